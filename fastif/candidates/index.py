@@ -1,0 +1,113 @@
+"""Candidates: the few training examples worth scoring for each query."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """For each query the positions of k training examples and their squared distance."""
+
+    ids: Int[Tensor, "q k"]
+    distances: Float[Tensor, "q k"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class CandidateIndex:
+    """Nearest neighbours in a representation, by FAISS.
+
+    "Flat" is exact; any other factory string (IVF, HNSW, PQ ...) trades recall for speed.
+
+    >>> index = CandidateIndex.build(torch.eye(3), "Flat")
+    >>> index.search(torch.eye(3)[:1], 1)
+    Candidates(ids=tensor([[0]]), distances=tensor([[0.]]))
+    """
+
+    def __init__(self, index: Any, count: int) -> None:
+        self._index, self.count = index, count
+
+    @classmethod
+    def build(cls, embeddings: Float[Tensor, "n d"], factory: str = "Flat") -> "CandidateIndex":
+        """Index the rows; their positions are the ids.
+
+        Raises:
+            InputError: FAISS cannot make such an index of so many rows.
+        """
+        faiss = load_faiss()
+        rows = np.ascontiguousarray(embeddings.float().cpu().numpy())
+        try:
+            index = faiss.index_factory(rows.shape[1], factory)
+            if not index.is_trained:
+                index.train(rows)
+            index.add(rows)
+        except RuntimeError as error:
+            raise InputError(
+                "[candidates] factory",
+                f"a FAISS factory string that fits {len(rows)} rows of width {rows.shape[1]}",
+                f"{factory!r} ({_reason(error)})",
+                'Use "Flat" (exact), or fewer cells than rows in "IVF...".',
+            ) from error
+        return cls(index, len(rows))
+
+    def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+        """The k nearest rows of each query, nearest first; an approximate index may return -1."""
+        rows = np.ascontiguousarray(queries.float().cpu().numpy())
+        distances, ids = self._index.search(rows, k)
+        return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
+
+    def save(self, path: Path) -> None:
+        """Write the index in FAISS' own format."""
+        load_faiss().write_index(self._index, str(path))
+
+    @classmethod
+    def load(cls, path: Path) -> "CandidateIndex":
+        """Read what `save` wrote."""
+        index = load_faiss().read_index(str(path))
+        return cls(index, index.ntotal)
+
+
+def load_faiss() -> ModuleType:
+    """The FAISS module, if exactly one of its two builds is installed.
+
+    Raises:
+        InputError: both builds are installed, or neither.
+    """
+    builds = faiss_builds()
+    if len(builds) != 1:
+        raise InputError(
+            "FAISS",
+            "exactly one of faiss-cpu and faiss-gpu (they install the same module)",
+            " and ".join(f"{name} {found}" for name, found in builds.items()) or "neither",
+            "Run `pip uninstall faiss-cpu faiss-gpu`, then install fastif[cpu] or fastif[gpu].",
+        )
+    import faiss
+
+    return faiss
+
+
+def faiss_builds() -> dict[str, str]:
+    """The installed FAISS builds and their versions."""
+    found = {}
+    for name in ("faiss-cpu", "faiss-gpu"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _reason(error: RuntimeError) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip()[:160] if lines else "no reason given"

@@ -1,0 +1,7 @@
+"""Curvature of the training loss, as operators on rows."""
+
+from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.hessian import Hessian
+from fastif.curvature.operator import Damped, Dense, LinearOperator, Rooted
+
+__all__ = ["Damped", "Dense", "GaussNewton", "Hessian", "LinearOperator", "Rooted"]

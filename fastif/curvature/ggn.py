@@ -1,0 +1,78 @@
+"""The Gauss-Newton matrix of the training loss."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.curvature.operator import Rooted
+from fastif.examples import Examples, every
+from fastif.gradients import Gradients, Tile
+from fastif.objective import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class GaussNewton(Rooted):
+    """G = 1/m Σ_i J_iᵀ (S_i S_iᵀ) J_i, J = d outputs / d params, S Sᵀ = d² loss / d outputs².
+
+    For softmax cross-entropy this is the Fisher matrix; it is exact (all classes, no sampling of
+    labels) and positive semi-definite. The rows of SᵀJ are per-example gradients like any other, so
+    a product takes each example's rows once for all q vectors: no double backward, no
+    forward mode, two matrix products a tile.
+
+    Args:
+        objective: the trained model.
+        examples: the training set.
+        ids: the m examples the mean is taken over; all by default.
+        batch_size: examples whose gradients are held at once.
+    """
+
+    objective: Objective
+    examples: Examples
+    ids: Int[Tensor, " m"] | None = None
+    batch_size: int = 32
+    gradients: Gradients = field(init=False)
+
+    def __post_init__(self) -> None:
+        ids = every(self.examples) if self.ids is None else self.ids
+        # Like lengths together: the mean does not mind, and padding stays small.
+        order = torch.argsort(self.examples.lengths[ids], descending=True, stable=True)
+        object.__setattr__(self, "ids", ids[order])
+        object.__setattr__(self, "gradients", Gradients(self.objective))
+
+    @property
+    def _ids(self) -> Int[Tensor, " m"]:
+        assert self.ids is not None  # set in __post_init__
+        return self.ids
+
+    @property
+    def size(self) -> int:
+        return self.objective.space.size
+
+    @property
+    def count(self) -> int:
+        return len(self._ids)
+
+    @property
+    def like(self) -> Tensor:
+        return self.objective.like
+
+    def roots(self, piece: int) -> Iterator[Tile]:
+        start = piece * self.batch_size
+        ids = self._ids[start : start + self.batch_size]
+        return self.gradients.of_roots(self.examples.take(ids))
+
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        total = torch.zeros_like(rows)
+        for piece in range(self.pieces):
+            for tile in self.roots(piece):
+                tile.add_to(total, tile.times(rows))
+        return total.div_(self.count)
+
+    def sample(self, generator: torch.Generator, size: int) -> "GaussNewton":
+        picked = torch.randint(self.count, (size,), generator=generator)
+        sampled = replace(self, ids=self._ids[picked])
+        object.__setattr__(sampled, "gradients", self.gradients)  # they know how to be taken
+        return sampled

@@ -1,0 +1,75 @@
+"""The Hessian of the training loss, by double backward."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.curvature.operator import LinearOperator
+from fastif.examples import Batch, Examples, batches, every
+from fastif.objective import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class Hessian(LinearOperator):
+    """H = 1/m Σ_i ∇² L_i, as in the FastIF paper; not positive definite for a network.
+
+    A product differentiates the gradient once more (Pearlmutter, 1994). The q vectors share one
+    forward and one backward pass a batch. Fused attention kernels have no double backward: models
+    are loaded with eager attention.
+
+    Args:
+        objective: the trained model.
+        examples: the training set.
+        ids: the m examples the mean is taken over; all by default.
+        batch_size: examples in one backward pass.
+    """
+
+    objective: Objective
+    examples: Examples
+    ids: Int[Tensor, " m"] | None = None
+    batch_size: int = 32
+
+    @property
+    def size(self) -> int:
+        return self.objective.space.size
+
+    @property
+    def like(self) -> Tensor:
+        return self.objective.like
+
+    @property
+    def _ids(self) -> Int[Tensor, " m"]:
+        return every(self.examples) if self.ids is None else self.ids
+
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        total = torch.zeros_like(rows)
+        ids = self._ids
+        for _, batch in batches(self.examples, ids, self.batch_size):
+            self._add_products(batch, rows, total)
+        return total.div_(len(ids))
+
+    def _add_products(self, batch: Batch, rows: Tensor, total: Tensor) -> None:
+        space = self.objective.space
+        params = {
+            name: tensor.detach().requires_grad_() for name, tensor in self.objective.params.items()
+        }
+        leaves = tuple(params.values())
+        with torch.enable_grad():
+            loss = self.objective.losses(params, batch).sum()
+            gradient = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+        for row, out in zip(rows, total, strict=True):
+            products = torch.autograd.grad(
+                gradient,
+                leaves,
+                tuple(space.unflatten(row).values()),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            for where, product in zip(space.slices, products, strict=True):
+                out[where] += product.reshape(-1)
+
+    def sample(self, generator: torch.Generator, size: int) -> "Hessian":
+        ids = self._ids
+        return replace(self, ids=ids[torch.randint(len(ids), (size,), generator=generator)])

@@ -1,0 +1,119 @@
+"""Symmetric p x p matrices, known by what they do to rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fastif.errors import InputError
+from fastif.gradients import Tile
+
+
+class LinearOperator(ABC):
+    """A symmetric matrix A that can be applied to q rows at once."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number p of rows and columns."""
+
+    @property
+    @abstractmethod
+    def like(self) -> Tensor:
+        """An empty tensor of the type and on the device that rows must have."""
+
+    @abstractmethod
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        """Rows @ A."""
+
+    def sample(self, generator: torch.Generator, size: int) -> "LinearOperator":
+        """An unbiased estimate of A from `size` examples drawn afresh; A itself if it has none."""
+        return self
+
+    def damped(self, damping: float) -> "Damped":
+        """A + damping * I, the only place where damping enters."""
+        return Damped(self, damping)
+
+    def dense(self, tile: int = 64) -> Float[Tensor, "p p"]:
+        """The matrix itself; for small p."""
+        identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
+        return torch.cat([self.apply(rows) for rows in identity.split(tile)])
+
+
+class Rooted(LinearOperator):
+    """A matrix given as RᵀR / count by the rows of its root R, which pass by in tiles.
+
+    Solvers that work in the space of examples need no more than these rows.
+
+    Attributes:
+        batch_size: examples whose root rows are taken together.
+    """
+
+    batch_size: int
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """The number of examples that the mean is taken over."""
+
+    @property
+    def pieces(self) -> int:
+        """The number of batches that the examples pass by in."""
+        return -(-self.count // self.batch_size)
+
+    @abstractmethod
+    def roots(self, piece: int) -> Iterator[Tile]:
+        """The root rows of one batch; batches and rows always come in the same order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(LinearOperator):
+    """A matrix held in memory.
+
+    >>> Dense(2 * torch.eye(2)).damped(0.5).apply(torch.ones(1, 2))
+    tensor([[2.5000, 2.5000]])
+    """
+
+    matrix: Float[Tensor, "p p"]
+
+    @property
+    def size(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def like(self) -> Tensor:
+        return self.matrix.new_empty(0)
+
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        return rows @ self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Damped(LinearOperator):
+    """A + λI. The λ here is the effective one: no solver scales or adds to it."""
+
+    operator: LinearOperator
+    damping: float
+
+    def __post_init__(self) -> None:
+        if not self.damping >= 0:
+            raise InputError(
+                "damping", "a number >= 0", f"{self.damping}", "Take a positive damping, say 0.1."
+            )
+
+    @property
+    def size(self) -> int:
+        return self.operator.size
+
+    @property
+    def like(self) -> Tensor:
+        return self.operator.like
+
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        return self.operator.apply(rows).add_(rows, alpha=self.damping)
+
+    def sample(self, generator: torch.Generator, size: int) -> LinearOperator:
+        return Damped(self.operator.sample(generator, size), self.damping)

@@ -1,0 +1,64 @@
+"""Examples: what a model was trained on or is asked about, taken by position."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+"""Named tensors whose first axis is the example; "labels" holds the targets."""
+
+
+class Examples(ABC):
+    """A sequence of examples that can be taken in any order."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        """The examples at these positions, collated into one batch."""
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        """The cost of each example in tokens; equal unless a class says otherwise."""
+        return torch.ones(len(self), dtype=torch.long)
+
+
+class TensorExamples(Examples):
+    """Examples that already are tensors: tables of numbers, images.
+
+    >>> rows = TensorExamples(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]))
+    >>> rows.take(torch.tensor([2]))
+    {'inputs': tensor([[4., 5.]]), 'labels': tensor([0])}
+    """
+
+    def __init__(self, inputs: Shaped[Tensor, "n *x"], labels: Shaped[Tensor, "n *t"]) -> None:
+        self.inputs, self.labels = inputs, labels
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
+
+
+def batches(
+    examples: Examples, ids: Int[Tensor, " m"], size: int
+) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:
+    """Batches of `size` over `ids`, examples of like length together so that padding is small.
+
+    Yields:
+        The places in `ids` that the batch holds, and the batch.
+    """
+    order = torch.argsort(examples.lengths[ids], descending=True, stable=True)
+    for places in order.split(size):
+        yield places, examples.take(ids[places])
+
+
+def every(examples: Examples) -> Int[Tensor, " n"]:
+    """The positions of all examples."""
+    return torch.arange(len(examples))

@@ -1,0 +1,144 @@
+"""Objective: what was trained, what is asked, and where to look."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fastif.errors import InputError
+from fastif.examples import Batch
+from fastif.loss import Loss
+from fastif.parameters import Params, ParamSpace, check_finite, matching
+
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class Objective(ABC):
+    """A trained model with its loss, seen as a function of its attributed parameters.
+
+    Attributes:
+        loss: the training loss.
+        module: where the attributed parameters live; gradients listen to its layers.
+        params: their trained values.
+        space: their order in a row.
+    """
+
+    loss: Loss
+    module: nn.Module
+    params: Params
+    space: ParamSpace
+
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor of the parameters' type and device."""
+        return next(iter(self.params.values())).new_empty(0)
+
+    @abstractmethod
+    def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
+        """The model's outputs (logits of a classifier) at these parameters."""
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
+        """The final representation: what the last linear layer is given."""
+
+    def prefix(self, batch: Batch) -> Batch:
+        """The batch with its frozen part already computed; as it is where nothing is frozen."""
+        return batch
+
+    def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
+        """The loss of each example, in nats."""
+        return self.loss(self.outputs(params, batch), batch["labels"])
+
+
+class ModuleObjective(Objective):
+    """Any module of one input tensor, with a loss: tables, images, your own network.
+
+    Args:
+        module: maps `batch["inputs"]` to outputs [b c]. It is copied, never changed.
+        loss: the loss it was trained with, per example.
+        attributed: "all", or regular expressions on parameter names.
+
+    Raises:
+        InputError: no parameter matches, or a weight is not finite.
+
+    >>> from fastif.loss import SquaredError
+    >>> objective = ModuleObjective(nn.Linear(2, 1), SquaredError(), ["weight"])
+    >>> objective.space.names, objective.space.size
+    (('weight',), 2)
+    """
+
+    def __init__(
+        self, module: nn.Module, loss: Loss, attributed: Literal["all"] | Sequence[str] = "all"
+    ) -> None:
+        check_finite(module, type(module).__name__)
+        self.loss = loss
+        self.module = frozen_copy(module)
+        names = [name for name, _ in self.module.named_parameters()]
+        chosen = names if attributed == "all" else matching(names, attributed)
+        self.params = attributed_params(self.module, chosen)
+        self.space = ParamSpace.of(self.params)
+
+    def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
+        return functional_call(self.module, dict(params), (batch["inputs"],))
+
+    def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
+        return last_linear_input(self.module, lambda: self.outputs(self.params, batch))
+
+
+def frozen_copy(module: AnyModule) -> AnyModule:
+    """A copy in evaluation mode that shares the weights; the caller's module stays as it is."""
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    frozen = copy.deepcopy(module, shared).eval()
+    for layer in frozen.modules():
+        if getattr(layer, "inplace", False):
+            # an activation that overwrites a layer's output hides its gradient
+            setattr(layer, "inplace", False)  # noqa: B010
+    return frozen
+
+
+def attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
+    """The trained values of the named parameters, detached.
+
+    Raises:
+        InputError: there is none, or one is not of floating point.
+    """
+    if not names:
+        raise InputError(
+            "attributed parameters", "at least one", "none", 'Use "all" or a pattern that matches.'
+        )
+    tensors = dict(module.named_parameters())
+    return {name: tensors[name].detach() for name in names}
+
+
+@torch.no_grad()
+def last_linear_input(module: nn.Module, call: Callable[[], object]) -> Float[Tensor, "b d"]:
+    """Run `call` and return what the last linear layer of `module` was given.
+
+    Raises:
+        InputError: the module has no linear layer.
+    """
+    seen: dict[str, Tensor] = {}
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.update(last=inputs[0]))
+        for layer in module.modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    try:
+        call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen:
+        raise InputError(
+            type(module).__name__,
+            "a linear layer to take the final representation from",
+            "none",
+            'Use the full training set as candidates (kind = "full").',
+        )
+    return seen["last"].flatten(1)

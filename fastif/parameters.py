@@ -1,0 +1,92 @@
+"""The attributed parameters, as names on one side and as one long row on the other."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fastif.errors import InputError
+
+Params = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ParamSpace:
+    """The order in which named parameters stand in a row of p numbers.
+
+    Solvers and scoring know rows only; names exist at the edge.
+
+    >>> space = ParamSpace.of({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
+    >>> space.size, space.slices
+    (8, (slice(0, 6, None), slice(6, 8, None)))
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, params: Params) -> "ParamSpace":
+        """The space of these tensors, in their order."""
+        return cls(tuple(params), tuple(tuple(tensor.shape) for tensor in params.values()))
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each parameter stands in a row."""
+        stops = torch.tensor([0, *(torch.Size(shape).numel() for shape in self.shapes)]).cumsum(0)
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(stops))
+
+    @property
+    def size(self) -> int:
+        """The number p of attributed parameters."""
+        return self.slices[-1].stop if self.names else 0
+
+    def flatten(self, params: Params) -> Float[Tensor, " p"]:
+        """One row from named tensors."""
+        return torch.cat([params[name].reshape(-1) for name in self.names])
+
+    def unflatten(self, row: Float[Tensor, " p"]) -> dict[str, Tensor]:
+        """Named tensors (views) from one row."""
+        return {
+            name: row[where].view(shape)
+            for name, where, shape in zip(self.names, self.slices, self.shapes, strict=True)
+        }
+
+
+def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names in which at least one regular expression is found.
+
+    Raises:
+        InputError: a pattern matches nothing, so it is a typing mistake.
+    """
+    names = list(names)
+    for pattern in patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise InputError(
+                "attributed parameters",
+                "every pattern to match a parameter",
+                f"no match for {pattern!r} among {len(names)} names such as {names[:3]}",
+                "List the names with `fastif doctor`, then correct the pattern.",
+            )
+    return [name for name in names if any(re.search(pattern, name) for pattern in patterns)]
+
+
+def check_finite(module: nn.Module, where: str) -> None:
+    """Refuse a model with NaN or infinite weights.
+
+    Raises:
+        InputError: naming the first such parameter.
+    """
+    for name, tensor in module.named_parameters():
+        if not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise InputError(
+                where,
+                "finite weights",
+                f"{bad} NaN or infinite values in {name}",
+                "Take an earlier checkpoint or train again with a smaller learning rate.",
+            )

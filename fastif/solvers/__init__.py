@@ -1,0 +1,9 @@
+"""Solvers: independent of the curvature they invert, and their own configuration."""
+
+from fastif.solvers.cg import ConjugateGradient
+from fastif.solvers.direct import Direct
+from fastif.solvers.dual import Dual
+from fastif.solvers.lissa import Lissa
+from fastif.solvers.solver import Factor, Solution, Solver
+
+__all__ = ["ConjugateGradient", "Direct", "Dual", "Factor", "Lissa", "Solution", "Solver"]

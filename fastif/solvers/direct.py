@@ -1,0 +1,55 @@
+"""Exact solution by a dense factorisation, for few parameters."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fastif.curvature.operator import Damped
+from fastif.errors import InputError
+from fastif.solvers.solver import Factor, Solution, Solver, measured_residual
+
+LARGEST = 10_000
+
+
+@dataclass(frozen=True)
+class Direct(Solver):
+    """LU factorisation of the dense p x p matrix, in double precision; p up to 10,000.
+
+    >>> from fastif.curvature import Dense
+    >>> operator = Dense(torch.diag(torch.tensor([1.0, 3.0]))).damped(1.0)
+    >>> Direct().solve(operator, torch.ones(1, 2)).value
+    tensor([[0.5000, 0.2500]])
+    """
+
+    kind: Literal["direct"] = "direct"
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+
+    def factor(self, operator: Damped) -> Factor:
+        if operator.size > LARGEST:
+            raise InputError(
+                "solver direct",
+                f"at most {LARGEST} attributed parameters",
+                f"{operator.size}",
+                'Use kind = "dual" or "cg", or attribute fewer parameters.',
+            )
+        lu, pivots, failed = torch.linalg.lu_factor_ex(operator.dense().double())
+        if failed:
+            raise InputError(
+                "solver direct",
+                "a curvature that can be inverted",
+                f"a singular one with damping {operator.damping}",
+                "Take a positive damping, say 0.1.",
+            )
+        return {"lu": lu, "pivots": pivots}
+
+    def solve(
+        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+    ) -> Solution:
+        factor = factor or self.factor(operator)
+        value = torch.linalg.lu_solve(factor["lu"], factor["pivots"], rhs.double().T).T
+        value = value.to(rhs.dtype)
+        residual = measured_residual(operator, value, rhs)
+        return Solution(value, residual, residual < 1e-3, 1, operator.damping)

@@ -1,0 +1,100 @@
+"""Fitting a classifier: only the chosen parameters move, the frozen part is computed once."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.errors import InputError
+from fastif.examples import Examples, batches, every
+from fastif.objective import Objective
+from fastif.parameters import Params
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fit: AdamW (decoupled weight decay), warm-up over a tenth, then linear decay."""
+
+    epochs: int = 5
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    seed: int = 0
+
+
+Progress = Callable[[int, int, float], None]
+"""Told the step, the number of steps and the loss of the step's batch."""
+
+
+def fit(
+    objective: Objective, examples: Examples, recipe: Recipe, progress: Progress | None = None
+) -> Params:
+    """The objective's parameters after training, starting from their present values.
+
+    The model stays in evaluation mode: without dropout the loss that is minimised is the loss that
+    influence differentiates.
+
+    Raises:
+        InputError: the learning rate is not a positive number, or the loss became NaN or infinite.
+    """
+    if not 0 < recipe.learning_rate < math.inf:
+        raise InputError(
+            "[training] learning_rate",
+            "a finite number > 0",
+            f"{recipe.learning_rate}",
+            f"Try learning_rate = {Recipe.learning_rate:g}.",
+        )
+    params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
+    optimiser = torch.optim.AdamW(
+        params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
+    for step, ids in enumerate(_epochs(len(examples), recipe), start=1):
+        loss = objective.losses(params, examples.take(ids)).mean()
+        if not torch.isfinite(loss):
+            raise InputError(
+                "[training] learning_rate",
+                "a loss that stays finite",
+                f"{loss.item()} at step {step}",
+                f"Try learning_rate = {recipe.learning_rate / 10:g}.",
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(step, steps, loss.item())
+    return {name: tensor.detach() for name, tensor in params.items()}
+
+
+def _slope(step: int, steps: int) -> float:
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm + 1))
+
+
+def _epochs(count: int, recipe: Recipe) -> Iterator[Int[Tensor, " b"]]:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for _ in range(recipe.epochs):
+        yield from torch.randperm(count, generator=generator).split(recipe.batch_size)
+
+
+@torch.no_grad()
+def predict(
+    objective: Objective,
+    examples: Examples,
+    batch_size: int = 64,
+    ids: Int[Tensor, " m"] | None = None,
+) -> tuple[Float[Tensor, "m c"], Float[Tensor, " m"]]:
+    """Outputs and losses at the trained parameters, of all examples or in the order of `ids`."""
+    places, outputs, losses = [], [], []
+    for where, batch in batches(examples, every(examples) if ids is None else ids, batch_size):
+        found = objective.outputs(objective.params, batch)
+        places.append(where)
+        outputs.append(found)
+        losses.append(objective.loss(found, batch["labels"]))
+    order = torch.cat(places).argsort()
+    return torch.cat(outputs)[order], torch.cat(losses)[order]

@@ -1,0 +1,72 @@
+"""Flow: the influence audit, from a study file to committed answers."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow, unmapped
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from storage import Shard
+from tasks.attribute import attribute_shard
+from tasks.finish import finish_run
+from tasks.plan import RunRef, missing_shards, open_store, plan_run
+from tasks.prepare import build_index, describe_train, factor_curvature
+from tasks.progress import bar
+from tasks.summary import markdown, read_summary
+
+
+# One device, one worker: torch uses all cores within a shard, and one model lies in memory.
+@flow(
+    name="influence-audit",
+    flow_run_name="audit {study}",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def audit(study: str, run: str | None = None) -> str:
+    """Attribute every query of a study that has no committed answer yet.
+
+    Args:
+        study: path of the study file.
+        run: name of the run; by default the study's name and a digest of all its contents.
+
+    Returns:
+        The name of the run.
+    """
+    start = time.monotonic()
+    plan = plan_run(Path(study), run)
+    ref = plan.ref
+    store = open_store(plan)
+    describe_train(ref)
+    missing = missing_shards(store, ref.run)
+    if missing:
+        build_index(ref)
+        factor_curvature(ref)
+        _attribute(missing, ref)
+    finish_run(ref, time.monotonic() - start)
+    summary = read_summary(store, ref.run, plan.inputs.study.path)
+    create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
+    return ref.run
+
+
+def _attribute(missing: Sequence[Shard], ref: RunRef) -> None:
+    """Map over the shards; every one that can be committed is, before a failure is raised."""
+    futures = attribute_shard.map(missing, unmapped(ref))
+    shown = create_progress_artifact(0.0, key="influence-audit-progress", description=ref.run)
+    done, failed = 0, []
+    with bar("queries", sum(map(len, missing))) as advance:
+        for future in as_completed(list(futures)):
+            if future.state.is_failed() or future.state.is_crashed():
+                failed.append(future)
+                continue
+            done += 1
+            advance(future.result())
+            update_progress_artifact(shown, 100 * done / len(missing))  # type: ignore[arg-type]
+    for future in failed:
+        future.result()

@@ -1,0 +1,231 @@
+"""The command line: `fastif`. Heavy imports wait until a command needs them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import flows  # noqa: F401  (Prefect's settings, before anything imports Prefect)
+
+app = typer.Typer(
+    help="Which training examples helped or harmed each prediction of your classifier, "
+    "and by how many nats. Start with `fastif init`, or with examples/nli.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+out, err = Console(), Console(stderr=True)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
+StudyOption = Annotated[
+    Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
+]
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="A new file, or a folder for study.toml.")] = Path(
+        "study.toml"
+    ),
+) -> None:
+    """Write a commented study file for your own model and tables."""
+    from tasks.study import init_study
+
+    with refusals():
+        written = init_study(path)
+        out.print(f"Wrote {written}. Fill in the names, then: fastif doctor --study {written}")
+
+
+@app.command()
+def train(study: StudyFile) -> None:
+    """Fine-tune the classifier of a study (section [training]); skipped when it exists."""
+    with refusals():
+        from tasks.train import checkpoint
+
+        trained = checkpoint(study)
+        if trained is None:
+            _prefect()
+            from flows.train import train as flow
+
+            trained = flow(str(study.resolve()))
+        state = "is there already" if trained.skipped else "trained"
+        out.print(
+            f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "
+            f"accuracy on its own training rows {trained.accuracy:.1%})",
+            highlight=False,
+        )
+
+
+@app.command()
+def audit(
+    study: StudyFile,
+    run: Annotated[
+        str | None, typer.Option("--run", "-r", help="Name of the run; by content if not given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+    ] = False,
+) -> None:
+    """Attribute every query to the training examples that helped or harmed it.
+
+    Kill it and run it again: everything committed is kept, only the rest is computed.
+    """
+    with refusals():
+        from tasks.plan import plan_run
+
+        plan = plan_run(study, run)
+        if dry_run:
+            _print_forecast(plan)
+            return
+        from tasks.plan import existing_run
+        from tasks.summary import draw, read_summary
+
+        if existing_run(plan) is None:
+            _prefect()
+            from flows.audit import audit as flow
+
+            flow(str(study.resolve()), run)
+        store = existing_run(plan)
+        assert store is not None
+        out.print(draw(read_summary(store, plan.record.run, study)))
+
+
+@app.command()
+def runs(study: StudyOption = Path("study.toml")) -> None:
+    """List the runs in a study's store and how far they came."""
+    with refusals():
+        _, store = _open(study)
+        table = Table("run", "state", "shards", "queries", "training rows", "opened")
+        for status in store.runs():
+            record = status.record
+            table.add_row(
+                record.run,
+                "finished" if status.finished else status.state,
+                f"{status.done}/{status.planned}",
+                f"{record.query_rows}",
+                f"{record.train_rows}",
+                record.created,
+            )
+        out.print(table)
+
+
+@app.command()
+def top(
+    query_id: Annotated[str, typer.Argument(help="Id of the query.")],
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+) -> None:
+    """Show the training examples that harmed and helped one query most."""
+    with refusals():
+        from tasks.lookup import position
+        from tasks.summary import draw_explained, explain
+
+        _, store = _open(study)
+        name = _run_name(store, run)
+        out.print(
+            draw_explained(explain(store, name, position(store, name, "queries", query_id), k))
+        )
+
+
+@app.command()
+def show(
+    train_id: Annotated[str, typer.Argument(help="Id of the training example.")],
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Queries to show.")] = 10,
+) -> None:
+    """Show one training example and the queries it moved most."""
+    with refusals():
+        from tasks.lookup import position
+        from tasks.summary import draw_trace, trace
+
+        _, store = _open(study)
+        name = _run_name(store, run)
+        out.print(draw_trace(*trace(store, name, position(store, name, "train", train_id), k)))
+
+
+@app.command()
+def doctor(
+    study: Annotated[
+        Path | None, typer.Option("--study", "-s", help="Also probe this study's model and rows.")
+    ] = None,
+) -> None:
+    """Check versions, FAISS, threads and device, and probe a study's model."""
+    from tasks.doctor import examine
+
+    failed = False
+    for check in examine(study):
+        failed |= not check.passed
+        mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
+        out.print(mark, end=" ")
+        out.print(f"{check.name}: {check.found}", markup=False, highlight=False)
+    raise typer.Exit(2 if failed else 0)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A user's mistake is a message and exit code 2, never a traceback."""
+    from fastif import InputError
+    from storage import StoreError
+    from tasks.problems import StudyError
+
+    try:
+        yield
+    except (InputError, StoreError, StudyError) as error:
+        err.print("[bold red]Refused.[/]", end=" ")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        err.print("Stopped. What was committed is kept; run the same command to go on.")
+        raise typer.Exit(130) from None
+
+
+def _prefect() -> None:
+    """Say what the pause is, and keep Prefect's own log out of the progress bars."""
+    import os
+
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    if not os.environ.get("PREFECT_API_URL"):
+        err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
+
+
+def _open(study: Path):
+    from tasks.plan import existing_store
+    from tasks.study import load_study
+
+    loaded = load_study(study)
+    return loaded, existing_store(loaded)
+
+
+def _run_name(store, run: str | None) -> str:
+    from tasks.lookup import newest_run
+
+    return store.record(run).run if run else newest_run(store)
+
+
+def _print_forecast(plan) -> None:
+    from tasks.forecast import draw, forecast
+    from tasks.job import make_job
+    from tasks.plan import planned_shards
+
+    job = make_job(plan)
+    out.print(draw(forecast(job, len(planned_shards(plan))), plan))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

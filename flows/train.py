@@ -1,0 +1,15 @@
+"""Flow: train the classifier of a study."""
+
+from prefect import flow
+
+from tasks.train import Trained, train_model
+
+
+@flow(name="train-classifier", flow_run_name="train {study}", persist_result=False)
+def train(study: str) -> Trained:
+    """Fine-tune the model that `study` describes, unless the same checkpoint exists.
+
+    Args:
+        study: path of the study file.
+    """
+    return train_model(study)

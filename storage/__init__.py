@@ -1,0 +1,63 @@
+"""Pure data at rest: tables of influence scores that survive being killed.
+
+A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries are cut into
+`Shard` pieces, and each is committed whole or not at all. `storage.queries` asks the questions.
+Knows nothing of models, tensors or workflows.
+"""
+
+from storage.commits import Commit, FileEntry
+from storage.errors import StoreError
+from storage.layout import Layout
+from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
+from storage.queries import (
+    harmful_rows,
+    in_slice,
+    most_harmful,
+    most_helpful,
+    touched_by,
+    with_examples,
+    with_queries,
+    worst_queries,
+)
+from storage.schemas import (
+    CONVENTION,
+    RUNS,
+    SCORES,
+    SOLVES,
+    polars_schema,
+    queries_schema,
+    table_schema,
+    train_schema,
+)
+from storage.shards import Shard, plan_shards
+from storage.store import Store
+
+__all__ = [
+    "CONVENTION",
+    "RUNS",
+    "SCORES",
+    "SOLVES",
+    "Commit",
+    "FileEntry",
+    "Layout",
+    "RunRecord",
+    "RunStatus",
+    "Shard",
+    "Store",
+    "StoreError",
+    "fingerprint",
+    "harmful_rows",
+    "in_slice",
+    "most_harmful",
+    "most_helpful",
+    "plan_shards",
+    "polars_schema",
+    "queries_schema",
+    "sha256_file",
+    "table_schema",
+    "touched_by",
+    "train_schema",
+    "with_examples",
+    "with_queries",
+    "worst_queries",
+]

@@ -1,0 +1,176 @@
+"""Files that exist only when they are whole, also after SIGKILL or a power cut.
+
+Written aside in the same folder, fsynced, renamed, and the folder fsynced. A writer that is killed
+leaves at most a hidden ``.<name>.<uuid>.tmp``, which no reader looks at.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from storage.errors import StoreError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NEARLY_FULL = 64 * 1024
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+
+
+_Install = Callable[[Path, Path], bool]
+
+
+def aside(path: Path) -> Path:
+    """A new hidden name beside `path`, on the same disk."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+
+
+def is_aside(path: Path) -> bool:
+    """Whether `path` is what a killed writer may have left."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents so that they survive a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        fsync(folder.parent)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def commit_file(path: Path, writer: Callable[[Path], None]) -> None:
+    """Let `writer` write aside, then put the file at `path`, replacing an older one whole.
+
+    Raises:
+        StoreError: the disk is full, or the folder cannot be written. Nothing is left behind.
+    """
+    _commit(path, writer, _replace)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` at `path`; as commit_file."""
+    _commit(path, lambda written: _write(written, data), _replace, len(data))
+
+
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Put `data` at `path` unless something is there; of many callers exactly one gets True."""
+    return _commit(path, lambda written: _write(written, data), _link, len(data))
+
+
+@contextmanager
+def explained(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn a failure of the block into a StoreError that says what to do about `path`.
+
+    Errors of the writer's own kind pass, unless the disk is full: native libraries (FAISS,
+    safetensors) report that as an error of their own.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise _explanation(error, path, needed) from error
+    except Exception as error:
+        if free_bytes(path) < _NEARLY_FULL:
+            raise _disk_full(path, needed) from error
+        raise
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the disk that holds `path`, or would hold it."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def _commit(
+    path: Path, writer: Callable[[Path], None], install: _Install, needed: int | None = None
+) -> bool:
+    written = aside(path)
+    try:
+        # Explained before the clean-up, which may free the very bytes that were missing.
+        with explained(path, needed):
+            make_folder(path.parent)
+            writer(written)
+            fsync(written)
+            installed = install(written, path)
+            fsync(path.parent)
+    finally:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+    return installed
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _replace(written: Path, path: Path) -> bool:
+    os.replace(written, path)
+    return True
+
+
+def _link(written: Path, path: Path) -> bool:
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A disk without hard links: check, then rename. Of two first writers in the same instant
+        # both may get True and the later one's bytes stay.
+        return not path.exists() and _replace(written, path)
+    return True
+
+
+def _explanation(error: OSError, path: Path, needed: int | None) -> StoreError:
+    if error.errno in _FULL:
+        return _disk_full(path, needed)
+    if error.errno == errno.EFBIG:
+        return StoreError.at(
+            path,
+            expected="a file of any size" if needed is None else f"a file of {_size(needed)}",
+            got="a limit on the size of this process's files",
+            remedy="Raise it (ulimit -f) or make the shards smaller, then run again.",
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    right = f"Give this user the right to write in {path.parent}, or move the store."
+    other = "Check the disk and the path of the store, then run again."
+    return StoreError.at(
+        path,
+        expected="to write there",
+        got=reason.lower(),
+        remedy=right if error.errno in _CLOSED else other,
+    )
+
+
+def _disk_full(path: Path, needed: int | None) -> StoreError:
+    return StoreError.at(
+        path,
+        expected="room for it" if needed is None else f"room for {_size(needed)}",
+        got=f"a full disk ({_size(free_bytes(path))} free)",
+        remedy="Free some space or put the store on another disk, then run again: "
+        "everything committed is kept.",
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} bytes"

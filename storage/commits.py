@@ -1,0 +1,159 @@
+"""One commit: the files of a shard, and the manifest that makes them visible together.
+
+Files are named by the digest of their bytes. So a commit that is repeated after a crash finds its
+own files again, two processes that commit the same rows write the same file, and two that commit
+different rows never overwrite each other: the manifest, put in place last and whole, decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from storage.atomic import write_bytes
+from storage.checks import check_range, checked
+from storage.errors import StoreError
+from storage.layout import Layout
+from storage.ledger import RunRecord, sha256_file
+from storage.parquet import encode
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One committed file; `path` is relative to the store."""
+
+    table: str
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The files of one key of a run, as its manifest lists them."""
+
+    key: str
+    fingerprint: str
+    files: tuple[FileEntry, ...]
+    committed: str
+
+
+def write_commit(
+    layout: Layout, record: RunRecord, key: str, tables: Mapping[str, pl.DataFrame]
+) -> Commit:
+    """Check every table, write its file, then the manifest.
+
+    Raises:
+        StoreError: a table is refused (before anything is written), or the disk fails.
+    """
+    where = f"run {record.run}, {key}"
+    manifest = layout.manifest(record.run, key)
+    encoded = [_encoded(record, key, name, frame, where) for name, frame in tables.items()]
+    files: list[FileEntry] = []
+    for table, groups, rows, data in encoded:
+        digest = hashlib.sha256(data).hexdigest()
+        path = layout.file(table, record.run, key, digest)
+        write_bytes(path, data)
+        relative = path.relative_to(layout.root).as_posix()
+        files.append(FileEntry(table, relative, rows, len(data), digest, groups))
+    now = datetime.now(UTC).isoformat()
+    commit = Commit(key, record.fingerprint, tuple(files), now)
+    write_bytes(manifest, (json.dumps(asdict(commit), indent=1) + "\n").encode())
+    return commit
+
+
+def read_commit(manifest: Path) -> Commit | None:
+    """The commit a manifest states; None if there is none or it makes no sense.
+
+    Raises:
+        StoreError: the disk does not let it be read, which must not pass for "never committed".
+    """
+    try:
+        stated = json.loads(manifest.read_bytes())
+        files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
+        return Commit(stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    except OSError as error:
+        raise StoreError.at(
+            manifest,
+            expected="to read it",
+            got=str(error.strerror),
+            remedy="Check the disk and this user's rights, then run again.",
+        ) from error
+
+
+def is_whole(layout: Layout, record: RunRecord, commit: Commit) -> bool:
+    """Whether the commit belongs to the run and each file is there with its size."""
+    return commit.fingerprint == record.fingerprint and all(
+        _size(layout.root / file.path) == file.bytes for file in commit.files
+    )
+
+
+def problems(layout: Layout, record: RunRecord, key: str) -> list[str]:
+    """What is wrong with a commit, read byte by byte; empty when all is well."""
+    manifest = layout.manifest(record.run, key)
+    commit = read_commit(manifest)
+    if commit is None:
+        return [f"{manifest}: not readable as a manifest"]
+    found = [problem for file in commit.files if (problem := _problem(layout, file)) is not None]
+    if commit.fingerprint != record.fingerprint:
+        found.insert(0, f"{manifest}: committed by another run ({commit.fingerprint[:12]})")
+    return found
+
+
+def _encoded(
+    record: RunRecord, key: str, table: str, frame: pl.DataFrame, where: str
+) -> tuple[str, tuple[str, ...], int, bytes]:
+    ready = checked(table, frame, where)
+    if "query" in frame.columns:
+        start, stop = _owned(record, key, where)
+        check_range(frame, "query", start, stop, f"table {table} of {where}")
+    if "train" in frame.columns:
+        check_range(frame, "train", 0, record.train_rows, f"table {table} of {where}")
+    return table, ready.groups, frame.height, encode(ready.arrow)
+
+
+def _owned(record: RunRecord, key: str, where: str) -> tuple[int, int]:
+    if not key.isdecimal():
+        return 0, record.query_rows
+    for shard in record.shards():
+        if shard.key == key:
+            return shard.start, shard.stop
+    raise StoreError.at(
+        where,
+        expected=f"one of the run's {len(record.shards())} shards",
+        got=f"key {key}",
+        remedy="Plan the shards from the run's record.",
+    )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _problem(layout: Layout, file: FileEntry) -> str | None:
+    path = layout.root / file.path
+    size = _size(path)
+    if size is None:
+        return f"{path}: missing"
+    if size != file.bytes:
+        return f"{path}: expected {file.bytes} bytes, got {size}"
+    if sha256_file(path) != file.sha256:
+        return f"{path}: the bytes changed since the commit (other sha256)"
+    rows = pq.read_metadata(path).num_rows
+    if rows != file.rows:
+        return f"{path}: expected {file.rows} rows, got {rows}"
+    return None

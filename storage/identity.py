@@ -1,0 +1,89 @@
+"""Whose store a folder is: one study's, in one format, or not a store at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from storage.atomic import create_bytes, is_aside
+from storage.errors import StoreError
+from storage.layout import Layout
+
+STORE_FORMAT: Final = 1
+
+
+def claim(layout: Layout, study: str, create: bool) -> None:
+    """Check that `layout` is the store of `study`; with `create`, make an absent one.
+
+    Raises:
+        StoreError: it is not, or (with `create`) it cannot be written. Nothing is written then.
+    """
+    if not layout.store.is_file():
+        _check_free(layout.root, create)
+    if create:
+        _check_writable(layout.root)
+        now = datetime.now(UTC).isoformat()
+        stated = {"format": STORE_FORMAT, "study": study, "created": now}
+        if not layout.store.is_file():
+            create_bytes(layout.store, (json.dumps(stated) + "\n").encode())
+    _check_owner(layout.store, study)
+
+
+def _check_free(root: Path, create: bool) -> None:
+    """Refuse what is neither a store nor a place where one may begin."""
+    if root.exists() and not root.is_dir():
+        got, remedy = "a file", "Set the store's path to a folder."
+    elif root.is_dir() and not all(is_aside(path) for path in root.iterdir()):
+        got = "a folder with other things in it (no store.json)"
+        remedy = "Set the store's path to a new or empty folder."
+    elif not create:
+        got, remedy = "nothing there", "Run the audit first, or set the store's path to it."
+    else:
+        return
+    raise StoreError.at(root, expected="a store", got=got, remedy=remedy)
+
+
+def _check_writable(root: Path) -> None:
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    if not nearest.is_dir():
+        got = f"a file at {nearest}"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        got = f"no right to write in {nearest}"
+    else:
+        return
+    raise StoreError.at(
+        root,
+        expected="a folder to write in",
+        got=got,
+        remedy="Set the store's path to another folder, or change the rights of this one.",
+    )
+
+
+def _check_owner(path: Path, study: str) -> None:
+    try:
+        stated = json.loads(path.read_bytes())
+        kind, owner = stated["format"], stated["study"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError.at(
+            path,
+            expected="the description of a store",
+            got=f"something unreadable ({type(error).__name__}: {error})",
+            remedy="Restore the file, or set the store's path to a new folder.",
+        ) from error
+    if kind != STORE_FORMAT:
+        raise StoreError.at(
+            path,
+            expected=f"format {STORE_FORMAT}",
+            got=f"format {kind}",
+            remedy="Use the version of fastif that wrote it, or a new folder.",
+        )
+    if owner != study:
+        raise StoreError.at(
+            path,
+            expected=f"the store of study {study!r}",
+            got=f"the one of study {owner!r}",
+            remedy="Give each study its own store, or set the study's name back.",
+        )

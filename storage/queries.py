@@ -1,0 +1,90 @@
+"""Questions to the tables: pure functions, LazyFrame to LazyFrame.
+
+Harmful is a negative removal_effect, helpful a positive one (see storage.schemas.CONVENTION).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+EXAMPLE: Final = ("id", "text", "text_pair", "label")
+_EFFECT: Final = pl.col("removal_effect")
+
+
+def most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
+    """The `k` training rows that harm a query most, worst first; fewer if fewer are negative."""
+    return scores.filter(pl.col("query") == query, _EFFECT < 0).sort("rank").head(k)
+
+
+def most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
+    """The `k` training rows that help a query most, best first; fewer if fewer are positive."""
+    helpful = scores.filter(pl.col("query") == query, _EFFECT > 0)
+    return helpful.sort("rank", descending=True).head(k)
+
+
+def touched_by(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
+    """Every query that one training row was scored for, strongest effect of either sign first."""
+    touched = scores.filter(pl.col("train") == train)
+    return touched.sort(-_EFFECT.abs(), "query")
+
+
+def harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    """The `k` training rows that do most harm over all queries of `scores`, worst first.
+
+    Columns: train; harmful_effect, the sum of its negative effects (nats, below 0);
+    harmful_queries, how many queries it harms; appearances, how many it was scored for;
+    mean_effect, the mean over those (nats). A query for which the row was no candidate counts in
+    none of them.
+    """
+    return (
+        scores.group_by("train")
+        .agg(
+            harmful_effect=_EFFECT.filter(_EFFECT < 0).cast(pl.Float64).sum(),
+            harmful_queries=(_EFFECT < 0).sum().cast(pl.UInt32),
+            appearances=pl.len().cast(pl.UInt32),
+            mean_effect=_EFFECT.cast(pl.Float64).mean(),
+        )
+        .filter(pl.col("harmful_queries") > 0)
+        .sort("harmful_effect", "train")
+        .head(k)
+    )
+
+
+def in_slice(
+    scores: pl.LazyFrame, queries: pl.LazyFrame, column: str, value: str | bool | None
+) -> pl.LazyFrame:
+    """The scores of the queries whose `column` is `value`; None asks for the nulls.
+
+    Works on any table with a query column, so slices of slices are slices.
+    """
+    chosen = queries.filter(pl.col(column).eq_missing(pl.lit(value))).select("query")
+    return scores.join(chosen, on="query", how="semi", maintain_order="left")
+
+
+def worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    """The `k` queries with the highest loss, highest first."""
+    return queries.sort("loss", "query", descending=[True, False]).head(k)
+
+
+def with_examples(
+    scores: pl.LazyFrame, train: pl.LazyFrame, columns: Sequence[str] = EXAMPLE
+) -> pl.LazyFrame:
+    """Add `columns` of each training row as train_id, train_text, ...; the order stays."""
+    return _with(scores, train, "train", columns)
+
+
+def with_queries(
+    scores: pl.LazyFrame, queries: pl.LazyFrame, columns: Sequence[str] = EXAMPLE
+) -> pl.LazyFrame:
+    """Add `columns` of each query as query_id, query_text, ...; the order stays."""
+    return _with(scores, queries, "query", columns)
+
+
+def _with(
+    rows: pl.LazyFrame, examples: pl.LazyFrame, key: str, columns: Sequence[str]
+) -> pl.LazyFrame:
+    named = examples.select(key, *(pl.col(name).alias(f"{key}_{name}") for name in columns))
+    return rows.join(named, on=key, how="left", maintain_order="left")

@@ -1,0 +1,42 @@
+"""Shards: the queries of a run, cut into pieces that are computed and committed one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """Queries ``start .. stop - 1``, the `index`-th piece of the query table."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def key(self) -> str:
+        """Name of the shard in the store.
+
+        >>> Shard(3, 192, 256).key
+        '00003'
+        """
+        return f"{self.index:05d}"
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return self.stop - self.start
+
+
+def plan_shards(count: int, size: int) -> tuple[Shard, ...]:
+    """Cut `count` queries into shards of `size`; the last one may be shorter.
+
+    >>> [(shard.start, shard.stop) for shard in plan_shards(10, 4)]
+    [(0, 4), (4, 8), (8, 10)]
+
+    Raises:
+        ValueError: `count` is negative or `size` is not positive.
+    """
+    if count < 0 or size < 1:
+        raise ValueError(f"plan_shards needs count >= 0 and size >= 1, got {count} and {size}")
+    starts = range(0, count, size)
+    return tuple(Shard(i, start, min(start + size, count)) for i, start in enumerate(starts))

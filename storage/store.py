@@ -1,0 +1,189 @@
+"""The store: runs, their committed shards, and lazy tables over them.
+
+A shard exists if and only if its manifest does and every file the manifest lists is there with its
+size. There is no table of states and no overwrite flag: to resume, ask what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from storage.atomic import create_bytes
+from storage.commits import Commit, FileEntry, is_whole, problems, read_commit, write_commit
+from storage.errors import StoreError
+from storage.identity import claim
+from storage.layout import Layout
+from storage.ledger import RunRecord, RunStatus
+from storage.parts import find_part, write_part
+from storage.schemas import TABLES, polars_schema, table_schema
+from storage.shards import Shard
+
+FINISH = "finish"
+
+
+@dataclass(frozen=True)
+class Store:
+    """All results of one study, below one folder. Safe for many processes at once."""
+
+    layout: Layout
+    study: str
+
+    @classmethod
+    def open(cls, root: Path, study: str, create: bool = True) -> Store:
+        """Open the store of a study; with `create`, for writing and made on first use.
+
+        Raises:
+            StoreError: another study's store, another format, a folder with other things in it,
+                nothing there (without `create`), or no right to write (with it).
+        """
+        layout = Layout(Path(root).absolute())
+        claim(layout, study, create)
+        return cls(layout, study)
+
+    def open_run(self, record: RunRecord) -> None:
+        """Begin a run, or go on with it: the first record of a run stays.
+
+        Raises:
+            StoreError: a run of this name computes something else, or is cut into other shards.
+        """
+        path = self.layout.record(record.run)
+        if record.study != self.study:
+            raise StoreError.at(
+                path,
+                expected=f"a run of study {self.study!r}",
+                got=f"one of study {record.study!r}",
+                remedy="Open the store of that study.",
+            )
+        if create_bytes(path, record.to_json().encode()):
+            return
+        first = self.record(record.run)
+        changes = first.differences(record)
+        if changes or first.fingerprint != record.fingerprint:
+            raise StoreError.at(
+                path,
+                expected=f"run {record.run} to go on as it began",
+                got=f"another setting ({'; '.join(changes) or 'other fingerprint'})",
+                remedy="Set it back to resume this run, or give the new run another name.",
+            )
+
+    def record(self, run: str) -> RunRecord:
+        """The record a run was opened with.
+
+        Raises:
+            StoreError: no such run, or its file is damaged.
+        """
+        path = self.layout.record(run)
+        try:
+            return RunRecord.from_json(path.read_text())
+        except FileNotFoundError:
+            names = sorted(folder.parent.name for folder in self.layout.runs.glob("*/run.json"))
+            raise StoreError.at(
+                path,
+                expected=f"run {run!r} in this store",
+                got=f"the runs {', '.join(names)}" if names else "no runs",
+                remedy="Name one of these, or start the run first.",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise StoreError.at(
+                path,
+                expected="the record of a run",
+                got=str(error),
+                remedy=f"Restore the file, or remove {path.parent} to forget the run.",
+            ) from error
+
+    def runs(self) -> list[RunStatus]:
+        """Every run and how far it came, newest first."""
+        found = [self._status(path.parent.name) for path in self.layout.runs.glob("*/run.json")]
+        return sorted(found, key=lambda s: (s.record.created, s.record.run), reverse=True)
+
+    def latest(self) -> RunStatus | None:
+        """The newest finished run; if none is finished, the newest; None in an empty store."""
+        runs = self.runs()
+        finished = (status for status in runs if status.finished)
+        return next(finished, runs[0] if runs else None)
+
+    def commit(self, run: str, key: str, tables: Mapping[str, pl.DataFrame]) -> Commit:
+        """Make the tables of a shard (key "00003"), of "train" or of "finish" visible together.
+
+        A later commit of the same key takes the place of the earlier one, as a whole.
+
+        Raises:
+            StoreError: no such run or shard, a frame that is not its table (nothing is written
+                then), or a disk that is full.
+        """
+        return write_commit(self.layout, self.record(run), key, tables)
+
+    def is_done(self, run: str, key: str) -> bool:
+        """Whether a key is committed and its files are there."""
+        return self._done(self.record(run), key) is not None
+
+    def missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
+        """The shards still to compute: never committed, or with a file lost or cut short."""
+        record = self.record(run)
+        return [shard for shard in shards if self._done(record, shard.key) is None]
+
+    def scan(self, table: str, run: str) -> pl.LazyFrame:
+        """The committed rows of a table, ordered by shard; exactly the columns of its schema.
+
+        Only files that a manifest lists are read, so what a killed writer left is never seen.
+        """
+        if table not in TABLES:
+            raise StoreError.at(
+                "scan", expected=f"one of {', '.join(TABLES)}", got=repr(table), remedy="Rename it."
+            )
+        files = self._files(table, run)
+        groups = tuple(dict.fromkeys(name for file in files for name in file.groups))
+        schema = polars_schema(table_schema(table, groups))
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            [self.layout.root / file.path for file in files],
+            schema=schema,
+            missing_columns="insert",
+            hive_partitioning=False,
+            glob=False,
+        )
+
+    def verify(self, run: str) -> list[str]:
+        """Read every committed byte of a run and say what is wrong; empty when all is well."""
+        record = self.record(run)
+        return [text for key in self._keys(run) for text in problems(self.layout, record, key)]
+
+    def part(self, kind: str, digest: str) -> Path | None:
+        """Folder of a part that is there and whole, else None."""
+        return find_part(self.layout, kind, digest)
+
+    def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
+        """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
+        return write_part(self.layout, kind, digest, writer)
+
+    def bytes_on_disk(self, run: str) -> int:
+        """Bytes of everything that lies in the folders of a run."""
+        folders = [self.layout.record(run).parent]
+        folders += [self.layout.table(table, run) for table in TABLES]
+        files = (path for folder in folders for path in folder.rglob("*"))
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def _keys(self, run: str) -> list[str]:
+        manifests = self.layout.manifest(run, FINISH).parent.glob("*.json")
+        return sorted(path.stem for path in manifests if not path.name.startswith("."))
+
+    def _done(self, record: RunRecord, key: str) -> Commit | None:
+        commit = read_commit(self.layout.manifest(record.run, key))
+        return commit if commit and is_whole(self.layout, record, commit) else None
+
+    def _files(self, table: str, run: str) -> list[FileEntry]:
+        record = self.record(run)
+        commits = (self._done(record, key) for key in self._keys(run))
+        files = (file for commit in commits if commit for file in commit.files)
+        return [file for file in files if file.table == table]
+
+    def _status(self, run: str) -> RunStatus:
+        record = self.record(run)
+        planned = record.shards()
+        done = len(planned) - len(self.missing(run, planned))
+        return RunStatus(record, done, len(planned), self.is_done(run, FINISH))

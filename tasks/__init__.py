@@ -1,0 +1,1 @@
+"""Prefect tasks: load, compute with `fastif`, write with `storage`."""

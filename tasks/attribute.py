@@ -1,0 +1,30 @@
+"""The work of the audit: one shard of queries from text to committed scores."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import fastif
+from storage import Shard
+from tasks.frames import score_frames
+from tasks.job import open_job
+from tasks.plan import RunRef
+from tasks.retry import passing_faults
+
+
+@task(
+    name="attribute-shard",
+    task_run_name="shard-{shard.index}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=passing_faults,
+)
+def attribute_shard(shard: Shard, ref: RunRef) -> int:
+    """Attribute the queries of a shard and commit them; the number of queries."""
+    job = open_job(ref)
+    ids = fastif.every(job.queries)[shard.start : shard.stop]
+    outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
+    answer = job.attributor(job.queries, ids)
+    job.store.commit(ref.run, shard.key, score_frames(job, ids, answer, outputs, losses))
+    return len(shard)

@@ -1,0 +1,152 @@
+"""Is this machine, and this study, fit for an audit? Each check answers or says what to change."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import fastif
+from fastif import InputError
+from storage import StoreError
+from tasks.job import Job, make_job
+from tasks.plan import plan_run, versions
+from tasks.problems import StudyError
+
+TOLERANCE = 1e-4
+PROBE = 4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def examine(study: Path | None) -> Iterator[Check]:
+    """Check the machine and, if there is one, the study."""
+    yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
+    yield _checked("faiss", _faiss)
+    yield Check("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores")
+    yield Check("device", True, _device())
+    if study is None:
+        return
+    jobs: list[Job] = []
+    yield _checked("study, tables, model", lambda: _open(study, jobs))
+    for job in jobs:
+        yield _checked("losses ignore batch mates", lambda job=job: _batch_mates(job))
+        yield _checked("evaluation is deterministic", lambda job=job: _deterministic(job))
+        yield _checked("every parameter has a gradient", lambda job=job: _gradients(job))
+        yield _checked("double backward", lambda job=job: _double_backward(job))
+        yield Check("frozen prefix", True, _prefix(job))
+
+
+def _checked(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except (InputError, StoreError, StudyError) as error:
+        return Check(name, False, str(error))
+
+
+def _faiss() -> str:
+    fastif.load_faiss()
+    return ", ".join(f"{name} {found}" for name, found in fastif.faiss_builds().items())
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return f"cuda, {torch.cuda.get_device_name(0)}"
+    return f"cpu, {platform.processor() or platform.machine()}"
+
+
+def _open(study: Path, jobs: list[Job]) -> str:
+    job = make_job(plan_run(study))
+    jobs.append(job)
+    cut = int(job.train_texts.truncated.sum()), int(job.query_texts.truncated.sum())
+    return (
+        f"{len(job.train_texts)} training rows ({cut[0]} cut), "
+        f"{len(job.query_texts)} queries ({cut[1]} cut), "
+        f"{job.objective.space.size:,} attributed parameters"
+    )
+
+
+def _losses(job: Job, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return job.objective.losses(job.objective.params, job.query_texts.take(ids))
+
+
+def _probe(job: Job) -> torch.Tensor:
+    """The shortest and the longest queries, where padding matters most."""
+    order = job.query_texts.lengths.argsort()
+    return torch.cat([order[: PROBE // 2], order[-PROBE // 2 :]]).unique()
+
+
+def _batch_mates(job: Job) -> str:
+    ids = _probe(job)
+    alone = torch.cat([_losses(job, one) for one in ids.split(1)])
+    gap = float((alone - _losses(job, ids)).abs().max())
+    if gap > TOLERANCE:
+        raise InputError(
+            "model",
+            "a loss that does not depend on the other rows of its batch",
+            f"a difference of {gap:.1e} nats",
+            "Look for batch statistics or a wrong attention mask in the model.",
+        )
+    return f"largest difference {gap:.1e} nats"
+
+
+def _deterministic(job: Job) -> str:
+    ids = _probe(job)
+    gap = float((_losses(job, ids) - _losses(job, ids)).abs().max())
+    if gap > 0:
+        raise InputError(
+            "model",
+            "the same loss twice in evaluation mode",
+            f"a difference of {gap:.1e} nats",
+            "Look for dropout or sampling that evaluation mode does not switch off.",
+        )
+    return "the same losses twice"
+
+
+def _gradients(job: Job) -> str:
+    gradients = fastif.Gradients(job.objective)
+    tile = gradients.of_losses(job.query_texts.take(_probe(job)))
+    names = job.objective.space.names
+    slices = job.objective.space.slices
+    silent = [n for n, where in zip(names, slices, strict=True) if not tile.rows[:, where].any()]
+    if silent:
+        raise InputError(
+            "[parameters] attributed",
+            "parameters that the loss depends on",
+            f"{len(silent)} without any gradient, such as {silent[0]}",
+            "Attribute fewer parameters, or ignore this if they are unused on purpose.",
+        )
+    way = "one example at a time (slow)" if gradients.one_by_one else "a tile at a time"
+    return f"{len(names)} tensors, gradients taken {way}"
+
+
+def _double_backward(job: Job) -> str:
+    ids = _probe(job)[:1]
+    operator = fastif.Hessian(job.objective, job.query_texts, ids)
+    try:
+        product = operator.apply(torch.ones(1, operator.size, device=operator.like.device))
+    except RuntimeError as error:
+        raise InputError(
+            "[curvature] kind",
+            "an attention kernel that can be differentiated twice",
+            str(error).splitlines()[0],
+            'Use kind = "gauss-newton", which needs one backward pass only.',
+        ) from error
+    return f"a Hessian product of norm {float(product.norm()):.2g}"
+
+
+def _prefix(job: Job) -> str:
+    cut = job.objective.cut
+    if not cut:
+        return "none: the whole model is run each time"
+    return f"{cut} encoder layers and the embeddings are run once a row"

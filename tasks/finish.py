@@ -1,0 +1,57 @@
+"""The last commit of a run: its row in the table of runs."""
+
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from storage import RUNS, Store, StoreError, polars_schema
+from tasks.job import Job, open_job
+from tasks.plan import FINISH, RunRef, missing_shards, versions
+
+
+@task(name="finish-run", cache_policy=NO_CACHE)
+def finish_run(ref: RunRef, seconds: float) -> None:
+    """Commit the run's own row, once every shard is there.
+
+    Raises:
+        StoreError: a shard is missing.
+    """
+    job = open_job(ref)
+    missing = missing_shards(job.store, ref.run)
+    if missing:
+        raise StoreError.at(
+            f"run {ref.run}",
+            expected="every shard committed",
+            got=f"{len(missing)} missing, the first is {missing[0].key}",
+            remedy="Run the audit again; it computes only these.",
+        )
+    job.store.commit(ref.run, FINISH, {"runs": _row(job, job.store, ref.run, seconds)})
+
+
+def _row(job: Job, store: Store, run: str, seconds: float) -> pl.DataFrame:
+    record, parts = store.record(run), store.record(run).parts
+    queries = store.scan("queries", run).select("correct", "truncated").collect()
+    columns = {
+        "run": run,
+        "study": record.study,
+        "fingerprint": record.fingerprint,
+        "created": datetime.fromisoformat(record.created),
+        "finished": datetime.now(UTC),
+        "train_rows": record.train_rows,
+        "query_rows": record.query_rows,
+        "parameters": job.objective.space.size,
+        "damping": job.study.curvature.damping,
+        **{name: json.dumps(parts[name]) for name in ("solver", "curvature", "candidates")},
+        "model_digest": parts["model"],
+        "train_digest": parts["train"],
+        "query_digest": parts["queries"],
+        "accuracy": queries["correct"].mean(),
+        "truncated_queries": int(queries["truncated"].sum()),
+        "truncated_train": int(job.train_texts.truncated.sum()),
+        "seconds": seconds,
+        "versions": json.dumps(versions()),
+    }
+    return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

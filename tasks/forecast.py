@@ -1,0 +1,185 @@
+"""What an audit will cost, from a short calibration on the study's own model and rows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+
+import fastif
+from tasks.job import Job, sampled_rows
+from tasks.plan import Plan
+from tasks.sections import Knn
+
+CALIBRATION_QUERIES = 8
+SWEEPS_OF_CG = 50
+"""A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
+BYTES_A_SCORE = 10
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds, memory and bytes that an audit is expected to take from here.
+
+    Attributes:
+        stages: seconds of each stage, in order.
+        memory: peak bytes of the process.
+        disk: bytes added to the store.
+    """
+
+    shards: int
+    queries: int
+    pairs: int
+    stages: dict[str, float]
+    memory: int
+    disk: int
+
+    @property
+    def seconds(self) -> float:
+        """The sum of the stages."""
+        return sum(self.stages.values())
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds an example, measured: frozen part, forward, one gradient; and a product a query."""
+
+    prefix: float
+    forward: float
+    gradient: float
+    product: float
+
+
+def factor_examples(job: Job) -> int | None:
+    """Gradients that factoring takes; None where that is not known beforehand."""
+    solver = job.study.solver
+    if not isinstance(solver, fastif.Dual):
+        return None
+    rows, batch = _curvature_rows(job), job.study.run.batch_size
+    held = max(1, solver.block_rows // batch) * batch
+    return sum(min(held, rows - start) + rows - start for start in range(0, rows, held))
+
+
+def forecast(job: Job, missing: int) -> Forecast:
+    """Forecast the `missing` shards and what has to be prepared for them."""
+    rates = calibrate(job)
+    study, rows = job.study, len(job.train_texts)
+    record = job.plan.record
+    queries = min(missing * record.shard_size, record.query_rows)
+    knn = isinstance(study.candidates, Knn)
+    kept = study.candidates.k if isinstance(study.candidates, Knn) else 2 * study.candidates.keep
+    distinct = min(rows, kept * record.shard_size) if knn else rows
+    stages = {
+        "hidden states": (rows + record.query_rows) * rates.prefix,
+        "predictions": rows * rates.forward * (2 if knn else 1),
+        "curvature": (factor_examples(job) or 0) * rates.gradient,
+        "solve": missing * _solve_examples(job) * rates.gradient
+        + queries * (_solve_examples(job) * 2 * rates.product + rates.gradient),
+        "score": missing * distinct * rates.gradient + queries * distinct * rates.product,
+    }
+    return Forecast(
+        shards=missing,
+        queries=queries,
+        pairs=queries * min(kept, rows),
+        stages=stages,
+        memory=_memory(job),
+        disk=queries * min(kept, rows) * BYTES_A_SCORE + _text_bytes(job),
+    )
+
+
+def calibrate(job: Job) -> Rates:
+    """Time each kind of work on a few of the study's own rows."""
+    objective, batch_size = job.objective, job.study.run.batch_size
+    lengths = job.train_texts.lengths
+    ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]
+    tokens = job.train_texts.take(ids)
+    batch = objective.prefix(tokens)
+    gradients = fastif.Gradients(objective)
+    tile = gradients.of_losses(batch)
+    rows = torch.zeros(CALIBRATION_QUERIES, objective.space.size, device=objective.like.device)
+    count = len(ids)
+    with torch.no_grad():
+        prefix = _seconds(lambda: objective.prefix(tokens)) / count
+        forward = _seconds(lambda: objective.outputs(objective.params, batch)) / count
+    return Rates(
+        prefix,
+        forward,
+        _seconds(lambda: gradients.of_losses(batch)) / count,
+        _seconds(lambda: tile.times(rows)) / count / CALIBRATION_QUERIES,
+    )
+
+
+def draw(found: Forecast, plan: Plan) -> RenderableType:
+    """The forecast for a terminal."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    record = plan.record
+    done = len(record.shards()) - found.shards
+    table.add_row("run", record.run)
+    table.add_row("training rows", f"{record.train_rows:,}")
+    table.add_row("shards to compute", f"{found.shards} of {len(record.shards())} ({done} kept)")
+    table.add_row("queries to attribute", f"{found.queries:,}")
+    table.add_row("scored pairs", f"{found.pairs:,}")
+    for name, seconds in found.stages.items():
+        table.add_row(f"  {name}", f"{seconds:.0f} s")
+    table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
+    table.add_row("peak memory", f"about {found.memory / 2**30:.1f} GB")
+    table.add_row("written", f"about {found.disk / 1e6:.1f} MB to {plan.store_path}")
+    note = "Nothing was written. Times come from a calibration of a second on your own rows."
+    return Panel(Group(table, note), title="forecast", title_align="left")
+
+
+def _seconds(work: Callable[[], object], times: int = 3) -> float:
+    work()
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - start) / times
+
+
+def _solve_examples(job: Job) -> int:
+    """Gradients (or Hessian products of one example) that solving one shard takes."""
+    solver, rows = job.study.solver, _curvature_rows(job)
+    if isinstance(solver, fastif.Dual):
+        return 2 * rows
+    if isinstance(solver, fastif.Lissa):
+        return solver.depth * solver.repeats * solver.batch + rows
+    return (
+        min(solver.max_steps, SWEEPS_OF_CG) * rows
+        if isinstance(solver, fastif.ConjugateGradient)
+        else rows
+    )
+
+
+def _curvature_rows(job: Job) -> int:
+    curvature = job.study.curvature
+    return len(sampled_rows(len(job.train_texts), curvature.rows, curvature.seed))
+
+
+def _memory(job: Job) -> int:
+    """Model, hidden states, and the largest of: a solve, a factorisation."""
+    study, p = job.study, job.objective.space.size
+    model = sum(tensor.nbytes for tensor in job.objective.whole.parameters())
+    width = job.objective.whole.config.hidden_size
+    hidden = int(job.train_texts.lengths.sum() + job.query_texts.lengths.sum()) * width * FLOAT
+    budget = 2 * study.run.prefix_cache_mb * 2**20
+    rows_held = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2}[study.solver.kind]
+    solve = (rows_held * job.plan.record.shard_size + 2 * study.run.batch_size) * p * FLOAT
+    block = getattr(study.solver, "block_rows", 0) + 2 * study.run.batch_size
+    return _loaded_bytes() + model + min(hidden, budget) + max(solve, 2 * block * p * FLOAT)
+
+
+def _loaded_bytes() -> int:
+    """What the process takes before it computes: Python and its libraries."""
+    return 600 * 2**20
+
+
+def _text_bytes(job: Job) -> int:
+    tables = (job.plan.inputs.train, job.plan.inputs.queries)
+    texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]
+    return sum(len(text) for text in texts) // 2  # zstd about halves short texts

@@ -1,0 +1,101 @@
+"""Tensors become the columns of the store's tables."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import torch
+from torch import Tensor
+
+import fastif
+from storage import SCORES, SOLVES, polars_schema, queries_schema, train_schema
+from tasks.job import Job
+from tasks.tables import Table
+
+
+def score_frames(
+    job: Job, ids: Tensor, answer: fastif.Attribution, outputs: Tensor, losses: Tensor
+) -> dict[str, pl.DataFrame]:
+    """The three tables of one shard of queries."""
+    return {
+        "scores": scores_frame(ids, answer.influences),
+        "solves": _solves_frame(ids, answer, job.study.solver.kind),
+        "queries": _examples_frame(
+            "query",
+            job.plan.inputs.queries,
+            job.query_texts,
+            job.study.labels,
+            ids,
+            outputs,
+            losses,
+        ),
+    }
+
+
+def train_frame(job: Job, outputs: Tensor, losses: Tensor) -> pl.DataFrame:
+    """The table of training examples."""
+    texts, table = job.train_texts, job.plan.inputs.train
+    ids = fastif.every(texts)
+    frame = _examples_frame("train", table, texts, job.study.labels, ids, outputs, losses)
+    order = polars_schema(train_schema(list(table.groups)))
+    return frame.with_columns(self_influence=pl.lit(None, pl.Float32)).select(order.names())
+
+
+def scores_frame(ids: Tensor, found: fastif.Influences) -> pl.DataFrame:
+    """One row a scored pair; cells that an approximate index left empty are dropped."""
+    count, width = found.ids.shape
+    columns = {
+        "query": ids.repeat_interleave(width).numpy(),
+        "train": found.ids.flatten().numpy(),
+        "rank": torch.arange(width).repeat(count).numpy(),
+        "removal_effect": found.removal_effect.flatten().numpy(),
+        "distance": None if found.distances is None else found.distances.flatten().numpy(),
+    }
+    return pl.DataFrame(columns).filter(pl.col("train") >= 0).cast(polars_schema(SCORES))
+
+
+def _solves_frame(ids: Tensor, answer: fastif.Attribution, solver: str) -> pl.DataFrame:
+    solution = answer.solution
+    columns = {
+        "query": ids.numpy(),
+        "residual": solution.residual.cpu().numpy(),
+        "converged": solution.converged.cpu().numpy(),
+        "steps": solution.steps,
+        "damping": solution.damping,
+        "gradient_norm": answer.gradient_norm.cpu().numpy(),
+        "solution_norm": answer.solution_norm.cpu().numpy(),
+        "gradient_cosine": answer.gradient_cosine.cpu().numpy(),
+        "spread": None if solution.spread is None else solution.spread.cpu().numpy(),
+        "solver": solver,
+    }
+    return pl.DataFrame(columns).cast(polars_schema(SOLVES))
+
+
+def _examples_frame(
+    key: str,
+    table: Table,
+    texts: fastif.TextExamples,
+    labels: Sequence[str],
+    ids: Tensor,
+    outputs: Tensor,
+    losses: Tensor,
+) -> pl.DataFrame:
+    rows = ids.tolist()
+    given, predicted = texts.labels[ids].cpu(), outputs.argmax(1).cpu()
+    probability = outputs.softmax(1).cpu().gather(1, given[:, None])[:, 0]
+    columns: dict[str, object] = {
+        key: rows,
+        "id": [table.ids[i] for i in rows],
+        "text": [table.texts[i] for i in rows],
+        "text_pair": None if table.text_pairs is None else [table.text_pairs[i] for i in rows],
+        "label": [labels[i] for i in given.tolist()],
+        "prediction": [labels[i] for i in predicted.tolist()],
+        "loss": losses.cpu().numpy(),
+        "probability": probability.numpy(),
+        "correct": (given == predicted).numpy(),
+        "truncated": texts.truncated[ids].numpy(),
+    }
+    columns |= {f"group_{name}": [group[i] for i in rows] for name, group in table.groups.items()}
+    schema = polars_schema(queries_schema(list(table.groups)))
+    names = {"query": key}
+    wanted = {names.get(name, name): dtype for name, dtype in schema.items()}
+    return pl.DataFrame(columns).cast(wanted)  # type: ignore[arg-type]

@@ -1,0 +1,171 @@
+"""What an audit will compute: checked, named by its content, cut into shards."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from storage import RunRecord, Shard, Store, StoreError, fingerprint
+from tasks.model import model_digest, model_folder
+from tasks.study import Study, load_study
+from tasks.tables import Table, check_against, read_table
+
+MATHEMATICS = 1
+"""Raised when `fastif` comes to compute something else, so that old answers are not mixed in."""
+
+TRAIN, FINISH = "train", "finish"
+"""Commits of a run beside its shards: the training table first, the run's own row last."""
+
+LIBRARIES = ("torch", "transformers", "polars", "pyarrow", "prefect", "numpy")
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """What travels between tasks: which study, which run. Never a tensor."""
+
+    study: str
+    run: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The study and its two tables, read and checked."""
+
+    study: Study
+    train: Table
+    queries: Table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can start or go on: its record and where its answers go."""
+
+    inputs: Inputs
+    record: RunRecord
+
+    @property
+    def ref(self) -> RunRef:
+        """The reference that tasks are given."""
+        return RunRef(str(self.inputs.study.path), self.record.run, self.record.fingerprint)
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the store."""
+        return self.inputs.study.resolve(self.inputs.study.store.path)
+
+
+def read_inputs(path: Path) -> Inputs:
+    """Read a study file and its tables.
+
+    Raises:
+        StudyError: everything that is wrong with one of them.
+    """
+    study = load_study(path)
+    train = read_table(study.train, study.labels, study.folder, "train")
+    queries = read_table(study.queries, study.labels, study.folder, "queries")
+    check_against(study, train, queries)
+    return Inputs(study, train, queries)
+
+
+def plan_run(path: Path, run: str | None = None) -> Plan:
+    """Name the run that a study file asks for. Reads every input, writes nothing.
+
+    The name is the study's and the first digits of the fingerprint, so the same inputs and settings
+    are the same run, and to resume is to ask again.
+
+    Raises:
+        StudyError, InputError: something is wrong with the study, a table or the model.
+    """
+    inputs = read_inputs(path)
+    parts = _parts(inputs)
+    mark = fingerprint(parts)
+    study = inputs.study
+    name = run or f"{study.name}-{mark[:10]}"
+    record = RunRecord(
+        run=name,
+        study=study.name,
+        fingerprint=mark,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parts=parts,
+        query_rows=len(inputs.queries),
+        train_rows=len(inputs.train),
+        shard_size=_shard_size(study, name),
+    )
+    return Plan(inputs, record)
+
+
+def _shard_size(study: Study, run: str) -> int:
+    """The study's, but a run that was begun keeps its own, or its shards would be other queries."""
+    try:
+        return existing_store(study).record(run).shard_size
+    except StoreError:
+        return study.run.shard_size  # not begun; whatever else is wrong is said when it is opened
+
+
+def open_store(plan: Plan) -> Store:
+    """The store, with this run opened in it.
+
+    Raises:
+        StoreError: the store is another study's or cannot be written; the run's name is taken.
+    """
+    store = Store.open(plan.store_path, plan.record.study)
+    store.open_run(plan.record)
+    return store
+
+
+def existing_store(study: Study) -> Store:
+    """The store of a study, for reading.
+
+    Raises:
+        StoreError: there is none yet.
+    """
+    return Store.open(study.resolve(study.store.path), study.name, create=False)
+
+
+def existing_run(plan: Plan) -> Store | None:
+    """The store, if this run is finished in it and every file is there."""
+    try:
+        store = existing_store(plan.inputs.study)
+        same = store.record(plan.record.run).fingerprint == plan.record.fingerprint
+    except StoreError:
+        return None  # not begun, or a store that cannot be read: opening it for writing will say
+    done = same and store.is_done(plan.record.run, FINISH) and store.is_done(plan.record.run, TRAIN)
+    return store if done and not missing_shards(store, plan.record.run) else None
+
+
+def planned_shards(plan: Plan) -> Sequence[Shard]:
+    """The shards that this plan would compute now."""
+    try:
+        return missing_shards(existing_store(plan.inputs.study), plan.record.run)
+    except StoreError:
+        return plan.record.shards()
+
+
+def missing_shards(store: Store, run: str) -> Sequence[Shard]:
+    """The shards of a run that have no committed answer yet."""
+    return store.missing(run, store.record(run).shards())
+
+
+def _parts(inputs: Inputs) -> dict[str, object]:
+    """Everything the answers depend on. Sizes that change only speed and memory are not in it."""
+    study = inputs.study
+    return {
+        "mathematics": MATHEMATICS,
+        "model": model_digest(model_folder(study)),
+        "train": inputs.train.digest,
+        "queries": inputs.queries.digest,
+        "labels": list(study.labels),
+        "max_length": study.model.max_length,
+        "attributed": study.parameters.model_dump(mode="json")["attributed"],
+        "curvature": study.curvature.model_dump(mode="json"),
+        "solver": asdict(study.solver),
+        "candidates": study.candidates.model_dump(mode="json"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The libraries an answer was computed with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

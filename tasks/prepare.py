@@ -1,0 +1,57 @@
+"""What all shards of a run share: the training table, the candidate index, the curvature's factor.
+
+Each is a part of the study, named by what it depends on; one that is there is not made again.
+"""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import fastif
+from tasks.forecast import factor_examples
+from tasks.frames import train_frame
+from tasks.job import Job, open_job, write_factor
+from tasks.plan import TRAIN, RunRef
+from tasks.progress import stage
+from tasks.retry import passing_faults
+from tasks.sections import Knn
+
+
+@task(name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+def describe_train(ref: RunRef) -> int:
+    """Commit the table of training examples with the model's predictions; their number."""
+    job = open_job(ref)
+    if not job.store.is_done(ref.run, TRAIN):
+        with stage("training rows: predictions", len(job.train)) as watch:
+            outputs, losses = fastif.predict(job.objective, watch(job.train))
+        job.store.commit(ref.run, TRAIN, {TRAIN: train_frame(job, outputs, losses)})
+    return len(job.train)
+
+
+@task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+def build_index(ref: RunRef) -> str:
+    """Embed the training set and index it, unless every row is scored anyway; the part's digest."""
+    job = open_job(ref)
+    candidates, digest = job.study.candidates, job.index_digest
+    if isinstance(candidates, Knn) and job.store.part("index", digest) is None:
+        with stage("training rows: representations", len(job.train)) as watch:
+            rows = fastif.embeddings(job.objective, watch(job.train), fastif.every(job.train))
+        index = fastif.CandidateIndex.build(rows, candidates.factory)
+        job.store.write_part("index", digest, lambda folder: index.save(folder / "index.faiss"))
+    return digest
+
+
+@task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+def factor_curvature(ref: RunRef) -> str:
+    """Do once what every solve needs of the curvature; the part's digest."""
+    job = open_job(ref)
+    digest = job.factor_digest
+    if job.store.part("factor", digest) is None:
+        factor = _factor(job)
+        if factor:
+            job.store.write_part("factor", digest, lambda folder: write_factor(folder, factor))
+    return digest
+
+
+def _factor(job: Job) -> fastif.Factor:
+    with stage("curvature: factor once", factor_examples(job)) as watch:
+        return job.study.solver.factor(job.curvature(watch(job.train)))

@@ -1,0 +1,101 @@
+"""Progress of long work: bars on a terminal, a line now and then elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Int
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from fastif import Batch, Examples
+
+LINE_EVERY = 10.0
+"""Seconds between lines where there is no terminal to draw a bar on."""
+
+Watch = Callable[[Examples], Examples]
+Advance = Callable[[int], None]
+
+
+class Observed(Examples):
+    """Examples that tell how many have been taken, so that the mathematics need not."""
+
+    def __init__(self, examples: Examples, advance: Advance) -> None:
+        self.examples, self.advance = examples, advance
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        return self.examples.lengths
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        batch = self.examples.take(ids)
+        self.advance(len(ids))
+        return batch
+
+
+@contextmanager
+def stage(name: str, total: int | None) -> Iterator[Watch]:
+    """Show a stage of `total` examples; wrap the examples it takes with the function given."""
+    with bar(name, total) as advance:
+        yield lambda examples: Observed(examples, advance)
+
+
+@contextmanager
+def bar(name: str, total: int | None) -> Iterator[Advance]:
+    """Show a stage of `total` units; call what is given with the number just done."""
+    yield from _on_terminal(name, total) if sys.stderr.isatty() else _in_lines(name, total)
+
+
+_display: Progress | None = None
+_open = 0
+_lock = threading.Lock()
+
+
+def _on_terminal(name: str, total: int | None) -> Iterator[Advance]:
+    """All bars share one display: stages of a flow and of its task threads may overlap."""
+    global _display, _open
+    with _lock:
+        if _display is None:
+            _display = Progress(
+                TextColumn("{task.description:<34}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+            )
+            _display.start()
+        _open += 1
+        display, row = _display, _display.add_task(name, total=total)
+    try:
+        yield lambda count: display.advance(row, count)
+    finally:
+        with _lock:
+            display.update(row, total=display.tasks[row].completed)
+            _open -= 1
+            if _open == 0:
+                display.stop()
+                _display = None
+
+
+def _in_lines(name: str, total: int | None) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= LINE_EVERY:
+            last = now
+            share = f"{done}/{total}" if total else str(done)
+            print(f"{name}: {share}, {now - start:.0f} s", file=sys.stderr, flush=True)
+
+    yield advance
+    took = time.monotonic() - start
+    print(f"{name}: {done} done in {took:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,186 @@
+"""The sections of a study file, as frozen records.
+
+The text under a field is what a message says when the field is missing.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tasks.keys import broken
+from tasks.problems import Problem, show
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _columns(value: Any) -> Any:
+    """One column name, or one or two of them in a list, as a tuple."""
+    names = [value] if isinstance(value, str) else value
+    texts = isinstance(names, list | tuple) and all(isinstance(n, str) and n for n in names)
+    if not texts or not 1 <= len(names) <= 2 or len(set(names)) != len(names):
+        change = 'write text = "sentence", or text = ["premise", "hypothesis"] for pairs'
+        raise broken(Problem("", "a column name, or two different ones", show(value), change))
+    return tuple(names)
+
+
+def _distinct(value: Any) -> Any:
+    """A list without a repeated entry; its type is checked by the field."""
+    if isinstance(value, list | tuple):
+        twice = [item for i, item in enumerate(value) if item in value[:i]]
+        if twice:
+            got = f"{show(twice[0])} again"
+            raise broken(Problem("", "each entry once", got, "remove the repetition"))
+        return tuple(value)
+    return value
+
+
+def _selection(value: Any) -> Any:
+    """`"last:K"`, `"all"`, or a non-empty list of regular expressions as a tuple."""
+    if isinstance(value, str) and (value == "all" or re.fullmatch(r"last:0*[1-9]\d*", value)):
+        return value
+    patterns = value if isinstance(value, list | tuple) else ()
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        expected = '"last:K" with K of 1 or more, "all", or a list of regular expressions'
+        change = 'write "last:1" for the last encoder layer and the head'
+        raise broken(Problem("", expected, show(value), change))
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            change = r"correct it; single quotes keep backslashes: 'layer\.5\.'"
+            got = f"{show(pattern)} ({error})"
+            raise broken(Problem("", "a valid regular expression", got, change)) from None
+    return tuple(patterns)
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
+Distinct = Annotated[tuple[Name, ...], BeforeValidator(_distinct)]
+Selection = Annotated[str | tuple[str, ...], BeforeValidator(_selection)]
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused, and numbers are finite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelSource(Section):
+    """`[model]`: the classifier that was trained."""
+
+    path: Name
+    """a local folder, or a hub name such as textattack/bert-base-uncased-SST-2"""
+    max_length: Annotated[int, Field(ge=2)] = 128
+    """tokens; longer texts are cut and counted"""
+
+
+class TableSource(Section):
+    """`[train]` and `[queries]`: labelled texts, and which column is what."""
+
+    table: Name | None = None
+    """a .parquet, .csv or .jsonl file"""
+    dataset: Name | None = None
+    """a name or a local folder for the `datasets` library"""
+    split: Name | None = None
+    """which split of the dataset; needed if it has several"""
+    config: Name | None = None
+    """which configuration of the dataset"""
+    text: Columns
+    """the column with the text, or two columns for pairs"""
+    label: Name
+    """the column with the label"""
+    id: Name | None = None
+    """the column with a unique id; without it the row number, counted from 1"""
+    groups: Distinct = ()
+    """columns that reports group by"""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.table is None) == (self.dataset is None):
+            got = "neither" if self.table is None else "both"
+            change = "remove one" if self.table else 'add table = "your-file.parquet"'
+            raise broken(Problem("", "exactly one of the keys table, dataset", got, change))
+        for key in ("split", "config"):
+            value = getattr(self, key)
+            if self.table is not None and value is not None:
+                change = "remove it, or name a dataset instead of a table"
+                raise broken(Problem(key, "no such key beside table", show(value), change))
+        return self
+
+
+class Parameters(Section):
+    """`[parameters]`: the part of the model that answers are attributed to."""
+
+    attributed: Selection = "last:1"
+    """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
+
+
+class Curvature(Section):
+    """`[curvature]`: the matrix that is inverted, and what is added to its diagonal."""
+
+    kind: Literal["gauss-newton", "hessian"] = "gauss-newton"
+    """the second derivative: Gauss-Newton is its positive part, the one to take first"""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """size of a fixed random sample of the training rows; without it all of them"""
+    damping: Annotated[float, Field(ge=0)]
+    """the effective lambda added to the curvature's diagonal, such as 0.1"""
+    seed: Seed = 0
+    """seed of the sample"""
+
+
+class Knn(Section):
+    """`[candidates]`: the nearest training examples by the model's own representation."""
+
+    kind: Literal["knn"] = "knn"
+    k: Annotated[int, Field(ge=1)]
+    """candidates a query, at most the number of training rows"""
+    factory: Name = "Flat"
+    """a FAISS index factory string"""
+
+
+class FullScan(Section):
+    """`[candidates]`: every training example; the most extreme of each query are kept."""
+
+    kind: Literal["full"] = "full"
+    keep: Annotated[int, Field(ge=1)] = 100
+    """most harmful and most helpful rows kept a query"""
+
+
+class Run(Section):
+    """`[run]`: sizes that change speed and memory, never an answer."""
+
+    shard_size: Annotated[int, Field(ge=1)] = 64
+    """queries a shard"""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """examples whose gradients are held at once"""
+    prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
+    """memory for the outputs of frozen layers, in MB; 0 computes them again each time"""
+
+
+class Store(Section):
+    """`[store]`: where the answers lie."""
+
+    path: Name
+    """a folder for the results; it is made if it does not exist"""
+
+
+class Training(Section):
+    """`[training]`: how `fastif train` makes the model. Studies of finished models omit it."""
+
+    base: Name
+    """a folder, a hub name, or package:NAME/sub/folder of an installed Python package"""
+    trainable: Selection = "last:1"
+    """as [parameters] attributed"""
+    epochs: Annotated[int, Field(ge=1)] = 3
+    """passes over the training rows"""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """peak step size"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """decay of the weights"""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """rows a step"""
+    seed: Seed = 0
+    """seed of the new head and of the order of the rows"""

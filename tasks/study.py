@@ -1,0 +1,184 @@
+"""The study file: what was trained, what is asked, and how the answer is computed.
+
+A study is a TOML file. `load_study` reads it into frozen records or raises one `StudyError` that
+lists everything wrong with it. The four solvers are the records of `fastif.solvers` themselves, so
+importing this module imports torch.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
+from tasks.keys import broken, problems_of
+from tasks.problems import Problem, StudyError, did_you_mean, show
+from tasks.sections import (
+    Curvature,
+    Distinct,
+    FullScan,
+    Knn,
+    ModelSource,
+    Parameters,
+    Run,
+    Section,
+    Store,
+    TableSource,
+    Training,
+)
+
+__all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
+
+AnySolver = Annotated[Dual | ConjugateGradient | Lissa | Direct, Field(discriminator="kind")]
+AnyCandidates = Annotated[Knn | FullScan, Field(discriminator="kind")]
+
+
+class Study(Section):
+    """One study file. Relative paths in it start from its own folder."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """a short name of small letters, digits and hyphens; the store belongs to it"""
+    labels: Annotated[Distinct, Field(min_length=2)]
+    """the label names in the order of the model's outputs"""
+    model: ModelSource
+    train: TableSource
+    queries: TableSource
+    parameters: Parameters = Parameters()
+    curvature: Curvature
+    solver: AnySolver = Dual()
+    candidates: AnyCandidates
+    run: Run = Run()
+    store: Store
+    training: Training | None = None
+
+    _path: Path = PrivateAttr(default=Path("study.toml"))
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the file, which is no key of itself."""
+        if context is not None:
+            self._path = context
+
+    @property
+    def path(self) -> Path:
+        """The file this study was read from."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths resolve."""
+        return self._path.parent
+
+    def resolve(self, path: str) -> Path:
+        """A path of the file as one that can be opened from anywhere."""
+        return self.folder / path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = list(_contradictions(self))
+        if problems:
+            raise broken(*problems)
+        return self
+
+
+def _contradictions(study: Study) -> Iterator[Problem]:
+    """Rules between sections, as far as they can be judged without the data."""
+    damping, solver = study.curvature.damping, study.solver
+    if damping == 0 and not isinstance(solver, Direct):
+        # Direct factorises the whole matrix, and that of a convex model needs no damping. The
+        # others divide by lambda (dual) or do not converge without it (cg, lissa).
+        yield Problem(
+            "[curvature] damping",
+            f"a number > 0 for the solver {show(solver.kind)} (only direct takes 0)",
+            show(damping),
+            "set damping = 0.1 and compare with 0.01",
+        )
+    if isinstance(solver, Dual) and study.curvature.kind != "gauss-newton":
+        yield Problem(
+            "[curvature] kind",
+            '"gauss-newton" for the solver "dual", which needs the matrix as a product',
+            show(study.curvature.kind),
+            'set kind = "gauss-newton", or the solver to cg, lissa or direct',
+        )
+    if len(study.train.text) != len(study.queries.text):
+        yield Problem(
+            "[queries] text",
+            f"as many columns as in [train]: {len(study.train.text)}",
+            show(study.queries.text),
+            "give both tables one text column, or both a pair",
+        )
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        StudyError: every problem of the file at once: where, expected, got, what to change.
+    """
+    try:
+        values = tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(path, [_syntax_problem(error)]) from None
+    # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
+    # A bare TOML date becomes the text it was written as.
+    text = json.dumps(values, default=str)
+    try:
+        return Study.model_validate_json(text, strict=True, context=Path(path))
+    except ValidationError as error:
+        raise StudyError(path, problems_of(error, Study)) from None
+
+
+def init_study(path: Path) -> Path:
+    """Write the commented template to a file, or as study.toml into a folder.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        StudyError: the file exists already, or it cannot be written.
+    """
+    path = path / "study.toml" if path.is_dir() else path
+    template = resources.files("tasks").joinpath("study_template.toml").read_text("utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError:
+        change = "choose another name, or remove the file first"
+        raise StudyError(path, [Problem("file", "no file yet", "one exists", change)]) from None
+    except OSError as error:
+        change = "choose a folder that exists and can be written"
+        got = error.strerror or str(error)
+        raise StudyError(path, [Problem("file", "a writable place", got, change)]) from None
+    return path
+
+
+def _text(path: Path) -> str:
+    """The text of a study file; a byte order mark, as some editors write it, is dropped."""
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "nothing there"
+        nearby = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, nearby)
+        change = f"{hint or 'correct the path'}; `fastif init` writes a new one"
+        raise StudyError(path, [Problem("file", "a study file (TOML)", got, change)])
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise StudyError(
+            path, [Problem("file", "a readable file", got, "change its permissions")]
+        ) from None
+    except UnicodeDecodeError as error:
+        got = f"a byte that is not, at position {error.start}"
+        raise StudyError(
+            path, [Problem("file", "text in UTF-8", got, "save the file as UTF-8")]
+        ) from None
+
+
+def _syntax_problem(error: tomllib.TOMLDecodeError) -> Problem:
+    """Where the TOML breaks; the parser's message ends with the place in brackets."""
+    reason, _, place = str(error).rpartition(" (at ")
+    change = "correct that line: texts in quotes, paths with /, [section] before its keys"
+    return Problem(place.rstrip(")") or "file", "valid TOML", reason or str(error), change)

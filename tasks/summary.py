@@ -1,0 +1,244 @@
+"""What a person sees after an audit: read from the store, drawn on a terminal or as markdown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from storage import (
+    Store,
+    most_harmful,
+    most_helpful,
+    touched_by,
+    with_examples,
+    with_queries,
+    worst_queries,
+)
+
+WORST, EACH = 5, 3
+COLUMNS = ("id", "text", "text_pair", "label", "prediction")
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A query with the training examples that harmed and helped it most."""
+
+    query: Row
+    harmful: list[Row]
+    helpful: list[Row]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run, as far as a terminal has room for it."""
+
+    run: str
+    study: Path
+    store: Path
+    facts: Row
+    slices: list[Row]
+    trust: Row
+    worst: list[Explained]
+
+
+def read_summary(store: Store, run: str, study: Path) -> Summary:
+    """Read the summary of a run: accuracy, trust, and its worst queries explained."""
+    queries = store.scan("queries", run)
+    facts = store.scan("runs", run).collect().to_dicts()
+    worst = worst_queries(queries, WORST).select("query").collect()["query"]
+    return Summary(
+        run,
+        study,
+        store.layout.root,
+        facts[0] if facts else {},
+        _slices(queries.collect()),
+        _trust(store.scan("solves", run)),
+        [explain(store, run, query, EACH) for query in worst],
+    )
+
+
+def explain(store: Store, run: str, query: int, k: int) -> Explained:
+    """The k most harmful and the k most helpful training examples of one query."""
+    scores, train = store.scan("scores", run), store.scan("train", run)
+    row = store.scan("queries", run).filter(pl.col("query") == query).collect().to_dicts()[0]
+    solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
+    ends = [
+        with_examples(end(scores, query, k), train, COLUMNS).collect().to_dicts()
+        for end in (most_harmful, most_helpful)
+    ]
+    return Explained(row | solve, *ends)
+
+
+def trace(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
+    """A training example and the k queries it moved most."""
+    row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
+    touched = touched_by(store.scan("scores", run), train)
+    rows = with_queries(touched.head(k), store.scan("queries", run), COLUMNS)
+    return row, rows.collect().to_dicts()
+
+
+def _slices(queries: pl.DataFrame) -> list[Row]:
+    """Accuracy by the first group column, if there is one."""
+    groups = [name for name in queries.columns if name.startswith("group_")]
+    if not groups:
+        return []
+    grouped = queries.group_by(pl.col(groups[0]).alias("slice")).agg(
+        queries=pl.len(), accuracy=pl.col("correct").mean(), loss=pl.col("loss").mean()
+    )
+    return grouped.sort("accuracy", "slice").head(8).to_dicts()
+
+
+def _trust(solves: pl.LazyFrame) -> Row:
+    return (
+        solves.select(
+            damping=pl.col("damping").first(),
+            solver=pl.col("solver").first(),
+            worst_residual=pl.col("residual").max(),
+            unconverged=(~pl.col("converged")).sum(),
+            cosine=pl.col("gradient_cosine").median(),
+        )
+        .collect()
+        .to_dicts()[0]
+    )
+
+
+def draw(summary: Summary) -> RenderableType:
+    """The summary for a terminal."""
+    return Group(
+        *(draw_explained(explained) for explained in summary.worst),
+        _facts_panel(summary),
+        _next_steps(summary),
+    )
+
+
+def draw_explained(explained: Explained) -> RenderableType:
+    """A query on top, its harmful and helpful training examples below."""
+    query = explained.query
+    head = Text.assemble(
+        (f"{query['label']}", "bold green"),
+        " but predicted ",
+        (f"{query['prediction']}", "bold green" if query["correct"] else "bold red"),
+        f"   loss {query['loss']:.2f} nats\n",
+        _text_of(query, ""),
+    )
+    table = Table(box=None, padding=(0, 1), expand=True)
+    table.add_column("removal effect", justify="right", no_wrap=True)
+    table.add_column("label", no_wrap=True)
+    table.add_column("training example", ratio=1)
+    table.add_column("id", style="dim", no_wrap=True)
+    _add_rows(table, "harmful: removing it would lower the loss", explained.harmful, "red")
+    _add_rows(table, "helpful: removing it would raise the loss", explained.helpful, "green")
+    title = f"query {query['id']}"
+    return Panel(Group(head, Text(), table), title=title, title_align="left")
+
+
+def _add_rows(table: Table, title: str, rows: list[Row], style: str) -> None:
+    table.add_row("", "", Text(title, style=f"{style} italic"), "")
+    for row in rows:
+        effect = Text(f"{row['removal_effect']:+.4f}", style=style)
+        table.add_row(
+            effect, f"{row['train_label']}", _text_of(row, "train_"), f"{row['train_id']}"
+        )
+    if not rows:
+        table.add_row("", "", Text("none among the candidates", style="dim"), "")
+
+
+def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
+    """A training example and the queries it moved most."""
+    head = Text.assemble(
+        (f"{row['label']}", "bold"), f"   own loss {row['loss']:.2f} nats\n", _text_of(row, "")
+    )
+    table = Table(box=None, padding=(0, 1), expand=True)
+    table.add_column("removal effect", justify="right", no_wrap=True)
+    table.add_column("label / predicted", no_wrap=True)
+    table.add_column("query", ratio=1)
+    table.add_column("id", style="dim", no_wrap=True)
+    for touch in touched:
+        effect = float(str(touch["removal_effect"]))
+        table.add_row(
+            Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
+            f"{touch['query_label']} / {touch['query_prediction']}",
+            _text_of(touch, "query_"),
+            f"{touch['query_id']}",
+        )
+    if not touched:
+        table.add_row("", "", Text("no query had it among its candidates", style="dim"), "")
+    return Panel(Group(head, Text(), table), title=f"train {row['id']}", title_align="left")
+
+
+def _text_of(row: Row, prefix: str) -> Text:
+    """The one or two texts of an example; never read as markup."""
+    pair = row[f"{prefix}text_pair"]
+    text = Text(f"{row[f'{prefix}text']}")
+    return text if pair is None else text.append("\n→ ", style="bold").append(f"{pair}")
+
+
+def _facts_panel(summary: Summary) -> RenderableType:
+    facts, trust = summary.facts, summary.trust
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries")
+    for part in summary.slices:
+        share = f"{part['accuracy']:.1%} of {part['queries']}, mean loss {part['loss']:.2f}"
+        table.add_row(f"  {part['slice']}", share)
+    table.add_row("training rows", f"{facts['train_rows']:,}")
+    table.add_row("cut to max_length", _cut(facts))
+    table.add_row("parameters", f"{facts['parameters']:,} attributed")
+    table.add_row("solver", f"{trust['solver']}, damping {trust['damping']:g}")
+    table.add_row("largest residual", f"{trust['worst_residual']:.1e}{_unconverged(trust)}")
+    table.add_row("cosine with gradient", f"{trust['cosine']:.2f} (1 = curvature changed nothing)")
+    table.add_row("time", f"{facts['seconds']:.0f} s")
+    return Panel(table, title=f"run {summary.run}", title_align="left")
+
+
+def _cut(facts: Row) -> str:
+    return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
+
+
+def _unconverged(trust: Row) -> str:
+    count = trust["unconverged"]
+    return f"  [{count} queries did not converge]" if count else ""
+
+
+def _next_steps(summary: Summary) -> RenderableType:
+    study = summary.study
+    lines = [Text.assemble("Results: ", (str(summary.store), "bold")), Text("What to type next:")]
+    if summary.worst:
+        worst = summary.worst[0]
+        lines.append(Text(f"  fastif top {worst.query['id']} --study {study}", style="cyan"))
+        rows = worst.harmful or worst.helpful
+        if rows:
+            lines.append(Text(f"  fastif show {rows[0]['train_id']} --study {study}", style="cyan"))
+    lines.append(Text(f"  fastif runs --study {study}", style="cyan"))
+    return Group(*lines)
+
+
+def markdown(summary: Summary) -> str:
+    """The summary as a Prefect artifact: numbers and ids, no example text."""
+    facts, trust = summary.facts, summary.trust
+    lines = [
+        f"# Influence audit {summary.run}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
+        f"| training rows | {facts['train_rows']} |",
+        f"| cut to max_length | {_cut(facts)} |",
+        f"| solver | {trust['solver']}, damping {trust['damping']:g} |",
+        f"| largest residual | {trust['worst_residual']:.1e}{_unconverged(trust)} |",
+        f"| results | `{summary.store}` |",
+        "",
+        "| worst queries | loss | most harmful training row | removal effect |",
+        "| --- | --- | --- | --- |",
+    ]
+    for explained in summary.worst:
+        harm = explained.harmful[0] if explained.harmful else None
+        row = f"{harm['train_id']} | {harm['removal_effect']:+.4f}" if harm else "none | "
+        lines.append(f"| {explained.query['id']} | {explained.query['loss']:.2f} | {row} |")
+    return "\n".join(lines) + "\n"

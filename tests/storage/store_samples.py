@@ -1,0 +1,87 @@
+"""Small tables with known content, for the tests and for the processes that they kill."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from storage import (
+    RUNS,
+    SCORES,
+    SOLVES,
+    RunRecord,
+    fingerprint,
+    plan_shards,
+    polars_schema,
+    queries_schema,
+    train_schema,
+)
+
+STUDY = "nli"
+RUN = "first"
+QUERIES, TRAIN, SHARD, KEPT = 40, 30, 4, 6
+GROUPS = ("suite", "heuristic")
+SHARDS = plan_shards(QUERIES, SHARD)
+
+
+def record(run=RUN, created="2026-01-02T03:04:05+00:00", study=STUDY, shard_size=SHARD, **parts):
+    parts = {"damping": 0.1, "solver": {"kind": "dual"}, "model": "ab" * 32} | parts
+    return RunRecord(run, study, fingerprint(parts), created, parts, QUERIES, TRAIN, shard_size)
+
+
+def scores(shard, writer=0):
+    """Effects that depend on the query, so that rows of two shards never look alike."""
+    rows = []
+    for query in range(shard.start, shard.stop):
+        random = np.random.default_rng(1000 * writer + query)
+        train = random.choice(TRAIN, size=KEPT, replace=False)
+        effects = np.sort(random.normal(size=KEPT).astype(np.float32))
+        distances = random.random(KEPT).astype(np.float32)
+        for rank in range(KEPT):
+            distance = None if rank == 2 else float(distances[rank])
+            rows.append((query, int(train[rank]), rank, float(effects[rank]), distance))
+    return frame(SCORES, rows)
+
+
+def solves(shard, writer=0):
+    rows = [
+        (query, 0.01 * query, query % 2 == 0, 20, 0.1, 3.0, 4.5, 0.75, None, f"writer {writer}")
+        for query in range(shard.start, shard.stop)
+    ]
+    return frame(SOLVES, rows)
+
+
+def queries(shard, writer=0):
+    rows = []
+    for query in range(shard.start, shard.stop):
+        answer = ("yes", "no", float(query), 0.25, False, True)
+        rows.append((query, f"q{query}", "Straße 雪", None, *answer, f"suite {query % 3}", None))
+    return frame(queries_schema(GROUPS), rows)
+
+
+def train():
+    rows = []
+    for row in range(TRAIN):
+        answer = ("no", "no", 0.5, 0.6, True, False)
+        effect = None if row % 2 else -0.25
+        rows.append((row, f"t{row}", f"text {row}", f"pair {row}", *answer, effect, "suite", None))
+    return frame(train_schema(GROUPS), rows)
+
+
+def runs():
+    now = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    row = (RUN, STUDY, "ab" * 32, now, now, TRAIN, QUERIES, 2**40, 0.1, "{}", "{}", "{}")
+    row += ("ab" * 32, "cd" * 32, "ef" * 32, 0.5, 1, 2, 12.5, "{}")
+    return frame(RUNS, [row])
+
+
+def tables(shard, writer=0):
+    return {
+        "scores": scores(shard, writer),
+        "solves": solves(shard, writer),
+        "queries": queries(shard, writer),
+    }
+
+
+def frame(schema, rows):
+    return pl.DataFrame(rows, schema=polars_schema(schema), orient="row")

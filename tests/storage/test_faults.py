@@ -1,0 +1,277 @@
+"""Processes that are really killed, raced and starved; files that are really damaged."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from store_samples import RUN, SHARDS, STUDY, record, tables
+
+from storage import Store, StoreError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+FIRST = SHARDS[0]
+
+
+def child(job, *arguments):
+    path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "store_child.py"), job, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def reopen(root):
+    store = Store.open(root, STUDY)
+    store.open_run(record())
+    return store
+
+
+def assert_whole(store, writer=0):
+    """Every visible shard has all its tables with all their rows, and no other row is seen."""
+    assert store.verify(RUN) == []
+    missing = store.missing(RUN, SHARDS)
+    done = [tables(shard, writer) for shard in SHARDS if shard not in missing]
+    for table in ("scores", "solves", "queries"):
+        seen = store.scan(table, RUN).collect()
+        if done:
+            assert_frame_equal(seen, pl.concat(made[table] for made in done))
+        else:
+            assert seen.is_empty()
+
+
+def resume(store):
+    missing = store.missing(RUN, SHARDS)
+    for shard in missing:
+        store.commit(RUN, shard.key, tables(shard))
+    return missing
+
+
+def visible_tables(store):
+    return {table: store.scan(table, RUN).collect() for table in ("scores", "solves", "queries")}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A store that nobody disturbed."""
+    store = reopen(tmp_path / "whole")
+    assert resume(store) == list(SHARDS)
+    return store
+
+
+def test_killed_at_random_moments_then_resumed_equals_undisturbed(tmp_path, whole):
+    root, chance = tmp_path / "killed", random.Random(7)
+    interrupted = 0
+    for _ in range(12):
+        process = child("fill", root)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(chance.uniform(0.0, 0.06))
+        process.kill()
+        said, _ = process.communicate()
+        assert_whole(Store.open(root, STUDY))
+        if "done" in said:
+            break
+        interrupted += 1
+    assert interrupted >= 1
+    store = reopen(root)
+    missing = store.missing(RUN, SHARDS)
+    assert resume(store) == missing
+    assert_whole(store)
+    expected = visible_tables(whole)
+    for table, seen in visible_tables(store).items():
+        assert_frame_equal(seen, expected[table])
+
+
+def test_killed_before_every_single_step_of_a_commit(tmp_path):
+    """Every crash point, not a sample: killed before step 1, 2, ... until a commit survives."""
+    said, _ = child("die", tmp_path).communicate(timeout=200)
+    outcomes = dict(line.split(maxsplit=1) for line in said.splitlines())
+    *killed, survived = outcomes.values()
+    assert set(killed) == {"killed"}
+    assert survived == "status 0"
+    assert len(killed) > 12  # three files and a manifest: fsync, rename, fsync of the folder
+    done = []
+    for call in outcomes:
+        store = Store.open(tmp_path / call, STUDY)
+        assert_whole(store)
+        done.append(store.is_done(RUN, FIRST.key))
+        store.commit(RUN, FIRST.key, tables(FIRST))
+        for table, rows in visible_tables(store).items():
+            assert_frame_equal(rows, tables(FIRST)[table])
+    assert done == sorted(done)  # one step, the manifest's rename, makes all of it visible
+    assert set(done) == {False, True}
+
+
+def test_two_processes_commit_the_same_shards_at_once(tmp_path):
+    root = tmp_path / "raced"
+    store = reopen(root)
+    racers = [child("race", root, writer) for writer in (1, 2)]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    while any(racer.poll() is None for racer in racers):
+        # A reader in the middle of it sees whole shards of one of the two, never an error.
+        solvers = store.scan("solves", RUN).collect()
+        for shard in SHARDS:
+            mine = solvers.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
+            assert mine.height in (0, len(shard))
+            assert mine["solver"].n_unique() <= 1
+    for racer in racers:
+        assert "done" in racer.communicate()[0]
+        assert racer.returncode == 0
+    assert store.verify(RUN) == []
+    assert store.missing(RUN, SHARDS) == []
+    both = visible_tables(store)
+    for shard in SHARDS:
+        solver = both["solves"].filter(pl.col("query") == shard.start)["solver"][0]
+        for table, rows in both.items():
+            mine = rows.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
+            assert_frame_equal(mine, tables(shard, int(solver[-1]))[table])
+
+
+def damage(path, how):
+    if how == "deleted":
+        path.unlink()
+    elif how == "truncated":
+        os.truncate(path, path.stat().st_size // 2)
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated", "altered"])
+@pytest.mark.parametrize("table", ["scores", "solves", "queries"])
+def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
+    hurt = SHARDS[2]
+    path = next(whole.layout.table(table, RUN).glob(f"shard={hurt.key}/*.parquet"))
+    damage(path, how)
+    said = whole.verify(RUN)
+    assert len(said) == 1
+    assert str(path) in said[0]
+    # An altered byte keeps the size: only verify, which reads everything, can see it.
+    assert whole.missing(RUN, SHARDS) == ([] if how == "altered" else [hurt])
+    if how != "altered":
+        assert whole.runs()[0].state == "partial"
+        gone = range(hurt.start, hurt.stop)
+        for rows in visible_tables(whole).values():
+            assert rows.filter(pl.col("query").is_in(gone)).is_empty()
+    whole.commit(RUN, hurt.key, tables(hurt))
+    assert_whole(whole)
+    assert whole.missing(RUN, SHARDS) == []
+
+
+def test_other_rows_than_the_manifest_states_are_found(whole):
+    manifest = whole.layout.manifest(RUN, FIRST.key)
+    manifest.write_text(manifest.read_text().replace('"rows": 24', '"rows": 25'))
+    assert ["expected 25 rows, got 24" in problem for problem in whole.verify(RUN)] == [True]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "00000"}', "null"])
+def test_a_damaged_manifest_is_no_commit(whole, text):
+    whole.layout.manifest(RUN, FIRST.key).write_text(text)
+    assert whole.missing(RUN, SHARDS) == [FIRST]
+    assert "not readable" in whole.verify(RUN)[0]
+    resume(whole)
+    assert_whole(whole)
+
+
+def test_a_manifest_of_another_fingerprint_is_no_commit(whole):
+    manifest = whole.layout.manifest(RUN, FIRST.key)
+    manifest.write_text(manifest.read_text().replace(record().fingerprint, "0" * 64))
+    assert whole.missing(RUN, SHARDS) == [FIRST]
+    assert "another run" in whole.verify(RUN)[0]
+
+
+def test_leftovers_and_uncommitted_files_disturb_nobody(whole):
+    committed = next(whole.layout.table("scores", RUN).glob("shard=00000/*.parquet"))
+    committed.with_name(f".{committed.name}.0123.tmp").write_bytes(b"half")
+    shutil.copy(committed, committed.with_name("never-committed.parquet"))
+    (whole.layout.manifest(RUN, FIRST.key).parent / ".00000.json.0123.tmp").write_text("{")
+    assert_whole(whole)
+    assert whole.missing(RUN, SHARDS) == []
+
+
+def test_a_limit_on_file_sizes_is_explained(tmp_path):
+    process = child("starve", tmp_path / "store", 600)
+    said, _ = process.communicate(timeout=120)
+    assert "limit on the size of this process's files" in said
+    assert "ulimit -f" in said
+    assert list((tmp_path / "store" / "tables").rglob("*.tmp")) == []
+    store = reopen(tmp_path / "store")
+    assert not store.is_done(RUN, FIRST.key)
+    resume(store)
+    assert_whole(store)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real disk of 400 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_explained_and_keeps_what_was_committed(small_disk):
+    store = reopen(small_disk / "store")
+    filler = small_disk / "filler"
+    store.commit(RUN, FIRST.key, tables(FIRST))
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"0" * 4096)
+    with pytest.raises(
+        StoreError, match=r"room for [\d,]+ bytes, got a full disk \(0 bytes free\)"
+    ):
+        store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
+    assert list(small_disk.rglob("*.tmp")) == []
+    assert_whole(store)
+    filler.unlink()
+    assert resume(store) == list(SHARDS[1:])
+    assert_whole(store)
+
+
+def test_a_full_disk_is_recognised_behind_a_library_s_own_error(small_disk):
+    store = reopen(small_disk / "store")
+
+    def write(folder):
+        try:
+            (folder / "index.faiss").write_bytes(b"0" * 500_000)
+        except OSError:
+            raise RuntimeError("write error in native code") from None
+
+    with pytest.raises(StoreError, match="full disk"):
+        store.write_part("index", "ab" * 32, write)
+    assert store.part("index", "ab" * 32) is None
+    assert list(small_disk.rglob("*.tmp")) == []
+
+
+def test_a_disk_that_became_read_only_is_explained(small_disk):
+    store = reopen(small_disk / "store")
+    store.commit(RUN, FIRST.key, tables(FIRST))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreError, match="read-only file system"):
+        store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
+    with pytest.raises(StoreError, match="no right to write"):
+        Store.open(small_disk / "store", STUDY)
+    assert_whole(Store.open(small_disk / "store", STUDY, create=False))

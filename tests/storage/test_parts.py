@@ -1,0 +1,88 @@
+"""Folders of files that runs share."""
+
+import json
+import os
+
+import pytest
+from test_faults import child
+
+KIND, DIGEST = "index", "ab" * 32
+
+
+def fill(text):
+    def write(folder):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.bin").write_text(text)
+        (folder / "b.bin").write_text(text * 2)
+
+    return write
+
+
+def test_a_part_comes_back(store):
+    assert store.part(KIND, DIGEST) is None
+    folder = store.write_part(KIND, DIGEST, fill("x"))
+    assert store.part(KIND, DIGEST) == folder
+    assert (folder / "deep" / "a.bin").read_text() == "x"
+    stated = json.loads((folder / "part.json").read_text())
+    assert stated == {"files": {"b.bin": 2, "deep/a.bin": 1}}
+
+
+def test_the_first_of_two_writers_stays(store):
+    store.write_part(KIND, DIGEST, fill("x"))
+    folder = store.write_part(KIND, DIGEST, fill("y"))
+    assert (folder / "b.bin").read_text() == "xx"
+    assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
+
+
+def lose_file(folder):
+    (folder / "b.bin").unlink()
+
+
+def cut_file(folder):
+    os.truncate(folder / "deep" / "a.bin", 0)
+
+
+def lose_list(folder):
+    (folder / "part.json").unlink()
+
+
+def break_list(folder):
+    (folder / "part.json").write_text('{"files": []}')
+
+
+@pytest.mark.parametrize("damage", [lose_file, cut_file, lose_list, break_list])
+def test_a_damaged_part_is_absent_and_replaced(store, damage):
+    damage(store.write_part(KIND, DIGEST, fill("x")))
+    assert store.part(KIND, DIGEST) is None
+    folder = store.write_part(KIND, DIGEST, fill("y"))
+    assert store.part(KIND, DIGEST) == folder
+    assert (folder / "b.bin").read_text() == "yy"
+    assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
+
+
+def test_a_writer_that_fails_leaves_nothing(store):
+    def write(folder):
+        fill("x")(folder)
+        raise RuntimeError("no such factory string")
+
+    with pytest.raises(RuntimeError, match="factory"):
+        store.write_part(KIND, DIGEST, write)
+    assert store.part(KIND, DIGEST) is None
+    assert list(store.layout.part(KIND, DIGEST).parent.iterdir()) == []
+
+
+def test_two_processes_write_the_same_parts_at_once(store):
+    racers = [child("part", store.layout.root, letter) for letter in "xy"]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    for racer in racers:
+        assert "done" in racer.communicate(timeout=120)[0]
+    folders = list(store.layout.part(KIND, DIGEST).parent.iterdir())
+    assert sorted(folder.name for folder in folders) == [f"{i:064d}" for i in range(20)]
+    for folder in folders:
+        assert store.part(KIND, folder.name) == folder
+        letters = set((folder / "sub" / "a.bin").read_text() + (folder / "b.bin").read_text())
+        assert len(letters) == 1

@@ -1,0 +1,126 @@
+"""Every question answered a second time, in plain Python."""
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_samples import QUERIES, SHARDS, frame, queries, scores, train
+
+from storage import (
+    SCORES,
+    harmful_rows,
+    in_slice,
+    most_harmful,
+    most_helpful,
+    touched_by,
+    with_examples,
+    with_queries,
+    worst_queries,
+)
+
+# Few distinct values: ties and zeros happen all the time.
+EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 2.0])
+TABLE = st.lists(st.dictionaries(st.integers(0, 7), EFFECTS, max_size=6), max_size=5)
+
+
+def rows_of(table):
+    """(query, train, rank, effect, distance) of one {train: effect} a query."""
+    rows = []
+    for query, effects in enumerate(table):
+        ordered = sorted(effects.items(), key=lambda item: (item[1], item[0]))
+        rows += [(query, row, rank, effect, None) for rank, (row, effect) in enumerate(ordered)]
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(TABLE, st.integers(0, 5), st.integers(1, 4))
+def test_top_rows_of_a_query(table, query, k):
+    rows = rows_of(table)
+    lazy = frame(SCORES, rows).lazy()
+    mine = [row for row in rows if row[0] == query]
+    harmful = [row for row in mine if row[3] < 0][:k]
+    helpful = [row for row in reversed(mine) if row[3] > 0][:k]
+    assert most_harmful(lazy, query, k).collect().rows() == harmful
+    assert most_helpful(lazy, query, k).collect().rows() == helpful
+
+
+@settings(max_examples=60, deadline=None)
+@given(TABLE, st.integers(0, 7))
+def test_everything_a_row_touches(table, train_row):
+    rows = rows_of(table)
+    mine = sorted((r for r in rows if r[1] == train_row), key=lambda r: (-abs(r[3]), r[0]))
+    assert touched_by(frame(SCORES, rows).lazy(), train_row).collect().rows() == mine
+
+
+def worst(rows, k):
+    found = []
+    for train_row in {row[1] for row in rows}:
+        effects = [row[3] for row in rows if row[1] == train_row]
+        bad = [effect for effect in effects if effect < 0]
+        if bad:
+            mean = sum(effects) / len(effects)
+            found.append((train_row, sum(bad), len(bad), len(effects), mean))
+    return sorted(found, key=lambda row: (row[1], row[0]))[:k]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    TABLE, st.integers(1, 5), st.lists(st.sampled_from(["a", "b", None]), min_size=5, max_size=5)
+)
+def test_most_harmful_rows_of_a_run_and_of_a_slice(table, k, labels):
+    rows = rows_of(table)
+    lazy = frame(SCORES, rows).lazy()
+    slices = pl.LazyFrame(
+        {"query": range(5), "group_suite": labels},
+        schema={"query": pl.UInt32, "group_suite": pl.String},
+    )
+    found = harmful_rows(lazy, k).collect()
+    assert found.columns[1:] == ["harmful_effect", "harmful_queries", "appearances", "mean_effect"]
+    assert [pytest.approx(row) for row in worst(rows, k)] == found.rows()
+    for value in ("a", "b", None):
+        chosen = [row for row in rows if labels[row[0]] == value]
+        sliced = in_slice(lazy, slices, "group_suite", value)
+        assert sliced.collect().rows() == chosen
+        expected = [pytest.approx(row) for row in worst(chosen, k)]
+        assert expected == harmful_rows(sliced, k).collect().rows()
+
+
+def test_sums_do_not_lose_small_effects_beside_large_ones():
+    rows = [(0, 1, 0, -(2.0**24), None), *((q, 1, 0, -1.0, None) for q in range(1, 101))]
+    found = harmful_rows(frame(SCORES, rows).lazy(), 1).collect()
+    assert found["harmful_effect"].item() == -(2.0**24) - 100
+
+
+def test_a_slice_by_a_column_that_is_no_text():
+    table = pl.concat(queries(shard) for shard in SHARDS).lazy()
+    made = pl.concat(scores(shard) for shard in SHARDS).lazy()
+    assert in_slice(made, table, "correct", True).collect().is_empty()
+    assert in_slice(made, table, "correct", False).collect().equals(made.collect())
+    assert in_slice(table, table, "group_suite", "suite 1").collect()["query"].to_list() == [
+        query for query in range(QUERIES) if query % 3 == 1
+    ]
+
+
+def test_examples_are_joined_by_position_and_keep_the_order():
+    made = scores(SHARDS[0]).reverse().lazy()
+    joined = with_queries(
+        with_examples(made, train().lazy()), queries(SHARDS[0]).lazy(), ["id", "loss"]
+    ).collect()
+    names = ["train_id", "train_text", "train_text_pair", "train_label", "query_id", "query_loss"]
+    assert joined.columns == [*SCORES.names, *names]
+    assert joined.select(SCORES.names).equals(made.collect())
+    for row in joined.iter_rows(named=True):
+        assert row["train_id"] == f"t{row['train']}"
+        assert row["train_text"] == f"text {row['train']}"
+        assert row["train_text_pair"] == f"pair {row['train']}"
+        assert row["train_label"] == "no"
+        assert row["query_id"] == f"q{row['query']}"
+        assert row["query_loss"] == row["query"]
+
+
+def test_the_worst_queries_have_the_highest_loss():
+    table = pl.concat(queries(shard) for shard in SHARDS).lazy()
+    top = worst_queries(table, 3).collect()
+    assert top["query"].to_list() == [QUERIES - 1, QUERIES - 2, QUERIES - 3]
+    tied = table.with_columns(loss=pl.lit(1.0, pl.Float32)).reverse()
+    assert worst_queries(tied, 3).collect()["query"].to_list() == [0, 1, 2]

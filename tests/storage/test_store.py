@@ -1,0 +1,216 @@
+"""Whose store it is, which runs it holds, and how far they came."""
+
+import json
+import os
+
+import pytest
+from store_samples import RUN, SHARDS, STUDY, record, runs, tables
+
+from storage import Shard, Store, StoreError
+
+
+def content(folder):
+    return {path: path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
+
+
+def finish(store, run, shards=SHARDS):
+    for shard in shards:
+        store.commit(run, shard.key, tables(shard))
+    store.commit(run, "finish", {"runs": runs()})
+
+
+def test_a_new_store_says_whose_it_is(tmp_path):
+    store = Store.open(tmp_path / "a" / "store", STUDY)
+    stated = json.loads(store.layout.store.read_text())
+    assert (stated["format"], stated["study"]) == (1, STUDY)
+    assert store.runs() == []
+    assert store.latest() is None
+
+
+def test_opening_again_changes_nothing(store, tmp_path):
+    before = content(tmp_path)
+    assert Store.open(store.layout.root, STUDY) == store
+    assert Store.open(store.layout.root, STUDY, create=False) == store
+    assert content(tmp_path) == before
+
+
+def test_a_store_begun_by_a_process_that_was_killed_is_begun_again(tmp_path):
+    (tmp_path / ".store.json.0123.tmp").write_text('{"form')
+    assert Store.open(tmp_path, STUDY).runs() == []
+
+
+def full(root):
+    root.mkdir()
+    (root / "thesis.txt").write_text("mine")
+
+
+def stated(**fields):
+    def make(root):
+        root.mkdir()
+        (root / "store.json").write_text(json.dumps(fields))
+
+    return make
+
+
+REFUSED = {
+    "another study": (stated(format=1, study="mnist"), "study 'mnist'"),
+    "another format": (stated(format=2, study=STUDY), "format 2"),
+    "no description": (stated(format=1), "unreadable"),
+    "other things in the folder": (full, "other things in it"),
+    "a file": (lambda root: root.write_text("mine"), "a file"),
+}
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_not_this_study_s_store_is_refused_untouched(tmp_path, kind, create):
+    make, said = REFUSED[kind]
+    root = tmp_path / "store"
+    make(root)
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match=said) as caught:
+        Store.open(root, STUDY, create=create)
+    assert str(root) in str(caught.value)
+    assert content(tmp_path) == before
+
+
+def test_without_create_an_absent_store_is_refused_and_not_made(tmp_path):
+    with pytest.raises(StoreError, match="nothing there"):
+        Store.open(tmp_path / "store", STUDY, create=False)
+    assert content(tmp_path) == {}
+
+
+def test_a_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"folder to write in.*file"):
+        Store.open(tmp_path / "file" / "store", STUDY)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_the_right_to_write_is_refused(tmp_path, there):
+    root = tmp_path / "closed" / "store"
+    if there:
+        Store.open(root, STUDY)
+    root.parent.mkdir(exist_ok=True)
+    closed = root if there else root.parent
+    closed.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="no right to write"):
+            Store.open(root, STUDY)
+        if there:
+            assert Store.open(root, STUDY, create=False).runs() == []
+    finally:
+        closed.chmod(0o700)
+
+
+def test_a_run_keeps_its_first_record(store):
+    store.open_run(record(created="2030-01-01T00:00:00+00:00"))
+    assert store.record(RUN) == record()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"damping": 0.2}, "damping: 0.1 -> 0.2"),
+        ({"solver": {"kind": "cg"}}, 'solver.kind: "dual" -> "cg"'),
+        ({"solver": {"kind": "dual", "k": 3}}, "solver.k: absent -> 3"),
+        ({"extra": None}, "extra: absent -> null"),
+        ({"shard_size": 5}, "shard_size: 4 -> 5"),
+    ],
+)
+def test_a_run_that_computes_something_else_is_refused(store, change, said):
+    with pytest.raises(StoreError) as caught:
+        store.open_run(record(**change))
+    text = str(caught.value)
+    assert f"({said})" in text
+    assert "another name" in text
+    assert store.record(RUN) == record()
+
+
+def test_a_run_of_another_study_is_refused(store):
+    with pytest.raises(StoreError, match="'mnist'"):
+        store.open_run(record("second", study="mnist"))
+    assert [status.record.run for status in store.runs()] == [RUN]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a b", ".hidden", "run=1", "x" * 200, "é"])
+def test_a_run_s_name_must_be_a_plain_folder(store, tmp_path, name):
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match="name of the run"):
+        store.open_run(record(name))
+    assert content(tmp_path) == before
+
+
+def test_an_unknown_run_is_answered_with_the_known_ones(store):
+    with pytest.raises(StoreError, match="the runs first"):
+        store.record("second")
+    with pytest.raises(StoreError, match="the runs first"):
+        store.scan("scores", "second")
+
+
+def test_a_damaged_record_is_named(store):
+    path = store.layout.record(RUN)
+    for text in ("{", "[]", '{"run": "first"}'):
+        path.write_text(text)
+        with pytest.raises(StoreError, match=r"run\.json"):
+            store.runs()
+
+
+def test_runs_say_how_far_they_came(store):
+    assert [(s.done, s.planned, s.state, s.finished) for s in store.runs()] == [
+        (0, len(SHARDS), "partial", False)
+    ]
+    store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
+    assert (store.runs()[0].done, store.runs()[0].state) == (1, "partial")
+    finish(store, RUN, SHARDS[1:])
+    status = store.runs()[0]
+    assert (status.done, status.state, status.finished) == (len(SHARDS), "complete", True)
+
+
+def test_missing_are_the_shards_not_committed(store):
+    store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
+    left = [shard for shard in SHARDS if shard != SHARDS[1]]
+    assert store.missing(RUN, SHARDS) == left
+    assert store.missing(RUN, SHARDS[1:2]) == []
+    assert store.is_done(RUN, SHARDS[1].key)
+    assert not store.is_done(RUN, "train")
+
+
+def test_the_latest_run_is_the_newest_finished_one(store):
+    store.open_run(record("older", created="2025-01-01T00:00:00+00:00"))
+    store.open_run(record("newer", created="2027-01-01T00:00:00+00:00"))
+    assert [status.record.run for status in store.runs()] == ["newer", RUN, "older"]
+    assert store.latest().record.run == "newer"
+    finish(store, "older", [])
+    assert store.latest().record.run == "older"
+    finish(store, RUN, [])
+    assert store.latest().record.run == RUN
+
+
+def test_bytes_on_disk_are_those_of_one_run(store):
+    store.open_run(record("second"))
+    before = store.bytes_on_disk("second")
+    small = store.bytes_on_disk(RUN)
+    commit = store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
+    manifest = store.layout.manifest(RUN, SHARDS[0].key).stat().st_size
+    assert store.bytes_on_disk(RUN) == small + manifest + sum(file.bytes for file in commit.files)
+    assert store.bytes_on_disk("second") == before
+
+
+def test_a_moved_store_still_reads(store, tmp_path):
+    store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
+    moved = store.layout.root.rename(tmp_path / "elsewhere [1]")
+    again = Store.open(moved, STUDY)
+    assert again.verify(RUN) == []
+    assert again.scan("scores", RUN).collect().equals(tables(SHARDS[0])["scores"])
+
+
+def test_an_unknown_table_is_refused(store):
+    with pytest.raises(StoreError, match="one of scores"):
+        store.scan("score", RUN)
+
+
+def test_shards_are_keys_of_five_digits():
+    assert Shard(3, 192, 256).key == "00003"

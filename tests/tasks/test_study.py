@@ -1,0 +1,486 @@
+"""A study file is read whole, or refused with every mistake named."""
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import ValidationError
+
+from fastif.errors import InputError
+from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
+from tasks.keys import problems_of
+from tasks.problems import Problem
+from tasks.sections import (
+    Curvature,
+    FullScan,
+    Knn,
+    ModelSource,
+    Parameters,
+    Run,
+    Section,
+    TableSource,
+    Training,
+)
+from tasks.study import Study, StudyError, init_study, load_study
+
+NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
+
+VALID = """
+name = "mood"
+labels = ["neg", "pos"]
+[model]
+path = "out/model"
+[train]
+table = "train.csv"
+text = "text"
+label = "label"
+[queries]
+table = "queries.csv"
+text = "text"
+label = "label"
+[parameters]
+attributed = "last:2"
+[curvature]
+damping = 0.1
+[solver]
+kind = "cg"
+[candidates]
+kind = "knn"
+k = 5
+[run]
+shard_size = 8
+[store]
+path = "out/store"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def changed(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = VALID
+    for old, new in changes:
+        assert text.count(old) >= 1, old
+        text = text.replace(old, new, 1)
+    return written(folder, text)
+
+
+def refusal(path: Path) -> StudyError:
+    """The error, after checking that reading has left nothing behind."""
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert sorted(path.parent.rglob("*")) == before
+    message = str(caught.value)
+    assert str(path) in message
+    assert "pydantic" not in message
+    assert "validation error" not in message
+    return caught.value
+
+
+def test_values_and_defaults(tmp_path):
+    study = load_study(written(tmp_path, VALID))
+    assert (study.name, study.labels) == ("mood", ("neg", "pos"))
+    assert study.train.text == ("text",)
+    assert study.train.groups == ()
+    assert study.parameters.attributed == "last:2"
+    assert study.curvature.kind == "gauss-newton"
+    assert study.curvature.rows is None
+    assert study.solver == ConjugateGradient()
+    assert study.candidates == Knn(k=5)
+    assert (study.run.shard_size, study.run.batch_size) == (8, 32)
+    assert study.training is None
+
+
+def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
+    study = load_study(written(tmp_path, VALID))
+    assert study.folder == tmp_path
+    assert study.resolve(study.store.path) == tmp_path / "out" / "store"
+    assert study.resolve("/abs") == Path("/abs")
+    assert "folder" not in study.model_dump()
+    assert "path" not in study.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("lines", "solver"),
+    [
+        ('kind = "dual"\nblock_rows = 7', Dual(block_rows=7)),
+        (
+            'kind = "cg"\ntolerance = 1\nmax_steps = 9',
+            ConjugateGradient(tolerance=1.0, max_steps=9),
+        ),
+        ('kind = "lissa"\ndepth = 5\nseed = 0', Lissa(depth=5)),
+        ('kind = "direct"', Direct()),
+    ],
+)
+def test_each_solver_with_its_own_keys(tmp_path, lines, solver):
+    study = load_study(changed(tmp_path, ('kind = "cg"', lines)))
+    assert study.solver == solver
+    again = Study.model_validate_json(study.model_dump_json(), strict=True)
+    assert again.model_dump() == study.model_dump()
+
+
+def test_full_scan_patterns_and_pairs(tmp_path):
+    study = load_study(
+        changed(
+            tmp_path,
+            ('kind = "knn"\nk = 5', 'kind = "full"'),
+            ('"last:2"', "['layer\\.5\\.', '^classifier']"),
+            ('text = "text"', 'text = ["a", "b"]'),
+            ('text = "text"', 'text = ["a", "b"]'),
+        )
+    )
+    assert study.candidates == FullScan(keep=100)
+    assert study.parameters.attributed == (r"layer\.5\.", "^classifier")
+    assert study.queries.text == ("a", "b")
+
+
+def test_a_study_cannot_be_changed(tmp_path):
+    study = load_study(written(tmp_path, VALID))
+    with pytest.raises(ValueError, match="frozen"):
+        study.name = "other"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_byte_order_mark_is_no_syntax_error(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + VALID.encode())
+    assert load_study(path).name == "mood"
+
+
+# change -> (key, expected, got, change) as parts of the problem
+BAD_VALUES = {
+    "name": ('"mood"', '"My mood"', "name", "small letters", '"My mood"', "small letters"),
+    "name type": ('"mood"', "3", "name", "text in quotes", "3", 'in quotes: "3"'),
+    "no labels": ('["neg", "pos"]', "[]", "labels", "2 or more", "[]", "add"),
+    "one label": ('["neg", "pos"]', '["neg"]', "labels", "2 or more", '["neg"]', "add"),
+    "same labels": ('["neg", "pos"]', '["a", "a"]', "labels", "each entry once", '"a"', "remove"),
+    "empty label": ('["neg", "pos"]', '["a", ""]', "labels[2]", "not empty", '""', "write"),
+    "labels type": ('["neg", "pos"]', '"neg"', "labels", "a list", '"neg"', "list"),
+    "numbers as labels": ('["neg", "pos"]', '["0", 1]', "labels[2]", "text", "1", '"1"'),
+    "max_length": (
+        '"out/model"',
+        '"m"\nmax_length = 1',
+        "[model] max_length",
+        ">= 2",
+        "1",
+        "range",
+    ),
+    "three texts": ('= "text"', '= ["a", "b", "c"]', "[train] text", "two", '"c"', "premise"),
+    "same text twice": ('= "text"', '= ["a", "a"]', "[train] text", "different", '"a"', "premise"),
+    "no text": ('= "text"', "= []", "[train] text", "a column name", "[]", "premise"),
+    "last 0": ('"last:2"', '"last:0"', "[parameters] attributed", "last:K", "last:0", "last:1"),
+    "last x": ('"last:2"', '"lsat:1"', "[parameters] attributed", "last:K", "lsat:1", "last:1"),
+    "no patterns": ('"last:2"', "[]", "[parameters] attributed", "regular", "[]", "last:1"),
+    "pattern": (
+        '"last:2"',
+        '["a("]',
+        "[parameters] attributed",
+        "valid regular",
+        '"a("',
+        "correct",
+    ),
+    "curvature": (
+        "damping = 0.1",
+        'damping = 1\nkind = "hesian"',
+        "[curvature] kind",
+        "gauss-newton, hessian",
+        '"hesian"',
+        'did you mean "hessian"?',
+    ),
+    "rows": ("damping = 0.1", "damping = 1\nrows = 0", "[curvature] rows", ">= 1", "0", "range"),
+    "seed": ("damping = 0.1", "damping = 1\nseed = -1", "[curvature] seed", ">= 0", "-1", "range"),
+    "negative damping": ("0.1", "-0.1", "[curvature] damping", ">= 0", "-0.1", "range"),
+    "NaN damping": ("0.1", "nan", "[curvature] damping", "finite", "NaN", "finite"),
+    "damping type": ("0.1", '"0.1"', "[curvature] damping", "a number", '"0.1"', "without quotes"),
+    "k": ("k = 5", "k = 0", "[candidates] k", ">= 1", "0", "range"),
+    "k type": ("k = 5", "k = 2.5", "[candidates] k", "whole number", "2.5", "whole"),
+    "k yes": ("k = 5", "k = true", "[candidates] k", "whole number", "true", "whole"),
+    "candidates": (
+        '"knn"',
+        '"kmn"',
+        "[candidates] kind",
+        "one of knn, full",
+        '"kmn"',
+        'did you mean "knn"?',
+    ),
+    "keep": ('"knn"\nk = 5', '"full"\nkeep = 0', "[candidates] keep", ">= 1", "0", "range"),
+    "key of another kind": (
+        '"knn"',
+        '"full"',
+        "[candidates] k",
+        "one of keep, kind",
+        "unknown key k",
+        "choose the kind",
+    ),
+    "shard": ("shard_size = 8", "shard_size = 0", "[run] shard_size", ">= 1", "0", "range"),
+    "batch": ("shard_size = 8", "batch_size = 0", "[run] batch_size", ">= 1", "0", "range"),
+    "cache": (
+        "shard_size = 8",
+        "prefix_cache_mb = -1",
+        "[run] prefix_cache_mb",
+        ">= 0",
+        "-1",
+        "range",
+    ),
+    "unknown solver": (
+        '"cg"',
+        '"lisa"',
+        "[solver] kind",
+        "one of dual, cg, lissa, direct",
+        '"lisa"',
+        'did you mean "lissa"?',
+    ),
+    "no solver kind": (
+        'kind = "cg"',
+        "",
+        "[solver] kind",
+        "one of dual, cg, lissa, direct",
+        "nothing",
+        '"dual"',
+    ),
+    "solver key": (
+        '"cg"',
+        '"cg"\ntolerence = 1',
+        "[solver] tolerence",
+        "kind, max_steps, tolerance",
+        "unknown key tolerence",
+        'did you mean "tolerance"?',
+    ),
+    "solver type": ('"cg"', '"lissa"\ndepth = "9"', "[solver] depth", "whole", '"9"', "without"),
+    "solver range": ('"cg"', '"lissa"\ndepth = 0', "[solver] depth", "> 0", "0", "1000"),
+    "solver NaN": ('"cg"', '"lissa"\nscale = nan', "[solver] scale", "number", "nan", ""),
+    "solver seed": ('"cg"', '"lissa"\nseed = -1', "[solver] seed", "0 or more", "-1", "0"),
+    "zero damping cg": ("0.1", "0", "[curvature] damping", '> 0 for the solver "cg"', "0", "0.1"),
+    "dual of hessian": (
+        'damping = 0.1\n[solver]\nkind = "cg"',
+        'damping = 1\nkind = "hessian"\n[solver]\nkind = "dual"',
+        "[curvature] kind",
+        'gauss-newton" for the solver "dual"',
+        '"hessian"',
+        "cg, lissa or direct",
+    ),
+    "pair against single": (
+        '= "text"',
+        '= ["a", "b"]',
+        "[queries] text",
+        "as many columns",
+        '["text"]',
+        "both a pair",
+    ),
+    "table and dataset": (
+        'table = "train.csv"',
+        'table = "train.csv"\ndataset = "sst2"',
+        "[train]",
+        "exactly one of the keys table, dataset",
+        "both",
+        "remove one",
+    ),
+    "no source": (
+        'table = "queries.csv"',
+        "",
+        "[queries]",
+        "exactly one of",
+        "neither",
+        'table = "your-file',
+    ),
+    "split of a file": (
+        'table = "train.csv"',
+        'table = "train.csv"\nsplit = "x"',
+        "[train] split",
+        "no such key",
+        '"x"',
+        "dataset",
+    ),
+    "unknown key": (
+        "damping = 0.1",
+        "damping = 1\ndampign = 2",
+        "[curvature] dampign",
+        "damping, kind, rows, seed",
+        "unknown key dampign",
+        'did you mean "damping"?',
+    ),
+    "unknown section": ("[run]", "[rum]", "rum", "run", "unknown key rum", 'did you mean "run"?'),
+    "key without its section": (
+        'name = "mood"',
+        'name = "mood"\nshard_size = 3',
+        "shard_size",
+        "one of",
+        "unknown key",
+        "move it under [run]",
+    ),
+    "folder is no key": (
+        'name = "mood"',
+        'name = "mood"\nfolder = "/"',
+        "folder",
+        "one of",
+        "folder",
+        "",
+    ),
+    "missing key": ("damping = 0.1", "", "[curvature] damping", "lambda", "nothing", "add damping"),
+    "missing name": (
+        'name = "mood"',
+        "",
+        "name",
+        "short name",
+        "nothing",
+        "add name = ... at the top",
+    ),
+    "missing section": (
+        '[store]\npath = "out/store"',
+        "",
+        "[store]",
+        "section",
+        "nothing",
+        "add [store]",
+    ),
+    "section as list": ("[store]", "[[store]]", "[store]", "section", "out/store", "section"),
+    "section as number": (
+        '[store]\npath = "out/store"',
+        "[training]\nbase = 3\nlearning_rate = 0",
+        "[training] learning_rate",
+        "> 0",
+        "0",
+        "range",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES.values(), ids=list(BAD_VALUES))
+def test_a_bad_value_is_named_with_a_remedy(tmp_path, case):
+    old, new, key, expected, got, change = case
+    error = refusal(changed(tmp_path, (old, new)))
+    problem = next(p for p in error.problems if p.where == key)
+    assert expected in problem.expected
+    assert got in problem.got
+    assert change in problem.change
+    assert problem.change
+    for part in (key, problem.expected, problem.got, problem.change):
+        assert part in str(error)
+
+
+@pytest.mark.parametrize("kind", ["dual", "cg", "lissa"])
+def test_only_direct_takes_no_damping(tmp_path, kind):
+    changes = ("0.1", "0.0"), ('"cg"', f'"{kind}"')
+    assert "[curvature] damping" in str(refusal(changed(tmp_path, *changes)))
+    assert load_study(changed(tmp_path, ("0.1", "0"), ('"cg"', '"direct"'))).curvature.damping == 0
+
+
+def test_all_problems_come_at_once(tmp_path):
+    error = refusal(changed(tmp_path, ("k = 5", "k = 0"), ('"cg"', '"cgg"'), ("0.1", '"x"')))
+    assert [p.where for p in error.problems] == [
+        "[curvature] damping", "[solver] kind", "[candidates] k",
+    ]  # fmt: skip
+    assert "3 problems" in str(error)
+
+
+def test_the_error_survives_a_process_border(tmp_path):
+    error = refusal(changed(tmp_path, ("k = 5", "k = 0")))
+    again = copy.copy(error)  # rebuilt from its arguments, as on the way between processes
+    assert str(again) == str(error)
+    assert again.problems == error.problems
+
+
+def test_syntax_error_names_the_line(tmp_path):
+    error = refusal(changed(tmp_path, ("damping = 0.1", "damping = ")))
+    assert f"line {VALID.splitlines().index('damping = 0.1') + 1}" in error.problems[0].where
+    assert error.problems[0].expected == "valid TOML"
+
+
+def test_missing_file_suggests_the_one_beside_it(tmp_path):
+    written(tmp_path, VALID)
+    error = refusal(tmp_path / "stduy.toml")
+    assert "nothing there" in error.problems[0].got
+    assert 'did you mean "study.toml"?' in error.problems[0].change
+    assert "a folder" in str(refusal(tmp_path))
+    assert "nothing there" in str(refusal(tmp_path / "none" / "study.toml"))
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(VALID.replace("mood", "m\u00f6od").encode("latin-1"))
+    assert "UTF-8" in str(refusal(path))
+
+
+def test_template_loads_once_filled(tmp_path):
+    path = init_study(tmp_path)
+    assert path == tmp_path / "study.toml"
+    text = path.read_text("utf-8")
+    for old, new in [
+        ("train.csv", "mine.parquet"),
+        ("queries.csv", "asked.jsonl"),
+        ('text = "text"', 'text = ["premise", "hypothesis"]'),
+        ('label = "label"', 'label = "gold"'),
+    ]:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, "utf-8")
+    study = load_study(path)
+    assert study.train.table == "mine.parquet"
+    assert study.queries.table == "asked.jsonl"
+    assert study.queries.text == ("premise", "hypothesis")
+    assert study.queries.label == "gold"
+
+
+def test_template_explains_every_key(tmp_path):
+    """Each key of each section stands in the template, switched on or off."""
+    text = init_study(tmp_path / "new.toml").read_text("utf-8")
+    for name in Study.model_fields:
+        assert f"[{name}]" in text or f"{name} = " in text
+    for section in (ModelSource, TableSource, Parameters, Curvature, Knn, FullScan, Run, Training):
+        for key in section.model_fields:
+            assert f"{key} = " in text, f"{section.__name__} {key}"
+    for solver in (ConjugateGradient, Lissa):
+        for field in dataclasses.fields(solver):
+            assert f"{field.name} = " in text, f"{solver.__name__} {field.name}"
+
+
+def test_a_record_that_refuses_its_own_values():
+    """A solver may check itself; its four-part error becomes a problem at its section."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Careful:
+        steps: int
+        kind: Literal["careful"] = "careful"
+
+        def __post_init__(self):
+            if self.steps == 1:
+                raise InputError("steps", "an even number", "1", "Take 2.")
+            if self.steps == 3:
+                raise ValueError("steps must be even")
+
+    class Root(Section):
+        solver: Careful
+
+    def problem(steps: int) -> Problem:
+        with pytest.raises(ValidationError) as caught:
+            Root.model_validate({"solver": {"steps": steps}})
+        (found,) = problems_of(caught.value, Root)
+        return found
+
+    assert problem(1) == Problem("[solver] (steps)", "an even number", "1", "Take 2.")
+    assert (problem(3).where, problem(3).expected) == ("[solver]", "steps must be even")
+
+
+def test_init_never_overwrites(tmp_path):
+    path = written(tmp_path, "# mine")
+    for target in (path, tmp_path):
+        with pytest.raises(StudyError, match="exists") as caught:
+            init_study(target)
+        assert str(path) in str(caught.value)
+    assert path.read_text() == "# mine"
+    with pytest.raises(StudyError, match="folder that exists"):
+        init_study(tmp_path / "none" / "study.toml")
+
+
+def test_the_example_is_the_study_it_says():
+    study = load_study(NLI)
+    assert study.labels == ("entailment", "non-entailment")
+    assert study.candidates == Knn(k=175)
+    assert study.solver == Dual()
+    assert study.training is not None
+    assert study.training.base.startswith("package:")
