@@ -6,6 +6,7 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 
 from fastif.attribution import Attribution, Attributor, Everything, Nearest, embeddings
 from fastif.candidates import CandidateIndex, Candidates, faiss_builds, load_faiss
+from fastif.checkpoint import check_length, load_model, load_tokenizer, quiet_loading
 from fastif.curvature import Damped, Dense, GaussNewton, Hessian, LinearOperator
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, TensorExamples, batches, every
@@ -18,13 +19,7 @@ from fastif.prefix import PrefixCache
 from fastif.solvers import ConjugateGradient, Direct, Dual, Factor, Lissa, Solution, Solver
 from fastif.text import TextExamples, encode
 from fastif.training import Recipe, fit, predict
-from fastif.transformer import (
-    TransformerObjective,
-    check_length,
-    load_model,
-    load_tokenizer,
-    quiet_loading,
-)
+from fastif.transformer import TransformerObjective
 
 __all__ = [
     "Attribution",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastif.candidates.index import Candidates
 from fastif.curvature.operator import Damped
+from fastif.errors import InputError
 from fastif.examples import Examples, batches, every
 from fastif.gradients import Gradients, gradient_rows
 from fastif.solvers.solver import Factor, Solver
@@ -65,7 +66,12 @@ def influence(
         candidates: positions to score for each query; None scans the full training set.
         keep: rows kept at each end of a full scan; None keeps all.
         batch_size: training examples whose gradients are held at once.
+
+    Raises:
+        InputError: `keep` is below 1.
     """
+    if keep is not None and keep < 1:
+        raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
     if candidates is None:
         return _scan(gradients, train, s_test, keep or len(train), batch_size)
     return _score(gradients, train, s_test, candidates, batch_size)

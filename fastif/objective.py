@@ -15,7 +15,6 @@ from fastif.examples import Batch
 from fastif.loss import Loss
 from fastif.parameters import Params, ParamSpace, check_finite, matching
 
-
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 

@@ -16,7 +16,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from storage import Shard
 from tasks.attribute import attribute_shard
 from tasks.finish import finish_run
-from tasks.plan import RunRef, missing_shards, open_store, plan_run
+from tasks.job import checked_job
+from tasks.plan import FINISH, RunRef, missing_shards, open_store, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar
 from tasks.summary import markdown, read_summary
@@ -42,6 +43,7 @@ def audit(study: str, run: str | None = None) -> str:
     start = time.monotonic()
     plan = plan_run(Path(study), run)
     ref = plan.ref
+    checked_job(plan)  # a study that cannot be computed is refused before anything is written
     store = open_store(plan)
     describe_train(ref)
     missing = missing_shards(store, ref.run)
@@ -49,7 +51,8 @@ def audit(study: str, run: str | None = None) -> str:
         build_index(ref)
         factor_curvature(ref)
         _attribute(missing, ref)
-    finish_run(ref, time.monotonic() - start)
+    if missing or not store.is_done(ref.run, FINISH):
+        finish_run(ref, time.monotonic() - start)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     return ref.run

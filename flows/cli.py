@@ -1,5 +1,6 @@
 """The command line: `fastif`. Heavy imports wait until a command needs them."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-
-import flows  # noqa: F401  (Prefect's settings, before anything imports Prefect)
 
 app = typer.Typer(
     help="Which training examples helped or harmed each prediction of your classifier, "
@@ -31,6 +30,12 @@ RunOption = Annotated[
 ]
 
 
+@app.callback()
+def start() -> None:
+    """Keep Prefect's own log out of the progress bars; nothing has imported Prefect yet."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+
+
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="A new file, or a folder for study.toml.")] = Path(
@@ -42,7 +47,8 @@ def init(
 
     with refusals():
         written = init_study(path)
-        out.print(f"Wrote {written}. Fill in the names, then: fastif doctor --study {written}")
+        then = f"Fill in the names, then: fastif doctor --study {written}"
+        out.print(f"Wrote {written}. {then}", markup=False)
 
 
 @app.command()
@@ -62,6 +68,7 @@ def train(study: StudyFile) -> None:
             f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "
             f"accuracy on its own training rows {trained.accuracy:.1%})",
             highlight=False,
+            markup=False,
         )
 
 
@@ -90,6 +97,9 @@ def audit(
         from tasks.summary import draw, read_summary
 
         if existing_run(plan) is None:
+            from tasks.job import checked_job
+
+            checked_job(plan)  # what can be refused at once need not wait for Prefect
             _prefect()
             from flows.audit import audit as flow
 
@@ -196,10 +206,7 @@ def refusals() -> Iterator[None]:
 
 
 def _prefect() -> None:
-    """Say what the pause is, and keep Prefect's own log out of the progress bars."""
-    import os
-
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    """Say what the pause is."""
     if not os.environ.get("PREFECT_API_URL"):
         err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
 
@@ -220,10 +227,10 @@ def _run_name(store, run: str | None) -> str:
 
 def _print_forecast(plan) -> None:
     from tasks.forecast import draw, forecast
-    from tasks.job import make_job
+    from tasks.job import checked_job
     from tasks.plan import planned_shards
 
-    job = make_job(plan)
+    job = checked_job(plan)
     out.print(draw(forecast(job, len(planned_shards(plan))), plan))
 
 

@@ -32,6 +32,19 @@ def claim(layout: Layout, study: str, create: bool) -> None:
     _check_owner(layout.store, study)
 
 
+def check(layout: Layout, study: str) -> None:
+    """Refuse all that `claim` with `create` would refuse; nothing is written either way.
+
+    Raises:
+        StoreError: as `claim`.
+    """
+    if not layout.store.is_file():
+        _check_free(layout.root, create=True)
+    _check_writable(layout.root)
+    if layout.store.is_file():
+        _check_owner(layout.store, study)
+
+
 def _check_free(root: Path, create: bool) -> None:
     """Refuse what is neither a store nor a place where one may begin."""
     if root.exists() and not root.is_dir():

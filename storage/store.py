@@ -15,7 +15,7 @@ import polars as pl
 from storage.atomic import create_bytes
 from storage.commits import Commit, FileEntry, is_whole, problems, read_commit, write_commit
 from storage.errors import StoreError
-from storage.identity import claim
+from storage.identity import check, claim
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus
 from storage.parts import find_part, write_part
@@ -44,6 +44,18 @@ class Store:
         claim(layout, study, create)
         return cls(layout, study)
 
+    @classmethod
+    def check_run(cls, root: Path, record: RunRecord) -> None:
+        """Refuse all that `open` and `open_run` would refuse, before anything is written.
+
+        Raises:
+            StoreError: as they do.
+        """
+        layout = Layout(Path(root).absolute())
+        check(layout, record.study)
+        if layout.record(record.run).exists():
+            cls(layout, record.study)._check_same(record)
+
     def open_run(self, record: RunRecord) -> None:
         """Begin a run, or go on with it: the first record of a run stays.
 
@@ -58,13 +70,15 @@ class Store:
                 got=f"one of study {record.study!r}",
                 remedy="Open the store of that study.",
             )
-        if create_bytes(path, record.to_json().encode()):
-            return
+        if not create_bytes(path, record.to_json().encode()):
+            self._check_same(record)
+
+    def _check_same(self, record: RunRecord) -> None:
         first = self.record(record.run)
         changes = first.differences(record)
         if changes or first.fingerprint != record.fingerprint:
             raise StoreError.at(
-                path,
+                self.layout.record(record.run),
                 expected=f"run {record.run} to go on as it began",
                 got=f"another setting ({'; '.join(changes) or 'other fingerprint'})",
                 remedy="Set it back to resume this run, or give the new run another name.",

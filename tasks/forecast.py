@@ -8,6 +8,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 import fastif
 from tasks.job import Job, sampled_rows
@@ -78,7 +79,7 @@ def forecast(job: Job, missing: int) -> Forecast:
         "predictions": rows * rates.forward * (2 if knn else 1),
         "curvature": (factor_examples(job) or 0) * rates.gradient,
         "solve": missing * _solve_examples(job) * rates.gradient
-        + queries * (_solve_examples(job) * 2 * rates.product + rates.gradient),
+        + queries * (_solve_examples(job) * rates.product + rates.gradient),
         "score": missing * distinct * rates.gradient + queries * distinct * rates.product,
     }
     return Forecast(
@@ -129,7 +130,7 @@ def draw(found: Forecast, plan: Plan) -> RenderableType:
         table.add_row(f"  {name}", f"{seconds:.0f} s")
     table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
     table.add_row("peak memory", f"about {found.memory / 2**30:.1f} GB")
-    table.add_row("written", f"about {found.disk / 1e6:.1f} MB to {plan.store_path}")
+    table.add_row("written", Text(f"about {found.disk / 1e6:.1f} MB to {plan.store_path}"))
     note = "Nothing was written. Times come from a calibration of a second on your own rows."
     return Panel(Group(table, note), title="forecast", title_align="left")
 
@@ -146,7 +147,7 @@ def _solve_examples(job: Job) -> int:
     """Gradients (or Hessian products of one example) that solving one shard takes."""
     solver, rows = job.study.solver, _curvature_rows(job)
     if isinstance(solver, fastif.Dual):
-        return 2 * rows
+        return 3 * rows
     if isinstance(solver, fastif.Lissa):
         return solver.depth * solver.repeats * solver.batch + rows
     return (

@@ -14,7 +14,7 @@ from storage import Store, fingerprint
 from tasks.model import model_folder
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
-from tasks.sections import FullScan
+from tasks.sections import FullScan, Knn
 from tasks.study import Study, load_study
 from tasks.tables import Table
 
@@ -167,6 +167,22 @@ def open_job(ref: RunRef) -> Job:
             _jobs.clear()  # one model in memory at a time
             _jobs[key] = make_job(plan)
         return _jobs[key]
+
+
+def checked_job(plan: Plan) -> Job:
+    """The job of a plan, after refusing all that would stop it later. Nothing is written.
+
+    Raises:
+        StoreError: the store is another study's or cannot be written; the run's name is taken.
+        InputError: the model or the candidate index does not fit the study.
+    """
+    Store.check_run(plan.store_path, plan.record)
+    job = open_job(plan.ref)
+    candidates = plan.inputs.study.candidates
+    if isinstance(candidates, Knn):
+        width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
+        fastif.CandidateIndex.check(candidates.factory, width)
+    return job
 
 
 def make_job(plan: Plan) -> Job:

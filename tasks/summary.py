@@ -1,5 +1,6 @@
 """What a person sees after an audit: read from the store, drawn on a terminal or as markdown."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def draw_explained(explained: Explained) -> RenderableType:
     table.add_column("id", style="dim", no_wrap=True)
     _add_rows(table, "harmful: removing it would lower the loss", explained.harmful, "red")
     _add_rows(table, "helpful: removing it would raise the loss", explained.helpful, "green")
-    title = f"query {query['id']}"
+    title = Text(f"query {query['id']}")
     return Panel(Group(head, Text(), table), title=title, title_align="left")
 
 
@@ -142,7 +143,10 @@ def _add_rows(table: Table, title: str, rows: list[Row], style: str) -> None:
     for row in rows:
         effect = Text(f"{row['removal_effect']:+.4f}", style=style)
         table.add_row(
-            effect, f"{row['train_label']}", _text_of(row, "train_"), f"{row['train_id']}"
+            effect,
+            Text(f"{row['train_label']}"),
+            _text_of(row, "train_"),
+            Text(f"{row['train_id']}"),
         )
     if not rows:
         table.add_row("", "", Text("none among the candidates", style="dim"), "")
@@ -162,13 +166,14 @@ def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
         effect = float(str(touch["removal_effect"]))
         table.add_row(
             Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
-            f"{touch['query_label']} / {touch['query_prediction']}",
+            Text(f"{touch['query_label']} / {touch['query_prediction']}"),
             _text_of(touch, "query_"),
-            f"{touch['query_id']}",
+            Text(f"{touch['query_id']}"),
         )
     if not touched:
         table.add_row("", "", Text("no query had it among its candidates", style="dim"), "")
-    return Panel(Group(head, Text(), table), title=f"train {row['id']}", title_align="left")
+    title = Text(f"train {row['id']}")
+    return Panel(Group(head, Text(), table), title=title, title_align="left")
 
 
 def _text_of(row: Row, prefix: str) -> Text:
@@ -186,7 +191,7 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table.add_row("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries")
     for part in summary.slices:
         share = f"{part['accuracy']:.1%} of {part['queries']}, mean loss {part['loss']:.2f}"
-        table.add_row(f"  {part['slice']}", share)
+        table.add_row(Text(f"  {part['slice']}"), share)
     table.add_row("training rows", f"{facts['train_rows']:,}")
     table.add_row("cut to max_length", _cut(facts))
     table.add_row("parameters", f"{facts['parameters']:,} attributed")
@@ -207,14 +212,16 @@ def _unconverged(trust: Row) -> str:
 
 
 def _next_steps(summary: Summary) -> RenderableType:
-    study = summary.study
+    study = shlex.quote(str(summary.study))
     lines = [Text.assemble("Results: ", (str(summary.store), "bold")), Text("What to type next:")]
     if summary.worst:
         worst = summary.worst[0]
-        lines.append(Text(f"  fastif top {worst.query['id']} --study {study}", style="cyan"))
+        name = shlex.quote(str(worst.query["id"]))
+        lines.append(Text(f"  fastif top {name} --study {study}", style="cyan"))
         rows = worst.harmful or worst.helpful
         if rows:
-            lines.append(Text(f"  fastif show {rows[0]['train_id']} --study {study}", style="cyan"))
+            name = shlex.quote(str(rows[0]["train_id"]))
+            lines.append(Text(f"  fastif show {name} --study {study}", style="cyan"))
     lines.append(Text(f"  fastif runs --study {study}", style="cyan"))
     return Group(*lines)
 

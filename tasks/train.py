@@ -40,10 +40,14 @@ def checkpoint(path: Path) -> Trained | None:
     """The checkpoint that training this study would make, if it is there and unchanged.
 
     Raises:
-        StudyError, InputError: something is wrong with the study, its training table or base model.
+        StudyError, InputError: something is wrong with the study, its training table or base model,
+            or another's files lie where the model would.
     """
     study, table = _read(path)
-    return _existing(study, _mark(study, table))
+    existing = _existing(study, _mark(study, table))
+    if existing is None:
+        _check_replaceable(study.resolve(study.model.path))
+    return existing
 
 
 @task(name="train-model", cache_policy=NO_CACHE)

@@ -61,8 +61,37 @@ class CandidateIndex:
             ) from error
         return cls(index, len(rows))
 
+    @staticmethod
+    def check(factory: str, width: int) -> None:
+        """Refuse a factory string that makes no index of rows of this width.
+
+        Raises:
+            InputError: FAISS does not understand it, or is not installed as it should be.
+        """
+        try:
+            load_faiss().index_factory(width, factory)
+        except RuntimeError as error:
+            raise InputError(
+                "[candidates] factory",
+                f"a FAISS factory string that fits rows of width {width}",
+                f"{factory!r} ({_reason(error)})",
+                'Use "Flat" (exact), or see the FAISS wiki on index factories.',
+            ) from error
+
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The k nearest rows of each query, nearest first; an approximate index may return -1."""
+        """The k nearest rows of each query, nearest first; an approximate index may return -1.
+
+        Raises:
+            InputError: k or the width of the queries does not fit the index.
+        """
+        width = self._index.d
+        if not 1 <= k <= self.count or queries.shape[1] != width:
+            raise InputError(
+                "candidate search",
+                f"k from 1 to {self.count} and queries of width {width}",
+                f"k = {k} and width {queries.shape[1]}",
+                "Lower k, or build the index from the same model.",
+            )
         rows = np.ascontiguousarray(queries.float().cpu().numpy())
         distances, ids = self._index.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))

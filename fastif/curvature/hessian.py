@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import LinearOperator
 from fastif.examples import Batch, Examples, batches, every
+from fastif.listening import leaves
 from fastif.objective import Objective
 
 
@@ -52,17 +53,15 @@ class Hessian(LinearOperator):
 
     def _add_products(self, batch: Batch, rows: Tensor, total: Tensor) -> None:
         space = self.objective.space
-        params = {
-            name: tensor.detach().requires_grad_() for name, tensor in self.objective.params.items()
-        }
-        leaves = tuple(params.values())
+        params = leaves(self.objective)
+        at = tuple(params.values())
         with torch.enable_grad():
             loss = self.objective.losses(params, batch).sum()
-            gradient = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+            gradient = torch.autograd.grad(loss, at, create_graph=True, materialize_grads=True)
         for row, out in zip(rows, total, strict=True):
             products = torch.autograd.grad(
                 gradient,
-                leaves,
+                at,
                 tuple(space.unflatten(row).values()),
                 retain_graph=True,
                 materialize_grads=True,

@@ -23,10 +23,10 @@ class Dual(Solver):
 
     The system has one unknown a root row (m examples x (classes - 1) for softmax), not one a
     parameter. The root rows are never all held: K is filled block by block, each block's rows being
-    taken anew, and a solve takes them twice, for all right-hand sides together.
+    taken anew, and a solve takes them three times, for all right-hand sides together.
 
-    The residual needs no further sweep: b - A x = Rᵀ e / (λ m) for the error e that the small
-    system was solved with, so its norm is √(eᵀ K e) / (λ m).
+    The residual is measured, by a third sweep that needs no third set of rows: with y the solution
+    of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
 
     Args:
         block_rows: examples whose root rows are held while K is filled.
@@ -76,19 +76,18 @@ class Dual(Solver):
         kernel = _kernel(factor or self.factor(operator), rooted)
         weight = damping * rooted.count
         shifted = kernel + weight * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
-        projected = torch.cat(
-            [tile.times(rhs) for tile in _tiles(rooted, 0, rooted.pieces)], dim=1
-        ).double()
-        dual = torch.cholesky_solve(projected.T, torch.linalg.cholesky(shifted)).T.to(rhs.dtype)
+        projected = _project(rooted, rhs).double().T
+        dual = torch.cholesky_solve(projected, torch.linalg.cholesky(shifted)).T
         value = rhs.clone()
         start = 0
         for tile in _tiles(rooted, 0, rooted.pieces):
-            tile.add_to(value, -dual[:, start : start + len(tile)])
+            tile.add_to(value, -dual[:, start : start + len(tile)].to(rhs.dtype))
             start += len(tile)
-        error = (projected - dual.double() @ shifted) / weight
+        value.div_(damping)
+        error = dual - _project(rooted, value).double() / rooted.count
         norm = ((error @ kernel) * error).sum(1).clamp_min(0).sqrt().to(rhs.dtype)
         residual = relative(norm, rhs.norm(dim=1))
-        return Solution(value.div_(damping), residual, residual <= 1e-2, 2, damping)
+        return Solution(value, residual, residual <= 1e-2, 3, damping)
 
 
 def _rooted(operator: Damped) -> Rooted:
@@ -100,6 +99,11 @@ def _rooted(operator: Damped) -> Rooted:
             'Set kind = "gauss-newton" and a positive damping, or use kind = "cg" or "lissa".',
         )
     return operator.operator
+
+
+def _project(rooted: Rooted, rows: Tensor) -> Tensor:
+    """Rows @ Rᵀ, one sweep."""
+    return torch.cat([tile.times(rows) for tile in _tiles(rooted, 0, rooted.pieces)], dim=1)
 
 
 def _kernel(factor: Factor, rooted: Rooted) -> Tensor:

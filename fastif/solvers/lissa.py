@@ -58,8 +58,10 @@ class Lissa(Solver):
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         mean, square = torch.zeros_like(rhs), torch.zeros_like(rhs)
+        steps = 0
         for repeat in range(self.repeats):
-            value = self._one(operator, rhs, self.seed + repeat)
+            value, taken = self._one(operator, rhs, self.seed + repeat)
+            steps += taken
             change = value - mean
             mean += change / (repeat + 1)
             square += change * (value - mean)  # Welford: no cancellation, no T x q x p held
@@ -68,20 +70,21 @@ class Lissa(Solver):
             mean,
             residual,
             residual <= self.tolerance,
-            self.depth * self.repeats,
+            steps,
             operator.damping,
             self._spread(mean, square),
         )
 
-    def _one(self, operator: Damped, rhs: Tensor, seed: int) -> Tensor:
+    def _one(self, operator: Damped, rhs: Tensor, seed: int) -> tuple[Tensor, int]:
         generator = torch.Generator().manual_seed(seed)
         estimate = rhs.clone()
-        for step in range(self.depth):
+        step = 0
+        for step in range(1, self.depth + 1):
             product = operator.sample(generator, self.batch).apply(estimate)
             estimate = estimate.sub_(product, alpha=1 / self.scale).add_(rhs)
             if step % LOOK_EVERY == 0 and not bool(torch.isfinite(estimate).all()):
                 break  # it has diverged; more steps only cost time
-        return estimate.div_(self.scale)
+        return estimate.div_(self.scale), step
 
     def _spread(self, mean: Tensor, square: Tensor) -> Tensor | None:
         if self.repeats == 1:

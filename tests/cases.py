@@ -1,0 +1,294 @@
+"""Small problems of every kind, each as the library sees it and as the reference sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import reference
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+)
+
+from fastif import (
+    CrossEntropy,
+    Examples,
+    ModuleObjective,
+    Objective,
+    SquaredError,
+    TensorExamples,
+    TextExamples,
+    TransformerObjective,
+)
+
+LOSSES = {
+    "cross-entropy": (CrossEntropy(), reference.cross_entropy),
+    "squared": (SquaredError(), reference.squared_error),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One problem.
+
+    Attributes:
+        objective: as the library sees it.
+        train: its examples.
+        problem: the same as the reference sees it.
+        listens: whether the layers' inputs and output gradients are enough for exact gradients.
+    """
+
+    name: str
+    objective: Objective
+    train: Examples
+    problem: reference.Problem
+    listens: bool
+
+
+class Positions(nn.Module):
+    """Layers applied at every position of a sequence, then a mean over positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Linear(3, 4), nn.LayerNorm(4)
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.outer(torch.tanh(self.norm(self.inner(inputs))).mean(1))
+
+
+class Words(nn.Module):
+    """A bag of embedded words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.outer = nn.Embedding(6, 3), nn.Linear(3, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.outer(torch.tanh(self.table(inputs).mean(1)))
+
+
+class Twice(nn.Module):
+    """One layer called twice, so that its gradient is a sum over calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.outer(torch.tanh(self.inner(torch.tanh(self.inner(inputs)))))
+
+
+class Outside(nn.Module):
+    """A layer's weight is also used outside a call of the layer: listening misses that use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.tanh(self.inner(inputs)) @ self.inner.weight
+
+
+class Shared(nn.Module):
+    """A layer applied to a table of two rows that all examples share: no example axis there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.table = nn.Linear(3, 4), nn.Linear(2, 4)
+        self.register_buffer("rows", torch.tensor([[1.0, -0.5], [0.3, 2.0]]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.tanh(self.inner(inputs)) @ self.table(self.rows).T
+
+
+class Bare(nn.Module):
+    """A parameter that belongs to no layer, beside a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.scale = nn.Linear(3, 3), nn.Parameter(torch.tensor([0.5, 1.0, -2.0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.tanh(self.inner(inputs)) * self.scale
+
+
+class Idle(nn.Module):
+    """A layer that the model never uses, as a pooler left over from pretraining."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.left_over = nn.Linear(3, 2), nn.Linear(1, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.inner(inputs)
+
+
+def _mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def _conv() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        nn.ReLU(inplace=True),
+        nn.AvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(2, 3),
+    )
+
+
+def _numbers(*shape: int) -> Callable[[torch.Generator, int], Tensor]:
+    return lambda generator, n: torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+
+
+def _words(generator: torch.Generator, n: int) -> Tensor:
+    return torch.randint(6, (n, 4), generator=generator)
+
+
+# name: module, inputs, outputs, loss, whether listening is exact
+MODULES = {
+    "linear": (lambda: nn.Linear(3, 1), _numbers(3), 1, "squared", True),
+    "two-outputs": (lambda: nn.Linear(3, 2), _numbers(3), 2, "squared", True),
+    "softmax": (lambda: nn.Linear(4, 3), _numbers(4), 3, "cross-entropy", True),
+    "mlp": (_mlp, _numbers(3), 3, "cross-entropy", True),
+    "conv": (_conv, _numbers(1, 5, 5), 3, "cross-entropy", True),
+    "layernorm": (Positions, _numbers(5, 3), 2, "cross-entropy", True),
+    "embedding": (Words, _words, 3, "cross-entropy", True),
+    "twice": (Twice, _numbers(3), 2, "cross-entropy", True),
+    "outside": (Outside, _numbers(3), 3, "cross-entropy", False),
+    "shared-table": (Shared, _numbers(3), 2, "cross-entropy", False),
+    "bare": (Bare, _numbers(3), 3, "cross-entropy", True),
+    "idle": (Idle, _numbers(3), 2, "cross-entropy", True),
+}
+NAMES = (*MODULES, "bert")
+
+
+@cache
+def case(name: str, n: int = 9) -> Case:
+    """The case of this name with n examples, always the same."""
+    if name == "bert":
+        return _bert_case(n)
+    build, draw, outputs, loss, listens = MODULES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = build().double()
+    generator = torch.Generator().manual_seed(2)
+    inputs = draw(generator, n)
+    if loss == "squared":
+        targets = _numbers(outputs)(generator, n)
+    else:
+        targets = torch.randint(outputs, (n,), generator=generator)
+    ours, theirs = LOSSES[loss]
+    return Case(
+        name,
+        ModuleObjective(module, ours),
+        TensorExamples(inputs, targets),
+        reference.Problem(
+            module,
+            [name for name, _ in module.named_parameters()],
+            list(inputs.split(1)),
+            list(targets.split(1)),
+            theirs,
+        ),
+        listens,
+    )
+
+
+CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict]] = {
+    "bert": (BertConfig, {}),
+    "roberta": (RobertaConfig, {"pad_token_id": 0, "type_vocab_size": 1}),
+    "distilbert": (DistilBertConfig, {"dim": 8, "hidden_dim": 12, "n_heads": 2, "n_layers": 3}),
+    "deberta-v2": (DebertaV2Config, {"pooler_hidden_size": 8, "type_vocab_size": 2}),
+    "deberta-v3": (
+        DebertaV2Config,
+        {
+            "pooler_hidden_size": 8,
+            "relative_attention": True,
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 8,
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        },
+    ),
+    "deberta-conv": (
+        DebertaV2Config,
+        {
+            "pooler_hidden_size": 8,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "conv_kernel_size": 3,
+            "conv_act": "gelu",
+        },
+    ),
+    "electra": (ElectraConfig, {"embedding_size": 6}),
+    "albert": (AlbertConfig, {"embedding_size": 6}),
+}
+FAMILIES = tuple(family for family in CONFIGS if family != "albert")
+"""The families that are cut; ALBERT's layers share their weights, so it cannot be."""
+
+
+def config(family: str, **changes: object) -> PreTrainedConfig:
+    """A tiny configuration; weights are drawn wide, so that logits and gradients are not tiny."""
+    kind, own = CONFIGS[family]
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3}
+    sizes |= {"intermediate_size": 12}
+    if family == "distilbert":
+        sizes = {}
+    common = {"vocab_size": 40, "max_position_embeddings": 24, "num_labels": 3}
+    return kind(**{**common, **sizes, **own, "initializer_range": 0.4, **changes})
+
+
+def transformer(family: str, dtype: torch.dtype = torch.float64, **changes) -> PreTrainedModel:
+    """A tiny random classifier of this family, in evaluation mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = AutoModelForSequenceClassification.from_config(
+            config(family, **changes), attn_implementation="eager"
+        )
+        for tensor in model.parameters():  # biases and norms start at 0 and 1: too special
+            tensor.data += 0.1 * torch.randn_like(tensor)
+    return model.to(dtype).eval()
+
+
+def token_examples(n: int, segments: bool = False, classes: int = 3, seed: int = 4) -> TextExamples:
+    """Random tokens of unequal lengths, 3 to 9."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 10, (n,), generator=generator).tolist()
+    tokens = [torch.randint(5, 40, (length,), generator=generator) for length in lengths]
+    kinds = [(torch.arange(length) >= 2).long() for length in lengths] if segments else None
+    labels = torch.randint(classes, (n,), generator=generator)
+    return TextExamples(tokens, kinds, labels, torch.zeros(n, dtype=torch.bool), 0)
+
+
+def text_problem(
+    model: PreTrainedModel, names: tuple[str, ...], examples: TextExamples
+) -> reference.Problem:
+    """The same as the reference sees it: one unpadded example at a time, the whole model."""
+    inputs = []
+    for i, tokens in enumerate(examples.tokens):
+        one = {"input_ids": tokens[None]}
+        if examples.segments is not None:
+            one["token_type_ids"] = examples.segments[i][None]
+        inputs.append(one)
+    targets = list(examples.labels.split(1))
+    return reference.Problem(model, names, inputs, targets, reference.cross_entropy)
+
+
+def _bert_case(n: int) -> Case:
+    model = transformer("bert", hidden_size=4, intermediate_size=2, num_hidden_layers=2)
+    objective = TransformerObjective(model, "last:1")
+    examples = token_examples(n)
+    problem = text_problem(model, objective.space.names, examples)
+    return Case("bert", objective, examples, problem, True)

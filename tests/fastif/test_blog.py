@@ -1,0 +1,239 @@
+"""The two worked examples of "Influence functions from scratch", against really training again.
+
+One difference from the text is meant. There the penalty ½λ‖w‖² is part of every loss, so λw stands
+in each gradient, the query's too, and shifts all scores one way. Here the penalty is no example's:
+it belongs to the curvature, H + λI, where it is the damping, and gradients are those of the bare
+losses. Training again without an example then takes one term from 1/n Σ L_i + ½λ‖w‖² and leaves
+the rest, n included, as it is.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import reference
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from fastif import (
+    CrossEntropy,
+    Direct,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    Lissa,
+    Loss,
+    ModuleObjective,
+    Solution,
+    SquaredError,
+    TensorExamples,
+    every,
+    gradient_rows,
+    influence,
+)
+
+FIRST_OUTLIER, SECOND_OUTLIER = 1, 15  # positions 1 and -5 of 20
+
+
+class Prediction(Loss):
+    """The prediction itself as what is asked, for a query whose true answer nobody knows."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.sum(1)
+
+    def root(self, outputs: Tensor) -> Tensor:
+        raise NotImplementedError("a measure has no curvature")
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """The 20 points, the least squares line, and everything trained again without each point."""
+
+    train: TensorExamples
+    query: TensorExamples
+    module: nn.Linear
+    change_of_prediction: Tensor
+    change_of_loss: Tensor
+
+
+@pytest.fixture(scope="module")
+def line() -> Line:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.arange(-5, 5, 0.5, dtype=torch.float64)
+    noise = 0.1 * torch.randn(21, generator=generator, dtype=torch.float64)
+    y = -5 * x + 5 + noise[:20]
+    y[1] = y[-5] = 100.0
+    points = torch.stack([x, torch.ones(20, dtype=torch.float64)], 1)
+    query, target = torch.tensor([3.2, 1.0], dtype=torch.float64), -5 * 3.2 + 5 + noise[20]
+    weights = reference.least_squares(points, y)
+    kept = [[j for j in range(20) if j != i] for i in range(20)]
+    again = torch.stack([reference.least_squares(points[ids], y[ids]) for ids in kept])
+    module = nn.Linear(1, 1).double()
+    module.weight.data[:] = weights[0]
+    module.bias.data[:] = weights[1]
+    return Line(
+        TensorExamples(x[:, None], y[:, None]),
+        TensorExamples(torch.tensor([[3.2]], dtype=torch.float64), target.view(1, 1)),
+        module,
+        again @ query - weights @ query,
+        (again @ query - target) ** 2 - (weights @ query - target) ** 2,
+    )
+
+
+def _effects(line: Line, measure: Loss) -> Tensor:
+    """What removing each of the 20 points is predicted to change in the measure of the query."""
+    objective = ModuleObjective(line.module, SquaredError())
+    asked = Gradients(ModuleObjective(line.module, measure))
+    rows = gradient_rows(asked, line.query, every(line.query), 1)
+    operator = Hessian(objective, line.train).damped(0.0)
+    found = influence(Gradients(objective), line.train, Direct().solve(operator, rows).value)
+    return found.removal_effect[0][found.ids[0].argsort()]
+
+
+def test_the_two_outliers_have_the_largest_effects_with_the_signs_of_training_again(line):
+    effects = _effects(line, SquaredError())
+    assert set(effects.abs().topk(2).indices.tolist()) == {FIRST_OUTLIER, SECOND_OUTLIER}
+    assert effects[FIRST_OUTLIER] > 0 > effects[SECOND_OUTLIER]
+    # Without the outlier at x = 2.5 the query's loss really falls; without the one at x = -4.5,
+    # which bends the line back down, it really rises.
+    assert line.change_of_loss[FIRST_OUTLIER] > 0 > line.change_of_loss[SECOND_OUTLIER]
+    assert torch.equal(effects.sign(), line.change_of_loss.sign())
+
+
+def test_predicted_changes_of_the_prediction_are_those_of_training_again(line):
+    effects = _effects(line, Prediction())
+    assert reference.pearson(effects, line.change_of_prediction) > 0.99
+    assert torch.equal(effects.sign(), line.change_of_prediction.sign())
+    assert set(effects.abs().topk(2).indices.tolist()) == {FIRST_OUTLIER, SECOND_OUTLIER}
+
+
+# 1 against 7 by logistic regression without a bias: pixels of length one, penalty 0.01.
+
+PENALTY = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """The training set, one query that was not trained on, and the fitted model."""
+
+    points: Tensor
+    labels: Tensor
+    query: TensorExamples
+    weights: Tensor
+    objective: ModuleObjective
+
+    @property
+    def train(self) -> TensorExamples:
+        return TensorExamples(self.points, self.labels)
+
+    def ranking(self, solution: Solution) -> tuple[list[int], Tensor]:
+        """All training rows from the most harmful to the most helpful, and effects by row."""
+        found = influence(Gradients(self.objective), self.train, solution.value, batch_size=256)
+        return found.ids[0].tolist(), found.removal_effect[0][found.ids[0].argsort()]
+
+    @property
+    def gradient(self) -> Tensor:
+        return gradient_rows(Gradients(self.objective), self.query, every(self.query), 1)
+
+    def changes(self, rows: list[int]) -> Tensor:
+        """The change of the query's loss after really training without each of these rows."""
+        again = reference.LeaveOneOut(self.points, self.labels, self.weights, PENALTY)
+        before = self._loss(self.weights)
+        return torch.stack([self._loss(again.without(row)) - before for row in rows])
+
+    def _loss(self, weights: Tensor) -> Tensor:
+        outputs = self.query.inputs[0] @ weights.T
+        return reference.cross_entropy(outputs, self.query.labels[0])
+
+
+def _fitted(points: Tensor, labels: Tensor, point: Tensor, label: Tensor) -> Digits:
+    points, point = (p / p.norm(dim=-1, keepdim=True) for p in (points, point))
+    weights = reference.train_softmax(points, labels, 2, PENALTY)
+    module = nn.Linear(points.shape[1], 2, bias=False).double()
+    module.weight.data.copy_(weights)
+    query = TensorExamples(point[None], label[None])
+    return Digits(points, labels, query, weights, ModuleObjective(module, CrossEntropy()))
+
+
+def _ends(ranking: list[int]) -> tuple[set[int], set[int]]:
+    """The six most harmful and the six most helpful."""
+    return set(ranking[:6]), set(ranking[-6:])
+
+
+def _some_rows(ranking: list[int], count: int) -> list[int]:
+    """The ten rows at each end, and rows drawn from the others."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randperm(len(ranking) - 20, generator=generator)[: count - 20] + 10
+    return ranking[:10] + ranking[-10:] + [ranking[place] for place in drawn.tolist()]
+
+
+def _check_against_training_again(digits: Digits, ranking: list[int], effects: Tensor, count: int):
+    rows = _some_rows(ranking, count)
+    predicted, real = effects[rows], digits.changes(rows)
+    assert reference.pearson(predicted, real) > 0.95
+    assert reference.pearson(predicted[20:], real[20:]) > 0.95  # not by the ends alone
+    assert torch.equal(predicted[:20].sign(), real[:20].sign())
+    assert (real[:10] < 0).all()
+    assert (real[10:20] > 0).all()
+
+
+@pytest.fixture(scope="module")
+def small() -> Digits:
+    """scikit-learn's 8 x 8 digits; the first of those held out is the query."""
+    digits = load_digits()
+    chosen = np.isin(digits.target, (1, 7))
+    points = torch.from_numpy(digits.data[chosen])
+    labels = torch.from_numpy((digits.target[chosen] == 7).astype(np.int64))
+    return _fitted(points[:300], labels[:300], points[300], labels[300])
+
+
+def test_lissa_and_the_exact_inverse_name_the_same_digits(small):
+    operator = Hessian(small.objective, small.train, batch_size=64).damped(PENALTY)
+    exact, effects = small.ranking(Direct().solve(operator, small.gradient))
+    solution = Lissa(depth=2000, batch=50, scale=5.0).solve(operator, small.gradient)
+    estimated, nearly = small.ranking(solution)
+    assert solution.converged.all()
+    assert _ends(estimated) == _ends(exact)
+    assert not torch.equal(nearly, effects)  # two computations, not one
+
+
+def test_predicted_effects_on_a_digit_are_those_of_training_again(small):
+    operator = GaussNewton(small.objective, small.train, batch_size=64).damped(PENALTY)
+    ranking, effects = small.ranking(Direct().solve(operator, small.gradient))
+    _check_against_training_again(small, ranking, effects, 40)
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Digits:
+    """The 13,007 images; the first 1 or 7 of the test file is the query."""
+    root = os.environ.get("FASTIF_DATA")
+    if not root:
+        pytest.skip("needs FASTIF_DATA, the folder with mnist/train.parquet and mnist/test.parquet")
+    points, labels = _images(Path(root) / "mnist" / "train.parquet")
+    asked, answers = _images(Path(root) / "mnist" / "test.parquet")
+    assert len(points) == 13_007
+    return _fitted(points, labels, asked[0], answers[0])
+
+
+def _images(path: Path) -> tuple[Tensor, Tensor]:
+    table = pl.read_parquet(path).filter(pl.col("label").is_in([1, 7]))
+    pixels = np.frombuffer(b"".join(table["image"]), np.uint8).reshape(-1, 784)
+    labels = (table["label"] == 7).cast(pl.Int64).to_torch()
+    return torch.from_numpy(pixels.astype(np.float64)), labels
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_whole_of_mnist_agrees_with_the_exact_inverse_and_with_training_again(mnist):
+    operator = GaussNewton(mnist.objective, mnist.train, batch_size=256).damped(PENALTY)
+    exact, effects = mnist.ranking(Direct().solve(operator, mnist.gradient))
+    sampled = Hessian(mnist.objective, mnist.train, batch_size=512).damped(PENALTY)
+    solution = Lissa(depth=2000, repeats=2, batch=256, scale=5.0).solve(sampled, mnist.gradient)
+    estimated, _ = mnist.ranking(solution)
+    assert solution.converged.all()
+    assert _ends(estimated) == _ends(exact)
+    _check_against_training_again(mnist, exact, effects, 100)

@@ -1,0 +1,108 @@
+"""Nearest neighbours against brute force, and which FAISS builds are accepted."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fastif import CandidateIndex, InputError
+from fastif.candidates import faiss_builds, load_faiss
+
+
+def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(8, width, generator=generator)
+    picked = torch.randint(8, (n,), generator=generator)
+    return centres[picked] + 0.5 * torch.randn(n, width, generator=generator)
+
+
+def _nearest(points: torch.Tensor, queries: torch.Tensor, k: int) -> np.ndarray:
+    """Brute force, in double precision."""
+    gaps = ((queries.double().numpy()[:, None] - points.double().numpy()[None]) ** 2).sum(-1)
+    return gaps.argsort(1, kind="stable")[:, :k], np.sort(gaps, 1)[:, :k]
+
+
+def test_flat_equals_brute_force():
+    points, queries = _points(300), _points(20, seed=1)
+    found = CandidateIndex.build(points, "Flat").search(queries, 17)
+    ids, gaps = _nearest(points, queries, 17)
+    assert found.ids.tolist() == ids.tolist()
+    np.testing.assert_allclose(found.distances.numpy(), gaps, rtol=1e-4)
+    assert len(found) == 20
+
+
+def test_all_rows_can_be_asked_for():
+    points = _points(30)
+    found = CandidateIndex.build(points).search(points[:2], 30)
+    assert [sorted(row) for row in found.ids.tolist()] == [list(range(30))] * 2
+
+
+@pytest.mark.parametrize(
+    ("factory", "least"), [("HNSW16", 0.9), ("IVF8,Flat", 0.5), ("PCA8,Flat", 0.4)]
+)
+def test_an_approximate_index_finds_most_of_what_the_exact_one_finds(factory, least):
+    points, queries = _points(400), _points(30, seed=1)
+    exact, _ = _nearest(points, queries, 10)
+    found = CandidateIndex.build(points, factory).search(queries, 10).ids.tolist()
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found, exact.tolist(), strict=True))
+    assert hits / exact.size >= least
+
+
+def test_an_index_that_finds_too_few_fills_up_with_minus_one():
+    points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
+    points += 0.1 * _points(200, 4)
+    found = CandidateIndex.build(points, "IVF2,Flat").search(points[:1], 150)
+    assert (found.ids[0, :100] < 100).all()
+    assert (found.ids[0, 100:] == -1).all()
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF4,Flat"])
+def test_a_saved_index_answers_the_same(tmp_path, factory):
+    points, queries = _points(200), _points(5, seed=1)
+    index = CandidateIndex.build(points, factory)
+    index.save(tmp_path / "index.faiss")
+    loaded = CandidateIndex.load(tmp_path / "index.faiss")
+    before, after = index.search(queries, 7), loaded.search(queries, 7)
+    assert loaded.count == index.count == 200
+    assert torch.equal(before.ids, after.ids)
+    assert torch.equal(before.distances, after.distances)
+
+
+@pytest.mark.parametrize("factory", ["Flatt", "", "IVF500,Flat", "PQ5", "IVFx,Flat"])
+def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
+    with pytest.raises(InputError) as caught:
+        CandidateIndex.build(_points(20), factory)
+    assert caught.value.where == "[candidates] factory"
+    assert repr(factory) in caught.value.got
+    assert "20 rows of width 16" in caught.value.expected
+    assert "Flat" in caught.value.remedy
+
+
+def _install(folder, name: str) -> None:
+    """What pip leaves behind of an installed distribution."""
+    info = folder / f"{name.replace('-', '_')}-1.99.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.99.0\n")
+
+
+def test_one_build_is_found_and_loaded():
+    assert len(faiss_builds()) == 1
+    assert load_faiss().__name__ == "faiss"
+
+
+def test_two_builds_side_by_side_are_refused(tmp_path, monkeypatch):
+    missing = ({"faiss-cpu", "faiss-gpu"} - set(faiss_builds())).pop()
+    _install(tmp_path, missing)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert faiss_builds()[missing] == "1.99.0"
+    with pytest.raises(InputError, match=f"exactly one.*{missing} 1.99.0.*pip uninstall") as caught:
+        CandidateIndex.build(_points(5))
+    assert " and " in caught.value.got
+
+
+def test_no_build_at_all_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "path", [])  # where installed distributions are looked for
+    assert faiss_builds() == {}
+    with pytest.raises(InputError, match=r"got neither.*install fastif\[cpu\] or fastif\[gpu\]"):
+        load_faiss()

@@ -1,0 +1,134 @@
+"""Per-example gradients against a loop of separate backward passes."""
+
+import pytest
+import reference
+import torch
+from cases import NAMES, Outside, case
+from torch import nn
+
+from fastif import (
+    CrossEntropy,
+    GaussNewton,
+    Gradients,
+    ModuleObjective,
+    TensorExamples,
+    every,
+    gradient_rows,
+)
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def made(request):
+    return case(request.param)
+
+
+def test_gradients_equal_a_loop_of_backward_passes(made):
+    found = gradient_rows(Gradients(made.objective), made.train, every(made.train), 4)
+    torch.testing.assert_close(found, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
+
+
+WAYS = [(name, True) for name in NAMES]
+WAYS += [(name, False) for name in NAMES if case(name).listens]
+
+
+@pytest.mark.parametrize(("name", "one_by_one"), WAYS)
+def test_both_ways_of_taking_gradients_give_the_same(name, one_by_one):
+    made = case(name)
+    gradients = Gradients(made.objective)
+    gradients.one_by_one = one_by_one
+    found = gradient_rows(gradients, made.train, every(made.train), 3)
+    torch.testing.assert_close(found, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+def test_the_batch_changes_no_gradient(made, batch_size):
+    ids = torch.tensor([7, 0, 3, 3])
+    found = gradient_rows(Gradients(made.objective), made.train, ids, batch_size)
+    expected = reference.gradients(made.problem)[ids]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("first", [1, 2, 9])
+def test_examples_are_taken_one_by_one_exactly_where_listening_is_wrong(made, first):
+    """Whether the first tile holds one example, two or more."""
+    gradients = Gradients(made.objective)
+    gradients.of_losses(made.train.take(torch.arange(first)))
+    assert gradients.one_by_one is not made.listens
+
+
+def test_squared_root_rows_sum_to_the_gauss_newton_matrix(made):
+    tiles = Gradients(made.objective).of_roots(made.train.take(every(made.train)))
+    rows = torch.cat([tile.rows.clone() for tile in tiles])
+    expected = len(made.problem) * reference.gauss_newton(made.problem)
+    torch.testing.assert_close(rows.T @ rows, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_softmax_takes_one_root_row_less_than_classes():
+    for name, columns in {"layernorm": 1, "softmax": 2, "linear": 1, "two-outputs": 2}.items():
+        made = case(name)
+        tiles = Gradients(made.objective).of_roots(made.train.take(torch.arange(4)))
+        assert [len(tile) for tile in tiles] == [4] * columns
+
+
+def test_a_tile_multiplies_like_its_rows():
+    made = case("mlp")
+    tile = Gradients(made.objective).of_losses(made.train.take(torch.arange(5)))
+    matrix = tile.rows.clone()
+    rows = torch.randn(3, matrix.shape[1], dtype=torch.float64)
+    weights = torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(tile.times(rows), rows @ matrix.T)
+    sums = rows.clone()
+    tile.add_to(sums, weights)
+    torch.testing.assert_close(sums, rows + weights @ matrix)
+
+
+def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
+    made = case("mlp")
+    objective = ModuleObjective(made.problem.module, CrossEntropy(), [r"2\.weight", r"0\.bias"])
+    assert objective.space.names == ("0.bias", "2.weight")
+    found = gradient_rows(Gradients(objective), made.train, every(made.train), 4)
+    whole = reference.gradients(made.problem)  # 0.weight, 0.bias, 2.weight, 2.bias
+    torch.testing.assert_close(found, torch.cat([whole[:, 12:16], whole[:, 16:28]], 1))
+
+
+def test_gradients_are_those_of_the_given_models_type():
+    objective = ModuleObjective(nn.Linear(2, 2), CrossEntropy())
+    examples = TensorExamples(torch.randn(3, 2), torch.tensor([0, 1, 1]))
+    found = gradient_rows(Gradients(objective), examples, every(examples), 2)
+    assert found.dtype == torch.float32
+
+
+def test_the_callers_model_is_left_as_it_was():
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).train()
+    module[0].bias.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    objective = ModuleObjective(module, CrossEntropy())
+    examples = TensorExamples(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))
+    GaussNewton(objective, examples).dense()
+    assert module.training
+    assert module[1].inplace
+    assert [p.requires_grad for p in module.parameters()] == [True, False, True, True]
+    assert all(p.grad is None for p in module.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert not any(layer._forward_hooks for layer in module.modules())
+
+
+def test_a_use_outside_the_layer_is_noticed_even_when_the_first_examples_hide_it():
+    """Zero inputs have no gradient through the first use; the check must not be content."""
+    torch.manual_seed(0)
+    module = Outside().double()
+    module.inner.bias.data.zero_()
+    inputs = torch.cat([torch.zeros(2, 3), torch.randn(4, 3)]).double()
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    examples = TensorExamples(inputs, labels)
+    found = gradient_rows(
+        Gradients(ModuleObjective(module, CrossEntropy())), examples, every(examples), 3
+    )
+    problem = reference.Problem(
+        module,
+        [name for name, _ in module.named_parameters()],
+        list(inputs.split(1)),
+        list(labels.split(1)),
+        reference.cross_entropy,
+    )
+    torch.testing.assert_close(found, reference.gradients(problem))

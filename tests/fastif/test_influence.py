@@ -1,0 +1,220 @@
+"""Scores against the dense inverse; what batching, order and candidates must not change."""
+
+import pytest
+import reference
+import torch
+from cases import case
+from torch import nn
+
+from fastif import (
+    Candidates,
+    CrossEntropy,
+    Direct,
+    Dual,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    Influences,
+    ModuleObjective,
+    TensorExamples,
+    every,
+    gradient_rows,
+    influence,
+    self_influence,
+)
+from fastif.influence import UNSEEN
+
+DAMPING = 0.1
+
+
+@pytest.fixture(params=["mlp", "embedding", "outside"], scope="module")
+def scored(request):
+    """Gradients, training set, s_test of three queries, and the true effects [q n]."""
+    made = case(request.param, 12)
+    truth = reference.gradients(made.problem)
+    queries = truth[[1, 5, 6]] * torch.tensor([[1.0], [-2.0], [0.5]], dtype=torch.float64)
+    matrix = reference.gauss_newton(made.problem)
+    effects = reference.removal_effects(queries, truth, matrix, DAMPING)
+    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    s_test = Dual().solve(operator, queries).value
+    return Gradients(made.objective), made.train, s_test, effects
+
+
+def _table(found: Influences) -> list[dict[int, float]]:
+    return [
+        dict(zip(ids.tolist(), effects.tolist(), strict=True))
+        for ids, effects in zip(found.ids, found.removal_effect, strict=True)
+    ]
+
+
+def _candidates(ids: list[list[int]]) -> Candidates:
+    return Candidates(torch.tensor(ids), torch.zeros(len(ids), len(ids[0])))
+
+
+def _check(found: Influences, effects: torch.Tensor) -> None:
+    """Each score is its cell of the true matrix, and rows go from harmful to helpful."""
+    expected = effects.gather(1, found.ids)
+    torch.testing.assert_close(found.removal_effect, expected, rtol=1e-8, atol=1e-11)
+    assert (found.removal_effect.diff(dim=1) >= 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_size):
+    gradients, train, s_test, effects = scored
+    found = influence(gradients, train, s_test, batch_size=batch_size)
+    assert found.ids.sort(1).values.tolist() == [list(range(12))] * 3
+    _check(found, effects)
+    assert effects.min() < 0 < effects.max()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_candidates_get_the_scores_of_the_dense_inverse(scored, batch_size):
+    gradients, train, s_test, effects = scored
+    candidates = _candidates([[4, 0, 11, 7], [0, 1, 2, 3], [7, 4, 0, 11]])
+    found = influence(gradients, train, s_test, candidates, batch_size=batch_size)
+    assert [set(row) for row in found.ids.tolist()] == [{4, 0, 11, 7}, {0, 1, 2, 3}, {4, 0, 11, 7}]
+    _check(found, effects)
+
+
+def test_the_order_of_candidates_and_of_queries_changes_nothing(scored):
+    gradients, train, s_test, _ = scored
+    ids = torch.tensor([[4, 0, 11, 7], [0, 1, 2, 3], [9, 4, 8, 11]])
+    straight = influence(gradients, train, s_test, Candidates(ids, ids.double().float()))
+    mixed = ids.flip(0, 1)
+    turned = influence(gradients, train, s_test.flip(0), Candidates(mixed, mixed.float()))
+    assert torch.equal(straight.ids, turned.ids.flip(0))
+    torch.testing.assert_close(straight.removal_effect, turned.removal_effect.flip(0))
+
+
+def test_queries_scored_alone_score_the_same(scored):
+    gradients, train, s_test, _ = scored
+    together = influence(gradients, train, s_test)
+    for i in range(3):
+        alone = influence(gradients, train, s_test[i : i + 1])
+        assert torch.equal(alone.ids[0], together.ids[i])
+        torch.testing.assert_close(alone.removal_effect[0], together.removal_effect[i])
+
+
+def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
+    gradients, train, s_test, _ = scored
+    scan = influence(gradients, train, s_test, batch_size=5)
+    all_rows = Candidates(every(train).expand(3, -1), torch.zeros(3, 12))
+    found = influence(gradients, train, s_test, all_rows, batch_size=7)
+    assert torch.equal(scan.ids, found.ids)
+    torch.testing.assert_close(scan.removal_effect, found.removal_effect)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5, 6, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_keep_holds_exactly_both_ends(scored, keep, batch_size):
+    gradients, train, s_test, effects = scored
+    found = influence(gradients, train, s_test, keep=keep, batch_size=batch_size)
+    order = effects.argsort(1)
+    expected = order if 2 * keep >= 12 else torch.cat([order[:, :keep], order[:, -keep:]], 1)
+    assert found.ids.tolist() == expected.tolist()
+    _check(found, effects)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_equal_scores_are_ordered_by_position(batch_size):
+    """Rows 0, 2, 3 and 5 are the same example, so their scores are equal to the last bit."""
+    point, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    inputs = torch.cat([point, other, point, point, other, point]).double()
+    train = TensorExamples(inputs, torch.zeros(6, dtype=torch.long))
+    module = nn.Linear(2, 2, bias=False).double()
+    module.weight.data.zero_()
+    gradients = Gradients(ModuleObjective(module, CrossEntropy()))
+    s_test = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    found = influence(gradients, train, s_test, batch_size=batch_size)
+    assert found.ids.tolist() == [[0, 2, 3, 5, 1, 4], [1, 4, 0, 2, 3, 5]]
+    ends = influence(gradients, train, s_test, keep=1, batch_size=batch_size)
+    assert ends.ids.tolist() == [[0, 4], [1, 5]]
+    candidates = _candidates([[5, 3, 2, 0], [4, 5, 1, 0]])
+    picked = influence(gradients, train, s_test, candidates, batch_size=batch_size)
+    assert picked.ids.tolist() == [[0, 2, 3, 5], [1, 4, 0, 5]]
+
+
+def test_what_an_index_did_not_find_comes_last_and_is_not_a_number_of_any_example(scored):
+    gradients, train, s_test, effects = scored
+    candidates = _candidates([[4, UNSEEN, 7, UNSEEN], [0, 1, 2, 3], [UNSEEN] * 4])
+    found = influence(gradients, train, s_test, candidates, batch_size=2)
+    assert sorted(found.ids[0, :2].tolist()) == [4, 7]
+    assert (found.ids[0, 2:] == UNSEEN).all()
+    assert (found.ids[2] == UNSEEN).all()
+    assert not torch.isfinite(found.removal_effect[found.ids == UNSEEN]).any()
+    seen = found.ids != UNSEEN
+    expected = effects.gather(1, found.ids.clamp_min(0))
+    torch.testing.assert_close(found.removal_effect[seen], expected[seen])
+
+
+@pytest.mark.parametrize("solver", [Direct(), Dual()])
+@pytest.mark.parametrize("shard", [1, 5, 100])
+def test_self_influence_is_the_diagonal(solver, shard):
+    made = case("mlp", 12)
+    truth = reference.gradients(made.problem)
+    matrix = reference.gauss_newton(made.problem)
+    effects = reference.removal_effects(truth, truth, matrix, DAMPING)
+    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    found = self_influence(
+        Gradients(made.objective), made.train, operator, solver, shard=shard, batch_size=3
+    )
+    torch.testing.assert_close(found, effects.diagonal())
+    assert (found > 0).all()
+    ids = torch.tensor([8, 0, 8])
+    some = self_influence(Gradients(made.objective), made.train, operator, solver, ids, shard=shard)
+    torch.testing.assert_close(some, effects.diagonal()[ids])
+
+
+def test_self_influence_factors_the_operator_once():
+    made = case("mlp", 12)
+    calls = []
+
+    class Counted(GaussNewton):
+        def roots(self, piece):
+            calls.append(piece)
+            return super().roots(piece)
+
+    operator = Counted(made.objective, made.train).damped(DAMPING)
+    self_influence(Gradients(made.objective), made.train, operator, Dual(), shard=3)
+    factored = len(calls)
+    calls.clear()
+    factor = Dual().factor(operator)
+    once = len(calls)
+    calls.clear()
+    self_influence(Gradients(made.objective), made.train, operator, Dual(), factor=factor, shard=3)
+    assert factored == once + len(calls)
+
+
+def test_the_effect_has_the_size_and_sign_of_really_training_again():
+    """Softmax regression with a penalty, trained without each example: loss after minus before."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(40, 4, generator=generator, dtype=torch.float64)
+    labels = (points[:, 0] + 0.7 * torch.randn(40, generator=generator) > 0).long()
+    labels[3] = 1 - labels[3]
+    penalty = 0.05
+    weights = reference.train_softmax(points, labels, 2, penalty)
+    module = nn.Linear(4, 2, bias=False).double()
+    module.weight.data.copy_(weights)
+    objective = ModuleObjective(module, CrossEntropy())
+    train = TensorExamples(points, labels)
+    queries = TensorExamples(torch.randn(5, 4, generator=generator).double(), labels[:5])
+    operator = Hessian(objective, train).damped(penalty)  # the penalty is curvature, no gradient
+    gradients = Gradients(objective)
+    rows = gradient_rows(gradients, queries, every(queries), 8)
+    found = _table(influence(gradients, train, Direct().solve(operator, rows).value))
+
+    def losses(w: torch.Tensor) -> torch.Tensor:
+        scores = queries.inputs @ w.T
+        return scores.logsumexp(1) - scores[torch.arange(5), queries.labels]
+
+    again = reference.LeaveOneOut(points, labels, weights, penalty)
+    real = torch.stack([losses(again.without(i)) - losses(weights) for i in range(40)], 1)
+    predicted = torch.tensor([[row[i] for i in range(40)] for row in found]).double()
+    assert reference.pearson(predicted, real) > 0.99
+    big = real.abs() > 0.1 * real.abs().max()
+    assert big.sum() > 20
+    assert (real[big] < 0).any()
+    assert (real[big] > 0).any()
+    assert torch.equal(predicted[big].sign(), real[big].sign())
+    ratio = (predicted[big] / real[big]).median()
+    assert 0.8 < ratio < 1.05  # in nats, not only in order

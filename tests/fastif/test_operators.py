@@ -1,0 +1,181 @@
+"""Every curvature on every kind of model, against the dense matrix by naive autograd."""
+
+from dataclasses import replace
+
+import pytest
+import reference
+import torch
+from cases import NAMES, case
+
+from fastif import Damped, Dense, GaussNewton, Hessian, InputError, LinearOperator, every
+
+KINDS = {
+    "gauss-newton": (GaussNewton, reference.gauss_newton),
+    "hessian": (Hessian, reference.hessian),
+}
+
+
+PAIRS = [(kind, name) for kind in KINDS for name in NAMES]
+
+
+@pytest.fixture(params=PAIRS, ids="-".join, scope="module")
+def pair(request):
+    """An operator and its dense truth."""
+    kind, name = request.param
+    build, truth = KINDS[kind]
+    made = case(name, 5 if name == "bert" else 9)
+    return build(made.objective, made.train, batch_size=4), truth(made.problem)
+
+
+def _rows(operator: LinearOperator, count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(count, operator.size, generator=generator, dtype=torch.float64)
+
+
+def test_a_product_equals_the_dense_product(pair):
+    operator, matrix = pair
+    rows = _rows(operator)
+    assert matrix.abs().max() > 1e-3
+    torch.testing.assert_close(operator.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
+
+
+def test_the_dense_matrix_comes_out_and_is_symmetric(pair):
+    operator, matrix = pair
+    dense = operator.dense(tile=7)
+    torch.testing.assert_close(dense, matrix, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(dense, dense.T, rtol=1e-9, atol=1e-11)
+
+
+def test_a_product_is_linear_and_leaves_its_rows_alone(pair):
+    operator, _ = pair
+    a, b = _rows(operator, 4).split(2)
+    kept = a.clone()
+    together = operator.apply(2 * a - 3 * b)
+    torch.testing.assert_close(together, 2 * operator.apply(a) - 3 * operator.apply(b))
+    assert torch.equal(a, kept)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_the_batch_size_changes_nothing(pair, batch_size):
+    operator, matrix = pair
+    rows = _rows(operator)
+    other = replace(operator, batch_size=batch_size)
+    torch.testing.assert_close(other.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
+
+
+def test_the_order_of_ids_changes_nothing(pair):
+    operator, matrix = pair
+    rows = _rows(operator)
+    turned = replace(operator, ids=every(operator.examples).flip(0))
+    torch.testing.assert_close(turned.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_choose_the_examples_that_the_mean_is_over(name, kind):
+    made, (build, truth) = case(name, 5), KINDS[kind]
+    ids = [4, 1, 1]  # one twice, as a sample with replacement has it
+    operator = build(made.objective, made.train, torch.tensor(ids), batch_size=2)
+    torch.testing.assert_close(operator.dense(), truth(made.problem, ids), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gauss_newton_has_no_negative_eigenvalue(name):
+    made = case(name, 5)
+    values = torch.linalg.eigvalsh(GaussNewton(made.objective, made.train).dense())
+    assert values.min() > -1e-10 * values.max()
+
+
+def test_the_hessian_of_a_network_has_negative_eigenvalues():
+    """Else the tests above could not tell the two curvatures apart."""
+    made = case("mlp")
+    values = torch.linalg.eigvalsh(Hessian(made.objective, made.train).dense())
+    assert values.min() < -1e-3 * values.max()
+
+
+@pytest.mark.parametrize("name", ["linear", "two-outputs", "softmax"])
+def test_both_curvatures_agree_on_linear_models(name):
+    made = case(name)
+    torch.testing.assert_close(
+        GaussNewton(made.objective, made.train).dense(),
+        Hessian(made.objective, made.train).dense(),
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "embedding", "outside"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_of_all_one_example_operators_is_the_operator(name, kind):
+    made, (build, truth) = case(name, 5), KINDS[kind]
+    singles = [build(made.objective, made.train, torch.tensor([i])).dense() for i in range(5)]
+    torch.testing.assert_close(torch.stack(singles).mean(0), truth(made.problem))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_is_the_mean_over_examples_drawn_from_the_operators_own(kind):
+    made, (build, truth) = case("mlp"), KINDS[kind]
+    operator = build(made.objective, made.train, torch.tensor([2, 5, 8]), batch_size=2)
+    sampled = operator.sample(torch.Generator().manual_seed(3), 4)
+    ids = sampled.ids.tolist()
+    assert len(ids) == 4
+    assert set(ids) <= {2, 5, 8}
+    torch.testing.assert_close(sampled.dense(), truth(made.problem, ids))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_draw_every_example_equally_often_and_follow_the_generator(kind):
+    made = case("linear", 5)
+    operator = KINDS[kind][0](made.objective, made.train)
+    generator = torch.Generator().manual_seed(11)
+    drawn = torch.cat([operator.sample(generator, 3).ids for _ in range(1000)])
+    share = drawn.bincount(minlength=5) / 3000
+    assert (share - 0.2).abs().max() < 0.03  # four standard deviations
+    again = [operator.sample(torch.Generator().manual_seed(s), 6).ids for s in (1, 1, 2)]
+    assert torch.equal(again[0], again[1])
+    assert not torch.equal(again[0], again[2])
+
+
+def test_a_sample_does_not_look_anew_how_gradients_are_to_be_taken():
+    """The look costs three times the gradient of the one example of a LiSSA step."""
+    made = case("mlp")
+    operator = GaussNewton(made.objective, made.train)
+    operator.apply(_rows(operator))
+    sampled = operator.sample(torch.Generator(), 1)
+    assert sampled.gradients is operator.gradients
+
+
+def test_damping_is_added_exactly_once(pair):
+    operator, matrix = pair
+    rows = _rows(operator)
+    damped = operator.damped(0.25)
+    expected = rows @ matrix + 0.25 * rows
+    torch.testing.assert_close(damped.apply(rows), expected, rtol=1e-9, atol=1e-11)
+    assert damped.damping == 0.25
+
+
+def test_a_damped_sample_is_damped_by_the_same_number(pair):
+    operator, _ = pair
+    rows = _rows(operator)
+    damped = operator.damped(0.25).sample(torch.Generator().manual_seed(5), 2)
+    plain = operator.sample(torch.Generator().manual_seed(5), 2)
+    torch.testing.assert_close(damped.apply(rows), plain.apply(rows) + 0.25 * rows)
+
+
+def test_a_dense_matrix_is_its_own_sample():
+    operator = Dense(torch.eye(3))
+    assert operator.sample(torch.Generator(), 1) is operator
+    assert torch.equal(operator.dense(), torch.eye(3))
+
+
+@pytest.mark.parametrize("damping", [-1e-9, -1.0, float("nan")])
+def test_a_negative_damping_is_refused(damping):
+    with pytest.raises(InputError, match=r"damping: expected a number >= 0; got"):
+        Damped(Dense(torch.eye(2)), damping)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_parameter_that_the_model_never_uses_has_zero_curvature(kind):
+    made = case("idle")
+    build, truth = KINDS[kind]
+    dense = build(made.objective, made.train).dense()
+    torch.testing.assert_close(dense, truth(made.problem))
+    assert (dense[-2:] == 0).all()

@@ -1,0 +1,91 @@
+"""Texts as examples: truncation, padding, pairs, order."""
+
+import pytest
+import torch
+from transformers import BertTokenizerFast
+
+from fastif import batches, encode, every
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20))]
+CLS, SEP, FIRST = 2, 3, 5
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)})
+
+
+def _text(*numbers: int) -> str:
+    return " ".join(f"w{number}" for number in numbers)
+
+
+def test_a_text_becomes_its_tokens_and_a_batch_is_padded_to_its_longest(tokenizer):
+    texts = [_text(0), _text(1, 2, 3), _text(4, 5)]
+    examples = encode(tokenizer, texts, None, [1, 0, 2], 8)
+    assert len(examples) == 3
+    assert examples.lengths.tolist() == [3, 5, 4]
+    batch = examples.take(torch.tensor([0, 1]))
+    assert batch["input_ids"].tolist() == [[CLS, 5, SEP, 0, 0], [CLS, 6, 7, 8, SEP]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert batch["labels"].tolist() == [1, 0]
+    short = examples.take(torch.tensor([0]))
+    assert short["input_ids"].tolist() == [[CLS, 5, SEP]]
+
+
+@pytest.mark.parametrize(("longest", "cut"), [(3, [1, 2]), (4, [1]), (5, [])])
+def test_what_is_cut_is_counted_and_what_just_fits_is_not(tokenizer, longest, cut):
+    texts = [_text(0), _text(1, 2, 3), _text(4, 5)]
+    examples = encode(tokenizer, texts, None, [0, 0, 0], longest)
+    assert examples.truncated.nonzero().flatten().tolist() == cut
+    assert examples.lengths.tolist() == [min(n, longest) for n in (3, 5, 4)]
+    assert all(row[0] == CLS and row[-1] == SEP for row in examples.tokens)  # also when cut
+
+
+def test_a_pair_keeps_both_texts_apart(tokenizer):
+    examples = encode(tokenizer, [_text(0), _text(1)], [_text(2, 3), _text(4)], [0, 1], 16)
+    batch = examples.take(torch.tensor([0, 1]))
+    assert batch["input_ids"].tolist() == [
+        [CLS, 5, SEP, 7, 8, SEP],
+        [CLS, 6, SEP, 9, SEP, 0],
+    ]
+    assert batch["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 0]]
+
+
+def test_a_pair_that_is_too_long_loses_from_its_longer_text(tokenizer):
+    examples = encode(tokenizer, [_text(*range(9))], [_text(19)], [0], 8)
+    assert examples.truncated.tolist() == [True]
+    assert examples.tokens[0].tolist() == [CLS, 5, 6, 7, 8, SEP, FIRST + 19, SEP]
+    assert examples.segments[0].tolist() == [0] * 6 + [1] * 2
+
+
+def test_an_example_is_the_same_whoever_stands_beside_it(tokenizer):
+    texts = [_text(*range(n)) for n in (1, 7, 3, 5)]
+    examples = encode(tokenizer, texts, texts[::-1], [0, 1, 2, 3], 12)
+    order = torch.tensor([2, 0, 3, 1, 2])
+    batch = examples.take(order)
+    for row, i in enumerate(order.tolist()):
+        alone = examples.take(torch.tensor([i]))
+        length = int(examples.lengths[i])
+        for name in ("input_ids", "token_type_ids", "attention_mask"):
+            assert batch[name][row, :length].tolist() == alone[name][0].tolist()
+            assert not batch[name][row, length:].any()
+        assert batch["labels"][row] == i
+
+
+def test_batches_hold_every_example_once_with_like_lengths_together(tokenizer):
+    lengths = (1, 7, 3, 5, 7, 2)
+    examples = encode(tokenizer, [_text(*range(n)) for n in lengths], None, list(range(6)), 12)
+    ids = torch.tensor([5, 0, 1, 4, 3, 2])
+    widths, seen = [], []
+    for places, batch in batches(examples, ids, 2):
+        assert batch["labels"].tolist() == ids[places].tolist()
+        seen += places.tolist()
+        widths.append(batch["input_ids"].shape[1])
+    assert sorted(seen) == [0, 1, 2, 3, 4, 5]
+    assert widths == [9, 7, 4]
+
+
+def test_an_empty_text_is_its_special_tokens(tokenizer):
+    examples = encode(tokenizer, ["", _text(1)], None, [0, 1], 8)
+    assert examples.tokens[0].tolist() == [CLS, SEP]
+    assert examples.take(every(examples))["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]

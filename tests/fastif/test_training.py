@@ -1,0 +1,113 @@
+"""Fitting and predicting."""
+
+import pytest
+import torch
+from cases import token_examples, transformer
+from torch import nn
+
+from fastif import (
+    CrossEntropy,
+    InputError,
+    ModuleObjective,
+    PrefixCache,
+    Recipe,
+    TensorExamples,
+    TransformerObjective,
+    fit,
+    predict,
+)
+
+
+def _task(n: int = 60) -> tuple[ModuleObjective, TensorExamples]:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, 4, generator=generator)
+    labels = (inputs[:, 0] > inputs[:, 1]).long()
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    return ModuleObjective(module, CrossEntropy()), TensorExamples(inputs, labels)
+
+
+def _loss(objective, params, examples) -> float:
+    batch = examples.take(torch.arange(len(examples)))
+    return float(objective.losses(params, batch).mean().detach())
+
+
+def test_fitting_lowers_the_loss_and_leaves_the_objective_alone():
+    objective, examples = _task()
+    before = {name: tensor.clone() for name, tensor in objective.params.items()}
+    params = fit(objective, examples, Recipe(epochs=20, learning_rate=5e-2))
+    assert _loss(objective, params, examples) < 0.3 * _loss(objective, before, examples)
+    assert set(params) == set(before)
+    assert all(torch.equal(before[name], tensor) for name, tensor in objective.params.items())
+    assert not any(tensor.requires_grad for tensor in params.values())
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    objective, examples = _task()
+    first, again, other = (
+        fit(objective, examples, Recipe(epochs=2, learning_rate=1e-2, batch_size=8, seed=seed))
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_fitting_does_not_touch_the_global_random_state():
+    objective, examples = _task()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(objective, examples, Recipe(epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_progress_is_told_every_step():
+    objective, examples = _task(50)
+    told = []
+    fit(objective, examples, Recipe(epochs=3, batch_size=16), lambda *step: told.append(step))
+    assert [step for step, _, _ in told] == list(range(1, 13))  # 4 batches, the last of 2
+    assert {steps for _, steps, _ in told} == {12}
+    assert told[0][2] == pytest.approx(0.7, abs=0.2)  # nats: about log 2 at the start
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 1e30, 0.0, -1.0])
+def test_a_learning_rate_that_cannot_work_is_refused(rate):
+    objective, examples = _task()
+    with pytest.raises(InputError, match="learning_rate"):
+        fit(objective, examples, Recipe(epochs=3, learning_rate=rate))
+
+
+def test_only_attributed_parameters_move_and_a_cache_gives_the_same_weights():
+    model, examples = transformer("bert"), token_examples(12)
+    objective = TransformerObjective(model, "last:1")
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2)
+    straight = fit(objective, examples, recipe)
+    cached = fit(objective, PrefixCache(objective, examples, 10**9), recipe)
+    assert set(straight) == set(objective.space.names)
+    for name, tensor in straight.items():
+        torch.testing.assert_close(tensor, cached[name], rtol=1e-6, atol=1e-8)
+    assert not torch.equal(straight["classifier.weight"], objective.params["classifier.weight"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_predictions_come_in_the_order_of_the_examples(batch_size):
+    model, examples = transformer("bert"), token_examples(11)
+    objective = TransformerObjective(model, "last:1")
+    outputs, losses = predict(objective, examples, batch_size)
+    for i in range(11):
+        one, loss = predict(objective, _only(examples, i))
+        torch.testing.assert_close(outputs[i], one[0])
+        torch.testing.assert_close(losses[i], loss[0])
+    assert not outputs.requires_grad
+
+
+def _only(examples, i: int):
+    from fastif import TextExamples
+
+    return TextExamples(
+        examples.tokens[i : i + 1],
+        None,
+        examples.labels[i : i + 1],
+        examples.truncated[i : i + 1],
+        examples.padding,
+    )

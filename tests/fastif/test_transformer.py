@@ -1,0 +1,395 @@
+"""Every encoder family, cut at the frozen boundary, against the whole model."""
+
+import pytest
+import reference
+import torch
+from cases import FAMILIES, text_problem, token_examples, transformer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+
+from fastif import (
+    CrossEntropy,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    InputError,
+    PrefixCache,
+    TransformerObjective,
+    batches,
+    encode,
+    every,
+    gradient_rows,
+    load_model,
+    load_tokenizer,
+    predict,
+)
+from fastif.encoder import attributed_names
+
+CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
+
+
+@torch.no_grad()
+def _alone(model, examples) -> torch.Tensor:
+    """Logits by the whole model, one unpadded example at a time."""
+    problem = text_problem(model, [], examples)
+    return torch.stack([model(**given).logits[0] for given in problem.inputs])
+
+
+@pytest.mark.parametrize(("family", "last"), CUTS)
+@pytest.mark.parametrize("segments", [False, True])
+def test_cut_equals_uncut_whatever_the_padding(family, last, segments):
+    segments = segments and family in ("bert", "deberta-v2", "deberta-conv", "electra")
+    model, examples = transformer(family), token_examples(7, segments)
+    objective = TransformerObjective(model, f"last:{last}")
+    assert objective.cut == 3 - last  # else the whole model is run and nothing is tested
+    expected = _alone(model, examples)
+    assert expected.std(0).min() > 1e-2  # the logits do depend on the text
+    for size in (1, 2, 3, 7):
+        found, losses = predict(objective, examples, size)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        truth = expected.logsumexp(1) - expected[torch.arange(7), examples.labels]
+        torch.testing.assert_close(losses, truth, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_prefix_ends_where_the_attributed_layers_begin(family):
+    """Hidden states at the cut give the outputs without tokens, and take no part in gradients."""
+    model, examples = transformer(family), token_examples(4)
+    objective = TransformerObjective(model, "last:1")
+    batch = examples.take(every(examples))
+    prefix = objective.prefix(batch)
+    assert set(prefix) == {"hidden", "attention_mask", "labels"}
+    assert prefix["hidden"].shape == (*batch["input_ids"].shape, 8)
+    assert not prefix["hidden"].requires_grad
+    found = objective.outputs(objective.params, prefix)
+    torch.testing.assert_close(found, _alone(model, examples), rtol=1e-9, atol=1e-9)
+    assert objective.prefix(prefix) is prefix
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_examples_are_taken_together_where_the_family_allows_it(family, dtype):
+    """The gradient of a key's bias is zero up to rounding; that must not look like a mistake.
+
+    DeBERTa with relative attention projects a table of positions that all examples share, so there
+    each example needs a backward pass of its own.
+    """
+    examples = token_examples(6)
+    for last in (1, 2):
+        gradients = Gradients(TransformerObjective(transformer(family, dtype), f"last:{last}"))
+        gradients.of_losses(examples.take(every(examples)))
+        assert gradients.one_by_one is (family in ("deberta-v3", "deberta-conv"))
+
+
+@pytest.mark.parametrize(("family", "last"), CUTS)
+def test_gradients_of_the_cut_model_equal_those_of_the_whole_one(family, last):
+    model, examples = transformer(family), token_examples(5)
+    objective = TransformerObjective(model, f"last:{last}")
+    problem = text_problem(model, objective.space.names, examples)
+    found = gradient_rows(Gradients(objective), examples, every(examples), 3)
+    torch.testing.assert_close(found, reference.gradients(problem), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "albert"])
+def test_gradients_in_all_parameters_equal_those_of_the_whole_model(family):
+    model, examples = transformer(family), token_examples(3)
+    objective = TransformerObjective(model, "all")
+    assert objective.cut == 0
+    assert len(objective.space.names) == len(list(model.named_parameters()))
+    problem = text_problem(model, objective.space.names, examples)
+    found = gradient_rows(Gradients(objective), examples, every(examples), 3)
+    torch.testing.assert_close(found, reference.gradients(problem), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_hessian_of_the_cut_model_is_that_of_the_whole_one(family):
+    """One product along a random row: the derivative of the whole model's gradient that way."""
+    model, examples = transformer(family), token_examples(3)
+    objective = TransformerObjective(model, "last:1")
+    problem = text_problem(model, objective.space.names, examples)
+    along = torch.randn(
+        1, objective.space.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    row = reference.row_of(problem).requires_grad_()
+    mean = reference.losses(problem, row).mean()
+    (gradient,) = torch.autograd.grad(mean, row, create_graph=True)
+    (expected,) = torch.autograd.grad(gradient @ along[0], row)
+    found = Hessian(objective, examples, batch_size=2).apply(along)
+    torch.testing.assert_close(found[0], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_a_model_that_cannot_be_cut_is_used_whole():
+    model, examples = transformer("albert"), token_examples(5)
+    objective = TransformerObjective(model, ["albert_layer_groups.*ffn", "classifier"])
+    assert objective.cut == 0
+    batch = examples.take(every(examples))
+    assert objective.prefix(batch) is batch
+    found, _ = predict(objective, examples, 3)
+    torch.testing.assert_close(found, _alone(model, examples), rtol=1e-9, atol=1e-9)
+    problem = text_problem(model, objective.space.names, examples)
+    rows = gradient_rows(Gradients(objective), examples, every(examples), 2)
+    torch.testing.assert_close(rows, reference.gradients(problem), rtol=1e-8, atol=1e-10)
+    with pytest.raises(InputError, match=r"list of equal layers.*regular expressions"):
+        TransformerObjective(model, "last:1")
+
+
+# The cache of the frozen part.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("budget", [0, 1_200, 10**9])
+def test_the_cache_changes_no_output_and_keeps_to_its_budget(family, budget):
+    model, examples = transformer(family), token_examples(9)
+    objective = TransformerObjective(model, "last:1")
+    cached = PrefixCache(objective, examples, budget, batch_size=2)
+    held = sum(tensor.nbytes for tensor in cached.kept.values())
+    assert {0: held == 0, 1_200: 0 < len(cached.kept) < 9, 10**9: len(cached.kept) == 9}[budget]
+    longest = 9 * 8 * 8
+    assert held <= budget + 2 * longest  # the batch that reaches the budget is kept
+    expected = _alone(model, examples)
+    for size in (1, 3, 9):
+        found, _ = predict(objective, cached, size)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    ids = torch.tensor([8, 2, 2, 5])
+    straight = gradient_rows(Gradients(objective), examples, ids, 4)
+    rows = gradient_rows(Gradients(objective), cached, ids, 4)
+    torch.testing.assert_close(rows, straight, rtol=1e-9, atol=1e-11)
+    assert len(cached) == 9
+    assert torch.equal(cached.lengths, examples.lengths)
+
+
+def test_the_cache_runs_no_frozen_layer_again():
+    model, examples = transformer("bert"), token_examples(6)
+    objective = TransformerObjective(model, "last:1")
+    cached = PrefixCache(objective, examples, 10**9)
+    runs = []
+    objective.whole.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
+    GaussNewton(objective, cached).apply(torch.ones(1, objective.space.size, dtype=torch.float64))
+    assert not runs
+    predict(objective, examples)
+    assert runs
+
+
+# Which parameters a name stands for.
+
+
+def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
+    names = attributed_names(transformer("bert"), "last:1")
+    assert {name.split(".")[0] for name in names} == {"bert", "classifier"}
+    assert {n for n in names if n.startswith("bert.pooler")} == {
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+    }
+    layers = {name.split(".")[3] for name in names if ".layer." in name}
+    assert layers == {"2"}
+    assert not [name for name in names if "embeddings" in name]
+    two = attributed_names(transformer("bert"), "last:2")
+    assert {name.split(".")[3] for name in two if ".layer." in name} == {"1", "2"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_last_all_layers_leaves_only_the_embeddings_out(family):
+    model = transformer(family)
+    names = attributed_names(model, "last:3")
+    left_out = {name for name, _ in model.named_parameters()} - set(names)
+    assert left_out
+    assert all(
+        "embeddings" in name
+        or name.startswith("deberta.encoder.LayerNorm")
+        or name.startswith("deberta.encoder.conv")
+        for name in left_out
+    )
+
+
+def test_patterns_and_all_choose_in_the_models_order():
+    model = transformer("bert")
+    every_name = [name for name, _ in model.named_parameters()]
+    assert attributed_names(model, "all") == every_name
+    found = attributed_names(model, ["classifier", r"layer\.2\.output"])
+    assert found == [n for n in every_name if "classifier" in n or "layer.2.output" in n]
+    objective = TransformerObjective(model, ["classifier"])
+    assert objective.space.names == ("classifier.weight", "classifier.bias")
+    assert objective.cut == 2  # hidden states before the last layer
+
+
+@pytest.mark.parametrize("bad", ["last:0", "last:4", "last:-1", "last:", "first:1", "LAST:1", ""])
+def test_an_unknown_choice_of_parameters_is_refused(bad):
+    with pytest.raises(InputError, match=r"last:K.*K from 1 to 3"):
+        attributed_names(transformer("bert"), bad)
+
+
+def test_a_pattern_without_match_is_refused_by_name():
+    with pytest.raises(InputError, match=r"no match for 'clasifier'"):
+        attributed_names(transformer("bert"), ["pooler", "clasifier"])
+
+
+# What may not change, and what may not pass.
+
+
+def test_the_callers_model_stays_as_it_was():
+    model = transformer("bert").train()
+    model.classifier.bias.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    objective = TransformerObjective(model, "last:1")
+    examples = token_examples(4)
+    GaussNewton(objective, examples).apply(torch.ones(1, objective.space.size).double())
+    Hessian(objective, examples).apply(torch.ones(1, objective.space.size).double())
+    predict(objective, examples)
+    objective.embed(examples.take(every(examples)))
+    assert model.training
+    assert all(module.training for module in model.modules())
+    frozen = [name for name, tensor in model.named_parameters() if not tensor.requires_grad]
+    assert frozen == ["classifier.bias"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(tensor.grad is None for tensor in model.parameters())
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
+
+
+def test_dropout_is_off_though_the_model_came_in_training_mode():
+    model = transformer("bert", hidden_dropout_prob=0.5).train()
+    objective = TransformerObjective(model, "last:1")
+    examples = token_examples(3)
+    torch.testing.assert_close(predict(objective, examples)[0], _alone(model.eval(), examples))
+
+
+def test_losses_do_not_depend_on_batch_mates():
+    objective = TransformerObjective(transformer("deberta-conv"), "last:2")
+    examples = token_examples(8)
+    one = predict(objective, examples, 1)[1]
+    for _, batch in batches(examples, every(examples), 3):
+        assert len(batch["labels"]) <= 3
+    torch.testing.assert_close(predict(objective, examples, 8)[1], one)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_embedding_is_what_the_last_linear_layer_is_given(family):
+    model, examples = transformer(family), token_examples(5)
+    objective = TransformerObjective(model, "last:1")
+    embedding = objective.embed(examples.take(every(examples)))
+    assert embedding.shape == (5, 8)
+    head = getattr(model.classifier, "out_proj", model.classifier)
+    torch.testing.assert_close(
+        embedding @ head.weight.T + head.bias, _alone(model, examples), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_weights_that_are_not_numbers_are_refused_by_name():
+    model = transformer("bert")
+    model.bert.encoder.layer[1].output.dense.bias.data[2] = torch.nan
+    with pytest.raises(InputError, match=r"1 NaN or infinite values in bert\.encoder\.layer\.1"):
+        TransformerObjective(model, "last:1")
+
+
+def test_the_loss_can_be_another_than_plain_cross_entropy():
+    model, examples = transformer("bert"), token_examples(4)
+    objective = TransformerObjective(model, "last:1", CrossEntropy(label_smoothing=0.2))
+    logs = -_alone(model, examples).log_softmax(1)
+    expected = 0.8 * logs[torch.arange(4), examples.labels] + 0.2 * logs.mean(1)
+    torch.testing.assert_close(predict(objective, examples)[1], expected)
+
+
+# Files.
+
+LABELS = ["entailment", "neutral", "contradiction"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A saved model whose labels are LABELS."""
+    model = transformer("bert", torch.float32, id2label=dict(enumerate(LABELS)))
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model", model
+
+
+def _words(count: int) -> dict[str, int]:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return {word: i for i, word in enumerate([*special, *(f"w{i}" for i in range(count - 5))])}
+
+
+def test_a_saved_model_comes_back_as_it_was(folder):
+    path, model = folder
+    assert (path / "model.safetensors").is_file()
+    loaded = load_model(path, LABELS)
+    assert not loaded.training
+    assert loaded.config._attn_implementation == "eager"
+    assert loaded.dtype == torch.float32
+    before = model.state_dict()
+    assert set(before) == set(loaded.state_dict())
+    assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], [*LABELS, "other"], ["entailment"]])
+def test_another_number_of_labels_is_refused(folder, labels):
+    with pytest.raises(InputError, match=f"{len(labels)} output units.*got 3"):
+        load_model(folder[0], labels)
+
+
+def test_the_same_labels_in_another_order_are_refused(folder):
+    with pytest.raises(InputError, match="order") as caught:
+        load_model(folder[0], LABELS[::-1])
+    assert str(LABELS) in caught.value.expected
+
+
+def test_labels_that_the_model_does_not_know_by_name_are_taken_by_number(folder):
+    assert load_model(folder[0], ["a", "b", "c"]).config.num_labels == 3
+
+
+def test_a_missing_folder_is_refused_with_a_remedy(tmp_path):
+    for load in (load_model, lambda path: load_tokenizer(path, transformer("bert"))):
+        with pytest.raises(InputError, match="no such folder") as caught:
+            load(tmp_path / "nothing")
+        assert str(tmp_path / "nothing") in caught.value.where
+        assert "fastif train" in caught.value.remedy
+
+
+def test_a_hub_name_without_network_and_an_empty_folder_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source in ("somebody/no-such-model-here", tmp_path / "empty"):
+        with pytest.raises(InputError, match="can be reached") as caught:
+            load_model(source)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_broken_weights_file_is_refused(folder):
+    path = folder[0] / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError):
+        load_model(folder[0])
+
+
+def test_a_file_without_some_weights_is_refused(folder):
+    """Else transformers fills in random ones and every score is about a model nobody trained."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder[0] / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["classifier.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"classifier\.weight"):
+        load_model(folder[0], LABELS)
+
+
+def test_the_tokenizer_of_the_model_is_taken_and_another_refused(tmp_path):
+    model = transformer("bert")
+    for count, name in ((40, "own"), (35, "smaller"), (60, "larger")):
+        inner = Tokenizer(models.WordLevel(_words(count), unk_token="[UNK]"))
+        inner.pre_tokenizer = pre_tokenizers.Whitespace()
+        made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]")
+        made.save_pretrained(tmp_path / name)
+    tokenizer = load_tokenizer(tmp_path / "own", model)
+    assert tokenizer("w0 w3")["input_ids"] == [5, 8]
+    for name, count in (("smaller", 35), ("larger", 60)):
+        with pytest.raises(InputError, match=f"vocabulary of the model, 40 entries; got {count}"):
+            load_tokenizer(tmp_path / name, model)
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"roberta"}))
+def test_token_types_are_taken_or_passed_over_by_every_family(family):
+    """DistilBERT knows none. RoBERTa has one kind only, and its tokenizers give no others."""
+    tokenizer = BertTokenizerFast(vocab=_words(40))
+    examples = encode(tokenizer, ["w1 w2", "w3"], ["w4", "w5 w6"], [0, 1], 16)
+    assert examples.segments is not None
+    model = transformer(family)
+    for attributed in ("last:1", "all"):
+        outputs, _ = predict(TransformerObjective(model, attributed), examples)
+        torch.testing.assert_close(outputs, _alone(model, examples), rtol=1e-9, atol=1e-9)
