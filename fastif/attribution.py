@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from fastif.examples import Examples, batches
 from fastif.gradients import Gradients, gradient_rows
 from fastif.influence import Influences, influence
 from fastif.objective import Objective
-from fastif.solvers.solver import Factor, Solution, Solver
+from fastif.solvers.solver import Factor, Solution, Solver, relative
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,9 @@ class Attributor:
         rhs = gradient_rows(gradients, queries, ids, self.batch_size)
         solution = self.solver.solve(self.operator, rhs, self.factor)
         self._check_finite(solution)
-        evidence = (
-            rhs.norm(dim=1),
-            solution.value.norm(dim=1),
-            F.cosine_similarity(rhs, solution.value),
-        )
+        norms = rhs.norm(dim=1), solution.value.norm(dim=1)
+        product = torch.einsum("qp,qp->q", rhs, solution.value)  # no third matrix of this size
+        evidence = (*norms, relative(product, norms[0] * norms[1]))
         del rhs  # as large as the solution; not needed while candidates are scored
         found = self._score(gradients, queries, ids, solution)
         return Attribution(found, solution, *evidence)
@@ -99,7 +96,7 @@ class Attributor:
         return influence(gradients, self.train, solution.value, found, batch_size=self.batch_size)
 
     def _check_finite(self, solution: Solution) -> None:
-        bad = ~torch.isfinite(solution.value).all(dim=1)
+        bad = ~torch.isfinite(solution.value.norm(dim=1))
         if bad.any():
             raise InputError(
                 f"solver {type(self.solver).__name__}",

@@ -34,6 +34,8 @@ RunOption = Annotated[
 def start() -> None:
     """Keep Prefect's own log out of the progress bars; nothing has imported Prefect yet."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    for name in ("FLOW_RUNS", "TASK_RUNS"):  # a failure reaches us as an exception: told once
+        os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{name}_LEVEL", "CRITICAL")
 
 
 @app.command()
@@ -55,14 +57,10 @@ def init(
 def train(study: StudyFile) -> None:
     """Fine-tune the classifier of a study (section [training]); skipped when it exists."""
     with refusals():
-        from tasks.train import checkpoint
+        from tasks.train import train_model
 
-        trained = checkpoint(study)
-        if trained is None:
-            _prefect()
-            from flows.train import train as flow
-
-            trained = flow(str(study.resolve()))
+        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        trained = train_model.fn(str(study.resolve()))
         state = "is there already" if trained.skipped else "trained"
         out.print(
             f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "

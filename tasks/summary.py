@@ -122,58 +122,66 @@ def draw_explained(explained: Explained) -> RenderableType:
     query = explained.query
     head = Text.assemble(
         (f"{query['label']}", "bold green"),
-        " but predicted ",
-        (f"{query['prediction']}", "bold green" if query["correct"] else "bold red"),
+        " but predicted " if not query["correct"] else " and predicted so",
+        "" if query["correct"] else (f"{query['prediction']}", "bold red"),
         f"   loss {query['loss']:.2f} nats\n",
         _text_of(query, ""),
     )
-    table = Table(box=None, padding=(0, 1), expand=True)
-    table.add_column("removal effect", justify="right", no_wrap=True)
-    table.add_column("label", no_wrap=True)
-    table.add_column("training example", ratio=1)
-    table.add_column("id", style="dim", no_wrap=True)
-    _add_rows(table, "harmful: removing it would lower the loss", explained.harmful, "red")
-    _add_rows(table, "helpful: removing it would raise the loss", explained.helpful, "green")
-    title = Text(f"query {query['id']}")
-    return Panel(Group(head, Text(), table), title=title, title_align="left")
+    harmful = _effects(explained.harmful, "red")
+    helpful = _effects(explained.helpful, "green")
+    parts = Group(
+        head,
+        Text("\nharmful: the loss would fall without it", style="red italic"),
+        harmful,
+        Text("helpful: the loss would rise without it", style="green italic"),
+        helpful,
+    )
+    return Panel(parts, title=Text(f"query {query['id']}"), title_align="left")
 
 
-def _add_rows(table: Table, title: str, rows: list[Row], style: str) -> None:
-    table.add_row("", "", Text(title, style=f"{style} italic"), "")
-    for row in rows:
-        effect = Text(f"{row['removal_effect']:+.4f}", style=style)
-        table.add_row(
-            effect,
-            Text(f"{row['train_label']}"),
-            _text_of(row, "train_"),
-            Text(f"{row['train_id']}"),
-        )
+def _effects(rows: list[Row], style: str) -> RenderableType:
+    """One training example a row: its effect on the left, label, id and text on the right."""
     if not rows:
-        table.add_row("", "", Text("none among the candidates", style="dim"), "")
+        return Text("  none among the candidates", style="dim")
+    table = _two_columns()
+    for row in rows:
+        about = _about(f"{row['train_label']}", f"{row['train_id']}", _text_of(row, "train_"))
+        table.add_row(Text(f"{row['removal_effect']:+.4f}", style=style), about)
+    return table
 
 
 def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
     """A training example and the queries it moved most."""
     head = Text.assemble(
-        (f"{row['label']}", "bold"), f"   own loss {row['loss']:.2f} nats\n", _text_of(row, "")
+        (f"{row['label']}", "bold"),
+        f"   own loss {row['loss']:.2f} nats\n",
+        _text_of(row, ""),
+        "\n",
     )
-    table = Table(box=None, padding=(0, 1), expand=True)
-    table.add_column("removal effect", justify="right", no_wrap=True)
-    table.add_column("label / predicted", no_wrap=True)
-    table.add_column("query", ratio=1)
-    table.add_column("id", style="dim", no_wrap=True)
+    table = _two_columns()
     for touch in touched:
         effect = float(str(touch["removal_effect"]))
+        label = f"{touch['query_label']}, predicted {touch['query_prediction']}"
         table.add_row(
             Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
-            Text(f"{touch['query_label']} / {touch['query_prediction']}"),
-            _text_of(touch, "query_"),
-            Text(f"{touch['query_id']}"),
+            _about(label, f"{touch['query_id']}", _text_of(touch, "query_")),
         )
-    if not touched:
-        table.add_row("", "", Text("no query had it among its candidates", style="dim"), "")
-    title = Text(f"train {row['id']}")
-    return Panel(Group(head, Text(), table), title=title, title_align="left")
+    rows = table if touched else Text("no query had it among its candidates", style="dim")
+    note = Text(
+        "removal effects in nats: below 0 it harmed that query, above 0 it helped", style="dim"
+    )
+    return Panel(Group(head, rows, note), title=Text(f"train {row['id']}"), title_align="left")
+
+
+def _two_columns() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1), expand=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(ratio=1)
+    return table
+
+
+def _about(label: str, name: str, text: Text) -> Text:
+    return Text.assemble((label, "bold"), (f"  {name}\n", "dim"), text)
 
 
 def _text_of(row: Row, prefix: str) -> Text:
@@ -199,7 +207,7 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table.add_row("largest residual", f"{trust['worst_residual']:.1e}{_unconverged(trust)}")
     table.add_row("cosine with gradient", f"{trust['cosine']:.2f} (1 = curvature changed nothing)")
     table.add_row("time", f"{facts['seconds']:.0f} s")
-    return Panel(table, title=f"run {summary.run}", title_align="left")
+    return Panel(table, title=Text(f"run {summary.run}"), title_align="left")
 
 
 def _cut(facts: Row) -> str:

@@ -68,7 +68,9 @@ class ConjugateGradient(Solver):
             moving = moving & (square > goal) & ~stuck
             steps += 1
         residual = self._residual(operator, value, rhs, steps)
-        return Solution(value, residual, residual <= 2 * self.tolerance, steps, operator.damping)
+        # No residual can be measured below the rounding of the product it is measured with.
+        reachable = max(2 * self.tolerance, 100 * torch.finfo(rhs.dtype).eps)
+        return Solution(value, residual, residual <= reachable, steps, operator.damping)
 
     def _residual(self, operator: Damped, value: Tensor, rhs: Tensor, steps: int) -> Tensor:
         """Measured anew: the recurrence's own residual drifts from the true one."""

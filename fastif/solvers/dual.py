@@ -63,9 +63,13 @@ class Dual(Solver):
         strips: list[Tensor] = []
         for first in range(0, rooted.pieces, held_pieces):
             last = min(first + held_pieces, rooted.pieces)
-            held = torch.cat([tile.rows.clone() for tile in _tiles(rooted, first, last)])
+            # Kept apart: to join them would hold them twice.
+            held = [tile.rows.clone() for tile in _tiles(rooted, first, last)]
             # From the diagonal on only: the rest are mirror images of earlier strips.
-            strip = [tile.times(held) for tile in _tiles(rooted, first, rooted.pieces)]
+            strip = [
+                torch.cat([tile.times(rows) for rows in held])
+                for tile in _tiles(rooted, first, rooted.pieces)
+            ]
             strips.append(torch.cat(strip, dim=1))
         return {"kernel": _symmetric(strips), "batch_size": torch.tensor(rooted.batch_size)}
 

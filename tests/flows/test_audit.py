@@ -1,0 +1,297 @@
+"""The flow, end to end, against a temporary Prefect server."""
+
+import hashlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import tiny
+import torch
+from truth import Truth, table
+
+from fastif import InputError
+from storage import Store
+
+pytestmark = pytest.mark.flow
+
+PAIRS = {"text": ["text", "second"]}
+SHARDS = 4
+
+
+@contextmanager
+def listening() -> Iterator[list[logging.LogRecord]]:
+    """Every record of INFO or above that any logger handles, also of those that do not pass on."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = records.append  # type: ignore[method-assign]
+    known = (logging.getLogger(name) for name in logging.root.manager.loggerDict)
+    loggers = [logging.root, *known]
+    before = [(logger, logger.level) for logger in loggers]
+    ends = [logger for logger in loggers if logger is logging.root or not logger.propagate]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+    for logger in ends:
+        logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        for logger in ends:
+            logger.removeHandler(handler)
+        for logger, level in before:
+            logger.setLevel(level)
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, str]]:
+    """Time of change and digest of every file."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in files
+    }
+
+
+@pytest.fixture(scope="module")
+def audited(prefect, made, tmp_path_factory):
+    """A study of pairs with a full scan, audited by the flow in this process."""
+    from flows.audit import audit
+
+    folder = tiny.copy(made, tmp_path_factory.mktemp("audit") / "world")
+    study = tiny.write_study(
+        folder, train=PAIRS, queries=PAIRS, candidates={"kind": "full", "keep": 20}
+    )
+    with listening() as records:
+        run = audit(str(study))
+    store = Store.open(folder / "store", "tiny", create=False)
+    return SimpleNamespace(folder=folder, study=study, run=run, store=store, records=records)
+
+
+def test_scores_are_the_dense_truth(audited):
+    rows = [tiny.rows_of(audited.folder / f"{name}.csv") for name in ("train", "queries")]
+    truth = Truth(audited.folder / "model", *rows, tiny.LAST, pairs=True)
+    effects = truth.effects(0.01)
+    scores = audited.store.scan("scores", audited.run).collect()
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    expected = table(effects, scores)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert scores.height == tiny.QUERIES * 40
+    assert scores["distance"].null_count() == scores.height
+    for query, pairs in scores.group_by("query", maintain_order=True):
+        order = effects[int(query[0])].argsort().tolist()
+        assert pairs["rank"].to_list() == list(range(40))
+        assert set(pairs["train"].head(20)) == set(order[:20])
+        assert set(pairs["train"].tail(20)) == set(order[-20:])
+    for name, key, problem in (
+        ("queries", "query", truth.queries),
+        ("train", "train", truth.train),
+    ):
+        outputs = truth.outputs(problem)
+        given = torch.cat(list(problem.targets))
+        said = audited.store.scan(name, audited.run).sort(key).collect()
+        losses = torch.nn.functional.cross_entropy(outputs, given, reduction="none")
+        assert said["loss"].to_numpy() == pytest.approx(losses.numpy(), abs=1e-5)
+        chances = outputs.softmax(1).gather(1, given[:, None])[:, 0]
+        assert said["probability"].to_numpy() == pytest.approx(chances.numpy(), abs=1e-5)
+        assert said["prediction"].to_list() == [tiny.LABELS[i] for i in outputs.argmax(1)]
+        assert said["correct"].to_list() == (outputs.argmax(1) == given).tolist()
+
+
+def test_solves_carry_their_evidence(audited):
+    rows = [tiny.rows_of(audited.folder / f"{name}.csv") for name in ("train", "queries")]
+    truth = Truth(audited.folder / "model", *rows, tiny.LAST, pairs=True)
+    import reference
+
+    gradients = reference.gradients(truth.queries)
+    matrix = reference.gauss_newton(truth.train)
+    solved = gradients @ torch.linalg.inv(matrix + 0.01 * torch.eye(len(matrix)).double())
+    solves = audited.store.scan("solves", audited.run).sort("query").collect()
+    for name, expected in (
+        ("gradient_norm", gradients.norm(dim=1)),
+        ("solution_norm", solved.norm(dim=1)),
+        ("gradient_cosine", torch.cosine_similarity(gradients, solved)),
+    ):
+        assert solves[name].to_numpy() == pytest.approx(expected.numpy(), rel=1e-3), name
+    assert solves["residual"].max() < 1e-3
+    assert solves["converged"].all()
+    assert set(solves["damping"]) == {0.01}
+
+
+def test_the_run_is_described(audited):
+    (facts,) = audited.store.scan("runs", audited.run).collect().to_dicts()
+    queries = audited.store.scan("queries", audited.run).collect()
+    rows = tiny.rows_of(audited.folder / "queries.csv")
+    assert queries["id"].to_list() == [row["id"] for row in rows]
+    assert queries["text_pair"].to_list() == [row["second"] for row in rows]
+    assert queries["group_kind"].to_list() == [row["kind"] for row in rows]
+    assert facts["run"] == audited.run
+    assert facts["accuracy"] == pytest.approx(queries["correct"].mean(), abs=1e-6)
+    assert (facts["train_rows"], facts["query_rows"]) == (tiny.TRAIN, tiny.QUERIES)
+    assert facts["truncated_queries"] == queries["truncated"].sum() > 0
+    assert facts["truncated_train"] > 0
+    assert facts["damping"] == 0.01
+    assert '"dual"' in facts["solver"]
+    assert "torch" in facts["versions"]
+    assert 0 < facts["seconds"] < 120
+    assert facts["finished"] >= facts["created"]
+    assert audited.store.verify(audited.run) == []
+    assert len(audited.store.record(audited.run).shards()) == SHARDS
+
+
+def test_no_example_text_in_any_log(audited):
+    messages = [record.getMessage() for record in audited.records]
+    assert any(record.name.startswith("prefect") for record in audited.records), "nothing heard"
+    names = ("train", "queries")
+    rows = [row for name in names for row in tiny.rows_of(audited.folder / f"{name}.csv")]
+    for text in [row["text"] for row in rows] + [row["second"] for row in rows]:
+        assert not [message for message in messages if text in message]
+
+
+def test_artifacts_say_how_it_went_without_example_text(audited):
+    from prefect.artifacts import Artifact
+
+    progress = Artifact.get("influence-audit-progress")
+    assert progress is not None
+    assert float(progress.data) == 100
+    summary = Artifact.get("influence-audit")
+    assert summary is not None
+    text = str(summary.data)
+    assert summary.type == "markdown"
+    assert audited.run in text
+    queries = audited.store.scan("queries", audited.run).collect()
+    assert f"{queries['correct'].mean():.1%} of 17" in text
+    for name in queries.sort("loss", descending=True)["id"].head(5):
+        assert name in text
+    assert not [word for word in queries["text"] if word in text]
+
+
+def test_nothing_pickled_is_at_rest(audited, prefect):
+    with pytest.raises(AssertionError):
+        no_pickle(b"\x80\x04" + pickle.dumps("x", 4)[2:])
+    for path in (*audited.folder.rglob("*"), *Path(prefect["PREFECT_HOME"]).rglob("*")):
+        if path.is_file():
+            no_pickle(path.read_bytes())
+    kept = [path for path in (audited.folder / "store").rglob("*") if path.is_file()]
+    assert len(kept) > 3 * SHARDS
+    assert {path.suffix for path in kept} <= {".json", ".parquet", ".safetensors", ".faiss"}
+    assert not [path for path in kept if path.name.startswith(".")]
+
+
+def no_pickle(data: bytes) -> None:
+    assert not (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05")
+    assert b"cpython" not in data[:200]
+
+
+def test_a_second_audit_computes_nothing(audited):
+    from flows.audit import audit
+
+    before = state_of(audited.folder)
+    with listening() as records:
+        assert audit(str(audited.study)) == audited.run
+    assert state_of(audited.folder) == before
+    assert not [record for record in records if "shard-" in record.getMessage()]
+
+
+def test_a_second_run_in_the_same_store_shares_parts_and_disturbs_nothing(audited):
+    from flows.audit import audit
+
+    before = state_of(audited.folder / "store")
+    options = {"train": PAIRS, "queries": PAIRS, "candidates": {"kind": "knn", "k": 5}}
+    path = tiny.write_study(audited.folder, "second.toml", **options)
+    run = audit(str(path), "nightly.2")
+    assert run == "nightly.2"
+    after = state_of(audited.folder / "store")
+    assert before.items() <= after.items()
+    new = [name for name in after if name not in before]
+    assert not [name for name in new if name.startswith("parts/factor")], "the factor is shared"
+    both = {status.record.run: status.finished for status in audited.store.runs()}
+    assert both == {audited.run: True, run: True}
+    full, near = (tiny.scores_by_id(audited.store, name) for name in (audited.run, run))
+    shared = near.join(full, on=["query_id", "train_id"])
+    assert shared.height > 20
+    gap = (shared["removal_effect"] - shared["removal_effect_right"]).abs().max()
+    assert gap <= 1e-5 * full["removal_effect"].abs().max()
+
+
+def test_a_solver_that_diverges_is_refused_and_commits_no_shard(prefect, world):
+    from flows.audit import audit
+
+    solver = {"kind": "lissa", "depth": 400, "scale": 0.01}
+    study = tiny.write_study(world, solver=solver, run={"shard_size": 64})
+    with pytest.raises(InputError, match="Raise its scale"):
+        audit(str(study))
+    store = Store.open(world / "store", "tiny", create=False)
+    (status,) = store.runs()
+    assert (status.done, status.finished) == (0, False)
+
+
+@pytest.mark.long
+def test_with_a_server_of_its_own(made, tmp_path):
+    """A real server is configured: the run is recorded there in full."""
+    world = tiny.copy(made, tmp_path / "world")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    env = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "DO_NOT_TRACK": "1"}
+    env |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    bin_folder = Path(sys.executable).parent
+    log = (tmp_path / "server.log").open("wb")
+    server = subprocess.Popen(
+        [bin_folder / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env=env,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        await_health(api)
+        done = subprocess.run(
+            [bin_folder / "fastif", "audit", world / "study.toml"],
+            env={**env, "PREFECT_API_URL": api},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "temporary" not in done.stderr
+        (flow_run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()
+        assert flow_run["state"]["type"] == "COMPLETED"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:  # the server records tasks a little later
+            tasks = httpx.post(f"{api}/task_runs/filter", json={}).json()
+            ended = [task for task in tasks if task["state"]["type"] == "COMPLETED"]
+            if len(ended) == SHARDS + 4:
+                break
+            time.sleep(0.5)
+        names = sorted(task["name"] for task in ended)
+        assert [name for name in names if name.startswith("shard-")] == [
+            f"shard-{index}" for index in range(SHARDS)
+        ]
+        assert len(names) == SHARDS + 4
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        log.close()
+
+
+def await_health(api: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{api}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)
+    raise TimeoutError(api)

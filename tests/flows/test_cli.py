@@ -1,0 +1,459 @@
+"""The command line: what it refuses, and what it prints."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from flows import cli
+from storage import Store
+from tasks.study import load_study
+
+COMMANDS = ("init", "train", "audit", "runs", "top", "show", "doctor")
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """Room for every message on one line."""
+    for console in (cli.out, cli.err):
+        monkeypatch.setattr(console, "_width", 220)
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command; an exception passes through."""
+    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file with its bytes, and every folder."""
+    paths = {str(p.relative_to(folder)): p for p in folder.rglob("*")}
+    return {name: p.read_bytes() if p.is_file() else None for name, p in paths.items()}
+
+
+def refused(folder: Path, *args: object) -> str:
+    """The message of a command that must refuse, having left the folder as it was."""
+    before = contents(folder)
+    code, out, message = run(*args)
+    assert contents(folder) == before
+    assert code == 2, (code, out, message)
+    assert "Traceback" not in out + message
+    assert "Starting Prefect" not in message, "refused only after Prefect was started"
+    assert message.startswith("Refused. ")
+    return message
+
+
+# Spoilt inputs: each takes the folder, spoils it, and gives what else to type after the study.
+Spoil = Callable[[Path], list[str] | None]
+
+
+def study(**changes: dict | None) -> Spoil:
+    def spoil(world: Path) -> None:
+        tiny.write_study(world, **changes)
+
+    return spoil
+
+
+def rows(name: str, change: Callable[[list[dict[str, str]]], object]) -> Spoil:
+    def spoil(world: Path) -> None:
+        found = tiny.rows_of(world / f"{name}.csv")
+        change(found)
+        tiny.write_rows(world / f"{name}.csv", found)
+
+    return spoil
+
+
+def set_cell(row: int, column: str, value: str) -> Callable[[list[dict[str, str]]], object]:
+    return lambda found: found[row - 1].__setitem__(column, value)
+
+
+def no_column(world: Path) -> None:
+    path = world / "train.csv"
+    path.write_text(path.read_text().replace("id,text,", "id,sentence,", 1))
+
+
+def empty(world: Path) -> None:
+    (world / "queries.csv").write_text("id,text,second,label,kind\n")
+
+
+def no_table(world: Path) -> None:
+    (world / "train.csv").unlink()
+
+
+def no_study(world: Path) -> None:
+    (world / "study.toml").rename(world / "studie.toml")
+
+
+def no_model(world: Path) -> None:
+    (world / "model").rename(world / "modle")
+
+
+def three_labels(world: Path) -> None:
+    tiny.write_study(world, top={"labels": ["neg", "pos", "other"]})
+
+
+def broken_weights(world: Path) -> None:
+    path = world / "model" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["bert.encoder.layer.1.output.dense.bias"][3] = torch.nan
+    save_file(tensors, path, {"format": "pt"})
+
+
+def cut_weights(world: Path) -> None:
+    path = world / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def other_tokenizer(world: Path) -> None:
+    from transformers import BertTokenizerFast
+
+    words = world / "other.txt"
+    words.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ein", "anderes"]))
+    BertTokenizerFast(str(words)).save_pretrained(world / "model")
+    (world / "model" / "vocab.txt").write_text(words.read_text())
+
+
+def other_store(world: Path) -> None:
+    Store.open(world / "store", "another")
+
+
+def foreign_folder(world: Path) -> None:
+    (world / "store").mkdir()
+    (world / "store" / "thesis.tex").write_text("years of work")
+
+
+def file_for_store(world: Path) -> None:
+    (world / "store").write_text("a file")
+
+
+def file_above_store(world: Path) -> None:
+    (world / "out").write_text("a file")
+    tiny.write_study(world, store={"path": "out/store"})
+
+
+def half_toml(world: Path) -> None:
+    (world / "study.toml").write_text('name = "tiny\n')
+
+
+def two_faiss(world: Path) -> None:
+    for name in ("faiss_cpu", "faiss_gpu"):
+        folder = world / "site" / f"{name}-1.13.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.13.0\n")
+
+
+BAD: dict[str, tuple[Spoil, list[str]]] = {
+    "missing study": (no_study, ["study.toml", "nothing there", 'did you mean "studie.toml"?']),
+    "broken toml": (half_toml, ["study.toml", "line 1"]),
+    "missing table": (no_table, ["train.csv", "[train] table", "nothing there"]),
+    "empty table": (empty, ["queries.csv", "1 or more rows", "an empty table"]),
+    "missing column": (no_column, ["train.csv", '"text"', "sentence", "[train] text"]),
+    "null text": (rows("train", set_cell(7, "text", "")), ["train.csv", "column text", "row 7"]),
+    "unknown label": (
+        rows("queries", set_cell(2, "label", "Pos")),
+        ["queries.csv", "column label", 'row 2: "Pos"', 'did you mean "pos"?'],
+    ),
+    "labels that are not the head's": (three_labels, ["model", "3 output units", "got 2"]),
+    "labels in another order": (
+        study(top={"labels": ["pos", "neg"]}),
+        ["model", "['neg', 'pos']", "['pos', 'neg']", "order"],
+    ),
+    "duplicate ids": (
+        rows("train", set_cell(9, "id", "train-0")),
+        ["train.csv", "each id once", 'row 9: "train-0"'],
+    ),
+    "k of 0": (
+        study(candidates={"kind": "knn", "k": 0}),
+        ["study.toml", "[candidates] k", ">= 1", "0"],
+    ),
+    "k above n": (
+        study(candidates={"kind": "knn", "k": 61}),
+        ["study.toml", "[candidates] k", "1 to 60", "61"],
+    ),
+    "no damping, dual": (study(curvature={"damping": 0}), ["[curvature] damping", "> 0", "dual"]),
+    "no damping, cg": (
+        study(curvature={"damping": 0.0}, solver={"kind": "cg"}),
+        ["[curvature] damping", "> 0", "cg"],
+    ),
+    "no damping, lissa": (
+        study(curvature={"damping": 0.0}, solver={"kind": "lissa"}),
+        ["[curvature] damping", "> 0", "lissa"],
+    ),
+    "negative damping": (study(curvature={"damping": -0.1}), ["[curvature] damping", "-0.1"]),
+    "no parameter matched": (
+        study(parameters={"attributed": ["layer\\.7\\."]}),
+        ["attributed", "layer"],
+    ),
+    "too many layers": (study(parameters={"attributed": "last:9"}), ["last:9", "1 to 3"]),
+    "NaN weights": (broken_weights, ["model", "bert.encoder.layer.1.output.dense.bias", "finite"]),
+    "cut weights": (cut_weights, ["model"]),
+    "wrong tokenizer": (other_tokenizer, ["tokenizer", "vocabulary of the model", "7"]),
+    "max_length above the model's": (study(model={"max_length": 33}), ["max_length", "32", "33"]),
+    "missing model": (no_model, ["model", "local folder"]),
+    "another study's store": (other_store, ["store.json", "'tiny'", "'another'"]),
+    "a folder that is no store": (foreign_folder, ["store", "other things"]),
+    "a file in the store's place": (file_for_store, ["store", "a file"]),
+    "a file above the store": (file_above_store, ["store", "a file at"]),
+    "unknown solver": (
+        study(solver={"kind": "lisa"}),
+        ["[solver] kind", '"lisa"', 'did you mean "lissa"?'],
+    ),
+    "unknown key": (study(solver={"kind": "cg", "depth": 3}), ["[solver] depth", "unknown key"]),
+    "hub name, no network": (
+        study(model={"path": "nobody/no-such-model"}),
+        ["nobody/no-such-model", "network"],
+    ),
+    "index that cannot be built": (
+        study(candidates={"kind": "knn", "k": 3, "factory": "Flatt"}),
+        ["[candidates] factory", "Flatt"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
+def test_bad_input_is_refused_before_anything_is_written(world, name, dry):
+    spoil, expected = BAD[name]
+    spoil(world)
+    message = refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
+    for fragment in expected:
+        assert fragment in message
+    assert re.search(r"expected:? \S", message)
+    assert re.search(r"got:? +\S", message)
+
+
+@pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
+def test_two_faiss_builds_are_refused(world, monkeypatch, dry):
+    two_faiss(world)
+    monkeypatch.syspath_prepend(world / "site")
+    message = refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
+    assert "faiss-cpu" in message
+    assert "faiss-gpu 1.13.0" in message
+    assert "pip uninstall" in message
+
+
+@pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
+def test_a_runs_name_is_not_taken_twice(finished, tmp_path, dry):
+    folder = tiny.copy(finished, tmp_path / "again")
+    run_name = load_latest(folder)
+    path = tiny.write_study(folder, curvature={"damping": 0.5})
+    options = ["--run", run_name, *(["--dry-run"] if dry else [])]
+    message = refused(folder, "audit", path, *options)
+    for fragment in (run_name, "curvature.damping: 0.01 -> 0.5", "another name"):
+        assert fragment in message
+
+
+@pytest.mark.parametrize("name", ["../escape", "[/]", "a b"])
+@pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
+def test_a_runs_name_must_be_one(world, name, dry):
+    options = ["--run", name, *(["--dry-run"] if dry else [])]
+    assert repr(name) in refused(world, "audit", world / "study.toml", *options)
+
+
+def load_latest(folder: Path) -> str:
+    status = Store.open(folder / "store", "tiny", create=False).latest()
+    assert status is not None
+    return status.record.run
+
+
+def test_training_refuses(world):
+    path = world / "study.toml"
+    assert "[training]" in refused(world, "train", path)
+    tiny.write_study(world, training={"base": "package:no_such_package/model"})
+    assert "pip install" in refused(world, "train", path)
+    tiny.write_study(world, training={"base": "base"})
+    assert "a folder with other files" in refused(world, "train", path)
+
+
+@pytest.mark.parametrize("command", ["runs", "top query-0", "show train-0"])
+def test_questions_before_any_audit_are_refused(world, command):
+    first, *others = command.split()
+    message = refused(world, first, *others, "--study", world / "study.toml")
+    assert "Run the audit first" in message
+
+
+def test_questions_about_what_is_not_there(finished):
+    option = ("--study", finished / "study.toml")
+    assert "query-10" in refused(finished, "top", "query-100", *option), "near ids are named"
+    assert "Did you mean" in refused(finished, "show", "trian-12", *option)
+    message = refused(finished, "top", "query-1", "--run", "nightly", *option)
+    assert "nightly" in message
+    assert load_latest(finished) in message
+    code, _, message = run("top", "query-1", "-k", "0", *option)
+    assert code == 2
+    assert "-k" in message
+
+
+def test_help_says_what_each_command_needs():
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "Which training examples helped or harmed" in out
+    for command in COMMANDS:
+        assert command in out
+        code, own, _ = run(command, "--help")
+        assert code == 0
+        assert "study" in own
+    assert "[required]" in run("audit", "--help")[1]
+    code, _, message = run("audit")
+    assert code == 2
+    assert "Missing argument" in message
+
+
+def test_init_writes_a_file_that_loads_once_it_is_filled_in(world, monkeypatch):
+    monkeypatch.chdir(world)
+    code, out, _ = run("init", "mine.toml")
+    assert code == 0
+    assert "mine.toml" in out
+    message = refused(world, "init", "mine.toml")
+    assert "exists" in message
+    text = (world / "mine.toml").read_text()
+    for old, new in (
+        ('["negative", "positive"]', json.dumps(tiny.LABELS)),
+        ('"out/model"', '"model"'),
+        ("max_length = 128", "max_length = 10"),
+        ("keep = 100", "keep = 3"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (world / "mine.toml").write_text(text)
+    assert load_study(world / "mine.toml").candidates.kind == "full"
+    code, out, message = run("audit", "mine.toml", "--dry-run")
+    assert (code, message) == (0, "")
+    assert "102" in out, "17 queries with 3 rows kept at each end"
+
+
+def test_a_dry_run_forecasts_and_writes_nothing(world):
+    before = contents(world)
+    code, out, _ = run("audit", world / "study.toml", "--dry-run")
+    assert code == 0
+    assert contents(world) == before
+    for fragment in ("4 of 4 (0 kept)", "204", "peak memory", "Nothing was written"):
+        assert fragment in out
+    for line in ("shards to compute", "queries to attribute", "time", "written"):
+        assert re.search(rf"{line} .*\d", out)
+
+
+def test_a_dry_run_after_the_audit_has_nothing_to_compute(finished):
+    before = contents(finished)
+    code, out, _ = run("audit", finished / "study.toml", "--dry-run")
+    assert code == 0
+    assert contents(finished) == before
+    assert "0 of 4 (4 kept)" in out
+
+
+def test_a_finished_audit_is_only_shown(finished):
+    """The summary comes from the store: no Prefect, no model, no change."""
+    before = contents(finished)
+    code, out, message = run("audit", finished / "study.toml")
+    assert (code, message) == (0, "")
+    assert contents(finished) == before
+    queries = Store.open(finished / "store", "tiny").scan("queries", load_latest(finished))
+    worst = queries.sort("loss", descending=True).head(5).collect()
+    places = [out.index(f"query {name} ─") for name in worst["id"]]
+    assert places == sorted(places)
+    right = queries.collect()["correct"].mean()
+    assert f"{right:.1%} of 17 queries" in out
+    cut = [
+        sum(len(re.findall(r"\w+|[^\w\s]", row["text"])) + 2 > tiny.MAX_LENGTH for row in rows)
+        for rows in (tiny.rows_of(finished / f"{name}.csv") for name in ("queries", "train"))
+    ]
+    facts = Store.open(finished / "store", "tiny").scan("runs", load_latest(finished)).collect()
+    counted = facts.select("truncated_queries", "truncated_train").row(0)
+    assert min(counted) > 0
+    assert list(counted) == cut, "every text of more than eight words or signs"
+    assert f"{counted[0]} queries, {counted[1]} training rows" in out
+    assert "[bold]odd[/bold]" in out, "the name of a slice is text, not markup"
+    assert "fastif top" in out
+    assert str(finished / "store") in out
+
+
+def test_runs_top_and_show(finished):
+    option = ("--study", finished / "study.toml")
+    code, out, _ = run("runs", *option)
+    assert code == 0
+    line = next(line for line in out.splitlines() if load_latest(finished) in line)
+    for fragment in ("finished", "4/4", "17", "60"):
+        assert fragment in line
+    code, out, _ = run("top", "query-5", *option, "-k", "2")
+    assert code == 0
+    store, name = Store.open(finished / "store", "tiny"), load_latest(finished)
+    scores = tiny.scores_by_id(store, name)
+    of_query = scores.filter(query_id="query-5").sort("removal_effect")
+    ends = [of_query.row(i, named=True) for i in (0, 1, -1, -2)]
+    assert [e["removal_effect"] < 0 for e in ends] == [True, True, False, False]
+    places = [out.index(f"{e['removal_effect']:+.4f}") for e in ends]
+    assert places == sorted(places)
+    for end in ends:
+        assert re.search(rf"{end['removal_effect']:+.4f}".replace("+", r"\+"), out)
+        assert end["train_id"] in out
+    assert out.count("train-") + out.count("[/]train") + out.count("]train") >= 4
+    best = scores.filter(train_id=ends[0]["train_id"])
+    best = best.sort(best["removal_effect"].abs(), descending=True)
+    code, out, _ = run("show", ends[0]["train_id"], *option, "-k", "3")
+    assert code == 0
+    shown = [out.index(query) for query in best["query_id"].head(3)]
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("top", "[red]query[/]-3"),
+        ("top", "[/]query-4"),
+        ("show", "[red]train[/]-3"),
+        ("show", "[/]train-4"),
+    ],
+)
+def test_ids_and_texts_that_look_like_markup_are_printed_as_they_are(finished, command, name):
+    code, out, _ = run(command, name, "--study", finished / "study.toml")
+    assert code == 0
+    assert name in out
+    if name.endswith("-3"):
+        assert "the [/] plot [bold] was fine" in out
+
+
+def test_doctor_examines_machine_and_study(world):
+    code, out, _ = run("doctor")
+    assert code == 0
+    for name in ("versions", "faiss", "threads", "device"):
+        assert name in out
+    before = contents(world)
+    code, out, _ = run("doctor", "--study", world / "study.toml")
+    assert code == 0
+    assert contents(world) == before
+    for name in ("batch mates", "deterministic", "gradient", "double backward", "frozen prefix"):
+        assert f"ok   {name}" in out or re.search(rf"ok .*{name}", out)
+    assert "60 training rows" in out
+    broken_weights(world)
+    code, out, _ = run("doctor", "--study", world / "study.toml")
+    assert code == 2
+    assert "fail" in out
+    assert "dense.bias" in out
+
+
+def test_the_installed_command_refuses_without_a_traceback(world):
+    """Once through the real entry point, with nothing of this process in it."""
+    (world / "train.csv").unlink()
+    before = contents(world)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fastif"), "audit", world / "study.toml"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Refused. ")
+    assert "Traceback" not in done.stderr
+    assert contents(world) == before

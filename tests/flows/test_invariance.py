@@ -1,0 +1,170 @@
+"""An answer does not depend on how the work was cut, cached or ordered."""
+
+import random
+
+import polars as pl
+import pytest
+import tiny
+import torch
+from truth import Truth, table
+
+SOLVERS = {
+    "dual": ({"kind": "dual"}, {}),
+    "cg": ({"kind": "cg", "tolerance": 1e-6}, {}),
+    "hessian": (
+        {"kind": "cg", "tolerance": 1e-6},
+        {"curvature": {"kind": "hessian", "damping": 0.1, "rows": 30}},
+    ),
+    "lissa": ({"kind": "lissa", "depth": 60, "repeats": 2, "batch": 4, "scale": 20.0}, {}),
+}
+
+
+def assert_same(found: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 1e-4) -> None:
+    """The same pairs with the same effects; equal rows have equal ranks up to near ties."""
+    keys = ["query_id", "train_id"]
+    assert found.select(keys).equals(expected.select(keys))
+    effects, wanted = (torch.from_numpy(t["removal_effect"].to_numpy()) for t in (found, expected))
+    assert torch.isfinite(effects).all()
+    # An effect is a sum that may cancel, so the size of the largest bounds the error of each.
+    assert (effects - wanted).abs().max() <= tolerance * wanted.abs().max()
+    typical = wanted.abs() > 0.05 * wanted.abs().max()
+    assert ((effects / wanted - 1).abs()[typical] <= 10 * tolerance).all()
+    assert effects.std() > 1e-4, "all rows are alike, so nothing was compared"
+
+
+@pytest.fixture(scope="module")
+def plain(finished):
+    from tasks.plan import existing_store
+    from tasks.study import load_study
+
+    store = existing_store(load_study(finished / "study.toml"))
+    status = store.latest()
+    assert status is not None
+    return store, status.record.run
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"shard_size": 1, "batch_size": 30},
+        {"shard_size": 17, "batch_size": 1},
+        {"shard_size": 64, "batch_size": 5, "prefix_cache_mb": 0},
+        {"shard_size": 4, "batch_size": 64, "prefix_cache_mb": 1},
+    ],
+    ids=str,
+)
+def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
+    study = tiny.write_study(world, run=sizes)
+    store, run = tiny.run_directly(study)
+    assert run == plain[1], "a size is no part of what a run computes"
+    assert len(store.record(run).shards()) == -(-tiny.QUERIES // sizes["shard_size"])
+    assert_same(tiny.scores_by_id(store, run), tiny.scores_by_id(*plain))
+    for name in ("queries", "train", "solves"):
+        found, expected = (s.scan(name, run).collect() for s in (store, plain[0]))
+        exact = [c for c, kind in found.schema.items() if not kind.is_float()]
+        assert found.select(exact).equals(expected.select(exact))
+    losses, wanted = (s.scan("queries", run).collect()["loss"] for s in (store, plain[0]))
+    assert (losses - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("dual", "full"), ("cg", "knn"), ("hessian", "full"), ("lissa", "knn")]
+)
+def test_every_solver_is_cut_into_shards_alike(world, name, kind):
+    solver, others = SOLVERS[name]
+    candidates = {"knn": {"kind": "knn", "k": 7}, "full": {"kind": "full", "keep": 9}}[kind]
+    tables = []
+    others = {"curvature": {"rows": 30}, **others}
+    for size, batch, cache in ((17, 30, 512), (6, 12, 0)):
+        study = tiny.write_study(
+            world,
+            solver=solver,
+            candidates=candidates,
+            run={"shard_size": size, "batch_size": batch, "prefix_cache_mb": cache},
+            store={"path": f"store-{size}"},
+            parameters={"attributed": ["^classifier", "pooler"]},
+            **others,
+        )
+        store, run = tiny.run_directly(study)
+        tables.append(tiny.scores_by_id(store, run))
+    assert_same(*tables)
+    assert tables[0].height == tiny.QUERIES * (7 if kind == "knn" else 18)
+
+
+def test_the_order_of_rows_changes_nothing(world, plain):
+    for name, shuffle in (("train", random.Random(5).shuffle), ("queries", list.reverse)):
+        rows = tiny.rows_of(world / f"{name}.csv")
+        before = list(rows)
+        shuffle(rows)
+        assert rows != before
+        tiny.write_rows(world / f"{name}.csv", rows)
+    store, run = tiny.run_directly(world / "study.toml")
+    assert run != plain[1], "other tables are another run"
+    assert_same(tiny.scores_by_id(store, run), tiny.scores_by_id(*plain))
+
+
+def test_a_repeated_run_is_the_same_to_the_last_bit(world, plain):
+    store, run = tiny.run_directly(world / "study.toml")
+    for name in ("scores", "solves", "queries", "train"):
+        assert store.scan(name, run).collect().equals(plain[0].scan(name, run).collect())
+
+
+def test_scores_are_the_dense_truth(world, plain):
+    rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
+    truth = Truth(world / "model", *rows, tiny.LAST)
+    scores = tiny.scores_by_id(*plain)
+    expected = table(truth.effects(0.01), scores)
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (found > 0.01 * found.abs().max()).any()
+    assert (found < -0.01 * found.abs().max()).any()
+    distances = truth.distances()
+    for query, pairs in scores.group_by("query"):
+        nearest = set(distances[int(query[0])].topk(12, largest=False).indices.tolist())
+        assert set(pairs["train"].to_list()) == nearest
+    gap = torch.from_numpy(scores["distance"].to_numpy()) - table(distances, scores)
+    assert gap.abs().max() < 1e-4
+
+
+def test_the_hessian_by_conjugate_gradients_is_the_dense_truth(world):
+    head = ("bert.pooler.", "classifier.")
+    few = tiny.rows_of(world / "train.csv")[:20]  # the truth takes each entry of each matrix
+    tiny.write_rows(world / "train.csv", few)
+    study = tiny.write_study(
+        world,
+        parameters={"attributed": ["pooler", "^classifier"]},
+        curvature={"kind": "hessian", "damping": 0.3},
+        solver={"kind": "cg", "tolerance": 1e-5},
+        candidates={"kind": "full", "keep": 60},
+        run={"shard_size": 17, "batch_size": 60},
+    )
+    store, run = tiny.run_directly(study)
+    rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
+    scores = tiny.scores_by_id(store, run)
+    truth = Truth(world / "model", *rows, head)
+    expected = table(truth.effects(0.3, "hessian"), scores)
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    other = table(truth.effects(0.3), scores)
+    assert (other - expected).abs().max() > 1e-2 * expected.abs().max(), "or both are one matrix"
+    assert store.scan("solves", run).collect()["converged"].all()
+
+
+def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
+    study = tiny.write_study(
+        world,
+        parameters={"attributed": ["^classifier"]},
+        curvature={"damping": 0.1},
+        solver={"kind": "lissa", "depth": 300, "repeats": 4, "batch": 8, "scale": 10.0},
+        run={"shard_size": 17, "batch_size": 60},
+    )
+    store, run = tiny.run_directly(study)
+    rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
+    scores = tiny.scores_by_id(store, run)
+    expected = table(Truth(world / "model", *rows, ("classifier.",)).effects(0.1), scores)
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    error = (found - expected).norm() / expected.norm()
+    assert 1e-6 < error < 0.1
+    solves = store.scan("solves", run).collect()
+    assert (solves["spread"] > 0).all()
+    assert 0 < solves["residual"].max() < 0.5

@@ -1,0 +1,189 @@
+"""Killed at any moment and started again, an audit ends with the tables of one left in peace."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from polars.testing import assert_frame_equal
+from typer.testing import CliRunner
+
+from flows import cli
+from storage import Store
+from tasks.forecast import forecast
+from tasks.job import checked_job
+from tasks.plan import plan_run, planned_shards
+
+pytestmark = pytest.mark.flow
+
+COMMAND = Path(sys.executable).with_name("fastif")
+ONE_BY_ONE = {"shard_size": 1, "batch_size": 30}
+TABLES = ("scores", "solves", "queries", "train")
+
+
+@pytest.fixture(scope="module")
+def expected(made, tmp_path_factory) -> Store:
+    """The store of an audit in shards of one query that nothing disturbed."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("calm") / "world")
+    store, _ = tiny.run_directly(tiny.write_study(folder, run=ONE_BY_ONE))
+    return store
+
+
+@pytest.fixture
+def study(world) -> Path:
+    return tiny.write_study(world, run=ONE_BY_ONE)
+
+
+def manifests(study: Path) -> dict[str, bytes]:
+    """The commits that are there."""
+    found = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
+    return {path.stem: path.read_bytes() for path in found}
+
+
+def started(study: Path, env: dict[str, str]) -> subprocess.Popen:
+    log = (study.parent.parent / "log").open("wb")
+    return subprocess.Popen(
+        [COMMAND, "audit", study],
+        env={**os.environ, **env, "OMP_NUM_THREADS": "1"},
+        stdout=log,
+        stderr=log,
+    )
+
+
+def said(study: Path) -> str:
+    return (study.parent.parent / "log").read_text()
+
+
+def wait_for(process: subprocess.Popen, study: Path, count: int) -> None:
+    """Until so many commits are there."""
+    deadline = time.monotonic() + 60
+    while len(manifests(study)) < count:
+        assert process.poll() is None, said(study)
+        assert time.monotonic() < deadline, said(study)
+        time.sleep(0.002)
+
+
+def assert_whole(study: Path, expected: Store) -> None:
+    store = Store.open(study.parent / "store", "tiny", create=False)
+    (status,), (wanted,) = store.runs(), expected.runs()
+    assert status.finished
+    run = status.record.run
+    assert run == wanted.record.run
+    assert store.verify(run) == []
+    for name in TABLES:
+        found, wanted_rows = (s.scan(name, run).collect() for s in (store, expected))
+        assert_frame_equal(found, wanted_rows, rel_tol=1e-5, abs_tol=1e-6)
+    assert store.scan("runs", run).collect().height == 1
+
+
+def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected):
+    draw = random.Random()  # another moment each time; the outcome must not depend on it
+    for target in (1, 8):
+        process = started(study, prefect)
+        wait_for(process, study, target)
+        time.sleep(draw.uniform(0, 0.08))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+        kept = manifests(study)
+        assert len(kept) >= target
+    plan = plan_run(study)
+    said_to_need = forecast(checked_job(plan), len(planned_shards(plan))).memory
+    process = started(study, prefect)
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0, said(study)
+    assert said_to_need / 2 < used.ru_maxrss * 1024 < 2 * said_to_need
+    assert kept.items() <= manifests(study).items(), "what was committed was computed again"
+    assert_whole(study, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_it_says_so_and_keeps_what_was_committed(prefect, study, expected, number):
+    process = started(study, prefect)
+    wait_for(process, study, 3)
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    kept = manifests(study)
+    assert 3 <= len(kept) < tiny.QUERIES + 2, "it was not stopped"
+    assert "Traceback" not in said(study)
+    tiny.run_directly(study)
+    assert kept.items() <= manifests(study).items()
+    assert_whole(study, expected)
+
+
+def test_lost_and_shortened_files_are_computed_again(prefect, study, expected):
+    shutil.copytree(expected.layout.root, study.parent / "store")
+    store = Store.open(study.parent / "store", "tiny")
+    run = store.runs()[0].record.run
+    before = manifests(study)
+    tables = study.parent / "store" / "tables"
+    (lost,) = tables.glob(f"scores/run={run}/shard=00002/*.parquet")
+    lost.unlink()
+    (short,) = tables.glob(f"queries/run={run}/shard=00011/*.parquet")
+    short.write_bytes(short.read_bytes()[:-7])
+    assert [shard.index for shard in store.missing(run, store.record(run).shards())] == [2, 11]
+    result = CliRunner().invoke(cli.app, ["audit", str(study)])
+    assert result.exit_code == 0, result.stderr
+    after = manifests(study)
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed == {"00002", "00011", "finish"}
+    assert_whole(study, expected)
+
+
+def audit_within(study: Path, env: dict[str, str], limit: int | None = None):
+    """The command to its end, with no file larger than `limit` bytes."""
+
+    def restrict() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [COMMAND, "audit", study],
+        env={**os.environ, **env, "COLUMNS": "250"},
+        capture_output=True,
+        text=True,
+        preexec_fn=restrict,
+    )
+
+
+def test_a_limit_on_files_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
+    sizes = {
+        table: max(p.stat().st_size for p in expected.layout.tables.glob(f"{table}/**/*.parquet"))
+        for table in ("train", "queries")
+    }
+    done = audit_within(study, prefect, limit=sizes["train"] - 1)
+    assert done.returncode == 2, done.stderr
+    assert "Refused. " in done.stderr
+    assert "limit on the size" in done.stderr
+    assert "ulimit" in done.stderr
+    assert "Traceback" not in done.stderr
+    tiny.run_directly(study)
+    assert_whole(study, expected)
+
+
+def test_a_full_disk_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
+    store = study.parent / "store"
+    store.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(store)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root and the right to mount")
+    try:
+        done = audit_within(study, prefect)
+        kept = manifests(study)
+        assert done.returncode == 2, done.stderr
+        assert "a full disk" in done.stderr
+        assert "everything committed is kept" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert kept
+        subprocess.run(["mount", "-o", "remount,size=8m", str(store)], check=True)
+        tiny.run_directly(study)
+        assert kept.items() <= manifests(study).items()
+        assert_whole(study, expected)
+    finally:
+        subprocess.run(["umount", "-l", str(store)], check=True)

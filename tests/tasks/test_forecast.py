@@ -1,0 +1,133 @@
+"""A forecast says what an audit then really takes."""
+
+import io
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from rich.console import Console
+
+from storage import Store
+from tasks.attribute import attribute_shard
+from tasks.forecast import draw, factor_examples, forecast
+from tasks.job import checked_job, make_job, sampled_rows
+from tasks.plan import missing_shards, open_store, plan_run, planned_shards
+from tasks.prepare import build_index, describe_train, factor_curvature
+from tasks.progress import Observed
+
+
+def opened(path: Path):
+    plan = plan_run(path)
+    return plan, make_job(plan)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "block"),
+    [(None, 4, 16), (None, 64, 1), (None, 7, 500), (1, 4, 16), (23, 1, 1), (23, 1, 8), (23, 7, 16)],
+)
+def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, batch, block):
+    study = tiny.write_study(
+        world,
+        solver={"kind": "dual", "block_rows": block},
+        run={"batch_size": batch},
+        curvature={"rows": rows},
+        parameters={"attributed": ["^classifier"]},
+    )
+    _, job = opened(study)
+    taken = []
+    factor = job.study.solver.factor(job.curvature(Observed(job.train, taken.append)))
+    assert sum(taken) == factor_examples(job)
+    assert len(factor["kernel"]) == (rows or tiny.TRAIN)
+
+
+def test_only_the_dual_solver_knows_beforehand(world):
+    _, job = opened(tiny.write_study(world, solver={"kind": "cg"}))
+    assert factor_examples(job) is None
+
+
+def test_pairs_queries_and_shards_of_a_fresh_study(world):
+    plan, job = opened(world / "study.toml")
+    found = forecast(job, len(planned_shards(plan)))
+    assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
+    assert all(seconds > 0 for seconds in found.stages.values())
+    assert found.seconds == pytest.approx(sum(found.stages.values()))
+
+
+def test_pairs_of_a_full_scan_are_those_kept(world):
+    for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
+        study = tiny.write_study(world, candidates={"kind": "full", "keep": keep})
+        plan, job = opened(study)
+        assert forecast(job, len(planned_shards(plan))).pairs == pairs
+
+
+def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
+    study = world / "study.toml"
+    plan = plan_run(study)
+    store, ref = open_store(plan), plan.ref
+    assert len(planned_shards(plan)) == 4
+    describe_train.fn(ref)
+    build_index.fn(ref)
+    factor_curvature.fn(ref)
+    shards = missing_shards(store, ref.run)
+    attribute_shard.fn(shards[1], ref)
+    assert [shard.index for shard in planned_shards(plan)] == [0, 2, 3]
+    attribute_shard.fn(shards[3], ref)
+    rest = planned_shards(plan)
+    assert [shard.index for shard in rest] == [0, 2]
+    found = forecast(checked_job(plan), len(rest))
+    assert (found.shards, found.queries) == (2, 10)
+
+
+def test_a_run_that_was_begun_keeps_its_shards(world):
+    plan = plan_run(world / "study.toml")
+    open_store(plan)
+    other = plan_run(tiny.write_study(world, run={"shard_size": 3}))
+    assert other.record.shard_size == plan.record.shard_size == 5
+    assert len(planned_shards(other)) == 4
+
+
+def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world):
+    """Per file there is a fixed cost that no forecast counts, so the scores alone are compared."""
+    rows = [
+        {"id": f"{i}", "text": f"{word} {other} film", "label": "pos" if i % 2 else "neg"}
+        for i, (word, other) in enumerate((w, o) for w in tiny.WORDS for o in tiny.WORDS)
+    ]
+    tiny.write_rows(world / "train.csv", rows)
+    tiny.write_rows(world / "queries.csv", rows[:120])
+    study = tiny.write_study(
+        world,
+        queries={"groups": None},
+        candidates={"kind": "full", "keep": 200},
+        parameters={"attributed": ["^classifier"]},
+        run={"shard_size": 60, "batch_size": 64},
+    )
+    plan, job = opened(study)
+    said = forecast(job, len(planned_shards(plan)))
+    store, run = tiny.run_directly(study)
+    files = list((store.layout.tables / "scores").rglob("*.parquet"))
+    real = sum(path.stat().st_size for path in files)
+    assert said.pairs == 120 * len(rows[:361])
+    assert real / 2 < said.disk < 3 * real
+    assert Store.open(store.layout.root, "tiny").bytes_on_disk(run) > real
+
+
+def test_it_is_drawn_with_what_is_kept(world):
+    plan, job = opened(world / "study.toml")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(draw(forecast(job, 3), plan))
+    text = console.export_text()
+    assert "3 of 4 (1 kept)" in text
+    assert plan.record.run in text
+    assert str(plan.store_path) in text
+
+
+def test_the_sample_of_the_curvature_is_fixed_sorted_and_without_repetition():
+    assert torch.equal(sampled_rows(9, None, 0), torch.arange(9))
+    assert torch.equal(sampled_rows(9, 9, 5), torch.arange(9))
+    once, again, other = (sampled_rows(1000, 100, seed) for seed in (3, 3, 4))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    assert torch.equal(once, once.unique())
+    assert len(once) == 100
+    assert once.max() < 1000

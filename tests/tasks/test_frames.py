@@ -1,0 +1,41 @@
+"""What the tables of a run look like when the index finds less, or there is no second text."""
+
+import polars as pl
+import tiny
+import torch
+
+from fastif import Influences
+from storage import SCORES, polars_schema
+from tasks.frames import scores_frame
+
+
+def test_cells_that_the_index_left_empty_are_no_rows():
+    found = Influences(
+        torch.tensor([[7, 3, -1], [5, -1, -1]]),
+        torch.tensor([[-0.5, 0.25, torch.inf], [0.125, torch.inf, torch.inf]]),
+        torch.tensor([[1.0, 2.0, 9.0], [0.5, 9.0, 9.0]]),
+    )
+    frame = scores_frame(torch.tensor([4, 2]), found)
+    assert frame.schema == polars_schema(SCORES)
+    assert frame.rows() == [
+        (4, 7, 0, -0.5, 1.0),
+        (4, 3, 1, 0.25, 2.0),
+        (2, 5, 0, 0.125, 0.5),
+    ]
+
+
+def test_a_full_scan_has_no_distance():
+    frame = scores_frame(torch.tensor([0]), Influences(torch.tensor([[1]]), torch.ones(1, 1)))
+    assert frame["distance"].to_list() == [None]
+
+
+def test_an_approximate_index_runs_to_the_end_with_fewer_rows(world):
+    candidates = {"kind": "knn", "k": 30, "factory": "IVF8,Flat"}
+    store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
+    scores = store.scan("scores", run).collect()
+    counts = scores.group_by("query").len()["len"]
+    assert counts.min() > 0
+    assert counts.max() < 30, "one cell of eight holds so few rows"
+    ranks = scores.group_by("query").agg(pl.col("rank").sort(), pl.len())
+    assert all(r == list(range(n)) for _, r, n in ranks.iter_rows())
+    assert store.scan("train", run).collect()["text_pair"].null_count() == tiny.TRAIN

@@ -1,0 +1,78 @@
+"""A job is kept between tasks, and never one that something else was asked of."""
+
+import pytest
+import tiny
+
+from fastif import InputError
+from tasks.job import checked_job, make_job, open_job
+from tasks.plan import open_store, plan_run
+
+
+def test_the_same_run_is_opened_once(world):
+    ref = plan_run(world / "study.toml").ref
+    assert open_job(ref) is open_job(ref)
+
+
+def test_a_study_with_another_store_or_size_is_another_job_of_the_same_run(world):
+    first = plan_run(world / "study.toml").ref
+    job = open_job(first)
+    path = tiny.write_study(world, store={"path": "elsewhere"}, run={"batch_size": 3})
+    second = plan_run(path).ref
+    assert second == first
+    other = open_job(second)
+    assert other is not job
+    assert other.study.run.batch_size == 3
+    assert other.plan.store_path == world / "elsewhere"
+
+
+@pytest.mark.parametrize("change", ["damping", "row"])
+def test_a_study_that_changes_while_its_run_works_is_refused(world, change):
+    ref = plan_run(world / "study.toml").ref
+    if change == "damping":
+        tiny.write_study(world, curvature={"damping": 0.5})
+    else:
+        rows = tiny.rows_of(world / "train.csv")
+        tiny.write_rows(world / "train.csv", rows[1:])
+    with pytest.raises(InputError, match="while a run works"):
+        open_job(ref)
+
+
+def test_checking_writes_nothing(world):
+    before = sorted(world.rglob("*"))
+    checked_job(plan_run(world / "study.toml"))
+    assert sorted(world.rglob("*")) == before
+
+
+def test_checking_allows_a_run_that_was_begun(world):
+    plan = plan_run(world / "study.toml")
+    open_store(plan)
+    checked_job(plan_run(world / "study.toml"))
+
+
+def digests(world, **changes) -> tuple[str, str]:
+    job = make_job(plan_run(tiny.write_study(world, **changes)))
+    return job.index_digest, job.factor_digest
+
+
+def test_parts_are_shared_exactly_where_they_are_the_same(world):
+    index, factor = digests(world)
+    assert digests(world, run={"shard_size": 3}) == (index, factor)
+    assert digests(world, curvature={"damping": 0.7}) == (index, factor), "no kernel has damping"
+    assert digests(world, queries={"groups": None}) == (index, factor)
+    for changes in (
+        {"parameters": {"attributed": "last:2"}},
+        {"curvature": {"rows": 9}},
+        {"curvature": {"rows": 9, "seed": 1}},
+        {"run": {"batch_size": 3}},
+    ):
+        same_index, other_factor = digests(world, **changes)
+        assert same_index == index
+        assert other_factor != factor, changes
+    other_index, same_factor = digests(
+        world, candidates={"kind": "knn", "k": 3, "factory": "HNSW8"}
+    )
+    assert (other_index != index, same_factor) == (True, factor)
+    assert digests(world, candidates={"kind": "knn", "k": 3})[0] == index
+    longer = digests(world, model={"max_length": 12})
+    assert longer[0] != index
+    assert longer[1] != factor

@@ -1,0 +1,200 @@
+"""`fastif train`: one checkpoint, made once, and what the audit makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from fastif import InputError, predict
+from tasks.job import make_job
+from tasks.plan import plan_run
+from tasks.problems import StudyError
+from tasks.train import RECORD, checkpoint, train_model
+
+RECIPE = {"base": "base", "epochs": 40, "learning_rate": 5e-3, "batch_size": 16}
+
+
+def write(world: Path, **changes: object) -> Path:
+    return tiny.write_study(world, model={"path": "out/trained"}, training={**RECIPE, **changes})
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
+
+
+@pytest.fixture
+def trained(world):
+    study = write(world)
+    assert checkpoint(study) is None
+    return study, train_model.fn(str(study)), world / "out" / "trained"
+
+
+def test_the_checkpoint_is_safetensors_with_a_record(trained):
+    _, result, folder = trained
+    assert not result.skipped
+    assert Path(result.folder) == folder
+    assert (folder / "model.safetensors").is_file()
+    assert not [p for p in folder.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".tmp")]
+    assert not list(folder.parent.glob(".*")), "nothing is left aside"
+    record = json.loads((folder / RECORD).read_text())
+    assert record["recipe"]["epochs"] == RECIPE["epochs"]
+    assert record["recipe"]["learning_rate"] == RECIPE["learning_rate"]
+    assert record["accuracy"] == result.accuracy
+    assert "torch" in record["versions"]
+    assert len(record["fingerprint"]) == 64
+
+
+def test_only_the_chosen_layers_have_moved(trained, world):
+    _, _, folder = trained
+    before = load_file(world / "base" / "model.safetensors")
+    after = load_file(folder / "model.safetensors")
+    moved = {
+        name for name, tensor in before.items() if not torch.equal(tensor, after[f"bert.{name}"])
+    }
+    assert moved
+    assert all(name.startswith(("encoder.layer.2.", "pooler.")) for name in moved)
+    assert len(moved) == sum(n.startswith(("encoder.layer.2.", "pooler.")) for n in before)
+
+
+def plain_losses(folder: Path, rows: list[dict[str, str]]) -> torch.Tensor:
+    """By Hugging Face alone, one row at a time."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.id2label == dict(enumerate(tiny.LABELS))
+    losses = []
+    with torch.no_grad():
+        for row in rows:
+            given = tokenizer(
+                row["text"], truncation=True, max_length=tiny.MAX_LENGTH, return_tensors="pt"
+            )
+            label = torch.tensor([tiny.LABELS.index(row["label"])])
+            losses.append(model(**given, labels=label).loss)
+    return torch.stack(losses)
+
+
+def test_the_reloaded_model_has_the_losses_that_were_reported_and_that_the_audit_sees(
+    trained, world
+):
+    study, result, folder = trained
+    plain = plain_losses(folder, tiny.rows_of(world / "train.csv"))
+    assert result.loss == pytest.approx(float(plain.mean()), abs=1e-5)
+    job = make_job(plan_run(study))
+    assert job.objective.cut == 2, "the frozen layers are cut off"
+    for rows, name in ((job.train, "train"), (job.queries, "queries")):
+        _, losses = predict(job.objective, rows)
+        expected = plain_losses(folder, tiny.rows_of(world / f"{name}.csv"))
+        assert torch.allclose(losses, expected, atol=1e-5)
+    assert result.loss < 0.6, "it learned something"
+    assert result.accuracy > 0.65
+
+
+def test_training_again_is_skipped_and_touches_nothing(trained, world):
+    study, first, _ = trained
+    before = files(world)
+    again = train_model.fn(str(study))
+    assert again.skipped
+    assert (again.loss, again.accuracy, again.folder) == (first.loss, first.accuracy, first.folder)
+    assert checkpoint(study) == again
+    assert files(world) == before
+
+
+def test_a_seed_decides_everything(trained, world):
+    study, first, folder = trained
+    weights = load_file(folder / "model.safetensors")
+    write(world, seed=7)
+    assert train_model.fn(str(study)).loss != first.loss
+    write(world)
+    assert train_model.fn(str(study)).loss == first.loss
+    again = load_file(folder / "model.safetensors")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize(
+    "change", ["row", "epochs", "learning_rate", "max_length", "weights", "base", "record"]
+)
+def test_what_is_changed_is_trained_again(trained, world, change):
+    study, _, folder = trained
+    if change == "row":
+        rows = tiny.rows_of(world / "train.csv")
+        rows[8]["text"] += " not"
+        tiny.write_rows(world / "train.csv", rows)
+    elif change == "weights":
+        path = folder / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(bytes(data))
+    elif change == "base":
+        config = json.loads((world / "base" / "config.json").read_text())
+        config["layer_norm_eps"] = 1e-6
+        (world / "base" / "config.json").write_text(json.dumps(config))
+    elif change == "record":
+        (folder / RECORD).write_text('{"finger')
+    elif change == "max_length":
+        tiny.write_study(world, model={"path": "out/trained", "max_length": 9}, training=RECIPE)
+    else:
+        write(world, **{change: 2})
+    if change == "learning_rate":
+        write(world, learning_rate=0.01)
+    assert checkpoint(study) is None
+    result = train_model.fn(str(study))
+    assert not result.skipped
+    assert checkpoint(study) is not None
+    assert not list(folder.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("change", ["path of the base", "queries"])
+def test_what_changes_no_weight_is_not_trained_again(trained, world, change):
+    study, _, _ = trained
+    if change == "queries":
+        (world / "queries.csv").unlink()
+    else:
+        (world / "base").rename(world / "moved")
+        write(world, base="moved")
+    assert train_model.fn(str(study)).skipped
+
+
+def test_a_folder_of_other_files_is_not_replaced(world):
+    study = write(world)
+    folder = world / "out" / "trained"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("somebody's weights")
+    before = files(world)
+    for attempt in (checkpoint, lambda path: train_model.fn(str(path))):
+        with pytest.raises(InputError, match="a folder with other files"):
+            attempt(study)
+    assert files(world) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"base": "no/such/base"}, "no such folder"),
+        ({"base": "nobody-has-this"}, "hub"),
+        ({"base": "package:nowhere/model"}, "pip install"),
+        ({"base": "package:tasks/nowhere"}, "Correct the path"),
+        ({"trainable": ["nothing_like_it"]}, "nothing_like_it"),
+        ({"learning_rate": 1e30}, "[training] learning_rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_leaves_nothing(world, changes, expected):
+    study = write(world, **changes)
+    before = files(world)
+    with pytest.raises((InputError, StudyError)) as caught:
+        train_model.fn(str(study))
+    assert expected in str(caught.value)
+    assert files(world) == before
+
+
+def test_a_base_may_lie_in_an_installed_package(world, monkeypatch):
+    package = world / "site" / "tiny_bert"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('never imported')\n")
+    (world / "base").rename(package / "model")
+    monkeypatch.syspath_prepend(world / "site")
+    study = write(world, base="package:tiny_bert/model")
+    assert not train_model.fn(str(study)).skipped
