@@ -1,7 +1,7 @@
 """What an audit will cost, from a short calibration on the study's own model and rows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 import fastif
+from storage import Shard
 from tasks.job import Job, sampled_rows
 from tasks.plan import Plan
 from tasks.sections import Knn
 
-CALIBRATION_QUERIES = 8
+CALIBRATION_QUERIES = 16
 SWEEPS_OF_CG = 50
 """A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
 BYTES_A_SCORE = 10
@@ -65,17 +66,18 @@ def factor_examples(job: Job) -> int | None:
     return sum(min(held, rows - start) + rows - start for start in range(0, rows, held))
 
 
-def forecast(job: Job, missing: int) -> Forecast:
-    """Forecast the `missing` shards and what has to be prepared for them."""
+def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
+    """Forecast the missing `shards` and what has to be prepared for them."""
     rates = calibrate(job)
     study, rows = job.study, len(job.train_texts)
-    record = job.plan.record
-    queries = min(missing * record.shard_size, record.query_rows)
+    missing, queries = len(shards), sum(map(len, shards))
     knn = isinstance(study.candidates, Knn)
     kept = study.candidates.k if isinstance(study.candidates, Knn) else 2 * study.candidates.keep
-    distinct = min(rows, kept * record.shard_size) if knn else rows
+    # Distinct candidates of a shard as if drawn at random; near queries share more of them.
+    unseen = (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size if knn else 0.0
+    distinct = rows * (1 - unseen)
     stages = {
-        "hidden states": (rows + record.query_rows) * rates.prefix,
+        "hidden states": (rows + job.plan.record.query_rows) * rates.prefix,
         "predictions": rows * rates.forward * (2 if knn else 1),
         "curvature": (factor_examples(job) or 0) * rates.gradient,
         "solve": missing * _solve_examples(job) * rates.gradient

@@ -53,14 +53,11 @@ def checkpoint(path: Path) -> Trained | None:
 @task(name="train-model", cache_policy=NO_CACHE)
 def train_model(path: str) -> Trained:
     """Train the study's model, unless the same checkpoint exists."""
-    study, table = _read(Path(path))
-    mark = _mark(study, table)
-    existing = _existing(study, mark)
+    existing = checkpoint(Path(path))
     if existing is not None:
         return existing
-    folder = study.resolve(study.model.path)
-    _check_replaceable(folder)
-    return _train(study, table, folder, mark)
+    study, table = _read(Path(path))
+    return _train(study, table, study.resolve(study.model.path), _mark(study, table))
 
 
 def _read(path: Path) -> tuple[Study, Table]:

@@ -94,7 +94,7 @@ def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected
         kept = manifests(study)
         assert len(kept) >= target
     plan = plan_run(study)
-    said_to_need = forecast(checked_job(plan), len(planned_shards(plan))).memory
+    said_to_need = forecast(checked_job(plan), planned_shards(plan)).memory
     process = started(study, prefect)
     _, status, used = os.wait4(process.pid, 0)
     assert status == 0, said(study)

@@ -48,7 +48,7 @@ def test_only_the_dual_solver_knows_beforehand(world):
 
 def test_pairs_queries_and_shards_of_a_fresh_study(world):
     plan, job = opened(world / "study.toml")
-    found = forecast(job, len(planned_shards(plan)))
+    found = forecast(job, planned_shards(plan))
     assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
     assert all(seconds > 0 for seconds in found.stages.values())
     assert found.seconds == pytest.approx(sum(found.stages.values()))
@@ -58,7 +58,7 @@ def test_pairs_of_a_full_scan_are_those_kept(world):
     for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
         study = tiny.write_study(world, candidates={"kind": "full", "keep": keep})
         plan, job = opened(study)
-        assert forecast(job, len(planned_shards(plan))).pairs == pairs
+        assert forecast(job, planned_shards(plan)).pairs == pairs
 
 
 def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
@@ -75,7 +75,7 @@ def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
     attribute_shard.fn(shards[3], ref)
     rest = planned_shards(plan)
     assert [shard.index for shard in rest] == [0, 2]
-    found = forecast(checked_job(plan), len(rest))
+    found = forecast(checked_job(plan), rest)
     assert (found.shards, found.queries) == (2, 10)
 
 
@@ -103,7 +103,7 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
         run={"shard_size": 60, "batch_size": 64},
     )
     plan, job = opened(study)
-    said = forecast(job, len(planned_shards(plan)))
+    said = forecast(job, planned_shards(plan))
     store, run = tiny.run_directly(study)
     files = list((store.layout.tables / "scores").rglob("*.parquet"))
     real = sum(path.stat().st_size for path in files)
@@ -115,7 +115,7 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
 def test_it_is_drawn_with_what_is_kept(world):
     plan, job = opened(world / "study.toml")
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(draw(forecast(job, 3), plan))
+    console.print(draw(forecast(job, plan.record.shards()[:3]), plan))
     text = console.export_text()
     assert "3 of 4 (1 kept)" in text
     assert plan.record.run in text
