@@ -13,6 +13,9 @@ from fastif.examples import Examples, batches, every
 from fastif.objective import Objective
 from fastif.parameters import Params
 
+POOL = 16
+"""Batches that are drawn together and sorted by length."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -53,7 +56,7 @@ def fit(
     )
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
-    for step, ids in enumerate(_epochs(len(examples), recipe), start=1):
+    for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
         loss = objective.losses(params, examples.take(ids)).mean()
         if not torch.isfinite(loss):
             raise InputError(
@@ -76,10 +79,18 @@ def _slope(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm + 1))
 
 
-def _epochs(count: int, recipe: Recipe) -> Iterator[Int[Tensor, " b"]]:
+def _epochs(lengths: Int[Tensor, " n"], recipe: Recipe) -> Iterator[Int[Tensor, " b"]]:
+    """Shuffled batches, of like length within every few batches so that padding is small."""
     generator = torch.Generator().manual_seed(recipe.seed)
     for _ in range(recipe.epochs):
-        yield from torch.randperm(count, generator=generator).split(recipe.batch_size)
+        shuffled = torch.randperm(len(lengths), generator=generator)
+        batches = [
+            batch
+            for pool in shuffled.split(POOL * recipe.batch_size)
+            for batch in pool[lengths[pool].argsort(stable=True)].split(recipe.batch_size)
+        ]
+        for place in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[place]
 
 
 @torch.no_grad()
