@@ -63,7 +63,11 @@ def _from_pretrained(auto: type, source: str | Path, what: str):
             "no such folder",
             "Correct [model] path, or run `fastif train` first.",
         )
-    options = {"attn_implementation": "eager", "output_loading_info": True}
+    options = {
+        "attn_implementation": "eager",
+        "output_loading_info": True,
+        "use_safetensors": True,  # never unpickle
+    }
     options = options if what == "model" else {}
     try:
         with quiet_loading():

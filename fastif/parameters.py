@@ -1,5 +1,6 @@
 """The attributed parameters, as names on one side and as one long row on the other."""
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,11 +67,12 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     names = list(names)
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[-3:]
             raise InputError(
                 "attributed parameters",
                 "every pattern to match a parameter",
-                f"no match for {pattern!r} among {len(names)} names such as {names[:3]}",
-                "List the names with `fastif doctor`, then correct the pattern.",
+                f"no match for {pattern!r} among {len(names)} names",
+                f"Correct the pattern; there are, for instance, {', '.join(near)}.",
             )
     return [name for name in names if any(re.search(pattern, name) for pattern in patterns)]
 

@@ -1,11 +1,12 @@
 """The command line: `fastif`. Heavy imports wait until a command needs them."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -121,7 +122,7 @@ def runs(study: StudyOption = Path("study.toml")) -> None:
                 f"{status.done}/{status.planned}",
                 f"{record.query_rows}",
                 f"{record.train_rows}",
-                record.created,
+                record.created[:19].replace("T", " "),
             )
         out.print(table)
 
@@ -165,7 +166,10 @@ def show(
 @app.command()
 def doctor(
     study: Annotated[
-        Path | None, typer.Option("--study", "-s", help="Also probe this study's model and rows.")
+        Path | None,
+        typer.Option(
+            "--study", "-s", help="Also probe this study's model and rows.", envvar="FASTIF_STUDY"
+        ),
     ] = None,
 ) -> None:
     """Check versions, FAISS, threads and device, and probe a study's model."""
@@ -198,15 +202,25 @@ def refusals() -> Iterator[None]:
         err.print("[bold red]Refused.[/]", end=" ")
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        err.print("Stopped. What was committed is kept; run the same command to go on.")
-        raise typer.Exit(130) from None
 
 
 def _prefect() -> None:
-    """Say what the pause is."""
+    """Say what the pause is, and let Ctrl-C and a polite kill end it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     if not os.environ.get("PREFECT_API_URL"):
         err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """End now: what is committed is whole, and Prefect would wait for the shard in work."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    for server in list(SubprocessASGIServer._instances.values()):
+        if server.server_process:
+            server.server_process.terminate()
+    err.print("\nStopped. What was committed is kept; run the same command to go on.")
+    os._exit(128 + number)
 
 
 def _open(study: Path):

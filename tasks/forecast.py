@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 import fastif
-from storage import Shard
+from storage import Shard, StoreError
 from tasks.job import Job, sampled_rows
-from tasks.plan import Plan
+from tasks.plan import TRAIN, Plan
 from tasks.sections import Knn
 
 CALIBRATION_QUERIES = 16
@@ -56,11 +56,13 @@ class Rates:
     product: float
 
 
-def factor_examples(job: Job) -> int | None:
-    """Gradients that factoring takes; None where that is not known beforehand."""
+def factor_examples(job: Job) -> int:
+    """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
     solver = job.study.solver
+    if isinstance(solver, fastif.Direct):
+        return _curvature_rows(job) * -(-job.objective.space.size // 64)
     if not isinstance(solver, fastif.Dual):
-        return None
+        return 0
     rows, batch = _curvature_rows(job), job.study.run.batch_size
     held = max(1, solver.block_rows // batch) * batch
     return sum(min(held, rows - start) + rows - start for start in range(0, rows, held))
@@ -76,10 +78,13 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     # Distinct candidates of a shard as if drawn at random; near queries share more of them.
     unseen = (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size if knn else 0.0
     distinct = rows * (1 - unseen)
+    there = _prepared(job)
+    passes = ("train" not in there) + (knn and "index" not in there and missing > 0)
+    factored = 0 if "factor" in there or not missing else factor_examples(job)
     stages = {
-        "hidden states": (rows + job.plan.record.query_rows) * rates.prefix,
-        "predictions": rows * rates.forward * (2 if knn else 1),
-        "curvature": (factor_examples(job) or 0) * rates.gradient,
+        "hidden states": (rows + job.plan.record.query_rows) * rates.prefix if missing else 0.0,
+        "predictions": rows * rates.forward * passes,
+        "curvature": factored * rates.gradient,
         "solve": missing * _solve_examples(job) * rates.gradient
         + queries * (_solve_examples(job) * rates.product + rates.gradient),
         "score": missing * distinct * rates.gradient + queries * distinct * rates.product,
@@ -90,8 +95,20 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         pairs=queries * min(kept, rows),
         stages=stages,
         memory=_memory(job),
-        disk=queries * min(kept, rows) * BYTES_A_SCORE + _text_bytes(job),
+        disk=queries * min(kept, rows) * BYTES_A_SCORE + (_text_bytes(job) if missing else 0),
     )
+
+
+def _prepared(job: Job) -> set[str]:
+    """What earlier runs left ready: the training table, the index, the factor."""
+    try:
+        store = job.store
+        store.record(job.plan.record.run)
+    except StoreError:
+        return set()
+    found = {"train"} if store.is_done(job.plan.record.run, TRAIN) else set()
+    parts = {"index": job.index_digest, "factor": job.factor_digest}
+    return found | {kind for kind, digest in parts.items() if store.part(kind, digest)}
 
 
 def calibrate(job: Job) -> Rates:

@@ -178,6 +178,7 @@ def checked_job(plan: Plan) -> Job:
     """
     Store.check_run(plan.store_path, plan.record)
     job = open_job(plan.ref)
+    job.study.solver.check(job.curvature(job.train_texts))
     candidates = plan.inputs.study.candidates
     if isinstance(candidates, Knn):
         width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]

@@ -20,7 +20,7 @@ def position(store: Store, run: str, table: str, name: str) -> int:
         near = difflib.get_close_matches(name, rows["id"].to_list(), n=3, cutoff=0.5)
         raise StoreError.at(
             f"run {run}",
-            expected=f"an id of its {len(rows)} {table} rows"
+            expected=f"an id of its {len(rows)} {'queries' if key == 'query' else 'training rows'}"
             + (f", such as {rows['id'][0]}" if len(rows) else ""),
             got=repr(name),
             remedy=f"Did you mean {', '.join(near)}?" if near else "Take an id from the table.",

@@ -8,7 +8,7 @@ from fastif import InputError
 from storage import sha256_file
 from tasks.study import Study
 
-CONTENT = ("*.safetensors", "*.bin", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
+CONTENT = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
 """Files that decide what a model computes; anything else in its folder may change."""
 
 

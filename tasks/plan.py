@@ -2,14 +2,14 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from storage import RunRecord, Shard, Store, StoreError, fingerprint
 from tasks.model import model_digest, model_folder
-from tasks.study import Study, load_study
+from tasks.study import AnySolver, Study, load_study
 from tasks.tables import Table, check_against, read_table
 
 MATHEMATICS = 1
@@ -149,6 +149,12 @@ def missing_shards(store: Store, run: str) -> Sequence[Shard]:
     return store.missing(run, store.record(run).shards())
 
 
+def _answer_fields(solver: AnySolver) -> dict[str, object]:
+    """The solver's record without what changes only speed and memory."""
+    kept = (item for item in fields(solver) if item.metadata.get("changes_answers", True))
+    return {item.name: getattr(solver, item.name) for item in kept}
+
+
 def _parts(inputs: Inputs) -> dict[str, object]:
     """Everything the answers depend on. Sizes that change only speed and memory are not in it."""
     study = inputs.study
@@ -161,7 +167,7 @@ def _parts(inputs: Inputs) -> dict[str, object]:
         "max_length": study.model.max_length,
         "attributed": study.parameters.model_dump(mode="json")["attributed"],
         "curvature": study.curvature.model_dump(mode="json"),
-        "solver": asdict(study.solver),
+        "solver": _answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json"),
     }
 

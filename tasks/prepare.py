@@ -45,7 +45,7 @@ def factor_curvature(ref: RunRef) -> str:
     """Do once what every solve needs of the curvature; the part's digest."""
     job = open_job(ref)
     digest = job.factor_digest
-    if job.store.part("factor", digest) is None:
+    if factor_examples(job) and job.store.part("factor", digest) is None:
         factor = _factor(job)
         if factor:
             job.store.write_part("factor", digest, lambda folder: write_factor(folder, factor))

@@ -12,6 +12,8 @@ from rich.text import Text
 
 from storage import (
     Store,
+    harmful_rows,
+    in_slice,
     most_harmful,
     most_helpful,
     touched_by,
@@ -45,6 +47,7 @@ class Summary:
     slices: list[Row]
     trust: Row
     worst: list[Explained]
+    offenders: list[Row]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
@@ -60,7 +63,15 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         _slices(queries.collect()),
         _trust(store.scan("solves", run)),
         [explain(store, run, query, EACH) for query in worst],
+        _offenders(store, run),
     )
+
+
+def _offenders(store: Store, run: str) -> list[Row]:
+    """The training examples that harm the wrongly predicted queries most, summed over them."""
+    wrong = in_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
+    rows = with_examples(harmful_rows(wrong, EACH), store.scan("train", run), COLUMNS)
+    return rows.collect().to_dicts()
 
 
 def explain(store: Store, run: str, query: int, k: int) -> Explained:
@@ -112,6 +123,7 @@ def draw(summary: Summary) -> RenderableType:
     """The summary for a terminal."""
     return Group(
         *(draw_explained(explained) for explained in summary.worst),
+        _offenders_panel(summary),
         _facts_panel(summary),
         _next_steps(summary),
     )
@@ -122,7 +134,7 @@ def draw_explained(explained: Explained) -> RenderableType:
     query = explained.query
     head = Text.assemble(
         (f"{query['label']}", "bold green"),
-        " but predicted " if not query["correct"] else " and predicted so",
+        " but predicted " if not query["correct"] else ", predicted correctly",
         "" if query["correct"] else (f"{query['prediction']}", "bold red"),
         f"   loss {query['loss']:.2f} nats\n",
         _text_of(query, ""),
@@ -189,6 +201,17 @@ def _text_of(row: Row, prefix: str) -> Text:
     pair = row[f"{prefix}text_pair"]
     text = Text(f"{row[f'{prefix}text']}")
     return text if pair is None else text.append("\n→ ", style="bold").append(f"{pair}")
+
+
+def _offenders_panel(summary: Summary) -> RenderableType:
+    table = _two_columns()
+    for row in summary.offenders:
+        count = f"{row['train_label']}, harms {row['harmful_queries']} wrongly predicted queries"
+        effect = Text(f"{row['harmful_effect']:+.4f}", style="red")
+        table.add_row(effect, _about(count, f"{row['train_id']}", _text_of(row, "train_")))
+    rows = table if summary.offenders else Text("none", style="dim")
+    title = "training examples that harm the wrong predictions most, summed (nats)"
+    return Panel(rows, title=title, title_align="left")
 
 
 def _facts_panel(summary: Summary) -> RenderableType:

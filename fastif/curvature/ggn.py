@@ -59,6 +59,13 @@ class GaussNewton(Rooted):
     def like(self) -> Tensor:
         return self.objective.like
 
+    @property
+    @torch.no_grad()
+    def columns(self) -> int:
+        batch = self.examples.take(self._ids[:1])
+        outputs = self.objective.outputs(self.objective.params, batch)
+        return self.objective.loss.root(outputs).shape[-1]
+
     def roots(self, piece: int) -> Iterator[Tile]:
         start = piece * self.batch_size
         ids = self._ids[start : start + self.batch_size]

@@ -60,6 +60,11 @@ class Rooted(LinearOperator):
         """The number of examples that the mean is taken over."""
 
     @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Root rows an example has."""
+
+    @property
     def pieces(self) -> int:
         """The number of batches that the examples pass by in."""
         return -(-self.count // self.batch_size)

@@ -27,7 +27,7 @@ class Direct(Solver):
     kind: Literal["direct"] = "direct"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
-    def factor(self, operator: Damped) -> Factor:
+    def check(self, operator: Damped) -> None:
         if operator.size > LARGEST:
             raise InputError(
                 "solver direct",
@@ -35,6 +35,9 @@ class Direct(Solver):
                 f"{operator.size}",
                 'Use kind = "dual" or "cg", or attribute fewer parameters.',
             )
+
+    def factor(self, operator: Damped) -> Factor:
+        self.check(operator)
         lu, pivots, failed = torch.linalg.lu_factor_ex(operator.dense().double())
         if failed:
             raise InputError(

@@ -1,7 +1,7 @@
 """The exact damped Gauss-Newton inverse, in the space of examples."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -14,7 +14,7 @@ from fastif.gradients import Tile
 from fastif.solvers.solver import Factor, Solution, Solver, check_positive, relative
 
 LARGEST = 20_000
-"""Examples in a kernel: its square of double precision numbers has to fit into memory."""
+"""Root rows in a kernel: their square in double precision has to fit into memory (3.2 GB)."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +42,27 @@ class Dual(Solver):
 
     factor_depends_on_damping: ClassVar[bool] = False
 
-    block_rows: int = 64
+    block_rows: int = field(default=64, metadata={"changes_answers": False})
     kind: Literal["dual"] = "dual"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         check_positive(self)
 
+    def check(self, operator: Damped) -> None:
+        rooted = _rooted(operator)
+        _check_size(rooted.count, rooted.columns)
+
     def factor(self, operator: Damped) -> Factor:
         """The kernel K of all pairs of root rows; it does not depend on the damping."""
         rooted = _rooted(operator)
-        if rooted.count > LARGEST:
-            raise InputError(
-                "solver dual",
-                f"at most {LARGEST} examples in the curvature",
-                f"{rooted.count}",
-                "Set [curvature] rows to a sample of some hundreds or thousands.",
-            )
         held_pieces = max(1, self.block_rows // rooted.batch_size)
         strips: list[Tensor] = []
         for first in range(0, rooted.pieces, held_pieces):
             last = min(first + held_pieces, rooted.pieces)
             # Kept apart: to join them would hold them twice.
             held = [tile.rows.clone() for tile in _tiles(rooted, first, last)]
+            _check_size(rooted.count, len(held) // (last - first))
             # From the diagonal on only: the rest are mirror images of earlier strips.
             strip = [
                 torch.cat([tile.times(rows) for rows in held])
@@ -92,6 +90,16 @@ class Dual(Solver):
         norm = ((error @ kernel) * error).sum(1).clamp_min(0).sqrt().to(rhs.dtype)
         residual = relative(norm, rhs.norm(dim=1))
         return Solution(value, residual, residual <= 1e-2, 3, damping)
+
+
+def _check_size(count: int, columns: int) -> None:
+    if count * columns > LARGEST:
+        raise InputError(
+            "solver dual",
+            f"at most {LARGEST} root rows: examples of the curvature x (classes - 1)",
+            f"{count} x {columns} = {count * columns}",
+            f"Set [curvature] rows to {LARGEST // columns} or less.",
+        )
 
 
 def _rooted(operator: Damped) -> Rooted:

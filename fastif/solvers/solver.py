@@ -47,6 +47,13 @@ class Solver(ABC):
 
     factor_depends_on_damping: ClassVar[bool] = True
 
+    def check(self, operator: Damped) -> None:  # noqa: B027  most solvers take any operator
+        """Refuse an operator that this solver cannot treat, before any work is done.
+
+        Raises:
+            InputError: what is wrong with it.
+        """
+
     def factor(self, operator: Damped) -> Factor:
         """What depends on the operator alone; nothing unless a solver says otherwise."""
         return {}

@@ -471,7 +471,7 @@ def test_dual_refuses_more_examples_than_it_can_hold():
     examples = TensorExamples(torch.zeros(20_001, 1), torch.zeros(20_001, 1))
     objective = ModuleObjective(torch.nn.Linear(1, 1), SquaredError())
     operator = GaussNewton(objective, examples).damped(1.0)
-    with pytest.raises(InputError, match=r"at most 20000 examples.*got 20001.*rows"):
+    with pytest.raises(InputError, match=r"at most 20000 root rows.*got 20001 x 1.*rows"):
         Dual().solve(operator, torch.zeros(1, 2))
 
 
