@@ -1,0 +1,144 @@
+"""Do both sides compute the same where they should, and what is the published setting worth?"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from scipy.stats import spearmanr
+from torch import Tensor
+
+import fastif
+from benchmarks import reference
+from benchmarks.example import Singles, Sizes, published_model, timed_query
+from tasks.job import Job
+
+SMALL_DAMPING_SCALE = 1e3
+"""Step scale with which the published recursion is also run at the study's own damping."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The queries of all rounds, one row each.
+
+    Attributes:
+        gradient: v = ∇L(query).
+        exact: our s_test, at the study's curvature and damping.
+        published: the s_test of the published setting.
+    """
+
+    ids: Tensor
+    gradient: Tensor
+    exact: Tensor
+    published: Tensor
+
+
+def agreement(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+    """Compare the sides on the queries whose published s_test the rounds left in `folder`."""
+    rows = _rows(job, sizes, folder)
+    setting = reference.Setting(depth=sizes.depth)
+    return {
+        "scores": compare_scores(job, rows.exact, sizes.compared),
+        "published": {
+            "damping": setting.damping,
+            "cosine_with_gradient": _cosine(rows.published, rows.gradient),
+            "cosine_with_ours": _cosine(rows.published, rows.exact),
+            "length_over_gradient_by_damping": (
+                rows.published.norm(dim=1) * setting.damping / rows.gradient.norm(dim=1)
+            ).tolist(),
+        },
+        "ours": {
+            "damping": job.operator.damping,
+            "cosine_with_gradient": _cosine(rows.exact, rows.gradient),
+        },
+        "rank_correlation_of_scores": _rank_correlations(job, rows),
+        "published_recursion_at_our_damping": _small_damping(job, rows, sizes),
+    }
+
+
+def compare_scores(job: Job, s_test: Tensor, count: int) -> dict:
+    """The candidate loop of the reference against ours, for the same rows of s_test."""
+    n = len(job.train_texts)
+    picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
+    candidates = fastif.Candidates(picked.expand(len(s_test), -1), torch.zeros(len(s_test), count))
+    found = fastif.influence(fastif.Gradients(job.objective), job.train, s_test, candidates)
+    model, params = published_model(job)
+    train = Singles(job.train_texts)
+    theirs = torch.tensor(
+        [
+            [
+                reference.removal_effect(
+                    model, params, reference.pieces(row, params), train[int(i)], n
+                )
+                for i in ids
+            ]
+            for row, ids in zip(s_test, found.ids, strict=True)
+        ],
+        dtype=s_test.dtype,
+    )
+    difference = (found.removal_effect - theirs).abs()
+    return {
+        "pairs": difference.numel(),
+        "max_relative_difference": float((difference / theirs.abs()).max()),
+        "max_difference_over_largest_score": float(difference.max() / theirs.abs().max()),
+    }
+
+
+def _rows(job: Job, sizes: Sizes, folder: Path) -> Rows:
+    turns = range(sizes.rounds)
+    ids = torch.tensor([timed_query(job, turn, sizes.rounds) for turn in turns])
+    gradient = fastif.gradient_rows(
+        fastif.Gradients(job.objective), job.queries, ids, job.study.run.batch_size
+    )
+    published = torch.stack(
+        [load_file(folder / f"s_test-{t}.safetensors")["s_test"] for t in turns]
+    )
+    exact = job.study.solver.solve(job.operator, gradient).value
+    return Rows(ids, gradient, exact, published.to(gradient.device))
+
+
+def _cosine(left: Tensor, right: Tensor) -> list[float]:
+    """Row by row and in double precision: a sum of millions of floats loses three digits."""
+    rows = zip(left, right, strict=True)
+    return [float(F.cosine_similarity(a.double(), b.double(), dim=0)) for a, b in rows]
+
+
+def _rank_correlations(job: Job, rows: Rows) -> dict[str, list[float]]:
+    """Spearman's correlation over the whole training set, query by query."""
+    stacked = torch.cat([rows.gradient, rows.exact, rows.published])
+    found = fastif.influence(fastif.Gradients(job.objective), job.train, stacked)
+    scores = torch.empty_like(found.removal_effect).scatter_(1, found.ids, found.removal_effect)
+    gradient, exact, published = scores.chunk(3)
+
+    def ranks(left: Tensor, right: Tensor) -> list[float]:
+        return [float(spearmanr(a, b).statistic) for a, b in zip(left, right, strict=True)]
+
+    return {
+        "published_with_gradient_product": ranks(published, gradient),
+        "published_with_ours": ranks(published, exact),
+    }
+
+
+def _small_damping(job: Job, rows: Rows, sizes: Sizes) -> dict:
+    """The same recursion with λ = the study's damping, for the first query."""
+    model, params = published_model(job)
+    damping = job.operator.damping
+    setting = replace(
+        reference.Setting(depth=sizes.depth),
+        damp=damping / SMALL_DAMPING_SCALE,
+        scale=SMALL_DAMPING_SCALE,
+    )
+    query = Singles(job.query_texts)[int(rows.ids[0])]
+    draws = reference.shuffled(Singles(job.train_texts), seed=0)
+    solved = reference.row(reference.s_test(model, params, query, draws, setting))[None]
+    finite = bool(torch.isfinite(solved).all())
+    return {
+        "damping": damping,
+        "scale": setting.scale,
+        "finite": finite,
+        "share_of_the_way": 1 - (1 - setting.damp) ** setting.depth,
+        "cosine_with_gradient": _cosine(solved, rows.gradient[:1])[0] if finite else None,
+        "cosine_with_ours": _cosine(solved, rows.exact[:1])[0] if finite else None,
+        "length_over_ours": float(solved.norm() / rows.exact[0].norm()) if finite else None,
+    }

@@ -1,0 +1,89 @@
+"""The example both sides are measured on: one study, opened once a process."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import fastif
+from benchmarks import reference
+from tasks.job import Job, make_job
+from tasks.plan import plan_run
+
+STUDY = Path("examples/nli/study.toml")
+SHARD = 64
+"""Queries that our side takes together, whatever the study's own shards."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        rounds: times that both sides take turns.
+        depth: J of the published LiSSA; every step is run.
+        scored: candidates that the published side scores in a round.
+        compared: pairs a query whose scores are compared between the sides.
+    """
+
+    rounds: int = 3
+    depth: int = 1000
+    scored: int = 60
+    compared: int = 20
+
+
+FULL = Sizes()
+QUICK = Sizes(rounds=1, depth=10, scored=5, compared=5)
+
+
+class Singles(Sequence[reference.Example]):
+    """Tokenised texts as batches of one, without padding."""
+
+    def __init__(self, texts: fastif.TextExamples) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> reference.Example:
+        return self.texts.take(torch.tensor([index]))
+
+
+def open_example(study: Path) -> Job:
+    """The study with its model and tokens; nothing is computed yet."""
+    return make_job(plan_run(study))
+
+
+def published_model(job: Job) -> tuple[nn.Module, list[nn.Parameter]]:
+    """The same weights as the paper's way sees them, and the same attributed parameters."""
+    model = job.objective.whole
+    return model, reference.attribute(model, job.objective.space.names)
+
+
+def shard(job: Job, turn: int, rounds: int) -> Tensor:
+    """The queries of a round: shards in the order of the study, spread evenly over its queries."""
+    size = min(SHARD, len(job.query_texts))
+    last = len(job.query_texts) // size - 1
+    index = round(turn * last / max(1, rounds - 1))
+    return torch.arange(size) + index * size
+
+
+def timed_query(job: Job, turn: int, rounds: int) -> int:
+    """The query of a round's shard whose s_test is computed in the published way."""
+    ids = shard(job, turn, rounds)
+    return int(ids[len(ids) // 2])
+
+
+def candidate_count(job: Job) -> int:
+    """The k of the kNN measurement: 5 % of the training set."""
+    return max(1, round(0.05 * len(job.train_texts)))
+
+
+def peak_megabytes() -> float:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

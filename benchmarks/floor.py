@@ -1,0 +1,77 @@
+"""The physical floor: multiply-adds that exact scores need, at the rate the machine multiplies."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.example import SHARD, Sizes
+from tasks.job import Job
+
+SAMPLE = 64
+"""Training examples whose multiply-adds are counted."""
+
+
+def floor(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+    """Multiply-adds a pair and a gradient, and the measured rates of matrix products."""
+    p, tile = job.objective.space.size, job.study.run.batch_size
+    q = min(SHARD, len(job.query_texts))
+    return {
+        "pair": p,
+        "gradient": gradient_multiply_adds(job),
+        "root_rows": getattr(job.operator.operator, "count", 0) * (len(job.study.labels) - 1),
+        "rate_square": rate(2048, 2048, 2048, job.objective.like),
+        "rate_tile": rate(q, p, tile, job.objective.like),
+        "tile": [q, p, tile],
+    }
+
+
+def rate(rows: int, inner: int, columns: int, like: Tensor, repeats: int = 10) -> float:
+    """Multiply-adds a second of [rows inner] @ [inner columns], the best of some repeats."""
+    left, right = like.new_ones(rows, inner), like.new_ones(columns, inner)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product = left @ right.T
+        float(product[0, 0])  # waits for an accelerator
+        seconds.append(time.perf_counter() - start)
+    return rows * inner * columns / min(seconds)
+
+
+def gradient_multiply_adds(job: Job) -> float:
+    """Of the linear layers for one training example, its frozen part being cached.
+
+    Forward, then the weight's gradient where it is attributed, then the input's gradient where
+    something below needs it. Attention products, norms and activations are left out: a lower bound.
+    """
+    n = len(job.train_texts)
+    picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SAMPLE]
+    counts = [_of_one(job, int(i)) for i in picked]
+    return sum(counts) / len(counts)
+
+
+def _of_one(job: Job, index: int) -> float:
+    attributed = set(job.objective.space.names)
+    total = 0.0
+
+    def hook(name: str):
+        def count(layer: nn.Linear, args: tuple, output: Tensor) -> None:
+            nonlocal total
+            passes = 1 + (f"{name}.weight" in attributed) + args[0].requires_grad
+            total += passes * args[0].numel() * layer.out_features
+
+        return count
+
+    module = job.objective.module
+    handles = [
+        layer.register_forward_hook(hook(name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    params = {k: v.detach().requires_grad_() for k, v in job.objective.params.items()}
+    batch = job.objective.prefix(job.train_texts.take(torch.tensor([index])))
+    job.objective.outputs(params, batch)
+    for handle in handles:
+        handle.remove()
+    return total

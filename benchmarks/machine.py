@@ -1,0 +1,34 @@
+"""What the numbers were measured on: enough to judge them by, nothing that names the machine."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from tasks.plan import versions
+
+
+def describe() -> dict:
+    """Processor, cores, memory, threads, versions and the date."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "threads": torch.get_num_threads(),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT", "the default"),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "system": platform.system(),
+        "versions": versions(),
+    }
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

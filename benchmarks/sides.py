@@ -1,0 +1,167 @@
+"""One side in one round, in a process of its own, so that its peak memory is its own.
+
+    python -m benchmarks.sides published|ours|agreement|floor STUDY SIZES TURN FOLDER
+
+writes FOLDER/<side>-<turn>.json; SIZES is the JSON of a `Sizes` record.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TypeVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import fastif
+from benchmarks import reference
+from benchmarks.agreement import agreement
+from benchmarks.example import (
+    Singles,
+    Sizes,
+    candidate_count,
+    open_example,
+    peak_megabytes,
+    published_model,
+    shard,
+    timed_query,
+)
+from benchmarks.floor import floor
+from tasks.job import Job
+from tasks.sections import FullScan
+
+T = TypeVar("T")
+KEEP = 100
+"""Rows kept at each end of a full scan, unless the study says otherwise."""
+WARM_UP = 10
+"""Steps of the published recursion before any is counted."""
+
+
+def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+    """A whole s_test and some candidates, as the paper does them; seconds."""
+    loaded = peak_megabytes()
+    model, params = published_model(job)
+    train, queries = Singles(job.train_texts), Singles(job.query_texts)
+    setting = reference.Setting(depth=sizes.depth)
+    draws = reference.shuffled(train, seed=turn)
+    query = queries[timed_query(job, turn, sizes.rounds)]
+    threads = _faster_threads(
+        lambda: reference.s_test(model, params, query, draws, reference.Setting(depth=WARM_UP))
+    )
+    solved, solve_seconds = timed(lambda: reference.s_test(model, params, query, draws, setting))
+    candidates = [next(draws) for _ in range(sizes.scored)]
+    each = [
+        timed(lambda one=one: reference.removal_effect(model, params, solved, one, len(train)))[1]
+        for one in candidates
+    ]
+    save_file({"s_test": reference.row(solved)}, folder / f"s_test-{turn}.safetensors")
+    return {
+        "s_test": solve_seconds,
+        "score": mean(each),
+        "score_deviation": stdev(each),
+        "threads": threads,
+        "tokens": mean(one["input_ids"].shape[1] for one in candidates),
+        "loaded_mb": loaded,
+        "peak_mb": peak_megabytes(),
+    }
+
+
+def _faster_threads(work: Callable[[], object]) -> int:
+    """Set one thread or all, whichever does the work faster: a batch of one may not fill a core."""
+    everything = torch.get_num_threads()
+    seconds = {}
+    for threads in (everything, 1, everything, 1):  # the first turns warm up
+        torch.set_num_threads(threads)
+        seconds[threads] = timed(work)[1]
+    best = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(best)
+    return best
+
+
+def ours(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+    """The once-a-study work, then a shard of queries: part by part, and as the library's call."""
+    loaded, k = peak_megabytes(), candidate_count(job)
+    _, prefix = timed(lambda: (job.train, job.queries))
+    factor, factoring = timed(lambda: job.study.solver.factor(job.operator))
+    index, indexing = timed(lambda: _index(job))
+    searches = {"full": fastif.Everything(_keep(job)), "knn": fastif.Nearest(index, k)}
+    ids = shard(job, turn, sizes.rounds)
+    parts = _parts(job, searches, factor, ids)
+    found, seconds = {}, {}
+    for name, search in searches.items():
+        call = _attributor(job, search, factor)
+        found[name], seconds[name] = timed(lambda call=call: call(job.queries, ids))
+    return {
+        "prefix": prefix,
+        "factor": factoring,
+        "index": indexing,
+        "queries": len(ids),
+        "candidates": k,
+        **parts,
+        **seconds,
+        "distinct": len(found["knn"].influences.ids.unique()),
+        "residual": float(found["full"].solution.residual.max()),
+        "loaded_mb": loaded,
+        "peak_mb": peak_megabytes(),
+    }
+
+
+def _attributor(
+    job: Job, search: fastif.Everything | fastif.Nearest, factor: fastif.Factor
+) -> fastif.Attributor:
+    settings = (job.objective, job.train, job.operator, job.study.solver)
+    return fastif.Attributor(*settings, search, factor, job.study.run.batch_size)
+
+
+def _parts(job: Job, searches: dict, factor: fastif.Factor, ids: Tensor) -> dict[str, float]:
+    """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
+    size, train = job.study.run.batch_size, job.train
+    taken = getattr(job.operator.operator, "gradients", None) or fastif.Gradients(job.objective)
+    rhs, first = timed(lambda: fastif.gradient_rows(taken, job.queries, ids, size))
+    solution, solve = timed(lambda: job.study.solver.solve(job.operator, rhs, factor))
+    del rhs
+    rows, keep, near = solution.value, searches["full"].keep, searches["knn"]
+
+    def score_near() -> fastif.Influences:
+        found = near.index.search(fastif.embeddings(job.objective, job.queries, ids), near.k)
+        return fastif.influence(taken, train, rows, found, batch_size=size)
+
+    _, full = timed(lambda: fastif.influence(taken, train, rows, keep=keep, batch_size=size))
+    _, knn = timed(score_near)
+    return {"gradients": first, "solve": solve, "score_full": full, "score_knn": knn}
+
+
+def _index(job: Job) -> fastif.CandidateIndex:
+    rows = fastif.embeddings(job.objective, job.train, fastif.every(job.train))
+    return fastif.CandidateIndex.build(rows, "Flat")
+
+
+def _keep(job: Job) -> int | None:
+    candidates = job.study.candidates
+    return candidates.keep if isinstance(candidates, FullScan) else KEEP
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """The result of the work, and the seconds it took."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+SIDES = {"published": published, "ours": ours, "agreement": agreement, "floor": floor}
+
+
+def main(arguments: list[str]) -> None:
+    side, study, sizes, turn, folder = arguments
+    found = SIDES[side](
+        open_example(Path(study)), Sizes(**json.loads(sizes)), int(turn), Path(folder)
+    )
+    (Path(folder) / f"{side}-{turn}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

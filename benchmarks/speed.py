@@ -1,0 +1,101 @@
+"""The paper's way against ours on the built-in example: `python -m benchmarks.speed [--quick]`.
+
+Both sides take turns on one machine with the same cores, weights and attributed parameters, each
+turn in a process of its own. The paper's way is too slow to be run to the end: whole s_tests of
+J = 1000 steps and a sample of candidate scores are timed, and the rest is multiplied up. Numbers go
+to benchmarks/results/speed.json and from there into docs/results.md; --quick prints and writes
+nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.example import FULL, QUICK, STUDY, Sizes
+from benchmarks.summary import summarise
+
+ROOT = Path(__file__).parents[1]
+RESULT = Path(__file__).parent / "results" / "speed.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    sizes = QUICK if options.quick else FULL
+    from benchmarks.machine import describe
+    from benchmarks.report import section, write_section
+    from tasks.plan import plan_run
+
+    plan, machine = plan_run(options.study), describe()
+    with tempfile.TemporaryDirectory() as folder:
+        raw = measure(options.study.resolve(), sizes, Path(folder))
+    if plan_run(options.study).record.fingerprint != plan.record.fingerprint:
+        print("The study, its tables or its model changed meanwhile; nothing is kept.")
+        return 2
+    result = {
+        "machine": machine,
+        "problem": problem(plan),
+        "sizes": asdict(sizes),
+        **summarise(raw, plan.record.train_rows, plan.record.query_rows),
+        "raw": raw,
+    }
+    if options.quick:
+        print(section(result))
+        return 0
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write_section(ROOT / "docs" / "results.md", result)
+    print(section(result))
+    return 0
+
+
+def problem(plan) -> dict:
+    """What is measured: the parts of the study that decide the amount of work."""
+    parts = plan.record.parts
+    return {
+        "study": plan.record.study,
+        "train_rows": plan.record.train_rows,
+        "query_rows": plan.record.query_rows,
+        **{key: parts[key] for key in ("model", "max_length", "attributed", "curvature", "solver")},
+    }
+
+
+def measure(study: Path, sizes: Sizes, folder: Path) -> dict:
+    """All raw numbers: both sides in turns, then what needs no turns."""
+    raw: dict = {"published": [], "ours": []}
+    for turn in range(sizes.rounds):
+        for side in ("published", "ours"):
+            raw[side].append(_run(side, study, sizes, turn, folder))
+    for side in ("agreement", "floor"):
+        raw[side] = _run(side, study, sizes, 0, folder)
+    return raw
+
+
+def _run(side: str, study: Path, sizes: Sizes, turn: int, folder: Path) -> dict:
+    print(f"{side}, round {turn + 1}", file=sys.stderr, flush=True)
+    record = json.dumps(asdict(sizes))
+    command = [sys.executable, "-m", "benchmarks.sides", side, str(study), record]
+    subprocess.run([*command, str(turn), str(folder)], cwd=ROOT, check=True, env=_environment())
+    found = json.loads((folder / f"{side}-{turn}.json").read_text())
+    return {**found, "load": round(os.getloadavg()[0], 2)}
+
+
+def _environment() -> dict[str, str]:
+    """As the flows set it: threads that wait asleep, no network."""
+    settings = {"GOMP_SPINCOUNT": "10000", "TOKENIZERS_PARALLELISM": "false"}
+    return {**settings, **os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke test; writes nothing")
+    parser.add_argument("--study", type=Path, default=STUDY, help="a study with a trained model")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
