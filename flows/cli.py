@@ -92,8 +92,9 @@ def audit(
         if dry_run:
             _print_forecast(plan)
             return
+        from tasks.draw import draw
         from tasks.plan import existing_run
-        from tasks.summary import draw, read_summary
+        from tasks.summary import read_summary
 
         if existing_run(plan) is None:
             from tasks.job import checked_job
@@ -136,8 +137,9 @@ def top(
 ) -> None:
     """Show the training examples that harmed and helped one query most."""
     with refusals():
+        from tasks.draw import draw_explained
         from tasks.lookup import position
-        from tasks.summary import draw_explained, explain
+        from tasks.summary import explain
 
         _, store = _open(study)
         name = _run_name(store, run)
@@ -155,8 +157,9 @@ def show(
 ) -> None:
     """Show one training example and the queries it moved most."""
     with refusals():
+        from tasks.draw import draw_trace
         from tasks.lookup import position
-        from tasks.summary import draw_trace, trace
+        from tasks.summary import trace
 
         _, store = _open(study)
         name = _run_name(store, run)
