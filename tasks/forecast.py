@@ -159,6 +159,8 @@ def _seconds(work: Callable[[], object], times: int = 3) -> float:
     start = time.perf_counter()
     for _ in range(times):
         work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # kernels are queued; wait until they are done
     return (time.perf_counter() - start) / times
 
 

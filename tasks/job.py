@@ -186,6 +186,11 @@ def checked_job(plan: Plan) -> Job:
     return job
 
 
+def compute_device() -> torch.device:
+    """The GPU if torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def make_job(plan: Plan) -> Job:
     """Load the model, check it against the study, tokenise both tables.
 
@@ -197,7 +202,7 @@ def make_job(plan: Plan) -> Job:
     model = fastif.load_model(folder, study.labels)
     tokenizer = fastif.load_tokenizer(folder, model)
     fastif.check_length(model, study.model.max_length)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(model, _attributed(study))
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 import fastif
 from fastif import InputError
 from storage import fingerprint
-from tasks.job import cached
+from tasks.job import cached, compute_device
 from tasks.model import base_folder, model_digest
 from tasks.plan import MATHEMATICS, versions
 from tasks.problems import Problem, StudyError
@@ -113,12 +113,14 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     model = _new_classifier(base, study, training.seed)
     tokenizer = fastif.load_tokenizer(base, model)
     fastif.check_length(model, study.model.max_length)
+    device = compute_device()
+    model.to(device)  # type: ignore[arg-type]
     trainable = training.trainable
     objective = fastif.TransformerObjective(
         model, trainable if isinstance(trainable, str) else list(trainable)
     )
     texts = fastif.encode(
-        tokenizer, table.texts, table.text_pairs, table.labels, study.model.max_length
+        tokenizer, table.texts, table.text_pairs, table.labels, study.model.max_length, device
     )
     rows = cached(objective, texts, study)
     recipe = fastif.Recipe(
@@ -133,7 +135,7 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     model.load_state_dict(dict(params), strict=False)
     objective.params = params
     outputs, losses = fastif.predict(objective, rows)
-    accuracy = (outputs.argmax(1) == texts.labels).float().mean()
+    accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
     _save(model, tokenizer, folder, trained, {"fingerprint": mark, "recipe": asdict(recipe)})
     return trained

@@ -52,7 +52,8 @@ class Direct(Solver):
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         factor = factor or self.factor(operator)
-        value = torch.linalg.lu_solve(factor["lu"], factor["pivots"], rhs.double().T).T
+        lu, pivots = factor["lu"].to(rhs.device), factor["pivots"].to(rhs.device)
+        value = torch.linalg.lu_solve(lu, pivots, rhs.double().T).T
         value = value.to(rhs.dtype)
         residual = measured_residual(operator, value, rhs)
         return Solution(value, residual, residual < 1e-3, 1, operator.damping)

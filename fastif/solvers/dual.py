@@ -75,7 +75,7 @@ class Dual(Solver):
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         rooted, damping = _rooted(operator), operator.damping
-        kernel = _kernel(factor or self.factor(operator), rooted)
+        kernel = _kernel(factor or self.factor(operator), rooted).to(rhs.device)
         weight = damping * rooted.count
         shifted = kernel + weight * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
         projected = _project(rooted, rhs).double().T
