@@ -7,10 +7,10 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long check bench clean
+.PHONY: help audit test test-long check bench bench-fidelity clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 audit: $(VENV)/.run ## train the example's classifier and audit it (the second time: seconds)
 	$(BIN)/fastif train $(STUDY)
@@ -32,6 +32,9 @@ bench: $(VENV)/.run ## measure against the published way; writes benchmarks/resu
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/python -m benchmarks.speed
 
+bench-fidelity: $(VENV)/.peers ## measure against retraining and other packages on the data sets under FASTIF_DATA
+	$(BIN)/python -m benchmarks.fidelity
+
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out
 
@@ -49,6 +52,12 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),test]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),bench-peers]'
+	@# --no-deps: what else these two need is in the extra; see pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'kronfluence>=1.0,<1.1' 'pyDVL>=0.10,<0.11'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -104,7 +104,7 @@ def ours(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
         **parts,
         **seconds,
         "distinct": len(found["knn"].influences.ids.unique()),
-        "residual": float(found["full"].solution.residual.max()),
+        "residual": float(found["full"].certificate.residual.max()),
         "loaded_mb": loaded,
         "peak_mb": peak_megabytes(),
     }

@@ -4,35 +4,71 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 **influence** multiplies.
 """
 
-from fastif.attribution import Attribution, Attributor, Everything, Nearest, embeddings
-from fastif.candidates import CandidateIndex, Candidates, faiss_builds, load_faiss
+from fastif.attribution import Attribution, Attributor
+from fastif.blocks import Blocks, influence_by_block
+from fastif.candidates import (
+    CandidateIndex,
+    Candidates,
+    Everything,
+    Nearest,
+    embeddings,
+    faiss_builds,
+    load_faiss,
+)
+from fastif.certificate import Certificate
 from fastif.checkpoint import check_length, load_model, load_tokenizer, quiet_loading
-from fastif.curvature import Damped, Dense, GaussNewton, Hessian, LinearOperator
+from fastif.curvature import Damped, Dense, Ekfac, GaussNewton, Hessian, LinearOperator
+from fastif.ensemble import Ensemble
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, TensorExamples, batches, every
-from fastif.gradients import Gradients, Tile, gradient_rows
-from fastif.influence import Influences, influence, self_influence
-from fastif.loss import CrossEntropy, Loss, SquaredError
+from fastif.gradients import Gradients, Tile, gradient_rows, measure_rows
+from fastif.influence import UNSEEN, Influences, influence, mean_influence, self_influence
+from fastif.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Loss,
+    Measure,
+    SmoothHinge,
+    SquaredError,
+    balanced_weights,
+)
 from fastif.objective import ModuleObjective, Objective
 from fastif.parameters import ParamSpace
 from fastif.prefix import PrefixCache
-from fastif.solvers import ConjugateGradient, Direct, Dual, Factor, Lissa, Solution, Solver
+from fastif.residual import full_residual
+from fastif.scorer import Scorer
+from fastif.solvers import (
+    ConjugateGradient,
+    Direct,
+    Dual,
+    Factor,
+    Lissa,
+    Solution,
+    Solver,
+    Spectral,
+)
 from fastif.text import TextExamples, encode
 from fastif.training import Recipe, fit, predict
 from fastif.transformer import TransformerObjective
 
 __all__ = [
+    "UNSEEN",
     "Attribution",
     "Attributor",
     "Batch",
+    "BinaryCrossEntropy",
+    "Blocks",
     "CandidateIndex",
     "Candidates",
+    "Certificate",
     "ConjugateGradient",
     "CrossEntropy",
     "Damped",
     "Dense",
     "Direct",
     "Dual",
+    "Ekfac",
+    "Ensemble",
     "Everything",
     "Examples",
     "Factor",
@@ -44,19 +80,24 @@ __all__ = [
     "LinearOperator",
     "Lissa",
     "Loss",
+    "Measure",
     "ModuleObjective",
     "Nearest",
     "Objective",
     "ParamSpace",
     "PrefixCache",
     "Recipe",
+    "Scorer",
+    "SmoothHinge",
     "Solution",
     "Solver",
+    "Spectral",
     "SquaredError",
     "TensorExamples",
     "TextExamples",
     "Tile",
     "TransformerObjective",
+    "balanced_weights",
     "batches",
     "check_length",
     "embeddings",
@@ -64,11 +105,15 @@ __all__ = [
     "every",
     "faiss_builds",
     "fit",
+    "full_residual",
     "gradient_rows",
     "influence",
+    "influence_by_block",
     "load_faiss",
     "load_model",
     "load_tokenizer",
+    "mean_influence",
+    "measure_rows",
     "predict",
     "quiet_loading",
     "self_influence",

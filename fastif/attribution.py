@@ -1,60 +1,73 @@
-"""From queries to scored training examples: the four steps in one call."""
+"""From queries to scored training examples: the steps in one call."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.candidates.index import CandidateIndex
+from fastif.candidates.search import Everything, Nearest, candidates_of
+from fastif.certificate import DIVERGED, GRADIENT, Certificate, worst_of
+from fastif.control import Control, agreement, control
 from fastif.curvature.operator import Damped
-from fastif.errors import InputError
-from fastif.examples import Examples, batches
-from fastif.gradients import Gradients, gradient_rows
-from fastif.influence import Influences, influence
+from fastif.examples import Examples
+from fastif.gradients import Gradients, measure_rows
+from fastif.influence import UNSEEN, Influences, mean_influence
 from fastif.objective import Objective
-from fastif.solvers.solver import Factor, Solution, Solver, relative
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """Score the k training examples whose representation is nearest to the query's."""
-
-    index: CandidateIndex
-    k: int
-
-
-@dataclass(frozen=True)
-class Everything:
-    """Score the full training set and keep the `keep` rows at each end; None keeps all."""
-
-    keep: int | None = None
+from fastif.residual import full_residual
+from fastif.scorer import Scorer
+from fastif.solvers.solver import Factor, Solution, Solve, Solver, relative
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What q queries owe to the training set, and how well it was solved.
+    """What q queries owe to the training set, and how far to trust it.
 
     Attributes:
-        influences: scored training examples, the most harmful first.
-        residual, converged, steps, damping, spread: of the solve, see `Solution`.
-        gradient_norm: ‖∇L(query)‖.
-        solution_norm: ‖s_test‖.
-        gradient_cosine: of s_test with ∇L(query); 1 = the solve changed nothing but the length.
+        influences: scored training examples, the most harmful first; none for a query that was
+            quarantined.
+        certificate: the evidence, one entry a query.
     """
 
     influences: Influences
-    solution: Solution = field(repr=False)
-    gradient_norm: Float[Tensor, " q"]
-    solution_norm: Float[Tensor, " q"]
-    gradient_cosine: Float[Tensor, " q"]
+    certificate: Certificate
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """One model's part of an answer, before candidates are scored.
+
+    Attributes:
+        scorer: holds s_test, [q p].
+        control: scores of the control sample.
+        certificate: the evidence of the solve.
+    """
+
+    scorer: Scorer
+    control: Control
+    certificate: Certificate
 
 
 @dataclass(frozen=True, eq=False)
 class Attributor:
     """A trained model, its training set, and how to solve and where to look.
 
-    Everything that does not depend on the queries is factored once and kept.
+    Everything that does not depend on the queries is factored once and kept. A query whose
+    gradient, solve or scores are not finite is quarantined: it has no scores, its certificate says
+    why, and the other queries are answered as if it were not there.
+
+    Args:
+        objective: the trained model.
+        train: its training set.
+        operator: the damped curvature.
+        solver: inverts it.
+        search: where to look.
+        factor: what the solver keeps of the operator; made on first use if left out.
+        batch_size: examples whose gradients are held at once.
+        certify_rows: training examples that `full_residual` is estimated on; None for all of them,
+            0 for none. Not used where the curvature already is that of all.
     """
 
     objective: Objective
@@ -64,54 +77,101 @@ class Attributor:
     search: Nearest | Everything = Everything()
     factor: Factor | None = None
     batch_size: int = 32
+    certify_rows: int | None = 512
 
     def __call__(self, queries: Examples, ids: Int[Tensor, " q"]) -> Attribution:
-        """Attribute the queries at these positions.
+        """Attribute the queries at these positions."""
+        return attribute([self], queries, ids)
 
-        Raises:
-            InputError: the solver diverged; nothing finite can be said.
-        """
+    def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
+        """S_test of the queries and its certificate; two matrices of q x p are held, then one."""
         # The curvature's own gradients, if it has some: they lend their workspace.
         gradients = getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
-        rhs = gradient_rows(gradients, queries, ids, self.batch_size)
-        solution = self.solver.solve(self.operator, rhs, self.factor)
-        self._check_finite(solution)
-        norms = rhs.norm(dim=1), solution.value.norm(dim=1)
-        product = torch.einsum("qp,qp->q", rhs, solution.value)  # no third matrix of this size
-        evidence = (*norms, relative(product, norms[0] * norms[1]))
-        del rhs  # as large as the solution; not needed while candidates are scored
-        found = self._score(gradients, queries, ids, solution)
-        return Attribution(found, solution, *evidence)
+        rhs = measure_rows(gradients, queries, ids, self.batch_size)
+        size, broken = _cleared(rhs)
+        solution = self._solve(rhs)
+        value = solution.value
+        length, diverged = _cleared(value)
+        product = torch.einsum("qp,qp->q", rhs, value)  # no third matrix of this size
+        checked = control(gradients, self.train, value, rhs, self.batch_size)
+        certificate = Certificate(
+            residual=solution.residual,
+            full_residual=self._full_residual(solution, rhs),  # the last to need rhs
+            converged=solution.converged & ~broken & ~diverged,
+            steps=solution.steps,
+            damping=solution.damping,
+            spread=solution.spread,
+            gradient_norm=size,
+            solution_norm=length,
+            gradient_cosine=relative(product, size * length),
+            score_correlation=checked.correlation(),
+            reasons=_reasons(broken, diverged, f"{DIVERGED} {self.solver.remedy}"),
+            dropped=torch.zeros(len(ids), dtype=torch.long),
+        )
+        known = certificate.blank(broken | diverged)
+        return Solved(Scorer(gradients, self.train, value), checked, known)
 
-    def _score(
-        self, gradients: Gradients, queries: Examples, ids: Tensor, solution: Solution
-    ) -> Influences:
-        search = self.search
-        if isinstance(search, Everything):
-            keep = search.keep
-            return influence(
-                gradients, self.train, solution.value, keep=keep, batch_size=self.batch_size
-            )
-        found = search.index.search(embeddings(self.objective, queries, ids), search.k)
-        return influence(gradients, self.train, solution.value, found, batch_size=self.batch_size)
+    @cached_property
+    def _solve(self) -> Solve:
+        return self.solver.prepare(self.operator, self.factor)
 
-    def _check_finite(self, solution: Solution) -> None:
-        bad = ~torch.isfinite(solution.value.norm(dim=1))
-        if bad.any():
-            raise InputError(
-                f"solver {type(self.solver).__name__}",
-                "a finite s_test for every query",
-                f"{int(bad.sum())} of {len(bad)} diverged at {self.solver}",
-                "Raise its scale tenfold (lissa), raise the damping, or use the dual solver.",
-            )
+    def _full_residual(self, solution: Solution, rhs: Tensor) -> Tensor | None:
+        if self.operator.operator.whole() is self.operator.operator:
+            return solution.residual
+        rows = self.certify_rows
+        if rows is not None and rows >= len(self.train):
+            rows = None
+        return full_residual(self.operator, solution.value, rhs, rows=rows)
 
 
-def embeddings(
-    objective: Objective, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
-) -> Float[Tensor, "m d"]:
-    """The final representation of the examples, in the order of `ids`."""
-    places, rows = zip(
-        *((places, objective.embed(batch)) for places, batch in batches(examples, ids, batch_size)),
-        strict=True,
+def attribute(
+    members: Sequence[Attributor], queries: Examples, ids: Int[Tensor, " q"]
+) -> Attribution:
+    """The mean answer of one or several models; where to look is the first one's choice.
+
+    Candidates are scored once all have been solved: each holds its s_test, [q p], until then.
+    """
+    first = members[0]
+    solved = [member.solve(queries, ids) for member in members]
+    certificate = worst_of([one.certificate for one in solved])
+    if len(solved) > 1:
+        agreed = agreement([one.control for one in solved])
+        certificate = replace(certificate, agreement=agreed)
+    candidates = candidates_of(first.search, first.objective, queries, ids)
+    found = mean_influence(
+        [one.scorer for one in solved],
+        candidates,
+        keep=first.search.keep if isinstance(first.search, Everything) else None,
+        batch_size=first.batch_size,
     )
-    return torch.cat(rows)[torch.cat(places).argsort()]
+    if candidates is None:
+        dropped = torch.full((len(ids),), len(found.broken))
+    else:
+        dropped = torch.isin(candidates.ids, found.broken).sum(1)
+    overflown = ((found.ids != UNSEEN) & ~torch.isfinite(found.removal_effect)).any(1)
+    certificate = certificate.settled(overflown, dropped)
+    return Attribution(_without(found, certificate.quarantined), certificate)
+
+
+def _cleared(rows: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
+    """Norms, and which of them are not finite; such rows are set to zero, to harm no other."""
+    norms = rows.norm(dim=1)
+    broken = ~torch.isfinite(norms)
+    rows[broken] = 0
+    return norms, broken
+
+
+def _reasons(broken: Tensor, diverged: Tensor, remedy: str) -> tuple[str | None, ...]:
+    pairs = zip(broken.tolist(), diverged.tolist(), strict=True)
+    return tuple(GRADIENT if first else remedy if second else None for first, second in pairs)
+
+
+def _without(found: Influences, quarantined: Tensor) -> Influences:
+    """The same without the scores of some queries."""
+    out = quarantined[:, None]
+    return replace(
+        found,
+        ids=found.ids.masked_fill(out, UNSEEN),
+        removal_effect=found.removal_effect.masked_fill(out, torch.inf),
+        spread=None if found.spread is None else found.spread.masked_fill(out, torch.inf),
+    )

@@ -46,6 +46,23 @@ class TensorExamples(Examples):
         return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
 
 
+class Selected(Examples):
+    """Some of other examples, in the order of `ids`."""
+
+    def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
+        self.examples, self.ids = examples, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> Int[Tensor, " m"]:
+        return self.examples.lengths[self.ids]
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.examples.take(self.ids[ids])
+
+
 def batches(
     examples: Examples, ids: Int[Tensor, " m"], size: int
 ) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:
@@ -54,9 +71,17 @@ def batches(
     Yields:
         The places in `ids` that the batch holds, and the batch.
     """
-    order = torch.argsort(examples.lengths[ids], descending=True, stable=True)
-    for places in order.split(size):
+    for places in places_by_length(examples, ids, size):
         yield places, examples.take(ids[places])
+
+
+def places_by_length(
+    examples: Examples, ids: Int[Tensor, " m"], size: int
+) -> Iterator[Int[Tensor, " b"]]:
+    """The places in `ids` that each batch of `batches` holds, without taking any."""
+    order = torch.argsort(examples.lengths[ids], descending=True, stable=True)
+    if len(order):
+        yield from order.split(size)
 
 
 def every(examples: Examples) -> Int[Tensor, " n"]:

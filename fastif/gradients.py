@@ -7,15 +7,15 @@ kernel works. A model whose layers do not treat the first axis as the example (w
 shared tables, say) is recognised on first use, and its examples are then taken one by one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.examples import Batch, Examples, batches
-from fastif.listening import cotangents, fill_by_listening, leaves, used_outside
+from fastif.listening import Pulled, cotangents, fill_by_listening, leaves, used_outside
 from fastif.objective import Objective
 
 
@@ -40,6 +40,10 @@ class Tile:
         """Rows += weights @ gradients, in place."""
         rows.addmm_(weights, self.rows)
 
+    def finite(self) -> Bool[Tensor, " b"]:
+        """Which gradients are free of NaN and infinity."""
+        return torch.isfinite(self.rows).all(1)
+
 
 class Gradients:
     """Tiles of per-example gradients of an objective.
@@ -56,21 +60,26 @@ class Gradients:
 
     def of_losses(self, batch: Batch) -> Tile:
         """∇L of every example."""
-        return next(self._tiles(batch, loss=True))
+        return next(self._tiles(batch, "losses"))
+
+    def of_measures(self, batch: Batch) -> Tile:
+        """∇ of what is asked of every example; ∇L where the objective has no other measure."""
+        return next(self._tiles(batch, "measures"))
 
     def of_roots(self, batch: Batch) -> Iterator[Tile]:
         """∇(outputsᵀ s_j) for each column s_j of the loss's curvature root.
 
         The Gauss-Newton matrix of the batch is the sum of g gᵀ over all rows g of these tiles.
         """
-        return self._tiles(batch, loss=False)
+        return self._tiles(batch, "roots")
 
-    def _tiles(self, batch: Batch, loss: bool) -> Iterator[Tile]:
+    def _tiles(self, batch: Batch, of: Pulled) -> Iterator[Tile]:
         if self.one_by_one is None:
-            self.one_by_one = not _listening_is_exact(self.objective, batch)
-        take = _fill_one_by_one if self.one_by_one else fill_by_listening
+            exact = _listening_is_exact(self.objective, batch)
+            self.one_by_one = None if exact is None else not exact
+        take = fill_by_listening if self.one_by_one is False else _fill_one_by_one
         rows = self._rows(len(batch["labels"]))
-        for _ in take(self.objective, batch, loss, rows):
+        for _ in take(self.objective, batch, of, rows):
             yield Tile(rows)
 
     def _rows(self, count: int) -> Float[Tensor, "b p"]:
@@ -83,15 +92,31 @@ def gradient_rows(
     gradients: Gradients, examples: Examples, ids: Int[Tensor, " m"], batch_size: int
 ) -> Float[Tensor, "m p"]:
     """∇L of the given examples as rows, in the order of `ids`."""
-    space = gradients.objective.space
-    rows = gradients.objective.like.new_empty(len(ids), space.size)
+    return _rows(gradients, gradients.of_losses, examples, ids, batch_size)
+
+
+def measure_rows(
+    gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+) -> Float[Tensor, "q p"]:
+    """∇ of what is asked of the given queries as rows: the right-hand sides of their solves."""
+    return _rows(gradients, gradients.of_measures, queries, ids, batch_size)
+
+
+def _rows(
+    gradients: Gradients,
+    take: Callable[[Batch], Tile],
+    examples: Examples,
+    ids: Tensor,
+    batch_size: int,
+) -> Tensor:
+    rows = gradients.objective.like.new_empty(len(ids), gradients.objective.space.size)
     for places, batch in batches(examples, ids, batch_size):
-        rows[places] = gradients.of_losses(batch).rows
+        rows[places] = take(batch).rows
     return rows
 
 
 def _fill_one_by_one(
-    objective: Objective, batch: Batch, loss: bool, rows: Tensor
+    objective: Objective, batch: Batch, of: Pulled, rows: Tensor
 ) -> Iterator[None]:
     """The same by a backward pass an example and column."""
     params = leaves(objective)
@@ -100,9 +125,12 @@ def _fill_one_by_one(
         single = {key: tensor[index : index + 1] for key, tensor in batch.items()}
         with torch.enable_grad():
             outputs = objective.outputs(params, single)
-        graphs.append((outputs, list(cotangents(objective, outputs, single, loss))))
+        graphs.append((outputs, list(cotangents(objective, outputs, single, of))))
     for column in range(len(graphs[0][1])):
         for row, (outputs, pulls) in zip(rows, graphs, strict=True):
+            if not outputs.requires_grad:
+                row.zero_()  # the model uses none of the parameters
+                continue
             found = torch.autograd.grad(
                 outputs,
                 tuple(params.values()),
@@ -114,21 +142,28 @@ def _fill_one_by_one(
         yield
 
 
-def _listening_is_exact(objective: Objective, batch: Batch) -> bool:
-    """Whether listening gives on two examples what two separate backward passes give."""
+def _listening_is_exact(objective: Objective, batch: Batch) -> bool | None:
+    """Whether listening gives on two examples what two separate backward passes give.
+
+    None if neither has a finite gradient, so that the question is left to the next batch.
+    """
     few = {key: tensor[:2] for key, tensor in batch.items()}
     expected = objective.like.new_empty(len(few["labels"]), objective.space.size)
     heard = torch.full_like(expected, torch.nan)  # what is left unfilled must not pass
-    for _ in _fill_one_by_one(objective, few, True, expected):
+    for _ in _fill_one_by_one(objective, few, "losses", expected):
         pass
+    finite = Tile(expected).finite()
+    if not bool(finite.any()):
+        return None
     try:
         if used_outside(objective, few):
             return False
-        for _ in fill_by_listening(objective, few, True, heard):
+        for _ in fill_by_listening(objective, few, "losses", heard):
             pass
     except (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError):
         return False  # a layer with several inputs or outputs, in-place changes, no vmap rule ...
     # A hundred units in the last place of the largest entry of all, not of each parameter's own:
     # the gradient of an attention key's bias is zero but for rounding.
+    heard, expected = heard[finite], expected[finite]
     noise = 100 * torch.finfo(expected.dtype).eps * float(expected.abs().max())
     return torch.allclose(heard, expected, rtol=1e-3, atol=noise)

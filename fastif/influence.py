@@ -8,7 +8,8 @@ the loss would rise, the example is **helpful**. Negative: **harmful**. The Fast
 I_up,loss is -n times this. No other place in the project changes the sign of a score.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -17,12 +18,14 @@ from torch import Tensor
 from fastif.candidates.index import Candidates
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
-from fastif.examples import Examples, batches, every
+from fastif.examples import Examples, every, places_by_length
 from fastif.gradients import Gradients, gradient_rows
+from fastif.scorer import Scorer, mean_effects
 from fastif.solvers.solver import Factor, Solver
 
 UNSEEN = -1
-"""The id that fills up a row of candidates when an approximate index found fewer than k."""
+"""The id of a cell without an example: an approximate index found fewer than k, or the example's
+gradient is not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +33,21 @@ class Influences:
     """For each query its scored training examples, the most harmful first.
 
     Equal scores are ordered by position, so the table does not depend on tiles or their order.
-    Where an approximate index found fewer than k candidates, the id is `UNSEEN`, the score infinite
-    and the cell last.
+    A cell without an example has the id `UNSEEN`, an infinite score, and comes last.
 
     Attributes:
         ids: positions in the training set.
         removal_effect: nats; negative = harmful.
         distances: of the candidate index; None in a full scan.
+        spread: standard deviation of the score over models, in nats; None for one model.
+        broken: training examples that were to be scored but whose gradient is not finite.
     """
 
     ids: Int[Tensor, "q k"]
     removal_effect: Float[Tensor, "q k"]
     distances: Float[Tensor, "q k"] | None = None
+    spread: Float[Tensor, "q k"] | None = None
+    broken: Int[Tensor, " d"] = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
 def influence(
@@ -70,11 +76,30 @@ def influence(
     Raises:
         InputError: `keep` is below 1.
     """
+    scorers = [Scorer(gradients, train, s_test)]
+    return mean_influence(scorers, candidates, keep=keep, batch_size=batch_size)
+
+
+def mean_influence(
+    scorers: Sequence[Scorer],
+    candidates: Candidates | None = None,
+    *,
+    keep: int | None = None,
+    batch_size: int = 32,
+) -> Influences:
+    """The mean of several models' removal effects, and its spread; as `influence` for one model.
+
+    Tile by tile the models' products are averaged before the ends are kept, so that the rows kept
+    are the most extreme ones of the mean. Of each model its s_test [q p] and one tile are held.
+
+    Raises:
+        InputError: `keep` is below 1.
+    """
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
     if candidates is None:
-        return _scan(gradients, train, s_test, keep or len(train), batch_size)
-    return _score(gradients, train, s_test, candidates, batch_size)
+        return _scan(scorers, keep or len(scorers[0].train), batch_size)
+    return _score(scorers, candidates, batch_size)
 
 
 def self_influence(
@@ -93,61 +118,79 @@ def self_influence(
     The diagonal of the full removal-effect matrix; never negative for a positive definite operator.
     """
     ids = every(train) if ids is None else ids
-    factor = solver.factor(operator) if factor is None else factor
-    found = []
+    solve, found = solver.prepare(operator, factor), []
     for part in ids.split(shard):
         rows = gradient_rows(gradients, train, part, batch_size)
-        solved = solver.solve(operator, rows, factor).value
-        found.append((solved * rows).sum(1))
+        found.append((solve(rows).value * rows).sum(1))
     return torch.cat(found) / len(train)
 
 
-def _score(
-    gradients: Gradients, train: Examples, s_test: Tensor, candidates: Candidates, batch_size: int
-) -> Influences:
-    ids = candidates.ids
+def _score(scorers: Sequence[Scorer], candidates: Candidates, batch_size: int) -> Influences:
+    ids = candidates.ids.clone()
     wanted, column = ids.unique(return_inverse=True)
-    query = torch.arange(len(ids))[:, None].expand_as(ids)
+    query = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
     seen = wanted != UNSEEN
-    scores = s_test.new_full(ids.shape, torch.inf).cpu()
+    scores = scorers[0].s_test.new_full(ids.shape, torch.inf).cpu()
+    spread = scores.clone() if len(scorers) > 1 else None
     # Cells sorted by the candidate they ask for, so that a tile finds its own without a search.
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
-    places = torch.arange(len(wanted))[seen]
-    for tile_places, batch in batches(train, wanted[seen], batch_size):
-        products = gradients.of_losses(batch).times(s_test).div_(len(train)).cpu()
-        for position, place in enumerate(places[tile_places].tolist()):
+    places, broken = torch.arange(len(wanted))[seen], []
+    for tile in places_by_length(scorers[0].train, wanted[seen], batch_size):
+        effects = mean_effects(scorers, wanted[seen][tile])
+        for position, place in enumerate(places[tile].tolist()):
             cells = order[bounds[place] : bounds[place + 1]]
-            rows = query.flatten()[cells]
-            scores.view(-1)[cells] = products[rows, position]
-    return _ordered(ids, scores, candidates.distances)
+            if not effects.sound[position]:
+                broken.append(int(wanted[place]))
+                ids.view(-1)[cells] = UNSEEN
+                continue
+            scores.view(-1)[cells] = effects.values[query[cells], position]
+            if spread is not None and effects.spread is not None:
+                spread.view(-1)[cells] = effects.spread[query[cells], position]
+    return _influences(ids, scores, candidates.distances, spread, torch.tensor(broken).long())
 
 
-def _scan(
-    gradients: Gradients, train: Examples, s_test: Tensor, keep: int, batch_size: int
-) -> Influences:
-    ids = torch.empty(len(s_test), 0, dtype=torch.long)
-    scores = s_test.new_empty(len(s_test), 0).cpu()
-    for places, batch in batches(train, every(train), batch_size):
-        products = gradients.of_losses(batch).times(s_test).div_(len(train)).cpu()
-        found = _ordered(
-            torch.cat([ids, places.expand(len(s_test), -1)], 1), torch.cat([scores, products], 1)
+def _scan(scorers: Sequence[Scorer], keep: int, batch_size: int) -> Influences:
+    train, count = scorers[0].train, len(scorers[0].s_test)
+    none = scorers[0].s_test.new_empty(count, 0).cpu()
+    held = Influences(
+        torch.empty(count, 0, dtype=torch.long), none, spread=none if len(scorers) > 1 else None
+    )
+    broken = [held.broken]
+    for ids in places_by_length(train, every(train), batch_size):
+        effects = mean_effects(scorers, ids)
+        sound = effects.sound
+        broken.append(ids[~sound])
+        held = _influences(
+            torch.cat([held.ids, ids[sound].expand(count, -1)], 1),
+            torch.cat([held.removal_effect, effects.values[:, sound]], 1),
+            None,
+            None
+            if held.spread is None or effects.spread is None
+            else torch.cat([held.spread, effects.spread[:, sound]], 1),
+            torch.cat(broken),
+            keep,
         )
-        ids, scores = _both_ends(found.ids, keep), _both_ends(found.removal_effect, keep)
-    return Influences(ids, scores)
+    return held
 
 
-def _both_ends(rows: Tensor, keep: int) -> Tensor:
-    if rows.shape[1] <= 2 * keep:
-        return rows
-    return torch.cat([rows[:, :keep], rows[:, -keep:]], dim=1)
-
-
-def _ordered(ids: Tensor, scores: Tensor, distances: Tensor | None = None) -> Influences:
+def _influences(
+    ids: Tensor,
+    scores: Tensor,
+    distances: Tensor | None,
+    spread: Tensor | None,
+    broken: Tensor,
+    keep: int | None = None,
+) -> Influences:
+    """In order, and only the `keep` columns at each end."""
     by_id = ids.argsort(dim=1)
     order = by_id.gather(1, scores.gather(1, by_id).argsort(dim=1, stable=True))
+    if keep is not None and order.shape[1] > 2 * keep:
+        order = torch.cat([order[:, :keep], order[:, -keep:]], dim=1)
     return Influences(
         ids.gather(1, order),
         scores.gather(1, order),
         None if distances is None else distances.gather(1, order),
+        None if spread is None else spread.gather(1, order),
+        broken.sort().values,
     )

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 
-def _positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     """Input and output gradient of a linear layer with all positions on one axis: [b t d]."""
     return (
         inputs.reshape(len(inputs), -1, inputs.shape[-1]),
@@ -16,7 +16,7 @@ def _positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
 
 def fill_linear(inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]) -> None:
     """∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over the positions t, straight into the workspace."""
-    inputs, delta = _positions(inputs, delta)
+    inputs, delta = positions(inputs, delta)
     if "weight" in blocks:
         torch.bmm(delta.mT, inputs, out=blocks["weight"])
     if "bias" in blocks:
@@ -26,7 +26,7 @@ def fill_linear(inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]) -> Non
 def layer_gradients(layer: nn.Module, inputs: Tensor, delta: Tensor) -> dict[str, Tensor]:
     """The gradient of each example in the layer's own parameters, given its output gradient."""
     if isinstance(layer, nn.Linear):
-        inputs, delta = _positions(inputs, delta)
+        inputs, delta = positions(inputs, delta)
         return {"weight": delta.mT @ inputs, "bias": delta.sum(1)}
     if isinstance(layer, nn.LayerNorm):
         normal = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,9 +13,16 @@ from fastif.layers import fill_linear, layer_gradients
 from fastif.objective import Objective
 from fastif.parameters import Params
 
+Pulled = Literal["losses", "measures", "roots"]
+"""What rows are gradients of: the training losses, what is asked of queries, or root columns."""
 
-@dataclass
-class _Call:
+
+SIGNS = "signs"
+"""Key of a batch that holds ±1 for each example and root column; see `cotangents`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
     """One call of a layer that owns parameters: what went in, what came out."""
 
     name: str
@@ -24,32 +32,53 @@ class _Call:
 
 
 def fill_by_listening(
-    objective: Objective, batch: Batch, loss: bool, rows: Tensor
+    objective: Objective, batch: Batch, of: Pulled, rows: Tensor
 ) -> Iterator[None]:
-    """Fill `rows` once for the losses, or once for each column of the root."""
-    params = leaves(objective)
-    with torch.enable_grad():
-        outputs, calls = _listen(objective, params, batch)
-    heard = [call.outputs for call in calls]
-    for cotangent in cotangents(objective, outputs, batch, loss):
-        deltas = torch.autograd.grad(
-            outputs, heard, cotangent, retain_graph=True, allow_unused=True
-        )
-        _collect(objective, calls, deltas, rows)
+    """Fill `rows` once for the losses or measures, or once for each column of the root."""
+    for heard in hear(objective, batch, of):
+        _collect(objective, heard, rows)
         yield
 
 
+def hear(objective: Objective, batch: Batch, of: Pulled) -> Iterator[list[tuple[Call, Tensor]]]:
+    """Every call of a layer that owns attributed parameters, with the gradient at its output.
+
+    Once for the losses or measures, or once for each column of the root; always the same calls, in
+    the order they were made. A call from which no path leads to the outputs is left out.
+    """
+    with torch.enable_grad():
+        outputs, calls = _listen(objective, leaves(objective), batch)
+    calls = [call for call in calls if outputs.requires_grad and call.outputs.requires_grad]
+    at = [call.outputs for call in calls]
+    for cotangent in cotangents(objective, outputs, batch, of):
+        deltas: tuple[Tensor | None, ...] = ()
+        if at:
+            deltas = torch.autograd.grad(
+                outputs, at, cotangent, retain_graph=True, allow_unused=True
+            )
+        heard = zip(calls, deltas, strict=True)
+        yield [(call, delta) for call, delta in heard if delta is not None]
+
+
 def cotangents(
-    objective: Objective, outputs: Tensor, batch: Batch, loss: bool
+    objective: Objective, outputs: Tensor, batch: Batch, of: Pulled
 ) -> Iterator[Float[Tensor, "b c"]]:
-    """What is pulled back through the model: the loss's gradient, or the columns of its root."""
-    detached = outputs.detach()
-    if not loss:
-        yield from objective.loss.root(detached).unbind(-1)
+    """What is pulled back through the model: a gradient in the outputs, or the root's columns.
+
+    Where the batch holds signs z, the columns of the root S are mixed into the one column S z: over
+    random signs the mean of (S z)(S z)ᵀ is S Sᵀ.
+    """
+    detached, targets = outputs.detach(), batch["labels"]
+    if of == "roots":
+        root = objective.loss.root(detached, targets)
+        if SIGNS in batch:
+            root = root @ batch[SIGNS].to(root.dtype)[:, :, None]
+        yield from root.unbind(-1)
         return
+    function = objective.loss if of == "losses" else objective.asked
     with torch.enable_grad():
         leaf = detached.requires_grad_()
-        total = objective.loss(leaf, batch["labels"]).sum()
+        total = function(leaf, targets).sum()
     yield torch.autograd.grad(total, leaf)[0]
 
 
@@ -60,18 +89,18 @@ def leaves(objective: Objective) -> dict[str, Tensor]:
 
 def _owners(objective: Objective) -> dict[str, nn.Module]:
     """The modules that own attributed parameters, by name."""
-    names = {_owner(name) for name in objective.space.names}
+    names = {owner_of(name) for name in objective.space.names}
     return {name: objective.module.get_submodule(name) for name in names}
 
 
-def _listen(objective: Objective, params: Params, batch: Batch) -> tuple[Tensor, list[_Call]]:
+def _listen(objective: Objective, params: Params, batch: Batch) -> tuple[Tensor, list[Call]]:
     """Run the model and note every call of a layer that owns attributed parameters."""
-    calls: list[_Call] = []
+    calls: list[Call] = []
     handles = []
     for name, layer in _owners(objective).items():
 
         def note(layer: nn.Module, args: tuple, output: Tensor, name: str = name) -> None:
-            calls.append(_Call(name, layer, args[0].detach(), output))
+            calls.append(Call(name, layer, args[0].detach(), output))
 
         handles.append(layer.register_forward_hook(note))
     try:
@@ -82,9 +111,7 @@ def _listen(objective: Objective, params: Params, batch: Batch) -> tuple[Tensor,
     return outputs, calls
 
 
-def _collect(
-    objective: Objective, calls: list[_Call], deltas: tuple[Tensor | None, ...], rows: Tensor
-) -> None:
+def _collect(objective: Objective, heard: list[tuple[Call, Tensor]], rows: Tensor) -> None:
     """Write what the calls contribute into the rows; the calls of one layer are added up."""
     space = objective.space
     blocks = {
@@ -92,13 +119,11 @@ def _collect(
         for name, where, shape in zip(space.names, space.slices, space.shapes, strict=True)
     }
     filled: set[str] = set()
-    for call, delta in zip(calls, deltas, strict=True):
-        if delta is None:
-            continue
+    for call, delta in heard:
         if len(delta) != len(rows):
             raise ValueError(f"{call.name}: its first axis is not the example")
         prefix = f"{call.name}." if call.name else ""
-        mine = {name.removeprefix(prefix): name for name in blocks if _owner(name) == call.name}
+        mine = {name.removeprefix(prefix): name for name in blocks if owner_of(name) == call.name}
         if isinstance(call.layer, nn.Linear) and not filled.intersection(mine.values()):
             fill_linear(call.inputs, delta, {own: blocks[name] for own, name in mine.items()})
         else:
@@ -112,12 +137,13 @@ def _collect(
             block.zero_()
 
 
-def _owner(name: str) -> str:
+def owner_of(name: str) -> str:
+    """The module that a parameter belongs to, by name."""
     return name.rpartition(".")[0]
 
 
-def used_outside(objective: Objective, batch: Batch) -> bool:
-    """Whether a parameter reaches the outputs other than through a call of its own layer.
+def used_outside(objective: Objective, batch: Batch) -> set[str]:
+    """The parameters that reach the outputs other than through a call of their own layer.
 
     Seen from the graph and not from numbers: two examples can happen to have no gradient there.
     """
@@ -137,6 +163,6 @@ def used_outside(objective: Objective, batch: Batch) -> bool:
             handle.remove()
     sums = [tensor.sum() for tensor in reached if tensor.requires_grad]
     if not sums:
-        return False
+        return set()
     paths = torch.autograd.grad(sums, tuple(params.values()), allow_unused=True)
-    return any(path is not None for path in paths)
+    return {name for name, path in zip(params, paths, strict=True) if path is not None}

@@ -1,6 +1,7 @@
 """Objective: what was trained, what is asked, and where to look."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
@@ -12,7 +13,7 @@ from torch.func import functional_call
 
 from fastif.errors import InputError
 from fastif.examples import Batch
-from fastif.loss import Loss
+from fastif.losses import Loss, Measure
 from fastif.parameters import Params, ParamSpace, check_finite, matching
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -22,16 +23,28 @@ class Objective(ABC):
     """A trained model with its loss, seen as a function of its attributed parameters.
 
     Attributes:
-        loss: the training loss.
+        loss: the training loss of an example.
+        measure: what is asked of a query, where that is not its loss. A model trained with label
+            smoothing or class weights is still judged by its plain loss.
+        penalty: the L2 weight decay that was part of training: 1/n Σ L_i + penalty/2 ‖params‖² was
+            minimised. It belongs to the curvature, which it raises by penalty·I; no gradient of an
+            example holds it. 0 for decoupled decay (AdamW), which no loss contains.
         module: where the attributed parameters live; gradients listen to its layers.
         params: their trained values.
         space: their order in a row.
     """
 
     loss: Loss
+    measure: Measure | None = None
+    penalty: float = 0.0
     module: nn.Module
     params: Params
     space: ParamSpace
+
+    @property
+    def asked(self) -> Measure:
+        """What is asked of a query: the measure, or the loss where there is none."""
+        return self.measure or self.loss
 
     @property
     def like(self) -> Tensor:
@@ -62,21 +75,28 @@ class ModuleObjective(Objective):
         module: maps `batch["inputs"]` to outputs [b c]. It is copied, never changed.
         loss: the loss it was trained with, per example.
         attributed: "all", or regular expressions on parameter names.
+        measure: what is asked of a query; its loss if left out.
+        penalty: the L2 weight decay it was trained with, see `Objective`.
 
     Raises:
-        InputError: no parameter matches, or a weight is not finite.
+        InputError: no parameter matches, a weight is not finite, or the penalty is below 0.
 
-    >>> from fastif.loss import SquaredError
+    >>> from fastif.losses import SquaredError
     >>> objective = ModuleObjective(nn.Linear(2, 1), SquaredError(), ["weight"])
     >>> objective.space.names, objective.space.size
     (('weight',), 2)
     """
 
     def __init__(
-        self, module: nn.Module, loss: Loss, attributed: Literal["all"] | Sequence[str] = "all"
+        self,
+        module: nn.Module,
+        loss: Loss,
+        attributed: Literal["all"] | Sequence[str] = "all",
+        measure: Measure | None = None,
+        penalty: float = 0.0,
     ) -> None:
         check_finite(module, type(module).__name__)
-        self.loss = loss
+        self.loss, self.measure, self.penalty = loss, measure, checked_penalty(penalty)
         self.module = frozen_copy(module)
         names = [name for name, _ in self.module.named_parameters()]
         chosen = names if attributed == "all" else matching(names, attributed)
@@ -88,6 +108,22 @@ class ModuleObjective(Objective):
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         return last_linear_input(self.module, lambda: self.outputs(self.params, batch))
+
+
+def checked_penalty(penalty: float) -> float:
+    """The penalty itself.
+
+    Raises:
+        InputError: it is not a finite number of 0 or more.
+    """
+    if not 0 <= penalty < math.inf:
+        raise InputError(
+            "penalty",
+            "the L2 weight decay of training, a finite number >= 0",
+            f"{penalty}",
+            "Leave it out for decoupled weight decay (AdamW) or none.",
+        )
+    return penalty
 
 
 def frozen_copy(module: AnyModule) -> AnyModule:

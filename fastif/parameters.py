@@ -46,6 +46,11 @@ class ParamSpace:
         """The number p of attributed parameters."""
         return self.slices[-1].stop if self.names else 0
 
+    def places(self, names: Iterable[str]) -> tuple[slice, ...]:
+        """Where these parameters stand in a row, in the order of `names`."""
+        found = dict(zip(self.names, self.slices, strict=True))
+        return tuple(found[name] for name in names)
+
     def flatten(self, params: Params) -> Float[Tensor, " p"]:
         """One row from named tensors."""
         return torch.cat([params[name].reshape(-1) for name in self.names])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
@@ -22,7 +22,7 @@ class TextExamples(Examples):
         self,
         tokens: Sequence[Int[Tensor, " _"]],
         segments: Sequence[Int[Tensor, " _"]] | None,
-        labels: Int[Tensor, " n"],
+        labels: Shaped[Tensor, "n *t"],
         truncated: Bool[Tensor, " n"],
         padding: int,
         device: torch.device | str = "cpu",

@@ -19,17 +19,39 @@ POOL = 16
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fit: AdamW (decoupled weight decay), warm-up over a tenth, then linear decay."""
+    """How to fit: Adam, warm-up over a tenth, then linear decay.
+
+    Attributes:
+        weight_decay: of all parameters that are fitted, biases too.
+        weight_decay_kind: "decoupled" shrinks them beside the gradient (AdamW; Loshchilov and
+            Hutter, 2019) and belongs to no loss. "coupled" adds weight_decay/2 ‖params‖² to the
+            mean loss: the same number is the objective's `penalty` when influence is asked.
+
+    Raises:
+        InputError: the kind is neither.
+    """
 
     epochs: int = 5
     learning_rate: float = 3e-4
     weight_decay: float = 0.01
     batch_size: int = 32
     seed: int = 0
+    weight_decay_kind: str = "decoupled"
 
+    def __post_init__(self) -> None:
+        if self.weight_decay_kind not in _OPTIMISERS:
+            raise InputError(
+                "weight_decay_kind",
+                " or ".join(_OPTIMISERS),
+                f"{self.weight_decay_kind}",
+                "AdamW is decoupled; Adam and SGD with weight_decay are coupled.",
+            )
+
+
+_OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 
 Progress = Callable[[int, int, float], None]
-"""Told the step, the number of steps and the loss of the step's batch."""
+"""Told the step, the number of steps and the loss of the step's batch, without weight decay."""
 
 
 def fit(
@@ -51,7 +73,7 @@ def fit(
             f"Try learning_rate = {Recipe.learning_rate:g}.",
         )
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
-    optimiser = torch.optim.AdamW(
+    optimiser = _OPTIMISERS[recipe.weight_decay_kind](
         params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
@@ -100,12 +122,15 @@ def predict(
     batch_size: int = 64,
     ids: Int[Tensor, " m"] | None = None,
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, " m"]]:
-    """Outputs and losses at the trained parameters, of all examples or in the order of `ids`."""
-    places, outputs, losses = [], [], []
+    """Outputs, and what is asked of a query, of all examples or in the order of `ids`.
+
+    That is each example's loss, without smoothing or weights where the objective's measure is.
+    """
+    places, outputs, asked = [], [], []
     for where, batch in batches(examples, every(examples) if ids is None else ids, batch_size):
         found = objective.outputs(objective.params, batch)
         places.append(where)
         outputs.append(found)
-        losses.append(objective.loss(found, batch["labels"]))
+        asked.append(objective.asked(found, batch["labels"]))
     order = torch.cat(places).argsort()
-    return torch.cat(outputs)[order], torch.cat(losses)[order]
+    return torch.cat(outputs)[order], torch.cat(asked)[order]

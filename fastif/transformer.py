@@ -8,13 +8,19 @@ from transformers import PreTrainedModel
 
 from fastif.encoder import Attributed, attributed_names, cut_below, encoder_layers, probe, run_until
 from fastif.examples import Batch
-from fastif.loss import CrossEntropy, Loss
-from fastif.objective import Objective, attributed_params, frozen_copy, last_linear_input
+from fastif.losses import CrossEntropy, Loss, Measure
+from fastif.objective import (
+    Objective,
+    attributed_params,
+    checked_penalty,
+    frozen_copy,
+    last_linear_input,
+)
 from fastif.parameters import Params, ParamSpace, check_finite
 
 
 class TransformerObjective(Objective):
-    """A sequence classifier with its cross-entropy.
+    """A sequence classifier with its loss.
 
     Below the first layer with attributed parameters nothing ever changes, so the model is cut
     there: `prefix` runs the frozen part once, and `outputs` of a batch that holds hidden states
@@ -25,17 +31,26 @@ class TransformerObjective(Objective):
     Args:
         model: the classifier, with eager attention. Copied (weights shared), not changed.
         attributed: "all", "last:K", or regular expressions on parameter names.
-        loss: as trained.
+        loss: as trained; plain cross-entropy if left out. Regression and multi-label heads work as
+            well, with `SquaredError` and `BinaryCrossEntropy`.
+        measure: what is asked of a query; its loss if left out.
+        penalty: the L2 weight decay it was trained with, see `Objective`.
 
     Raises:
-        InputError: nothing matches `attributed`, or a weight is not finite.
+        InputError: nothing matches `attributed`, a weight is not finite, or the penalty is below 0.
     """
 
     def __init__(
-        self, model: PreTrainedModel, attributed: Attributed, loss: Loss | None = None
+        self,
+        model: PreTrainedModel,
+        attributed: Attributed,
+        loss: Loss | None = None,
+        measure: Measure | None = None,
+        penalty: float = 0.0,
     ) -> None:
         check_finite(model, f"model {model.config._name_or_path or type(model).__name__}")
-        self.loss = loss or CrossEntropy()
+        self.loss, self.measure = loss or CrossEntropy(), measure
+        self.penalty = checked_penalty(penalty)
         self.whole = frozen_copy(model)
         names = attributed_names(model, attributed)
         self.module, self.cut = cut_below(self.whole, names)

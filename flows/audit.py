@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage import Shard
 from tasks.attribute import attribute_shard
+from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.job import checked_job
 from tasks.plan import FINISH, RunRef, missing_shards, open_store, plan_run
@@ -49,6 +50,7 @@ def audit(study: str, run: str | None = None) -> str:
     missing = missing_shards(store, ref.run)
     if missing:
         build_index(ref)
+        choose_damping(ref)
         factor_curvature(ref)
         _attribute(missing, ref)
     if missing or not store.is_done(ref.run, FINISH):

@@ -7,6 +7,7 @@ Knows nothing of models, tensors or workflows.
 
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
+from storage.fields import CONVENTION
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
 from storage.queries import (
@@ -14,13 +15,13 @@ from storage.queries import (
     in_slice,
     most_harmful,
     most_helpful,
+    quarantined,
     touched_by,
     with_examples,
     with_queries,
     worst_queries,
 )
 from storage.schemas import (
-    CONVENTION,
     RUNS,
     SCORES,
     SOLVES,
@@ -52,6 +53,7 @@ __all__ = [
     "most_helpful",
     "plan_shards",
     "polars_schema",
+    "quarantined",
     "queries_schema",
     "sha256_file",
     "table_schema",

@@ -8,7 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from storage.errors import StoreError
-from storage.schemas import GROUP, KEYS, TABLES, polars_schema, table_schema
+from storage.fields import GROUP
+from storage.schemas import KEYS, TABLES, polars_schema, table_schema
 
 
 @dataclass(frozen=True)

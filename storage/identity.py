@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from storage.atomic import create_bytes, is_aside
+from storage.atomic import create_bytes, is_aside, write_bytes
 from storage.errors import StoreError
 from storage.layout import Layout
 
-STORE_FORMAT: Final = 1
+STORE_FORMAT: Final = 2
+READABLE: Final = (1, 2)
+"""Formats that this version reads: what 1 lacks is null. Who opens one to write makes it a 2."""
 
 
 def claim(layout: Layout, study: str, create: bool) -> None:
@@ -29,7 +31,10 @@ def claim(layout: Layout, study: str, create: bool) -> None:
         stated = {"format": STORE_FORMAT, "study": study, "created": now}
         if not layout.store.is_file():
             create_bytes(layout.store, (json.dumps(stated) + "\n").encode())
-    _check_owner(layout.store, study)
+    stated = _check_owner(layout.store, study)
+    if create and stated["format"] != STORE_FORMAT:
+        raised = {**stated, "format": STORE_FORMAT}  # older versions would misread what comes
+        write_bytes(layout.store, (json.dumps(raised) + "\n").encode())
 
 
 def check(layout: Layout, study: str) -> None:
@@ -75,7 +80,7 @@ def _check_writable(root: Path) -> None:
     )
 
 
-def _check_owner(path: Path, study: str) -> None:
+def _check_owner(path: Path, study: str) -> dict[str, object]:
     try:
         stated = json.loads(path.read_bytes())
         kind, owner = stated["format"], stated["study"]
@@ -86,10 +91,10 @@ def _check_owner(path: Path, study: str) -> None:
             got=f"something unreadable ({type(error).__name__}: {error})",
             remedy="Restore the file, or set the store's path to a new folder.",
         ) from error
-    if kind != STORE_FORMAT:
+    if kind not in READABLE:
         raise StoreError.at(
             path,
-            expected=f"format {STORE_FORMAT}",
+            expected=f"format {' or '.join(map(str, READABLE))}",
             got=f"format {kind}",
             remedy="Use the version of fastif that wrote it, or a new folder.",
         )
@@ -100,3 +105,4 @@ def _check_owner(path: Path, study: str) -> None:
             got=f"the one of study {owner!r}",
             remedy="Give each study its own store, or set the study's name back.",
         )
+    return stated

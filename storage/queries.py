@@ -1,6 +1,6 @@
 """Questions to the tables: pure functions, LazyFrame to LazyFrame.
 
-Harmful is a negative removal_effect, helpful a positive one (see storage.schemas.CONVENTION).
+Harmful is a negative removal_effect, helpful a positive one (see storage.fields.CONVENTION).
 """
 
 from __future__ import annotations
@@ -65,8 +65,16 @@ def in_slice(
 
 
 def worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """The `k` queries with the highest loss, highest first."""
-    return queries.sort("loss", "query", descending=[True, False]).head(k)
+    """The `k` queries with the highest loss, highest first; those without a loss come last."""
+    order = queries.sort("loss", "query", descending=[True, False], nulls_last=True)
+    return order.head(k)
+
+
+def quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFrame:
+    """The queries without scores, with the reason of each: query, id, reason; in their order."""
+    named = queries.select("query", "id")
+    out = solves.filter(pl.col("reason").is_not_null()).select("query", "reason")
+    return out.join(named, on="query").select("query", "id", "reason").sort("query")
 
 
 def with_examples(

@@ -1,13 +1,15 @@
 """The summary of an audit, a query and a training example, drawn for a terminal."""
 
 import shlex
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tasks.summary import Explained, Row, Summary, count_of_cut, unconverged
+from tasks.summary import Explained, Summary, count_of_cut
+from tasks.trust import Row, evidence, nats
 
 
 def draw(summary: Summary) -> RenderableType:
@@ -16,6 +18,7 @@ def draw(summary: Summary) -> RenderableType:
         *(draw_explained(explained) for explained in summary.worst),
         _offenders_panel(summary),
         _facts_panel(summary),
+        *_alarm_panels(summary),
         _next_steps(summary),
     )
 
@@ -26,10 +29,13 @@ def draw_explained(explained: Explained) -> RenderableType:
     head = Text.assemble(
         (f"{query['label']}", "bold green"),
         " but predicted " if not query["correct"] else ", predicted correctly",
-        "" if query["correct"] else (f"{query['prediction']}", "bold red"),
-        f"   loss {query['loss']:.2f} nats\n",
+        "" if query["correct"] else (f"{query['prediction'] or 'nothing'}", "bold red"),
+        f"   loss {nats(query['loss'])} nats\n",
         _text_of(query, ""),
     )
+    if query["reason"]:
+        why = Text(f"\nquarantined, it has no scores. {query['reason']}", style="bold red")
+        return _query_panel(query, Group(head, why))
     harmful = _effects(explained.harmful, "red")
     helpful = _effects(explained.helpful, "green")
     parts = Group(
@@ -39,6 +45,10 @@ def draw_explained(explained: Explained) -> RenderableType:
         Text("helpful: the loss would rise without it", style="green italic"),
         helpful,
     )
+    return _query_panel(query, parts)
+
+
+def _query_panel(query: Row, parts: Group) -> RenderableType:
     return Panel(parts, title=Text(f"query {query['id']}"), title_align="left")
 
 
@@ -49,7 +59,8 @@ def _effects(rows: list[Row], style: str) -> RenderableType:
     table = _two_columns()
     for row in rows:
         about = _about(f"{row['train_label']}", f"{row['train_id']}", _text_of(row, "train_"))
-        table.add_row(Text(f"{row['removal_effect']:+.4f}", style=style), about)
+        spread = "" if row["spread"] is None else f"\n±{row['spread']:.4f}"
+        table.add_row(Text(f"{row['removal_effect']:+.4f}{spread}", style=style), about)
     return table
 
 
@@ -57,7 +68,7 @@ def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
     """A training example and the queries it moved most."""
     head = Text.assemble(
         (f"{row['label']}", "bold"),
-        f"   own loss {row['loss']:.2f} nats\n",
+        f"   own loss {nats(row['loss'])} nats\n",
         _text_of(row, ""),
         "\n",
     )
@@ -112,16 +123,22 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table.add_column()
     table.add_row("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries")
     for part in summary.slices:
-        share = f"{part['accuracy']:.1%} of {part['queries']}, mean loss {part['loss']:.2f}"
+        share = f"{part['accuracy']:.1%} of {part['queries']}, mean loss {nats(part['loss'])}"
         table.add_row(Text(f"  {part['slice']}"), share)
     table.add_row("training rows", f"{facts['train_rows']:,}")
     table.add_row("cut to max_length", count_of_cut(facts))
     table.add_row("parameters", f"{facts['parameters']:,} attributed")
-    table.add_row("solver", f"{trust['solver']}, damping {trust['damping']:g}")
-    table.add_row("largest residual", f"{trust['worst_residual']:.1e}{unconverged(trust)}")
-    table.add_row("cosine with gradient", f"{trust['cosine']:.2f} (1 = curvature changed nothing)")
+    for name, found in evidence(trust):
+        table.add_row(name, Text(found))
     table.add_row("time", f"{facts['seconds']:.0f} s")
     return Panel(table, title=Text(f"run {summary.run}"), title_align="left")
+
+
+def _alarm_panels(summary: Summary) -> Iterator[RenderableType]:
+    """Nothing if nothing is wrong."""
+    lines = [Text(alarm) for alarm in summary.alarms]
+    if lines:
+        yield Panel(Group(*lines), title="look at this", title_align="left", style="bold red")
 
 
 def _next_steps(summary: Summary) -> RenderableType:

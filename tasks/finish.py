@@ -1,6 +1,7 @@
 """The last commit of a run: its row in the table of runs."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import polars as pl
@@ -34,6 +35,9 @@ def finish_run(ref: RunRef, seconds: float) -> None:
 def _row(job: Job, store: Store, run: str, seconds: float) -> pl.DataFrame:
     record, parts = store.record(run), store.record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
+    quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
+    chosen = {"chosen": asdict(job.choice)} if job.choice else {}
+    parts = parts | {"curvature": parts["curvature"] | chosen}  # type: ignore[operator]
     columns = {
         "run": run,
         "study": record.study,
@@ -43,12 +47,13 @@ def _row(job: Job, store: Store, run: str, seconds: float) -> pl.DataFrame:
         "train_rows": record.train_rows,
         "query_rows": record.query_rows,
         "parameters": job.objective.space.size,
-        "damping": job.study.curvature.damping,
+        "damping": job.damping,
         **{name: json.dumps(parts[name]) for name in ("solver", "curvature", "candidates")},
         "model_digest": parts["model"],
         "train_digest": parts["train"],
         "query_digest": parts["queries"],
         "accuracy": queries["correct"].mean(),
+        "quarantined_queries": quarantined,
         "truncated_queries": int(queries["truncated"].sum()),
         "truncated_train": int(job.train_texts.truncated.sum()),
         "seconds": seconds,

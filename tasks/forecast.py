@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 import fastif
+from fastif.control import CONTROL
+from fastif.damping import HALVES
 from storage import Shard, StoreError
 from tasks.job import Job, sampled_rows
 from tasks.plan import TRAIN, Plan
@@ -19,6 +21,12 @@ from tasks.sections import Knn
 CALIBRATION_QUERIES = 16
 SWEEPS_OF_CG = 50
 """A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
+SWEEPS_OF_LOW_RANK, SWEEPS_OF_SCALE, STEPS_OF_LISSA, KERNEL_COLUMNS = 7, 8, 1000, 64
+"""Guesses likewise; and the columns that a low-rank kernel takes at once."""
+FIT_OF_EKFAC = 3
+"""Sweeps that it costs: two passes, and the eigenvectors."""
+TRAINING_STEP = 3
+"""Forward passes that a step of training costs."""
 BYTES_A_SCORE = 10
 FLOAT = 4
 
@@ -61,17 +69,29 @@ def factor_examples(job: Job) -> int:
     solver = job.study.solver
     if isinstance(solver, fastif.Direct):
         return _curvature_rows(job) * -(-job.objective.space.size // 64)
-    if not isinstance(solver, fastif.Dual):
-        return 0
     rows, batch = _curvature_rows(job), job.study.run.batch_size
+    if not isinstance(solver, fastif.Dual) or solver.rank is not None:
+        return rows * _factor_sweeps(solver)
     held = max(1, solver.block_rows // batch) * batch
     return sum(min(held, rows - start) + rows - start for start in range(0, rows, held))
+
+
+def _factor_sweeps(solver: fastif.Solver) -> int:
+    """Passes over the curvature's rows; how many a scale takes to be found is a guess."""
+    if isinstance(solver, fastif.Dual):
+        return 2 + (solver.rank or 0) // KERNEL_COLUMNS
+    if isinstance(solver, fastif.Spectral):
+        return FIT_OF_EKFAC
+    if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
+        return 0
+    scale = SWEEPS_OF_SCALE if isinstance(solver, fastif.Lissa) and solver.scale == "auto" else 0
+    return scale + {"none": 0, "eigen": 2, "ekfac": FIT_OF_EKFAC}[solver.preconditioner]
 
 
 def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     """Forecast the missing `shards` and what has to be prepared for them."""
     rates = calibrate(job)
-    study, rows = job.study, len(job.train_texts)
+    study, rows, models = job.study, len(job.train_texts), len(job.members)
     missing, queries = len(shards), sum(map(len, shards))
     knn = isinstance(study.candidates, Knn)
     kept = study.candidates.k if isinstance(study.candidates, Knn) else 2 * study.candidates.keep
@@ -80,14 +100,23 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     distinct = rows * (1 - unseen)
     there = _prepared(job)
     passes = ("train" not in there) + (knn and "index" not in there and missing > 0)
-    factored = 0 if "factor" in there or not missing else factor_examples(job)
+    factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
+    hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
+    solved, checked = _solve_examples(job), _certified_examples(job)
+
+    def shared(examples: float) -> float:
+        """Each shard takes these gradients, and multiplies them with its queries."""
+        return missing * examples * rates.gradient + queries * examples * rates.product
+
+    halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     stages = {
-        "hidden states": (rows + job.plan.record.query_rows) * rates.prefix if missing else 0.0,
+        "damping": halves * TRAINING_STEP * rates.forward,
+        "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * passes,
-        "curvature": factored * rates.gradient,
-        "solve": missing * _solve_examples(job) * rates.gradient
-        + queries * (_solve_examples(job) * rates.product + rates.gradient),
-        "score": missing * distinct * rates.gradient + queries * distinct * rates.product,
+        "curvature": factored * rates.gradient if missing else 0.0,
+        "solve": models * (shared(solved) + queries * rates.gradient),
+        "certificate": models * (shared(checked) + queries * checked * rates.product),
+        "score": models * shared(distinct),
     }
     return Forecast(
         shards=missing,
@@ -99,16 +128,23 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     )
 
 
+def _retrained_examples(job: Job) -> int:
+    """Examples that are trained on, epoch by epoch, to choose the damping."""
+    training = job.study.training
+    return HALVES * training.epochs * (len(job.train_texts) // 2) if training else 0
+
+
 def _prepared(job: Job) -> set[str]:
-    """What earlier runs left ready: the training table, the index, the factor."""
+    """What earlier runs left ready: the training table, the index, factors by their digest."""
     try:
         store = job.store
         store.record(job.plan.record.run)
     except StoreError:
         return set()
     found = {"train"} if store.is_done(job.plan.record.run, TRAIN) else set()
-    parts = {"index": job.index_digest, "factor": job.factor_digest}
-    return found | {kind for kind, digest in parts.items() if store.part(kind, digest)}
+    found |= {"index"} if store.part("index", job.index_digest) else set()
+    digests = {member.factor_digest for member in job.members}
+    return found | {digest for digest in digests if store.part("factor", digest)}
 
 
 def calibrate(job: Job) -> Rates:
@@ -168,14 +204,26 @@ def _solve_examples(job: Job) -> int:
     """Gradients (or Hessian products of one example) that solving one shard takes."""
     solver, rows = job.study.solver, _curvature_rows(job)
     if isinstance(solver, fastif.Dual):
-        return 3 * rows
+        return (3 if solver.rank is None else SWEEPS_OF_LOW_RANK) * rows
     if isinstance(solver, fastif.Lissa):
-        return solver.depth * solver.repeats * solver.batch + rows
-    return (
-        min(solver.max_steps, SWEEPS_OF_CG) * rows
-        if isinstance(solver, fastif.ConjugateGradient)
-        else rows
-    )
+        expected = min(solver.max_steps, STEPS_OF_LISSA)
+        depth = expected if solver.depth == "auto" else solver.depth
+        return depth * solver.repeats * solver.batch + rows
+    if not isinstance(solver, fastif.ConjugateGradient):
+        return rows
+    sweeps = min(solver.max_steps, SWEEPS_OF_CG)
+    return rows * (sweeps if solver.preconditioner != "eigen" else -(-sweeps // 5))
+
+
+def _certified_examples(job: Job) -> float:
+    """Gradients that the certificates of one shard take: the control sample, and the residual's."""
+    rows, asked = len(job.train_texts), job.study.certificate.rows
+    control = min(rows, CONTROL)
+    if asked == 0 or _curvature_rows(job) == rows:
+        return control
+    if job.study.curvature.kind == "hessian":
+        return control + (rows if asked >= rows else 0)
+    return control + (rows if asked >= rows else 1.5 * asked)
 
 
 def _curvature_rows(job: Job) -> int:
@@ -186,13 +234,18 @@ def _curvature_rows(job: Job) -> int:
 def _memory(job: Job) -> int:
     """Model, hidden states, and the largest of: a solve, a factorisation."""
     study, p = job.study, job.objective.space.size
-    model = sum(tensor.nbytes for tensor in job.objective.whole.parameters())
+    models = len(job.members)
+    model = models * sum(tensor.nbytes for tensor in job.objective.whole.parameters())
     width = job.objective.whole.config.hidden_size
-    hidden = int(job.train_texts.lengths.sum() + job.query_texts.lengths.sum()) * width * FLOAT
+    tokens = int(job.train_texts.lengths.sum() + job.query_texts.lengths.sum())
+    hidden = models * tokens * width * FLOAT
     budget = 2 * study.run.prefix_cache_mb * 2**20
-    rows_held = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2}[study.solver.kind]
-    solve = (rows_held * job.plan.record.shard_size + 2 * study.run.batch_size) * p * FLOAT
-    block = getattr(study.solver, "block_rows", 0) + 2 * study.run.batch_size
+    rows_held = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}[study.solver.kind]
+    shard, batch = job.plan.record.shard_size, study.run.batch_size
+    eigen = getattr(study.solver, "preconditioner", "none") == "eigen"
+    pairs = getattr(study.solver, "rank", 0) if eigen else 0
+    solve = (rows_held * shard + pairs + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
+    block = getattr(study.solver, "block_rows", 0) + 2 * (study.run.batch_size + pairs)
     return _loaded_bytes() + model + min(hidden, budget) + max(solve, 2 * block * p * FLOAT)
 
 

@@ -18,7 +18,7 @@ def score_frames(
     """The three tables of one shard of queries."""
     return {
         "scores": scores_frame(ids, answer.influences),
-        "solves": _solves_frame(ids, answer, job.study.solver.kind),
+        "solves": solves_frame(ids, answer.certificate, job.study.solver.kind),
         "queries": _examples_frame(
             "query",
             job.plan.inputs.queries,
@@ -41,7 +41,7 @@ def train_frame(job: Job, outputs: Tensor, losses: Tensor) -> pl.DataFrame:
 
 
 def scores_frame(ids: Tensor, found: fastif.Influences) -> pl.DataFrame:
-    """One row a scored pair; cells that an approximate index left empty are dropped."""
+    """One row a scored pair; cells without an example are dropped."""
     count, width = found.ids.shape
     columns = {
         "query": ids.repeat_interleave(width).numpy(),
@@ -49,25 +49,42 @@ def scores_frame(ids: Tensor, found: fastif.Influences) -> pl.DataFrame:
         "rank": torch.arange(width).repeat(count).numpy(),
         "removal_effect": found.removal_effect.flatten().numpy(),
         "distance": None if found.distances is None else found.distances.flatten().numpy(),
+        "spread": None if found.spread is None else found.spread.flatten().numpy(),
     }
     return pl.DataFrame(columns).filter(pl.col("train") >= 0).cast(polars_schema(SCORES))
 
 
-def _solves_frame(ids: Tensor, answer: fastif.Attribution, solver: str) -> pl.DataFrame:
-    solution = answer.solution
+def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.DataFrame:
+    """One row a query: how it was solved, and how far to trust it."""
     columns = {
         "query": ids.numpy(),
-        "residual": solution.residual.cpu().numpy(),
-        "converged": solution.converged.cpu().numpy(),
-        "steps": solution.steps,
-        "damping": solution.damping,
-        "gradient_norm": answer.gradient_norm.cpu().numpy(),
-        "solution_norm": answer.solution_norm.cpu().numpy(),
-        "gradient_cosine": answer.gradient_cosine.cpu().numpy(),
-        "spread": None if solution.spread is None else solution.spread.cpu().numpy(),
+        "reason": list(known.reasons),
+        "residual": _finite(known.residual),
+        "full_residual": _finite(known.full_residual),
+        "converged": known.converged.cpu().numpy(),
+        "steps": known.steps,
+        "damping": known.damping,
+        "gradient_norm": _finite(known.gradient_norm),
+        "solution_norm": _finite(known.solution_norm),
+        "gradient_cosine": _finite(known.gradient_cosine),
+        "score_correlation": _finite(known.score_correlation),
+        "resembles_gradient_product": known.resembles_gradient_product.cpu().numpy(),
+        "spread": _finite(known.spread),
+        "dropped": known.dropped.numpy(),
+        "models": known.models,
+        "agreement": _finite(known.agreement),
         "solver": solver,
     }
-    return pl.DataFrame(columns).cast(polars_schema(SOLVES))
+    schema = polars_schema(SOLVES)
+    return pl.DataFrame(columns).select(schema.names()).cast(schema)
+
+
+def _finite(numbers: Tensor | None) -> pl.Series | None:
+    """The numbers as a column, null where they are not finite."""
+    if numbers is None:
+        return None
+    column = pl.Series(numbers.cpu().float().numpy())
+    return pl.select(pl.when(column.is_finite()).then(column)).to_series()
 
 
 def _examples_frame(
@@ -81,17 +98,19 @@ def _examples_frame(
 ) -> pl.DataFrame:
     rows = ids.tolist()
     given, predicted = texts.labels[ids].cpu(), outputs.argmax(1).cpu()
+    sound = torch.isfinite(outputs).all(1).cpu()
     probability = outputs.softmax(1).cpu().gather(1, given[:, None])[:, 0]
+    answers = zip(predicted.tolist(), sound.tolist(), strict=True)
     columns: dict[str, object] = {
         key: rows,
         "id": [table.ids[i] for i in rows],
         "text": [table.texts[i] for i in rows],
         "text_pair": None if table.text_pairs is None else [table.text_pairs[i] for i in rows],
         "label": [labels[i] for i in given.tolist()],
-        "prediction": [labels[i] for i in predicted.tolist()],
-        "loss": losses.cpu().numpy(),
-        "probability": probability.numpy(),
-        "correct": (given == predicted).numpy(),
+        "prediction": [labels[unit] if fine else None for unit, fine in answers],
+        "loss": _finite(losses),
+        "probability": _finite(probability),
+        "correct": (sound & (given == predicted)).numpy(),
         "truncated": texts.truncated[ids].numpy(),
     }
     columns |= {f"group_{name}": [group[i] for i in rows] for name, group in table.groups.items()}

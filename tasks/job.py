@@ -1,7 +1,7 @@
 """A study opened for computing: model, examples and curvature, resident once a process."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +10,11 @@ from safetensors.torch import load_file, save_file
 
 import fastif
 from fastif import InputError
-from storage import Store, fingerprint
-from tasks.model import model_folder
+from fastif.damping import DampingChoice
+from storage import Store, StoreError, fingerprint
+from tasks.chosen import read_choice
+from tasks.members import check_alike
+from tasks.model import model_folders
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
 from tasks.sections import FullScan, Knn
@@ -23,12 +26,27 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What the tasks of a run share. Made by `open_job`; nothing in it is ever written to."""
+    """What the tasks of a run share. Made by `open_job`; nothing in it is ever written to.
+
+    Attributes:
+        plan: the run.
+        objective: its model; the first of several.
+        train_texts, query_texts: its tables, as tokens.
+        digest: of the model.
+        others: the same for the study's further models.
+    """
 
     plan: Plan
     objective: fastif.TransformerObjective
     train_texts: fastif.TextExamples
     query_texts: fastif.TextExamples
+    digest: str
+    others: "tuple[Job, ...]" = ()
+
+    @property
+    def members(self) -> "tuple[Job, ...]":
+        """This job and those of the further models."""
+        return (self, *self.others)
 
     @property
     def study(self) -> Study:
@@ -47,20 +65,60 @@ class Job:
 
     @cached_property
     def queries(self) -> fastif.Examples:
-        """The queries, likewise."""
+        """The queries, likewise; as tokens if several models read them."""
+        if self.others:
+            return self.query_texts
         return cached(self.objective, self.query_texts, self.study)
 
     @cached_property
     def operator(self) -> fastif.Damped:
         """The damped curvature of the study."""
-        return self.curvature(self.train)
+        return self.curvature(self.train, self.damping)
 
-    def curvature(self, train: fastif.Examples) -> fastif.Damped:
-        """The damped curvature, taking its examples from `train`."""
-        curvature, size = self.study.curvature, self.study.run.batch_size
-        kind = {"gauss-newton": fastif.GaussNewton, "hessian": fastif.Hessian}[curvature.kind]
-        ids = sampled_rows(len(train), curvature.rows, curvature.seed)
-        return kind(self.objective, train, ids, batch_size=size).damped(curvature.damping)
+    @cached_property
+    def damping(self) -> float:
+        """The effective lambda: the study's, or the one that was chosen for it."""
+        fixed = self.study.fixed_damping
+        if fixed is not None:
+            return fixed
+        assert self.choice is not None, "the damping is chosen before it is asked for"
+        return max(self.choice.damping, self.study.penalty)
+
+    @property
+    def fixed_or_chosen(self) -> float | None:
+        """The effective lambda, or None if it is yet to be chosen."""
+        if self.study.fixed_damping is None and self.choice is None:
+            return None
+        return self.damping
+
+    @property
+    def choice(self) -> DampingChoice | None:
+        """How the damping was chosen; None if the study gives it, or it is not chosen yet."""
+        if self.study.fixed_damping is not None:
+            return None
+        try:
+            return read_choice(self.store, self.choice_digest)
+        except StoreError:
+            return None  # there is no store yet
+
+    def curvature(self, train: fastif.Examples, damping: float) -> fastif.Damped:
+        """The curvature with this effective lambda, taking its examples from `train`."""
+        if self.study.curvature.kind == "gauss-newton":
+            return fastif.Damped(self.gauss_newton(train), damping)
+        size = self.study.run.batch_size
+        ids = self._curvature_ids(train)
+        return fastif.Damped(fastif.Hessian(self.objective, train, ids, batch_size=size), damping)
+
+    def gauss_newton(self, train: fastif.Examples) -> fastif.GaussNewton:
+        """The Gauss-Newton matrix over the curvature's rows."""
+        size = self.study.run.batch_size
+        return fastif.GaussNewton(
+            self.objective, train, self._curvature_ids(train), batch_size=size
+        )
+
+    def _curvature_ids(self, train: fastif.Examples) -> torch.Tensor:
+        curvature = self.study.curvature
+        return sampled_rows(len(train), curvature.rows, curvature.seed)
 
     @property
     def index_digest(self) -> str:
@@ -72,34 +130,65 @@ class Job:
     def factor_digest(self) -> str:
         """What the solver's factor of the curvature depends on."""
         solver, curvature = self.study.solver, self.study.curvature.model_dump(mode="json")
+        loss = self.study.loss_parts
         if not solver.factor_depends_on_damping:
             del curvature["damping"]
+            loss.pop("penalty", None)
+        elif self.choice is not None:
+            curvature["damping"] = self.damping
         parts = {
             **self._common(),
+            **loss,
             "attributed": list(self.objective.space.names),
             "curvature": curvature,
-            "solver": solver.kind,
+            "solver": self._solver_fields(),
             "batch_size": self.study.run.batch_size,
         }
         return fingerprint(parts)
 
+    @property
+    def choice_digest(self) -> str:
+        """What the choice of the damping depends on."""
+        study, record = self.study, self.plan.record
+        parts = {
+            **self._common(),
+            "model": record.parts["model"],  # the first of several chooses for all
+            **study.loss_parts,
+            "queries": record.parts["queries"],
+            "attributed": list(self.objective.space.names),
+            "curvature": study.curvature.model_dump(mode="json"),
+            "recipe": record.parts["recipe"],
+            "approximate": self._solver_fields() if study.solver.kind == "spectral" else None,
+        }
+        return fingerprint(parts)
+
+    def _solver_fields(self) -> dict[str, object]:
+        """What of the solver its factor depends on."""
+        solver = self.study.solver
+        return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
+
     def _common(self) -> dict[str, object]:
         parts = self.plan.record.parts
-        names = ("mathematics", "model", "train", "labels", "max_length")
-        return {name: parts[name] for name in names}
+        names = ("mathematics", "train", "labels", "max_length")
+        return {"model": self.digest, **{name: parts[name] for name in names}}
 
     @cached_property
-    def attributor(self) -> fastif.Attributor:
+    def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
-        store = self.store
+        search = self._search(self.store)
+        members = [job._attributor(search) for job in self.members]
+        return fastif.Ensemble(members) if self.others else members[0]
+
+    def _attributor(self, search: fastif.Nearest | fastif.Everything) -> fastif.Attributor:
         return fastif.Attributor(
             self.objective,
             self.train,
             self.operator,
             self.study.solver,
-            self._search(store),
-            read_factor(store, self.factor_digest),
+            search,
+            read_factor(self.store, self.factor_digest),
             self.study.run.batch_size,
+            self.study.certificate.rows,
         )
 
     def _search(self, store: Store) -> fastif.Nearest | fastif.Everything:
@@ -111,11 +200,9 @@ class Job:
         return fastif.Nearest(fastif.CandidateIndex.load(part / "index.faiss"), candidates.k)
 
 
-def cached(
-    objective: fastif.Objective, texts: fastif.TextExamples, study: Study
-) -> fastif.PrefixCache:
-    """Texts with their frozen part computed once, within the study's memory for it."""
-    budget = study.run.prefix_cache_mb * MEGABYTE
+def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
+    """Texts with their frozen part computed once, within a model's share of the memory for it."""
+    budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
     with bar("hidden states of frozen layers", len(texts)) as advance:
         return fastif.PrefixCache(objective, texts, budget, progress=advance)
 
@@ -178,7 +265,8 @@ def checked_job(plan: Plan) -> Job:
     """
     Store.check_run(plan.store_path, plan.record)
     job = open_job(plan.ref)
-    job.study.solver.check(job.curvature(job.train_texts))
+    damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
+    job.study.solver.check(job.curvature(job.train_texts, damping))
     candidates = plan.inputs.study.candidates
     if isinstance(candidates, Knn):
         width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
@@ -192,26 +280,45 @@ def compute_device() -> torch.device:
 
 
 def make_job(plan: Plan) -> Job:
-    """Load the model, check it against the study, tokenise both tables.
+    """Load every model, check it against the study, tokenise both tables.
 
     Raises:
-        InputError: the model does not fit the study.
+        InputError: a model does not fit the study, or the further ones do not fit the first.
     """
+    parts = plan.record.parts
+    digests = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
+    folders = model_folders(plan.inputs.study)
+    first = _open_model(plan, folders[0], digests[0])
+    others = []
+    for folder, digest in zip(folders[1:], digests[1:], strict=True):
+        other = _open_model(plan, folder, digest)
+        check_alike(first, other, folder)
+        texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
+        others.append(replace(other, **texts))  # the same tokens: held once
+    return replace(first, others=tuple(others))
+
+
+def _open_model(plan: Plan, folder: Path, digest: str) -> Job:
     study = plan.inputs.study
-    folder = model_folder(study)
     model = fastif.load_model(folder, study.labels)
     tokenizer = fastif.load_tokenizer(folder, model)
     fastif.check_length(model, study.model.max_length)
     device = compute_device()
     model.to(device)  # type: ignore[arg-type]
-    objective = fastif.TransformerObjective(model, _attributed(study))
+    objective = fastif.TransformerObjective(
+        model,
+        _attributed(study),
+        study.loss.made(plan.inputs.train.labels, len(study.labels)),
+        fastif.CrossEntropy(),  # queries are judged by their plain loss
+        study.penalty,
+    )
 
     def encoded(table: Table) -> fastif.TextExamples:
         return fastif.encode(
             tokenizer, table.texts, table.text_pairs, table.labels, study.model.max_length, device
         )
 
-    return Job(plan, objective, encoded(plan.inputs.train), encoded(plan.inputs.queries))
+    return Job(plan, objective, encoded(plan.inputs.train), encoded(plan.inputs.queries), digest)
 
 
 def _attributed(study: Study) -> str | list[str]:

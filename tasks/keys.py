@@ -47,9 +47,23 @@ def broken(*problems: Problem) -> PydanticCustomError:
 def problems_of(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
     """All problems of one validation, in the order of the file's model."""
     found: list[Problem] = []
-    for detail in error.errors(include_url=False):
-        found.extend(_translate(detail, root))
+    details = error.errors(include_url=False)
+    words = {d["loc"][:-1]: d.get("ctx", {})["expected"] for d in details if _of_a_word(d)}
+    for detail in details:
+        either = words.get(detail["loc"][:-1])
+        if either is None:
+            found.extend(_translate(detail, root))
+        elif not _of_a_word(detail):  # a number or a word: pydantic refuses once for each
+            detail["loc"] = detail["loc"][:-1]
+            (problem,) = _translate(detail, root)
+            choice = either.replace("'", '"')
+            found.append(dataclasses.replace(problem, expected=f"{problem.expected} or {choice}"))
     return found
+
+
+def _of_a_word(detail: ErrorDetails) -> bool:
+    """Whether this refuses a value as one of the words of a key that may also be a number."""
+    return bool(detail["loc"]) and str(detail["loc"][-1]).startswith("literal[")
 
 
 def _translate(detail: ErrorDetails, root: type[BaseModel]) -> list[Problem]:

@@ -29,6 +29,26 @@ def model_folder(study: Study) -> Path:
     return fetch(study.model.path)
 
 
+def model_folders(study: Study) -> tuple[Path, ...]:
+    """The study's own model, then the further ones that its answers are averaged over.
+
+    Raises:
+        InputError: as `model_folder`.
+    """
+    return (model_folder(study), *(_other_folder(study, path) for path in study.models))
+
+
+def _other_folder(study: Study, path: str) -> Path:
+    folder = study.resolve(path)
+    if folder.is_dir():
+        return folder
+    if not _is_hub_name(path):
+        raise InputError(
+            f"model {folder}", "a folder with a saved model", "no such folder", "Correct models."
+        )
+    return fetch(path)
+
+
 def base_folder(study: Study) -> Path:
     """The folder of the model that training starts from.
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, fingerprint
-from tasks.model import model_digest, model_folder
+from tasks.model import base_folder, model_digest, model_folders
 from tasks.study import AnySolver, Study, load_study
 from tasks.tables import Table, check_against, read_table
 
-MATHEMATICS = 1
+MATHEMATICS = 2
 """Raised when `fastif` comes to compute something else, so that old answers are not mixed in."""
 
 TRAIN, FINISH = "train", "finish"
@@ -158,18 +159,51 @@ def _answer_fields(solver: AnySolver) -> dict[str, object]:
 def _parts(inputs: Inputs) -> dict[str, object]:
     """Everything the answers depend on. Sizes that change only speed and memory are not in it."""
     study = inputs.study
+    model, *others = _model_digests(study)
     return {
         "mathematics": MATHEMATICS,
-        "model": model_digest(model_folder(study)),
+        "model": model,
+        **({"models": others} if others else {}),
         "train": inputs.train.digest,
         "queries": inputs.queries.digest,
         "labels": list(study.labels),
         "max_length": study.model.max_length,
         "attributed": study.parameters.model_dump(mode="json")["attributed"],
+        **study.loss_parts,
         "curvature": study.curvature.model_dump(mode="json"),
+        **_recipe(study),
         "solver": _answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json"),
+        "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
     }
+
+
+def _recipe(study: Study) -> dict[str, object]:
+    """How the model is trained again, where the damping is chosen by that."""
+    if study.fixed_damping is not None or study.training is None:
+        return {}
+    training = study.training.model_dump(mode="json", exclude={"base"})
+    base = model_digest(base_folder(study))
+    return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
+
+
+def _model_digests(study: Study) -> list[str]:
+    """The digest of every model.
+
+    Raises:
+        InputError: a model cannot be found, or two of them are one.
+    """
+    folders = model_folders(study)
+    digests = [model_digest(folder) for folder in folders]
+    for i, digest in enumerate(digests):
+        if digest in digests[:i]:
+            raise InputError(
+                "models",
+                "each model once",
+                f"the same files in {folders[digests.index(digest)]} and {folders[i]}",
+                "Remove one of them; a mean over copies says nothing new.",
+            )
+    return digests
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
+from storage import Store
 from tasks.forecast import factor_examples
 from tasks.frames import train_frame
 from tasks.job import Job, open_job, write_factor
@@ -41,17 +42,17 @@ def build_index(ref: RunRef) -> str:
 
 
 @task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
-def factor_curvature(ref: RunRef) -> str:
-    """Do once what every solve needs of the curvature; the part's digest."""
+def factor_curvature(ref: RunRef) -> list[str]:
+    """Do once what every solve needs of each model's curvature; the parts' digests."""
     job = open_job(ref)
-    digest = job.factor_digest
-    if factor_examples(job) and job.store.part("factor", digest) is None:
-        factor = _factor(job)
-        if factor:
-            job.store.write_part("factor", digest, lambda folder: write_factor(folder, factor))
-    return digest
+    for member in job.members:
+        if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:
+            _write_factor(job.store, member)
+    return [member.factor_digest for member in job.members]
 
 
-def _factor(job: Job) -> fastif.Factor:
-    with stage("curvature: factor once", factor_examples(job)) as watch:
-        return job.study.solver.factor(job.curvature(watch(job.train)))
+def _write_factor(store: Store, member: Job) -> None:
+    with stage("curvature: factor once", factor_examples(member)) as watch:
+        factor = member.study.solver.factor(member.curvature(watch(member.train), member.damping))
+    if factor:
+        store.write_part("factor", member.factor_digest, lambda to: write_factor(to, factor))

@@ -3,6 +3,7 @@
 The text under a field is what a message says when the field is missing.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -53,6 +54,16 @@ def _selection(value: Any) -> Any:
             got = f"{show(pattern)} ({error})"
             raise broken(Problem("", "a valid regular expression", got, change)) from None
     return tuple(patterns)
+
+
+def _damping(value: Any) -> Any:
+    """`"auto"`, or a finite number of 0 or more."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (number and math.isfinite(value) and value >= 0):
+        return value
+    expected = 'a finite number >= 0, or "auto"'
+    change = 'write damping = 0.1, without quotes, or damping = "auto"'
+    raise broken(Problem("", expected, show(value), change))
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
@@ -125,8 +136,8 @@ class Curvature(Section):
     """the second derivative: Gauss-Newton is its positive part, the one to take first"""
     rows: Annotated[int, Field(ge=1)] | None = None
     """size of a fixed random sample of the training rows; without it all of them"""
-    damping: Annotated[float, Field(ge=0)]
-    """the effective lambda added to the curvature's diagonal, such as 0.1"""
+    damping: Annotated[float | Literal["auto"], BeforeValidator(_damping)] = "auto"
+    """lambda, added to the diagonal, such as 0.1; auto: found by training on a few halves"""
     seed: Seed = 0
     """seed of the sample"""
 
@@ -147,6 +158,13 @@ class FullScan(Section):
     kind: Literal["full"] = "full"
     keep: Annotated[int, Field(ge=1)] = 100
     """most harmful and most helpful rows kept a query"""
+
+
+class Certificate(Section):
+    """`[certificate]`: how answers are checked. The evidence is stored, so it is a part of them."""
+
+    rows: Annotated[int, Field(ge=0)] = 512
+    """training rows that the residual on all of them is estimated from; 0 leaves it out"""
 
 
 class Run(Section):
@@ -178,9 +196,14 @@ class Training(Section):
     """passes over the training rows"""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """peak step size"""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """decay of the weights"""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """decay of the weights; if left out that of [loss], or 0.01"""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """rows a step"""
     seed: Seed = 0
     """seed of the new head and of the order of the rows"""
+
+    @property
+    def decay(self) -> float:
+        """The weight decay where [loss] says nothing."""
+        return 0.01 if self.weight_decay is None else self.weight_decay

@@ -1,23 +1,25 @@
 """The study file: what was trained, what is asked, and how the answer is computed.
 
 A study is a TOML file. `load_study` reads it into frozen records or raises one `StudyError` that
-lists everything wrong with it. The four solvers are the records of `fastif.solvers` themselves, so
+lists everything wrong with it. The solvers are the records of `fastif.solvers` themselves, so
 importing this module imports torch.
 """
 
 import json
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
+from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
+from tasks.contradictions import contradictions
 from tasks.keys import broken, problems_of
-from tasks.problems import Problem, StudyError, did_you_mean, show
+from tasks.loss import TrainingLoss
+from tasks.problems import Problem, StudyError, did_you_mean
 from tasks.sections import (
+    Certificate,
     Curvature,
     Distinct,
     FullScan,
@@ -33,7 +35,9 @@ from tasks.sections import (
 
 __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
 
-AnySolver = Annotated[Dual | ConjugateGradient | Lissa | Direct, Field(discriminator="kind")]
+AnySolver = Annotated[
+    Dual | ConjugateGradient | Spectral | Lissa | Direct, Field(discriminator="kind")
+]
 AnyCandidates = Annotated[Knn | FullScan, Field(discriminator="kind")]
 
 
@@ -44,13 +48,17 @@ class Study(Section):
     """a short name of small letters, digits and hyphens; the store belongs to it"""
     labels: Annotated[Distinct, Field(min_length=2)]
     """the label names in the order of the model's outputs"""
+    models: Distinct = ()
+    """further checkpoints or seeds of the same training: answers are means over them and [model]"""
     model: ModelSource
     train: TableSource
     queries: TableSource
     parameters: Parameters = Parameters()
+    loss: TrainingLoss = TrainingLoss()
     curvature: Curvature
     solver: AnySolver = Dual()
     candidates: AnyCandidates
+    certificate: Certificate = Certificate()
     run: Run = Run()
     store: Store
     training: Training | None = None
@@ -76,40 +84,41 @@ class Study(Section):
         """A path of the file as one that can be opened from anywhere."""
         return self.folder / path
 
+    @property
+    def weight_decay(self) -> float:
+        """The weight decay of training, from whichever section says it."""
+        if self.loss.weight_decay is not None:
+            return self.loss.weight_decay
+        return self.training.decay if self.training else 0.0
+
+    @property
+    def penalty(self) -> float:
+        """The weight decay as far as it is part of the loss, ½ penalty ‖parameters‖²."""
+        return self.weight_decay if self.loss.weight_decay_kind == "coupled" else 0.0
+
+    @property
+    def fixed_damping(self) -> float | None:
+        """The effective lambda, what [curvature] adds to the diagonal and the penalty.
+
+        None where it is yet to be chosen. A preset of the solver brings its own.
+        """
+        if self.curvature.damping != "auto":
+            return self.curvature.damping + self.penalty
+        return getattr(self.solver, "effective_damping", None)
+
+    @property
+    def loss_parts(self) -> dict[str, object]:
+        """What of the loss decides an answer: its shape and the penalty; nothing if it is plain."""
+        parts: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}
+        shape = self.loss.shape
+        return parts | ({} if shape == TrainingLoss().shape else {"loss": shape})
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = list(_contradictions(self))
+        problems = list(contradictions(self))
         if problems:
             raise broken(*problems)
         return self
-
-
-def _contradictions(study: Study) -> Iterator[Problem]:
-    """Rules between sections, as far as they can be judged without the data."""
-    damping, solver = study.curvature.damping, study.solver
-    if damping == 0 and not isinstance(solver, Direct):
-        # Direct factorises the whole matrix, and that of a convex model needs no damping. The
-        # others divide by lambda (dual) or do not converge without it (cg, lissa).
-        yield Problem(
-            "[curvature] damping",
-            f"a number > 0 for the solver {show(solver.kind)} (only direct takes 0)",
-            show(damping),
-            "set damping = 0.1 and compare with 0.01",
-        )
-    if isinstance(solver, Dual) and study.curvature.kind != "gauss-newton":
-        yield Problem(
-            "[curvature] kind",
-            '"gauss-newton" for the solver "dual", which needs the matrix as a product',
-            show(study.curvature.kind),
-            'set kind = "gauss-newton", or the solver to cg, lissa or direct',
-        )
-    if len(study.train.text) != len(study.queries.text):
-        yield Problem(
-            "[queries] text",
-            f"as many columns as in [train]: {len(study.train.text)}",
-            show(study.queries.text),
-            "give both tables one text column, or both a pair",
-        )
 
 
 def load_study(path: Path) -> Study:

@@ -11,15 +11,16 @@ from storage import (
     in_slice,
     most_harmful,
     most_helpful,
+    quarantined,
     touched_by,
     with_examples,
     with_queries,
     worst_queries,
 )
+from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
-Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class Explained:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run, as far as a terminal has room for it."""
+    """One run, as far as a terminal has room for it.
+
+    Attributes:
+        quarantined: queries without scores, each with its reason.
+        broken: ids of the training rows whose loss is not finite.
+    """
 
     run: str
     study: Path
@@ -43,11 +49,19 @@ class Summary:
     trust: Row
     worst: list[Explained]
     offenders: list[Row]
+    quarantined: list[Row]
+    broken: list[str]
+
+    @property
+    def alarms(self) -> list[str]:
+        """What must not be overlooked."""
+        return list(alarms(self.trust, self.quarantined, self.broken))
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
     """Read the summary of a run: accuracy, trust, and its worst queries explained."""
-    queries = store.scan("queries", run)
+    queries, solves = store.scan("queries", run), store.scan("solves", run)
+    lost = store.scan("train", run).filter(pl.col("loss").is_null())
     facts = store.scan("runs", run).collect().to_dicts()
     worst = worst_queries(queries, WORST).select("query").collect()["query"]
     return Summary(
@@ -56,9 +70,11 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         store.layout.root,
         facts[0] if facts else {},
         _slices(queries.collect()),
-        _trust(store.scan("solves", run)),
+        read_trust(solves),
         [explain(store, run, query, EACH) for query in worst],
         _offenders(store, run),
+        quarantined(solves, queries).collect().to_dicts(),
+        lost.select("id").collect()["id"].to_list(),
     )
 
 
@@ -100,29 +116,9 @@ def _slices(queries: pl.DataFrame) -> list[Row]:
     return grouped.sort("accuracy", "slice").head(8).to_dicts()
 
 
-def _trust(solves: pl.LazyFrame) -> Row:
-    return (
-        solves.select(
-            damping=pl.col("damping").first(),
-            solver=pl.col("solver").first(),
-            worst_residual=pl.col("residual").max(),
-            unconverged=(~pl.col("converged")).sum(),
-            cosine=pl.col("gradient_cosine").median(),
-        )
-        .collect()
-        .to_dicts()[0]
-    )
-
-
 def count_of_cut(facts: Row) -> str:
     """How many texts were longer than the model reads."""
     return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
-
-
-def unconverged(trust: Row) -> str:
-    """A remark on queries that did not converge; empty if all did."""
-    count = trust["unconverged"]
-    return f"  [{count} queries did not converge]" if count else ""
 
 
 def markdown(summary: Summary) -> str:
@@ -136,15 +132,15 @@ def markdown(summary: Summary) -> str:
         f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
         f"| training rows | {facts['train_rows']} |",
         f"| cut to max_length | {count_of_cut(facts)} |",
-        f"| solver | {trust['solver']}, damping {trust['damping']:g} |",
-        f"| largest residual | {trust['worst_residual']:.1e}{unconverged(trust)} |",
+        *(f"| {name} | {found} |" for name, found in evidence(trust)),
         f"| results | `{summary.store}` |",
         "",
+        *(f"**{alarm}**\n" for alarm in summary.alarms),
         "| worst queries | loss | most harmful training row | removal effect |",
         "| --- | --- | --- | --- |",
     ]
     for explained in summary.worst:
         harm = explained.harmful[0] if explained.harmful else None
         row = f"{harm['train_id']} | {harm['removal_effect']:+.4f}" if harm else "none | "
-        lines.append(f"| {explained.query['id']} | {explained.query['loss']:.2f} | {row} |")
+        lines.append(f"| {explained.query['id']} | {nats(explained.query['loss'])} | {row} |")
     return "\n".join(lines) + "\n"

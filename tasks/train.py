@@ -28,7 +28,10 @@ RECORD = "fastif-training.json"
 
 @dataclass(frozen=True)
 class Trained:
-    """Where the checkpoint lies, whether it was there already, and how it came out."""
+    """Where the checkpoint lies, whether it was there already, and how it came out.
+
+    The loss is plain cross-entropy, whatever was minimised.
+    """
 
     folder: str
     skipped: bool
@@ -80,7 +83,9 @@ def _mark(study: Study, table: Table) -> str:
             "train": table.digest,
             "labels": list(study.labels),
             "max_length": study.model.max_length,
-            "training": study.training.model_dump(mode="json", exclude={"base"}),
+            "training": study.training.model_dump(mode="json", exclude={"base"})
+            | {"weight_decay": study.weight_decay},
+            **study.loss_parts,
         }
     )
 
@@ -110,26 +115,16 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     assert study.training is not None
     training = study.training
     base = base_folder(study)
-    model = _new_classifier(base, study, training.seed)
+    objective = new_objective(study, base, table, training.seed)
+    model = objective.whole
     tokenizer = fastif.load_tokenizer(base, model)
     fastif.check_length(model, study.model.max_length)
-    device = compute_device()
-    model.to(device)  # type: ignore[arg-type]
-    trainable = training.trainable
-    objective = fastif.TransformerObjective(
-        model, trainable if isinstance(trainable, str) else list(trainable)
-    )
+    length = study.model.max_length
     texts = fastif.encode(
-        tokenizer, table.texts, table.text_pairs, table.labels, study.model.max_length, device
+        tokenizer, table.texts, table.text_pairs, table.labels, length, compute_device()
     )
     rows = cached(objective, texts, study)
-    recipe = fastif.Recipe(
-        training.epochs,
-        training.learning_rate,
-        training.weight_decay,
-        training.batch_size,
-        training.seed,
-    )
+    recipe = recipe_of(study, training.seed)
     with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
         params = fastif.fit(objective, rows, recipe, lambda *_: advance(1))
     model.load_state_dict(dict(params), strict=False)
@@ -139,6 +134,34 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
     _save(model, tokenizer, folder, trained, {"fingerprint": mark, "recipe": asdict(recipe)})
     return trained
+
+
+def new_objective(study: Study, base: Path, table: Table, seed: int) -> fastif.TransformerObjective:
+    """The base model with a new head drawn from the seed, before it is trained on the table."""
+    assert study.training is not None
+    trainable = study.training.trainable
+    model = _new_classifier(base, study, seed)
+    model.to(compute_device())  # type: ignore[arg-type]
+    return fastif.TransformerObjective(
+        model,
+        trainable if isinstance(trainable, str) else list(trainable),
+        study.loss.made(table.labels, len(study.labels)),
+        fastif.CrossEntropy(),  # how it came out is told in plain loss
+    )
+
+
+def recipe_of(study: Study, seed: int) -> fastif.Recipe:
+    """How the study trains."""
+    training = study.training
+    assert training is not None
+    return fastif.Recipe(
+        training.epochs,
+        training.learning_rate,
+        study.weight_decay,
+        training.batch_size,
+        seed,
+        study.loss.weight_decay_kind,
+    )
 
 
 def _new_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:

@@ -20,19 +20,25 @@ from transformers import (
 )
 
 from fastif import (
+    BinaryCrossEntropy,
     CrossEntropy,
     Examples,
     ModuleObjective,
     Objective,
+    SmoothHinge,
     SquaredError,
     TensorExamples,
     TextExamples,
     TransformerObjective,
 )
 
+WEIGHTS = (0.4, 2.0, 1.1)
 LOSSES = {
     "cross-entropy": (CrossEntropy(), reference.cross_entropy),
     "squared": (SquaredError(), reference.squared_error),
+    "as-trained": (CrossEntropy(0.2, WEIGHTS), reference.as_trained(0.2, WEIGHTS)),
+    "binary": (BinaryCrossEntropy(), reference.binary),
+    "hinge": (SmoothHinge(0.5), reference.smooth_hinge(0.5)),
 }
 
 
@@ -155,11 +161,23 @@ def _words(generator: torch.Generator, n: int) -> Tensor:
     return torch.randint(6, (n, 4), generator=generator)
 
 
+def _targets(loss: str, outputs: int, generator: torch.Generator, n: int) -> Tensor:
+    if loss == "squared":
+        return _numbers(outputs)(generator, n)
+    if loss == "binary":
+        return torch.randint(2, (n, outputs), generator=generator)
+    return torch.randint(max(outputs, 2), (n,), generator=generator)
+
+
 # name: module, inputs, outputs, loss, whether listening is exact
 MODULES = {
     "linear": (lambda: nn.Linear(3, 1), _numbers(3), 1, "squared", True),
     "two-outputs": (lambda: nn.Linear(3, 2), _numbers(3), 2, "squared", True),
     "softmax": (lambda: nn.Linear(4, 3), _numbers(4), 3, "cross-entropy", True),
+    "as-trained": (_mlp, _numbers(3), 3, "as-trained", True),
+    "multi-label": (_mlp, _numbers(3), 3, "binary", True),
+    "hinge": (lambda: nn.Linear(3, 1), _numbers(3), 1, "hinge", True),
+    "three-hinges": (_mlp, _numbers(3), 3, "hinge", True),
     "mlp": (_mlp, _numbers(3), 3, "cross-entropy", True),
     "conv": (_conv, _numbers(1, 5, 5), 3, "cross-entropy", True),
     "layernorm": (Positions, _numbers(5, 3), 2, "cross-entropy", True),
@@ -184,10 +202,7 @@ def case(name: str, n: int = 9) -> Case:
         module = build().double()
     generator = torch.Generator().manual_seed(2)
     inputs = draw(generator, n)
-    if loss == "squared":
-        targets = _numbers(outputs)(generator, n)
-    else:
-        targets = torch.randint(outputs, (n,), generator=generator)
+    targets = _targets(loss, outputs, generator, n)
     ours, theirs = LOSSES[loss]
     return Case(
         name,

@@ -43,6 +43,41 @@ def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
     return ((outputs - target.reshape(-1)) ** 2).sum()
 
 
+def as_trained(smoothing: float, weights: Sequence[float]) -> Loss:
+    """Cross-entropy with label smoothing and class weights, a class at a time."""
+
+    def loss(outputs: Tensor, target: Tensor) -> Tensor:
+        total, classes = torch.zeros((), dtype=outputs.dtype), len(outputs)
+        for c in range(classes):
+            share = (1 - smoothing) * float(c == int(target)) + smoothing / classes
+            total = total + weights[c] * share * (torch.logsumexp(outputs, 0) - outputs[c])
+        return total
+
+    return loss
+
+
+def binary(outputs: Tensor, target: Tensor) -> Tensor:
+    """Minus the log probability of all yes-no answers together."""
+    chance = 1 / (1 + torch.exp(-outputs))
+    yes = target.reshape(-1).to(outputs.dtype)
+    return -(yes * torch.log(chance) + (1 - yes) * torch.log(1 - chance)).sum()
+
+
+def smooth_hinge(temperature: float) -> Loss:
+    """The blog's formula for one output, its form of Crammer and Singer for several."""
+
+    def loss(outputs: Tensor, target: Tensor) -> Tensor:
+        t = temperature
+        if len(outputs) == 1:
+            sign = 1.0 if int(target) > 0 else -1.0
+            return t * torch.log(1 + torch.exp((1 - sign * outputs[0]) / t))
+        right = int(target)
+        gaps = [float(c != right) + outputs[c] - outputs[right] for c in range(len(outputs))]
+        return t * torch.log(torch.exp(torch.stack(gaps) / t).sum())
+
+    return loss
+
+
 def row_of(problem: Problem) -> Tensor:
     """The parameters as one row."""
     named = dict(problem.module.named_parameters())
@@ -198,3 +233,47 @@ def least_squares(points: Tensor, targets: Tensor) -> Tensor:
 def pearson(a: Tensor, b: Tensor) -> float:
     a, b = a.flatten() - a.mean(), b.flatten() - b.mean()
     return float(a @ b / (a.norm() * b.norm()))
+
+
+class Convex:
+    """A linear model that minimises 1/n Σ L_i + penalty/2 ‖weights‖², really and to convergence.
+
+    Args:
+        points: [n d]; append a column of ones for an intercept.
+        targets: one or more for each point.
+        loss: from outputs [n c] and targets to a number for each of them, by torch's own functions.
+        outputs: c.
+        penalty: of all weights.
+    """
+
+    def __init__(
+        self, points: Tensor, targets: Tensor, loss: Loss, outputs: int, penalty: float
+    ) -> None:
+        self.points, self.targets, self.loss, self.penalty = points, targets, loss, penalty
+        self.shape = outputs, points.shape[1]
+        start = torch.zeros(outputs * points.shape[1], dtype=points.dtype)
+        self.weights = self._minimum(start, torch.ones(len(points), dtype=points.dtype))
+
+    def without(self, example: int) -> Tensor:
+        """The weights trained without one example; its term is taken away, n is not changed."""
+        kept = torch.ones(len(self.points), dtype=self.points.dtype)
+        kept[example] = 0
+        return self._minimum(self.weights, kept)
+
+    def value(self, row: Tensor, kept: Tensor) -> Tensor:
+        """The mean loss of the kept examples, with the penalty."""
+        losses = self.loss(self.points @ row.view(self.shape).T, self.targets)
+        return (kept * losses).sum() / len(kept) + self.penalty / 2 * row.square().sum()
+
+    def _minimum(self, row: Tensor, kept: Tensor) -> Tensor:
+        """Newton's method, halving steps that do not go down."""
+        for _ in range(100):
+            gradient = torch.func.grad(self.value)(row, kept)
+            if gradient.norm() < 1e-12:
+                return row
+            step = torch.linalg.solve(torch.func.hessian(self.value)(row, kept), gradient)
+            size, before = 1.0, self.value(row, kept)
+            while self.value(row - size * step, kept) > before + 1e-12:
+                size /= 2
+            row = row - size * step
+        raise RuntimeError(f"not converged: gradient {float(gradient.norm())}")

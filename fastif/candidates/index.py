@@ -46,7 +46,7 @@ class CandidateIndex:
             InputError: FAISS cannot make such an index of so many rows.
         """
         faiss = load_faiss()
-        rows = np.ascontiguousarray(embeddings.float().cpu().numpy())
+        rows = _numbers(embeddings)
         try:
             index = faiss.index_factory(rows.shape[1], factory)
             if not index.is_trained:
@@ -92,7 +92,7 @@ class CandidateIndex:
                 f"k = {k} and width {queries.shape[1]}",
                 "Lower k, or build the index from the same model.",
             )
-        rows = np.ascontiguousarray(queries.float().cpu().numpy())
+        rows = _numbers(queries)
         distances, ids = self._index.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
@@ -135,6 +135,15 @@ def faiss_builds() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _numbers(rows: Tensor) -> np.ndarray:
+    """The rows as FAISS wants them; NaN and infinity, which it cannot order, become 0.
+
+    The examples they belong to have no finite gradient either, and so get no score.
+    """
+    finite = rows.float().nan_to_num(0.0, 0.0, 0.0)
+    return np.ascontiguousarray(finite.cpu().numpy())
 
 
 def _reason(error: RuntimeError) -> str:

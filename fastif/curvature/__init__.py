@@ -1,7 +1,8 @@
 """Curvature of the training loss, as operators on rows."""
 
+from fastif.curvature.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
 from fastif.curvature.operator import Damped, Dense, LinearOperator, Rooted
 
-__all__ = ["Damped", "Dense", "GaussNewton", "Hessian", "LinearOperator", "Rooted"]
+__all__ = ["Damped", "Dense", "Ekfac", "GaussNewton", "Hessian", "LinearOperator", "Rooted"]

@@ -22,6 +22,8 @@ class GaussNewton(Rooted):
     a product takes each example's rows once for all q vectors: no double backward, no
     forward mode, two matrix products a tile.
 
+    An example whose rows are not finite counts as zero, or one row would spoil the whole matrix.
+
     Args:
         objective: the trained model.
         examples: the training set.
@@ -34,6 +36,7 @@ class GaussNewton(Rooted):
     ids: Int[Tensor, " m"] | None = None
     batch_size: int = 32
     gradients: Gradients = field(init=False)
+    _looked_at: set[tuple[int, int]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         ids = every(self.examples) if self.ids is None else self.ids
@@ -52,6 +55,10 @@ class GaussNewton(Rooted):
         return self.objective.space.size
 
     @property
+    def ridge(self) -> float:
+        return self.objective.penalty
+
+    @property
     def count(self) -> int:
         return len(self._ids)
 
@@ -64,12 +71,24 @@ class GaussNewton(Rooted):
     def columns(self) -> int:
         batch = self.examples.take(self._ids[:1])
         outputs = self.objective.outputs(self.objective.params, batch)
-        return self.objective.loss.root(outputs).shape[-1]
+        return self.objective.loss.root(outputs, batch["labels"]).shape[-1]
 
     def roots(self, piece: int) -> Iterator[Tile]:
         start = piece * self.batch_size
         ids = self._ids[start : start + self.batch_size]
-        return self.gradients.of_roots(self.examples.take(ids))
+        tiles = self.gradients.of_roots(self.examples.take(ids))
+        for column, tile in enumerate(tiles):
+            if (piece, column) not in self._looked_at and not self._leave_out_broken(tile):
+                self._looked_at.add((piece, column))
+            yield tile
+
+    def _leave_out_broken(self, tile: Tile) -> bool:
+        """Set rows without a finite norm to zero; whether there was one."""
+        broken = ~torch.isfinite(tile.rows.norm(dim=1))
+        if not bool(broken.any()):
+            return False
+        tile.rows[broken] = 0
+        return True
 
     def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(rows)
@@ -79,7 +98,13 @@ class GaussNewton(Rooted):
         return total.div_(self.count)
 
     def sample(self, generator: torch.Generator, size: int) -> "GaussNewton":
-        picked = torch.randint(self.count, (size,), generator=generator)
-        sampled = replace(self, ids=self._ids[picked])
-        object.__setattr__(sampled, "gradients", self.gradients)  # they know how to be taken
-        return sampled
+        return self._of(self._ids[torch.randint(self.count, (size,), generator=generator)])
+
+    def whole(self) -> "GaussNewton":
+        everyone = every(self.examples)
+        return self if torch.equal(self._ids.sort().values, everyone) else self._of(everyone)
+
+    def _of(self, ids: Int[Tensor, " m"]) -> "GaussNewton":
+        other = replace(self, ids=ids)
+        object.__setattr__(other, "gradients", self.gradients)  # they know how to be taken
+        return other

@@ -37,6 +37,10 @@ class Hessian(LinearOperator):
         return self.objective.space.size
 
     @property
+    def ridge(self) -> float:
+        return self.objective.penalty
+
+    @property
     def like(self) -> Tensor:
         return self.objective.like
 
@@ -56,7 +60,12 @@ class Hessian(LinearOperator):
         params = leaves(self.objective)
         at = tuple(params.values())
         with torch.enable_grad():
-            loss = self.objective.losses(params, batch).sum()
+            losses = self.objective.losses(params, batch)
+            finite = torch.isfinite(losses)
+            if not bool(finite.all()):  # such an example counts as zero
+                kept = {name: tensor[finite] for name, tensor in batch.items()}
+                return self._add_products(kept, rows, total) if bool(finite.any()) else None
+            loss = losses.sum()
             gradient = torch.autograd.grad(loss, at, create_graph=True, materialize_grads=True)
         for row, out in zip(rows, total, strict=True):
             products = torch.autograd.grad(
@@ -68,6 +77,10 @@ class Hessian(LinearOperator):
             )
             for where, product in zip(space.slices, products, strict=True):
                 out[where] += product.reshape(-1)
+
+    def whole(self) -> "Hessian":
+        everyone = every(self.examples)
+        return self if torch.equal(self._ids.sort().values, everyone) else replace(self, ids=None)
 
     def sample(self, generator: torch.Generator, size: int) -> "Hessian":
         ids = self._ids

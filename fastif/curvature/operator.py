@@ -33,9 +33,25 @@ class LinearOperator(ABC):
         """An unbiased estimate of A from `size` examples drawn afresh; A itself if it has none."""
         return self
 
+    def whole(self) -> "LinearOperator | None":
+        """The same matrix over all the examples that its own were picked from.
+
+        The operator itself if these are all; None if it has no examples to tell it from.
+        """
+        return None
+
+    @property
+    def ridge(self) -> float:
+        """What training itself added to the diagonal: the L2 weight decay of its objective."""
+        return 0.0
+
     def damped(self, damping: float) -> "Damped":
-        """A + damping * I, the only place where damping enters."""
-        return Damped(self, damping)
+        """A + (damping + ridge) * I, the only place where damping enters.
+
+        The sum is the effective λ, the `damping` of the result. Where the minimised penalty spared
+        some parameters (biases, norms), the ridge still stands on all attributed ones.
+        """
+        return Damped(self, damping + self.ridge)
 
     def dense(self, tile: int = 64) -> Float[Tensor, "p p"]:
         """The matrix itself; for small p."""
@@ -94,6 +110,9 @@ class Dense(LinearOperator):
 
     def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         return rows @ self.matrix
+
+    def whole(self) -> "Dense":
+        return self
 
 
 @dataclass(frozen=True, eq=False)

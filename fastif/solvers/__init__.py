@@ -5,5 +5,15 @@ from fastif.solvers.direct import Direct
 from fastif.solvers.dual import Dual
 from fastif.solvers.lissa import Lissa
 from fastif.solvers.solver import Factor, Solution, Solver
+from fastif.solvers.spectral import Spectral
 
-__all__ = ["ConjugateGradient", "Direct", "Dual", "Factor", "Lissa", "Solution", "Solver"]
+__all__ = [
+    "ConjugateGradient",
+    "Direct",
+    "Dual",
+    "Factor",
+    "Lissa",
+    "Solution",
+    "Solver",
+    "Spectral",
+]

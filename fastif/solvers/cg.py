@@ -1,5 +1,6 @@
 """Conjugate gradients on all rows at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -8,14 +9,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped
+from fastif.solvers.preconditioner import (
+    Preconditioner,
+    check_preconditioner,
+    preconditioner_factor,
+    preconditioner_inverse,
+)
 from fastif.solvers.solver import (
     Factor,
     Solution,
+    Solve,
     Solver,
     check_positive,
+    joined,
     measured_residual,
+    on_finite_rows,
     relative,
 )
+from fastif.solvers.spectrum import Inverse
 
 
 @dataclass(frozen=True)
@@ -26,9 +37,20 @@ class ConjugateGradient(Solver):
     the operator turns out not to be positive definite (a Hessian with too little damping) stops
     where it is and is reported as not converged.
 
+    A preconditioner replaces A by P⁻¹A, P being positive definite. When a row has converged is
+    judged on its own residual, b - (A + λI) x, all the same.
+
+    - "eigen": A by its `rank` largest eigenvalues, taken once by two products with so many rows. A
+      factor of ten fewer steps where λ is far below these. It holds two matrices rank x p while it
+      is made and one after.
+    - "ekfac": P = EK-FAC + λI. It knows the layers one by one, and the residual dwells on
+      directions that lie across layers: measured, it rarely takes fewer steps than "none".
+
     Args:
         tolerance: relative residual at which a row has converged.
         max_steps: products with the operator, at most.
+        preconditioner: "none", "ekfac" or "eigen"; of a Hessian: that of its Gauss-Newton matrix.
+        rank: eigenvalues of "eigen".
 
     >>> from fastif.curvature import Dense
     >>> operator = Dense(torch.diag(torch.tensor([1.0, 3.0]))).damped(1.0)
@@ -37,43 +59,94 @@ class ConjugateGradient(Solver):
     (tensor([[0.5000, 0.2500]]), 2)
     """
 
+    factor_depends_on_damping: ClassVar[bool] = False
+    factor_fields: ClassVar[tuple[str, ...]] = ("preconditioner", "rank")
+    remedy: ClassVar[str] = "Raise the damping: the curvature is not positive definite with it."
+
     tolerance: float = 1e-3
     max_steps: int = 200
+    preconditioner: Preconditioner = "none"
+    rank: int = 100
     kind: Literal["cg"] = "cg"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         check_positive(self)
 
+    def check(self, operator: Damped) -> None:
+        check_preconditioner(self.preconditioner, operator)
+
+    def factor(self, operator: Damped) -> Factor:
+        return preconditioner_factor(self.preconditioner, operator, self.rank)
+
     def solve(
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        value = torch.zeros_like(rhs)
-        left, direction = rhs.clone(), rhs.clone()
-        square = left.square().sum(1)
-        goal = (self.tolerance * rhs.norm(dim=1)).square()
-        moving = square > goal
-        steps = 0
-        while steps < self.max_steps and bool(moving.any()):
-            product = operator.apply(direction[moving])
-            curve = (direction[moving] * product).sum(1)
-            length = torch.where(curve > 0, square[moving] / curve, 0.0)[:, None]
-            value[moving] += length * direction[moving]
-            left[moving] -= length * product
-            before, square = square, left.square().sum(1)
-            turn = (square / before.clamp_min(torch.finfo(rhs.dtype).tiny))[moving, None]
-            direction[moving] = left[moving] + turn * direction[moving]
-            stuck = torch.zeros_like(moving)
-            stuck[moving] = curve <= 0
-            moving = moving & (square > goal) & ~stuck
-            steps += 1
-        residual = self._residual(operator, value, rhs, steps)
+        return self.prepare(operator, factor)(rhs)
+
+    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+        made = self.factor(operator) if factor is None else factor
+        inverse = preconditioner_inverse(self.preconditioner, operator, made)
+        return lambda rhs: on_finite_rows(
+            operator, rhs, lambda rows: self._solve(operator, rows, inverse)
+        )
+
+    def _solve(self, operator: Damped, rhs: Tensor, inverse: Inverse) -> Solution:
+        norm = rhs.norm(dim=1)
+        value, steps = conjugate_gradients(
+            operator, rhs, inverse, self.tolerance * norm, self.max_steps
+        )
+        # Measured anew: the recurrence's own residual drifts from the true one.
+        residual = measured_residual(operator, value, rhs) if steps else relative(norm, norm)
         # No residual can be measured below the rounding of the product it is measured with.
         reachable = max(2 * self.tolerance, 100 * torch.finfo(rhs.dtype).eps)
         return Solution(value, residual, residual <= reachable, steps, operator.damping)
 
-    def _residual(self, operator: Damped, value: Tensor, rhs: Tensor, steps: int) -> Tensor:
-        """Measured anew: the recurrence's own residual drifts from the true one."""
-        if steps == 0:
-            return relative(rhs.norm(dim=1), rhs.norm(dim=1))
-        return measured_residual(operator, value, rhs)
+
+def row_norms(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
+    """The length of each row."""
+    return rows.norm(dim=1)
+
+
+def conjugate_gradients(
+    operator: Damped,
+    rhs: Float[Tensor, "q p"],
+    inverse: Inverse,
+    goal: Float[Tensor, " q"],
+    max_steps: int,
+    length: Callable[[Tensor], Tensor] = row_norms,
+) -> tuple[Float[Tensor, "q p"], int]:
+    """The rows x, and the number of steps.
+
+    A row stops when its residual is no longer than its goal, and only the rows that are still
+    moving are held together and multiplied.
+    """
+    places = torch.arange(len(rhs), device=rhs.device)
+    value, left = torch.zeros_like(rhs), rhs.clone()
+    solved = inverse(left)
+    direction, square = solved.clone(), _inner(left, solved)
+    going = length(left) > goal
+    ended: list[tuple[Tensor, Tensor]] = []
+    steps = 0
+    while steps < max_steps and bool(going.any()):
+        if not going.all():
+            ended.append((places[~going], value[~going]))
+            places, goal, square = places[going], goal[going], square[going]
+            value, left, direction = value[going], left[going], direction[going]
+        product = operator.apply(direction)
+        curve = _inner(direction, product)
+        fit = (curve > 0) & (square > 0)
+        stride = torch.where(fit, square / curve, 0.0)[:, None]
+        value.addcmul_(stride, direction)
+        left.addcmul_(-stride, product)
+        del product  # as large as all rows, and the preconditioner needs room
+        solved = inverse(left)
+        before, square = square, _inner(left, solved)
+        direction.mul_(torch.where(fit, square / before, 0.0)[:, None]).add_(solved)
+        going = fit & (length(left) > goal)
+        steps += 1
+    return joined([*ended, (places, value)]), steps
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    return torch.einsum("qp,qp->q", left, right)  # without a third matrix of this size

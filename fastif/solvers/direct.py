@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
-from fastif.solvers.solver import Factor, Solution, Solver, measured_residual
+from fastif.solvers.solver import Factor, Solution, Solver, measured_residual, on_finite_rows
 
 LARGEST = 10_000
 
@@ -53,7 +53,10 @@ class Direct(Solver):
     ) -> Solution:
         factor = factor or self.factor(operator)
         lu, pivots = factor["lu"].to(rhs.device), factor["pivots"].to(rhs.device)
-        value = torch.linalg.lu_solve(lu, pivots, rhs.double().T).T
-        value = value.to(rhs.dtype)
-        residual = measured_residual(operator, value, rhs)
-        return Solution(value, residual, residual < 1e-3, 1, operator.damping)
+
+        def divide(rows: Tensor) -> Solution:
+            value = torch.linalg.lu_solve(lu, pivots, rows.double().T).T.to(rows.dtype)
+            residual = measured_residual(operator, value, rows)
+            return Solution(value, residual, residual < 1e-3, 1, operator.damping)
+
+        return on_finite_rows(operator, rhs, divide)

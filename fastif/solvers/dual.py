@@ -1,6 +1,6 @@
 """The exact damped Gauss-Newton inverse, in the space of examples."""
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,11 +10,35 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped, Rooted
 from fastif.errors import InputError
-from fastif.gradients import Tile
-from fastif.solvers.solver import Factor, Solution, Solver, check_positive, relative
+from fastif.solvers.cg import conjugate_gradients
+from fastif.solvers.kernel import (
+    Kernel,
+    add_spread,
+    kernel_matrix,
+    kernel_norms,
+    project,
+    shifted_inverse,
+)
+from fastif.solvers.lowrank import low_rank_root
+from fastif.solvers.solver import (
+    Factor,
+    Solution,
+    Solve,
+    Solver,
+    check_positive,
+    measured_residual,
+    on_finite_rows,
+    relative,
+)
 
-LARGEST = 20_000
-"""Root rows in a kernel: their square in double precision has to fit into memory (3.2 GB)."""
+MEGABYTE = 10**6
+CONVERGED = 1e-2
+GOAL = 1e-3
+"""Relative residual to which the answer of a low-rank factor is refined."""
+
+MOST_STEPS = 20
+ENOUGH = 0.1
+"""Trace left out by a low-rank factor, as a part of λ m, below which one refinement or two do."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +49,20 @@ class Dual(Solver):
     parameter. The root rows are never all held: K is filled block by block, each block's rows being
     taken anew, and a solve takes them three times, for all right-hand sides together.
 
-    The residual is measured, by a third sweep that needs no third set of rows: with y the solution
-    of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
+    With a `rank` r, only r columns of K are ever taken: K ≈ F Fᵀ, F [n r] by randomly pivoted
+    Cholesky. That needs r / n of the memory, and a sweep for some 64 columns. The small system is
+    still solved for K itself, K being applied by two sweeps, by conjugate gradients with
+    (λ m I + F Fᵀ)⁻¹ in front (Frangella, Tropp and Udell, 2023) to a residual of 1e-3. So the rank
+    decides how many sweeps there are, and not how good the answer is; one step does once the trace
+    of K - F Fᵀ is below λ m, and F is not extended further than that.
+
+    The residual is measured. For exact K that takes a third sweep but no third set of rows: with y
+    the solution of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
 
     Args:
         block_rows: examples whose root rows are held while K is filled.
+        rank: r at most; None fills all of K.
+        memory_mb: 8 bytes x n² (with a rank: n x r) may be so many megabytes.
 
     >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
     >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
@@ -40,66 +73,110 @@ class Dual(Solver):
     tensor([[0.5000, 0.2000]])
     """
 
-    factor_depends_on_damping: ClassVar[bool] = False
+    factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
 
     block_rows: int = field(default=64, metadata={"changes_answers": False})
+    rank: int | None = None
+    memory_mb: int = field(default=3200, metadata={"changes_answers": False})
     kind: Literal["dual"] = "dual"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         check_positive(self)
 
+    @property
+    def factor_depends_on_damping(self) -> bool:  # type: ignore[override]
+        """How far a low-rank factor is taken does; the kernel itself does not."""
+        return self.rank is not None
+
     def check(self, operator: Damped) -> None:
         rooted = _rooted(operator)
-        _check_size(rooted.count, rooted.columns)
+        self._check_size(rooted.count, rooted.columns)
 
     def factor(self, operator: Damped) -> Factor:
-        """The kernel K of all pairs of root rows; it does not depend on the damping."""
+        """K, or F and the trace it leaves out."""
         rooted = _rooted(operator)
-        held_pieces = max(1, self.block_rows // rooted.batch_size)
-        strips: list[Tensor] = []
-        for first in range(0, rooted.pieces, held_pieces):
-            last = min(first + held_pieces, rooted.pieces)
-            # Kept apart: to join them would hold them twice.
-            held = [tile.rows.clone() for tile in _tiles(rooted, first, last)]
-            _check_size(rooted.count, len(held) // (last - first))
-            # From the diagonal on only: the rest are mirror images of earlier strips.
-            strip = [
-                torch.cat([tile.times(rows) for rows in held])
-                for tile in _tiles(rooted, first, rooted.pieces)
-            ]
-            strips.append(torch.cat(strip, dim=1))
-        return {"kernel": _symmetric(strips), "batch_size": torch.tensor(rooted.batch_size)}
+        made = {"batch_size": torch.tensor(rooted.batch_size)}
+        if self.rank is None:
+            held = max(1, self.block_rows // rooted.batch_size)
+            kernel = kernel_matrix(rooted, held, lambda c: self._check_size(rooted.count, c))
+            return {"kernel": kernel, **made}
+        self._check_size(rooted.count, rooted.columns)
+        enough = ENOUGH * operator.damping * rooted.count
+        held = self.block_rows * rooted.columns
+        root, left = low_rank_root(rooted, self.rank, enough, held)
+        return {"root": root, "left": torch.tensor(left, dtype=torch.float64), **made}
 
     def solve(
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        rooted, damping = _rooted(operator), operator.damping
-        kernel = _kernel(factor or self.factor(operator), rooted).to(rhs.device)
-        weight = damping * rooted.count
-        shifted = kernel + weight * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
-        projected = _project(rooted, rhs).double().T
-        dual = torch.cholesky_solve(projected, torch.linalg.cholesky(shifted)).T
-        value = rhs.clone()
-        start = 0
-        for tile in _tiles(rooted, 0, rooted.pieces):
-            tile.add_to(value, -dual[:, start : start + len(tile)].to(rhs.dtype))
-            start += len(tile)
-        value.div_(damping)
-        error = dual - _project(rooted, value).double() / rooted.count
-        norm = ((error @ kernel) * error).sum(1).clamp_min(0).sqrt().to(rhs.dtype)
-        residual = relative(norm, rhs.norm(dim=1))
-        return Solution(value, residual, residual <= 1e-2, 3, damping)
+        return self.prepare(operator, factor)(rhs)
 
+    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+        rooted = _rooted(operator)
+        made = self.factor(operator) if factor is None else factor
+        _check_order(made, rooted)
+        build = _by_kernel if self.rank is None else _by_root
+        solve = build(operator, rooted, made)
+        return lambda rhs: on_finite_rows(operator, rhs, solve)
 
-def _check_size(count: int, columns: int) -> None:
-    if count * columns > LARGEST:
+    def _check_size(self, count: int, columns: int) -> None:
+        rows, numbers = count * columns, self.memory_mb * MEGABYTE // 8
+        if rows * min(rows, self.rank or rows) <= numbers:
+            return
+        fit = math.isqrt(numbers) if self.rank is None else numbers // self.rank
+        needed = -(-8 * rows * min(rows, self.rank or rows) // MEGABYTE)
         raise InputError(
             "solver dual",
-            f"at most {LARGEST} root rows: examples of the curvature x (classes - 1)",
-            f"{count} x {columns} = {count * columns}",
-            f"Set [curvature] rows to {LARGEST // columns} or less.",
+            f"at most {fit} root rows, examples of the curvature x (classes - 1), "
+            f"for memory_mb = {self.memory_mb}",
+            f"{count} x {columns} = {rows}",
+            f"Set [curvature] rows to {fit // columns} or less, a smaller rank (now "
+            f"{self.rank or 'none, which is all'}), or memory_mb = {needed}.",
         )
+
+
+def _by_kernel(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
+    """With K itself; it is factorised once."""
+    kernel = factor["kernel"].to(operator.like.device)
+    damping, weight = operator.damping, operator.damping * rooted.count
+    inverse = shifted_inverse(kernel, weight)
+
+    def solve(rhs: Tensor) -> Solution:
+        dual = inverse(project(rooted, rhs))
+        value = add_spread(rooted, -dual, rhs.clone()).div_(damping)
+        error = dual - project(rooted, value) / rooted.count
+        length = kernel_norms(error, kernel).to(rhs.dtype)
+        residual = relative(length, rhs.norm(dim=1))
+        return Solution(value, residual, residual <= CONVERGED, 3, damping)
+
+    return solve
+
+
+def _by_root(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
+    """With F of few columns before, and K by sweeps."""
+    root, left = factor["root"].to(operator.like.device), float(factor["left"])
+    damping, weight = operator.damping, operator.damping * rooted.count
+    small = root.T @ root
+    small.diagonal().add_(weight)
+    lower, _ = torch.linalg.cholesky_ex(small)  # positive definite; NaN stays NaN
+
+    def inverse(rows: Tensor) -> Tensor:
+        return (rows - torch.cholesky_solve(root.T @ rows.T, lower).T @ root.T) / weight
+
+    def length(error: Tensor) -> Tensor:
+        """At least as long as b - A x, which is Rᵀ times the error over λ m."""
+        return ((error @ root).square().sum(1) + left * error.square().sum(1)).sqrt() / weight
+
+    def solve(rhs: Tensor) -> Solution:
+        projected, goal = project(rooted, rhs), GOAL * rhs.norm(dim=1).double()
+        system = Damped(Kernel(rooted), weight)
+        dual, steps = conjugate_gradients(system, projected, inverse, goal, MOST_STEPS, length)
+        value = add_spread(rooted, -dual, rhs.clone()).div_(damping)
+        residual = measured_residual(operator, value, rhs)
+        return Solution(value, residual, residual <= CONVERGED, 3 + 2 * steps, damping)
+
+    return solve
 
 
 def _rooted(operator: Damped) -> Rooted:
@@ -113,13 +190,8 @@ def _rooted(operator: Damped) -> Rooted:
     return operator.operator
 
 
-def _project(rooted: Rooted, rows: Tensor) -> Tensor:
-    """Rows @ Rᵀ, one sweep."""
-    return torch.cat([tile.times(rows) for tile in _tiles(rooted, 0, rooted.pieces)], dim=1)
-
-
-def _kernel(factor: Factor, rooted: Rooted) -> Tensor:
-    """The kernel, if its rows stand in the order in which this operator gives its own."""
+def _check_order(factor: Factor, rooted: Rooted) -> None:
+    """Refuse a factor whose rows stand in another order than the operator gives its own in."""
     taken_with = int(factor["batch_size"])
     if taken_with != rooted.batch_size:
         raise InputError(
@@ -128,20 +200,3 @@ def _kernel(factor: Factor, rooted: Rooted) -> Tensor:
             f"one taken with {taken_with}",
             "Factor again, or give the operator the batch size of the factor.",
         )
-    return factor["kernel"].double()
-
-
-def _tiles(rooted: Rooted, first: int, last: int) -> Iterator[Tile]:
-    for piece in range(first, last):
-        yield from rooted.roots(piece)
-
-
-def _symmetric(strips: list[Tensor]) -> Tensor:
-    """The whole matrix from its upper block rows."""
-    size = strips[0].shape[1]
-    matrix = strips[0].new_zeros(size, size)
-    for strip in strips:
-        start, stop = size - strip.shape[1], size - strip.shape[1] + strip.shape[0]
-        matrix[start:stop, start:] = strip
-        matrix[start:, start:stop] = strip.T
-    return matrix

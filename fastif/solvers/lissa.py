@@ -1,6 +1,8 @@
 """LiSSA: the Neumann series on mini-batches, as in the FastIF paper."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -8,86 +10,186 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped
+from fastif.errors import InputError
+from fastif.solvers.preconditioner import (
+    Preconditioner,
+    check_preconditioner,
+    preconditioner_factor,
+    preconditioner_inverse,
+)
+from fastif.solvers.series import Series
 from fastif.solvers.solver import (
     Factor,
     Solution,
+    Solve,
     Solver,
     check_positive,
+    marked,
     measured_residual,
+    on_finite_rows,
     relative,
 )
+from fastif.solvers.spectrum import batch_excess, top_eigenvalue
 
-LOOK_EVERY = 50
+SCALE = "scale"
+PRESETS: dict[str, dict[str, object]] = {
+    "fastif": {"depth": 1000, "repeats": 1, "batch": 1, "scale": 1e4, "preconditioner": "none"}
+}
+EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 
 
 @dataclass(frozen=True)
 class Lissa(Solver):
-    """x ← b + x - A_B x / s, J times; x / s → A⁻¹ b when s > λ_max(A_B) / 2; mean of T repeats.
+    """x ← x + (b - A_B x) / s, J times; x → A⁻¹ b; mean of T repeats.
 
     A_B is a fresh mini-batch of B examples each step, with the same damping as A (Agarwal, Bullins
-    and Hazan, 2017; FastIF: J = 1000, B = 1). In the FastIF code damping is multiplied by the step
-    scale; here λ is the operator's own and `scale` only sets the step. All rows share the
-    mini-batches, so a row's answer does not depend on which rows are solved with it.
+    and Hazan, 2017). In the FastIF code damping is multiplied by the step scale; here λ is the
+    operator's own and `scale` only sets the step. All rows share the mini-batches, so a row's
+    answer does not depend on which rows are solved with it.
+
+    By default the recursion is safe. The scale is top(A) + max_i top(A_i) / B over all examples i,
+    at which the mean square of an error shrinks at every step (half of it may just do). Steps are
+    taken until the residual, which is measured now and then, is within the tolerance; and the
+    answer is the mean of the later estimates, without which small batches never get there. With a
+    preconditioner P the recursion is x ← x + P⁻¹(b - A_B x) / s, and the same holds for P⁻¹A.
+
+    With a `depth` in numbers exactly that many steps are taken, and the last estimate is the
+    answer. A row that grows past what any solution can be is given up as NaN.
 
     Args:
-        depth: J, steps of the recursion.
+        depth: J, steps of the recursion; "auto": until converged.
         repeats: T, independent runs that are averaged; their spread is reported.
         batch: B, examples a step.
-        scale: s, the step scale.
+        scale: s, the step scale; it must exceed half the largest eigenvalue of any A_B.
         tolerance: relative residual up to which the answer counts as converged.
+        max_steps: J at most where it is "auto".
         seed: of the mini-batches; repeat t uses seed + t.
+        preconditioner: "none", "ekfac" or "eigen", see `ConjugateGradient`.
+        rank: eigenvalues of "eigen".
+        preset: "fastif" sets what the paper's experiments used: J = 1000, T = 1, B = 1, s = 1e4;
+            their damping of 5e-3 is λ = 50 here, see `effective_damping`.
 
     >>> from fastif.curvature import Dense
     >>> Lissa(depth=200, scale=4.0).solve(Dense(torch.eye(2)).damped(1.0), torch.ones(1, 2)).value
     tensor([[0.5000, 0.5000]])
     """
 
-    depth: int = 1000
+    factor_fields: ClassVar[tuple[str, ...]] = ("preconditioner", "rank", "scale", "batch")
+    remedy: ClassVar[str] = (
+        "Leave out [solver] scale, raise the damping (a Hessian may need much), or use dual or cg."
+    )
+
+    depth: int | Literal["auto"] = "auto"
     repeats: int = 1
-    batch: int = 1
-    scale: float = 1e4
+    batch: int = 32
+    scale: float | Literal["auto"] = "auto"
     tolerance: float = 0.1
+    max_steps: int = 10_000
     seed: int = 0
+    preconditioner: Preconditioner = "none"
+    rank: int = 100
+    preset: Literal["fastif"] | None = None
     kind: Literal["lissa"] = "lissa"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         check_positive(self)
+        defaults = {item.name: item.default for item in fields(self)}
+        for name, value in PRESETS.get(self.preset or "", {}).items():
+            given = getattr(self, name)
+            if given not in (defaults[name], value):
+                raise InputError(
+                    f"[solver] {name}",
+                    f'{value}, as the preset "{self.preset}" has it',
+                    f"{given}",
+                    "Leave out one of the two.",
+                )
+            object.__setattr__(self, name, value)
+
+    @property
+    def effective_damping(self) -> float | None:
+        """The λ that belongs to the preset: the paper's damping times its scale."""
+        return EFFECTIVE_DAMPING.get(self.preset or "")
+
+    def check(self, operator: Damped) -> None:
+        check_preconditioner(self.preconditioner, operator)
+
+    def factor(self, operator: Damped) -> Factor:
+        """The preconditioner, and the scale where it is "auto"."""
+        made = dict(preconditioner_factor(self.preconditioner, operator, self.rank))
+        if self.scale == "auto":
+            inverse = preconditioner_inverse(self.preconditioner, operator, made)
+            top = top_eigenvalue(operator, inverse)
+            scale = top + batch_excess(operator, self.batch, inverse)
+            made[SCALE] = torch.tensor(scale, dtype=torch.float64)
+        return made
 
     def solve(
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        mean, square = torch.zeros_like(rhs), torch.zeros_like(rhs)
-        steps = 0
-        for repeat in range(self.repeats):
-            value, taken = self._one(operator, rhs, self.seed + repeat)
-            steps += taken
-            change = value - mean
-            mean += change / (repeat + 1)
-            square += change * (value - mean)  # Welford: no cancellation, no T x q x p held
-        residual = measured_residual(operator, mean, rhs)
-        return Solution(
-            mean,
-            residual,
-            residual <= self.tolerance,
-            steps,
-            operator.damping,
-            self._spread(mean, square),
-        )
+        return self.prepare(operator, factor)(rhs)
 
-    def _one(self, operator: Damped, rhs: Tensor, seed: int) -> tuple[Tensor, int]:
-        generator = torch.Generator().manual_seed(seed)
-        estimate = rhs.clone()
-        step = 0
-        for step in range(1, self.depth + 1):
-            product = operator.sample(generator, self.batch).apply(estimate)
-            estimate = estimate.sub_(product, alpha=1 / self.scale).add_(rhs)
-            if step % LOOK_EVERY == 0 and not bool(torch.isfinite(estimate).all()):
-                break  # it has diverged; more steps only cost time
-        return estimate.div_(self.scale), step
+    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+        series = self._series(operator, self.factor(operator) if factor is None else factor)
 
-    def _spread(self, mean: Tensor, square: Tensor) -> Tensor | None:
-        if self.repeats == 1:
-            return None
-        deviation = (square.sum(1) / (self.repeats - 1)).sqrt()
-        return relative(deviation, mean.norm(dim=1))
+        def solve(rows: Tensor) -> Solution:
+            runs = (self._run(series, operator, rows, index) for index in range(self.repeats))
+            return self.merged(operator, rows, runs)
+
+        return lambda rhs: on_finite_rows(operator, rhs, solve)
+
+    def repeat(
+        self,
+        operator: Damped,
+        rhs: Float[Tensor, "q p"],
+        index: int,
+        factor: Factor | None = None,
+    ) -> Solution:
+        """One of the T runs alone, for a worker of its own; `merged` makes one answer of them.
+
+        Its residual is NaN where it was not measured: with a depth in numbers.
+        """
+        series = self._series(operator, self.factor(operator) if factor is None else factor)
+        return on_finite_rows(operator, rhs, lambda rows: self._run(series, operator, rows, index))
+
+    def merged(
+        self, operator: Damped, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
+    ) -> Solution:
+        """The mean of runs in their order, its residual, and their relative standard deviation.
+
+        Runs may come from a generator; no more than one is held.
+        """
+        mean, square = rhs, rhs.new_zeros(len(rhs))
+        residual, steps, count = square, 0, 0
+        for count, run in enumerate(runs, 1):
+            steps, residual = steps + run.steps, run.residual
+            if count == 1:
+                mean = run.value
+                continue
+            change = run.value - mean
+            mean = mean.add(change, alpha=1 / count)
+            square += torch.einsum("qp,qp->q", change, run.value - mean)  # Welford: no cancellation
+        if count > 1 or not residual.isfinite().any():
+            residual = measured_residual(operator, mean, rhs)
+        good, damping = residual <= self.tolerance, operator.damping
+        return marked(Solution(mean, residual, good, steps, damping, _spread(mean, square, count)))
+
+    def _series(self, operator: Damped, factor: Factor) -> Series:
+        scale = float(factor[SCALE]) if self.scale == "auto" else self.scale
+        inverse = preconditioner_inverse(self.preconditioner, operator, factor)
+        if self.depth != "auto":
+            return Series(scale, self.batch, self.depth, None, 0.0, inverse)
+        # (1 - smallest eigenvalue / s)^J = tolerance; EK-FAC has them around 1.
+        least = 1.0 if self.preconditioner == "ekfac" else operator.damping
+        bias = math.log(1 / self.tolerance) * scale / least if least else math.inf
+        return Series(scale, self.batch, self.max_steps, self.tolerance, bias, inverse)
+
+    def _run(self, series: Series, operator: Damped, rhs: Tensor, index: int) -> Solution:
+        value, residual, steps = series.run(operator, rhs, self.seed + index)
+        return Solution(value, residual, residual <= self.tolerance, steps, operator.damping)
+
+
+def _spread(mean: Tensor, square: Tensor, count: int) -> Tensor | None:
+    if count < 2:
+        return None
+    return relative((square / (count - 1)).sqrt(), mean.norm(dim=1))

@@ -2,9 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +20,9 @@ Factor = Mapping[str, Tensor]
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The rows x with A x ≈ b, and the evidence.
+
+    A row that could not be solved (a right-hand side with NaN in it, a series that diverged) is NaN
+    with an infinite residual; the other rows are as if it had not been there.
 
     Attributes:
         value: x.
@@ -38,14 +41,26 @@ class Solution:
     spread: Float[Tensor, " q"] | None = None
 
 
+Solve = Callable[[Tensor], Solution]
+"""From rows b to their solution: a solver bound to one operator."""
+
+
 class Solver(ABC):
     """A frozen record of hyper-parameters: the algorithm, its configuration and its provenance.
 
     `factor` does what depends on the operator alone and can be kept; `solve` does the rest:
-    `solver.solve(operator, rhs, solver.factor(operator))`.
+    `solver.solve(operator, rhs, solver.factor(operator))`. Who solves many sets of rows in one
+    process takes `prepare` and calls what it returns.
+
+    Attributes:
+        factor_depends_on_damping: whether another damping needs another factor.
+        factor_fields: names of the hyper-parameters that the factor depends on.
+        remedy: what to change where rows come back as NaN.
     """
 
     factor_depends_on_damping: ClassVar[bool] = True
+    factor_fields: ClassVar[tuple[str, ...]] = ()
+    remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
 
     def check(self, operator: Damped) -> None:  # noqa: B027  most solvers take any operator
         """Refuse an operator that this solver cannot treat, before any work is done.
@@ -68,23 +83,100 @@ class Solver(ABC):
             InputError: the solver cannot treat this operator.
         """
 
+    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+        """`solve` for many sets of rows: what they share is done now, once, and held.
+
+        Raises:
+            InputError: the solver cannot treat this operator.
+        """
+        made = self.factor(operator) if factor is None else factor
+        return lambda rhs: self.solve(operator, rhs, made)
+
 
 def check_positive(solver: Solver) -> None:
-    """Refuse a hyper-parameter that is not a positive finite number (a seed may be 0).
+    """Refuse a number that is not positive and finite (a seed may be 0), and an unknown word.
 
     Raises:
         InputError: naming the hyper-parameter.
     """
+    hints = get_type_hints(type(solver))
     for item in fields(solver):  # type: ignore[arg-type]
-        value = getattr(solver, item.name)
+        value, words = getattr(solver, item.name), _words(hints[item.name])
         least = 0 if item.name == "seed" else math.ulp(0.0)
-        if isinstance(value, int | float) and not (math.isfinite(value) and value >= least):
+        if isinstance(value, str):
+            fits, expected = value in words, " or ".join(f'"{word}"' for word in words)
+        elif isinstance(value, int | float):
+            fits = math.isfinite(value) and value >= least
+            expected = "a number of 0 or more" if item.name == "seed" else "a finite number > 0"
+            expected += "".join(f' or "{word}"' for word in words)
+        else:
+            continue
+        if not fits:
             raise InputError(
-                f"[solver] {item.name}",
-                "a number of 0 or more" if item.name == "seed" else "a finite number > 0",
-                f"{value}",
-                f"Leave it out for {item.default}.",
+                f"[solver] {item.name}", expected, f"{value}", f"Leave it out for {item.default}."
             )
+
+
+def _words(hint: object) -> list[str]:
+    """The words a field may hold, by its annotation."""
+    if get_origin(hint) is Literal:
+        return [word for word in get_args(hint) if isinstance(word, str)]
+    return [word for member in get_args(hint) for word in _words(member)]
+
+
+def on_finite_rows(operator: Damped, rhs: Float[Tensor, "q p"], solve: Solve) -> Solution:
+    """`solve` on the rows without NaN or infinity; the others come back as NaN, residual infinite.
+
+    A row whose solution is not finite is made such a row too.
+    """
+    good = torch.isfinite(rhs.norm(dim=1))
+    if good.all():
+        return marked(solve(rhs))
+    value = torch.full_like(rhs, torch.nan)
+    solution = Solution(value, value[:, 0], good, 0, operator.damping)
+    if good.any():
+        found = solve(rhs[good])
+        value[good] = found.value
+        solution = replace(
+            found,
+            value=value,
+            residual=_spread_out(found.residual, good),
+            converged=_spread_out(found.converged, good),
+            spread=None if found.spread is None else _spread_out(found.spread, good),
+        )
+    return marked(solution)
+
+
+def _spread_out(values: Tensor, good: Tensor) -> Tensor:
+    everywhere = values.new_zeros(len(good))
+    everywhere[good] = values
+    return everywhere
+
+
+def marked(solution: Solution) -> Solution:
+    """The solution with its rows that are not finite made NaN, not converged, residual infinite."""
+    bad = ~torch.isfinite(solution.value.norm(dim=1))
+    if not bad.any():
+        return solution
+    solution.value[bad] = torch.nan
+    spread = solution.spread
+    return replace(
+        solution,
+        residual=solution.residual.masked_fill(bad, torch.inf),
+        converged=solution.converged & ~bad,
+        spread=None if spread is None else spread.masked_fill(bad, torch.nan),
+    )
+
+
+def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows that were finished at different times, as (places, rows), in one matrix."""
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = parts[0][1]
+    whole = rows.new_empty(sum(len(places) for places, _ in parts), *rows.shape[1:])
+    for places, done in parts:
+        whole[places] = done
+    return whole
 
 
 def measured_residual(

@@ -26,7 +26,7 @@ from fastif import (
     Gradients,
     Hessian,
     Lissa,
-    Loss,
+    Measure,
     ModuleObjective,
     Solution,
     SquaredError,
@@ -34,19 +34,17 @@ from fastif import (
     every,
     gradient_rows,
     influence,
+    measure_rows,
 )
 
 FIRST_OUTLIER, SECOND_OUTLIER = 1, 15  # positions 1 and -5 of 20
 
 
-class Prediction(Loss):
+class Prediction(Measure):
     """The prediction itself as what is asked, for a query whose true answer nobody knows."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.sum(1)
-
-    def root(self, outputs: Tensor) -> Tensor:
-        raise NotImplementedError("a measure has no curvature")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +82,10 @@ def line() -> Line:
     )
 
 
-def _effects(line: Line, measure: Loss) -> Tensor:
+def _effects(line: Line, measure: Measure) -> Tensor:
     """What removing each of the 20 points is predicted to change in the measure of the query."""
-    objective = ModuleObjective(line.module, SquaredError())
-    asked = Gradients(ModuleObjective(line.module, measure))
-    rows = gradient_rows(asked, line.query, every(line.query), 1)
+    objective = ModuleObjective(line.module, SquaredError(), measure=measure)
+    rows = measure_rows(Gradients(objective), line.query, every(line.query), 1)
     operator = Hessian(objective, line.train).damped(0.0)
     found = influence(Gradients(objective), line.train, Direct().solve(operator, rows).value)
     return found.removal_effect[0][found.ids[0].argsort()]

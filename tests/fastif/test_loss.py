@@ -1,58 +1,159 @@
-"""Losses, and the roots of their curvature in the outputs, against torch.func."""
+"""Losses against torch's own, and the roots of their curvature against torch.func."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import hinge_loss
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
 from torch.func import hessian
 
-from fastif import CrossEntropy, SquaredError
+from fastif import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    InputError,
+    Loss,
+    SmoothHinge,
+    SquaredError,
+    balanced_weights,
+)
+
+WEIGHTS = {2: (0.3, 1.7), 3: (1.0, 0.0, 2.5), 5: (0.5, 1.0, 1.5, 2.0, 4.0)}
 
 
-def _outputs(classes: int, scale: float = 1.0) -> torch.Tensor:
+def _outputs(classes: int, scale: float = 1.0, count: int = 6) -> Tensor:
     generator = torch.Generator().manual_seed(classes)
-    return scale * torch.randn(6, classes, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(count, classes, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5, 20])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_root_squares_to_the_hessian_of_cross_entropy(classes, smoothing):
-    loss, outputs = CrossEntropy(smoothing), _outputs(classes, 2.0)
-    roots = loss.root(outputs)
-    assert roots.shape == (6, classes, classes - 1)
-    for root, one in zip(roots, outputs, strict=True):
-        for target in range(classes):
-            expected = hessian(
-                lambda z, t=target: F.cross_entropy(z, torch.tensor(t), label_smoothing=smoothing)
-            )(one)
-            torch.testing.assert_close(root @ root.T, expected, rtol=1e-10, atol=1e-13)
+def _labels(classes: int, count: int = 6) -> Tensor:
+    return torch.arange(count) % classes
 
 
-@pytest.mark.parametrize("classes", [1, 2, 4])
-def test_the_root_squares_to_the_hessian_of_squared_error(classes):
-    outputs = _outputs(classes)
-    target = torch.zeros(classes, dtype=torch.float64)
-    for root, one in zip(SquaredError().root(outputs), outputs, strict=True):
-        expected = hessian(lambda z: ((z - target) ** 2).sum())(one)
-        torch.testing.assert_close(root @ root.T, expected)
+def _soft(classes: int) -> Tensor:
+    return _outputs(classes).flip(0).softmax(1)
+
+
+def _yes_no(classes: int) -> Tensor:
+    return (_outputs(classes).flip(0) > 0).long()
+
+
+# name: loss, outputs, targets, columns of the root
+ALL: dict[str, tuple[Loss, Tensor, Tensor, int]] = {
+    **{
+        f"cross-entropy-{c}-{smoothing}": (
+            CrossEntropy(smoothing),
+            _outputs(c, 2.0),
+            _labels(c),
+            c - 1,
+        )
+        for c in (2, 3, 5, 20)
+        for smoothing in (0.0, 0.1)
+    },
+    **{
+        f"weighted-{c}-{smoothing}": (
+            CrossEntropy(smoothing, weights),
+            _outputs(c, 2.0),
+            _labels(c),
+            c - 1,
+        )
+        for c, weights in WEIGHTS.items()
+        for smoothing in (0.0, 0.3, 1.0)
+    },
+    "soft": (CrossEntropy(), _outputs(3), _soft(3), 2),
+    "soft-smoothed-weighted": (CrossEntropy(0.2, WEIGHTS[3]), _outputs(3), _soft(3), 2),
+    "soft-half": (CrossEntropy(), _outputs(3), 0.5 * _soft(3), 2),
+    "binary": (BinaryCrossEntropy(), _outputs(4, 2.0), _yes_no(4), 4),
+    "binary-weighted": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _yes_no(2), 2),
+    "binary-soft": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _soft(2), 2),
+    "binary-one": (BinaryCrossEntropy(), _outputs(1, 2.0), _labels(2), 1),
+    **{f"squared-{c}": (SquaredError(), _outputs(c), _outputs(c).flip(0), c) for c in (1, 2, 4)},
+    **{f"hinge-{t}": (SmoothHinge(t), _outputs(1), _labels(2), 1) for t in (0.1, 1.0)},
+    **{f"hinges-{c}": (SmoothHinge(0.3), _outputs(c), _labels(c), c - 1) for c in (2, 3, 5)},
+}
+
+
+@pytest.fixture(params=ALL)
+def one(request):
+    return ALL[request.param]
+
+
+def test_the_root_squares_to_the_hessian_in_few_columns(one):
+    loss, outputs, targets, columns = one
+    roots = loss.root(outputs, targets)
+    assert roots.shape == (*outputs.shape, columns)
+    for root, row, target in zip(roots, outputs, targets, strict=True):
+        expected = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
+        torch.testing.assert_close(root @ root.T, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_the_first_and_second_derivatives_are_those_of_finite_differences(one):
+    loss, outputs, targets, _ = one
+    leaf = outputs.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: loss(z, targets), leaf)
+    assert torch.autograd.gradgradcheck(lambda z: loss(z, targets), leaf)
+
+
+def test_single_precision_gives_the_same(one):
+    loss, outputs, targets, _ = one
+    found = loss(outputs.float(), targets)  # targets stay as they are, in double precision
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), loss(outputs, targets), rtol=1e-5, atol=1e-6)
+    assert loss.root(outputs.float(), targets).dtype == torch.float32
+    root = loss.root(outputs.float(), targets).double()
+    torch.testing.assert_close(root, loss.root(outputs, targets), rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_is_a_value_and_its_examples_do_not_know_of_each_other(one):
+    loss, outputs, targets, _ = one
+    assert hash(loss) == hash(loss)
+    assert loss == type(loss)(*vars(loss).values())
+    alone = torch.cat([loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(alone, loss(outputs, targets))
+
+
+# Cross-entropy.
 
 
 def test_cross_entropy_is_minus_the_log_probability_in_nats():
-    outputs, targets = _outputs(3), torch.tensor([0, 1, 2, 0, 1, 2])
+    outputs, targets = _outputs(3), _labels(3)
     expected = -outputs.softmax(1).log()[torch.arange(6), targets]
     torch.testing.assert_close(CrossEntropy()(outputs, targets), expected)
 
 
 def test_label_smoothing_mixes_in_the_mean_over_classes():
-    outputs, targets = _outputs(3), torch.tensor([0, 1, 2, 0, 1, 2])
+    outputs, targets = _outputs(3), _labels(3)
     logs = -outputs.softmax(1).log()
     expected = 0.9 * logs[torch.arange(6), targets] + 0.1 * logs.mean(1)
     torch.testing.assert_close(CrossEntropy(0.1)(outputs, targets), expected)
 
 
-def test_squared_error_takes_targets_with_or_without_a_column():
-    outputs = torch.tensor([[1.0], [3.0]])
-    for targets in (torch.tensor([0.0, 1.0]), torch.tensor([[0.0], [1.0]])):
-        assert SquaredError()(outputs, targets).tolist() == [1.0, 4.0]
+def test_class_weights_weigh_an_example_by_the_class_of_its_target():
+    outputs, targets = _outputs(3), _labels(3)
+    weights = torch.tensor(WEIGHTS[3], dtype=torch.float64)
+    found = CrossEntropy(class_weights=WEIGHTS[3])(outputs, targets)
+    torch.testing.assert_close(found, weights[targets] * CrossEntropy()(outputs, targets))
+    assert (found[targets == 1] == 0).all()
+    assert (CrossEntropy(class_weights=WEIGHTS[3]).root(outputs, targets)[targets == 1] == 0).all()
+
+
+def test_weights_of_mean_one_give_the_mean_that_torch_trains_with():
+    labels = torch.tensor([0, 0, 0, 1, 0, 1, 2, 0])
+    outputs, weights = _outputs(3, count=8), balanced_weights(labels, 3)
+    assert weights == pytest.approx(
+        compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy()).tolist()
+    )
+    trained = F.cross_entropy(outputs, labels, torch.tensor(weights, dtype=torch.float64))
+    found = CrossEntropy(class_weights=weights)(outputs, labels).mean()
+    torch.testing.assert_close(found, trained)
+
+
+def test_a_list_of_weights_is_as_good_as_a_tuple():
+    assert CrossEntropy(0.1, [1.0, 2.0]) == CrossEntropy(0.1, (1.0, 2.0))
+    assert hash(CrossEntropy(0.1, [1.0, 2.0])) == hash(CrossEntropy(0.1, (1.0, 2.0)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -68,7 +169,7 @@ def test_squared_error_takes_targets_with_or_without_a_column():
 )
 def test_extreme_outputs_give_finite_roots_that_still_square_to_the_hessian(logits, dtype):
     outputs = torch.tensor([logits], dtype=dtype)
-    root = CrossEntropy().root(outputs)[0]
+    root = CrossEntropy().root(outputs, torch.tensor([0]))[0]
     probability = torch.tensor(logits, dtype=torch.float64).softmax(0)
     expected = probability.diag() - probability.outer(probability)
     assert torch.isfinite(root).all()
@@ -81,7 +182,7 @@ def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
     """1 - p would be rounded to nothing in single precision; the digits of the rest must stay."""
     outputs = torch.zeros(1, 3)
     outputs[0, sure] = gap
-    root = CrossEntropy().root(outputs)[0].double()
+    root = CrossEntropy().root(outputs, torch.tensor([0]))[0].double()
     probability = outputs.double().softmax(1)[0]
     rest = probability.sum() - probability[sure]
     others = probability[[i for i in range(3) if i != sure]].sum()
@@ -89,3 +190,136 @@ def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
     torch.testing.assert_close(
         (root @ root.T)[sure, sure], probability[sure] * others, rtol=1e-4, atol=0.0
     )
+
+
+# Several labels.
+
+
+@pytest.mark.parametrize("weights", [None, (0.2, 3.0, 1.0)])
+def test_binary_cross_entropy_is_the_sum_of_torchs_over_the_labels(weights):
+    outputs, targets = _outputs(3), _yes_no(3)
+    theirs = torch.nn.BCEWithLogitsLoss(
+        reduction="none",
+        pos_weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
+    )(outputs, targets.double())
+    torch.testing.assert_close(BinaryCrossEntropy(weights)(outputs, targets), theirs.sum(1))
+
+
+def test_one_label_is_a_softmax_over_yes_and_no():
+    outputs, targets = _outputs(1), _labels(2)
+    both = torch.cat([torch.zeros_like(outputs), outputs], 1)
+    expected = CrossEntropy()(both, targets)
+    torch.testing.assert_close(BinaryCrossEntropy()(outputs, targets), expected)
+    torch.testing.assert_close(BinaryCrossEntropy()(outputs, targets[:, None]), expected)
+
+
+@pytest.mark.parametrize("extreme", [30.0, 80.0, 1e4])
+def test_a_sure_label_keeps_its_small_curvature(extreme):
+    outputs = torch.tensor([[extreme, -extreme]])
+    root = BinaryCrossEntropy().root(outputs, torch.tensor([[1, 0]]))[0]
+    expected = math.exp(-extreme)
+    assert root.square().diagonal().tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert torch.isfinite(BinaryCrossEntropy()(outputs, torch.tensor([[0, 1]]))).all()
+
+
+# Regression.
+
+
+def test_squared_error_takes_targets_with_or_without_a_column():
+    outputs = torch.tensor([[1.0], [3.0]])
+    for targets in (torch.tensor([0.0, 1.0]), torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1])):
+        assert SquaredError()(outputs, targets).tolist() == [1.0, 4.0]
+
+
+# The hinge.
+
+
+def _blog(logits: Tensor, labels: Tensor, t: float) -> Tensor:
+    """`smooth_hinge_loss` of "Influence functions from scratch", line by line, without the mean."""
+    exponents = (1 - labels * logits) / t
+    most = torch.maximum(exponents, torch.zeros_like(exponents))
+    return t * (most + torch.log(torch.exp(exponents - most) + torch.exp(-most)))
+
+
+@pytest.mark.parametrize("t", [1e-3, 0.1, 10.0])
+def test_one_output_is_the_smooth_hinge_of_the_blog_for_both_ways_to_write_labels(t):
+    outputs, labels = _outputs(1, 2.0), _labels(2)
+    signs = 2 * labels - 1
+    expected = _blog(outputs[:, 0], signs, t)
+    for targets in (labels, signs, signs[:, None], labels.double()):
+        torch.testing.assert_close(SmoothHinge(t)(outputs, targets), expected)
+        expected_root = SmoothHinge(t).root(outputs, labels)
+        assert torch.equal(SmoothHinge(t).root(outputs, targets), expected_root)
+
+
+def test_two_outputs_are_the_one_output_that_is_their_difference():
+    outputs, labels = _outputs(2), _labels(2)
+    difference = outputs[:, 1:] - outputs[:, :1]
+    torch.testing.assert_close(
+        SmoothHinge(0.2)(outputs, labels), SmoothHinge(0.2)(difference, labels)
+    )
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5])
+@pytest.mark.parametrize("t", [1.0, 1e-2, 1e-6])
+def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
+    """scikit-learn's hinge of several classes is Crammer and Singer's."""
+    outputs, labels = _outputs(classes, 2.0), _labels(max(classes, 2))
+    found = SmoothHinge(t)(outputs, labels)
+    if classes < 3:
+        difference = outputs[:, 0] if classes == 1 else outputs[:, 1] - outputs[:, 0]
+        hinge = (1 - (2 * labels - 1) * difference).clamp_min(0)
+    else:
+        rows = zip(labels.tolist(), outputs.numpy(), strict=True)
+        each = [hinge_loss([y], row[None], labels=np.arange(classes)) for y, row in rows]
+        hinge = torch.tensor(each, dtype=torch.float64)
+    assert (found >= hinge - 1e-12).all()
+    assert (found - hinge <= t * math.log(max(classes, 2)) + 1e-12).all()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_far_from_the_corner_everything_stays_finite(classes, dtype):
+    outputs = torch.tensor([[1e3], [-1e3], [1.0]], dtype=dtype).expand(3, classes).clone()
+    outputs[:, 0] *= 2
+    labels = torch.ones(3, dtype=torch.long)
+    loss = SmoothHinge()
+    assert torch.isfinite(loss(outputs, labels)).all()
+    assert torch.isfinite(loss.root(outputs, labels)).all()
+    for row, target in zip(outputs, labels, strict=True):
+        second = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
+        root = loss.root(row[None], target[None])[0]
+        torch.testing.assert_close(root @ root.T, second, rtol=1e-4, atol=1e-4)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: CrossEntropy(-0.1), "from 0 to 1"),
+        (lambda: CrossEntropy(1.1), "from 0 to 1"),
+        (lambda: CrossEntropy(math.nan), "from 0 to 1"),
+        (lambda: CrossEntropy(class_weights=(1.0, -1.0)), "0 or more"),
+        (lambda: CrossEntropy(class_weights=(1.0, math.inf)), "finite"),
+        (lambda: CrossEntropy(class_weights=(0.0, 0.0)), "not all 0"),
+        (lambda: CrossEntropy(class_weights=()), "not all 0"),
+        (lambda: CrossEntropy(class_weights=(1.0, 1.0))(_outputs(3), _labels(3)), "3 numbers"),
+        (lambda: CrossEntropy(class_weights=(1.0, 1.0)).root(_outputs(3), _labels(3)), "3 numbers"),
+        (lambda: BinaryCrossEntropy((1.0, 0.0)), "finite numbers > 0"),
+        (lambda: BinaryCrossEntropy((1.0, 2.0))(_outputs(3), _yes_no(3)), "3 numbers"),
+        (lambda: BinaryCrossEntropy()(_outputs(3), _labels(2)), "3 numbers an example"),
+        (lambda: BinaryCrossEntropy()(_outputs(2), 2 * _yes_no(2) - 1), "0 for no"),
+        (lambda: BinaryCrossEntropy().root(_outputs(2), 2 * _yes_no(2) - 1), "0 for no"),
+        (lambda: SquaredError()(_outputs(2), _outputs(1)), "2 numbers an example"),
+        (lambda: SmoothHinge(0.0), "finite number > 0"),
+        (lambda: SmoothHinge(math.nan), "finite number > 0"),
+        (lambda: SmoothHinge()(_outputs(1), _outputs(2)), "1 numbers an example"),
+        (lambda: balanced_weights(torch.tensor([0, 0, 2]), 3), "each of the 3 classes"),
+        (lambda: balanced_weights(torch.tensor([0, 1, 2]), 2), "each of the 2 classes"),
+    ],
+)
+def test_numbers_that_make_no_loss_are_refused(make, expected):
+    with pytest.raises(InputError, match=expected):
+        make()

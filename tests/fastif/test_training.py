@@ -1,6 +1,7 @@
 """Fitting and predicting."""
 
 import pytest
+import reference
 import torch
 from cases import token_examples, transformer
 from torch import nn
@@ -76,6 +77,64 @@ def test_a_learning_rate_that_cannot_work_is_refused(rate):
     objective, examples = _task()
     with pytest.raises(InputError, match="learning_rate"):
         fit(objective, examples, Recipe(epochs=3, learning_rate=rate))
+
+
+# Weight decay, smoothing and weights.
+
+SOFT = torch.tensor([0.5, 2.0], dtype=torch.float64)
+
+
+def _smoothed(outputs, labels):
+    return nn.functional.cross_entropy(outputs, labels, SOFT, reduction="none", label_smoothing=0.1)
+
+
+def _plain(outputs, labels):
+    return nn.functional.cross_entropy(outputs, labels, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "theirs"),
+    [(CrossEntropy(), _plain), (CrossEntropy(0.1, SOFT.tolist()), _smoothed)],
+)
+def test_coupled_decay_ends_where_the_penalised_loss_is_least_and_decoupled_elsewhere(loss, theirs):
+    _, examples = _task(40)
+    points = torch.cat([examples.inputs, torch.ones(40, 1)], 1).double()
+    expected = reference.Convex(points, examples.labels, theirs, 2, 0.05).weights.view(2, 5)
+    torch.manual_seed(0)
+    objective = ModuleObjective(nn.Linear(5, 2, bias=False).double(), loss)
+    train = TensorExamples(points, examples.labels)
+    whole = {"epochs": 600, "learning_rate": 3e-2, "batch_size": 40, "weight_decay": 0.05}
+    found = fit(objective, train, Recipe(**whole, weight_decay_kind="coupled"))["weight"]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    other = fit(objective, train, Recipe(**whole, weight_decay_kind="decoupled"))["weight"]
+    assert (other - expected).norm() > 0.1 * expected.norm()
+
+
+@pytest.mark.parametrize("kind", ["decoupled", "coupled"])
+def test_decay_acts_where_no_gradient_does(kind):
+    """Inputs of zero: decoupled decay shrinks by rate x decay, and Adam scales what is coupled."""
+    train = TensorExamples(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
+    objective = ModuleObjective(nn.Linear(3, 2, bias=False), CrossEntropy())
+    before = objective.params["weight"].clone()
+    recipe = Recipe(
+        epochs=1, batch_size=4, learning_rate=0.1, weight_decay=0.5, weight_decay_kind=kind
+    )
+    after = fit(objective, train, recipe)["weight"]
+    expected = {"decoupled": before * (1 - 0.1 * 0.5), "coupled": before - 0.1 * before.sign()}
+    torch.testing.assert_close(after, expected[kind], rtol=1e-4, atol=1e-6)
+
+
+def test_a_kind_of_decay_that_is_none_is_refused():
+    with pytest.raises(InputError, match="decoupled or coupled"):
+        Recipe(weight_decay_kind="l2")
+
+
+def test_predictions_are_judged_as_queries_are():
+    objective, examples = _task()
+    trained = ModuleObjective(objective.module, CrossEntropy(0.2), measure=CrossEntropy())
+    outputs, losses = predict(trained, examples)
+    torch.testing.assert_close(losses, _plain(outputs, examples.labels))
+    torch.testing.assert_close(losses, predict(objective, examples)[1])
 
 
 def test_only_attributed_parameters_move_and_a_cache_gives_the_same_weights():

@@ -20,7 +20,6 @@ import tiny
 import torch
 from truth import Truth, table
 
-from fastif import InputError
 from storage import Store
 
 pytestmark = pytest.mark.flow
@@ -125,7 +124,15 @@ def test_solves_carry_their_evidence(audited):
     ):
         assert solves[name].to_numpy() == pytest.approx(expected.numpy(), rel=1e-3), name
     assert solves["residual"].max() < 1e-3
+    assert solves["full_residual"].equals(solves["residual"]), "the curvature has all rows"
     assert solves["converged"].all()
+    plain = gradients @ reference.gradients(truth.train).T
+    effects = truth.effects(0.01)
+    expected = [reference.pearson(left, right) for left, right in zip(effects, plain, strict=True)]
+    assert solves["score_correlation"].to_numpy() == pytest.approx(expected, abs=1e-3)
+    assert not solves["resembles_gradient_product"].any()
+    assert set(solves["models"]) == {1}
+    assert solves["reason"].null_count() == solves.height
     assert set(solves["damping"]) == {0.01}
 
 
@@ -225,16 +232,25 @@ def test_a_second_run_in_the_same_store_shares_parts_and_disturbs_nothing(audite
     assert gap <= 1e-5 * full["removal_effect"].abs().max()
 
 
-def test_a_solver_that_diverges_is_refused_and_commits_no_shard(prefect, world):
+def test_a_solver_that_diverges_ends_in_reasons_and_the_flow_completes(prefect, world):
+    """Nothing is lost: every shard is committed, and the summary cannot be overlooked."""
+    from prefect.artifacts import Artifact
+
     from flows.audit import audit
 
     solver = {"kind": "lissa", "depth": 400, "scale": 0.01}
     study = tiny.write_study(world, solver=solver, run={"shard_size": 64})
-    with pytest.raises(InputError, match="Raise its scale"):
-        audit(str(study))
+    run = audit(str(study))
     store = Store.open(world / "store", "tiny", create=False)
     (status,) = store.runs()
-    assert (status.done, status.finished) == (0, False)
+    assert status.finished
+    solves = store.scan("solves", run).collect()
+    assert solves["reason"].null_count() == 0
+    assert set(solves["reason"].str.contains("diverged")) == {True}
+    assert store.scan("scores", run).collect().is_empty()
+    summary = Artifact.get("influence-audit")
+    assert summary is not None
+    assert f"**{tiny.QUERIES} queries without scores" in str(summary.data)
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 from storage import Store
 from tasks.attribute import attribute_shard
+from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.plan import missing_shards, open_store, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
@@ -53,6 +54,19 @@ def make(folder: Path) -> None:
     _write_rows(folder / "queries.csv", "query", QUERIES, seed=1)
     _train(folder)
     write_study(folder)
+
+
+def make_other(folder: Path, name: str, seed: int) -> Path:
+    """The same model trained on from other weights, as another seed would have left it."""
+    other = Path(shutil.copytree(folder / "model", folder / name))
+    model = BertForSequenceClassification.from_pretrained(other)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for tensor in model.parameters():
+            tensor.data += 0.1 * torch.randn_like(tensor)
+    model.save_pretrained(other)
+    _train(folder, name, steps=10)
+    return other
 
 
 def copy(made: Path, folder: Path) -> Path:
@@ -100,6 +114,7 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     store, ref = open_store(plan), plan.ref
     describe_train.fn(ref)
     build_index.fn(ref)
+    choose_damping.fn(ref)
     factor_curvature.fn(ref)
     for shard in missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
@@ -175,15 +190,15 @@ def _write_rows(path: Path, prefix: str, count: int, seed: int) -> None:
     write_rows(path, rows)
 
 
-def _train(folder: Path) -> None:
-    model = BertForSequenceClassification.from_pretrained(folder / "model").eval()
-    tokenizer = BertTokenizerFast.from_pretrained(folder / "model")
+def _train(folder: Path, name: str = "model", steps: int = 40) -> None:
+    model = BertForSequenceClassification.from_pretrained(folder / name).eval()
+    tokenizer = BertTokenizerFast.from_pretrained(folder / name)
     rows = rows_of(folder / "train.csv")
     batch = tokenizer([row["text"] for row in rows], return_tensors="pt", padding=True)
     labels = torch.tensor([LABELS.index(row["label"]) for row in rows])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(40):
+    for _ in range(steps):
         optimiser.zero_grad()
         model(**batch, labels=labels).loss.backward()
         optimiser.step()
-    model.save_pretrained(folder / "model")
+    model.save_pretrained(folder / name)

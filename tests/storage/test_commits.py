@@ -50,7 +50,7 @@ def test_files_say_what_their_numbers_mean(store):
     for file in commit.files:
         schema = pq.read_schema(store.layout.root / file.path)
         assert schema.equals(table_schema(file.table, GROUPS), check_metadata=False)
-        assert schema.metadata[b"fastif.format"] == b"1"
+        assert schema.metadata[b"fastif.format"] == b"2"
         assert schema.metadata[b"fastif.table"] == file.table.encode()
         assert schema.metadata[b"fastif.convention"].decode() == CONVENTION
     assert "nats" in CONVENTION
@@ -105,6 +105,7 @@ BAD_SCORES = {
     "float64": (lambda f: f.with_columns(effect.cast(pl.Float64)), "removal_effect Float64"),
     "NaN": (lambda f: f.with_columns(effect * math.nan), "nan"),
     "infinite": (lambda f: f.with_columns(effect + math.inf), "inf"),
+    "NaN spread": (lambda f: f.with_columns(pl.col("spread") * math.nan), "spread"),
     "NaN distance": (lambda f: f.with_columns(pl.col("distance") * math.nan), "distance"),
     "null": (lambda f: f.with_columns(effect.replace(f["removal_effect"][3], None)), "1 nulls"),
     "descending": (lambda f: f.with_columns(-effect), "out of order"),
@@ -180,7 +181,7 @@ def test_groups_that_only_some_shards_have_are_null_in_the_others(store):
 )
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30))
 def test_any_finite_effect_survives(store, effects):
-    rows = [(0, i, i, value, None) for i, value in enumerate(sorted(effects))]
+    rows = [(0, i, i, value, None, None) for i, value in enumerate(sorted(effects))]
     put = frame(SCORES, rows)
     store.commit(RUN, FIRST.key, {"scores": put})
     assert_frame_equal(store.scan("scores", RUN).collect(), put, check_exact=True)

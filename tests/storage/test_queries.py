@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_samples import QUERIES, SHARDS, frame, queries, scores, train
+from store_samples import QUERIES, SHARDS, frame, queries, scores, solves, train
 
 from storage import (
     SCORES,
@@ -12,6 +12,7 @@ from storage import (
     in_slice,
     most_harmful,
     most_helpful,
+    quarantined,
     touched_by,
     with_examples,
     with_queries,
@@ -24,11 +25,13 @@ TABLE = st.lists(st.dictionaries(st.integers(0, 7), EFFECTS, max_size=6), max_si
 
 
 def rows_of(table):
-    """(query, train, rank, effect, distance) of one {train: effect} a query."""
+    """(query, train, rank, effect, distance, spread) of one {train: effect} a query."""
     rows = []
     for query, effects in enumerate(table):
         ordered = sorted(effects.items(), key=lambda item: (item[1], item[0]))
-        rows += [(query, row, rank, effect, None) for rank, (row, effect) in enumerate(ordered)]
+        rows += [
+            (query, row, rank, effect, None, None) for rank, (row, effect) in enumerate(ordered)
+        ]
     return rows
 
 
@@ -86,7 +89,8 @@ def test_most_harmful_rows_of_a_run_and_of_a_slice(table, k, labels):
 
 
 def test_sums_do_not_lose_small_effects_beside_large_ones():
-    rows = [(0, 1, 0, -(2.0**24), None), *((q, 1, 0, -1.0, None) for q in range(1, 101))]
+    rows = [(0, 1, 0, -(2.0**24), None, None)]
+    rows += [(q, 1, 0, -1.0, None, None) for q in range(1, 101)]
     found = harmful_rows(frame(SCORES, rows).lazy(), 1).collect()
     assert found["harmful_effect"].item() == -(2.0**24) - 100
 
@@ -124,3 +128,19 @@ def test_the_worst_queries_have_the_highest_loss():
     assert top["query"].to_list() == [QUERIES - 1, QUERIES - 2, QUERIES - 3]
     tied = table.with_columns(loss=pl.lit(1.0, pl.Float32)).reverse()
     assert worst_queries(tied, 3).collect()["query"].to_list() == [0, 1, 2]
+
+
+def test_queries_without_a_loss_come_last():
+    table = pl.concat(queries(shard) for shard in SHARDS).lazy()
+    lost = pl.when(pl.col("query") > 2).then(None).otherwise("loss").alias("loss")
+    found = worst_queries(table.with_columns(lost), 5).collect()["query"].to_list()
+    assert found == [2, 1, 0, 3, 4]
+
+
+def test_the_quarantined_queries_and_why():
+    solved = pl.concat(solves(shard) for shard in reversed(SHARDS)).lazy()
+    table = pl.concat(queries(shard) for shard in SHARDS).lazy()
+    found = quarantined(solved, table).collect()
+    assert found.columns == ["query", "id", "reason"]
+    why = "Its gradient is not finite."
+    assert found.rows() == [(query, f"q{query}", why) for query in (3, 13, 23, 33)]

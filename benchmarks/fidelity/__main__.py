@@ -1,0 +1,59 @@
+"""How well effects agree with retraining, ours and our peers'; see docs/results.md.
+
+`python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains what is to be
+explained, trains it again on random halves, and writes benchmarks/results/fidelity.json and the
+section of docs/results.md. What is finished is kept under benchmarks/.work and not done again.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.fidelity.convex import convex
+from benchmarks.fidelity.cost import cost
+from benchmarks.fidelity.judge import Judge
+from benchmarks.fidelity.mnist import MnistMlp
+from benchmarks.fidelity.report import write_section
+from benchmarks.fidelity.texts import NoisyNews, Sst2
+from benchmarks.machine import describe
+
+WORKLOADS = (MnistMlp, Sst2, NoisyNews)
+RESULT = Path("benchmarks/results/fidelity.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.fidelity")
+    parser.add_argument("parts", nargs="*", default=[], help="mnist-mlp, convex, cost, ...")
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
+    parser.add_argument("--no-peers", action="store_true", help="ours and the baselines only")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "mnist").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with mnist/, sst2/ and noisy_ag_news/")
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    wanted = set(arguments.parts)
+    for make in WORKLOADS:
+        workload = make(data)
+        if not wanted or workload.name in wanted:
+            judge = Judge(workload, arguments.work / workload.key, not arguments.no_peers)
+            known.setdefault("workloads", {})[workload.name] = judge.result()
+            _write(known)
+    for name, measure in (("convex", convex), ("cost", cost)):
+        if not wanted or name in wanted:
+            known[name] = measure(data)
+            _write(known)
+
+
+def _write(known: dict) -> None:
+    known["machine"] = describe()
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
+    write_section(Path("docs/results.md"), known)
+
+
+main()

@@ -1,0 +1,90 @@
+"""Scores that need no curvature: gradients, embeddings, words."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+import fastif
+
+BATCH = 64
+
+
+def gradient_product(
+    objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
+) -> Float[Tensor, "q n"]:
+    """∇L(query)ᵀ ∇L(train): TracIn (Pruthi et al., 2020) with the final weights only."""
+    return _products(objective, train, queries)[0]
+
+
+def gradient_cosine(
+    objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
+) -> Float[Tensor, "q n"]:
+    """The cosine of the two gradients; 0 where one of them is zero."""
+    products, asked, trained = _products(objective, train, queries)
+    return products / (asked[:, None] * trained[None]).clamp_min(torch.finfo(asked.dtype).tiny)
+
+
+def embedding_cosine(
+    objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
+) -> Float[Tensor, "q n"]:
+    """The cosine of the final representations: how alike two examples look to the model."""
+    rows = [F.normalize(fastif.embeddings(objective, e, fastif.every(e))) for e in (queries, train)]
+    return rows[0] @ rows[1].T
+
+
+def signed_embedding_cosine(
+    objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
+) -> Float[Tensor, "q n"]:
+    """The same where the labels are equal, and its negative where they are not."""
+    asked, trained = (e.take(fastif.every(e))["labels"] for e in (queries, train))
+    sign = (asked[:, None] == trained[None]).float() * 2 - 1
+    return embedding_cosine(objective, train, queries) * sign
+
+
+def bm25(train: Sequence[str], queries: Sequence[str]) -> Float[Tensor, "q n"]:
+    """BM25 of the words that two texts share (Lucene's variant, as bm25s ships it).
+
+    >>> scores = bm25(["a good film", "a bad cake"], ["good film!", "cake"])
+    >>> scores.argmax(1)
+    tensor([0, 1])
+    """
+    import bm25s  # of the extra bench-peers, which the other baselines do not need
+
+    index = bm25s.BM25()
+    index.index([_words(text) for text in train], show_progress=False)
+    return torch.stack([torch.from_numpy(index.get_scores(_words(text))) for text in queries])
+
+
+Baseline = Callable[
+    [fastif.Objective, fastif.Examples, fastif.Examples],
+    Float[Tensor, "q n"],
+]
+BASELINES: dict[str, Baseline] = {
+    "gradient product": gradient_product,
+    "gradient cosine": gradient_cosine,
+    "embedding cosine": embedding_cosine,
+    "embedding cosine, signed by label": signed_embedding_cosine,
+}
+"""Every baseline of a model by name; positive as elsewhere means that the row helps."""
+
+
+def _products(
+    objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
+) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"], Float[Tensor, " n"]]:
+    """Products of all pairs of gradients, and the gradients' lengths, in one pass over the rows."""
+    gradients = fastif.Gradients(objective)
+    asked = fastif.gradient_rows(gradients, queries, fastif.every(queries), BATCH)
+    products = asked.new_empty(len(queries), len(train))
+    lengths = asked.new_empty(len(train))
+    for places, batch in fastif.batches(train, fastif.every(train), BATCH):
+        tile = gradients.of_losses(batch)
+        products[:, places], lengths[places] = tile.times(asked), tile.rows.norm(dim=1)
+    return products, asked.norm(dim=1), lengths
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

@@ -1,0 +1,257 @@
+"""Every solver on a convex problem, against the dense inverse and against training again.
+
+MNIST's digits 1 and 7 and softmax regression, trained to convergence in double precision: the one
+workload small enough for the truth to be computed and not estimated.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import fastif
+from benchmarks.fidelity.softmax import Softmax, losses
+from fastif.metrics import pearson
+
+DIGITS = (1, 7)
+BATCH = 256
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        rows: training rows; None takes all.
+        queries: test rows that are asked about.
+        removed: rows that are removed, each alone; half the most influential, half random.
+        top: rows at each end of a ranking that are compared.
+        penalty: L2 of training, which is the damping of every solver.
+        rank: columns of the low-rank dual.
+        sampled: curvature rows of the exact dual, whose matrix is rows x rows.
+        lissa: steps of LiSSA at most.
+    """
+
+    rows: int | None = None
+    queries: int = 50
+    removed: int = 40
+    top: int = 100
+    penalty: float = 1e-2
+    rank: int = 800
+    sampled: int = 2_000
+    lissa: int = 10_000
+
+
+FULL = Sizes()
+QUICK = Sizes(rows=600, queries=8, removed=10, top=20, rank=120, sampled=200, lissa=300)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The trained model, its queries, and what is true of them."""
+
+    model: Softmax
+    points: Float[Tensor, "q d"]
+    labels: Int[Tensor, " q"]
+    sizes: Sizes
+
+    @property
+    def train(self) -> fastif.TensorExamples:
+        return fastif.TensorExamples(self.model.points, self.model.labels)
+
+    def objective(self) -> fastif.ModuleObjective:
+        """The same model for fastif: its rows have the order of the closed form's."""
+        classes, width = self.model.weights.shape
+        module = torch.nn.Linear(width, classes, bias=False).double()
+        module.weight.data.copy_(self.model.weights)
+        return fastif.ModuleObjective(module, fastif.CrossEntropy(), penalty=self.model.penalty)
+
+
+def convex(data: Path, sizes: Sizes = FULL) -> dict:
+    """Errors, rankings, seconds, and effects against training again, of every solver on MNIST.
+
+    Args:
+        data: the folder with mnist/train.parquet and mnist/test.parquet.
+        sizes: how much is measured.
+    """
+    points, labels = _images(data / "mnist" / "train.parquet", sizes.rows)
+    asked, answers = _images(data / "mnist" / "test.parquet", sizes.queries)
+    return measured(Softmax(points, labels, sizes.penalty), asked, answers, sizes)
+
+
+def measured(
+    model: Softmax, points: Float[Tensor, "q d"], labels: Int[Tensor, " q"], sizes: Sizes
+) -> dict:
+    """The same of any softmax regression and its queries."""
+    training, _ = _timed(lambda: model.weights)
+    problem = Problem(model, points, labels, sizes)
+    queries = model.gradients(points, labels)
+    trained = model.gradients(model.points, model.labels)
+    inverting, exact = _timed(lambda: torch.cholesky_solve(queries.T, model.factor).T)
+    effects = exact @ trained.T / len(trained)
+    removed = _removed(effects, sizes.removed)
+    retraining, real = _timed(lambda: _changes(problem, removed))
+    return {
+        "problem": {
+            "train_rows": len(trained),
+            "queries": len(queries),
+            "parameters": queries.shape[1],
+            "top": sizes.top,
+            "damping": model.penalty,
+            "gradient_norm": float(model.gradient(model.weights[None]).norm()),
+        },
+        "seconds": {"train": training, "dense_inverse": inverting, "retrain": retraining},
+        "leave_one_out": {"rows": removed.tolist(), **agreement(effects[:, removed], real)},
+        "solvers": [
+            _line(trial, problem, queries, exact, effects, removed, real) for trial in trials(sizes)
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One solver; with `rows`, on the curvature of so many training rows."""
+
+    name: str
+    solver: fastif.Solver
+    rows: int | None = None
+
+
+def trials(sizes: Sizes) -> list[Trial]:
+    """The solvers in the order of the table."""
+    cg, lissa = fastif.ConjugateGradient, fastif.Lissa
+    return [
+        Trial("Direct", fastif.Direct()),
+        Trial(f"Dual, rank {sizes.rank:,}", fastif.Dual(rank=sizes.rank)),
+        Trial(f"Dual, {sizes.sampled:,} curvature rows", fastif.Dual(), sizes.sampled),
+        Trial("CG", cg()),
+        Trial("CG, EK-FAC before it", cg(preconditioner="ekfac")),
+        Trial("CG, eigenpairs before it", cg(preconditioner="eigen")),
+        Trial("LiSSA", lissa(max_steps=sizes.lissa)),
+        Trial("LiSSA, the paper's setting", lissa(preset="fastif")),
+        Trial("EK-FAC alone", fastif.Spectral()),
+    ]
+
+
+def overlap(
+    found: Float[Tensor, "q n"], exact: Float[Tensor, "q n"], top: int
+) -> Float[Tensor, " q"]:
+    """The share of the `top` most harmful and the `top` most helpful rows that are the true ones.
+
+    >>> overlap(torch.tensor([[0.1, 0.9, 0.2, 0.3]]), torch.tensor([[0.0, 0.9, 0.4, 0.3]]), 1)
+    tensor([1.])
+    """
+    shares = []
+    for sign in (-1, 1):
+        ends = [(sign * scores.nan_to_num()).topk(top).indices for scores in (found, exact)]
+        shares.append((ends[0][:, :, None] == ends[1][:, None]).any(2).double().mean(1))
+    return ((shares[0] + shares[1]) / 2).to(exact.dtype)
+
+
+def agreement(predicted: Float[Tensor, "q r"], real: Float[Tensor, "q r"]) -> dict:
+    """Pearson's correlation, and the slope of the line through zero (1 is right), a query each.
+
+    >>> found = agreement(torch.tensor([[1.0, -2.0]]), torch.tensor([[2.0, -4.0]]))
+    >>> round(found["pearson"]["mean"], 6), found["slope"]["mean"]
+    (1.0, 2.0)
+    """
+    slope = (predicted * real).sum(1) / predicted.square().sum(1)
+    across = pearson(predicted, real)
+    return {
+        name: {"mean": number(x.mean()), "least": number(x.min()), "most": number(x.max())}
+        for name, x in (("pearson", across), ("slope", slope))
+    }
+
+
+def number(value: Tensor) -> float | None:
+    """What JSON can hold: None for NaN and infinity."""
+    return float(value) if bool(torch.isfinite(value)) else None
+
+
+def _line(
+    trial: Trial,
+    problem: Problem,
+    queries: Tensor,
+    exact: Tensor,
+    effects: Tensor,
+    removed: Tensor,
+    real: Tensor,
+) -> dict:
+    objective, train = problem.objective(), problem.train
+    operator = fastif.GaussNewton(objective, train, _sample(trial, train), BATCH).damped(0.0)
+    factoring, factor = _timed(lambda: trial.solver.factor(operator))
+    solving, solution = _timed(lambda: trial.solver.solve(operator, queries, factor))
+    value, top = solution.value, min(problem.sizes.top, len(train))
+    scores = _scores(objective, train, value)
+    left = queries - value @ problem.model.curvature
+    return {
+        "name": trial.name,
+        "settings": asdict(trial.solver),  # type: ignore[call-overload]
+        "curvature_rows": trial.rows,
+        "relative_error": _spread((value - exact).norm(dim=1) / exact.norm(dim=1)),
+        "overlap": number(overlap(scores, effects, top).mean()),
+        "residual": _spread(left.norm(dim=1) / queries.norm(dim=1)),
+        "residual_it_says": _spread(solution.residual),
+        "converged": int(solution.converged.sum()),
+        "steps": solution.steps,
+        "factor_seconds": factoring,
+        "solve_seconds_per_query": solving / len(queries),
+        "leave_one_out": agreement(scores[:, removed], real),
+    }
+
+
+def _scores(
+    objective: fastif.Objective, train: fastif.Examples, value: Tensor
+) -> Float[Tensor, "q n"]:
+    """By the library's own way, put back into the order of the training rows."""
+    found = fastif.influence(fastif.Gradients(objective), train, value, batch_size=len(train))
+    return found.removal_effect.gather(1, found.ids.argsort(1))
+
+
+def _sample(trial: Trial, train: fastif.Examples) -> Tensor | None:
+    if trial.rows is None:
+        return None
+    return torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: trial.rows]
+
+
+def _removed(effects: Float[Tensor, "q n"], count: int) -> Int[Tensor, " r"]:
+    """Half with the largest effects on all queries together, half drawn from the others."""
+    order = effects.square().sum(0).argsort(descending=True, stable=True)
+    head, rest = order[: count // 2], order[count // 2 :]
+    drawn = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))
+    return torch.cat([head, rest[drawn[: count - len(head)]]])
+
+
+def _changes(problem: Problem, removed: Tensor) -> Float[Tensor, "q r"]:
+    """How the loss of each query really changes when it is trained again without a row."""
+    weights = torch.cat([problem.model.weights[None], problem.model.without(removed)])
+    found = losses(weights, problem.points, problem.labels)
+    return (found[1:] - found[0]).T
+
+
+def _spread(values: Tensor) -> dict:
+    return {"median": number(values.median()), "most": number(values.max())}
+
+
+def _timed(call: Callable[[], Result]) -> tuple[float, Result]:
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def _images(path: Path, count: int | None) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
+    """Pixels of length one with a one appended, and which of the two digits it is."""
+    table = pl.read_parquet(path).filter(pl.col("label").is_in(DIGITS))
+    table = table.sample(count or len(table), seed=0, shuffle=True)
+    pixels = np.stack([np.frombuffer(image, np.uint8) for image in table["image"]])
+    points = torch.nn.functional.normalize(torch.from_numpy(pixels.astype(np.float64)))
+    labels = torch.tensor((table["label"] == DIGITS[1]).cast(pl.Int64).to_list())
+    return torch.cat([points, points.new_ones(len(points), 1)], 1), labels

@@ -1,0 +1,65 @@
+"""One peer in a process of its own, so that its failure and its peak memory are its own.
+
+    python -m benchmarks.fidelity.peers NAME FOLDER OUT SEED MEMORY_GB
+
+reads the workload that `save_plain` wrote into FOLDER, and writes OUT.safetensors with the scores
+and OUT.json with what they took, or why there are none.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from benchmarks.example import peak_megabytes
+from benchmarks.fidelity.peers.peer import Peer
+from benchmarks.fidelity.peers.registry import PEERS
+from benchmarks.fidelity.peers.rows import by_length, put_back
+from benchmarks.fidelity.plain import Plain, load_plain
+
+
+def measured(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:
+    """Write the scores, and return what they took."""
+    ordered, query, train = by_length(plain)
+    loaded, wall, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
+    scores = peer.scores(ordered, seed)
+    took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    expected = (len(plain.query_labels), len(plain.train_labels))
+    if tuple(scores.shape) != expected:
+        raise ValueError(f"scores of shape {tuple(scores.shape)} instead of {expected}")
+    broken = int((~scores.isfinite()).sum())
+    if broken:
+        raise ValueError(f"{broken} of {scores.numel()} scores are not finite")
+    save_file({"scores": put_back(scores.detach().float(), query, train)}, f"{out}.safetensors")
+    return {**took, "loaded_mb": loaded, "peak_mb": peak_megabytes()}
+
+
+def attempt(peer: Peer, plain: Plain, seed: int, out: Path, memory_gb: float) -> dict:
+    """The same within a limit of memory; whatever the peer raises is its result."""
+    _ = peer.function  # its package is imported before the clock starts
+    limit = int(memory_gb * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    try:
+        return measured(peer, plain, seed, out)
+    except Exception as error:
+        return {"failure": f"{type(error).__name__}: {error}", "peak_mb": peak_megabytes()}
+
+
+def main(arguments: list[str]) -> None:
+    name, folder, out, seed, memory_gb = arguments
+    peer = PEERS[name]
+    plain = load_plain(Path(folder))
+    report = {"name": name, "version": peer.version, "settings": peer.described(plain)}
+    refusal = peer.refuses(plain)
+    if refusal:
+        report |= {"failure": f"refused: {refusal}"}
+    else:
+        report |= attempt(peer, plain, int(seed), Path(out), float(memory_gb))
+    Path(f"{out}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,84 @@
+"""captum: TracInCP with the final weights, its fast form on the last layer, and Arnoldi."""
+
+from captum.influence import TracInCP, TracInCPFast
+from captum.influence._core.arnoldi_influence_function import (  # it has no public name
+    ArnoldiInfluenceFunction,
+)
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from benchmarks.fidelity.peers.rows import last_linear, query_loader, some_rows, train_loader
+from benchmarks.fidelity.plain import Plain
+
+ROWS = 100
+"""Rows of a batch."""
+FEW = 4
+"""The same where it walks back through the whole batch for each of its rows."""
+_WEIGHTS = "those of the model"
+
+
+def tracin_fast(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
+    """The gradient product over the last linear layer."""
+    tracer = TracInCPFast(
+        plain.model,
+        last_linear(plain.model),
+        train_loader(plain, ROWS),
+        [_WEIGHTS],
+        _loaded,
+        nn.CrossEntropyLoss(reduction="sum"),
+    )
+    # of all its classes this one takes no loader of queries
+    return tracer.influence((*plain.query_inputs, plain.query_labels)).detach()
+
+
+def tracin(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
+    """The gradient product over all attributed parameters."""
+    by_batch = _only_linear(plain.model)
+    size = ROWS if by_batch else FEW
+    tracer = TracInCP(
+        plain.model,
+        train_loader(plain, size),
+        [_WEIGHTS],
+        _loaded,
+        loss_fn=_loss(by_batch),
+        sample_wise_grads_per_batch=by_batch,
+    )
+    return tracer.influence(query_loader(plain, size)).detach()
+
+
+def arnoldi(
+    plain: Plain, seed: int, rows: int | None, krylov: int, rank: int, damping: float
+) -> Float[Tensor, "q n"]:
+    """The inverse Hessian of `rows` training rows on its `rank` largest eigenvalues."""
+    by_batch = _only_linear(plain.model)
+    size = ROWS if by_batch else FEW
+    found = ArnoldiInfluenceFunction(
+        plain.model,
+        train_loader(plain, size),
+        _WEIGHTS,
+        _loaded,
+        loss_fn=_loss(by_batch),
+        hessian_dataset=train_loader(some_rows(plain, rows, seed), 2 * ROWS),
+        sample_wise_grads_per_batch=by_batch,
+        projection_dim=rank,
+        seed=seed,
+        arnoldi_dim=krylov,
+        hessian_reg=damping,
+    )
+    return found.influence(query_loader(plain, size)).detach()
+
+
+def _loaded(model: nn.Module, checkpoint: str) -> float:
+    """The model has its weights already; the answer is the learning rate that weighs them."""
+    return 1.0
+
+
+def _loss(by_batch: bool) -> nn.CrossEntropyLoss:
+    """It wants a sum where it takes the gradients of a batch together, else one loss a row."""
+    return nn.CrossEntropyLoss(reduction="sum" if by_batch else "none")
+
+
+def _only_linear(model: nn.Module) -> bool:
+    """Whether gradients of a batch can be taken together; LayerNorm is not among its layers."""
+    owners = [layer for layer in model.modules() if list(layer.parameters(recurse=False))]
+    return all(isinstance(layer, nn.Linear) for layer in owners)

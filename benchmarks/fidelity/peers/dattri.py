@@ -1,0 +1,147 @@
+"""dattri: conjugate gradients, LiSSA, DataInf, EK-FAC, TRAK, TracIn and gradient cosine.
+
+Its influence attributors solve every query again for each batch of training rows; here their
+public steps are called so that each query is solved once. The scores are the same.
+"""
+
+import torch
+import torch.nn.functional as F
+from dattri.algorithm.base import BaseInnerProductAttributor
+from dattri.algorithm.influence_function import (
+    IFAttributorCG,
+    IFAttributorDataInf,
+    IFAttributorEKFAC,
+    IFAttributorLiSSA,
+)
+from dattri.algorithm.tracin import TracInAttributor
+from dattri.algorithm.trak import TRAKAttributor
+from dattri.task import AttributionTask
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import functional_call
+from torch.utils.data import DataLoader
+
+from benchmarks.fidelity.peers.rows import loader, query_loader, some_rows, train_loader
+from benchmarks.fidelity.plain import Plain
+
+QUERIES, ROWS = 50, 250
+"""Queries solved at once, and rows of a batch; no score depends on them."""
+HELD = 2**24
+"""Numbers of gradients taken at once: its backward pass slows down when they leave the cache."""
+
+
+def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[Tensor, "q n"]:
+    """Conjugate gradients on the Hessian of `rows` training rows."""
+    attributor = IFAttributorCG(_task(plain), max_iter=steps, regularization=damping)
+    attributor.cache(_one_batch(some_rows(plain, rows, seed)))
+    return _scores(attributor, plain)
+
+
+def lissa(plain: Plain, seed: int, depth: int, batch: int, scale: float) -> Float[Tensor, "q n"]:
+    """LiSSA over all training rows."""
+    torch.manual_seed(seed)
+    attributor = IFAttributorLiSSA(
+        _task(plain), batch_size=batch, recursion_depth=depth, scaling=scale
+    )
+    attributor.cache(_one_batch(plain))
+    return _scores(attributor, plain)
+
+
+def datainf(plain: Plain, seed: int, rows: int, damping: float) -> Float[Tensor, "q n"]:
+    """DataInf with the gradients of `rows` training rows."""
+    attributor = IFAttributorDataInf(_task(plain), regularization=damping)
+    attributor.cache(train_loader(some_rows(plain, rows, seed), _size(plain)))
+    return _scores(attributor, plain, queries=5)  # it holds queries x queries x p
+
+
+def ekfac(plain: Plain, seed: int, damping: float) -> Float[Tensor, "q n"]:
+    """EK-FAC of the empirical Fisher; a mean loss would divide its eigenvalues by batch²."""
+    torch.manual_seed(seed)
+    attributor = IFAttributorEKFAC(_task(plain, reduction="sum"), damping=damping)
+    attributor.cache(train_loader(plain, ROWS))
+    return _scores(attributor, plain)
+
+
+def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
+    """TRAK with one model and `width` random projections of the margin's gradient."""
+
+    def margin(params: dict[str, Tensor], row: tuple[Tensor, ...]) -> Tensor:
+        logits, label = _logits(plain, params, row)
+        others = torch.arange(logits.shape[1]) != label[:, None]
+        rest = logits.masked_fill(~others, -torch.inf).logsumexp(1)
+        return (logits.masked_fill(others, 0).sum(1) - rest).squeeze()
+
+    def probability(params: dict[str, Tensor], row: tuple[Tensor, ...]) -> Tensor:
+        logits, label = _logits(plain, params, row)
+        return torch.exp(-F.cross_entropy(logits, label))
+
+    task = AttributionTask(margin, plain.model, plain.model.state_dict())
+    projection = {"proj_dim": width, "proj_seed": seed, "device": "cpu", "proj_type": "normal"}
+    attributor = TRAKAttributor(task, probability, projector_kwargs=projection)
+    with torch.no_grad():  # each batch draws the whole projection anew: few and large ones
+        attributor.cache(train_loader(plain, 2 * ROWS))
+        return attributor.attribute(query_loader(plain, 2 * ROWS)).T
+
+
+def tracin(plain: Plain, seed: int, normalized: bool) -> Float[Tensor, "q n"]:
+    """TracIn with the final weights (the gradient product), or the gradient cosine."""
+
+    def loss(params: dict[str, Tensor], row: tuple[Tensor, ...]) -> Tensor:
+        return F.cross_entropy(*_logits(plain, params, row))
+
+    attributor = TracInAttributor(
+        AttributionTask(loss, plain.model, plain.model.state_dict()),
+        torch.ones(1),
+        normalized,
+        projector_kwargs={"proj_type": "identity"},  # by default it projects to 512 numbers
+    )
+    with torch.no_grad():
+        return attributor.attribute(train_loader(plain, ROWS), query_loader(plain, ROWS)).T
+
+
+def _logits(
+    plain: Plain, params: dict[str, Tensor], row: tuple[Tensor, ...]
+) -> tuple[Float[Tensor, "1 c"], Tensor]:
+    """Logits and label of one row without its first axis, with that axis."""
+    *inputs, label = (tensor[None] for tensor in row)
+    return functional_call(plain.model, params, tuple(inputs)), label
+
+
+def _task(plain: Plain, reduction: str = "mean") -> AttributionTask:
+    def loss(params: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Tensor:
+        *inputs, labels = batch
+        logits = functional_call(plain.model, params, tuple(inputs))
+        return F.cross_entropy(logits, labels.long(), reduction=reduction)  # LiSSA makes floats
+
+    return AttributionTask(loss, plain.model, plain.model.state_dict())
+
+
+def _one_batch(plain: Plain) -> DataLoader:
+    """It adds up the inverses of every batch it is given, so it must be given one."""
+    return train_loader(plain, len(plain.train_labels))
+
+
+@torch.no_grad()
+def _scores(
+    attributor: BaseInnerProductAttributor, plain: Plain, queries: int = QUERIES
+) -> Float[Tensor, "q n"]:
+    """Every query solved once, then multiplied with the gradient of every training row."""
+    solved = []
+    for batch in loader(plain.query_inputs, plain.query_labels, queries):
+        gradients = attributor.generate_test_rep(0, _apart(batch))
+        solved.append(attributor.transform_test_rep(0, gradients))
+    rows = torch.cat(solved)
+    found = []
+    for batch in train_loader(plain, _size(plain)):
+        gradients = attributor.generate_train_rep(0, _apart(batch))
+        found.append(rows @ attributor.transform_train_rep(0, gradients).T)
+    return torch.cat(found, 1)
+
+
+def _size(plain: Plain) -> int:
+    return max(1, HELD // sum(p.numel() for p in plain.model.parameters() if p.requires_grad))
+
+
+def _apart(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Each example as a batch of one along the second axis, as its gradients want it."""
+    return tuple(tensor[None] for tensor in batch)

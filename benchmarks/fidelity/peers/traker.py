@@ -1,0 +1,71 @@
+"""traker: TRAK by its own authors, with one model."""
+
+import logging
+from tempfile import TemporaryDirectory
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from trak import TRAKer
+from trak.modelout_functions import AbstractModelOutput
+from trak.projectors import BasicProjector, ProjectionType
+
+from benchmarks.fidelity.peers.rows import query_loader, train_loader
+from benchmarks.fidelity.plain import Plain
+
+ROWS = 500
+"""Rows of a batch: each draws the whole projection anew, so few and large ones."""
+
+
+class Margin(AbstractModelOutput):
+    """log p / (1 - p) of the label: its own choice for classifiers, for any number of inputs."""
+
+    def __init__(self) -> None:
+        """Nothing to keep."""
+
+    def get_output(
+        self, model: nn.Module, weights: dict, buffers: dict, *row: Tensor
+    ) -> Float[Tensor, ""]:
+        *inputs, label = (tensor[None] for tensor in row)
+        logits = functional_call(model, (weights, buffers), tuple(inputs))
+        others = torch.arange(logits.shape[1]) != label[:, None]
+        rest = logits.masked_fill(~others, -torch.inf).logsumexp(1)
+        return (logits.masked_fill(others, 0).sum(1) - rest).sum()
+
+    def get_out_to_loss_grad(
+        self, model: nn.Module, weights: dict, buffers: dict, batch: tuple[Tensor, ...]
+    ) -> Float[Tensor, "b 1"]:
+        *inputs, labels = batch
+        logits = functional_call(model, (weights, buffers), tuple(inputs)).detach()
+        return 1 - logits.softmax(1).gather(1, labels[:, None])
+
+
+def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
+    """TRAK with `width` random projections of the margin's gradient."""
+    state = plain.model.state_dict()
+    names = [name for name, p in plain.model.named_parameters() if p.requires_grad]
+    size = sum(plain.model.get_parameter(name).numel() for name in names)
+    # a projection of one block is forgotten between rows and queries, so at least two
+    block = min(100, -(-width // 2))
+    projector = BasicProjector(size, width, seed, ProjectionType.normal, "cpu", block)
+    with TemporaryDirectory() as folder:
+        traker = TRAKer(
+            plain.model,
+            Margin(),
+            train_set_size=len(plain.train_labels),
+            save_dir=folder,
+            device="cpu",
+            projector=projector,
+            logging_level=logging.WARNING,
+            use_half_precision=False,
+            grad_wrt=names,
+        )
+        traker.load_checkpoint(state, model_id=0)
+        for batch in train_loader(plain, ROWS):
+            traker.featurize(batch, num_samples=len(batch[-1]))
+        traker.finalize_features()
+        traker.start_scoring_checkpoint("queries", state, 0, len(plain.query_labels))
+        for batch in query_loader(plain, ROWS):
+            traker.score(batch, num_samples=len(batch[-1]))
+        return torch.tensor(traker.finalize_scores("queries").copy()).T

@@ -1,0 +1,142 @@
+"""A workload as a plain torch program, for peers that know nothing of fastif.
+
+It travels to another process as files: weights and tensors as safetensors, and the name and
+settings of the class that builds the model again. Nothing is pickled.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+import fastif
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """A trained classifier, its training rows and its queries.
+
+    Attributes:
+        model: forward(*inputs) gives logits [b, c]; only the attributed parameters require a
+            gradient; in evaluation mode.
+        train_inputs: tensors [n, ...], fully padded; the last of several is the attention mask.
+        train_labels: classes [n].
+        query_inputs: tensors [q, ...].
+        query_labels: classes [q].
+    """
+
+    model: nn.Module
+    train_inputs: tuple[Tensor, ...]
+    train_labels: Tensor
+    query_inputs: tuple[Tensor, ...]
+    query_labels: Tensor
+
+
+class Mlp(nn.Sequential):
+    """Linear layers with ReLU between them; of two widths a linear model.
+
+    >>> Mlp([4, 3])(torch.zeros(2, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, widths: list[int]) -> None:
+        layers: list[nn.Module] = []
+        for inside, outside in pairwise(widths):
+            layers += [nn.Linear(inside, outside), nn.ReLU()]
+        super().__init__(*layers[:-1])
+        self.settings = {"widths": list(widths)}
+
+    @classmethod
+    def of(cls, objective: fastif.ModuleObjective) -> "Mlp":
+        """The same network as the objective's."""
+        layers = [layer for layer in objective.module.children() if isinstance(layer, nn.Linear)]
+        model = cls([layers[0].in_features, *(layer.out_features for layer in layers)])
+        model.load_state_dict({**objective.module.state_dict(), **objective.params})
+        return model.eval()
+
+
+class Tail(nn.Module):
+    """The layers of an encoder above the frozen ones, with the head: hidden states to logits.
+
+    Args:
+        config: of the whole Hugging Face model.
+        attributed: names of the parameters that require a gradient.
+    """
+
+    def __init__(self, config: dict, attributed: list[str]) -> None:
+        super().__init__()
+        whole = AutoModelForSequenceClassification.from_config(
+            AutoConfig.for_model(**config), attn_implementation="eager"
+        )
+        self.module = fastif.TransformerObjective(whole.eval(), attributed).module
+        for name, tensor in self.module.named_parameters():
+            tensor.requires_grad_(name in attributed)
+        self.settings = {"config": config, "attributed": list(attributed)}
+
+    @classmethod
+    def of(cls, objective: fastif.TransformerObjective) -> "Tail":
+        """The same layers as the objective's."""
+        config = json.loads(objective.whole.config.to_json_string(use_diff=False))
+        model = cls(config, list(objective.space.names))
+        model.module.load_state_dict({**objective.module.state_dict(), **objective.params})
+        return model.eval()
+
+    def forward(
+        self, hidden: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]
+    ) -> Float[Tensor, "b c"]:
+        """The mask is given to the encoder ready to add: how it would prepare one fails in vmap."""
+        length = mask.shape[1]
+        added = (1 - mask.to(hidden.dtype)) * torch.finfo(hidden.dtype).min
+        added = added[:, None, None].expand(-1, 1, length, length)
+        return self.module(inputs_embeds=hidden, attention_mask=added).logits
+
+
+BUILDERS: dict[str, type[Mlp] | type[Tail]] = {"Mlp": Mlp, "Tail": Tail}
+
+
+def plain_of(model: Mlp | Tail, train: fastif.Examples, queries: fastif.Examples) -> Plain:
+    """The model with all its rows as tensors; examples whose frozen part is computed already."""
+    return Plain(model, *_tensors(train), *_tensors(queries))
+
+
+def save_plain(plain: Plain, folder: Path) -> None:
+    """Write what `load_plain` needs."""
+    if not isinstance(plain.model, (Mlp, Tail)):
+        raise TypeError(f"no builder makes a {type(plain.model).__name__} again")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{name}": value for name, value in plain.model.state_dict().items()}
+    for part in ("train", "query"):
+        tensors[f"{part}.labels"] = getattr(plain, f"{part}_labels")
+        for place, value in enumerate(getattr(plain, f"{part}_inputs")):
+            tensors[f"{part}.{place}"] = value.contiguous()
+    save_file(tensors, folder / "plain.safetensors")
+    model = {"builder": type(plain.model).__name__, "settings": plain.model.settings}
+    (folder / "plain.json").write_text(json.dumps(model))
+
+
+def load_plain(folder: Path) -> Plain:
+    """The workload that was saved there; the model is built anew and given its weights."""
+    made = json.loads((folder / "plain.json").read_text())
+    model = BUILDERS[made["builder"]](**made["settings"])
+    tensors = load_file(folder / "plain.safetensors")
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+
+    def part(name: str) -> tuple[tuple[Tensor, ...], Tensor]:
+        count = sum(key.startswith(f"{name}.") for key in tensors) - 1
+        return tuple(tensors[f"{name}.{i}"] for i in range(count)), tensors[f"{name}.labels"]
+
+    return Plain(model.eval(), *part("train"), *part("query"))
+
+
+def _tensors(examples: fastif.Examples) -> tuple[tuple[Tensor, ...], Tensor]:
+    """All inputs and labels; the mask comes last."""
+    batch = examples.take(fastif.every(examples))
+    names = [name for name in ("inputs", "hidden", "attention_mask") if name in batch]
+    return tuple(batch[name] for name in names), batch["labels"]

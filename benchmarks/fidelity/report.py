@@ -1,0 +1,115 @@
+"""The section of docs/results.md on fidelity, written from its JSON."""
+
+from pathlib import Path
+
+from benchmarks.fidelity.tables import convex_table, cost_table
+from benchmarks.report import TITLE
+
+START = "<!-- fidelity: written by benchmarks/fidelity -->"
+END = "<!-- fidelity: end -->"
+
+
+def write_section(path: Path, result: dict) -> None:
+    """Put the section between its markers; append both if the file does not have them yet."""
+    text = path.read_text("utf-8") if path.is_file() else TITLE
+    body = f"{START}\n{section(result)}{END}\n"
+    if START in text and END in text:
+        before, _, rest = text.partition(START)
+        text = before + body + rest.partition(END)[2].lstrip("\n")
+    else:
+        text = f"{text.rstrip()}\n\n{body}"
+    path.write_text(text, "utf-8")
+
+
+def section(result: dict) -> str:
+    """The section as Markdown."""
+    machine = result["machine"]
+    parts = [
+        "## Fidelity: do effects foretell retraining?",
+        f"`python -m benchmarks.fidelity`, {machine['date']}: {machine['processor']}, "
+        f"{machine['cores']} cores, torch {machine['versions']['torch']}. LDS: Spearman correlation"
+        " of summed effects with the margins of models really trained on random halves, mean over"
+        " queries, with its standard error. Every method explains the same weights and rows.",
+    ]
+    for known in result.get("workloads", {}).values():
+        parts += [_head(known), _ours(known), *_peers(known), _choices(known), _curve(known)]
+    if "convex" in result:
+        parts += ["### A convex model: every solver against the dense inverse"]
+        parts += [convex_table(result["convex"])]
+    if "cost" in result:
+        parts += ["### What a solve costs", cost_table(result["cost"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(known: dict) -> str:
+    return (
+        f"### {known['title']}\n\n{known['rows']:,} training rows, {known['queries']} queries, "
+        f"{known['parameters']:,} attributed parameters; {known['subsets']} halves x "
+        f"{known['seeds']} seeds trained again."
+    )
+
+
+def _ours(known: dict) -> str:
+    rows = ["| method | λ | LDS | residual | cosine with gradient | seconds |"]
+    rows += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for name, told in known["methods"].items():
+        seconds = sum(told["seconds"].values()) if told["seconds"] else None
+        cells = [
+            name,
+            _number(told["damping"]) if told["seconds"] else "",
+            f"{told['lds']:.3f} ± {told['error']:.3f}",
+            _number(told["residual"]),
+            _number(told["cosine"], ".4f"),
+            _number(seconds, ".0f"),
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _peers(known: dict) -> list[str]:
+    if "peers" not in known:
+        return []
+    rows = ["| peer | version | LDS | exact is above by (95 %) | seconds | peak MB |"]
+    rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
+    for name, told in known["peers"].items():
+        if "lds" not in told:
+            rows.append(f"| {name} | {told['version'] or ''} | {_short(told['failure'])} | | | |")
+            continue
+        more = known["margins_of_error"][name]
+        rows.append(
+            f"| {name} | {told['version']} | {told['lds']:.3f} ± {told['error']:.3f} "
+            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {told['seconds']:.0f} "
+            f"| {told['peak_mb']:,.0f} |"
+        )
+    return ["\n".join(rows)]
+
+
+def _choices(known: dict) -> str:
+    best = max(point["lds"] for point in known["curve"])
+    auto, rules = known["auto"], known["rules"]
+    at = known["methods"]["exact"]["lds"]
+    others = "; ".join(
+        f"{name} λ = {_number(told['damping'])}, LDS {told['lds']:.3f}"
+        for name, told in rules.items()
+    )
+    return (
+        f'`damping = "auto"` chose λ = {_number(auto["exact"]["damping"])} for the exact matrix '
+        f"(LDS {at:.3f}, {at / best:.1%} of the best of the curve, {best:.3f}) and "
+        f"{_number(auto['EK-FAC']['damping'])} for EK-FAC. Rules that train nothing: {others}."
+    )
+
+
+def _curve(known: dict) -> str:
+    points = known["curve"]
+    head = " | ".join(_number(point["damping"]) for point in points)
+    line = " | ".join(f"{point['lds']:.3f}" for point in points)
+    bars = " | ".join("---:" for _ in points)
+    return f"| λ (50: the paper's) | {head} |\n| --- | {bars} |\n| LDS, exact | {line} |"
+
+
+def _number(value: float | None, form: str = ".2g") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _short(reason: str) -> str:
+    return reason.splitlines()[-1][:120]

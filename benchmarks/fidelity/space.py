@@ -1,0 +1,103 @@
+"""Effects for any λ in the space of examples: a second way to the exact answer, and its curve.
+
+With R the root rows, K = R Rᵀ and ∇L_i = R_iᵀ u_i (the gradient of cross-entropy in the outputs
+lies in the range of its curvature), the effect of row i on query z is
+
+    1/n ∇L(z)ᵀ (RᵀR/n + λI)⁻¹ ∇L_i = ∇L(z)ᵀ Rᵀ (K + λ n I)⁻¹ [u_i in its places].
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import fastif
+from fastif.solvers.kernel import project
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleSpace:
+    """K by its eigenvectors, and what training rows and queries are in it.
+
+    Attributes:
+        values, vectors: of K; or the largest of them, where it was taken in low rank.
+        queries: R ∇L(z).
+        pulls: u, one number a root row.
+        owners: the training row of each root row.
+        roots: S of each training row, S Sᵀ its curvature in the outputs.
+        logits, labels: of the training rows.
+    """
+
+    values: Float[Tensor, " r"]
+    vectors: Float[Tensor, "m r"]
+    queries: Float[Tensor, "q m"]
+    pulls: Float[Tensor, " m"]
+    owners: Int[Tensor, " m"]
+    roots: Float[Tensor, "n c k"]
+    logits: Float[Tensor, "n c"]
+    labels: Int[Tensor, " n"]
+
+    @property
+    def rows(self) -> int:
+        """The number of training rows n."""
+        return len(self.labels)
+
+    @cached_property
+    def turned(self) -> Float[Tensor, "q r"]:
+        """The queries in the eigenbasis."""
+        return self.queries @ self.vectors
+
+    def effect(self, damping: float) -> Float[Tensor, "q n"]:
+        """The removal effect of every training row."""
+        weight = damping * self.rows
+        turned = self.turned * (1 / (self.values + weight) - 1 / weight)
+        solved = turned @ self.vectors.T + self.queries / weight
+        effect = solved.new_zeros(len(solved), self.rows)
+        return effect.index_add_(1, self.owners, solved * self.pulls).float()
+
+    def by_example(self, rows: Float[Tensor, " m"]) -> Float[Tensor, "n k"]:
+        """Root rows as [training row, column]."""
+        order = torch.argsort(self.owners, stable=True)
+        return rows[order].view(self.rows, -1)
+
+
+def example_space(
+    matrix: fastif.GaussNewton, factor: fastif.Factor, queries: Float[Tensor, "q p"]
+) -> ExampleSpace:
+    """From the factor that the dual solver made."""
+    if "kernel" in factor:
+        values, vectors = torch.linalg.eigh(factor["kernel"].double())
+        values = values.clamp_min(0)
+    else:
+        root = factor["root"].double()
+        values, inner = torch.linalg.eigh(root.T @ root)
+        vectors = (root @ inner) / values.clamp_min(1e-12).sqrt()
+    assert matrix.ids is not None
+    roots, pulls, logits, labels = outputs_of(matrix.objective, matrix.examples, matrix.ids)
+    back = matrix.ids.argsort()
+    batches = zip(pulls.split(matrix.batch_size), matrix.ids.split(matrix.batch_size), strict=True)
+    # root rows come column by column within a batch
+    ordered = [(part.T.flatten(), ids.repeat(part.shape[1])) for part, ids in batches]
+    return ExampleSpace(
+        values,
+        vectors,
+        project(matrix, queries),
+        torch.cat([part for part, _ in ordered]),
+        torch.cat([ids for _, ids in ordered]),
+        *(part[back] for part in (roots, logits, labels)),
+    )
+
+
+def outputs_of(
+    objective: fastif.Objective, examples: fastif.Examples, ids: Int[Tensor, " n"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """S, u, logits and labels of the examples, in the order of `ids`."""
+    logits = fastif.predict(objective, examples, ids=ids)[0].double()
+    labels = torch.cat([examples.take(part)["labels"] for part in ids.split(64)])
+    roots = objective.loss.root(logits, labels)
+    error = logits.softmax(1) - F.one_hot(labels, logits.shape[1])
+    pulls = torch.linalg.lstsq(roots, error[..., None]).solution[..., 0]
+    return roots, pulls, logits, labels

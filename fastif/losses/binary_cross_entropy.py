@@ -1,0 +1,98 @@
+"""Binary cross-entropy of independent outputs, for several labels an example."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from fastif.errors import InputError
+from fastif.losses.loss import Loss, as_outputs
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of c independent yes-no labels, summed over them: -log of all at once, in nats.
+
+        L = Σ_c -w_c y_c log σ(z_c) - (1 - y_c) log σ(-z_c)
+
+    The Hessian in the outputs is diagonal, σ(z_c) σ(-z_c) (w_c y_c + 1 - y_c), and so is `root`.
+    torch's `reduction="mean"`, with which Hugging Face trains multi-label heads, takes the mean
+    over the labels too and is 1/c of this.
+
+    Args:
+        pos_weight: w, one for each output, as in torch; all one if left out.
+
+    Targets are 0 or 1 (or probabilities) of shape [b c]; [b] will do for one output.
+
+    Raises:
+        InputError: a weight is not a number > 0, a target is not within 0 and 1, or either does not
+            fit the outputs.
+
+    >>> outputs = torch.tensor([[0.0, 2.0]])
+    >>> BinaryCrossEntropy()(outputs, torch.tensor([[1, 0]]))  # log 2 + log(1 + e²)
+    tensor([2.8201])
+    """
+
+    pos_weight: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.pos_weight is None:
+            return
+        weights = tuple(float(weight) for weight in self.pos_weight)
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            raise InputError(
+                "pos_weight",
+                "finite numbers > 0",
+                f"{weights}",
+                "Take the weights that the model was trained with.",
+            )
+        object.__setattr__(self, "pos_weight", weights)  # a tuple, so that it can be hashed
+
+    def __call__(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, " b"]:
+        return F.binary_cross_entropy_with_logits(
+            outputs,
+            _chances(targets, outputs),
+            reduction="none",
+            pos_weight=self._weights(outputs),
+        ).sum(-1)
+
+    def root(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, "b c r"]:
+        yes = _chances(targets, outputs)
+        mass = self._weights(outputs) * yes + 1 - yes
+        return torch.diag_embed((outputs.sigmoid() * (-outputs).sigmoid() * mass).sqrt())
+
+    def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"]:
+        count = outputs.shape[1]
+        if self.pos_weight is None:
+            return outputs.new_ones(count)
+        if len(self.pos_weight) != count:
+            raise InputError(
+                "pos_weight",
+                f"{count} numbers, one for each output of the model",
+                f"{len(self.pos_weight)}",
+                "Give one weight a label, in the order of the outputs.",
+            )
+        return outputs.new_tensor(self.pos_weight)
+
+
+def _chances(
+    targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]
+) -> Float[Tensor, "b c"]:
+    """The targets as probabilities; labels of -1 would have the root of a negative curvature."""
+    chances = as_outputs(targets, outputs)
+    if ((chances < 0) | (chances > 1)).any():
+        raise InputError(
+            "targets",
+            "0 or 1, or probabilities between",
+            f"values from {float(chances.min()):g} to {float(chances.max()):g}",
+            "Write 0 for no and 1 for yes.",
+        )
+    return chances

@@ -1,0 +1,130 @@
+"""Softmax cross-entropy, with what training may have added to it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from fastif.errors import InputError
+from fastif.losses.loss import Loss
+from fastif.losses.softmax import softmax_root
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Softmax cross-entropy, -log softmax(outputs)[target], in nats.
+
+    With label smoothing ε and class weights w it is, as in torch with `reduction="none"`,
+
+        L = -Σ_c q_c log π_c,    q_c = w_c ((1-ε) [c = target] + ε/C)
+
+    so its Hessian in the outputs is (Σ_c q_c) (diag(π) - ππᵀ): the target and the smoothing only
+    scale it. `root` is the closed-form Cholesky factor of that, c-1 columns.
+
+    torch's `reduction="mean"` divides by the sum of the weights, the mean here by the number of
+    examples. Both are the same for weights whose mean over the training set is one, as those of
+    `balanced_weights`. Others scale loss and curvature alike, but not the damping beside them.
+
+    Args:
+        label_smoothing: ε, from 0 to 1.
+        class_weights: w, one for each output; all one if left out. Any sequence of numbers.
+
+    Targets are class numbers [b], or probabilities [b c] (soft labels).
+
+    Raises:
+        InputError: a number out of range; as many weights as outputs are asked for on first use.
+
+    >>> outputs = torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64)
+    >>> probability = outputs.softmax(1)[0]
+    >>> root = CrossEntropy().root(outputs, torch.tensor([0]))[0]
+    >>> hessian = probability.diag() - probability.outer(probability)
+    >>> root.shape, torch.allclose(root @ root.T, hessian)
+    (torch.Size([3, 2]), True)
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing <= 1:
+            raise InputError(
+                "label_smoothing", "a number from 0 to 1", f"{self.label_smoothing}", "Try 0.1."
+            )
+        if self.class_weights is None:
+            return
+        weights = tuple(float(weight) for weight in self.class_weights)
+        if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+            raise InputError(
+                "class_weights",
+                "finite numbers of 0 or more, not all 0",
+                f"{weights}",
+                "Take the weights that the model was trained with.",
+            )
+        object.__setattr__(self, "class_weights", weights)  # a tuple, so that it can be hashed
+
+    def __call__(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, " b"]:
+        return F.cross_entropy(
+            outputs,
+            targets.to(outputs.dtype) if targets.is_floating_point() else targets,
+            self._weights(outputs),
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+
+    def root(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, "b c r"]:
+        root = softmax_root(outputs)
+        mass = self._mass(outputs, targets)
+        return root if mass is None else root * mass.sqrt()[:, None, None]
+
+    def _mass(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, " b"] | None:
+        """Σ_c q_c of each example; None where it is one for all."""
+        weights, soft = self._weights(outputs), targets.is_floating_point()
+        if weights is None and not soft:
+            return None
+        weights = outputs.new_ones(outputs.shape[1]) if weights is None else weights
+        own = targets.to(weights.dtype) @ weights if soft else weights[targets]
+        return (1 - self.label_smoothing) * own + self.label_smoothing * weights.mean()
+
+    def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"] | None:
+        if self.class_weights is None:
+            return None
+        if len(self.class_weights) != outputs.shape[1]:
+            raise InputError(
+                "class_weights",
+                f"{outputs.shape[1]} numbers, one for each output of the model",
+                f"{len(self.class_weights)}",
+                "Give one weight a class, in the order of the outputs.",
+            )
+        return outputs.new_tensor(self.class_weights)
+
+
+def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ...]:
+    """Weights n / (C n_c), as "balanced" in scikit-learn.
+
+    Every class weighs the same in all, and the mean weight over the n examples is one.
+
+    Raises:
+        InputError: a class has no example, so its weight would be infinite.
+
+    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
+    (0.6666666666666666, 2.0)
+    """
+    counts = torch.bincount(labels, minlength=classes).tolist()
+    if len(counts) > classes or 0 in counts:
+        raise InputError(
+            "class_weights",
+            f"training examples of each of the {classes} classes, and of no other",
+            f"{counts} examples by class",
+            "Give the weights as numbers.",
+        )
+    return tuple(len(labels) / (classes * count) for count in counts)

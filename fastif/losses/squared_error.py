@@ -1,0 +1,32 @@
+"""Squared error, for regression."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from fastif.losses.loss import Loss, as_outputs
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """Sum over the outputs of squared differences (no ½), so the Hessian in the outputs is 2·I.
+
+    torch's `mse_loss` takes the mean over the outputs instead, which is 1/c of this.
+
+    >>> SquaredError()(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor([5.])
+    """
+
+    def __call__(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, " b"]:
+        return (outputs - as_outputs(targets, outputs)).square().sum(-1)
+
+    def root(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, "b c r"]:
+        count, classes = outputs.shape
+        identity = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
+        return (2**0.5 * identity).expand(count, classes, classes)

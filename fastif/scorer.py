@@ -1,0 +1,69 @@
+"""One model's side of a score, and the mean over several models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fastif.examples import Examples
+from fastif.gradients import Gradients
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A model's training gradients, and the solved queries they are multiplied with.
+
+    Attributes:
+        gradients: of the objective that s_test was solved for.
+        train: the n training examples, as this model sees them.
+        s_test: (H + λI)⁻¹ ∇L(query), one row a query.
+    """
+
+    gradients: Gradients
+    train: Examples
+    s_test: Float[Tensor, "q p"]
+
+    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+        """Removal effects of these training examples on the queries."""
+        tile = self.gradients.of_losses(self.train.take(ids))
+        effects = tile.times(self.s_test).div_(len(self.train)).cpu()
+        if bool(torch.isfinite(effects).all()):
+            return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
+        # A gradient with NaN or infinity spoils its products with all queries, and a query that
+        # overflows spoils its own. Only the rows themselves tell which it was.
+        return Effects(effects, tile.finite().cpu())
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Effects of b training examples on q queries.
+
+    Attributes:
+        values: removal effects, in nats.
+        sound: whether an example's gradient is finite; the others' values mean nothing.
+        spread: standard deviation over models; None for one model.
+    """
+
+    values: Float[Tensor, "q b"]
+    sound: Bool[Tensor, " b"]
+    spread: Float[Tensor, "q b"] | None = None
+
+
+def mean_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:
+    """The mean of the models' effects, and their standard deviation (m - 1 in its denominator).
+
+    Taken of deviations from the first model, in double precision: models that agree to the last bit
+    have exactly that mean, and a spread of zero.
+    """
+    found = [scorer.effects(ids) for scorer in scorers]
+    first = found[0].values
+    if len(found) == 1:
+        return found[0]
+    gaps = torch.stack([effects.values.double() - first for effects in found])
+    return Effects(
+        (first + gaps.mean(0)).to(first.dtype),
+        torch.stack([effects.sound for effects in found]).all(0),
+        gaps.std(0).to(first.dtype),
+    )

@@ -1,0 +1,74 @@
+"""What stands before the operator in an iterative solver: nothing, EK-FAC, or a few eigenpairs."""
+
+from typing import Literal
+
+from fastif.curvature.ekfac import Ekfac
+from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.hessian import Hessian
+from fastif.curvature.operator import Damped, LinearOperator
+from fastif.errors import InputError
+from fastif.solvers.eigenpairs import divided, eigenpairs
+from fastif.solvers.solver import Factor
+from fastif.solvers.spectrum import Inverse, unchanged
+
+Preconditioner = Literal["none", "ekfac", "eigen"]
+
+
+def check_preconditioner(kind: Preconditioner, operator: Damped) -> None:
+    """Refuse an operator that the preconditioner knows nothing of.
+
+    Raises:
+        InputError: EK-FAC of neither a Gauss-Newton matrix nor a Hessian; or there is no damping.
+    """
+    if kind == "ekfac" and not isinstance(_gauss_newton(operator), GaussNewton):
+        raise InputError(
+            "[solver] preconditioner",
+            "a Gauss-Newton curvature or a Hessian, for which EK-FAC can be fitted",
+            type(operator.operator).__name__,
+            'Use preconditioner = "eigen", or "none".',
+        )
+    if kind != "none" and not operator.damping > 0:
+        raise InputError(
+            "[solver] preconditioner",
+            "a damping > 0, without which it cannot be inverted",
+            f"{operator.damping}",
+            'Set a positive damping, say 0.1, or preconditioner = "none".',
+        )
+
+
+def preconditioner_factor(kind: Preconditioner, operator: Damped, rank: int) -> Factor:
+    """What `preconditioner_inverse` needs, as tensors; it serves every damping.
+
+    Raises:
+        InputError: see `check_preconditioner`.
+    """
+    check_preconditioner(kind, operator)
+    curvature = _gauss_newton(operator)
+    if kind == "ekfac":
+        assert isinstance(curvature, GaussNewton)  # as checked
+        return Ekfac.fit(curvature).state()
+    if kind == "eigen":
+        vectors, values = eigenpairs(curvature, rank)
+        return {"vectors": vectors, "values": values}
+    return {}
+
+
+def preconditioner_inverse(kind: Preconditioner, operator: Damped, made: Factor) -> Inverse:
+    """What the solver applies to its residuals."""
+    curvature, damping = _gauss_newton(operator), operator.damping
+    if kind == "ekfac":
+        assert isinstance(curvature, GaussNewton)
+        ekfac = Ekfac.of_state(made, curvature.objective.space, operator.like)
+        return lambda rows: ekfac.inverse(rows, damping)
+    if kind == "eigen":
+        vectors, values = (made[name].to(operator.like) for name in ("vectors", "values"))
+        return lambda rows: divided(rows, vectors, values, damping)
+    return unchanged
+
+
+def _gauss_newton(operator: Damped) -> LinearOperator:
+    """Of a Hessian the Gauss-Newton matrix of its examples; any other operator as it is."""
+    inner = operator.operator
+    if isinstance(inner, Hessian):
+        return GaussNewton(inner.objective, inner.examples, inner.ids, inner.batch_size)
+    return inner

@@ -1,0 +1,110 @@
+"""Division by eigenvalues: the inverse of EK-FAC in closed form."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fastif.curvature.ekfac import Ekfac
+from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.operator import Damped
+from fastif.curvature.scheme import Labels
+from fastif.errors import InputError
+from fastif.solvers.solver import (
+    Factor,
+    Solution,
+    Solve,
+    Solver,
+    check_positive,
+    measured_residual,
+    on_finite_rows,
+)
+
+
+@dataclass(frozen=True)
+class Spectral(Solver):
+    """x = (EK-FAC of A + λI)⁻¹ b: no iterations, one fit for all queries and every damping.
+
+    The residual is measured on the operator that was given, by one product with the exact
+    Gauss-Newton matrix. So it does not say how well an iteration went, but how far EK-FAC is from
+    A on the row: x = 0 has residual 1, and an answer with more than that is worse in this norm than
+    none. It can be useful all the same: what counts for influence are the directions of the
+    gradients, and a residual dwells on those of large curvature.
+
+    Args:
+        labels: how the fit takes the expectation over labels, see `Ekfac.fit`.
+        negligible: relative error that an answer may have for directions left out.
+        tolerance: relative residual up to which the answer counts as converged.
+        seed: of sampled labels.
+
+    >>> import torch
+    >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
+    >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> examples = TensorExamples(points, torch.zeros(2, 1))
+    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).damped(1.0)
+    >>> Spectral().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
+    tensor([[0.5000, 0.2000]])
+    """
+
+    factor_depends_on_damping: ClassVar[bool] = False
+    factor_fields: ClassVar[tuple[str, ...]] = ("labels", "seed")
+    remedy: ClassVar[str] = "Raise the damping."
+
+    labels: Labels = "auto"
+    negligible: float = 1e-3
+    tolerance: float = 1.0
+    seed: int = 0
+    kind: Literal["spectral"] = "spectral"
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check_positive(self)
+        if not self.negligible < 1:
+            raise InputError(
+                "[solver] negligible",
+                "a relative error below 1",
+                f"{self.negligible}",
+                "Leave it out for 0.001.",
+            )
+
+    def check(self, operator: Damped) -> None:
+        if not isinstance(operator.operator, GaussNewton | Ekfac) or not operator.damping > 0:
+            raise InputError(
+                "solver spectral",
+                "a Gauss-Newton or EK-FAC curvature and a damping > 0",
+                f"{type(operator.operator).__name__} with damping {operator.damping}",
+                'Set kind = "gauss-newton" and a positive damping, or use kind = "cg" or "lissa".',
+            )
+
+    def factor(self, operator: Damped) -> Factor:
+        """The fitted EK-FAC; it does not depend on the damping."""
+        return self._fitted(operator).state()
+
+    def solve(
+        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+    ) -> Solution:
+        return self.prepare(operator, factor)(rhs)
+
+    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+        ekfac = self._fitted(operator, factor)
+        return lambda rhs: on_finite_rows(
+            operator, rhs, lambda rows: self._solve(operator, rows, ekfac)
+        )
+
+    def _solve(self, operator: Damped, rhs: Tensor, ekfac: Ekfac) -> Solution:
+        value = ekfac.inverse(rhs, operator.damping, self.negligible)
+        residual = measured_residual(operator, value, rhs)
+        return Solution(value, residual, residual <= self.tolerance, 1, operator.damping)
+
+    def _fitted(self, operator: Damped, factor: Factor | None = None) -> Ekfac:
+        """EK-FAC from its factor, or fitted; an operator that is EK-FAC is its own."""
+        self.check(operator)
+        curvature = operator.operator
+        if isinstance(curvature, Ekfac):
+            return curvature
+        assert isinstance(curvature, GaussNewton)  # as checked
+        if factor is not None:
+            return Ekfac.of_state(factor, curvature.objective.space, operator.like)
+        return Ekfac.fit(curvature, labels=self.labels, seed=self.seed)

@@ -1,0 +1,43 @@
+"""What stands in every Parquet file: described columns, the format, the convention of signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import pyarrow as pa
+
+FORMAT: Final = "2"
+"""1 had no certificates, no quarantine and no models: its columns are a part of these."""
+
+CONVENTION: Final = (
+    "removal_effect is the predicted change of the query's loss, in nats, if the training example "
+    "were removed and the model retrained: (1/n) * grad L(query)^T (H + damping I)^-1 "
+    "grad L(train); positive = the loss would rise = the training example is helpful, "
+    "negative = the loss would fall = it is harmful."
+)
+GROUP: Final = "group_"
+
+
+def field(name: str, kind: pa.DataType, says: str, unit: str = "", null: bool = False) -> pa.Field:
+    """A column with its meaning and unit; no nulls unless `null`."""
+    notes = {"description": says} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, nullable=null, metadata=notes)
+
+
+def schema(table: str, fields: Iterable[pa.Field]) -> pa.Schema:
+    """Columns with the format, the name of their table and the convention."""
+    notes = {
+        "fastif.format": FORMAT,
+        "fastif.table": table,
+        "fastif.convention": CONVENTION,
+    }
+    return pa.schema(list(fields), metadata=notes)
+
+
+def groups_of(groups: Sequence[str]) -> list[pa.Field]:
+    """One nullable column for each of the study's groups."""
+    return [
+        field(GROUP + name, pa.string(), f"study column {name}, by which reports group", null=True)
+        for name in groups
+    ]

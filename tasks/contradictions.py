@@ -1,0 +1,83 @@
+"""Rules between the sections of a study, as far as they can be judged without the data."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fastif.solvers import Direct, Dual, Spectral
+from tasks.problems import Problem, show
+
+if TYPE_CHECKING:  # a study asks this module while it is made
+    from tasks.study import Study
+
+
+def contradictions(study: "Study") -> Iterator[Problem]:
+    """Everything in which one section contradicts another."""
+    yield from _of_the_solver(study)
+    yield from _of_the_loss(study)
+    if study.model.path in study.models:
+        yield Problem(
+            "models",
+            "other models than that of [model] path, which is always one of them",
+            show(study.model.path),
+            "remove it from models",
+        )
+    if len(study.train.text) != len(study.queries.text):
+        yield Problem(
+            "[queries] text",
+            f"as many columns as in [train]: {len(study.train.text)}",
+            show(study.queries.text),
+            "give both tables one text column, or both a pair",
+        )
+
+
+def _of_the_solver(study: "Study") -> Iterator[Problem]:
+    solver = study.solver
+    if study.fixed_damping is None and study.training is None:
+        yield Problem(
+            "[curvature] damping",
+            'a number, since "auto" trains the model again and there is no [training] section',
+            '"auto"',
+            "set damping = 0.1 and compare with 0.01, or say in [training] how it was trained",
+        )
+    if study.fixed_damping == 0 and not isinstance(solver, Direct):
+        # Direct factorises the whole matrix, and that of a convex model needs no damping. The
+        # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).
+        yield Problem(
+            "[curvature] damping",
+            f"a number > 0 for the solver {show(solver.kind)} (only direct takes 0)",
+            show(study.curvature.damping),
+            "set damping = 0.1 and compare with 0.01",
+        )
+    if isinstance(solver, Dual | Spectral) and study.curvature.kind != "gauss-newton":
+        yield Problem(
+            "[curvature] kind",
+            f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
+            show(study.curvature.kind),
+            'set kind = "gauss-newton", or the solver to cg, lissa or direct',
+        )
+
+
+def _of_the_loss(study: "Study") -> Iterator[Problem]:
+    loss, training = study.loss, study.training
+    if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
+        yield Problem(
+            "[loss] class_weights",
+            f"{len(study.labels)} numbers, one for each of labels",
+            show(list(loss.class_weights)),
+            "give one number a label, in the order of labels",
+        )
+    if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
+        yield Problem(
+            "[loss] weight_decay",
+            "the L2 weight decay of training, since it is coupled",
+            "nothing",
+            "add weight_decay = ... under [loss], or remove weight_decay_kind",
+        )
+    own = training.weight_decay if training else None
+    if loss.weight_decay is not None and own not in (None, loss.weight_decay):
+        yield Problem(
+            "[training] weight_decay",
+            f"{loss.weight_decay:g}, as [loss] says, or no such key",
+            show(own),
+            "give it in one of the two sections",
+        )

@@ -1,0 +1,68 @@
+"""damping = "auto": train again on a few halves, and take the lambda whose effects foresee it."""
+
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import fastif
+from fastif.damping import HALVES, DampingChoice, damping_by_retraining, half_subsets
+from fastif.examples import Selected
+from fastif.metrics import margins
+from tasks.chosen import read_choice, write_choice
+from tasks.job import Job, cached, open_job
+from tasks.model import base_folder
+from tasks.plan import RunRef
+from tasks.progress import bar
+from tasks.retry import passing_faults
+from tasks.train import new_objective, recipe_of
+
+ASKED = 64
+"""Queries whose gradients are held while the damping is chosen."""
+
+FIRST_SEED = 1000
+
+
+@task(name="choose-damping", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+def choose_damping(ref: RunRef) -> float | None:
+    """Choose the study's damping, unless it is given or has been chosen; the effective one."""
+    job = open_job(ref)
+    if job.study.fixed_damping is None and read_choice(job.store, job.choice_digest) is None:
+        write_choice(job.store, job.choice_digest, _choose(job))
+    return job.damping
+
+
+def _choose(job: Job) -> DampingChoice:
+    count, solver = len(job.query_texts), job.study.solver
+    generator = torch.Generator().manual_seed(0)
+    asked = torch.randperm(count, generator=generator)[:ASKED].sort().values
+    halves = half_subsets(len(job.train_texts), HALVES, seed=0)
+    outcomes = _retrained(job, halves, asked)
+    return damping_by_retraining(
+        job.gauss_newton(job.train),
+        Selected(job.queries, asked),
+        halves,
+        outcomes,
+        approximate=solver if isinstance(solver, fastif.Spectral) else None,
+    )
+
+
+def _retrained(job: Job, halves: list[torch.Tensor], asked: torch.Tensor) -> torch.Tensor:
+    """Margins of the queries under the models of the halves, [halves queries]."""
+    study, labels = job.study, job.query_texts.labels[asked]
+    base, table = base_folder(study), job.plan.inputs.train
+    first = new_objective(study, base, table, FIRST_SEED)
+    # The frozen part is that of the base model, whatever the half: it is computed once.
+    train, queries = (
+        cached(first, texts, study) for texts in (job.train_texts, Selected(job.query_texts, asked))
+    )
+    found = []
+    with bar("damping: training on halves", len(halves)) as advance:
+        for number, half in enumerate(halves):
+            objective = new_objective(study, base, table, FIRST_SEED + number)
+            objective.params = fastif.fit(
+                objective, Selected(train, half), recipe_of(study, FIRST_SEED + number)
+            )
+            logits = fastif.predict(objective, queries)[0]
+            found.append(margins(logits, labels.to(logits.device)))
+            advance(1)
+    return torch.stack(found)

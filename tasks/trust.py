@@ -1,0 +1,101 @@
+"""How far to trust a run: its certificates as a whole, in words."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from tasks.problems import listed
+
+SHOWN = 5
+Row = dict[str, object]
+
+
+def read_trust(solves: pl.LazyFrame) -> Row:
+    """The evidence of all queries that have an answer; what an older version left out is null."""
+    answered = pl.col("reason").is_null()
+    return (
+        solves.select(
+            damping=pl.col("damping").first(),
+            solver=pl.col("solver").first(),
+            models=pl.col("models").first(),
+            answered=answered.sum(),
+            worst_residual=pl.col("residual").max(),
+            full_residual=pl.col("full_residual").median(),
+            worst_full_residual=pl.col("full_residual").max(),
+            unconverged=(answered & ~pl.col("converged")).sum(),
+            cosine=pl.col("gradient_cosine").median(),
+            correlation=pl.col("score_correlation").median(),
+            resembling=pl.col("resembles_gradient_product").sum(),
+            agreement=pl.col("agreement").median(),
+            dropped=pl.col("dropped").sum(),
+        )
+        .collect()
+        .to_dicts()[0]
+    )
+
+
+def unconverged(trust: Row) -> str:
+    """A remark on queries that did not converge; empty if all did."""
+    count = trust["unconverged"]
+    return f"  [{count} queries did not converge]" if count else ""
+
+
+def evidence(trust: Row) -> Iterator[tuple[str, str]]:
+    """What the certificates say of the run as a whole, name by name; what is not known is left out.
+
+    >>> known = {"solver": "dual", "damping": 0.1, "models": 1, "answered": 9, "unconverged": 0}
+    >>> known |= {"worst_residual": 2e-6, "full_residual": None, "agreement": None}
+    >>> list(evidence(known | {"cosine": None, "correlation": None}))
+    [('solver', 'dual, damping 0.1'), ('largest residual', '2.0e-06')]
+    """
+    several = number_of(trust["models"]) > 1
+    mean = f", mean of {trust['models']} models" if several else ""
+    yield "solver", f"{trust['solver']}, damping {trust['damping']:g}{mean}"
+    if trust["worst_residual"] is not None:
+        yield "largest residual", f"{trust['worst_residual']:.1e}{unconverged(trust)}"
+    if trust["full_residual"] is not None:
+        largest = f"{trust['worst_full_residual']:.2g}"
+        yield "residual on all rows", f"median {trust['full_residual']:.2g}, largest {largest}"
+    if trust["cosine"] is not None:
+        yield "cosine with gradient", f"{trust['cosine']:.2f} (1 = curvature changed nothing)"
+    if trust["correlation"] is not None:
+        alike = f"{trust['resembling']} of {trust['answered']} queries resemble it"
+        yield "gradient product", f"correlation {trust['correlation']:.2f}; {alike}"
+    if trust["agreement"] is not None:
+        yield "agreement of models", f"{trust['agreement']:.2f} (rank correlation of their scores)"
+
+
+def alarms(trust: Row, quarantined: list[Row], broken: list[str]) -> Iterator[str]:
+    """What must not be overlooked: queries and training rows without scores, empty curvature."""
+    reasons = dict.fromkeys(str(row["reason"]) for row in quarantined)
+    for reason in reasons:
+        names = [str(row["id"]) for row in quarantined if row["reason"] == reason]
+        count = _count(names, "query", "queries")
+        yield f"{count} without scores: {listed(names, SHOWN)}. {reason}"
+    if broken:
+        names = _count(broken, "training row", "training rows")
+        yield f"{names} whose loss is not finite: {listed(broken, SHOWN)}."
+    dropped = number_of(trust["dropped"])
+    if dropped:
+        yield f"{dropped} scores left out: the training row's gradient is not finite."
+    resembling = number_of(trust["resembling"])
+    if resembling and 2 * resembling > number_of(trust["answered"]):
+        yield "Most scores are plain gradient products: the damping drowns the curvature."
+
+
+def _count(names: list[str], one: str, many: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else many}"
+
+
+def nats(loss: object) -> str:
+    """A loss for the eye.
+
+    >>> nats(2.345), nats(None)
+    ('2.35', 'not finite')
+    """
+    return "not finite" if loss is None else f"{float(str(loss)):.2f}"
+
+
+def number_of(value: object) -> int:
+    """A count of the store; 0 where it is null."""
+    return int(str(value)) if value is not None else 0

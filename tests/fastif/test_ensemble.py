@@ -1,0 +1,194 @@
+"""Several models averaged: identities, and the direct mean of dense truths."""
+
+from itertools import permutations
+
+import pytest
+import reference
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from fastif import (
+    Attribution,
+    Attributor,
+    CandidateIndex,
+    CrossEntropy,
+    Dual,
+    Ensemble,
+    Everything,
+    GaussNewton,
+    InputError,
+    Lissa,
+    ModuleObjective,
+    Nearest,
+    PrefixCache,
+    TensorExamples,
+    embeddings,
+    every,
+)
+
+N, DAMPING = 17, 0.05
+GENERATOR = torch.Generator().manual_seed(0)
+POINTS = torch.randn(N, 3, generator=GENERATOR, dtype=torch.float64)
+LABELS = torch.randint(3, (N,), generator=GENERATOR)
+TRAIN = TensorExamples(POINTS, LABELS)
+QUERIES = torch.tensor([2, 11, 5, 16])
+EVERYTHING = Everything()
+
+
+def _net(seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+
+
+def _attributor(seed: int, search=EVERYTHING, damping=DAMPING, solver=None) -> Attributor:
+    objective = ModuleObjective(_net(seed), CrossEntropy())
+    operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2), batch_size=4).damped(damping)
+    solver = solver or Dual()
+    return Attributor(objective, TRAIN, operator, solver, search, batch_size=5, certify_rows=None)
+
+
+def _truth(seed: int) -> torch.Tensor:
+    """Removal effects [q n] of one model."""
+    net = _net(seed)
+    names = [name for name, _ in net.named_parameters()]
+    problem = reference.Problem(
+        net, names, list(POINTS.split(1)), list(LABELS.split(1)), reference.cross_entropy
+    )
+    rows = reference.gradients(problem)
+    matrix = reference.gauss_newton(problem, list(range(0, N, 2)))
+    return reference.removal_effects(rows[QUERIES], rows, matrix, DAMPING)
+
+
+def _close(found: Attribution, expected: Attribution) -> None:
+    assert torch.equal(found.influences.ids, expected.influences.ids)
+    for name in ("removal_effect", "spread"):
+        pair = [getattr(one.influences, name) for one in (found, expected)]
+        if pair[1] is not None:
+            torch.testing.assert_close(*pair, msg=name)
+
+
+def test_scores_and_spread_are_those_of_the_dense_truths():
+    seeds = (0, 1, 2)
+    found = Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
+    truths = torch.stack([_truth(seed) for seed in seeds])
+    ids = found.influences.ids
+    assert ids.sort(1).values.tolist() == [list(range(N))] * len(QUERIES)
+    torch.testing.assert_close(found.influences.removal_effect, truths.mean(0).gather(1, ids))
+    torch.testing.assert_close(found.influences.spread, truths.std(0).gather(1, ids))
+    assert (found.influences.removal_effect.diff(dim=1) >= 0).all()
+    for row, query in enumerate(truths.unbind(1)):
+        pairs = [spearmanr(query[i], query[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))]
+        assert float(found.certificate.agreement[row]) == pytest.approx(sum(pairs) / 3)
+    assert found.certificate.models == 3
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_ends_that_are_kept_are_those_of_the_mean(keep):
+    found = Ensemble([_attributor(seed, Everything(keep)) for seed in (0, 1)])(TRAIN, QUERIES)
+    order = torch.stack([_truth(0), _truth(1)]).mean(0).argsort(1)
+    assert torch.equal(found.influences.ids, torch.cat([order[:, :keep], order[:, -keep:]], 1))
+
+
+def test_one_member_is_the_attributor():
+    alone = _attributor(0)(TRAIN, QUERIES)
+    found = Ensemble([_attributor(0)])(TRAIN, QUERIES)
+    assert torch.equal(found.influences.ids, alone.influences.ids)
+    assert torch.equal(found.influences.removal_effect, alone.influences.removal_effect)
+    assert found.influences.spread is None
+    assert found.certificate.agreement is None
+    assert found.certificate.models == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_model_thrice_agrees_with_itself_to_the_last_bit(dtype):
+    objective = ModuleObjective(_net(0).to(dtype), CrossEntropy())
+    train = TensorExamples(POINTS.to(dtype), LABELS)
+    operator = GaussNewton(objective, train).damped(DAMPING)
+    members = [Attributor(objective, train, operator, Dual()) for _ in range(3)]
+    alone, found = members[0](train, QUERIES), Ensemble(members)(train, QUERIES)
+    assert torch.equal(found.influences.ids, alone.influences.ids)
+    assert torch.equal(found.influences.removal_effect, alone.influences.removal_effect)
+    assert not found.influences.spread.any()
+    torch.testing.assert_close(found.certificate.agreement, torch.ones(4, dtype=torch.float64))
+
+
+def test_the_order_of_members_does_not_matter():
+    first, *others = [
+        Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
+        for seeds in permutations((0, 1, 2))
+    ]
+    for other in others:
+        _close(other, first)
+        torch.testing.assert_close(other.certificate.agreement, first.certificate.agreement)
+
+
+def test_candidates_are_those_of_the_first_member():
+    members = []
+    for seed in (0, 1):
+        objective = ModuleObjective(_net(seed), CrossEntropy())
+        index = CandidateIndex.build(embeddings(objective, TRAIN, every(TRAIN)))
+        members.append(_attributor(seed, Nearest(index, 5)))
+    found = Ensemble(members)(TRAIN, QUERIES).influences
+    chosen = members[0](TRAIN, QUERIES).influences
+    assert torch.equal(found.ids.sort(1).values, chosen.ids.sort(1).values)
+    truths = torch.stack([_truth(0), _truth(1)])
+    torch.testing.assert_close(found.removal_effect, truths.mean(0).gather(1, found.ids))
+    torch.testing.assert_close(found.spread, truths.std(0).gather(1, found.ids))
+    by_id = [one.distances.gather(1, one.ids.argsort(1)) for one in (found, chosen)]
+    assert torch.equal(*by_id)
+
+
+def test_the_certificate_is_the_worst_of_the_members():
+    members = [
+        _attributor(seed, damping=damping, solver=Lissa(depth, 2, 4, scale=4.0))
+        for seed, damping, depth in ((0, 0.1, 30), (1, 0.3, 60))
+    ]
+    worst = Ensemble(members)(TRAIN, QUERIES).certificate
+    parts = [member(TRAIN, QUERIES).certificate for member in members]
+    for name in ("residual", "full_residual", "spread", "gradient_cosine"):
+        expected = torch.stack([getattr(part, name) for part in parts]).amax(0)
+        torch.testing.assert_close(getattr(worst, name), expected, msg=name)
+    correlations = torch.stack([part.score_correlation for part in parts])
+    assert torch.equal(worst.score_correlation.abs(), correlations.abs().amax(0))
+    assert (worst.steps, worst.damping) == (max(part.steps for part in parts), 0.3)
+
+
+def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_averaged():
+    """SiLU of a huge number is huge, tanh of it is 1: one net breaks, the other does not."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        loud = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
+    objectives = [ModuleObjective(net, CrossEntropy()) for net in (_net(0), loud)]
+    members = [
+        Attributor(one, TRAIN, GaussNewton(one, TRAIN).damped(DAMPING), Dual())
+        for one in objectives
+    ]
+    points = POINTS[QUERIES].clone()
+    points[1] = 1e308
+    spoilt = TensorExamples(points, LABELS[QUERIES])
+    found = Ensemble(members)(spoilt, torch.arange(4))
+    assert found.certificate.quarantined.tolist() == [False, True, False, False]
+    sound = Ensemble(members)(TRAIN, QUERIES).influences
+    rest = [0, 2, 3]
+    assert torch.equal(found.influences.ids[rest], sound.ids[rest])
+    torch.testing.assert_close(found.influences.removal_effect[rest], sound.removal_effect[rest])
+
+
+def test_members_of_other_training_sets_are_refused():
+    objective = ModuleObjective(_net(0), CrossEntropy())
+    few = TensorExamples(POINTS[:5], LABELS[:5])
+    other = Attributor(objective, few, GaussNewton(objective, few).damped(0.1), Dual())
+    with pytest.raises(InputError, match="same training examples"):
+        Ensemble([_attributor(0), other])
+    with pytest.raises(InputError, match="one or more"):
+        Ensemble([])
+
+
+def test_the_hidden_states_of_one_member_are_no_queries_for_another():
+    members = [_attributor(0), _attributor(1)]
+    cached = PrefixCache(members[0].objective, TRAIN, 0)
+    with pytest.raises(InputError, match="PrefixCache"):
+        Ensemble(members)(cached, QUERIES)
+    assert Ensemble(members[:1])(cached, QUERIES).certificate.models == 1

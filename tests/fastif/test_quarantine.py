@@ -1,0 +1,195 @@
+"""One bad example must not cost the others their answer, and must not be passed over in silence."""
+
+import pytest
+import reference
+import torch
+from torch import nn
+
+from fastif import (
+    UNSEEN,
+    Attributor,
+    CandidateIndex,
+    ConjugateGradient,
+    CrossEntropy,
+    Direct,
+    Dual,
+    Everything,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    Lissa,
+    ModuleObjective,
+    Nearest,
+    Solver,
+    SquaredError,
+    TensorExamples,
+    embeddings,
+    every,
+)
+
+N, BROKEN = 14, 3
+SOLVERS = [Direct(), Dual(), ConjugateGradient(1e-10), Lissa(40, batch=4, scale=4.0)]
+HUGE = [torch.inf, torch.nan, 1e308]
+EVERYTHING = Everything()
+
+
+def _examples(n: int, seed: int, **spoilt: float) -> TensorExamples:
+    """Points of three numbers; `spoilt` maps x3 to what stands in row 3."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    for row, value in spoilt.items():
+        points[int(row[1:]), 1] = value
+    return TensorExamples(points, torch.randint(3, (n,), generator=generator))
+
+
+def _objective() -> ModuleObjective:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        net = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
+        net[0].weight.data[:, 1] = 3.0  # three times 1e308 is no number any more
+    return ModuleObjective(net, CrossEntropy())
+
+
+def _attributor(train: TensorExamples, solver: Solver, search=EVERYTHING, **options):
+    objective = _objective()
+    operator = GaussNewton(objective, train, batch_size=4).damped(0.1)
+    return Attributor(objective, train, operator, solver, search, **options)
+
+
+def _same(found, expected, rows: list[int]) -> None:
+    assert torch.equal(found.influences.ids[rows], expected.influences.ids)
+    for name in ("residual", "gradient_norm", "solution_norm", "score_correlation"):
+        torch.testing.assert_close(
+            getattr(found.certificate, name)[rows], getattr(expected.certificate, name)
+        )
+    torch.testing.assert_close(
+        found.influences.removal_effect[rows], expected.influences.removal_effect
+    )
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
+def test_a_broken_query_is_quarantined_and_the_others_answered_as_without_it(solver, value):
+    train = _examples(N, 0)
+    attributor = _attributor(train, solver)
+    queries = _examples(5, 1, x2=value)
+    found = attributor(queries, every(queries))
+    certificate = found.certificate
+    assert certificate.quarantined.tolist() == [False, False, True, False, False]
+    assert certificate.converged.tolist()[2] is False
+    assert "gradient is not finite" in str(certificate.reasons[2])
+    assert (found.influences.ids[2] == UNSEEN).all()
+    for name in ("residual", "full_residual", "solution_norm", "gradient_cosine"):
+        assert torch.isnan(getattr(certificate, name)[2]), name
+    assert not certificate.resembles_gradient_product[2]
+    rest = torch.tensor([0, 1, 3, 4])
+    _same(found, attributor(_examples(5, 1), rest), rest.tolist())
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
+def test_all_queries_broken_are_all_quarantined(solver):
+    queries = _examples(2, 1, x0=torch.nan, x1=torch.inf)
+    found = _attributor(_examples(N, 0), solver)(queries, every(queries))
+    assert found.certificate.quarantined.all()
+    assert not found.certificate.converged.any()
+    assert (found.influences.ids == UNSEEN).all()
+
+
+def test_a_solve_that_diverges_is_quarantined_with_its_remedy():
+    train = _examples(N, 0)
+    solver = Lissa(5000, scale=0.01)
+    found = _attributor(train, solver)(train, torch.arange(3))
+    assert found.certificate.quarantined.all()
+    for reason in found.certificate.reasons:
+        assert "diverged" in str(reason)
+        assert solver.remedy in str(reason)
+    assert torch.isfinite(found.certificate.gradient_norm).all()
+    assert torch.isnan(found.certificate.residual).all()
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize("search", ["everything", "both ends", "nearest"])
+@pytest.mark.parametrize("solver", SOLVERS[:3], ids=lambda s: s.kind)
+def test_a_broken_training_example_is_left_out_and_named(solver, search, value):
+    """The truth is dense, over the other rows; a row that is not finite adds nothing to a mean."""
+    train = _examples(N, 0, **{f"x{BROKEN}": value})
+    objective = _objective()
+    index = CandidateIndex.build(embeddings(objective, train, every(train)))
+    kind = {"everything": Everything(), "both ends": Everything(2), "nearest": Nearest(index, N)}
+    queries = _examples(5, 1)
+    found = _attributor(train, solver, kind[search])(queries, every(queries))
+    assert found.influences.broken.tolist() == [BROKEN]
+    assert found.certificate.dropped.tolist() == [1] * 5
+    assert not found.certificate.quarantined.any()
+    whole = _examples(N, 0)
+    asked, known = (
+        reference.Problem(
+            objective.module,
+            objective.space.names,
+            list(e.inputs.split(1)),
+            list(e.labels.split(1)),
+            reference.cross_entropy,
+        )
+        for e in (queries, whole)
+    )
+    others = [i for i in range(N) if i != BROKEN]
+    matrix = reference.gauss_newton(known, others) * (N - 1) / N
+    truth = reference.removal_effects(
+        reference.gradients(asked), reference.gradients(known), matrix, 0.1
+    )
+    ids = found.influences.ids
+    seen = ids != UNSEEN
+    assert BROKEN not in ids
+    assert seen.sum(1).tolist() == [4 if search == "both ends" else N - 1] * 5
+    expected = truth.gather(1, ids.clamp_min(0))
+    torch.testing.assert_close(found.influences.removal_effect[seen], expected[seen])
+    if search == "both ends":
+        order = truth[:, others].argsort(1)
+        picked = torch.tensor(others)[torch.cat([order[:, :2], order[:, -2:]], 1)]
+        assert torch.equal(ids, picked)
+
+
+def test_a_broken_training_example_adds_nothing_to_a_hessian():
+    train, sound = _examples(N, 0, x3=torch.inf), _examples(N, 0)
+    objective = _objective()
+    others = torch.tensor([i for i in range(N) if i != BROKEN])
+    broken = Hessian(objective, train, batch_size=4).dense()
+    torch.testing.assert_close(broken, Hessian(objective, sound, others).dense() * (N - 1) / N)
+    only = Hessian(objective, train, torch.tensor([BROKEN]))
+    assert not only.dense().any()
+
+
+def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
+    """A huge target makes a huge gradient, and an ordinary curvature."""
+    generator = torch.Generator().manual_seed(0)
+    points, targets = (torch.randn(8, 1, generator=generator) for _ in range(2))
+    targets[4] = 1e32
+    train = TensorExamples(points, targets)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        objective = ModuleObjective(nn.Linear(1, 1), SquaredError())
+    queries = TensorExamples(torch.ones(3, 1), torch.tensor([[1.0], [1e12], [2.0]]))
+    operator = GaussNewton(objective, train).damped(0.1)
+    for search in (Everything(), Everything(1)):
+        found = Attributor(objective, train, operator, Direct(), search)(queries, every(queries))
+        reasons = found.certificate.reasons
+        assert (reasons[0], reasons[2]) == (None, None)
+        assert "too large" in str(reasons[1])
+        assert found.certificate.converged.tolist() == [True, False, True]
+        assert (found.influences.ids[1] == UNSEEN).all()
+        assert torch.isfinite(found.influences.removal_effect[[0, 2]]).all()
+        assert found.influences.broken.tolist() == []
+        assert 4 in found.influences.ids[0], "huge but finite: it is scored"
+
+
+def test_broken_examples_do_not_decide_how_gradients_are_taken():
+    """The first batch is checked; a NaN there must not pass for a model that cannot be heard."""
+    train = _examples(6, 0, x0=torch.inf, x1=torch.nan)
+    gradients = Gradients(_objective())
+    first = gradients.of_losses(train.take(torch.arange(4))).rows.clone()
+    assert gradients.one_by_one is None
+    gradients.of_losses(train.take(torch.tensor([1, 2, 3])))
+    assert gradients.one_by_one is False
+    again = gradients.of_losses(train.take(torch.arange(4))).rows
+    torch.testing.assert_close(first[2:], again[2:])
+    assert not torch.isfinite(first[:2]).all(1).any()

@@ -1,0 +1,91 @@
+"""A study with damping = "auto": chosen once by real retraining, kept, said, and used."""
+
+import json
+
+import polars as pl
+import pytest
+import tiny
+
+from fastif.damping import HALVES
+from tasks import damping as chooser
+from tasks.chosen import read_choice
+from tasks.forecast import forecast
+from tasks.job import checked_job, make_job
+from tasks.plan import missing_shards, plan_run
+from tasks.study import StudyError
+
+AUTO = {"damping": "auto"}
+TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate": 0.01}
+
+
+@pytest.fixture
+def world(made, tmp_path):
+    return tiny.copy(made, tmp_path / "world")
+
+
+def test_it_is_chosen_once_and_used(world, monkeypatch):
+    study = tiny.write_study(world, curvature=AUTO, training=TRAINING)
+    before = make_job(plan_run(study))
+    assert forecast(before, before.plan.record.shards()).stages["damping"] > 0
+    store, run = tiny.run_directly(study)
+    job = make_job(plan_run(study))
+    choice = read_choice(store, job.choice_digest)
+    assert choice is not None
+    assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
+    assert store.scan("solves", run).collect()["damping"].unique().to_list() == [choice.damping]
+    row = store.scan("runs", run).collect()
+    assert row["damping"].item() == choice.damping
+    told = json.loads(row["curvature"].item())["chosen"]
+    assert (told["rule"], told["damping"]) == ("retraining", choice.damping)
+    assert not missing_shards(store, run)
+    assert forecast(job, []).stages["damping"] == 0
+
+    def again(*_):
+        raise AssertionError("it was chosen a second time")
+
+    monkeypatch.setattr(chooser, "_retrained", again)
+    tiny.run_directly(study, "again")
+
+
+def test_the_answers_are_those_of_the_same_number_given(world):
+    store, run = tiny.run_directly(tiny.write_study(world, curvature=AUTO, training=TRAINING))
+    chosen = float(store.scan("solves", run).collect()["damping"][0])
+    changes = {"curvature": {"damping": chosen}, "store": {"path": "b"}}
+    given = tiny.write_study(world, "given.toml", **changes)
+    other, same = tiny.run_directly(given)
+    left, right = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
+    assert left["train"].equals(right["train"])
+    assert (left["removal_effect"] - right["removal_effect"]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "solver", [{"kind": "spectral"}, {"kind": "cg"}, {"kind": "dual", "rank": 20}]
+)
+def test_every_solver_gets_one(world, solver):
+    study = tiny.write_study(world, curvature=AUTO, training=TRAINING, solver=solver)
+    store, run = tiny.run_directly(study)
+    found = store.scan("solves", run).select(pl.col("damping").unique()).collect()
+    assert len(found) == 1
+    assert found["damping"][0] > 0
+
+
+def test_the_preset_of_the_paper_brings_its_own(world):
+    solver = {"kind": "lissa", "preset": "fastif", "tolerance": 10.0}
+    study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
+    job = checked_job(plan_run(study))
+    assert job.damping == 50
+
+
+def test_without_a_recipe_it_is_refused(world):
+    with pytest.raises(StudyError, match=r"no \[training\] section"):
+        plan_run(tiny.write_study(world, curvature=AUTO))
+
+
+@pytest.mark.parametrize("value", ["automatic", -0.1, True])
+def test_other_words_are_refused(world, value):
+    with pytest.raises(StudyError, match='a finite number >= 0, or "auto"'):
+        plan_run(tiny.write_study(world, curvature={"damping": value}))
+
+
+def test_halves_are_a_handful():
+    assert 2 < HALVES < 12

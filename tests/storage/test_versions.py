@@ -1,0 +1,90 @@
+"""A store that version 0.1 really wrote: read as it is, and gone on with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from store_samples import GROUPS, RUN, SHARDS, STUDY, record, tables
+
+from storage import Store, StoreError, most_harmful, polars_schema, quarantined, table_schema
+from storage.schemas import TABLES
+
+WRITTEN = Path(__file__).with_name("version_1")
+NEW = {
+    "scores": ["spread"],
+    "solves": [
+        "reason",
+        "full_residual",
+        "score_correlation",
+        "resembles_gradient_product",
+        "dropped",
+        "models",
+        "agreement",
+    ],
+    "runs": ["quarantined_queries"],
+}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return Path(shutil.copytree(WRITTEN, tmp_path / "store"))
+
+
+def test_it_is_read_whole_and_what_it_lacks_is_null(root):
+    store = Store.open(root, STUDY, create=False)
+    assert store.verify(RUN) == []
+    (status,) = store.runs()
+    assert (status.done, status.finished) == (2, True)
+    for table in TABLES:
+        groups = GROUPS if table in ("queries", "train") else ()
+        found = store.scan(table, RUN).collect()
+        assert found.schema == polars_schema(table_schema(table, groups))
+        assert not found.is_empty()
+        for name in NEW.get(table, []):
+            assert found[name].null_count() == found.height, name
+        folder = root / "tables" / table
+        first = sorted(folder.rglob("*.parquet"), key=lambda path: path.parent.name)
+        raw = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in first])
+        assert_frame_equal(found.select(raw.columns), raw)
+    assert json.loads(store.layout.store.read_bytes())["format"] == 1, "reading changes nothing"
+
+
+def test_questions_are_answered_from_it(root):
+    store = Store.open(root, STUDY, create=False)
+    top = most_harmful(store.scan("scores", RUN), 3, 2).collect()
+    assert top["rank"].to_list() == [0, 1]
+    lost = quarantined(store.scan("solves", RUN), store.scan("queries", RUN)).collect()
+    assert lost.is_empty()
+
+
+def test_who_writes_to_it_says_so_in_its_format_and_old_rows_stay(root):
+    old = Store.open(root, STUDY, create=False).scan("solves", RUN).collect()
+    stated = json.loads((root / "store.json").read_bytes())
+    store = Store.open(root, STUDY)
+    assert json.loads((root / "store.json").read_bytes()) == {**stated, "format": 2}
+    store.open_run(record("second"))
+    for shard in SHARDS[:2]:
+        store.commit("second", shard.key, tables(shard))
+    new = store.scan("solves", "second").collect()
+    assert_frame_equal(new, pl.concat(tables(shard)["solves"] for shard in SHARDS[:2]))
+    assert_frame_equal(store.scan("solves", RUN).collect(), old)
+
+
+def test_another_study_s_is_refused_untouched(root):
+    before = (root / "store.json").read_bytes()
+    with pytest.raises(StoreError, match="'nli'"):
+        Store.open(root, "other")
+    assert (root / "store.json").read_bytes() == before
+
+
+def test_a_run_may_be_finished_in_both_versions(root):
+    """A named run goes on if its parts are the same: files of both versions are one table."""
+    store = Store.open(root, STUDY)
+    store.open_run(record())
+    store.commit(RUN, SHARDS[2].key, tables(SHARDS[2]))
+    solves = store.scan("solves", RUN).collect()
+    assert solves["models"].to_list() == [None] * 8 + [3] * 4
+    assert solves["query"].to_list() == list(range(12))
