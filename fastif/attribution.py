@@ -1,7 +1,7 @@
 """From queries to scored training examples: the steps in one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -74,7 +74,7 @@ class Attributor:
     train: Examples
     operator: Damped
     solver: Solver
-    search: Nearest | Everything = Everything()
+    search: Nearest | Everything = field(default_factory=Everything)
     factor: Factor | None = None
     batch_size: int = 32
     certify_rows: int | None = 512

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,11 +59,10 @@ class Judge:
             "parameters": self.objective(0).space.size,
             "auto": {name: self._choice_told(choice) for name, choice in self.choices.items()},
             "curve": self.curve,
-            "rules": self._rules(),
+            "rules": self._told("rules", self._rules),
             "methods": self._methods(),
         }
-        if self.with_peers:
-            found["peers"] = self._peers()
+        found["peers"] = self._peers()
         found["margins_of_error"] = self._paired(found)
         return found
 
@@ -115,7 +115,19 @@ class Judge:
     def curve(self) -> list[dict]:
         """Agreement with retraining over λ, of the exact solve."""
         dampings = sorted({*DECADES, PUBLISHED})
-        return [{"damping": d, **self._scored(self.space.effect(d))} for d in dampings]
+        return self._told(
+            "curve",
+            lambda: [{"damping": d, **self._scored(self.space.effect(d))} for d in dampings],
+        )
+
+    def _told(self, name: str, make: Callable[[], Any]) -> Any:
+        """What was found out before, or is now."""
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            made = make()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(made))
+        return json.loads(path.read_text())
 
     def _scored(self, effect: Float[Tensor, "q n"]) -> dict:
         score = self._each(effect)
@@ -224,6 +236,8 @@ class Judge:
         found = {}
         for name in PEERS:
             path = self.folder / f"peer-{_slug(name)}.json"
+            if not path.is_file() and not self.with_peers:
+                continue  # what was measured before is shown all the same
             if not path.is_file():
                 outcome = run_peer(name, saved, self.folder / "peers", limit_seconds=420)
                 path.write_text(json.dumps(asdict(outcome), default=str))

@@ -67,7 +67,7 @@ def _ours(known: dict) -> str:
 
 
 def _peers(known: dict) -> list[str]:
-    if "peers" not in known:
+    if not known.get("peers"):
         return []
     rows = ["| peer | version | LDS | exact is above by (95 %) | seconds | peak MB |"]
     rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
