@@ -109,7 +109,8 @@ def test_baselines_are_what_they_say(convex):
     same = convex.query_labels[:, None] == convex.train_labels[None]
     alike = points[0] @ points[1].T
     torch.testing.assert_close(found["gradient product"], (queries @ train.T).float())
-    torch.testing.assert_close(found["gradient cosine"], (normed[0] @ normed[1].T).float())
+    cosine = (normed[0] @ normed[1].T).float()  # in double; a gradient near zero costs digits
+    torch.testing.assert_close(found["gradient cosine"], cosine, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found["embedding cosine"], alike)
     signed = torch.where(same, alike, -alike)
     torch.testing.assert_close(found["embedding cosine, signed by label"], signed)

@@ -8,9 +8,10 @@ import tiny
 import torch
 from rich.console import Console
 
+import fastif
 from storage import Store
 from tasks.attribute import attribute_shard
-from tasks.forecast import draw, factor_examples, forecast
+from tasks.forecast import _certified_examples, draw, factor_examples, forecast
 from tasks.job import checked_job, make_job, sampled_rows
 from tasks.plan import missing_shards, open_store, plan_run, planned_shards
 from tasks.prepare import build_index, describe_train, factor_curvature
@@ -134,3 +135,46 @@ def test_the_sample_of_the_curvature_is_fixed_sorted_and_without_repetition():
     assert torch.equal(once, once.unique())
     assert len(once) == 100
     assert once.max() < 1000
+
+
+@pytest.mark.parametrize(
+    ("curvature", "rows"), [(None, 20), (30, 0), (30, 20), (30, 512), (60, 20)]
+)
+def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, curvature, rows):
+    study = tiny.write_study(
+        world,
+        curvature={"rows": curvature},
+        certificate={"rows": rows},
+        parameters={"attributed": ["^classifier"]},
+    )
+    _, job = opened(study)
+    taken = []
+    train = Observed(job.train, taken.append)
+    operator = job.curvature(train, 0.1)
+    solver = job.study.solver
+    factor = solver.factor(operator)
+    counts = []
+    for work in (
+        lambda: solver.solve(operator, torch.ones(2, operator.size), factor),
+        lambda: fastif.Attributor(
+            job.objective, train, operator, solver, factor=factor, certify_rows=rows
+        ).solve(job.queries, torch.arange(2)),
+    ):
+        taken.clear()
+        work()
+        counts.append(sum(taken))
+    assert counts[1] - counts[0] == _certified_examples(job)
+
+
+def test_several_models_take_more_memory_for_as_many_pairs(world):
+    for seed, name in enumerate(("other", "third")):
+        tiny.make_other(world, name, seed)
+    alone, three = (
+        forecast(job, planned_shards(plan))
+        for plan, job in (
+            opened(tiny.write_study(world, top=top)) for top in ({}, {"models": ["other", "third"]})
+        )
+    )
+    assert three.pairs == alone.pairs
+    size = sum(path.stat().st_size for path in (world / "other").glob("*.safetensors"))
+    assert three.memory > alone.memory + 2 * 0.9 * size
