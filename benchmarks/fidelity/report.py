@@ -31,6 +31,7 @@ def section(result: dict) -> str:
         " of summed effects with the margins of models really trained on random halves, mean over"
         " queries, with its standard error. Every method explains the same weights and rows.",
     ]
+    parts += [result["note"]] if "note" in result else []
     for known in result.get("workloads", {}).values():
         parts += [_head(known), _ours(known), *_peers(known), _choices(known), _curve(known)]
     if "convex" in result:
@@ -56,7 +57,7 @@ def _ours(known: dict) -> str:
         seconds = sum(told["seconds"].values()) if told["seconds"] else None
         cells = [
             name,
-            _number(told["damping"]) if told["seconds"] else "",
+            _number(told["damping"]) if told["damping"] != float("inf") else "",
             f"{told['lds']:.3f} ± {told['error']:.3f}",
             _number(told["residual"]),
             _number(told["cosine"], ".4f"),

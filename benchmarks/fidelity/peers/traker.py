@@ -14,8 +14,9 @@ from trak.projectors import BasicProjector, ProjectionType
 from benchmarks.fidelity.peers.rows import query_loader, train_loader
 from benchmarks.fidelity.plain import Plain
 
-ROWS = 500
-"""Rows of a batch: each draws the whole projection anew, so few and large ones."""
+ROWS, HELD = 500, 2**28
+"""Rows of a batch, and numbers of its gradients: each batch draws the whole projection anew, so few
+and large ones, but its memory is several times that of the gradients."""
 
 
 class Margin(AbstractModelOutput):
@@ -47,7 +48,7 @@ def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
     names = [name for name, p in plain.model.named_parameters() if p.requires_grad]
     size = sum(plain.model.get_parameter(name).numel() for name in names)
     # a projection of one block is forgotten between rows and queries, so at least two
-    block = min(100, -(-width // 2))
+    block, rows = min(100, -(-width // 2)), max(1, min(ROWS, HELD // size))
     projector = BasicProjector(size, width, seed, ProjectionType.normal, "cpu", block)
     with TemporaryDirectory() as folder:
         traker = TRAKer(
@@ -62,10 +63,10 @@ def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
             grad_wrt=names,
         )
         traker.load_checkpoint(state, model_id=0)
-        for batch in train_loader(plain, ROWS):
+        for batch in train_loader(plain, rows):
             traker.featurize(batch, num_samples=len(batch[-1]))
         traker.finalize_features()
         traker.start_scoring_checkpoint("queries", state, 0, len(plain.query_labels))
-        for batch in query_loader(plain, ROWS):
+        for batch in query_loader(plain, rows):
             traker.score(batch, num_samples=len(batch[-1]))
         return torch.tensor(traker.finalize_scores("queries").copy()).T
