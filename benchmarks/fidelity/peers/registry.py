@@ -44,7 +44,7 @@ _OWN = [
         "dattri:datainf",
         "layer by layer over {rows} rows, regularisation {damping} (its own examples)",
         {"rows": 500, "damping": 1e-2},
-        {"rows": 200},
+        {"rows": 100},
     ),
     Peer(
         "dattri EK-FAC",
