@@ -8,14 +8,16 @@ queries. The halves are solved for all λ at once, and share one set of query gr
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.curvature.drawn import Drawn
 from fastif.curvature.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.operator import Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, batches, every
 from fastif.gradients import measure_rows
@@ -29,8 +31,9 @@ HALVES = 6
 """With 6 the λ found costs 0.4 % of the best agreement on average over draws, with 2 over 5 %."""
 
 PER_DECADE, DECADES = 4, 7
-LARGEST_KERNEL = 6000
-"""Root rows: beyond it a part of the examples stands for all."""
+LARGEST_KERNEL = 4000
+"""Root rows: of more than these so many are drawn. With 3,000 of 45,000 the curve of a network on
+MNIST has the same highest point as with 12,000; 6,000 rows of whole examples moved it threefold."""
 
 HELD_BYTES = 2**30
 """Root rows that are held while the others pass by."""
@@ -136,7 +139,7 @@ def _summed_gradients(curvature: GaussNewton, halves: Sequence[Subset]) -> Float
 
 def _by_kernel(curvature: GaussNewton, sums: Tensor, rows: Tensor) -> tuple[Predict, float]:
     """The exact inverse for all λ at once, by the eigenvectors of the kernel of root rows."""
-    sampled = _at_most(curvature, max(1, LARGEST_KERNEL // curvature.columns))
+    sampled = _at_most(curvature, LARGEST_KERNEL)
     example = sampled.columns * sampled.size * sampled.like.element_size()
     held = max(1, HELD_BYTES // (example * sampled.batch_size))
     values, vectors = torch.linalg.eigh(kernel_matrix(sampled, held).double())
@@ -151,13 +154,10 @@ def _by_kernel(curvature: GaussNewton, sums: Tensor, rows: Tensor) -> tuple[Pred
     return predict, float(values[-1])
 
 
-def _at_most(curvature: GaussNewton, count: int) -> GaussNewton:
-    """The curvature over a fixed random part of its examples, if there are more."""
-    if curvature.count <= count:
-        return curvature
-    assert curvature.ids is not None  # set when it was made
-    order = torch.randperm(curvature.count, generator=torch.Generator().manual_seed(0))
-    return replace(curvature, ids=curvature.ids[order[:count]])
+def _at_most(curvature: GaussNewton, rows: int) -> Rooted:
+    """The curvature itself, or root rows drawn from it where it has more."""
+    many = curvature.count * curvature.columns > rows
+    return Drawn.of(curvature, rows) if many else curvature
 
 
 def _by_ekfac(

@@ -17,8 +17,8 @@ Pulled = Literal["losses", "measures", "roots"]
 """What rows are gradients of: the training losses, what is asked of queries, or root columns."""
 
 
-SIGNS = "signs"
-"""Key of a batch that holds ±1 for each example and root column; see `cotangents`."""
+MIX = "mix"
+"""Key of a batch that holds a weight for each example and root column; see `cotangents`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +65,14 @@ def cotangents(
 ) -> Iterator[Float[Tensor, "b c"]]:
     """What is pulled back through the model: a gradient in the outputs, or the root's columns.
 
-    Where the batch holds signs z, the columns of the root S are mixed into the one column S z: over
-    random signs the mean of (S z)(S z)ᵀ is S Sᵀ.
+    Where the batch holds weights z, the columns of the root S are mixed into the one column S z:
+    over random signs the mean of (S z)(S z)ᵀ is S Sᵀ, and so it is over columns drawn by chance.
     """
     detached, targets = outputs.detach(), batch["labels"]
     if of == "roots":
         root = objective.loss.root(detached, targets)
-        if SIGNS in batch:
-            root = root @ batch[SIGNS].to(root.dtype)[:, :, None]
+        if MIX in batch:
+            root = root @ batch[MIX].to(root.dtype)[:, :, None]
         yield from root.unbind(-1)
         return
     function = objective.loss if of == "losses" else objective.asked

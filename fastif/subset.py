@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.examples import Batch
-from fastif.listening import SIGNS
+from fastif.listening import MIX
 from fastif.objective import Objective
 from fastif.parameters import Params, ParamSpace
 
@@ -14,7 +14,7 @@ from fastif.parameters import Params, ParamSpace
 class Subset(Objective):
     """The same model, loss and examples; `names` alone are attributed, the others stay as trained.
 
-    A batch may hold signs that mix the columns of the root; the model does not see them.
+    A batch may hold weights that mix the columns of the root; the model does not see them.
 
     >>> from torch import nn
     >>> from fastif import ModuleObjective, SquaredError
@@ -34,7 +34,7 @@ class Subset(Objective):
         return self.whole.like
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
-        seen = {key: tensor for key, tensor in batch.items() if key != SIGNS}
+        seen = {key: tensor for key, tensor in batch.items() if key != MIX}
         return self.whole.outputs({**self.whole.params, **params}, seen)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.summary import Explained, Summary, count_of_cut
-from tasks.trust import Row, evidence, nats
+from tasks.trust import Row, nats
 
 
 def draw(summary: Summary) -> RenderableType:
@@ -117,7 +117,7 @@ def _offenders_panel(summary: Summary) -> RenderableType:
 
 
 def _facts_panel(summary: Summary) -> RenderableType:
-    facts, trust = summary.facts, summary.trust
+    facts = summary.facts
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column()
@@ -128,7 +128,7 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table.add_row("training rows", f"{facts['train_rows']:,}")
     table.add_row("cut to max_length", count_of_cut(facts))
     table.add_row("parameters", f"{facts['parameters']:,} attributed")
-    for name, found in evidence(trust):
+    for name, found in summary.evidence:
         table.add_row(name, Text(found))
     table.add_row("time", f"{facts['seconds']:.0f} s")
     return Panel(table, title=Text(f"run {summary.run}"), title_align="left")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 import fastif
 from fastif.control import CONTROL
-from fastif.damping import HALVES
+from fastif.damping import HALVES, HELD_BYTES, LARGEST_KERNEL
 from storage import Shard, StoreError
 from tasks.job import Job, sampled_rows
 from tasks.plan import TRAIN, Plan
@@ -25,9 +25,13 @@ SWEEPS_OF_LOW_RANK, SWEEPS_OF_SCALE, STEPS_OF_LISSA, KERNEL_COLUMNS = 7, 8, 1000
 """Guesses likewise; and the columns that a low-rank kernel takes at once."""
 FIT_OF_EKFAC = 3
 """Sweeps that it costs: two passes, and the eigenvectors."""
+SWEEPS_OF_DRAWN = 2
+"""Likewise of a kernel of drawn rows: one to draw them, and they are few."""
 TRAINING_STEP = 3
 """Forward passes that a step of training costs."""
 BYTES_A_SCORE = 10
+KERNELS = 3
+"""Copies of a kernel while it is factorised."""
 FLOAT = 4
 
 
@@ -85,7 +89,8 @@ def _factor_sweeps(solver: fastif.Solver) -> int:
     if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
         return 0
     scale = SWEEPS_OF_SCALE if isinstance(solver, fastif.Lissa) and solver.scale == "auto" else 0
-    return scale + {"none": 0, "eigen": 2, "ekfac": FIT_OF_EKFAC}[solver.preconditioner]
+    sweeps = {"none": 0, "eigen": 2, "ekfac": FIT_OF_EKFAC, "drawn": SWEEPS_OF_DRAWN}
+    return scale + sweeps[solver.preconditioner]
 
 
 def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
@@ -212,7 +217,7 @@ def _solve_examples(job: Job) -> int:
     if not isinstance(solver, fastif.ConjugateGradient):
         return rows
     sweeps = min(solver.max_steps, SWEEPS_OF_CG)
-    return rows * (sweeps if solver.preconditioner != "eigen" else -(-sweeps // 5))
+    return rows * (-(-sweeps // 5) if solver.preconditioner in ("eigen", "drawn") else sweeps)
 
 
 def _certified_examples(job: Job) -> float:
@@ -232,7 +237,7 @@ def _curvature_rows(job: Job) -> int:
 
 
 def _memory(job: Job) -> int:
-    """Model, hidden states, and the largest of: a solve, a factorisation."""
+    """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
     study, p = job.study, job.objective.space.size
     models = len(job.members)
     model = models * sum(tensor.nbytes for tensor in job.objective.whole.parameters())
@@ -242,11 +247,34 @@ def _memory(job: Job) -> int:
     budget = 2 * study.run.prefix_cache_mb * 2**20
     rows_held = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}[study.solver.kind]
     shard, batch = job.plan.record.shard_size, study.run.batch_size
-    eigen = getattr(study.solver, "preconditioner", "none") == "eigen"
-    pairs = getattr(study.solver, "rank", 0) if eigen else 0
-    solve = (rows_held * shard + pairs + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
-    block = getattr(study.solver, "block_rows", 0) + 2 * (study.run.batch_size + pairs)
-    return _loaded_bytes() + model + min(hidden, budget) + max(solve, 2 * block * p * FLOAT)
+    solve = (rows_held * shard + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
+    block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch) * p * FLOAT
+    work = max(solve, block) + _factor_bytes(job)
+    if job.fixed_or_chosen is None:
+        work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
+    return _loaded_bytes() + model + min(hidden, budget) + work
+
+
+def _factor_bytes(job: Job) -> int:
+    """Of a kernel in double precision and its factorisation, or of the rows of a preconditioner."""
+    solver, p, rows = job.study.solver, job.objective.space.size, _root_rows(job)
+    if isinstance(solver, fastif.Dual):
+        return KERNELS * 8 * rows * min(rows, solver.rank or rows)
+    if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
+        return 0
+    if solver.preconditioner == "drawn":
+        return _kernel_bytes(min(solver.rank, rows), p)
+    return 3 * solver.rank * p * FLOAT if solver.preconditioner == "eigen" else 0
+
+
+def _kernel_bytes(rows: int, p: int) -> int:
+    """Of a kernel of root rows, and of these rows as far as they are held."""
+    return KERNELS * 8 * rows**2 + min(rows * p * FLOAT, HELD_BYTES)
+
+
+def _root_rows(job: Job) -> int:
+    """Root rows of the curvature: softmax has one less than labels for an example."""
+    return _curvature_rows(job) * ((job.objective.whole.config.num_labels or 2) - 1)
 
 
 def _loaded_bytes() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fastif.damping import DampingChoice
 from storage import (
     Store,
     harmful_rows,
@@ -17,6 +18,7 @@ from storage import (
     with_queries,
     worst_queries,
 )
+from tasks.chosen import choice_alarms, choice_evidence, told_choice
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
@@ -53,9 +55,21 @@ class Summary:
     broken: list[str]
 
     @property
+    def choice(self) -> DampingChoice | None:
+        """How the damping was chosen; None if it was given."""
+        return told_choice(str(self.facts["curvature"])) if self.facts else None
+
+    @property
+    def evidence(self) -> list[tuple[str, str]]:
+        """What the certificates say, name by name."""
+        found = list(evidence(self.trust))
+        return [*found, ("damping chosen", choice_evidence(self.choice))] if self.choice else found
+
+    @property
     def alarms(self) -> list[str]:
         """What must not be overlooked."""
-        return list(alarms(self.trust, self.quarantined, self.broken))
+        doubts = choice_alarms(self.choice) if self.choice else ()
+        return [*alarms(self.trust, self.quarantined, self.broken), *doubts]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
@@ -123,7 +137,7 @@ def count_of_cut(facts: Row) -> str:
 
 def markdown(summary: Summary) -> str:
     """The summary as a Prefect artifact: numbers and ids, no example text."""
-    facts, trust = summary.facts, summary.trust
+    facts = summary.facts
     lines = [
         f"# Influence audit {summary.run}",
         "",
@@ -132,7 +146,7 @@ def markdown(summary: Summary) -> str:
         f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
         f"| training rows | {facts['train_rows']} |",
         f"| cut to max_length | {count_of_cut(facts)} |",
-        *(f"| {name} | {found} |" for name, found in evidence(trust)),
+        *(f"| {name} | {found} |" for name, found in summary.evidence),
         f"| results | `{summary.store}` |",
         "",
         *(f"**{alarm}**\n" for alarm in summary.alarms),

@@ -33,7 +33,8 @@ class Sizes:
         iterative: curvature rows of all others. A sample, and not all rows, bounds the seconds of a
             sweep; if both numbers are the same, so is the matrix that is inverted.
         damping, tolerance: λ, and the relative residual that is asked of every solver.
-        rank: columns of the low-rank dual; eigen: eigenpairs of the preconditioner.
+        rank: columns of the low-rank dual; eigen, drawn: eigenpairs or root rows of the
+            preconditioner.
         plain, preconditioned, lissa: steps at most.
         repeats: of the timing of EK-FAC's inverse, the median of which counts.
         threads: while EK-FAC's inverse is timed.
@@ -47,6 +48,7 @@ class Sizes:
     tolerance: float = 1e-2
     rank: int = 256
     eigen: int = 100
+    drawn: int = 256
     plain: int = 60
     preconditioned: int = 40
     lissa: int = 200
@@ -56,8 +58,8 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    rows=64, queries=2, dual=32, iterative=16, rank=16, eigen=8, plain=30, preconditioned=10,
-    lissa=20, repeats=1,
+    rows=64, queries=2, dual=32, iterative=16, rank=16, eigen=8, drawn=8, plain=30,
+    preconditioned=10, lissa=20, repeats=1,
 )  # fmt: skip
 
 
@@ -131,6 +133,7 @@ def trials(sizes: Sizes) -> list[Trial]:
         Trial("CG", cg(tolerance, sizes.plain), few),
         Trial("CG, EK-FAC before it", cg(tolerance, most, "ekfac"), few),
         Trial("CG, eigenpairs before it", cg(tolerance, most, "eigen", sizes.eigen), few),
+        Trial("CG, drawn rows before it", cg(tolerance, most, "drawn", sizes.drawn), few),
         Trial("EK-FAC alone", fastif.Spectral(tolerance=tolerance), few),
         Trial("LiSSA", fastif.Lissa(tolerance=tolerance, max_steps=sizes.lissa), few, 32),
     ]
@@ -216,6 +219,7 @@ def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
         for kind, name in (
             ("ekfac", "CG, EK-FAC before it"),
             ("eigen", "CG, eigenpairs before it"),
+            ("drawn", "CG, drawn rows before it"),
         )
     }
     goals["ekfac_alone"] = {

@@ -182,14 +182,11 @@ class Judge:
         def keep(name: str, make: Callable[[], Answer]) -> None:
             found[name] = self._kept(name, make)
 
-        if self.few:
-            keep("exact", lambda: self._solved(0, solver, auto, self.factor))
-        else:
-            keep("exact", lambda: self._in_space(auto))
+        keep("exact", lambda: self._solved(0, solver, auto, self.factor if self.few else None))
         keep("EK-FAC", lambda: self._solved(0, fastif.Spectral(), approximate))
         keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
-        if self.few:
-            keep("exact, mean of 3 models", lambda: self._mean(solver, auto, 3))
+        several = self._mean if self.few else self._mean_in_space
+        keep("exact, mean of 3 models", lambda: several(solver, auto, 3))
         keep("exact, the paper's damping", lambda: self._in_space(PUBLISHED))
         for name, baseline in BASELINES.items():
             keep(name, lambda baseline=baseline: _plain(baseline(first, train, asked)))
@@ -210,6 +207,12 @@ class Judge:
 
     def _mean(self, solver: fastif.Solver, damping: float, members: int) -> Answer:
         return mean_of([self._solved(seed, solver, damping) for seed in range(members)])
+
+    def _mean_in_space(self, _: fastif.Solver, damping: float, members: int) -> Answer:
+        train, asked = self.workload.train, self.workload.asked
+        spaces = (layered_space(self.objective(seed), train, asked) for seed in range(members))
+        effects = [space.effect(damping) for space in spaces]
+        return Answer(torch.stack(effects).mean(0), {}, damping)
 
     def _kept(self, name: str, make: Callable[[], Answer]) -> dict:
         """Measure a method, or read what was measured."""

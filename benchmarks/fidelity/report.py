@@ -51,7 +51,7 @@ def _head(known: dict) -> str:
 
 
 def _ours(known: dict) -> str:
-    rows = ["| method | λ | LDS | residual | cosine with gradient | seconds |"]
+    rows = ["| method | λ | LDS | residual | cosine with gradient | CPU seconds |"]
     rows += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
     for name, told in known["methods"].items():
         seconds = sum(told["seconds"].values()) if told["seconds"] else None
@@ -70,7 +70,7 @@ def _ours(known: dict) -> str:
 def _peers(known: dict) -> list[str]:
     if not known.get("peers"):
         return []
-    rows = ["| peer | version | LDS | exact is above by (95 %) | seconds | peak MB |"]
+    rows = ["| peer | version | LDS | exact is above by (95 %) | CPU seconds | peak MB |"]
     rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for name, told in known["peers"].items():
         if "lds" not in told:
@@ -79,7 +79,7 @@ def _peers(known: dict) -> list[str]:
         more = known["margins_of_error"][name]
         rows.append(
             f"| {name} | {told['version']} | {told['lds']:.3f} ± {told['error']:.3f} "
-            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {told['seconds']:.0f} "
+            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {told['cpu_seconds']:.0f} "
             f"| {told['peak_mb']:,.0f} |"
         )
     return ["\n".join(rows)]

@@ -43,7 +43,7 @@ def goal_lines(goals: dict) -> str:
     """A line for each goal, reached or not."""
     lines = [
         _sweeps_goal(goals[kind], name)
-        for kind, name in (("ekfac", "EK-FAC"), ("eigen", "eigenpairs"))
+        for kind, name in (("ekfac", "EK-FAC"), ("eigen", "eigenpairs"), ("drawn", "drawn rows"))
     ]
     alone = goals["ekfac_alone"]
     lines.append(

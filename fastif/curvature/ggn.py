@@ -78,17 +78,9 @@ class GaussNewton(Rooted):
         ids = self._ids[start : start + self.batch_size]
         tiles = self.gradients.of_roots(self.examples.take(ids))
         for column, tile in enumerate(tiles):
-            if (piece, column) not in self._looked_at and not self._leave_out_broken(tile):
+            if (piece, column) not in self._looked_at and not leave_out_broken(tile):
                 self._looked_at.add((piece, column))
             yield tile
-
-    def _leave_out_broken(self, tile: Tile) -> bool:
-        """Set rows without a finite norm to zero; whether there was one."""
-        broken = ~torch.isfinite(tile.rows.norm(dim=1))
-        if not bool(broken.any()):
-            return False
-        tile.rows[broken] = 0
-        return True
 
     def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(rows)
@@ -108,3 +100,12 @@ class GaussNewton(Rooted):
         other = replace(self, ids=ids)
         object.__setattr__(other, "gradients", self.gradients)  # they know how to be taken
         return other
+
+
+def leave_out_broken(tile: Tile) -> bool:
+    """Set rows without a finite norm to zero; whether there was one."""
+    broken = ~torch.isfinite(tile.rows.norm(dim=1))
+    if not bool(broken.any()):
+        return False
+    tile.rows[broken] = 0
+    return True

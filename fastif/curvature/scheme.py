@@ -14,7 +14,7 @@ from fastif.curvature.grouping import Group, grouped
 from fastif.curvature.signs import signs
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, batches, every
-from fastif.listening import SIGNS
+from fastif.listening import MIX
 from fastif.objective import Objective
 from fastif.parameters import ParamSpace
 from fastif.subset import Subset
@@ -81,7 +81,7 @@ class Scheme:
             ready = curvature.objective.prefix(batch)
             if self.sampled:
                 drawn = signs(self.seed, ids[places], columns).to(curvature.like.device)
-                ready = {**ready, SIGNS: drawn}
+                ready = {**ready, MIX: drawn}
             yield ready
 
     def header(self) -> UInt8[Tensor, " bytes"]:

@@ -64,8 +64,8 @@ class Lissa(Solver):
         tolerance: relative residual up to which the answer counts as converged.
         max_steps: J at most where it is "auto".
         seed: of the mini-batches; repeat t uses seed + t.
-        preconditioner: "none", "ekfac" or "eigen", see `ConjugateGradient`.
-        rank: eigenvalues of "eigen".
+        preconditioner: "none", "ekfac", "eigen" or "drawn", see `ConjugateGradient`.
+        rank: eigenvalues of "eigen", or root rows of "drawn".
         preset: "fastif" sets what the paper's experiments used: J = 1000, T = 1, B = 1, s = 1e4;
             their damping of 5e-3 is λ = 50 here, see `effective_damping`.
 
@@ -112,7 +112,7 @@ class Lissa(Solver):
         return EFFECTIVE_DAMPING.get(self.preset or "")
 
     def check(self, operator: Damped) -> None:
-        check_preconditioner(self.preconditioner, operator)
+        check_preconditioner(self.preconditioner, operator, self.rank)
 
     def factor(self, operator: Damped) -> Factor:
         """The preconditioner, and the scale where it is "auto"."""

@@ -1,4 +1,4 @@
-"""What stands before the operator in an iterative solver: nothing, EK-FAC, or a few eigenpairs."""
+"""What stands before the operator in an iterative solver: nothing, or an approximate inverse."""
 
 from typing import Literal
 
@@ -10,23 +10,27 @@ from fastif.errors import InputError
 from fastif.solvers.eigenpairs import divided, eigenpairs
 from fastif.solvers.solver import Factor
 from fastif.solvers.spectrum import Inverse, unchanged
+from fastif.solvers.woodbury import check_rows, drawn_factor, drawn_inverse
 
-Preconditioner = Literal["none", "ekfac", "eigen"]
+Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
 
 
-def check_preconditioner(kind: Preconditioner, operator: Damped) -> None:
+def check_preconditioner(kind: Preconditioner, operator: Damped, rank: int) -> None:
     """Refuse an operator that the preconditioner knows nothing of.
 
     Raises:
-        InputError: EK-FAC of neither a Gauss-Newton matrix nor a Hessian; or there is no damping.
+        InputError: EK-FAC or root rows of neither a Gauss-Newton matrix nor a Hessian; too many
+            root rows; or there is no damping.
     """
-    if kind == "ekfac" and not isinstance(_gauss_newton(operator), GaussNewton):
+    if kind in ("ekfac", "drawn") and not isinstance(_gauss_newton(operator), GaussNewton):
         raise InputError(
             "[solver] preconditioner",
-            "a Gauss-Newton curvature or a Hessian, for which EK-FAC can be fitted",
+            "a Gauss-Newton curvature or a Hessian, which has root rows",
             type(operator.operator).__name__,
             'Use preconditioner = "eigen", or "none".',
         )
+    if kind == "drawn":
+        check_rows(rank)
     if kind != "none" and not operator.damping > 0:
         raise InputError(
             "[solver] preconditioner",
@@ -42,7 +46,7 @@ def preconditioner_factor(kind: Preconditioner, operator: Damped, rank: int) -> 
     Raises:
         InputError: see `check_preconditioner`.
     """
-    check_preconditioner(kind, operator)
+    check_preconditioner(kind, operator, rank)
     curvature = _gauss_newton(operator)
     if kind == "ekfac":
         assert isinstance(curvature, GaussNewton)  # as checked
@@ -50,6 +54,9 @@ def preconditioner_factor(kind: Preconditioner, operator: Damped, rank: int) -> 
     if kind == "eigen":
         vectors, values = eigenpairs(curvature, rank)
         return {"vectors": vectors, "values": values}
+    if kind == "drawn":
+        assert isinstance(curvature, GaussNewton)
+        return drawn_factor(curvature, rank)
     return {}
 
 
@@ -63,6 +70,9 @@ def preconditioner_inverse(kind: Preconditioner, operator: Damped, made: Factor)
     if kind == "eigen":
         vectors, values = (made[name].to(operator.like) for name in ("vectors", "values"))
         return lambda rows: divided(rows, vectors, values, damping)
+    if kind == "drawn":
+        assert isinstance(curvature, GaussNewton)
+        return drawn_inverse(curvature, made, damping)
     return unchanged
 
 

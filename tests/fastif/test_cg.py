@@ -75,7 +75,7 @@ def test_an_indefinite_hessian_of_a_network_is_noticed():
 # Preconditioners.
 
 
-@pytest.mark.parametrize("kind", ["ekfac", "eigen"])
+@pytest.mark.parametrize("kind", ["ekfac", "eigen", "drawn"])
 def test_a_preconditioner_changes_the_steps_and_not_the_answer(kind):
     operator, matrix = problem("mlp", damping=1e-4)
     rhs = some_rows(operator.size)
@@ -95,7 +95,7 @@ def test_all_eigenpairs_there_are_leave_one_step():
     assert solution.converged.all()
 
 
-@pytest.mark.parametrize("kind", ["ekfac", "eigen"])
+@pytest.mark.parametrize("kind", ["ekfac", "eigen", "drawn"])
 def test_a_hessian_is_preconditioned_by_its_gauss_newton_matrix(kind):
     made = case("mlp")
     ids = torch.tensor([5, 1, 1, 7])

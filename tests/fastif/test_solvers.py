@@ -32,6 +32,8 @@ EXACT: dict[str, tuple[Solver, float]] = {
     "lissa": (LISSA, 1e-6),
     "lissa-auto": (Lissa(tolerance=1e-4), 1e-2),
     "lissa-ekfac": (Lissa(depth=150, scale=3.0, tolerance=1e-6, preconditioner="ekfac"), 1e-6),
+    "cg-drawn": (ConjugateGradient(1e-10, max_steps=500, preconditioner="drawn", rank=9), 1e-8),
+    "lissa-drawn": (Lissa(tolerance=1e-4, preconditioner="drawn", rank=9), 1e-2),
     "lissa-eigen": (Lissa(tolerance=1e-4, preconditioner="eigen", rank=5), 1e-2),
 }
 EVERY = {name: solver for name, (solver, _) in EXACT.items()} | {"spectral": Spectral()}

@@ -1,18 +1,20 @@
 """A study with damping = "auto": chosen once by real retraining, kept, said, and used."""
 
 import json
+import math
 
 import polars as pl
 import pytest
 import tiny
 
-from fastif.damping import HALVES
+from fastif.damping import HALVES, DampingChoice
 from tasks import damping as chooser
-from tasks.chosen import read_choice
+from tasks.chosen import choice_alarms, choice_evidence, read_choice, told_choice
 from tasks.forecast import forecast
 from tasks.job import checked_job, make_job
 from tasks.plan import missing_shards, plan_run
 from tasks.study import StudyError
+from tasks.summary import read_summary
 
 AUTO = {"damping": "auto"}
 TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate": 0.01}
@@ -37,6 +39,10 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     assert row["damping"].item() == choice.damping
     told = json.loads(row["curvature"].item())["chosen"]
     assert (told["rule"], told["damping"]) == ("retraining", choice.damping)
+    assert told_choice(row["curvature"].item()) == choice
+    summary = read_summary(store, run, study)
+    assert dict(summary.evidence)["damping chosen"] == choice_evidence(choice)
+    assert set(choice_alarms(choice)) <= set(summary.alarms)
     assert not missing_shards(store, run)
     assert forecast(job, []).stages["damping"] == 0
 
@@ -45,6 +51,17 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
 
     monkeypatch.setattr(chooser, "_retrained", again)
     tiny.run_directly(study, "again")
+
+
+def test_a_choice_to_be_doubted_is_said():
+    dampings = (0.01, 0.1, 1.0)
+    assert not list(choice_alarms(DampingChoice(0.1, "retraining", dampings, (0.2, 0.5, 0.3))))
+    (edge,) = choice_alarms(DampingChoice(1.0, "retraining", dampings, (0.2, 0.3, 0.5)))
+    assert "a better one may lie beyond" in edge
+    (blind,) = choice_alarms(DampingChoice(0.1, "retraining", dampings, (0.02, 0.05, 0.01)))
+    assert "No damping foretells" in blind
+    (nothing,) = choice_alarms(DampingChoice(0.01, "retraining", dampings, (math.nan,) * 3))
+    assert "No damping foretells" in nothing
 
 
 def test_the_answers_are_those_of_the_same_number_given(world):

@@ -1,0 +1,86 @@
+"""Root rows drawn by chance against the dense Gauss-Newton matrix they stand for."""
+
+import pytest
+import reference
+import torch
+from cases import case
+
+from fastif import GaussNewton, TensorExamples
+from fastif.curvature.drawn import Drawn, drawn_by, inclusion
+from fastif.solvers.kernel import kernel_matrix, tiles
+
+NAMES = ["mlp", "layernorm"]
+
+
+def _all(drawn):
+    return torch.cat([tile.rows.clone() for tile in tiles(drawn, 0, drawn.pieces)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_rows_are_the_whole_matrix(name):
+    made = case(name)
+    curvature = GaussNewton(made.objective, made.train, batch_size=3)
+    drawn = Drawn.of(curvature, curvature.count * curvature.columns)
+    rows, expected = _all(drawn), reference.gauss_newton(made.problem)
+    torch.testing.assert_close((rows.T @ rows / drawn.count).double(), expected)
+    torch.testing.assert_close(drawn.dense().double(), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mean_over_draws_is_the_whole_matrix(name):
+    made = case(name)
+    curvature = GaussNewton(made.objective, made.train, batch_size=8)
+    count, draws = curvature.count * curvature.columns // 3, 400
+    mean = sum(Drawn.of(curvature, count, seed).dense() for seed in range(draws)) / draws
+    expected = reference.gauss_newton(made.problem)
+    one = Drawn.of(curvature, count, 0).dense()
+    off = float((mean - expected).norm())
+    assert off < 0.15 * float((one - expected).norm())  # 20 times less, if without bias
+    assert float((one - expected).norm()) > 0.01 * float(expected.norm())  # it is a draw
+
+
+def test_batches_do_not_matter():
+    made = case("mlp")
+    found = [
+        Drawn.of(GaussNewton(made.objective, made.train, batch_size=size), 10) for size in (2, 7)
+    ]
+    one, other = map(_all, found)
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(kernel_matrix(found[0], 2), one @ one.T)
+
+
+def test_chances_add_up_and_the_largest_are_sure():
+    generator = torch.Generator().manual_seed(3)
+    sizes = torch.randn(200, generator=generator, dtype=torch.float64).exp() ** 3
+    sizes[::5] = 0
+    for count in (1, 17, 100, 159, 160, 500):
+        chances = inclusion(sizes, count)
+        assert float(chances.sum()) == pytest.approx(min(count, 160))
+        assert bool((chances <= 1).all())
+        drawn = drawn_by(chances, seed=count)
+        assert len(drawn) == min(count, 160)
+        assert bool((sizes[drawn] > 0).all())
+        assert set(torch.nonzero(chances >= 1)[:, 0].tolist()) <= set(drawn.tolist())
+        open_ = (chances > 0) & (chances < 1)
+        if bool(open_.any()):  # in proportion to their sizes
+            ratio = chances[open_] / sizes[open_]
+            torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+
+
+def test_each_is_drawn_as_often_as_its_chance_says():
+    chances = inclusion(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
+    times = torch.zeros(20)
+    for seed in range(3000):
+        times[drawn_by(chances, seed)] += 1
+    torch.testing.assert_close(times / 3000, chances.float(), atol=0.04, rtol=0)
+
+
+def test_an_example_that_is_not_finite_has_no_rows():
+    made = case("mlp")
+    inputs = made.train.inputs.clone()
+    inputs[2] = torch.nan
+    train = TensorExamples(inputs, made.train.labels)
+    curvature = GaussNewton(made.objective, train, batch_size=4)
+    drawn = Drawn.of(curvature, 1000)
+    assert 2 not in drawn.ids.tolist()
+    torch.testing.assert_close(drawn.dense(), curvature.dense())
