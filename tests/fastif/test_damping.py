@@ -102,7 +102,8 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     objective = ModuleObjective(_fit(train.inputs, train.labels, 0), CrossEntropy())
     few, many = half_subsets(400, 6, seed=7), half_subsets(400, 40, seed=8)
     curvature = GaussNewton(objective, train, batch_size=100)
-    found = damping_by_retraining(curvature, asked, few, retrained(few))
+    outcomes = retrained(few)
+    found = damping_by_retraining(curvature, asked, few, outcomes)
     truth = retrained(many)
     matrix = curvature.dense().double()
     train_rows = _gradients(curvature, train)
@@ -116,7 +117,7 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     assert score(found.damping) > 0.9 * best
     assert best > 0.3  # there is something to find
     monkeypatch.setattr("fastif.damping.LARGEST_KERNEL", 600)  # of 3,600 root rows
-    again = damping_by_retraining(curvature, asked, few, retrained(few))
+    again = damping_by_retraining(curvature, asked, few, outcomes)
     assert again.damping == pytest.approx(found.damping, rel=1.0)  # one step of the grid
     assert score(again.damping) > 0.9 * best
 

@@ -30,12 +30,12 @@ def test_all_rows_are_the_whole_matrix(name):
 def test_the_mean_over_draws_is_the_whole_matrix(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train, batch_size=8)
-    count, draws = curvature.count * curvature.columns // 3, 400
+    count, draws = curvature.count * curvature.columns // 3, 150
     mean = sum(Drawn.of(curvature, count, seed).dense() for seed in range(draws)) / draws
     expected = reference.gauss_newton(made.problem)
     one = Drawn.of(curvature, count, 0).dense()
     off = float((mean - expected).norm())
-    assert off < 0.15 * float((one - expected).norm())  # 20 times less, if without bias
+    assert off < 0.2 * float((one - expected).norm())  # 12 times less, if without bias
     assert float((one - expected).norm()) > 0.01 * float(expected.norm())  # it is a draw
 
 
