@@ -131,7 +131,8 @@ class Dual(Solver):
             f"at most {fit} root rows, examples of the curvature x (classes - 1), "
             f"for memory_mb = {self.memory_mb}",
             f"{count} x {columns} = {rows}",
-            f"Set [curvature] rows to {fit // columns} or less, a smaller rank (now "
+            'Take kind = "cg", preconditioner = "drawn" and rank = 4000, with a smaller kernel; or '
+            f"set [curvature] rows to {fit // columns} or less, a smaller rank (now "
             f"{self.rank or 'none, which is all'}), or memory_mb = {needed}.",
         )
 
