@@ -9,12 +9,13 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.fidelity.convex import convex
-from benchmarks.fidelity.cost import cost
+from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import Judge
 from benchmarks.fidelity.mnist import MnistMlp
 from benchmarks.fidelity.report import write_section
@@ -22,6 +23,7 @@ from benchmarks.fidelity.texts import NoisyNews, Sst2
 from benchmarks.machine import describe
 
 WORKLOADS = (MnistMlp, Sst2, NoisyNews)
+PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
 RESULT = Path("benchmarks/results/fidelity.json")
 
 
@@ -44,7 +46,7 @@ def main() -> None:
             judge = Judge(workload, arguments.work / workload.key, not arguments.no_peers)
             known.setdefault("workloads", {})[workload.name] = judge.result()
             _write(known)
-    for name, measure in (("convex", convex), ("cost", cost)):
+    for name, measure in PARTS.items():
         if not wanted or name in wanted:
             known[name] = measure(data)
             _write(known)

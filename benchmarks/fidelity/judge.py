@@ -189,7 +189,7 @@ class Judge:
         keep("EK-FAC", lambda: self._solved(0, fastif.Spectral(), approximate))
         keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
         several = self._mean if self.few else self._mean_in_space
-        keep("exact, mean of 3 models", lambda: several(solver, auto, 3))
+        keep("exact, mean of 5 models", lambda: several(solver, auto, 5))
         keep("exact, the paper's damping", lambda: self._in_space(PUBLISHED))
         for name, baseline in BASELINES.items():
             keep(name, lambda baseline=baseline: _plain(baseline(first, train, asked)))

@@ -39,6 +39,8 @@ def section(result: dict) -> str:
         parts += [convex_table(result["convex"])]
     if "cost" in result:
         parts += ["### What a solve costs", cost_table(result["cost"])]
+    if "cost-small" in result:
+        parts += [cost_table(result["cost-small"])]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,0 +1,141 @@
+"""Sketches against the dense inverse, and how their error falls with their size."""
+
+import pytest
+import reference
+import torch
+from cases import case
+
+from fastif import GaussNewton, InputError, TensorExamples
+from fastif.candidates.sketch import Folding, Sketcher, query_sketches, train_sketches
+from fastif.examples import every
+
+DAMPING = 0.05
+
+
+def _curvature(name, batch_size=4):
+    made = case(name)
+    return made, GaussNewton(made.objective, made.train, batch_size=batch_size)
+
+
+def _effects(sketcher, curvature, made, batch_size=4):
+    """∇Lᵀ (G + λI)⁻¹ ∇L of all pairs of training rows, by their sketches before any rounding."""
+    rows = query_sketches(
+        sketcher, curvature.gradients, made.train, every(made.train), batch_size
+    ).double()
+    return rows @ rows.T
+
+
+def _expected(made):
+    gradients = reference.gradients(made.problem)
+    matrix = reference.gauss_newton(made.problem)
+    count = len(gradients)
+    return count * reference.removal_effects(gradients, gradients, matrix, DAMPING)
+
+
+@pytest.mark.parametrize("name", ["mlp", "layernorm", "bert"])
+def test_with_all_rows_and_no_folding_they_are_exact(name):
+    made, curvature = _curvature(name)
+    rows = curvature.count * curvature.columns
+    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=rows, width=curvature.size)
+    expected = _expected(made)
+    found = _effects(sketcher, curvature, made)
+    assert float((found - expected).norm() / expected.norm()) < 1e-4
+
+
+def test_the_error_falls_with_the_root_of_the_width():
+    made, curvature = _curvature("mlp")
+    rows, expected = curvature.count * curvature.columns, _expected(made)
+
+    def error(width):
+        found = [
+            _effects(
+                Sketcher.fit(curvature, DAMPING, dimensions=rows, width=width, seed=seed),
+                curvature,
+                made,
+            )
+            for seed in range(12)
+        ]
+        return float(sum((one - expected).norm() for one in found) / 12 / expected.norm())
+
+    wide = curvature.size
+    errors = [error(wide // part) for part in (16, 4)]
+    assert 1.3 < errors[0] / errors[1] < 4  # 2, if in proportion
+    assert errors[1] < errors[0]
+
+
+def test_more_rows_leave_less_out():
+    made, curvature = _curvature("mlp")
+    expected, total = _expected(made), curvature.count * curvature.columns
+    errors = []
+    for rows in (total // 8, total // 2, total):
+        sketcher = Sketcher.fit(curvature, DAMPING, dimensions=rows, width=curvature.size)
+        found = _effects(sketcher, curvature, made)
+        errors.append(float((found - expected).norm() / expected.norm()))
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_batches_do_not_matter_and_half_precision_hardly():
+    made, curvature = _curvature("mlp", 3)
+    other = GaussNewton(made.objective, made.train, batch_size=7)
+    one, two = (Sketcher.fit(c, DAMPING, dimensions=12, width=40) for c in (curvature, other))
+    torch.testing.assert_close(
+        _effects(one, curvature, made, 3), _effects(two, other, made, 7), rtol=1e-4, atol=1e-5
+    )
+    ids = torch.tensor([4, 0, 5])
+    half = train_sketches(one, curvature.gradients, made.train, ids, 2)
+    whole = query_sketches(one, curvature.gradients, made.train, ids, 2)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), whole, rtol=2e-3, atol=1e-3)
+
+
+def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
+    made = case("mlp")
+    inputs = made.train.inputs.clone()
+    inputs[1] = torch.inf
+    train = TensorExamples(inputs, made.train.labels)
+    curvature = GaussNewton(made.objective, train, batch_size=4)
+    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=10, width=64)
+    found = train_sketches(sketcher, curvature.gradients, train, every(train), 4)
+    assert bool((found[1] == 0).all())
+    assert bool((found[[0, 2, 3]] != 0).any(1).all())
+    assert bool(torch.isfinite(found).all())
+
+
+def test_a_sketcher_comes_back_from_its_tensors():
+    made, curvature = _curvature("mlp")
+    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=12, width=40, seed=3)
+    again = Sketcher.of_state(sketcher.state(), curvature.like)
+    first, second = (_effects(one, curvature, made) for one in (sketcher, again))
+    assert torch.equal(first, second)
+
+
+def test_sizes_that_make_no_sense_are_refused():
+    _, curvature = _curvature("mlp")
+    with pytest.raises(InputError, match=r"dimensions.*got 0"):
+        Sketcher.fit(curvature, DAMPING, dimensions=0)
+    with pytest.raises(InputError, match=r"damping.*got 0"):
+        Sketcher.fit(curvature, 0.0)
+
+
+# The folding alone.
+
+
+@pytest.mark.parametrize(("size", "width"), [(10, 4), (12, 4), (7, 7), (5, 8), (33, 1)])
+def test_a_folding_is_a_matrix_of_one_sign_a_column(size, width):
+    matrix = Folding(size, width, seed=2)(torch.eye(size))
+    assert matrix.shape == (size, width)
+    assert set(matrix.abs().sum(1).tolist()) == {1.0}
+    rows = torch.randn(6, size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Folding(size, width, seed=2)(rows), rows @ matrix)
+
+
+def test_products_of_folded_rows_have_the_right_mean_and_variance():
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(2, 300, generator=generator, dtype=torch.float64)
+    width, draws = 32, 2000
+    found = torch.stack(
+        [(f := Folding(300, width, seed))(x[None])[0] @ f(y[None])[0] for seed in range(draws)]
+    )
+    bound = float((x @ x) * (y @ y) + (x @ y) ** 2) / width
+    assert float(found.var()) < 1.15 * bound
+    assert float((found.mean() - x @ y).abs()) < 4 * (bound / draws) ** 0.5
