@@ -11,9 +11,14 @@ from fastif.candidates import (
     Candidates,
     Everything,
     Nearest,
+    Search,
+    Sketched,
+    Sketcher,
     embeddings,
     faiss_builds,
     load_faiss,
+    query_sketches,
+    train_sketches,
 )
 from fastif.certificate import Certificate
 from fastif.checkpoint import check_length, load_model, load_tokenizer, quiet_loading
@@ -88,6 +93,9 @@ __all__ = [
     "PrefixCache",
     "Recipe",
     "Scorer",
+    "Search",
+    "Sketched",
+    "Sketcher",
     "SmoothHinge",
     "Solution",
     "Solver",
@@ -115,6 +123,8 @@ __all__ = [
     "mean_influence",
     "measure_rows",
     "predict",
+    "query_sketches",
     "quiet_loading",
     "self_influence",
+    "train_sketches",
 ]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.candidates.search import Everything, Nearest, candidates_of
+from fastif.candidates.search import Everything, Search, candidates_of
 from fastif.certificate import DIVERGED, GRADIENT, Certificate, worst_of
 from fastif.control import Control, agreement, control
 from fastif.curvature.operator import Damped
@@ -74,7 +74,7 @@ class Attributor:
     train: Examples
     operator: Damped
     solver: Solver
-    search: Nearest | Everything = field(default_factory=Everything)
+    search: Search = field(default_factory=Everything)
     factor: Factor | None = None
     batch_size: int = 32
     certify_rows: int | None = 512
@@ -137,7 +137,7 @@ def attribute(
     if len(solved) > 1:
         agreed = agreement([one.control for one in solved])
         certificate = replace(certificate, agreement=agreed)
-    candidates = candidates_of(first.search, first.objective, queries, ids)
+    candidates = candidates_of(first.search, solved[0].scorer.gradients, queries, ids)
     found = mean_influence(
         [one.scorer for one in solved],
         candidates,

@@ -49,8 +49,8 @@ def audit(study: str, run: str | None = None) -> str:
     describe_train(ref)
     missing = missing_shards(store, ref.run)
     if missing:
-        build_index(ref)
         choose_damping(ref)
+        build_index(ref)
         factor_curvature(ref)
         _attribute(missing, ref)
     if missing or not store.is_done(ref.run, FINISH):

@@ -16,7 +16,8 @@ from fastif.damping import HALVES, HELD_BYTES, LARGEST_KERNEL
 from storage import Shard, StoreError
 from tasks.job import Job, sampled_rows
 from tasks.plan import TRAIN, Plan
-from tasks.sections import Knn
+from tasks.sections import FullScan, Knn, Sketches
+from tasks.study import AnyCandidates
 
 CALIBRATION_QUERIES = 16
 SWEEPS_OF_CG = 50
@@ -98,13 +99,15 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     rates = calibrate(job)
     study, rows, models = job.study, len(job.train_texts), len(job.members)
     missing, queries = len(shards), sum(map(len, shards))
-    knn = isinstance(study.candidates, Knn)
-    kept = study.candidates.k if isinstance(study.candidates, Knn) else 2 * study.candidates.keep
+    full = isinstance(study.candidates, FullScan)
+    kept = _kept(study.candidates)
     # Distinct candidates of a shard as if drawn at random; near queries share more of them.
-    unseen = (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size if knn else 0.0
+    unseen = 0.0 if full else (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size
     distinct = rows * (1 - unseen)
     there = _prepared(job)
-    passes = ("train" not in there) + (knn and "index" not in there and missing > 0)
+    indexed = "index" not in there and missing > 0
+    passes = ("train" not in there) + (indexed and isinstance(study.candidates, Knn))
+    sketched = indexed and isinstance(study.candidates, Sketches)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
     solved, checked = _solve_examples(job), _certified_examples(job)
@@ -118,6 +121,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         "damping": halves * TRAINING_STEP * rates.forward,
         "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * passes,
+        "sketches": rows * rates.gradient if sketched else 0.0,
         "curvature": factored * rates.gradient if missing else 0.0,
         "solve": models * (shared(solved) + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product),
@@ -131,6 +135,11 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         memory=_memory(job),
         disk=queries * min(kept, rows) * BYTES_A_SCORE + (_text_bytes(job) if missing else 0),
     )
+
+
+def _kept(candidates: AnyCandidates) -> int:
+    """Scores of one query that are kept."""
+    return 2 * candidates.keep if isinstance(candidates, FullScan) else candidates.k
 
 
 def _retrained_examples(job: Job) -> int:
@@ -250,6 +259,9 @@ def _memory(job: Job) -> int:
     solve = (rows_held * shard + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
     block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch) * p * FLOAT
     work = max(solve, block) + _factor_bytes(job)
+    if isinstance(study.candidates, Sketches):
+        each = study.candidates.dimensions * FLOAT
+        work = max(work, 4 * each * study.candidates.width) + 2 * len(job.train_texts) * each
     if job.fixed_or_chosen is None:
         work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
     return _loaded_bytes() + model + min(hidden, budget) + work

@@ -17,11 +17,12 @@ from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
-from tasks.sections import FullScan, Knn
+from tasks.sections import FullScan, Knn, Sketches
 from tasks.study import Study, load_study
 from tasks.tables import Table
 
 MEGABYTE = 2**20
+INDEX, SKETCHER = "index.faiss", "sketcher.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +124,23 @@ class Job:
     @property
     def index_digest(self) -> str:
         """What the candidate index depends on."""
-        candidates = self.study.candidates.model_dump(mode="json")
-        return fingerprint({"parts": self._common(), "factory": candidates.get("factory")})
+        candidates = self.study.candidates
+        parts = {"parts": self._common(), "factory": getattr(candidates, "factory", None)}
+        if isinstance(candidates, Sketches):
+            parts |= {"sketch": self._sketch_parts(candidates)}
+        return fingerprint(parts)
+
+    def _sketch_parts(self, candidates: Sketches) -> dict[str, object]:
+        """What sketches depend on beside the model and its training rows."""
+        curvature = self.study.curvature.model_dump(mode="json")
+        return {
+            **self.study.loss_parts,
+            "attributed": list(self.objective.space.names),
+            "curvature": {"rows": curvature["rows"], "seed": curvature["seed"]},
+            "damping": self.fixed_or_chosen,
+            "dimensions": candidates.dimensions,
+            "width": candidates.width,
+        }
 
     @property
     def factor_digest(self) -> str:
@@ -179,7 +195,7 @@ class Job:
         members = [job._attributor(search) for job in self.members]
         return fastif.Ensemble(members) if self.others else members[0]
 
-    def _attributor(self, search: fastif.Nearest | fastif.Everything) -> fastif.Attributor:
+    def _attributor(self, search: fastif.Search) -> fastif.Attributor:
         return fastif.Attributor(
             self.objective,
             self.train,
@@ -191,13 +207,17 @@ class Job:
             self.study.certificate.rows,
         )
 
-    def _search(self, store: Store) -> fastif.Nearest | fastif.Everything:
+    def _search(self, store: Store) -> fastif.Search:
         candidates = self.study.candidates
         if isinstance(candidates, FullScan):
             return fastif.Everything(candidates.keep)
         part = store.part("index", self.index_digest)
         assert part is not None, "the index is prepared before any shard"
-        return fastif.Nearest(fastif.CandidateIndex.load(part / "index.faiss"), candidates.k)
+        index = fastif.CandidateIndex.load(part / INDEX)
+        if isinstance(candidates, Knn):
+            return fastif.Nearest(index, candidates.k)
+        sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), self.objective.like)
+        return fastif.Sketched(index, sketcher, candidates.k)
 
 
 def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
@@ -213,6 +233,15 @@ def sampled_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(count, generator=generator)[:rows].sort().values
+
+
+def write_index(
+    folder: Path, index: fastif.CandidateIndex, sketcher: fastif.Sketcher | None = None
+) -> None:
+    """Keep an index, and what made the sketches that it holds."""
+    index.save(folder / INDEX)
+    if sketcher is not None:
+        save_file(sketcher.state(), folder / SKETCHER)
 
 
 def write_factor(folder: Path, factor: fastif.Factor) -> None:
@@ -271,6 +300,8 @@ def checked_job(plan: Plan) -> Job:
     if isinstance(candidates, Knn):
         width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
         fastif.CandidateIndex.check(candidates.factory, width)
+    if isinstance(candidates, Sketches):
+        fastif.CandidateIndex.check(candidates.factory, candidates.dimensions)
     return job
 
 

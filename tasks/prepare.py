@@ -10,11 +10,11 @@ import fastif
 from storage import Store
 from tasks.forecast import factor_examples
 from tasks.frames import train_frame
-from tasks.job import Job, open_job, write_factor
+from tasks.job import Job, open_job, write_factor, write_index
 from tasks.plan import TRAIN, RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
-from tasks.sections import Knn
+from tasks.sections import Knn, Sketches
 
 
 @task(name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
@@ -30,15 +30,45 @@ def describe_train(ref: RunRef) -> int:
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def build_index(ref: RunRef) -> str:
-    """Embed the training set and index it, unless every row is scored anyway; the part's digest."""
+    """Index the training set, unless every row is scored anyway; the part's digest."""
     job = open_job(ref)
     candidates, digest = job.study.candidates, job.index_digest
-    if isinstance(candidates, Knn) and job.store.part("index", digest) is None:
-        with stage("training rows: representations", len(job.train)) as watch:
-            rows = fastif.embeddings(job.objective, watch(job.train), fastif.every(job.train))
-        index = fastif.CandidateIndex.build(rows, candidates.factory)
-        job.store.write_part("index", digest, lambda folder: index.save(folder / "index.faiss"))
+    if job.store.part("index", digest) is None:
+        if isinstance(candidates, Knn):
+            _write_representations(job, candidates)
+        if isinstance(candidates, Sketches):
+            _write_sketches(job, candidates)
     return digest
+
+
+def _write_representations(job: Job, candidates: Knn) -> None:
+    with stage("training rows: representations", len(job.train)) as watch:
+        rows = fastif.embeddings(job.objective, watch(job.train), fastif.every(job.train))
+    index = fastif.CandidateIndex.build(rows, candidates.factory)
+    job.store.write_part("index", job.index_digest, lambda folder: write_index(folder, index))
+
+
+def _write_sketches(job: Job, candidates: Sketches) -> None:
+    curvature = job.gauss_newton(job.train)
+    with stage("training rows: sketches", len(job.train)) as watch:
+        sketcher = fastif.Sketcher.fit(
+            curvature,
+            job.damping,
+            dimensions=candidates.dimensions,
+            width=candidates.width,
+            seed=job.study.curvature.seed,
+        )
+        rows = fastif.train_sketches(
+            sketcher,
+            curvature.gradients,
+            watch(job.train),
+            fastif.every(job.train),
+            job.study.run.batch_size,
+        )
+    index = fastif.CandidateIndex.build(rows, candidates.factory, products=True)
+    job.store.write_part(
+        "index", job.index_digest, lambda folder: write_index(folder, index, sketcher)
+    )
 
 
 @task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)

@@ -152,6 +152,20 @@ class Knn(Section):
     """a FAISS index factory string"""
 
 
+class Sketches(Section):
+    """`[candidates]`: the training examples whose sketches promise the largest effects."""
+
+    kind: Literal["sketch"] = "sketch"
+    k: Annotated[int, Field(ge=1)]
+    """candidates a query, half at either end; at most the number of training rows"""
+    dimensions: Annotated[int, Field(ge=1)] = 1000
+    """length of a sketch, a training row taking twice so many bytes"""
+    width: Annotated[int, Field(ge=1)] = 16_384
+    """of the folding that a gradient goes through first: wider is more exact"""
+    factory: Name = "Flat"
+    """a FAISS index factory string"""
+
+
 class FullScan(Section):
     """`[candidates]`: every training example; the most extreme of each query are kept."""
 

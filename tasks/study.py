@@ -28,6 +28,7 @@ from tasks.sections import (
     Parameters,
     Run,
     Section,
+    Sketches,
     Store,
     TableSource,
     Training,
@@ -38,7 +39,7 @@ __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "l
 AnySolver = Annotated[
     Dual | ConjugateGradient | Spectral | Lissa | Direct, Field(discriminator="kind")
 ]
-AnyCandidates = Annotated[Knn | FullScan, Field(discriminator="kind")]
+AnyCandidates = Annotated[Knn | Sketches | FullScan, Field(discriminator="kind")]
 
 
 class Study(Section):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
-from tasks.sections import Knn, TableSource
+from tasks.sections import Knn, Sketches, TableSource
 from tasks.sources import ROW, Opened, open_source
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
@@ -84,7 +84,7 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
     """
     problems, n = [], len(train)
     allowed = f"1 to {n}, the rows of {train.place}"
-    if isinstance(study.candidates, Knn) and study.candidates.k > n:
+    if isinstance(study.candidates, Knn | Sketches) and study.candidates.k > n:
         change = 'lower k, or set kind = "full" to score every row'
         problems.append(Problem("[candidates] k", allowed, str(study.candidates.k), change))
     if study.curvature.rows is not None and study.curvature.rows > n:

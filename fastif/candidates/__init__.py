@@ -1,15 +1,28 @@
 """Where to look for influential training examples."""
 
 from fastif.candidates.index import CandidateIndex, Candidates, faiss_builds, load_faiss
-from fastif.candidates.search import Everything, Nearest, candidates_of, embeddings
+from fastif.candidates.search import (
+    Everything,
+    Nearest,
+    Search,
+    Sketched,
+    candidates_of,
+    embeddings,
+)
+from fastif.candidates.sketch import Sketcher, query_sketches, train_sketches
 
 __all__ = [
     "CandidateIndex",
     "Candidates",
     "Everything",
     "Nearest",
+    "Search",
+    "Sketched",
+    "Sketcher",
     "candidates_of",
     "embeddings",
     "faiss_builds",
     "load_faiss",
+    "query_sketches",
+    "train_sketches",
 ]

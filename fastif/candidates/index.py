@@ -16,17 +16,20 @@ from fastif.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """For each query the positions of k training examples and their squared distance."""
+    """For each query the positions of k training examples; squared distances, if they are such.
+
+    A cell that an approximate index left empty is -1.
+    """
 
     ids: Int[Tensor, "q k"]
-    distances: Float[Tensor, "q k"]
+    distances: Float[Tensor, "q k"] | None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class CandidateIndex:
-    """Nearest neighbours in a representation, by FAISS.
+    """Nearest neighbours in a representation, or largest inner products, by FAISS.
 
     "Flat" is exact; any other factory string (IVF, HNSW, PQ ...) trades recall for speed.
 
@@ -39,8 +42,15 @@ class CandidateIndex:
         self._index, self.count = index, count
 
     @classmethod
-    def build(cls, embeddings: Float[Tensor, "n d"], factory: str = "Flat") -> "CandidateIndex":
+    def build(
+        cls, embeddings: Float[Tensor, "n d"], factory: str = "Flat", *, products: bool = False
+    ) -> "CandidateIndex":
         """Index the rows; their positions are the ids.
+
+        Args:
+            embeddings: the rows.
+            factory: FAISS' name of a kind of index.
+            products: search by inner product and not by distance.
 
         Raises:
             InputError: FAISS cannot make such an index of so many rows.
@@ -48,7 +58,8 @@ class CandidateIndex:
         faiss = load_faiss()
         rows = _numbers(embeddings)
         try:
-            index = faiss.index_factory(rows.shape[1], factory)
+            metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
+            index = faiss.index_factory(rows.shape[1], factory, metric)
             if not index.is_trained:
                 index.train(rows)
             index.add(rows)
@@ -95,6 +106,23 @@ class CandidateIndex:
         rows = _numbers(queries)
         distances, ids = self._index.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
+
+    def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+        """The k rows of each query that lie at the ends of its inner products, half at either.
+
+        A row that is found at both ends (k is about all there are) takes one cell; the other is -1.
+
+        Raises:
+            InputError: see `search`.
+
+        >>> rows = torch.tensor([[2.0], [-3.0], [0.1]])
+        >>> CandidateIndex.build(rows, products=True).search_ends(torch.ones(1, 1), 2).ids
+        tensor([[0, 1]])
+        """
+        high = self.search(queries, k - k // 2).ids
+        low = self.search(-queries, k // 2).ids if k > 1 else high[:, :0]
+        twice = (low[:, :, None] == high[:, None]).any(2)
+        return Candidates(torch.cat([high, low.masked_fill(twice, -1)], 1), None)
 
     def save(self, path: Path) -> None:
         """Write the index in FAISS' own format."""

@@ -1,4 +1,4 @@
-"""Where to look: all training examples, or those near to a query."""
+"""Where to look: all training examples, or those whose sketch or representation says so."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.candidates.index import CandidateIndex, Candidates
+from fastif.candidates.sketch import Sketcher, query_sketches
 from fastif.examples import Examples, batches
+from fastif.gradients import Gradients
 from fastif.objective import Objective
 
 
@@ -20,19 +22,40 @@ class Nearest:
 
 
 @dataclass(frozen=True)
+class Sketched:
+    """Score the k training examples at the ends of the query's scores by sketches.
+
+    Attributes:
+        index: of the training examples' sketches, by inner product.
+        sketcher: what made them.
+        k: half of them expected to harm most, half to help most.
+    """
+
+    index: CandidateIndex
+    sketcher: Sketcher
+    k: int
+
+
+@dataclass(frozen=True)
 class Everything:
     """Score the full training set and keep the `keep` rows at each end; None keeps all."""
 
     keep: int | None = None
 
 
+Search = Nearest | Sketched | Everything
+
+
 def candidates_of(
-    search: Nearest | Everything, objective: Objective, queries: Examples, ids: Int[Tensor, " q"]
+    search: Search, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
 ) -> Candidates | None:
     """The training examples to score for each query; None for all of them."""
     if isinstance(search, Everything):
         return None
-    return search.index.search(embeddings(objective, queries, ids), search.k)
+    if isinstance(search, Sketched):
+        rows = query_sketches(search.sketcher, gradients, queries, ids)
+        return search.index.search_ends(rows, search.k)
+    return search.index.search(embeddings(gradients.objective, queries, ids), search.k)
 
 
 def embeddings(

@@ -106,3 +106,22 @@ def test_no_build_at_all_is_refused(monkeypatch):
     assert faiss_builds() == {}
     with pytest.raises(InputError, match=r"got neither.*install fastif\[cpu\] or fastif\[gpu\]"):
         load_faiss()
+
+
+def test_both_ends_of_inner_products_equal_brute_force():
+    points, queries = _points(200), _points(9, seed=2)
+    index = CandidateIndex.build(points, products=True)
+    order = (queries.double() @ points.double().T).argsort(1)
+    found = index.search_ends(queries, 11)
+    assert found.distances is None
+    for ids, row in zip(found.ids.tolist(), order.tolist(), strict=True):
+        assert set(ids) == set(row[:5]) | set(row[-6:])
+    every = index.search_ends(queries, 200).ids
+    assert [sorted(row) for row in every.tolist()] == [list(range(200))] * 9
+
+
+def test_a_row_found_at_both_ends_is_scored_once():
+    points = torch.ones(4, 3)  # all products are the same
+    ids = CandidateIndex.build(points, products=True).search_ends(torch.ones(1, 3), 4).ids[0]
+    seen = ids[ids >= 0].tolist()
+    assert len(seen) == len(set(seen))

@@ -68,11 +68,16 @@ def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("dual", "full"), ("cg", "knn"), ("hessian", "full"), ("lissa", "knn")]
+    ("name", "kind"),
+    [("dual", "full"), ("dual", "sketch"), ("cg", "knn"), ("hessian", "full"), ("lissa", "knn")],
 )
 def test_every_solver_is_cut_into_shards_alike(world, name, kind):
     solver, others = SOLVERS[name]
-    candidates = {"knn": {"kind": "knn", "k": 7}, "full": {"kind": "full", "keep": 9}}[kind]
+    candidates = {
+        "knn": {"kind": "knn", "k": 7},
+        "sketch": {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256},
+        "full": {"kind": "full", "keep": 9},
+    }[kind]
     tables = []
     others = {"curvature": {"rows": 30}, **others}
     for size, batch, cache in ((17, 30, 512), (6, 12, 0)):
@@ -88,7 +93,7 @@ def test_every_solver_is_cut_into_shards_alike(world, name, kind):
         store, run = tiny.run_directly(study)
         tables.append(tiny.scores_by_id(store, run))
     assert_same(*tables)
-    assert tables[0].height == tiny.QUERIES * (7 if kind == "knn" else 18)
+    assert tables[0].height == tiny.QUERIES * (18 if kind == "full" else 7)
 
 
 def test_the_order_of_rows_changes_nothing(world, plain):

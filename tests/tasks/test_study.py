@@ -22,6 +22,7 @@ from tasks.sections import (
     Parameters,
     Run,
     Section,
+    Sketches,
     TableSource,
     Training,
 )
@@ -394,7 +395,7 @@ BAD_VALUES = {
         '"knn"',
         '"kmn"',
         "[candidates] kind",
-        "one of knn, full",
+        "one of knn, sketch, full",
         '"kmn"',
         'did you mean "knn"?',
     ),
@@ -630,8 +631,8 @@ def test_template_explains_every_key(tmp_path):
     text = init_study(tmp_path / "new.toml").read_text("utf-8")
     for name in Study.model_fields:
         assert f"[{name}]" in text or f"{name} = " in text
-    sections = (ModelSource, TableSource, Parameters, TrainingLoss, Curvature, Knn, FullScan, Run)
-    for section in (*sections, Training):
+    sections = (ModelSource, TableSource, Parameters, TrainingLoss, Curvature, Knn, Sketches, Run)
+    for section in (*sections, FullScan, Training):
         for key in section.model_fields:
             assert f"{key} = " in text, f"{section.__name__} {key}"
     for solver in (ConjugateGradient, Lissa):

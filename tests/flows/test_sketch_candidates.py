@@ -1,0 +1,66 @@
+"""Candidates by sketches: an audit finds the rows that a full scan finds, and scores them alike."""
+
+import polars as pl
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from flows import cli
+from tasks.forecast import forecast
+from tasks.job import make_job
+from tasks.plan import plan_run
+
+K = 12
+
+
+@pytest.fixture
+def world(made, tmp_path):
+    return tiny.copy(made, tmp_path / "world")
+
+
+def _sketch(**changes):
+    return {"kind": "sketch", "k": K, "dimensions": 60, "width": 4096} | changes
+
+
+def _ends(scores: pl.DataFrame) -> pl.DataFrame:
+    """The half of K rows of each query that harm most, and the half that help most."""
+    ordered = scores.sort("query", "removal_effect")
+    each = ordered.group_by("query", maintain_order=True)
+    return pl.concat([each.head(K // 2), each.tail(K // 2)])
+
+
+def test_sketches_of_full_length_find_what_a_full_scan_finds(world):
+    full = tiny.write_study(world, candidates={"kind": "full", "keep": 60}, store={"path": "a"})
+    sketch = tiny.write_study(world, "sketch.toml", candidates=_sketch(), store={"path": "b"})
+    (store, run), (other, same) = (tiny.run_directly(study) for study in (full, sketch))
+    expected = _ends(store.scan("scores", run).collect())
+    found = other.scan("scores", same).collect()
+    assert found.height == tiny.QUERIES * K
+    both = found.join(expected, on=["query", "train"], suffix="_full")
+    assert both.height > 0.97 * found.height
+    assert (both["removal_effect"] - both["removal_effect_full"]).abs().max() < 1e-5
+    assert found["distance"].null_count() == found.height
+
+
+def test_they_are_made_once_and_again_for_another_damping(world):
+    def parts():
+        return len(list((world / "store" / "parts" / "index").iterdir()))
+
+    study = tiny.write_study(world, candidates=_sketch())
+    before = make_job(plan_run(study))
+    assert forecast(before, before.plan.record.shards()).stages["sketches"] > 0
+    tiny.run_directly(study)
+    tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5)))
+    assert parts() == 1
+    job = make_job(plan_run(study))
+    assert forecast(job, job.plan.record.shards()).stages["sketches"] == 0
+    tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
+    assert parts() == 2
+
+
+def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
+    for changes, words in (({"k": 61}, "[candidates] k"), ({"factory": "Flatt"}, "factory")):
+        study = tiny.write_study(world, candidates=_sketch(**changes))
+        done = CliRunner().invoke(cli.app, ["audit", str(study)])
+        assert done.exit_code == 2
+        assert words in done.output
