@@ -134,18 +134,26 @@ def top(
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Also by layers of the model; solves it again."),
+    ] = False,
 ) -> None:
     """Show the training examples that harmed and helped one query most."""
     with refusals():
-        from tasks.draw import draw_explained
+        from tasks.draw import draw_explained, draw_layers
         from tasks.lookup import position
         from tasks.summary import explain
 
         _, store = _open(study)
         name = _run_name(store, run)
-        out.print(
-            draw_explained(explain(store, name, position(store, name, "queries", query_id), k))
-        )
+        explained = explain(store, name, position(store, name, "queries", query_id), k)
+        out.print(draw_explained(explained))
+        if layers:
+            from tasks.layers import effects_by_layer
+            from tasks.plan import plan_run
+
+            out.print(draw_layers(effects_by_layer(plan_run(study, name), explained)))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tasks.layers import Layers
 from tasks.summary import Explained, Summary, count_of_cut
 from tasks.trust import Row, nats
 
@@ -46,6 +47,22 @@ def draw_explained(explained: Explained) -> RenderableType:
         helpful,
     )
     return _query_panel(query, parts)
+
+
+def draw_layers(layers: Layers) -> RenderableType:
+    """One part of the model a row: what the shown harmful and helpful examples do through it."""
+    ends = [[e for _, e in layers.rows if (sum(e) < 0) == harmful] for harmful in (True, False)]
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("layer")
+    for name, style in (("harmful, summed", "red"), ("helpful, summed", "green")):
+        table.add_column(name, justify="right", style=style)
+    for place, name in enumerate(layers.names):
+        sums = [sum(effects[place] for effects in end) for end in ends]
+        table.add_row(Text(name), *(f"{total:+.4f}" for total in sums))
+    table.add_section()
+    table.add_row("all", *(f"{sum(map(sum, end)):+.4f}" for end in ends))
+    title = "the same by the layers that these examples pull on, nats"
+    return Panel(table, title=title, title_align="left")
 
 
 def _query_panel(query: Row, parts: Group) -> RenderableType:

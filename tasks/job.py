@@ -192,10 +192,11 @@ class Job:
     def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
         search = self._search(self.store)
-        members = [job._attributor(search) for job in self.members]
+        members = [job.alone(search) for job in self.members]
         return fastif.Ensemble(members) if self.others else members[0]
 
-    def _attributor(self, search: fastif.Search) -> fastif.Attributor:
+    def alone(self, search: fastif.Search) -> fastif.Attributor:
+        """The attributor of this model without the others."""
         return fastif.Attributor(
             self.objective,
             self.train,

@@ -187,9 +187,10 @@ class Judge:
 
         keep("exact", lambda: self._by_factor(auto) if self.few else self._solved(0, solver, auto))
         keep("EK-FAC", lambda: self._solved(0, fastif.Spectral(), approximate))
-        keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
-        several = self._mean if self.few else self._mean_in_space
-        keep("exact, mean of 5 models", lambda: several(solver, auto, 5))
+        if not self.workload.only_damping:
+            several = self._mean if self.few else self._mean_in_space
+            keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
+            keep("exact, mean of 5 models", lambda: several(solver, auto, 5))
         keep("exact, the paper's damping", lambda: self._in_space(PUBLISHED))
         for name, baseline in BASELINES.items():
             keep(name, lambda baseline=baseline: _plain(baseline(first, train, asked)))
@@ -245,7 +246,7 @@ class Judge:
         if not (saved / "plain.json").is_file():
             save_plain(plain_of(model, self.workload.train, self.workload.asked), saved)
         found = {}
-        for name in PEERS:
+        for name in () if self.workload.only_damping else PEERS:
             path = self.folder / f"peer-{_slug(name)}.json"
             if not path.is_file() and not self.with_peers:
                 continue  # what was measured before is shown all the same

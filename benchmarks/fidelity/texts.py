@@ -105,6 +105,7 @@ class NoisyNews(Texts):
 
     rows: int = 1_000
     subsets: int = 30
+    only_damping: ClassVar[bool] = True
     name: ClassVar[str] = "noisy-news-minilm"
     title: ClassVar[str] = "NoisyAG-News, MiniLM layer 5 + pooler + classifier"
     labels: ClassVar[tuple[str, ...]] = ("Business", "Sci/Tech", "Sports", "World")

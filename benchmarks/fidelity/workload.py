@@ -40,6 +40,8 @@ class Workload(ABC):
     seeds: int
     name: ClassVar[str]
     title: ClassVar[str]
+    only_damping: ClassVar[bool] = False
+    """A third workload shows only whether the damping is chosen well."""
 
     @property
     @abstractmethod

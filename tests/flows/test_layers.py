@@ -1,0 +1,53 @@
+"""Effects split over the layers sum to what the store holds, for one model and for several."""
+
+import pytest
+import tiny
+from test_cli import refused, run
+
+from tasks.layers import effects_by_layer
+from tasks.plan import plan_run
+from tasks.summary import explain
+
+OPTIONS = {"alone": {}, "two models": {"top": {"models": ["other"]}}}
+
+
+@pytest.fixture(params=OPTIONS)
+def study(made, tmp_path, request):
+    world = tiny.copy(made, tmp_path / "world")
+    tiny.make_other(world, "other", 1)
+    changes = {"parameters": {"attributed": "all"}, **OPTIONS[request.param]}
+    return tiny.write_study(world, candidates={"kind": "full", "keep": 5}, **changes)
+
+
+def test_they_sum_to_the_effects_in_the_store(study):
+    store, name = tiny.run_directly(study)
+    explained = explain(store, name, 5, 4)
+    layers = effects_by_layer(plan_run(study, name), explained)
+    shown = [*explained.harmful, *explained.helpful]
+    assert len(layers.names) > 3
+    assert [train for train, _ in layers.rows] == [row["train_id"] for row in shown]
+    largest = max(abs(row["removal_effect"]) for row in shown)
+    for row, (_, effects) in zip(shown, layers.rows, strict=True):
+        assert len(effects) == len(layers.names)
+        assert sum(effects) == pytest.approx(
+            row["removal_effect"], abs=3e-3 * largest
+        )  # solved alone
+        assert sum(effect != 0 for effect in effects) > 2
+    code, out, message = run("top", "query-5", "--study", study, "-k", "2", "--layers")
+    assert code == 0, message
+    table = out.split("by the layers")[1]
+    for name in layers.names:
+        assert name in table
+    ends = [explained.harmful[:2], explained.helpful[:2]]
+    sums = [sum(row["removal_effect"] for row in end) for end in ends]
+    last = next(line for line in table.splitlines() if " all " in line)
+    told = [float(word) for word in last.replace("│", " ").split()[1:]]
+    assert told == pytest.approx(sums, abs=2e-3 * max(map(abs, sums)) + 1e-4)
+
+
+def test_a_study_that_has_changed_since_is_refused(study):
+    tiny.run_directly(study)
+    changed = study.read_text("utf-8").replace("0.01", "0.02")
+    assert changed != study.read_text("utf-8")
+    study.write_text(changed, "utf-8")
+    refused(study.parent, "top", "query-5", "--study", study, "--layers")
