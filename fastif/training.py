@@ -1,7 +1,7 @@
 """Fitting a classifier: only the chosen parameters move, the frozen part is computed once."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +53,31 @@ _OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 Progress = Callable[[int, int, float], None]
 """Told the step, the number of steps and the loss of the step's batch, without weight decay."""
 
+Keep = Callable[[float, Params], None]
+"""Told a part of training that has passed, and a copy of the parameters then."""
+
 
 def fit(
-    objective: Objective, examples: Examples, recipe: Recipe, progress: Progress | None = None
+    objective: Objective,
+    examples: Examples,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    keep: Keep | None = None,
+    keep_at: Collection[float] = (),
 ) -> Params:
     """The objective's parameters after training, starting from their present values.
 
     The model stays in evaluation mode: without dropout the loss that is minimised is the loss that
     influence differentiates.
+
+    Args:
+        objective: what is fitted.
+        examples: the training set.
+        recipe: how.
+        progress: is told of every step.
+        keep: is told of the checkpoints.
+        keep_at: where these lie, as parts of training between 0 and 1.
 
     Raises:
         InputError: the learning rate is not a positive number, or the loss became NaN or infinite.
@@ -77,6 +94,7 @@ def fit(
         params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
+    kept = {max(1, round(part * steps)): part for part in keep_at}
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
     for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
         loss = objective.losses(params, examples.take(ids)).mean()
@@ -93,6 +111,8 @@ def fit(
         schedule.step()
         if progress:
             progress(step, steps, loss.item())
+        if keep and step in kept:
+            keep(kept[step], {name: tensor.detach().clone() for name, tensor in params.items()})
     return {name: tensor.detach() for name, tensor in params.items()}
 
 

@@ -21,6 +21,7 @@ from tasks.job import checked_job
 from tasks.plan import FINISH, RunRef, missing_shards, open_store, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar
+from tasks.recall import check_recall
 from tasks.summary import markdown, read_summary
 
 
@@ -54,7 +55,8 @@ def audit(study: str, run: str | None = None) -> str:
         factor_curvature(ref)
         _attribute(missing, ref)
     if missing or not store.is_done(ref.run, FINISH):
-        finish_run(ref, time.monotonic() - start)
+        found = check_recall(ref)
+        finish_run(ref, time.monotonic() - start, found)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     return ref.run

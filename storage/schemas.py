@@ -159,6 +159,12 @@ RUNS: Final = schema(
         field("truncated_train", pa.uint32(), "training examples whose text was cut"),
         field("seconds", pa.float64(), "wall time of the run", "seconds"),
         field("versions", pa.string(), "versions of the libraries that computed it, JSON"),
+        field(
+            "recall",
+            pa.string(),
+            "what the candidates hold of a full scan of some queries, JSON; null in a full scan",
+            null=True,
+        ),
     ),
 )
 

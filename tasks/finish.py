@@ -1,6 +1,7 @@
 """The last commit of a run: its row in the table of runs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -8,14 +9,21 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from storage import RUNS, Store, StoreError, polars_schema
+from fastif.candidates.recall import Recall
+from storage import RUNS, StoreError, polars_schema
 from tasks.job import Job, open_job
 from tasks.plan import FINISH, RunRef, missing_shards, versions
+from tasks.recall import told
 
 
 @task(name="finish-run", cache_policy=NO_CACHE)
-def finish_run(ref: RunRef, seconds: float) -> None:
+def finish_run(ref: RunRef, seconds: float, found: Sequence[Recall] = ()) -> None:
     """Commit the run's own row, once every shard is there.
+
+    Args:
+        ref: the run.
+        seconds: wall time of the flow.
+        found: recall of its candidates, where that was checked.
 
     Raises:
         StoreError: a shard is missing.
@@ -29,10 +37,11 @@ def finish_run(ref: RunRef, seconds: float) -> None:
             got=f"{len(missing)} missing, the first is {missing[0].key}",
             remedy="Run the audit again; it computes only these.",
         )
-    job.store.commit(ref.run, FINISH, {"runs": _row(job, job.store, ref.run, seconds)})
+    job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found)})
 
 
-def _row(job: Job, store: Store, run: str, seconds: float) -> pl.DataFrame:
+def _row(job: Job, run: str, seconds: float, found: Sequence[Recall]) -> pl.DataFrame:
+    store = job.store
     record, parts = store.record(run), store.record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
@@ -58,5 +67,6 @@ def _row(job: Job, store: Store, run: str, seconds: float) -> pl.DataFrame:
         "truncated_train": int(job.train_texts.truncated.sum()),
         "seconds": seconds,
         "versions": json.dumps(versions()),
+        "recall": json.dumps(told(found)) if found else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

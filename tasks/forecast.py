@@ -116,6 +116,8 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         """Each shard takes these gradients, and multiplies them with its queries."""
         return missing * examples * rates.gradient + queries * examples * rates.product
 
+    scanned = _scanned(study.candidates) if missing else 0
+    scan = (rows + solved) * (rates.gradient + scanned * rates.product) if scanned else 0.0
     halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     stages = {
         "damping": halves * TRAINING_STEP * rates.forward,
@@ -126,6 +128,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         "solve": models * (shared(solved) + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product),
         "score": models * shared(distinct),
+        "recall": models * scan,
     }
     return Forecast(
         shards=missing,
@@ -140,6 +143,11 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
 def _kept(candidates: AnyCandidates) -> int:
     """Scores of one query that are kept."""
     return 2 * candidates.keep if isinstance(candidates, FullScan) else candidates.k
+
+
+def _scanned(candidates: AnyCandidates) -> int:
+    """Queries that are scanned in full to tell what the candidates miss."""
+    return 0 if isinstance(candidates, FullScan) else candidates.check
 
 
 def _retrained_examples(job: Job) -> int:

@@ -150,6 +150,8 @@ class Knn(Section):
     """candidates a query, at most the number of training rows"""
     factory: Name = "Flat"
     """a FAISS index factory string"""
+    check: Annotated[int, Field(ge=0)] = 8
+    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
 
 class Sketches(Section):
@@ -164,6 +166,8 @@ class Sketches(Section):
     """of the folding that a gradient goes through first: wider is more exact"""
     factory: Name = "Flat"
     """a FAISS index factory string"""
+    check: Annotated[int, Field(ge=0)] = 8
+    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
 
 class FullScan(Section):

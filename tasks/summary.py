@@ -1,5 +1,6 @@
 """What a person should see after an audit, read from the store."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from storage import (
     worst_queries,
 )
 from tasks.chosen import choice_alarms, choice_evidence, told_choice
+from tasks.recall import recall_alarms, recall_evidence
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
@@ -60,16 +62,26 @@ class Summary:
         return told_choice(str(self.facts["curvature"])) if self.facts else None
 
     @property
+    def recall(self) -> list[Row]:
+        """What the candidates hold of a full scan of some queries; empty if not checked."""
+        return json.loads(str(self.facts["recall"])) if self.facts.get("recall") else []
+
+    @property
     def evidence(self) -> list[tuple[str, str]]:
         """What the certificates say, name by name."""
         found = list(evidence(self.trust))
-        return [*found, ("damping chosen", choice_evidence(self.choice))] if self.choice else found
+        if self.choice:
+            found.append(("damping chosen", choice_evidence(self.choice)))
+        if self.recall:
+            found.append(("recall", recall_evidence(self.recall)))
+        return found
 
     @property
     def alarms(self) -> list[str]:
         """What must not be overlooked."""
         doubts = choice_alarms(self.choice) if self.choice else ()
-        return [*alarms(self.trust, self.quarantined, self.broken), *doubts]
+        missed = recall_alarms(self.recall)
+        return [*alarms(self.trust, self.quarantined, self.broken), *doubts, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:

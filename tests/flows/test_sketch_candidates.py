@@ -9,6 +9,7 @@ from flows import cli
 from tasks.forecast import forecast
 from tasks.job import make_job
 from tasks.plan import plan_run
+from tasks.summary import read_summary
 
 K = 12
 
@@ -56,6 +57,29 @@ def test_they_are_made_once_and_again_for_another_damping(world):
     assert forecast(job, job.plan.record.shards()).stages["sketches"] == 0
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
     assert parts() == 2
+
+
+@pytest.mark.parametrize(
+    "candidates", [_sketch(k=24, check=4), {"kind": "knn", "k": 12, "check": 4}]
+)
+def test_what_candidates_miss_is_counted(world, candidates):
+    study = tiny.write_study(world, candidates=candidates, store={"path": "a"})
+    store, run = tiny.run_directly(study)
+    summary = read_summary(store, run, study)
+    ten, sixty = summary.recall
+    assert (ten["at"], sixty["at"], ten["queries"]) == (10, 60, 4)
+    full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
+    other, same = tiny.run_directly(full)
+    assert read_summary(other, same, full).recall == []
+    effects = other.scan("scores", same).collect()
+    top = effects.sort(pl.col("removal_effect").abs(), descending=True)
+    top = top.group_by("query", maintain_order=True).head(10)
+    hits = top.join(store.scan("scores", run).collect(), on=["query", "train"], how="semi")
+    shares = hits.group_by("query").len()["len"] / 10
+    assert shares.min() <= ten["share"] <= shares.max()
+    assert sixty["share"] == pytest.approx(candidates["k"] / 60, abs=0.02)
+    assert dict(summary.evidence)["recall"].endswith("4 queries scanned in full")
+    assert ten["low"] < ten["share"] <= ten["high"]
 
 
 def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):

@@ -16,6 +16,7 @@ from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.plan import missing_shards, open_store, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
+from tasks.recall import check_recall
 
 GOOD = ["good", "great", "fine", "bright", "fast"]
 BAD = ["bad", "boring", "awful", "dull", "slow"]
@@ -113,12 +114,12 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     plan = plan_run(study, run)
     store, ref = open_store(plan), plan.ref
     describe_train.fn(ref)
-    build_index.fn(ref)
     choose_damping.fn(ref)
+    build_index.fn(ref)
     factor_curvature.fn(ref)
     for shard in missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
-    finish_run.fn(ref, 1.0)
+    finish_run.fn(ref, 1.0, check_recall.fn(ref))
     return store, ref.run
 
 

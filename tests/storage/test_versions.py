@@ -24,7 +24,7 @@ NEW = {
         "models",
         "agreement",
     ],
-    "runs": ["quarantined_queries"],
+    "runs": ["quarantined_queries", "recall"],
 }
 
 
