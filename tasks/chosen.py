@@ -1,7 +1,7 @@
 """The damping that was chosen for a study, as a part of its store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,13 +25,22 @@ def told_choice(curvature: str) -> DampingChoice | None:
     return None if known is None else _choice(known)
 
 
-def choice_evidence(choice: DampingChoice) -> str:
+def told_others(curvature: str) -> list[DampingChoice]:
+    """The same for the further models of the study."""
+    return [_choice(known) for known in json.loads(curvature).get("chosen_for_others", [])]
+
+
+def choice_evidence(choice: DampingChoice, others: Sequence[DampingChoice] = ()) -> str:
     """How far the chosen λ is to be trusted, for a summary.
 
     >>> choice_evidence(DampingChoice(0.1, "retraining", (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)))
     'by retraining, which its effects foretell with a correlation of 0.48'
     """
-    return f"by {choice.rule}, which its effects foretell with a correlation of {_best(choice):.2f}"
+    further = ", ".join(f"{_best(other):.2f}" for other in others)
+    return (
+        f"by {choice.rule}, which its effects foretell with a correlation of {_best(choice):.2f}"
+        + (f"; further models {further}" if others else "")
+    )
 
 
 def choice_alarms(choice: DampingChoice) -> Iterator[str]:

@@ -5,7 +5,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.damping import HALVES, DampingChoice, damping_by_retraining, half_subsets
+from fastif.damping import HALVES, damping_by_retraining, half_subsets
 from fastif.examples import Selected
 from fastif.metrics import margins
 from tasks.chosen import read_choice, write_choice
@@ -23,27 +23,32 @@ FIRST_SEED = 1000
 
 
 @task(name="choose-damping", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
-def choose_damping(ref: RunRef) -> float | None:
-    """Choose the study's damping, unless it is given or has been chosen; the effective one."""
+def choose_damping(ref: RunRef) -> list[float]:
+    """Choose each model's damping, unless it is given or has been chosen; the effective ones."""
     job = open_job(ref)
-    if job.study.fixed_damping is None and read_choice(job.store, job.choice_digest) is None:
-        write_choice(job.store, job.choice_digest, _choose(job))
-    return job.damping
+    if job.study.fixed_damping is None:
+        left = [m for m in job.members if read_choice(job.store, m.choice_digest) is None]
+        if left:
+            _choose(job, left)
+    return [member.damping for member in job.members]
 
 
-def _choose(job: Job) -> DampingChoice:
+def _choose(job: Job, members: list[Job]) -> None:
+    """For all of them by the same few trainings."""
     count, solver = len(job.query_texts), job.study.solver
     generator = torch.Generator().manual_seed(0)
     asked = torch.randperm(count, generator=generator)[:ASKED].sort().values
     halves = half_subsets(len(job.train_texts), HALVES, seed=0)
     outcomes = _retrained(job, halves, asked)
-    return damping_by_retraining(
-        job.gauss_newton(job.train),
-        Selected(job.queries, asked),
-        halves,
-        outcomes,
-        approximate=solver if isinstance(solver, fastif.Spectral) else None,
-    )
+    for member in members:
+        choice = damping_by_retraining(
+            member.gauss_newton(member.train),
+            Selected(member.query_texts, asked),
+            halves,
+            outcomes,
+            approximate=solver if isinstance(solver, fastif.Spectral) else None,
+        )
+        write_choice(job.store, member.choice_digest, choice)
 
 
 def _retrained(job: Job, halves: list[torch.Tensor], asked: torch.Tensor) -> torch.Tensor:

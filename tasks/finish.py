@@ -45,7 +45,8 @@ def _row(job: Job, run: str, seconds: float, found: Sequence[Recall]) -> pl.Data
     record, parts = store.record(run), store.record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
-    chosen = {"chosen": asdict(job.choice)} if job.choice else {}
+    choices = [asdict(member.choice) for member in job.members if member.choice]
+    chosen = {"chosen": choices[0], "chosen_for_others": choices[1:]} if choices else {}
     parts = parts | {"curvature": parts["curvature"] | chosen}  # type: ignore[operator]
     columns = {
         "run": run,

@@ -168,7 +168,6 @@ class Job:
         study, record = self.study, self.plan.record
         parts = {
             **self._common(),
-            "model": record.parts["model"],  # the first of several chooses for all
             **study.loss_parts,
             "queries": record.parts["queries"],
             "attributed": list(self.objective.space.names),

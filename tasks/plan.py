@@ -182,7 +182,7 @@ def _recipe(study: Study) -> dict[str, object]:
     """How the model is trained again, where the damping is chosen by that."""
     if study.fixed_damping is not None or study.training is None:
         return {}
-    training = study.training.model_dump(mode="json", exclude={"base"})
+    training = study.training.model_dump(mode="json", exclude={"base", "checkpoints"})
     base = model_digest(base_folder(study))
     return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
 

@@ -220,6 +220,8 @@ class Training(Section):
     """rows a step"""
     seed: Seed = 0
     """seed of the new head and of the order of the rows"""
+    checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """parts of the training, such as [0.25, 0.5], at which it is kept too, for `models`"""
 
     @property
     def decay(self) -> float:

@@ -19,7 +19,7 @@ from storage import (
     with_queries,
     worst_queries,
 )
-from tasks.chosen import choice_alarms, choice_evidence, told_choice
+from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
 from tasks.recall import recall_alarms, recall_evidence
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
@@ -71,7 +71,8 @@ class Summary:
         """What the certificates say, name by name."""
         found = list(evidence(self.trust))
         if self.choice:
-            found.append(("damping chosen", choice_evidence(self.choice)))
+            others = told_others(str(self.facts["curvature"]))
+            found.append(("damping chosen", choice_evidence(self.choice, others)))
         if self.recall:
             found.append(("recall", recall_evidence(self.recall)))
         return found

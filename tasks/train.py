@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 import fastif
 from fastif import InputError
+from fastif.parameters import Params
 from storage import fingerprint
 from tasks.job import cached, compute_device
 from tasks.model import base_folder, model_digest
@@ -126,14 +129,40 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     rows = cached(objective, texts, study)
     recipe = recipe_of(study, training.seed)
     with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
-        params = fastif.fit(objective, rows, recipe, lambda *_: advance(1))
-    model.load_state_dict(dict(params), strict=False)
+        kept: dict[float, Params] = {}
+        params = fastif.fit(
+            objective,
+            rows,
+            recipe,
+            lambda *_: advance(1),
+            keep=kept.__setitem__,
+            keep_at=training.checkpoints,
+        )
+    _load(model, params)
     objective.params = params
     outputs, losses = fastif.predict(objective, rows)
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
-    _save(model, tokenizer, folder, trained, {"fingerprint": mark, "recipe": asdict(recipe)})
+    record = {"fingerprint": mark, "recipe": asdict(recipe)}
+    with _in_place(folder) as aside:
+        _save(model, tokenizer, aside, trained, record)
+        for part, then in kept.items():
+            _load(model, then)
+            _save(model, tokenizer, aside / checkpoint_name(part), None, record)
     return trained
+
+
+def checkpoint_name(part: float) -> str:
+    """The folder, inside of the model's own, of the model when so much of the training had passed.
+
+    >>> checkpoint_name(0.25)
+    'checkpoint-0.25'
+    """
+    return f"checkpoint-{part:g}"
+
+
+def _load(model: PreTrainedModel, params: Params) -> None:
+    model.load_state_dict(dict(params), strict=False)
 
 
 def new_objective(study: Study, base: Path, table: Table, seed: int) -> fastif.TransformerObjective:
@@ -179,21 +208,23 @@ def _new_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     return model.eval()
 
 
-def _save(
-    model: PreTrainedModel, tokenizer: object, folder: Path, trained: Trained, record: dict
-) -> None:
-    """Write the checkpoint aside, then put it in place as a whole."""
+@contextmanager
+def _in_place(folder: Path) -> Iterator[Path]:
+    """A folder aside, that takes the place of `folder` as a whole when all is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
-    model.save_pretrained(aside, safe_serialization=True)
-    tokenizer.save_pretrained(aside)  # type: ignore[attr-defined]
-    record |= {
-        "model_digest": model_digest(aside),
-        "loss": trained.loss,
-        "accuracy": trained.accuracy,
-        "versions": versions(),
-    }
-    (aside / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    yield aside
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(aside, folder)
+
+
+def _save(
+    model: PreTrainedModel, tokenizer: object, folder: Path, trained: Trained | None, record: dict
+) -> None:
+    """Write a checkpoint with its record; only the end of a training says how it came out."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+    outcome = {"loss": trained.loss, "accuracy": trained.accuracy} if trained else {}
+    known = {**record, "model_digest": model_digest(folder), **outcome, "versions": versions()}
+    (folder / RECORD).write_text(json.dumps(known, indent=2) + "\n")

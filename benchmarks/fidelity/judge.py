@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from benchmarks.fidelity.peers.run import run_peer
 from benchmarks.fidelity.plain import Mlp, Tail, plain_of, save_plain
 from benchmarks.fidelity.space import ExampleSpace, example_space
 from benchmarks.fidelity.texts import Texts
-from benchmarks.fidelity.workload import Workload
+from benchmarks.fidelity.workload import PARTS, Workload
 from fastif.damping import DampingChoice
 from fastif.metrics import linear_datamodelling_score
 
@@ -95,9 +95,8 @@ class Judge:
         """Damping = "auto" for the exact matrix and for EK-FAC."""
         path = self.folder / "choices.json"
         if not path.is_file():
-            seen = outcomes(self.workload)
             made = {
-                name: asdict(chosen(self.workload, self.matrix, seen, approximate))
+                name: asdict(chosen(self.workload, self.matrix, self.outcomes, approximate))
                 for name, approximate in (("exact", None), ("EK-FAC", fastif.Spectral()))
             }
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +190,9 @@ class Judge:
             several = self._mean if self.few else self._mean_in_space
             keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
             keep("exact, mean of 5 models", lambda: several(solver, auto, 5))
+            for number in range(len(PARTS)):
+                keep(_checkpoint_name(number), partial(self._checkpoint, number))
+            keep("exact, mean of 4 checkpoints", self._through_training)
         keep("exact, the paper's damping", lambda: self._in_space(PUBLISHED))
         for name, baseline in BASELINES.items():
             keep(name, lambda baseline=baseline: _plain(baseline(first, train, asked)))
@@ -216,6 +218,31 @@ class Judge:
 
     def _mean(self, solver: fastif.Solver, damping: float, members: int) -> Answer:
         return mean_of([self._solved(seed, solver, damping) for seed in range(members)])
+
+    @cached_property
+    def checkpoints(self) -> list[fastif.Objective]:
+        """Of the training of the first model, without its end."""
+        return self.workload.checkpoints()
+
+    @cached_property
+    def outcomes(self) -> Tensor:
+        """What the few retrainings for the choice of λ show; the same for every checkpoint."""
+        return outcomes(self.workload)
+
+    def _checkpoint(self, number: int) -> Answer:
+        """A checkpoint at the λ that the few retrainings choose for it."""
+        objective = self.checkpoints[number]
+        matrix = curvature(objective, self.workload.train)
+        damping = chosen(self.workload, matrix, self.outcomes, None).damping
+        return answer(self.workload, matrix, objective, exact(matrix), damping)
+
+    def _through_training(self) -> Answer:
+        names = ["exact", *(_checkpoint_name(number) for number in range(len(PARTS)))]
+        effects = [self._kept_effect(name) for name in names]
+        return Answer(torch.stack(effects).mean(0), {}, self.choices["exact"].damping)
+
+    def _kept_effect(self, name: str) -> Tensor:
+        return load_file(self.folder / f"{_slug(name)}.safetensors")["effect"]
 
     def _mean_in_space(self, _: fastif.Solver, damping: float, members: int) -> Answer:
         train, asked = self.workload.train, self.workload.asked
@@ -272,6 +299,10 @@ class Judge:
             half_width = 1.96 * float(more.std() / len(more) ** 0.5)
             told[name] = {"more": float(more.mean()), "half_width": half_width}
         return told
+
+
+def _checkpoint_name(number: int) -> str:
+    return f"exact, at {PARTS[number]:g} of the training"
 
 
 def _slug(name: str) -> str:

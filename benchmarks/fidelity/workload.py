@@ -19,6 +19,8 @@ FIRST_SEED = 1000
 """Of the models that the truth is made of; others are below."""
 
 TUNED = 64
+PARTS = (1 / 8, 1 / 4, 1 / 2)
+"""Of the training that have passed at the checkpoints that are averaged with the end."""
 
 Subset = Int[Tensor, " k"]
 
@@ -65,6 +67,10 @@ class Workload(ABC):
     @abstractmethod
     def trained(self, seed: int) -> fastif.Objective:
         """The model trained on all rows."""
+
+    @abstractmethod
+    def checkpoints(self) -> list[fastif.Objective]:
+        """The model of seed 0 at `PARTS` of its training."""
 
     @abstractmethod
     def retrained(

@@ -15,6 +15,7 @@ from tasks.job import checked_job, make_job
 from tasks.plan import missing_shards, plan_run
 from tasks.study import StudyError
 from tasks.summary import read_summary
+from tasks.train import train_model
 
 AUTO = {"damping": "auto"}
 TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate": 0.01}
@@ -73,6 +74,30 @@ def test_the_answers_are_those_of_the_same_number_given(world):
     left, right = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
     assert left["train"].equals(right["train"])
     assert (left["removal_effect"] - right["removal_effect"]).abs().max() < 1e-6
+
+
+def test_every_checkpoint_gets_its_own(world):
+    """Kept by `fastif train` at half of the training; the same few retrainings choose for both."""
+    recipe = {**TRAINING, "checkpoints": [0.5]}
+    path = {"path": "trained"}
+    train_model.fn(str(tiny.write_study(world, curvature=AUTO, training=recipe, model=path)))
+    half = "trained/checkpoint-0.5"
+    study = tiny.write_study(
+        world, curvature=AUTO, training=recipe, model=path, top={"models": [half]}
+    )
+    store, run = tiny.run_directly(study)
+    members = make_job(plan_run(study)).members
+    assert members[0].choice_digest != members[1].choice_digest
+    choices = [read_choice(store, member.choice_digest) for member in members]
+    assert all(choices)
+    assert [member.damping for member in members] == [choice.damping for choice in choices]
+    assert len({choice.agreement for choice in choices}) == 2
+    told = dict(read_summary(store, run, study).evidence)["damping chosen"]
+    assert told == choice_evidence(choices[0], choices[1:])
+    alone = tiny.write_study(
+        world, "half.toml", curvature=AUTO, training=TRAINING, model={"path": half}
+    )
+    assert make_job(plan_run(alone)).choice_digest == members[1].choice_digest
 
 
 @pytest.mark.parametrize(
