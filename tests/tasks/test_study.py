@@ -681,7 +681,7 @@ def test_init_never_overwrites(tmp_path):
 def test_the_example_is_the_study_it_says():
     study = load_study(NLI)
     assert study.labels == ("entailment", "non-entailment")
-    assert study.candidates == Knn(k=700)
+    assert study.candidates == Sketches(k=200, dimensions=512)
     assert study.solver == Dual()
     assert study.training is not None
     assert study.training.base.startswith("package:")
