@@ -48,7 +48,7 @@ def curvature(objective: fastif.Objective, train: fastif.Examples) -> fastif.Gau
 def exact(matrix: fastif.GaussNewton) -> fastif.Solver:
     """The dual solver; where its kernel would be large, conjugate gradients to 1e-2."""
     if matrix.count * matrix.columns <= LARGE:
-        return fastif.Dual(block_rows=512, memory_mb=8_000)
+        return fastif.Dual(block_rows=512 // matrix.columns, memory_mb=8_000)
     return fastif.ConjugateGradient(1e-2, preconditioner="drawn", rank=DRAWN)
 
 
