@@ -55,7 +55,7 @@ def _head(known: dict) -> str:
 def _ours(known: dict) -> str:
     rows = ["| method | λ | LDS | residual | cosine with gradient | CPU seconds |"]
     rows += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for name, told in known["methods"].items():
+    for name, told in sorted(known["methods"].items(), key=_best_first):
         seconds = sum(told["seconds"].values()) if told["seconds"] else None
         cells = [
             name,
@@ -74,7 +74,7 @@ def _peers(known: dict) -> list[str]:
         return []
     rows = ["| peer | version | LDS | exact is above by (95 %) | CPU seconds | peak MB |"]
     rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
-    for name, told in known["peers"].items():
+    for name, told in sorted(known["peers"].items(), key=_best_first):
         if "lds" not in told:
             rows.append(f"| {name} | {told['version'] or ''} | {_short(told['failure'])} | | | |")
             continue
@@ -85,6 +85,12 @@ def _peers(known: dict) -> list[str]:
             f"| {told['peak_mb']:,.0f} |"
         )
     return ["\n".join(rows)]
+
+
+def _best_first(named: tuple[str, dict]) -> tuple[float, str]:
+    """Those without a score last."""
+    name, told = named
+    return -told.get("lds", -1.0), name
 
 
 def _choices(known: dict) -> str:

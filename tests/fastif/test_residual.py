@@ -53,7 +53,14 @@ def test_over_all_rows_it_is_that_of_the_dense_matrix(name, kind):
     torch.testing.assert_close(left, expected, rtol=1e-8, atol=1e-10), "rhs holds the residual"
 
 
-@pytest.mark.parametrize(("name", "rows"), [("linear", 60), ("mlp", 8), ("multi-label", 8)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        pytest.param("linear", 60, marks=pytest.mark.long),
+        ("mlp", 8),
+        pytest.param("multi-label", 8, marks=pytest.mark.long),
+    ],
+)
 def test_the_estimate_from_few_rows_is_unbiased_and_the_plain_one_is_not(name, rows):
     """Of one to three root columns."""
     operator, matrix, value = _sampled(name, batch_size=3)

@@ -1,4 +1,4 @@
-"""Effects split over the layers sum to what the store holds, for one model and for several."""
+"""Effects split over the layers sum to what the store holds: the mean of two models."""
 
 import pytest
 import tiny
@@ -8,14 +8,12 @@ from tasks.layers import effects_by_layer
 from tasks.plan import plan_run
 from tasks.summary import explain
 
-OPTIONS = {"alone": {}, "two models": {"top": {"models": ["other"]}}}
 
-
-@pytest.fixture(params=OPTIONS)
-def study(made, tmp_path, request):
+@pytest.fixture
+def study(made, tmp_path):
     world = tiny.copy(made, tmp_path / "world")
     tiny.make_other(world, "other", 1)
-    changes = {"parameters": {"attributed": "all"}, **OPTIONS[request.param]}
+    changes = {"parameters": {"attributed": "all"}, "top": {"models": ["other"]}}
     return tiny.write_study(world, candidates={"kind": "full", "keep": 5}, **changes)
 
 

@@ -113,6 +113,7 @@ def test_each_model_has_its_factor_and_one_alone_shares_its_own(world):
     assert pairs[0].equals(pairs[1]), "the first model chooses the candidates"
 
 
+@pytest.mark.long
 @pytest.mark.flow
 def test_killed_and_started_again_the_tables_are_the_same(prefect, trained, tmp_path):
     candidates = {"kind": "full", "keep": 9}

@@ -440,7 +440,7 @@ def test_sizes_above_the_number_of_rows(small):
     with pytest.raises(StudyError) as caught:
         check_against(study, table, table)
     k, rows = caught.value.problems
-    assert (k.where, k.got) == ("[candidates] k", "700")
+    assert (k.where, k.got) == ("[candidates] k", "200")
     assert "1 to 3" in k.expected
     assert "full" in k.change
     assert (rows.where, rows.got) == ("[curvature] rows", "512")
