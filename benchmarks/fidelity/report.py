@@ -29,7 +29,8 @@ def section(result: dict) -> str:
         f"`python -m benchmarks.fidelity`, {machine['date']}: {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['versions']['torch']}. LDS: Spearman correlation"
         " of summed effects with the margins of models really trained on random halves, mean over"
-        " queries, with its standard error. Every method explains the same weights and rows.",
+        " queries, with its standard error. Every method explains the same weights and rows, but"
+        " for those that are named by a part of the training: these look from a checkpoint.",
     ]
     parts += [result["note"]] if "note" in result else []
     for known in result.get("workloads", {}).values():
