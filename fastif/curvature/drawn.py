@@ -76,13 +76,6 @@ class Drawn(Rooted):
     def columns(self) -> int:
         return 1
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        total = torch.zeros_like(rows)
-        for piece in range(self.pieces):
-            for tile in self.roots(piece):
-                tile.add_to(total, tile.times(rows))
-        return total.div_(self.count)
-
     def roots(self, piece: int) -> Iterator[Tile]:
         part = slice(piece * self.batch_size, (piece + 1) * self.batch_size)
         batch = self.curvature.examples.take(self.ids[part])

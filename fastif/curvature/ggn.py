@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from fastif.curvature.operator import Rooted
@@ -81,13 +81,6 @@ class GaussNewton(Rooted):
             if (piece, column) not in self._looked_at and not leave_out_broken(tile):
                 self._looked_at.add((piece, column))
             yield tile
-
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        total = torch.zeros_like(rows)
-        for piece in range(self.pieces):
-            for tile in self.roots(piece):
-                tile.add_to(total, tile.times(rows))
-        return total.div_(self.count)
 
     def sample(self, generator: torch.Generator, size: int) -> "GaussNewton":
         return self._of(self._ids[torch.randint(self.count, (size,), generator=generator)])

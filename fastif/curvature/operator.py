@@ -89,6 +89,13 @@ class Rooted(LinearOperator):
     def roots(self, piece: int) -> Iterator[Tile]:
         """The root rows of one batch; batches and rows always come in the same order."""
 
+    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        total = torch.zeros_like(rows)
+        for piece in range(self.pieces):
+            for tile in self.roots(piece):
+                tile.add_to(total, tile.times(rows))
+        return total.div_(self.count)
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(LinearOperator):
