@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.drawn import Drawn
-from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.ggn import GaussNewton, no_curvature
 from fastif.errors import InputError
 from fastif.examples import Examples, batches
 from fastif.gradients import Gradients, Tile
@@ -113,17 +113,11 @@ class Sketcher:
         _check(damping, dimensions, width)
         folding = Folding(curvature.size, width, seed)
         drawn = Drawn.of(curvature, dimensions, seed)
-        folded = [folding(tile.rows) for tile in tiles(drawn, 0, drawn.pieces)]
-        rows = torch.cat(folded).double() if folded else torch.zeros(0, width)
+        rows = torch.cat([folding(tile.rows) for tile in tiles(drawn, 0, drawn.pieces)]).double()
         values, vectors = torch.linalg.eigh(rows @ rows.T)
-        kept = values > ROUNDING * float(values[-1]) if len(values) else values > 0
+        kept = values > ROUNDING * float(values[-1])
         if not bool(kept.any()):
-            raise InputError(
-                "sketches",
-                "a model that is not sure of all its training rows",
-                "a curvature of zero",
-                "Look at the losses of the training rows; or scan all of them.",
-            )
+            raise no_curvature("sketches")
         values, vectors = values[kept], vectors[:, kept]
         basis = (rows.T @ (vectors / values.sqrt())).to(curvature.like)
         return cls(folding, basis, values / drawn.count, damping)

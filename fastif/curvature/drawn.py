@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.curvature.ggn import GaussNewton, leave_out_broken
+from fastif.curvature.ggn import GaussNewton, leave_out_broken, no_curvature
 from fastif.curvature.operator import Rooted
 from fastif.examples import batches
 from fastif.gradients import Gradients, Tile
@@ -42,10 +42,16 @@ class Drawn(Rooted):
 
     @classmethod
     def of(cls, curvature: GaussNewton, count: int, seed: int = 0) -> "Drawn":
-        """Draw `count` rows, or all that are not zero if these are fewer."""
+        """Draw `count` rows, one or more, or all that are not zero if these are fewer.
+
+        Raises:
+            InputError: all are zero, or not finite.
+        """
         ids, sizes = _sizes(curvature)
         chances = inclusion(sizes.flatten(), count)
         rows = drawn_by(chances, seed)
+        if len(rows) == 0:
+            raise no_curvature("root rows")
         mix = sizes.new_zeros(len(rows), sizes.shape[1])
         weight = (len(rows) / curvature.count / chances[rows]).sqrt()
         mix.scatter_(1, (rows % sizes.shape[1])[:, None], weight[:, None])

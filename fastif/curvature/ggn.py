@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fastif.curvature.operator import Rooted
+from fastif.errors import InputError
 from fastif.examples import Examples, every
 from fastif.gradients import Gradients, Tile
 from fastif.objective import Objective
@@ -102,3 +103,14 @@ def leave_out_broken(tile: Tile) -> bool:
         return False
     tile.rows[broken] = 0
     return True
+
+
+def no_curvature(where: str) -> InputError:
+    """What to raise for a matrix of zeros, which has no direction to tell from another."""
+    return InputError(
+        where,
+        "a model that is not sure of all its training rows",
+        "a curvature of zero",
+        "Look at the losses of the training rows; take a model from earlier in its training, or "
+        "one trained with more weight decay.",
+    )

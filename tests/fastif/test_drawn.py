@@ -4,8 +4,16 @@ import pytest
 import reference
 import torch
 from cases import case
+from torch import nn
 
-from fastif import GaussNewton, TensorExamples
+from fastif import (
+    ConjugateGradient,
+    CrossEntropy,
+    GaussNewton,
+    InputError,
+    ModuleObjective,
+    TensorExamples,
+)
 from fastif.curvature.drawn import Drawn, drawn_by, inclusion
 from fastif.solvers.kernel import kernel_matrix, tiles
 
@@ -84,3 +92,29 @@ def test_an_example_that_is_not_finite_has_no_rows():
     drawn = Drawn.of(curvature, 1000)
     assert 2 not in drawn.ids.tolist()
     torch.testing.assert_close(drawn.dense(), curvature.dense())
+
+
+def _saturated():
+    """A model so sure of every row that its softmax is 0 and 1 in single precision."""
+    points = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
+    model = nn.Linear(3, 2)
+    model.weight.data, model.bias.data = torch.zeros(2, 3), torch.tensor([300.0, 0.0])
+    objective = ModuleObjective(model, CrossEntropy())
+    return GaussNewton(objective, TensorExamples(points, torch.zeros(12, dtype=torch.long)))
+
+
+def test_a_model_that_is_sure_of_all_its_rows_is_refused():
+    curvature = _saturated()
+    assert float(curvature.dense().norm()) == 0
+    with pytest.raises(InputError, match=r"root rows: .*curvature of zero.*Look at the losses"):
+        Drawn.of(curvature, 5)
+    solver = ConjugateGradient(preconditioner="drawn", rank=5)
+    with pytest.raises(InputError, match="curvature of zero"):
+        solver.solve(curvature.damped(0.1), torch.ones(1, curvature.size))
+
+
+def test_rows_that_are_all_broken_are_refused():
+    made = case("mlp")
+    train = TensorExamples(torch.full_like(made.train.inputs, torch.nan), made.train.labels)
+    with pytest.raises(InputError, match="curvature of zero"):
+        Drawn.of(GaussNewton(made.objective, train), 5)

@@ -4,8 +4,9 @@ import pytest
 import reference
 import torch
 from cases import case
+from torch import nn
 
-from fastif import GaussNewton, InputError, TensorExamples
+from fastif import CrossEntropy, GaussNewton, InputError, ModuleObjective, TensorExamples
 from fastif.candidates.sketch import Folding, Sketcher, query_sketches, train_sketches
 from fastif.examples import every
 
@@ -115,6 +116,18 @@ def test_sizes_that_make_no_sense_are_refused():
         Sketcher.fit(curvature, DAMPING, dimensions=0)
     with pytest.raises(InputError, match=r"damping.*got 0"):
         Sketcher.fit(curvature, 0.0)
+
+
+@pytest.mark.parametrize("bias", [300.0, 0.0])
+def test_a_curvature_of_zero_is_refused(bias):
+    """A model that is sure of all its rows; and inputs of zero, which leave no gradient."""
+    points = torch.zeros(6, 3)
+    module = nn.Linear(3, 2)
+    module.bias.data = torch.tensor([bias, 0.0])
+    objective = ModuleObjective(module, CrossEntropy(), attributed=["weight"])
+    curvature = GaussNewton(objective, TensorExamples(points, torch.tensor([0, 1] * 3)))
+    with pytest.raises(InputError, match="a curvature of zero"):
+        Sketcher.fit(curvature, DAMPING, dimensions=4)
 
 
 # The folding alone.
