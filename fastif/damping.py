@@ -7,6 +7,7 @@ set, and λ is taken where the effects of the rows left in, summed, go best with
 queries. The halves are solved for all λ at once, and share one set of query gradients.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from fastif.curvature.drawn import Drawn
 from fastif.curvature.ekfac import Ekfac
-from fastif.curvature.ggn import GaussNewton
+from fastif.curvature.ggn import GaussNewton, no_curvature
 from fastif.curvature.operator import Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, batches, every
@@ -26,6 +27,8 @@ from fastif.solvers.kernel import kernel_matrix, project
 from fastif.solvers.spectral import Spectral
 
 Subset = Int[Tensor, " _"]
+
+WHERE = "damping by retraining"
 
 HALVES = 6
 """With 6 the λ found costs 0.4 % of the best agreement on average over draws, with 2 over 5 %."""
@@ -50,7 +53,8 @@ class DampingChoice:
         damping: where the curve is highest.
         rule: how, in a word.
         dampings: the λ that were tried, ascending.
-        agreement: mean correlation over queries of predicted and real outcomes, for each of them.
+        agreement: mean correlation over queries of predicted and real outcomes, for each of them;
+            NaN where no query has one, which is never chosen.
         at_edge: the highest point is the first or the last, so a better λ may lie outside.
     """
 
@@ -97,7 +101,8 @@ def damping_by_retraining(
         approximate: find the λ for this solver's EK-FAC; another one than for the exact G.
 
     Raises:
-        InputError: fewer than two halves, or outcomes that do not fit.
+        InputError: fewer than two halves, or outcomes that do not fit; the curvature is zero; or no
+            λ has a correlation, as when nothing happened to any query.
     """
     _check(halves, asked, outcomes)
     sums = _summed_gradients(curvature, halves)
@@ -106,23 +111,38 @@ def damping_by_retraining(
         predict, top = _by_kernel(curvature, sums, rows)
     else:
         predict, top = _by_ekfac(curvature, sums, rows, approximate)
+    if not top > 0:
+        raise no_curvature(WHERE)
     steps = torch.arange(-PER_DECADE * (DECADES - 1), PER_DECADE + 1) / PER_DECADE
     dampings = [top * 10.0 ** float(step) for step in steps]
     real = outcomes.T.to(sums)
     # a query that nothing happened to says nothing of λ
     curve = [float(pearson(predict(d).T, real).nanmean()) for d in dampings]
-    best = max(range(len(curve)), key=curve.__getitem__)
+    best = _highest(curve)
     return DampingChoice(dampings[best], "retraining", tuple(dampings), tuple(curve))
 
 
 def _check(halves: Sequence[Subset], asked: Examples, outcomes: Tensor) -> None:
     if len(halves) < 2 or outcomes.shape != (len(halves), len(asked)):
         raise InputError(
-            "damping by retraining",
+            WHERE,
             "two halves or more, and an outcome of every query for each",
             f"{len(halves)} halves, outcomes {tuple(outcomes.shape)}, {len(asked)} queries",
             f"Train on {HALVES} halves and judge every query with each model.",
         )
+
+
+def _highest(curve: Sequence[float]) -> int:
+    """Where the curve is highest, of the places where it is a number at all."""
+    known = [place for place, agreement in enumerate(curve) if math.isfinite(agreement)]
+    if not known:
+        raise InputError(
+            WHERE,
+            "queries with finite outcomes that differ from half to half",
+            "no correlation at any damping",
+            "Look at the outcomes of the queries; ask others, or set the damping as a number.",
+        )
+    return max(known, key=curve.__getitem__)
 
 
 def _summed_gradients(curvature: GaussNewton, halves: Sequence[Subset]) -> Float[Tensor, "m p"]:

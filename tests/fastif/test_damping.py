@@ -70,6 +70,51 @@ def test_outcomes_that_do_not_fit_are_refused():
         )
 
 
+@pytest.mark.parametrize("outcome", [1.0, torch.nan])
+def test_outcomes_that_say_nothing_are_refused(outcome):
+    """Of every query the same under all models, or not a number."""
+    made = case("mlp")
+    halves = half_subsets(len(made.train), 3, seed=0)
+    outcomes = torch.full((3, len(made.train)), outcome)
+    with pytest.raises(InputError, match="no correlation at any damping"):
+        damping_by_retraining(GaussNewton(made.objective, made.train), made.train, halves, outcomes)
+
+
+def _sure(logit):
+    """A linear model with this logit for its class on every row, wrong on every second one."""
+    points = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
+    points[:, 0] = 1
+    model = nn.Linear(3, 2, bias=False)
+    model.weight.data = torch.tensor([[logit, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    return ModuleObjective(model, CrossEntropy()), TensorExamples(points, torch.arange(12) % 2)
+
+
+@pytest.mark.parametrize("approximate", [None, Spectral()])
+@pytest.mark.parametrize("most", [4000, 5])
+def test_a_curvature_of_zero_is_refused(monkeypatch, most, approximate):
+    objective, train = _sure(300.0)  # exp(-300) is zero in single precision
+    monkeypatch.setattr("fastif.damping.LARGEST_KERNEL", most)
+    curvature, halves = GaussNewton(objective, train), half_subsets(12, 3, seed=0)
+    outcomes = _outcomes(halves, 12)
+    with pytest.raises(InputError, match="a curvature of zero"):
+        damping_by_retraining(curvature, train, halves, outcomes, approximate=approximate)
+
+
+def test_a_damping_without_a_correlation_is_not_chosen():
+    """Beside little curvature: effects at the smallest λ are too large for single precision."""
+    objective, train = _sure(80.0)
+    train.inputs[:6, 2] = 0  # of the six rows of the curvature, so none lies along this input
+    curvature = GaussNewton(objective, train, torch.arange(6))
+    halves = half_subsets(12, 5, seed=0)
+    wrong = TensorExamples(train.inputs[7::2], train.labels[7::2])
+    found = damping_by_retraining(curvature, wrong, halves, _outcomes(halves, 3))
+    agreement = torch.tensor(found.agreement, dtype=torch.float64)
+    assert bool(agreement[0].isnan())
+    assert bool(agreement[-1].isfinite())
+    chosen = found.agreement[found.dampings.index(found.damping)]
+    assert chosen == float(agreement.nan_to_num(-2).max())
+
+
 def test_an_edge_is_told():
     assert DampingChoice(1.0, "retraining", (0.1, 1.0), (0.2, 0.3)).at_edge
     assert not DampingChoice(1.0, "retraining", (0.1, 1.0, 10.0), (0.2, 0.3, 0.1)).at_edge
