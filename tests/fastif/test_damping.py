@@ -163,7 +163,7 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     assert best > 0.3  # there is something to find
     monkeypatch.setattr("fastif.damping.LARGEST_KERNEL", 600)  # of 3,600 root rows
     again = damping_by_retraining(curvature, asked, few, outcomes)
-    assert again.damping == pytest.approx(found.damping, rel=1.0)  # one step of the grid
+    assert 0.5 <= again.damping / found.damping <= 2  # one step of the grid is 1.8
     assert score(again.damping) > 0.9 * best
 
 
