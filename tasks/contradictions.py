@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastif.solvers import Direct, Dual, Spectral
 from tasks.problems import Problem, show
+from tasks.sections import Sketches
 
 if TYPE_CHECKING:  # a study asks this module while it is made
     from tasks.study import Study
@@ -13,6 +14,7 @@ if TYPE_CHECKING:  # a study asks this module while it is made
 def contradictions(study: "Study") -> Iterator[Problem]:
     """Everything in which one section contradicts another."""
     yield from _of_the_solver(study)
+    yield from _of_the_candidates(study)
     yield from _of_the_loss(study)
     if study.model.path in study.models:
         yield Problem(
@@ -54,6 +56,17 @@ def _of_the_solver(study: "Study") -> Iterator[Problem]:
             f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
             show(study.curvature.kind),
             'set kind = "gauss-newton", or the solver to cg, lissa or direct',
+        )
+
+
+def _of_the_candidates(study: "Study") -> Iterator[Problem]:
+    if study.fixed_damping == 0 and isinstance(study.candidates, Sketches):
+        # Without it directions of hardly any curvature, which are rounding, outweigh all others.
+        yield Problem(
+            "[curvature] damping",
+            'a number > 0 for candidates of kind "sketch"',
+            show(study.curvature.damping),
+            'set damping = 0.1 and compare with 0.01, or kind = "full" under [candidates]',
         )
 
 

@@ -190,6 +190,14 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
         study(curvature={"damping": 0.0}, solver={"kind": "lissa"}),
         ["[curvature] damping", "> 0", "lissa"],
     ),
+    "no damping, sketches": (
+        study(
+            curvature={"damping": 0.0},
+            solver={"kind": "direct"},
+            candidates={"kind": "sketch", "k": 5},
+        ),
+        ["[curvature] damping", "> 0", "sketch"],
+    ),
     "negative damping": (study(curvature={"damping": -0.1}), ["[curvature] damping", "-0.1"]),
     "no parameter matched": (
         study(parameters={"attributed": ["layer\\.7\\."]}),

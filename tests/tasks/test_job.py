@@ -6,6 +6,7 @@ import tiny
 from fastif import InputError
 from tasks.job import checked_job, make_job, open_job
 from tasks.plan import open_store, plan_run
+from tasks.problems import StudyError
 
 
 def test_the_same_run_is_opened_once(world):
@@ -47,6 +48,14 @@ def test_checking_allows_a_run_that_was_begun(world):
     plan = plan_run(world / "study.toml")
     open_store(plan)
     checked_job(plan_run(world / "study.toml"))
+
+
+def test_sketches_without_damping_are_refused_before_anything_is_opened(world):
+    changes = {"curvature": {"damping": 0.0}, "solver": {"kind": "direct"}}
+    checked_job(plan_run(tiny.write_study(world, **changes)))
+    study = tiny.write_study(world, **changes, candidates={"kind": "sketch", "k": 5})
+    with pytest.raises(StudyError, match='a number > 0 for candidates of kind "sketch"'):
+        checked_job(plan_run(study))
 
 
 def digests(world, **changes) -> tuple[str, str]:

@@ -570,6 +570,17 @@ def test_only_direct_takes_no_damping(tmp_path, kind):
     assert load_study(changed(tmp_path, ("0.1", "0"), ('"cg"', '"direct"'))).curvature.damping == 0
 
 
+def test_sketches_take_no_damping_of_zero(tmp_path):
+    none, sketch = ("0.1", "0.0"), ('"knn"', '"sketch"')
+    direct = ('"cg"', '"direct"')
+    coupled = with_loss('weight_decay_kind = "coupled"', "weight_decay = 0.1")
+    (problem,) = refusal(changed(tmp_path, none, sketch, direct)).problems
+    assert (problem.where, problem.got) == ("[curvature] damping", "0.0")
+    assert '"sketch"' in problem.expected
+    assert load_study(changed(tmp_path, none, direct)).candidates.kind == "knn"
+    assert load_study(changed(tmp_path, none, sketch, direct, coupled)).fixed_damping == 0.1
+
+
 def test_all_problems_come_at_once(tmp_path):
     error = refusal(changed(tmp_path, ("k = 5", "k = 0"), ('"cg"', '"cgg"'), ("0.1", '"x"')))
     assert [p.where for p in error.problems] == [
