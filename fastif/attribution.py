@@ -65,7 +65,7 @@ class Attributor:
         solver: inverts it.
         search: where to look.
         factor: what the solver keeps of the operator; made on first use if left out.
-        batch_size: examples whose gradients are held at once.
+        batch_size: examples whose gradients, or representations for a search, are taken at once.
         certify_rows: training examples that `full_residual` is estimated on; None for all of them,
             0 for none. Not used where the curvature already is that of all.
     """
@@ -137,7 +137,9 @@ def attribute(
     if len(solved) > 1:
         agreed = agreement([one.control for one in solved])
         certificate = replace(certificate, agreement=agreed)
-    candidates = candidates_of(first.search, solved[0].scorer.gradients, queries, ids)
+    candidates = candidates_of(
+        first.search, solved[0].scorer.gradients, queries, ids, first.batch_size
+    )
     found = mean_influence(
         [one.scorer for one in solved],
         candidates,

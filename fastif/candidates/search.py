@@ -47,15 +47,20 @@ Search = Nearest | Sketched | Everything
 
 
 def candidates_of(
-    search: Search, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+    search: Search,
+    gradients: Gradients,
+    queries: Examples,
+    ids: Int[Tensor, " q"],
+    batch_size: int = 32,
 ) -> Candidates | None:
     """The training examples to score for each query; None for all of them."""
     if isinstance(search, Everything):
         return None
     if isinstance(search, Sketched):
-        rows = query_sketches(search.sketcher, gradients, queries, ids)
+        rows = query_sketches(search.sketcher, gradients, queries, ids, batch_size)
         return search.index.search_ends(rows, search.k)
-    return search.index.search(embeddings(gradients.objective, queries, ids), search.k)
+    rows = embeddings(gradients.objective, queries, ids, batch_size)
+    return search.index.search(rows, search.k)
 
 
 def embeddings(

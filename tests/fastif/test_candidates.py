@@ -5,9 +5,21 @@ import sys
 import numpy as np
 import pytest
 import torch
+from cases import case
 
-from fastif import CandidateIndex, InputError
-from fastif.candidates import faiss_builds, load_faiss
+from fastif import (
+    Attributor,
+    CandidateIndex,
+    Direct,
+    GaussNewton,
+    InputError,
+    Nearest,
+    Sketched,
+    Sketcher,
+    train_sketches,
+)
+from fastif.candidates import embeddings, faiss_builds, load_faiss
+from fastif.examples import Selected, every
 
 
 def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:
@@ -125,3 +137,40 @@ def test_a_row_found_at_both_ends_is_scored_once():
     ids = CandidateIndex.build(points, products=True).search_ends(torch.ones(1, 3), 4).ids[0]
     seen = ids[ids >= 0].tolist()
     assert len(seen) == len(set(seen))
+
+
+class _Counted(Selected):
+    """All of other examples, with the sizes of the batches that were taken."""
+
+    def __init__(self, examples):
+        super().__init__(examples, every(examples))
+        self.sizes = []
+
+    def take(self, ids):
+        self.sizes.append(len(ids))
+        return super().take(ids)
+
+
+def _searches(made, curvature):
+    rows = embeddings(made.objective, made.train, every(made.train))
+    sketcher = Sketcher.fit(curvature, 0.1, dimensions=8, width=64)
+    sketches = train_sketches(sketcher, curvature.gradients, made.train, every(made.train))
+    return {
+        "nearest": Nearest(CandidateIndex.build(rows), 3),
+        "sketched": Sketched(CandidateIndex.build(sketches, products=True), sketcher, 4),
+    }
+
+
+@pytest.mark.parametrize("kind", ["nearest", "sketched"])
+def test_no_more_queries_are_taken_at_once_than_the_attributor_allows(kind):
+    made = case("mlp")
+    curvature = GaussNewton(made.objective, made.train)
+    search, found = _searches(made, curvature)[kind], []
+    for size in (2, len(made.train)):
+        queries = _Counted(made.train)
+        attribute = Attributor(
+            made.objective, made.train, curvature.damped(0.1), Direct(), search, batch_size=size
+        )
+        found.append(attribute(queries, every(queries)).influences.ids.sort(1).values)
+        assert max(queries.sizes) == size
+    assert torch.equal(*found)
