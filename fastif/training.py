@@ -77,7 +77,8 @@ def fit(
         recipe: how.
         progress: is told of every step.
         keep: is told of the checkpoints.
-        keep_at: where these lie, as parts of training between 0 and 1.
+        keep_at: where these lie, as parts of training between 0 and 1. Parts that fall on the same
+            step are all kept, each with the parameters after that step.
 
     Raises:
         InputError: the learning rate is not a positive number, or the loss became NaN or infinite.
@@ -94,7 +95,7 @@ def fit(
         params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
-    kept = {max(1, round(part * steps)): part for part in keep_at}
+    kept = {part: max(1, round(part * steps)) for part in keep_at}
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
     for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
         loss = objective.losses(params, examples.take(ids)).mean()
@@ -111,8 +112,9 @@ def fit(
         schedule.step()
         if progress:
             progress(step, steps, loss.item())
-        if keep and step in kept:
-            keep(kept[step], {name: tensor.detach().clone() for name, tensor in params.items()})
+        for part, last in kept.items():
+            if keep and step == last:
+                keep(part, {name: tensor.detach().clone() for name, tensor in params.items()})
     return {name: tensor.detach() for name, tensor in params.items()}
 
 

@@ -79,6 +79,20 @@ def test_a_learning_rate_that_cannot_work_is_refused(rate):
         fit(objective, examples, Recipe(epochs=3, learning_rate=rate))
 
 
+@pytest.mark.parametrize("parts", [(0.1, 0.12, 0.5), (0.5, 0.1, 0.12), (0.001, 0.01)])
+def test_all_parts_are_kept_even_those_of_the_same_step(parts):
+    """8 steps: 0.1 and 0.12 both are the first, as is whatever would come before it."""
+    objective, examples = _task(32)
+    kept = {}
+    recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-2)
+    fit(objective, examples, recipe, keep=kept.__setitem__, keep_at=parts)
+    assert set(kept) == set(parts)
+    first = kept[min(parts)]
+    for part, params in kept.items():
+        same = all(torch.equal(params[name], first[name]) for name in first)
+        assert same == (part < 0.15)
+
+
 # Weight decay, smoothing and weights.
 
 SOFT = torch.tensor([0.5, 2.0], dtype=torch.float64)
