@@ -45,6 +45,9 @@ class Trained:
 def checkpoint(path: Path) -> Trained | None:
     """The checkpoint that training this study would make, if it is there and unchanged.
 
+    Those on the way to it, which `[training] checkpoints` asks for, are a part of it: where one is
+    missing or changed there is none, and the same training makes all of them anew.
+
     Raises:
         StudyError, InputError: something is wrong with the study, its training table or base model,
             or another's files lie where the model would.
@@ -94,14 +97,23 @@ def _mark(study: Study, table: Table) -> str:
 
 
 def _existing(study: Study, mark: str) -> Trained | None:
+    assert study.training is not None
     folder = study.resolve(study.model.path)
+    record = _record(folder, mark)
+    on_the_way = (folder / checkpoint_name(part) for part in study.training.checkpoints)
+    if record is None or any(_record(inside, mark) is None for inside in on_the_way):
+        return None
+    return Trained(str(folder), True, record["loss"], record["accuracy"])
+
+
+def _record(folder: Path, mark: str) -> dict | None:
+    """The record of a saved model, if it is of this training and the files are as they were."""
     try:
         record = json.loads((folder / RECORD).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    if record.get("fingerprint") != mark or record.get("model_digest") != model_digest(folder):
-        return None
-    return Trained(str(folder), True, record["loss"], record["accuracy"])
+    same = record.get("fingerprint") == mark and record.get("model_digest") == model_digest(folder)
+    return record if same else None
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`fastif train`: one checkpoint, made once, and what the audit makes of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,26 @@ def test_what_is_changed_is_trained_again(trained, world, change):
     assert not result.skipped
     assert checkpoint(study) is not None
     assert not list(folder.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5])
+@pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
+def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(world, change, part):
+    study, folder = write(world, checkpoints=[0.25, 0.5], epochs=2), world / "out" / "trained"
+    train_model.fn(str(study))
+    assert train_model.fn(str(study)).skipped
+    inside = folder / f"checkpoint-{part}"
+    weights = (inside / "model.safetensors").read_bytes()
+    if change == "gone":
+        shutil.rmtree(inside)
+    elif change == "weights":
+        (inside / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    else:
+        (inside / RECORD).write_text("{}" if change == "of another training" else '{"finger')
+    assert checkpoint(study) is None
+    assert not train_model.fn(str(study)).skipped
+    assert (inside / "model.safetensors").read_bytes() == weights
+    assert train_model.fn(str(study)).skipped
 
 
 @pytest.mark.parametrize("change", ["path of the base", "queries"])
