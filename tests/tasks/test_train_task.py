@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, predict
+from tasks import train
 from tasks.job import make_job
 from tasks.plan import plan_run
 from tasks.problems import StudyError
@@ -165,6 +166,29 @@ def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(wo
     assert checkpoint(study) is None
     assert not train_model.fn(str(study)).skipped
     assert (inside / "model.safetensors").read_bytes() == weights
+    assert train_model.fn(str(study)).skipped
+
+
+@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_model_before_and_nothing_aside(world, monkeypatch, error):
+    """The second of two folders cannot be written."""
+    study, folder = write(world, checkpoints=[0.5], epochs=2), world / "out" / "trained"
+    train_model.fn(str(study))
+    before = files(world)
+    save = train._save
+
+    def failing(model, tokenizer, to, *rest):
+        save(model, tokenizer, to, *rest)
+        if to.name == "checkpoint-0.5":
+            raise error
+
+    monkeypatch.setattr(train, "_save", failing)
+    write(world, checkpoints=[0.5], epochs=3)
+    with pytest.raises(type(error)):
+        train_model.fn(str(study))
+    assert {path.name for path in folder.parent.iterdir()} == {"trained"}
+    write(world, checkpoints=[0.5], epochs=2)
+    assert files(world) == before | {"study.toml": files(world)["study.toml"]}
     assert train_model.fn(str(study)).skipped
 
 
