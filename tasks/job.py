@@ -6,23 +6,23 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 import fastif
 from fastif import InputError
 from fastif.damping import DampingChoice
-from storage import Store, StoreError, fingerprint
+from storage import Store, StoreError
+from tasks import digests
 from tasks.chosen import read_choice
 from tasks.members import check_alike
 from tasks.model import model_folders
+from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
-from tasks.sections import FullScan, Knn, Sketches
+from tasks.sections import Knn, Sketches
 from tasks.study import Study, load_study
 from tasks.tables import Table
 
 MEGABYTE = 2**20
-INDEX, SKETCHER = "index.faiss", "sketcher.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,73 +124,23 @@ class Job:
     @property
     def index_digest(self) -> str:
         """What the candidate index depends on."""
-        candidates = self.study.candidates
-        parts = {"parts": self._common(), "factory": getattr(candidates, "factory", None)}
-        if isinstance(candidates, Sketches):
-            parts |= {"sketch": self._sketch_parts(candidates)}
-        return fingerprint(parts)
-
-    def _sketch_parts(self, candidates: Sketches) -> dict[str, object]:
-        """What sketches depend on beside the model and its training rows."""
-        curvature = self.study.curvature.model_dump(mode="json")
-        return {
-            **self.study.loss_parts,
-            "attributed": list(self.objective.space.names),
-            "curvature": {"rows": curvature["rows"], "seed": curvature["seed"]},
-            "damping": self.fixed_or_chosen,
-            "dimensions": candidates.dimensions,
-            "width": candidates.width,
-        }
+        return digests.index_digest(self)
 
     @property
     def factor_digest(self) -> str:
         """What the solver's factor of the curvature depends on."""
-        solver, curvature = self.study.solver, self.study.curvature.model_dump(mode="json")
-        loss = self.study.loss_parts
-        if not solver.factor_depends_on_damping:
-            del curvature["damping"]
-            loss.pop("penalty", None)
-        elif self.choice is not None:
-            curvature["damping"] = self.damping
-        parts = {
-            **self._common(),
-            **loss,
-            "attributed": list(self.objective.space.names),
-            "curvature": curvature,
-            "solver": self._solver_fields(),
-            "batch_size": self.study.run.batch_size,
-        }
-        return fingerprint(parts)
+        return digests.factor_digest(self)
 
     @property
     def choice_digest(self) -> str:
         """What the choice of the damping depends on."""
-        study, record = self.study, self.plan.record
-        parts = {
-            **self._common(),
-            **study.loss_parts,
-            "queries": record.parts["queries"],
-            "attributed": list(self.objective.space.names),
-            "curvature": study.curvature.model_dump(mode="json"),
-            "recipe": record.parts["recipe"],
-            "approximate": self._solver_fields() if study.solver.kind == "spectral" else None,
-        }
-        return fingerprint(parts)
-
-    def _solver_fields(self) -> dict[str, object]:
-        """What of the solver its factor depends on."""
-        solver = self.study.solver
-        return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
-
-    def _common(self) -> dict[str, object]:
-        parts = self.plan.record.parts
-        names = ("mathematics", "train", "labels", "max_length")
-        return {"model": self.digest, **{name: parts[name] for name in names}}
+        return digests.choice_digest(self)
 
     @cached_property
     def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
-        search = self._search(self.store)
+        candidates = self.study.candidates
+        search = read_search(self.store, self.index_digest, candidates, self.objective)
         members = [job.alone(search) for job in self.members]
         return fastif.Ensemble(members) if self.others else members[0]
 
@@ -207,18 +157,6 @@ class Job:
             self.study.certificate.rows,
         )
 
-    def _search(self, store: Store) -> fastif.Search:
-        candidates = self.study.candidates
-        if isinstance(candidates, FullScan):
-            return fastif.Everything(candidates.keep)
-        part = store.part("index", self.index_digest)
-        assert part is not None, "the index is prepared before any shard"
-        index = fastif.CandidateIndex.load(part / INDEX)
-        if isinstance(candidates, Knn):
-            return fastif.Nearest(index, candidates.k)
-        sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), self.objective.like)
-        return fastif.Sketched(index, sketcher, candidates.k)
-
 
 def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
@@ -233,27 +171,6 @@ def sampled_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(count, generator=generator)[:rows].sort().values
-
-
-def write_index(
-    folder: Path, index: fastif.CandidateIndex, sketcher: fastif.Sketcher | None = None
-) -> None:
-    """Keep an index, and what made the sketches that it holds."""
-    index.save(folder / INDEX)
-    if sketcher is not None:
-        save_file(sketcher.state(), folder / SKETCHER)
-
-
-def write_factor(folder: Path, factor: fastif.Factor) -> None:
-    """Keep a solver's factor as safetensors."""
-    tensors = {name: tensor.contiguous() for name, tensor in factor.items()}
-    save_file(tensors, folder / "factor.safetensors")
-
-
-def read_factor(store: Store, digest: str) -> fastif.Factor | None:
-    """The factor that was prepared, or None for a solver that has none."""
-    part = store.part("factor", digest)
-    return None if part is None else load_file(part / "factor.safetensors")
 
 
 _lock = threading.Lock()

@@ -10,7 +10,8 @@ import fastif
 from storage import Store
 from tasks.forecast import factor_examples
 from tasks.frames import train_frame
-from tasks.job import Job, open_job, write_factor, write_index
+from tasks.job import Job, open_job
+from tasks.parts import write_factor, write_index
 from tasks.plan import TRAIN, RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults

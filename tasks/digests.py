@@ -1,0 +1,79 @@
+"""What the parts of a study depend on: each is named by a digest of it, and shared by name."""
+
+from typing import TYPE_CHECKING
+
+from storage import fingerprint
+from tasks.sections import Sketches
+
+if TYPE_CHECKING:  # a job asks this module for its digests
+    from tasks.job import Job
+
+
+def index_digest(job: "Job") -> str:
+    """Of the candidate index."""
+    candidates = job.study.candidates
+    parts = {"parts": _common(job), "factory": getattr(candidates, "factory", None)}
+    if isinstance(candidates, Sketches):
+        parts |= {"sketch": _sketch_parts(job, candidates)}
+    return fingerprint(parts)
+
+
+def factor_digest(job: "Job") -> str:
+    """Of the solver's factor of the curvature."""
+    solver, curvature = job.study.solver, job.study.curvature.model_dump(mode="json")
+    loss = job.study.loss_parts
+    if not solver.factor_depends_on_damping:
+        del curvature["damping"]
+        loss.pop("penalty", None)
+    elif job.choice is not None:
+        curvature["damping"] = job.damping
+    parts = {
+        **_common(job),
+        **loss,
+        "attributed": list(job.objective.space.names),
+        "curvature": curvature,
+        "solver": _solver_fields(job),
+        "batch_size": job.study.run.batch_size,
+    }
+    return fingerprint(parts)
+
+
+def choice_digest(job: "Job") -> str:
+    """Of the choice of the damping."""
+    study, record = job.study, job.plan.record
+    parts = {
+        **_common(job),
+        **study.loss_parts,
+        "queries": record.parts["queries"],
+        "attributed": list(job.objective.space.names),
+        "curvature": study.curvature.model_dump(mode="json"),
+        "recipe": record.parts["recipe"],
+        "approximate": _solver_fields(job) if study.solver.kind == "spectral" else None,
+    }
+    return fingerprint(parts)
+
+
+def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:
+    """What sketches depend on beside the model and its training rows."""
+    curvature = job.study.curvature.model_dump(mode="json")
+    return {
+        **job.study.loss_parts,
+        "attributed": list(job.objective.space.names),
+        "curvature": {"rows": curvature["rows"], "seed": curvature["seed"]},
+        "damping": job.fixed_or_chosen,
+        "dimensions": candidates.dimensions,
+        "width": candidates.width,
+    }
+
+
+def _solver_fields(job: "Job") -> dict[str, object]:
+    """What of the solver its factor depends on."""
+    solver = job.study.solver
+    return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
+
+
+def _common(job: "Job") -> dict[str, object]:
+    """What every part depends on: the model and its training rows."""
+    parts = job.plan.record.parts
+    names = ("mathematics", "train", "labels", "max_length")
+    return {"model": job.digest, **{name: parts[name] for name in names}}
