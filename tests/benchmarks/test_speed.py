@@ -214,7 +214,7 @@ def test_the_section_is_replaced_and_the_rest_of_the_page_stays(result, tmp_path
 
     text = page.read_text()
     assert text.startswith("# Results\n\nBefore.\n")
-    assert text.endswith("## Other\n")
+    assert text.endswith(f"{END}\n\n## Other\n")
     assert text.count(START) == text.count(END) == 1
     assert section(result) in text
     assert "another, 1 cores" in text
