@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_outputs
+from fastif.losses.loss import Loss, as_outputs, as_weights
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,9 @@ class BinaryCrossEntropy(Loss):
         return torch.diag_embed((outputs.sigmoid() * (-outputs).sigmoid() * mass).sqrt())
 
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"]:
-        count = outputs.shape[1]
         if self.pos_weight is None:
-            return outputs.new_ones(count)
-        if len(self.pos_weight) != count:
-            raise InputError(
-                "pos_weight",
-                f"{count} numbers, one for each output of the model",
-                f"{len(self.pos_weight)}",
-                "Give one weight a label, in the order of the outputs.",
-            )
-        return outputs.new_tensor(self.pos_weight)
+            return outputs.new_ones(outputs.shape[1])
+        return as_weights(self.pos_weight, outputs, "pos_weight")
 
 
 def _chances(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.loss import Loss
+from fastif.losses.loss import Loss, as_weights
 from fastif.losses.softmax import softmax_root
 
 
@@ -98,14 +98,7 @@ class CrossEntropy(Loss):
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"] | None:
         if self.class_weights is None:
             return None
-        if len(self.class_weights) != outputs.shape[1]:
-            raise InputError(
-                "class_weights",
-                f"{outputs.shape[1]} numbers, one for each output of the model",
-                f"{len(self.class_weights)}",
-                "Give one weight a class, in the order of the outputs.",
-            )
-        return outputs.new_tensor(self.class_weights)
+        return as_weights(self.class_weights, outputs, "class_weights")
 
 
 def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """The training loss, and the root of its curvature in the outputs."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -39,3 +40,21 @@ def as_outputs(
             "Give labels of shape [n c], or [n] for a model of one output.",
         )
     return targets.reshape(outputs.shape).to(outputs.dtype)
+
+
+def as_weights(
+    weights: Sequence[float], outputs: Float[Tensor, "b c"], where: str
+) -> Float[Tensor, " c"]:
+    """Weights, one for each output, in the outputs' type.
+
+    Raises:
+        InputError: there are more or fewer of them than outputs.
+    """
+    if len(weights) != outputs.shape[1]:
+        raise InputError(
+            where,
+            f"{outputs.shape[1]} numbers, one for each output of the model",
+            f"{len(weights)}",
+            "Give one weight for each label, in the order of the outputs.",
+        )
+    return outputs.new_tensor(weights)
