@@ -53,6 +53,7 @@ from fastif.solvers import (
     Spectral,
 )
 from fastif.text import TextExamples, encode
+from fastif.totals import Totals
 from fastif.training import Recipe, fit, predict
 from fastif.transformer import TransformerObjective
 
@@ -104,6 +105,7 @@ __all__ = [
     "TensorExamples",
     "TextExamples",
     "Tile",
+    "Totals",
     "TransformerObjective",
     "balanced_weights",
     "batches",

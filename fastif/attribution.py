@@ -9,16 +9,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.candidates.search import Everything, Search, candidates_of
-from fastif.certificate import DIVERGED, GRADIENT, Certificate, worst_of
-from fastif.control import Control, agreement, control
+from fastif.certificate import DIVERGED, GRADIENT, Certificate, joined, worst_of
+from fastif.control import Control, agreement, control, held
 from fastif.curvature.operator import Damped
 from fastif.examples import Examples
 from fastif.gradients import Gradients, measure_rows
-from fastif.influence import UNSEEN, Influences, mean_influence
+from fastif.influence import UNSEEN, Influences, join_influences, mean_influence
+from fastif.memory import in_parts
 from fastif.objective import Objective
 from fastif.residual import full_residual
 from fastif.scorer import Scorer
 from fastif.solvers.solver import Factor, Solution, Solve, Solver, relative
+from fastif.totals import Totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +31,13 @@ class Attribution:
         influences: scored training examples, the most harmful first; none for a query that was
             quarantined.
         certificate: the evidence, one entry a query.
+        totals: what each training example does to all queries of a slice; None unless it was asked
+            for in a full scan.
     """
 
     influences: Influences
     certificate: Certificate
+    totals: Totals | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +84,11 @@ class Attributor:
     batch_size: int = 32
     certify_rows: int | None = 512
 
-    def __call__(self, queries: Examples, ids: Int[Tensor, " q"]) -> Attribution:
-        """Attribute the queries at these positions."""
-        return attribute([self], queries, ids)
+    def __call__(
+        self, queries: Examples, ids: Int[Tensor, " q"], slices: Int[Tensor, " q"] | None = None
+    ) -> Attribution:
+        """Attribute the queries at these positions; with `slices`, also their `Totals`."""
+        return attribute([self], queries, ids, slices)
 
     def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
         """S_test of the queries and its certificate; two matrices of q x p are held, then one."""
@@ -125,34 +132,71 @@ class Attributor:
 
 
 def attribute(
-    members: Sequence[Attributor], queries: Examples, ids: Int[Tensor, " q"]
+    members: Sequence[Attributor],
+    queries: Examples,
+    ids: Int[Tensor, " q"],
+    slices: Int[Tensor, " q"] | None = None,
 ) -> Attribution:
     """The mean answer of one or several models; where to look is the first one's choice.
 
-    Candidates are scored once all have been solved: each holds its s_test, [q p], until then.
+    Candidates are scored once all have been solved: each holds its s_test, [q p], until then. If
+    memory does not hold that of all queries, they are answered half by half.
+
+    Args:
+        members: one for each model.
+        queries: what is asked about.
+        ids: positions of the queries.
+        slices: number of the slice of each query; sums over slices are then taken in a full scan.
     """
+
+    def some(places: Tensor) -> Attribution:
+        mine = None if slices is None else Totals.of(slices[places], number, len(members[0].train))
+        return _attribute(members, queries, ids[places], mine)
+
+    number = 0 if slices is None or not len(slices) else int(slices.max()) + 1
+    return _joined([found for _, found in in_parts(some, torch.arange(len(ids)))])
+
+
+def _attribute(
+    members: Sequence[Attributor], queries: Examples, ids: Tensor, totals: Totals | None
+) -> Attribution:
     first = members[0]
     solved = [member.solve(queries, ids) for member in members]
     certificate = worst_of([one.certificate for one in solved])
+    controls = [one.control for one in solved]
     if len(solved) > 1:
-        agreed = agreement([one.control for one in solved])
-        certificate = replace(certificate, agreement=agreed)
-    candidates = candidates_of(
-        first.search, solved[0].scorer.gradients, queries, ids, first.batch_size
-    )
+        certificate = replace(certificate, agreement=agreement(controls))
+    gradients = solved[0].scorer.gradients
+    candidates = candidates_of(first.search, gradients, queries, ids, first.batch_size)
     found = mean_influence(
         [one.scorer for one in solved],
         candidates,
         keep=first.search.keep if isinstance(first.search, Everything) else None,
         batch_size=first.batch_size,
+        totals=totals,
     )
     if candidates is None:
         dropped = torch.full((len(ids),), len(found.broken))
     else:
         dropped = torch.isin(candidates.ids, found.broken).sum(1)
+        share = held(controls, len(first.train), found.ids, found.removal_effect)
+        certificate = replace(certificate, held=share)
     overflown = ((found.ids != UNSEEN) & ~torch.isfinite(found.removal_effect)).any(1)
     certificate = certificate.settled(overflown, dropped)
-    return Attribution(_without(found, certificate.quarantined), certificate)
+    asked = totals if candidates is None else None
+    return Attribution(_without(found, certificate.quarantined), certificate, asked)
+
+
+def _joined(parts: Sequence[Attribution]) -> Attribution:
+    """One answer from those of some queries each."""
+    if len(parts) == 1:
+        return parts[0]
+    totals = [part.totals for part in parts if part.totals is not None]
+    return Attribution(
+        join_influences([part.influences for part in parts]),
+        joined([part.certificate for part in parts]),
+        Totals.joined(totals) if totals else None,
+    )
 
 
 def _cleared(rows: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:

@@ -1,7 +1,8 @@
 """The certificate of an answer: how it was solved, on how much, and what is wrong with it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +44,8 @@ class Certificate:
         dropped: candidates of the query without a score, since their own gradient is not finite.
         models: how many were averaged.
         agreement: mean rank correlation of the models' scores over that sample; None for one model.
+        held: share of the total size of the effects, Σ |removal_effect|, that the candidates hold;
+            what they miss is estimated from that sample. None in a full scan.
     """
 
     residual: Float[Tensor, " q"]
@@ -59,6 +62,7 @@ class Certificate:
     dropped: Int[Tensor, " q"]
     models: int = 1
     agreement: Float[Tensor, " q"] | None = None
+    held: Float[Tensor, " q"] | None = None
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
@@ -89,6 +93,19 @@ class Certificate:
         settled = replace(self, reasons=reasons, dropped=dropped)
         fine = ~settled.quarantined.to(self.converged.device)
         return replace(settled, converged=self.converged & fine)
+
+
+def joined(parts: Sequence[Certificate]) -> Certificate:
+    """One certificate for all queries, from those of some each."""
+
+    def join(name: str) -> Any:
+        found = [getattr(part, name) for part in parts]
+        if isinstance(found[0], Tensor):
+            return torch.cat(found)
+        return sum(found, ()) if isinstance(found[0], tuple) else found[0]
+
+    whole: dict[str, Any] = {one.name: join(one.name) for one in fields(Certificate)}
+    return Certificate(**{**whole, "steps": max(part.steps for part in parts)})
 
 
 def worst_of(models: Sequence[Certificate]) -> Certificate:

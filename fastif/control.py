@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from torch import Tensor
 
-from fastif.examples import Examples, batches
+from fastif.examples import Examples, places_by_length
 from fastif.gradients import Gradients
+from fastif.memory import in_parts
 from fastif.metrics import pearson
 
 CONTROL = 256
@@ -33,6 +34,32 @@ class Control:
         """Pearson correlation of the scores with the gradient products; NaN where undefined."""
         sound = torch.isfinite(self.scores + self.products).any(0)
         return pearson(self.scores[:, sound], self.products[:, sound])
+
+
+def held(
+    controls: Sequence[Control],
+    count: int,
+    candidates: Int[Tensor, "q k"],
+    effects: Float[Tensor, "q k"],
+) -> Float[Tensor, " q"]:
+    """Share of Σ |removal_effect| over all `count` training examples that the candidates hold.
+
+    The control sample was drawn without looking, so those of it that are no candidates stand for
+    all that are none: Σ over these is estimated as their mean times their number.
+
+    Args:
+        controls: of each model.
+        count: n.
+        candidates: positions, negative where there is none.
+        effects: removal effects of the candidates.
+    """
+    scores = torch.stack([one.scores for one in controls]).mean(0).abs() / count
+    drawn = control_ids(count)
+    missed = (candidates[:, :, None] != drawn).all(1) & torch.isfinite(scores)
+    there = (candidates >= 0) & torch.isfinite(effects)
+    mine = effects.abs().masked_fill(~there, 0).sum(1)
+    mean = scores.masked_fill(~missed, 0).sum(1) / missed.sum(1).clamp_min(1)
+    return mine / (mine + mean * (count - there.sum(1)))
 
 
 def control_ids(count: int) -> Int[Tensor, " c"]:
@@ -64,10 +91,14 @@ def control(
     ids = control_ids(len(train))
     scores = torch.empty(len(s_test), len(ids), dtype=s_test.dtype)
     products = scores.clone()
-    for places, batch in batches(train, ids, batch_size):
-        tile = gradients.of_losses(batch)
+
+    def take(places: Tensor) -> None:
+        tile = gradients.of_losses(train.take(ids[places]))
         scores[:, places] = tile.times(s_test).cpu()
         products[:, places] = tile.times(queries).cpu()
+
+    for batch in places_by_length(train, ids, batch_size):
+        list(in_parts(take, batch))
     return Control(scores, products)
 
 

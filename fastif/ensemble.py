@@ -61,8 +61,10 @@ class Ensemble:
                 "Give every member the same training set.",
             )
 
-    def __call__(self, queries: Examples, ids: Int[Tensor, " q"]) -> Attribution:
-        """Attribute the queries at these positions.
+    def __call__(
+        self, queries: Examples, ids: Int[Tensor, " q"], slices: Int[Tensor, " q"] | None = None
+    ) -> Attribution:
+        """Attribute the queries at these positions; with `slices`, also their `Totals`.
 
         Raises:
             InputError: the queries are one model's hidden states, which the others misread.
@@ -74,4 +76,4 @@ class Ensemble:
                 "a PrefixCache, which holds the hidden states of one of them",
                 "Give the examples that it was made of.",
             )
-        return attribute(self.members, queries, ids)
+        return attribute(self.members, queries, ids, slices)

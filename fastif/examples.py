@@ -27,6 +27,11 @@ class Examples(ABC):
         """The cost of each example in tokens; equal unless a class says otherwise."""
         return torch.ones(len(self), dtype=torch.long)
 
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens, padding among them, that a batch may hold; None for as many as there are."""
+        return None
+
 
 class TensorExamples(Examples):
     """Examples that already are tensors: tables of numbers, images.
@@ -59,6 +64,10 @@ class Selected(Examples):
     def lengths(self) -> Int[Tensor, " m"]:
         return self.examples.lengths[self.ids]
 
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         return self.examples.take(self.ids[ids])
 
@@ -66,7 +75,7 @@ class Selected(Examples):
 def batches(
     examples: Examples, ids: Int[Tensor, " m"], size: int
 ) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:
-    """Batches of `size` over `ids`, examples of like length together so that padding is small.
+    """Batches of up to `size` over `ids`, examples of like length together to save padding.
 
     Yields:
         The places in `ids` that the batch holds, and the batch.
@@ -78,10 +87,18 @@ def batches(
 def places_by_length(
     examples: Examples, ids: Int[Tensor, " m"], size: int
 ) -> Iterator[Int[Tensor, " b"]]:
-    """The places in `ids` that each batch of `batches` holds, without taking any."""
-    order = torch.argsort(examples.lengths[ids], descending=True, stable=True)
-    if len(order):
-        yield from order.split(size)
+    """The places in `ids` that each batch of `batches` holds, without taking any.
+
+    A batch has at most `size` examples, and no more of them than the examples' `batch_tokens` has
+    room for when all are padded to the longest; one example always has room.
+    """
+    lengths = examples.lengths[ids]
+    order = torch.argsort(lengths, descending=True, stable=True)
+    start, tokens = 0, examples.batch_tokens
+    while start < len(order):
+        fit = size if tokens is None else tokens // max(1, int(lengths[order[start]]))
+        yield order[start : start + max(1, min(size, fit))]
+        start += max(1, min(size, fit))
 
 
 def every(examples: Examples) -> Int[Tensor, " n"]:

@@ -60,27 +60,35 @@ class Gradients:
 
     def of_losses(self, batch: Batch) -> Tile:
         """∇L of every example."""
-        return next(self._tiles(batch, "losses"))
+        return next(self.tiles(batch, "losses"))
 
     def of_measures(self, batch: Batch) -> Tile:
         """∇ of what is asked of every example; ∇L where the objective has no other measure."""
-        return next(self._tiles(batch, "measures"))
+        return next(self.tiles(batch, "measures"))
 
     def of_roots(self, batch: Batch) -> Iterator[Tile]:
         """∇(outputsᵀ s_j) for each column s_j of the loss's curvature root.
 
         The Gauss-Newton matrix of the batch is the sum of g gᵀ over all rows g of these tiles.
         """
-        return self._tiles(batch, "roots")
+        return self.tiles(batch, "roots")
 
-    def _tiles(self, batch: Batch, of: Pulled) -> Iterator[Tile]:
-        if self.one_by_one is None:
-            exact = _listening_is_exact(self.objective, batch)
-            self.one_by_one = None if exact is None else not exact
-        take = fill_by_listening if self.one_by_one is False else _fill_one_by_one
+    def tiles(self, batch: Batch, of: Pulled) -> Iterator[Tile]:
+        """One tile of the losses or of the measures, or one for each column of the root."""
+        take = fill_by_listening if self.listens(batch) else _fill_one_by_one
         rows = self._rows(len(batch["labels"]))
         for _ in take(self.objective, batch, of, rows):
             yield Tile(rows)
+
+    def listens(self, batch: Batch) -> bool:
+        """Whether gradients come from listening to layers.
+
+        Found out on the first batch that can tell; False until then.
+        """
+        if self.one_by_one is None:
+            exact = _listening_is_exact(self.objective, batch)
+            self.one_by_one = None if exact is None else not exact
+        return self.one_by_one is False
 
     def _rows(self, count: int) -> Float[Tensor, "b p"]:
         if len(self._workspace) < count:

@@ -8,8 +8,9 @@ the loss would rise, the example is **helpful**. Negative: **harmful**. The Fast
 I_up,loss is -n times this. No other place in the project changes the sign of a score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,11 +18,14 @@ from torch import Tensor
 
 from fastif.candidates.index import Candidates
 from fastif.curvature.operator import Damped
+from fastif.ends import Ends, ends_of
 from fastif.errors import InputError
 from fastif.examples import Examples, every, places_by_length
 from fastif.gradients import Gradients, gradient_rows
-from fastif.scorer import Scorer, mean_effects
+from fastif.memory import in_parts
+from fastif.scorer import Effects, Scorer, mean_effects
 from fastif.solvers.solver import Factor, Solver
+from fastif.totals import Totals
 
 UNSEEN = -1
 """The id of a cell without an example: an approximate index found fewer than k, or the example's
@@ -48,6 +52,18 @@ class Influences:
     distances: Float[Tensor, "q k"] | None = None
     spread: Float[Tensor, "q k"] | None = None
     broken: Int[Tensor, " d"] = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+
+def join_influences(parts: Sequence[Influences]) -> Influences:
+    """Those of all queries, from those of some each."""
+
+    def join(name: str) -> Any:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else torch.cat(found)
+
+    names = ("ids", "removal_effect", "distances", "spread")
+    broken = torch.cat([part.broken for part in parts]).unique()
+    return Influences(**{name: join(name) for name in names}, broken=broken)
 
 
 def influence(
@@ -86,6 +102,7 @@ def mean_influence(
     *,
     keep: int | None = None,
     batch_size: int = 32,
+    totals: Totals | None = None,
 ) -> Influences:
     """The mean of several models' removal effects, and its spread; as `influence` for one model.
 
@@ -98,7 +115,7 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
     if candidates is None:
-        return _scan(scorers, keep or len(scorers[0].train), batch_size)
+        return _scan(scorers, keep, batch_size, totals)
     return _score(scorers, candidates, batch_size)
 
 
@@ -136,61 +153,51 @@ def _score(scorers: Sequence[Scorer], candidates: Candidates, batch_size: int) -
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
     places, broken = torch.arange(len(wanted))[seen], []
-    for tile in places_by_length(scorers[0].train, wanted[seen], batch_size):
-        effects = mean_effects(scorers, wanted[seen][tile])
+    for tile, effects in _tiles(scorers, wanted[seen], batch_size):
+        values = effects.values.cpu()
+        gaps = None if effects.spread is None else effects.spread.cpu()
         for position, place in enumerate(places[tile].tolist()):
             cells = order[bounds[place] : bounds[place + 1]]
             if not effects.sound[position]:
                 broken.append(int(wanted[place]))
                 ids.view(-1)[cells] = UNSEEN
                 continue
-            scores.view(-1)[cells] = effects.values[query[cells], position]
-            if spread is not None and effects.spread is not None:
-                spread.view(-1)[cells] = effects.spread[query[cells], position]
-    return _influences(ids, scores, candidates.distances, spread, torch.tensor(broken).long())
-
-
-def _scan(scorers: Sequence[Scorer], keep: int, batch_size: int) -> Influences:
-    train, count = scorers[0].train, len(scorers[0].s_test)
-    none = scorers[0].s_test.new_empty(count, 0).cpu()
-    held = Influences(
-        torch.empty(count, 0, dtype=torch.long), none, spread=none if len(scorers) > 1 else None
-    )
-    broken = [held.broken]
-    for ids in places_by_length(train, every(train), batch_size):
-        effects = mean_effects(scorers, ids)
-        sound = effects.sound
-        broken.append(ids[~sound])
-        held = _influences(
-            torch.cat([held.ids, ids[sound].expand(count, -1)], 1),
-            torch.cat([held.removal_effect, effects.values[:, sound]], 1),
-            None,
-            None
-            if held.spread is None or effects.spread is None
-            else torch.cat([held.spread, effects.spread[:, sound]], 1),
-            torch.cat(broken),
-            keep,
-        )
-    return held
-
-
-def _influences(
-    ids: Tensor,
-    scores: Tensor,
-    distances: Tensor | None,
-    spread: Tensor | None,
-    broken: Tensor,
-    keep: int | None = None,
-) -> Influences:
-    """In order, and only the `keep` columns at each end."""
-    by_id = ids.argsort(dim=1)
-    order = by_id.gather(1, scores.gather(1, by_id).argsort(dim=1, stable=True))
-    if keep is not None and order.shape[1] > 2 * keep:
-        order = torch.cat([order[:, :keep], order[:, -keep:]], dim=1)
+            scores.view(-1)[cells] = values[query[cells], position]
+            if spread is not None and gaps is not None:
+                spread.view(-1)[cells] = gaps[query[cells], position]
+    order = ends_of(ids, scores)
+    distances = candidates.distances
     return Influences(
         ids.gather(1, order),
         scores.gather(1, order),
         None if distances is None else distances.gather(1, order),
         None if spread is None else spread.gather(1, order),
-        broken.sort().values,
+        torch.tensor(broken).long().sort().values,
     )
+
+
+def _scan(
+    scorers: Sequence[Scorer], keep: int | None, batch_size: int, totals: Totals | None
+) -> Influences:
+    everyone, broken = every(scorers[0].train), []
+    ends = Ends(len(scorers[0].s_test), keep, spread=len(scorers) > 1)
+    for tile, effects in _tiles(scorers, everyone, batch_size):
+        sound = effects.sound
+        broken.append(everyone[tile][~sound])
+        values, spread, ids = effects.values, effects.spread, everyone[tile][sound]
+        if len(ids) < len(tile):
+            values = values[:, sound]
+            spread = None if spread is None else spread[:, sound]
+        ends.add(ids, values, spread)
+        if totals is not None:
+            totals.add(ids, values)
+    found, scores, spread = ends.found()
+    return Influences(found, scores, None, spread, torch.cat(broken).sort().values)
+
+
+def _tiles(
+    scorers: Sequence[Scorer], ids: Int[Tensor, " m"], batch_size: int
+) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
+    """Places in `ids` and the effects of the examples there; what memory cannot hold, in halves."""
+    for places in places_by_length(scorers[0].train, ids, batch_size):
+        yield from in_parts(lambda some: mean_effects(scorers, ids[some]), places)

@@ -55,6 +55,10 @@ class PrefixCache(Examples):
     def lengths(self) -> Int[Tensor, " n"]:
         return self.examples.lengths
 
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
         picked = ids.tolist()

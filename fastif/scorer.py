@@ -28,7 +28,7 @@ class Scorer:
     def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
         """Removal effects of these training examples on the queries."""
         tile = self.gradients.of_losses(self.train.take(ids))
-        effects = tile.times(self.s_test).div_(len(self.train)).cpu()
+        effects = tile.times(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
             return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
         # A gradient with NaN or infinity spoils its products with all queries, and a query that

@@ -16,6 +16,7 @@ class TextExamples(Examples):
 
     Attributes:
         truncated: which examples were longer than `max_length` and have been cut.
+        batch_tokens: tokens that a batch may hold, padding among them; None for any number.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class TextExamples(Examples):
         truncated: Bool[Tensor, " n"],
         padding: int,
         device: torch.device | str = "cpu",
+        batch_tokens: int | None = None,
     ) -> None:
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self.truncated, self.padding, self.device = truncated, padding, device
+        self._batch_tokens = batch_tokens
         self._lengths = torch.tensor([len(row) for row in tokens])
 
     def __len__(self) -> int:
@@ -37,6 +40,10 @@ class TextExamples(Examples):
     @property
     def lengths(self) -> Int[Tensor, " n"]:
         return self._lengths
+
+    @property
+    def batch_tokens(self) -> int | None:
+        return self._batch_tokens
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         picked = ids.tolist()
@@ -58,6 +65,7 @@ def encode(
     labels: Sequence[int],
     max_length: int,
     device: torch.device | str = "cpu",
+    batch_tokens: int | None = None,
 ) -> TextExamples:
     """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted."""
     second = None if pairs is None else list(pairs)
@@ -73,7 +81,8 @@ def encode(
         if segments is not None:
             segments[i] = torch.tensor(cut["token_type_ids"])
     padding = int(str(tokenizer.pad_token_id or 0))
-    return TextExamples(rows, segments, torch.tensor(list(labels)), truncated, padding, device)
+    labelled = torch.tensor(list(labels))
+    return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens)
 
 
 def _pad(rows: Sequence[Tensor], value: int) -> Tensor:

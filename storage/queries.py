@@ -53,6 +53,16 @@ def harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     )
 
 
+def totals_of(totals: pl.LazyFrame) -> pl.LazyFrame:
+    """Each training row's removal effects summed over all the queries of `totals`, worst first.
+
+    Filter by `correct` or `group` before, to sum over a slice. Columns: train; queries;
+    removal_effect (nats), of every score of a full scan and not only of those that were kept.
+    """
+    sums = totals.group_by("train").agg(pl.col("queries").sum(), _EFFECT.sum())
+    return sums.sort("removal_effect", "train")
+
+
 def in_slice(
     scores: pl.LazyFrame, queries: pl.LazyFrame, column: str, value: str | bool | None
 ) -> pl.LazyFrame:

@@ -131,7 +131,25 @@ SOLVES: Final = schema(
             "mean rank correlation of the models' scores over that sample; null for one model",
             null=True,
         ),
+        field(
+            "held",
+            pa.float32(),
+            "share of the total size of effects that the candidates hold, by an estimate from that "
+            "sample; null in a full scan",
+            null=True,
+        ),
         field("solver", pa.string(), "kind of the solver"),
+    ),
+)
+
+TOTALS: Final = schema(
+    "totals",
+    (
+        _TRAIN,
+        field("correct", pa.bool_(), "of the queries: predicted correctly"),
+        field("group", pa.string(), "of the queries: first of the study's groups", null=True),
+        field("queries", pa.uint32(), "queries that were added up"),
+        field("removal_effect", pa.float64(), "sum over these queries, every score", "nats"),
     ),
 )
 
@@ -168,11 +186,12 @@ RUNS: Final = schema(
     ),
 )
 
-TABLES: Final = ("scores", "solves", "queries", "train", "runs")
+TABLES: Final = ("scores", "solves", "queries", "totals", "train", "runs")
 KEYS: Final = {
     "scores": ("query", "train"),
     "solves": ("query",),
     "queries": ("query",),
+    "totals": ("train", "correct", "group"),
     "train": ("train",),
     "runs": ("run",),
 }
@@ -206,7 +225,7 @@ def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:
         return queries_schema(groups)
     if table == "train":
         return train_schema(groups)
-    return {"scores": SCORES, "solves": SOLVES, "runs": RUNS}[table]
+    return {"scores": SCORES, "solves": SOLVES, "totals": TOTALS, "runs": RUNS}[table]
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:

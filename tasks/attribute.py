@@ -5,10 +5,11 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from storage import Shard
-from tasks.frames import score_frames
+from tasks.frames import score_frames, totals_frame
 from tasks.job import open_job
 from tasks.plan import RunRef
 from tasks.retry import passing_faults
+from tasks.slices import slices_of, wants_totals
 
 
 @task(
@@ -25,6 +26,11 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
     job = open_job(ref)
     ids = fastif.every(job.queries)[shard.start : shard.stop]
     outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
-    answer = job.attributor(job.queries, ids)
-    job.store.commit(ref.run, shard.key, score_frames(job, ids, answer, outputs, losses))
+    slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
+    numbers = None if slices is None else slices.numbers
+    answer = job.attributor(job.queries, ids, numbers)
+    frames = score_frames(job, ids, answer, outputs, losses)
+    if slices is not None and answer.totals is not None:
+        frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
+    job.store.commit(ref.run, shard.key, frames)
     return len(shard)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import fastif
-from storage import SCORES, SOLVES, polars_schema, queries_schema, train_schema
+from storage import SCORES, SOLVES, TOTALS, polars_schema, queries_schema, train_schema
 from tasks.job import Job
 from tasks.tables import Table
 
@@ -54,6 +54,24 @@ def scores_frame(ids: Tensor, found: fastif.Influences) -> pl.DataFrame:
     return pl.DataFrame(columns).filter(pl.col("train") >= 0).cast(polars_schema(SCORES))
 
 
+def totals_frame(slices: pl.DataFrame, totals: fastif.Totals) -> pl.DataFrame:
+    """One row a training row and slice; none for a training row without a finite gradient.
+
+    Args:
+        slices: what the queries of each slice have in common, in the order of their numbers.
+        totals: the sums.
+    """
+    count = totals.effects.shape[1]
+    columns = {
+        "train": torch.arange(count).repeat(len(slices)).numpy(),
+        "removal_effect": totals.effects.flatten().numpy(),
+    }
+    numbered = slices.select(pl.all().repeat_by(count).explode(empty_as_null=False))
+    frame = pl.DataFrame(columns).hstack(numbered).filter(pl.col("removal_effect").is_not_nan())
+    schema = polars_schema(TOTALS)
+    return frame.select(schema.names()).cast(schema)
+
+
 def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.DataFrame:
     """One row a query: how it was solved, and how far to trust it."""
     columns = {
@@ -73,6 +91,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "dropped": known.dropped.numpy(),
         "models": known.models,
         "agreement": _finite(known.agreement),
+        "held": _finite(known.held),
         "solver": solver,
     }
     schema = polars_schema(SOLVES)

@@ -263,7 +263,13 @@ def _open_model(plan: Plan, folder: Path, digest: str) -> Job:
 
     def encoded(table: Table) -> fastif.TextExamples:
         return fastif.encode(
-            tokenizer, table.texts, table.text_pairs, table.labels, study.model.max_length, device
+            tokenizer,
+            table.texts,
+            table.text_pairs,
+            table.labels,
+            study.model.max_length,
+            device,
+            study.run.batch_tokens,
         )
 
     return Job(plan, objective, encoded(plan.inputs.train), encoded(plan.inputs.queries), digest)

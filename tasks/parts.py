@@ -31,7 +31,7 @@ def read_search(
     index = fastif.CandidateIndex.load(part / INDEX)
     if isinstance(candidates, Knn):
         return fastif.Nearest(index, candidates.k)
-    sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), objective.like)
+    sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
     return fastif.Sketched(index, sketcher, candidates.k)
 
 

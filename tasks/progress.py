@@ -33,6 +33,10 @@ class Observed(Examples):
     def lengths(self) -> Int[Tensor, " n"]:
         return self.examples.lengths
 
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
         self.advance(len(ids))

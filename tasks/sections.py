@@ -176,6 +176,8 @@ class FullScan(Section):
     kind: Literal["full"] = "full"
     keep: Annotated[int, Field(ge=1)] = 100
     """most harmful and most helpful rows kept a query"""
+    totals: bool = True
+    """also keep the sum of every training row's effects over all queries, slice by slice"""
 
 
 class Certificate(Section):
@@ -192,6 +194,8 @@ class Run(Section):
     """queries a shard"""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """examples whose gradients are held at once"""
+    batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """tokens a batch, padding among them, for texts of very unequal length; without it any"""
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
     """memory for the outputs of frozen layers, in MB; 0 computes them again each time"""
 

@@ -27,6 +27,8 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             correlation=pl.col("score_correlation").median(),
             resembling=pl.col("resembles_gradient_product").sum(),
             agreement=pl.col("agreement").median(),
+            held=pl.col("held").mean(),
+            least_held=pl.col("held").min(),
             dropped=pl.col("dropped").sum(),
         )
         .collect()
@@ -44,7 +46,7 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
     """What the certificates say of the run as a whole, name by name; what is not known is left out.
 
     >>> known = {"solver": "dual", "damping": 0.1, "models": 1, "answered": 9, "unconverged": 0}
-    >>> known |= {"worst_residual": 2e-6, "full_residual": None, "agreement": None}
+    >>> known |= {"worst_residual": 2e-6, "full_residual": None, "agreement": None, "held": None}
     >>> list(evidence(known | {"cosine": None, "correlation": None}))
     [('solver', 'dual, damping 0.1'), ('largest residual', '2.0e-06')]
     """
@@ -63,6 +65,11 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
         yield "gradient product", f"correlation {trust['correlation']:.2f}; {alike}"
     if trust["agreement"] is not None:
         yield "agreement of models", f"{trust['agreement']:.2f} (rank correlation of their scores)"
+    if trust["held"] is not None:
+        share = (
+            f"{trust['held']:.0%} of the size of all effects, {trust['least_held']:.0%} at least"
+        )
+        yield "candidates hold", f"{share} (estimated from random rows)"
 
 
 def alarms(trust: Row, quarantined: list[Row], broken: list[str]) -> Iterator[str]:

@@ -8,58 +8,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.candidates.folding import Fold, Folding
+from fastif.candidates.narrowing import ENERGY, Narrowing
 from fastif.curvature.drawn import Drawn
 from fastif.curvature.ggn import GaussNewton, no_curvature
 from fastif.errors import InputError
-from fastif.examples import Examples, batches
-from fastif.gradients import Gradients, Tile
-from fastif.solvers.kernel import tiles
+from fastif.examples import Batch, Examples, batches
+from fastif.gradients import Gradients
+from fastif.listening import Pulled, hear
+from fastif.objective import Objective
 
 WIDTH, DIMENSIONS = 16_384, 1_000
 ROUNDING = 1e-7
 """Eigenvalues below this part of the largest are rounding."""
 
 Sketch = Float[Tensor, "b d"]
-
-
-@dataclass(frozen=True)
-class Folding:
-    """S: p numbers folded to `width`, each with a random sign; S of the whole is cheap to apply.
-
-    A count sketch (Charikar, Chen and Farach-Colton, 2002) whose hash shifts blocks of `width`
-    numbers as a whole, so that no number is looked up by itself. E⟨Sx, Sy⟩ = ⟨x, y⟩, with a
-    variance of at most (‖x‖²‖y‖² + ⟨x, y⟩²) / width.
-
-    >>> folding = Folding(size=10, width=4, seed=0)
-    >>> folding(torch.eye(10)).abs().sum(1)  # each number lands in one place
-    tensor([1., 1., 1., 1., 1., 1., 1., 1., 1., 1.])
-    """
-
-    size: int
-    width: int
-    seed: int
-
-    def __call__(self, rows: Float[Tensor, "b p"]) -> Float[Tensor, "b w"]:
-        folded, signs = rows.new_zeros(len(rows), self.width), self._signs.to(rows)
-        for block, shift in enumerate(self._shifts):
-            start = block * self.width
-            stop = min(start + self.width, self.size)
-            turn = min(stop, start + self.width - shift)  # from here on it begins anew at 0
-            head, tail = slice(start, turn), slice(turn, stop)
-            folded[:, shift : shift + turn - start].addcmul_(rows[:, head], signs[head])
-            folded[:, : stop - turn].addcmul_(rows[:, tail], signs[tail])
-        return folded
-
-    @cached_property
-    def _signs(self) -> Float[Tensor, " p"]:
-        generator = torch.Generator().manual_seed(self.seed)
-        return 2.0 * torch.randint(0, 2, (self.size,), generator=generator) - 1.0
-
-    @cached_property
-    def _shifts(self) -> list[int]:
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        blocks = -(-self.size // self.width)
-        return torch.randint(0, self.width, (blocks,), generator=generator).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +39,13 @@ class Sketcher:
     everything else. What of a gradient lies outside of W is left out.
 
     Attributes:
-        folding: S.
+        fold: S.
         basis: W.
         values: Λ / m, ascending.
         damping: the effective λ.
     """
 
-    folding: Folding
+    fold: Fold
     basis: Float[Tensor, "w d"]
     values: Float[Tensor, " d"]
     damping: float
@@ -95,9 +58,10 @@ class Sketcher:
         *,
         dimensions: int = DIMENSIONS,
         width: int = WIDTH,
+        energy: float = ENERGY,
         seed: int = 0,
     ) -> "Sketcher":
-        """Find the basis: one forward pass over the examples, and `dimensions` gradients.
+        """Find the basis: one forward pass over the examples, and `dimensions` gradients twice.
 
         Args:
             curvature: G.
@@ -105,32 +69,36 @@ class Sketcher:
             dimensions: m, the root rows drawn, and so the length of a sketch; less if the curvature
                 has a lower rank.
             width: of the folding.
+            energy: share of the squared length of each layer's gradients that its directions keep
+                before the folding, see `Narrowing`; 1 narrows nothing.
             seed: of the folding and the draw.
 
         Raises:
             InputError: λ or a size is not positive, or there is no curvature at all.
         """
-        _check(damping, dimensions, width)
-        folding = Folding(curvature.size, width, seed)
+        _check(damping, dimensions, width, energy)
         drawn = Drawn.of(curvature, dimensions, seed)
-        rows = torch.cat([folding(tile.rows) for tile in tiles(drawn, 0, drawn.pieces)]).double()
+        narrowing = _narrowing(drawn, energy) if energy < 1 else None
+        size = curvature.size if narrowing is None else narrowing.size
+        fold = Fold(narrowing, Folding(size, width, seed))
+        folded = (fold(drawn.gradients, drawn.batch(i), "roots") for i in range(drawn.pieces))
+        rows = torch.cat([part for columns in folded for part in columns]).double()
         values, vectors = torch.linalg.eigh(rows @ rows.T)
         kept = values > ROUNDING * float(values[-1])
         if not bool(kept.any()):
             raise no_curvature("sketches")
         values, vectors = values[kept], vectors[:, kept]
         basis = (rows.T @ (vectors / values.sqrt())).to(curvature.like)
-        return cls(folding, basis, values / drawn.count, damping)
+        return cls(fold, basis, values / drawn.count, damping)
 
     @property
     def dimensions(self) -> int:
         """The length of a sketch."""
         return len(self.values)
 
-    def __call__(self, tile: Tile) -> Sketch:
-        """The sketches of a tile of gradients; zero for one that is not finite."""
-        rows = self.folding(tile.rows) @ self._whitening
-        return rows.masked_fill_(~torch.isfinite(rows).all(1, keepdim=True), 0.0)
+    def __call__(self, gradients: Gradients, batch: Batch, of: Pulled = "losses") -> Sketch:
+        """The sketches of a batch's gradients; zero for one that is not finite."""
+        return next(self.fold(gradients, batch, of)) @ self._whitening
 
     @cached_property
     def _whitening(self) -> Float[Tensor, "w d"]:
@@ -138,21 +106,34 @@ class Sketcher:
 
     def state(self) -> dict[str, Tensor]:
         """As tensors, ready for safetensors."""
-        numbers = [self.folding.size, self.folding.width, self.folding.seed]
+        folding, narrowing = self.fold.folding, self.fold.narrowing
         return {
             "basis": self.basis,
             "values": self.values,
-            "folding": torch.tensor(numbers),
+            "folding": torch.tensor([folding.size, folding.width, folding.seed]),
             "damping": torch.tensor(self.damping, dtype=torch.float64),
+            **({} if narrowing is None else narrowing.state()),
         }
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], like: Tensor) -> "Sketcher":
-        """What `state` gave, on the device of `like`."""
-        size, width, seed = (int(number) for number in state["folding"])
-        values = state["values"].to(like.device)
-        basis = state["basis"].to(like)
-        return cls(Folding(size, width, seed), basis, values, float(state["damping"]))
+    def of_state(cls, state: Mapping[str, Tensor], objective: Objective) -> "Sketcher":
+        """What `state` gave, for the same objective."""
+        like = objective.like
+        folding = Folding(*(int(number) for number in state["folding"]))
+        sides = {name: tensor for name, tensor in state.items() if ":" in name}
+        narrowing = Narrowing.of_state(objective.space, sides, like) if sides else None
+        values, basis = state["values"].to(like.device), state["basis"].to(like)
+        return cls(Fold(narrowing, folding), basis, values, float(state["damping"]))
+
+
+def _narrowing(drawn: Drawn, energy: float) -> Narrowing | None:
+    """Directions of the gradients that were drawn; None if layers cannot be listened to."""
+    objective = drawn.gradients.objective
+    if not drawn.gradients.listens(drawn.batch(0)):
+        return None
+    batches = (drawn.batch(piece) for piece in range(drawn.pieces))
+    heard = (calls for batch in batches for calls in hear(objective, batch, "roots"))
+    return Narrowing.of(objective.space, heard, drawn.like, energy)
 
 
 def train_sketches(
@@ -165,7 +146,7 @@ def train_sketches(
     """Sketches of these training examples, in half precision, in the order of `ids`."""
     found = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
     for places, batch in batches(train, ids, batch_size):
-        found[places] = _half(sketcher(gradients.of_losses(batch)))
+        found[places] = _half(sketcher(gradients, batch))
     return found
 
 
@@ -179,7 +160,7 @@ def query_sketches(
     """Sketches of what is asked of these queries, in the order of `ids`."""
     found = torch.empty(len(ids), sketcher.dimensions)
     for places, batch in batches(queries, ids, batch_size):
-        found[places] = sketcher(gradients.of_measures(batch)).float().cpu()
+        found[places] = sketcher(gradients, batch, "measures").float().cpu()
     return found
 
 
@@ -189,8 +170,9 @@ def _half(rows: Tensor) -> Tensor:
     return rows.clamp(-most, most).half().cpu()
 
 
-def _check(damping: float, dimensions: int, width: int) -> None:
-    for name, value in (("damping", damping), ("dimensions", dimensions), ("width", width)):
+def _check(damping: float, dimensions: int, width: int, energy: float) -> None:
+    sizes = {"damping": damping, "dimensions": dimensions, "width": width, "energy": energy}
+    for name, value in sizes.items():
         if not value > 0:
             raise InputError(
                 f"sketches: {name}", "a number > 0", f"{value}", "Take a positive number."

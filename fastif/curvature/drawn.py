@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.ggn import GaussNewton, leave_out_broken, no_curvature
 from fastif.curvature.operator import Rooted
-from fastif.examples import batches
+from fastif.examples import Batch, batches
 from fastif.gradients import Gradients, Tile
 from fastif.listening import MIX
 from fastif.subset import Subset
@@ -83,11 +83,15 @@ class Drawn(Rooted):
         return 1
 
     def roots(self, piece: int) -> Iterator[Tile]:
-        part = slice(piece * self.batch_size, (piece + 1) * self.batch_size)
-        batch = self.curvature.examples.take(self.ids[part])
-        for tile in self.gradients.of_roots({**batch, MIX: self.mix[part].to(self.like.device)}):
+        for tile in self.gradients.of_roots(self.batch(piece)):
             leave_out_broken(tile)
             yield tile
+
+    def batch(self, piece: int) -> Batch:
+        """The examples of a piece, each with the weight of its root column."""
+        part = slice(piece * self.batch_size, (piece + 1) * self.batch_size)
+        batch = self.curvature.examples.take(self.ids[part])
+        return {**batch, MIX: self.mix[part].to(self.like.device)}
 
 
 @torch.no_grad()

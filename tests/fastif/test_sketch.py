@@ -7,8 +7,11 @@ from cases import case
 from torch import nn
 
 from fastif import CrossEntropy, GaussNewton, InputError, ModuleObjective, TensorExamples
-from fastif.candidates.sketch import Folding, Sketcher, query_sketches, train_sketches
+from fastif.candidates.folding import Folding
+from fastif.candidates.narrowing import Narrowing
+from fastif.candidates.sketch import Sketcher, query_sketches, train_sketches
 from fastif.examples import every
+from fastif.listening import hear
 
 DAMPING = 0.05
 
@@ -33,11 +36,14 @@ def _expected(made):
     return count * reference.removal_effects(gradients, gradients, matrix, DAMPING)
 
 
-@pytest.mark.parametrize("name", ["mlp", "layernorm", "bert"])
-def test_with_all_rows_and_no_folding_they_are_exact(name):
+@pytest.mark.parametrize("energy", [1.0, 1 - 1e-9])
+@pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside", "embedding"])
+def test_with_all_rows_and_no_folding_they_are_exact(name, energy):
     made, curvature = _curvature(name)
     rows = curvature.count * curvature.columns
-    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=rows, width=curvature.size)
+    sketcher = Sketcher.fit(
+        curvature, DAMPING, dimensions=rows, width=curvature.size, energy=energy
+    )
     expected = _expected(made)
     found = _effects(sketcher, curvature, made)
     assert float((found - expected).norm() / expected.norm()) < 1e-4
@@ -105,7 +111,7 @@ def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
 def test_a_sketcher_comes_back_from_its_tensors():
     made, curvature = _curvature("mlp")
     sketcher = Sketcher.fit(curvature, DAMPING, dimensions=12, width=40, seed=3)
-    again = Sketcher.of_state(sketcher.state(), curvature.like)
+    again = Sketcher.of_state(sketcher.state(), curvature.objective)
     first, second = (_effects(one, curvature, made) for one in (sketcher, again))
     assert torch.equal(first, second)
 
@@ -128,6 +134,46 @@ def test_a_curvature_of_zero_is_refused(bias):
     curvature = GaussNewton(objective, TensorExamples(points, torch.tensor([0, 1] * 3)))
     with pytest.raises(InputError, match="a curvature of zero"):
         Sketcher.fit(curvature, DAMPING, dimensions=4)
+
+
+# The narrowing alone.
+
+
+@pytest.mark.parametrize("name", ["mlp", "layernorm", "bert"])
+@pytest.mark.parametrize("energy", [0.6, 0.9, 1 - 1e-9])
+def test_a_narrowed_gradient_is_the_gradient_between_its_sides_and_keeps_its_share(name, energy):
+    made, curvature = _curvature(name)
+    space, gradients = made.objective.space, curvature.gradients
+    batch = made.train.take(every(made.train))
+    heard = list(hear(made.objective, batch, "losses"))
+    narrowing = Narrowing.of(space, heard, curvature.like, energy)
+    found = narrowing(heard[0], len(made.train), curvature.like)
+    rows, expected = gradients.of_losses(batch).rows, []
+    for parameter, where, shape in zip(space.names, space.slices, space.shapes, strict=True):
+        block = rows[:, where].view(-1, *shape)
+        sides = narrowing.sides.get(parameter.rpartition(".")[0])
+        if sides is not None and len(shape) == 2:
+            block = sides.outputs.T @ block @ sides.inputs
+        elif sides is not None:
+            block = block @ sides.outputs
+        expected.append(block.flatten(1))
+    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=1e-4, atol=1e-6)
+    assert narrowing.size == found.shape[1]
+    if energy < 0.9:
+        assert found.shape[1] < rows.shape[1]
+
+
+def test_what_is_kept_of_the_directions_is_what_was_asked_for():
+    made, curvature = _curvature("mlp")
+    heard = next(hear(made.objective, made.train.take(every(made.train)), "losses"))
+    narrowing = Narrowing.of(made.objective.space, [heard], curvature.like, 0.8)
+    for call, delta in heard:
+        sides, shares = narrowing.sides[call.name], []
+        weighed = call.inputs * delta.norm(dim=1, keepdim=True)
+        for rows, axes in ((delta, sides.outputs), (weighed, sides.inputs)):
+            torch.testing.assert_close(axes.T @ axes, torch.eye(axes.shape[1]).to(axes))
+            shares.append(float((rows @ axes).square().sum() / rows.square().sum()))
+        assert shares[0] * shares[1] >= 0.8 - 1e-6
 
 
 # The folding alone.

@@ -46,7 +46,7 @@ def test_a_table_without_commits_is_empty_with_its_columns(store, table):
 
 def test_files_say_what_their_numbers_mean(store):
     commit = store.commit(RUN, FIRST.key, tables(FIRST))
-    assert {file.table for file in commit.files} == {"scores", "solves", "queries"}
+    assert {file.table for file in commit.files} == {"scores", "solves", "queries", "totals"}
     for file in commit.files:
         schema = pq.read_schema(store.layout.root / file.path)
         assert schema.equals(table_schema(file.table, GROUPS), check_metadata=False)

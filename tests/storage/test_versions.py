@@ -23,6 +23,7 @@ NEW = {
         "dropped",
         "models",
         "agreement",
+        "held",
     ],
     "runs": ["quarantined_queries", "recall"],
 }
@@ -42,10 +43,12 @@ def test_it_is_read_whole_and_what_it_lacks_is_null(root):
         groups = GROUPS if table in ("queries", "train") else ()
         found = store.scan(table, RUN).collect()
         assert found.schema == polars_schema(table_schema(table, groups))
-        assert not found.is_empty()
+        assert found.is_empty() == (table == "totals"), "that version took no sums"
         for name in NEW.get(table, []):
             assert found[name].null_count() == found.height, name
         folder = root / "tables" / table
+        if found.is_empty():
+            continue
         first = sorted(folder.rglob("*.parquet"), key=lambda path: path.parent.name)
         raw = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in first])
         assert_frame_equal(found.select(raw.columns), raw)

@@ -1,0 +1,54 @@
+"""Work that does not fit into memory is done in halves."""
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def in_parts(
+    work: Callable[[Int[Tensor, " b"]], T], ids: Int[Tensor, " m"]
+) -> Iterator[tuple[Int[Tensor, " b"], T]]:
+    """What `work` finds for all of `ids`, or for halves of them, and of these, until it fits.
+
+    Raises:
+        torch.OutOfMemoryError, MemoryError, RuntimeError: even one alone does not fit.
+
+    >>> def work(ids):
+    ...     if len(ids) > 2:
+    ...         raise MemoryError
+    ...     return ids.sum().item()
+    >>> [found for _, found in in_parts(work, torch.arange(5))]
+    [1, 2, 7]
+    """
+    try:
+        found = work(ids)
+    except (MemoryError, RuntimeError) as error:
+        if len(ids) == 1 or not is_out_of_memory(error):
+            raise
+    else:
+        yield ids, found
+        return
+    # Out of the handler: the failure's traceback held what was allocated before it.
+    release()
+    for half in ids.split(-(-len(ids) // 2)):
+        yield from in_parts(work, half)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what failed; the CPU's allocator has no exception of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def release() -> None:
+    """Give memory that is free but held back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,103 @@
+"""What is kept of a matrix that passes by in tiles is its dense top and bottom."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastif.ends import PENDING, Ends
+from fastif.totals import Totals
+
+
+def _dense(scores, keep):
+    """By sorting the whole matrix in Python: score first, then id."""
+    table = []
+    for row in scores.tolist():
+        order = sorted(range(len(row)), key=lambda i: (row[i], i))
+        table.append(order if 2 * keep >= len(order) else order[:keep] + order[-keep:])
+    return table
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 60),
+    st.integers(1, 12),
+    st.lists(st.integers(1, 17), min_size=1, max_size=6),
+    st.integers(0, 10_000),
+)
+def test_any_tiles_in_any_order_keep_the_ends_of_the_dense_matrix(
+    queries, count, keep, sizes, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    # Few different values, so that ties are everywhere.
+    scores = torch.randint(-3, 4, (queries, count), generator=generator).double()
+    order, ends, start = torch.randperm(count, generator=generator), Ends(queries, keep), 0
+    while start < count:
+        ids = order[start : start + sizes[start % len(sizes)]]
+        ends.add(ids, scores[:, ids])
+        start += len(ids)
+    ids, found, spread = ends.found()
+    assert ids.tolist() == _dense(scores, keep)
+    assert torch.equal(found, scores.gather(1, ids))
+    assert spread is None
+
+
+def test_many_columns_are_merged_on_the_way_and_spreads_stay_with_their_scores():
+    count = 3 * PENDING + 5
+    scores = torch.randn(3, count, generator=torch.Generator().manual_seed(0))
+    ends = Ends(3, keep=7, spread=True)
+    for ids in torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(97):
+        ends.add(ids, scores[:, ids], 2 * scores[:, ids])
+        held = sum(part.shape[1] for part in ends._scores)
+        assert held < PENDING + 97 + 14, "more is held than waits for a merge"
+    ids, found, spread = ends.found()
+    assert ids.tolist() == _dense(scores, 7)
+    assert spread is not None
+    assert torch.equal(spread, 2 * found)
+
+
+def test_without_a_limit_all_are_kept_and_without_scores_nothing():
+    scores = torch.tensor([[2.0, -1.0, 0.0]])
+    ends = Ends(1, None)
+    ends.add(torch.arange(3), scores)
+    assert ends.found()[0].tolist() == [[1, 2, 0]]
+    assert Ends(2, 3).found()[0].shape == (2, 0)
+
+
+def test_sums_over_slices_are_those_of_the_dense_matrix():
+    scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(2))
+    slices = torch.tensor([0, 2, 0, 0, 2])
+    totals = Totals.of(slices, 3, 40)
+    for ids in torch.arange(39).split(7):
+        totals.add(ids, scores[:, ids])
+    expected = torch.stack([scores[slices == s].double().sum(0) for s in range(3)])
+    torch.testing.assert_close(totals.effects[:, :39], expected[:, :39])
+    assert bool(totals.effects[:, 39].isnan().all()), "a row that never passed has no sum"
+
+
+def test_a_score_that_is_not_finite_counts_as_nothing():
+    totals = Totals.of(torch.tensor([0, 0]), 1, 2)
+    totals.add(torch.tensor([0, 1]), torch.tensor([[1.0, torch.inf], [2.0, -3.0]]))
+    assert totals.effects.tolist() == [[3.0, -3.0]]
+
+
+def test_sums_of_some_queries_each_add_up():
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
+    slices, parts = torch.tensor([1, 0, 1, 1]), []
+    for part in (slice(0, 1), slice(1, 4)):
+        parts.append(Totals.of(slices[part], 2, 3))
+        parts[-1].add(torch.arange(3), scores[part])
+    whole = Totals.of(slices, 2, 3)
+    whole.add(torch.arange(3), scores)
+    torch.testing.assert_close(Totals.joined(parts).effects, whole.effects)
+
+
+@pytest.mark.parametrize("keep", [1, 4, 100])
+def test_the_same_whatever_the_device_type_of_the_numbers(keep):
+    scores = torch.randn(2, 9, generator=torch.Generator().manual_seed(4))
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        ends = Ends(2, keep)
+        ends.add(torch.arange(9), scores.to(dtype))
+        found.append(ends.found()[0])
+    assert torch.equal(*found)

@@ -1,0 +1,117 @@
+"""What does not fit into memory is halved until it does, and answers stay the same."""
+
+import pytest
+import torch
+from cases import case
+
+from fastif import Attributor, CandidateIndex, Dual, Ensemble, Everything, GaussNewton, Nearest
+from fastif.candidates import embeddings
+from fastif.examples import Selected, TensorExamples, every, places_by_length
+from fastif.memory import in_parts, is_out_of_memory
+
+DAMPING = 0.1
+
+
+class Scarce(Selected):
+    """Examples of a machine whose memory holds the work of `limit` of them."""
+
+    def __init__(self, examples, limit, error=torch.OutOfMemoryError):
+        super().__init__(examples, every(examples))
+        self.limit, self.error, self.refused = limit, error, 0
+
+    def take(self, ids):
+        if len(ids) > self.limit:
+            self.refused += 1
+            raise self.error("injected: can't allocate memory")
+        return super().take(ids)
+
+
+def _answer(made, train, queries, nearest, models=1):
+    curvature = GaussNewton(made.objective, made.train)  # its memory is not what is short here
+    search = Everything(3)
+    if nearest:
+        rows = embeddings(made.objective, made.train, every(made.train))
+        search = Nearest(CandidateIndex.build(rows), 6)
+    one = Attributor(made.objective, train, curvature.damped(DAMPING), Dual(), search, batch_size=8)
+    slices = torch.arange(len(queries)) % 2
+    return Ensemble([one] * models)(queries, every(queries), slices)
+
+
+def _check_same(found, expected):
+    assert torch.equal(found.influences.ids, expected.influences.ids)
+    torch.testing.assert_close(
+        found.influences.removal_effect, expected.influences.removal_effect, rtol=1e-9, atol=1e-12
+    )
+    torch.testing.assert_close(found.certificate.residual, expected.certificate.residual)
+    assert found.certificate.reasons == expected.certificate.reasons
+    assert (found.totals is None) == (expected.totals is None)
+    if expected.totals is not None:
+        torch.testing.assert_close(found.totals.effects, expected.totals.effects)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
+    made = case("mlp", 12)
+    queries = Selected(made.train, torch.tensor([1, 4, 6]))
+    scarce = Scarce(made.train, limit, error)
+    expected = _answer(made, made.train, queries, nearest)
+    found = _answer(made, scarce, queries, nearest)
+    assert scarce.refused > 0
+    _check_same(found, expected)
+
+
+@pytest.mark.parametrize("models", [1, 2])
+@pytest.mark.parametrize("nearest", [False, True])
+def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
+    made = case("mlp", 12)
+    queries = Selected(made.train, torch.tensor([1, 4, 6, 2, 9]))
+    scarce = Scarce(queries, 2)
+    expected = _answer(made, made.train, queries, nearest, models)
+    found = _answer(made, made.train, scarce, nearest, models)
+    assert scarce.refused > 0
+    _check_same(found, expected)
+
+
+def test_one_alone_that_does_not_fit_is_an_error_and_so_is_any_other_failure():
+    def never(ids):
+        raise torch.OutOfMemoryError("too large")
+
+    def wrong(ids):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(in_parts(never, torch.arange(4)))
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(in_parts(wrong, torch.arange(4)))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_the_allocator_of_the_processor_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+
+
+class Measured(TensorExamples):
+    def __init__(self, lengths, tokens):
+        super().__init__(torch.zeros(len(lengths), 1), torch.zeros(len(lengths)))
+        self._measured, self._tokens = torch.tensor(lengths), tokens
+
+    @property
+    def lengths(self):
+        return self._measured
+
+    @property
+    def batch_tokens(self):
+        return self._tokens
+
+
+def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits():
+    lengths = [3, 50, 1, 8, 8, 2, 9, 1]
+    examples = Measured(lengths, tokens=16)
+    found = [places.tolist() for places in places_by_length(examples, every(examples), 4)]
+    assert found == [[1], [6], [3, 4], [0, 5, 2, 7]]
+    free = Measured(lengths, tokens=None)
+    assert [len(p) for p in places_by_length(free, every(free), 3)] == [3, 3, 2]
