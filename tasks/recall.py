@@ -1,7 +1,7 @@
 """What candidates miss: a few queries are scanned in full when all are answered."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 import torch
@@ -10,14 +10,29 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from fastif.candidates.recall import AT, Recall, recall
+from fastif.candidates.strata import Column, raked, stratified
 from tasks.job import Job, open_job
 from tasks.plan import RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
 from tasks.sections import FullScan
 
-LITTLE = 0.5
 SEED = 1_618_033_988
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Queries that are scanned in full.
+
+    Attributes:
+        ids: their positions.
+        weights: how many queries each stands for.
+        groups: "label", and "slice" if the queries have groups -> that of each.
+    """
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+    groups: Mapping[str, Column]
 
 
 @task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
@@ -27,8 +42,11 @@ def check_recall(ref: RunRef) -> list[Recall]:
     candidates = job.study.candidates
     if isinstance(candidates, FullScan) or not candidates.check:
         return []
-    ids = _drawn(job, ref.run, candidates.check)
-    return recall(_found(job, ref.run, ids), _scanned(job, ids)) if len(ids) else []
+    asked = drawn(job, _answered(job, ref.run), candidates.check, SEED)
+    if not len(asked.ids):
+        return []
+    found, scanned = _found(job, ref.run, asked.ids), scanned_in_full(job, asked.ids).influences
+    return recall(found, scanned, weights=asked.weights, groups=asked.groups)
 
 
 def told(found: Sequence[Recall]) -> list[dict]:
@@ -36,34 +54,32 @@ def told(found: Sequence[Recall]) -> list[dict]:
     return [asdict(one) for one in found]
 
 
-def recall_evidence(told: list[dict]) -> str:
-    """What a person should read of it.
-
-    >>> recall_evidence([{"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0}])
-    '0.90 of the top 10 (0.60 - 1.00), 8 queries scanned in full'
-    """
-    parts = [
-        f"{one['share']:.2f} of the top {one['at']} ({one['low']:.2f} - {one['high']:.2f})"
-        for one in told
-    ]
-    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full"
-
-
-def recall_alarms(told: list[dict]) -> Iterator[str]:
-    """Whether the candidates miss most of what matters."""
-    if told and told[0]["share"] < LITTLE:
-        yield (
-            f"The candidates hold {told[0]['share']:.0%} of the {told[0]['at']} most influential "
-            'rows of a query: take [candidates] kind = "sketch", or "full".'
-        )
+def drawn(job: Job, places: torch.Tensor, count: int, seed: int) -> Asked:
+    """So many of these queries at random, of every label and slice if it can be."""
+    if not len(places):
+        return Asked(places, places.double(), {})
+    table, names = job.plan.inputs.queries, job.study.labels
+    columns = {"label": [names[table.labels[i]] for i in places.tolist()]}
+    for group in list(table.groups.values())[:1]:
+        columns["slice"] = [group[i] for i in places.tolist()]
+    chosen = stratified(list(columns.values()), count, seed)
+    groups = {name: [column[i] for i in chosen.tolist()] for name, column in columns.items()}
+    return Asked(places[chosen], raked(list(columns.values()), chosen), groups)
 
 
-def _drawn(job: Job, run: str, count: int) -> torch.Tensor:
-    """Random queries that have an answer, always the same ones."""
+def scanned_in_full(job: Job, ids: torch.Tensor) -> fastif.Attribution:
+    """These queries' most influential rows of all."""
+    everything = fastif.Everything(max(AT))
+    members = [replace(member.alone(everything), certify_rows=0) for member in job.members]
+    with stage("recall: queries scanned in full", len(job.train)) as watch:
+        members[0] = replace(members[0], train=watch(members[0].train))
+        return fastif.Ensemble(members)(job.queries, ids)
+
+
+def _answered(job: Job, run: str) -> torch.Tensor:
     solves = job.store.scan("solves", run).filter(pl.col("reason").is_null())
-    answered = torch.tensor(sorted(solves.select("query").collect()["query"].to_list()))
-    generator = torch.Generator().manual_seed(SEED)
-    return answered[torch.randperm(len(answered), generator=generator)[:count]].sort().values
+    places = solves.select("query").collect()["query"].to_list()
+    return torch.tensor(sorted(places), dtype=torch.long)
 
 
 def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
@@ -71,11 +87,3 @@ def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
     by_query = scores.select("query", "train").collect().group_by("query").agg("train")
     rows = {row["query"]: torch.tensor(row["train"]) for row in by_query.iter_rows(named=True)}
     return [rows.get(query, torch.empty(0, dtype=torch.long)) for query in ids.tolist()]
-
-
-def _scanned(job: Job, ids: torch.Tensor) -> fastif.Influences:
-    everything = fastif.Everything(max(AT))
-    members = [replace(member.alone(everything), certify_rows=0) for member in job.members]
-    with stage("recall: queries scanned in full", len(job.train)) as watch:
-        members[0] = replace(members[0], train=watch(members[0].train))
-        return fastif.Ensemble(members)(job.queries, ids).influences

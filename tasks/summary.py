@@ -20,7 +20,7 @@ from storage import (
     worst_queries,
 )
 from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
-from tasks.recall import recall_alarms, recall_evidence
+from tasks.misses import recall_alarms, recall_evidence
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3

@@ -3,9 +3,11 @@
 import polars as pl
 import pytest
 import tiny
+import torch
 from typer.testing import CliRunner
 
 from flows import cli
+from tasks import recall as recall_task
 from tasks.forecast import forecast
 from tasks.job import make_job
 from tasks.plan import plan_run
@@ -66,7 +68,8 @@ def test_what_candidates_miss_is_counted(world, candidates):
     study = tiny.write_study(world, candidates=candidates, store={"path": "a"})
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
-    ten, sixty = summary.recall
+    ten, sixty = summary.recall[:2]
+    assert all(one["label"] or one["slice"] for one in summary.recall[2:])
     assert (ten["at"], sixty["at"], ten["queries"]) == (10, 60, 4)
     full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
     other, same = tiny.run_directly(full)
@@ -88,3 +91,28 @@ def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
         done = CliRunner().invoke(cli.app, ["audit", str(study)])
         assert done.exit_code == 2
         assert words in done.output
+
+
+def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
+    """Planted: the scores of all queries of one label lack the rows that matter."""
+    study = tiny.write_study(world, candidates=_sketch(k=50, check=12))
+    found = recall_task._found
+
+    def spoilt(job, run, ids):
+        texts = job.query_texts.labels[ids].tolist()
+        pairs = zip(found(job, run, ids), texts, strict=True)
+        return [torch.empty(0, dtype=torch.long) if label else rows for rows, label in pairs]
+
+    monkeypatch.setattr(recall_task, "_found", spoilt)
+    store, run = tiny.run_directly(study)
+    summary = read_summary(store, run, study)
+    (alarm,) = [alarm for alarm in summary.alarms if "hold less for" in alarm]
+    assert alarm.startswith("The candidates hold less for label pos: 0.00 of the top 10")
+    groups = [(one["label"], one["slice"]) for one in summary.recall if one["at"] == 10]
+    kinds = ("[bold]odd[/bold]", "plain")
+    assert groups == [(None, None), ("neg", None), ("pos", None), *((None, k) for k in kinds)]
+    by_label = {one["label"]: one for one in summary.recall if one["at"] == 10}
+    assert by_label["neg"]["queries"] + by_label["pos"]["queries"] == 12
+    rows = tiny.rows_of(world / "queries.csv")
+    share = sum(row["label"] == "neg" for row in rows) / len(rows)
+    assert summary.recall[0]["share"] == pytest.approx(share * by_label["neg"]["share"], abs=1e-6)
