@@ -105,9 +105,10 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     unseen = 0.0 if full else (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size
     distinct = rows * (1 - unseen)
     there = _prepared(job)
-    indexed = "index" not in there and missing > 0
-    passes = ("train" not in there) + (indexed and isinstance(study.candidates, Knn))
-    sketched = indexed and isinstance(study.candidates, Sketches)
+    pairs = zip(study.candidates.methods, job.index_digests, strict=True)
+    made = [method for method, digest in pairs if missing and digest not in there]
+    passes = ("train" not in there) + sum(isinstance(method, Knn) for method in made)
+    sketched = sum(isinstance(method, Sketches) for method in made)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
     solved, checked = _solve_examples(job), _certified_examples(job)
@@ -123,7 +124,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         "damping": halves * TRAINING_STEP * rates.forward,
         "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * passes,
-        "sketches": rows * rates.gradient if sketched else 0.0,
+        "sketches": rows * rates.gradient * sketched,
         "curvature": factored * rates.gradient if missing else 0.0,
         "solve": models * (shared(solved) + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product),
@@ -142,7 +143,9 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
 
 def _kept(candidates: AnyCandidates) -> int:
     """Scores of one query that are kept."""
-    return 2 * candidates.keep if isinstance(candidates, FullScan) else candidates.k
+    if isinstance(candidates, FullScan):
+        return 2 * candidates.keep
+    return sum(method.k or 0 for method in candidates.methods)
 
 
 def _scanned(candidates: AnyCandidates) -> int:
@@ -164,7 +167,7 @@ def _prepared(job: Job) -> set[str]:
     except StoreError:
         return set()
     found = {"train"} if store.is_done(job.plan.record.run, TRAIN) else set()
-    found |= {"index"} if store.part("index", job.index_digest) else set()
+    found |= {digest for digest in job.index_digests if store.part("index", digest)}
     digests = {member.factor_digest for member in job.members}
     return found | {digest for digest in digests if store.part("factor", digest)}
 
@@ -267,9 +270,10 @@ def _memory(job: Job) -> int:
     solve = (rows_held * shard + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
     block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch) * p * FLOAT
     work = max(solve, block) + _factor_bytes(job)
-    if isinstance(study.candidates, Sketches):
-        each = study.candidates.dimensions * FLOAT
-        work = max(work, 4 * each * study.candidates.width) + 2 * len(job.train_texts) * each
+    for method in study.candidates.methods:
+        if isinstance(method, Sketches):
+            each = method.dimensions * FLOAT
+            work = max(work, 4 * each * method.width) + 2 * len(job.train_texts) * each
     if job.fixed_or_chosen is None:
         work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
     return _loaded_bytes() + model + min(hidden, budget) + work

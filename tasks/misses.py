@@ -8,17 +8,23 @@ CHANCE, GAP = 0.05, 0.1
 
 
 def recall_evidence(told: list[dict]) -> str:
-    """The recall over all queries.
+    """The recall over all queries, and that of each method where there are several.
 
     >>> recall_evidence([{"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0}])
     '0.90 of the top 10 (0.60 - 1.00), 8 queries scanned in full'
     """
-    whole = [one for one in told if not _group(one)]
+    each: dict[str | None, list[dict]] = {}
+    for one in told:
+        if not _group(one):
+            each.setdefault(one.get("method"), []).append(one)
     parts = [
         f"{one['share']:.2f} of the top {one['at']} ({one['low']:.2f} - {one['high']:.2f})"
-        for one in whole
+        for one in each.pop(None)
     ]
-    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full"
+    alone = ""
+    for name, shares in each.items():
+        alone += f"; {name} alone " + " and ".join(f"{one['share']:.2f}" for one in shares)
+    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full{alone}"
 
 
 def recall_alarms(told: list[dict]) -> Iterator[str]:
@@ -35,7 +41,7 @@ def recall_alarms(told: list[dict]) -> Iterator[str]:
         )
     worse: dict[str, dict] = {}
     for one in told:
-        if _group(one) and _behind(one):
+        if _group(one) and not one.get("method") and _behind(one):
             worse.setdefault(_group(one), one)
     for group, one in worse.items():
         yield (

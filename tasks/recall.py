@@ -10,8 +10,10 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from fastif.candidates.recall import AT, Recall, recall
+from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
-from tasks.job import Job, open_job
+from fastif.examples import Selected
+from tasks.job import Job, cached, open_job
 from tasks.plan import RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
@@ -37,7 +39,10 @@ class Asked:
 
 @task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def check_recall(ref: RunRef) -> list[Recall]:
-    """Recall of the run's candidates; empty for a full scan, or where none is asked for."""
+    """Recall of the run's candidates, and of each of several methods.
+
+    Empty for a full scan, or where none is asked for.
+    """
     job = open_job(ref)
     candidates = job.study.candidates
     if isinstance(candidates, FullScan) or not candidates.check:
@@ -45,8 +50,13 @@ def check_recall(ref: RunRef) -> list[Recall]:
     asked = drawn(job, _answered(job, ref.run), candidates.check, SEED)
     if not len(asked.ids):
         return []
-    found, scanned = _found(job, ref.run, asked.ids), scanned_in_full(job, asked.ids).influences
-    return recall(found, scanned, weights=asked.weights, groups=asked.groups)
+    scanned = scanned_in_full(job, asked.ids).influences
+    methods = {None: _found(job, ref.run, asked.ids), **_found_by_each(job, asked.ids)}
+    return [
+        replace(one, method=name)
+        for name, found in methods.items()
+        for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
+    ]
 
 
 def told(found: Sequence[Recall]) -> list[dict]:
@@ -87,3 +97,28 @@ def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
     by_query = scores.select("query", "train").collect().group_by("query").agg("train")
     rows = {row["query"]: torch.tensor(row["train"]) for row in by_query.iter_rows(named=True)}
     return [rows.get(query, torch.empty(0, dtype=torch.long)) for query in ids.tolist()]
+
+
+def _found_by_each(job: Job, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    """The same anew for each method of a union, by its name; nothing for one method."""
+    if not isinstance(job.search, fastif.United):
+        return {}
+    gradients = fastif.Gradients(job.objective)
+    queries = cached(job.objective, Selected(job.query_texts, ids), job.study)
+    size, every = job.study.run.batch_size, fastif.every(queries)
+    names = _names([method.kind for method in job.study.candidates.methods])
+    return {
+        name: list(found_by(search, gradients, queries, every, size).ids)
+        for name, search in zip(names, job.search.of, strict=True)
+    }
+
+
+def _names(kinds: Sequence[str]) -> list[str]:
+    """The kinds of several methods, with the place of those that stand there twice.
+
+    >>> _names(["sketch", "knn", "sketch"])
+    ['sketch 1', 'knn', 'sketch 3']
+    """
+    return [
+        f"{kind} {place + 1}" if kinds.count(kind) > 1 else kind for place, kind in enumerate(kinds)
+    ]

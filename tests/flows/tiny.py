@@ -89,10 +89,18 @@ def write_study(folder: Path, name: str = "study.toml", **changes: dict | None) 
         if not (section in REPLACED and keys):
             keys = {**SECTIONS.get(section, {}), **keys}
         lines += [f"[{section}]"] if section else []
-        lines += [f"{key} = {json.dumps(v)}" for key, v in keys.items() if v is not None]
+        lines += [f"{key} = {_toml(v)}" for key, v in keys.items() if v is not None]
     path = folder / name
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + "}"
+    return json.dumps(value)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

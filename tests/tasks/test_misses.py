@@ -39,3 +39,11 @@ def test_only_what_is_clearly_worse_is_named():
 def test_little_is_said_once_for_all():
     (alarm,) = recall_alarms([WHOLE[0] | {"share": 0.3}])
     assert "30% of the 10 most influential" in alarm
+
+
+def test_each_method_of_a_union_is_told_and_none_of_them_is_an_alarm():
+    by_method = [WHOLE[0] | {"method": "knn", "share": 0.1}, WHOLE[1] | {"method": "knn"}]
+    told = recall_evidence([*WHOLE, *by_method])
+    assert told == f"{recall_evidence(WHOLE)}; knn alone 0.10 and 0.70"
+    worse = _of("e", 0.2, 0.9, chance=0.02) | {"method": "knn"}
+    assert not list(recall_alarms([*WHOLE, *by_method, worse]))
