@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastif.solvers import Direct, Dual, Spectral
+from tasks.methods import placed
 from tasks.problems import Problem, show
-from tasks.sections import Sketches, placed
+from tasks.sections import Sketches
 
 ROUNDING = 1e-9
 

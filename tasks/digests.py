@@ -52,6 +52,12 @@ def choice_digest(job: "Job") -> str:
     return fingerprint(parts)
 
 
+def candidate_digest(job: "Job") -> str:
+    """Of the choice of k: the truth is what the run itself would answer, so all of it."""
+    dampings = [member.fixed_or_chosen for member in job.members]
+    return fingerprint({"run": job.plan.record.fingerprint, "dampings": dampings})
+
+
 def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:
     """What sketches depend on beside the model and its training rows."""
     curvature = job.study.curvature.model_dump(mode="json")

@@ -9,16 +9,18 @@ import torch
 
 import fastif
 from fastif import InputError
+from fastif.candidates.choice import CandidateChoice
 from fastif.damping import DampingChoice
 from storage import Store, StoreError
 from tasks import digests
 from tasks.chosen import read_choice
+from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
-from tasks.sections import Knn
+from tasks.sections import AnyCandidates, Knn
 from tasks.study import Study, load_study
 from tasks.tables import Table
 
@@ -142,12 +144,27 @@ class Job:
         members = [job.alone(self.search) for job in self.members]
         return fastif.Ensemble(members) if self.others else members[0]
 
+    @property
+    def candidate_choice(self) -> CandidateChoice | None:
+        """How k was chosen; None if the study gives it, or it is not chosen yet."""
+        if self.fixed_or_chosen is None or target_of(self.study.candidates) is None:
+            return None
+        try:
+            return read_candidate_choice(self.store, digests.candidate_digest(self))
+        except StoreError:
+            return None  # there is no store yet
+
+    @property
+    def candidates(self) -> AnyCandidates:
+        """Where the study looks, with the k that was chosen; every row if none was enough."""
+        return settled(self.study.candidates, self.candidate_choice)
+
     @cached_property
     def search(self) -> fastif.Search:
         """Where to look, with the indices that were prepared in the store."""
         labels = self.train_texts.labels.cpu()
-        indices = self.index_digests
-        return read_search(self.store, indices, self.study.candidates, self.objective, labels)
+        indices = self.index_digests if self.candidates.methods else ()
+        return read_search(self.store, indices, self.candidates, self.objective, labels)
 
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""

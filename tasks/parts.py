@@ -41,17 +41,18 @@ def read_search(
     if isinstance(candidates, FullScan):
         return fastif.Everything(candidates.keep)
     pairs = zip(candidates.methods, digests, strict=True)
-    found = [_read_method(store, digest, one, objective, labels) for one, digest in pairs]
+    found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
     return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]
 
 
-def _read_method(
+def read_method(
     store: Store,
     digest: str,
     method: AnyMethod,
     objective: fastif.Objective,
     labels: torch.Tensor,
 ) -> fastif.Nearest | fastif.Sketched:
+    """One method that searches, with its index."""
     part = store.part("index", digest)
     assert part is not None, "the index is prepared before any shard"
     assert method.k is not None, "k is given or chosen before any shard"

@@ -20,6 +20,8 @@ from tasks.retry import passing_faults
 from tasks.sections import FullScan
 
 SEED = 1_618_033_988
+MIN_ASKED = 16
+"""Queries that k is chosen on, or `check` if that is more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +46,11 @@ def check_recall(ref: RunRef) -> list[Recall]:
     Empty for a full scan, or where none is asked for.
     """
     job = open_job(ref)
-    candidates = job.study.candidates
+    candidates = job.candidates
     if isinstance(candidates, FullScan) or not candidates.check:
         return []
-    asked = drawn(job, _answered(job, ref.run), candidates.check, SEED)
+    places = _others(job, _answered(job, ref.run), candidates.check)
+    asked = drawn(job, places, candidates.check, SEED)
     if not len(asked.ids):
         return []
     scanned = scanned_in_full(job, asked.ids).influences
@@ -62,6 +65,13 @@ def check_recall(ref: RunRef) -> list[Recall]:
 def told(found: Sequence[Recall]) -> list[dict]:
     """For the column `recall` of the table `runs`."""
     return [asdict(one) for one in found]
+
+
+def asked_for_k(job: Job) -> Asked:
+    """The queries that k is chosen on; always the same ones."""
+    given = job.study.candidates
+    count = MIN_ASKED if isinstance(given, FullScan) else max(given.check, MIN_ASKED)
+    return drawn(job, torch.arange(len(job.query_texts)), count, SEED + 1)
 
 
 def drawn(job: Job, places: torch.Tensor, count: int, seed: int) -> Asked:
@@ -84,6 +94,14 @@ def scanned_in_full(job: Job, ids: torch.Tensor) -> fastif.Attribution:
     with stage("recall: queries scanned in full", len(job.train)) as watch:
         members[0] = replace(members[0], train=watch(members[0].train))
         return fastif.Ensemble(members)(job.queries, ids)
+
+
+def _others(job: Job, answered: torch.Tensor, count: int) -> torch.Tensor:
+    """Those that k was not chosen on, if there are enough: on these the recall is flattered."""
+    if job.candidate_choice is None:
+        return answered
+    others = answered[~torch.isin(answered, asked_for_k(job).ids)]
+    return others if len(others) >= count else answered
 
 
 def _answered(job: Job, run: str) -> torch.Tensor:

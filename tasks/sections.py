@@ -148,6 +148,8 @@ class Searched(Section):
 
     k: Annotated[int, Field(ge=1)] | None = None
     """candidates a query, at most the number of training rows"""
+    target_recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    """in place of k: share of the top 100 that is to be found; the least k that does is chosen"""
     quota: Annotated[float, Field(gt=0, le=1)] | None = None
     """least share of k that each label of the training rows gets; without it none"""
     factory: Name = "Flat"
@@ -163,9 +165,13 @@ class Searched(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.k is None:
-            raise broken(Problem("k", "candidates a query", "nothing", "add k = 100"))
-        if self.quota is not None and self.quota * self.k < 1:
+        if self.k is None and self.target_recall is None:
+            change = "add k = 100, or target_recall = 0.95"
+            raise broken(Problem("k", "candidates a query", "nothing", change))
+        if self.k is not None and self.target_recall is not None:
+            expected, change = "no such key beside k", "remove it, or k"
+            raise broken(Problem("target_recall", expected, show(self.target_recall), change))
+        if self.k is not None and self.quota is not None and self.quota * self.k < 1:
             expected = f"at least 1 / k = {1 / self.k:.2g}, a whole candidate"
             raise broken(Problem("quota", expected, f"{self.quota:g}", "raise it, or k"))
         return self
@@ -216,6 +222,10 @@ class UnionOf(Section):
             if method.check != Searched.model_fields["check"].default:
                 got, change = show(method.check), "set check once, beside of"
                 raise broken(Problem(f"of[{place + 1}] check", "no such key", got, change))
+            if method.target_recall is not None:
+                got, change = show(method.target_recall), "give each method its k"
+                expected = "no such key in a union"
+                raise broken(Problem(f"of[{place + 1}] target_recall", expected, got, change))
         return self
 
 
@@ -233,13 +243,6 @@ class FullScan(Section):
 
 
 AnyCandidates = Annotated[Knn | Sketches | UnionOf | FullScan, Field(discriminator="kind")]
-
-
-def placed(candidates: AnyCandidates) -> list[tuple[str, AnyMethod]]:
-    """The methods that search, and where each stands in the file."""
-    if not isinstance(candidates, UnionOf):
-        return [("[candidates]", method) for method in candidates.methods]
-    return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(candidates.of)]
 
 
 class Certificate(Section):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tasks.methods import placed
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
-from tasks.sections import TableSource, placed
+from tasks.sections import TableSource
 from tasks.sources import ROW, Opened, open_source
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table

@@ -169,4 +169,4 @@ def test_a_quota_gives_every_query_rows_of_both_labels(world, kind):
 def test_settings_that_are_left_out_leave_the_names_of_runs_as_they_were(world):
     for candidates in (_sketch(), KNN, {"kind": "full"}):
         plan = plan_run(tiny.write_study(world, candidates=candidates))
-        assert not {"quota"} & set(plan.record.parts["candidates"])
+        assert not {"quota", "target_recall"} & set(plan.record.parts["candidates"])

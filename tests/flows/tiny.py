@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 from storage import Store
 from tasks.attribute import attribute_shard
+from tasks.candidates import choose_candidates
 from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.plan import missing_shards, open_store, plan_run
@@ -125,6 +126,7 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     choose_damping.fn(ref)
     build_index.fn(ref)
     factor_curvature.fn(ref)
+    choose_candidates.fn(ref)
     for shard in missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
     finish_run.fn(ref, 1.0, check_recall.fn(ref))

@@ -727,6 +727,7 @@ BAD_UNIONS = {
     "range": ("k = 4", "k = 0", "of[2] k", ">= 1", "range"),
     "no k": ("k = 6, ", "", "of[1] k", "candidates a query", "add k"),
     "check": ("k = 6", "k = 6, check = 3", "of[1] check", "no such key", "beside of"),
+    "target": ("k = 6", "target_recall = 0.9", "of[1] target_recall", "in a union", "its k"),
     "quota": ("0.25", "0.6", "of[2] quota", "at most 1 / 2", "0.5 or less"),
 }
 
@@ -753,5 +754,28 @@ def test_a_bad_union_is_named_entry_by_entry(tmp_path, case):
 def test_quotas_that_cannot_be_kept_are_refused(tmp_path, quota, expected, change):
     (problem,) = refusal(changed(tmp_path, ("k = 5", f"k = 5\nquota = {quota}"))).problems
     assert problem.where == "[candidates] quota"
+    assert expected in problem.expected
+    assert change in problem.change
+
+
+def test_a_target_stands_in_place_of_k(tmp_path):
+    study = load_study(changed(tmp_path, ("k = 5", "target_recall = 0.95\nquota = 0.1")))
+    assert study.candidates == Knn(target_recall=0.95, quota=0.1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "expected", "change"),
+    [
+        ("k = 5\ntarget_recall = 0.9", "target_recall", "no such key beside k", "or k"),
+        ("", "k", "candidates a query", "or target_recall = 0.95"),
+        ("target_recall = 0", "target_recall", "> 0", "range"),
+        ("target_recall = 95", "target_recall", "<= 1", "range"),
+        ('target_recall = "most"', "target_recall", "a number", "without quotes"),
+        ("target_recall = 0.9\nquota = 0.6", "quota", "at most 1 / 2", "0.5 or less"),
+    ],
+)
+def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, change):
+    (problem,) = refusal(changed(tmp_path, ("k = 5", keys))).problems
+    assert problem.where == f"[candidates] {where}"
     assert expected in problem.expected
     assert change in problem.change
