@@ -147,3 +147,17 @@ def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0
     assert "k is not chosen yet; as if it were 6" in done.output
+
+
+@pytest.mark.flow
+def test_the_flow_chooses_before_it_attributes(world, prefect, monkeypatch):
+    for name, value in prefect.items():
+        monkeypatch.setenv(name, value)
+    from flows.audit import audit
+
+    study = tiny.write_study(world, candidates=_by_recall(0.75))
+    run = audit(str(study))
+    job = make_job(plan_run(study))
+    assert job.candidate_choice is not None
+    counts = job.store.scan("scores", run).group_by("query").len().collect()["len"]
+    assert counts.unique().to_list() == [job.candidate_choice.k]
