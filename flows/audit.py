@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage import Shard
 from tasks.attribute import attribute_shard
+from tasks.candidates import choose_candidates
 from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.job import checked_job
@@ -53,6 +54,7 @@ def audit(study: str, run: str | None = None) -> str:
         choose_damping(ref)
         build_index(ref)
         factor_curvature(ref)
+        choose_candidates(ref)
         _attribute(missing, ref)
     if missing or not store.is_done(ref.run, FINISH):
         found = check_recall(ref)

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastif.solvers import Direct, Dual, Spectral
+from tasks.methods import placed
 from tasks.problems import Problem, show
 from tasks.sections import Sketches
+
+ROUNDING = 1e-9
 
 if TYPE_CHECKING:  # a study asks this module while it is made
     from tasks.study import Study
@@ -60,7 +63,17 @@ def _of_the_solver(study: "Study") -> Iterator[Problem]:
 
 
 def _of_the_candidates(study: "Study") -> Iterator[Problem]:
-    if study.fixed_damping == 0 and isinstance(study.candidates, Sketches):
+    for where, method in placed(study.candidates):
+        most = 1 / len(study.labels)
+        if method.quota is not None and method.quota > most + ROUNDING:
+            yield Problem(
+                f"{where} quota",
+                f"at most 1 / {len(study.labels)}, since there are so many labels",
+                show(method.quota),
+                f"lower it to {int(100 * most) / 100:g} or less",
+            )
+    methods = study.candidates.methods
+    if study.fixed_damping == 0 and any(isinstance(one, Sketches) for one in methods):
         # Without it directions of hardly any curvature, which are rounding, outweigh all others.
         yield Problem(
             "[curvature] damping",

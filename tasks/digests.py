@@ -3,18 +3,17 @@
 from typing import TYPE_CHECKING
 
 from storage import fingerprint
-from tasks.sections import Sketches
+from tasks.sections import AnyMethod, Sketches
 
 if TYPE_CHECKING:  # a job asks this module for its digests
     from tasks.job import Job
 
 
-def index_digest(job: "Job") -> str:
-    """Of the candidate index."""
-    candidates = job.study.candidates
-    parts = {"parts": _common(job), "factory": getattr(candidates, "factory", None)}
-    if isinstance(candidates, Sketches):
-        parts |= {"sketch": _sketch_parts(job, candidates)}
+def index_digest(job: "Job", method: AnyMethod) -> str:
+    """Of the candidate index that a method searches."""
+    parts: dict[str, object] = {"parts": _common(job), "factory": method.factory}
+    if isinstance(method, Sketches):
+        parts |= {"sketch": _sketch_parts(job, method)}
     return fingerprint(parts)
 
 
@@ -51,6 +50,12 @@ def choice_digest(job: "Job") -> str:
         "approximate": _solver_fields(job) if study.solver.kind == "spectral" else None,
     }
     return fingerprint(parts)
+
+
+def candidate_digest(job: "Job") -> str:
+    """Of the choice of k: the truth is what the run itself would answer, so all of it."""
+    dampings = [member.fixed_or_chosen for member in job.members]
+    return fingerprint({"run": job.plan.record.fingerprint, "dampings": dampings})
 
 
 def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:

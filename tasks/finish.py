@@ -48,6 +48,9 @@ def _row(job: Job, run: str, seconds: float, found: Sequence[Recall]) -> pl.Data
     choices = [asdict(member.choice) for member in job.members if member.choice]
     chosen = {"chosen": choices[0], "chosen_for_others": choices[1:]} if choices else {}
     parts = parts | {"curvature": parts["curvature"] | chosen}  # type: ignore[operator]
+    if job.candidate_choice:
+        told_choice = {"chosen": asdict(job.candidate_choice)}
+        parts |= {"candidates": parts["candidates"] | told_choice}  # type: ignore[operator]
     columns = {
         "run": run,
         "study": record.study,

@@ -14,8 +14,10 @@ import fastif
 from fastif.control import CONTROL
 from fastif.damping import HALVES, HELD_BYTES, LARGEST_KERNEL
 from storage import Shard, StoreError
+from tasks.chosen_k import target_of
 from tasks.job import Job, sampled_rows
 from tasks.plan import TRAIN, Plan
+from tasks.recall import MIN_ASKED
 from tasks.sections import FullScan, Knn, Sketches
 from tasks.study import AnyCandidates
 
@@ -31,6 +33,8 @@ SWEEPS_OF_DRAWN = 2
 TRAINING_STEP = 3
 """Forward passes that a step of training costs."""
 BYTES_A_SCORE = 10
+GUESSED_PART = 10
+"""A tenth of the rows stands for a k that is yet to be chosen."""
 KERNELS = 3
 """Copies of a kernel while it is factorised."""
 FLOAT = 4
@@ -44,6 +48,7 @@ class Forecast:
         stages: seconds of each stage, in order.
         memory: peak bytes of the process.
         disk: bytes added to the store.
+        guessed_k: what was taken for k, where it is yet to be chosen.
     """
 
     shards: int
@@ -52,6 +57,7 @@ class Forecast:
     stages: dict[str, float]
     memory: int
     disk: int
+    guessed_k: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -99,15 +105,16 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     rates = calibrate(job)
     study, rows, models = job.study, len(job.train_texts), len(job.members)
     missing, queries = len(shards), sum(map(len, shards))
-    full = isinstance(study.candidates, FullScan)
-    kept = _kept(study.candidates)
+    full = isinstance(job.candidates, FullScan)
+    kept = _kept(job.candidates, rows)
     # Distinct candidates of a shard as if drawn at random; near queries share more of them.
     unseen = 0.0 if full else (1 - min(1.0, kept / rows)) ** job.plan.record.shard_size
     distinct = rows * (1 - unseen)
     there = _prepared(job)
-    indexed = "index" not in there and missing > 0
-    passes = ("train" not in there) + (indexed and isinstance(study.candidates, Knn))
-    sketched = indexed and isinstance(study.candidates, Sketches)
+    pairs = zip(study.candidates.methods, job.index_digests, strict=True)
+    made = [method for method, digest in pairs if missing and digest not in there]
+    passes = ("train" not in there) + sum(isinstance(method, Knn) for method in made)
+    sketched = sum(isinstance(method, Sketches) for method in made)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
     solved, checked = _solve_examples(job), _certified_examples(job)
@@ -116,14 +123,14 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         """Each shard takes these gradients, and multiplies them with its queries."""
         return missing * examples * rates.gradient + queries * examples * rates.product
 
-    scanned = _scanned(study.candidates) if missing else 0
-    scan = (rows + solved) * (rates.gradient + scanned * rates.product) if scanned else 0.0
+    scans = _scans(job) if missing else []
+    scan = sum((rows + solved) * (rates.gradient + asked * rates.product) for asked in scans)
     halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     stages = {
         "damping": halves * TRAINING_STEP * rates.forward,
         "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * passes,
-        "sketches": rows * rates.gradient if sketched else 0.0,
+        "sketches": rows * rates.gradient * sketched,
         "curvature": factored * rates.gradient if missing else 0.0,
         "solve": models * (shared(solved) + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product),
@@ -137,17 +144,27 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         stages=stages,
         memory=_memory(job),
         disk=queries * min(kept, rows) * BYTES_A_SCORE + (_text_bytes(job) if missing else 0),
+        guessed_k=kept if unchosen(job) else None,
     )
 
 
-def _kept(candidates: AnyCandidates) -> int:
-    """Scores of one query that are kept."""
-    return 2 * candidates.keep if isinstance(candidates, FullScan) else candidates.k
+def _kept(candidates: AnyCandidates, rows: int) -> int:
+    """Scores of one query that are kept; a guess where k is yet to be chosen."""
+    if isinstance(candidates, FullScan):
+        return 2 * candidates.keep
+    return sum(method.k or -(-rows // GUESSED_PART) for method in candidates.methods)
 
 
-def _scanned(candidates: AnyCandidates) -> int:
-    """Queries that are scanned in full to tell what the candidates miss."""
-    return 0 if isinstance(candidates, FullScan) else candidates.check
+def _scans(job: Job) -> list[int]:
+    """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
+    check = 0 if isinstance(job.candidates, FullScan) else job.candidates.check
+    before = [max(check, MIN_ASKED)] if unchosen(job) else []
+    return before + ([check] if check else [])
+
+
+def unchosen(job: Job) -> bool:
+    """Whether k is yet to be chosen."""
+    return target_of(job.study.candidates) is not None and job.candidate_choice is None
 
 
 def _retrained_examples(job: Job) -> int:
@@ -164,7 +181,7 @@ def _prepared(job: Job) -> set[str]:
     except StoreError:
         return set()
     found = {"train"} if store.is_done(job.plan.record.run, TRAIN) else set()
-    found |= {"index"} if store.part("index", job.index_digest) else set()
+    found |= {digest for digest in job.index_digests if store.part("index", digest)}
     digests = {member.factor_digest for member in job.members}
     return found | {digest for digest in digests if store.part("factor", digest)}
 
@@ -203,6 +220,8 @@ def draw(found: Forecast, plan: Plan) -> RenderableType:
     table.add_row("shards to compute", f"{found.shards} of {len(record.shards())} ({done} kept)")
     table.add_row("queries to attribute", f"{found.queries:,}")
     table.add_row("scored pairs", f"{found.pairs:,}")
+    if found.guessed_k is not None:
+        table.add_row("candidates", f"k is not chosen yet; as if it were {found.guessed_k:,}")
     for name, seconds in found.stages.items():
         table.add_row(f"  {name}", f"{seconds:.0f} s")
     table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
@@ -267,9 +286,10 @@ def _memory(job: Job) -> int:
     solve = (rows_held * shard + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
     block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch) * p * FLOAT
     work = max(solve, block) + _factor_bytes(job)
-    if isinstance(study.candidates, Sketches):
-        each = study.candidates.dimensions * FLOAT
-        work = max(work, 4 * each * study.candidates.width) + 2 * len(job.train_texts) * each
+    for method in study.candidates.methods:
+        if isinstance(method, Sketches):
+            each = method.dimensions * FLOAT
+            work = max(work, 4 * each * method.width) + 2 * len(job.train_texts) * each
     if job.fixed_or_chosen is None:
         work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
     return _loaded_bytes() + model + min(hidden, budget) + work

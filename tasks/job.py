@@ -9,16 +9,18 @@ import torch
 
 import fastif
 from fastif import InputError
+from fastif.candidates.choice import CandidateChoice
 from fastif.damping import DampingChoice
 from storage import Store, StoreError
 from tasks import digests
 from tasks.chosen import read_choice
+from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
-from tasks.sections import Knn, Sketches
+from tasks.sections import AnyCandidates, Knn
 from tasks.study import Study, load_study
 from tasks.tables import Table
 
@@ -122,9 +124,9 @@ class Job:
         return sampled_rows(len(train), curvature.rows, curvature.seed)
 
     @property
-    def index_digest(self) -> str:
-        """What the candidate index depends on."""
-        return digests.index_digest(self)
+    def index_digests(self) -> tuple[str, ...]:
+        """What the index of each method that searches depends on."""
+        return tuple(digests.index_digest(self, one) for one in self.study.candidates.methods)
 
     @property
     def factor_digest(self) -> str:
@@ -139,10 +141,30 @@ class Job:
     @cached_property
     def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
-        candidates = self.study.candidates
-        search = read_search(self.store, self.index_digest, candidates, self.objective)
-        members = [job.alone(search) for job in self.members]
+        members = [job.alone(self.search) for job in self.members]
         return fastif.Ensemble(members) if self.others else members[0]
+
+    @property
+    def candidate_choice(self) -> CandidateChoice | None:
+        """How k was chosen; None if the study gives it, or it is not chosen yet."""
+        if self.fixed_or_chosen is None or target_of(self.study.candidates) is None:
+            return None
+        try:
+            return read_candidate_choice(self.store, digests.candidate_digest(self))
+        except StoreError:
+            return None  # there is no store yet
+
+    @property
+    def candidates(self) -> AnyCandidates:
+        """Where the study looks, with the k that was chosen; every row if none was enough."""
+        return settled(self.study.candidates, self.candidate_choice)
+
+    @cached_property
+    def search(self) -> fastif.Search:
+        """Where to look, with the indices that were prepared in the store."""
+        labels = self.train_texts.labels.cpu()
+        indices = self.index_digests if self.candidates.methods else ()
+        return read_search(self.store, indices, self.candidates, self.objective, labels)
 
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""
@@ -213,12 +235,12 @@ def checked_job(plan: Plan) -> Job:
     job = open_job(plan.ref)
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))
-    candidates = plan.inputs.study.candidates
-    if isinstance(candidates, Knn):
-        width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
-        fastif.CandidateIndex.check(candidates.factory, width)
-    if isinstance(candidates, Sketches):
-        fastif.CandidateIndex.check(candidates.factory, candidates.dimensions)
+    for method in job.study.candidates.methods:
+        if isinstance(method, Knn):
+            width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
+        else:
+            width = method.dimensions
+        fastif.CandidateIndex.check(method.factory, width)
     return job
 
 

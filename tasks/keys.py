@@ -4,7 +4,7 @@ Every message names the key as it stands in the file, `[solver] depth`, never a 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -100,17 +100,45 @@ def _locate(loc: Loc, root: type[BaseModel]) -> tuple[Loc, type | None]:
     if len(loc) < 2:
         return loc, root
     sections = _sections(str(loc[0]), root)
-    if len(sections) < 2:
-        return loc, (sections[0] if sections else None)
-    chosen = next((section for section in sections if _kind(section) == loc[1]), None)
-    return ((loc[0], *loc[2:]) if chosen else loc), chosen
+    entry = 2 if isinstance(loc[1], int) else 1  # of a list of sections
+    place, below = loc[:entry], loc[entry:]
+    if not sections or not below:
+        return loc, None
+    chosen = sections[0]
+    if len(sections) > 1:
+        tagged = [section for section in sections if _kind(section) == below[0]]
+        if not tagged:
+            return loc, None
+        chosen, below = tagged[0], below[1:]
+    if len(below) < 2 or not issubclass(chosen, BaseModel) or not _sections(str(below[0]), chosen):
+        return (*place, *below), chosen
+    inner, section = _locate(below, chosen)
+    return (*place, *inner), section
+
+
+def _choices(loc: Loc, root: type[BaseModel]) -> list[type]:
+    """The records that may stand at a place, among which a `kind` chooses."""
+    sections = _sections(str(loc[0]), root)
+    below = loc[2:] if len(loc) > 1 and isinstance(loc[1], int) else loc[1:]
+    chosen = next((one for one in sections if below and _kind(one) == below[0]), None)
+    if len(below) < 2 or chosen is None or not issubclass(chosen, BaseModel):
+        return sections
+    return _choices(below[1:], chosen)
 
 
 def _sections(name: str, root: type[BaseModel]) -> list[type]:
-    """The records that may stand under a top-level name; none for a plain value."""
-    annotation = root.model_fields[name].annotation
-    members = [m for m in (annotation, *get_args(annotation)) if isinstance(m, type)]
+    """The records that may stand under a name, or in a list there; none for a plain value."""
+    members = [m for m in _members(root.model_fields[name].annotation) if isinstance(m, type)]
     return [m for m in members if issubclass(m, BaseModel) or dataclasses.is_dataclass(m)]
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)
+    if not inner:
+        yield annotation
+    for one in inner:
+        yield from _members(one)
 
 
 def _fields(section: type) -> dict[str, Any]:
@@ -127,14 +155,17 @@ def _kind(section: type) -> Any:
 
 
 def _path(loc: Loc, root: type[BaseModel]) -> str:
-    """`name`, `labels[2]`, `[solver]`, `[solver] depth`, `[train] groups[1]`; entries from 1."""
+    """`name`, `labels[2]`, `[solver]`, `[solver] depth`, `[candidates] of[1] k`; entries from 1."""
     if not loc:
         return "file"
-    top, *below = (part for part in loc if isinstance(part, str))
-    entry = "".join(f"[{part + 1}]" for part in loc if isinstance(part, int))
-    if top in root.model_fields and _sections(top, root):
-        top = f"[{top}]"
-    return " ".join([top, *below]) + entry
+    top = str(loc[0])
+    words = [f"[{top}]" if top in root.model_fields and _sections(top, root) else top]
+    for part in loc[1:]:
+        if isinstance(part, int):
+            words[-1] += f"[{part + 1}]"
+        else:
+            words.append(part)
+    return " ".join(words)
 
 
 def _completed(problem: Problem, loc: Loc, root: type[BaseModel]) -> Problem:
@@ -178,7 +209,7 @@ def _wrong_choice(where: str, detail: ErrorDetails, root: type[BaseModel]) -> Pr
     if detail["type"] == "literal_error":
         options = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
     else:
-        options = [_kind(section) for section in _sections(str(detail["loc"][0]), root)]
+        options = [_kind(section) for section in _choices(detail["loc"], root)]
         where = f"{where} kind"
         value = value.get("kind") if isinstance(value, Mapping) else value
     hint = did_you_mean(value, options) if isinstance(value, str) else ""

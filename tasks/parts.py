@@ -1,12 +1,14 @@
 """The files of the parts that a study's shards share: its candidate index, a solver's factor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
 from storage import Store
-from tasks.sections import FullScan, Knn, Sketches
+from tasks.sections import AnyCandidates, AnyMethod, FullScan, Knn, UnionOf
 
 INDEX, SKETCHER, FACTOR = "index.faiss", "sketcher.safetensors", "factor.safetensors"
 
@@ -21,18 +23,45 @@ def write_index(
 
 
 def read_search(
-    store: Store, digest: str, candidates: Knn | Sketches | FullScan, objective: fastif.Objective
+    store: Store,
+    digests: Sequence[str],
+    candidates: AnyCandidates,
+    objective: fastif.Objective,
+    labels: torch.Tensor,
 ) -> fastif.Search:
-    """Where to look, with the index that was prepared if it takes one."""
+    """Where to look, with the indices that were prepared if it takes some.
+
+    Args:
+        store: holds them.
+        digests: of the index of each method that searches.
+        candidates: the section of the study.
+        objective: the model.
+        labels: of the training rows, for quotas.
+    """
     if isinstance(candidates, FullScan):
         return fastif.Everything(candidates.keep)
+    pairs = zip(candidates.methods, digests, strict=True)
+    found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
+    return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]
+
+
+def read_method(
+    store: Store,
+    digest: str,
+    method: AnyMethod,
+    objective: fastif.Objective,
+    labels: torch.Tensor,
+) -> fastif.Nearest | fastif.Sketched:
+    """One method that searches, with its index."""
     part = store.part("index", digest)
     assert part is not None, "the index is prepared before any shard"
+    assert method.k is not None, "k is given or chosen before any shard"
     index = fastif.CandidateIndex.load(part / INDEX)
-    if isinstance(candidates, Knn):
-        return fastif.Nearest(index, candidates.k)
+    quota = None if method.quota is None else fastif.Quota(labels, method.quota)
+    if isinstance(method, Knn):
+        return fastif.Nearest(index, method.k, quota)
     sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
-    return fastif.Sketched(index, sketcher, candidates.k)
+    return fastif.Sketched(index, sketcher, method.k, quota)
 
 
 def write_factor(folder: Path, factor: fastif.Factor) -> None:

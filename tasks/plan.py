@@ -173,7 +173,7 @@ def _parts(inputs: Inputs) -> dict[str, object]:
         "curvature": study.curvature.model_dump(mode="json"),
         **_recipe(study),
         "solver": _answer_fields(study.solver),
-        "candidates": study.candidates.model_dump(mode="json"),
+        "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
         "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
     }
 

@@ -30,26 +30,26 @@ def describe_train(ref: RunRef) -> int:
 
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
-def build_index(ref: RunRef) -> str:
-    """Index the training set, unless every row is scored anyway; the part's digest."""
+def build_index(ref: RunRef) -> list[str]:
+    """Index the training set for each method that searches; the parts' digests."""
     job = open_job(ref)
-    candidates, digest = job.study.candidates, job.index_digest
-    if job.store.part("index", digest) is None:
-        if isinstance(candidates, Knn):
-            _write_representations(job, candidates)
-        if isinstance(candidates, Sketches):
-            _write_sketches(job, candidates)
-    return digest
+    for method, digest in zip(job.study.candidates.methods, job.index_digests, strict=True):
+        if job.store.part("index", digest) is None:
+            if isinstance(method, Knn):
+                _write_representations(job, method, digest)
+            else:
+                _write_sketches(job, method, digest)
+    return list(job.index_digests)
 
 
-def _write_representations(job: Job, candidates: Knn) -> None:
+def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
     with stage("training rows: representations", len(job.train)) as watch:
         rows = fastif.embeddings(job.objective, watch(job.train), fastif.every(job.train))
     index = fastif.CandidateIndex.build(rows, candidates.factory)
-    job.store.write_part("index", job.index_digest, lambda folder: write_index(folder, index))
+    job.store.write_part("index", digest, lambda folder: write_index(folder, index))
 
 
-def _write_sketches(job: Job, candidates: Sketches) -> None:
+def _write_sketches(job: Job, candidates: Sketches, digest: str) -> None:
     curvature = job.gauss_newton(job.train)
     with stage("training rows: sketches", len(job.train)) as watch:
         sketcher = fastif.Sketcher.fit(
@@ -67,9 +67,7 @@ def _write_sketches(job: Job, candidates: Sketches) -> None:
             job.study.run.batch_size,
         )
     index = fastif.CandidateIndex.build(rows, candidates.factory, products=True)
-    job.store.write_part(
-        "index", job.index_digest, lambda folder: write_index(folder, index, sketcher)
-    )
+    job.store.write_part("index", digest, lambda folder: write_index(folder, index, sketcher))
 
 
 @task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)

@@ -1,7 +1,7 @@
 """What candidates miss: a few queries are scanned in full when all are answered."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 import torch
@@ -10,25 +10,56 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from fastif.candidates.recall import AT, Recall, recall
-from tasks.job import Job, open_job
+from fastif.candidates.search import found_by
+from fastif.candidates.strata import Column, raked, stratified
+from fastif.examples import Selected
+from tasks.job import Job, cached, open_job
 from tasks.plan import RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
 from tasks.sections import FullScan
 
-LITTLE = 0.5
 SEED = 1_618_033_988
+MIN_ASKED = 16
+"""Queries that k is chosen on, or `check` if that is more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Queries that are scanned in full.
+
+    Attributes:
+        ids: their positions.
+        weights: how many queries each stands for.
+        groups: "label", and "slice" if the queries have groups -> that of each.
+    """
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+    groups: Mapping[str, Column]
 
 
 @task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def check_recall(ref: RunRef) -> list[Recall]:
-    """Recall of the run's candidates; empty for a full scan, or where none is asked for."""
+    """Recall of the run's candidates, and of each of several methods.
+
+    Empty for a full scan, or where none is asked for.
+    """
     job = open_job(ref)
-    candidates = job.study.candidates
+    candidates = job.candidates
     if isinstance(candidates, FullScan) or not candidates.check:
         return []
-    ids = _drawn(job, ref.run, candidates.check)
-    return recall(_found(job, ref.run, ids), _scanned(job, ids)) if len(ids) else []
+    places = _others(job, _answered(job, ref.run), candidates.check)
+    asked = drawn(job, places, candidates.check, SEED)
+    if not len(asked.ids):
+        return []
+    scanned = scanned_in_full(job, asked.ids).influences
+    methods = {None: _found(job, ref.run, asked.ids), **_found_by_each(job, asked.ids)}
+    return [
+        replace(one, method=name)
+        for name, found in methods.items()
+        for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
+    ]
 
 
 def told(found: Sequence[Recall]) -> list[dict]:
@@ -36,34 +67,47 @@ def told(found: Sequence[Recall]) -> list[dict]:
     return [asdict(one) for one in found]
 
 
-def recall_evidence(told: list[dict]) -> str:
-    """What a person should read of it.
-
-    >>> recall_evidence([{"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0}])
-    '0.90 of the top 10 (0.60 - 1.00), 8 queries scanned in full'
-    """
-    parts = [
-        f"{one['share']:.2f} of the top {one['at']} ({one['low']:.2f} - {one['high']:.2f})"
-        for one in told
-    ]
-    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full"
+def asked_for_k(job: Job) -> Asked:
+    """The queries that k is chosen on; always the same ones."""
+    given = job.study.candidates
+    count = MIN_ASKED if isinstance(given, FullScan) else max(given.check, MIN_ASKED)
+    return drawn(job, torch.arange(len(job.query_texts)), count, SEED + 1)
 
 
-def recall_alarms(told: list[dict]) -> Iterator[str]:
-    """Whether the candidates miss most of what matters."""
-    if told and told[0]["share"] < LITTLE:
-        yield (
-            f"The candidates hold {told[0]['share']:.0%} of the {told[0]['at']} most influential "
-            'rows of a query: take [candidates] kind = "sketch", or "full".'
-        )
+def drawn(job: Job, places: torch.Tensor, count: int, seed: int) -> Asked:
+    """So many of these queries at random, of every label and slice if it can be."""
+    if not len(places):
+        return Asked(places, places.double(), {})
+    table, names = job.plan.inputs.queries, job.study.labels
+    columns = {"label": [names[table.labels[i]] for i in places.tolist()]}
+    for group in list(table.groups.values())[:1]:
+        columns["slice"] = [group[i] for i in places.tolist()]
+    chosen = stratified(list(columns.values()), count, seed)
+    groups = {name: [column[i] for i in chosen.tolist()] for name, column in columns.items()}
+    return Asked(places[chosen], raked(list(columns.values()), chosen), groups)
 
 
-def _drawn(job: Job, run: str, count: int) -> torch.Tensor:
-    """Random queries that have an answer, always the same ones."""
+def scanned_in_full(job: Job, ids: torch.Tensor) -> fastif.Attribution:
+    """These queries' most influential rows of all."""
+    everything = fastif.Everything(max(AT))
+    members = [replace(member.alone(everything), certify_rows=0) for member in job.members]
+    with stage("recall: queries scanned in full", len(job.train)) as watch:
+        members[0] = replace(members[0], train=watch(members[0].train))
+        return fastif.Ensemble(members)(job.queries, ids)
+
+
+def _others(job: Job, answered: torch.Tensor, count: int) -> torch.Tensor:
+    """Those that k was not chosen on, if there are enough: on these the recall is flattered."""
+    if job.candidate_choice is None:
+        return answered
+    others = answered[~torch.isin(answered, asked_for_k(job).ids)]
+    return others if len(others) >= count else answered
+
+
+def _answered(job: Job, run: str) -> torch.Tensor:
     solves = job.store.scan("solves", run).filter(pl.col("reason").is_null())
-    answered = torch.tensor(sorted(solves.select("query").collect()["query"].to_list()))
-    generator = torch.Generator().manual_seed(SEED)
-    return answered[torch.randperm(len(answered), generator=generator)[:count]].sort().values
+    places = solves.select("query").collect()["query"].to_list()
+    return torch.tensor(sorted(places), dtype=torch.long)
 
 
 def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
@@ -73,9 +117,26 @@ def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
     return [rows.get(query, torch.empty(0, dtype=torch.long)) for query in ids.tolist()]
 
 
-def _scanned(job: Job, ids: torch.Tensor) -> fastif.Influences:
-    everything = fastif.Everything(max(AT))
-    members = [replace(member.alone(everything), certify_rows=0) for member in job.members]
-    with stage("recall: queries scanned in full", len(job.train)) as watch:
-        members[0] = replace(members[0], train=watch(members[0].train))
-        return fastif.Ensemble(members)(job.queries, ids).influences
+def _found_by_each(job: Job, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    """The same anew for each method of a union, by its name; nothing for one method."""
+    if not isinstance(job.search, fastif.United):
+        return {}
+    gradients = fastif.Gradients(job.objective)
+    queries = cached(job.objective, Selected(job.query_texts, ids), job.study)
+    size, every = job.study.run.batch_size, fastif.every(queries)
+    names = _names([method.kind for method in job.study.candidates.methods])
+    return {
+        name: list(found_by(search, gradients, queries, every, size).ids)
+        for name, search in zip(names, job.search.of, strict=True)
+    }
+
+
+def _names(kinds: Sequence[str]) -> list[str]:
+    """The kinds of several methods, with the place of those that stand there twice.
+
+    >>> _names(["sketch", "knn", "sketch"])
+    ['sketch 1', 'knn', 'sketch 3']
+    """
+    return [
+        f"{kind} {place + 1}" if kinds.count(kind) > 1 else kind for place, kind in enumerate(kinds)
+    ]

@@ -14,6 +14,7 @@ from tasks.problems import Problem, show
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
+Check = Annotated[int, Field(ge=0)]
 
 
 def _columns(value: Any) -> Any:
@@ -142,32 +143,90 @@ class Curvature(Section):
     """seed of the sample"""
 
 
-class Knn(Section):
+class Searched(Section):
+    """`[candidates]` of a kind that searches an index: `Knn` and `Sketches`."""
+
+    k: Annotated[int, Field(ge=1)] | None = None
+    """candidates a query, at most the number of training rows"""
+    target_recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    """in place of k: share of the top 100 that is to be found; the least k that does is chosen"""
+    quota: Annotated[float, Field(gt=0, le=1)] | None = None
+    """least share of k that each label of the training rows gets; without it none"""
+    factory: Name = "Flat"
+    """a FAISS index factory string"""
+    check: Check = 8
+    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
+
+    @property
+    def methods(self) -> "tuple[AnyMethod, ...]":
+        """The methods that search: this one."""
+        assert isinstance(self, Knn | Sketches)
+        return (self,)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.k is None and self.target_recall is None:
+            change = "add k = 100, or target_recall = 0.95"
+            raise broken(Problem("k", "candidates a query", "nothing", change))
+        if self.k is not None and self.target_recall is not None:
+            expected, change = "no such key beside k", "remove it, or k"
+            raise broken(Problem("target_recall", expected, show(self.target_recall), change))
+        if self.k is not None and self.quota is not None and self.quota * self.k < 1:
+            expected = f"at least 1 / k = {1 / self.k:.2g}, a whole candidate"
+            raise broken(Problem("quota", expected, f"{self.quota:g}", "raise it, or k"))
+        return self
+
+
+class Knn(Searched):
     """`[candidates]`: the nearest training examples by the model's own representation."""
 
     kind: Literal["knn"] = "knn"
-    k: Annotated[int, Field(ge=1)]
-    """candidates a query, at most the number of training rows"""
-    factory: Name = "Flat"
-    """a FAISS index factory string"""
-    check: Annotated[int, Field(ge=0)] = 8
-    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
 
-class Sketches(Section):
-    """`[candidates]`: the training examples whose sketches promise the largest effects."""
+class Sketches(Searched):
+    """`[candidates]`: the training examples whose sketches promise the largest effects.
+
+    Half of the k at either end.
+    """
 
     kind: Literal["sketch"] = "sketch"
-    k: Annotated[int, Field(ge=1)]
-    """candidates a query, half at either end; at most the number of training rows"""
     dimensions: Annotated[int, Field(ge=1)] = 1000
     """length of a sketch, a training row taking twice so many bytes"""
     width: Annotated[int, Field(ge=1)] = 16_384
     """of the folding that a gradient goes through first: wider is more exact"""
-    factory: Name = "Flat"
-    """a FAISS index factory string"""
-    check: Annotated[int, Field(ge=0)] = 8
+
+
+AnyMethod = Annotated[Knn | Sketches, Field(discriminator="kind")]
+
+
+class UnionOf(Section):
+    """`[candidates]`: what any of several methods finds."""
+
+    kind: Literal["union"] = "union"
+    of: tuple[AnyMethod, ...]
+    """two or more of { kind = "sketch", k = ... }, { kind = "knn", k = ... }"""
+    check: Check = 8
     """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
+
+    @property
+    def methods(self) -> tuple[AnyMethod, ...]:
+        """The methods that search."""
+        return self.of
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if len(self.of) < 2:
+            got = f"{len(self.of)}"
+            raise broken(Problem("of", "2 or more methods", got, "add the missing ones"))
+        for place, method in enumerate(self.of):
+            if method.check != Searched.model_fields["check"].default:
+                got, change = show(method.check), "set check once, beside of"
+                raise broken(Problem(f"of[{place + 1}] check", "no such key", got, change))
+            if method.target_recall is not None:
+                got, change = show(method.target_recall), "give each method its k"
+                expected = "no such key in a union"
+                raise broken(Problem(f"of[{place + 1}] target_recall", expected, got, change))
+        return self
 
 
 class FullScan(Section):
@@ -178,6 +237,14 @@ class FullScan(Section):
     """most harmful and most helpful rows kept a query"""
     totals: bool = True
     """also keep the sum of every training row's effects over all queries, slice by slice"""
+
+    @property
+    def methods(self) -> tuple[AnyMethod, ...]:
+        """The methods that search: none."""
+        return ()
+
+
+AnyCandidates = Annotated[Knn | Sketches | UnionOf | FullScan, Field(discriminator="kind")]
 
 
 class Certificate(Section):

@@ -19,16 +19,14 @@ from tasks.keys import broken, problems_of
 from tasks.loss import TrainingLoss
 from tasks.problems import Problem, StudyError, did_you_mean
 from tasks.sections import (
+    AnyCandidates,
     Certificate,
     Curvature,
     Distinct,
-    FullScan,
-    Knn,
     ModelSource,
     Parameters,
     Run,
     Section,
-    Sketches,
     Store,
     TableSource,
     Training,
@@ -39,7 +37,6 @@ __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "l
 AnySolver = Annotated[
     Dual | ConjugateGradient | Spectral | Lissa | Direct, Field(discriminator="kind")
 ]
-AnyCandidates = Annotated[Knn | Sketches | FullScan, Field(discriminator="kind")]
 
 
 class Study(Section):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fastif.candidates.choice import CandidateChoice
 from fastif.damping import DampingChoice
 from storage import (
     Store,
@@ -20,7 +21,8 @@ from storage import (
     worst_queries,
 )
 from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
-from tasks.recall import recall_alarms, recall_evidence
+from tasks.chosen_k import enough_alarms, enough_evidence, told_candidate_choice
+from tasks.misses import recall_alarms, recall_evidence
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
@@ -62,6 +64,11 @@ class Summary:
         return told_choice(str(self.facts["curvature"])) if self.facts else None
 
     @property
+    def enough(self) -> CandidateChoice | None:
+        """How the number of candidates was chosen; None if it was given."""
+        return told_candidate_choice(str(self.facts["candidates"])) if self.facts else None
+
+    @property
     def recall(self) -> list[Row]:
         """What the candidates hold of a full scan of some queries; empty if not checked."""
         return json.loads(str(self.facts["recall"])) if self.facts.get("recall") else []
@@ -73,6 +80,8 @@ class Summary:
         if self.choice:
             others = told_others(str(self.facts["curvature"]))
             found.append(("damping chosen", choice_evidence(self.choice, others)))
+        if self.enough:
+            found.append(("candidates chosen", enough_evidence(self.enough)))
         if self.recall:
             found.append(("recall", recall_evidence(self.recall)))
         return found
@@ -82,7 +91,8 @@ class Summary:
         """What must not be overlooked."""
         doubts = choice_alarms(self.choice) if self.choice else ()
         missed = recall_alarms(self.recall)
-        return [*alarms(self.trust, self.quarantined, self.broken), *doubts, *missed]
+        few = enough_alarms(self.enough, self.recall) if self.enough else ()
+        return [*alarms(self.trust, self.quarantined, self.broken), *doubts, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:

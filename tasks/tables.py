@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tasks.methods import placed
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
-from tasks.sections import Knn, Sketches, TableSource
+from tasks.sections import TableSource
 from tasks.sources import ROW, Opened, open_source
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
@@ -84,9 +85,10 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
     """
     problems, n = [], len(train)
     allowed = f"1 to {n}, the rows of {train.place}"
-    if isinstance(study.candidates, Knn | Sketches) and study.candidates.k > n:
-        change = 'lower k, or set kind = "full" to score every row'
-        problems.append(Problem("[candidates] k", allowed, str(study.candidates.k), change))
+    for where, method in placed(study.candidates):
+        if method.k is not None and method.k > n:
+            change = 'lower k, or set kind = "full" to score every row'
+            problems.append(Problem(f"{where} k", allowed, str(method.k), change))
     if study.curvature.rows is not None and study.curvature.rows > n:
         change = "leave rows out to use all of them"
         problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))

@@ -1,11 +1,13 @@
 """Where to look for influential training examples."""
 
 from fastif.candidates.index import CandidateIndex, Candidates, faiss_builds, load_faiss
+from fastif.candidates.quota import Quota
 from fastif.candidates.search import (
     Everything,
     Nearest,
     Search,
     Sketched,
+    United,
     candidates_of,
     embeddings,
 )
@@ -16,9 +18,11 @@ __all__ = [
     "Candidates",
     "Everything",
     "Nearest",
+    "Quota",
     "Search",
     "Sketched",
     "Sketcher",
+    "United",
     "candidates_of",
     "embeddings",
     "faiss_builds",

@@ -1,17 +1,19 @@
 """Recall: how many of the truly influential training examples the candidates hold."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
+from scipy.stats import permutation_test
 from torch import Tensor
 
+from fastif.candidates.bounds import mean_bounds
+from fastif.candidates.strata import Column
 from fastif.influence import UNSEEN, Influences
 
 AT = (10, 100)
-Z = 1.96
-"""Of a normal distribution's 95 %."""
+PERMUTATIONS, SEED = 9_999, 173_205_080
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,12 @@ class Recall:
     Attributes:
         at: examples with the largest effects by size, whatever their sign.
         queries: that were scanned in full to know them.
-        share: mean over these queries.
-        low, high: 95 % interval of the mean.
+        share: mean over these queries, each weighed by what it stands for.
+        low, high: 95 % interval of the mean, by `mean_bounds`.
+        method: the one of several whose candidates these are; None for all of them together.
+        label, slice: the group that the queries are of; None for all.
+        rest: mean over the queries of all other groups.
+        chance: of a mean so far below that of the rest, were the group like the rest.
     """
 
     at: int
@@ -30,10 +36,20 @@ class Recall:
     share: float
     low: float
     high: float
+    method: str | None = None
+    label: str | None = None
+    slice: str | None = None
+    rest: float | None = None
+    chance: float | None = None
 
 
 def recall(
-    found: Sequence[Int[Tensor, " _"]], scanned: Influences, at: Sequence[int] = AT
+    found: Sequence[Int[Tensor, " _"]],
+    scanned: Influences,
+    at: Sequence[int] = AT,
+    *,
+    weights: Float[Tensor, " q"] | None = None,
+    groups: Mapping[str, Column] | None = None,
 ) -> list[Recall]:
     """Compare the candidates of some queries with a full scan of the same queries.
 
@@ -41,32 +57,56 @@ def recall(
         found: positions of the candidates of each query.
         scanned: a full scan that kept the `at` most harmful and as many most helpful rows.
         at: sizes of the sets that are to be found, cut to the number of training examples.
+        weights: what each query stands for; alike if left out.
+        groups: "label" or "slice" -> that of each query, for the recall of each of them.
+
+    Returns:
+        That of all queries for each of `at`, then those of the groups.
     """
     sizes = dict.fromkeys(min(size, scanned.ids.shape[1]) for size in at)
-    return [_recall(found, scanned, size) for size in sizes]
+    shares = {size: found_shares(found, scanned, size) for size in sizes}
+    weights = torch.ones(len(found)) if weights is None else weights
+    told = [_mean(size, each, weights) for size, each in shares.items()]
+    for kind, column in (groups or {}).items():
+        for value in sorted({value for value in column if value is not None}):
+            mine = torch.tensor([one == value for one in column])
+            for size, each in shares.items():
+                told.append(_of_group(size, each, weights, mine, kind, value))
+    return told
 
 
-def _recall(found: Sequence[Tensor], scanned: Influences, at: int) -> Recall:
+def found_shares(found: Sequence[Tensor], scanned: Influences, at: int) -> Float[Tensor, " q"]:
+    """For each query, the share of its `at` most influential examples that were found."""
     effects = scanned.removal_effect.masked_fill(scanned.ids == UNSEEN, 0.0)
     order = effects.abs().argsort(dim=1, descending=True, stable=True)[:, :at]
     top = scanned.ids.gather(1, order)
-    shares = [
-        float(torch.isin(wanted, mine).float().mean())
-        for wanted, mine in zip(top, found, strict=True)
-    ]
-    share = sum(shares) / len(shares)
-    return Recall(at, len(shares), share, *wilson(share, len(shares)))
+    pairs = zip(top, found, strict=True)
+    return torch.stack([torch.isin(wanted, mine).double().mean() for wanted, mine in pairs])
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` draws (Wilson, 1927); never empty, never past 0 or 1.
+def _mean(at: int, shares: Tensor, weights: Tensor) -> Recall:
+    share = float(shares @ weights.double() / weights.double().sum())
+    return Recall(at, len(shares), share, *mean_bounds(shares, weights))
 
-    Taken with the queries as draws it is wide: as if a query found all of its rows or none.
 
-    >>> [round(bound, 2) for bound in wilson(1.0, 8)]
-    [0.68, 1.0]
-    """
-    middle = share + Z**2 / (2 * count)
-    half = Z * (share * (1 - share) / count + Z**2 / (4 * count**2)) ** 0.5
-    scale = 1 + Z**2 / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+def _of_group(
+    at: int, shares: Tensor, weights: Tensor, mine: Bool[Tensor, " q"], kind: str, value: str
+) -> Recall:
+    one = replace(_mean(at, shares[mine], weights[mine]), **{kind: value})
+    if bool(mine.all()):
+        return one
+    rest = _mean(at, shares[~mine], weights[~mine]).share
+    return replace(one, rest=rest, chance=_chance(shares[mine], shares[~mine]))
+
+
+def _chance(mine: Float[Tensor, " a"], others: Float[Tensor, " b"]) -> float:
+    """Of a mean so much lower if all queries were alike: one-sided permutation test."""
+    tested = permutation_test(
+        (mine.numpy(), others.numpy()),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        alternative="less",
+        rng=SEED,
+    )
+    return float(tested.pvalue)

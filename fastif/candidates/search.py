@@ -1,5 +1,6 @@
 """Where to look: all training examples, or those whose sketch or representation says so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.candidates.index import CandidateIndex, Candidates
+from fastif.candidates.quota import Quota
 from fastif.candidates.sketch import Sketcher, query_sketches
+from fastif.errors import InputError
 from fastif.examples import Examples, batches
 from fastif.gradients import Gradients
 from fastif.objective import Objective
@@ -15,10 +18,17 @@ from fastif.objective import Objective
 
 @dataclass(frozen=True)
 class Nearest:
-    """Score the k training examples whose representation is nearest to the query's."""
+    """Score the k training examples whose representation is nearest to the query's.
+
+    Attributes:
+        index: of the training examples' representations, by distance.
+        k: candidates a query.
+        quota: what each label gets of them at least.
+    """
 
     index: CandidateIndex
     k: int
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -29,11 +39,28 @@ class Sketched:
         index: of the training examples' sketches, by inner product.
         sketcher: what made them.
         k: half of them expected to harm most, half to help most.
+        quota: what each label gets of them at least, half at either end.
     """
 
     index: CandidateIndex
     sketcher: Sketcher
     k: int
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True)
+class United:
+    """Score what any of several methods finds, each row once.
+
+    Raises:
+        InputError: there is no method.
+    """
+
+    of: Sequence[Nearest | Sketched]
+
+    def __post_init__(self) -> None:
+        if not self.of:
+            raise InputError("a union of candidates", "one method or more", "none", "Add one.")
 
 
 @dataclass(frozen=True)
@@ -43,7 +70,7 @@ class Everything:
     keep: int | None = None
 
 
-Search = Nearest | Sketched | Everything
+Search = Nearest | Sketched | United | Everything
 
 
 def candidates_of(
@@ -56,11 +83,55 @@ def candidates_of(
     """The training examples to score for each query; None for all of them."""
     if isinstance(search, Everything):
         return None
+    if isinstance(search, United):
+        return union([found_by(one, gradients, queries, ids, batch_size) for one in search.of])
+    return found_by(search, gradients, queries, ids, batch_size)
+
+
+def found_by(
+    search: Nearest | Sketched,
+    gradients: Gradients,
+    queries: Examples,
+    ids: Int[Tensor, " q"],
+    batch_size: int = 32,
+) -> Candidates:
+    """What one method finds for each query."""
+    return look_up(search, searched_rows(search, gradients, queries, ids, batch_size))
+
+
+def searched_rows(
+    search: Nearest | Sketched,
+    gradients: Gradients,
+    queries: Examples,
+    ids: Int[Tensor, " q"],
+    batch_size: int = 32,
+) -> Float[Tensor, "q d"]:
+    """What an index is asked with: the queries' sketches or representations."""
     if isinstance(search, Sketched):
-        rows = query_sketches(search.sketcher, gradients, queries, ids, batch_size)
-        return search.index.search_ends(rows, search.k)
-    rows = embeddings(gradients.objective, queries, ids, batch_size)
-    return search.index.search(rows, search.k)
+        return query_sketches(search.sketcher, gradients, queries, ids, batch_size)
+    return embeddings(gradients.objective, queries, ids, batch_size)
+
+
+def look_up(search: Nearest | Sketched, rows: Float[Tensor, "q d"]) -> Candidates:
+    """The candidates of queries with these rows."""
+    index, quota, k = search.index, search.quota, search.k
+    if isinstance(search, Sketched):
+        return quota.search_ends(index, rows, k) if quota else index.search_ends(rows, k)
+    return quota.search(index, rows, k) if quota else index.search(rows, k)
+
+
+def union(found: Sequence[Candidates]) -> Candidates:
+    """Each row once; the cells that become free are -1. Distances of different kinds are left out.
+
+    >>> found = [Candidates(torch.tensor([ids]), None) for ids in ([5, 3], [3, 8])]
+    >>> union(found).ids
+    tensor([[8, 5, 3]])
+    """
+    ids = torch.cat([one.ids for one in found], 1).sort(1, descending=True).values
+    twice = torch.zeros_like(ids, dtype=torch.bool)
+    twice[:, 1:] = ids[:, 1:] == ids[:, :-1]
+    ids = ids.masked_fill(twice, -1).sort(1, descending=True).values
+    return Candidates(ids[:, : max(1, int((ids >= 0).sum(1).max()))], None)
 
 
 def embeddings(

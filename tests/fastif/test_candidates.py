@@ -1,5 +1,6 @@
 """Nearest neighbours against brute force, and which FAISS builds are accepted."""
 
+import math
 import sys
 
 import numpy as np
@@ -11,11 +12,14 @@ from fastif import (
     Attributor,
     CandidateIndex,
     Direct,
+    Everything,
     GaussNewton,
     InputError,
     Nearest,
+    Quota,
     Sketched,
     Sketcher,
+    United,
     train_sketches,
 )
 from fastif.candidates import embeddings, faiss_builds, load_faiss
@@ -174,3 +178,106 @@ def test_no_more_queries_are_taken_at_once_than_the_attributor_allows(kind):
         found.append(attribute(queries, every(queries)).influences.ids.sort(1).values)
         assert max(queries.sizes) == size
     assert torch.equal(*found)
+
+
+def _ranked_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
+    """The first `least` of each label in this order, and the first others up to k."""
+    held = set()
+    for label in set(labels):
+        held |= set([i for i in order if labels[i] == label][:least])
+    return held | set([i for i in order if i not in held][: k - len(held)])
+
+
+LABELS = [0] * 150 + [1] * 47 + [2] * 3
+"""Of 200 points; the third label has fewer rows than it might claim."""
+
+
+@pytest.mark.parametrize(("k", "share"), [(20, 0.25), (10, 1 / 3), (7, 0.15), (200, 0.3)])
+def test_quotas_equal_brute_force_by_label(k, share):
+    points, queries = _points(200), _points(9, seed=2)
+    points[150:] += 9.0  # far from every query, so that labels 1 and 2 are found by quota alone
+    index, quota = CandidateIndex.build(points), Quota(torch.tensor(LABELS), share)
+    found = quota.search(index, queries, k)
+    order, gaps = _nearest(points, queries, 200)
+    least = math.floor(share * k + 1e-9)
+    for row, ids in enumerate(found.ids.tolist()):
+        assert set(ids) == _ranked_with_quota(order[row].tolist(), LABELS, least, k)
+        counts = [sum(LABELS[i] == label for i in ids) for label in range(3)]
+        assert counts[1] >= min(least, 47)
+        assert counts[2] == min(least, 3) or k == 200
+        place = dict(zip(order[row], gaps[row], strict=True))
+        expected = [place[i] for i in ids]
+        np.testing.assert_allclose(found.distances[row].numpy(), expected, rtol=1e-4)
+        assert expected == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("k", "share"), [(20, 0.25), (11, 0.3), (9, 1 / 3), (3, 1 / 3), (200, 0.3)]
+)
+def test_quotas_at_both_ends_equal_brute_force_by_label(k, share):
+    points, queries = _points(200), _points(9, seed=2)
+    points[150:] *= 0.01  # no large products, so that labels 1 and 2 are found by quota alone
+    index = CandidateIndex.build(points, products=True)
+    found = Quota(torch.tensor(LABELS), share).search_ends(index, queries, k).ids
+    products = (queries.double() @ points.double().T).tolist()
+    for row, ids in zip(products, found.tolist(), strict=True):
+        high = sorted(range(200), key=lambda i: -row[i])
+        top, bottom = set(), set()
+        for label in range(3):
+            mine = [i for i in high if LABELS[i] == label]
+            least = min(math.floor(share * k + 1e-9), len(mine))
+            top |= set(mine[: least - least // 2])
+            bottom |= set(mine[len(mine) - least // 2 :])
+        for i in high:
+            if len(top) < k - k // 2 and i not in bottom:
+                top.add(i)
+        for i in reversed(high):
+            if len(top) + len(bottom) < k and i not in top:
+                bottom.add(i)
+        assert len(ids) == len(set(ids)) == k
+        assert set(ids) == top | bottom
+
+
+def test_without_need_a_quota_changes_nothing():
+    points, queries = _points(200), _points(9, seed=2)
+    index, quota = CandidateIndex.build(points), Quota(torch.arange(200) % 2, 0.1)
+    assert torch.equal(quota.search(index, queries, 20).ids, index.search(queries, 20).ids)
+
+
+def test_a_quota_of_an_approximate_index_takes_what_it_finds():
+    points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
+    points += 0.1 * _points(200, 4)
+    index = CandidateIndex.build(points, "IVF2,Flat")  # looks into one of two cells
+    quota = Quota(torch.arange(200) // 100, 0.5)
+    (ids,) = quota.search(index, points[:1], 10).ids.tolist()
+    assert all(0 <= i < 100 for i in ids)
+
+
+def test_quotas_that_do_not_fit_together_are_refused():
+    Quota(torch.tensor([0, 1, 2]), 1 / 3)
+    for share in (0.4, 0.0, -1.0):
+        with pytest.raises(InputError, match="since there are 3 labels"):
+            Quota(torch.tensor([0, 1, 2]), share)
+
+
+def test_a_union_scores_what_any_finds_once_and_exactly():
+    made = case("mlp")
+    curvature = GaussNewton(made.objective, made.train)
+    parts, ids = _searches(made, curvature), every(made.train)
+
+    def attributed(search):
+        attribute = Attributor(
+            made.objective, made.train, curvature.damped(0.1), Direct(), search, batch_size=4
+        )
+        return attribute(made.train, ids).influences
+
+    both, full = attributed(United(list(parts.values()))), attributed(Everything())
+    alone = [attributed(search) for search in parts.values()]
+    for query in range(len(ids)):
+        rows = [found.ids[query][found.ids[query] >= 0].tolist() for found in (both, *alone)]
+        assert sorted(rows[0]) == sorted(set(rows[1]) | set(rows[2]))
+        exact = dict(zip(full.ids[query].tolist(), full.removal_effect[query], strict=True))
+        for row, effect in zip(rows[0], both.removal_effect[query], strict=False):
+            assert effect == pytest.approx(float(exact[row]), rel=1e-5, abs=1e-9)
+    with pytest.raises(InputError, match="one method or more"):
+        United([])

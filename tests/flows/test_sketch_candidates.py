@@ -3,9 +3,11 @@
 import polars as pl
 import pytest
 import tiny
+import torch
 from typer.testing import CliRunner
 
 from flows import cli
+from tasks import recall as recall_task
 from tasks.forecast import forecast
 from tasks.job import make_job
 from tasks.plan import plan_run
@@ -66,7 +68,8 @@ def test_what_candidates_miss_is_counted(world, candidates):
     study = tiny.write_study(world, candidates=candidates, store={"path": "a"})
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
-    ten, sixty = summary.recall
+    ten, sixty = summary.recall[:2]
+    assert all(one["label"] or one["slice"] for one in summary.recall[2:])
     assert (ten["at"], sixty["at"], ten["queries"]) == (10, 60, 4)
     full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
     other, same = tiny.run_directly(full)
@@ -88,3 +91,82 @@ def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
         done = CliRunner().invoke(cli.app, ["audit", str(study)])
         assert done.exit_code == 2
         assert words in done.output
+
+
+def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
+    """Planted: the scores of all queries of one label lack the rows that matter."""
+    study = tiny.write_study(world, candidates=_sketch(k=50, check=12))
+    found = recall_task._found
+
+    def spoilt(job, run, ids):
+        texts = job.query_texts.labels[ids].tolist()
+        pairs = zip(found(job, run, ids), texts, strict=True)
+        return [torch.empty(0, dtype=torch.long) if label else rows for rows, label in pairs]
+
+    monkeypatch.setattr(recall_task, "_found", spoilt)
+    store, run = tiny.run_directly(study)
+    summary = read_summary(store, run, study)
+    (alarm,) = [alarm for alarm in summary.alarms if "hold less for" in alarm]
+    assert alarm.startswith("The candidates hold less for label pos: 0.00 of the top 10")
+    groups = [(one["label"], one["slice"]) for one in summary.recall if one["at"] == 10]
+    kinds = ("[bold]odd[/bold]", "plain")
+    assert groups == [(None, None), ("neg", None), ("pos", None), *((None, k) for k in kinds)]
+    by_label = {one["label"]: one for one in summary.recall if one["at"] == 10}
+    assert by_label["neg"]["queries"] + by_label["pos"]["queries"] == 12
+    rows = tiny.rows_of(world / "queries.csv")
+    share = sum(row["label"] == "neg" for row in rows) / len(rows)
+    assert summary.recall[0]["share"] == pytest.approx(share * by_label["neg"]["share"], abs=1e-6)
+
+
+KNN = {"kind": "knn", "k": 8}
+
+
+def _by_query(store, run) -> dict[int, set[int]]:
+    scores = store.scan("scores", run).collect()
+    return {q: set(rows) for q, rows in scores.group_by("query").agg("train").iter_rows()}
+
+
+def test_a_union_scores_what_both_find_and_tells_what_each_would_have_missed(world):
+    members = [_sketch(), KNN | {"quota": 0.5}]
+    union = {"kind": "union", "of": members, "check": 6}
+    study = tiny.write_study(world, candidates=union, store={"path": "a"})
+    before = make_job(plan_run(study))
+    asked = forecast(before, before.plan.record.shards())
+    assert asked.stages["sketches"] > 0
+    assert asked.pairs == tiny.QUERIES * (K + 8)
+    store, run = tiny.run_directly(study)
+    summary = read_summary(store, run, study)
+    alone = []
+    for place, member in enumerate(members):
+        name = f"{place}.toml"
+        one = tiny.write_study(
+            world, name, candidates=member | {"check": 6}, store={"path": f"of{place}"}
+        )
+        alone.append((*tiny.run_directly(one), one))
+    both = _by_query(store, run)
+    sketch, knn = (_by_query(other, same) for other, same, _ in alone)
+    assert both == {query: sketch[query] | knn[query] for query in both}
+    distances = store.scan("scores", run).collect()["distance"]
+    assert distances.null_count() == len(distances)
+    for (other, same, one), name in zip(alone, ("sketch", "knn"), strict=True):
+        told = [row | {"method": name} for row in read_summary(other, same, one).recall]
+        assert [row for row in summary.recall if row["method"] == name] == told
+        shares = " and ".join(f"{row['share']:.2f}" for row in told[:2])
+        assert f"; {name} alone {shares}" in dict(summary.evidence)["recall"]
+    assert len(list((world / "a" / "parts" / "index").iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", ["knn", "sketch"])
+def test_a_quota_gives_every_query_rows_of_both_labels(world, kind):
+    candidates = (KNN if kind == "knn" else _sketch(k=8)) | {"quota": 0.5}
+    store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
+    scores = store.scan("scores", run).collect()
+    train = store.scan("train", run).select("train", "label").collect()
+    counts = scores.join(train, on="train").group_by("query", "label").len()
+    assert counts["len"].to_list() == [4] * 2 * tiny.QUERIES
+
+
+def test_settings_that_are_left_out_leave_the_names_of_runs_as_they_were(world):
+    for candidates in (_sketch(), KNN, {"kind": "full"}):
+        plan = plan_run(tiny.write_study(world, candidates=candidates))
+        assert not {"quota", "target_recall"} & set(plan.record.parts["candidates"])

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 from storage import Store
 from tasks.attribute import attribute_shard
+from tasks.candidates import choose_candidates
 from tasks.damping import choose_damping
 from tasks.finish import finish_run
 from tasks.plan import missing_shards, open_store, plan_run
@@ -89,10 +90,18 @@ def write_study(folder: Path, name: str = "study.toml", **changes: dict | None) 
         if not (section in REPLACED and keys):
             keys = {**SECTIONS.get(section, {}), **keys}
         lines += [f"[{section}]"] if section else []
-        lines += [f"{key} = {json.dumps(v)}" for key, v in keys.items() if v is not None]
+        lines += [f"{key} = {_toml(v)}" for key, v in keys.items() if v is not None]
     path = folder / name
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + "}"
+    return json.dumps(value)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -117,6 +126,7 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     choose_damping.fn(ref)
     build_index.fn(ref)
     factor_curvature.fn(ref)
+    choose_candidates.fn(ref)
     for shard in missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
     finish_run.fn(ref, 1.0, check_recall.fn(ref))

@@ -44,7 +44,7 @@ def test_scores_are_of_the_loss_as_trained_and_of_the_plain_loss_of_queries(worl
 
 def named(world, **changes) -> tuple[str, str, str]:
     job = make_job(plan_run(tiny.write_study(world, **changes)))
-    return job.plan.record.fingerprint, job.index_digest, job.factor_digest
+    return job.plan.record.fingerprint, job.index_digests, job.factor_digest
 
 
 def test_a_run_has_another_name_exactly_where_its_answers_are_others(world):

@@ -1,0 +1,10 @@
+"""Where in a study file each method that searches for candidates stands."""
+
+from tasks.sections import AnyCandidates, AnyMethod, UnionOf
+
+
+def placed(candidates: AnyCandidates) -> list[tuple[str, AnyMethod]]:
+    """The methods that search, and where each stands in the file."""
+    if not isinstance(candidates, UnionOf):
+        return [("[candidates]", method) for method in candidates.methods]
+    return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(candidates.of)]

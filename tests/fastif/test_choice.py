@@ -1,0 +1,86 @@
+"""The least number of candidates that finds enough, against brute force."""
+
+import pytest
+import torch
+
+from fastif import CandidateIndex, Influences, InputError, Nearest, Quota
+from fastif.candidates.choice import choose_k, ladder
+
+N, QUERIES = 400, 6
+
+
+def _points(n: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Effects that fall with the distance, but not by it alone: a scan, rows and an index."""
+    points, queries = _points(N, 0), _points(QUERIES, 1)
+    gaps = torch.cdist(queries.double(), points.double())
+    noise = torch.randn(gaps.shape, generator=torch.Generator().manual_seed(2)).double()
+    effects = torch.exp(-gaps) * torch.exp(0.3 * noise) * noise.sign()
+    order = effects.argsort(1)
+    scanned = Influences(order, effects.gather(1, order))
+    return scanned, effects, gaps, queries, Nearest(CandidateIndex.build(points), 1)
+
+
+def _shares(effects, gaps, k):
+    """Of each query's top 100 by size, the share among its k nearest; plain sets."""
+    found = []
+    for effect, gap in zip(effects.abs().tolist(), gaps.tolist(), strict=True):
+        top = set(sorted(range(N), key=lambda i: -effect[i])[:100])
+        found.append(len(top & set(sorted(range(N), key=lambda i: gap[i])[:k])) / 100)
+    return found
+
+
+@pytest.mark.parametrize("target", [0.01, 0.3, 0.6, 0.8, 1.0])
+def test_the_first_k_that_reaches_the_target_is_chosen(truth, target):
+    scanned, effects, gaps, rows, search = truth
+    choice = choose_k(search, rows, scanned, target, ladder(N))
+    means = {k: sum(_shares(effects, gaps, k)) / QUERIES for k in ladder(N)}
+    expected = next((k for k, mean in means.items() if mean >= target), None)
+    assert choice.k == expected
+    assert (choice.at, choice.queries, choice.target) == (100, QUERIES, target)
+    assert [rung.k for rung in choice.tried] == [
+        k for k in ladder(N) if expected is None or k <= expected
+    ]
+    for rung in choice.tried:
+        assert rung.share == pytest.approx(means[rung.k])
+        assert rung.low <= rung.share <= rung.high
+    assert {0.01: 4, 1.0: None}.get(target, choice.k) == choice.k
+
+
+def test_queries_count_for_what_they_stand_for(truth):
+    scanned, effects, gaps, rows, search = truth
+    weights = torch.tensor([10.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    (rung,) = choose_k(search, rows, scanned, 1.0, [80], weights).tried
+    shares = torch.tensor(_shares(effects, gaps, 80))
+    assert rung.share == pytest.approx(float(shares @ weights / weights.sum()), abs=1e-6)
+
+
+def test_the_quota_of_the_method_is_kept(truth):
+    scanned, _, _, rows, search = truth
+    labels = (torch.arange(N) >= N - 20).long()
+    plain = choose_k(search, rows, scanned, 1.0, [40]).tried[0]
+    fair = Nearest(search.index, 1, Quota(labels, 0.5))
+    ids = Quota(labels, 0.5).search(search.index, rows, 40).ids
+    top = scanned.ids.gather(1, scanned.removal_effect.abs().argsort(1, descending=True)[:, :100])
+    shares = [len(set(a) & set(b)) / 100 for a, b in zip(top.tolist(), ids.tolist(), strict=True)]
+    found = choose_k(fair, rows, scanned, 1.0, [40]).tried[0]
+    assert found.share == pytest.approx(sum(shares) / QUERIES)
+    assert found.share != plain.share
+
+
+def test_without_a_query_nothing_is_known_and_no_k_is_chosen(truth):
+    scanned, _, _, rows, search = truth
+    none = Influences(scanned.ids[:0], scanned.removal_effect[:0])
+    choice = choose_k(search, rows[:0], none, 0.5, ladder(N))
+    assert (choice.k, choice.queries, choice.tried) == (None, 0, ())
+
+
+@pytest.mark.parametrize("target", [0.0, 1.1])
+def test_a_target_that_is_no_share_is_refused(truth, target):
+    scanned, _, _, rows, search = truth
+    with pytest.raises(InputError, match="at most 1"):
+        choose_k(search, rows, scanned, target, ladder(N))

@@ -1,0 +1,163 @@
+"""target_recall: the k that brute force chooses, chosen once, kept, told; or every row."""
+
+import json
+
+import polars as pl
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from fastif.candidates import choice as rule
+from fastif.candidates.choice import ladder
+from flows import cli
+from tasks import candidates as chooser
+from tasks.forecast import forecast
+from tasks.job import make_job
+from tasks.plan import missing_shards, open_store, plan_run
+from tasks.recall import asked_for_k
+from tasks.summary import read_summary
+
+TEN = 10
+"""Of 60 rows a top 100 would be all of them."""
+
+
+@pytest.fixture
+def world(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(rule, "AT", TEN)
+    return tiny.copy(made, tmp_path / "world")
+
+
+def _by_recall(target, **changes):
+    return {"kind": "sketch", "dimensions": 6, "width": 4096, "target_recall": target} | changes
+
+
+def _shares(world, candidates) -> dict[int, dict[int, float]]:
+    """k -> query -> recall of the top 10, each from two audits of their own."""
+    full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "full"})
+    store, run = tiny.run_directly(full)
+    effects = store.scan("scores", run).collect()
+    top = effects.sort(pl.col("removal_effect").abs(), descending=True)
+    top = top.group_by("query", maintain_order=True).head(TEN)
+    shares = {}
+    for k in ladder(tiny.TRAIN):
+        given = {name: value for name, value in candidates.items() if name != "target_recall"}
+        changes = {"candidates": given | {"k": k, "check": 0}, "store": {"path": f"k-{k}"}}
+        found = tiny.run_directly(tiny.write_study(world, "k.toml", **changes))
+        hits = top.join(
+            found[0].scan("scores", found[1]).collect(), on=["query", "train"], how="semi"
+        )
+        counts = dict(hits.group_by("query").len().iter_rows())
+        shares[k] = {query: counts.get(query, 0) / TEN for query in range(tiny.QUERIES)}
+    return shares
+
+
+def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatch):
+    candidates = _by_recall(0.75)
+    study = tiny.write_study(world, candidates=candidates)
+    before = make_job(plan_run(study))
+    assert forecast(before, before.plan.record.shards()).guessed_k == 6
+    store, run = tiny.run_directly(study)
+    job = make_job(plan_run(study))
+    choice, asked = job.candidate_choice, asked_for_k(job)
+    assert choice is not None
+    shares = _shares(world, candidates)
+    weights = dict(zip(asked.ids.tolist(), asked.weights.tolist(), strict=True))
+    total = sum(weights.values())
+    means = {k: sum(w * each[q] for q, w in weights.items()) / total for k, each in shares.items()}
+    expected = next(k for k, mean in means.items() if mean >= 0.75)
+    assert choice.k == expected
+    assert ladder(tiny.TRAIN)[0] < expected, "the first would be chosen by anything"
+    for rung in choice.tried:
+        assert rung.share == pytest.approx(means[rung.k])
+    assert choice.queries == len(weights) == 16
+    counts = store.scan("scores", run).group_by("query").len().collect()["len"]
+    assert counts.unique().to_list() == [expected]
+    told = json.loads(store.scan("runs", run).collect()["candidates"].item())
+    assert told["chosen"]["k"] == expected
+    assert (
+        f"k = {expected}, the first"
+        in dict(read_summary(store, run, study).evidence)["candidates chosen"]
+    )
+    assert forecast(job, []).guessed_k is None
+
+    def again(*_):
+        raise AssertionError("it was chosen a second time")
+
+    monkeypatch.setattr(chooser, "_choose", again)
+    tiny.run_directly(tiny.write_study(world, candidates=candidates, run={"batch_size": 3}), "more")
+    assert _rows(store, "more").equals(_rows(store, run))
+
+
+def _rows(store, run) -> pl.DataFrame:
+    scores = store.scan("scores", run).select("query", "train").collect()
+    return scores.sort("query", "train")
+
+
+def test_a_run_that_stopped_goes_on_with_the_k_it_began_with(world, monkeypatch):
+    study = tiny.write_study(world, candidates=_by_recall(0.75))
+    whole, run = tiny.run_directly(study)
+    expected = _rows(whole, run)
+    changed = tiny.write_study(world, candidates=_by_recall(0.75), store={"path": "b"})
+    attribute, done = tiny.attribute_shard.fn, []
+
+    def stops(shard, ref):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(attribute(shard, ref))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny.attribute_shard, "fn", stops)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run_directly(changed)
+    store = open_store(plan_run(changed))
+    assert len(missing_shards(store, run)) == 2
+    monkeypatch.setattr(rule, "PERCENTS", (50,))  # what it would choose now is another k
+    monkeypatch.setattr(chooser, "ladder", lambda count: (count,))
+    tiny.run_directly(changed)
+    assert _rows(store, run).equals(expected)
+
+
+def test_where_no_k_is_enough_every_row_is_scored(world):
+    candidates = {"kind": "knn", "target_recall": 1.0}
+    study = tiny.write_study(world, candidates=candidates)
+    store, run = tiny.run_directly(study)
+    full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
+    other, same = tiny.run_directly(full)
+    assert _rows(store, run).equals(_rows(other, same))
+    summary = read_summary(store, run, study)
+    assert "all rows, since no k up to 30 holds" in dict(summary.evidence)["candidates chosen"]
+    (alarm,) = [alarm for alarm in summary.alarms if "target_recall" in alarm]
+    assert "every row was scored" in alarm
+    assert summary.recall == []
+    told = json.loads(store.scan("runs", run).collect()["candidates"].item())
+    assert (told["kind"], told["chosen"]["k"]) == ("knn", None)
+
+
+def test_the_recall_afterwards_is_that_of_other_queries(world):
+    study = tiny.write_study(world, candidates=_by_recall(0.75, check=1))
+    store, run = tiny.run_directly(study)
+    (query,) = set(range(tiny.QUERIES)) - set(asked_for_k(make_job(plan_run(study))).ids.tolist())
+    label = store.scan("queries", run).filter(pl.col("query") == query).collect()["label"].item()
+    told = read_summary(store, run, study).recall
+    assert {one["label"] for one in told if one["label"]} == {label}
+
+
+def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
+    study = tiny.write_study(world, candidates=_by_recall(0.75))
+    done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
+    assert done.exit_code == 0
+    assert "k is not chosen yet; as if it were 6" in done.output
+
+
+@pytest.mark.flow
+def test_the_flow_chooses_before_it_attributes(world, prefect, monkeypatch):
+    for name, value in prefect.items():
+        monkeypatch.setenv(name, value)
+    from flows.audit import audit
+
+    study = tiny.write_study(world, candidates=_by_recall(0.75))
+    run = audit(str(study))
+    job = make_job(plan_run(study))
+    assert job.candidate_choice is not None
+    counts = job.store.scan("scores", run).group_by("query").len().collect()["len"]
+    assert counts.unique().to_list() == [job.candidate_choice.k]
