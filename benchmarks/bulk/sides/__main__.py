@@ -7,6 +7,7 @@ writes OUT.json and, where the side hands back tensors, OUT.safetensors; SIZES i
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,12 +25,18 @@ from benchmarks.example import peak_megabytes
 def measured(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
     """What the side took and told; its package is imported before the clock starts."""
     work, loaded, clock = SIDES[name].function, peak_megabytes(), Clock()
+    load = os.getloadavg()[0]
     torch.manual_seed(turn)
     told = work(problem, sizes, turn, clock)
     if told.tensors:
         save_file(told.tensors, f"{out}.safetensors")
-    memory = {"loaded_mb": loaded, "peak_mb": peak_megabytes()}
-    return {"parts": clock.parts, "facts": told.facts, **memory}
+    return {
+        "parts": clock.parts,
+        "facts": told.facts,
+        "loaded_mb": loaded,
+        "peak_mb": peak_megabytes(),
+        "load": [load, os.getloadavg()[0]],
+    }
 
 
 def attempt(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:

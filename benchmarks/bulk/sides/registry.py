@@ -68,7 +68,8 @@ SIDES: dict[str, Side] = {
     "ekfac": Side(
         "fastif, EK-FAC",
         "ours:ekfac",
-        "EK-FAC of the linear layers at λ = {ekfac_damping:g}, every score, no residual measured",
+        "EK-FAC of the linear layers at λ = {ekfac_damping:g}, to a relative error of 0.001, every"
+        " score, nothing certified; batches of {batch} rows",
         every_round=True,
     ),
     "kronfluence": Side(
@@ -121,6 +122,12 @@ SIDES: dict[str, Side] = {
         "captum",
         "last-layer",
         10,
+    ),
+    "certified": Side(
+        "fastif, EK-FAC certified",
+        "ours:certified",
+        "`Spectral` at λ = {ekfac_damping:g}, a full scan that keeps {keep} rows at each end, and"
+        " the whole certificate: the residual on the exact curvature of all rows",
     ),
     "last-layer": Side(
         "fastif, last layer",

@@ -34,7 +34,7 @@ class Sizes:
     damping: float = 0.4
     ekfac_damping: float = 0.01
     keep: int = 100
-    batch: int = 32
+    batch: int = 64
     depth: int = 1_000
     solved: int = 2
     scored: int = 60
