@@ -36,11 +36,11 @@ class Sizes:
     keep: int = 100
     batch: int = 64
     depth: int = 1_000
-    solved: int = 2
+    solved: int = 1
     scored: int = 60
     query_batch: int = 128
-    fit_batch: int = 128
-    train_batch: int = 128
+    fit_batch: int = 32
+    train_batch: int = 32
     curvature: int = 256
     krylov: int = 50
     few: int = 2
