@@ -4,7 +4,8 @@ Every side answers the same queries about the same model with the same threads, 
 of its own; where a side takes part in every round, they take turns. Needs the extra bench-peers and
 FASTIF_DATA. Numbers go to benchmarks/results/bulk-against.json and from there into docs/results.md;
 --quick prints and writes nothing. What is finished is kept under benchmarks/.work, so that an
-interrupted run goes on: --anew forgets it, for the sides that are named or for all.
+interrupted run goes on: --anew forgets it, for the sides that are named or for all, and --finished
+runs nothing and reports what there is.
 """
 
 import argparse
@@ -35,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     folder = ROOT / "benchmarks" / ".work" / f"against-{sizes.rows}-{sizes.queries}"
     if options.anew is not None:
         forget(folder, options.anew or list(SIDES))
-    result = {"sizes": asdict(sizes), **measure(sizes, folder), "machine": describe()}
+    result = {
+        "sizes": asdict(sizes),
+        **measure(sizes, folder, options.finished),
+        "machine": describe(),
+    }
     if not options.quick:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         write_section(ROOT / "docs" / "results.md", result)
@@ -43,17 +48,27 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(sizes: Sizes, folder: Path) -> dict:
-    """Every side in its turns, then what their answers have in common."""
-    _run("prepare", sizes, 0, folder)
+def measure(sizes: Sizes, folder: Path, finished: bool = False) -> dict:
+    """Every side in its turns, then what their answers have in common.
+
+    Args:
+        sizes: how much.
+        folder: keeps what is finished.
+        finished: run nothing, and leave out what is not there.
+    """
+    if not finished:
+        _run("prepare", sizes, 0, folder)
     raw: dict[str, list[dict]] = {name: [] for name in SIDES}
     for turn in range(sizes.rounds):
         for name, side in SIDES.items():
-            if turn == 0 or side.every_round:
+            there = (folder / f"{name}-{turn}.json").is_file()
+            if there or (not finished and (turn == 0 or side.every_round)):
                 raw[name].append(_turn(name, sizes, turn, folder))
+    done = (folder / "residuals-0.json").is_file()
     return {
         **summarise(raw, sizes),
-        "residuals": _turn("residuals", sizes, 0, folder),
+        "missing": [name for name, turns in raw.items() if not turns],
+        "residuals": {} if finished and not done else _turn("residuals", sizes, 0, folder),
         "agreement": agreement(folder),
         "versions": {side.package: side.version for side in SIDES.values()},
         "raw": raw,
@@ -102,6 +117,7 @@ def _environment(threads: int) -> dict[str, str]:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.against")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes nothing")
+    parser.add_argument("--finished", action="store_true", help="run nothing; report what is there")
     parser.add_argument(
         "--anew", nargs="*", choices=list(SIDES), help="sides to measure again; all if none named"
     )

@@ -24,8 +24,15 @@ def write_section(path: Path, result: dict) -> None:
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    parts = [_head(result), _sides(result), _ratios(result), _settings(result), _notes(result)]
-    parts += [_residuals(result["residuals"])]
+    parts = [
+        _head(result),
+        *_missing(result),
+        _sides(result),
+        _ratios(result),
+        _settings(result),
+        _notes(result),
+    ]
+    parts += [_residuals(result["residuals"])] if result["residuals"] else []
     parts += [_agreement(result["agreement"])] if result["agreement"] else []
     return "## Full scan against the paper's way and other packages\n\n" + "\n\n".join(parts) + "\n"
 
@@ -41,6 +48,12 @@ def _head(result: dict) -> str:
         f"layer 5 + pooler + classifier: {sizes['rows']:,} training rows, {sizes['queries']} "
         "queries, single precision. Every side in a process of its own."
     )
+
+
+def _missing(result: dict) -> list[str]:
+    names = [SIDES[name].title for name in result["missing"]]
+    names += [] if result["residuals"] else ["the residuals of s_test"]
+    return [f"Not measured yet: {'; '.join(names)}."] if names else []
 
 
 def _sides(result: dict) -> str:

@@ -34,7 +34,9 @@ def summarise(raw: dict[str, list[dict]], sizes: Sizes) -> dict:
     done = {name: turns for name, turns in raw.items() if _whole(turns)}
     return {
         "sides": {name: _side(name, turns, sizes) for name, turns in done.items()},
-        "failures": {name: turns[0]["failure"] for name, turns in raw.items() if name not in done},
+        "failures": {
+            name: _failure(turns) for name, turns in raw.items() if turns and name not in done
+        },
         "ratios": {
             name: _ratio(name, SIDES[name], done, sizes)
             for name in done
@@ -45,6 +47,10 @@ def summarise(raw: dict[str, list[dict]], sizes: Sizes) -> dict:
 
 def _whole(turns: list[dict]) -> bool:
     return bool(turns) and not any("failure" in turn for turn in turns)
+
+
+def _failure(turns: list[dict]) -> str:
+    return next(turn["failure"] for turn in turns if "failure" in turn)
 
 
 def _side(name: str, turns: list[dict], sizes: Sizes) -> dict:

@@ -98,6 +98,7 @@ def test_the_section_is_written_between_its_markers(tmp_path):
         }
         | {"scale_at_ours": 1000.0},
         "agreement": {},
+        "missing": ["last-layer"],
         "versions": {},
         "machine": {
             "date": "2026-01-01", "processor": "x", "cores": 2, "versions": {"torch": "2"},
@@ -110,4 +111,5 @@ def test_the_section_is_written_between_its_markers(tmp_path):
     assert text.startswith("before") and text.endswith("after\n") and "stale" not in text  # noqa: PT018
     assert section(result) in text
     assert "none / left" in text
+    assert "Not measured yet: fastif, last layer." in text
     assert "**not reached**" in text

@@ -15,7 +15,8 @@ def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     """The audit: the exact inverse over all rows, a full scan, and the whole certificate."""
     _open(problem, clock)
     matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
-    return _audit(problem, sizes, clock, matrix.damped(sizes.damping), fastif.Dual())
+    solver = fastif.Dual(block_rows=sizes.block_rows)
+    return _audit(problem, sizes, clock, matrix.damped(sizes.damping), solver)
 
 
 def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:

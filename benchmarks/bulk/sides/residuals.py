@@ -31,14 +31,26 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
         folder: has the s_tests that the rounds of the paper's way left.
     """
     taken = [load_file(path)["s_test"] for path in sorted(folder.glob("published-*.safetensors"))]
-    turns = range(len(taken))
-    ids = torch.tensor([i for turn in turns for i in asked(sizes, turn)])
+    ids = torch.tensor([i for turn in range(len(taken)) for i in asked(sizes, turn)])
     setting = reference.Setting(depth=sizes.depth)
     at_ours = replace(setting, damp=sizes.damping / SCALE, scale=SCALE)
     first = recursion(problem, int(ids[0]), at_ours)
+    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
+    solver = fastif.Dual(block_rows=sizes.block_rows)
+    factor = solver.factor(matrix.damped(setting.damping))  # it serves every damping
+
+    def table(some: Tensor, published: Tensor, damping: float) -> dict[str, dict[str, list[float]]]:
+        asked = problem.asked
+        rhs = fastif.measure_rows(matrix.gradients, asked, some, sizes.batch)
+        exact = solver.solve(matrix.damped(damping), rhs, factor).value
+        sides = {"the paper's way": published, "fastif, exact": exact}
+        return {
+            side: _measured(problem, matrix, rows, rhs, damping) for side, rows in sides.items()
+        }
+
     return {
-        "paper": _table(problem, sizes, ids, torch.cat(taken), setting.damping),
-        "ours": _table(problem, sizes, ids[:1], first[None], sizes.damping),
+        "paper": table(ids, torch.cat(taken), setting.damping),
+        "ours": table(ids[:1], first[None], sizes.damping),
         "scale_at_ours": SCALE,
     }
 
@@ -59,21 +71,12 @@ def recursion(problem: Problem, query: int, setting: reference.Setting) -> Float
     return reference.row(reference.s_test(model, params, queries[query], draws, setting))
 
 
-def _table(
-    problem: Problem, sizes: Sizes, ids: Tensor, published: Tensor, damping: float
-) -> dict[str, dict[str, list[float]]]:
-    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
-    rhs = fastif.measure_rows(fastif.Gradients(problem.objective), problem.asked, ids, sizes.batch)
-    ours = fastif.Dual().solve(matrix.damped(damping), rhs).value
-    operators = {
-        "Gauss-Newton": matrix.damped(damping),
-        "Hessian": fastif.Hessian(problem.objective, problem.train).damped(damping),
-    }
-    sides = {"the paper's way": published, "fastif, exact": ours}
+def _measured(
+    problem: Problem, matrix: fastif.GaussNewton, rows: Tensor, rhs: Tensor, damping: float
+) -> dict[str, list[float]]:
+    hessian = fastif.Hessian(problem.objective, problem.train)
+    operators = {"Gauss-Newton": matrix.damped(damping), "Hessian": hessian.damped(damping)}
     return {
-        side: {
-            name: measured_residual(operator, rows, rhs).tolist()
-            for name, operator in operators.items()
-        }
-        for side, rows in sides.items()
+        name: measured_residual(operator, rows, rhs).tolist()
+        for name, operator in operators.items()
     }

@@ -15,7 +15,8 @@ class Sizes:
         damping: λ of the exact solve, which `damping = "auto"` chose for this model.
         ekfac_damping: λ of both EK-FACs, chosen likewise.
         keep: rows kept at each end of an audit.
-        batch: training rows whose gradients fastif holds at once.
+        batch: training rows whose gradients fastif holds at once; block_rows: the same while its
+            exact solver is prepared.
         depth: J of the paper's recursion; every step is run.
         solved: whole s_tests that the paper's way computes in a round.
         scored: candidates that it scores in a round.
@@ -35,6 +36,7 @@ class Sizes:
     ekfac_damping: float = 0.01
     keep: int = 100
     batch: int = 64
+    block_rows: int = 64
     depth: int = 1_000
     solved: int = 1
     scored: int = 60
