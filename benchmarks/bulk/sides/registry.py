@@ -112,7 +112,7 @@ SIDES: dict[str, Side] = {
         "captum:tracin",
         "gradient products over all attributed parameters, no curvature",
         "captum",
-        "exact",
+        "ekfac",
         10,
     ),
     "captum-fast": Side(
