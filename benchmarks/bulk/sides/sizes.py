@@ -36,7 +36,7 @@ class Sizes:
     ekfac_damping: float = 0.01
     keep: int = 100
     batch: int = 64
-    block_rows: int = 64
+    block_rows: int = 512
     depth: int = 1_000
     solved: int = 1
     scored: int = 60
