@@ -7,13 +7,9 @@ writes FOLDER/<side>-<turn>.json; SIZES is the JSON of a `Sizes` record.
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TypeVar
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,10 +27,10 @@ from benchmarks.example import (
     timed_query,
 )
 from benchmarks.floor import floor
+from benchmarks.stopwatch import faster_threads, timed
 from tasks.job import Job
 from tasks.sections import FullScan
 
-T = TypeVar("T")
 KEEP = 100
 """Rows kept at each end of a full scan, unless the study says otherwise."""
 WARM_UP = 10
@@ -49,7 +45,7 @@ def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
     setting = reference.Setting(depth=sizes.depth)
     draws = reference.shuffled(train, seed=turn)
     query = queries[timed_query(job, turn, sizes.rounds)]
-    threads = _faster_threads(
+    threads = faster_threads(
         lambda: reference.s_test(model, params, query, draws, reference.Setting(depth=WARM_UP))
     )
     solved, solve_seconds = timed(lambda: reference.s_test(model, params, query, draws, setting))
@@ -68,18 +64,6 @@ def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
         "loaded_mb": loaded,
         "peak_mb": peak_megabytes(),
     }
-
-
-def _faster_threads(work: Callable[[], object]) -> int:
-    """Set one thread or all, whichever does the work faster: a batch of one may not fill a core."""
-    everything = torch.get_num_threads()
-    seconds = {}
-    for threads in (everything, 1, everything, 1):  # the first turns warm up
-        torch.set_num_threads(threads)
-        seconds[threads] = timed(work)[1]
-    best = min(seconds, key=seconds.__getitem__)
-    torch.set_num_threads(best)
-    return best
 
 
 def ours(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
@@ -143,13 +127,6 @@ def _index(job: Job) -> fastif.CandidateIndex:
 def _keep(job: Job) -> int | None:
     candidates = job.study.candidates
     return candidates.keep if isinstance(candidates, FullScan) else KEEP
-
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """The result of the work, and the seconds it took."""
-    start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start
 
 
 SIDES = {"published": published, "ours": ours, "agreement": agreement, "floor": floor}

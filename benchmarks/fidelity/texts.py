@@ -94,14 +94,19 @@ class Texts(Workload):
         count = (self.rows, self.queries)[part]
         return drawn(self.data / self.tables[part], count)["text"].to_list()
 
+    def encoded(self, part: int) -> fastif.TextExamples:
+        """Tokens and labels of the training rows (part 0) or of the queries (1)."""
+        return self._encoded(self.tables[part], (self.rows, self.queries)[part])
+
     def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
+        return fastif.PrefixCache(self.start(0), self._encoded(table, count, without), 4 * 2**30)
+
+    def _encoded(self, table: str, count: int, without: int = 0) -> fastif.TextExamples:
         frame = drawn(self.data / table, count, without)
-        objective = self.start(0)
-        tokenizer = fastif.load_tokenizer(_base(), objective.whole)
+        tokenizer = fastif.load_tokenizer(_base(), self.start(0).whole)
         known = {label: unit for unit, label in enumerate(self.labels)}
         labels = [known[label] for label in frame["label"]]
-        texts = fastif.encode(tokenizer, frame["text"].to_list(), None, labels, MAX_LENGTH)
-        return fastif.PrefixCache(objective, texts, 4 * 2**30)
+        return fastif.encode(tokenizer, frame["text"].to_list(), None, labels, MAX_LENGTH)
 
 
 @dataclass(frozen=True, eq=False)

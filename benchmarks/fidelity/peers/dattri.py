@@ -1,4 +1,4 @@
-"""dattri: conjugate gradients, LiSSA, DataInf, EK-FAC, TRAK, TracIn and gradient cosine.
+"""dattri: conjugate gradients, Arnoldi, LiSSA, DataInf, EK-FAC, TRAK, TracIn and gradient cosine.
 
 Its influence attributors solve every query again for each batch of training rows; here their
 public steps are called so that each query is solved once. The scores are the same.
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from dattri.algorithm.base import BaseInnerProductAttributor
 from dattri.algorithm.influence_function import (
+    IFAttributorArnoldi,
     IFAttributorCG,
     IFAttributorDataInf,
     IFAttributorEKFAC,
@@ -34,6 +35,18 @@ def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[
     """Conjugate gradients on the Hessian of `rows` training rows."""
     attributor = IFAttributorCG(_task(plain), max_iter=steps, regularization=damping)
     attributor.cache(_one_batch(some_rows(plain, rows, seed)))
+    return _scores(attributor, plain)
+
+
+def arnoldi(
+    plain: Plain, seed: int, rows: int, krylov: int, damping: float
+) -> Float[Tensor, "q n"]:
+    """The Hessian of `rows` training rows on all eigenvalues of `krylov` Arnoldi steps."""
+    attributor = IFAttributorArnoldi(
+        _task(plain), proj_dim=krylov, max_iter=krylov, regularization=damping, seed=seed
+    )
+    batch = next(iter(_one_batch(some_rows(plain, rows, seed))))
+    attributor.cache([list(batch)])  # it assigns to the batch, which must not be a tuple
     return _scores(attributor, plain)
 
 

@@ -1,0 +1,128 @@
+"""A full scan against the paper's way and other packages: `python -m benchmarks.bulk.against`.
+
+Every side answers the same queries about the same model with the same threads, each in a process
+of its own; where a side takes part in every round, they take turns. Needs the extra bench-peers and
+FASTIF_DATA. Numbers go to benchmarks/results/bulk-against.json and from there into docs/results.md;
+--quick prints and writes nothing. What is finished is kept under benchmarks/.work, so that an
+interrupted run goes on: --anew forgets it, for the sides that are named or for all, and --finished
+runs nothing and reports what there is.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.bulk.against_report import section, write_section
+from benchmarks.bulk.agreement import agreement
+from benchmarks.bulk.ratios import summarise
+from benchmarks.bulk.sides.registry import SIDES
+from benchmarks.bulk.sides.sizes import FULL, QUICK, Sizes
+from benchmarks.machine import describe
+
+ROOT = Path(__file__).parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "bulk-against.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    if not (Path(os.environ.get("FASTIF_DATA", "")) / "sst2").is_dir():
+        print("FASTIF_DATA must name the folder with sst2/")
+        return 2
+    sizes = QUICK if options.quick else FULL
+    folder = ROOT / "benchmarks" / ".work" / f"against-{sizes.rows}-{sizes.queries}"
+    if options.anew is not None:
+        forget(folder, options.anew or list(SIDES))
+    result = {
+        "sizes": asdict(sizes),
+        **measure(sizes, folder, options.finished),
+        "machine": describe(),
+    }
+    if not options.quick:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_section(ROOT / "docs" / "results.md", result)
+    print(section(result))
+    return 0
+
+
+def measure(sizes: Sizes, folder: Path, finished: bool = False) -> dict:
+    """Every side in its turns, then what their answers have in common.
+
+    Args:
+        sizes: how much.
+        folder: keeps what is finished.
+        finished: run nothing, and leave out what is not there.
+    """
+    if not finished:
+        _run("prepare", sizes, 0, folder)
+    raw: dict[str, list[dict]] = {name: [] for name in SIDES}
+    for turn in range(sizes.rounds):
+        for name, side in SIDES.items():
+            there = (folder / f"{name}-{turn}.json").is_file()
+            if there or (not finished and (turn == 0 or side.every_round)):
+                raw[name].append(_turn(name, sizes, turn, folder))
+    done = (folder / "residuals-0.json").is_file()
+    return {
+        **summarise(raw, sizes),
+        "missing": [name for name, turns in raw.items() if not turns],
+        "residuals": {} if finished and not done else _turn("residuals", sizes, 0, folder),
+        "agreement": agreement(folder),
+        "versions": {side.package: side.version for side in SIDES.values()},
+        "raw": raw,
+    }
+
+
+def forget(folder: Path, names: list[str]) -> None:
+    """Remove what these sides have left, and what was measured on it."""
+    for name in [*names, "residuals"]:
+        for path in folder.glob(f"{name}-[0-9]*"):
+            path.unlink()
+
+
+def _turn(name: str, sizes: Sizes, turn: int, folder: Path) -> dict:
+    """What a side took in one round; run unless that is known."""
+    path = folder / f"{name}-{turn}.json"
+    if name in SIDES and SIDES[name].version is None:
+        return {"failure": f"{SIDES[name].package} is not installed: the extra bench-peers"}
+    if not path.is_file():
+        _run(name, sizes, turn, folder)
+    return json.loads(path.read_text())
+
+
+def _run(name: str, sizes: Sizes, turn: int, folder: Path) -> None:
+    print(f"{name}, round {turn + 1}", file=sys.stderr, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.bulk.sides", name, str(folder)]
+    rest = [json.dumps(asdict(sizes)), str(turn), str(folder / f"{name}-{turn}")]
+    environment = _environment(sizes.threads)
+    done = subprocess.run([*command, *rest], cwd=ROOT, env=environment, check=False)
+    if done.returncode == 0:
+        return
+    if name not in SIDES or SIDES[name].package == "fastif":
+        done.check_returncode()
+    failure = {"failure": f"ended with code {done.returncode}"}
+    (folder / f"{name}-{turn}.json").write_text(json.dumps(failure))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """As the flows set it: threads that wait asleep, no network."""
+    settings = {"GOMP_SPINCOUNT": "10000", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+    count = str(threads)
+    return {**settings, **os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": count}
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.against")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; writes nothing")
+    parser.add_argument("--finished", action="store_true", help="run nothing; report what is there")
+    parser.add_argument(
+        "--anew", nargs="*", choices=list(SIDES), help="sides to measure again; all if none named"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""From what the sides took to seconds a query and ratios."""
+
+from statistics import median
+
+from benchmarks.bulk.sides.registry import SIDES, Side
+from benchmarks.bulk.sides.sizes import Sizes
+
+KINDS = ("wall", "cpu")
+
+
+def seconds(name: str, turn: dict, sizes: Sizes, kind: str) -> float:
+    """All queries' seconds of a side in one round, multiplied up where it did fewer.
+
+    Other packages are handed what the frozen layers make of the rows, so that part of ours is left
+    out when they are compared; the paper's way runs through the whole model, so it is counted then.
+    """
+    parts = {part: took[kind] for part, took in turn["parts"].items()}
+    if name == "published":
+        score = parts["score"] / sizes.scored
+        return sizes.queries * (parts["s_test"] / sizes.solved + sizes.rows * score)
+    if name == "dattri-cg":
+        query = (parts["few"] - parts["one"]) / sizes.few
+        return parts["one"] + (sizes.queries - 1) * query
+    return sum(took for part, took in parts.items() if part != "prefix")
+
+
+def multiplied_up(name: str) -> bool:
+    """Whether the side's seconds are not those of a run to the end."""
+    return name in ("published", "dattri-cg")
+
+
+def summarise(raw: dict[str, list[dict]], sizes: Sizes) -> dict:
+    """Medians of every side, and its ratio to the side of ours that it is compared with."""
+    done = {name: turns for name, turns in raw.items() if _whole(turns)}
+    return {
+        "sides": {name: _side(name, turns, sizes) for name, turns in done.items()},
+        "failures": {
+            name: _failure(turns) for name, turns in raw.items() if turns and name not in done
+        },
+        "ratios": {
+            name: _ratio(name, SIDES[name], done, sizes)
+            for name in done
+            if SIDES[name].against in done
+        },
+    }
+
+
+def _whole(turns: list[dict]) -> bool:
+    return bool(turns) and not any("failure" in turn for turn in turns)
+
+
+def _failure(turns: list[dict]) -> str:
+    return next(turn["failure"] for turn in turns if "failure" in turn)
+
+
+def _side(name: str, turns: list[dict], sizes: Sizes) -> dict:
+    parts = turns[0]["parts"]
+    return {
+        **{kind: median(seconds(name, turn, sizes, kind) for turn in turns) for kind in KINDS},
+        "parts": {p: median(turn["parts"][p]["wall"] for turn in turns) for p in parts},
+        "peak_mb": max(turn["peak_mb"] for turn in turns),
+        "loaded_mb": max(turn["loaded_mb"] for turn in turns),
+        "rounds": len(turns),
+        "multiplied_up": multiplied_up(name),
+    }
+
+
+def _ratio(name: str, side: Side, done: dict[str, list[dict]], sizes: Sizes) -> dict:
+    """Least, median and most over the rounds that both sides took part in."""
+    found = {}
+    for kind in KINDS:
+        each = sorted(
+            seconds(name, theirs, sizes, kind)
+            / (seconds(side.against, ours, sizes, kind) + _prefix(name, ours, kind))
+            for theirs, ours in zip(done[name], done[side.against], strict=False)
+        )
+        found[kind] = {"least": each[0], "median": median(each), "most": each[-1]}
+    reached = found["wall"]["median"] >= side.goal
+    return {"against": side.against, "goal": side.goal, "reached": reached, **found}
+
+
+def _prefix(name: str, ours: dict, kind: str) -> float:
+    return ours["parts"]["prefix"][kind] if name == "published" else 0.0

@@ -1,0 +1,30 @@
+"""captum: the gradient product over all parameters and over the last layer, and Arnoldi."""
+
+from benchmarks.bulk.sides.clock import Clock
+from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.sizes import Sizes
+from benchmarks.bulk.sides.told import Told
+from benchmarks.fidelity.peers import captum
+from benchmarks.fidelity.peers.rows import by_length
+
+
+def tracin(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """TracInCP with the final weights: the gradient product, no curvature."""
+    plain = by_length(problem.plain)[0]
+    clock.time("answer", lambda: captum.tracin(plain, turn))
+    return Told()
+
+
+def tracin_fast(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """TracInCPFast: the gradient product of the last linear layer."""
+    plain = by_length(problem.plain)[0]
+    clock.time("answer", lambda: captum.tracin_fast(plain, turn))
+    return Told()
+
+
+def arnoldi(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """The inverse Hessian of some rows on its largest eigenvalues."""
+    plain = by_length(problem.plain)[0]
+    rows, krylov, damping = sizes.curvature, sizes.krylov, sizes.damping
+    clock.time("answer", lambda: captum.arnoldi(plain, turn, rows, krylov, krylov, damping))
+    return Told()

@@ -1,0 +1,82 @@
+"""The one problem that every side is given: a MiniLM classifier trained on SST-2, and 256 queries.
+
+It lies in a folder, so that a side is a process of its own: the trained weights for fastif and for
+the paper's way, and the same as a plain torch program for other packages.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import fastif
+from benchmarks.fidelity.plain import Plain, Tail, load_plain, plain_of, save_plain
+from benchmarks.fidelity.texts import Sst2
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a side opens; nothing is computed before it is asked for.
+
+    Attributes:
+        folder: what `prepare` wrote.
+        rows: training rows.
+        queries: how many there are of them.
+    """
+
+    folder: Path
+    rows: int
+    queries: int
+
+    @cached_property
+    def workload(self) -> Sst2:
+        return Sst2(Path(os.environ["FASTIF_DATA"]), rows=self.rows, queries=self.queries)
+
+    @cached_property
+    def objective(self) -> fastif.TransformerObjective:
+        """The trained model; layer 5, pooler and classifier are attributed."""
+        start = self.workload.start(0)
+        start.whole.load_state_dict(load_file(self.folder / WEIGHTS), strict=False)
+        return fastif.TransformerObjective(start.whole, "last:1")
+
+    @cached_property
+    def linear(self) -> fastif.TransformerObjective:
+        """The same, but attributed are the linear layers alone: what kronfluence can attribute."""
+        names = self.objective.space.names
+        return fastif.TransformerObjective(
+            self.objective.whole, [f"^{name}$" for name in names if "LayerNorm" not in name]
+        )
+
+    @cached_property
+    def train(self) -> fastif.PrefixCache:
+        """Training rows with what the frozen layers make of them."""
+        return self._cached("train")
+
+    @cached_property
+    def asked(self) -> fastif.PrefixCache:
+        """Queries likewise."""
+        return self._cached("asked")
+
+    @property
+    def plain(self) -> Plain:
+        return load_plain(self.folder)
+
+    def _cached(self, part: str) -> fastif.PrefixCache:
+        found = getattr(self.workload, part)
+        assert isinstance(found, fastif.PrefixCache)  # which Texts says less exactly
+        return found
+
+
+def prepare(problem: Problem) -> None:
+    """Train the model and write the folder, unless it is there."""
+    if (problem.folder / WEIGHTS).is_file():
+        return
+    objective, workload = problem.workload.trained(0), problem.workload
+    with torch.no_grad():
+        save_plain(plain_of(Tail.of(objective), workload.train, workload.asked), problem.folder)
+    save_file({k: v.clone() for k, v in objective.params.items()}, problem.folder / WEIGHTS)

@@ -1,0 +1,43 @@
+"""The paper's way: LiSSA for one query, then one candidate after the other."""
+
+import torch
+
+from benchmarks import reference
+from benchmarks.bulk.sides.clock import Clock
+from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.residuals import asked
+from benchmarks.bulk.sides.sizes import Sizes
+from benchmarks.bulk.sides.told import Told
+from benchmarks.example import Singles
+from benchmarks.stopwatch import faster_threads
+
+WARM_UP = 10
+"""Steps of the recursion before any is counted."""
+
+
+def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """Some whole s_tests and some candidate scores; the rest is multiplied up afterwards."""
+    names = problem.objective.space.names
+    model = problem.objective.whole
+    params = reference.attribute(model, names)
+    train, queries = (Singles(problem.workload.encoded(part)) for part in (0, 1))
+    draws = reference.shuffled(train, seed=turn)
+    setting = reference.Setting(depth=sizes.depth)
+    ids = asked(sizes, turn)
+    few = reference.Setting(depth=WARM_UP)
+    threads = faster_threads(lambda: reference.s_test(model, params, queries[0], draws, few))
+    solved = [
+        clock.time(
+            "s_test", lambda i=i: reference.s_test(model, params, queries[i], draws, setting)
+        )
+        for i in ids
+    ]
+    for candidate in (next(draws) for _ in range(sizes.scored)):
+        clock.time(
+            "score",
+            lambda one=candidate: reference.removal_effect(
+                model, params, solved[0], one, sizes.rows
+            ),
+        )
+    rows = torch.stack([reference.row(one) for one in solved])
+    return Told({"queries": ids, "threads": threads}, {"s_test": rows})

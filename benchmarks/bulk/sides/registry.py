@@ -1,0 +1,138 @@
+"""The sides by name, and what is said of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks.bulk.sides.clock import Clock
+from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.sizes import Sizes
+from benchmarks.bulk.sides.told import Told
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to answer all queries.
+
+    Attributes:
+        title: as in tables.
+        call: "file:function" beside this file, so that listing sides imports no package.
+        told: what it does, in words; {names} stand for sizes.
+        package: that it needs.
+        against: the side of ours that it is compared with, and goal: how many times as fast that
+            is to be.
+        every_round: whether it takes part in each round, or in the first alone.
+    """
+
+    title: str
+    call: str
+    told: str
+    package: str = "fastif"
+    against: str = ""
+    goal: float = 0.0
+    every_round: bool = False
+
+    @property
+    def version(self) -> str | None:
+        """The installed version; None if it is not installed."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return None
+
+    @property
+    def function(self) -> Callable[[Problem, Sizes, int, Clock], Told]:
+        """Its function; from here on its package is imported."""
+        file, _, name = self.call.partition(":")
+        return getattr(import_module(f"benchmarks.bulk.sides.{file}"), name)
+
+
+SIDES: dict[str, Side] = {
+    "published": Side(
+        "the paper's way",
+        "published:published",
+        "LiSSA with J = {depth}, B = 1, damp 0.005, scale 10,000, then a backward pass a candidate,"
+        " through the whole model",
+        against="exact",
+        goal=100,
+        every_round=True,
+    ),
+    "exact": Side(
+        "fastif, exact",
+        "ours:exact",
+        "`Dual` over all {rows:,} rows at λ = {damping:g}, a full scan that keeps {keep} rows at"
+        " each end, and the whole certificate",
+        every_round=True,
+    ),
+    "ekfac": Side(
+        "fastif, EK-FAC",
+        "ours:ekfac",
+        "EK-FAC of the linear layers at λ = {ekfac_damping:g}, to a relative error of 0.001, every"
+        " score, nothing certified; batches of {batch} rows",
+        every_round=True,
+    ),
+    "kronfluence": Side(
+        "kronfluence, EK-FAC",
+        "kronfluence:kronfluence",
+        "EK-FAC of the linear layers at λ = {ekfac_damping:g}, labels sampled, every score;"
+        " batches of {fit_batch} rows to fit and {train_batch} to score, all queries in one pass"
+        " over the training rows, no low rank",
+        "kronfluence",
+        "ekfac",
+        2,
+        every_round=True,
+    ),
+    "dattri-arnoldi": Side(
+        "dattri, Arnoldi",
+        "dattri:arnoldi",
+        "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
+        "dattri",
+        "exact",
+        10,
+    ),
+    "dattri-cg": Side(
+        "dattri, CG",
+        "dattri:cg",
+        "10 steps on the Hessian of {curvature} rows, each query by itself",
+        "dattri",
+        "exact",
+        10,
+    ),
+    "captum-arnoldi": Side(
+        "captum, Arnoldi",
+        "captum:arnoldi",
+        "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
+        "captum",
+        "exact",
+        10,
+    ),
+    "captum-tracin": Side(
+        "captum, TracInCP",
+        "captum:tracin",
+        "gradient products over all attributed parameters, no curvature",
+        "captum",
+        "ekfac",
+        10,
+    ),
+    "captum-fast": Side(
+        "captum, TracInCPFast",
+        "captum:tracin_fast",
+        "gradient products over the last linear layer, no curvature",
+        "captum",
+        "last-layer",
+        10,
+    ),
+    "certified": Side(
+        "fastif, EK-FAC certified",
+        "ours:certified",
+        "`Spectral` at λ = {ekfac_damping:g}, a full scan that keeps {keep} rows at each end, and"
+        " the whole certificate: the residual on the exact curvature of all rows",
+    ),
+    "last-layer": Side(
+        "fastif, last layer",
+        "ours:last_layer",
+        "as fastif's EK-FAC, but only the last linear layer is attributed",
+    ),
+}
+"""In the order in which they take turns and stand in tables."""

@@ -1,0 +1,82 @@
+"""How well each side's s_test solves the same system: ‖b - (A + λI) x‖ / ‖b‖."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor
+
+import fastif
+from benchmarks import reference
+from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.sizes import Sizes
+from benchmarks.example import Singles
+from fastif.solvers.solver import measured_residual
+
+SCALE = 1e3
+"""Of the paper's recursion where it is run at our damping: its own diverges or moves too little."""
+
+
+def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
+    """At the paper's damping and at ours, on the Hessian and on the Gauss-Newton matrix.
+
+    The paper's recursion solves for the Hessian, ours for the Gauss-Newton matrix. Both matrices
+    are of all training rows.
+
+    Args:
+        problem: what both solved for.
+        sizes: the same as the sides'.
+        folder: has the s_tests that the rounds of the paper's way left.
+    """
+    taken = [load_file(path)["s_test"] for path in sorted(folder.glob("published-*.safetensors"))]
+    ids = torch.tensor([i for turn in range(len(taken)) for i in asked(sizes, turn)])
+    setting = reference.Setting(depth=sizes.depth)
+    at_ours = replace(setting, damp=sizes.damping / SCALE, scale=SCALE)
+    first = recursion(problem, int(ids[0]), at_ours)
+    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
+    solver = fastif.Dual(block_rows=sizes.block_rows)
+    factor = solver.factor(matrix.damped(setting.damping))  # it serves every damping
+
+    def table(some: Tensor, published: Tensor, damping: float) -> dict[str, dict[str, list[float]]]:
+        asked = problem.asked
+        rhs = fastif.measure_rows(matrix.gradients, asked, some, sizes.batch)
+        exact = solver.solve(matrix.damped(damping), rhs, factor).value
+        sides = {"the paper's way": published, "fastif, exact": exact}
+        return {
+            side: _measured(problem, matrix, rows, rhs, damping) for side, rows in sides.items()
+        }
+
+    return {
+        "paper": table(ids, torch.cat(taken), setting.damping),
+        "ours": table(ids[:1], first[None], sizes.damping),
+        "scale_at_ours": SCALE,
+    }
+
+
+def asked(sizes: Sizes, turn: int) -> list[int]:
+    """The queries that the paper's way solves in a round, spread over all of them."""
+    count = sizes.rounds * sizes.solved
+    places = range(turn * sizes.solved, (turn + 1) * sizes.solved)
+    return [place * sizes.queries // count for place in places]
+
+
+def recursion(problem: Problem, query: int, setting: reference.Setting) -> Float[Tensor, " p"]:
+    """The paper's s_test of one query."""
+    names, model = problem.objective.space.names, problem.objective.whole
+    params = reference.attribute(model, names)
+    train, queries = (Singles(problem.workload.encoded(part)) for part in (0, 1))
+    draws = reference.shuffled(train, seed=0)
+    return reference.row(reference.s_test(model, params, queries[query], draws, setting))
+
+
+def _measured(
+    problem: Problem, matrix: fastif.GaussNewton, rows: Tensor, rhs: Tensor, damping: float
+) -> dict[str, list[float]]:
+    hessian = fastif.Hessian(problem.objective, problem.train)
+    operators = {"Gauss-Newton": matrix.damped(damping), "Hessian": hessian.damped(damping)}
+    return {
+        name: measured_residual(operator, rows, rhs).tolist()
+        for name, operator in operators.items()
+    }

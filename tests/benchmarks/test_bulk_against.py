@@ -1,0 +1,115 @@
+"""What is made of the sides' seconds, and that a side's answer is told in the right order."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import fastif
+from benchmarks.bulk.against_report import END, START, section, write_section
+from benchmarks.bulk.agreement import correlation
+from benchmarks.bulk.ratios import seconds, summarise
+from benchmarks.bulk.sides.ours import in_order
+from benchmarks.bulk.sides.registry import SIDES
+from benchmarks.bulk.sides.residuals import asked
+from benchmarks.bulk.sides.sizes import FULL, Sizes
+
+SIZES = Sizes(rows=10, queries=4, rounds=2, solved=2, scored=5, few=2)
+BLANK = {"facts": {}, "loaded_mb": 1.0, "peak_mb": 2.0, "load": [0.1, 0.2]}
+
+
+def turn(**parts: float) -> dict:
+    """A side's report with these wall seconds and twice as many of the processor."""
+    return {"parts": {k: {"wall": s, "cpu": 2 * s} for k, s in parts.items()}, **BLANK}
+
+
+def full_raw() -> dict[str, list[dict]]:
+    ours = [turn(prefix=1.0, factor=2.0, answer=1.0), turn(prefix=0.0, factor=1.0, answer=1.0)]
+    return {
+        "published": [turn(s_test=20.0, score=0.5), turn(s_test=40.0, score=0.5)],
+        "exact": ours,
+        "ekfac": [turn(prefix=9.0, factor=1.0, answer=1.0)],
+        "kronfluence": [turn(factor=4.0, answer=4.0)],
+        "dattri-cg": [turn(one=3.0, few=7.0)],
+        "captum-arnoldi": [{"failure": "MemoryError: none | left"}],
+    }
+
+
+def test_the_papers_way_is_multiplied_up_to_all_queries_and_rows():
+    # A query: an s_test of 10 s and 10 candidates of 0.1 s.
+    assert seconds("published", turn(s_test=20.0, score=0.5), SIZES, "wall") == pytest.approx(44)
+    assert seconds("published", turn(s_test=20.0, score=0.5), SIZES, "cpu") == pytest.approx(88)
+
+
+def test_a_query_of_conjugate_gradients_is_what_few_take_more_than_one():
+    assert seconds("dattri-cg", turn(one=3.0, few=7.0), SIZES, "wall") == pytest.approx(3 + 3 * 2)
+
+
+def test_the_frozen_part_counts_against_the_paper_alone():
+    found = summarise(full_raw(), SIZES)["ratios"]
+    assert found["published"]["wall"]["least"] == pytest.approx(44 / 4)
+    assert found["published"]["wall"]["most"] == pytest.approx(84 / 2)
+    assert found["kronfluence"]["wall"]["median"] == pytest.approx(8 / 2)
+    assert found["kronfluence"]["reached"]
+    assert not found["published"]["reached"]
+
+
+def test_a_failed_side_has_a_reason_and_no_ratio():
+    found = summarise(full_raw(), SIZES)
+    assert found["failures"] == {"captum-arnoldi": "MemoryError: none | left"}
+    assert "captum-arnoldi" not in found["ratios"]
+
+
+def test_every_side_is_compared_with_one_of_ours():
+    for side in SIDES.values():
+        assert not side.against or SIDES[side.against].package == "fastif"
+        assert side.told.format(**FULL.__dict__)
+
+
+def test_the_papers_way_solves_other_queries_in_every_round():
+    sizes = replace(FULL, rounds=3, solved=2)
+    picked = [i for turn in range(3) for i in asked(sizes, turn)]
+    assert len(set(picked)) == 6
+    assert max(picked) < sizes.queries
+
+
+def test_scores_stand_by_position():
+    found = fastif.Influences(torch.tensor([[2, 0, 1]]), torch.tensor([[-1.0, 0.5, 3.0]]))
+    assert in_order(found).tolist() == [[0.5, 3.0, -1.0]]
+
+
+def test_correlation_is_pearsons():
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(2, 3, 20, generator=generator)
+    for row, (a, b) in enumerate(zip(left, right, strict=True)):
+        expected = torch.corrcoef(torch.stack([a, b]))[0, 1]
+        assert float(correlation(left, right)[row]) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_the_section_is_written_between_its_markers(tmp_path):
+    raw = full_raw()
+    result = {
+        "sizes": SIZES.__dict__,
+        **summarise(raw, SIZES),
+        "raw": raw,
+        "residuals": {
+            at: {"fastif, exact": {"Gauss-Newton": [1e-6], "Hessian": [0.1, 0.2]}}
+            for at in ("paper", "ours")
+        }
+        | {"scale_at_ours": 1000.0},
+        "agreement": {},
+        "missing": ["last-layer"],
+        "versions": {},
+        "machine": {
+            "date": "2026-01-01", "processor": "x", "cores": 2, "versions": {"torch": "2"},
+        },
+    }  # fmt: skip
+    path = tmp_path / "results.md"
+    path.write_text(f"before\n\n{START}\nstale\n{END}\nafter\n")
+    write_section(path, result)
+    text = path.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "stale" not in text  # noqa: PT018
+    assert section(result) in text
+    assert "none / left" in text
+    assert "Not measured yet: fastif, last layer." in text
+    assert "**not reached**" in text
