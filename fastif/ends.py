@@ -7,6 +7,9 @@ from torch import Tensor
 PENDING = 1024
 """Columns that wait for a merge: sorting after every tile would cost more than its scores."""
 
+FEW = 4
+"""Times as many columns as are kept at an end, from which on the others are first left out."""
+
 
 class Ends:
     """The `keep` lowest and the `keep` highest scores of each query, among all that were added.
@@ -72,8 +75,25 @@ def ends_of(
     ids: Int[Tensor, "q k"], scores: Float[Tensor, "q k"], keep: int | None = None
 ) -> Int[Tensor, "q m"]:
     """Columns in ascending order of score, of equal scores by id; only `keep` at each end."""
+    if keep is not None and scores.shape[1] > FEW * keep:
+        few = _extreme(scores, keep)
+        if few is not None:
+            return few.gather(1, ends_of(ids.gather(1, few), scores.gather(1, few)))
     by_id = ids.argsort(dim=1)
     order = by_id.gather(1, scores.gather(1, by_id).argsort(dim=1, stable=True))
     if keep is not None and order.shape[1] > 2 * keep:
         order = torch.cat([order[:, :keep], order[:, -keep:]], dim=1)
     return order
+
+
+def _extreme(scores: Float[Tensor, "q k"], keep: int) -> Int[Tensor, "q m"] | None:
+    """The `keep` columns at each end, in no order; None if ties leave it open which these are."""
+    columns = []
+    for largest in (False, True):
+        last, places = scores.topk(keep, 1, largest=largest, sorted=True)
+        edge = last[:, -1:]
+        reach = (scores >= edge if largest else scores <= edge).sum(1)
+        if bool((reach > keep).any()):
+            return None
+        columns.append(places)
+    return torch.cat(columns, 1)

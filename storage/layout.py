@@ -70,4 +70,8 @@ class Layout:
 
     def part(self, kind: str, digest: str) -> Path:
         """Folder of one part."""
-        return self.root / "parts" / checked_name("part", kind) / checked_name("digest", digest)
+        return self.parts(kind) / checked_name("digest", digest)
+
+    def parts(self, kind: str) -> Path:
+        """Folder of all parts of a kind."""
+        return self.root / "parts" / checked_name("part", kind)

@@ -29,6 +29,12 @@ def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
     return folder if _is_whole(folder) else None
 
 
+def find_parts(layout: Layout, kind: str) -> dict[str, Path]:
+    """Folders of all whole parts of a kind, by digest in ascending order."""
+    folders = sorted(layout.parts(kind).glob("*"))
+    return {path.name: path for path in folders if path.name[0] != "." and _is_whole(path)}
+
+
 def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
     """Let `writer` fill a folder aside, then put it in place; the first of two writers wins.
 

@@ -18,7 +18,7 @@ from storage.errors import StoreError
 from storage.identity import check, claim
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus
-from storage.parts import find_part, write_part
+from storage.parts import find_part, find_parts, write_part
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
 
@@ -170,6 +170,10 @@ class Store:
     def part(self, kind: str, digest: str) -> Path | None:
         """Folder of a part that is there and whole, else None."""
         return find_part(self.layout, kind, digest)
+
+    def parts(self, kind: str) -> dict[str, Path]:
+        """Folders of all whole parts of a kind, by digest in ascending order."""
+        return find_parts(self.layout, kind)
 
     def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
         """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""

@@ -58,6 +58,14 @@ def candidate_digest(job: "Job") -> str:
     return fingerprint({"run": job.plan.record.fingerprint, "dampings": dampings})
 
 
+def sketch_family(job: "Job", method: Sketches) -> str:
+    """Of all that sketches depend on but the training rows themselves."""
+    common = {name: part for name, part in _common(job).items() if name != "train"}
+    weights = getattr(job.objective.loss, "class_weights", None)  # balanced ones are the rows'
+    told = None if weights is None else [float(weight) for weight in weights]
+    return fingerprint({**common, "sketch": _sketch_parts(job, method), "weights": told})
+
+
 def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:
     """What sketches depend on beside the model and its training rows."""
     curvature = job.study.curvature.model_dump(mode="json")
@@ -68,6 +76,7 @@ def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:
         "damping": job.fixed_or_chosen,
         "dimensions": candidates.dimensions,
         "width": candidates.width,
+        "energy": candidates.energy,
     }
 
 

@@ -9,17 +9,14 @@ from safetensors.torch import load_file, save_file
 import fastif
 from storage import Store
 from tasks.sections import AnyCandidates, AnyMethod, FullScan, Knn, UnionOf
+from tasks.sketches import read_sketches
 
-INDEX, SKETCHER, FACTOR = "index.faiss", "sketcher.safetensors", "factor.safetensors"
+INDEX, FACTOR = "index.faiss", "factor.safetensors"
 
 
-def write_index(
-    folder: Path, index: fastif.CandidateIndex, sketcher: fastif.Sketcher | None = None
-) -> None:
-    """Keep an index, and what made the sketches that it holds."""
+def write_index(folder: Path, index: fastif.CandidateIndex) -> None:
+    """Keep an index of representations."""
     index.save(folder / INDEX)
-    if sketcher is not None:
-        save_file(sketcher.state(), folder / SKETCHER)
 
 
 def read_search(
@@ -56,11 +53,10 @@ def read_method(
     part = store.part("index", digest)
     assert part is not None, "the index is prepared before any shard"
     assert method.k is not None, "k is given or chosen before any shard"
-    index = fastif.CandidateIndex.load(part / INDEX)
     quota = None if method.quota is None else fastif.Quota(labels, method.quota)
     if isinstance(method, Knn):
-        return fastif.Nearest(index, method.k, quota)
-    sketcher = fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
+        return fastif.Nearest(fastif.CandidateIndex.load(part / INDEX), method.k, quota)
+    index, sketcher = read_sketches(store, digest, method.factory, objective)
     return fastif.Sketched(index, sketcher, method.k, quota)
 
 

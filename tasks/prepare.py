@@ -16,6 +16,7 @@ from tasks.plan import TRAIN, RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
 from tasks.sections import Knn, Sketches
+from tasks.sketches import sketches_ready, write_sketches
 
 
 @task(name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
@@ -34,11 +35,11 @@ def build_index(ref: RunRef) -> list[str]:
     """Index the training set for each method that searches; the parts' digests."""
     job = open_job(ref)
     for method, digest in zip(job.study.candidates.methods, job.index_digests, strict=True):
-        if job.store.part("index", digest) is None:
-            if isinstance(method, Knn):
-                _write_representations(job, method, digest)
-            else:
-                _write_sketches(job, method, digest)
+        if isinstance(method, Sketches):
+            if not sketches_ready(job.store, digest):
+                write_sketches(job, method, digest)
+        elif job.store.part("index", digest) is None:
+            _write_representations(job, method, digest)
     return list(job.index_digests)
 
 
@@ -47,27 +48,6 @@ def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
         rows = fastif.embeddings(job.objective, watch(job.train), fastif.every(job.train))
     index = fastif.CandidateIndex.build(rows, candidates.factory)
     job.store.write_part("index", digest, lambda folder: write_index(folder, index))
-
-
-def _write_sketches(job: Job, candidates: Sketches, digest: str) -> None:
-    curvature = job.gauss_newton(job.train)
-    with stage("training rows: sketches", len(job.train)) as watch:
-        sketcher = fastif.Sketcher.fit(
-            curvature,
-            job.damping,
-            dimensions=candidates.dimensions,
-            width=candidates.width,
-            seed=job.study.curvature.seed,
-        )
-        rows = fastif.train_sketches(
-            sketcher,
-            curvature.gradients,
-            watch(job.train),
-            fastif.every(job.train),
-            job.study.run.batch_size,
-        )
-    index = fastif.CandidateIndex.build(rows, candidates.factory, products=True)
-    job.store.write_part("index", digest, lambda folder: write_index(folder, index, sketcher))
 
 
 @task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)

@@ -194,6 +194,8 @@ class Sketches(Searched):
     """length of a sketch, a training row taking twice so many bytes"""
     width: Annotated[int, Field(ge=1)] = 16_384
     """of the folding that a gradient goes through first: wider is more exact"""
+    energy: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """share of each layer's squared gradients that is kept before; 1 for a small damping"""
 
 
 AnyMethod = Annotated[Knn | Sketches, Field(discriminator="kind")]

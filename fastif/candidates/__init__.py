@@ -1,6 +1,6 @@
 """Where to look for influential training examples."""
 
-from fastif.candidates.index import CandidateIndex, Candidates, faiss_builds, load_faiss
+from fastif.candidates.index import CandidateIndex, Candidates, Index, faiss_builds, load_faiss
 from fastif.candidates.quota import Quota
 from fastif.candidates.search import (
     Everything,
@@ -17,6 +17,7 @@ __all__ = [
     "CandidateIndex",
     "Candidates",
     "Everything",
+    "Index",
     "Nearest",
     "Quota",
     "Search",

@@ -1,5 +1,6 @@
 """Candidates: the few training examples worth scoring for each query."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +29,34 @@ class Candidates:
         return len(self.ids)
 
 
-class CandidateIndex:
+class Index(ABC):
+    """Rows that can be searched for those nearest to a query, or of the largest inner products."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """The number of rows."""
+
+    @abstractmethod
+    def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+        """The k nearest rows of each query, nearest first; an approximate index may return -1.
+
+        Raises:
+            InputError: k or the width of the queries does not fit the index.
+        """
+
+    @abstractmethod
+    def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+        """The k rows of each query that lie at the ends of its inner products, half at either.
+
+        A row that is found at both ends (k is about all there are) takes one cell; the other is -1.
+
+        Raises:
+            InputError: see `search`.
+        """
+
+
+class CandidateIndex(Index):
     """Nearest neighbours in a representation, or largest inner products, by FAISS.
 
     "Flat" is exact; any other factory string (IVF, HNSW, PQ ...) trades recall for speed.
@@ -38,8 +66,12 @@ class CandidateIndex:
     Candidates(ids=tensor([[0]]), distances=tensor([[0.]]))
     """
 
-    def __init__(self, index: Any, count: int) -> None:
-        self._index, self.count = index, count
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @property
+    def count(self) -> int:
+        return self._index.ntotal
 
     @classmethod
     def build(
@@ -55,14 +87,26 @@ class CandidateIndex:
         Raises:
             InputError: FAISS cannot make such an index of so many rows.
         """
+        index = cls.trained(embeddings, factory, products=products)
+        index.add(embeddings)
+        return index
+
+    @classmethod
+    def trained(
+        cls, sample: Float[Tensor, "n d"], factory: str, *, products: bool = False
+    ) -> "CandidateIndex":
+        """An index without rows that has learned its cells from a sample of them.
+
+        Raises:
+            InputError: FAISS cannot make such an index of so many rows.
+        """
         faiss = load_faiss()
-        rows = _numbers(embeddings)
+        rows = _numbers(sample)
         try:
             metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
             index = faiss.index_factory(rows.shape[1], factory, metric)
             if not index.is_trained:
                 index.train(rows)
-            index.add(rows)
         except RuntimeError as error:
             raise InputError(
                 "[candidates] factory",
@@ -70,7 +114,11 @@ class CandidateIndex:
                 f"{factory!r} ({_reason(error)})",
                 'Use "Flat" (exact), or fewer cells than rows in "IVF...".',
             ) from error
-        return cls(index, len(rows))
+        return cls(index)
+
+    def add(self, rows: Float[Tensor, "m d"]) -> None:
+        """Add rows; their ids go on from those that are there."""
+        self._index.add(_numbers(rows))
 
     @staticmethod
     def check(factory: str, width: int) -> None:
@@ -90,11 +138,6 @@ class CandidateIndex:
             ) from error
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The k nearest rows of each query, nearest first; an approximate index may return -1.
-
-        Raises:
-            InputError: k or the width of the queries does not fit the index.
-        """
         width = self._index.d
         if not 1 <= k <= self.count or queries.shape[1] != width:
             raise InputError(
@@ -108,12 +151,7 @@ class CandidateIndex:
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
     def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The k rows of each query that lie at the ends of its inner products, half at either.
-
-        A row that is found at both ends (k is about all there are) takes one cell; the other is -1.
-
-        Raises:
-            InputError: see `search`.
+        """The same by two searches.
 
         >>> rows = torch.tensor([[2.0], [-3.0], [0.1]])
         >>> CandidateIndex.build(rows, products=True).search_ends(torch.ones(1, 1), 2).ids
@@ -131,8 +169,7 @@ class CandidateIndex:
     @classmethod
     def load(cls, path: Path) -> "CandidateIndex":
         """Read what `save` wrote."""
-        index = load_faiss().read_index(str(path))
-        return cls(index, index.ntotal)
+        return cls(load_faiss().read_index(str(path)))
 
 
 def load_faiss() -> ModuleType:

@@ -12,7 +12,7 @@ from fastif.layers import layer_gradients, positions
 from fastif.listening import Call, owner_of
 from fastif.parameters import ParamSpace
 
-ENERGY = 0.95
+ENERGY = 0.98
 """Share of a layer's squared gradients that its directions keep."""
 
 ROUNDING = 1e-12
@@ -43,7 +43,7 @@ class Narrowing:
     That is Pₒᵀ G Pᵢ of the gradient G, whose o·i numbers are never made. A bias is narrowed by Pₒ;
     parameters of other layers are taken as they are. The directions are leading eigenvectors of
     Σ δδᵀ and of Σ ‖δ‖² aaᵀ. In every layer of a trained classifier one of the two is nearly of low
-    rank, so that a hundredth of the numbers keeps 0.95 of the squared length.
+    rank, so that a few hundredths of the numbers keep 0.98 of the squared length.
 
     Attributes:
         space: the parameters.

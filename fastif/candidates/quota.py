@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.candidates.index import CandidateIndex, Candidates
+from fastif.candidates.index import Candidates, Index
 from fastif.errors import InputError
 
 ROUNDING = 1e-9
@@ -52,7 +52,7 @@ class Quota:
         """How many of k candidates each label gets in any case."""
         return self.labels.bincount().clamp(max=places(self.share, k))
 
-    def search(self, index: CandidateIndex, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+    def search(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """As `CandidateIndex.search`, with the quota kept."""
         least = self.least(k)
         found = Candidates(
@@ -65,9 +65,7 @@ class Quota:
             found.distances[query, : int(chosen.sum())] = distances[chosen]
         return found
 
-    def search_ends(
-        self, index: CandidateIndex, queries: Float[Tensor, "q d"], k: int
-    ) -> Candidates:
+    def search_ends(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """As `CandidateIndex.search_ends`, half of each label's number at either end."""
         least = self.least(k)
         # A row may have been taken at the other end already, hence all of them at either.
@@ -97,7 +95,7 @@ class Quota:
         return chosen
 
     def _rankings(
-        self, index: CandidateIndex, queries: Tensor, size: int, least: Tensor
+        self, index: Index, queries: Tensor, size: int, least: Tensor
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Each query's rows, best first, as deep as it takes to hold the least of each label."""
         pending = torch.arange(len(queries))

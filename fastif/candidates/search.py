@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.index import CandidateIndex, Candidates
+from fastif.candidates.index import Candidates, Index
 from fastif.candidates.quota import Quota
 from fastif.candidates.sketch import Sketcher, query_sketches
 from fastif.errors import InputError
@@ -26,7 +26,7 @@ class Nearest:
         quota: what each label gets of them at least.
     """
 
-    index: CandidateIndex
+    index: Index
     k: int
     quota: Quota | None = None
 
@@ -42,7 +42,7 @@ class Sketched:
         quota: what each label gets of them at least, half at either end.
     """
 
-    index: CandidateIndex
+    index: Index
     sketcher: Sketcher
     k: int
     quota: Quota | None = None

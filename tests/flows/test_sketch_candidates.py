@@ -22,7 +22,7 @@ def world(made, tmp_path):
 
 
 def _sketch(**changes):
-    return {"kind": "sketch", "k": K, "dimensions": 60, "width": 4096} | changes
+    return {"kind": "sketch", "k": K, "dimensions": 60, "width": 4096, "energy": 1} | changes
 
 
 def _ends(scores: pl.DataFrame) -> pl.DataFrame:

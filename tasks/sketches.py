@@ -1,0 +1,220 @@
+"""Sketches of the training rows, kept in blocks and made once for each row.
+
+Three kinds of parts: the sketcher; blocks of sketches, found again by the digests of the rows in
+them; and, for each state of the training table, the list of where its rows lie. A killed run loses
+one block at most, and rows that are added or changed later are all that is sketched then.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import fastif
+from fastif.candidates.stored import Block, StoredSketches
+from storage import Store, fingerprint
+from tasks import digests
+from tasks.progress import stage
+from tasks.sections import Sketches
+from tasks.tables import Table
+
+if TYPE_CHECKING:  # a job reads its sketches here
+    from tasks.job import Job
+
+ROWS = 8192
+"""Sketches a block: what a killed run loses at most."""
+
+REUSE = 0.9
+"""Least share of its rows that a training table has in common with the one a sketcher was fitted
+to. A basis drawn from nearly the same rows is as good, and keeps the sketches of all of them."""
+
+TRAINED_ON = 100_000
+"""Sketches that an approximate index learns its cells from."""
+
+SKETCHER, SKETCHES, ROWS_FILE = "sketcher.safetensors", "sketches.safetensors", "rows.parquet"
+LIST, INDEX = "sketches.json", "index.faiss"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A sketcher in the store, and the kind of its blocks."""
+
+    digest: str
+
+    @property
+    def blocks(self) -> str:
+        """Kind of the parts that hold its sketches."""
+        return f"sketches-{self.digest[:16]}"
+
+
+def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
+    """Sketch the training rows that have none yet, and list where all of them lie."""
+    rows = row_digests(job.plan.inputs.train)
+    fitted = _fitted(job, method, rows)
+    sketcher = read_sketcher(job.store, fitted.digest, job.objective)
+    _write_missing(job, sketcher, fitted, rows)
+    places, blocks = _places(job.store, fitted, rows)
+
+    def write(folder: Path) -> None:
+        (folder / LIST).write_text(json.dumps({"sketcher": fitted.digest, "blocks": blocks}))
+        places.write_parquet(folder / ROWS_FILE)
+        if method.factory != "Flat":
+            stored = _stored(job.store, fitted, blocks, places)
+            approximate_index(stored, method.factory).save(folder / INDEX)
+
+    job.store.write_part("index", digest, write)
+
+
+def read_sketches(
+    store: Store, digest: str, factory: str, objective: fastif.Objective
+) -> tuple[fastif.Index, fastif.Sketcher]:
+    """What `write_sketches` listed: mapped into memory, or the approximate index of it."""
+    part = store.part("index", digest)
+    assert part is not None, "the index is prepared before any shard"
+    listed = json.loads((part / LIST).read_text())
+    sketcher = read_sketcher(store, listed["sketcher"], objective)
+    if factory != "Flat":
+        return fastif.CandidateIndex.load(part / INDEX), sketcher
+    places = pl.read_parquet(part / ROWS_FILE)
+    return _stored(store, Fitted(listed["sketcher"]), listed["blocks"], places), sketcher
+
+
+def sketches_ready(store: Store, digest: str) -> bool:
+    """Whether the list is there, and every block and the sketcher that it names."""
+    part = store.part("index", digest)
+    if part is None:
+        return False
+    listed = json.loads((part / LIST).read_text())
+    blocks = (store.part(Fitted(listed["sketcher"]).blocks, name) for name in listed["blocks"])
+    return store.part("sketcher", listed["sketcher"]) is not None and all(blocks)
+
+
+def row_digests(table: Table) -> list[bytes]:
+    """Of what a row's sketch depends on beside the model: its text or texts, and its label."""
+    pairs = table.text_pairs or [None] * len(table)
+    rows = zip(table.texts, pairs, table.labels, strict=True)
+    return [hashlib.sha256(json.dumps(row).encode()).digest()[:16] for row in rows]
+
+
+def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> fastif.Sketcher:
+    """The sketcher of this digest."""
+    part = store.part("sketcher", digest)
+    assert part is not None, "it is fitted before it is read"
+    return fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
+
+
+def approximate_index(stored: StoredSketches, factory: str) -> fastif.CandidateIndex:
+    """By FAISS' factory string, taught by some sketches and filled piece by piece."""
+    count = stored.count
+    some = torch.arange(0, count, -(-count // TRAINED_ON))
+    index = fastif.CandidateIndex.trained(stored.take(some), factory, products=True)
+    for ids in torch.arange(count).split(ROWS):
+        index.add(stored.take(ids))
+    return index
+
+
+def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
+    """A sketcher that was fitted to nearly the same rows, or a new one."""
+    family = digests.sketch_family(job, method)
+    kind = f"sketchers-{family[:16]}"
+    shares = {name: _share(folder, rows) for name, folder in job.store.parts(kind).items()}
+    best = max(sorted(shares), key=lambda name: shares[name], default=None)
+    if best is not None and shares[best] >= REUSE:
+        return Fitted(best)
+    fitted = Fitted(fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]}))
+    sketcher = _fit(job, method)
+    state = {name: tensor.contiguous() for name, tensor in sketcher.state().items()}
+    job.store.write_part("sketcher", fitted.digest, lambda to: save_file(state, to / SKETCHER))
+    frame = _digest_frame(rows)
+    job.store.write_part(kind, fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE))
+    return fitted
+
+
+def _share(folder: Path, rows: Sequence[bytes]) -> float:
+    """Distinct rows that two tables have in common, of all that either has."""
+    before, now = set(pl.read_parquet(folder / ROWS_FILE)["row"].to_list()), set(rows)
+    return len(before & now) / len(before | now)
+
+
+def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
+    with stage("sketches: directions of curvature", None) as watch:
+        return fastif.Sketcher.fit(
+            job.gauss_newton(watch(job.train)),
+            job.damping,
+            dimensions=method.dimensions,
+            width=method.width,
+            energy=method.energy,
+            seed=job.study.curvature.seed,
+        )
+
+
+def _write_missing(
+    job: "Job", sketcher: fastif.Sketcher, fitted: Fitted, rows: Sequence[bytes]
+) -> None:
+    frame = (
+        _digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
+    )
+    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(job.store, fitted)])
+    missing = frame.join(known, on="row", how="anti", maintain_order="left")
+    if missing.is_empty():
+        return
+    gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
+    with stage("training rows: sketches", len(missing)) as watch:
+        train = watch(job.train)
+        for part in missing.iter_slices(ROWS):
+            ids = torch.tensor(part["id"].to_list())
+            found = fastif.train_sketches(sketcher, gradients, train, ids, size)
+            name = fingerprint({"rows": [row.hex() for row in part["row"]]})
+            job.store.write_part(fitted.blocks, name, partial(_write_block, found, part))
+
+
+def _write_block(sketches: torch.Tensor, rows: pl.DataFrame, folder: Path) -> None:
+    save_file({"rows": sketches.contiguous()}, folder / SKETCHES)
+    rows.select("row").write_parquet(folder / ROWS_FILE)
+
+
+def _known(store: Store, fitted: Fitted) -> Iterator[pl.DataFrame]:
+    """The rows of each block."""
+    for folder in store.parts(fitted.blocks).values():
+        yield pl.read_parquet(folder / ROWS_FILE)
+
+
+def _places(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> tuple[pl.DataFrame, list[str]]:
+    """Block and place in it of every training row, and the names of the blocks."""
+    blocks = store.parts(fitted.blocks)
+    known = [
+        pl.read_parquet(folder / ROWS_FILE)
+        .with_row_index("place")
+        .with_columns(block=pl.lit(number, pl.UInt32))
+        for number, folder in enumerate(blocks.values())
+    ]
+    # Two runs at once may have sketched the same row, each in a block of its own.
+    first = pl.concat(known).unique("row", keep="first", maintain_order=True)
+    found = _digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
+    return found.select("block", "place"), list(blocks)
+
+
+def _stored(
+    store: Store, fitted: Fitted, blocks: Sequence[str], places: pl.DataFrame
+) -> StoredSketches:
+    found = []
+    numbered = places.with_row_index("id").partition_by("block", as_dict=True)
+    for (number,), part in sorted(numbered.items()):
+        folder = store.part(fitted.blocks, blocks[int(str(number))])
+        assert folder is not None, "a block that is listed is never removed before its list"
+        ids, where = (torch.tensor(part[name].to_list()) for name in ("id", "place"))
+        with safe_open(folder / SKETCHES, framework="pt") as file:  # mapped, not read
+            found.append(Block(file.get_tensor("rows"), ids, where))
+    return StoredSketches(found)
+
+
+def _digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:
+    return pl.DataFrame({"row": list(rows)}, schema={"row": pl.Binary})
