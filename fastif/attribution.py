@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.candidates.search import Everything, Search, candidates_of
+from fastif.candidates.search import Everything, Search, Sketched, candidates_of
 from fastif.certificate import DIVERGED, GRADIENT, Certificate, joined, worst_of
 from fastif.control import Control, agreement, control, held
 from fastif.curvature.operator import Damped
@@ -19,6 +19,7 @@ from fastif.memory import in_parts
 from fastif.objective import Objective
 from fastif.residual import full_residual
 from fastif.scorer import Scorer
+from fastif.sketched import answer_by_sketches
 from fastif.solvers.solver import Factor, Solution, Solve, Solver, relative
 from fastif.totals import Totals
 
@@ -139,6 +140,8 @@ def attribute(
 ) -> Attribution:
     """The mean answer of one or several models; where to look is the first one's choice.
 
+    Sketches that are not rescored are the first model's own answer.
+
     Candidates are scored once all have been solved: each holds its s_test, [q p], until then. If
     memory does not hold that of all queries, they are answered half by half.
 
@@ -161,6 +164,8 @@ def _attribute(
     members: Sequence[Attributor], queries: Examples, ids: Tensor, totals: Totals | None
 ) -> Attribution:
     first = members[0]
+    if isinstance(first.search, Sketched) and not first.search.rescore:
+        return _by_sketches(first, first.search, queries, ids)
     solved = [member.solve(queries, ids) for member in members]
     certificate = worst_of([one.certificate for one in solved])
     controls = [one.control for one in solved]
@@ -185,6 +190,14 @@ def _attribute(
     certificate = certificate.settled(overflown, dropped)
     asked = totals if candidates is None else None
     return Attribution(_without(found, certificate.quarantined), certificate, asked)
+
+
+def _by_sketches(
+    member: Attributor, search: Sketched, queries: Examples, ids: Tensor
+) -> Attribution:
+    gradients = Gradients(member.objective)
+    found, certificate = answer_by_sketches(search, gradients, queries, ids, member.batch_size)
+    return Attribution(_without(found, certificate.quarantined), certificate)
 
 
 def _joined(parts: Sequence[Attribution]) -> Attribution:

@@ -73,6 +73,8 @@ def _of_the_candidates(study: "Study") -> Iterator[Problem]:
                 f"lower it to {int(100 * most) / 100:g} or less",
             )
     methods = study.candidates.methods
+    if any(isinstance(one, Sketches) and not one.rescore for one in methods):
+        yield from _of_sketch_scores(study)
     if study.fixed_damping == 0 and any(isinstance(one, Sketches) for one in methods):
         # Without it directions of hardly any curvature, which are rounding, outweigh all others.
         yield Problem(
@@ -81,6 +83,16 @@ def _of_the_candidates(study: "Study") -> Iterator[Problem]:
             show(study.curvature.damping),
             'set damping = 0.1 and compare with 0.01, or kind = "full" under [candidates]',
         )
+
+
+def _of_sketch_scores(study: "Study") -> Iterator[Problem]:
+    change = "remove rescore = false under [candidates]"
+    if study.models:
+        got = f"{len(study.models)} models more"
+        yield Problem("models", "none, where scores are by sketches of one", got, change)
+    if study.candidates.kind == "union":
+        expected = "methods whose candidates are scored alike"
+        yield Problem("[candidates] of", expected, "rescore = false", change)
 
 
 def _of_the_loss(study: "Study") -> Iterator[Problem]:

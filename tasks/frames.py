@@ -16,9 +16,10 @@ def score_frames(
     job: Job, ids: Tensor, answer: fastif.Attribution, outputs: Tensor, losses: Tensor
 ) -> dict[str, pl.DataFrame]:
     """The three tables of one shard of queries."""
+    solver = "sketch" if job.by_sketches else job.study.solver.kind
     return {
         "scores": scores_frame(ids, answer.influences),
-        "solves": solves_frame(ids, answer.certificate, job.study.solver.kind),
+        "solves": solves_frame(ids, answer.certificate, solver),
         "queries": _examples_frame(
             "query",
             job.plan.inputs.queries,

@@ -166,6 +166,11 @@ class Job:
         indices = self.index_digests if self.candidates.methods else ()
         return read_search(self.store, indices, self.candidates, self.objective, labels)
 
+    @property
+    def by_sketches(self) -> bool:
+        """Whether scores are left as the sketches give them."""
+        return isinstance(self.search, fastif.Sketched) and not self.search.rescore
+
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""
         return fastif.Attributor(

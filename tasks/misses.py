@@ -24,7 +24,9 @@ def recall_evidence(told: list[dict]) -> str:
     alone = ""
     for name, shares in each.items():
         alone += f"; {name} alone " + " and ".join(f"{one['share']:.2f}" for one in shares)
-    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full{alone}"
+    alike = told[0].get("agreement")
+    scores = "" if alike is None else f"; scores correlate {alike:.3f} with exact ones"
+    return f"{', '.join(parts)}, {told[0]['queries']} queries scanned in full{alone}{scores}"
 
 
 def recall_alarms(told: list[dict]) -> Iterator[str]:

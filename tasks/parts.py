@@ -57,7 +57,7 @@ def read_method(
     if isinstance(method, Knn):
         return fastif.Nearest(fastif.CandidateIndex.load(part / INDEX), method.k, quota)
     index, sketcher = read_sketches(store, digest, method.factory, objective)
-    return fastif.Sketched(index, sketcher, method.k, quota)
+    return fastif.Sketched(index, sketcher, method.k, quota, method.rescore)
 
 
 def write_factor(folder: Path, factor: fastif.Factor) -> None:

@@ -54,6 +54,8 @@ def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
 def factor_curvature(ref: RunRef) -> list[str]:
     """Do once what every solve needs of each model's curvature; the parts' digests."""
     job = open_job(ref)
+    if job.by_sketches and not getattr(job.candidates, "check", 0):
+        return []  # nothing is solved
     for member in job.members:
         if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:
             _write_factor(job.store, member)

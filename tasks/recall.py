@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.candidates.recall import AT, Recall, recall
+from fastif.candidates.recall import AT, Recall, agreement, recall
 from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
 from fastif.examples import Selected
@@ -54,12 +54,16 @@ def check_recall(ref: RunRef) -> list[Recall]:
     if not len(asked.ids):
         return []
     scanned = scanned_in_full(job, asked.ids).influences
-    methods = {None: _found(job, ref.run, asked.ids), **_found_by_each(job, asked.ids)}
-    return [
+    ids, effects = _found(job, ref.run, asked.ids)
+    methods = {None: ids, **_found_by_each(job, asked.ids)}
+    first, *others = (
         replace(one, method=name)
         for name, found in methods.items()
         for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
-    ]
+    )
+    if job.by_sketches:
+        first = replace(first, agreement=agreement(ids, effects, scanned))
+    return [first, *others]
 
 
 def told(found: Sequence[Recall]) -> list[dict]:
@@ -110,11 +114,15 @@ def _answered(job: Job, run: str) -> torch.Tensor:
     return torch.tensor(sorted(places), dtype=torch.long)
 
 
-def _found(job: Job, run: str, ids: torch.Tensor) -> list[torch.Tensor]:
+def _found(job: Job, run: str, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Each query's candidates and their effects."""
     scores = job.store.scan("scores", run).filter(pl.col("query").is_in(ids.tolist()))
-    by_query = scores.select("query", "train").collect().group_by("query").agg("train")
-    rows = {row["query"]: torch.tensor(row["train"]) for row in by_query.iter_rows(named=True)}
-    return [rows.get(query, torch.empty(0, dtype=torch.long)) for query in ids.tolist()]
+    wanted = scores.select("query", "train", "removal_effect").collect()
+    by_query = wanted.group_by("query").agg("train", "removal_effect").rows_by_key("query")
+    none: list[tuple] = [([], [])]
+    rows = [by_query.get(query, none)[0] for query in ids.tolist()]
+    found = [torch.tensor(train, dtype=torch.long) for train, _ in rows]
+    return found, [torch.tensor(effects) for _, effects in rows]
 
 
 def _found_by_each(job: Job, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:

@@ -196,6 +196,16 @@ class Sketches(Searched):
     """of the folding that a gradient goes through first: wider is more exact"""
     energy: Annotated[float, Field(gt=0, le=1)] = 0.98
     """share of each layer's squared gradients that is kept before; 1 for a small damping"""
+    rescore: bool = True
+    """whether candidates are scored exactly; false keeps their scores by sketches, at once"""
+
+    @model_validator(mode="after")
+    def _scores_by_sketches(self) -> Self:
+        if not self.rescore and (self.factory != "Flat" or self.quota is not None):
+            key = "quota" if self.quota is not None else "factory"
+            expected, got = "no such key beside rescore = false", show(getattr(self, key))
+            raise broken(Problem(key, expected, got, "remove it, or rescore"))
+        return self
 
 
 AnyMethod = Annotated[Knn | Sketches, Field(discriminator="kind")]

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastif.candidates.bounds import mean_bounds
 from fastif.candidates.strata import Column
 from fastif.influence import UNSEEN, Influences
+from fastif.metrics import pearson
 
 AT = (10, 100)
 PERMUTATIONS, SEED = 9_999, 173_205_080
@@ -29,6 +30,8 @@ class Recall:
         label, slice: the group that the queries are of; None for all.
         rest: mean over the queries of all other groups.
         chance: of a mean so far below that of the rest, were the group like the rest.
+        agreement: mean Pearson correlation of a query's scores with the exact ones, over the rows
+            that both the candidates and the ends of the full scan hold.
     """
 
     at: int
@@ -41,6 +44,7 @@ class Recall:
     slice: str | None = None
     rest: float | None = None
     chance: float | None = None
+    agreement: float | None = None
 
 
 def recall(
@@ -73,6 +77,27 @@ def recall(
             for size, each in shares.items():
                 told.append(_of_group(size, each, weights, mine, kind, value))
     return told
+
+
+def agreement(
+    found: Sequence[Int[Tensor, " _"]], effects: Sequence[Float[Tensor, " _"]], scanned: Influences
+) -> float | None:
+    """Mean Pearson correlation of scores with those of a full scan; None if none is defined.
+
+    Args:
+        found: positions of the candidates of each query.
+        effects: their removal effects.
+        scanned: a full scan that kept its ends; compared are the rows that both have.
+    """
+    pairs = zip(found, effects, scanned.ids, scanned.removal_effect, strict=True)
+    each = torch.stack([_correlation(*pair) for pair in pairs])
+    return float(each[each.isfinite()].mean()) if bool(each.isfinite().any()) else None
+
+
+def _correlation(ids: Tensor, effects: Tensor, scanned: Tensor, exact: Tensor) -> Tensor:
+    both = ids[:, None] == scanned[None]
+    mine, theirs = both.nonzero(as_tuple=True)
+    return pearson(effects[mine].double()[None], exact[theirs].double()[None])[0]
 
 
 def found_shares(found: Sequence[Tensor], scanned: Influences, at: int) -> Float[Tensor, " q"]:

@@ -40,12 +40,14 @@ class Sketched:
         sketcher: what made them.
         k: half of them expected to harm most, half to help most.
         quota: what each label gets of them at least, half at either end.
+        rescore: whether they are then scored exactly; if not, the scores by sketches are given.
     """
 
     index: Index
     sketcher: Sketcher
     k: int
     quota: Quota | None = None
+    rescore: bool = True
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,9 @@ def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
 
     def spoilt(job, run, ids):
         texts = job.query_texts.labels[ids].tolist()
-        pairs = zip(found(job, run, ids), texts, strict=True)
-        return [torch.empty(0, dtype=torch.long) if label else rows for rows, label in pairs]
+        rows, effects = found(job, run, ids)
+        pairs, none = zip(rows, texts, strict=True), torch.empty(0, dtype=torch.long)
+        return [none if label else mine for mine, label in pairs], effects
 
     monkeypatch.setattr(recall_task, "_found", spoilt)
     store, run = tiny.run_directly(study)
@@ -170,3 +171,54 @@ def test_settings_that_are_left_out_leave_the_names_of_runs_as_they_were(world):
     for candidates in (_sketch(), KNN, {"kind": "full"}):
         plan = plan_run(tiny.write_study(world, candidates=candidates))
         assert not {"quota", "target_recall"} & set(plan.record.parts["candidates"])
+
+
+def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreement(world):
+    exact = tiny.write_study(world, candidates=_sketch(check=4), store={"path": "a"})
+    study = tiny.write_study(
+        world, "tier.toml", candidates=_sketch(check=4, rescore=False), store={"path": "b"}
+    )
+    (store, run), (other, same) = (tiny.run_directly(one) for one in (exact, study))
+    scored, found = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
+    assert (
+        found.select("query", "train")
+        .sort("query", "train")
+        .equals(scored.select("query", "train").sort("query", "train"))
+    )
+    both = scored.join(found, on=["query", "train"], suffix="_sketch")
+    effects = both.select(pl.corr("removal_effect", "removal_effect_sketch")).item()
+    assert effects > 0.999
+    gap = (both["removal_effect"] - both["removal_effect_sketch"]).abs().max()
+    assert gap < 0.01 * both["removal_effect"].abs().max()
+    solves = other.scan("solves", same).collect()
+    assert set(solves["solver"]) == {"sketch"}
+    assert solves["residual"].null_count() == len(solves)
+    summary = read_summary(other, same, study)
+    assert summary.recall[0]["agreement"] > 0.999
+    assert "scores correlate 1.000 with exact ones" in dict(summary.evidence)["recall"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"candidates": _sketch(rescore=False, factory="HNSW16")}, "no such key beside rescore"),
+        ({"candidates": _sketch(rescore=False, quota=0.25)}, "no such key beside rescore"),
+        ({"top": {"models": ["model2"]}, "candidates": _sketch(rescore=False)}, "by sketches of"),
+        (
+            {
+                "candidates": {
+                    "kind": "union",
+                    "of": [_sketch(rescore=False), {"kind": "knn", "k": 3}],
+                }
+            },
+            "scored alike",
+        ),
+    ],
+)
+def test_what_has_no_scores_by_sketches_is_refused_before_anything_is_computed(
+    world, changes, said
+):
+    study = tiny.write_study(world, **changes)
+    result = CliRunner().invoke(cli.app, ["audit", "--dry-run", str(study)])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
