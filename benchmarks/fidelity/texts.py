@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
+import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,6 +32,8 @@ class Texts(Workload):
     seeds: int = 2
     labels: ClassVar[tuple[str, ...]]
     tables: ClassVar[tuple[str, str]]
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+    """One column of texts, or two that are read as pairs."""
 
     @cached_property
     def train(self) -> fastif.Examples:
@@ -95,12 +98,17 @@ class Texts(Workload):
         return drawn(self.data / self.tables[part], count)["text"].to_list()
 
     def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
-        frame = drawn(self.data / table, count, without)
+        return self.encoded(drawn(self.data / table, count, without))
+
+    def encoded(self, frame: pl.DataFrame) -> fastif.PrefixCache:
+        """The rows of a table as examples whose frozen layers are computed once."""
         objective = self.start(0)
         tokenizer = fastif.load_tokenizer(_base(), objective.whole)
         known = {label: unit for unit, label in enumerate(self.labels)}
         labels = [known[label] for label in frame["label"]]
-        texts = fastif.encode(tokenizer, frame["text"].to_list(), None, labels, MAX_LENGTH)
+        first, *second = (frame[column].to_list() for column in self.columns)
+        pairs = second[0] if second else None
+        texts = fastif.encode(tokenizer, first, pairs, labels, MAX_LENGTH)
         return fastif.PrefixCache(objective, texts, 4 * 2**30)
 
 

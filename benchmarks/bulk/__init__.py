@@ -1,0 +1,1 @@
+"""How much of what a full scan finds the cheap tiers find, and what they cost."""
