@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.bulk.plot import svg
-from benchmarks.report import TITLE
+from benchmarks.page import put_section
 
 START = "<!-- bulk: written by benchmarks/bulk -->"
 END = "<!-- bulk: end -->"
@@ -13,15 +13,8 @@ SHOWN = (0.01, 0.05, 0.1)
 
 
 def write_section(path: Path, result: dict) -> None:
-    """Put the section between its markers; append both if the file does not have them yet."""
-    text = path.read_text("utf-8") if path.is_file() else TITLE
-    body = f"{START}\n{section(result)}{END}\n"
-    if START in text and END in text:
-        before, _, rest = text.partition(START)
-        text = before + body + rest.partition(END)[2].lstrip("\n")
-    else:
-        text = f"{text.rstrip()}\n\n{body}"
-    path.write_text(text, "utf-8")
+    """Put the section where it belongs on the page, and the plots beside the page."""
+    put_section(path, START, END, section(result))
     for name, known in result.get("retrieval", {}).items():
         folder = path.parent / PLOTS
         folder.mkdir(exist_ok=True)

@@ -29,7 +29,9 @@ class Study:
     def objective(self) -> fastif.TransformerObjective:
         """The model trained on all rows."""
         start = self.corpus.start(0)
-        params = self.kept("model", lambda: dict(self.corpus.trained(0).params))
+        kept = self.kept("model", lambda: dict(self.corpus.trained(0).params))
+        # A file has its tensors by name; rows have them in the model's order.
+        params = {name: kept[name] for name in start.params}
         start.whole.load_state_dict(params, strict=False)
         start.params = params
         return start
