@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long check bench bench-fidelity clean
+.PHONY: help audit test test-long check bench bench-fidelity bench-bulk clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -34,6 +34,9 @@ bench: $(VENV)/.run ## measure against the published way; writes benchmarks/resu
 
 bench-fidelity: $(VENV)/.peers ## measure against retraining and other packages on the data sets under FASTIF_DATA
 	$(BIN)/python -m benchmarks.fidelity
+
+bench-bulk: $(VENV)/.run ## measure what sketches find of a full scan, on the data sets under FASTIF_DATA
+	$(BIN)/python -m benchmarks.bulk retrieval
 
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out

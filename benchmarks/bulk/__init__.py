@@ -1,1 +1,1 @@
-"""Whole data sets at once: a full scan of every training row for hundreds of queries."""
+"""Whole data sets at once: what cheap tiers find of a full scan, what it costs, how it grows."""

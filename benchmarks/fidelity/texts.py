@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
+import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,6 +32,8 @@ class Texts(Workload):
     seeds: int = 2
     labels: ClassVar[tuple[str, ...]]
     tables: ClassVar[tuple[str, str]]
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+    """One column of texts, or two that are read as pairs."""
 
     @cached_property
     def train(self) -> fastif.Examples:
@@ -94,19 +97,24 @@ class Texts(Workload):
         count = (self.rows, self.queries)[part]
         return drawn(self.data / self.tables[part], count)["text"].to_list()
 
-    def encoded(self, part: int) -> fastif.TextExamples:
+    def tokens(self, part: int) -> fastif.TextExamples:
         """Tokens and labels of the training rows (part 0) or of the queries (1)."""
-        return self._encoded(self.tables[part], (self.rows, self.queries)[part])
+        return self._tokens(drawn(self.data / self.tables[part], (self.rows, self.queries)[part]))
+
+    def encoded(self, frame: pl.DataFrame) -> fastif.PrefixCache:
+        """The rows of a table as examples whose frozen layers are computed once."""
+        return fastif.PrefixCache(self.start(0), self._tokens(frame), 4 * 2**30)
 
     def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
-        return fastif.PrefixCache(self.start(0), self._encoded(table, count, without), 4 * 2**30)
+        return self.encoded(drawn(self.data / table, count, without))
 
-    def _encoded(self, table: str, count: int, without: int = 0) -> fastif.TextExamples:
-        frame = drawn(self.data / table, count, without)
+    def _tokens(self, frame: pl.DataFrame) -> fastif.TextExamples:
         tokenizer = fastif.load_tokenizer(_base(), self.start(0).whole)
         known = {label: unit for unit, label in enumerate(self.labels)}
         labels = [known[label] for label in frame["label"]]
-        return fastif.encode(tokenizer, frame["text"].to_list(), None, labels, MAX_LENGTH)
+        first, *second = (frame[column].to_list() for column in self.columns)
+        pairs = second[0] if second else None
+        return fastif.encode(tokenizer, first, pairs, labels, MAX_LENGTH)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     names = problem.objective.space.names
     model = problem.objective.whole
     params = reference.attribute(model, names)
-    train, queries = (Singles(problem.workload.encoded(part)) for part in (0, 1))
+    train, queries = (Singles(problem.workload.tokens(part)) for part in (0, 1))
     draws = reference.shuffled(train, seed=turn)
     setting = reference.Setting(depth=sizes.depth)
     ids = asked(sizes, turn)

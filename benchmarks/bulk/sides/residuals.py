@@ -66,7 +66,7 @@ def recursion(problem: Problem, query: int, setting: reference.Setting) -> Float
     """The paper's s_test of one query."""
     names, model = problem.objective.space.names, problem.objective.whole
     params = reference.attribute(model, names)
-    train, queries = (Singles(problem.workload.encoded(part)) for part in (0, 1))
+    train, queries = (Singles(problem.workload.tokens(part)) for part in (0, 1))
     draws = reference.shuffled(train, seed=0)
     return reference.row(reference.s_test(model, params, queries[query], draws, setting))
 

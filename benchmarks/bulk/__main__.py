@@ -1,0 +1,43 @@
+"""How much cheap tiers find of what a full scan finds; see docs/results.md.
+
+`python -m benchmarks.bulk retrieval` reads the data sets under FASTIF_DATA, trains what is to be
+explained, scans it in full, and writes benchmarks/results/bulk.json and the section of
+docs/results.md with its plots. What is finished is kept under benchmarks/.work and not done again.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.bulk.report import write_section
+from benchmarks.bulk.retrieval import CORPORA, retrieval
+from benchmarks.machine import describe
+
+PARTS = {"retrieval": retrieval}
+RESULT = Path("benchmarks/results/bulk.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk")
+    parser.add_argument("part", choices=list(PARTS))
+    names = ", ".join(corpus.name for corpus in CORPORA)
+    parser.add_argument("corpora", nargs="*", default=[], help=f"{names}; all if left out")
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "sst2").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with sst2/ and multinli/")
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    before = known.get(arguments.part, {})
+    known[arguments.part] = PARTS[arguments.part](data, arguments.work, before, arguments.corpora)
+    known["machine"] = describe()
+    RESULT.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    write_section(Path("docs/results.md"), known)
+
+
+main()

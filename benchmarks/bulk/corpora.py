@@ -1,0 +1,86 @@
+"""The texts searched: film reviews with wrong labels among them, and pairs of sentences."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import polars as pl
+
+import fastif
+from benchmarks.fidelity.texts import Texts
+from benchmarks.fidelity.workload import drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus(Texts):
+    """Texts without retrained halves to be judged by: the judge is a full scan.
+
+    Attributes:
+        curvature_rows: random training rows of the curvature; None takes all.
+        flipped: the share of the training labels that are made wrong.
+    """
+
+    queries: int = 64
+    subsets: int = 0
+    seeds: int = 0
+    curvature_rows: ClassVar[int | None] = None
+    flipped: ClassVar[float] = 0.0
+
+    @property
+    def key(self) -> str:
+        return f"bulk-{self.name}"
+
+    @cached_property
+    def train(self) -> fastif.Examples:
+        frame = drawn(self.data / self.tables[0], self.rows)
+        return self.encoded(with_flips(frame, self.labels, self.flipped))
+
+
+@dataclass(frozen=True, eq=False)
+class FlippedSst2(Corpus):
+    """All film reviews; a tenth of the labels are wrong."""
+
+    rows: int = 6_920
+    flipped: ClassVar[float] = 0.1
+    name: ClassVar[str] = "sst2-flipped"
+    title: ClassVar[str] = "SST-2, a tenth of the labels flipped"
+    labels: ClassVar[tuple[str, ...]] = ("negative", "positive")
+    tables: ClassVar[tuple[str, str]] = ("sst2/train.parquet", "sst2/dev.parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class MultiNli(Corpus):
+    """Pairs of sentences of which one may follow from the other; three classes."""
+
+    rows: int = 20_000
+    curvature_rows: ClassVar[int | None] = 4_000
+    name: ClassVar[str] = "multinli"
+    title: ClassVar[str] = "MultiNLI"
+    labels: ClassVar[tuple[str, ...]] = ("entailment", "neutral", "contradiction")
+    tables: ClassVar[tuple[str, str]] = (
+        "multinli/train_subset.parquet",
+        "multinli/dev_matched.parquet",
+    )
+    columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
+
+
+def with_flips(
+    frame: pl.DataFrame, labels: tuple[str, ...], share: float, seed: int = 0
+) -> pl.DataFrame:
+    """The table with a share of its labels moved on to the next class.
+
+    >>> table = pl.DataFrame({"label": ["a", "b", "a", "b"]})
+    >>> flipped = with_flips(table, ("a", "b"), 0.5)["label"]
+    >>> int((flipped != table["label"]).sum())
+    2
+    """
+    rows = pl.int_range(frame.height, eager=True)
+    chosen = rows.sample(round(share * frame.height), seed=seed)
+    following = dict(zip(labels, (*labels[1:], labels[0]), strict=True))
+    wrong = pl.col("label").replace_strict(following, return_dtype=pl.String)
+    return frame.with_columns(
+        pl.when(pl.Series(rows.is_in(chosen.implode())))
+        .then(wrong)
+        .otherwise(pl.col("label"))
+        .alias("label")
+    )

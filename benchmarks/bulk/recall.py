@@ -1,0 +1,68 @@
+"""Recall curves: the share of the truly influential rows among ever more candidates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+AT = (10, 100)
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Candidates as a part of the training rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scores of the training rows and where their candidates are taken.
+
+    Attributes:
+        scores: one row a query, or one for all of them.
+        both_ends: half of the candidates at either end; otherwise the highest scores.
+    """
+
+    scores: Float[Tensor, "q n"]
+    both_ends: bool
+
+    def candidates(self, k: int) -> Int[Tensor, "q k"]:
+        """The positions of k training rows."""
+        order = self.scores.argsort(dim=1, descending=True, stable=True)
+        high = k - k // 2 if self.both_ends else k
+        return torch.cat([order[:, :high], order[:, order.shape[1] - (k - high) :]], 1)
+
+
+def recall(found: Int[Tensor, "q k"], exact: Float[Tensor, "q n"], at: int) -> Float[Tensor, " q"]:
+    """The share of each query's `at` largest effects by size that are among its candidates.
+
+    >>> recall(torch.tensor([[0, 1]]), torch.tensor([[0.1, -0.9, 0.5]]), 2)
+    tensor([0.5000])
+    """
+    held = torch.zeros_like(exact).scatter_(1, found.expand(len(exact), -1), 1.0)
+    return held.gather(1, exact.abs().topk(at, dim=1).indices).mean(1)
+
+
+def curve(
+    ranking: Ranking, exact: Float[Tensor, "q n"], at: int, shares: Sequence[float] = SHARES
+) -> list[dict]:
+    """Mean recall over the queries, with its standard error, for each number of candidates."""
+    found = []
+    for share in shares:
+        each = recall(ranking.candidates(count_of(share, exact.shape[1])), exact, at)
+        found.append(mean_and_error(each))
+    return found
+
+
+def chance(shares: Sequence[float], rows: int) -> list[dict]:
+    """What candidates drawn blindly hold, on average."""
+    return [{"mean": count_of(share, rows) / rows, "error": 0.0} for share in shares]
+
+
+def count_of(share: float, rows: int) -> int:
+    """So many candidates are this part of the rows."""
+    return round(share * rows)
+
+
+def mean_and_error(each: Float[Tensor, " q"]) -> dict[str, float]:
+    """The mean and its standard error."""
+    each = each.double()
+    return {"mean": float(each.mean()), "error": float(each.std() / len(each) ** 0.5)}

@@ -1,0 +1,125 @@
+"""The section of docs/results.md on the bulk tiers, written from its JSON."""
+
+from pathlib import Path
+
+from benchmarks.bulk.plot import svg
+from benchmarks.page import put_section
+
+START = "<!-- bulk: written by benchmarks/bulk -->"
+END = "<!-- bulk: end -->"
+PLOTS = "images"
+SHOWN = (0.01, 0.05, 0.1)
+"""Candidates as a part of the training rows, in the table; the plot has all."""
+
+
+def write_section(path: Path, result: dict) -> None:
+    """Put the section where it belongs on the page, and the plots beside the page."""
+    put_section(path, START, END, section(result))
+    for name, known in result.get("retrieval", {}).items():
+        folder = path.parent / PLOTS
+        folder.mkdir(exist_ok=True)
+        (folder / f"{_stem(name)}.svg").write_text(plot(known), "utf-8")
+
+
+def section(result: dict) -> str:
+    """The section as Markdown."""
+    machine = result["machine"]
+    parts = [
+        "## Retrieval: which rows are worth scoring?",
+        f"`python -m benchmarks.bulk retrieval`, {machine['date']}: {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['threads']} threads, torch "
+        f"{machine['versions']['torch']}. R@m: the share of the m training rows with the largest "
+        "exact effects on a query, by size, that are among its k candidates; mean over the queries"
+        " with its standard error. Exact is a full scan after an exact solve. A method with a sign"
+        " takes half of its candidates at either end of its scores, nearest neighbours and the"
+        " gradient norm take the highest. MiniLM with layer 5, pooler and classifier trained (3"
+        " epochs) and attributed.",
+    ]
+    for name, known in result["retrieval"].items():
+        parts += [_head(known), _table(known), _goal(known), _picture(name, known), _notes(known)]
+    return "\n\n".join(parts) + "\n"
+
+
+def plot(known: dict) -> str:
+    """The recall curves of one corpus."""
+    panels = {
+        f"R@{at}": {
+            name: [point["mean"] for point in told["recall"][at]]
+            for name, told in known["methods"].items()
+        }
+        for at in known["goal"]["asked"]
+    }
+    return svg(known["title"], known["shares"], panels)
+
+
+def _head(known: dict) -> str:
+    flipped = f", {known['flipped']:.0%} of their labels wrong" if known["flipped"] else ""
+    of = known["curvature_rows"]
+    rows = "all" if of == known["rows"] else f"{of:,} random"
+    return (
+        f"### {known['title']}\n\n{known['rows']:,} training rows{flipped}, {known['labels']} "
+        f"classes, {known['queries']} queries ({known['query_accuracy']:.0%} right), "
+        f"{known['parameters']:,} attributed parameters. Gauss-Newton curvature of {rows} training"
+        f" rows, λ = {known['damping']['chosen']:.2g} ({known['damping']['rule']}); largest"
+        f" residual of the exact solve {known['largest_residual']:.1g}."
+    )
+
+
+def _table(known: dict) -> str:
+    spots = [(at, share) for at in known["goal"]["asked"] for share in SHOWN]
+    head = ["candidates by", *(f"R@{at}, k = {100 * share:g} %" for at, share in spots)]
+    head += ["Spearman", "Pearson", "bytes a row", "a query", "a row"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for name, told in known["methods"].items():
+        cells = [_point(told["recall"][at], known["shares"].index(share)) for at, share in spots]
+        rows.append([name, *cells, *_agreement(told), *_cost(told)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _goal(known: dict) -> str:
+    goal, lines = known["goal"], []
+    for at, asked in goal["asked"].items():
+        outcome = "reached" if goal["reached"][at] else "**not reached**"
+        lines.append(f"R@{at} ≥ {asked:.2f}: {goal['found'][at]:.3f}, {outcome}")
+    return (
+        f"The goal at k = {goal['share']:.0%} of the rows with at most {goal['most_bytes']:,} bytes"
+        f" a row: {'; '.join(lines)} (by {goal['best']})."
+    ).replace("%", " %")
+
+
+def _picture(name: str, known: dict) -> str:
+    return f"![Recall curves: {known['title']}]({PLOTS}/{_stem(name)}.svg)"
+
+
+def _notes(known: dict) -> str:
+    return (
+        "Spearman's and Pearson's correlation with the exact effects over all rows: mean over the"
+        " queries. Bytes: a training row's sketch in half precision. A query: all rows scored by"
+        f" sketches, {known['queries']} queries together. A row: its gradient and its sketch."
+        " Last-layer influence: the same curvature and λ, but only the classifier's own parameters"
+        " are attributed."
+    )
+
+
+def _point(points: list[dict], place: int) -> str:
+    point = points[place]
+    error = f" ± {point['error']:.3f}" if point["error"] else ""
+    return f"{point['mean']:.3f}{error}"
+
+
+def _agreement(told: dict) -> list[str]:
+    return [f"{told[kind]['mean']:.3f}" if kind in told else "" for kind in ("spearman", "pearson")]
+
+
+def _cost(told: dict) -> list[str]:
+    if "bytes_a_row" not in told:
+        return ["", "", ""]
+    return [
+        f"{told['bytes_a_row']:,}",
+        f"{told['score_milliseconds']:.2g} ms",
+        f"{1000 * told['row_seconds']:.2g} ms",
+    ]
+
+
+def _stem(name: str) -> str:
+    return f"bulk-retrieval-{name}"

@@ -1,0 +1,119 @@
+"""Which rows are worth scoring exactly: recall of cheap rankings against a full scan."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import fastif
+from benchmarks.bulk.corpora import Corpus, FlippedSst2, MultiNli
+from benchmarks.bulk.recall import AT, SHARES, Ranking, chance, curve, mean_and_error
+from benchmarks.bulk.scan import scanned
+from benchmarks.bulk.sketches import MOST_BYTES, SIZES, Sketched, sketched
+from benchmarks.bulk.study import Study
+from fastif.metrics import pearson, spearman
+
+CORPORA: tuple[type[Corpus], ...] = (FlippedSst2, MultiNli)
+GOAL = {10: 0.98, 100: 0.90}
+GOAL_SHARE = 0.05
+
+
+def retrieval(data: Path, work: Path, known: dict, only: Sequence[str] = ()) -> dict:
+    """Recall curves of every corpus.
+
+    Args:
+        data: the folder with the data sets.
+        work: where what has been made is kept.
+        known: what an earlier run found out.
+        only: names of corpora; all if there are none.
+    """
+    found = dict(known)
+    for make in CORPORA:
+        corpus = make(data)
+        if not only or corpus.name in only:
+            print(f"== {corpus.title}", flush=True)
+            found[corpus.name] = measured(Study(corpus, work / corpus.key))
+    return found
+
+
+def measured(study: Study) -> dict:
+    """Everything about one corpus, ready for JSON."""
+    scan, corpus = scanned(study), study.corpus
+    sizes = {size.name: sketched(study, size) for size in SIZES}
+    methods = {**_plain(scan), **{name: _of_sketch(s, scan) for name, s in sizes.items()}}
+    choice = study.choice
+    return {
+        "title": corpus.title,
+        "rows": corpus.rows,
+        "queries": corpus.queries,
+        "labels": len(corpus.labels),
+        "flipped": corpus.flipped,
+        "parameters": study.matrix.size,
+        "query_accuracy": _accuracy(study),
+        "damping": {
+            "chosen": choice.damping,
+            "rule": "best agreement with retraining on 6 random halves (fastif.damping)",
+            "curve": list(zip(choice.dampings, choice.agreement, strict=True)),
+        },
+        "curvature_rows": study.matrix.count,
+        "largest_residual": float(scan["residual"].max()),
+        "shares": SHARES,
+        "methods": methods,
+        "goal": verdict(methods),
+    }
+
+
+def rankings(scan: dict[str, Tensor]) -> dict[str, Ranking]:
+    """The methods that are no sketches, by name."""
+    return {
+        "last-layer influence": Ranking(scan["head"], both_ends=True),
+        "gradient product": Ranking(scan["product"], both_ends=True),
+        "gradient norm alone": Ranking(scan["norm"], both_ends=False),
+        "nearest (kNN)": Ranking(-scan["distance"], both_ends=False),
+    }
+
+
+def verdict(methods: dict[str, dict]) -> dict:
+    """The sketch within the bytes that finds most of the 100, beside what is asked of it."""
+    place = SHARES.index(GOAL_SHARE)
+    within = {
+        name: told["recall"]
+        for name, told in methods.items()
+        if told.get("bytes_a_row", MOST_BYTES + 1) <= MOST_BYTES
+    }
+    best = max(within, key=lambda name: within[name][str(max(AT))][place]["mean"])
+    reached = {str(at): within[best][str(at)][place]["mean"] for at in AT}
+    return {
+        "share": GOAL_SHARE,
+        "most_bytes": MOST_BYTES,
+        "asked": {str(at): GOAL[at] for at in AT},
+        "best": best,
+        "found": reached,
+        "reached": {str(at): reached[str(at)] >= GOAL[at] for at in AT},
+    }
+
+
+def _plain(scan: dict[str, Tensor]) -> dict[str, dict]:
+    exact = scan["exact"]
+    found = {name: _told(ranking, exact) for name, ranking in rankings(scan).items()}
+    blind = {str(at): chance(SHARES, exact.shape[1]) for at in AT}
+    return {**found, "chance": {"recall": blind}}
+
+
+def _of_sketch(made: Sketched, scan: dict[str, Tensor]) -> dict:
+    return {**_told(Ranking(made.scores, both_ends=True), scan["exact"]), **made.cost()}
+
+
+def _told(ranking: Ranking, exact: Tensor) -> dict:
+    told: dict = {"recall": {str(at): curve(ranking, exact, at) for at in AT}}
+    if ranking.both_ends:
+        told["spearman"] = mean_and_error(spearman(ranking.scores, exact))
+        told["pearson"] = mean_and_error(pearson(ranking.scores, exact))
+    return told
+
+
+def _accuracy(study: Study) -> float:
+    logits = fastif.predict(study.objective, study.corpus.asked)[0]
+    right: Tensor = logits.argmax(1) == study.corpus.answers(study.corpus.asked)
+    return float(right.to(torch.double).mean())

@@ -1,0 +1,69 @@
+"""A trained model, its damping and its curvature; what has been made is kept in a folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import fastif
+from benchmarks.bulk.corpora import Corpus
+from benchmarks.fidelity.methods import chosen, outcomes
+from fastif.damping import DampingChoice
+
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What is asked about: everything that all methods of retrieval share."""
+
+    corpus: Corpus
+    folder: Path
+
+    @cached_property
+    def objective(self) -> fastif.TransformerObjective:
+        """The model trained on all rows."""
+        start = self.corpus.start(0)
+        kept = self.kept("model", lambda: dict(self.corpus.trained(0).params))
+        # A file has its tensors by name; rows have them in the model's order.
+        params = {name: kept[name] for name in start.params}
+        start.whole.load_state_dict(params, strict=False)
+        start.params = params
+        return start
+
+    @cached_property
+    def matrix(self) -> fastif.GaussNewton:
+        """The curvature: of all training rows, or of random ones."""
+        ids = torch.randperm(self.corpus.rows, generator=torch.Generator().manual_seed(0))
+        return fastif.GaussNewton(
+            self.objective, self.corpus.train, ids[: self.corpus.curvature_rows], BATCH
+        )
+
+    @cached_property
+    def choice(self) -> DampingChoice:
+        """The λ whose effects agree best with retraining on a few random halves."""
+        path = self.folder / "damping.json"
+        if not path.is_file():
+            retrained = self.kept("halves", lambda: {"margins": outcomes(self.corpus)})
+            made = chosen(self.corpus, self.matrix, retrained["margins"], None)
+            path.write_text(json.dumps(asdict(made)))
+        return DampingChoice(**json.loads(path.read_text()))
+
+    @property
+    def operator(self) -> fastif.Damped:
+        """The damped curvature."""
+        return fastif.Damped(self.matrix, self.choice.damping)
+
+    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors that were made before, or are made and kept now."""
+        path = self.folder / f"{name}.safetensors"
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            made = {key: tensor.contiguous() for key, tensor in make().items()}
+            save_file(made, path)
+        return load_file(path)

@@ -1,0 +1,119 @@
+"""Recall curves against values found by hand, and the section and plot made from them."""
+
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+import torch
+
+from benchmarks.bulk.corpora import with_flips
+from benchmarks.bulk.plot import svg
+from benchmarks.bulk.recall import Ranking, chance, curve, recall
+from benchmarks.bulk.report import END, START, write_section
+from benchmarks.bulk.retrieval import GOAL_SHARE, verdict
+
+EXACT = torch.tensor(
+    [
+        [0.9, -0.8, 0.1, 0.0, 0.2, -0.3, 0.05, 0.04, 0.03, 0.02],
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -0.9],
+    ]
+)
+"""The 2 largest by size: rows 0 and 1 of the first query, 9 and 8 of the second."""
+
+
+def test_recall_counts_the_largest_by_size_whatever_their_sign():
+    found = torch.tensor([[0, 1, 2], [8, 7, 6]])
+    assert recall(found, EXACT, 2).tolist() == [1.0, 0.5]
+    assert recall(found, EXACT, 1).tolist() == [1.0, 0.0]  # 9 is not among 8, 7, 6
+
+
+def test_candidates_lie_at_both_ends_or_at_the_top():
+    both, top = (Ranking(EXACT[:1], both_ends=both) for both in (True, False))
+    assert both.candidates(3).tolist() == [[0, 4, 1]]  # two highest, the lowest
+    assert top.candidates(3).tolist() == [[0, 4, 2]]
+    assert sorted(both.candidates(10)[0].tolist()) == list(range(10))  # none twice
+
+
+def test_a_ranking_without_queries_serves_all_of_them():
+    norm = Ranking(torch.arange(10.0)[None], both_ends=False)
+    found = curve(norm, EXACT, 2, shares=(0.2, 0.9))
+    # k = 2 finds rows 9, 8: none and both; k = 9 all but row 0: half and both.
+    assert [point["mean"] for point in found] == [0.5, 0.75]
+    assert found[0]["error"] == pytest.approx(0.5)  # deviation √½ over √2
+    assert found[1]["error"] == pytest.approx(0.25)
+
+
+def test_the_exact_scores_find_everything_there_is_room_for():
+    exact = Ranking(EXACT, both_ends=True)
+    # k = 1 takes the highest: row 0 is one of the first query's two, 8 of the second's.
+    assert [p["mean"] for p in curve(exact, EXACT, 2, shares=(0.1, 0.2))] == [0.5, 1.0]
+
+
+def test_chance_is_the_share_of_candidates():
+    assert chance((0.25,), 10) == [{"mean": 0.2, "error": 0.0}]  # 2 of 10
+
+
+def test_flips_change_so_many_labels_and_no_more():
+    table = pl.DataFrame({"id": range(50), "label": ["a", "b"] * 25})
+    flipped = with_flips(table, ("a", "b"), 0.1)
+    assert int((flipped["label"] != table["label"]).sum()) == 5
+    assert flipped["id"].equals(table["id"])
+    assert flipped.equals(with_flips(table, ("a", "b"), 0.1))
+
+
+def _method(ten: float, hundred: float, **more: float) -> dict:
+    def points(mean: float) -> list[dict]:
+        return [{"mean": mean, "error": 0.01}] * 6
+
+    return {"recall": {"10": points(ten), "100": points(hundred)}, **more}
+
+
+def _sketch(ten: float, hundred: float, size: int) -> dict:
+    spread = {"mean": 0.5, "error": 0.01}
+    return _method(
+        ten, hundred, bytes_a_row=size, score_milliseconds=1.0, row_seconds=0.001,
+        spearman=spread, pearson=spread,
+    )  # fmt: skip
+
+
+METHODS = {
+    "sketch small": _sketch(0.9, 0.5, 1_000),
+    "sketch fits": _sketch(0.99, 0.8, 8_192),
+    "sketch too large": _sketch(1.0, 1.0, 8_194),
+    "chance": _method(0.05, 0.05),
+}
+
+
+def test_the_verdict_is_on_the_best_that_is_small_enough():
+    goal = verdict(METHODS)
+    assert goal["best"] == "sketch fits"
+    assert goal["share"] == GOAL_SHARE
+    assert goal["reached"] == {"10": True, "100": False}
+
+
+def test_section_says_what_is_missed_and_the_plot_is_sound(tmp_path):
+    known = {
+        "title": "a < b", "rows": 10, "queries": 2, "labels": 2, "flipped": 0.1, "parameters": 7,
+        "query_accuracy": 0.5, "damping": {"chosen": 0.1, "rule": "given"}, "curvature_rows": 4,
+        "largest_residual": 1e-6, "shares": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2],
+        "methods": METHODS, "goal": verdict(METHODS),
+    }  # fmt: skip
+    machine = {
+        "date": "d", "processor": "p", "cores": 2, "threads": 2, "versions": {"torch": "t"}
+    }  # fmt: skip
+    path = tmp_path / "results.md"
+    path.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    write_section(path, {"machine": machine, "retrieval": {"toy": known}})
+    text = path.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "R@100 ≥ 0.90: 0.800, **not reached**" in text
+    ElementTree.fromstring((tmp_path / "images" / "bulk-retrieval-toy.svg").read_text())
+
+
+def test_a_plot_has_a_line_a_method_and_panel():
+    drawn = svg("t", (0.01, 0.1), {"R@10": {"chance": (0.01, 0.1), "sketch": (0.5, 1.0)}})
+    lines = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}polyline")
+    ends = [line.attrib["points"].split()[-1] for line in lines]
+    assert ends == ["348.0,210.4", "348.0,34.0"]  # 0.1 and 1 of the way up, at the right edge
