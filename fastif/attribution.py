@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastif.candidates.search import Everything, Search, Sketched, candidates_of
 from fastif.certificate import DIVERGED, GRADIENT, Certificate, joined, worst_of
-from fastif.control import Control, agreement, control, held
+from fastif.control import Control, agreement, control, held, rounding
 from fastif.curvature.operator import Damped
 from fastif.examples import Examples
 from fastif.gradients import Gradients, measure_rows
@@ -173,8 +173,13 @@ def _attribute(
         certificate = replace(certificate, agreement=agreement(controls))
     gradients = solved[0].scorer.gradients
     candidates = candidates_of(first.search, gradients, queries, ids, first.batch_size)
+    scorers = [one.scorer for one in solved]
+    if isinstance(first.search, Everything) and first.search.rounded:
+        scorers = [scorer.rounded() for scorer in scorers]
+        alike = rounding(controls, scorers, first.batch_size)
+        certificate = replace(certificate, rounding=alike)
     found = mean_influence(
-        [one.scorer for one in solved],
+        scorers,
         candidates,
         keep=first.search.keep if isinstance(first.search, Everything) else None,
         batch_size=first.batch_size,

@@ -46,6 +46,8 @@ class Certificate:
         agreement: mean rank correlation of the models' scores over that sample; None for one model.
         held: share of the total size of the effects, Σ |removal_effect|, that the candidates hold;
             what they miss is estimated from that sample. None in a full scan.
+        rounding: rank correlation of scores in low precision with those in full, over that sample;
+            None where nothing was rounded.
     """
 
     residual: Float[Tensor, " q"]
@@ -63,6 +65,7 @@ class Certificate:
     models: int = 1
     agreement: Float[Tensor, " q"] | None = None
     held: Float[Tensor, " q"] | None = None
+    rounding: Float[Tensor, " q"] | None = None
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:

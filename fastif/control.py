@@ -1,7 +1,7 @@
 """A fixed sample of training examples on which whole vectors of scores are compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from fastif.examples import Examples, places_by_length
 from fastif.gradients import Gradients
 from fastif.memory import in_parts
 from fastif.metrics import pearson
+from fastif.scorer import Scorer
 
 CONTROL = 256
 SEED = 2_718_281_828
@@ -60,6 +61,33 @@ def held(
     mine = effects.abs().masked_fill(~there, 0).sum(1)
     mean = scores.masked_fill(~missed, 0).sum(1) / missed.sum(1).clamp_min(1)
     return mine / (mine + mean * (count - there.sum(1)))
+
+
+def rounding(
+    controls: Sequence[Control], rounded: Sequence[Scorer], batch_size: int
+) -> Float[Tensor, " q"]:
+    """Rank correlation of the scores in low precision with those in full, the least of the models'.
+
+    Args:
+        controls: of each model, in full precision.
+        rounded: the same models' scorers in low precision.
+        batch_size: training examples whose gradients are held at once.
+    """
+    return torch.stack(
+        [
+            agreement([full, replace(full, scores=_scores(low, batch_size))])
+            for full, low in zip(controls, rounded, strict=True)
+        ]
+    ).amin(0)
+
+
+def _scores(scorer: Scorer, batch_size: int) -> Float[Tensor, "q c"]:
+    ids = control_ids(len(scorer.train))
+    found = torch.empty(len(scorer.s_test), len(ids))
+    for places in places_by_length(scorer.train, ids, batch_size):
+        for some, effects in in_parts(lambda part: scorer.effects(ids[part]), places):
+            found[:, some] = effects.values.cpu()
+    return found
 
 
 def control_ids(count: int) -> Int[Tensor, " c"]:

@@ -18,6 +18,10 @@ from fastif.examples import Batch, Examples, batches
 from fastif.listening import Pulled, cotangents, fill_by_listening, leaves, used_outside
 from fastif.objective import Objective
 
+HALF = (torch.bfloat16, torch.float16)
+PIECE = 2**17
+"""Numbers of two rows in half precision whose products are summed before they are rounded."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tile:
@@ -33,8 +37,18 @@ class Tile:
         return len(self.rows)
 
     def times(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
-        """Inner product of every row with every gradient of the tile."""
-        return rows @ self.rows.T
+        """Inner product of every row with every gradient of the tile.
+
+        In half precision they are summed piece by piece in single precision, since a product of
+        half precision is rounded to it only at its end.
+        """
+        if rows.dtype not in HALF:
+            return rows @ self.rows.T
+        total = torch.zeros(len(rows), len(self), device=rows.device)
+        for start in range(0, rows.shape[1], PIECE):
+            piece = slice(start, start + PIECE)
+            total += rows[:, piece] @ self.rows[:, piece].T
+        return total
 
     def add_to(self, rows: Float[Tensor, "q p"], weights: Float[Tensor, "q b"]) -> None:
         """Rows += weights @ gradients, in place."""
@@ -51,12 +65,17 @@ class Gradients:
     The first tile is checked against gradients taken one example at a time; where they disagree,
     all later tiles are taken that way. One workspace serves all tiles: to ask for fresh memory each
     time costs more than to fill it.
+
+    Args:
+        objective: whose gradients are taken.
+        dtype: of the workspace, such as torch.bfloat16; that of the parameters if left out.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, dtype: torch.dtype | None = None) -> None:
         self.objective = objective
         self.one_by_one: bool | None = None
-        self._workspace = objective.like.new_empty(0, objective.space.size)
+        dtype = dtype or objective.like.dtype
+        self._workspace = objective.like.new_empty(0, objective.space.size, dtype=dtype)
 
     def of_losses(self, batch: Batch) -> Tile:
         """∇L of every example."""

@@ -18,9 +18,10 @@ def fill_linear(inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]) -> Non
     """∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over the positions t, straight into the workspace."""
     inputs, delta = positions(inputs, delta)
     if "weight" in blocks:
-        torch.bmm(delta.mT, inputs, out=blocks["weight"])
+        block = blocks["weight"]
+        torch.bmm(delta.mT.to(block.dtype), inputs.to(block.dtype), out=block)
     if "bias" in blocks:
-        torch.sum(delta, 1, out=blocks["bias"])
+        blocks["bias"].copy_(delta.sum(1))
 
 
 def layer_gradients(layer: nn.Module, inputs: Tensor, delta: Tensor) -> dict[str, Tensor]:

@@ -25,6 +25,16 @@ class Scorer:
     train: Examples
     s_test: Float[Tensor, "q p"]
 
+    def rounded(self) -> "Scorer":
+        """The same in half the memory and, where the processor has the instructions, less time.
+
+        Gradients and s_test are rounded to bfloat16 (8 bits), their products summed in single
+        precision.
+        """
+        low = Gradients(self.gradients.objective, torch.bfloat16)
+        low.one_by_one = self.gradients.one_by_one
+        return Scorer(low, self.train, self.s_test.bfloat16())
+
     def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
         """Removal effects of these training examples on the queries."""
         tile = self.gradients.of_losses(self.train.take(ids))

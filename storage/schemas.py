@@ -138,6 +138,13 @@ SOLVES: Final = schema(
             "sample; null in a full scan",
             null=True,
         ),
+        field(
+            "rounding",
+            pa.float32(),
+            "rank correlation of scores in low precision with those in full over that sample; null "
+            "where nothing was rounded",
+            null=True,
+        ),
         field("solver", pa.string(), "kind of the solver"),
     ),
 )

@@ -93,6 +93,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "models": known.models,
         "agreement": _finite(known.agreement),
         "held": _finite(known.held),
+        "rounding": _finite(known.rounding),
         "solver": solver,
     }
     schema = polars_schema(SOLVES)

@@ -36,7 +36,7 @@ def read_search(
         labels: of the training rows, for quotas.
     """
     if isinstance(candidates, FullScan):
-        return fastif.Everything(candidates.keep)
+        return fastif.Everything(candidates.keep, candidates.precision == "bfloat16")
     pairs = zip(candidates.methods, digests, strict=True)
     found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
     return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]

@@ -249,6 +249,8 @@ class FullScan(Section):
     """most harmful and most helpful rows kept a query"""
     totals: bool = True
     """also keep the sum of every training row's effects over all queries, slice by slice"""
+    precision: Literal["full", "bfloat16"] = "full"
+    """bfloat16 scores in half the memory, and faster where the processor can; see rounding"""
 
     @property
     def methods(self) -> tuple[AnyMethod, ...]:

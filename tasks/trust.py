@@ -29,6 +29,7 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             agreement=pl.col("agreement").median(),
             held=pl.col("held").mean(),
             least_held=pl.col("held").min(),
+            rounding=pl.col("rounding").min(),
             dropped=pl.col("dropped").sum(),
         )
         .collect()
@@ -47,6 +48,7 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
 
     >>> known = {"solver": "dual", "damping": 0.1, "models": 1, "answered": 9, "unconverged": 0}
     >>> known |= {"worst_residual": 2e-6, "full_residual": None, "agreement": None, "held": None}
+    >>> known |= {"rounding": None}
     >>> list(evidence(known | {"cosine": None, "correlation": None}))
     [('solver', 'dual, damping 0.1'), ('largest residual', '2.0e-06')]
     """
@@ -65,6 +67,8 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
         yield "gradient product", f"correlation {trust['correlation']:.2f}; {alike}"
     if trust["agreement"] is not None:
         yield "agreement of models", f"{trust['agreement']:.2f} (rank correlation of their scores)"
+    if trust["rounding"] is not None:
+        yield "low precision", f"rank correlation {trust['rounding']:.4f} at least with full"
     if trust["held"] is not None:
         share = (
             f"{trust['held']:.0%} of the size of all effects, {trust['least_held']:.0%} at least"

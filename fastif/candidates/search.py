@@ -67,9 +67,14 @@ class United:
 
 @dataclass(frozen=True)
 class Everything:
-    """Score the full training set and keep the `keep` rows at each end; None keeps all."""
+    """Score the full training set and keep the `keep` rows at each end; None keeps all.
+
+    `rounded` scores in bfloat16, see `Scorer.rounded`; the certificate then says how much that
+    changed the order of a control sample.
+    """
 
     keep: int | None = None
+    rounded: bool = False
 
 
 Search = Nearest | Sketched | United | Everything

@@ -24,6 +24,7 @@ NEW = {
         "models",
         "agreement",
         "held",
+        "rounding",
     ],
     "runs": ["quarantined_queries", "recall"],
 }
