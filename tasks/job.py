@@ -15,6 +15,7 @@ from storage import Store, StoreError
 from tasks import digests
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
+from tasks.clock import CLOCK
 from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
@@ -183,7 +184,8 @@ class Job:
 def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
-    with bar("hidden states of frozen layers", len(texts)) as advance:
+    name = "hidden states of frozen layers"
+    with CLOCK.stage("hidden states"), bar(name, len(texts)) as advance:
         return fastif.PrefixCache(objective, texts, budget, progress=advance)
 
 

@@ -25,7 +25,7 @@ NEW = {
         "agreement",
         "held",
     ],
-    "runs": ["quarantined_queries", "recall"],
+    "runs": ["quarantined_queries", "recall", "forecast"],
 }
 
 
