@@ -57,7 +57,7 @@ def audit(study: str, run: str | None = None) -> str:
     plan = plan_run(Path(study), run)
     ref = plan.ref
     job = checked_job(plan)  # what cannot be computed is refused before anything is written
-    store = open_store(plan)
+    store = open_store(job.plan)
     expected = expect(job, store)
     say(f"{expected.forecast}")
     missing = _prepare(store, ref)

@@ -16,16 +16,16 @@ from tasks import digests
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.clock import CLOCK
+from tasks.footprint import MEGABYTE
 from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
 from tasks.sections import AnyCandidates, Knn
+from tasks.sizes import fitted
 from tasks.study import Study, load_study
 from tasks.tables import Table
-
-MEGABYTE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +255,8 @@ def make_job(plan: Plan) -> Job:
     """Load every model, check it against the study, tokenise both tables.
 
     Raises:
-        InputError: a model does not fit the study, or the further ones do not fit the first.
+        InputError: a model does not fit the study, the further ones do not fit the first, or
+            nothing fits into the memory that the study allows.
     """
     parts = plan.record.parts
     digests = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
@@ -267,7 +268,7 @@ def make_job(plan: Plan) -> Job:
         check_alike(first, other, folder)
         texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
         others.append(replace(other, **texts))  # the same tokens: held once
-    return replace(first, others=tuple(others))
+    return fitted(replace(first, others=tuple(others)))
 
 
 def _open_model(plan: Plan, folder: Path, digest: str) -> Job:
