@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import flow, unmapped
+from prefect import flow, get_run_logger, unmapped
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -13,17 +13,27 @@ from prefect.artifacts import (
 from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from storage import Shard
+from storage import Shard, Store
 from tasks.attribute import attribute_shard
 from tasks.candidates import choose_candidates
+from tasks.clock import CLOCK
 from tasks.damping import choose_damping
+from tasks.expected import expect
 from tasks.finish import finish_run
 from tasks.job import checked_job
 from tasks.plan import FINISH, RunRef, missing_shards, open_store, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
-from tasks.progress import bar
+from tasks.progress import bar, say
 from tasks.recall import check_recall
 from tasks.summary import markdown, read_summary
+
+PREPARED = (
+    ("damping", choose_damping),
+    ("index", build_index),
+    ("curvature", factor_curvature),
+    ("recall", choose_candidates),
+)
+"""What all shards share, in this order; the stage as the forecast names it."""
 
 
 # One device, one worker: torch uses all cores within a shard, and one model lies in memory.
@@ -46,22 +56,35 @@ def audit(study: str, run: str | None = None) -> str:
     start = time.monotonic()
     plan = plan_run(Path(study), run)
     ref = plan.ref
-    checked_job(plan)  # a study that cannot be computed is refused before anything is written
-    store = open_store(plan)
-    describe_train(ref)
-    missing = missing_shards(store, ref.run)
+    job = checked_job(plan)  # what cannot be computed is refused before anything is written
+    store = open_store(job.plan)
+    expected = expect(job, store)
+    say(f"{expected.forecast}")
+    missing = _prepare(store, ref)
     if missing:
-        choose_damping(ref)
-        build_index(ref)
-        factor_curvature(ref)
-        choose_candidates(ref)
-        _attribute(missing, ref)
+        with CLOCK.stage("shards"):
+            _attribute(missing, ref)
     if missing or not store.is_done(ref.run, FINISH):
-        found = check_recall(ref)
-        finish_run(ref, time.monotonic() - start, found)
+        with CLOCK.stage("recall"):
+            found = check_recall(ref)
+        outcome = expected.outcome(store, ref.run)
+        get_run_logger().info(f"{outcome}")
+        finish_run(ref, time.monotonic() - start, found, outcome)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     return ref.run
+
+
+def _prepare(store: Store, ref: RunRef) -> Sequence[Shard]:
+    """Make all that the shards share; those that are missing."""
+    with CLOCK.stage("predictions"):
+        describe_train(ref)
+    missing = missing_shards(store, ref.run)
+    if missing:
+        for name, prepare in PREPARED:
+            with CLOCK.stage(name):
+                prepare(ref)
+    return missing
 
 
 def _attribute(missing: Sequence[Shard], ref: RunRef) -> None:

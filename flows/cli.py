@@ -254,7 +254,7 @@ def _print_forecast(plan) -> None:
     from tasks.plan import planned_shards
 
     job = checked_job(plan)
-    out.print(draw(forecast(job, planned_shards(plan)), plan))
+    out.print(draw(forecast(job, planned_shards(job.plan)), job.plan))
 
 
 if __name__ == "__main__":

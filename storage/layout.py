@@ -51,6 +51,11 @@ class Layout:
         """Folder of all tables."""
         return self.root / "tables"
 
+    @property
+    def all_parts(self) -> Path:
+        """Folder of all parts."""
+        return self.root / "parts"
+
     def record(self, run: str) -> Path:
         """The opened run."""
         return self.runs / checked_name("run", run) / "run.json"
@@ -74,4 +79,4 @@ class Layout:
 
     def parts(self, kind: str) -> Path:
         """Folder of all parts of a kind."""
-        return self.root / "parts" / checked_name("part", kind)
+        return self.all_parts / checked_name("part", kind)

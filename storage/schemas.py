@@ -190,6 +190,13 @@ RUNS: Final = schema(
             "what the candidates hold of a full scan of some queries, JSON; null in a full scan",
             null=True,
         ),
+        field(
+            "forecast",
+            pa.string(),
+            "seconds of each stage, bytes of memory and of disk, each [forecast, measured], JSON; "
+            "null if nothing was forecast",
+            null=True,
+        ),
     ),
 )
 

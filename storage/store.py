@@ -183,8 +183,11 @@ class Store:
         """Bytes of everything that lies in the folders of a run."""
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
-        files = (path for folder in folders for path in folder.rglob("*"))
-        return sum(path.stat().st_size for path in files if path.is_file())
+        return sum(map(_bytes_of, folders))
+
+    def bytes_of_parts(self) -> int:
+        """Bytes of all parts, which the runs of a store share."""
+        return _bytes_of(self.layout.all_parts)
 
     def _keys(self, run: str) -> list[str]:
         manifests = self.layout.manifest(run, FINISH).parent.glob("*.json")
@@ -205,3 +208,7 @@ class Store:
         planned = record.shards()
         done = len(planned) - len(self.missing(run, planned))
         return RunStatus(record, done, len(planned), self.is_done(run, FINISH))
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

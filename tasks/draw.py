@@ -148,6 +148,8 @@ def _facts_panel(summary: Summary) -> RenderableType:
     for name, found in summary.evidence:
         table.add_row(name, Text(found))
     table.add_row("time", f"{facts['seconds']:.0f} s")
+    if summary.outcome:
+        table.add_row("expected", f"{summary.outcome}")
     return Panel(table, title=Text(f"run {summary.run}"), title_align="left")
 
 

@@ -12,18 +12,22 @@ from prefect.cache_policies import NO_CACHE
 from fastif.candidates.recall import Recall
 from storage import RUNS, StoreError, polars_schema
 from tasks.job import Job, open_job
+from tasks.outcome import Outcome
 from tasks.plan import FINISH, RunRef, missing_shards, versions
 from tasks.recall import told
 
 
 @task(name="finish-run", cache_policy=NO_CACHE)
-def finish_run(ref: RunRef, seconds: float, found: Sequence[Recall] = ()) -> None:
+def finish_run(
+    ref: RunRef, seconds: float, found: Sequence[Recall] = (), outcome: Outcome | None = None
+) -> None:
     """Commit the run's own row, once every shard is there.
 
     Args:
         ref: the run.
         seconds: wall time of the flow.
         found: recall of its candidates, where that was checked.
+        outcome: its forecast beside what it took, where it was forecast.
 
     Raises:
         StoreError: a shard is missing.
@@ -37,10 +41,12 @@ def finish_run(ref: RunRef, seconds: float, found: Sequence[Recall] = ()) -> Non
             got=f"{len(missing)} missing, the first is {missing[0].key}",
             remedy="Run the audit again; it computes only these.",
         )
-    job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found)})
+    job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found, outcome)})
 
 
-def _row(job: Job, run: str, seconds: float, found: Sequence[Recall]) -> pl.DataFrame:
+def _row(
+    job: Job, run: str, seconds: float, found: Sequence[Recall], outcome: Outcome | None
+) -> pl.DataFrame:
     store = job.store
     record, parts = store.record(run), store.record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
@@ -72,5 +78,6 @@ def _row(job: Job, run: str, seconds: float, found: Sequence[Recall]) -> pl.Data
         "seconds": seconds,
         "versions": json.dumps(versions()),
         "recall": json.dumps(told(found)) if found else None,
+        "forecast": outcome.to_json() if outcome else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

@@ -12,10 +12,11 @@ from rich.text import Text
 
 import fastif
 from fastif.control import CONTROL
-from fastif.damping import HALVES, HELD_BYTES, LARGEST_KERNEL
+from fastif.damping import HALVES
 from storage import Shard, StoreError
 from tasks.chosen_k import target_of
-from tasks.job import Job, sampled_rows
+from tasks.footprint import curvature_rows, memory, sizes_of
+from tasks.job import Job
 from tasks.plan import TRAIN, Plan
 from tasks.recall import MIN_ASKED
 from tasks.sections import FullScan, Knn, Sketches
@@ -35,9 +36,8 @@ TRAINING_STEP = 3
 BYTES_A_SCORE = 10
 GUESSED_PART = 10
 """A tenth of the rows stands for a k that is yet to be chosen."""
-KERNELS = 3
-"""Copies of a kernel while it is factorised."""
-FLOAT = 4
+OF_SHARDS = ("solve", "certificate", "score")
+"""Stages that every shard goes through."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,20 @@ class Forecast:
         """The sum of the stages."""
         return sum(self.stages.values())
 
+    @property
+    def compared(self) -> dict[str, float]:
+        """The stages as they can be measured: what is done shard by shard is one."""
+        parts = sum(self.stages[name] for name in OF_SHARDS)
+        others = {name: time for name, time in self.stages.items() if name not in OF_SHARDS}
+        return others | {"shards": parts}
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        return (
+            f"forecast: about {self.seconds:.0f} s, {self.memory / 2**30:.1f} GB of memory, "
+            f"{self.disk / 1e6:.1f} MB on disk"
+        )
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -79,8 +93,8 @@ def factor_examples(job: Job) -> int:
     """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
     solver = job.study.solver
     if isinstance(solver, fastif.Direct):
-        return _curvature_rows(job) * -(-job.objective.space.size // 64)
-    rows, batch = _curvature_rows(job), job.study.run.batch_size
+        return curvature_rows(job) * -(-job.objective.space.size // 64)
+    rows, batch = curvature_rows(job), job.study.run.batch_size
     if not isinstance(solver, fastif.Dual) or solver.rank is not None:
         return rows * _factor_sweeps(solver)
     held = max(1, solver.block_rows // batch) * batch
@@ -113,7 +127,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     there = _prepared(job)
     pairs = zip(study.candidates.methods, job.index_digests, strict=True)
     made = [method for method, digest in pairs if missing and digest not in there]
-    passes = ("train" not in there) + sum(isinstance(method, Knn) for method in made)
+    described, embedded = "train" not in there, sum(isinstance(method, Knn) for method in made)
     sketched = sum(isinstance(method, Sketches) for method in made)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
@@ -129,8 +143,8 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     stages = {
         "damping": halves * TRAINING_STEP * rates.forward,
         "hidden states": hidden if missing else 0.0,
-        "predictions": rows * rates.forward * passes,
-        "sketches": rows * rates.gradient * sketched,
+        "predictions": rows * rates.forward * described,
+        "index": rows * (rates.forward * embedded + rates.gradient * sketched),
         "curvature": factored * rates.gradient if missing else 0.0,
         "solve": models * (shared(solved) + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product),
@@ -142,7 +156,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         queries=queries,
         pairs=queries * min(kept, rows),
         stages=stages,
-        memory=_memory(job),
+        memory=memory(job, sizes_of(job)),
         disk=queries * min(kept, rows) * BYTES_A_SCORE + (_text_bytes(job) if missing else 0),
         guessed_k=kept if unchosen(job) else None,
     )
@@ -219,6 +233,8 @@ def draw(found: Forecast, plan: Plan) -> RenderableType:
     table.add_row("training rows", f"{record.train_rows:,}")
     table.add_row("shards to compute", f"{found.shards} of {len(record.shards())} ({done} kept)")
     table.add_row("queries to attribute", f"{found.queries:,}")
+    if plan.sizes:
+        table.add_row("sizes", plan.sizes)
     table.add_row("scored pairs", f"{found.pairs:,}")
     if found.guessed_k is not None:
         table.add_row("candidates", f"k is not chosen yet; as if it were {found.guessed_k:,}")
@@ -243,7 +259,7 @@ def _seconds(work: Callable[[], object], times: int = 3) -> float:
 
 def _solve_examples(job: Job) -> int:
     """Gradients (or Hessian products of one example) that solving one shard takes."""
-    solver, rows = job.study.solver, _curvature_rows(job)
+    solver, rows = job.study.solver, curvature_rows(job)
     if isinstance(solver, fastif.Dual):
         return (3 if solver.rank is None else SWEEPS_OF_LOW_RANK) * rows
     if isinstance(solver, fastif.Lissa):
@@ -260,66 +276,11 @@ def _certified_examples(job: Job) -> float:
     """Gradients that the certificates of one shard take: the control sample, and the residual's."""
     rows, asked = len(job.train_texts), job.study.certificate.rows
     control = min(rows, CONTROL)
-    if asked == 0 or _curvature_rows(job) == rows:
+    if asked == 0 or curvature_rows(job) == rows:
         return control
     if job.study.curvature.kind == "hessian":
         return control + (rows if asked >= rows else 0)
     return control + (rows if asked >= rows else 1.5 * asked)
-
-
-def _curvature_rows(job: Job) -> int:
-    curvature = job.study.curvature
-    return len(sampled_rows(len(job.train_texts), curvature.rows, curvature.seed))
-
-
-def _memory(job: Job) -> int:
-    """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
-    study, p = job.study, job.objective.space.size
-    models = len(job.members)
-    model = models * sum(tensor.nbytes for tensor in job.objective.whole.parameters())
-    width = job.objective.whole.config.hidden_size
-    tokens = int(job.train_texts.lengths.sum() + job.query_texts.lengths.sum())
-    hidden = models * tokens * width * FLOAT
-    budget = 2 * study.run.prefix_cache_mb * 2**20
-    rows_held = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}[study.solver.kind]
-    shard, batch = job.plan.record.shard_size, study.run.batch_size
-    solve = (rows_held * shard + 2 * batch + (models - 1) * (shard + batch)) * p * FLOAT
-    block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch) * p * FLOAT
-    work = max(solve, block) + _factor_bytes(job)
-    for method in study.candidates.methods:
-        if isinstance(method, Sketches):
-            each = method.dimensions * FLOAT
-            work = max(work, 4 * each * method.width) + 2 * len(job.train_texts) * each
-    if job.fixed_or_chosen is None:
-        work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
-    return _loaded_bytes() + model + min(hidden, budget) + work
-
-
-def _factor_bytes(job: Job) -> int:
-    """Of a kernel in double precision and its factorisation, or of the rows of a preconditioner."""
-    solver, p, rows = job.study.solver, job.objective.space.size, _root_rows(job)
-    if isinstance(solver, fastif.Dual):
-        return KERNELS * 8 * rows * min(rows, solver.rank or rows)
-    if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
-        return 0
-    if solver.preconditioner == "drawn":
-        return _kernel_bytes(min(solver.rank, rows), p)
-    return 3 * solver.rank * p * FLOAT if solver.preconditioner == "eigen" else 0
-
-
-def _kernel_bytes(rows: int, p: int) -> int:
-    """Of a kernel of root rows, and of these rows as far as they are held."""
-    return KERNELS * 8 * rows**2 + min(rows * p * FLOAT, HELD_BYTES)
-
-
-def _root_rows(job: Job) -> int:
-    """Root rows of the curvature: softmax has one less than labels for an example."""
-    return _curvature_rows(job) * ((job.objective.whole.config.num_labels or 2) - 1)
-
-
-def _loaded_bytes() -> int:
-    """What the process takes before it computes: Python and its libraries."""
-    return 600 * 2**20
 
 
 def _text_bytes(job: Job) -> int:

@@ -15,16 +15,17 @@ from storage import Store, StoreError
 from tasks import digests
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
+from tasks.clock import CLOCK
+from tasks.footprint import MEGABYTE
 from tasks.members import check_alike
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
 from tasks.progress import bar
 from tasks.sections import AnyCandidates, Knn
+from tasks.sizes import fitted
 from tasks.study import Study, load_study
 from tasks.tables import Table
-
-MEGABYTE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +189,8 @@ class Job:
 def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
-    with bar("hidden states of frozen layers", len(texts)) as advance:
+    name = "hidden states of frozen layers"
+    with CLOCK.stage("hidden states"), bar(name, len(texts)) as advance:
         return fastif.PrefixCache(objective, texts, budget, progress=advance)
 
 
@@ -258,7 +260,8 @@ def make_job(plan: Plan) -> Job:
     """Load every model, check it against the study, tokenise both tables.
 
     Raises:
-        InputError: a model does not fit the study, or the further ones do not fit the first.
+        InputError: a model does not fit the study, the further ones do not fit the first, or
+            nothing fits into the memory that the study allows.
     """
     parts = plan.record.parts
     digests = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
@@ -270,7 +273,7 @@ def make_job(plan: Plan) -> Job:
         check_alike(first, other, folder)
         texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
         others.append(replace(other, **texts))  # the same tokens: held once
-    return replace(first, others=tuple(others))
+    return fitted(replace(first, others=tuple(others)))
 
 
 def _open_model(plan: Plan, folder: Path, digest: str) -> Job:

@@ -42,10 +42,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start or go on: its record and where its answers go."""
+    """A run that can start or go on: its record and where its answers go.
+
+    Attributes:
+        inputs: study and tables.
+        record: of the run.
+        sizes: what was chosen to fit into memory, in words; empty if nothing was.
+    """
 
     inputs: Inputs
     record: RunRecord
+    sizes: str = ""
 
     @property
     def ref(self) -> RunRef:
@@ -93,17 +100,18 @@ def plan_run(path: Path, run: str | None = None) -> Plan:
         parts=parts,
         query_rows=len(inputs.queries),
         train_rows=len(inputs.train),
-        shard_size=_shard_size(study, name),
+        # A run that was begun keeps its own, or its shards would be other queries.
+        shard_size=begun_shard_size(study, name) or study.run.shard_size,
     )
     return Plan(inputs, record)
 
 
-def _shard_size(study: Study, run: str) -> int:
-    """The study's, but a run that was begun keeps its own, or its shards would be other queries."""
+def begun_shard_size(study: Study, run: str) -> int | None:
+    """The shard size of a run that was begun; None if it was not."""
     try:
         return existing_store(study).record(run).shard_size
     except StoreError:
-        return study.run.shard_size  # not begun; whatever else is wrong is said when it is opened
+        return None  # whatever else is wrong is said when it is opened
 
 
 def open_store(plan: Plan) -> Store:

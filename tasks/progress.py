@@ -43,6 +43,11 @@ class Observed(Examples):
         return batch
 
 
+def say(text: str) -> None:
+    """One line to whoever watches."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def stage(name: str, total: int | None) -> Iterator[Watch]:
     """Show a stage of `total` examples; wrap the examples it takes with the function given."""

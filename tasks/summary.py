@@ -23,6 +23,7 @@ from storage import (
 from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
 from tasks.chosen_k import enough_alarms, enough_evidence, told_candidate_choice
 from tasks.misses import recall_alarms, recall_evidence
+from tasks.outcome import Outcome, told_outcome
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
@@ -72,6 +73,11 @@ class Summary:
     def recall(self) -> list[Row]:
         """What the candidates hold of a full scan of some queries; empty if not checked."""
         return json.loads(str(self.facts["recall"])) if self.facts.get("recall") else []
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the last process of the run was forecast to take, and took; None if unknown."""
+        return told_outcome(self.facts.get("forecast"))
 
     @property
     def evidence(self) -> list[tuple[str, str]]:
@@ -161,6 +167,7 @@ def count_of_cut(facts: Row) -> str:
 def markdown(summary: Summary) -> str:
     """The summary as a Prefect artifact: numbers and ids, no example text."""
     facts = summary.facts
+    expected = f"| expected | {summary.outcome} |"
     lines = [
         f"# Influence audit {summary.run}",
         "",
@@ -170,6 +177,7 @@ def markdown(summary: Summary) -> str:
         f"| training rows | {facts['train_rows']} |",
         f"| cut to max_length | {count_of_cut(facts)} |",
         *(f"| {name} | {found} |" for name, found in summary.evidence),
+        *([expected] if summary.outcome else []),
         f"| results | `{summary.store}` |",
         "",
         *(f"**{alarm}**\n" for alarm in summary.alarms),

@@ -51,12 +51,12 @@ def test_they_are_made_once_and_again_for_another_damping(world):
 
     study = tiny.write_study(world, candidates=_sketch())
     before = make_job(plan_run(study))
-    assert forecast(before, before.plan.record.shards()).stages["sketches"] > 0
+    assert forecast(before, before.plan.record.shards()).stages["index"] > 0
     tiny.run_directly(study)
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5)))
     assert parts() == 1
     job = make_job(plan_run(study))
-    assert forecast(job, job.plan.record.shards()).stages["sketches"] == 0
+    assert forecast(job, job.plan.record.shards()).stages["index"] == 0
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
     assert parts() == 2
 
@@ -133,7 +133,7 @@ def test_a_union_scores_what_both_find_and_tells_what_each_would_have_missed(wor
     study = tiny.write_study(world, candidates=union, store={"path": "a"})
     before = make_job(plan_run(study))
     asked = forecast(before, before.plan.record.shards())
-    assert asked.stages["sketches"] > 0
+    assert asked.stages["index"] > 0
     assert asked.pairs == tiny.QUERIES * (K + 8)
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)

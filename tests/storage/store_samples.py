@@ -87,7 +87,7 @@ def train():
 def runs():
     now = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     row = (RUN, STUDY, "ab" * 32, now, now, TRAIN, QUERIES, 2**40, 0.1, "{}", "{}", "{}")
-    row += ("ab" * 32, "cd" * 32, "ef" * 32, 0.5, 4, 1, 2, 12.5, "{}", None)
+    row += ("ab" * 32, "cd" * 32, "ef" * 32, 0.5, 4, 1, 2, 12.5, "{}", None, None)
     return frame(RUNS, [row])
 
 

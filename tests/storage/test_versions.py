@@ -26,7 +26,7 @@ NEW = {
         "held",
         "rounding",
     ],
-    "runs": ["quarantined_queries", "recall"],
+    "runs": ["quarantined_queries", "recall", "forecast"],
 }
 
 

@@ -53,7 +53,7 @@ def test_pairs_queries_and_shards_of_a_fresh_study(world):
     plan, job = opened(world / "study.toml")
     found = forecast(job, planned_shards(plan))
     assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
-    not_asked_for = {"damping", "sketches"}  # the one is given, the other another kind
+    not_asked_for = {"damping"}  # it is given
     for name, seconds in found.stages.items():
         assert (seconds == 0) == (name in not_asked_for), name
     assert found.seconds == pytest.approx(sum(found.stages.values()))

@@ -1,0 +1,107 @@
+"""Forecast and outcome: stored, shown, and of the rest only when a run is resumed."""
+
+import json
+import resource
+
+import pytest
+import tiny
+
+from flows.audit import audit
+from storage import Store
+from tasks.draw import draw
+from tasks.outcome import Outcome, told_outcome
+from tasks.plan import missing_shards, open_store, plan_run
+from tasks.summary import markdown, read_summary
+
+pytestmark = pytest.mark.flow
+
+STAGES = {"damping", "hidden states", "predictions", "index", "curvature", "shards", "recall"}
+
+
+@pytest.fixture
+def study(world, prefect, monkeypatch):
+    for name, value in prefect.items():
+        monkeypatch.setenv(name, value)
+    return world / "study.toml"
+
+
+def stored(study) -> tuple[Store, str, dict]:
+    run = audit(str(study))
+    store = Store.open(study.parent / "store", "tiny", create=False)
+    return store, run, store.scan("runs", run).collect().to_dicts()[0]
+
+
+def bytes_of(folder) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_it_is_stored_and_shown_with_measured_times_memory_and_bytes(study, capsys):
+    store, run, row = stored(study)
+    told = json.loads(row["forecast"])
+    assert set(told) == {"seconds", "memory", "disk"}
+    assert set(told["seconds"]) == STAGES
+    said, took = ({name: pair[i] for name, pair in told["seconds"].items()} for i in (0, 1))
+    assert min(took.values()) >= 0
+    assert all(took[name] > 0 for name in STAGES), "each stage was at least entered"
+    assert sum(took.values()) <= row["seconds"]
+    assert sum(took.values()) > 0.5 * row["seconds"] or row["seconds"] < 10
+    assert said["damping"] == 0
+    assert said["shards"] > 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert 0.5 * peak < told["memory"][1] <= peak
+    finish = [store.layout.manifest(run, "finish"), *store.layout.table("runs", run).rglob("*.*")]
+    later = sum(path.stat().st_size for path in finish if path.is_file())
+    root = store.layout.root
+    there = bytes_of(root / "tables") + bytes_of(root / "runs") + bytes_of(root / "parts")
+    record = store.layout.record(run).stat().st_size  # the run is opened before it is begun
+    assert told["disk"][1] == there - later - record
+    summary = read_summary(store, run, study)
+    line = str(told_outcome(row["forecast"]))
+    assert f"took {sum(took.values()):.0f} s" in line
+    assert f"{told['memory'][1] / 2**30:.1f} GB measured" in line
+    assert f"| expected | {line} |" in markdown(summary)
+    assert line in _text(draw(summary))
+    assert "forecast: about" in capsys.readouterr().err
+
+
+def test_a_resumed_run_states_only_what_it_did_itself(study):
+    plan = plan_run(study)
+    store, ref = open_store(plan), plan.ref
+    tiny.describe_train.fn(ref)
+    tiny.build_index.fn(ref)
+    tiny.factor_curvature.fn(ref)
+    for shard in missing_shards(store, ref.run)[:3]:
+        tiny.attribute_shard.fn(shard, ref)
+    before = bytes_of(store.layout.root)
+    _, _, row = stored(study)
+    told = json.loads(row["forecast"])
+    for name in ("predictions", "index", "curvature"):
+        assert told["seconds"][name][0] == 0, "it was there"
+    assert told["seconds"]["shards"][0] > 0
+    assert 0 < told["disk"][1] < before
+
+
+def test_a_run_without_a_forecast_shows_none(world):
+    store, run = tiny.run_directly(world / "study.toml")
+    assert store.scan("runs", run).collect()["forecast"].item() is None
+    summary = read_summary(store, run, world / "study.toml")
+    assert summary.outcome is None
+    assert "expected" not in markdown(summary)
+    assert "expected" not in _text(draw(summary))
+
+
+def test_the_column_gives_back_what_was_put_in():
+    outcome = Outcome({"shards": (1.0, 2.0)}, (3, 4), (5, 6))
+    back = told_outcome(outcome.to_json())
+    assert str(back) == str(outcome)
+    assert told_outcome(None) is None
+
+
+def _text(shown) -> str:
+    import io
+
+    from rich.console import Console
+
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(shown)
+    return console.export_text()
