@@ -47,7 +47,7 @@ def memory(job: "Job", sizes: Sizes) -> int:
     for method in study.candidates.methods:
         if isinstance(method, Sketches):
             each = method.dimensions * FLOAT
-            work = max(work, 4 * each * method.width) + 2 * len(job.train_texts) * each
+            work = max(work, 4 * each * method.width)  # the sketches themselves are mapped
     if job.fixed_or_chosen is None:
         work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
     return LOADED + model + hidden + work

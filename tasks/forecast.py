@@ -34,6 +34,8 @@ SWEEPS_OF_DRAWN = 2
 TRAINING_STEP = 3
 """Forward passes that a step of training costs."""
 BYTES_A_SCORE = 10
+BYTES_A_SUM = 20
+"""Of a training row and shard: two slices or more, of which most compress well."""
 GUESSED_PART = 10
 """A tenth of the rows stands for a k that is yet to be chosen."""
 OF_SHARDS = ("solve", "certificate", "score")
@@ -137,7 +139,9 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         """Each shard takes these gradients, and multiplies them with its queries."""
         return missing * examples * rates.gradient + queries * examples * rates.product
 
+    rescored = not _by_sketches(job.candidates)
     scans = _scans(job) if missing else []
+    solves = missing and (rescored or scans)
     scan = sum((rows + solved) * (rates.gradient + asked * rates.product) for asked in scans)
     halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     stages = {
@@ -145,10 +149,10 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * described,
         "index": rows * (rates.forward * embedded + rates.gradient * sketched),
-        "curvature": factored * rates.gradient if missing else 0.0,
-        "solve": models * (shared(solved) + queries * rates.gradient),
-        "certificate": models * (shared(checked) + queries * checked * rates.product),
-        "score": models * shared(distinct),
+        "curvature": factored * rates.gradient if solves else 0.0,
+        "solve": models * (shared(solved) * rescored + queries * rates.gradient),
+        "certificate": models * (shared(checked) + queries * checked * rates.product) * rescored,
+        "score": models * shared(distinct) * rescored,
         "recall": models * scan,
     }
     return Forecast(
@@ -157,9 +161,14 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         pairs=queries * min(kept, rows),
         stages=stages,
         memory=memory(job, sizes_of(job)),
-        disk=queries * min(kept, rows) * BYTES_A_SCORE + (_text_bytes(job) if missing else 0),
+        disk=queries * min(kept, rows) * BYTES_A_SCORE + (_shared_bytes(job) if missing else 0),
         guessed_k=kept if unchosen(job) else None,
     )
+
+
+def _by_sketches(candidates: AnyCandidates) -> bool:
+    """Whether scores are left as the sketches give them, and nothing is solved."""
+    return any(isinstance(one, Sketches) and not one.rescore for one in candidates.methods)
 
 
 def _kept(candidates: AnyCandidates, rows: int) -> int:
@@ -281,6 +290,15 @@ def _certified_examples(job: Job) -> float:
     if job.study.curvature.kind == "hessian":
         return control + (rows if asked >= rows else 0)
     return control + (rows if asked >= rows else 1.5 * asked)
+
+
+def _shared_bytes(job: Job) -> int:
+    """Of what is written beside scores: texts, sketches, sums over queries."""
+    candidates, rows = job.candidates, len(job.train_texts)
+    sketches = (one.dimensions for one in candidates.methods if isinstance(one, Sketches))
+    totals = isinstance(candidates, FullScan) and candidates.totals
+    shards = len(job.plan.record.shards())
+    return _text_bytes(job) + 2 * rows * sum(sketches) + totals * shards * rows * BYTES_A_SUM
 
 
 def _text_bytes(job: Job) -> int:

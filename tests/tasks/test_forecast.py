@@ -179,3 +179,16 @@ def test_several_models_take_more_memory_for_as_many_pairs(world):
     assert three.pairs == alone.pairs
     size = sum(path.stat().st_size for path in (world / "other").glob("*.safetensors"))
     assert three.memory > alone.memory + 2 * 0.9 * size
+
+
+def test_scores_by_sketches_solve_nothing(world):
+    sketch = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
+    study = tiny.write_study(world, candidates=sketch | {"rescore": False, "check": 0})
+    job = make_job(plan_run(study))
+    found = forecast(job, job.plan.record.shards())
+    nothing = ("curvature", "certificate", "score", "recall")
+    assert [found.stages[name] for name in nothing] == [0.0] * 4
+    assert found.stages["index"] > 0
+    full = tiny.write_study(world, candidates=sketch)
+    job = make_job(plan_run(full))
+    assert forecast(job, job.plan.record.shards()).stages["score"] > 0
