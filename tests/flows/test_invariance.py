@@ -8,6 +8,10 @@ import tiny
 import torch
 from truth import Truth, table
 
+from fastif import Attributor
+from fastif.scorer import Scorer
+from storage import totals_of
+
 SOLVERS = {
     "dual": ({"kind": "dual"}, {}),
     "cg": ({"kind": "cg", "tolerance": 1e-6}, {}),
@@ -50,6 +54,7 @@ def plain(finished):
         {"shard_size": 17, "batch_size": 1},
         {"shard_size": 64, "batch_size": 5, "prefix_cache_mb": 0},
         {"shard_size": 4, "batch_size": 64, "prefix_cache_mb": 1},
+        {"shard_size": 9, "batch_size": 40, "batch_tokens": 25},
     ],
     ids=str,
 )
@@ -65,6 +70,61 @@ def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
         assert found.select(exact).equals(expected.select(exact))
     losses, wanted = (s.scan("queries", run).collect()["loss"] for s in (store, plain[0]))
     assert (losses - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["full", "bfloat16"])
+def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, precision):
+    candidates = {"kind": "full", "keep": 9, "precision": precision}
+    study = tiny.write_study(world, candidates=candidates, store={"path": "enough"})
+    expected, run = tiny.run_directly(study)
+    effects, solve, short = Scorer.effects, Attributor.solve, []
+
+    def few_rows(scorer, ids):
+        if len(ids) > 3:
+            short.append("rows")
+            raise torch.OutOfMemoryError("injected")
+        return effects(scorer, ids)
+
+    def few_queries(attributor, queries, ids):
+        if len(ids) > 2:
+            short.append("queries")
+            raise torch.OutOfMemoryError("injected")
+        return solve(attributor, queries, ids)
+
+    monkeypatch.setattr(Scorer, "effects", few_rows)
+    monkeypatch.setattr(Attributor, "solve", few_queries)
+    study = tiny.write_study(world, candidates=candidates, store={"path": "scarce"})
+    found, same = tiny.run_directly(study)
+    assert (same, {*short}) == (run, {"rows", "queries"})
+    assert len(found.record(run).shards()) == len(expected.record(run).shards())
+    assert_same(tiny.scores_by_id(found, run), tiny.scores_by_id(expected, run))
+    keys = ["train", "correct", "group"]
+    sums, wanted = (s.scan("totals", run).collect().sort(keys) for s in (found, expected))
+    assert sums.select(*keys, "queries").equals(wanted.select(*keys, "queries"))
+    gap = (sums["removal_effect"] - wanted["removal_effect"]).abs().max()
+    assert gap < 1e-5 * wanted["removal_effect"].abs().max()
+
+
+def test_sums_over_slices_are_those_of_every_score(world):
+    """A scan that keeps all 60 rows has the scores that the sums were made of."""
+    candidates = {"kind": "full", "keep": tiny.TRAIN}
+    store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
+    scores = store.scan("scores", run).collect()
+    assert len(scores) == tiny.TRAIN * tiny.QUERIES
+    queries = store.scan("queries", run).select("query", "correct", group="group_kind").collect()
+    keys = ["train", "correct", "group"]
+    sliced = scores.join(queries, on="query").group_by(keys)
+    expected = sliced.agg(pl.len().alias("queries"), pl.col("removal_effect").sum()).sort(keys)
+    found = store.scan("totals", run).collect().group_by(keys)
+    found = found.agg(pl.col("queries").sum(), pl.col("removal_effect").sum()).sort(keys)
+    assert found.select(keys).equals(expected.select(keys))
+    assert found["queries"].to_list() == expected["queries"].to_list()
+    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    assert gap < 1e-5 * expected["removal_effect"].abs().max()
+    whole = totals_of(store.scan("totals", run)).collect()
+    order = scores.group_by("train").agg(pl.col("removal_effect").cast(pl.Float64).sum())
+    assert whole["train"][0] == order.sort("removal_effect")["train"][0]
+    assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
 
 
 @pytest.mark.parametrize(
