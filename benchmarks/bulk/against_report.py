@@ -4,22 +4,15 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.bulk.sides.registry import SIDES
-from benchmarks.report import TITLE
+from benchmarks.page import put_section
 
 START = "<!-- bulk-against: written by benchmarks/bulk/against.py -->"
 END = "<!-- bulk-against: end -->"
 
 
 def write_section(path: Path, result: dict) -> None:
-    """Put the section between its markers; append both if the file does not have them yet."""
-    text = path.read_text("utf-8") if path.is_file() else TITLE
-    body = f"{START}\n{section(result)}{END}\n"
-    if START in text and END in text:
-        before, _, rest = text.partition(START)
-        text = before + body + rest.partition(END)[2].lstrip("\n")
-    else:
-        text = f"{text.rstrip()}\n\n{body}"
-    path.write_text(text, "utf-8")
+    """Put the section in its place."""
+    put_section(path, START, END, section(result))
 
 
 def section(result: dict) -> str:
