@@ -5,6 +5,7 @@ A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries 
 Knows nothing of models, tensors or workflows.
 """
 
+from storage.atomic import free_bytes
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
 from storage.fields import CONVENTION
@@ -50,6 +51,7 @@ __all__ = [
     "Store",
     "StoreError",
     "fingerprint",
+    "free_bytes",
     "harmful_rows",
     "in_slice",
     "most_harmful",

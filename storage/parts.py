@@ -10,17 +10,20 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from storage.atomic import aside, explained, fsync, make_folder
+from storage.atomic import aside, explained, fsync, is_aside, make_folder
 from storage.errors import StoreError
 from storage.layout import Layout
 
 _LIST = "part.json"
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _ATTEMPTS = 20
+_DEAD = 24 * 3600
+"""Seconds after which whoever wrote aside does so no more."""
 
 
 def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
@@ -54,6 +57,22 @@ def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], 
     finally:
         shutil.rmtree(written, ignore_errors=True)
     return folder
+
+
+def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
+    """Remove all parts of a kind but these, and what writers left that were killed a day ago.
+
+    Who has a file of such a part open goes on reading it.
+    """
+    for folder in layout.parts(kind).glob("*"):
+        if is_aside(folder):
+            if time.time() - folder.stat().st_mtime > _DEAD:
+                shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name not in digests:
+            removed = aside(folder)
+            with suppress(FileNotFoundError):
+                os.rename(folder, removed)
+            shutil.rmtree(removed, ignore_errors=True)
 
 
 def _seal(folder: Path) -> None:

@@ -6,7 +6,7 @@ size. There is no table of states and no overwrite flag: to resume, ask what is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from storage.errors import StoreError
 from storage.identity import check, claim
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus
-from storage.parts import find_part, find_parts, write_part
+from storage.parts import find_part, find_parts, keep_parts, write_part
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
 
@@ -178,6 +178,10 @@ class Store:
     def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
         """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
         return write_part(self.layout, kind, digest, writer)
+
+    def keep_parts(self, kind: str, digests: Collection[str]) -> None:
+        """Remove all parts of a kind but these."""
+        keep_parts(self.layout, kind, digests)
 
     def bytes_on_disk(self, run: str) -> int:
         """Bytes of everything that lies in the folders of a run."""

@@ -55,11 +55,15 @@ def memory(job: "Job", sizes: Sizes) -> int:
 
 def hidden_bytes(job: "Job") -> tuple[int, int]:
     """Of the hidden states of the training rows and of the queries, all models'; 0 uncut."""
-    if not job.objective.cut:
-        return 0, 0
-    each = len(job.members) * job.objective.whole.config.hidden_size * FLOAT
+    each = len(job.members) * bytes_a_token(job)
     train, queries = (int(t.lengths.sum()) for t in (job.train_texts, job.query_texts))
     return train * each, queries * each
+
+
+def bytes_a_token(job: "Job") -> int:
+    """Of the hidden state of one token; 0 if no layer is frozen."""
+    objective = job.objective
+    return objective.whole.config.hidden_size * objective.like.element_size() * (objective.cut > 0)
 
 
 def curvature_rows(job: "Job") -> int:

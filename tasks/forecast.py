@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from fastif.damping import HALVES
 from storage import Shard, StoreError
 from tasks.chosen_k import target_of
 from tasks.footprint import curvature_rows, memory, sizes_of
+from tasks.hidden import recomputed_share, states_to_compute, unwritten_bytes
 from tasks.job import Job
 from tasks.plan import TRAIN, Plan
 from tasks.recall import MIN_ASKED
@@ -90,6 +91,11 @@ class Rates:
     gradient: float
     product: float
 
+    def with_prefix(self, share: float) -> "Rates":
+        """The same if for this share of examples the frozen part is computed each time."""
+        more = share * self.prefix
+        return replace(self, forward=self.forward + more, gradient=self.gradient + more)
+
 
 def factor_examples(job: Job) -> int:
     """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
@@ -118,7 +124,7 @@ def _factor_sweeps(solver: fastif.Solver) -> int:
 
 def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     """Forecast the missing `shards` and what has to be prepared for them."""
-    rates = calibrate(job)
+    rates = calibrate(job).with_prefix(recomputed_share(job))
     study, rows, models = job.study, len(job.train_texts), len(job.members)
     missing, queries = len(shards), sum(map(len, shards))
     full = isinstance(job.candidates, FullScan)
@@ -132,7 +138,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     described, embedded = "train" not in there, sum(isinstance(method, Knn) for method in made)
     sketched = sum(isinstance(method, Sketches) for method in made)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
-    hidden = (models * rows + job.plan.record.query_rows) * rates.prefix
+    hidden = states_to_compute(job) * rates.prefix
     solved, checked = _solve_examples(job), _certified_examples(job)
 
     def shared(examples: float) -> float:
@@ -293,12 +299,13 @@ def _certified_examples(job: Job) -> float:
 
 
 def _shared_bytes(job: Job) -> int:
-    """Of what is written beside scores: texts, sketches, sums over queries."""
+    """Of what is written beside scores: texts, sketches, sums over queries, hidden states."""
     candidates, rows = job.candidates, len(job.train_texts)
     sketches = (one.dimensions for one in candidates.methods if isinstance(one, Sketches))
     totals = isinstance(candidates, FullScan) and candidates.totals
     shards = len(job.plan.record.shards())
-    return _text_bytes(job) + 2 * rows * sum(sketches) + totals * shards * rows * BYTES_A_SUM
+    summed = totals * shards * rows * BYTES_A_SUM
+    return _text_bytes(job) + 2 * rows * sum(sketches) + summed + unwritten_bytes(job)
 
 
 def _text_bytes(job: Job) -> int:

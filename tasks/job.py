@@ -11,8 +11,9 @@ import fastif
 from fastif import InputError
 from fastif.candidates.choice import CandidateChoice
 from fastif.damping import DampingChoice
+from fastif.hidden_file import HiddenFile
 from storage import Store, StoreError
-from tasks import digests
+from tasks import digests, hidden
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.clock import CLOCK
@@ -65,14 +66,18 @@ class Job:
     @cached_property
     def train(self) -> fastif.Examples:
         """The training set with its frozen part computed, as far as memory is allowed."""
-        return cached(self.objective, self.train_texts, self.study)
+        return cached(self.objective, self.train_texts, self.study, self._on_disk("train"))
 
     @cached_property
     def queries(self) -> fastif.Examples:
         """The queries, likewise; as tokens if several models read them."""
         if self.others:
             return self.query_texts
-        return cached(self.objective, self.query_texts, self.study)
+        return cached(self.objective, self.query_texts, self.study, self._on_disk("queries"))
+
+    def _on_disk(self, which: hidden.Which) -> HiddenFile | None:
+        with CLOCK.stage("hidden states"):
+            return hidden.hidden_file(self, which)
 
     @cached_property
     def operator(self) -> fastif.Damped:
@@ -186,12 +191,17 @@ class Job:
         )
 
 
-def cached(objective: fastif.Objective, texts: fastif.Examples, study: Study) -> fastif.PrefixCache:
+def cached(
+    objective: fastif.Objective,
+    texts: fastif.Examples,
+    study: Study,
+    file: HiddenFile | None = None,
+) -> fastif.PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
     name = "hidden states of frozen layers"
     with CLOCK.stage("hidden states"), bar(name, len(texts)) as advance:
-        return fastif.PrefixCache(objective, texts, budget, progress=advance)
+        return fastif.PrefixCache(objective, texts, budget, hidden.GROUP, advance, file)
 
 
 def sampled_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
@@ -236,10 +246,12 @@ def checked_job(plan: Plan) -> Job:
 
     Raises:
         StoreError: the store is another study's or cannot be written; the run's name is taken.
-        InputError: the model or the candidate index does not fit the study.
+        InputError: the model or the candidate index does not fit the study, or hidden states the
+            disk.
     """
     Store.check_run(plan.store_path, plan.record)
     job = open_job(plan.ref)
+    hidden.check_room(job)
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))
     for method in job.study.candidates.methods:

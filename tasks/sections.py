@@ -279,6 +279,8 @@ class Run(Section):
     """tokens a batch, padding among them, for texts of very unequal length; without it any"""
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
     """memory for the outputs of frozen layers, in MB; 0 computes them again each time"""
+    prefix_disk_mb: Annotated[int, Field(ge=0)] = 0
+    """disk for those that memory has no room for, in MB; kept in the store for the next run"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """peak memory to keep to: the sizes above that are left out are chosen so that it is enough"""
 

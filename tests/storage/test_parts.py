@@ -86,3 +86,27 @@ def test_two_processes_write_the_same_parts_at_once(store):
         assert store.part(KIND, folder.name) == folder
         letters = set((folder / "sub" / "a.bin").read_text() + (folder / "b.bin").read_text())
         assert len(letters) == 1
+
+
+def test_of_a_kind_only_those_that_are_named_stay(store):
+    def write(folder):
+        (folder / "states").write_bytes(b"1234")
+
+    names = [character * 64 for character in "abc"]
+    kept, gone, other = names
+    for name in (kept, gone):
+        store.write_part("hidden", name, write)
+    store.write_part("index", other, write)
+    open_file = (store.part("hidden", gone) / "states").open("rb")
+    left = store.layout.parts("hidden") / f".{other}.0.tmp"
+    left.mkdir()
+    store.keep_parts("hidden", {kept, other})
+    assert list(store.parts("hidden")) == [kept]
+    assert store.part("index", other) is not None
+    assert open_file.read() == b"1234", "who reads it is not disturbed"
+    open_file.close()
+    assert left.exists(), "its writer may be at work"
+    os.utime(left, (0, 0))
+    store.keep_parts("hidden", {kept})
+    assert [path.name for path in store.layout.parts("hidden").iterdir()] == [kept]
+    store.keep_parts("none-yet", set())

@@ -1,0 +1,139 @@
+"""Hidden states from a file are those from memory, to the last bit, and take no memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from cases import token_examples, transformer
+
+from fastif import PrefixCache, TransformerObjective, every, predict
+from fastif.examples import places_by_length
+from fastif.hidden_file import HiddenFile
+from fastif.prefix import split
+
+COUNT, GROUP = 23, 4
+
+
+def made(dtype=torch.float32, family="bert"):
+    model = transformer(family, dtype)
+    return TransformerObjective(model, "last:1"), token_examples(COUNT)
+
+
+def written(folder, objective, examples, groups) -> HiddenFile:
+    HiddenFile.write(folder, objective, examples, groups)
+    return HiddenFile(folder)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
+    objective, examples = made(dtype, family)
+    groups = list(places_by_length(examples, every(examples), GROUP))
+    kept = PrefixCache(objective, examples, 10**9, GROUP)
+    read = PrefixCache(
+        objective, examples, 0, GROUP, file=written(tmp_path, objective, examples, groups)
+    )
+    assert not read.kept
+    for places in groups:
+        anew = objective.prefix(examples.take(places))
+        real = anew["attention_mask"].bool()
+        for cache in (kept, read):
+            found = cache.take(places)
+            assert found["hidden"].dtype == dtype
+            assert torch.equal(found["hidden"][real], anew["hidden"][real])
+            assert not found["hidden"][~real].any()
+            assert torch.equal(
+                objective.outputs(objective.params, found),
+                objective.outputs(objective.params, kept.take(places)),
+            )
+    mixed = torch.tensor([5, 1, 22, 5, 9])
+    assert torch.equal(kept.take(mixed)["hidden"], read.take(mixed)["hidden"])
+
+
+def test_a_split_is_by_the_budgets_and_every_example_answers(tmp_path):
+    objective, examples = made()
+    width = 8
+    each = width * 4
+    total = int(examples.lengths.sum()) * each
+    found = split(examples, each, total // 4, total // 3, GROUP)
+    memory, disk = (torch.cat(groups) for groups in (found.memory, found.disk))
+    assert not torch.isin(memory, disk).any()
+    bytes_on_disk = int(examples.lengths[disk].sum()) * each
+    assert total // 3 - GROUP * 9 * each < bytes_on_disk <= total // 3
+    assert len(memory) + len(disk) < COUNT
+    file = written(tmp_path, objective, examples, found.disk)
+    assert len(file) == len(disk)
+    assert (tmp_path / "states.bin").stat().st_size == bytes_on_disk
+    cache = PrefixCache(objective, examples, total // 4, GROUP, file=file)
+    assert sorted(cache.kept) == sorted(memory.tolist())
+    whole, _ = predict(objective, examples)
+    for size in (1, 5, COUNT):
+        logits, _ = predict(objective, cache, size)
+        torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
+    objective, examples = made()
+    found = split(examples, 32, 0, 10**9, GROUP)
+    cache = PrefixCache(
+        objective, examples, 0, GROUP, file=written(tmp_path, objective, examples, found.disk)
+    )
+    runs = []
+    objective.whole.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
+    predict(objective, cache)
+    assert not runs
+    predict(objective, examples)
+    assert runs
+
+
+def test_a_file_that_is_removed_while_it_is_open_is_read_on(tmp_path):
+    objective, examples = made()
+    groups = list(places_by_length(examples, every(examples), GROUP))
+    file = written(tmp_path, objective, examples, groups)
+    before = file.take([3, 0])
+    (tmp_path / "states.bin").unlink()
+    for now, then in zip(file.take([3, 0]), before, strict=True):
+        assert torch.equal(now, then)
+
+
+BOUNDED = """
+import resource, sys
+from pathlib import Path
+import torch
+from fastif.examples import Examples, places_by_length, every
+from fastif.hidden_file import HiddenFile
+
+class Texts(Examples):
+    def __len__(self): return 1600
+    @property
+    def lengths(self): return torch.full((1600,), 64)
+    def take(self, ids): return {"labels": ids}
+
+class Frozen:
+    def prefix(self, batch):
+        rows = batch["labels"][:, None, None].float()
+        return {"hidden": rows.expand(-1, 64, 1024).contiguous()}
+
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+folder, texts = Path(sys.argv[1]), Texts()
+groups = list(places_by_length(texts, every(texts), 64))
+torch.ones(64, 64, 1024) + 1
+before = peak()
+HiddenFile.write(folder, Frozen(), texts, groups)
+file = HiddenFile(folder)
+for places in groups:
+    rows = file.take(places.tolist())
+    assert all(float(row[5, 7]) == place for row, place in zip(rows, places.tolist()))
+print((peak() - before) // 1024)
+"""
+
+
+def test_memory_is_that_of_a_batch_not_of_the_file(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BOUNDED, tmp_path], capture_output=True, text=True, check=True
+    )
+    size = (tmp_path / "states.bin").stat().st_size
+    assert size == 1600 * 64 * 1024 * 4
+    assert int(done.stdout) * 2**20 < size / 4
