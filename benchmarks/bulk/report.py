@@ -5,8 +5,8 @@ from pathlib import Path
 from benchmarks.bulk.plot import svg
 from benchmarks.page import put_section
 
-START = "<!-- bulk: written by benchmarks/bulk -->"
-END = "<!-- bulk: end -->"
+START = "<!-- retrieval: written by benchmarks/bulk -->"
+END = "<!-- retrieval: end -->"
 PLOTS = "images"
 SHOWN = (0.01, 0.05, 0.1)
 """Candidates as a part of the training rows, in the table; the plot has all."""

@@ -10,6 +10,11 @@ import fastif
 from benchmarks.bulk.study import BATCH, Study
 from fastif.subset import Subset
 
+LARGE = 7_000
+"""Root rows from which on the kernel of some of them stands before conjugate gradients."""
+
+DRAWN = 2_000
+
 Take = Callable[[fastif.Tile], Tensor]
 """From the gradients of b training rows to b rows of numbers."""
 
@@ -24,7 +29,7 @@ def scanned(study: Study) -> dict[str, Tensor]:
 
 def _scanned(study: Study) -> dict[str, Tensor]:
     corpus, gradients = study.corpus, study.matrix.gradients
-    solver = fastif.Dual(block_rows=384 // study.matrix.columns, memory_mb=4_000)
+    solver = solver_for(study.matrix)
     factor = study.kept("factor", lambda: dict(solver.factor(study.operator)))
     asked = fastif.measure_rows(gradients, corpus.asked, fastif.every(corpus.asked), BATCH)
     solution = solver.solve(study.operator, asked, factor)
@@ -37,6 +42,13 @@ def _scanned(study: Study) -> dict[str, Tensor]:
     }
     found = {name: rows.T for name, rows in one_pass(gradients, corpus.train, takers).items()}
     return {**found, "distance": distances(study), "residual": solution.residual}
+
+
+def solver_for(matrix: fastif.GaussNewton) -> fastif.Solver:
+    """The exact dual; where its kernel is large, conjugate gradients to 1e-3."""
+    if matrix.count * matrix.columns <= LARGE:
+        return fastif.Dual(block_rows=384 // matrix.columns, memory_mb=4_000)
+    return fastif.ConjugateGradient(1e-3, preconditioner="drawn", rank=DRAWN)
 
 
 def one_pass(

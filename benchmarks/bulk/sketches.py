@@ -9,26 +9,34 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
+from fastif.candidates.narrowing import ENERGY
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers a sketch, and the width that gradients are folded to before."""
+    """Numbers a sketch, the width that gradients are folded to before, and what of them is kept."""
 
     dimensions: int
     width: int
+    energy: float = ENERGY
 
     @property
     def name(self) -> str:
-        return f"sketch {self.dimensions:,}, width {self.width:,}"
+        whole = ", nothing narrowed" if self.energy == 1 else ""
+        return f"sketch {self.dimensions:,}, width {self.width:,}{whole}"
+
+    @property
+    def key(self) -> str:
+        """Names the files."""
+        return f"sketch-{self.dimensions}-{self.width}-{self.energy:g}"
 
 
 SIZES = (
-    Size(512, 16_384),
     Size(1_024, 16_384),
     Size(2_048, 16_384),
     Size(4_096, 16_384),
     Size(4_096, 32_768),
+    Size(4_096, 16_384, energy=1.0),
 )
 MOST_BYTES = 8_192
 """A training row may take so many."""
@@ -59,21 +67,18 @@ class Sketched:
 
 def sketched(study: Study, size: Size) -> Sketched:
     """By sketches of this size; kept once they have been taken."""
-    stem = f"sketch-{size.dimensions}-{size.width}"
-    path = study.folder / f"{stem}.json"
+    path = study.folder / f"{size.key}.json"
     if not path.is_file():
         made = _sketched(study, size)
-        study.kept(stem, lambda: {"scores": made.scores})
+        study.kept(size.key, lambda: {"scores": made.scores})
         path.write_text(json.dumps(made.cost()))
-    return Sketched(**study.kept(stem, dict), **json.loads(path.read_text()))
+    return Sketched(**study.kept(size.key, dict), **json.loads(path.read_text()))
 
 
 def _sketched(study: Study, size: Size) -> Sketched:
     corpus, gradients = study.corpus, study.matrix.gradients
     start = time.perf_counter()
-    sketcher = fastif.Sketcher.fit(
-        study.matrix, study.choice.damping, dimensions=size.dimensions, width=size.width
-    )
+    sketcher = fastif.Sketcher.fit(study.matrix, study.choice.damping, **asdict(size))
     fitted = time.perf_counter()
     rows = fastif.train_sketches(
         sketcher, gradients, corpus.train, fastif.every(corpus.train), BATCH
