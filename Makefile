@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long check bench bench-fidelity bench-bulk clean
+.PHONY: help audit test test-long check bench bench-fidelity bench-bulk bench-against clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -35,8 +35,12 @@ bench: $(VENV)/.run ## measure against the published way; writes benchmarks/resu
 bench-fidelity: $(VENV)/.peers ## measure against retraining and other packages on the data sets under FASTIF_DATA
 	$(BIN)/python -m benchmarks.fidelity
 
-bench-bulk: $(VENV)/.run ## measure what sketches find of a full scan, on the data sets under FASTIF_DATA
+bench-bulk: $(VENV)/.run ## measure what sketches find of a full scan and how they scale, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bulk retrieval
+	$(BIN)/python -m benchmarks.bulk.scale
+
+bench-against: $(VENV)/.peers ## measure a full scan against the paper's way and other packages, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.bulk.against
 
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out
