@@ -145,7 +145,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         """Each shard takes these gradients, and multiplies them with its queries."""
         return missing * examples * rates.gradient + queries * examples * rates.product
 
-    rescored = not _by_sketches(job.candidates)
+    rescored = not job.by_sketches
     scans = _scans(job) if missing else []
     solves = missing and (rescored or scans)
     scan = sum((rows + solved) * (rates.gradient + asked * rates.product) for asked in scans)
@@ -170,11 +170,6 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         disk=queries * min(kept, rows) * BYTES_A_SCORE + (_shared_bytes(job) if missing else 0),
         guessed_k=kept if unchosen(job) else None,
     )
-
-
-def _by_sketches(candidates: AnyCandidates) -> bool:
-    """Whether scores are left as the sketches give them, and nothing is solved."""
-    return any(isinstance(one, Sketches) and not one.rescore for one in candidates.methods)
 
 
 def _kept(candidates: AnyCandidates, rows: int) -> int:

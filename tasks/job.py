@@ -19,6 +19,7 @@ from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.clock import CLOCK
 from tasks.footprint import MEGABYTE
 from tasks.members import check_alike
+from tasks.methods import by_sketches
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
@@ -175,7 +176,7 @@ class Job:
     @property
     def by_sketches(self) -> bool:
         """Whether scores are left as the sketches give them."""
-        return isinstance(self.search, fastif.Sketched) and not self.search.rescore
+        return by_sketches(self.candidates)
 
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""
