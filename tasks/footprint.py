@@ -49,7 +49,7 @@ def memory(job: "Job", sizes: Sizes) -> int:
             each = method.dimensions * FLOAT
             work = max(work, 4 * each * method.width)  # the sketches themselves are mapped
     if job.fixed_or_chosen is None:
-        work = max(work, _kernel_bytes(min(LARGEST_KERNEL, _root_rows(job)), p))
+        work = max(work, _kernel_bytes(min(LARGEST_KERNEL, root_rows(job)), p))
     return LOADED + model + hidden + work
 
 
@@ -74,7 +74,7 @@ def curvature_rows(job: "Job") -> int:
 
 def _factor_bytes(job: "Job") -> int:
     """Of a kernel in double precision and its factorisation, or of the rows of a preconditioner."""
-    solver, p, rows = job.study.solver, job.objective.space.size, _root_rows(job)
+    solver, p, rows = job.study.solver, job.objective.space.size, root_rows(job)
     if isinstance(solver, fastif.Dual):
         return KERNELS * 8 * rows * min(rows, solver.rank or rows)
     if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
@@ -89,6 +89,6 @@ def _kernel_bytes(rows: int, p: int) -> int:
     return KERNELS * 8 * rows**2 + min(rows * p * FLOAT, HELD_BYTES)
 
 
-def _root_rows(job: "Job") -> int:
+def root_rows(job: "Job") -> int:
     """Root rows of the curvature: softmax has one less than labels for an example."""
     return curvature_rows(job) * ((job.objective.whole.config.num_labels or 2) - 1)

@@ -15,8 +15,9 @@ from fastif.control import CONTROL
 from fastif.damping import HALVES
 from storage import Shard, StoreError
 from tasks.chosen_k import target_of
-from tasks.footprint import curvature_rows, memory, sizes_of
-from tasks.hidden import recomputed_share, states_to_compute, unwritten_bytes
+from tasks.disk import added_bytes
+from tasks.footprint import curvature_rows, memory, root_rows, sizes_of
+from tasks.hidden import recomputed_share, states_to_compute
 from tasks.job import Job
 from tasks.plan import TRAIN, Plan
 from tasks.recall import MIN_ASKED
@@ -34,9 +35,6 @@ SWEEPS_OF_DRAWN = 2
 """Likewise of a kernel of drawn rows: one to draw them, and they are few."""
 TRAINING_STEP = 3
 """Forward passes that a step of training costs."""
-BYTES_A_SCORE = 10
-BYTES_A_SUM = 20
-"""Of a training row and shard: two slices or more, of which most compress well."""
 GUESSED_PART = 10
 """A tenth of the rows stands for a k that is yet to be chosen."""
 OF_SHARDS = ("solve", "certificate", "score")
@@ -136,7 +134,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
     pairs = zip(study.candidates.methods, job.index_digests, strict=True)
     made = [method for method, digest in pairs if missing and digest not in there]
     described, embedded = "train" not in there, sum(isinstance(method, Knn) for method in made)
-    sketched = sum(isinstance(method, Sketches) for method in made)
+    sketched = [method for method in made if isinstance(method, Sketches)]
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     hidden = states_to_compute(job) * rates.prefix
     solved, checked = _solve_examples(job), _certified_examples(job)
@@ -154,7 +152,7 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         "damping": halves * TRAINING_STEP * rates.forward,
         "hidden states": hidden if missing else 0.0,
         "predictions": rows * rates.forward * described,
-        "index": rows * (rates.forward * embedded + rates.gradient * sketched),
+        "index": rows * rates.forward * embedded + _sketching(job, sketched, rates),
         "curvature": factored * rates.gradient if solves else 0.0,
         "solve": models * (shared(solved) * rescored + queries * rates.gradient),
         "certificate": models * (shared(checked) + queries * checked * rates.product) * rescored,
@@ -167,9 +165,19 @@ def forecast(job: Job, shards: Sequence[Shard]) -> Forecast:
         pairs=queries * min(kept, rows),
         stages=stages,
         memory=memory(job, sizes_of(job)),
-        disk=queries * min(kept, rows) * BYTES_A_SCORE + (_shared_bytes(job) if missing else 0),
+        disk=added_bytes(job, queries * min(kept, rows), there) if missing else 0,
         guessed_k=kept if unchosen(job) else None,
     )
+
+
+def _sketching(job: Job, methods: Sequence[Sketches], rates: Rates) -> float:
+    """Seconds to find each method's directions, unless it has them of an earlier table, and rows.
+
+    The root rows are drawn in a forward pass, and then taken twice.
+    """
+    drawn, rows = curvature_rows(job), len(job.train_texts)
+    taken = sum(rows + 2 * min(method.dimensions, root_rows(job)) for method in methods)
+    return len(methods) * drawn * rates.forward + taken * rates.gradient
 
 
 def _kept(candidates: AnyCandidates, rows: int) -> int:
@@ -291,19 +299,3 @@ def _certified_examples(job: Job) -> float:
     if job.study.curvature.kind == "hessian":
         return control + (rows if asked >= rows else 0)
     return control + (rows if asked >= rows else 1.5 * asked)
-
-
-def _shared_bytes(job: Job) -> int:
-    """Of what is written beside scores: texts, sketches, sums over queries, hidden states."""
-    candidates, rows = job.candidates, len(job.train_texts)
-    sketches = (one.dimensions for one in candidates.methods if isinstance(one, Sketches))
-    totals = isinstance(candidates, FullScan) and candidates.totals
-    shards = len(job.plan.record.shards())
-    summed = totals * shards * rows * BYTES_A_SUM
-    return _text_bytes(job) + 2 * rows * sum(sketches) + summed + unwritten_bytes(job)
-
-
-def _text_bytes(job: Job) -> int:
-    tables = (job.plan.inputs.train, job.plan.inputs.queries)
-    texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]
-    return sum(len(text) for text in texts) // 2  # zstd about halves short texts

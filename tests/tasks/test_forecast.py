@@ -11,7 +11,14 @@ from rich.console import Console
 import fastif
 from storage import Store
 from tasks.attribute import attribute_shard
-from tasks.forecast import _certified_examples, draw, factor_examples, forecast
+from tasks.forecast import (
+    Rates,
+    _certified_examples,
+    _sketching,
+    draw,
+    factor_examples,
+    forecast,
+)
 from tasks.job import checked_job, make_job, sampled_rows
 from tasks.plan import missing_shards, open_store, plan_run, planned_shards
 from tasks.prepare import build_index, describe_train, factor_curvature
@@ -93,7 +100,7 @@ def test_a_run_that_was_begun_keeps_its_shards(world):
 
 
 def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world):
-    """Per file there is a fixed cost that no forecast counts, so the scores alone are compared."""
+    """Per file there is a fixed cost that no forecast counts, so only large files are compared."""
     rows = [
         {"id": f"{i}", "text": f"{word} {other} film", "label": "pos" if i % 2 else "neg"}
         for i, (word, other) in enumerate((w, o) for w in tiny.WORDS for o in tiny.WORDS)
@@ -111,10 +118,12 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
     said = forecast(job, planned_shards(plan))
     store, run = tiny.run_directly(study)
     files = list((store.layout.tables / "scores").rglob("*.parquet"))
+    files += (store.layout.root / "parts").rglob("*.safetensors")  # the factor's kernel
     real = sum(path.stat().st_size for path in files)
     assert said.pairs == 120 * len(rows[:361])
     assert real / 2 < said.disk < 3 * real
-    assert Store.open(store.layout.root, "tiny").bytes_on_disk(run) > real
+    kept = Store.open(store.layout.root, "tiny")
+    assert kept.bytes_on_disk(run) + kept.bytes_of_parts() > real
 
 
 def test_it_is_drawn_with_what_is_kept(world):
@@ -192,3 +201,39 @@ def test_scores_by_sketches_solve_nothing(world):
     full = tiny.write_study(world, candidates=sketch)
     job = make_job(plan_run(full))
     assert forecast(job, job.plan.record.shards()).stages["score"] > 0
+
+
+@pytest.mark.parametrize(
+    ("candidates", "solver"),
+    [
+        ({"kind": "sketch", "k": 7, "dimensions": 40, "width": 4096}, {"kind": "dual"}),
+        ({"kind": "knn", "k": 7}, {"kind": "cg", "preconditioner": "eigen", "rank": 20}),
+    ],
+)
+def test_parts_are_counted_until_they_are_there(world, candidates, solver):
+    study = tiny.write_study(world, candidates=candidates, solver=solver)
+    plan, job = opened(study)
+    before = forecast(job, plan.record.shards()).disk
+    store, _ = tiny.run_directly(study)
+    parts = [path.stat().st_size for path in (store.layout.root / "parts").rglob("*.[sf]a*")]
+    _, after = opened(study)
+    said = before - forecast(after, plan.record.shards()).disk
+    texts = sum(len(row["text"]) for row in tiny.rows_of(world / "train.csv")) // 2
+    assert sum(parts) > 5_000
+    assert 0.5 * sum(parts) < said - texts < 2 * sum(parts)
+
+
+def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(world):
+    candidates = {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256}
+    study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
+    _, job = opened(study)
+    taken, (method,) = [], job.study.candidates.methods
+    fastif.Sketcher.fit(
+        job.gauss_newton(Observed(job.train, taken.append)), 0.1, dimensions=20, width=256, seed=0
+    )
+    forward, gradient = 1000.0, 1.0
+    rates = Rates(prefix=0.0, forward=forward, gradient=gradient, product=0.0)
+    said = _sketching(job, [method], rates) - tiny.TRAIN * gradient
+    assert said == 40 * forward + 2 * 20 * gradient
+    assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
+    assert _sketching(job, [], rates) == 0

@@ -1,0 +1,63 @@
+"""The bytes that an audit adds to its store."""
+
+from collections.abc import Collection
+
+import fastif
+from tasks.footprint import FLOAT, root_rows
+from tasks.hidden import unwritten_bytes
+from tasks.job import Job
+from tasks.sections import AnyMethod, FullScan, Sketches
+
+BYTES_A_SCORE = 10
+BYTES_A_SUM = 20
+"""Of a training row and shard: two slices or more, of which most compress well."""
+HALF = 2
+"""Bytes of a number of a sketch."""
+EXTRA = 1.15
+"""A sketcher is its basis, and the directions that it narrows each layer to."""
+
+
+def added_bytes(job: Job, pairs: int, there: Collection[str]) -> int:
+    """Of scores, texts, sums over queries, and of parts that are not there yet.
+
+    Args:
+        job: the study.
+        pairs: scores to be written.
+        there: what earlier runs left: "train", and digests of parts.
+    """
+    methods = zip(job.study.candidates.methods, job.index_digests, strict=True)
+    indices = sum(_index_bytes(job, method) for method, digest in methods if digest not in there)
+    factors = sum(_factor_bytes(one) for one in job.members if one.factor_digest not in there)
+    summed = _sum_bytes(job) + unwritten_bytes(job)
+    return pairs * BYTES_A_SCORE + _text_bytes(job, there) + indices + factors + summed
+
+
+def _index_bytes(job: Job, method: AnyMethod) -> int:
+    """As if nothing were compressed, as FAISS' approximate indices do."""
+    rows = len(job.train_texts)
+    if not isinstance(method, Sketches):
+        return rows * job.objective.whole.config.hidden_size * FLOAT
+    basis = method.dimensions * method.width * FLOAT
+    return int(EXTRA * basis) + HALF * rows * method.dimensions
+
+
+def _factor_bytes(job: Job) -> int:
+    """Of a kernel or of rows; small against these is what other solvers keep."""
+    solver, rows, p = job.study.solver, root_rows(job), job.objective.space.size
+    if isinstance(solver, fastif.Dual):
+        return FLOAT * rows * min(rows, solver.rank or rows)
+    kept = getattr(solver, "preconditioner", "none")
+    return FLOAT * solver.rank * p if kept == "eigen" else 0  # type: ignore[union-attr]
+
+
+def _sum_bytes(job: Job) -> int:
+    candidates = job.candidates
+    totals = isinstance(candidates, FullScan) and candidates.totals
+    return totals * len(job.plan.record.shards()) * len(job.train_texts) * BYTES_A_SUM
+
+
+def _text_bytes(job: Job, there: Collection[str]) -> int:
+    inputs = job.plan.inputs
+    tables = (inputs.queries,) if "train" in there else (inputs.train, inputs.queries)
+    texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]
+    return sum(len(text) for text in texts) // 2  # zstd about halves short texts
