@@ -49,6 +49,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def release() -> None:
     """Give memory that is free but held back to the device."""
-    gc.collect()
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()

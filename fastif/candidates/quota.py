@@ -30,6 +30,7 @@ class Quota:
     Raises:
         InputError: the shares do not fit together.
 
+    >>> from fastif import CandidateIndex
     >>> index = CandidateIndex.build(torch.tensor([[0.0], [1.0], [2.0], [9.0]]))
     >>> Quota(torch.tensor([0, 0, 0, 1]), 0.5).search(index, torch.zeros(1, 1), 2).ids
     tensor([[0, 3]])

@@ -72,7 +72,7 @@ def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
     assert (losses - wanted).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("precision", ["full", "bfloat16"])
+@pytest.mark.parametrize("precision", ["full", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, precision):
     candidates = {"kind": "full", "keep": 9, "precision": precision}
     study = tiny.write_study(world, candidates=candidates, store={"path": "enough"})
