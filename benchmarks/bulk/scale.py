@@ -30,6 +30,7 @@ from fastif.candidates.stored import Block, StoredSketches
 from fastif.examples import Selected
 
 RESULT = Path("benchmarks/results/bulk-scale.json")
+WORK = Path("benchmarks/.work")
 BLOCK, K, BATCH, TOGETHER = 8192, 200, 64, 256
 DAMPING, CURVATURE_ROWS, DIMENSIONS = 0.4, 2_000, 1_000
 
@@ -82,7 +83,8 @@ def main() -> None:
 def measured(data: Path, size: Size) -> dict:
     """Seconds of every stage, and the process's peak memory after each search."""
     seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    WORK.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
         with clock(seconds, "hidden states"):
             corpus = _corpus(data, size)
             train, queries = corpus.train, corpus.asked
