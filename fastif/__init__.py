@@ -44,7 +44,7 @@ from fastif.objective import ModuleObjective, Objective
 from fastif.parameters import ParamSpace
 from fastif.prefix import PrefixCache
 from fastif.residual import full_residual
-from fastif.scorer import Scorer
+from fastif.scorer import GradientScorer, Scorer
 from fastif.solvers import (
     ConjugateGradient,
     Direct,
@@ -82,6 +82,7 @@ __all__ = [
     "Examples",
     "Factor",
     "GaussNewton",
+    "GradientScorer",
     "Gradients",
     "Hessian",
     "Index",

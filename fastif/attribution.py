@@ -5,22 +5,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.candidates.search import Everything, Search, Sketched, candidates_of
-from fastif.certificate import DIVERGED, GRADIENT, Certificate, joined, worst_of
-from fastif.control import Control, agreement, control, held, rounding
-from fastif.curvature.operator import Damped
+from fastif.certificate import Certificate, joined, worst_of
+from fastif.control import agreement, held, rounding
+from fastif.curvature.operator import Damped, Rooted
 from fastif.examples import Examples
 from fastif.gradients import Gradients, measure_rows
 from fastif.influence import UNSEEN, Influences, join_influences, mean_influence
 from fastif.memory import in_parts
 from fastif.objective import Objective
-from fastif.residual import full_residual
-from fastif.scorer import Scorer
 from fastif.sketched import answer_by_sketches
-from fastif.solvers.solver import Factor, Solution, Solve, Solver, relative
+from fastif.solved import RowsSolved, Solved, solve_rows, solve_scores
+from fastif.solvers.solver import Factor, ScoreAll, Solve, Solver
 from fastif.totals import Totals
 
 
@@ -39,21 +38,6 @@ class Attribution:
     influences: Influences
     certificate: Certificate
     totals: Totals | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Solved:
-    """One model's part of an answer, before candidates are scored.
-
-    Attributes:
-        scorer: holds s_test, [q p].
-        control: scores of the control sample.
-        certificate: the evidence of the solve.
-    """
-
-    scorer: Scorer
-    control: Control
-    certificate: Certificate
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,45 +75,46 @@ class Attributor:
         """Attribute the queries at these positions; with `slices`, also their `Totals`."""
         return attribute([self], queries, ids, slices)
 
-    def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
+    def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> RowsSolved:
         """S_test of the queries and its certificate; two matrices of q x p are held, then one."""
-        # The curvature's own gradients, if it has some: they lend their workspace.
-        gradients = getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
-        rhs = measure_rows(gradients, queries, ids, self.batch_size)
-        size, broken = _cleared(rhs)
-        solution = self._solve(rhs)
-        value = solution.value
-        length, diverged = _cleared(value)
-        product = torch.einsum("qp,qp->q", rhs, value)  # no third matrix of this size
-        checked = control(gradients, self.train, value, rhs, self.batch_size)
-        certificate = Certificate(
-            residual=solution.residual,
-            full_residual=self._full_residual(solution, rhs),  # the last to need rhs
-            converged=solution.converged & ~broken & ~diverged,
-            steps=solution.steps,
-            damping=solution.damping,
-            spread=solution.spread,
-            gradient_norm=size,
-            solution_norm=length,
-            gradient_cosine=relative(product, size * length),
-            score_correlation=checked.correlation(),
-            reasons=_reasons(broken, diverged, f"{DIVERGED} {self.solver.remedy}"),
-            dropped=torch.zeros(len(ids), dtype=torch.long),
+        return solve_rows(
+            self.gradients,
+            self.train,
+            self.operator,
+            self._solve,
+            self._asked(queries, ids),
+            batch_size=self.batch_size,
+            certify_rows=self.certify_rows,
+            remedy=self.solver.remedy,
         )
-        known = certificate.blank(broken | diverged)
-        return Solved(Scorer(gradients, self.train, value), checked, known)
+
+    def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
+        """The same where only scores are wanted; a solver may have them without s_test."""
+        operator, score = self.operator.operator, self._score_all
+        if score is None or not isinstance(operator, Rooted):
+            return self.solve(queries, ids)
+        asked = self._asked(queries, ids)
+        return solve_scores(self.train, operator, score, asked, self.solver.remedy)
+
+    def _asked(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
+        return measure_rows(self.gradients, queries, ids, self.batch_size)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """The curvature's own, if it has some: they lend their workspace."""
+        return getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
+
+    @cached_property
+    def _factor(self) -> Factor:
+        return self.solver.factor(self.operator) if self.factor is None else self.factor
 
     @cached_property
     def _solve(self) -> Solve:
-        return self.solver.prepare(self.operator, self.factor)
+        return self.solver.prepare(self.operator, self._factor)
 
-    def _full_residual(self, solution: Solution, rhs: Tensor) -> Tensor | None:
-        if self.operator.operator.whole() is self.operator.operator:
-            return solution.residual
-        rows = self.certify_rows
-        if rows is not None and rows >= len(self.train):
-            rows = None
-        return full_residual(self.operator, solution.value, rhs, rows=rows)
+    @cached_property
+    def _score_all(self) -> ScoreAll | None:
+        return self.solver.prepare_scores(self.operator, self.train, self._factor)
 
 
 def attribute(
@@ -166,18 +151,18 @@ def _attribute(
     first = members[0]
     if isinstance(first.search, Sketched) and not first.search.rescore:
         return _by_sketches(first, first.search, queries, ids)
-    solved = [member.solve(queries, ids) for member in members]
+    solved = [member.solve_to_score(queries, ids) for member in members]
     certificate = worst_of([one.certificate for one in solved])
     controls = [one.control for one in solved]
     if len(solved) > 1:
         certificate = replace(certificate, agreement=agreement(controls))
-    gradients = solved[0].scorer.gradients
-    candidates = candidates_of(first.search, gradients, queries, ids, first.batch_size)
+    candidates = candidates_of(first.search, first.gradients, queries, ids, first.batch_size)
     scorers = [one.scorer for one in solved]
     if isinstance(first.search, Everything) and first.search.rounded:
-        scorers = [scorer.rounded() for scorer in scorers]
-        alike = rounding(controls, scorers, first.batch_size)
-        certificate = replace(certificate, rounding=alike)
+        exact, scorers = scorers, [scorer.rounded() for scorer in scorers]
+        if any(low is not full for low, full in zip(scorers, exact, strict=True)):
+            alike = rounding(controls, scorers, first.batch_size)
+            certificate = replace(certificate, rounding=alike)
     found = mean_influence(
         scorers,
         candidates,
@@ -215,19 +200,6 @@ def _joined(parts: Sequence[Attribution]) -> Attribution:
         joined([part.certificate for part in parts]),
         Totals.joined(totals) if totals else None,
     )
-
-
-def _cleared(rows: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
-    """Norms, and which of them are not finite; such rows are set to zero, to harm no other."""
-    norms = rows.norm(dim=1)
-    broken = ~torch.isfinite(norms)
-    rows[broken] = 0
-    return norms, broken
-
-
-def _reasons(broken: Tensor, diverged: Tensor, remedy: str) -> tuple[str | None, ...]:
-    pairs = zip(broken.tolist(), diverged.tolist(), strict=True)
-    return tuple(GRADIENT if first else remedy if second else None for first, second in pairs)
 
 
 def _without(found: Influences, quarantined: Tensor) -> Influences:

@@ -83,10 +83,10 @@ def rounding(
 
 def _scores(scorer: Scorer, batch_size: int) -> Float[Tensor, "q c"]:
     ids = control_ids(len(scorer.train))
-    found = torch.empty(len(scorer.s_test), len(ids))
+    found = torch.empty(scorer.queries, len(ids))
     for places in places_by_length(scorer.train, ids, batch_size):
         for some, effects in in_parts(lambda part: scorer.effects(ids[part]), places):
-            found[:, some] = effects.values.cpu()
+            found[:, some] = effects.values.cpu().to(found)
     return found
 
 

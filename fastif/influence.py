@@ -23,7 +23,7 @@ from fastif.errors import InputError
 from fastif.examples import Examples, every, places_by_length
 from fastif.gradients import Gradients, gradient_rows
 from fastif.memory import in_parts
-from fastif.scorer import Effects, Scorer, mean_effects
+from fastif.scorer import Effects, GradientScorer, Scorer, mean_effects
 from fastif.solvers.solver import Factor, Solver
 from fastif.totals import Totals
 
@@ -92,7 +92,7 @@ def influence(
     Raises:
         InputError: `keep` is below 1.
     """
-    scorers = [Scorer(gradients, train, s_test)]
+    scorers = [GradientScorer(gradients, train, s_test)]
     return mean_influence(scorers, candidates, keep=keep, batch_size=batch_size)
 
 
@@ -147,7 +147,7 @@ def _score(scorers: Sequence[Scorer], candidates: Candidates, batch_size: int) -
     wanted, column = ids.unique(return_inverse=True)
     query = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
     seen = wanted != UNSEEN
-    scores = scorers[0].s_test.new_full(ids.shape, torch.inf).cpu()
+    scores = scorers[0].like.new_full(ids.shape, torch.inf).cpu()
     spread = scores.clone() if len(scorers) > 1 else None
     # Cells sorted by the candidate they ask for, so that a tile finds its own without a search.
     order = torch.argsort(column.flatten(), stable=True)
@@ -180,7 +180,7 @@ def _scan(
     scorers: Sequence[Scorer], keep: int | None, batch_size: int, totals: Totals | None
 ) -> Influences:
     everyone, broken = every(scorers[0].train), []
-    ends = Ends(len(scorers[0].s_test), keep, spread=len(scorers) > 1)
+    ends = Ends(scorers[0].queries, keep, spread=len(scorers) > 1)
     for tile, effects in _tiles(scorers, everyone, batch_size):
         sound = effects.sound
         broken.append(everyone[tile][~sound])

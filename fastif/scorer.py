@@ -1,5 +1,6 @@
 """One model's side of a score, and the mean over several models."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,37 @@ from fastif.examples import Examples
 from fastif.gradients import Gradients
 
 
+class Scorer(ABC):
+    """What one model says of the effects of training examples on solved queries.
+
+    Attributes:
+        train: the n training examples, as this model sees them.
+        queries: how many.
+        like: an empty tensor of the scores' type and device.
+    """
+
+    train: Examples
+
+    @property
+    @abstractmethod
+    def queries(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def like(self) -> Tensor: ...
+
+    @abstractmethod
+    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+        """Removal effects of these training examples on the queries."""
+
+    @abstractmethod
+    def rounded(self) -> "Scorer":
+        """The same in low precision; itself where nothing would be saved."""
+
+
 @dataclass(frozen=True, eq=False)
-class Scorer:
-    """A model's training gradients, and the solved queries they are multiplied with.
+class GradientScorer(Scorer):
+    """Training gradients, and the solved queries they are multiplied with.
 
     Attributes:
         gradients: of the objective that s_test was solved for.
@@ -25,7 +54,15 @@ class Scorer:
     train: Examples
     s_test: Float[Tensor, "q p"]
 
-    def rounded(self) -> "Scorer":
+    @property
+    def queries(self) -> int:
+        return len(self.s_test)
+
+    @property
+    def like(self) -> Tensor:
+        return self.gradients.objective.like
+
+    def rounded(self) -> "GradientScorer":
         """The same in half the memory and, where the processor has the instructions, less time.
 
         Gradients and s_test are rounded to bfloat16 (8 bits), their products summed in single
@@ -33,10 +70,9 @@ class Scorer:
         """
         low = Gradients(self.gradients.objective, torch.bfloat16)
         low.one_by_one = self.gradients.one_by_one
-        return Scorer(low, self.train, self.s_test.bfloat16())
+        return GradientScorer(low, self.train, self.s_test.bfloat16())
 
     def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        """Removal effects of these training examples on the queries."""
         tile = self.gradients.of_losses(self.train.take(ids))
         effects = tile.times(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
@@ -44,6 +80,38 @@ class Scorer:
         # A gradient with NaN or infinity spoils its products with all queries, and a query that
         # overflows spoils its own. Only the rows themselves tell which it was.
         return Effects(effects, tile.finite().cpu())
+
+
+@dataclass(frozen=True, eq=False)
+class KnownScorer(Scorer):
+    """Scores of all training examples that came with the solve; no gradient is taken again.
+
+    They are q x n numbers, held where a solver holds a kernel of n x n anyway.
+
+    Attributes:
+        train: the n training examples.
+        scores: ∇L(train)ᵀ (H + λI)⁻¹ ∇L(query).
+        sound: whether a training example's gradient is finite.
+    """
+
+    train: Examples
+    scores: Float[Tensor, "q n"]
+    sound: Bool[Tensor, " n"]
+
+    @property
+    def queries(self) -> int:
+        return len(self.scores)
+
+    @property
+    def like(self) -> Tensor:
+        return self.scores.new_empty(0)
+
+    def rounded(self) -> "KnownScorer":
+        return self
+
+    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+        found = self.scores[:, ids.to(self.scores.device)] / len(self.train)
+        return Effects(found, self.sound[ids])
 
 
 @dataclass(frozen=True, eq=False)

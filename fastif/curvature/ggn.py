@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from fastif.curvature.operator import Rooted
+from fastif.curvature.operator import InRoots, Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, every
 from fastif.gradients import Gradients, Tile
+from fastif.losses.span import in_root
 from fastif.objective import Objective
 
 
@@ -38,6 +39,7 @@ class GaussNewton(Rooted):
     batch_size: int = 32
     gradients: Gradients = field(init=False)
     _looked_at: set[tuple[int, int]] = field(init=False, default_factory=set)
+    _broken: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         ids = every(self.examples) if self.ids is None else self.ids
@@ -74,14 +76,40 @@ class GaussNewton(Rooted):
         outputs = self.objective.outputs(self.objective.params, batch)
         return self.objective.loss.root(outputs, batch["labels"]).shape[-1]
 
+    @property
+    def broken(self) -> Int[Tensor, " d"]:
+        return torch.tensor(sorted(self._broken), dtype=torch.long)
+
     def roots(self, piece: int) -> Iterator[Tile]:
-        start = piece * self.batch_size
-        ids = self._ids[start : start + self.batch_size]
+        ids = self._piece(piece)
         tiles = self.gradients.of_roots(self.examples.take(ids))
         for column, tile in enumerate(tiles):
-            if (piece, column) not in self._looked_at and not leave_out_broken(tile):
-                self._looked_at.add((piece, column))
+            if (piece, column) not in self._looked_at:
+                broken = leave_out_broken(tile)
+                self._broken.update(ids[broken].tolist())
+                if not bool(broken.any()):
+                    self._looked_at.add((piece, column))
             yield tile
+
+    @torch.no_grad()
+    def in_roots(self, train: Examples) -> InRoots | None:
+        if train is not self.examples or self.whole() is not self:
+            return None
+        owners, weights, objective = [], [], self.objective
+        for piece in range(self.pieces):
+            ids = self._piece(piece)
+            batch = self.examples.take(ids)
+            outputs = objective.outputs(objective.params, batch)
+            found = in_root(objective.loss, outputs, batch["labels"])
+            if bool((torch.isfinite(outputs).all(1) & ~torch.isfinite(found).all(1)).any()):
+                return None
+            owners.append(ids.repeat(found.shape[1]))  # a tile for each column
+            weights.append(found.T.flatten().cpu())
+        return InRoots(torch.cat(owners), torch.cat(weights))
+
+    def _piece(self, piece: int) -> Int[Tensor, " b"]:
+        start = piece * self.batch_size
+        return self._ids[start : start + self.batch_size]
 
     def sample(self, generator: torch.Generator, size: int) -> "GaussNewton":
         return self._of(self._ids[torch.randint(self.count, (size,), generator=generator)])
@@ -96,13 +124,12 @@ class GaussNewton(Rooted):
         return other
 
 
-def leave_out_broken(tile: Tile) -> bool:
-    """Set rows without a finite norm to zero; whether there was one."""
+def leave_out_broken(tile: Tile) -> Bool[Tensor, " b"]:
+    """Set rows without a finite norm to zero; which these are."""
     broken = ~torch.isfinite(tile.rows.norm(dim=1))
-    if not bool(broken.any()):
-        return False
-    tile.rows[broken] = 0
-    return True
+    if bool(broken.any()):
+        tile.rows[broken] = 0
+    return broken.cpu()
 
 
 def no_curvature(where: str) -> InputError:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.errors import InputError
+from fastif.examples import Examples
 from fastif.gradients import Tile
 
 
@@ -95,6 +96,36 @@ class Rooted(LinearOperator):
             for tile in self.roots(piece):
                 tile.add_to(total, tile.times(rows))
         return total.div_(self.count)
+
+    def in_roots(self, train: Examples) -> "InRoots | None":
+        """How the loss gradients of these training examples are made of the root rows.
+
+        None if they are not, or the root rows are not those of just these examples.
+        """
+        return None
+
+    @property
+    def broken(self) -> Int[Tensor, " d"]:
+        """Examples whose root rows were found not to be finite, and count as zero."""
+        return torch.empty(0, dtype=torch.long)
+
+
+@dataclass(frozen=True, eq=False)
+class InRoots:
+    """Loss gradients in root rows: ∇L(i) = Σ weights[r] R[r] over the rows r with owners[r] = i.
+
+    Attributes:
+        owners: the training example that a root row belongs to, in the order of the rows.
+        weights: its weight; NaN where the example's outputs are not finite.
+    """
+
+    owners: Int[Tensor, " r"]
+    weights: Float[Tensor, " r"]
+
+    def gathered(self, rows: Float[Tensor, "q r"], count: int) -> Float[Tensor, "q n"]:
+        """Of numbers for each root row (R x), those for each of `count` examples (∇L x)."""
+        total = rows.new_zeros(len(rows), count)
+        return total.index_add_(1, self.owners.to(rows.device), rows * self.weights.to(rows))
 
 
 @dataclass(frozen=True, eq=False)

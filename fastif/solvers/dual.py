@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -10,18 +11,22 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped, Rooted
 from fastif.errors import InputError
+from fastif.examples import Examples
 from fastif.solvers.cg import conjugate_gradients
 from fastif.solvers.kernel import (
     Kernel,
+    Probe,
     add_spread,
     kernel_matrix,
     kernel_norms,
     project,
     shifted_inverse,
 )
+from fastif.solvers.kernel_scores import CONVERGED, kernel_scores
 from fastif.solvers.lowrank import low_rank_root
 from fastif.solvers.solver import (
     Factor,
+    ScoreAll,
     Solution,
     Solve,
     Solver,
@@ -32,7 +37,6 @@ from fastif.solvers.solver import (
 )
 
 MEGABYTE = 10**6
-CONVERGED = 1e-2
 GOAL = 1e-3
 """Relative residual to which the answer of a low-rank factor is refined."""
 
@@ -59,6 +63,9 @@ class Dual(Solver):
     The residual is measured. For exact K that takes a third sweep but no third set of rows: with y
     the solution of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
 
+    Where K is that of the whole training set, one sweep gives the scores of every training example,
+    without x and without a pass to score: see `prepare_scores` and `KernelScores`.
+
     Args:
         block_rows: examples whose root rows are held while K is filled.
         rank: r at most; None fills all of K.
@@ -75,7 +82,7 @@ class Dual(Solver):
 
     factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
 
-    block_rows: int = field(default=64, metadata={"changes_answers": False})
+    block_rows: int = field(default=128, metadata={"changes_answers": False})
     rank: int | None = None
     memory_mb: int = field(default=3200, metadata={"changes_answers": False})
     kind: Literal["dual"] = "dual"
@@ -94,13 +101,14 @@ class Dual(Solver):
         self._check_size(rooted.count, rooted.columns)
 
     def factor(self, operator: Damped) -> Factor:
-        """K, or F and the trace it leaves out."""
+        """K and its rounding, or F and the trace it leaves out."""
         rooted = _rooted(operator)
         made = {"batch_size": torch.tensor(rooted.batch_size)}
         if self.rank is None:
             held = max(1, self.block_rows // rooted.batch_size)
-            kernel = kernel_matrix(rooted, held, lambda c: self._check_size(rooted.count, c))
-            return {"kernel": kernel, **made}
+            probe = Probe(rooted)
+            kernel = kernel_matrix(rooted, held, partial(self._check_size, rooted.count), probe)
+            return {"kernel": kernel, "rounding": probe.rounding(kernel), **made}
         self._check_size(rooted.count, rooted.columns)
         enough = ENOUGH * operator.damping * rooted.count
         held = self.block_rows * rooted.columns
@@ -119,6 +127,20 @@ class Dual(Solver):
         build = _by_kernel if self.rank is None else _by_root
         solve = build(operator, rooted, made)
         return lambda rhs: on_finite_rows(operator, rhs, solve)
+
+    def prepare_scores(
+        self, operator: Damped, train: Examples, factor: Factor | None = None
+    ) -> ScoreAll | None:
+        rooted = _rooted(operator)
+        at = None if self.rank is not None else rooted.in_roots(train)
+        if at is None:
+            return None
+        made = self.factor(operator) if factor is None else factor
+        _check_order(made, rooted)
+        if "rounding" not in made:
+            return None
+        kernel = made["kernel"].to(operator.like.device)
+        return kernel_scores(operator, rooted, at, len(train), kernel, made["rounding"])
 
     def _check_size(self, count: int, columns: int) -> None:
         rows, numbers = count * columns, self.memory_mb * MEGABYTE // 8

@@ -13,6 +13,12 @@ from fastif.gradients import Tile
 CHUNK = 1024
 """Rows of a kernel that are made double at once."""
 
+PROBES = 4
+SEED = 0
+"""Of their signs: a factor made again is the same."""
+
+TINY = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True, eq=False)
 class Kernel(LinearOperator):
@@ -61,12 +67,54 @@ def tiles(rooted: Rooted, first: int, last: int) -> Iterator[Tile]:
         yield from rooted.roots(piece)
 
 
+class Probe:
+    """How much rounding there is in a kernel and in products with root rows, measured.
+
+    With random signs w both K w and R (Rᵀ w) can be had while K is filled, at the price of a few
+    more columns; their difference is rounding, in K and in the products R z alike.
+
+    Args:
+        rooted: whose root rows pass by.
+    """
+
+    def __init__(self, rooted: Rooted) -> None:
+        self._signs = torch.Generator().manual_seed(SEED)
+        self._drawn: list[Float[Tensor, "w b"]] = []
+        self._spread = rooted.like.new_zeros(PROBES, rooted.size)
+        self._seen: list[Float[Tensor, "w b"]] = []
+
+    def spread(self, tile: Tile) -> None:
+        """Take in a tile, each once; all of them before the first is looked at."""
+        signs = torch.randint(2, (PROBES, len(tile)), generator=self._signs).mul_(2).sub_(1)
+        self._drawn.append(signs.to(self._spread))
+        tile.add_to(self._spread, self._drawn[-1])
+
+    def look(self, rows: Float[Tensor, "b p"]) -> None:
+        """Take in the same rows again, in the same order."""
+        self._seen.append(Tile(rows).times(self._spread).double())
+
+    def rounding(self, kernel: Float[Tensor, "n n"]) -> Float[Tensor, " 2"]:
+        """An estimate of ‖δK‖, δK = K - R Rᵀ (Frobenius); of ‖R z‖'s error over ‖z‖, the largest.
+
+        Either holds both errors, so neither is too small.
+        """
+        signs, seen = torch.cat(self._drawn, 1).double(), torch.cat(self._seen, 1)
+        error = (kernel_times(signs, kernel) - seen).norm(dim=1)
+        lengths = self._spread.double().norm(dim=1)
+        whole = error.square().mean().sqrt()  # E ‖δK w‖² = ‖δK‖² for random signs
+        return torch.stack([whole, (error / lengths.clamp_min(TINY)).amax()]).cpu()
+
+
 def kernel_matrix(
-    rooted: Rooted, held_pieces: int, check_columns: Callable[[int], None] = lambda columns: None
+    rooted: Rooted,
+    held_pieces: int,
+    check_columns: Callable[[int], None] = lambda columns: None,
+    probe: Probe | None = None,
 ) -> Float[Tensor, "n n"]:
     """K itself, by strips: the rows of `held_pieces` pieces are held while all others pass by.
 
-    `check_columns` is told how many root rows an example has as soon as that is seen.
+    `check_columns` is told how many root rows an example has as soon as that is seen; a `probe` is
+    shown every tile twice.
     """
     strips: list[Tensor] = []
     for first in range(0, rooted.pieces, held_pieces):
@@ -74,21 +122,22 @@ def kernel_matrix(
         # Kept apart: to join them would hold them twice.
         held = [tile.rows.clone() for tile in tiles(rooted, first, last)]
         check_columns(len(held) // (last - first))
+        strip = []
         # From the diagonal on only: the rest are mirror images of earlier strips.
-        strip = [
-            torch.cat([tile.times(rows) for rows in held])
-            for tile in tiles(rooted, first, rooted.pieces)
-        ]
+        for tile in tiles(rooted, first, rooted.pieces):
+            strip.append(torch.cat([tile.times(rows) for rows in held]))
+            if probe is not None and first == 0:
+                probe.spread(tile)
+        if probe is not None:
+            for rows in held:
+                probe.look(rows)
         strips.append(torch.cat(strip, dim=1))
     return _symmetric(strips)
 
 
 def kernel_norms(rows: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, " q"]:
     """√(eᵀ K e) of each row e, in double precision without a second K of that."""
-    square = rows.new_zeros(len(rows))
-    for some, part in zip(rows.split(CHUNK, 1), kernel.split(CHUNK), strict=True):
-        square += ((some @ part.double()) * rows).sum(1)
-    return square.clamp_min_(0).sqrt()
+    return (kernel_times(rows, kernel) * rows).sum(1).clamp_min_(0).sqrt()
 
 
 def shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> Callable[[Tensor], Tensor]:
@@ -104,6 +153,14 @@ def shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> Callable[[Te
     values, vectors = torch.linalg.eigh(kernel.double())
     divisor = values.clamp_min(0) + weight
     return lambda rows: ((rows @ vectors) / divisor) @ vectors.T
+
+
+def kernel_times(rows: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, "q n"]:
+    """Rows @ K in double precision."""
+    total = torch.zeros_like(rows)
+    for some, part in zip(rows.split(CHUNK, 1), kernel.split(CHUNK), strict=True):
+        total += some @ part.double()
+    return total
 
 
 def _symmetric(strips: list[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
+from fastif.examples import Examples
 
 Factor = Mapping[str, Tensor]
 """What a solver keeps of an operator between calls: named tensors, ready for safetensors."""
@@ -43,6 +44,32 @@ class Solution:
 
 Solve = Callable[[Tensor], Solution]
 """From rows b to their solution: a solver bound to one operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class ByExample:
+    """Products of x = (A + λI)⁻¹ b with the loss gradients of all n training examples.
+
+    Attributes:
+        scores: ∇L(train)ᵀ x.
+        products: ∇L(train)ᵀ b.
+        residual: ‖b - (A + λI) x‖ / ‖b‖; measured in the kernel, and a bound on what rounding adds.
+        converged: whether the residual is within the solver's tolerance.
+        solution_norm: ‖x‖, and product: bᵀ x.
+        damping: λ.
+    """
+
+    scores: Float[Tensor, "q n"]
+    products: Float[Tensor, "q n"]
+    residual: Float[Tensor, " q"]
+    converged: Bool[Tensor, " q"]
+    solution_norm: Float[Tensor, " q"]
+    product: Float[Tensor, " q"]
+    damping: float
+
+
+ScoreAll = Callable[[Tensor], ByExample]
+"""From right-hand sides b [q p] to their scores of all training examples."""
 
 
 class Solver(ABC):
@@ -91,6 +118,18 @@ class Solver(ABC):
         """
         made = self.factor(operator) if factor is None else factor
         return lambda rhs: self.solve(operator, rhs, made)
+
+    def prepare_scores(
+        self, operator: Damped, train: Examples, factor: Factor | None = None
+    ) -> ScoreAll | None:
+        """Scores of all training examples without s_test, for a solver that has them cheaper.
+
+        None if it has not: then `prepare`, and take the training gradients once more.
+
+        Raises:
+            InputError: the solver cannot treat this operator.
+        """
+        return None
 
 
 def check_positive(solver: Solver) -> None:

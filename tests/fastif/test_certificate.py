@@ -82,9 +82,8 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
     Dual().solve(operator, reference.gradients(made.problem)[QUERIES], factor)
     alone = len(swept)
     swept.clear()
-    found = Attributor(made.objective, made.train, operator, Dual(), factor=factor)(
-        made.train, QUERIES
-    ).certificate
+    member = Attributor(made.objective, made.train, operator, Dual(), factor=factor)
+    found = member.solve(made.train, QUERIES).certificate
     assert len(swept) == alone
     assert torch.equal(found.full_residual, found.residual)
     assert attributor(made.train, QUERIES).certificate.full_residual is not None

@@ -132,6 +132,7 @@ def _fit(points, labels, seed):
     return model
 
 
+@pytest.mark.long
 def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     """Real retraining: the λ chosen from 6 halves, judged by the score on 40 different ones."""
     digits = load_digits()

@@ -6,16 +6,25 @@ import torch
 from cases import case
 from scipy.stats import spearmanr
 
-from fastif import Attributor, Dual, Ensemble, Everything, GaussNewton, every
+from fastif import Attributor, Direct, Dual, Ensemble, Everything, GaussNewton, every
 from fastif.control import control_ids
 from fastif.gradients import PIECE, Tile
 
 DAMPING = 0.05
 
 
-def _attributor(made, rounded):
+def _attributor(made, rounded, solver=None):
     operator = GaussNewton(made.objective, made.train).damped(DAMPING)
-    return Attributor(made.objective, made.train, operator, Dual(), Everything(None, rounded))
+    search = Everything(None, rounded)
+    return Attributor(made.objective, made.train, operator, solver or Direct(), search)
+
+
+def test_scores_that_come_with_the_solve_are_not_rounded():
+    made = case("mlp")
+    found = _attributor(made, True, Dual())(made.train, every(made.train))
+    exact = _attributor(made, False, Dual())(made.train, every(made.train))
+    assert torch.equal(found.influences.removal_effect, exact.influences.removal_effect)
+    assert found.certificate.rounding is None
 
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside"])

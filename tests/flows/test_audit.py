@@ -123,7 +123,7 @@ def test_solves_carry_their_evidence(audited):
         ("gradient_cosine", torch.cosine_similarity(gradients, solved)),
     ):
         assert solves[name].to_numpy() == pytest.approx(expected.numpy(), rel=1e-3), name
-    assert solves["residual"].max() < 1e-3
+    assert solves["residual"].max() < 5e-3
     assert solves["full_residual"].equals(solves["residual"]), "the curvature has all rows"
     assert solves["converged"].all()
     plain = gradients @ reference.gradients(truth.train).T

@@ -9,7 +9,7 @@ import torch
 from truth import Truth, table
 
 from fastif import Attributor
-from fastif.scorer import Scorer
+from fastif.scorer import KnownScorer
 from storage import totals_of
 
 SOLVERS = {
@@ -77,7 +77,7 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
     candidates = {"kind": "full", "keep": 9, "precision": precision}
     study = tiny.write_study(world, candidates=candidates, store={"path": "enough"})
     expected, run = tiny.run_directly(study)
-    effects, solve, short = Scorer.effects, Attributor.solve, []
+    effects, solve, short = KnownScorer.effects, Attributor.solve_to_score, []
 
     def few_rows(scorer, ids):
         if len(ids) > 3:
@@ -91,8 +91,8 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
             raise torch.OutOfMemoryError("injected")
         return solve(attributor, queries, ids)
 
-    monkeypatch.setattr(Scorer, "effects", few_rows)
-    monkeypatch.setattr(Attributor, "solve", few_queries)
+    monkeypatch.setattr(KnownScorer, "effects", few_rows)
+    monkeypatch.setattr(Attributor, "solve_to_score", few_queries)
     study = tiny.write_study(world, candidates=candidates, store={"path": "scarce"})
     found, same = tiny.run_directly(study)
     assert (same, {*short}) == (run, {"rows", "queries"})

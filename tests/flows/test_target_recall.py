@@ -51,6 +51,7 @@ def _shares(world, candidates) -> dict[int, dict[int, float]]:
     return shares
 
 
+@pytest.mark.long
 def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatch):
     candidates = _by_recall(0.75)
     study = tiny.write_study(world, candidates=candidates)

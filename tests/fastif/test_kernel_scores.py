@@ -1,0 +1,211 @@
+"""Scores from the kernel alone, in one sweep, against dense matrices and against s_test."""
+
+from dataclasses import replace
+
+import pytest
+import reference
+import torch
+from cases import NAMES, case
+from torch import nn
+
+from fastif import (
+    Attributor,
+    Candidates,
+    CrossEntropy,
+    Dual,
+    Everything,
+    GaussNewton,
+    ModuleObjective,
+    SmoothHinge,
+    TensorExamples,
+    Totals,
+)
+from fastif.losses.span import in_root
+from fastif.scorer import GradientScorer, KnownScorer
+from fastif.solvers.kernel import Probe, kernel_matrix
+
+QUERIES = torch.tensor([1, 5, 6])
+DAMPING = 0.05
+
+
+def _attributor(name, batch_size=4, **options):
+    made = case(name, 12)
+    ids = torch.randperm(12, generator=torch.Generator().manual_seed(3))
+    operator = GaussNewton(made.objective, made.train, ids, batch_size).damped(DAMPING)
+    return Attributor(made.objective, made.train, operator, Dual(block_rows=8), **options), made
+
+
+def _dense(made):
+    """Queries [q p], s_test [q p], effects [q n] and the damped matrix."""
+    train, matrix = reference.gradients(made.problem), reference.gauss_newton(made.problem)
+    damped = matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype)
+    solved = torch.linalg.solve(damped, train[QUERIES].T).T
+    return train[QUERIES], solved, solved @ train.T / len(train), damped
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 32])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_score_and_number_is_that_of_the_dense_matrix(name, batch_size):
+    attributor, made = _attributor(name, batch_size)
+    solved = attributor.solve_to_score(made.train, QUERIES)
+    assert isinstance(solved.scorer, KnownScorer), "no training gradient is taken to score"
+    rhs, s_test, effects, _ = _dense(made)
+    found = solved.scorer.effects(torch.arange(12))
+    assert found.sound.all()
+    exact = (
+        {"rtol": 1e-6, "atol": 1e-9}
+        if rhs.dtype == found.values.dtype
+        else {"rtol": 1e-3, "atol": 1e-6}
+    )
+    torch.testing.assert_close(found.values, effects.to(found.values.dtype), **exact)
+    evidence = solved.certificate
+    norms, cosine = s_test.norm(dim=1), torch.cosine_similarity(rhs, s_test)
+    torch.testing.assert_close(evidence.solution_norm.double(), norms.double(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        evidence.gradient_cosine.double(), cosine.double(), rtol=1e-3, atol=0
+    )
+    assert (evidence.residual < 1e-3).all()
+    assert evidence.converged.all()
+    assert evidence.steps == 1
+
+
+def test_one_sweep_answers_a_full_scan():
+    attributor, made = _attributor("mlp", search=Everything(3))
+    factor = attributor.solver.factor(attributor.operator)
+    swept = []
+
+    class Counted(GaussNewton):
+        def roots(self, piece):
+            swept.append(piece)
+            return super().roots(piece)
+
+    operator = attributor.operator.operator
+    counted = Counted(made.objective, made.train, operator.ids, operator.batch_size)
+    call = replace(attributor, operator=counted.damped(DAMPING), factor=factor)
+    call(made.train, QUERIES)
+    assert swept == list(range(counted.pieces))
+
+
+def test_candidates_are_scored_without_a_gradient():
+    attributor, made = _attributor("mlp")
+    _, _, effects, _ = _dense(made)
+    whole = attributor(made.train, QUERIES).influences
+    order = effects.argsort(1)
+    assert torch.equal(whole.ids, order)
+    torch.testing.assert_close(whole.removal_effect.double(), effects.gather(1, order))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": Dual(rank=30)},
+        {"sample": torch.tensor([0, 2, 3, 5])},
+        {"others": True},
+        {"drop": True},
+    ],
+)
+def test_where_the_kernel_does_not_hold_the_scores_s_test_is_computed(options):
+    attributor, made = _attributor("mlp")
+    operator = attributor.operator
+    if "solver" in options:
+        attributor = replace(attributor, solver=options["solver"])
+    if "sample" in options:
+        sampled = replace(operator.operator, ids=options["sample"])
+        attributor = replace(attributor, operator=sampled.damped(DAMPING))
+    if "others" in options:
+        again = case("mlp", 12).train
+        other = TensorExamples(*[t.clone() for t in again.take(torch.arange(12)).values()])
+        attributor = replace(attributor, train=other)
+    if "drop" in options:
+        made_before = dict(attributor.solver.factor(operator))
+        del made_before["rounding"]
+        attributor = replace(attributor, factor=made_before)
+    assert isinstance(attributor.solve_to_score(made.train, QUERIES).scorer, GradientScorer)
+
+
+def test_a_loss_without_curvature_where_it_has_a_gradient_is_seen():
+    sure = torch.tensor([[0.0, 200.0], [0.0, 1.0], [200.0, 0.0]])
+    found = in_root(CrossEntropy(), sure, torch.tensor([0, 0, 0]))
+    assert torch.isfinite(found).all(1).tolist() == [False, True, True]
+    far = torch.tensor([[-500.0], [0.5]])
+    assert torch.isfinite(in_root(SmoothHinge(0.1), far, torch.tensor([1, 1]))).all(1).tolist() == [
+        False,
+        True,
+    ]
+
+
+def test_rows_that_are_not_finite_have_no_scores():
+    torch.manual_seed(0)
+    points = torch.randn(9, 3)
+    points[4, 0] = torch.nan
+    labels = torch.arange(9) % 3
+    objective = ModuleObjective(nn.Linear(3, 3), CrossEntropy())
+    train = TensorExamples(points, labels)
+    operator = GaussNewton(objective, train, batch_size=4).damped(DAMPING)
+    asked = TensorExamples(torch.randn(2, 3), torch.tensor([0, 1]))
+    totals = Totals.of(torch.zeros(2).long(), 1, 9)
+    found = Attributor(objective, train, operator, Dual())(asked, torch.arange(2), totals.slices)
+    assert found.influences.broken.tolist() == [4]
+    assert torch.isfinite(found.influences.removal_effect).all()
+    assert found.influences.ids.shape == (2, 8)
+    assert found.totals is not None
+    assert torch.isnan(found.totals.effects[0]).nonzero().flatten().tolist() == [4]
+    rest = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])
+    clean = TensorExamples(points[rest], labels[rest])
+    matrix = GaussNewton(objective, clean, batch_size=4)
+    # The same mean but for its count: a row that counts as zero still counts.
+    other = Attributor(objective, clean, matrix.damped(DAMPING * 9 / 8), Dual())
+    expected = other(asked, torch.arange(2)).influences
+    assert torch.equal(rest[expected.ids], found.influences.ids)
+
+
+def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
+    torch.manual_seed(1)
+    points, labels = torch.randn(60, 40), torch.randint(3, (60,))
+    net = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3))
+    objective = ModuleObjective(net, CrossEntropy())
+    train = TensorExamples(points, labels)
+    double = ModuleObjective(net.double(), CrossEntropy())
+    exact = GaussNewton(double, TensorExamples(points.double(), labels))
+    rows = torch.cat([t.rows.clone() for k in range(exact.pieces) for t in exact.roots(k)])
+    matrix = rows.T @ rows / 60
+    operator = GaussNewton(objective, train)
+    asked = torch.arange(5)
+    for damping in (1e-3, 1.0):
+        call = Attributor(objective, train, operator.damped(damping), Dual(block_rows=32))
+        found = call.solve_to_score(train, asked)
+        assert isinstance(found.scorer, KnownScorer)
+        # The true s_test gives the true scores: what is off is at most the residual over λ.
+        taken = exact.gradients.of_losses(exact.examples.take(torch.arange(60))).rows
+        truth = torch.linalg.solve(
+            matrix + damping * torch.eye(len(matrix)).double(), taken[asked].T
+        ).T
+        gap = (found.scorer.scores.double() - truth @ taken.T).abs()
+        bound = found.certificate.residual.double() * taken[asked].norm(dim=1) / damping
+        assert (gap <= bound[:, None] * taken.norm(dim=1)).all()
+        assert (found.certificate.residual < 1e-3).all()
+
+
+def test_a_probe_sees_the_rounding_that_was_put_in():
+    made = case("mlp", 12)
+    rooted = GaussNewton(made.objective, made.train, batch_size=4)
+    probe = Probe(rooted)
+    kernel = kernel_matrix(rooted, 1, probe=probe)
+    assert probe.rounding(kernel)[0] < 1e-12
+    noise = 1e-3 * torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0)).double()
+    found = float(probe.rounding(kernel + noise)[0])
+    assert 0.6 < found / float(noise.norm()) < 1.6
+
+
+def test_candidates_of_a_search_are_those_scores():
+    attributor, made = _attributor("mlp")
+    _, _, effects, _ = _dense(made)
+    scorer = attributor.solve_to_score(made.train, QUERIES).scorer
+    from fastif.influence import mean_influence
+
+    ids = torch.tensor([[0, 4, -1], [7, 7, 2], [1, 0, 11]])
+    found = mean_influence([scorer], Candidates(ids, torch.zeros(3, 3)))
+    for row, (query, known) in enumerate(zip(found.ids, found.removal_effect, strict=True)):
+        for position, value in zip(query.tolist(), known.tolist(), strict=True):
+            if position >= 0:
+                assert value == pytest.approx(float(effects[row, position]), rel=1e-6)
