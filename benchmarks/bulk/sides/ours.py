@@ -30,6 +30,17 @@ def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     return _scores(problem, objective, sizes, clock)
 
 
+def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """Gradient products and no curvature: what captum's TracInCP computes of one checkpoint."""
+    return _products(problem, problem.objective, sizes, clock)
+
+
+def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """The same over the last linear layer alone: what TracInCPFast computes."""
+    objective = fastif.TransformerObjective(problem.objective.whole, ["^classifier"])
+    return _products(problem, objective, sizes, clock)
+
+
 def certified(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     """EK-FAC as an audit: its residual is measured on the exact curvature of all rows."""
     _open(problem, clock)
@@ -54,6 +65,19 @@ def _audit(
     asked = problem.asked
     found = clock.time("answer", lambda: call(asked, fastif.every(asked)))
     return Told({"residual": float(found.certificate.residual.max())})
+
+
+def _products(
+    problem: Problem, objective: fastif.TransformerObjective, sizes: Sizes, clock: Clock
+) -> Told:
+    _open(problem, clock)
+    train, asked, size = problem.train, problem.asked, sizes.batch
+    taken = fastif.Gradients(objective)
+    rows = clock.time(
+        "gradients", lambda: fastif.measure_rows(taken, asked, fastif.every(asked), size)
+    )
+    found = clock.time("scan", lambda: fastif.influence(taken, train, rows, batch_size=size))
+    return Told({"parameters": objective.space.size}, {"scores": in_order(found)})
 
 
 def _scores(

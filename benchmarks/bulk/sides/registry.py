@@ -112,7 +112,7 @@ SIDES: dict[str, Side] = {
         "captum:tracin",
         "gradient products over all attributed parameters, no curvature",
         "captum",
-        "ekfac",
+        "products",
         10,
     ),
     "captum-fast": Side(
@@ -120,8 +120,18 @@ SIDES: dict[str, Side] = {
         "captum:tracin_fast",
         "gradient products over the last linear layer, no curvature",
         "captum",
-        "last-layer",
+        "last-products",
         10,
+    ),
+    "products": Side(
+        "fastif, gradient products",
+        "ours:products",
+        "the same gradient products, every score; batches of {batch} rows",
+    ),
+    "last-products": Side(
+        "fastif, last layer's products",
+        "ours:last_products",
+        "the same over the last linear layer alone",
     ),
     "certified": Side(
         "fastif, EK-FAC certified",
