@@ -15,8 +15,10 @@ from fastif.curvature.operator import Damped, Rooted
 from fastif.examples import Examples
 from fastif.gradients import Gradients, measure_rows
 from fastif.influence import UNSEEN, Influences, join_influences, mean_influence
+from fastif.low_rank import low_rank
 from fastif.memory import in_parts
 from fastif.objective import Objective
+from fastif.scorer import Scorer
 from fastif.sketched import answer_by_sketches
 from fastif.solved import RowsSolved, Solved, solve_rows, solve_scores
 from fastif.solvers.solver import Factor, ScoreAll, Solve, Solver
@@ -158,9 +160,11 @@ def _attribute(
         certificate = replace(certificate, agreement=agreement(controls))
     candidates = candidates_of(first.search, first.gradients, queries, ids, first.batch_size)
     scorers = [one.scorer for one in solved]
-    if isinstance(first.search, Everything) and first.search.rounded:
-        exact, scorers = scorers, [scorer.rounded() for scorer in scorers]
+    if isinstance(first.search, Everything) and not first.search.exact:
+        exact, scorers = scorers, [_cheaper(scorer, first.search) for scorer in scorers]
+        del solved  # s_test is not needed in full any more
         if any(low is not full for low, full in zip(scorers, exact, strict=True)):
+            del exact
             alike = rounding(controls, scorers, first.batch_size)
             certificate = replace(certificate, rounding=alike)
     found = mean_influence(
@@ -180,6 +184,10 @@ def _attribute(
     certificate = certificate.settled(overflown, dropped)
     asked = totals if candidates is None else None
     return Attribution(_without(found, certificate.quarantined), certificate, asked)
+
+
+def _cheaper(scorer: Scorer, search: Everything) -> Scorer:
+    return scorer.rounded() if search.rank is None else low_rank(scorer, search.rank)
 
 
 def _by_sketches(

@@ -69,12 +69,32 @@ class United:
 class Everything:
     """Score the full training set and keep the `keep` rows at each end; None keeps all.
 
-    `rounded` scores in bfloat16, see `Scorer.rounded`; the certificate then says how much that
-    changed the order of a control sample.
+    `rounded` scores in bfloat16, see `GradientScorer.rounded`; `rank` with s_test of so many
+    directions a linear layer, see `LowRankScorer`. The certificate then says how much that changed
+    the order of a control sample.
+
+    Raises:
+        InputError: a rank below 1, or both at once.
     """
 
     keep: int | None = None
     rounded: bool = False
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank is None:
+            return
+        if self.rank < 1:
+            raise InputError("rank", "1 or more, or None for all", f"{self.rank}", "Leave it out.")
+        if self.rounded:
+            raise InputError(
+                "a full scan", "rounded scores or a rank", "both", "Leave one of them out."
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether scores are those of s_test itself, in full precision."""
+        return not self.rounded and self.rank is None
 
 
 Search = Nearest | Sketched | United | Everything

@@ -1,0 +1,121 @@
+"""Queries in few directions a layer: exact at full rank, best in between, and measured."""
+
+import pytest
+import reference
+import torch
+from cases import case
+from scipy.stats import spearmanr
+from torch import nn
+
+from fastif import (
+    Attributor,
+    CrossEntropy,
+    Direct,
+    Dual,
+    Everything,
+    GaussNewton,
+    Gradients,
+    InputError,
+    ModuleObjective,
+    TensorExamples,
+    every,
+)
+from fastif.control import control_ids
+from fastif.low_rank import Halves, LowRankScorer, low_rank
+from fastif.scorer import GradientScorer
+
+DAMPING = 0.05
+
+
+def _truth(made):
+    """Training gradients [n p] and s_test of all of them."""
+    rows, matrix = reference.gradients(made.problem), reference.gauss_newton(made.problem)
+    return rows, torch.linalg.solve(
+        matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype), rows.T
+    ).T
+
+
+@pytest.mark.parametrize("name", ["mlp", "layernorm", "embedding", "twice", "conv", "bert"])
+@pytest.mark.parametrize("rank", [1, 2, 50])
+def test_scores_are_those_of_the_truncated_matrices(name, rank):
+    made = case(name)
+    rows, s_test = _truth(made)
+    s_test = s_test[:4]
+    scorer = GradientScorer(Gradients(made.objective), made.train, s_test.to(made.objective.like))
+    lowered = low_rank(scorer, rank)
+    assert isinstance(lowered, LowRankScorer)
+    cut, space = s_test.clone(), made.objective.space
+    for key, where, shape in zip(space.names, space.slices, space.shapes, strict=True):
+        layer = made.objective.module.get_submodule(key.rpartition(".")[0])
+        if isinstance(layer, nn.Linear) and len(shape) == 2:
+            for query in range(4):
+                u, s, v = torch.linalg.svd(s_test[query, where].reshape(shape), full_matrices=False)
+                cut[query, where] = ((u[:, :rank] * s[:rank]) @ v[:rank]).flatten()
+    expected = cut @ rows.T / len(rows)
+    for ids in (torch.arange(len(rows)), torch.tensor([3, 0])):
+        found = lowered.effects(ids)
+        assert found.sound.all()
+        gap = (found.values - expected[:, ids]).abs().max()
+        assert gap < 1e-4 * expected.abs().max()
+
+
+def test_halves_of_matrices_that_have_that_rank_are_exact():
+    generator = torch.Generator().manual_seed(1)
+    left, right = (torch.randn(5, 3, n, generator=generator).double() for n in (40, 60))
+    matrices = left.mT @ right
+    found = Halves.of(matrices, 3)
+    torch.testing.assert_close(found.left.mT @ found.right, matrices)
+
+
+def test_the_certificate_says_what_is_lost():
+    made = case("mlp", 12)
+    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    ids = every(made.train)
+    found, exact = (
+        Attributor(made.objective, made.train, operator, Direct(), Everything(None, rank=rank))(
+            made.train, ids
+        )
+        for rank in (1, None)
+    )
+    assert exact.certificate.rounding is None
+    drawn = control_ids(12)
+    low, full = (
+        torch.empty(12, 12, dtype=torch.float64).scatter_(
+            1, answer.influences.ids, answer.influences.removal_effect.double()
+        )[:, drawn]
+        for answer in (found, exact)
+    )
+    expected = [spearmanr(a, b).statistic for a, b in zip(low, full, strict=True)]
+    assert found.certificate.rounding.tolist() == pytest.approx(expected, abs=1e-6)
+    assert found.certificate.rounding.min() < 0.999
+
+
+def test_nothing_is_cut_where_scores_are_known_or_gradients_taken_one_by_one():
+    made = case("outside")
+    rows = torch.zeros(1, made.objective.space.size, dtype=torch.float64)
+    scorer = GradientScorer(Gradients(made.objective), made.train, rows)
+    assert low_rank(scorer, 1) is scorer
+    made = case("mlp")
+    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    search = Everything(None, rank=1)
+    found = Attributor(made.objective, made.train, operator, Dual(), search)
+    assert found(made.train, every(made.train)).certificate.rounding is None
+
+
+def test_a_row_that_is_not_finite_is_left_out():
+    torch.manual_seed(0)
+    points, labels = torch.randn(7, 5), torch.arange(7) % 3
+    points[2] = torch.inf
+    objective = ModuleObjective(nn.Linear(5, 3), CrossEntropy())
+    train = TensorExamples(points, labels)
+    s_test = torch.randn(2, objective.space.size)
+    gradients = Gradients(objective)
+    gradients.one_by_one = False
+    found = low_rank(GradientScorer(gradients, train, s_test), 1).effects(torch.arange(7))
+    assert found.sound.tolist() == [True, True, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 2, "rounded": True}])
+def test_a_rank_that_makes_no_sense_is_refused(options):
+    with pytest.raises(InputError):
+        Everything(**options)
