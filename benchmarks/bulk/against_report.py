@@ -69,12 +69,12 @@ def _sides(result: dict) -> str:
 
 
 def _ratios(result: dict) -> str:
-    rows = ["| against | ours is faster by | least - most | in processor seconds | goal | |"]
-    rows += ["| --- | ---: | ---: | ---: | ---: | --- |"]
-    for name, ratio in result["ratios"].items():
-        wall = ratio["wall"]
+    rows = ["| against | ours | faster by | least - most | in processor seconds | goal | |"]
+    rows += ["| --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    for ratio in result["ratios"]:
+        wall, sides = ratio["wall"], [SIDES[ratio[key]].title for key in ("side", "against")]
         rows.append(
-            f"| {SIDES[name].title} | {_times(wall['median'])} "
+            f"| {' | '.join(sides)} | {_times(wall['median'])} "
             f"| {_times(wall['least'])} - {_times(wall['most'])} "
             f"| {_times(ratio['cpu']['median'])} | {_times(ratio['goal'])} "
             f"| {'reached' if ratio['reached'] else '**not reached**'} |"
@@ -86,9 +86,8 @@ def _settings(result: dict) -> str:
     lines = []
     for side in SIDES.values():
         words = side.told.format(**result["sizes"])
-        other = f"; compared with {SIDES[side.against].title}" if side.against else ""
         version = result["versions"].get(side.package)
-        lines.append(f"- {side.title} ({side.package} {version}): {words}{other}.")
+        lines.append(f"- {side.title} ({side.package} {version}): {words}.")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from benchmarks.bulk.sides.registry import SIDES, Side
+from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.bulk.sides.sizes import Sizes
 
 KINDS = ("wall", "cpu")
@@ -30,18 +30,19 @@ def multiplied_up(name: str) -> bool:
 
 
 def summarise(raw: dict[str, list[dict]], sizes: Sizes) -> dict:
-    """Medians of every side, and its ratio to the side of ours that it is compared with."""
+    """Medians of every side, and its ratios to the sides of ours that it is compared with."""
     done = {name: turns for name, turns in raw.items() if _whole(turns)}
     return {
         "sides": {name: _side(name, turns, sizes) for name, turns in done.items()},
         "failures": {
             name: _failure(turns) for name, turns in raw.items() if turns and name not in done
         },
-        "ratios": {
-            name: _ratio(name, SIDES[name], done, sizes)
+        "ratios": [
+            _ratio(name, ours, done, sizes)
             for name in done
-            if SIDES[name].against in done
-        },
+            for ours in SIDES[name].against
+            if ours in done
+        ],
     }
 
 
@@ -65,18 +66,19 @@ def _side(name: str, turns: list[dict], sizes: Sizes) -> dict:
     }
 
 
-def _ratio(name: str, side: Side, done: dict[str, list[dict]], sizes: Sizes) -> dict:
+def _ratio(name: str, ours: str, done: dict[str, list[dict]], sizes: Sizes) -> dict:
     """Least, median and most over the rounds that both sides took part in."""
     found = {}
     for kind in KINDS:
         each = sorted(
             seconds(name, theirs, sizes, kind)
-            / (seconds(side.against, ours, sizes, kind) + _prefix(name, ours, kind))
-            for theirs, ours in zip(done[name], done[side.against], strict=False)
+            / (seconds(ours, mine, sizes, kind) + _prefix(name, mine, kind))
+            for theirs, mine in zip(done[name], done[ours], strict=False)
         )
         found[kind] = {"least": each[0], "median": median(each), "most": each[-1]}
-    reached = found["wall"]["median"] >= side.goal
-    return {"against": side.against, "goal": side.goal, "reached": reached, **found}
+    goal = SIDES[name].goal
+    reached = found["wall"]["median"] >= goal
+    return {"side": name, "against": ours, "goal": goal, "reached": reached, **found}
 
 
 def _prefix(name: str, ours: dict, kind: str) -> float:

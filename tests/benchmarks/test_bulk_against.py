@@ -46,7 +46,7 @@ def test_a_query_of_conjugate_gradients_is_what_few_take_more_than_one():
 
 
 def test_the_frozen_part_counts_against_the_paper_alone():
-    found = summarise(full_raw(), SIZES)["ratios"]
+    found = {one["side"]: one for one in summarise(full_raw(), SIZES)["ratios"]}
     assert found["published"]["wall"]["least"] == pytest.approx(44 / 4)
     assert found["published"]["wall"]["most"] == pytest.approx(84 / 2)
     assert found["kronfluence"]["wall"]["median"] == pytest.approx(8 / 2)
@@ -57,12 +57,12 @@ def test_the_frozen_part_counts_against_the_paper_alone():
 def test_a_failed_side_has_a_reason_and_no_ratio():
     found = summarise(full_raw(), SIZES)
     assert found["failures"] == {"captum-arnoldi": "MemoryError: none | left"}
-    assert "captum-arnoldi" not in found["ratios"]
+    assert "captum-arnoldi" not in {one["side"] for one in found["ratios"]}
 
 
 def test_every_side_is_compared_with_one_of_ours():
     for side in SIDES.values():
-        assert not side.against or SIDES[side.against].package == "fastif"
+        assert all(SIDES[ours].package == "fastif" for ours in side.against)
         assert side.told.format(**FULL.__dict__)
 
 

@@ -1,0 +1,82 @@
+"""Where the time of an audit goes, before this kind of work was made fast and after.
+
+`python -m benchmarks.bulk.profile` audits the built-in example three times: with an earlier version
+of the project (a commit, checked out aside), with this one, and with this one by the curvature of
+all rows and a full scan. Each trains its own model first, which is not counted. Numbers go to
+benchmarks/results/bulk-profile.json and its section of docs/results.md. It needs the project's git
+history.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.bulk.profile_report import write_section
+from benchmarks.machine import describe
+
+ROOT = Path(__file__).parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "bulk-profile.json"
+WORK = ROOT / "benchmarks" / ".work" / "profile"
+BEFORE = "5689ac081150651c9b1b3e86f74377c803b18289"
+"""The last commit before sketches were narrowed, gradients shared and everything forecast."""
+
+WHOLE = ((r"^rows = .*$", ""), (r"(?s)\[candidates\].*?\n\n", '[candidates]\nkind = "full"\n\n'))
+"""What makes of the example's study one of all rows and a full scan."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.profile")
+    parser.add_argument("--before", default=BEFORE, help="the commit to compare with")
+    options = parser.parse_args()
+    result = {
+        "commit": options.before,
+        "before": profiled(checked_out(options.before), "before"),
+        "after": profiled(ROOT, "after"),
+        "whole": profiled(ROOT, "whole", WHOLE),
+        "machine": describe(),
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    write_section(ROOT / "docs" / "results.md", result)
+    return 0
+
+
+def checked_out(commit: str) -> Path:
+    """The files of a commit, beside the work of this benchmark."""
+    folder = WORK / "checkout"
+    if not folder.is_dir():
+        command = ["git", "worktree", "add", "--detach", str(folder), commit]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def profiled(version: Path, name: str, edits: tuple[tuple[str, str], ...] = ()) -> dict:
+    """Train and audit a copy of the example with one version of the project."""
+    study = WORK / name / "study.toml"
+    shutil.rmtree(study.parent, ignore_errors=True)
+    ignored = shutil.ignore_patterns("out")
+    shutil.copytree(version / "examples" / "nli", study.parent, ignore=ignored)
+    text = study.read_text("utf-8")
+    for pattern, new in edits:
+        text = re.sub(pattern, new, text, count=1, flags=re.MULTILINE)
+    study.write_text(text, "utf-8")
+    out = WORK / f"{name}.json"
+    for command in (["train"], ["audit"]):
+        print(f"{name}: {command[0]}", file=sys.stderr, flush=True)
+        _run(version, out, [*command, str(study)])
+    return json.loads(out.read_text("utf-8"))
+
+
+def _run(version: Path, out: Path, arguments: list[str]) -> None:
+    sampler = ROOT / "benchmarks" / "bulk" / "sampler.py"
+    command = [sys.executable, "-P", str(sampler), str(out), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(version), "PREFECT_HOME": str(WORK / "prefect")}
+    subprocess.run(command, cwd=version, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Runs the command line and looks, a hundred times a second, at what it is doing.
+
+`python benchmarks/bulk/sampler.py OUT.json audit study.toml` writes seconds by kind of work. Only
+the standard library and the package that is found first are imported, so that it can also watch an
+older version of the project.
+"""
+
+import json
+import resource
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+EVERY = 0.01
+KINDS = (
+    ("fastif/gradients.py", ("times", "add_to"), "products of gradients"),
+    ("fastif/gradients.py", (), "gradients"),
+    ("fastif/listening.py", (), "gradients"),
+    ("fastif/layers.py", (), "gradients"),
+    ("fastif/prefix.py", (), "frozen layers"),
+    ("fastif/training.py", (), "predictions"),
+    ("fastif/candidates/index.py", (), "search"),
+    ("fastif/candidates/stored.py", (), "search"),
+    ("fastif/candidates/search.py", (), "search"),
+    ("fastif/candidates/", (), "sketches, but for gradients"),
+    ("fastif/solvers/", (), "small system"),
+    ("fastif/text.py", (), "model and tokens"),
+    ("fastif/checkpoint.py", (), "model and tokens"),
+    ("fastif/", (), "other mathematics"),
+    ("storage/", (), "store"),
+    ("tasks/", (), "tables, plan, summary"),
+)
+IMPORTS, REST = "imports", "Prefect, and waiting"
+
+
+def kind_of(frame: FrameType | None) -> str | None:
+    """The kind of work of the innermost frame that belongs to one."""
+    while frame is not None:
+        path, name = frame.f_code.co_filename, frame.f_code.co_name
+        if "importlib" in path:
+            return IMPORTS
+        for part, names, kind in KINDS:
+            if f"/{part}" in path and "site-packages" not in path and name in (names or (name,)):
+                return kind
+        frame = frame.f_back
+    return None
+
+
+def watch(counts: Counter[str], stop: threading.Event, main: int) -> None:
+    """Count kinds until told to stop; a thread at work goes before the main one, which waits."""
+    me = threading.get_ident()
+    while not stop.wait(EVERY):
+        frames = sys._current_frames()
+        others = [kind_of(f) for thread, f in frames.items() if thread not in (me, main)]
+        found = [kind for kind in others if kind not in (None, IMPORTS)]
+        counts[(found or [kind_of(frames.get(main)) or REST])[0] or REST] += 1
+
+
+def run(out: Path, arguments: list[str]) -> None:
+    """Watch one command to its end."""
+    counts: Counter[str] = Counter()
+    stop, begun = threading.Event(), time.monotonic()
+    watcher = threading.Thread(target=watch, args=(counts, stop, threading.get_ident()))
+    watcher.start()
+    sys.argv = ["fastif", *arguments]
+    try:
+        from flows.cli import main
+
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        stop.set()
+        watcher.join()
+    wall, looks = time.monotonic() - begun, sum(counts.values())
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    told = {
+        "wall": wall,
+        "processor": used.ru_utime + used.ru_stime,
+        "peak_mb": used.ru_maxrss / 1024,
+        "looks": looks,
+        "seconds": {kind: wall * count / looks for kind, count in counts.items()},
+    }
+    out.write_text(json.dumps(told, indent=1), "utf-8")
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2:])
