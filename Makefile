@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long check bench bench-fidelity bench-bulk bench-against clean
+.PHONY: help audit test test-long check bench bench-fidelity bench-bulk bench-against bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ bench-bulk: $(VENV)/.run ## measure what sketches find of a full scan and how th
 
 bench-against: $(VENV)/.peers ## measure a full scan against the paper's way and other packages, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bulk.against
+
+bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
+	$(BIN)/python -m benchmarks.bulk.gpu --scale full
 
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out

@@ -1,5 +1,6 @@
 """Texts as examples: tokens of unequal length."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -44,6 +45,12 @@ class TextExamples(Examples):
     @property
     def batch_tokens(self) -> int | None:
         return self._batch_tokens
+
+    def on(self, device: torch.device | str) -> "TextExamples":
+        """The same tokens, held once, whose batches are made on another device."""
+        other = copy.copy(self)
+        other.device = device
+        return other
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         picked = ids.tolist()

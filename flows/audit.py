@@ -10,7 +10,7 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage import Shard, Store
@@ -18,6 +18,7 @@ from tasks.attribute import attribute_shard
 from tasks.candidates import choose_candidates
 from tasks.clock import CLOCK
 from tasks.damping import choose_damping
+from tasks.devices import Device, devices_of, shared_threads
 from tasks.expected import expect
 from tasks.finish import finish_run
 from tasks.job import checked_job
@@ -36,13 +37,7 @@ PREPARED = (
 """What all shards share, in this order; the stage as the forecast names it."""
 
 
-# One device, one worker: torch uses all cores within a shard, and one model lies in memory.
-@flow(
-    name="influence-audit",
-    flow_run_name="audit {study}",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
-    persist_result=False,
-)
+@flow(name="influence-audit", flow_run_name="audit {study}", persist_result=False)
 def audit(study: str, run: str | None = None) -> str:
     """Attribute every query of a study that has no committed answer yet.
 
@@ -63,7 +58,7 @@ def audit(study: str, run: str | None = None) -> str:
     missing = _prepare(store, ref)
     if missing:
         with CLOCK.stage("shards"):
-            _attribute(missing, ref)
+            _attribute(missing, ref, devices_of(job.study.run.devices))
     if missing or not store.is_done(ref.run, FINISH):
         with CLOCK.stage("recall"):
             found = check_recall(ref)
@@ -87,9 +82,15 @@ def _prepare(store: Store, ref: RunRef) -> Sequence[Shard]:
     return missing
 
 
-def _attribute(missing: Sequence[Shard], ref: RunRef) -> None:
-    """Map over the shards; every one that can be committed is, before a failure is raised."""
-    futures = attribute_shard.map(missing, unmapped(ref))
+def _attribute(missing: Sequence[Shard], ref: RunRef, devices: Sequence[Device]) -> None:
+    """Map over the shards with a worker for each device, which it leases for a shard."""
+    workers = min(len(devices), len(missing))
+    with shared_threads(workers), ThreadPoolTaskRunner(max_workers=workers) as runner:
+        _wait(runner.map(attribute_shard, {"shard": missing, "ref": unmapped(ref)}), missing, ref)
+
+
+def _wait(futures: Sequence[PrefectFuture], missing: Sequence[Shard], ref: RunRef) -> None:
+    """Show how far it is; every shard that can be committed is, before a failure is raised."""
     shown = create_progress_artifact(0.0, key="influence-audit-progress", description=ref.run)
     done, failed = 0, []
     with bar("queries", sum(map(len, missing))) as advance:

@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 import fastif
 from storage import Shard
 from tasks.frames import score_frames, totals_frame
-from tasks.job import open_job
+from tasks.job import leased_job
 from tasks.plan import RunRef
 from tasks.retry import passing_faults
 from tasks.slices import slices_of, wants_totals
@@ -23,14 +23,14 @@ from tasks.slices import slices_of, wants_totals
 )
 def attribute_shard(shard: Shard, ref: RunRef) -> int:
     """Attribute the queries of a shard and commit them; the number of queries."""
-    job = open_job(ref)
-    ids = fastif.every(job.queries)[shard.start : shard.stop]
-    outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
-    slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
-    numbers = None if slices is None else slices.numbers
-    answer = job.attributor(job.queries, ids, numbers)
-    frames = score_frames(job, ids, answer, outputs, losses)
-    if slices is not None and answer.totals is not None:
-        frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
-    job.store.commit(ref.run, shard.key, frames)
-    return len(shard)
+    with leased_job(ref) as job:
+        ids = fastif.every(job.queries)[shard.start : shard.stop]
+        outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
+        slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
+        numbers = None if slices is None else slices.numbers
+        answer = job.attributor(job.queries, ids, numbers)
+        frames = score_frames(job, ids, answer, outputs, losses)
+        if slices is not None and answer.totals is not None:
+            frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
+        job.store.commit(ref.run, shard.key, frames)
+        return len(shard)

@@ -11,7 +11,7 @@ from fastif.candidates.search import searched_rows
 from fastif.examples import Selected
 from tasks.chosen_k import target_of, write_candidate_choice
 from tasks.digests import candidate_digest
-from tasks.job import Job, cached, open_job
+from tasks.job import Job, cached, leased_job
 from tasks.parts import read_method
 from tasks.plan import RunRef
 from tasks.recall import asked_for_k, scanned_in_full
@@ -22,10 +22,10 @@ from tasks.sections import AnyMethod
 @task(name="choose-candidates", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def choose_candidates(ref: RunRef) -> None:
     """Choose k before any shard is attributed, unless it is given or has been chosen."""
-    job = open_job(ref)
-    method = target_of(job.study.candidates)
-    if method is not None and job.candidate_choice is None:
-        write_candidate_choice(job.store, candidate_digest(job), _choose(job, method))
+    with leased_job(ref) as job:
+        method = target_of(job.study.candidates)
+        if method is not None and job.candidate_choice is None:
+            write_candidate_choice(job.store, candidate_digest(job), _choose(job, method))
 
 
 def _choose(job: Job, method: AnyMethod) -> CandidateChoice:

@@ -19,6 +19,7 @@ def contradictions(study: "Study") -> Iterator[Problem]:
     yield from _of_the_solver(study)
     yield from _of_the_candidates(study)
     yield from _of_the_loss(study)
+    yield from _of_the_run(study)
     if study.model.path in study.models:
         yield Problem(
             "models",
@@ -119,3 +120,11 @@ def _of_the_loss(study: "Study") -> Iterator[Problem]:
             show(own),
             "give it in one of the two sections",
         )
+
+
+def _of_the_run(study: "Study") -> Iterator[Problem]:
+    run = study.run
+    if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
+        # Sizes are chosen for one model in memory.
+        got, change = f"{len(run.devices)} of them", "set shard_size, batch_size, prefix_cache_mb"
+        yield Problem("[run] devices", "one device beside memory_gb", got, f"{change} instead")

@@ -9,7 +9,7 @@ from fastif.damping import HALVES, damping_by_retraining, half_subsets
 from fastif.examples import Selected
 from fastif.metrics import margins
 from tasks.chosen import read_choice, write_choice
-from tasks.job import Job, cached, open_job
+from tasks.job import Job, cached, leased_job
 from tasks.model import base_folder
 from tasks.plan import RunRef
 from tasks.progress import bar
@@ -25,12 +25,12 @@ FIRST_SEED = 1000
 @task(name="choose-damping", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def choose_damping(ref: RunRef) -> list[float]:
     """Choose each model's damping, unless it is given or has been chosen; the effective ones."""
-    job = open_job(ref)
-    if job.study.fixed_damping is None:
-        left = [m for m in job.members if read_choice(job.store, m.choice_digest) is None]
-        if left:
-            _choose(job, left)
-    return [member.damping for member in job.members]
+    with leased_job(ref) as job:
+        if job.study.fixed_damping is None:
+            left = [m for m in job.members if read_choice(job.store, m.choice_digest) is None]
+            if left:
+                _choose(job, left)
+        return [member.damping for member in job.members]
 
 
 def _choose(job: Job, members: list[Job]) -> None:
@@ -54,8 +54,8 @@ def _choose(job: Job, members: list[Job]) -> None:
 def _retrained(job: Job, halves: list[torch.Tensor], asked: torch.Tensor) -> torch.Tensor:
     """Margins of the queries under the models of the halves, [halves queries]."""
     study, labels = job.study, job.query_texts.labels[asked]
-    base, table = base_folder(study), job.plan.inputs.train
-    first = new_objective(study, base, table, FIRST_SEED)
+    base, table, device = base_folder(study), job.plan.inputs.train, job.objective.like.device
+    first = new_objective(study, base, table, FIRST_SEED, device)
     # The frozen part is that of the base model, whatever the half: it is computed once.
     train, queries = (
         cached(first, texts, study) for texts in (job.train_texts, Selected(job.query_texts, asked))
@@ -63,7 +63,7 @@ def _retrained(job: Job, halves: list[torch.Tensor], asked: torch.Tensor) -> tor
     found = []
     with bar("damping: training on halves", len(halves)) as advance:
         for number, half in enumerate(halves):
-            objective = new_objective(study, base, table, FIRST_SEED + number)
+            objective = new_objective(study, base, table, FIRST_SEED + number, device)
             objective.params = fastif.fit(
                 objective, Selected(train, half), recipe_of(study, FIRST_SEED + number)
             )

@@ -11,9 +11,12 @@ import torch
 import fastif
 from fastif import InputError
 from storage import StoreError
+from tasks.device_names import AUTO
+from tasks.devices import devices_of
 from tasks.job import Job, make_job
 from tasks.plan import plan_run, versions
 from tasks.problems import StudyError
+from tasks.study import load_study
 
 TOLERANCE = 1e-4
 PROBE = 4
@@ -33,7 +36,7 @@ def examine(study: Path | None) -> Iterator[Check]:
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
     yield _checked("faiss", _faiss)
     yield Check("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores")
-    yield Check("device", True, _device())
+    yield _checked("devices", lambda: _devices(study))
     if study is None:
         return
     jobs: list[Job] = []
@@ -58,10 +61,14 @@ def _faiss() -> str:
     return ", ".join(f"{name} {found}" for name, found in fastif.faiss_builds().items())
 
 
-def _device() -> str:
-    if torch.cuda.is_available():
-        return f"cuda, {torch.cuda.get_device_name(0)}"
-    return f"cpu, {platform.processor() or platform.machine()}"
+def _devices(study: Path | None) -> str:
+    """Those of the study; without one, or with one that cannot be read, those of the machine."""
+    try:
+        names = AUTO if study is None else load_study(study).run.devices
+    except StudyError:
+        names = AUTO  # the next check says what is wrong with it
+    found = ", ".join(device.described for device in devices_of(names))
+    return f"{found}; the processor is {platform.processor() or platform.machine()}"
 
 
 def _open(study: Path, jobs: list[Job]) -> str:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif.candidates.recall import Recall
 from storage import RUNS, StoreError, polars_schema
-from tasks.job import Job, open_job
+from tasks.job import Job, leased_job
 from tasks.outcome import Outcome
 from tasks.plan import FINISH, RunRef, missing_shards, versions
 from tasks.recall import told
@@ -32,16 +32,16 @@ def finish_run(
     Raises:
         StoreError: a shard is missing.
     """
-    job = open_job(ref)
-    missing = missing_shards(job.store, ref.run)
-    if missing:
-        raise StoreError.at(
-            f"run {ref.run}",
-            expected="every shard committed",
-            got=f"{len(missing)} missing, the first is {missing[0].key}",
-            remedy="Run the audit again; it computes only these.",
-        )
-    job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found, outcome)})
+    with leased_job(ref) as job:
+        missing = missing_shards(job.store, ref.run)
+        if missing:
+            raise StoreError.at(
+                f"run {ref.run}",
+                expected="every shard committed",
+                got=f"{len(missing)} missing, the first is {missing[0].key}",
+                remedy="Run the audit again; it computes only these.",
+            )
+        job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found, outcome)})
 
 
 def _row(

@@ -1,6 +1,8 @@
-"""A study opened for computing: model, examples and curvature, resident once a process."""
+"""A study opened for computing: model, examples and curvature, resident once a device."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,9 @@ from tasks import digests, hidden
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.clock import CLOCK
+from tasks.devices import LEASES, Device, devices_of
 from tasks.footprint import MEGABYTE
+from tasks.loading import Texts, load_objective, load_texts
 from tasks.members import check_alike
 from tasks.methods import by_sketches
 from tasks.model import model_folders
@@ -27,7 +31,6 @@ from tasks.progress import bar
 from tasks.sections import AnyCandidates, Knn
 from tasks.sizes import fitted
 from tasks.study import Study, load_study
-from tasks.tables import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,33 +216,60 @@ def sampled_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
     return torch.randperm(count, generator=generator)[:rows].sort().values
 
 
-_lock = threading.Lock()
-_jobs: dict[tuple[RunRef, Study], Job] = {}
+_loading = threading.Lock()
+_jobs: dict[tuple[RunRef, Study, Device], Job] = {}
 
 
-def open_job(ref: RunRef) -> Job:
-    """The job of a run, opened on first use and kept until another is asked for.
+@contextmanager
+def leased_job(ref: RunRef) -> Iterator[Job]:
+    """The job of a run on a device that is this thread's alone; waits until one is free.
+
+    Raises:
+        InputError: as `open_job`.
+    """
+    devices = devices_of(load_study(Path(ref.study)).run.devices)
+    with LEASES.one_of(devices) as device:
+        yield open_job(ref, device)
+
+
+def open_job(ref: RunRef, device: Device | None = None) -> Job:
+    """The job of a run on a device, opened on first use and kept until another is asked for.
 
     A long-lived process may see the same run in another store or with other sizes, which are no
     part of its name; so the study file itself is compared too.
 
+    Args:
+        ref: the run.
+        device: where it computes, leased by the caller; the study's first if left out.
+
     Raises:
-        InputError: the study or its files have changed since the run was planned.
+        InputError: the study or its files have changed since the run was planned, or there is no
+            such device.
     """
-    with _lock:
-        key = (ref, load_study(Path(ref.study)))
-        if key not in _jobs:
-            plan = plan_run(Path(ref.study), ref.run)
-            if plan.record.fingerprint != ref.fingerprint:
-                raise InputError(
-                    f"run {ref.run}",
-                    "the study, tables and model it was planned with",
-                    "other contents",
-                    "Do not change them while a run works; start the audit again.",
-                )
-            _jobs.clear()  # one model in memory at a time
-            _jobs[key] = make_job(plan)
-        return _jobs[key]
+    study = load_study(Path(ref.study))
+    key = (ref, study, device or devices_of(study.run.devices)[0])
+    job = _jobs.get(key)
+    if job is None:
+        # One at a time: loading a model changes torch's defaults for the whole process.
+        with _loading:
+            job = _jobs.get(key) or _opened(*key)
+            _jobs[key] = job
+    return job
+
+
+def _opened(ref: RunRef, study: Study, device: Device) -> Job:
+    plan = plan_run(Path(ref.study), ref.run)
+    if plan.record.fingerprint != ref.fingerprint:
+        raise InputError(
+            f"run {ref.run}",
+            "the study, tables and model it was planned with",
+            "other contents",
+            "Do not change them while a run works; start the audit again.",
+        )
+    for other in [key for key in _jobs if key[:2] != (ref, study)]:
+        del _jobs[other]  # one model on a device at a time
+    twin = next(iter(_jobs.values()), None)
+    return make_job(plan, device, twin)
 
 
 def checked_job(plan: Plan) -> Job:
@@ -247,11 +277,16 @@ def checked_job(plan: Plan) -> Job:
 
     Raises:
         StoreError: the store is another study's or cannot be written; the run's name is taken.
-        InputError: the model or the candidate index does not fit the study, or hidden states the
-            disk.
+        InputError: the model or the candidate index does not fit the study, hidden states not the
+            disk, or there is no such device.
     """
     Store.check_run(plan.store_path, plan.record)
-    job = open_job(plan.ref)
+    with leased_job(plan.ref) as job:
+        _check(job)
+    return job
+
+
+def _check(job: Job) -> None:
     hidden.check_room(job)
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))
@@ -261,63 +296,38 @@ def checked_job(plan: Plan) -> Job:
         else:
             width = method.dimensions
         fastif.CandidateIndex.check(method.factory, width)
-    return job
 
 
-def compute_device() -> torch.device:
-    """The GPU if torch sees one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def make_job(plan: Plan) -> Job:
+def make_job(plan: Plan, device: Device | None = None, twin: Job | None = None) -> Job:
     """Load every model, check it against the study, tokenise both tables.
 
+    Args:
+        plan: the run.
+        device: where it computes; the study's first if left out.
+        twin: the same job on another device, whose tokens are shared.
+
     Raises:
-        InputError: a model does not fit the study, the further ones do not fit the first, or
-            nothing fits into the memory that the study allows.
+        InputError: there is no such device, a model does not fit the study, the further ones do not
+            fit the first, or nothing fits into the memory that the study allows.
     """
+    where = (device or devices_of(plan.inputs.study.run.devices)[0]).torch
+    texts = None if twin is None else Texts(twin.train_texts, twin.query_texts).on(where)
     parts = plan.record.parts
     digests = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
     folders = model_folders(plan.inputs.study)
-    first = _open_model(plan, folders[0], digests[0])
+    first = _open_model(plan, folders[0], digests[0], where, texts)
     others = []
     for folder, digest in zip(folders[1:], digests[1:], strict=True):
-        other = _open_model(plan, folder, digest)
+        other = _open_model(plan, folder, digest, where, texts)
         check_alike(first, other, folder)
-        texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
-        others.append(replace(other, **texts))  # the same tokens: held once
+        same = {"train_texts": first.train_texts, "query_texts": first.query_texts}
+        others.append(replace(other, **same))  # the same tokens: held once
     return fitted(replace(first, others=tuple(others)))
 
 
-def _open_model(plan: Plan, folder: Path, digest: str) -> Job:
-    study = plan.inputs.study
-    model = fastif.load_model(folder, study.labels)
-    tokenizer = fastif.load_tokenizer(folder, model)
-    fastif.check_length(model, study.model.max_length)
-    device = compute_device()
-    model.to(device)  # type: ignore[arg-type]
-    objective = fastif.TransformerObjective(
-        model,
-        _attributed(study),
-        study.loss.made(plan.inputs.train.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # queries are judged by their plain loss
-        study.penalty,
-    )
-
-    def encoded(table: Table) -> fastif.TextExamples:
-        return fastif.encode(
-            tokenizer,
-            table.texts,
-            table.text_pairs,
-            table.labels,
-            study.model.max_length,
-            device,
-            study.run.batch_tokens,
-        )
-
-    return Job(plan, objective, encoded(plan.inputs.train), encoded(plan.inputs.queries), digest)
-
-
-def _attributed(study: Study) -> str | list[str]:
-    chosen = study.parameters.attributed
-    return chosen if isinstance(chosen, str) else list(chosen)
+def _open_model(
+    plan: Plan, folder: Path, digest: str, device: torch.device, texts: Texts | None
+) -> Job:
+    objective = load_objective(plan, folder, device)
+    texts = texts or load_texts(plan, folder, objective)
+    return Job(plan, objective, texts.train, texts.queries, digest)

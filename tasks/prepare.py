@@ -10,7 +10,7 @@ import fastif
 from storage import Store
 from tasks.forecast import factor_examples
 from tasks.frames import train_frame
-from tasks.job import Job, open_job
+from tasks.job import Job, leased_job
 from tasks.parts import write_factor, write_index
 from tasks.plan import TRAIN, RunRef
 from tasks.progress import stage
@@ -22,25 +22,25 @@ from tasks.sketches import sketches_ready, write_sketches
 @task(name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def describe_train(ref: RunRef) -> int:
     """Commit the table of training examples with the model's predictions; their number."""
-    job = open_job(ref)
-    if not job.store.is_done(ref.run, TRAIN):
-        with stage("training rows: predictions", len(job.train)) as watch:
-            outputs, losses = fastif.predict(job.objective, watch(job.train))
-        job.store.commit(ref.run, TRAIN, {TRAIN: train_frame(job, outputs, losses)})
-    return len(job.train)
+    with leased_job(ref) as job:
+        if not job.store.is_done(ref.run, TRAIN):
+            with stage("training rows: predictions", len(job.train)) as watch:
+                outputs, losses = fastif.predict(job.objective, watch(job.train))
+            job.store.commit(ref.run, TRAIN, {TRAIN: train_frame(job, outputs, losses)})
+        return len(job.train)
 
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def build_index(ref: RunRef) -> list[str]:
     """Index the training set for each method that searches; the parts' digests."""
-    job = open_job(ref)
-    for method, digest in zip(job.study.candidates.methods, job.index_digests, strict=True):
-        if isinstance(method, Sketches):
-            if not sketches_ready(job.store, digest):
-                write_sketches(job, method, digest)
-        elif job.store.part("index", digest) is None:
-            _write_representations(job, method, digest)
-    return list(job.index_digests)
+    with leased_job(ref) as job:
+        for method, digest in zip(job.study.candidates.methods, job.index_digests, strict=True):
+            if isinstance(method, Sketches):
+                if not sketches_ready(job.store, digest):
+                    write_sketches(job, method, digest)
+            elif job.store.part("index", digest) is None:
+                _write_representations(job, method, digest)
+        return list(job.index_digests)
 
 
 def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
@@ -53,13 +53,13 @@ def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
 @task(name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
 def factor_curvature(ref: RunRef) -> list[str]:
     """Do once what every solve needs of each model's curvature; the parts' digests."""
-    job = open_job(ref)
-    if job.by_sketches and not getattr(job.candidates, "check", 0):
-        return []  # nothing is solved
-    for member in job.members:
-        if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:
-            _write_factor(job.store, member)
-    return [member.factor_digest for member in job.members]
+    with leased_job(ref) as job:
+        if job.by_sketches and not getattr(job.candidates, "check", 0):
+            return []  # nothing is solved
+        for member in job.members:
+            if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:
+                _write_factor(job.store, member)
+        return [member.factor_digest for member in job.members]
 
 
 def _write_factor(store: Store, member: Job) -> None:

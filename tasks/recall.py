@@ -13,7 +13,7 @@ from fastif.candidates.recall import AT, Recall, agreement, recall
 from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
 from fastif.examples import Selected
-from tasks.job import Job, cached, open_job
+from tasks.job import Job, cached, leased_job
 from tasks.plan import RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults
@@ -45,25 +45,25 @@ def check_recall(ref: RunRef) -> list[Recall]:
 
     Empty for a full scan, or where none is asked for.
     """
-    job = open_job(ref)
-    candidates = job.candidates
-    if isinstance(candidates, FullScan) or not candidates.check:
-        return []
-    places = _others(job, _answered(job, ref.run), candidates.check)
-    asked = drawn(job, places, candidates.check, SEED)
-    if not len(asked.ids):
-        return []
-    scanned = scanned_in_full(job, asked.ids).influences
-    ids, effects = _found(job, ref.run, asked.ids)
-    methods = {None: ids, **_found_by_each(job, asked.ids)}
-    first, *others = (
-        replace(one, method=name)
-        for name, found in methods.items()
-        for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
-    )
-    if job.by_sketches:
-        first = replace(first, agreement=agreement(ids, effects, scanned))
-    return [first, *others]
+    with leased_job(ref) as job:
+        candidates = job.candidates
+        if isinstance(candidates, FullScan) or not candidates.check:
+            return []
+        places = _others(job, _answered(job, ref.run), candidates.check)
+        asked = drawn(job, places, candidates.check, SEED)
+        if not len(asked.ids):
+            return []
+        scanned = scanned_in_full(job, asked.ids).influences
+        ids, effects = _found(job, ref.run, asked.ids)
+        methods = {None: ids, **_found_by_each(job, asked.ids)}
+        first, *others = (
+            replace(one, method=name)
+            for name, found in methods.items()
+            for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
+        )
+        if job.by_sketches:
+            first = replace(first, agreement=agreement(ids, effects, scanned))
+        return [first, *others]
 
 
 def told(found: Sequence[Recall]) -> list[dict]:

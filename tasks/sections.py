@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from tasks.device_names import AUTO, DeviceNames
 from tasks.keys import broken
 from tasks.problems import Problem, show
 
@@ -283,6 +284,8 @@ class Run(Section):
     """disk for those that memory has no room for, in MB; kept in the store for the next run"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """peak memory to keep to: the sizes above that are left out are chosen so that it is enough"""
+    devices: DeviceNames = AUTO
+    """where to compute, a worker each; "auto": every GPU, or else the CPU with one worker"""
 
 
 class Store(Section):

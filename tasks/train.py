@@ -18,7 +18,8 @@ import fastif
 from fastif import InputError
 from fastif.parameters import Params
 from storage import fingerprint
-from tasks.job import cached, compute_device
+from tasks.devices import devices_of
+from tasks.job import cached
 from tasks.model import base_folder, model_digest
 from tasks.plan import MATHEMATICS, versions
 from tasks.problems import Problem, StudyError
@@ -130,14 +131,13 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     assert study.training is not None
     training = study.training
     base = base_folder(study)
-    objective = new_objective(study, base, table, training.seed)
+    device = devices_of(study.run.devices)[0].torch
+    objective = new_objective(study, base, table, training.seed, device)
     model = objective.whole
     tokenizer = fastif.load_tokenizer(base, model)
     fastif.check_length(model, study.model.max_length)
     length = study.model.max_length
-    texts = fastif.encode(
-        tokenizer, table.texts, table.text_pairs, table.labels, length, compute_device()
-    )
+    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
     rows = cached(objective, texts, study)
     recipe = recipe_of(study, training.seed)
     with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
@@ -177,12 +177,14 @@ def _load(model: PreTrainedModel, params: Params) -> None:
     model.load_state_dict(dict(params), strict=False)
 
 
-def new_objective(study: Study, base: Path, table: Table, seed: int) -> fastif.TransformerObjective:
+def new_objective(
+    study: Study, base: Path, table: Table, seed: int, device: torch.device
+) -> fastif.TransformerObjective:
     """The base model with a new head drawn from the seed, before it is trained on the table."""
     assert study.training is not None
     trainable = study.training.trainable
     model = _new_classifier(base, study, seed)
-    model.to(compute_device())  # type: ignore[arg-type]
+    model.to(device)  # type: ignore[arg-type]
     return fastif.TransformerObjective(
         model,
         trainable if isinstance(trainable, str) else list(trainable),

@@ -32,7 +32,7 @@ class Folding:
     seed: int
 
     def __call__(self, rows: Float[Tensor, "b p"]) -> Float[Tensor, "b w"]:
-        folded, signs = rows.new_zeros(len(rows), self.width), self._signs.to(rows)
+        folded, signs = rows.new_zeros(len(rows), self.width), self._signs_like(rows)
         for block, shift in enumerate(self._shifts):
             start = block * self.width
             stop = min(start + self.width, self.size)
@@ -41,6 +41,12 @@ class Folding:
             folded[:, shift : shift + turn - start].addcmul_(rows[:, head], signs[head])
             folded[:, : stop - turn].addcmul_(rows[:, tail], signs[tail])
         return folded
+
+    def _signs_like(self, rows: Tensor) -> Float[Tensor, " p"]:
+        """They stay on the device where they were last used: no batch waits for a copy of them."""
+        if self._signs.device != rows.device:
+            self.__dict__["_signs"] = self._signs.to(rows.device)
+        return self._signs.to(rows)
 
     @cached_property
     def _signs(self) -> Float[Tensor, " p"]:

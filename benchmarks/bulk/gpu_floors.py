@@ -1,0 +1,126 @@
+"""The least that a sweep over the training rows could take: its arithmetic, and its bytes."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.bulk.gpu_workload import Work
+
+NOMINAL = {"H200": (989e12, 494e12, 4.8e12), "H100": (989e12, 494e12, 3.35e12)}
+"""Of the maker, dense: operations a second in bfloat16 and in TF32, bytes a second (SXM)."""
+
+HALF, SINGLE = 2, 4
+ATTRIBUTED = 2
+"""Encoder layers whose parameters are attributed."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What the device can do at most.
+
+    Attributes:
+        half: operations a second of a product in bfloat16.
+        single: the same of tensors in single precision, as the sweep multiplies them.
+        bytes: read or written a second.
+        source: "nominal", or "measured" on a device that is not listed.
+    """
+
+    half: float
+    single: float
+    bytes: float
+    source: str
+
+    @classmethod
+    def of(cls, device: torch.device) -> "Peaks":
+        """Those of the maker, or what a large product and a large copy reach."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        for known, numbers in NOMINAL.items():
+            if known in name:
+                return cls(*numbers, "nominal")
+        side = 8192 if device.type == "cuda" else 512
+        half, single = (_product(side, kind, device) for kind in (torch.bfloat16, torch.float32))
+        return cls(half, single, _copy(side * side, device), "measured")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Seconds below which no sweep of this kind can be.
+
+    Attributes:
+        arithmetic: by operations.
+        bytes: by what has to be read and written.
+    """
+
+    arithmetic: float
+    bytes: float
+
+
+def scan_floor(work: Work, peaks: Peaks) -> Floor:
+    """Of a full scan.
+
+    Arithmetic: the passes through the model, and 2 n q p for the products. Bytes: n p numbers of
+    gradients are written once and read once, and all of s_test, q p numbers, is read once a tile.
+    """
+    n, q, p = len(work.train), len(work.queries), work.objective.space.size
+    tiles = -(-n // work.scale.tile)
+    arithmetic = passes(work) / peaks.single + 2 * n * q * p / peaks.half
+    return Floor(arithmetic, HALF * (2 * n * p + tiles * q * p) / peaks.bytes)
+
+
+def sketch_floor(work: Work, peaks: Peaks, dimensions: int) -> Floor:
+    """Of sketching all rows; what narrows and folds a gradient is not counted.
+
+    Arithmetic: the passes through the model, without whole gradients, and the product with the
+    basis. Bytes: the weights once a batch, and the folded gradients written and read once.
+    """
+    scale, n = work.scale, len(work.train)
+    weights = sum(tensor.numel() for tensor in work.objective.whole.parameters())
+    arithmetic = passes(work, gradients=False) + 2 * n * scale.width * dimensions
+    moved = SINGLE * (weights * -(-n // scale.tile) + 2 * n * scale.width)
+    return Floor(arithmetic / peaks.single, moved / peaks.bytes)
+
+
+def passes(work: Work, gradients: bool = True) -> float:
+    """Operations of one forward pass, and of the backward pass through the attributed layers.
+
+    A token costs 2 operations for each weight of a layer going forward, as many going back, and as
+    many for the gradient; attention over T tokens adds 4 T d a token, twice that going back. The
+    padding of batches is not counted, nor embeddings, norms and activations.
+    """
+    config, lengths = work.objective.whole.config, work.train.lengths.double()
+    d, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    weights = 2 * (4 * d * d + 2 * d * inner) * float(lengths.sum())
+    attention = 4 * d * float(lengths.square().sum())
+    forward = layers * (weights + attention)
+    back = ATTRIBUTED * (weights + 2 * attention)
+    return forward + back + (ATTRIBUTED * weights if gradients else 0.0)
+
+
+def _product(side: int, kind: torch.dtype, device: torch.device) -> float:
+    left = torch.ones(side, side, dtype=kind, device=device)
+    return 2 * side**3 / _best(lambda: left @ left, device)
+
+
+def _copy(count: int, device: torch.device) -> float:
+    source = torch.ones(count, device=device)
+    target = torch.empty_like(source)
+    return 2 * SINGLE * count / _best(lambda: target.copy_(source), device)
+
+
+def _best(work, device: torch.device, rounds: int = 5) -> float:
+    """The least seconds of some rounds."""
+    found = []
+    for _ in range(rounds):
+        settle(device)
+        start = time.perf_counter()
+        work()
+        settle(device)
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def settle(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,177 @@
+"""The full scan and the sketches of `benchmarks.bulk.gpu`, stage by stage."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+import fastif
+from benchmarks.bulk.gpu_floors import settle
+from benchmarks.bulk.gpu_workload import Work
+from fastif.candidates.stored import Block, StoredSketches
+from fastif.control import control_ids
+from fastif.gradients import spaced_rows
+from fastif.metrics import spearman
+
+DAMPING = 0.1
+COMPARED = 16
+"""Queries whose scores are taken in single precision as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Seconds and peak memory of each stage.
+
+    Attributes:
+        device: that is waited for, and whose memory is told; 0 on the CPU.
+    """
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+    gigabytes: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """The block is this stage."""
+        gpu = self.device.type == "cuda"
+        if gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        settle(self.device)
+        start = time.perf_counter()
+        yield
+        settle(self.device)
+        self.seconds[name] = time.perf_counter() - start
+        self.gigabytes[name] = torch.cuda.max_memory_allocated(self.device) / 1e9 if gpu else 0.0
+
+
+@contextmanager
+def tensor_cores() -> Iterator[None]:
+    """Products of single precision in TF32 on a GPU, 10 bits of 23, until the block ends."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """A full scan.
+
+    Attributes:
+        stages: what it took.
+        s_test: of all queries, in half precision.
+        exact: of the first few, as they were solved.
+        residual: of every query's solve, on the sampled Gauss-Newton matrix.
+        found: both ends of every query's scores.
+    """
+
+    stages: Stages
+    s_test: torch.Tensor
+    exact: torch.Tensor
+    residual: torch.Tensor
+    found: fastif.Influences
+
+
+def full_scan(work: Work) -> Scanned:
+    """Solve all queries, then let every training row pass by."""
+    stages, scale = Stages(work.device), work.scale
+    solver = fastif.Spectral()
+    with stages.stage("curvature"):
+        operator = curvature(work).damped(DAMPING)
+        factor = solver.factor(operator)
+        operator.operator.gradients.listens(work.train.take(torch.arange(2)))
+    with tensor_cores(), stages.stage("solve"):
+        s_test, exact, residual = solved(work, operator, solver.prepare(operator, factor))
+    with tensor_cores(), stages.stage("scan"):
+        scorer = in_half(work, operator.operator.gradients, s_test)
+        found = fastif.mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
+    return Scanned(stages, s_test, exact, residual, found)
+
+
+def curvature(work: Work) -> fastif.GaussNewton:
+    """The Gauss-Newton matrix of a fixed random sample of the rows."""
+    scale, generator = work.scale, torch.Generator().manual_seed(0)
+    ids = torch.randperm(scale.rows, generator=generator)[: scale.curvature_rows]
+    return fastif.GaussNewton(work.objective, work.train, ids, scale.batch)
+
+
+def solved(
+    work: Work, operator: fastif.Damped, solve
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """S_test of all queries in half precision, of the first few in single, and the residuals."""
+    scale, like = work.scale, work.objective.like
+    s_test = spaced_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
+    exact, residuals = [], []
+    for ids in fastif.every(work.queries).split(scale.together):
+        rows = fastif.measure_rows(operator.operator.gradients, work.queries, ids, scale.batch)
+        solution = solve(rows)
+        s_test[int(ids[0]) : int(ids[-1]) + 1] = solution.value
+        residuals.append(solution.residual)
+        wanted = COMPARED - sum(map(len, exact))
+        exact += [solution.value[:wanted].clone()] if wanted else []
+    return s_test, torch.cat(exact), torch.cat(residuals)
+
+
+def in_half(work: Work, gradients: fastif.Gradients, s_test: torch.Tensor) -> fastif.Scorer:
+    """What multiplies training gradients in half precision with s_test."""
+    low = fastif.Gradients(work.objective, torch.bfloat16)
+    low.one_by_one = gradients.one_by_one  # as was found out in single precision
+    return fastif.GradientScorer(low, work.train, s_test)
+
+
+def agreement(work: Work, scanned: Scanned) -> dict:
+    """Scores of a sample of rows as they were taken, against single precision all the way."""
+    whole = fastif.Gradients(work.objective)
+    exact = _effects(work, fastif.GradientScorer(whole, work.train, scanned.exact))
+    with tensor_cores():
+        low = _effects(work, in_half(work, whole, scanned.s_test[: len(exact)]))
+    ranks = spearman(exact, low)
+    error = (exact - low).norm() / exact.norm()
+    return {"spearman": float(ranks.mean()), "least": float(ranks.min()), "error": float(error)}
+
+
+def _effects(work: Work, scorer: fastif.Scorer) -> torch.Tensor:
+    parts = control_ids(len(work.train)).split(work.scale.batch)
+    return torch.cat([scorer.effects(ids).values for ids in parts], 1)
+
+
+@dataclass(frozen=True, eq=False)
+class SketchedRows:
+    """Sketches of all rows, searched.
+
+    Attributes:
+        stages: what it took.
+        sketcher: that made them.
+        narrowed: numbers of a gradient before it is folded.
+        found: ids and products of both ends of every query.
+    """
+
+    stages: Stages
+    sketcher: fastif.Sketcher
+    narrowed: int
+    found: tuple[torch.Tensor, torch.Tensor]
+
+
+def sketches(work: Work) -> SketchedRows:
+    """Sketch every training row and every query, and search both ends."""
+    stages, scale, device = Stages(work.device), work.scale, work.device
+    with stages.stage("directions"):
+        matrix = curvature(work)
+        sizes = {"dimensions": scale.dimensions, "width": scale.width}
+        sketcher = fastif.Sketcher.fit(matrix, DAMPING, **sizes)
+        gradients = matrix.gradients
+        gradients.listens(work.train.take(torch.arange(2)))
+    with tensor_cores(), stages.stage("sketches"):
+        everyone = fastif.every(work.train)
+        rows = fastif.train_sketches(sketcher, gradients, work.train, everyone, scale.tile)
+    with tensor_cores(), stages.stage("query sketches"):
+        asked = fastif.every(work.queries)
+        queries = fastif.query_sketches(sketcher, gradients, work.queries, asked, scale.tile)
+    with stages.stage("search"):
+        stored = StoredSketches([Block(rows.to(device), everyone, everyone)])
+        found = stored.ends(queries.to(device), scale.keep)
+    return SketchedRows(stages, sketcher, sketcher.fold.folding.size, found)

@@ -1,0 +1,49 @@
+"""A process without the orchestration's packages: the GPU benchmark, and its scores taken again.
+
+Usage: python bare_host.py FILE; writes what was found and the dense truth to FILE.
+"""
+
+import sys
+
+BLOCKED = ("prefect", "polars", "pyarrow", "dask", "distributed", "pydantic", "typer", "rich")
+for name in BLOCKED:
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from benchmarks.bulk import gpu  # noqa: E402
+from benchmarks.bulk.gpu_stages import full_scan, sketches  # noqa: E402
+from benchmarks.bulk.gpu_workload import SMOKE, Work  # noqa: E402
+
+
+def dense_gradients(work: Work) -> torch.Tensor:
+    """One ordinary backward pass for each training row, [n p]."""
+    model, rows = work.objective.whole, []
+    params = [model.get_parameter(name).requires_grad_() for name in work.objective.space.names]
+    for tokens, label in zip(work.train.tokens, work.train.labels, strict=True):
+        loss = model(input_ids=tokens[None], labels=label[None]).loss
+        rows.append(torch.cat([part.flatten() for part in torch.autograd.grad(loss, params)]))
+    return torch.stack(rows)
+
+
+def main() -> None:
+    sys.argv[1:], target = ["--scale", "smoke"], sys.argv[1]
+    gpu.main()
+    work = Work.of(SMOKE, torch.device("cpu"))
+    scanned, sketched = full_scan(work), sketches(work)
+    gradients = dense_gradients(work)
+    found = {
+        "ids": scanned.found.ids,
+        "effects": scanned.found.removal_effect,
+        "dense": scanned.s_test.float() @ gradients.T / len(gradients),
+        "sketch ids": sketched.found[0],
+        "sketch products": sketched.found[1],
+    }
+    save_file({name: tensor.contiguous() for name, tensor in found.items()}, target)
+    loaded = [name for name in BLOCKED if sys.modules[name] is not None]
+    assert not loaded, loaded
+
+
+if __name__ == "__main__":
+    main()

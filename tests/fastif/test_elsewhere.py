@@ -1,0 +1,137 @@
+"""Nothing in fastif assumes that its tensors lie on the CPU: seen on a pretended device."""
+
+import pytest
+import torch
+from elsewhere import DEVICE, Elsewhere, MixedDevicesError
+from transformers import BertConfig, BertForSequenceClassification
+
+import fastif
+from fastif.candidates.stored import Block, StoredSketches
+
+SOLVERS = {
+    "dual": fastif.Dual(),
+    "cg": fastif.ConjugateGradient(max_steps=5, preconditioner="drawn", rank=10),
+    "spectral": fastif.Spectral(),
+    "lissa": fastif.Lissa(depth=4, scale=10.0),
+}
+SEARCHES = ("rounded", "sketch scores", "united")
+
+
+class World:
+    """The same tiny classifier and texts on any device."""
+
+    def __init__(self, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(0)
+        config = BertConfig(
+            vocab_size=30,
+            hidden_size=8,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=12,
+            num_labels=3,
+            attn_implementation="eager",
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = BertForSequenceClassification(config)
+        self.objective = fastif.TransformerObjective(model.eval().to(device), "last:1")
+        tokens = [
+            torch.randint(1, 30, (length,), generator=generator) for length in [3, 7, 5, 4] * 6
+        ]
+        labels = torch.randint(3, (len(tokens),), generator=generator)
+        cut = torch.zeros(len(tokens), dtype=torch.bool)
+        texts = fastif.TextExamples(tokens, None, labels, cut, 0, device)
+        self.train = fastif.PrefixCache(self.objective, texts, 10**6)
+        self.queries, self.ids = texts, torch.arange(4)
+        self.curvature = fastif.GaussNewton(self.objective, self.train, None, 8)
+
+    def attributor(self, solver: fastif.Solver, search: fastif.Search) -> fastif.Attributor:
+        operator = self.curvature.damped(0.1)
+        kept = solver.factor(operator)
+        factor = {name: tensor.cpu() for name, tensor in kept.items()}  # as from a file
+        sizes = {"batch_size": 8, "certify_rows": 8}
+        return fastif.Attributor(
+            self.objective, self.train, operator, solver, search, factor or None, **sizes
+        )
+
+    def search(self, name: str) -> fastif.Search:
+        if name == "rounded":
+            return fastif.Everything(5, rounded=True)
+        made = fastif.Sketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
+        state = {name: tensor.cpu() for name, tensor in made.state().items()}
+        sketcher = fastif.Sketcher.of_state(state, self.objective)
+        every = fastif.every(self.train)
+        rows = fastif.train_sketches(sketcher, self.curvature.gradients, self.train, every, 8)
+        sketched = fastif.Sketched(
+            StoredSketches([Block(rows, every, every)]),
+            sketcher,
+            6,
+            rescore=name != "sketch scores",
+        )
+        if name != "united":
+            return sketched
+        near = fastif.CandidateIndex.build(fastif.embeddings(self.objective, self.train, every))
+        return fastif.United((sketched, fastif.Nearest(near, 3)))
+
+
+def assert_same(found: fastif.Attribution, expected: fastif.Attribution) -> None:
+    assert found.influences.ids.equal(expected.influences.ids)
+    for name in ("removal_effect", "spread"):
+        pair = [getattr(one.influences, name) for one in (found, expected)]
+        assert pair[0] is pair[1] is None or torch.allclose(*pair, equal_nan=True)
+    pair = [one.certificate.residual.cpu() for one in (found, expected)]
+    assert torch.allclose(*pair, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def here():
+    return World(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def there():
+    with Elsewhere():
+        return World(DEVICE)
+
+
+def test_the_pretended_device_is_one():
+    with Elsewhere():
+        x, y = torch.randn(3, 4, device=DEVICE), torch.randn(3, 4)
+        assert x.device == DEVICE
+        assert torch.equal((x + 1).cpu(), x.cpu() + 1)
+        assert torch.equal(x[torch.tensor([2])].cpu(), x.cpu()[2:])
+        mixed = [
+            lambda: x + y,
+            lambda: x @ y.T,
+            lambda: torch.cat([x, y]),
+            lambda: y[torch.ones(1, dtype=torch.long, device=DEVICE)],
+            lambda: x.gather(1, torch.tensor([[0]])),
+            lambda: y.__setitem__(torch.tensor([0]), x[:1]),
+        ]
+        for work in mixed:
+            with pytest.raises(MixedDevicesError):
+                work()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_solves_there(here, there, name):
+    expected = here.attributor(SOLVERS[name], fastif.Everything(5))(here.queries, here.ids)
+    with Elsewhere():
+        found = there.attributor(SOLVERS[name], fastif.Everything(5))(there.queries, there.ids)
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_works_there(here, there, name):
+    expected = here.attributor(fastif.Dual(), here.search(name))(here.queries, here.ids)
+    with Elsewhere():
+        found = there.attributor(fastif.Dual(), there.search(name))(there.queries, there.ids)
+        assert_same(found, expected)
+
+
+def test_a_model_is_trained_there(here, there):
+    recipe = fastif.Recipe(1, 1e-3, 0.01, 8, 0)
+    wanted = fastif.fit(here.objective, here.train, recipe)
+    with Elsewhere():
+        found = fastif.fit(there.objective, there.train, recipe)
+        assert all(torch.allclose(found[name].cpu(), wanted[name]) for name in wanted)

@@ -1,0 +1,80 @@
+"""Several workers write what one writes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import tiny
+
+from storage import Store
+from tasks.attribute import attribute_shard
+from tasks.devices import LEASES, devices_of
+from tasks.finish import finish_run
+from tasks.plan import missing_shards, open_store, plan_run
+from tasks.prepare import build_index, describe_train, factor_curvature
+
+SIZE = 5  # four shards
+TWO = {"devices": ["cpu", "cpu"], "shard_size": SIZE}
+SMALL = {"parameters": {"attributed": ["^classifier", "pooler"]}, "certificate": {"rows": 8}}
+KINDS = {
+    "dual": {"candidates": {"kind": "full", "keep": 9}},
+    "hessian": {
+        "curvature": {"kind": "hessian", "damping": 0.1, "rows": 20},
+        "solver": {"kind": "cg", "tolerance": 1e-6},
+    },
+}
+
+
+def files_of(root: Path) -> set[str]:
+    """Every file of every table but that of the runs, which says when; named by its bytes."""
+    files = (str(path.relative_to(root)) for path in (root / "tables").rglob("*.parquet"))
+    return {name for name in files if not name.startswith("tables/runs/")}
+
+
+def prepared(study: Path) -> tuple[Store, object]:
+    plan = plan_run(study)
+    store = open_store(plan)
+    for prepare in (describe_train, build_index, factor_curvature):
+        prepare.fn(plan.ref)
+    return store, plan.ref
+
+
+def by_one(world: Path, **changes: dict) -> set[str]:
+    study = tiny.write_study(world, "one.toml", run={"shard_size": SIZE}, **SMALL, **changes)
+    tiny.run_directly(study)
+    return files_of(world / "store")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
+    expected = by_one(world, **KINDS[kind])
+    study = tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL, **KINDS[kind])
+    store, ref = prepared(study)
+    shards = missing_shards(store, ref.run)
+    with ThreadPoolExecutor(4) as pool:  # more threads than devices: they wait for a lease
+        assert sum(pool.map(lambda shard: attribute_shard.fn(shard, ref), shards)) == tiny.QUERIES
+    finish_run.fn(ref, 1.0)
+    assert files_of(world / "by-two") == expected
+    assert len(expected) > 3 * len(shards) == 12, "there are no files to compare"
+
+
+def test_each_worker_alone_writes_the_same_bytes(world):
+    expected = by_one(world)
+    study = tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)
+    store, ref = prepared(study)
+    first, *rest = missing_shards(store, ref.run)
+    attribute_shard.fn(first, ref)
+    with LEASES.one_of(devices_of(TWO["devices"])) as taken:
+        assert taken.place == 0
+        for shard in rest:
+            attribute_shard.fn(shard, ref)  # by the second
+    assert files_of(world / "by-two") == expected
+
+
+@pytest.mark.flow
+def test_the_flow_of_two_workers_writes_the_bytes_of_one(world, prefect):
+    from flows.audit import audit
+
+    expected = by_one(world)
+    audit(str(tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)))
+    assert files_of(world / "by-two") == expected
