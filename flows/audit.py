@@ -15,14 +15,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage import Shard, Store
 from tasks.attribute import attribute_shard
+from tasks.begin import begin
 from tasks.candidates import choose_candidates
 from tasks.clock import CLOCK
 from tasks.damping import choose_damping
 from tasks.devices import Device, devices_of, shared_threads
 from tasks.expected import expect
 from tasks.finish import finish_run
-from tasks.job import checked_job
-from tasks.plan import FINISH, RunRef, missing_shards, open_store, plan_run
+from tasks.plan import FINISH, RunRef, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar, say
 from tasks.recall import check_recall
@@ -51,8 +51,7 @@ def audit(study: str, run: str | None = None) -> str:
     start = time.monotonic()
     plan = plan_run(Path(study), run)
     ref = plan.ref
-    job = checked_job(plan)  # what cannot be computed is refused before anything is written
-    store = open_store(job.plan)
+    job, store = begin(plan)
     expected = expect(job, store)
     say(f"{expected.forecast}")
     missing = _prepare(store, ref)

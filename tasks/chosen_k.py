@@ -10,6 +10,8 @@ from storage import Store
 from tasks.sections import AnyCandidates, FullScan, Knn, Sketches
 
 KIND, FILE = "candidates", "candidates.json"
+MIN_ASKED = 16
+"""Queries that k is chosen on, or `check` if that is more."""
 
 
 def read_candidate_choice(store: Store, digest: str) -> CandidateChoice | None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from storage import fingerprint
+from storage import RunRecord, fingerprint
 from tasks.sections import AnyMethod, Sketches
 
 if TYPE_CHECKING:  # a job asks this module for its digests
@@ -56,6 +56,11 @@ def candidate_digest(job: "Job") -> str:
     """Of the choice of k: the truth is what the run itself would answer, so all of it."""
     dampings = [member.fixed_or_chosen for member in job.members]
     return fingerprint({"run": job.plan.record.fingerprint, "dampings": dampings})
+
+
+def method_digest(record: RunRecord) -> str:
+    """Of the choice of the method: all that the run asks for, and nothing that a clock tells."""
+    return fingerprint({"run": record.fingerprint})
 
 
 def sketch_family(job: "Job", method: Sketches) -> str:

@@ -1,23 +1,29 @@
 """The bytes that an audit adds to its store."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import fastif
 from tasks.footprint import FLOAT, root_rows
 from tasks.hidden import unwritten_bytes
-from tasks.job import Job
 from tasks.sections import AnyMethod, FullScan, Sketches
+from tasks.sketches import pending
+
+if TYPE_CHECKING:  # a job is planned by its forecast while it is made
+    from tasks.job import Job
 
 BYTES_A_SCORE = 10
 BYTES_A_SUM = 20
 """Of a training row and shard: two slices or more, of which most compress well."""
 HALF = 2
 """Bytes of a number of a sketch."""
+PLACE, DIGEST = 8, 16
+"""Of where a training row's sketch lies, and of the name that it is found again by."""
 EXTRA = 1.15
 """A sketcher is its basis, and the directions that it narrows each layer to."""
 
 
-def added_bytes(job: Job, pairs: int, there: Collection[str]) -> int:
+def added_bytes(job: "Job", pairs: int, there: Collection[str]) -> int:
     """Of scores, texts, sums over queries, and of parts that are not there yet.
 
     Args:
@@ -26,22 +32,28 @@ def added_bytes(job: Job, pairs: int, there: Collection[str]) -> int:
         there: what earlier runs left: "train", and digests of parts.
     """
     methods = zip(job.study.candidates.methods, job.index_digests, strict=True)
-    indices = sum(_index_bytes(job, method) for method, digest in methods if digest not in there)
+    indices = sum(_index_bytes(job, method, digest, there) for method, digest in methods)
     factors = sum(_factor_bytes(one) for one in job.members if one.factor_digest not in there)
     summed = _sum_bytes(job) + unwritten_bytes(job)
     return pairs * BYTES_A_SCORE + _text_bytes(job, there) + indices + factors + summed
 
 
-def _index_bytes(job: Job, method: AnyMethod) -> int:
-    """As if nothing were compressed, as FAISS' approximate indices do."""
+def _index_bytes(job: "Job", method: AnyMethod, digest: str, there: Collection[str]) -> int:
+    """As if nothing were compressed, as FAISS' approximate indices do; what is there not again."""
     rows = len(job.train_texts)
     if not isinstance(method, Sketches):
-        return rows * job.objective.whole.config.hidden_size * FLOAT
-    basis = method.dimensions * method.width * FLOAT
-    return int(EXTRA * basis) + HALF * rows * method.dimensions
+        return rows * job.objective.whole.config.hidden_size * FLOAT * (digest not in there)
+    left = pending(job, method, digest)
+    if left.listed:
+        return 0
+    # Never more directions than the curvature has root rows.
+    dimensions = min(method.dimensions, root_rows(job))
+    basis = 0 if left.fitted else int(EXTRA * dimensions * method.width * FLOAT)
+    approximate = rows * dimensions * FLOAT * (method.factory != "Flat")
+    return basis + approximate + HALF * left.rows * dimensions + rows * (PLACE + DIGEST)
 
 
-def _factor_bytes(job: Job) -> int:
+def _factor_bytes(job: "Job") -> int:
     """Of a kernel or of rows; small against these is what other solvers keep."""
     solver, rows, p = job.study.solver, root_rows(job), job.objective.space.size
     if isinstance(solver, fastif.Dual):
@@ -50,13 +62,13 @@ def _factor_bytes(job: Job) -> int:
     return FLOAT * solver.rank * p if kept == "eigen" else 0  # type: ignore[union-attr]
 
 
-def _sum_bytes(job: Job) -> int:
+def _sum_bytes(job: "Job") -> int:
     candidates = job.candidates
     totals = isinstance(candidates, FullScan) and candidates.totals
     return totals * len(job.plan.record.shards()) * len(job.train_texts) * BYTES_A_SUM
 
 
-def _text_bytes(job: Job, there: Collection[str]) -> int:
+def _text_bytes(job: "Job", there: Collection[str]) -> int:
     inputs = job.plan.inputs
     tables = (inputs.queries,) if "train" in there else (inputs.train, inputs.queries)
     texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif.candidates.recall import Recall
 from storage import RUNS, StoreError, polars_schema
+from tasks.chosen_method import as_record
 from tasks.job import Job, leased_job
 from tasks.outcome import Outcome
 from tasks.plan import FINISH, RunRef, missing_shards, versions
@@ -57,6 +58,8 @@ def _row(
     if job.candidate_choice:
         told_choice = {"chosen": asdict(job.candidate_choice)}
         parts |= {"candidates": parts["candidates"] | told_choice}  # type: ignore[operator]
+    if job.plan.method:
+        parts |= {"candidates": parts["candidates"] | {"method": as_record(job.plan.method)}}  # type: ignore[operator]
     columns = {
         "run": run,
         "study": record.study,

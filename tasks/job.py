@@ -27,9 +27,9 @@ from tasks.methods import by_sketches
 from tasks.model import model_folders
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, RunRef, existing_store, plan_run
+from tasks.planner import planned
 from tasks.progress import bar
 from tasks.sections import AnyCandidates, Knn
-from tasks.sizes import fitted
 from tasks.study import Study, load_study
 
 
@@ -272,6 +272,13 @@ def _opened(ref: RunRef, study: Study, device: Device) -> Job:
     return make_job(plan, device, twin)
 
 
+def reopen_job(ref: RunRef) -> Job:
+    """The job of a run as the store now has it, whatever this process has held of it."""
+    with _loading:
+        _jobs.clear()
+    return open_job(ref)
+
+
 def checked_job(plan: Plan) -> Job:
     """The job of a plan, after refusing all that would stop it later. Nothing is written.
 
@@ -322,7 +329,7 @@ def make_job(plan: Plan, device: Device | None = None, twin: Job | None = None) 
         check_alike(first, other, folder)
         same = {"train_texts": first.train_texts, "query_texts": first.query_texts}
         others.append(replace(other, **same))  # the same tokens: held once
-    return fitted(replace(first, others=tuple(others)))
+    return planned(replace(first, others=tuple(others)))
 
 
 def _open_model(

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 import fastif
 from tasks.keys import broken
 from tasks.problems import Problem, show
-from tasks.sections import Section
+from tasks.values import Section
 
 
 def _class_weights(value: Any) -> Any:

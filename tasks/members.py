@@ -1,12 +1,27 @@
-"""Whether further models are trainings of the same thing, so that their answers may be averaged."""
+"""The models of a study: trainings of the same thing, so that their answers may be averaged."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastif import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a job is put together here
     from tasks.job import Job
+    from tasks.plan import Plan
+    from tasks.study import Study
+
+
+def with_study(job: "Job", study: "Study") -> "Job":
+    """The job and those of its further models with some settings replaced; the run is the same."""
+    plan = job.plan
+    return with_plan(job, replace(plan, inputs=replace(plan.inputs, study=study)))
+
+
+def with_plan(job: "Job", plan: "Plan") -> "Job":
+    """The job and those of its further models under another plan."""
+    others = tuple(replace(other, plan=plan) for other in job.others)
+    return replace(job, plan=plan, others=others)
 
 
 def check_alike(first: "Job", other: "Job", folder: Path) -> None:

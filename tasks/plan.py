@@ -10,6 +10,7 @@ from pathlib import Path
 from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, fingerprint
 from tasks.model import base_folder, model_digest, model_folders
+from tasks.offers import MethodChoice
 from tasks.study import AnySolver, Study, load_study
 from tasks.tables import Table, check_against, read_table
 
@@ -48,11 +49,13 @@ class Plan:
         inputs: study and tables.
         record: of the run.
         sizes: what was chosen to fit into memory, in words; empty if nothing was.
+        method: how the method of finding candidates was chosen; None if the study names it.
     """
 
     inputs: Inputs
     record: RunRecord
     sizes: str = ""
+    method: MethodChoice | None = None
 
     @property
     def ref(self) -> RunRef:

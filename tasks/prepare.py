@@ -8,7 +8,6 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from storage import Store
-from tasks.forecast import factor_examples
 from tasks.frames import train_frame
 from tasks.job import Job, leased_job
 from tasks.parts import write_factor, write_index
@@ -17,6 +16,7 @@ from tasks.progress import stage
 from tasks.retry import passing_faults
 from tasks.sections import Knn, Sketches
 from tasks.sketches import sketches_ready, write_sketches
+from tasks.work import factor_examples
 
 
 @task(name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)

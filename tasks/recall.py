@@ -13,6 +13,7 @@ from fastif.candidates.recall import AT, Recall, agreement, recall
 from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
 from fastif.examples import Selected
+from tasks.chosen_k import MIN_ASKED
 from tasks.job import Job, cached, leased_job
 from tasks.plan import RunRef
 from tasks.progress import stage
@@ -20,8 +21,6 @@ from tasks.retry import passing_faults
 from tasks.sections import FullScan
 
 SEED = 1_618_033_988
-MIN_ASKED = 16
-"""Queries that k is chosen on, or `check` if that is more."""
 
 
 @dataclass(frozen=True, eq=False)

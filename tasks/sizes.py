@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastif import InputError
 from tasks.footprint import MEGABYTE, Sizes, hidden_bytes, memory
+from tasks.members import with_plan, with_study
 from tasks.plan import begun_shard_size
 
 if TYPE_CHECKING:  # a job is fitted while it is made
@@ -28,11 +29,9 @@ def fitted(job: "Job") -> "Job":
     run = job.study.run.model_copy(
         update={"batch_size": sizes.batch_size, "prefix_cache_mb": sizes.prefix_cache_mb}
     )
-    inputs = replace(job.plan.inputs, study=job.study.model_copy(update={"run": run}))
+    fit = with_study(job, job.study.model_copy(update={"run": run}))
     record = replace(job.plan.record, shard_size=sizes.shard_size)
-    plan = replace(job.plan, inputs=inputs, record=record, sizes=_told(job, sizes))
-    others = tuple(replace(other, plan=plan) for other in job.others)
-    return replace(job, plan=plan, others=others)
+    return with_plan(fit, replace(fit.plan, record=record, sizes=_told(job, sizes)))
 
 
 def choose_sizes(job: "Job") -> Sizes:

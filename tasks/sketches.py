@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import fastif
 from fastif.candidates.stored import Block, StoredSketches
-from storage import Store, fingerprint
+from storage import Store, StoreError, fingerprint
 from tasks import digests
 from tasks.progress import stage
 from tasks.sections import Sketches
@@ -53,6 +53,38 @@ class Fitted:
     def blocks(self) -> str:
         """Kind of the parts that hold its sketches."""
         return f"sketches-{self.digest[:16]}"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What an index of sketches still takes.
+
+    Attributes:
+        fitted: whether a sketcher is there.
+        rows: training rows without a sketch; of several that are alike one is counted.
+        listed: whether the list of them all is there.
+    """
+
+    fitted: bool
+    rows: int
+    listed: bool = False
+
+
+def pending(job: "Job", method: Sketches, digest: str) -> Pending:
+    """What `write_sketches` would do now; nothing is written."""
+    try:
+        store = job.store
+    except StoreError:
+        return Pending(False, len(job.train_texts))
+    if sketches_ready(store, digest):
+        return Pending(True, 0, True)
+    if not store.parts(_kind(digests.sketch_family(job, method))):
+        return Pending(False, len(job.train_texts))  # no need to look at every row
+    rows = row_digests(job.plan.inputs.train)
+    found = _reusable(store, digests.sketch_family(job, method), rows)
+    if found is None:
+        return Pending(False, len(set(rows)))
+    return Pending(True, len(_missing(store, found, rows)))
 
 
 def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
@@ -124,18 +156,31 @@ def approximate_index(stored: StoredSketches, factory: str) -> fastif.CandidateI
 def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
     """A sketcher that was fitted to nearly the same rows, or a new one."""
     family = digests.sketch_family(job, method)
-    kind = f"sketchers-{family[:16]}"
-    shares = {name: _share(folder, rows) for name, folder in job.store.parts(kind).items()}
-    best = max(sorted(shares), key=lambda name: shares[name], default=None)
-    if best is not None and shares[best] >= REUSE:
-        return Fitted(best)
+    known = _reusable(job.store, family, rows)
+    if known is not None:
+        return known
     fitted = Fitted(fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]}))
     sketcher = _fit(job, method)
     state = {name: tensor.contiguous() for name, tensor in sketcher.state().items()}
     job.store.write_part("sketcher", fitted.digest, lambda to: save_file(state, to / SKETCHER))
     frame = _digest_frame(rows)
-    job.store.write_part(kind, fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE))
+    job.store.write_part(
+        _kind(family), fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE)
+    )
     return fitted
+
+
+def _kind(family: str) -> str:
+    """Kind of the parts that name the rows of each sketcher of a family."""
+    return f"sketchers-{family[:16]}"
+
+
+def _reusable(store: Store, family: str, rows: Sequence[bytes]) -> Fitted | None:
+    """The sketcher that was fitted to most of these rows, if it was to enough of them."""
+    folders = store.parts(_kind(family))
+    shares = {name: _share(folder, rows) for name, folder in folders.items()}
+    best = max(sorted(shares), key=lambda name: shares[name], default=None)
+    return Fitted(best) if best is not None and shares[best] >= REUSE else None
 
 
 def _share(folder: Path, rows: Sequence[bytes]) -> float:
@@ -159,11 +204,7 @@ def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
 def _write_missing(
     job: "Job", sketcher: fastif.Sketcher, fitted: Fitted, rows: Sequence[bytes]
 ) -> None:
-    frame = (
-        _digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
-    )
-    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(job.store, fitted)])
-    missing = frame.join(known, on="row", how="anti", maintain_order="left")
+    missing = _missing(job.store, fitted, rows)
     if missing.is_empty():
         return
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
@@ -174,6 +215,15 @@ def _write_missing(
             found = fastif.train_sketches(sketcher, gradients, train, ids, size)
             name = fingerprint({"rows": [row.hex() for row in part["row"]]})
             job.store.write_part(fitted.blocks, name, partial(_write_block, found, part))
+
+
+def _missing(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> pl.DataFrame:
+    """The rows that are in no block, each once: its digest and its first position."""
+    frame = (
+        _digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
+    )
+    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(store, fitted)])
+    return frame.join(known, on="row", how="anti", maintain_order="left")
 
 
 def _write_block(sketches: torch.Tensor, rows: pl.DataFrame, folder: Path) -> None:

@@ -22,15 +22,14 @@ from tasks.sections import (
     AnyCandidates,
     Certificate,
     Curvature,
-    Distinct,
     ModelSource,
     Parameters,
     Run,
-    Section,
     Store,
     TableSource,
     Training,
 )
+from tasks.values import Distinct, Section
 
 __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
 

@@ -22,7 +22,9 @@ from storage import (
 )
 from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
 from tasks.chosen_k import enough_alarms, enough_evidence, told_candidate_choice
+from tasks.chosen_method import method_alarms, method_evidence, told_method
 from tasks.misses import recall_alarms, recall_evidence
+from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
@@ -65,6 +67,11 @@ class Summary:
         return told_choice(str(self.facts["curvature"])) if self.facts else None
 
     @property
+    def method(self) -> MethodChoice | None:
+        """How the method of finding candidates was chosen; None if it was given."""
+        return told_method(str(self.facts["candidates"])) if self.facts else None
+
+    @property
     def enough(self) -> CandidateChoice | None:
         """How the number of candidates was chosen; None if it was given."""
         return told_candidate_choice(str(self.facts["candidates"])) if self.facts else None
@@ -86,6 +93,8 @@ class Summary:
         if self.choice:
             others = told_others(str(self.facts["curvature"]))
             found.append(("damping chosen", choice_evidence(self.choice, others)))
+        if self.method:
+            found.extend(method_evidence(self.method))
         if self.enough:
             found.append(("candidates chosen", enough_evidence(self.enough)))
         if self.recall:
@@ -98,7 +107,9 @@ class Summary:
         doubts = choice_alarms(self.choice) if self.choice else ()
         missed = recall_alarms(self.recall)
         few = enough_alarms(self.enough, self.recall) if self.enough else ()
-        return [*alarms(self.trust, self.quarantined, self.broken), *doubts, *few, *missed]
+        coarse = method_alarms(self.method, self.recall) if self.method else ()
+        trust = alarms(self.trust, self.quarantined, self.broken)
+        return [*trust, *doubts, *coarse, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:

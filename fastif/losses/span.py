@@ -21,8 +21,9 @@ def in_root(
 
     >>> from fastif import CrossEntropy, SmoothHinge
     >>> sure = torch.tensor([[4.0, -4.0]])
-    >>> in_root(CrossEntropy(), sure, torch.tensor([1]))  # 1 - π over √(π (1 - π))
-    tensor([[54.5982]], dtype=torch.float64)
+    >>> found = in_root(CrossEntropy(), sure, torch.tensor([1]))  # √((1 - π) / π) with π = σ(-8)
+    >>> found.round(decimals=2)
+    tensor([[54.6000]], dtype=torch.float64)
     >>> in_root(SmoothHinge(), torch.tensor([[-3.0]]), torch.tensor([1]))
     tensor([[nan]], dtype=torch.float64)
     """

@@ -4,20 +4,18 @@ Usage: python bare_host.py FILE; writes what was found and the dense truth to FI
 """
 
 import sys
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from benchmarks.bulk.gpu_workload import Work
 
 BLOCKED = ("prefect", "polars", "pyarrow", "dask", "distributed", "pydantic", "typer", "rich")
-for name in BLOCKED:
-    sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
-
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-
-from benchmarks.bulk import gpu  # noqa: E402
-from benchmarks.bulk.gpu_stages import full_scan, sketches  # noqa: E402
-from benchmarks.bulk.gpu_workload import SMOKE, Work  # noqa: E402
 
 
-def dense_gradients(work: Work) -> torch.Tensor:
+def dense_gradients(work: "Work") -> torch.Tensor:
     """One ordinary backward pass for each training row, [n p]."""
     model, rows = work.objective.whole, []
     params = [model.get_parameter(name).requires_grad_() for name in work.objective.space.names]
@@ -28,6 +26,12 @@ def dense_gradients(work: Work) -> torch.Tensor:
 
 
 def main() -> None:
+    for name in BLOCKED:  # here, since the doctests of the whole folder import this file
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
+    from benchmarks.bulk import gpu
+    from benchmarks.bulk.gpu_stages import full_scan, sketches
+    from benchmarks.bulk.gpu_workload import SMOKE, Work
+
     sys.argv[1:], target = ["--scale", "smoke"], sys.argv[1]
     gpu.main()
     work = Work.of(SMOKE, torch.device("cpu"))

@@ -179,9 +179,11 @@ def test_a_saved_workload_comes_back(texts, convex, tmp_path):
         save_plain(plain, tmp_path / str(number))
         back = load_plain(tmp_path / str(number))
         assert not back.model.training
+        for name, tensor in plain.model.state_dict().items():
+            assert torch.equal(back.model.state_dict()[name], tensor), name
         torch.testing.assert_close(
-            back.model(*back.query_inputs), plain.model(*plain.query_inputs), rtol=0, atol=0
-        )
+            back.model(*back.query_inputs), plain.model(*plain.query_inputs), rtol=1e-4, atol=1e-6
+        )  # not to the bit: a product's order of summing depends on where a tensor lies in memory
         assert torch.equal(back.train_labels, plain.train_labels)
         kept = [p.requires_grad for p in plain.model.parameters()]
         assert [p.requires_grad for p in back.model.parameters()] == kept

@@ -11,18 +11,12 @@ from rich.console import Console
 import fastif
 from storage import Store
 from tasks.attribute import attribute_shard
-from tasks.forecast import (
-    Rates,
-    _certified_examples,
-    _sketching,
-    draw,
-    factor_examples,
-    forecast,
-)
+from tasks.forecast import draw, forecast
 from tasks.job import checked_job, make_job, sampled_rows
 from tasks.plan import missing_shards, open_store, plan_run, planned_shards
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import Observed
+from tasks.work import certified_examples, factor_examples, sketching, work_of
 
 
 def opened(path: Path):
@@ -61,6 +55,7 @@ def test_pairs_queries_and_shards_of_a_fresh_study(world):
     found = forecast(job, planned_shards(plan))
     assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
     not_asked_for = {"damping"}  # it is given
+    not_asked_for |= {"certificate", "score"}  # the solve has them already
     for name, seconds in found.stages.items():
         assert (seconds == 0) == (name in not_asked_for), name
     assert found.seconds == pytest.approx(sum(found.stages.values()))
@@ -173,7 +168,32 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         taken.clear()
         work()
         counts.append(sum(taken))
-    assert counts[1] - counts[0] == _certified_examples(job)
+    assert counts[1] - counts[0] == certified_examples(job)
+
+
+def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
+    for rows, candidates in ((None, {"kind": "full"}), (30, {"kind": "full"})):
+        study = tiny.write_study(
+            world, curvature={"rows": rows}, candidates=candidates, certificate={"rows": 0}
+        )
+        plan, job = opened(study)
+        work = work_of(job, planned_shards(plan))
+        said = sum(work[name].gradients for name in ("solve", "certificate", "score"))
+        factor = job.study.solver.factor(job.operator)
+        taken = []
+        mine = fastif.Attributor(
+            job.objective,
+            train := Observed(job.train, taken.append),
+            job.curvature(train, job.damping),
+            job.study.solver,
+            factor=factor,
+            certify_rows=0,
+        )
+        mine(job.queries, torch.arange(2))
+        taken.clear()
+        for shard in planned_shards(plan):
+            mine(job.queries, torch.arange(shard.start, shard.stop))
+        assert sum(taken) == said, rows
 
 
 def test_several_models_take_more_memory_for_as_many_pairs(world):
@@ -198,7 +218,7 @@ def test_scores_by_sketches_solve_nothing(world):
     nothing = ("curvature", "certificate", "score", "recall")
     assert [found.stages[name] for name in nothing] == [0.0] * 4
     assert found.stages["index"] > 0
-    full = tiny.write_study(world, candidates=sketch)
+    full = tiny.write_study(world, candidates=sketch, curvature={"rows": 30})
     job = make_job(plan_run(full))
     assert forecast(job, job.plan.record.shards()).stages["score"] > 0
 
@@ -231,9 +251,71 @@ def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(wo
     fastif.Sketcher.fit(
         job.gauss_newton(Observed(job.train, taken.append)), 0.1, dimensions=20, width=256, seed=0
     )
-    forward, gradient = 1000.0, 1.0
-    rates = Rates(prefix=0.0, forward=forward, gradient=gradient, product=0.0)
-    said = _sketching(job, [method], rates) - tiny.TRAIN * gradient
-    assert said == 40 * forward + 2 * 20 * gradient
+    (digest,) = job.index_digests
+    said = sketching(job, method, digest)
+    assert (said.forwards, said.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
-    assert _sketching(job, [], rates) == 0
+
+
+SKETCH = {"kind": "sketch", "k": 7, "dimensions": 40, "width": 2048}
+
+
+@pytest.fixture
+def sketched(monkeypatch) -> list[int]:
+    """How many rows each call has sketched."""
+    taken, real = [], fastif.train_sketches
+
+    def counted(sketcher, gradients, train, ids, *rest):
+        taken.append(len(ids))
+        return real(sketcher, gradients, train, ids, *rest)
+
+    monkeypatch.setattr(fastif, "train_sketches", counted)
+    return taken
+
+
+def _index_of(study: Path):
+    """What the index is forecast to take in work, seconds and bytes; the rest is the same."""
+    plan, job = opened(study)
+    found = forecast(job, planned_shards(plan))
+    return work_of(job, planned_shards(plan))["index"], found.stages["index"], found.disk
+
+
+def test_after_a_night_only_new_rows_are_forecast_to_be_sketched(world, sketched):
+    study = tiny.write_study(world, candidates=SKETCH)
+    first, seconds, bytes_ = _index_of(study)
+    assert (first.forwards, first.gradients) == (tiny.TRAIN, tiny.TRAIN + 2 * 40)
+    store, _ = tiny.run_directly(study)
+    assert sum(sketched) == tiny.TRAIN
+    rows = tiny.rows_of(world / "train.csv")
+    changed = {**rows[5], "text": rows[5]["text"] + " the actor was fine"}
+    new = [{**row, "id": f"new-{row['id']}", "text": f"very {row['text']}"} for row in rows[:2]]
+    twice = {**rows[7], "id": "twice"}
+    tiny.write_rows(world / "train.csv", [*rows[:5], changed, *rows[6:], *new, twice])
+    again, quicker, fewer = _index_of(study)
+    assert (again.forwards, again.gradients) == (0, 3)
+    assert quicker < seconds / 5
+    held = store.bytes_of_parts()
+    sketched.clear()
+    open_store(plan_run(study))
+    build_index.fn(plan_run(study).ref)
+    assert sum(sketched) == again.gradients
+    last, nothing, least = _index_of(study)
+    assert (last.gradients, nothing) == (0, 0)
+    said, real = fewer - least, store.bytes_of_parts() - held
+    assert 0 < said < 20_000, "no sketcher"
+    assert 0 < real < 20_000 < bytes_
+
+
+def test_a_table_with_too_little_in_common_is_forecast_anew(world, sketched):
+    study = tiny.write_study(world, candidates=SKETCH)
+    tiny.run_directly(study)
+    rows = tiny.rows_of(world / "train.csv")
+    for row in rows[:20]:
+        row["text"] += " very fast"
+    tiny.write_rows(world / "train.csv", rows)
+    said, _, _ = _index_of(study)
+    assert said.forwards == tiny.TRAIN, "directions are sought again"
+    sketched.clear()
+    open_store(plan_run(study))
+    build_index.fn(plan_run(study).ref)
+    assert said.gradients == sum(sketched) + 2 * 40

@@ -1,0 +1,43 @@
+"""The start of an audit: checked, opened in the store, and its plan written down."""
+
+from storage import Store, StoreError
+from tasks.chosen_method import write_method
+from tasks.digests import method_digest
+from tasks.job import Job, checked_job, reopen_job
+from tasks.plan import Plan, missing_shards, open_store
+from tasks.planner import chosen_before
+
+
+def begin(plan: Plan) -> tuple[Job, Store]:
+    """The job of a run and the store, opened for it.
+
+    What cannot be computed is refused before anything is written. What was chosen by forecast is
+    written down, since the next start would measure other times, and answers must not depend on it.
+
+    Raises:
+        InputError, StoreError: as `checked_job`, `open_store`; or the choice that a run began with
+            is lost.
+    """
+    job = checked_job(plan)
+    store = open_store(job.plan)
+    mine = job.plan.method
+    if mine is None:
+        return job, store
+    if chosen_before(job) is None:
+        _refuse_a_second_choice(job, store)
+        write_method(store, method_digest(job.plan.record), mine)
+    if chosen_before(job) != mine:  # another process has chosen at the same moment
+        job = reopen_job(plan.ref)
+    return job, store
+
+
+def _refuse_a_second_choice(job: Job, store: Store) -> None:
+    record = job.plan.record
+    shards, missing = record.shards(), missing_shards(store, record.run)
+    if len(missing) < len(shards):
+        raise StoreError.at(
+            f"run {record.run}",
+            expected="the method that it began with, under parts/method",
+            got=f"none, and {len(shards) - len(missing)} of {len(shards)} shards committed",
+            remedy="Put that part back, or remove the run and its tables and begin anew.",
+        )

@@ -1,0 +1,256 @@
+"""kind = "auto": chosen by forecast, once; told; the answers of the kind that it stands for."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from flows import cli
+from storage import StoreError
+from tasks import rates
+from tasks.begin import begin
+from tasks.chosen_method import read_method, told_method
+from tasks.digests import method_digest
+from tasks.job import make_job, open_job
+from tasks.offers import ALONE, FULL, KNN, SKETCH
+from tasks.plan import existing_store, plan_run
+from tasks.rates import Rates
+from tasks.sections import FullScan, Knn, Sketches
+from tasks.summary import markdown, read_summary
+
+AUTO = {"kind": "auto", "check": 4}
+DEAR_GRADIENTS = Rates(prefix=1e-6, forward=1e-6, gradient=1.0, product=1e-9)
+DEAR_PRODUCTS = Rates(prefix=1e-6, forward=1e-6, gradient=1e-6, product=1.0)
+"""As of very many parameters: then a full scan is the dearest."""
+
+
+QUICK = Rates(prefix=1e-9, forward=1e-9, gradient=1e-9, product=1e-9)
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Measure these rates from now on."""
+
+    def measured(found: Rates) -> None:
+        monkeypatch.setattr(rates, "calibrate", lambda job: found)
+
+    return measured
+
+
+def written(world, name="study.toml", *, store="store", **keys):
+    some = {"rows": 30}  # of all rows this solver has every score at once, and nothing is dearer
+    return tiny.write_study(
+        world, name, candidates=AUTO | keys, store={"path": store}, curvature=some
+    )
+
+
+def chosen(study):
+    choice = make_job(plan_run(study)).plan.method
+    assert choice is not None
+    return choice
+
+
+def audited(study, run=None):
+    """What the flow does, without Prefect."""
+    job, store = begin(plan_run(study, run))
+    tiny.run_directly(study, run)
+    return job, store
+
+
+def rows(store, run) -> pl.DataFrame:
+    return tiny.scores_by_id(store, run).select("query_id", "train_id", "removal_effect")
+
+
+@pytest.fixture
+def many(world):
+    """The tiny study with 350 queries: of 17 the 16 that k is chosen on would be the dearest."""
+    words = [(word, other) for word in tiny.WORDS for other in tiny.WORDS][:350]
+    rows = [
+        {"id": f"{i}", "text": f"{word} {other} film", "label": "pos" if i % 2 else "neg"}
+        for i, (word, other) in enumerate(words)
+    ]
+    tiny.write_rows(world / "queries.csv", rows)
+    return world
+
+
+def test_each_method_is_chosen_where_it_is_the_one_to_take(many, at):
+    def asked(**keys):
+        keys = {"candidates": AUTO | {"check": 0} | keys, "queries": {"groups": None}}
+        study = tiny.write_study(many, **keys, run={"shard_size": 64}, curvature={"rows": 30})
+        return chosen(study)
+
+    at(DEAR_GRADIENTS)
+    assert asked().name == FULL
+    at(DEAR_PRODUCTS)
+    dear = asked()
+    full, sketch, near = dear.offers
+    assert [one.name for one in dear.offers] == [FULL, SKETCH, KNN]
+    assert dear.name == SKETCH
+    assert sketch.seconds < full.seconds
+    assert near.candidates == Knn(k=6, check=0), "a tenth of the rows"
+    few = 0.9999 * sketch.seconds / 60
+    coarse = asked(minutes=few)
+    assert (coarse.name, coarse.taken.candidates) == (KNN, Knn(k=3, check=0)), "as many as fit"
+    allowed = asked(minutes=few, sketch_scores=True)
+    assert allowed.name == ALONE
+    assert allowed.taken.candidates == Sketches(k=60, rescore=False, check=0)
+    hopeless = asked(minutes=1e-9)
+    assert not hopeless.fits
+
+
+def only_near(world, at, **keys) -> dict:
+    """Keys for which at `DEAR_PRODUCTS` nothing but nearest neighbours fits."""
+    at(DEAR_PRODUCTS)
+    full, _, near = chosen(written(world, **keys)).offers
+    return keys | {"minutes": (full.seconds + near.seconds) / 2 / 60}
+
+
+def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world, at):
+    keys = only_near(world, at, check=0)
+    assert chosen(written(world, **keys)).name == KNN
+    at(QUICK)
+    study = written(world, **keys)
+    job, store = audited(study)
+    run = job.plan.record.run
+    assert isinstance(job.study.candidates, FullScan)
+    expected = rows(store, run)
+    at(DEAR_PRODUCTS)
+    for shard in job.plan.record.shards()[:2]:
+        store.layout.manifest(run, shard.key).unlink()
+    again, _ = audited(written(world, "again.toml", **keys))
+    assert isinstance(again.study.candidates, FullScan)
+    assert rows(store, run).equals(expected)
+    assert again.plan.method == job.plan.method, "with the times of the first start"
+    other, _ = audited(study, "by-another-name")
+    assert isinstance(other.study.candidates, FullScan)
+    assert rows(store, "by-another-name").equals(expected)
+
+
+def test_answers_are_those_of_the_kind_that_was_chosen(world, at):
+    at(DEAR_GRADIENTS)
+    job, store = audited(written(world))
+    given = tiny.write_study(
+        world,
+        "f.toml",
+        candidates={"kind": "full"},
+        store={"path": "f"},
+        curvature={"rows": 30},
+    )
+    other, run = tiny.run_directly(given)
+    assert rows(store, job.plan.record.run).equals(rows(other, run))
+    assert run != job.plan.record.run, "what is asked for is another thing"
+
+
+def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, at):
+    study = written(world, **only_near(world, at, check=1))
+    job, store = audited(study)
+    summary = read_summary(store, job.plan.record.run, study)
+    (alarm,) = [alarm for alarm in summary.alarms if "Nearest neighbours miss" in alarm]
+    share = next(one["share"] for one in summary.recall if one["at"] == 10)
+    assert f"{share:.2f} of the top 10" in alarm
+    assert "Nothing else fits into" in alarm
+
+
+def test_the_choice_is_told_in_the_store_and_in_the_summary(world, at):
+    at(DEAR_GRADIENTS)
+    study = written(world)
+    job, store = audited(study)
+    run, choice = job.plan.record.run, job.plan.method
+    column = store.scan("runs", run).collect()["candidates"].item()
+    assert json.loads(column)["kind"] == "auto"
+    assert told_method(column) == choice == read_method(store, method_digest(job.plan.record))
+    summary = read_summary(store, run, study)
+    told = dict(summary.evidence)
+    assert told["method chosen"] == f"full. {choice.reason}"
+    assert told["  full"] == str(choice.offers[0])
+    assert f"| method chosen | full. {choice.reason} |" in markdown(summary)
+
+
+def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
+    study = written(world, minutes=600)
+    done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    for part in ("method chosen", " full ", " sketch ", " knn ", "GB of memory", "MB written"):
+        assert part in text
+    assert not (world / "store").exists()
+
+
+def test_a_study_that_cannot_be_sketched_is_scanned(world, at):
+    at(DEAR_PRODUCTS)
+    study = tiny.write_study(
+        world,
+        candidates=AUTO | {"sketch_scores": True},
+        curvature={"damping": 0},
+        solver={"kind": "direct"},
+        parameters={"attributed": ["^classifier"]},
+    )
+    choice = chosen(study)
+    assert choice.name == FULL
+    assert "sketches need a damping > 0" in choice.reason
+
+
+def test_what_memory_has_no_room_for_is_not_taken(world, at):
+    at(DEAR_PRODUCTS)
+    study = written(world)
+    tight = chosen(study).offers[0].memory / 2**30 + 1e-4
+    run = {"shard_size": 5, "batch_size": 16, "memory_gb": tight, "prefix_cache_mb": 0}
+    wide = tiny.write_study(world, candidates=AUTO, run=run)
+    choice = chosen(wide)
+    assert choice.name == FULL
+    assert "[run] memory_gb" in choice.offers[1].lacks
+    nothing = tiny.write_study(world, candidates=AUTO, run=run | {"memory_gb": 0.1})
+    done = CliRunner().invoke(cli.app, ["audit", str(nothing), "--dry-run"])
+    assert done.exit_code == 2
+    assert "a method that memory and disk have room for" in " ".join(done.stderr.split())
+
+
+def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, at):
+    at(DEAR_GRADIENTS)
+    study = written(world)
+    _, store = audited(study)
+    shutil.rmtree(store.layout.root / "parts" / "method")
+    with pytest.raises(StoreError, match="the method that it began with"):
+        begin(plan_run(study))
+
+
+def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wrote(
+    world, at, monkeypatch
+):
+    from tasks import begin as start
+
+    at(DEAR_GRADIENTS)
+    study = written(world)
+    first = make_job(plan_run(study)).plan.method
+    assert first is not None
+    other = replace(first, name=KNN, reason="It came first.")
+    real = start.write_method
+
+    def beaten(store, digest, choice):
+        real(store, digest, other)
+        real(store, digest, choice)
+
+    monkeypatch.setattr(start, "write_method", beaten)
+    job, _ = begin(plan_run(study))
+    assert job.plan.method == other
+    assert isinstance(open_job(job.plan.ref).study.candidates, Knn)
+
+
+@pytest.mark.flow
+def test_a_study_is_audited_twice_by_the_flow(world, prefect, monkeypatch):
+    for name, value in prefect.items():
+        monkeypatch.setenv(name, value)
+    from flows.audit import audit
+
+    study = written(world)
+    run = audit(str(study))
+    store = existing_store(make_job(plan_run(study)).study)
+    first, column = rows(store, run), store.scan("runs", run).collect()["candidates"].item()
+    assert told_method(column) == make_job(plan_run(study)).plan.method
+    again = audit(str(study), "again")
+    assert rows(store, again).equals(first)
+    assert store.scan("runs", again).collect()["candidates"].item() == column
