@@ -141,8 +141,8 @@ SOLVES: Final = schema(
         field(
             "rounding",
             pa.float32(),
-            "rank correlation of scores in low precision with those in full over that sample; null "
-            "where nothing was rounded",
+            "rank correlation of scores in low precision or of low rank with those in full over "
+            "that sample; null where they are in full",
             null=True,
         ),
         field("solver", pa.string(), "kind of the solver"),

@@ -36,7 +36,8 @@ def read_search(
         labels: of the training rows, for quotas.
     """
     if isinstance(candidates, FullScan):
-        return fastif.Everything(candidates.keep, candidates.precision == "bfloat16")
+        rounded = candidates.precision == "bfloat16"
+        return fastif.Everything(candidates.keep, rounded, candidates.rank)
     pairs = zip(candidates.methods, digests, strict=True)
     found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
     return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]

@@ -184,6 +184,15 @@ class FullScan(Section):
     """also keep the sum of every training row's effects over all queries, slice by slice"""
     precision: Literal["full", "bfloat16"] = "full"
     """bfloat16 scores in half the memory, and faster where the processor can; see rounding"""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """directions of a linear layer that a query is held in for scoring; all if left out"""
+
+    @model_validator(mode="after")
+    def _one_way_to_save(self) -> Self:
+        if self.rank is not None and self.precision != "full":
+            expected, got = f"no such key beside precision = {show(self.precision)}", f"{self.rank}"
+            raise broken(Problem("rank", expected, got, "remove one of the two"))
+        return self
 
     @property
     def methods(self) -> tuple[AnyMethod, ...]:

@@ -261,9 +261,14 @@ def _stored(
         folder = store.part(fitted.blocks, blocks[int(str(number))])
         assert folder is not None, "a block that is listed is never removed before its list"
         ids, where = (torch.tensor(part[name].to_list()) for name in ("id", "place"))
-        with safe_open(folder / SKETCHES, framework="pt") as file:  # mapped, not read
-            found.append(Block(file.get_tensor("rows"), ids, where))
+        found.append(Block(partial(mapped_sketches, folder / SKETCHES), ids, where))
     return StoredSketches(found)
+
+
+def mapped_sketches(path: Path) -> torch.Tensor:
+    """A block's sketches; the file is mapped, not read, as long as somebody holds them."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor("rows")
 
 
 def _digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:

@@ -68,7 +68,7 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
     if trust["agreement"] is not None:
         yield "agreement of models", f"{trust['agreement']:.2f} (rank correlation of their scores)"
     if trust["rounding"] is not None:
-        yield "low precision", f"rank correlation {trust['rounding']:.4f} at least with full"
+        yield "coarser scores", f"rank correlation {trust['rounding']:.4f} at least with full"
     if trust["held"] is not None:
         share = (
             f"{trust['held']:.0%} of the size of all effects, {trust['least_held']:.0%} at least"

@@ -1,5 +1,6 @@
 """How many examples each stage of an audit takes; no clock is asked for it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
     halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     each = models * rescored
 
-    def shared(examples: float, times: int = 1) -> Work:
+    def shared(examples: float, times: float = 1) -> Work:
         """Each shard takes these gradients, and multiplies them with its queries."""
         return Work(gradients=each * missing * examples, products=each * times * queries * examples)
 
@@ -87,7 +88,7 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
         "curvature": Work(gradients=factored if solves else 0),
         "solve": Work(0, solve.gradients, solve.products, asked),
         "certificate": none if known else shared(checked, times=2),
-        "score": none if known else shared(_distinct(job)),
+        "score": none if known else shared(_distinct(job), times=_product_share(job)),
         "recall": Work(gradients=len(scans) * scanned, products=sum(scans) * scanned),
     }
 
@@ -139,6 +140,19 @@ def _distinct(job: "Job") -> float:
         share = min(1.0, _width(method, rows) / rows)
         unseen *= (1 - share) ** (shard ** UNLIKE[method.kind])
     return rows * (1 - unseen)
+
+
+def _product_share(job: "Job") -> float:
+    """What a product of a training row with a query takes of one in full, if queries have a rank.
+
+    A linear layer of i inputs and o outputs takes tokens x rank x (i + o) multiplications, not i o.
+    """
+    rank = job.candidates.rank if isinstance(job.candidates, FullScan) else None
+    if rank is None:
+        return 1.0
+    sides = [shape for shape in job.objective.space.shapes if len(shape) == 2]
+    taken = float(job.train_texts.lengths.double().mean()) * rank * sum(map(sum, sides))
+    return taken / sum(math.prod(shape) for shape in sides)
 
 
 def _width(method: AnyMethod, rows: int) -> int:

@@ -16,14 +16,12 @@ class Corpus(Texts):
     """Texts without retrained halves to be judged by: the judge is a full scan.
 
     Attributes:
-        curvature_rows: random training rows of the curvature; None takes all.
         flipped: the share of the training labels that are made wrong.
     """
 
     queries: int = 64
     subsets: int = 0
     seeds: int = 0
-    curvature_rows: ClassVar[int | None] = None
     flipped: ClassVar[float] = 0.0
 
     @property
@@ -53,7 +51,6 @@ class MultiNli(Corpus):
     """Pairs of sentences of which one may follow from the other; three classes."""
 
     rows: int = 20_000
-    curvature_rows: ClassVar[int | None] = 4_000
     name: ClassVar[str] = "multinli"
     title: ClassVar[str] = "MultiNLI"
     labels: ClassVar[tuple[str, ...]] = ("entailment", "neutral", "contradiction")

@@ -172,6 +172,7 @@ def sketches(work: Work) -> SketchedRows:
         asked = fastif.every(work.queries)
         queries = fastif.query_sketches(sketcher, gradients, work.queries, asked, scale.tile)
     with stages.stage("search"):
-        stored = StoredSketches([Block(rows.to(device), everyone, everyone)])
+        held = rows.to(device)
+        stored = StoredSketches([Block(lambda: held, everyone, everyone)])
         found = stored.ends(queries.to(device), scale.keep)
     return SketchedRows(stages, sketcher, sketcher.fold.folding.size, found)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,11 +37,8 @@ class Study:
 
     @cached_property
     def matrix(self) -> fastif.GaussNewton:
-        """The curvature: of all training rows, or of random ones."""
-        ids = torch.randperm(self.corpus.rows, generator=torch.Generator().manual_seed(0))
-        return fastif.GaussNewton(
-            self.objective, self.corpus.train, ids[: self.corpus.curvature_rows], BATCH
-        )
+        """The curvature of all training rows."""
+        return fastif.GaussNewton(self.objective, self.corpus.train, batch_size=BATCH)
 
     @cached_property
     def choice(self) -> DampingChoice:

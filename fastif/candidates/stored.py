@@ -1,6 +1,6 @@
 """Sketches at rest: searched block by block, never all in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,15 +17,16 @@ ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some sketches, as they lie in a file that is mapped into memory.
+    """Some sketches.
 
     Attributes:
-        rows: half precision.
+        read: gives them, [m d] in half precision. It is called for each pass, and what it maps from
+            a file is let go when the pass is over: pages that were read do not stay in the process.
         ids: positions in the training set, ascending.
         places: the row of each of them.
     """
 
-    rows: Float[Tensor, "m d"]
+    read: Callable[[], Tensor]
     ids: Int[Tensor, " k"]
     places: Int[Tensor, " k"]
 
@@ -38,7 +39,7 @@ class StoredSketches(Index):
     a block in single precision and the ends found so far, whatever the number of rows.
 
     >>> rows = torch.tensor([[2.0], [-3.0], [0.1]]).half()
-    >>> stored = StoredSketches([Block(rows, torch.arange(3), torch.arange(3))])
+    >>> stored = StoredSketches([Block(lambda: rows, torch.arange(3), torch.arange(3))])
     >>> stored.search_ends(torch.ones(1, 1), 2).ids
     tensor([[0, 1]])
     """
@@ -52,14 +53,15 @@ class StoredSketches(Index):
     @property
     def dimensions(self) -> int:
         """Length of a sketch."""
-        return self.blocks[0].rows.shape[1]
+        return self.blocks[0].read().shape[1]
 
     def parts(self) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]]:
         """Positions and sketches in single precision, a piece at a time."""
         for block in self.blocks:
+            rows = block.read()
             pieces = zip(block.ids.split(ROWS), block.places.split(ROWS), strict=True)
             for ids, places in pieces:
-                yield ids, _taken(block.rows, places).float()
+                yield ids, _taken(rows, places).float()
 
     def take(self, ids: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
         """The sketches of the training rows at these positions, in single precision."""
@@ -67,7 +69,8 @@ class StoredSketches(Index):
         for block in self.blocks:
             where = torch.searchsorted(block.ids, ids).clamp_max(len(block.ids) - 1)
             mine = block.ids[where] == ids
-            found[mine] = block.rows[block.places[where[mine]]].float()
+            if bool(mine.any()):
+                found[mine] = block.read()[block.places[where[mine]]].float()
         return found
 
     def ends(self, queries: Float[Tensor, "q d"], keep: int) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ class World:
         every = fastif.every(self.train)
         rows = fastif.train_sketches(sketcher, self.curvature.gradients, self.train, every, 8)
         sketched = fastif.Sketched(
-            StoredSketches([Block(rows, every, every)]),
+            StoredSketches([Block(lambda: rows, every, every)]),
             sketcher,
             6,
             rescore=name != "sketch scores",

@@ -1,5 +1,7 @@
 """Sketches in blocks of half precision are searched as the whole matrix would be."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def _blocks(rows, sizes, seed):
         kept = torch.randn(len(ids) + 2, rows.shape[1]).half()
         places = torch.from_numpy(random.permutation(len(kept))[: len(ids)])
         kept[places] = rows[ids].half()
-        found.append(Block(kept, torch.from_numpy(ids), places))
+        found.append(Block(partial(torch.clone, kept), torch.from_numpy(ids), places))
     return StoredSketches(found)
 
 

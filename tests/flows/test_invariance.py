@@ -233,3 +233,27 @@ def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
     solves = store.scan("solves", run).collect()
     assert (solves["spread"] > 0).all()
     assert 0 < solves["residual"].max() < 0.5
+
+
+def test_queries_of_a_rank_are_scored_coarsely_and_the_store_says_how_coarsely(world):
+    def audited(name, **keys):
+        study = tiny.write_study(
+            world,
+            candidates={"kind": "full", "keep": 60, "totals": False} | keys,
+            store={"path": name},
+            curvature={"rows": 30},
+        )
+        store, run = tiny.run_directly(study)
+        rounding = store.scan("solves", run).collect()["rounding"]
+        return tiny.scores_by_id(store, run)["removal_effect"].to_numpy(), rounding
+
+    exact, nothing = audited("exact")
+    assert nothing.null_count() == tiny.QUERIES
+    coarse, told = audited("coarse", rank=1)
+    finer, better = audited("finer", rank=4)
+    whole, all_ = audited("whole", rank=12)  # no layer is larger
+    size = abs(exact).max()
+    assert abs(coarse - exact).max() > abs(finer - exact).max() > 1e-4 * size
+    assert abs(whole - exact).max() < 1e-4 * size
+    assert 0.3 < told.min() < better.min() < 1
+    assert all_.min() > 0.9999

@@ -779,3 +779,12 @@ def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, 
     assert problem.where == f"[candidates] {where}"
     assert expected in problem.expected
     assert change in problem.change
+
+
+def test_a_scan_with_queries_of_a_rank(tmp_path):
+    full = ("k = 5", "rank = 3"), ('"knn"', '"full"')
+    assert load_study(changed(tmp_path, *full)).candidates == FullScan(rank=3)
+    both = ("k = 5", 'rank = 3\nprecision = "bfloat16"'), ('"knn"', '"full"')
+    (problem,) = refusal(changed(tmp_path, *both)).problems
+    assert problem.where == "[candidates] rank"
+    assert "bfloat16" in problem.expected
