@@ -122,14 +122,22 @@ def _residuals(found: dict) -> str:
     return "\n".join(rows) + "\n\n" + note
 
 
-def _agreement(found: dict) -> str:
-    pearson, spearman = found["pearson"], found["spearman"]
-    return (
-        "Scores of both EK-FACs over all training rows, a query each: Pearson's correlation "
-        f"{pearson['median']:.3f} (least {pearson['least']:.3f}), Spearman's "
-        f"{spearman['median']:.3f} ({spearman['least']:.3f}). kronfluence samples labels where "
+def _agreement(pairs: list[dict]) -> str:
+    rows = [
+        "| scores of | and of | Pearson's correlation | Spearman's |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    for found in pairs:
+        cells = (
+            f"{found[kind]['median']:.4f} ({found[kind]['least']:.4f})"
+            for kind in ("pearson", "spearman")
+        )
+        rows.append(f"| {' | '.join([*(SIDES[name].title for name in found['sides']), *cells])} |")
+    note = (
+        "Over all training rows, median (least) of the queries. kronfluence samples labels where "
         "fastif takes their expectation."
     )
+    return "\n".join(rows) + "\n\n" + note
 
 
 def _span(values: list[float]) -> str:

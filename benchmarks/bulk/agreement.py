@@ -1,4 +1,4 @@
-"""Do both EK-FACs give the same scores?"""
+"""Do sides that compute the same thing give the same scores, and what do coarser scores lose?"""
 
 from pathlib import Path
 
@@ -8,14 +8,29 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 from torch import Tensor
 
+PAIRS = (
+    ("ekfac", "kronfluence"),
+    ("ekfac", "ekfac-rounded"),
+    ("products", "products-rounded"),
+    ("products", "products-ranked"),
+)
 
-def agreement(folder: Path) -> dict:
-    """Fastif's EK-FAC against kronfluence's, of the first round; nothing if one is not there."""
-    paths = [folder / f"{name}-0.safetensors" for name in ("ekfac", "kronfluence")]
+
+def agreement(folder: Path) -> list[dict]:
+    """Correlations of the first round's scores, pair by pair; none for what is not there."""
+    return [found for pair in PAIRS if (found := _agreement(folder, pair))]
+
+
+def _agreement(folder: Path, pair: tuple[str, str]) -> dict:
+    paths = [folder / f"{name}-0.safetensors" for name in pair]
     if not all(path.is_file() for path in paths):
         return {}
-    ours, theirs = (load_file(path)["scores"] for path in paths)
-    return {"pearson": _quartiles(correlation(ours, theirs)), "spearman": _ranked(ours, theirs)}
+    left, right = (load_file(path)["scores"] for path in paths)
+    return {
+        "sides": pair,
+        "pearson": _quartiles(correlation(left, right)),
+        "spearman": _ranked(left, right),
+    }
 
 
 def correlation(left: Float[Tensor, "q n"], right: Float[Tensor, "q n"]) -> Float[Tensor, " q"]:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -104,12 +103,12 @@ class Dual(Solver):
         """K and its rounding, or F and the trace it leaves out."""
         rooted = _rooted(operator)
         made = {"batch_size": torch.tensor(rooted.batch_size)}
+        self._check_size(rooted.count, rooted.columns)
         if self.rank is None:
             held = max(1, self.block_rows // rooted.batch_size)
             probe = Probe(rooted)
-            kernel = kernel_matrix(rooted, held, partial(self._check_size, rooted.count), probe)
+            kernel = kernel_matrix(rooted, held, probe)
             return {"kernel": kernel, "rounding": probe.rounding(kernel), **made}
-        self._check_size(rooted.count, rooted.columns)
         enough = ENOUGH * operator.damping * rooted.count
         held = self.block_rows * rooted.columns
         root, left = low_rank_root(rooted, self.rank, enough, held)

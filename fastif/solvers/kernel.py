@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import LinearOperator, Rooted
-from fastif.gradients import Tile
+from fastif.gradients import Tile, spaced_rows
 
 CHUNK = 1024
 """Rows of a kernel that are made double at once."""
@@ -106,33 +106,40 @@ class Probe:
 
 
 def kernel_matrix(
-    rooted: Rooted,
-    held_pieces: int,
-    check_columns: Callable[[int], None] = lambda columns: None,
-    probe: Probe | None = None,
+    rooted: Rooted, held_pieces: int, probe: Probe | None = None
 ) -> Float[Tensor, "n n"]:
     """K itself, by strips: the rows of `held_pieces` pieces are held while all others pass by.
 
-    `check_columns` is told how many root rows an example has as soon as that is seen; a `probe` is
-    shown every tile twice.
+    A `probe` is shown every tile twice.
     """
-    strips: list[Tensor] = []
+    strips, held = [], _held(rooted, held_pieces)
     for first in range(0, rooted.pieces, held_pieces):
-        last = min(first + held_pieces, rooted.pieces)
-        # Kept apart: to join them would hold them twice.
-        held = [tile.rows.clone() for tile in tiles(rooted, first, last)]
-        check_columns(len(held) // (last - first))
+        rows = _fill(held, tiles(rooted, first, min(first + held_pieces, rooted.pieces)))
         strip = []
         # From the diagonal on only: the rest are mirror images of earlier strips.
         for tile in tiles(rooted, first, rooted.pieces):
-            strip.append(torch.cat([tile.times(rows) for rows in held]))
+            strip.append(tile.times(rows))
             if probe is not None and first == 0:
                 probe.spread(tile)
         if probe is not None:
-            for rows in held:
-                probe.look(rows)
+            probe.look(rows)
         strips.append(torch.cat(strip, dim=1))
     return _symmetric(strips)
+
+
+def _held(rooted: Rooted, pieces: int) -> Float[Tensor, "h p"]:
+    """Room for the root rows of so many pieces, in one matrix: its products take the least time."""
+    examples = min(pieces * rooted.batch_size, rooted.count)
+    return spaced_rows(rooted.like, examples * rooted.columns, rooted.size)
+
+
+def _fill(rows: Float[Tensor, "h p"], passing: Iterator[Tile]) -> Float[Tensor, "m p"]:
+    """The tiles one after another; those of the rows that they take."""
+    count = 0
+    for tile in passing:
+        rows[count : count + len(tile)] = tile.rows
+        count += len(tile)
+    return rows[:count]
 
 
 def kernel_norms(rows: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, " q"]:

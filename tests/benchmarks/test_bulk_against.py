@@ -87,7 +87,7 @@ def test_correlation_is_pearsons():
 
 
 def test_the_section_is_written_between_its_markers(tmp_path):
-    raw = full_raw()
+    raw, alike = full_raw(), {"median": 0.98765, "least": 0.9}
     result = {
         "sizes": SIZES.__dict__,
         **summarise(raw, SIZES),
@@ -97,7 +97,9 @@ def test_the_section_is_written_between_its_markers(tmp_path):
             for at in ("paper", "ours")
         }
         | {"scale_at_ours": 1000.0},
-        "agreement": {},
+        "agreement": [
+            {"sides": ("ekfac", "kronfluence"), "pearson": alike, "spearman": alike},
+        ],
         "missing": ["last-layer"],
         "versions": {},
         "machine": {
@@ -111,5 +113,6 @@ def test_the_section_is_written_between_its_markers(tmp_path):
     assert text.startswith("before") and text.endswith("after\n") and "stale" not in text  # noqa: PT018
     assert section(result) in text
     assert "none / left" in text
+    assert "| fastif, EK-FAC | kronfluence, EK-FAC | 0.9877 (0.9000) | 0.9877 (0.9000) |" in text
     assert "Not measured yet: fastif, last layer." in text
     assert "**not reached**" in text

@@ -1,5 +1,8 @@
 """fastif's sides: audits with their certificates, and EK-FAC's scores alone."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +12,16 @@ from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.bulk.sides.told import Told
+from fastif.low_rank import low_rank
+from fastif.scorer import Scorer
+
+Coarser = Callable[[fastif.GradientScorer], Scorer]
+"""What makes scores cheaper and less exact."""
+
+
+def same(scorer: fastif.GradientScorer) -> Scorer:
+    """In full."""
+    return scorer
 
 
 def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
@@ -24,6 +37,11 @@ def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     return _scores(problem, problem.linear, sizes, clock)
 
 
+def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """The same, with scores in bfloat16."""
+    return _scores(problem, problem.linear, sizes, clock, fastif.GradientScorer.rounded)
+
+
 def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     """The same for the last linear layer alone, which is all that captum's fast form sees."""
     objective = fastif.TransformerObjective(problem.objective.whole, ["^classifier"])
@@ -33,6 +51,16 @@ def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
 def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     """Gradient products and no curvature: what captum's TracInCP computes of one checkpoint."""
     return _products(problem, problem.objective, sizes, clock)
+
+
+def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """The same products in bfloat16, summed in single precision."""
+    return _products(problem, problem.objective, sizes, clock, fastif.GradientScorer.rounded)
+
+
+def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+    """The same products, with queries of a low rank in every linear layer."""
+    return _products(problem, problem.objective, sizes, clock, partial(low_rank, rank=sizes.rank))
 
 
 def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
@@ -68,24 +96,31 @@ def _audit(
 
 
 def _products(
-    problem: Problem, objective: fastif.TransformerObjective, sizes: Sizes, clock: Clock
+    problem: Problem,
+    objective: fastif.TransformerObjective,
+    sizes: Sizes,
+    clock: Clock,
+    coarser: Coarser = same,
 ) -> Told:
     _open(problem, clock)
-    train, asked, size = problem.train, problem.asked, sizes.batch
+    asked, size = problem.asked, sizes.batch
     taken = fastif.Gradients(objective)
     rows = clock.time(
         "gradients", lambda: fastif.measure_rows(taken, asked, fastif.every(asked), size)
     )
-    found = clock.time("scan", lambda: fastif.influence(taken, train, rows, batch_size=size))
-    return Told({"parameters": objective.space.size}, {"scores": in_order(found)})
+    return _scanned(problem, taken, rows, sizes, clock, coarser)
 
 
 def _scores(
-    problem: Problem, objective: fastif.TransformerObjective, sizes: Sizes, clock: Clock
+    problem: Problem,
+    objective: fastif.TransformerObjective,
+    sizes: Sizes,
+    clock: Clock,
+    coarser: Coarser = same,
 ) -> Told:
     _open(problem, clock)
-    train, asked, size = problem.train, problem.asked, sizes.batch
-    matrix = fastif.GaussNewton(objective, train, batch_size=size)
+    asked, size = problem.asked, sizes.batch
+    matrix = fastif.GaussNewton(objective, problem.train, batch_size=size)
     fitted = clock.time("factor", lambda: fastif.Ekfac.fit(matrix))
     taken = matrix.gradients
     rows = clock.time(
@@ -93,8 +128,25 @@ def _scores(
     )
     solved = clock.time("solve", lambda: fitted.inverse(rows, sizes.ekfac_damping))
     del rows
-    found = clock.time("scan", lambda: fastif.influence(taken, train, solved, batch_size=size))
-    return Told({"parameters": objective.space.size}, {"scores": in_order(found)})
+    return _scanned(problem, taken, solved, sizes, clock, coarser)
+
+
+def _scanned(
+    problem: Problem,
+    gradients: fastif.Gradients,
+    rows: Float[Tensor, "q p"],
+    sizes: Sizes,
+    clock: Clock,
+    coarser: Coarser,
+) -> Told:
+    """Every training row's product with these rows."""
+
+    def scan() -> fastif.Influences:
+        scorer = coarser(fastif.GradientScorer(gradients, problem.train, rows))
+        return fastif.mean_influence([scorer], batch_size=sizes.scan_batch)
+
+    found = clock.time("scan", scan)
+    return Told({"parameters": gradients.objective.space.size}, {"scores": in_order(found)})
 
 
 def in_order(found: fastif.Influences) -> Float[Tensor, "q n"]:

@@ -69,7 +69,7 @@ SIDES: dict[str, Side] = {
         "fastif, EK-FAC",
         "ours:ekfac",
         "EK-FAC of the linear layers at λ = {ekfac_damping:g}, to a relative error of 0.001, every"
-        " score, nothing certified; batches of {batch} rows",
+        " score, nothing certified; batches of {batch} rows, {scan_batch} to score",
         every_round=True,
     ),
     "kronfluence": Side(
@@ -88,7 +88,7 @@ SIDES: dict[str, Side] = {
         "dattri:arnoldi",
         "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
         "dattri",
-        ("exact", "ekfac"),
+        ("exact", "ekfac", "ekfac-rounded"),
         10,
     ),
     "dattri-cg": Side(
@@ -104,7 +104,7 @@ SIDES: dict[str, Side] = {
         "captum:arnoldi",
         "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
         "captum",
-        ("exact", "ekfac"),
+        ("exact", "ekfac", "ekfac-rounded"),
         10,
     ),
     "captum-tracin": Side(
@@ -112,7 +112,7 @@ SIDES: dict[str, Side] = {
         "captum:tracin",
         "gradient products over all attributed parameters, no curvature",
         "captum",
-        ("products", "ekfac"),
+        ("products", "products-rounded", "products-ranked", "ekfac"),
         10,
     ),
     "captum-fast": Side(
@@ -126,7 +126,23 @@ SIDES: dict[str, Side] = {
     "products": Side(
         "fastif, gradient products",
         "ours:products",
-        "the same gradient products, every score; batches of {batch} rows",
+        "the same gradient products, every score; batches of {scan_batch} rows",
+    ),
+    "products-rounded": Side(
+        "fastif, gradient products in bfloat16",
+        "ours:products_rounded",
+        "the same, gradients rounded to bfloat16 and their products summed in single precision",
+    ),
+    "products-ranked": Side(
+        "fastif, gradient products of low rank",
+        "ours:products_ranked",
+        "the same, every query held in {rank} directions of each linear layer, and no training"
+        " gradient made",
+    ),
+    "ekfac-rounded": Side(
+        "fastif, EK-FAC in bfloat16",
+        "ours:ekfac_rounded",
+        "as fastif's EK-FAC, scored in bfloat16",
     ),
     "last-products": Side(
         "fastif, last layer's products",

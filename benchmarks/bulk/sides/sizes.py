@@ -16,7 +16,8 @@ class Sizes:
         ekfac_damping: λ of both EK-FACs, chosen likewise.
         keep: rows kept at each end of an audit.
         batch: training rows whose gradients fastif holds at once; block_rows: the same while its
-            exact solver is prepared.
+            exact solver is prepared; scan_batch: the same while it scores.
+        rank: directions of a linear layer that a query is held in where its rank is low.
         depth: J of the paper's recursion; every step is run.
         solved: whole s_tests that the paper's way computes in a round.
         scored: candidates that it scores in a round.
@@ -37,6 +38,8 @@ class Sizes:
     keep: int = 100
     batch: int = 64
     block_rows: int = 512
+    scan_batch: int = 128
+    rank: int = 2
     depth: int = 1_000
     solved: int = 1
     scored: int = 60

