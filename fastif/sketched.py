@@ -47,7 +47,7 @@ def answer_by_sketches(
     found, products = index.ends(rows, search.k - search.k // 2)
     middle = torch.arange(found.shape[1])
     kept = (middle < search.k // 2) | (middle >= found.shape[1] - (search.k - search.k // 2))
-    broken = (rows == 0).all(1)  # the sketch of a gradient that is not finite
+    broken = (rows == 0).all(1).cpu()  # the sketch of a gradient that is not finite
     influences = Influences(found[:, kept], products[:, kept] / index.count)
     return influences, _certificate(search, broken)
 

@@ -12,6 +12,7 @@ from storage.fields import CONVENTION
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
 from storage.queries import (
+    counted_in_top,
     harmful_rows,
     in_slice,
     most_harmful,
@@ -50,6 +51,7 @@ __all__ = [
     "Shard",
     "Store",
     "StoreError",
+    "counted_in_top",
     "fingerprint",
     "free_bytes",
     "harmful_rows",

@@ -53,6 +53,26 @@ def harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     )
 
 
+def counted_in_top(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    """Of how many queries each training row is among the `k` largest effects, the most first.
+
+    By size, whatever the sign; of equal effects on a query the earlier row counts. Columns: train;
+    queries; harmful_queries, of how many of these it is harmful. Rows that are in no top are left
+    out.
+    """
+    ordered = scores.sort("query", -_EFFECT.abs(), "train")
+    return (
+        ordered.group_by("query", maintain_order=True)
+        .head(k)
+        .group_by("train")
+        .agg(
+            queries=pl.len().cast(pl.UInt32),
+            harmful_queries=(_EFFECT < 0).sum().cast(pl.UInt32),
+        )
+        .sort(-pl.col("queries").cast(pl.Int64), "train")
+    )
+
+
 def totals_of(totals: pl.LazyFrame) -> pl.LazyFrame:
     """Each training row's removal effects summed over all the queries of `totals`, worst first.
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastif import InputError
 from tasks.footprint import MEGABYTE, Sizes, hidden_bytes, memory
+from tasks.hidden import disk_worth_having
 from tasks.members import with_plan, with_study
 from tasks.plan import begun_shard_size
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:  # a job is fitted while it is made
 SHARDS = (512, 256, 128, 64, 32, 16, 8)
 BATCHES = (32, 16, 8, 4, 2, 1)
 GIGABYTE = 2**30
+PREFIX = ("prefix_cache_mb", "prefix_disk_mb")
 
 
 def fitted(job: "Job") -> "Job":
@@ -31,7 +34,18 @@ def fitted(job: "Job") -> "Job":
     )
     fit = with_study(job, job.study.model_copy(update={"run": run}))
     record = replace(job.plan.record, shard_size=sizes.shard_size)
-    return with_plan(fit, replace(fit.plan, record=record, sizes=_told(job, sizes)))
+    fit = with_plan(fit, replace(fit.plan, record=record, sizes=_told(job, sizes)))
+    return fit if any(map(partial(_is_given, job), PREFIX)) else _with_disk(fit)
+
+
+def _with_disk(job: "Job") -> "Job":
+    """The same with room on the disk for hidden states that memory has none for, if worth it."""
+    megabytes = disk_worth_having(job)
+    if not megabytes:
+        return job
+    run = job.study.run.model_copy(update={"prefix_disk_mb": megabytes})
+    fit = with_study(job, job.study.model_copy(update={"run": run}))
+    return with_plan(fit, replace(fit.plan, sizes=f"{job.plan.sizes}; prefix_disk_mb {megabytes}"))
 
 
 def choose_sizes(job: "Job") -> Sizes:

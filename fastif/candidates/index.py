@@ -68,6 +68,7 @@ class CandidateIndex(Index):
 
     def __init__(self, index: Any) -> None:
         self._index = index
+        self._searched: Any = None
 
     @property
     def count(self) -> int:
@@ -119,6 +120,7 @@ class CandidateIndex(Index):
     def add(self, rows: Float[Tensor, "m d"]) -> None:
         """Add rows; their ids go on from those that are there."""
         self._index.add(_numbers(rows))
+        self._searched = None
 
     @staticmethod
     def check(factory: str, width: int) -> None:
@@ -147,7 +149,9 @@ class CandidateIndex(Index):
                 "Lower k, or build the index from the same model.",
             )
         rows = _numbers(queries)
-        distances, ids = self._index.search(rows, k)
+        if self._searched is None:
+            self._searched = on_gpus(self._index)
+        distances, ids = self._searched.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
     def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
@@ -189,6 +193,20 @@ def load_faiss() -> ModuleType:
     import faiss
 
     return faiss
+
+
+def on_gpus(index: Any) -> Any:
+    """The index copied to all GPUs that FAISS sees; itself if there are none or it cannot be there.
+
+    FAISS' CPU build sees none; of graphs such as HNSW there is no form for a GPU.
+    """
+    faiss = load_faiss()
+    if not getattr(faiss, "get_num_gpus", lambda: 0)():
+        return index
+    try:
+        return faiss.index_cpu_to_all_gpus(index)
+    except RuntimeError:
+        return index
 
 
 def faiss_builds() -> dict[str, str]:

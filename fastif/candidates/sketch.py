@@ -157,10 +157,11 @@ def query_sketches(
     ids: Int[Tensor, " q"],
     batch_size: int = 32,
 ) -> Float[Tensor, "q d"]:
-    """Sketches of what is asked of these queries, in the order of `ids`."""
-    found = torch.empty(len(ids), sketcher.dimensions)
+    """Sketches of what is asked of these queries, in the order of `ids`, on the model's device."""
+    device = gradients.objective.like.device
+    found = torch.empty(len(ids), sketcher.dimensions, device=device)
     for places, batch in batches(queries, ids, batch_size):
-        found[places] = sketcher(gradients, batch, "measures").float().cpu()
+        found[places.to(device)] = sketcher(gradients, batch, "measures").float()
     return found
 
 

@@ -23,6 +23,7 @@ from fastif import (
     train_sketches,
 )
 from fastif.candidates import embeddings, faiss_builds, load_faiss
+from fastif.candidates.index import on_gpus
 from fastif.examples import Selected, every
 
 
@@ -281,3 +282,22 @@ def test_a_union_scores_what_any_finds_once_and_exactly():
             assert effect == pytest.approx(float(exact[row]), rel=1e-5, abs=1e-9)
     with pytest.raises(InputError, match="one method or more"):
         United([])
+
+
+def test_an_index_lies_on_gpus_where_faiss_sees_some_and_it_can(monkeypatch):
+    faiss, points = load_faiss(), _points(50)
+    index = faiss.index_factory(16, "Flat")
+    assert on_gpus(index) is index, "the CPU build sees none"
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", faiss.clone_index, raising=False)
+    there = CandidateIndex.build(points)
+    first = there.search(points[:1], 1)
+    there.add(points[:1] + 0.01)
+    assert first.ids.tolist() == [[0]]
+    assert set(there.search(points[:1], 2).ids[0].tolist()) == {0, 50}, "copied again with the row"
+
+    def impossible(index):
+        raise RuntimeError("not implemented on GPU")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", impossible, raising=False)
+    assert on_gpus(index) is index

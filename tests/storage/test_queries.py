@@ -8,6 +8,7 @@ from store_samples import QUERIES, SHARDS, frame, queries, scores, solves, train
 
 from storage import (
     SCORES,
+    counted_in_top,
     harmful_rows,
     in_slice,
     most_harmful,
@@ -86,6 +87,20 @@ def test_most_harmful_rows_of_a_run_and_of_a_slice(table, k, labels):
         assert sliced.collect().rows() == chosen
         expected = [pytest.approx(row) for row in worst(chosen, k)]
         assert expected == harmful_rows(sliced, k).collect().rows()
+
+
+@settings(max_examples=60, deadline=None)
+@given(TABLE, st.integers(1, 4))
+def test_how_often_a_row_is_in_a_top(table, k):
+    rows, count, harmful = rows_of(table), {}, {}
+    for effects in table:
+        top = sorted(effects, key=lambda row: (-abs(effects[row]), row))[:k]
+        for row in top:
+            count[row] = count.get(row, 0) + 1
+            harmful[row] = harmful.get(row, 0) + (effects[row] < 0)
+    expected = [(row, count[row], harmful[row]) for row in count]
+    expected.sort(key=lambda one: (-one[1], one[0]))
+    assert counted_in_top(frame(SCORES, rows).lazy(), k).collect().rows() == expected
 
 
 def test_sums_do_not_lose_small_effects_beside_large_ones():

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from fastif import InputError
 from flows import cli
+from storage import free_bytes
+from tasks import hidden
 from tasks.forecast import draw, forecast
 from tasks.job import checked_job, make_job, open_job
 from tasks.plan import existing_store, missing_shards, open_store, plan_run, planned_shards
@@ -155,3 +157,43 @@ def test_a_dry_run_says_what_was_chosen_and_why(asked):
     assert "2 of 2" in text
     shown = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert "the largest that fits" in " ".join(shown.output.split())
+
+
+def long_texts(world: Path) -> int:
+    """Training rows whose hidden states take some megabytes, and how many bytes these are."""
+    pairs = [(w, o) for w in tiny.WORDS for o in tiny.WORDS * 14]
+    rows = [
+        {"id": f"{i}", "text": " ".join(["good", "film", "plot"] * 3 + [*pair]), "label": label}
+        for i, pair in enumerate(pairs)
+        for label in tiny.LABELS[i % 2 : i % 2 + 1]
+    ]
+    tiny.write_rows(world / "train.csv", rows)
+    return len(rows) * tiny.MAX_LENGTH * 12 * 4  # each of 12 numbers of 4 bytes
+
+
+def test_hidden_states_that_memory_has_no_room_for_go_to_the_disk_if_asked_for_again(asked):
+    size = long_texts(asked)
+    assert size > 2 * hidden.MEGABYTE
+    tight = need(asked, shard_size=64, batch_size=32)
+    study = written(asked, memory_gb=tight, shard_size=64, batch_size=32)
+    job = make_job(plan_run(study))
+    assert job.study.run.prefix_cache_mb == 0
+    assert job.study.run.prefix_disk_mb * hidden.MEGABYTE >= size
+    assert f"; prefix_disk_mb {job.study.run.prefix_disk_mb}" in job.plan.sizes
+    roomy = make_job(plan_run(written(asked, memory_gb=tight + 1)))
+    assert roomy.study.run.prefix_disk_mb == 0
+    assert roomy.study.run.prefix_cache_mb * hidden.MEGABYTE >= size
+    said = written(asked, memory_gb=tight, shard_size=64, batch_size=32, prefix_cache_mb=0)
+    assert make_job(plan_run(said)).study.run.prefix_disk_mb == 0, "what the study says wins"
+
+
+def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states(asked, monkeypatch):
+    size = long_texts(asked)
+    tight = need(asked, shard_size=64, batch_size=32)
+    study = written(asked, memory_gb=tight, shard_size=64, batch_size=32)
+    monkeypatch.setattr(hidden, "free_bytes", lambda path: 4 * size)
+    assert make_job(plan_run(study)).study.run.prefix_disk_mb == 0
+    monkeypatch.setattr(hidden, "free_bytes", free_bytes)
+    assert make_job(plan_run(study)).study.run.prefix_disk_mb > 0
+    monkeypatch.setattr(hidden, "passes", lambda job, work: 1.0)
+    assert make_job(plan_run(study)).study.run.prefix_disk_mb == 0
