@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import fastif
 from benchmarks import reference
-from tasks.job import Job, make_job
+from tasks.job import Job
+from tasks.opening import make_job
 from tasks.plan import plan_run
 
 STUDY = Path("examples/nli/study.toml")

@@ -97,7 +97,7 @@ def audit(
         from tasks.summary import read_summary
 
         if existing_run(plan) is None:
-            from tasks.job import checked_job
+            from tasks.opening import checked_job
 
             checked_job(plan)  # what can be refused at once need not wait for Prefect
             _prefect()
@@ -250,7 +250,7 @@ def _run_name(store, run: str | None) -> str:
 
 def _print_forecast(plan) -> None:
     from tasks.forecast import draw, forecast
-    from tasks.job import checked_job
+    from tasks.opening import checked_job
     from tasks.plan import planned_shards
 
     job = checked_job(plan)

@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 import fastif
 from storage import Shard
 from tasks.frames import score_frames, totals_frame
-from tasks.job import leased_job
+from tasks.opening import leased_job
 from tasks.plan import RunRef
 from tasks.retry import passing_faults
 from tasks.slices import slices_of, wants_totals

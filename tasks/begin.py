@@ -3,7 +3,8 @@
 from storage import Store, StoreError
 from tasks.chosen_method import write_method
 from tasks.digests import method_digest
-from tasks.job import Job, checked_job, reopen_job
+from tasks.job import Job
+from tasks.opening import checked_job, reopen_job
 from tasks.plan import Plan, missing_shards, open_store
 from tasks.planner import chosen_before
 

@@ -11,7 +11,8 @@ from fastif.candidates.search import searched_rows
 from fastif.examples import Selected
 from tasks.chosen_k import target_of, write_candidate_choice
 from tasks.digests import candidate_digest
-from tasks.job import Job, cached, leased_job
+from tasks.job import Job, cached
+from tasks.opening import leased_job
 from tasks.parts import read_method
 from tasks.plan import RunRef
 from tasks.recall import asked_for_k, scanned_in_full

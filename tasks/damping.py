@@ -9,8 +9,9 @@ from fastif.damping import HALVES, damping_by_retraining, half_subsets
 from fastif.examples import Selected
 from fastif.metrics import margins
 from tasks.chosen import read_choice, write_choice
-from tasks.job import Job, cached, leased_job
+from tasks.job import Job, cached
 from tasks.model import base_folder
+from tasks.opening import leased_job
 from tasks.plan import RunRef
 from tasks.progress import bar
 from tasks.retry import passing_faults

@@ -13,7 +13,8 @@ from fastif import InputError
 from storage import StoreError
 from tasks.device_names import AUTO
 from tasks.devices import devices_of
-from tasks.job import Job, make_job
+from tasks.job import Job
+from tasks.opening import make_job
 from tasks.plan import plan_run, versions
 from tasks.problems import StudyError
 from tasks.study import load_study

@@ -12,7 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from fastif.candidates.recall import Recall
 from storage import RUNS, StoreError, polars_schema
 from tasks.chosen_method import as_record
-from tasks.job import Job, leased_job
+from tasks.job import Job
+from tasks.opening import leased_job
 from tasks.outcome import Outcome
 from tasks.plan import FINISH, RunRef, missing_shards, versions
 from tasks.recall import told

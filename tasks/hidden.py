@@ -11,11 +11,9 @@ from fastif import InputError
 from fastif.hidden_file import HiddenFile
 from fastif.prefix import Split, split
 from storage import Store, StoreError, fingerprint, free_bytes
-from tasks.footprint import MEGABYTE, bytes_a_token, hidden_bytes
-from tasks.members import with_study
-from tasks.plan import planned_shards, versions
+from tasks.footprint import MEGABYTE, bytes_a_token
+from tasks.plan import versions
 from tasks.progress import bar
-from tasks.work import passes, work_of
 
 if TYPE_CHECKING:  # a job opens its files here
     from tasks.job import Job
@@ -23,8 +21,6 @@ if TYPE_CHECKING:  # a job opens its files here
 KIND = "hidden"
 GROUP = 64
 """Examples in a forward pass of the frozen layers."""
-SHARE_OF_DISK = 0.25
-"""Of what is free, that files are written to without being asked for."""
 DECIDING = ("torch", "transformers")
 """Libraries of which another version may give other last digits."""
 
@@ -124,24 +120,6 @@ def recomputed_share(job: "Job") -> float:
     found = hidden_split(job, "train")
     kept = sum(map(len, (*found.memory, *found.disk)))
     return 1 - kept / len(job.train_texts) if bytes_a_token(job) else 0.0
-
-
-def disk_worth_having(job: "Job") -> int:
-    """Megabytes of disk for all hidden states that memory has no room for, or 0.
-
-    They are worth it where the frozen layers would else be asked more than once for a training row,
-    or the files are there already, and no more than a part of the free disk.
-    """
-    lacking = sum(max(0, b - job.study.run.prefix_cache_mb * MEGABYTE) for b in hidden_bytes(job))
-    megabytes = -(-lacking // MEGABYTE)
-    free = free_bytes(job.plan.store_path.absolute())
-    if not megabytes or megabytes * MEGABYTE > SHARE_OF_DISK * free:
-        return 0
-    run = job.study.run.model_copy(update={"prefix_disk_mb": megabytes})
-    held = with_study(job, job.study.model_copy(update={"run": run}))
-    if not unwritten_bytes(held):
-        return megabytes
-    return megabytes if passes(job, work_of(job, planned_shards(job.plan))) > 1 else 0
 
 
 def check_room(job: "Job") -> None:

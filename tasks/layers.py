@@ -7,7 +7,8 @@ import torch
 
 import fastif
 from storage import StoreError
-from tasks.job import Job, checked_job
+from tasks.job import Job
+from tasks.opening import checked_job
 from tasks.plan import Plan
 from tasks.summary import Explained
 from tasks.trust import Row

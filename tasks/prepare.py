@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 import fastif
 from storage import Store
 from tasks.frames import train_frame
-from tasks.job import Job, leased_job
+from tasks.job import Job
+from tasks.opening import leased_job
 from tasks.parts import write_factor, write_index
 from tasks.plan import TRAIN, RunRef
 from tasks.progress import stage

@@ -14,7 +14,8 @@ from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
 from fastif.examples import Selected
 from tasks.chosen_k import MIN_ASKED
-from tasks.job import Job, cached, leased_job
+from tasks.job import Job, cached
+from tasks.opening import leased_job
 from tasks.plan import RunRef
 from tasks.progress import stage
 from tasks.retry import passing_faults

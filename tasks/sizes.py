@@ -6,10 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastif import InputError
+from storage import free_bytes
 from tasks.footprint import MEGABYTE, Sizes, hidden_bytes, memory
-from tasks.hidden import disk_worth_having
+from tasks.hidden import unwritten_bytes
 from tasks.members import with_plan, with_study
-from tasks.plan import begun_shard_size
+from tasks.plan import begun_shard_size, planned_shards
+from tasks.work import passes, work_of
 
 if TYPE_CHECKING:  # a job is fitted while it is made
     from tasks.job import Job
@@ -18,6 +20,8 @@ SHARDS = (512, 256, 128, 64, 32, 16, 8)
 BATCHES = (32, 16, 8, 4, 2, 1)
 GIGABYTE = 2**30
 PREFIX = ("prefix_cache_mb", "prefix_disk_mb")
+SHARE_OF_DISK = 0.25
+"""Of what is free, that files are written to without being asked for."""
 
 
 def fitted(job: "Job") -> "Job":
@@ -40,12 +44,30 @@ def fitted(job: "Job") -> "Job":
 
 def _with_disk(job: "Job") -> "Job":
     """The same with room on the disk for hidden states that memory has none for, if worth it."""
-    megabytes = disk_worth_having(job)
+    megabytes = _disk_worth_having(job)
     if not megabytes:
         return job
     run = job.study.run.model_copy(update={"prefix_disk_mb": megabytes})
     fit = with_study(job, job.study.model_copy(update={"run": run}))
     return with_plan(fit, replace(fit.plan, sizes=f"{job.plan.sizes}; prefix_disk_mb {megabytes}"))
+
+
+def _disk_worth_having(job: "Job") -> int:
+    """Megabytes of disk for all hidden states that memory has no room for, or 0.
+
+    They are worth it where the frozen layers would else be asked more than once for a training row,
+    or the files are there already, and no more than a part of the free disk.
+    """
+    lacking = sum(max(0, b - job.study.run.prefix_cache_mb * MEGABYTE) for b in hidden_bytes(job))
+    megabytes = -(-lacking // MEGABYTE)
+    free = free_bytes(job.plan.store_path.absolute())
+    if not megabytes or megabytes * MEGABYTE > SHARE_OF_DISK * free:
+        return 0
+    run = job.study.run.model_copy(update={"prefix_disk_mb": megabytes})
+    held = with_study(job, job.study.model_copy(update={"run": run}))
+    if not unwritten_bytes(held):
+        return megabytes
+    return megabytes if passes(job, work_of(job, planned_shards(job.plan))) > 1 else 0
 
 
 def choose_sizes(job: "Job") -> Sizes:

@@ -4,7 +4,7 @@
 train`, and runs `fastif audit` with 4 GB of memory to keep to, once for each way to find and score
 candidates. Numbers, forecasts beside what came of them among these, go to
 benchmarks/results/bulk-night.json and the section of docs/results.md. What is finished is kept
-under benchmarks/.work/night; --anew forgets the audits.
+under benchmarks/.work; --anew forgets the audits, --quick does few rows and only prints.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bulk.corpora import MultiNli
-from benchmarks.bulk.night_report import write_section
+from benchmarks.bulk.night_report import section, write_section
 from benchmarks.fidelity.workload import drawn
 from benchmarks.machine import describe
 from storage import Store
@@ -30,8 +30,8 @@ from tasks.study import load_study
 from tasks.trust import read_trust
 
 RESULT = Path("benchmarks/results/bulk-night.json")
-WORK = Path("benchmarks/.work/night")
-ROWS, QUERIES = 25_000, 2_000
+WORK = Path("benchmarks/.work")
+FULL, QUICK = (25_000, 2_000), (1_200, 40)
 CANDIDATES = {
     "sketch scores": 'kind = "sketch"\nk = 200\nrescore = false',
     "sketches, scored exactly": 'kind = "sketch"\ntarget_recall = 0.95',
@@ -105,37 +105,40 @@ class Night:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.night")
     parser.add_argument("--anew", action="store_true", help="audit again; the model stays")
-    anew = parser.parse_args().anew
+    parser.add_argument("--quick", action="store_true", help="a smoke test; writes no result")
+    options = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "multinli").is_dir():
         sys.exit("FASTIF_DATA must name the folder with multinli/")
-    studies = prepared(data)
+    rows, queries = QUICK if options.quick else FULL
     found = {}
-    for name, study in studies.items():
+    for name, study in prepared(data, rows, queries).items():
         done = study.with_suffix(".json")
-        if anew or not done.is_file():
+        if options.anew or not done.is_file():
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
             done.write_text(json.dumps(asdict(audited(study)), indent=1), "utf-8")
         found[name] = json.loads(done.read_text("utf-8"))
-    result = {"rows": ROWS, "queries": QUERIES, "audits": found, "machine": describe()}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    write_section(Path("docs/results.md"), result)
+    result = {"rows": rows, "queries": queries, "audits": found, "machine": describe()}
+    if not options.quick:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_section(Path("docs/results.md"), result)
+    print(section(result))
     return 0
 
 
-def prepared(data: Path) -> dict[str, Path]:
+def prepared(data: Path, rows: int, queries: int) -> dict[str, Path]:
     """The tables, a study for each way, and the model that they share."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    for name, table, count in zip(
-        ("train", "queries"), MultiNli.tables, (ROWS, QUERIES), strict=True
-    ):
+    folder = WORK / f"night-{rows}"
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = (rows, queries)
+    for name, table, count in zip(("train", "queries"), MultiNli.tables, counts, strict=True):
         columns = ["id", *MultiNli.columns, "label"]
-        drawn(data / table, count).select(columns).write_parquet(WORK / f"{name}.parquet")
+        drawn(data / table, count).select(columns).write_parquet(folder / f"{name}.parquet")
     studies = {}
-    for number, (name, section) in enumerate(CANDIDATES.items()):
-        study = studies[name] = WORK / f"study-{number}.toml"
+    for number, (name, keys) in enumerate(CANDIDATES.items()):
+        study = studies[name] = folder / f"study-{number}.toml"
         labels, store = json.dumps(list(MultiNli.labels)), study.with_suffix(".store").name
-        study.write_text(STUDY.format(labels=labels, candidates=section, store=store), "utf-8")
+        study.write_text(STUDY.format(labels=labels, candidates=keys, store=store), "utf-8")
     _fastif("train", studies["auto"])
     return studies
 

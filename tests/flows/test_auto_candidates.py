@@ -15,8 +15,8 @@ from tasks import rates
 from tasks.begin import begin
 from tasks.chosen_method import read_method, told_method
 from tasks.digests import method_digest
-from tasks.job import make_job, open_job
 from tasks.offers import ALONE, FULL, KNN, SKETCH
+from tasks.opening import make_job, open_job
 from tasks.plan import existing_store, plan_run
 from tasks.rates import Rates
 from tasks.sections import FullScan, Knn, Sketches

@@ -11,7 +11,7 @@ from fastif.damping import HALVES, DampingChoice
 from tasks import damping as chooser
 from tasks.chosen import choice_alarms, choice_evidence, read_choice, told_choice
 from tasks.forecast import forecast
-from tasks.job import checked_job, make_job
+from tasks.opening import checked_job, make_job
 from tasks.plan import missing_shards, plan_run
 from tasks.study import StudyError
 from tasks.summary import read_summary

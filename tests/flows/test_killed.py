@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from flows import cli
 from storage import Store
 from tasks.forecast import forecast
-from tasks.job import checked_job
+from tasks.opening import checked_job
 from tasks.plan import plan_run, planned_shards
 
 pytestmark = pytest.mark.flow

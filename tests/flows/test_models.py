@@ -17,7 +17,7 @@ from truth import Truth, table
 from fastif import InputError
 from fastif.control import control_ids
 from storage import Store
-from tasks.job import checked_job, make_job
+from tasks.opening import checked_job, make_job
 from tasks.plan import plan_run
 from tasks.study import StudyError
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from flows import cli
 from tasks import recall as recall_task
 from tasks.forecast import forecast
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import plan_run
 from tasks.summary import read_summary
 

@@ -7,7 +7,7 @@ import torch
 
 import fastif
 from tasks import sketches
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import open_store, plan_run
 from tasks.prepare import build_index
 

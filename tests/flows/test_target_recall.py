@@ -12,7 +12,7 @@ from fastif.candidates.choice import ladder
 from flows import cli
 from tasks import candidates as chooser
 from tasks.forecast import forecast
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import missing_shards, open_store, plan_run
 from tasks.recall import asked_for_k
 from tasks.summary import read_summary

@@ -10,7 +10,7 @@ import torch
 from fastif import InputError
 from tasks.devices import Device, Leases, devices_of, shared_threads
 from tasks.doctor import examine
-from tasks.job import checked_job, leased_job, open_job
+from tasks.opening import checked_job, leased_job, open_job
 from tasks.plan import plan_run
 from tasks.problems import StudyError
 from tasks.study import load_study

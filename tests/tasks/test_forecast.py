@@ -12,7 +12,8 @@ import fastif
 from storage import Store
 from tasks.attribute import attribute_shard
 from tasks.forecast import draw, forecast
-from tasks.job import checked_job, make_job, sampled_rows
+from tasks.job import sampled_rows
+from tasks.opening import checked_job, make_job
 from tasks.plan import missing_shards, open_store, plan_run, planned_shards
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import Observed

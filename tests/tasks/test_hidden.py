@@ -12,7 +12,7 @@ from storage import Store
 from tasks import hidden, job
 from tasks.forecast import forecast
 from tasks.hidden import KIND
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import open_store, plan_run
 
 KILOBYTE = 1000

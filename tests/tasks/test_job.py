@@ -4,7 +4,7 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.job import checked_job, make_job, open_job
+from tasks.opening import checked_job, make_job, open_job
 from tasks.plan import open_store, plan_run
 from tasks.problems import StudyError
 

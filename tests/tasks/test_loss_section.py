@@ -9,7 +9,7 @@ import torch
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import plan_run
 from tasks.train import checkpoint, train_model
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from fastif import InputError
 from flows import cli
 from storage import free_bytes
-from tasks import hidden
+from tasks import sizes
 from tasks.forecast import draw, forecast
-from tasks.job import checked_job, make_job, open_job
+from tasks.opening import checked_job, make_job, open_job
 from tasks.plan import existing_store, missing_shards, open_store, plan_run, planned_shards
 
 GIGABYTE = 2**30
@@ -173,16 +173,16 @@ def long_texts(world: Path) -> int:
 
 def test_hidden_states_that_memory_has_no_room_for_go_to_the_disk_if_asked_for_again(asked):
     size = long_texts(asked)
-    assert size > 2 * hidden.MEGABYTE
+    assert size > 2 * sizes.MEGABYTE
     tight = need(asked, shard_size=64, batch_size=32)
     study = written(asked, memory_gb=tight, shard_size=64, batch_size=32)
     job = make_job(plan_run(study))
     assert job.study.run.prefix_cache_mb == 0
-    assert job.study.run.prefix_disk_mb * hidden.MEGABYTE >= size
+    assert job.study.run.prefix_disk_mb * sizes.MEGABYTE >= size
     assert f"; prefix_disk_mb {job.study.run.prefix_disk_mb}" in job.plan.sizes
     roomy = make_job(plan_run(written(asked, memory_gb=tight + 1)))
     assert roomy.study.run.prefix_disk_mb == 0
-    assert roomy.study.run.prefix_cache_mb * hidden.MEGABYTE >= size
+    assert roomy.study.run.prefix_cache_mb * sizes.MEGABYTE >= size
     said = written(asked, memory_gb=tight, shard_size=64, batch_size=32, prefix_cache_mb=0)
     assert make_job(plan_run(said)).study.run.prefix_disk_mb == 0, "what the study says wins"
 
@@ -191,9 +191,9 @@ def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states(asked
     size = long_texts(asked)
     tight = need(asked, shard_size=64, batch_size=32)
     study = written(asked, memory_gb=tight, shard_size=64, batch_size=32)
-    monkeypatch.setattr(hidden, "free_bytes", lambda path: 4 * size)
+    monkeypatch.setattr(sizes, "free_bytes", lambda path: 4 * size)
     assert make_job(plan_run(study)).study.run.prefix_disk_mb == 0
-    monkeypatch.setattr(hidden, "free_bytes", free_bytes)
+    monkeypatch.setattr(sizes, "free_bytes", free_bytes)
     assert make_job(plan_run(study)).study.run.prefix_disk_mb > 0
-    monkeypatch.setattr(hidden, "passes", lambda job, work: 1.0)
+    monkeypatch.setattr(sizes, "passes", lambda job, work: 1.0)
     assert make_job(plan_run(study)).study.run.prefix_disk_mb == 0

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, predict
 from tasks import train
-from tasks.job import make_job
+from tasks.opening import make_job
 from tasks.plan import plan_run
 from tasks.problems import StudyError
 from tasks.train import RECORD, checkpoint, train_model
