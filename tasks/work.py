@@ -195,7 +195,7 @@ def factor_examples(job: "Job") -> int:
     if not isinstance(solver, fastif.Dual) or solver.rank is not None:
         return rows * _factor_sweeps(solver)
     held = max(1, solver.block_rows // batch) * batch
-    return sum(min(held, rows - start) + rows - start for start in range(0, rows, held))
+    return sum(rows - start for start in range(0, rows, held))
 
 
 def _factor_sweeps(solver: fastif.Solver) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -114,10 +115,11 @@ def kernel_matrix(
     """
     strips, held = [], _held(rooted, held_pieces)
     for first in range(0, rooted.pieces, held_pieces):
-        rows = _fill(held, tiles(rooted, first, min(first + held_pieces, rooted.pieces)))
+        last = min(first + held_pieces, rooted.pieces)
+        rows = _fill(held, tiles(rooted, first, last))
         strip = []
         # From the diagonal on only: the rest are mirror images of earlier strips.
-        for tile in tiles(rooted, first, rooted.pieces):
+        for tile in chain([Tile(rows)], tiles(rooted, last, rooted.pieces)):
             strip.append(tile.times(rows))
             if probe is not None and first == 0:
                 probe.spread(tile)
