@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -70,8 +71,12 @@ class GaussNewton(Rooted):
         return self.objective.like
 
     @property
-    @torch.no_grad()
     def columns(self) -> int:
+        return self._columns
+
+    @cached_property
+    @torch.no_grad()
+    def _columns(self) -> int:
         batch = self.examples.take(self._ids[:1])
         outputs = self.objective.outputs(self.objective.params, batch)
         return self.objective.loss.root(outputs, batch["labels"]).shape[-1]
