@@ -35,8 +35,10 @@ bench: $(VENV)/.run ## measure against the published way; writes benchmarks/resu
 bench-fidelity: $(VENV)/.peers ## measure against retraining and other packages on the data sets under FASTIF_DATA
 	$(BIN)/python -m benchmarks.fidelity
 
-bench-bulk: $(VENV)/.run ## measure what sketches find of a full scan and how they scale, with FASTIF_DATA
+bench-bulk: $(VENV)/.run ## measure what sketches find, whole audits, where their time goes and how they scale, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bulk retrieval
+	$(BIN)/python -m benchmarks.bulk.night
+	$(BIN)/python -m benchmarks.bulk.profile
 	$(BIN)/python -m benchmarks.bulk.scale
 
 bench-against: $(VENV)/.peers ## measure a full scan against the paper's way and other packages, with FASTIF_DATA

@@ -12,6 +12,7 @@ from fastif.errors import InputError
 from fastif.examples import Examples, batches
 from fastif.gradients import Gradients
 from fastif.influence import UNSEEN
+from fastif.inner import inner_products
 from fastif.listening import owner_of
 from fastif.parameters import ParamSpace
 
@@ -147,5 +148,5 @@ def _products(s_test: Tensor, rows: Tensor, blocks: Blocks) -> Float[Tensor, "q 
     found = s_test.new_zeros(len(s_test), len(rows), len(blocks.names))
     for number, slices in enumerate(blocks.slices.values()):
         for where in slices:
-            found[:, :, number] += s_test[:, where] @ rows[:, where].T
+            found[:, :, number] += inner_products(s_test[:, where], rows[:, where])
     return found

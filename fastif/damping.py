@@ -22,6 +22,7 @@ from fastif.curvature.operator import Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, batches, every
 from fastif.gradients import measure_rows
+from fastif.inner import inner_products
 from fastif.metrics import pearson
 from fastif.solvers.kernel import kernel_matrix, project
 from fastif.solvers.spectral import Spectral
@@ -165,7 +166,7 @@ def _by_kernel(curvature: GaussNewton, sums: Tensor, rows: Tensor) -> tuple[Pred
     values, vectors = torch.linalg.eigh(kernel_matrix(sampled, held).double())
     values = values.clamp_min(0) / sampled.count
     halves, asked = (project(sampled, part) @ vectors for part in (sums, rows))
-    direct = (sums @ rows.T).double()
+    direct = inner_products(sums, rows).double()
 
     def predict(damping: float) -> Tensor:
         inner = (halves / (sampled.count * (values + damping))) @ asked.T
@@ -185,4 +186,4 @@ def _by_ekfac(
 ) -> tuple[Predict, float]:
     ekfac = Ekfac.fit(curvature, labels=solver.labels, seed=solver.seed)
     top = float(ekfac.eigenvalues.max())
-    return lambda damping: ekfac.inverse(sums, damping) @ rows.T, top
+    return lambda damping: inner_products(ekfac.inverse(sums, damping), rows), top

@@ -15,15 +15,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.examples import Batch, Examples, batches
+from fastif.inner import inner_products
 from fastif.listening import Pulled, cotangents, fill_by_listening, leaves, used_outside
 from fastif.objective import Objective
 
-HALF = (torch.bfloat16, torch.float16)
 SPACING = 64
 """A multiple of 16 bytes in any precision: tensor cores read matrices of other strides slowly."""
-
-PIECE = 2**17
-"""Numbers of two rows in half precision whose products are summed before they are rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +37,8 @@ class Tile:
         return len(self.rows)
 
     def times(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
-        """Inner product of every row with every gradient of the tile.
-
-        In half precision they are summed piece by piece in single precision, since a product of
-        half precision is rounded to it only at its end.
-        """
-        if rows.dtype not in HALF:
-            return rows @ self.rows.T
-        total = torch.zeros(len(rows), len(self), device=rows.device)
-        for start in range(0, rows.shape[1], PIECE):
-            piece = slice(start, start + PIECE)
-            total += rows[:, piece] @ self.rows[:, piece].T
-        return total
+        """Inner product of every row with every gradient of the tile."""
+        return inner_products(rows, self.rows)
 
     def add_to(self, rows: Float[Tensor, "q p"], weights: Float[Tensor, "q b"]) -> None:
         """Rows += weights @ gradients, in place."""

@@ -11,6 +11,7 @@ from fastif.control import Control, control, control_ids
 from fastif.curvature.operator import Damped, Rooted
 from fastif.examples import Examples
 from fastif.gradients import Gradients
+from fastif.inner import inner, lengths
 from fastif.residual import full_residual
 from fastif.scorer import GradientScorer, KnownScorer, Scorer
 from fastif.solvers.solver import ScoreAll, Solve, relative
@@ -65,7 +66,7 @@ def solve_rows(
     solution = solve(rhs)
     value = solution.value
     length, diverged = cleared(value)
-    product = torch.einsum("qp,qp->q", rhs, value)  # no third matrix of this size
+    product = inner(rhs, value)
     checked = control(gradients, train, value, rhs, batch_size)
     whole = solution.residual
     if operator.operator.whole() is not operator.operator:
@@ -130,7 +131,7 @@ def solve_scores(
 
 def cleared(rows: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
     """Norms, and which of them are not finite; such rows are set to zero, to harm no other."""
-    norms = rows.norm(dim=1)
+    norms = lengths(rows)
     broken = ~torch.isfinite(norms)
     rows[broken] = 0
     return norms, broken

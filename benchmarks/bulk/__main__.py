@@ -15,7 +15,6 @@ import torch
 
 from benchmarks.bulk.report import write_section
 from benchmarks.bulk.retrieval import CORPORA, retrieval
-from benchmarks.machine import describe
 
 PARTS = {"retrieval": retrieval}
 RESULT = Path("benchmarks/results/bulk.json")
@@ -35,7 +34,6 @@ def main() -> None:
     known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
     before = known.get(arguments.part, {})
     known[arguments.part] = PARTS[arguments.part](data, arguments.work, before, arguments.corpora)
-    known["machine"] = describe()
     RESULT.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     write_section(Path("docs/results.md"), known)
 

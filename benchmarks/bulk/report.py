@@ -10,6 +10,12 @@ END = "<!-- retrieval: end -->"
 PLOTS = "images"
 SHOWN = (0.01, 0.05, 0.1)
 """Candidates as a part of the training rows, in the table; the plot has all."""
+NOTES = (
+    "Spearman's and Pearson's correlation with the exact effects over all rows: mean over the"
+    " queries. Bytes: a training row's sketch in half precision. A query: all rows scored by"
+    " sketches, all queries together. A row: its gradient and its sketch. Last-layer influence: the"
+    " same curvature and λ, but only the classifier's own parameters are attributed."
+)
 
 
 def write_section(path: Path, result: dict) -> None:
@@ -23,20 +29,18 @@ def write_section(path: Path, result: dict) -> None:
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine = result["machine"]
     parts = [
         "## Retrieval: which rows are worth scoring?",
-        f"`python -m benchmarks.bulk retrieval`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['threads']} threads, torch "
-        f"{machine['versions']['torch']}. R@m: the share of the m training rows with the largest "
-        "exact effects on a query, by size, that are among its k candidates; mean over the queries"
-        " with its standard error. Exact is a full scan after an exact solve. A method with a sign"
-        " takes half of its candidates at either end of its scores, nearest neighbours and the"
-        " gradient norm take the highest. MiniLM with layer 5, pooler and classifier trained (3"
+        "`python -m benchmarks.bulk retrieval`. R@m: the share of the m training rows with the"
+        " largest exact effects on a query, by size, that are among its k candidates; mean over the"
+        " queries with its standard error. Exact is a full scan after an exact solve. A method with"
+        " a sign takes half of its candidates at either end of its scores, nearest neighbours and"
+        " the gradient norm take the highest. MiniLM with layer 5, pooler and classifier trained (3"
         " epochs) and attributed.",
     ]
     for name, known in result["retrieval"].items():
-        parts += [_head(known), _table(known), _goal(known), _picture(name, known), _notes(known)]
+        parts += [_head(known), _table(known), _goal(known), _picture(name, known)]
+    parts.append(NOTES)
     return "\n\n".join(parts) + "\n"
 
 
@@ -61,7 +65,14 @@ def _head(known: dict) -> str:
         f"classes, {known['queries']} queries ({known['query_accuracy']:.0%} right), "
         f"{known['parameters']:,} attributed parameters. Gauss-Newton curvature of {rows} training"
         f" rows, λ = {known['damping']['chosen']:.2g} ({known['damping']['rule']}); largest"
-        f" residual of the exact solve {known['largest_residual']:.1g}."
+        f" residual of the exact solve {known['largest_residual']:.1g}. {_host(known['machine'])}."
+    )
+
+
+def _host(machine: dict) -> str:
+    return (
+        f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['threads']} threads, torch {machine['versions']['torch']}"
     )
 
 
@@ -89,16 +100,6 @@ def _goal(known: dict) -> str:
 
 def _picture(name: str, known: dict) -> str:
     return f"![Recall curves: {known['title']}]({PLOTS}/{_stem(name)}.svg)"
-
-
-def _notes(known: dict) -> str:
-    return (
-        "Spearman's and Pearson's correlation with the exact effects over all rows: mean over the"
-        " queries. Bytes: a training row's sketch in half precision. A query: all rows scored by"
-        f" sketches, {known['queries']} queries together. A row: its gradient and its sketch."
-        " Last-layer influence: the same curvature and λ, but only the classifier's own parameters"
-        " are attributed."
-    )
 
 
 def _point(points: list[dict], place: int) -> str:

@@ -12,6 +12,7 @@ from benchmarks.bulk.recall import AT, SHARES, Ranking, chance, curve, mean_and_
 from benchmarks.bulk.scan import scanned
 from benchmarks.bulk.sketches import MOST_BYTES, SIZES, Sketched, sketched
 from benchmarks.bulk.study import Study
+from benchmarks.machine import describe
 from fastif.metrics import pearson, spearman
 
 CORPORA: tuple[type[Corpus], ...] = (FlippedSst2, MultiNli)
@@ -61,6 +62,7 @@ def measured(study: Study) -> dict:
         "shares": SHARES,
         "methods": methods,
         "goal": verdict(methods),
+        "machine": describe(),
     }
 
 

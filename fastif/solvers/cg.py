@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped
+from fastif.inner import inner, lengths
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
@@ -96,7 +97,7 @@ class ConjugateGradient(Solver):
         )
 
     def _solve(self, operator: Damped, rhs: Tensor, inverse: Inverse) -> Solution:
-        norm = rhs.norm(dim=1)
+        norm = lengths(rhs)
         value, steps = conjugate_gradients(
             operator, rhs, inverse, self.tolerance * norm, self.max_steps
         )
@@ -107,18 +108,13 @@ class ConjugateGradient(Solver):
         return Solution(value, residual, residual <= reachable, steps, operator.damping)
 
 
-def row_norms(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
-    """The length of each row."""
-    return rows.norm(dim=1)
-
-
 def conjugate_gradients(
     operator: Damped,
     rhs: Float[Tensor, "q p"],
     inverse: Inverse,
     goal: Float[Tensor, " q"],
     max_steps: int,
-    length: Callable[[Tensor], Tensor] = row_norms,
+    length: Callable[[Tensor], Tensor] = lengths,
 ) -> tuple[Float[Tensor, "q p"], int]:
     """The rows x, and the number of steps.
 
@@ -128,7 +124,7 @@ def conjugate_gradients(
     places = torch.arange(len(rhs), device=rhs.device)
     value, left = torch.zeros_like(rhs), rhs.clone()
     solved = inverse(left)
-    direction, square = solved.clone(), _inner(left, solved)
+    direction, square = solved.clone(), inner(left, solved)
     going = length(left) > goal
     ended: list[tuple[Tensor, Tensor]] = []
     steps = 0
@@ -138,19 +134,15 @@ def conjugate_gradients(
             places, goal, square = places[going], goal[going], square[going]
             value, left, direction = value[going], left[going], direction[going]
         product = operator.apply(direction)
-        curve = _inner(direction, product)
+        curve = inner(direction, product)
         fit = (curve > 0) & (square > 0)
         stride = torch.where(fit, square / curve, 0.0)[:, None]
         value.addcmul_(stride, direction)
         left.addcmul_(-stride, product)
         del product  # as large as all rows, and the preconditioner needs room
         solved = inverse(left)
-        before, square = square, _inner(left, solved)
+        before, square = square, inner(left, solved)
         direction.mul_(torch.where(fit, square / before, 0.0)[:, None]).add_(solved)
         going = fit & (length(left) > goal)
         steps += 1
     return joined([*ended, (places, value)]), steps
-
-
-def _inner(left: Tensor, right: Tensor) -> Tensor:
-    return torch.einsum("qp,qp->q", left, right)  # without a third matrix of this size

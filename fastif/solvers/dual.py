@@ -11,6 +11,7 @@ from torch import Tensor
 from fastif.curvature.operator import Damped, Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples
+from fastif.inner import lengths
 from fastif.solvers.cg import conjugate_gradients
 from fastif.solvers.kernel import (
     Kernel,
@@ -169,7 +170,7 @@ def _by_kernel(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
         value = add_spread(rooted, -dual, rhs.clone()).div_(damping)
         error = dual - project(rooted, value) / rooted.count
         length = kernel_norms(error, kernel).to(rhs.dtype)
-        residual = relative(length, rhs.norm(dim=1))
+        residual = relative(length, lengths(rhs))
         return Solution(value, residual, residual <= CONVERGED, 3, damping)
 
     return solve
@@ -191,7 +192,7 @@ def _by_root(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
         return ((error @ root).square().sum(1) + left * error.square().sum(1)).sqrt() / weight
 
     def solve(rhs: Tensor) -> Solution:
-        projected, goal = project(rooted, rhs), GOAL * rhs.norm(dim=1).double()
+        projected, goal = project(rooted, rhs), GOAL * lengths(rhs).double()
         system = Damped(Kernel(rooted), weight)
         dual, steps = conjugate_gradients(system, projected, inverse, goal, MOST_STEPS, length)
         value = add_spread(rooted, -dual, rhs.clone()).div_(damping)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import LinearOperator
+from fastif.inner import inner_products
 from fastif.solvers.spectrum import check_finite_products
 
 SEED = 0
@@ -33,7 +34,7 @@ def eigenpairs(
     products = operator.apply(start.to(like.device))
     check_finite_products(products)
     span = torch.linalg.qr(products.T).Q.T.contiguous()
-    inner = (operator.apply(span) @ span.T).double()
+    inner = inner_products(operator.apply(span), span).double()
     values, turn = torch.linalg.eigh((inner + inner.T) / 2)
     return turn.T.to(like.dtype) @ span, values.clamp_min_(0).to(like.dtype)
 
@@ -49,4 +50,4 @@ def divided(
     Up to a factor, which no solver minds (Frangella, Tropp and Udell, 2023).
     """
     weights = (values.min() + damping) / (values + damping) - 1
-    return rows + ((rows @ vectors.T) * weights) @ vectors
+    return rows + (inner_products(rows, vectors) * weights) @ vectors

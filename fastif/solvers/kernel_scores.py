@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped, Dense, InRoots, Rooted
+from fastif.inner import lengths
 from fastif.solvers.kernel import kernel_norms, kernel_times, project, shifted_inverse
 from fastif.solvers.solver import ByExample, relative
 from fastif.solvers.spectrum import top_eigenvalue
@@ -46,7 +47,7 @@ class KernelScores:
     reach: float
 
     def __call__(self, rhs: Float[Tensor, "q p"]) -> ByExample:
-        projected, size = project(self.rooted, rhs), rhs.norm(dim=1).double()
+        projected, size = project(self.rooted, rhs), lengths(rhs).double()
         dual, examples = self.inverse(projected), self.rooted.count
         weight = self.damping * examples
         error = (kernel_times(dual, self.kernel) + weight * dual - projected) / weight

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
+from fastif.inner import inner, lengths
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
@@ -168,7 +169,7 @@ class Lissa(Solver):
                 continue
             change = run.value - mean
             mean = mean.add(change, alpha=1 / count)
-            square += torch.einsum("qp,qp->q", change, run.value - mean)  # Welford: no cancellation
+            square += inner(change, run.value - mean)  # Welford: no cancellation
         if count > 1 or not residual.isfinite().any():
             residual = measured_residual(operator, mean, rhs)
         good, damping = residual <= self.tolerance, operator.damping
@@ -192,4 +193,4 @@ class Lissa(Solver):
 def _spread(mean: Tensor, square: Tensor, count: int) -> Tensor | None:
     if count < 2:
         return None
-    return relative((square / (count - 1)).sqrt(), mean.norm(dim=1))
+    return relative((square / (count - 1)).sqrt(), lengths(mean))

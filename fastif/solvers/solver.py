@@ -13,6 +13,7 @@ from torch import Tensor
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
 from fastif.examples import Examples
+from fastif.inner import lengths
 
 Factor = Mapping[str, Tensor]
 """What a solver keeps of an operator between calls: named tensors, ready for safetensors."""
@@ -222,7 +223,7 @@ def measured_residual(
     operator: Damped, value: Float[Tensor, "q p"], rhs: Float[Tensor, "q p"]
 ) -> Float[Tensor, " q"]:
     """‖rhs - A value‖ / ‖rhs‖, by one more product with the whole operator; 0 for a zero rhs."""
-    return relative((rhs - operator.apply(value)).norm(dim=1), rhs.norm(dim=1))
+    return relative(lengths(rhs - operator.apply(value)), lengths(rhs))
 
 
 def relative(error: Float[Tensor, " q"], size: Float[Tensor, " q"]) -> Float[Tensor, " q"]:

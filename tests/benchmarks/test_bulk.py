@@ -97,17 +97,18 @@ def test_section_says_what_is_missed_and_the_plot_is_sound(tmp_path):
         "query_accuracy": 0.5, "damping": {"chosen": 0.1, "rule": "given"}, "curvature_rows": 4,
         "largest_residual": 1e-6, "shares": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2],
         "methods": METHODS, "goal": verdict(METHODS),
-    }  # fmt: skip
-    machine = {
-        "date": "d", "processor": "p", "cores": 2, "threads": 2, "versions": {"torch": "t"}
+        "machine": {
+            "date": "d", "processor": "Abacus", "cores": 2, "threads": 2, "versions": {"torch": "t"}
+        },
     }  # fmt: skip
     path = tmp_path / "results.md"
     path.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    write_section(path, {"machine": machine, "retrieval": {"toy": known}})
+    write_section(path, {"retrieval": {"toy": known}})
     text = path.read_text()
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert "d: Abacus, 2 cores, 2 threads, torch t." in text
     assert "R@100 ≥ 0.90: 0.800, **not reached**" in text
     ElementTree.fromstring((tmp_path / "images" / "bulk-retrieval-toy.svg").read_text())
 

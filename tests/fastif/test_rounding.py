@@ -8,7 +8,8 @@ from scipy.stats import spearmanr
 
 from fastif import Attributor, Direct, Dual, Ensemble, Everything, GaussNewton, every
 from fastif.control import control_ids
-from fastif.gradients import PIECE, Tile
+from fastif.gradients import Tile
+from fastif.inner import PIECE
 
 DAMPING = 0.05
 

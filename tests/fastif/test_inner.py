@@ -1,0 +1,46 @@
+"""Inner products of long rows in single precision, against double precision."""
+
+import pytest
+import torch
+
+from fastif.inner import PIECE, inner, inner_products, lengths
+
+LONG = 16 * PIECE + 5
+NEAR = 2e-6
+
+
+def _alike(count: int, seed: int) -> torch.Tensor:
+    """Rows whose products are sums of numbers of one sign, nearly: those lose most in summing."""
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(LONG, generator=torch.Generator().manual_seed(9))
+    return base + 0.1 * torch.randn(count, LONG, generator=generator)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_products_of_long_rows_keep_their_digits_for_any_number_of_rows(count):
+    left, right = _alike(count, 0), _alike(5, 1)
+    exact = left.double() @ right.double().T
+    for found in (inner_products(left, right), inner_products(right, left).T):
+        torch.testing.assert_close(found.double(), exact, rtol=NEAR, atol=0.0)
+
+
+def test_row_by_row_too():
+    left, right = _alike(6, 0), _alike(6, 1)
+    exact = (left.double() * right.double()).sum(1)
+    torch.testing.assert_close(inner(left, right).double(), exact, rtol=NEAR, atol=0.0)
+    norms = left.double().norm(dim=1)
+    torch.testing.assert_close(lengths(left).double(), norms, rtol=NEAR, atol=0.0)
+
+
+def test_rows_that_are_no_longer_than_a_piece_or_empty():
+    left, right = torch.rand(3, 7).double(), torch.rand(2, 7).double()
+    torch.testing.assert_close(inner_products(left, right), left @ right.T)
+    assert inner_products(left[:, :0], right[:, :0]).tolist() == [[0.0, 0.0]] * 3
+    assert lengths(left[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_in_its_row(bad):
+    rows = torch.ones(2, PIECE + 2)
+    rows[1, -1] = bad
+    assert torch.isfinite(lengths(rows)).tolist() == [True, False]
