@@ -43,11 +43,15 @@ class Ends:
         spread: Float[Tensor, "q b"] | None = None,
     ) -> None:
         """Consider the scores of b more training examples."""
-        self._ids.append(ids.to(scores.device).expand(len(scores), -1))
-        self._scores.append(scores)
+        few = None
+        if self.keep is not None and len(ids) > FEW * self.keep:
+            few = _extreme(scores, self.keep)  # before it is copied to be merged: it may be wide
+        ids = ids.to(scores.device)
+        self._ids.append(ids.expand(len(scores), -1) if few is None else ids[few])
+        self._scores.append(scores if few is None else scores.gather(1, few))
         if self._spreads is not None and spread is not None:
-            self._spreads.append(spread)
-        self._columns += len(ids)
+            self._spreads.append(spread if few is None else spread.gather(1, few))
+        self._columns += self._ids[-1].shape[1]
         if self.keep is not None and self._columns >= max(PENDING, 2 * self.keep):
             self._merge()
 

@@ -91,4 +91,9 @@ def _kernel_bytes(rows: int, p: int) -> int:
 
 def root_rows(job: "Job") -> int:
     """Root rows of the curvature: softmax has one less than labels for an example."""
-    return curvature_rows(job) * ((job.objective.whole.config.num_labels or 2) - 1)
+    return curvature_rows(job) * columns(job)
+
+
+def columns(job: "Job") -> int:
+    """Root rows of one example."""
+    return (job.objective.whole.config.num_labels or 2) - 1

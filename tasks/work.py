@@ -11,7 +11,7 @@ from fastif.control import CONTROL
 from fastif.damping import HALVES
 from storage import Shard, Store, StoreError
 from tasks.chosen_k import MIN_ASKED, target_of
-from tasks.footprint import curvature_rows, root_rows
+from tasks.footprint import columns, curvature_rows, root_rows
 from tasks.plan import TRAIN
 from tasks.rates import Rates
 from tasks.sections import AnyCandidates, AnyMethod, FullScan, Knn, Sketches
@@ -71,7 +71,8 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
     solves = missing and (rescored or scans)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     known, asked = scores_are_known(job), models * queries
-    solved, checked = rows if known else solve_examples(job), certified_examples(job)
+    rooted = columns(job) if job.study.curvature.kind == "gauss-newton" else 1
+    solved, checked = rooted * _solved_examples(job), _certified_gradients(job, rooted)
     halves = _retrained_examples(job) if missing and job.fixed_or_chosen is None else 0
     each = models * rescored
 
@@ -85,7 +86,7 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
         DAMPING: Work(halves * TRAINING_STEP),
         "predictions": Work(rows * ("train" not in there)),
         "index": _indexing(job, there) if missing else Work(),
-        "curvature": Work(gradients=factored if solves else 0),
+        "curvature": _factoring(job, factored, rooted) if solves else Work(),
         "solve": Work(0, solve.gradients, solve.products, asked),
         "certificate": none if known else shared(checked, times=2),
         "score": none if known else shared(_distinct(job), times=_product_share(job)),
@@ -186,6 +187,13 @@ def sketching(job: "Job", method: Sketches, digest: str) -> Work:
     return Work(curvature_rows(job), left.rows + taken)
 
 
+def _factoring(job: "Job", examples: int, rooted: int) -> Work:
+    """A gradient for each root row that passes by; half of a kernel's products, it is symmetric."""
+    whole_kernel = isinstance(job.study.solver, fastif.Dual) and job.study.solver.rank is None
+    products = root_rows(job) ** 2 / 2 * len(job.members) if examples and whole_kernel else 0
+    return Work(gradients=rooted * examples, products=products)
+
+
 def factor_examples(job: "Job") -> int:
     """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
     solver = job.study.solver
@@ -211,6 +219,11 @@ def _factor_sweeps(solver: fastif.Solver) -> int:
     return scale + sweeps[solver.preconditioner]
 
 
+def _solved_examples(job: "Job") -> int:
+    """Likewise where one sweep gives every score."""
+    return len(job.train_texts) if scores_are_known(job) else solve_examples(job)
+
+
 def solve_examples(job: "Job") -> int:
     """Gradients (or Hessian products of one example) that solving one shard takes."""
     solver, rows = job.study.solver, curvature_rows(job)
@@ -234,14 +247,26 @@ def scores_are_known(job: "Job") -> bool:
 
 
 def certified_examples(job: "Job") -> float:
-    """Gradients that the certificates of one shard take: the control sample, and the residual's."""
+    """Examples that the certificates of one shard take: the control sample, and the residual's."""
+    return _control_examples(job) + _residual_examples(job)
+
+
+def _certified_gradients(job: "Job", rooted: int) -> float:
+    """The residual takes all root rows of an example, the control sample its one gradient."""
+    return _control_examples(job) + rooted * _residual_examples(job)
+
+
+def _control_examples(job: "Job") -> int:
+    return min(len(job.train_texts), CONTROL)
+
+
+def _residual_examples(job: "Job") -> float:
     rows, asked = len(job.train_texts), job.study.certificate.rows
-    control = min(rows, CONTROL)
     if asked == 0 or curvature_rows(job) == rows:
-        return control
+        return 0
     if job.study.curvature.kind == "hessian":
-        return control + (rows if asked >= rows else 0)
-    return control + (rows if asked >= rows else 1.5 * asked)
+        return rows if asked >= rows else 0
+    return rows if asked >= rows else 1.5 * asked
 
 
 def _scans(job: "Job") -> list[int]:

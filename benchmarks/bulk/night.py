@@ -104,6 +104,7 @@ class Night:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.night")
+    parser.add_argument("ways", nargs="*", help=f"{', '.join(CANDIDATES)}; all if left out")
     parser.add_argument("--anew", action="store_true", help="audit again; the model stays")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no result")
     options = parser.parse_args()
@@ -113,6 +114,8 @@ def main() -> int:
     rows, queries = QUICK if options.quick else FULL
     found = {}
     for name, study in prepared(data, rows, queries).items():
+        if options.ways and name not in options.ways:
+            continue
         done = study.with_suffix(".json")
         if options.anew or not done.is_file():
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)

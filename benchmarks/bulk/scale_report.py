@@ -9,6 +9,12 @@ START = "<!-- bulk-scale: written by benchmarks/bulk/scale.py -->"
 END = "<!-- bulk-scale: end -->"
 FEW, MANY = "search, 200 queries", "search, 2,000 queries"
 STAGES = ("directions", "sketches", "query sketches", FEW, MANY)
+GROWING = {
+    "sketches": ("sketches",),
+    MANY: (MANY,),
+    "sketches and their search together": ("sketches", MANY),
+}
+"""What takes longer with more rows."""
 WITHIN, MOST_MEMORY = 0.15, 4 * 2**30
 """Of linear; bytes of a process at its peak."""
 
@@ -56,9 +62,9 @@ def _growth(sizes: list[dict]) -> list[str]:
     for few, many in pairwise(sizes):
         words = f"{few['rows']:,} to {many['rows']:,} rows"
         told += [
-            _linear(f"{stage}, {words}", few["seconds"][stage], many["seconds"][stage],
+            _linear(f"{name}, {words}", _sum(few, stages), _sum(many, stages),
                     many["rows"] / few["rows"])
-            for stage in ("sketches", MANY)
+            for name, stages in GROWING.items()
         ]  # fmt: skip
     told += [
         _linear(f"search of {size['rows']:,} rows, 200 to 2,000 queries",
@@ -72,6 +78,10 @@ def _growth(sizes: list[dict]) -> list[str]:
         f"{peaks[0] / 2**30:.2f} to {peaks[-1] / 2**30:.2f} GB (below 4 GB: {verdict})"
     )
     return told
+
+
+def _sum(size: dict, stages: tuple[str, ...]) -> float:
+    return sum(size["seconds"][stage] for stage in stages)
 
 
 def _linear(what: str, few: float, many: float, times: float) -> str:

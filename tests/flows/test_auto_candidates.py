@@ -20,6 +20,7 @@ from tasks.opening import make_job, open_job
 from tasks.plan import existing_store, plan_run
 from tasks.rates import Rates
 from tasks.sections import FullScan, Knn, Sketches
+from tasks.sizes import ROOM
 from tasks.summary import markdown, read_summary
 
 AUTO = {"kind": "auto", "check": 4}
@@ -197,7 +198,7 @@ def test_a_study_that_cannot_be_sketched_is_scanned(world, at):
 def test_what_memory_has_no_room_for_is_not_taken(world, at):
     at(DEAR_PRODUCTS)
     study = written(world)
-    tight = chosen(study).offers[0].memory / 2**30 + 1e-4
+    tight = chosen(study).offers[0].memory / 2**30 / ROOM + 1e-4
     run = {"shard_size": 5, "batch_size": 16, "memory_gb": tight, "prefix_cache_mb": 0}
     wide = tiny.write_study(world, candidates=AUTO, run=run)
     choice = chosen(wide)

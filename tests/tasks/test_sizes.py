@@ -40,10 +40,10 @@ def written(world: Path, name: str = "study.toml", *, solver=CG, store="store", 
 
 
 def need(world: Path, **run) -> float:
-    """Gigabytes that a study with these sizes is forecast to take, from a file of its own."""
+    """The memory_gb for which a study with these sizes is taken to fit, from a file of its own."""
     study = written(world, "one.toml", **{"prefix_cache_mb": 0, **run})
     plan = plan_run(study)
-    return forecast(make_job(plan), plan.record.shards()).memory / GIGABYTE
+    return forecast(make_job(plan), plan.record.shards()).memory / GIGABYTE / sizes.ROOM
 
 
 def chosen(world: Path, **run) -> tuple[int, int, int]:
@@ -82,7 +82,7 @@ def test_what_is_left_holds_hidden_states_and_no_more_than_there_are(asked):
     assert chosen(asked, memory_gb=100)[2] == 1, "a fraction of a megabyte is all there is"
     all_held = need(asked, shard_size=64, batch_size=32, prefix_cache_mb=512)
     assert all_held > least
-    one = (all_held - least) * GIGABYTE
+    one = (all_held - least) * GIGABYTE * sizes.ROOM
     texts = [make_job(plan_run(asked / "one.toml")).train_texts]
     texts += [make_job(plan_run(asked / "one.toml")).query_texts]
     assert one == pytest.approx(sum(int(t.lengths.sum()) for t in texts) * 12 * 4, rel=1e-6)
