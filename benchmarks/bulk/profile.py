@@ -2,7 +2,7 @@
 
 `python -m benchmarks.bulk.profile` audits the built-in example three times: with an earlier version
 of the project (a commit, checked out aside), with this one, and with this one by the curvature of
-all rows and a full scan. Each trains its own model first, which is not counted. Numbers go to
+all rows and a full scan. A version trains its own model first, which is not counted. Numbers go to
 benchmarks/results/bulk-profile.json and its section of docs/results.md. It needs the project's git
 history.
 """
@@ -64,6 +64,8 @@ def profiled(version: Path, name: str, edits: tuple[tuple[str, str], ...] = ()) 
     for pattern, new in edits:
         text = re.sub(pattern, new, text, count=1, flags=re.MULTILINE)
     study.write_text(text, "utf-8")
+    if edits:  # the same model, so it need not be trained again
+        shutil.copytree(WORK / "after" / "out" / "model", study.parent / "out" / "model")
     out = WORK / f"{name}.json"
     for command in (["train"], ["audit"]):
         print(f"{name}: {command[0]}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from types import FrameType
 
 EVERY = 0.01
 KINDS = (
+    ("fastif/inner.py", (), "products of gradients"),
     ("fastif/gradients.py", ("times", "add_to"), "products of gradients"),
     ("fastif/gradients.py", (), "gradients"),
     ("fastif/listening.py", (), "gradients"),
