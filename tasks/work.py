@@ -220,7 +220,7 @@ def _factor_sweeps(solver: fastif.Solver) -> int:
 
 
 def _solved_examples(job: "Job") -> int:
-    """Likewise where one sweep gives every score."""
+    """Examples that solving one shard takes; each once where one sweep gives every score."""
     return len(job.train_texts) if scores_are_known(job) else solve_examples(job)
 
 

@@ -104,7 +104,7 @@ class Night:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.night")
-    parser.add_argument("ways", nargs="*", help=f"{', '.join(CANDIDATES)}; all if left out")
+    parser.add_argument("ways", nargs="*", help=f"{'; '.join(CANDIDATES)}. All if none")
     parser.add_argument("--anew", action="store_true", help="audit again; the model stays")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no result")
     options = parser.parse_args()
@@ -112,15 +112,17 @@ def main() -> int:
     if not (data / "multinli").is_dir():
         sys.exit("FASTIF_DATA must name the folder with multinli/")
     rows, queries = QUICK if options.quick else FULL
+    wanted = options.ways or list(CANDIDATES)
+    if unknown := set(wanted) - set(CANDIDATES):
+        parser.error(f"expected some of {'; '.join(CANDIDATES)}, got {'; '.join(sorted(unknown))}")
     found = {}
     for name, study in prepared(data, rows, queries).items():
-        if options.ways and name not in options.ways:
-            continue
         done = study.with_suffix(".json")
-        if options.anew or not done.is_file():
+        if name in wanted and (options.anew or not done.is_file()):
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
             done.write_text(json.dumps(asdict(audited(study)), indent=1), "utf-8")
-        found[name] = json.loads(done.read_text("utf-8"))
+        if done.is_file():  # others that were finished earlier stay in the result
+            found[name] = json.loads(done.read_text("utf-8"))
     result = {"rows": rows, "queries": queries, "audits": found, "machine": describe()}
     if not options.quick:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

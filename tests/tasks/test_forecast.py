@@ -1,12 +1,14 @@
 """A forecast says what an audit then really takes."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from rich.console import Console
+from transformers import BertForSequenceClassification
 
 import fastif
 from storage import Store
@@ -44,6 +46,40 @@ def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, 
     # One may be looked at before, to count its columns.
     assert sum(taken) - factor_examples(job) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
+
+
+def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
+    names = {0: "neg", 1: "pos", 2: "none"}
+    model = BertForSequenceClassification.from_pretrained(
+        world / "model",
+        id2label=names,
+        label2id={name: unit for unit, name in names.items()},
+        ignore_mismatched_sizes=True,
+    )
+    shutil.copytree(world / "model", world / "three")
+    model.save_pretrained(world / "three")
+    study = tiny.write_study(
+        world,
+        top={"labels": list(names.values())},
+        model={"path": "three"},
+        solver={"kind": "dual", "block_rows": 16},
+        run={"batch_size": 8},
+        curvature={"rows": 23},
+    )
+    plan, job = opened(study)
+    passed, real = [], fastif.GaussNewton.roots
+
+    def counted(curvature, piece):
+        for tile in real(curvature, piece):
+            passed.append(len(tile))
+            yield tile
+
+    monkeypatch.setattr(fastif.GaussNewton, "roots", counted)
+    kernel = job.study.solver.factor(job.operator)["kernel"]
+    said = work_of(job, planned_shards(plan))["curvature"]
+    assert sum(passed) == said.gradients
+    assert kernel.shape == (46, 46)
+    assert said.products == kernel.numel() / 2
 
 
 def test_a_solver_without_a_factor_takes_none(world):
