@@ -29,7 +29,8 @@ class Recall:
         method: the one of several whose candidates these are; None for all of them together.
         label, slice: the group that the queries are of; None for all.
         rest: mean over the queries of all other groups.
-        chance: of a mean so far below that of the rest, were the group like the rest.
+        chance: of a mean so far below that of the rest, were the group like the rest; None where
+            one of the two is a single query.
         agreement: mean Pearson correlation of a query's scores with the exact ones, over the rows
             that both the candidates and the ends of the full scan hold.
     """
@@ -124,8 +125,13 @@ def _of_group(
     return replace(one, rest=rest, chance=_chance(shares[mine], shares[~mine]))
 
 
-def _chance(mine: Float[Tensor, " a"], others: Float[Tensor, " b"]) -> float:
-    """Of a mean so much lower if all queries were alike: one-sided permutation test."""
+def _chance(mine: Float[Tensor, " a"], others: Float[Tensor, " b"]) -> float | None:
+    """Of a mean so much lower if all queries were alike: one-sided permutation test.
+
+    None where one side is a single query, which could never be told from chance.
+    """
+    if min(len(mine), len(others)) < 2:
+        return None
     tested = permutation_test(
         (mine.numpy(), others.numpy()),
         lambda a, b, axis: a.mean(axis) - b.mean(axis),

@@ -65,6 +65,14 @@ def test_a_group_that_is_found_worse_is_told_from_the_rest():
     assert a.chance == pytest.approx(sum(sum(s) <= 3 for s in subsets) / len(subsets))
 
 
+def test_a_group_of_a_single_query_has_its_share_and_no_chance():
+    scanned = _scan([[1.0, -2.0], [1.0, -2.0], [1.0, -2.0]])
+    found = [torch.tensor([1]), torch.tensor([0]), torch.tensor([1])]
+    _, a, b = recall(found, scanned, at=(1,), groups={"label": ["a", "b", "a"]})
+    assert (a.share, a.rest, a.chance) == (1.0, 0.0, None)
+    assert (b.share, b.rest, b.chance) == (0.0, 1.0, None)
+
+
 def test_one_group_for_all_has_no_rest():
     found, scanned = [torch.tensor([0])] * 2, _scan([[1.0, 0.0]] * 2)
     *_, alone = recall(found, scanned, at=(1,), groups={"slice": ["x", "x"]})
