@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from storage import remote
 from storage.errors import StoreError
+from storage.location import is_remote
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -65,11 +68,15 @@ def commit_file(path: Path, writer: Callable[[Path], None]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`; as commit_file."""
+    if is_remote(path):
+        return remote.put(path, data)
     _commit(path, lambda written: _write(written, data), _replace, len(data))
 
 
 def create_bytes(path: Path, data: bytes) -> bool:
     """Put `data` at `path` unless something is there; of many callers exactly one gets True."""
+    if is_remote(path):
+        return remote.create(path, data)
     return _commit(path, lambda written: _write(written, data), _link, len(data))
 
 
@@ -93,7 +100,9 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free on the disk that holds `path`, or would hold it."""
+    """Bytes free on the disk that holds `path`, or would hold it; of a bucket, more than any."""
+    if is_remote(path):
+        return sys.maxsize
     for folder in (path, *path.parents):
         if folder.is_dir():
             return shutil.disk_usage(folder).free

@@ -8,6 +8,7 @@ different rows never overwrite each other: the manifest, put in place last and w
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,8 +22,9 @@ from storage.atomic import write_bytes
 from storage.checks import check_range, checked
 from storage.errors import StoreError
 from storage.layout import Layout
-from storage.ledger import RunRecord, sha256_file
+from storage.ledger import RunRecord
 from storage.parquet import encode
+from storage.remote import answered
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def read_commit(manifest: Path) -> Commit | None:
         StoreError: the disk does not let it be read, which must not pass for "never committed".
     """
     try:
-        stated = json.loads(manifest.read_bytes())
+        with answered(manifest):
+            stated = json.loads(manifest.read_bytes())
         files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
         return Commit(stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -139,7 +142,8 @@ def _owned(record: RunRecord, key: str, where: str) -> tuple[int, int]:
 
 def _size(path: Path) -> int | None:
     try:
-        return path.stat().st_size
+        with answered(path):
+            return path.stat().st_size
     except FileNotFoundError:
         return None
 
@@ -151,9 +155,11 @@ def _problem(layout: Layout, file: FileEntry) -> str | None:
         return f"{path}: missing"
     if size != file.bytes:
         return f"{path}: expected {file.bytes} bytes, got {size}"
-    if sha256_file(path) != file.sha256:
+    with answered(path):
+        data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != file.sha256:
         return f"{path}: the bytes changed since the commit (other sha256)"
-    rows = pq.read_metadata(path).num_rows
+    rows = pq.read_metadata(io.BytesIO(data)).num_rows
     if rows != file.rows:
         return f"{path}: expected {file.rows} rows, got {rows}"
     return None

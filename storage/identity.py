@@ -11,6 +11,7 @@ from typing import Final
 from storage.atomic import create_bytes, is_aside, write_bytes
 from storage.errors import StoreError
 from storage.layout import Layout
+from storage.location import is_remote
 
 STORE_FORMAT: Final = 2
 READABLE: Final = (1, 2)
@@ -65,6 +66,8 @@ def _check_free(root: Path, create: bool) -> None:
 
 
 def _check_writable(root: Path) -> None:
+    if is_remote(root):
+        return  # only a request that writes can tell
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not nearest.is_dir():
         got = f"a file at {nearest}"

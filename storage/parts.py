@@ -1,133 +1,49 @@
 """Parts: folders of files (an index, a factor) named by the digest of what they were made from.
 
-Runs of the same study share them. A part whose files do not have the sizes that its own
-``part.json`` states counts as absent, and the next writer replaces it.
+Runs of the same study share them. Whoever asks for one gets a folder on this machine's disk.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import shutil
-import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
-from storage.atomic import aside, explained, fsync, is_aside, make_folder
-from storage.errors import StoreError
+from storage import local_parts
 from storage.layout import Layout
-
-_LIST = "part.json"
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
-_ATTEMPTS = 20
-_DEAD = 24 * 3600
-"""Seconds after which whoever wrote aside does so no more."""
+from storage.location import is_remote
+from storage.remote_parts import copies, find_all_remote, find_remote, write_remote
 
 
 def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
     """Folder of a part that is there and whole, else None."""
-    folder = layout.part(kind, digest)
-    return folder if _is_whole(folder) else None
+    if is_remote(layout.root):
+        return find_remote(layout, kind, digest)
+    return local_parts.find_part(layout, kind, digest)
 
 
 def find_parts(layout: Layout, kind: str) -> dict[str, Path]:
     """Folders of all whole parts of a kind, by digest in ascending order."""
-    folders = sorted(layout.parts(kind).glob("*"))
-    return {path.name: path for path in folders if path.name[0] != "." and _is_whole(path)}
+    if is_remote(layout.root):
+        return find_all_remote(layout, kind)
+    return local_parts.find_parts(layout, kind)
 
 
 def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
     """Let `writer` fill a folder aside, then put it in place; the first of two writers wins.
 
     Raises:
-        StoreError: the disk is full or cannot be written. Nothing is left behind.
+        StoreError: the disk is full or cannot be written, or the bucket does not answer.
     """
-    folder = layout.part(kind, digest)
-    written = aside(folder)
-    try:
-        with explained(folder):
-            make_folder(folder.parent)
-            written.mkdir()
-            writer(written)
-            _seal(written)
-            _install(written, folder)
-            fsync(folder.parent)
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
-    return folder
+    if is_remote(layout.root):
+        return write_remote(layout, kind, digest, writer)
+    return local_parts.write_part(layout, kind, digest, writer)
 
 
 def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
-    """Remove all parts of a kind but these, and what writers left that were killed a day ago.
+    """Remove all parts of a kind from this machine's disk but these.
 
-    Who has a file of such a part open goes on reading it.
+    Also what writers left that were killed a day ago. Who has a file of such a part open goes on
+    reading it.
     """
-    for folder in layout.parts(kind).glob("*"):
-        if is_aside(folder):
-            if time.time() - folder.stat().st_mtime > _DEAD:
-                shutil.rmtree(folder, ignore_errors=True)
-        elif folder.name not in digests:
-            removed = aside(folder)
-            with suppress(FileNotFoundError):
-                os.rename(folder, removed)
-            shutil.rmtree(removed, ignore_errors=True)
-
-
-def _seal(folder: Path) -> None:
-    """List the files with their sizes, and wait until all of it is on the disk."""
-    files = _sizes(folder)
-    listing = folder / _LIST
-    listing.write_text(json.dumps({"files": files}, indent=1) + "\n")
-    for path in (*folder.rglob("*"), folder):
-        fsync(path)
-
-
-def _install(written: Path, folder: Path) -> None:
-    for _ in range(_ATTEMPTS):
-        try:
-            os.rename(written, folder)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        else:
-            return
-        if _is_whole(folder):
-            return
-        _retire(folder)
-    raise StoreError.at(
-        folder,
-        expected="to put a part in place",
-        got="another process that keeps putting a damaged one there",
-        remedy="Stop the other process and run again.",
-    )
-
-
-def _retire(folder: Path) -> None:
-    """Take a damaged part away; another writer may have done so already."""
-    damaged = aside(folder)
-    with suppress(FileNotFoundError):
-        os.rename(folder, damaged)
-    if _is_whole(damaged):
-        # Another writer mended it between our look and our rename: put it back.
-        with suppress(OSError):
-            os.rename(damaged, folder)
-    if damaged.is_dir():
-        shutil.rmtree(damaged, ignore_errors=True)
-    else:
-        damaged.unlink(missing_ok=True)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        stated = json.loads((folder / _LIST).read_bytes())["files"]
-        there = _sizes(folder)
-        return all(there.get(name) == size for name, size in stated.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _LIST)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    here = copies(layout) if is_remote(layout.root) else layout
+    local_parts.keep_parts(here, kind, digests)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 
@@ -18,7 +18,10 @@ from storage.errors import StoreError
 from storage.identity import check, claim
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus
+from storage.listing import sizes_below
+from storage.location import location, scan_options
 from storage.parts import find_part, find_parts, keep_parts, write_part
+from storage.remote import answered
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
 
@@ -40,8 +43,9 @@ class Store:
             StoreError: another study's store, another format, a folder with other things in it,
                 nothing there (without `create`), or no right to write (with it).
         """
-        layout = Layout(Path(root).absolute())
-        claim(layout, study, create)
+        layout = Layout(location(root))
+        with answered(layout.root):
+            claim(layout, study, create)
         return cls(layout, study)
 
     @classmethod
@@ -51,10 +55,11 @@ class Store:
         Raises:
             StoreError: as they do.
         """
-        layout = Layout(Path(root).absolute())
-        check(layout, record.study)
-        if layout.record(record.run).exists():
-            cls(layout, record.study)._check_same(record)
+        layout = Layout(location(root))
+        with answered(layout.root):
+            check(layout, record.study)
+            if layout.record(record.run).exists():
+                cls(layout, record.study)._check_same(record)
 
     def open_run(self, record: RunRecord) -> None:
         """Begin a run, or go on with it: the first record of a run stays.
@@ -92,9 +97,10 @@ class Store:
         """
         path = self.layout.record(run)
         try:
-            return RunRecord.from_json(path.read_text())
+            with answered(path):
+                return RunRecord.from_json(path.read_text())
         except FileNotFoundError:
-            names = sorted(folder.parent.name for folder in self.layout.runs.glob("*/run.json"))
+            names = self._names()
             raise StoreError.at(
                 path,
                 expected=f"run {run!r} in this store",
@@ -111,7 +117,7 @@ class Store:
 
     def runs(self) -> list[RunStatus]:
         """Every run and how far it came, newest first."""
-        found = [self._status(path.parent.name) for path in self.layout.runs.glob("*/run.json")]
+        found = [self._status(name) for name in self._names()]
         return sorted(found, key=lambda s: (s.record.created, s.record.run), reverse=True)
 
     def latest(self) -> RunStatus | None:
@@ -155,8 +161,9 @@ class Store:
         if not files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
-            [self.layout.root / file.path for file in files],
+            [str(self.layout.root / file.path) for file in files],
             schema=schema,
+            storage_options=scan_options(self.layout.root),
             missing_columns="insert",
             hive_partitioning=False,
             glob=False,
@@ -193,9 +200,17 @@ class Store:
         """Bytes of all parts, which the runs of a store share."""
         return _bytes_of(self.layout.all_parts)
 
+    def _names(self) -> list[str]:
+        found = (PurePosixPath(name) for name in sizes_below(self.layout.runs))
+        return sorted(path.parts[0] for path in found if path.parts[1:] == ("run.json",))
+
     def _keys(self, run: str) -> list[str]:
-        manifests = self.layout.manifest(run, FINISH).parent.glob("*.json")
-        return sorted(path.stem for path in manifests if not path.name.startswith("."))
+        names = sizes_below(self.layout.manifest(run, FINISH).parent)
+        return sorted(
+            name.removesuffix(".json")
+            for name in names
+            if name.endswith(".json") and not name.startswith(".")
+        )
 
     def _done(self, record: RunRecord, key: str) -> Commit | None:
         commit = read_commit(self.layout.manifest(record.run, key))
@@ -215,4 +230,4 @@ class Store:
 
 
 def _bytes_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(sizes_below(folder).values())

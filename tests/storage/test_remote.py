@@ -1,0 +1,195 @@
+"""The same store in a bucket: a real server of the S3 protocol, on loopback."""
+
+import json
+import re
+
+import pytest
+from store_samples import RUN, SHARDS, STUDY, record, tables
+
+from storage import Store, StoreError
+
+s3fs = pytest.importorskip("s3fs", reason="the extra s3")
+moto = pytest.importorskip("moto.server", reason="the extra test")
+
+BUCKET = "audits"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Its address; it keeps what it is given until the tests of this file are over."""
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def root(server, monkeypatch, request, tmp_path):
+    """A prefix of its own for each test, and a disk for copies."""
+    monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    keys = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in {**keys, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    if not files.exists(BUCKET):
+        files.mkdir(BUCKET)
+    return f"s3://{BUCKET}/{re.sub(r'\W', '-', request.node.name)}"
+
+
+@pytest.fixture
+def remote(root):
+    opened = Store.open(root, STUDY)
+    opened.open_run(record())
+    return opened
+
+
+def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
+    for shard in SHARDS:
+        for one in (remote, store):
+            one.commit(RUN, shard.key, tables(shard))
+    assert remote.missing(RUN, SHARDS) == []
+    for table in ("scores", "solves", "queries"):
+        found, expected = (one.scan(table, RUN).collect() for one in (remote, store))
+        assert found.equals(expected), table
+        assert found.height
+    assert remote.verify(RUN) == []
+    assert [status.done for status in remote.runs()] == [len(SHARDS)]
+
+
+def test_a_shard_without_its_file_or_of_another_size_is_missing(remote):
+    for shard in SHARDS[:3]:
+        remote.commit(RUN, shard.key, tables(shard))
+    lost, short = (
+        next((remote.layout.table("scores", RUN) / f"shard={s.key}").iterdir()) for s in SHARDS[:2]
+    )
+    lost.unlink()
+    short.write_bytes(short.read_bytes()[:-1])
+    assert remote.missing(RUN, SHARDS[:3]) == list(SHARDS[:2])
+    assert len(remote.verify(RUN)) == 2
+
+
+def test_of_two_that_open_a_run_the_second_is_held_to_the_first(remote, root):
+    again = Store.open(root, STUDY)
+    again.open_run(record(created="2030-01-01T00:00:00+00:00"))
+    assert again.record(RUN).created == record().created
+    with pytest.raises(StoreError, match="another setting"):
+        again.open_run(record(damping=0.5))
+    with pytest.raises(StoreError, match="store of study"):
+        Store.open(root, "other")
+
+
+def test_only_what_a_manifest_lists_is_read(remote):
+    remote.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
+    height = remote.scan("scores", RUN).collect().height
+    (remote.layout.table("scores", RUN) / "shard=00001" / "left.parquet").write_bytes(b"half")
+    assert remote.scan("scores", RUN).collect().height == height
+    manifest = remote.layout.manifest(RUN, SHARDS[0].key)
+    manifest.write_text(json.dumps({"half": 1}))
+    assert remote.scan("scores", RUN).collect().is_empty()
+
+
+@pytest.mark.parametrize("where", ["gs://bucket/x", "s3://", "s3:///x", "http://x/y"])
+def test_other_addresses_are_refused(where):
+    with pytest.raises(StoreError, match="s3://bucket/prefix"):
+        Store.open(where, STUDY)
+
+
+def test_a_bucket_that_is_not_there_or_does_not_answer_is_told(root, monkeypatch):
+    with pytest.raises(StoreError, match=r"s3://no-such-bucket"):
+        Store.open("s3://no-such-bucket/x", STUDY)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(StoreError, match="Check AWS_ENDPOINT_URL"):
+        Store.open(f"s3://{BUCKET}/elsewhere", STUDY)
+
+
+KIND, DIGEST = "index", "ab" * 32
+
+
+def fill(text):
+    def write(folder):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.bin").write_text(text)
+        (folder / "b.bin").write_text(text * 2)
+
+    return write
+
+
+def elsewhere(monkeypatch, tmp_path, name="another"):
+    """As from a machine that has no copies yet."""
+    monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / name))
+
+
+def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
+    assert remote.part(KIND, DIGEST) is None
+    here = remote.write_part(KIND, DIGEST, fill("x"))
+    assert remote.part(KIND, DIGEST) == here
+    elsewhere(monkeypatch, tmp_path)
+    there = remote.part(KIND, DIGEST)
+    assert there != here
+    assert (there / "deep" / "a.bin").read_text() == "x"
+    assert list(remote.parts(KIND)) == [DIGEST]
+    assert remote.bytes_of_parts() > 3
+
+
+def test_of_two_machines_that_make_a_part_both_get_the_first_ones(remote, monkeypatch, tmp_path):
+    def slower(folder):
+        fill("y")(folder)
+        monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
+        remote.write_part(KIND, DIGEST, fill("x"))
+        elsewhere(monkeypatch, tmp_path)
+
+    elsewhere(monkeypatch, tmp_path)
+    late = remote.write_part(KIND, DIGEST, slower)
+    assert (late / "b.bin").read_text() == "xx"
+
+
+def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
+    remote, monkeypatch, tmp_path
+):
+    from storage import remote_parts
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote_parts, "create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remote.write_part(KIND, DIGEST, fill("x"))
+    assert remote.part(KIND, DIGEST) is not None
+    elsewhere(monkeypatch, tmp_path)
+    assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "xx"
+
+
+@pytest.mark.parametrize("damage", ["lost", "short", "no list"])
+def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
+    remote, monkeypatch, tmp_path, damage
+):
+    remote.write_part(KIND, DIGEST, fill("x"))
+    part = remote.layout.part(KIND, DIGEST)
+    (hurt,) = (path for path in part.rglob("*") if path.name == "b.bin")
+    if damage == "lost":
+        hurt.unlink()
+    elif damage == "short":
+        hurt.write_bytes(b"x")
+    else:
+        (part / "part.json").write_text("[]")
+    elsewhere(monkeypatch, tmp_path)
+    assert remote.part(KIND, DIGEST) is None
+    remote.write_part(KIND, DIGEST, fill("y"))
+    elsewhere(monkeypatch, tmp_path, "third")
+    assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "yy"
+
+
+def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
+    remote.write_part("hidden", DIGEST, fill("x"))
+    assert remote.part("hidden", DIGEST) is not None
+    remote.keep_parts("hidden", set())
+    assert remote.part("hidden", DIGEST) is None
+    assert remote.bytes_of_parts() == 0
