@@ -39,7 +39,8 @@ def root(server, monkeypatch, request, tmp_path):
     files = s3fs.S3FileSystem(use_listings_cache=False)
     if not files.exists(BUCKET):
         files.mkdir(BUCKET)
-    return f"s3://{BUCKET}/{re.sub(r'\W', '-', request.node.name)}"
+    name = re.sub(r"\W", "-", request.node.name)
+    return f"s3://{BUCKET}/{name}"
 
 
 @pytest.fixture
