@@ -81,7 +81,8 @@ def read_commit(manifest: Path) -> Commit | None:
     """
     try:
         with answered(manifest):
-            stated = json.loads(manifest.read_bytes())
+            text = manifest.read_bytes()
+        stated = json.loads(text)
         files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
         return Commit(stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -103,8 +103,9 @@ def _read(layout: Layout, kind: str, digest: str) -> _Stated | None:
     part = layout.part(kind, digest)
     try:
         with answered(part):
-            stated = _Stated(**json.loads((part / LIST).read_bytes()))
-            there = sizes_below(part / stated.folder)
+            listing = (part / LIST).read_bytes()
+        stated = _Stated(**json.loads(listing))
+        there = sizes_below(part / stated.folder)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return stated if there == stated.files else None

@@ -98,7 +98,8 @@ class Store:
         path = self.layout.record(run)
         try:
             with answered(path):
-                return RunRecord.from_json(path.read_text())
+                text = path.read_text()
+            return RunRecord.from_json(text)
         except FileNotFoundError:
             names = self._names()
             raise StoreError.at(
