@@ -41,16 +41,24 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Commit:
-    """The files of one key of a run, as its manifest lists them."""
+    """The files of one key of a run, as its manifest lists them.
+
+    `covers` names the other keys whose rows it holds too; see `storage.compaction`.
+    """
 
     key: str
     fingerprint: str
     files: tuple[FileEntry, ...]
     committed: str
+    covers: tuple[str, ...] = ()
 
 
 def write_commit(
-    layout: Layout, record: RunRecord, key: str, tables: Mapping[str, pl.DataFrame]
+    layout: Layout,
+    record: RunRecord,
+    key: str,
+    tables: Mapping[str, pl.DataFrame],
+    covers: tuple[str, ...] = (),
 ) -> Commit:
     """Check every table, write its file, then the manifest.
 
@@ -68,7 +76,7 @@ def write_commit(
         relative = path.relative_to(layout.root).as_posix()
         files.append(FileEntry(table, relative, rows, len(data), digest, groups))
     now = datetime.now(UTC).isoformat()
-    commit = Commit(key, record.fingerprint, tuple(files), now)
+    commit = Commit(key, record.fingerprint, tuple(files), now, covers)
     write_bytes(manifest, (json.dumps(asdict(commit), indent=1) + "\n").encode())
     return commit
 
@@ -84,7 +92,8 @@ def read_commit(manifest: Path) -> Commit | None:
             text = manifest.read_bytes()
         stated = json.loads(text)
         files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
-        return Commit(stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
+        parts = (stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
+        return Commit(*parts, tuple(stated.get("covers", ())))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:

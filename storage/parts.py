@@ -5,20 +5,29 @@ Runs of the same study share them. Whoever asks for one gets a folder on this ma
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from storage import local_parts
 from storage.layout import Layout
+from storage.local_parts import LIST
 from storage.location import is_remote
+from storage.remote import answered, put
 from storage.remote_parts import copies, find_all_remote, find_remote, write_remote
+
+DAY = 24 * 3600
 
 
 def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
     """Folder of a part that is there and whole, else None."""
-    if is_remote(layout.root):
-        return find_remote(layout, kind, digest)
-    return local_parts.find_part(layout, kind, digest)
+    find = find_remote if is_remote(layout.root) else local_parts.find_part
+    folder = find(layout, kind, digest)
+    if folder is not None:
+        _renew(layout.part(kind, digest) / LIST)
+    return folder
 
 
 def find_parts(layout: Layout, kind: str) -> dict[str, Path]:
@@ -37,6 +46,17 @@ def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], 
     if is_remote(layout.root):
         return write_remote(layout, kind, digest, writer)
     return local_parts.write_part(layout, kind, digest, writer)
+
+
+def _renew(listing: Path) -> None:
+    """Note that the part is in use, by the time of its list, once a day."""
+    with suppress(FileNotFoundError), answered(listing):
+        if time.time() - listing.stat().st_mtime < DAY:
+            return
+        if is_remote(listing):
+            put(listing, listing.read_bytes())
+        else:
+            os.utime(listing)
 
 
 def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:

@@ -6,6 +6,7 @@ size. There is no table of states and no overwrite flag: to resume, ask what is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ import polars as pl
 
 from storage.atomic import create_bytes
 from storage.commits import Commit, FileEntry, is_whole, problems, read_commit, write_commit
+from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
 from storage.identity import check, claim
 from storage.layout import Layout
@@ -24,6 +26,7 @@ from storage.parts import find_part, find_parts, keep_parts, write_part
 from storage.remote import answered
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
+from storage.sweep import Leftover, files_of_run, leftovers, remove, unused_parts
 
 FINISH = "finish"
 
@@ -170,10 +173,55 @@ class Store:
             glob=False,
         )
 
+    def compact(self, run: str) -> Commit | None:
+        """One file a table in place of one a shard; None if it is so already, or too large for it.
+
+        Raises:
+            StoreError: the run is not finished, or the disk fails.
+        """
+        record = self.record(run)
+        shards = [shard.key for shard in record.shards()]
+        if not self._status(run).finished or self.missing(run, record.shards()):
+            raise StoreError.at(
+                f"run {run}", expected="a finished run", got="one in work", remedy="Finish it."
+            )
+        if len(shards) < 2 or self._done(record, COMPACT):
+            return None
+        names = {file.table for file in self._commits(record)[0].files}
+        tables = {name: self.scan(name, run) for name in sorted(names & set(TABLES))}
+        return compact(self.layout, record, shards, tables)
+
     def verify(self, run: str) -> list[str]:
         """Read every committed byte of a run and say what is wrong; empty when all is well."""
         record = self.record(run)
-        return [text for key in self._keys(run) for text in problems(self.layout, record, key)]
+        whole = self._done(record, COMPACT)
+        covered = whole.covers if whole else ()
+        keys = (key for key in self._keys(run) if key not in covered)
+        return [text for key in keys for text in problems(self.layout, record, key)]
+
+    def leftovers(self) -> list[Leftover]:
+        """Files that no reader is ever shown and no writer will name any more."""
+        runs = self._names()
+        commits = (commit for run in runs for commit in self._commits(self.record(run)))
+        listed = {file.path for commit in commits for file in commit.files}
+        return leftovers(self.layout, listed, runs, time.time())
+
+    def unused_parts(self, days: float, keep: Collection[tuple[str, str]] = ()) -> list[Leftover]:
+        """Files of parts that nobody has asked for in so many days, but for those to keep."""
+        return unused_parts(self.layout, keep, days, time.time())
+
+    def files_of(self, run: str) -> list[Leftover]:
+        """Everything of a run; to remove it is to forget the run."""
+        self.record(run)
+        return files_of_run(self.layout, run)
+
+    def remove(self, found: Iterable[Leftover]) -> None:
+        """Remove what one of these three found.
+
+        Raises:
+            StoreError: the bucket does not answer.
+        """
+        remove(self.layout, found)
 
     def part(self, kind: str, digest: str) -> Path | None:
         """Folder of a part that is there and whole, else None."""
@@ -215,13 +263,23 @@ class Store:
 
     def _done(self, record: RunRecord, key: str) -> Commit | None:
         commit = read_commit(self.layout.manifest(record.run, key))
-        return commit if commit and is_whole(self.layout, record, commit) else None
+        if commit and is_whole(self.layout, record, commit):
+            return commit
+        if key == COMPACT:
+            return None
+        whole = self._done(record, COMPACT)
+        return whole if whole and key in whole.covers else None
+
+    def _commits(self, record: RunRecord) -> list[Commit]:
+        """All that are whole, in the order of their keys; a compact one in place of the shards'."""
+        whole = self._done(record, COMPACT)
+        covered = (COMPACT, *(whole.covers if whole else ()))
+        others = (self._done(record, key) for key in self._keys(record.run) if key not in covered)
+        return [commit for commit in (whole, *others) if commit]
 
     def _files(self, table: str, run: str) -> list[FileEntry]:
-        record = self.record(run)
-        commits = (self._done(record, key) for key in self._keys(run))
-        files = (file for commit in commits if commit for file in commit.files)
-        return [file for file in files if file.table == table]
+        commits = self._commits(self.record(run))
+        return [file for commit in commits for file in commit.files if file.table == table]
 
     def _status(self, run: str) -> RunStatus:
         record = self.record(run)

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_samples import STUDY, record
+from store_samples import BUCKET, STUDY, record
 
 from storage import Store
 
@@ -16,3 +17,47 @@ def store(tmp_path):
     opened = Store.open(tmp_path / "store", STUDY)
     opened.open_run(record())
     return opened
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Its address; of a real server of the S3 protocol, on loopback; it keeps what it is given."""
+    moto = pytest.importorskip("moto.server", reason="the extra test")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def root(server, monkeypatch, request, tmp_path):
+    """A prefix of its own for each test, and a disk for copies."""
+    s3fs = pytest.importorskip("s3fs", reason="the extra s3")
+    monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    keys = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in {**keys, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    if not files.exists(BUCKET):
+        files.mkdir(BUCKET)
+    name = re.sub(r"\W", "-", request.node.name)
+    return f"s3://{BUCKET}/{name}"
+
+
+@pytest.fixture
+def remote(root):
+    opened = Store.open(root, STUDY)
+    opened.open_run(record())
+    return opened
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either(request):
+    """The same in a folder and in a bucket."""
+    return request.getfixturevalue("store" if request.param == "folder" else "remote")

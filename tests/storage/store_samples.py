@@ -19,6 +19,7 @@ from storage import (
 )
 
 STUDY = "nli"
+BUCKET = "audits"
 RUN = "first"
 QUERIES, TRAIN, SHARD, KEPT = 40, 30, 4, 6
 GROUPS = ("suite", "heuristic")

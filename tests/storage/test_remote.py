@@ -1,53 +1,13 @@
 """The same store in a bucket: a real server of the S3 protocol, on loopback."""
 
 import json
-import re
 
 import pytest
-from store_samples import RUN, SHARDS, STUDY, record, tables
+from store_samples import BUCKET, RUN, SHARDS, STUDY, record, tables
 
 from storage import Store, StoreError
 
 s3fs = pytest.importorskip("s3fs", reason="the extra s3")
-moto = pytest.importorskip("moto.server", reason="the extra test")
-
-BUCKET = "audits"
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Its address; it keeps what it is given until the tests of this file are over."""
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
-@pytest.fixture
-def root(server, monkeypatch, request, tmp_path):
-    """A prefix of its own for each test, and a disk for copies."""
-    monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
-    s3fs.S3FileSystem.clear_instance_cache()
-    keys = {
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in {**keys, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(name, value)
-    files = s3fs.S3FileSystem(use_listings_cache=False)
-    if not files.exists(BUCKET):
-        files.mkdir(BUCKET)
-    name = re.sub(r"\W", "-", request.node.name)
-    return f"s3://{BUCKET}/{name}"
-
-
-@pytest.fixture
-def remote(root):
-    opened = Store.open(root, STUDY)
-    opened.open_run(record())
-    return opened
 
 
 def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
