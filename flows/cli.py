@@ -3,14 +3,14 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from flows import store_commands
+from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
 
 app = typer.Typer(
     help="Which training examples helped or harmed each prediction of your classifier, "
@@ -20,15 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-out, err = Console(), Console(stderr=True)
+app.add_typer(store_commands.app)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
-StudyOption = Annotated[
-    Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
-]
-RunOption = Annotated[
-    str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
-]
 
 
 @app.callback()
@@ -113,7 +107,7 @@ def audit(
 def runs(study: StudyOption = Path("study.toml")) -> None:
     """List the runs in a study's store and how far they came."""
     with refusals():
-        _, store = _open(study)
+        _, store = opened(study)
         table = Table("run", "state", "shards", "queries", "training rows", "opened")
         for status in store.runs():
             record = status.record
@@ -145,8 +139,8 @@ def top(
         from tasks.lookup import position
         from tasks.summary import explain
 
-        _, store = _open(study)
-        name = _run_name(store, run)
+        _, store = opened(study)
+        name = run_name(store, run)
         explained = explain(store, name, position(store, name, "queries", query_id), k)
         out.print(draw_explained(explained))
         if layers:
@@ -169,8 +163,8 @@ def show(
         from tasks.lookup import position
         from tasks.summary import trace
 
-        _, store = _open(study)
-        name = _run_name(store, run)
+        _, store = opened(study)
+        name = run_name(store, run)
         out.print(draw_trace(*trace(store, name, position(store, name, "train", train_id), k)))
 
 
@@ -200,21 +194,6 @@ def main() -> None:
     app()
 
 
-@contextmanager
-def refusals() -> Iterator[None]:
-    """A user's mistake is a message and exit code 2, never a traceback."""
-    from fastif import InputError
-    from storage import StoreError
-    from tasks.problems import StudyError
-
-    try:
-        yield
-    except (InputError, StoreError, StudyError) as error:
-        err.print("[bold red]Refused.[/]", end=" ")
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-
-
 def _prefect() -> None:
     """Say what the pause is, and let Ctrl-C and a polite kill end it at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -232,20 +211,6 @@ def _stop(number: int, _frame: object) -> NoReturn:
             server.server_process.terminate()
     err.print("\nStopped. What was committed is kept; run the same command to go on.")
     os._exit(128 + number)
-
-
-def _open(study: Path):
-    from tasks.plan import existing_store
-    from tasks.study import load_study
-
-    loaded = load_study(study)
-    return loaded, existing_store(loaded)
-
-
-def _run_name(store, run: str | None) -> str:
-    from tasks.lookup import newest_run
-
-    return store.record(run).run if run else newest_run(store)
 
 
 def _print_forecast(plan) -> None:

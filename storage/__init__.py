@@ -11,6 +11,7 @@ from storage.errors import StoreError
 from storage.fields import CONVENTION
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
+from storage.location import is_remote, location
 from storage.queries import (
     counted_in_top,
     harmful_rows,
@@ -36,6 +37,7 @@ from storage.schemas import (
 )
 from storage.shards import Shard, plan_shards
 from storage.store import Store
+from storage.sweep import Leftover
 
 __all__ = [
     "CONVENTION",
@@ -46,6 +48,7 @@ __all__ = [
     "Commit",
     "FileEntry",
     "Layout",
+    "Leftover",
     "RunRecord",
     "RunStatus",
     "Shard",
@@ -56,6 +59,8 @@ __all__ = [
     "free_bytes",
     "harmful_rows",
     "in_slice",
+    "is_remote",
+    "location",
     "most_harmful",
     "most_helpful",
     "plan_shards",

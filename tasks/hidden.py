@@ -128,7 +128,7 @@ def check_room(job: "Job") -> None:
     Raises:
         InputError: it has not.
     """
-    needed, free = unwritten_bytes(job), free_bytes(job.plan.store_path.absolute())
+    needed, free = unwritten_bytes(job), free_bytes(job.plan.store_path)
     if needed > free:
         raise InputError(
             "[run] prefix_disk_mb",

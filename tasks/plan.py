@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastif import InputError
-from storage import RunRecord, Shard, Store, StoreError, fingerprint
+from storage import RunRecord, Shard, Store, StoreError, fingerprint, location
 from tasks.model import base_folder, model_digest, model_folders
 from tasks.offers import MethodChoice
 from tasks.study import AnySolver, Study, load_study
@@ -65,7 +65,7 @@ class Plan:
     @property
     def store_path(self) -> Path:
         """The folder of the store."""
-        return self.inputs.study.resolve(self.inputs.study.store.path)
+        return store_path(self.inputs.study)
 
 
 def read_inputs(path: Path) -> Inputs:
@@ -134,7 +134,17 @@ def existing_store(study: Study) -> Store:
     Raises:
         StoreError: there is none yet.
     """
-    return Store.open(study.resolve(study.store.path), study.name, create=False)
+    return Store.open(store_path(study), study.name, create=False)
+
+
+def store_path(study: Study) -> Path:
+    """Where a study's store lies: a folder, taken from that of the file, or an address.
+
+    Raises:
+        StoreError: an address that is none of S3's, or the packages for it are not installed.
+    """
+    where = study.store.path
+    return location(where if "://" in where else study.resolve(where))
 
 
 def existing_run(plan: Plan) -> Store | None:

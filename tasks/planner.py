@@ -82,7 +82,7 @@ def _offer(job: "Job", name: str, candidates: AnyCandidates) -> Offer:
     except InputError as error:
         return Offer(name, candidates, lacks=f"it needs {error.where} {error.expected}")
     found = forecast(fit, planned_shards(fit.plan))
-    free = free_bytes(job.plan.store_path.absolute())
+    free = free_bytes(job.plan.store_path)
     lacks = "" if found.disk <= free else f"it needs {found.disk / 1e6:,.0f} MB of disk"
     return Offer(name, candidates, found.seconds, found.memory, found.disk, lacks)
 

@@ -62,7 +62,7 @@ def _disk_worth_having(job: "Job") -> int:
     """
     lacking = sum(max(0, b - job.study.run.prefix_cache_mb * MEGABYTE) for b in hidden_bytes(job))
     megabytes = -(-lacking // MEGABYTE)
-    free = free_bytes(job.plan.store_path.absolute())
+    free = free_bytes(job.plan.store_path)
     if not megabytes or megabytes * MEGABYTE > SHARE_OF_DISK * free:
         return 0
     run = job.study.run.model_copy(update={"prefix_disk_mb": megabytes})

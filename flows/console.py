@@ -1,0 +1,53 @@
+"""What all commands share: where they print, how they refuse, and the options of every one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:  # heavy imports wait until a command needs them
+    from storage import Store
+    from tasks.study import Study
+
+out, err = Console(), Console(stderr=True)
+
+StudyOption = Annotated[
+    Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
+]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A user's mistake is a message and exit code 2, never a traceback."""
+    from fastif import InputError
+    from storage import StoreError
+    from tasks.problems import StudyError
+
+    try:
+        yield
+    except (InputError, StoreError, StudyError) as error:
+        err.print("[bold red]Refused.[/]", end=" ")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def opened(study: Path) -> "tuple[Study, Store]":
+    """A study and its store, for reading."""
+    from tasks.plan import existing_store
+    from tasks.study import load_study
+
+    loaded = load_study(study)
+    return loaded, existing_store(loaded)
+
+
+def run_name(store: "Store", run: str | None) -> str:
+    """The run that was named, or the newest."""
+    from tasks.lookup import newest_run
+
+    return store.record(run).run if run else newest_run(store)

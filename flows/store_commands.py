@@ -1,0 +1,83 @@
+"""The commands that look after a store: `fastif diff`, `verify`, `gc`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import RunOption, StudyOption, err, opened, out, refusals
+
+app = typer.Typer()
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="The earlier run.")],
+    after: Annotated[str, typer.Argument(help="The later run.")],
+    study: StudyOption = Path("study.toml"),
+    k: Annotated[int, typer.Option("-k", min=1, help="Worst rows of a run that count.")] = 100,
+) -> None:
+    """Show what became harmful from one run to another, and what stopped being so.
+
+    Also by slice and source, and whether the two runs may be compared at all.
+    """
+    with refusals():
+        from tasks.compare import difference
+        from tasks.draw_difference import draw_difference
+
+        _, store = opened(study)
+        out.print(draw_difference(difference(store, before, after, k), before, after))
+
+
+@app.command()
+def verify(study: StudyOption = Path("study.toml"), run: RunOption = None) -> None:
+    """Read every committed byte again: sizes, digests, row counts.
+
+    Ends with code 1 if anything is wrong; the next audit computes again what is lost or damaged.
+    """
+    with refusals():
+        _, store = opened(study)
+        names = [run] if run else [status.record.run for status in store.runs()]
+        wrong = 0
+        for name in names:
+            problems = store.verify(name)
+            wrong += len(problems)
+            out.print(f"{name}: {'whole' if not problems else f'{len(problems)} problems'}")
+            for problem in problems:
+                err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def gc(
+    study: StudyOption = Path("study.toml"),
+    keep_runs: Annotated[
+        int | None, typer.Option(min=1, help="Forget runs but for so many of the newest.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Forget only runs that are so many days old.")
+    ] = None,
+    parts_unused: Annotated[
+        float | None,
+        typer.Option(min=0, help="Remove indices, factors and the like unused for so many days."),
+    ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="First make one file a table of finished runs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what a store needs no more.
+
+    Without options these are leftovers of killed processes and files that were replaced, a day old
+    or more. No run is forgotten unless you say which; the newest finished one never is.
+    """
+    with refusals():
+        from tasks.draw_sweep import draw_sweep
+        from tasks.upkeep import Keep, compact_finished, swept
+
+        _, store = opened(study)
+        compacted = compact_finished(store) if compact and not dry_run else ()
+        found = swept(store, Keep(keep_runs, older_than, parts_unused))
+        if not dry_run:
+            store.remove(found.files)
+        out.print(draw_sweep(found, compacted, dry_run))

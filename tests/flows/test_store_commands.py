@@ -1,0 +1,143 @@
+"""diff, verify and gc from the command line, on stores of real audits."""
+
+import os
+import time
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from flows import cli, console
+from storage import RunRecord, sweep
+from tasks.compare import compared
+from tasks.plan import plan_run
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    for one in (console.out, console.err):
+        monkeypatch.setattr(one, "_width", 220)
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def files(store):
+    return {p: p.read_bytes() for p in store.layout.root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def two_nights(world):
+    """A run, and one after a training row was relabelled and one was added."""
+    full = {"kind": "full", "totals": True}
+    study = tiny.write_study(world, candidates=full)
+    store, first = tiny.run_directly(study)
+    rows = tiny.rows_of(world / "train.csv")
+    rows[5]["label"] = "neg" if rows[5]["label"] == "pos" else "pos"
+    rows.append({**rows[7], "id": "new-row"})
+    tiny.write_rows(world / "train.csv", rows)
+    _, second = tiny.run_directly(study)
+    assert first != second
+    return study, store, first, second
+
+
+def test_diff_tells_who_became_harmful(two_nights):
+    study, _, first, second = two_nights
+    code, out, _ = run("diff", first, second, "--study", study, "-k", 10)
+    assert code == 0
+    assert "Effects can be compared number by number" in out
+    assert "60 training rows became 61" in out
+    assert "17 queries were asked in both" in out
+    became, _, stopped = out.partition("stopped being harmful")
+    assert "relabelled" in next(line for line in became.splitlines() if " train-5 " in line)
+    assert "train-5 " not in stopped
+    assert "plain" in out
+    assert "odd" in out, "the slices"
+    _, same, _ = run("diff", first, first, "--study", study)
+    assert "0 training rows became harmful" in same
+    code, _, message = run("diff", first, "no-such-run", "--study", study)
+    assert code == 2
+    assert "no-such-run" in message
+
+
+def record(**parts) -> RunRecord:
+    known = {"model": "m", "train": "t", "queries": "q", "curvature": {"damping": 0.1}}
+    return RunRecord("r", "s", "f", "", known | parts, 9, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "level"),
+    [
+        ({}, "numbers"),
+        ({"train": "other", "queries": "other"}, "numbers"),
+        ({"model": "other"}, "order"),
+        ({"candidates": {"kind": "full"}}, "order"),
+        ({"curvature": {"damping": 0.2}}, "nothing"),
+        ({"attributed": "all"}, "nothing"),
+        ({"mathematics": 6}, "nothing"),
+    ],
+)
+def test_how_far_runs_may_be_compared(parts, level):
+    verdict = compared(record(), record(**parts))
+    assert verdict.level == level
+    if "curvature" in parts:
+        assert verdict.reasons == ("curvature.damping: 0.1 -> 0.2",)
+
+
+def test_verify_reads_every_byte(two_nights):
+    study, store, first, second = two_nights
+    code, out, _ = run("verify", "--study", study)
+    assert code == 0
+    assert out.count("whole") == 2
+    path = next(store.layout.table("scores", second).rglob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    code, out, told = run("verify", "--study", study)
+    assert code == 1
+    assert f"{first}: whole" in out
+    assert f"{second}: 1 problems" in out
+    assert f"{path}: the bytes changed" in told
+    assert run("verify", "--study", study, "--run", first)[0] == 0
+
+
+def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch):
+    study, store, first, second = two_nights
+    before = files(store)
+    assert "Nothing had to go" in run("gc", "--study", study)[1]
+    assert files(store) == before
+    options = ("--keep-runs", 1, "--compact")
+    code, out, _ = run("gc", "--study", study, *options, "--dry-run")
+    assert code == 0
+    assert f"Runs forgotten: {first}" in out
+    assert "would be removed" in out
+    assert files(store) == before
+    monkeypatch.setattr(sweep, "YOUNG", -60)
+    scores = tiny.scores_by_id(store, second)
+    code, out, _ = run("gc", "--study", study, *options)
+    assert f"Compacted: {second}, {first}." in out
+    assert [status.record.run for status in store.runs()] == [second]
+    assert tiny.scores_by_id(store, second).equals(scores)
+    assert run("verify", "--study", study)[0] == 0
+    assert not list(store.layout.tables.rglob(f"run={first}"))
+    assert "Nothing had to go" in run("gc", "--study", study)[1]
+
+
+def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_nights):
+    study, store, _, second = two_nights
+    then = time.time() - 40 * 24 * 3600
+    for path in store.layout.all_parts.rglob("*"):
+        os.utime(path, (then, then))
+    for factor in store.parts("factor"):
+        store.part("factor", factor)
+    code, out, _ = run("gc", "--study", study, "--older-than", 0, "--parts-unused", 30)
+    assert code == 0
+    assert [status.record.run for status in store.runs()] == [second], "the newest stays"
+    assert store.parts("factor")
+    assert "not used for 30 days" not in out or not store.parts("index")
+    plan = plan_run(study)
+    assert plan.record.run == second
