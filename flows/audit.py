@@ -4,22 +4,23 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import flow, get_run_logger, unmapped
+from prefect import flow, get_run_logger
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     update_progress_artifact,
 )
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.engine import AnyEngine, Threads
+from flows.workers import Workers, started
 from storage import Shard, Store
 from tasks.attribute import attribute_shard
 from tasks.begin import begin
 from tasks.candidates import choose_candidates
-from tasks.clock import CLOCK
+from tasks.clock import timed
 from tasks.damping import choose_damping
-from tasks.devices import Device, devices_of, shared_threads
+from tasks.devices import devices_of
 from tasks.expected import expect
 from tasks.finish import finish_run
 from tasks.plan import FINISH, RunRef, missing_shards, plan_run
@@ -38,12 +39,13 @@ PREPARED = (
 
 
 @flow(name="influence-audit", flow_run_name="audit {study}", persist_result=False)
-def audit(study: str, run: str | None = None) -> str:
+def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> str:  # noqa: B008
     """Attribute every query of a study that has no committed answer yet.
 
     Args:
         study: path of the study file.
         run: name of the run; by default the study's name and a digest of all its contents.
+        engine: where tasks run; answers do not depend on it.
 
     Returns:
         The name of the run.
@@ -54,38 +56,40 @@ def audit(study: str, run: str | None = None) -> str:
     job, store = begin(plan)
     expected = expect(job, store)
     say(f"{expected.forecast}")
-    missing = _prepare(store, ref)
-    if missing:
-        with CLOCK.stage("shards"):
-            _attribute(missing, ref, devices_of(job.study.run.devices))
-    if missing or not store.is_done(ref.run, FINISH):
-        with CLOCK.stage("recall"):
-            found = check_recall(ref)
-        outcome = expected.outcome(store, ref.run)
-        get_run_logger().info(f"{outcome}")
-        finish_run(ref, time.monotonic() - start, found, outcome)
+    shards = missing_shards(store, ref.run)
+    with started(engine, devices_of(job.study.run.devices), len(shards)) as workers:
+        missing = _prepare(workers, store, ref)
+        if missing:
+            with timed("shards"):
+                _attribute(workers, missing, ref)
+        if missing or not store.is_done(ref.run, FINISH):
+            with timed("recall"):
+                found = workers.call(check_recall, ref=ref)
+            outcome = expected.outcome(store, ref.run)
+            get_run_logger().info(f"{outcome}")
+            seconds = time.monotonic() - start
+            workers.call(finish_run, ref=ref, seconds=seconds, found=found, outcome=outcome)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     return ref.run
 
 
-def _prepare(store: Store, ref: RunRef) -> Sequence[Shard]:
+def _prepare(workers: Workers, store: Store, ref: RunRef) -> Sequence[Shard]:
     """Make all that the shards share; those that are missing."""
-    with CLOCK.stage("predictions"):
-        describe_train(ref)
+    with timed("predictions"):
+        workers.call(describe_train, ref=ref)
     missing = missing_shards(store, ref.run)
     if missing:
         for name, prepare in PREPARED:
-            with CLOCK.stage(name):
-                prepare(ref)
+            with timed(name):
+                workers.call(prepare, ref=ref)
     return missing
 
 
-def _attribute(missing: Sequence[Shard], ref: RunRef, devices: Sequence[Device]) -> None:
-    """Map over the shards with a worker for each device, which it leases for a shard."""
-    workers = min(len(devices), len(missing))
-    with shared_threads(workers), ThreadPoolTaskRunner(max_workers=workers) as runner:
-        _wait(runner.map(attribute_shard, {"shard": missing, "ref": unmapped(ref)}), missing, ref)
+def _attribute(workers: Workers, missing: Sequence[Shard], ref: RunRef) -> None:
+    """A task for each shard."""
+    futures = [workers.submit(attribute_shard, shard=shard, ref=ref) for shard in missing]
+    _wait(futures, missing, ref)
 
 
 def _wait(futures: Sequence[PrefectFuture], missing: Sequence[Shard], ref: RunRef) -> None:

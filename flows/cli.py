@@ -71,6 +71,10 @@ def audit(
     run: Annotated[
         str | None, typer.Option("--run", "-r", help="Name of the run; by content if not given.")
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
+    ] = "threads",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
     ] = False,
@@ -80,8 +84,10 @@ def audit(
     Kill it and run it again: everything committed is kept, only the rest is computed.
     """
     with refusals():
+        from flows.engine import engine_of
         from tasks.plan import plan_run
 
+        where = engine_of(engine)
         plan = plan_run(study, run)
         if dry_run:
             _print_forecast(plan)
@@ -97,7 +103,7 @@ def audit(
             _prefect()
             from flows.audit import audit as flow
 
-            flow(str(study.resolve()), run)
+            flow(str(study.resolve()), run, where)
         store = existing_run(plan)
         assert store is not None
         out.print(draw(read_summary(store, plan.record.run, study)))

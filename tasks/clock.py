@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class Clock:
@@ -63,3 +63,8 @@ class Clock:
 
 CLOCK = Clock()
 """That of this process, in which one audit works at a time."""
+
+
+def timed(name: str) -> AbstractContextManager[None]:
+    """A stage of this process's clock; a flow, which travels to its workers, holds no clock."""
+    return CLOCK.stage(name)

@@ -1,5 +1,6 @@
 """Where an audit computes: each device is leased to one thread at a time."""
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,6 +10,10 @@ import torch
 
 from fastif import InputError
 from tasks.device_names import AUTO
+
+OVERRIDE = "FASTIF_DEVICES"
+"""Variable that stands for `[run] devices` where it is set: a worker that is given one device sees
+no other, and the study names those of the whole machine."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def devices_of(names: str | Sequence[str]) -> tuple[Device, ...]:
     (Device(name='cpu', place=0), Device(name='cpu', place=1))
     """
     gpus = [f"cuda:{number}" for number in range(_gpus())]
+    names = os.environ.get(OVERRIDE) or names
     if names == AUTO:
         names = gpus or ["cpu"]
     there = ["cpu", *gpus]

@@ -1,0 +1,179 @@
+"""Engines started: task runners at work, and what they are refused for."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from fastif import InputError
+from flows.engine import AnyEngine, DaskAt, DaskLocal, Threads
+from tasks.devices import OVERRIDE, Device, shared_threads
+
+WAIT = 30
+"""Seconds that a cluster at an address may take to answer."""
+DEATHS = 2
+"""Workers that a shard may take with it before it is given up: one that kills them always does."""
+
+
+class Workers:
+    """A task runner at work.
+
+    Args:
+        runner: Prefect's.
+        placed: a context around every submission, for engines that place tasks by resources.
+        away: whether a task that is alone runs on a worker too, or here.
+    """
+
+    def __init__(
+        self,
+        runner: TaskRunner,
+        placed: Callable[[], AbstractContextManager] = nullcontext,
+        away: bool = False,
+    ) -> None:
+        self._runner, self._placed, self._away = runner, placed, away
+
+    def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
+        """Give a task away."""
+        with self._placed():
+            return self._runner.submit(task, parameters=parameters)
+
+    def call(self, task: Task, **parameters: Any) -> Any:
+        """Run one task and wait for it."""
+        return self.submit(task, **parameters).result() if self._away else task(**parameters)
+
+
+@contextmanager
+def started(engine: AnyEngine, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """The engine at work for as long as the block lasts.
+
+    Args:
+        engine: which.
+        devices: of this machine, one for each worker.
+        shards: how many there are to compute; more workers than these would be idle.
+
+    Raises:
+        InputError: Dask without a Prefect server or its packages; a cluster that does not answer,
+            or of which no worker offers what is asked for.
+    """
+    start = {Threads: _threads, DaskLocal: _dask_local, DaskAt: _dask_at}[type(engine)]
+    with start(engine, devices, max(1, shards)) as workers:
+        yield workers
+
+
+@contextmanager
+def _threads(_: Threads, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A thread for each device; they share torch's threads."""
+    count = min(len(devices), shards)
+    with shared_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
+        yield Workers(runner)
+
+
+@contextmanager
+def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A cluster on loopback, a worker with one device each."""
+    _check_server()
+    dask, distributed, runner_of = _packages()
+    kind = "GPU" if devices[0].torch.type == "cuda" else "CPU"
+    count = min(engine.workers or len(devices), shards)
+    limit = int(engine.memory_gb * 2**30) if engine.memory_gb else 0
+    common = {"resources": {kind: 1}, "nthreads": 1, "host": "127.0.0.1", "memory_limit": limit}
+    workers = {
+        number: {
+            "cls": distributed.Nanny,
+            "options": {**common, "env": _environment(devices[number % len(devices)], count)},
+        }
+        for number in range(count)
+    }
+    options = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+    scheduler = {"cls": distributed.Scheduler, "options": options}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        distributed.SpecCluster(scheduler=scheduler, workers=workers) as cluster,
+        runner_of(cluster=cluster) as runner,
+    ):
+        yield Workers(runner, partial(dask.annotate, resources={kind: 1}), away=True)
+
+
+@contextmanager
+def _dask_at(engine: DaskAt, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A cluster that is there; one on which every task would wait for ever is refused."""
+    _check_server()
+    dask, distributed, runner_of = _packages()
+    security = _security(engine, distributed)
+    _check_workers(engine, distributed, security)
+    keys = {"security": security} if security else {}
+    with runner_of(address=engine.address, client_kwargs=keys) as runner:
+        placed = partial(dask.annotate, resources={engine.resource: 1})
+        yield Workers(runner, placed, away=True)
+
+
+def _security(engine: DaskAt, distributed: Any) -> Any:
+    if not engine.address.startswith("tls://"):
+        return None
+    return distributed.Security(
+        require_encryption=True,
+        tls_ca_file=engine.tls_ca_file and str(engine.tls_ca_file),
+        tls_client_cert=engine.tls_cert and str(engine.tls_cert),
+        tls_client_key=engine.tls_key and str(engine.tls_key),
+    )
+
+
+def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
+    try:
+        with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(
+            "engine address",
+            f"a Dask scheduler that answers within {WAIT} s",
+            f"{type(error).__name__}: {error}",
+            "Start one (`dask scheduler`), or correct the address and its certificates.",
+        ) from error
+    if not any(worker["resources"].get(engine.resource, 0) >= 1 for worker in workers):
+        offers = sorted({name for worker in workers for name in worker["resources"]})
+        raise InputError(
+            "engine resource",
+            f"a worker that offers {engine.resource}",
+            f"{len(workers)} workers, which offer {', '.join(offers) or 'nothing'}",
+            f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
+        )
+
+
+def _environment(device: Device, count: int) -> dict[str, str]:
+    """Of a worker: it sees one device and has its part of the cores."""
+    cores, index = os.cpu_count() or 1, device.torch.index
+    visible = {} if index is None else {"CUDA_VISIBLE_DEVICES": f"{index}"}
+    return {**visible, OVERRIDE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
+
+
+def _check_server() -> None:
+    """Refuse Dask without a server: every worker would start one of its own and lose its history.
+
+    Raises:
+        InputError: none is configured.
+    """
+    if not PREFECT_API_URL.value():
+        raise InputError(
+            "engine",
+            "a Prefect server for workers to report to",
+            "none (PREFECT_API_URL is not set)",
+            "Run `fastif up`, or set PREFECT_API_URL; engine threads needs none.",
+        )
+
+
+def _packages() -> tuple[Any, Any, Any]:
+    try:
+        import dask
+        import distributed
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise InputError(
+            "engine", "the packages of Dask", f"{error}", "Run pip install 'fastif[dask]'."
+        ) from None
+    return dask, distributed, DaskTaskRunner

@@ -1,0 +1,120 @@
+"""The same study on every engine: the same store; and what is refused instead of hanging."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+
+from fastif import InputError
+from flows.engine import DaskAt, DaskLocal, Threads, engine_of
+from tasks.plan import existing_store
+from tasks.study import load_study
+
+pytest.importorskip("prefect_dask", reason="the extra dask")
+
+
+@pytest.fixture
+def server(prefect, monkeypatch):
+    for name, value in prefect.items():
+        monkeypatch.setenv(name, value)
+
+
+def audited(study, engine):
+    from flows.audit import audit
+
+    run = audit(str(study), engine=engine)
+    return existing_store(load_study(study)), run
+
+
+@pytest.fixture
+def expected(world):
+    store, run = tiny.run_directly(tiny.write_study(world, store={"path": "expected"}))
+    return tiny.scores_by_id(store, run)
+
+
+def assert_same(store, run, expected):
+    found = tiny.scores_by_id(store, run)
+    keys = ["query_id", "train_id"]
+    assert found.select(keys).equals(expected.select(keys))
+    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    assert gap <= 1e-5 * expected["removal_effect"].abs().max()
+    assert store.verify(run) == []
+
+
+@pytest.mark.flow
+@pytest.mark.parametrize("engine", [Threads(), DaskLocal(workers=2)], ids=str)
+def test_every_engine_gives_the_same_store(world, server, expected, engine):
+    assert_same(*audited(world / "study.toml", engine), expected)
+
+
+def scheduler_of(tmp_path):
+    """Start a scheduler; its address."""
+    file = tmp_path / "scheduler.json"
+    command = [
+        sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+        "--no-dashboard", "--scheduler-file", str(file),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process, json.loads(file.read_text())["address"]
+
+
+def worker_of(address, *options):
+    command = [
+        sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+        "--no-dashboard", "--host", "127.0.0.1", *options,
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.flow
+def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
+    world, server, expected, tmp_path, monkeypatch
+):
+    from distributed import Client
+
+    scheduler, address = scheduler_of(tmp_path)
+    worker = worker_of(address, "--resources", "CPU=1")
+    try:
+        with Client(address) as client:
+            client.wait_for_workers(1, timeout=60)
+        assert_same(*audited(world / "study.toml", DaskAt(address=address)), expected)
+        other = tiny.write_study(world, "other.toml", store={"path": "other"})
+        with pytest.raises(InputError, match=r"a worker that offers GPU.*which offer CPU"):
+            audited(other, DaskAt(address=address, resource="GPU"))
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
+    from flows import workers
+    from tasks.devices import devices_of
+
+    devices = devices_of("cpu")
+    monkeypatch.setattr(workers, "WAIT", 1)
+    with pytest.raises(InputError, match="PREFECT_API_URL"):  # noqa: SIM117
+        with workers.started(DaskLocal(), devices, 1):
+            pass
+    monkeypatch.setattr(workers, "_check_server", lambda: None)
+    with pytest.raises(InputError, match="a Dask scheduler that answers"):  # noqa: SIM117
+        with workers.started(DaskAt(address="tcp://127.0.0.1:9"), devices, 1):
+            pass
+
+
+@pytest.mark.parametrize("text", ["dsk", "dask:0", "dask:x", "tcp://host", "http://h:1", ""])
+def test_other_names_are_refused(text):
+    with pytest.raises(InputError, match="--engine"):
+        engine_of(text)
+
+
+def test_engines_by_name():
+    assert engine_of("threads") == Threads()
+    assert engine_of("dask") == DaskLocal()
+    assert engine_of("tls://10.0.0.5:8786") == DaskAt(address="tls://10.0.0.5:8786")
