@@ -30,6 +30,34 @@ def diff(
 
 
 @app.command()
+def up(
+    study: StudyOption = Path("study.toml"),
+    port: Annotated[int, typer.Option(help="Of the Prefect server, on loopback.")] = 4200,
+) -> None:
+    """Start what nightly audits need: a Prefect server, a worker, the deployments.
+
+    With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
+    """
+    with refusals():
+        from flows.service import up as start
+        from tasks.study import load_study
+
+        load_study(study)
+        for step in start(study, port):
+            out.print(step, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `fastif up` started, and nothing else."""
+    from flows.service import down as stop
+
+    stopped = stop()
+    said = ", ".join(stopped) if stopped else "nothing that `fastif up` started is at work"
+    out.print(f"Stopped: {said}." if stopped else f"There is {said}.", highlight=False)
+
+
+@app.command()
 def verify(study: StudyOption = Path("study.toml"), run: RunOption = None) -> None:
     """Read every committed byte again: sizes, digests, row counts.
 
