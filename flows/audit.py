@@ -13,6 +13,8 @@ from prefect.artifacts import (
 from prefect.futures import PrefectFuture, as_completed
 
 from flows.engine import AnyEngine, Threads
+from flows.hooks import tell_of_failure
+from flows.naming import named_for_the_night
 from flows.workers import Workers, started
 from storage import Shard, Store
 from tasks.attribute import attribute_shard
@@ -23,10 +25,12 @@ from tasks.damping import choose_damping
 from tasks.devices import devices_of
 from tasks.expected import expect
 from tasks.finish import finish_run
+from tasks.notify import breaches, send
 from tasks.plan import FINISH, RunRef, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar, say
 from tasks.recall import check_recall
+from tasks.study import Study
 from tasks.summary import markdown, read_summary
 
 PREPARED = (
@@ -38,7 +42,13 @@ PREPARED = (
 """What all shards share, in this order; the stage as the forecast names it."""
 
 
-@flow(name="influence-audit", flow_run_name="audit {study}", persist_result=False)
+@flow(
+    name="influence-audit",
+    flow_run_name=named_for_the_night,
+    persist_result=False,
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_failure],
+)
 def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> str:  # noqa: B008
     """Attribute every query of a study that has no committed answer yet.
 
@@ -69,9 +79,19 @@ def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> 
             get_run_logger().info(f"{outcome}")
             seconds = time.monotonic() - start
             workers.call(finish_run, ref=ref, seconds=seconds, found=found, outcome=outcome)
+            _tell(store, ref, plan.inputs.study)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     return ref.run
+
+
+def _tell(store: Store, ref: RunRef, study: Study) -> None:
+    """Word of what is beyond the study's limits."""
+    found = list(breaches(store, ref.run, study.notify))
+    if found:
+        text = f"{ref.run}: {'; '.join(map(str, found))}"
+        get_run_logger().warning(text)
+        send(study.notify, study.name, ref.run, text, found)
 
 
 def _prepare(workers: Workers, store: Store, ref: RunRef) -> Sequence[Shard]:

@@ -9,6 +9,7 @@ from tasks.frames import score_frames, totals_frame
 from tasks.opening import leased_job
 from tasks.plan import RunRef
 from tasks.retry import passing_faults
+from tasks.shard_error import named
 from tasks.slices import slices_of, wants_totals
 
 
@@ -22,8 +23,12 @@ from tasks.slices import slices_of, wants_totals
     retry_condition_fn=passing_faults,
 )
 def attribute_shard(shard: Shard, ref: RunRef) -> int:
-    """Attribute the queries of a shard and commit them; the number of queries."""
-    with leased_job(ref) as job:
+    """Attribute the queries of a shard and commit them; the number of queries.
+
+    Raises:
+        ShardError: whatever failed, with the shard and its queries named.
+    """
+    with named(shard, ref.run), leased_job(ref) as job:
         ids = fastif.every(job.queries)[shard.start : shard.stop]
         outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
         slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None

@@ -279,3 +279,18 @@ class Training(Section):
     def decay(self) -> float:
         """The weight decay where [loss] says nothing."""
         return 0.01 if self.weight_decay is None else self.weight_decay
+
+
+class Notify(Section):
+    """`[notify]`: when word of a run is posted to a webhook; a failure always is."""
+
+    webhook_env: Name | None = None
+    """name of the environment variable that holds the address, which is a secret"""
+    recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    """least share of the top 10 or 100 that candidates may hold"""
+    residual_above: Annotated[float, Field(gt=0)] | None = None
+    """largest residual of any query"""
+    harmful_above: Annotated[float, Field(gt=0, le=1)] | None = None
+    """most training rows, as a share of those scored, that may do harm on balance"""
+    new_suspects_above: Annotated[int, Field(ge=0)] | None = None
+    """most training rows that may enter the hundred worst from one run to the next"""

@@ -23,6 +23,7 @@ from tasks.sections import (
     Certificate,
     Curvature,
     ModelSource,
+    Notify,
     Parameters,
     Run,
     Store,
@@ -58,6 +59,7 @@ class Study(Section):
     certificate: Certificate = Certificate()
     run: Run = Run()
     store: Store
+    notify: Notify = Notify()
     training: Training | None = None
 
     _path: Path = PrivateAttr(default=Path("study.toml"))

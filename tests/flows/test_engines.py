@@ -53,10 +53,8 @@ def test_every_engine_gives_the_same_store(world, server, expected, engine):
 def scheduler_of(tmp_path):
     """Start a scheduler; its address."""
     file = tmp_path / "scheduler.json"
-    command = [
-        sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-        "--no-dashboard", "--scheduler-file", str(file),
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not file.exists() and time.monotonic() < deadline:
@@ -65,10 +63,8 @@ def scheduler_of(tmp_path):
 
 
 def worker_of(address, *options):
-    command = [
-        sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
-        "--no-dashboard", "--host", "127.0.0.1", *options,
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
+    command += ["--no-dashboard", "--host", "127.0.0.1", *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -19,6 +19,7 @@ from tasks.sections import (
     FullScan,
     Knn,
     ModelSource,
+    Notify,
     Parameters,
     Run,
     Section,
@@ -644,7 +645,7 @@ def test_template_explains_every_key(tmp_path):
     for name in Study.model_fields:
         assert f"[{name}]" in text or f"{name} = " in text
     sections = (ModelSource, TableSource, Parameters, TrainingLoss, Curvature, Knn, Sketches, Run)
-    for section in (*sections, UnionOf, FullScan, Training):
+    for section in (*sections, UnionOf, FullScan, Notify, Training):
         for key in section.model_fields:
             assert f"{key} = " in text, f"{section.__name__} {key}"
     for solver in (ConjugateGradient, Lissa):

@@ -1,0 +1,89 @@
+"""Word of a run arrives at a webhook: what is beyond a limit, and nothing that is not."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import tiny
+
+from tasks.notify import Breach, breaches, previous, send
+from tasks.sections import Notify
+
+
+@pytest.fixture
+def webhook(monkeypatch):
+    """A real server on loopback: what it was told, and how many times it answers 500 first."""
+    told, faults = [], [0]
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if faults[0]:
+                faults[0] -= 1
+                self.send_response(500)
+            else:
+                told.append(json.loads(body))
+                self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HOOK", f"http://127.0.0.1:{server.server_port}/secret-path")
+    yield told, faults
+    server.shutdown()
+
+
+def test_it_arrives_after_two_faults_and_not_without_an_address(webhook):
+    told, faults = webhook
+    faults[0] = 2
+    assert send(
+        Notify(webhook_env="HOOK"), "nli", "run-1", "done", [Breach("residual_above", 1, 2)]
+    )
+    breach = {"what": "residual_above", "limit": 1, "found": 2}
+    assert told == [{"study": "nli", "run": "run-1", "text": "done", "breaches": [breach]}]
+    assert not send(Notify(), "nli", "run-1", "done")
+    assert not send(Notify(webhook_env="NO_SUCH"), "nli", "run-1", "done")
+
+
+def test_a_webhook_that_fails_is_a_warning_without_its_address(webhook, caplog):
+    _, faults = webhook
+    faults[0] = 99
+    assert not send(Notify(webhook_env="HOOK"), "nli", "run-1", "done")
+    assert "was not reached" in caplog.text
+    assert "secret-path" not in caplog.text
+
+
+@pytest.fixture
+def nights(world):
+    """Two runs; between them a training row got another label and another model was trained."""
+    study = tiny.write_study(world, candidates={"kind": "full"})
+    store, first = tiny.run_directly(study)
+    rows = tiny.rows_of(world / "train.csv")
+    rows[5]["label"] = "neg" if rows[5]["label"] == "pos" else "pos"
+    tiny.write_rows(world / "train.csv", rows)
+    _, second = tiny.run_directly(study)
+    return store, first, second
+
+
+def test_what_is_beyond_a_limit_is_told(nights):
+    store, first, second = nights
+    tight = Notify(residual_above=1e-12, harmful_above=0.01, new_suspects_above=0, recall_below=1)
+    found = {one.what: one for one in breaches(store, second, tight)}
+    assert set(found) == {"residual_above", "harmful_above"} | (
+        {"new_suspects_above"} if "new_suspects_above" in found else set()
+    )
+    scores = store.scan("scores", second).collect()
+    sums = {}
+    for train, effect in scores.select("train", "removal_effect").rows():
+        sums[train] = sums.get(train, 0.0) + effect
+    share = sum(value < 0 for value in sums.values()) / len(sums)
+    assert found["harmful_above"].found == pytest.approx(share)
+    loose = Notify(residual_above=1, harmful_above=1, new_suspects_above=100)
+    assert list(breaches(store, second, loose)) == []
+    assert list(breaches(store, second, Notify())) == []
+    assert previous(store, second) == first
+    assert previous(store, first) is None
