@@ -64,6 +64,12 @@ def write_remote(layout: Layout, kind: str, digest: str, writer: Callable[[Path]
     return made if kind in STAYS else _publish(layout, kind, digest, made)
 
 
+def stated_writer(layout: Layout, kind: str, digest: str) -> str | None:
+    """Whose objects a part is made of; None if it is not whole."""
+    stated = _read(layout, kind, digest)
+    return None if stated is None else stated.folder
+
+
 def copies(layout: Layout) -> Layout:
     """Where this machine keeps its copies: FASTIF_CACHE, or ~/.cache/fastif."""
     base = os.environ.get("FASTIF_CACHE") or Path.home() / ".cache" / "fastif"

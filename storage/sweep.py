@@ -19,6 +19,7 @@ from storage.listing import Entry, entries_below
 from storage.local_parts import LIST
 from storage.location import is_remote
 from storage.remote import answered
+from storage.remote_parts import stated_writer
 
 YOUNG: Final = 24 * 3600
 """Seconds for which a writer may take to name what it has written."""
@@ -50,9 +51,10 @@ def leftovers(
         runs: names of the runs that are there.
         now: seconds since 1970.
     """
-    found = []
-    for name, entry in entries_below(layout.root).items():
-        why = _why(PurePosixPath(name), frozenset(listed), frozenset(runs))
+    entries, found = entries_below(layout.root), []
+    lost = frozenset(_unnamed(layout, entries)) if is_remote(layout.root) else frozenset()
+    for name, entry in entries.items():
+        why = _why(PurePosixPath(name), frozenset(listed), frozenset(runs), lost)
         if why and now - entry.modified > YOUNG:
             found.append(Leftover(name, entry.bytes, why))
     return found
@@ -125,8 +127,24 @@ def remove_copies(layout: Layout) -> int:
     return size
 
 
-def _why(path: PurePosixPath, listed: frozenset[str], runs: frozenset[str]) -> str:
-    if any(is_aside(Path(part)) for part in path.parts):
+def _unnamed(layout: Layout, entries: Collection[str]) -> Iterator[str]:
+    """Objects of parts under the name of a writer that the part's list does not name."""
+    stated: dict[tuple[str, str], str | None] = {}
+    for name in entries:
+        place, *rest = PurePosixPath(name).parts
+        if place != "parts" or len(rest) < 4:
+            continue
+        kind, digest, writer, *_ = rest
+        if (kind, digest) not in stated:
+            stated[kind, digest] = stated_writer(layout, kind, digest)
+        if writer != stated[kind, digest]:
+            yield name
+
+
+def _why(
+    path: PurePosixPath, listed: frozenset[str], runs: frozenset[str], lost: frozenset[str]
+) -> str:
+    if any(is_aside(Path(part)) for part in path.parts) or path.as_posix() in lost:
         return "its writer was killed"
     if path.parts[0] == "runs" and path.parts[1] not in runs:
         return "its run is gone"

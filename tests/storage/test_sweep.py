@@ -113,3 +113,21 @@ def test_parts_that_nobody_asked_for_go_with_time(store):
     store.remove(found)
     assert list(store.parts("index")) == [used, kept]
     assert store.unused_parts(50) == []
+
+
+def test_objects_of_a_part_whose_writer_was_killed_go(remote, grown_old):
+    def write(folder):
+        (folder / "a.bin").write_text("x")
+
+    digest = "ab" * 32
+    remote.write_part("index", digest, write)
+    lost = [remote.layout.part("index", name) / "f00" / "a.bin" for name in (digest, "cd" * 32)]
+    for path in lost:
+        path.write_bytes(b"x")
+    found = remote.leftovers()
+    assert {one.path for one in found} == {
+        f"parts/index/{name}/f00/a.bin" for name in (digest, "cd" * 32)
+    }
+    remote.remove(found)
+    assert remote.leftovers() == []
+    assert remote.part("index", digest) is not None
