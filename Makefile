@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long check bench bench-fidelity bench-bulk bench-against bench-gpu clean
+.PHONY: help audit test test-long test-faults check bench bench-fidelity bench-bulk bench-against bench-nightly bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ test: $(VENV)/.test ## all tests that need no data set, at most ten minutes on t
 
 test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA
 	$(BIN)/python -m pytest -m long
+
+test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
+	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults
 
 check: $(VENV)/.dev ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .
@@ -43,6 +46,11 @@ bench-bulk: $(VENV)/.run ## measure what sketches find, whole audits, where thei
 
 bench-against: $(VENV)/.peers ## measure a full scan against the paper's way and other packages, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bulk.against
+
+bench-nightly: $(VENV)/.test ## measure a second night, what orchestration takes, and one Dask worker against two, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.nightly.second
+	$(BIN)/python -m benchmarks.nightly.overhead
+	$(BIN)/python -m benchmarks.nightly.engines
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full

@@ -4,7 +4,7 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 **influence** multiplies.
 """
 
-from fastif.attribution import Attribution, Attributor
+from fastif.attribution import Attribution, Attributor, attribute_by_sketches
 from fastif.blocks import Blocks, influence_by_block
 from fastif.candidates import (
     CandidateIndex,
@@ -114,6 +114,7 @@ __all__ = [
     "Totals",
     "TransformerObjective",
     "United",
+    "attribute_by_sketches",
     "balanced_weights",
     "batches",
     "check_length",

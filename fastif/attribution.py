@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.candidates.search import Everything, Search, Sketched, candidates_of
+from fastif.candidates.sketch import query_sketches
 from fastif.certificate import Certificate, joined, worst_of
 from fastif.control import agreement, held, rounding
 from fastif.curvature.operator import Damped, Rooted
@@ -193,8 +194,15 @@ def _cheaper(scorer: Scorer, search: Everything) -> Scorer:
 def _by_sketches(
     member: Attributor, search: Sketched, queries: Examples, ids: Tensor
 ) -> Attribution:
-    gradients = Gradients(member.objective)
-    found, certificate = answer_by_sketches(search, gradients, queries, ids, member.batch_size)
+    gradients, size = Gradients(member.objective), member.batch_size
+    return attribute_by_sketches(
+        search, query_sketches(search.sketcher, gradients, queries, ids, size)
+    )
+
+
+def attribute_by_sketches(search: Sketched, rows: Float[Tensor, "q d"]) -> Attribution:
+    """What `answer_by_sketches` says of queries with these sketches."""
+    found, certificate = answer_by_sketches(search, rows)
     return Attribution(_without(found, certificate.quarantined), certificate)
 
 

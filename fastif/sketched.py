@@ -1,25 +1,18 @@
 """Answers by sketches alone: a tier of their own, milliseconds a query."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fastif.candidates.search import Sketched
-from fastif.candidates.sketch import query_sketches
 from fastif.candidates.stored import StoredSketches
 from fastif.certificate import GRADIENT, Certificate
 from fastif.errors import InputError
-from fastif.examples import Examples
-from fastif.gradients import Gradients
 from fastif.influence import Influences
 
 
 def answer_by_sketches(
-    search: Sketched,
-    gradients: Gradients,
-    queries: Examples,
-    ids: Int[Tensor, " q"],
-    batch_size: int = 32,
+    search: Sketched, rows: Float[Tensor, "q d"]
 ) -> tuple[Influences, Certificate]:
     """The k most extreme of all training examples by their sketches, and these scores.
 
@@ -30,10 +23,7 @@ def answer_by_sketches(
 
     Args:
         search: of exact inner products.
-        gradients: of the objective that the sketches were made of.
-        queries: what is asked about.
-        ids: positions of the queries.
-        batch_size: queries whose gradients are taken at once.
+        rows: sketches of what is asked of the queries; zero for a gradient that is not finite.
 
     Raises:
         InputError: an approximate index, which does not give both ends with their products.
@@ -43,7 +33,6 @@ def answer_by_sketches(
         raise InputError(
             "sketch scores", 'factory = "Flat"', "an approximate index", "Rescore its candidates."
         )
-    rows = query_sketches(search.sketcher, gradients, queries, ids, batch_size)
     found, products = index.ends(rows, search.k - search.k // 2)
     middle = torch.arange(found.shape[1])
     kept = (middle < search.k // 2) | (middle >= found.shape[1] - (search.k - search.k // 2))

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
+    create_table_artifact,
     update_progress_artifact,
 )
-from prefect.futures import PrefectFuture, as_completed
+from pydantic import Field
 
+from flows.dispatch import Dispatch, Limit, UnfinishedError
 from flows.engine import AnyEngine, Threads
 from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
@@ -26,12 +29,13 @@ from tasks.devices import devices_of
 from tasks.expected import expect
 from tasks.finish import finish_run
 from tasks.notify import breaches, send
-from tasks.plan import FINISH, RunRef, missing_shards, plan_run
+from tasks.plan import FINISH, RunRef, existing_store, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar, say
 from tasks.recall import check_recall
-from tasks.study import Study
-from tasks.summary import markdown, read_summary
+from tasks.shard_error import shard_error
+from tasks.study import Study, load_study
+from tasks.summary import markdown, read_summary, worst_rows
 
 PREPARED = (
     ("damping", choose_damping),
@@ -41,6 +45,12 @@ PREPARED = (
 )
 """What all shards share, in this order; the stage as the forecast names it."""
 
+PROGRESS = "influence-audit-progress"
+TOLD_EVERY = 5.0
+"""Seconds between updates of the progress that Prefect shows; one takes about 40 ms."""
+
+Minutes = Annotated[float, Field(gt=0)]
+
 
 @flow(
     name="influence-audit",
@@ -49,18 +59,27 @@ PREPARED = (
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> str:  # noqa: B008
+def audit(
+    study: str,
+    run: str | None = None,
+    engine: AnyEngine = Threads(),  # noqa: B008
+    within_minutes: Minutes | None = None,
+) -> str:
     """Attribute every query of a study that has no committed answer yet.
 
     Args:
         study: path of the study file.
         run: name of the run; by default the study's name and a digest of all its contents.
         engine: where tasks run; answers do not depend on it.
+        within_minutes: no shard begins that would not end in time; the next start goes on.
 
     Returns:
         The name of the run.
+
+    Raises:
+        UnfinishedError: the time is over, or a signal asked to stop, before the last shard.
     """
-    start = time.monotonic()
+    start, limit = time.monotonic(), Limit(60 * within_minutes if within_minutes else None)
     plan = plan_run(Path(study), run)
     ref = plan.ref
     job, store = begin(plan)
@@ -71,7 +90,7 @@ def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> 
         missing = _prepare(workers, store, ref)
         if missing:
             with timed("shards"):
-                _attribute(workers, missing, ref)
+                _attribute(workers, missing, ref, limit)
         if missing or not store.is_done(ref.run, FINISH):
             with timed("recall"):
                 found = workers.call(check_recall, ref=ref)
@@ -82,6 +101,7 @@ def audit(study: str, run: str | None = None, engine: AnyEngine = Threads()) -> 
             _tell(store, ref, plan.inputs.study)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
+    create_table_artifact(worst_rows(summary), key="influence-audit-worst", description=ref.run)
     return ref.run
 
 
@@ -106,23 +126,26 @@ def _prepare(workers: Workers, store: Store, ref: RunRef) -> Sequence[Shard]:
     return missing
 
 
-def _attribute(workers: Workers, missing: Sequence[Shard], ref: RunRef) -> None:
-    """A task for each shard."""
-    futures = [workers.submit(attribute_shard, shard=shard, ref=ref) for shard in missing]
-    _wait(futures, missing, ref)
-
-
-def _wait(futures: Sequence[PrefectFuture], missing: Sequence[Shard], ref: RunRef) -> None:
-    """Show how far it is; every shard that can be committed is, before a failure is raised."""
-    shown = create_progress_artifact(0.0, key="influence-audit-progress", description=ref.run)
-    done, failed = 0, []
+def _attribute(workers: Workers, missing: Sequence[Shard], ref: RunRef, limit: Limit) -> None:
+    """A task for each shard; each that can be committed is, before a failure is raised."""
+    shown, told = create_progress_artifact(0.0, key=PROGRESS, description=ref.run), 0.0
+    dispatch = Dispatch(
+        lambda shard: workers.submit(attribute_shard, shard=shard, ref=ref), workers.count, limit
+    )
     with bar("queries", sum(map(len, missing))) as advance:
-        for future in as_completed(list(futures)):
-            if future.state.is_failed() or future.state.is_crashed():
-                failed.append(future)
-                continue
-            done += 1
-            advance(future.result())
-            update_progress_artifact(shown, 100 * done / len(missing))  # type: ignore[arg-type]
-    for future in failed:
-        future.result()
+        for done, shard in enumerate(dispatch.done(missing), 1):
+            advance(len(shard))
+            if time.monotonic() - told > TOLD_EVERY or done == len(missing):
+                told = time.monotonic()
+                update_progress_artifact(shown, 100 * done / len(missing))  # type: ignore[arg-type]
+    if dispatch.failed:
+        raise shard_error(*dispatch.failed[0], ref.run, len(dispatch.failed))
+    if dispatch.left:
+        raise UnfinishedError(dispatch.why, *_counts(ref), limit.asked)
+
+
+def _counts(ref: RunRef) -> tuple[int, int]:
+    """Shards of the run that are committed, and all."""
+    store = existing_store(load_study(Path(ref.study)))
+    shards = store.record(ref.run).shards()
+    return len(shards) - len(store.missing(ref.run, shards)), len(shards)

@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 app.add_typer(store_commands.app)
 
+UNFINISHED = 3
+"""Exit code of an audit that a deadline ended; a mistake's is 2, of a failure 1."""
+
 StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
 
 
@@ -75,13 +78,18 @@ def audit(
         str,
         typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
     ] = "threads",
+    within: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Minutes; no shard begins that would not end in time."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
     ] = False,
 ) -> None:
     """Attribute every query to the training examples that helped or harmed it.
 
-    Kill it and run it again: everything committed is kept, only the rest is computed.
+    Kill it and run it again: everything committed is kept, only the rest is computed. Ends with
+    code 3 if --within left shards for the next start.
     """
     with refusals():
         from flows.engine import engine_of
@@ -102,8 +110,13 @@ def audit(
             checked_job(plan)  # what can be refused at once need not wait for Prefect
             _prefect()
             from flows.audit import audit as flow
+            from flows.dispatch import UnfinishedError
 
-            flow(str(study.resolve()), run, where)
+            try:
+                flow(str(study.resolve()), run, where, within)
+            except UnfinishedError as error:
+                err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
+                raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
         store = existing_run(plan)
         assert store is not None
         out.print(draw(read_summary(store, plan.record.run, study)))

@@ -58,21 +58,29 @@ def down() -> None:
 
 
 @app.command()
-def verify(study: StudyOption = Path("study.toml"), run: RunOption = None) -> None:
+def verify(
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Take damaged commits back.")] = False,
+) -> None:
     """Read every committed byte again: sizes, digests, row counts.
 
-    Ends with code 1 if anything is wrong; the next audit computes again what is lost or damaged.
+    Ends with code 1 if anything is wrong. With --repair the next audit computes it again.
     """
     with refusals():
         _, store = opened(study)
         names = [run] if run else [status.record.run for status in store.runs()]
         wrong = 0
         for name in names:
-            problems = store.verify(name)
+            damaged = store.damaged(name)
+            problems = [problem for found in damaged.values() for problem in found]
             wrong += len(problems)
             out.print(f"{name}: {'whole' if not problems else f'{len(problems)} problems'}")
             for problem in problems:
                 err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+            if repair and damaged:
+                store.withdraw(name, damaged)
+                out.print(f"  {len(damaged)} commits taken back; the next audit computes them.")
     raise typer.Exit(1 if wrong else 0)
 
 

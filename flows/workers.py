@@ -1,5 +1,6 @@
 """Engines started: task runners at work, and what they are refused for."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +27,7 @@ class Workers:
 
     Args:
         runner: Prefect's.
+        count: tells how many tasks work at once; a cluster may grow.
         placed: a context around every submission, for engines that place tasks by resources.
         away: whether a task that is alone runs on a worker too, or here.
     """
@@ -33,9 +35,11 @@ class Workers:
     def __init__(
         self,
         runner: TaskRunner,
+        count: Callable[[], int],
         placed: Callable[[], AbstractContextManager] = nullcontext,
         away: bool = False,
     ) -> None:
+        self.count = count
         self._runner, self._placed, self._away = runner, placed, away
 
     def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
@@ -71,7 +75,7 @@ def _threads(_: Threads, devices: Sequence[Device], shards: int) -> Iterator[Wor
     """A thread for each device; they share torch's threads."""
     count = min(len(devices), shards)
     with shared_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
-        yield Workers(runner)
+        yield Workers(runner, lambda: count)
 
 
 @contextmanager
@@ -90,14 +94,15 @@ def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> It
         }
         for number in range(count)
     }
-    options = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+    options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
         distributed.SpecCluster(scheduler=scheduler, workers=workers) as cluster,
         runner_of(cluster=cluster) as runner,
     ):
-        yield Workers(runner, partial(dask.annotate, resources={kind: 1}), away=True)
+        placed = partial(dask.annotate, resources={kind: 1})
+        yield Workers(runner, lambda: count, placed, away=True)
 
 
 @contextmanager
@@ -110,7 +115,8 @@ def _dask_at(engine: DaskAt, devices: Sequence[Device], shards: int) -> Iterator
     keys = {"security": security} if security else {}
     with runner_of(address=engine.address, client_kwargs=keys) as runner:
         placed = partial(dask.annotate, resources={engine.resource: 1})
-        yield Workers(runner, placed, away=True)
+        count = partial(_offering, runner.client, engine.resource)
+        yield Workers(runner, count, placed, away=True)
 
 
 def _security(engine: DaskAt, distributed: Any) -> Any:
@@ -127,7 +133,8 @@ def _security(engine: DaskAt, distributed: Any) -> Any:
 def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
     try:
         with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            workers = _workers_of(client)
+            offering = _offering(client, engine.resource)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(
             "engine address",
@@ -135,7 +142,7 @@ def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
             f"{type(error).__name__}: {error}",
             "Start one (`dask scheduler`), or correct the address and its certificates.",
         ) from error
-    if not any(worker["resources"].get(engine.resource, 0) >= 1 for worker in workers):
+    if not offering:
         offers = sorted({name for worker in workers for name in worker["resources"]})
         raise InputError(
             "engine resource",
@@ -143,6 +150,16 @@ def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
             f"{len(workers)} workers, which offer {', '.join(offers) or 'nothing'}",
             f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
         )
+
+
+def _offering(client: Any, resource: str) -> int:
+    """Tasks that a cluster can do at once."""
+    return sum(int(worker["resources"].get(resource, 0)) for worker in _workers_of(client))
+
+
+def _workers_of(client: Any) -> list[dict[str, Any]]:
+    """None where the scheduler is gone; what was given to them says so when it is asked for."""
+    return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
 
 
 def _environment(device: Device, count: int) -> dict[str, str]:
@@ -171,9 +188,11 @@ def _packages() -> tuple[Any, Any, Any]:
     try:
         import dask
         import distributed
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise InputError(
             "engine", "the packages of Dask", f"{error}", "Run pip install 'fastif[dask]'."
         ) from None
+    for name in ("distributed", "bokeh"):  # a cluster that starts well is no news
+        logging.getLogger(name).setLevel(logging.WARNING)
     return dask, distributed, DaskTaskRunner

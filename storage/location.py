@@ -13,7 +13,8 @@ from typing import Any, Final, cast
 from storage.errors import StoreError
 
 S3: Final = "s3://"
-TIMEOUTS: Final = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 5}}
+TIMEOUTS: Final = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 5}}
+"""A bucket that does not answer is given up after about two minutes."""
 
 
 def location(where: str | Path) -> Path:
@@ -48,7 +49,9 @@ def location(where: str | Path) -> Path:
             remedy="Install them: pip install 'fastif[s3]'.",
         ) from None
     options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": TIMEOUTS}
-    return cast(Path, UPath(text.rstrip("/"), **options))
+    found = UPath(text.rstrip("/"), **options)
+    found.fs.retries = 1  # type: ignore[attr-defined]  # else it would try five times what its client has tried five times
+    return cast(Path, found)
 
 
 def is_remote(path: Path) -> bool:

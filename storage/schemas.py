@@ -146,6 +146,12 @@ SOLVES: Final = schema(
             null=True,
         ),
         field("solver", pa.string(), "kind of the solver"),
+        field(
+            "origin",
+            pa.string(),
+            "earlier run that computed the answer, with its curvature; null for this run",
+            null=True,
+        ),
     ),
 )
 

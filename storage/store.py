@@ -193,11 +193,25 @@ class Store:
 
     def verify(self, run: str) -> list[str]:
         """Read every committed byte of a run and say what is wrong; empty when all is well."""
+        return [text for found in self.damaged(run).values() for text in found]
+
+    def damaged(self, run: str) -> dict[str, list[str]]:
+        """The same by the key of the commit; those that are sound are left out."""
         record = self.record(run)
         whole = self._done(record, COMPACT)
         covered = whole.covers if whole else ()
         keys = (key for key in self._keys(run) if key not in covered)
-        return [text for key in keys for text in problems(self.layout, record, key)]
+        found = {key: problems(self.layout, record, key) for key in keys}
+        return {key: wrong for key, wrong in found.items() if wrong}
+
+    def withdraw(self, run: str, keys: Collection[str]) -> None:
+        """Take commits back, so that the next audit computes them again.
+
+        A run whose shard is taken back is not finished either.
+        """
+        self.record(run)
+        manifests = [self.layout.manifest(run, key) for key in (FINISH, *keys)] if keys else []
+        remove(self.layout, [Leftover(self._relative(path), 0, "damaged") for path in manifests])
 
     def leftovers(self) -> list[Leftover]:
         """Files that no reader is ever shown and no writer will name any more."""
@@ -248,6 +262,9 @@ class Store:
     def bytes_of_parts(self) -> int:
         """Bytes of all parts, which the runs of a store share."""
         return _bytes_of(self.layout.all_parts)
+
+    def _relative(self, path: Path) -> str:
+        return "/".join(path.parts[len(self.layout.root.parts) :])
 
     def _names(self) -> list[str]:
         found = (PurePosixPath(name) for name in sizes_below(self.layout.runs))

@@ -1,16 +1,25 @@
 """The work of the audit: one shard of queries from text to committed scores."""
 
+import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 
 import fastif
 from storage import Shard
+from tasks.carried import NONE as NEW
+from tasks.carried import kept_frames
 from tasks.frames import score_frames, totals_frame
+from tasks.job import Job
 from tasks.opening import leased_job
 from tasks.plan import RunRef
 from tasks.retry import passing_faults
 from tasks.shard_error import named
+from tasks.sketch_scores import by_sketches_alone
 from tasks.slices import slices_of, wants_totals
+
+ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",)}
+"""Tables of a shard of which each query has rows of its own, and their order."""
 
 
 @task(
@@ -29,13 +38,30 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
         ShardError: whatever failed, with the shard and its queries named.
     """
     with named(shard, ref.run), leased_job(ref) as job:
-        ids = fastif.every(job.queries)[shard.start : shard.stop]
-        outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
-        slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
-        numbers = None if slices is None else slices.numbers
-        answer = job.attributor(job.queries, ids, numbers)
-        frames = score_frames(job, ids, answer, outputs, losses)
-        if slices is not None and answer.totals is not None:
-            frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
+        ids, carried = fastif.every(job.query_texts)[shard.start : shard.stop], job.carried
+        if carried is None:
+            frames = _answered(job, ids)
+        else:
+            new = carried.queries[ids] == NEW
+            parts = [_answered(job, ids[new])] if bool(new.any()) else []
+            parts += [kept_frames(job, carried, ids[~new])] if not bool(new.all()) else []
+            frames = {
+                name: pl.concat([part[name] for part in parts]).sort(*order)
+                for name, order in ORDER.items()
+            }
         job.store.commit(ref.run, shard.key, frames)
         return len(shard)
+
+
+def _answered(job: Job, ids: Tensor) -> dict[str, pl.DataFrame]:
+    """The tables of queries that are answered now."""
+    outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
+    if job.by_sketches:
+        return score_frames(job, ids, by_sketches_alone(job, ids), outputs, losses)
+    slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
+    numbers = None if slices is None else slices.numbers
+    answer = job.attributor(job.queries, ids, numbers)
+    frames = score_frames(job, ids, answer, outputs, losses)
+    if slices is not None and answer.totals is not None:
+        frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
+    return frames

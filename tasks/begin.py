@@ -1,11 +1,13 @@
 """The start of an audit: checked, opened in the store, and its plan written down."""
 
-from storage import Store, StoreError
+from fastif import InputError
+from storage import Store, StoreError, free_bytes
 from tasks.chosen_method import write_method
 from tasks.digests import method_digest
+from tasks.forecast import forecast
 from tasks.job import Job
 from tasks.opening import checked_job, reopen_job
-from tasks.plan import Plan, missing_shards, open_store
+from tasks.plan import Plan, missing_shards, open_store, planned_shards
 from tasks.planner import chosen_before
 
 
@@ -16,10 +18,11 @@ def begin(plan: Plan) -> tuple[Job, Store]:
     written down, since the next start would measure other times, and answers must not depend on it.
 
     Raises:
-        InputError, StoreError: as `checked_job`, `open_store`; or the choice that a run began with
-            is lost.
+        InputError, StoreError: as `checked_job`, `open_store`; the disk has no room for what is
+            forecast; or the choice that a run began with is lost.
     """
     job = checked_job(plan)
+    _check_disk(job)
     store = open_store(job.plan)
     mine = job.plan.method
     if mine is None:
@@ -30,6 +33,18 @@ def begin(plan: Plan) -> tuple[Job, Store]:
     if chosen_before(job) != mine:  # another process has chosen at the same moment
         job = reopen_job(plan.ref)
     return job, store
+
+
+def _check_disk(job: Job) -> None:
+    path = job.plan.store_path
+    needed, free = forecast(job, planned_shards(job.plan)).disk, free_bytes(path)
+    if needed > free:
+        raise InputError(
+            "[store] path",
+            f"room for about {needed / 1e6:,.1f} MB in {path}",
+            f"{free / 1e6:,.1f} MB free",
+            "Free some space, or put the store on another disk.",
+        )
 
 
 def _refuse_a_second_choice(job: Job, store: Store) -> None:

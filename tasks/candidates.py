@@ -9,6 +9,7 @@ from fastif.candidates.choice import CandidateChoice, choose_k, ladder
 from fastif.candidates.quota import places
 from fastif.candidates.search import searched_rows
 from fastif.examples import Selected
+from tasks.carried import lost_choice
 from tasks.chosen_k import target_of, write_candidate_choice
 from tasks.digests import candidate_digest
 from tasks.job import Job, cached
@@ -26,6 +27,8 @@ def choose_candidates(ref: RunRef) -> None:
     with leased_job(ref) as job:
         method = target_of(job.study.candidates)
         if method is not None and job.candidate_choice is None:
+            if job.carried:
+                raise lost_choice(job, "number of candidates")
             write_candidate_choice(job.store, candidate_digest(job), _choose(job, method))
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from storage import RunRecord, Store
 from storage.comparison import Tables, changes
 
-SAME_SCALE = ("train", "queries", "certificate")
+SAME_SCALE = ("train", "queries", "certificate", "carried")
 """Parts of a run of which another changes what is asked, and not what a number means."""
 SAME_ORDER = (*SAME_SCALE, "model", "models", "candidates")
 """Parts of which another leaves the order of rows comparable, but not the sizes of effects."""
@@ -69,11 +69,11 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
         StoreError: there is no such run.
     """
     old, new = (store.record(run) for run in (before, after))
-    tables = [Tables.of(store, run) for run in (before, after)]
-    accuracy = tuple(_accuracy(*tables))
-    slices = tuple(_slices(*tables, k))
+    earlier, later = Tables.of(store, before), Tables.of(store, after)
+    accuracy = tuple(_accuracy(earlier, later))
+    slices = tuple(_slices(earlier, later, k))
     common = accuracy[0][1] if accuracy else 0
-    return Difference(compared(old, new), accuracy, changes(*tables, k), slices, common)
+    return Difference(compared(old, new), accuracy, changes(earlier, later, k), slices, common)
 
 
 def compared(before: RunRecord, after: RunRecord) -> Verdict:
@@ -101,8 +101,11 @@ def _reasons(before: RunRecord, after: RunRecord, parts: set[str]) -> Iterator[s
             yield f"rows of {'training' if name == 'train' else 'query'} table changed"
         elif name in ("model", "models"):
             yield "another model"
+        elif name == "carried":
+            yield "one has answers and curvature of an earlier night"
     told = [one for one in before.differences(after) if one.split(":")[0].split(".")[0] in parts]
     skipped = ("train", "query", "queries:", "model:", "models:", "shard_size", "certificate")
+    skipped += ("carried",)
     yield from (one for one in told if not one.startswith(skipped))
 
 

@@ -8,6 +8,7 @@ import fastif
 from fastif.damping import HALVES, damping_by_retraining, half_subsets
 from fastif.examples import Selected
 from fastif.metrics import margins
+from tasks.carried import lost_choice
 from tasks.chosen import read_choice, write_choice
 from tasks.job import Job, cached
 from tasks.model import base_folder
@@ -29,6 +30,8 @@ def choose_damping(ref: RunRef) -> list[float]:
     with leased_job(ref) as job:
         if job.study.fixed_damping is None:
             left = [m for m in job.members if read_choice(job.store, m.choice_digest) is None]
+            if left and job.carried:
+                raise lost_choice(job, "damping")
             if left:
                 _choose(job, left)
         return [member.damping for member in job.members]

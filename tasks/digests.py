@@ -39,9 +39,10 @@ def factor_digest(job: "Job") -> str:
 
 def choice_digest(job: "Job") -> str:
     """Of the choice of the damping."""
-    study, record = job.study, job.plan.record
+    study, record = job.study, job.plan.root
     parts = {
         **_common(job),
+        "train": record.parts["train"],
         **study.loss_parts,
         "queries": record.parts["queries"],
         "attributed": list(job.objective.space.names),
@@ -55,7 +56,7 @@ def choice_digest(job: "Job") -> str:
 def candidate_digest(job: "Job") -> str:
     """Of the choice of k: the truth is what the run itself would answer, so all of it."""
     dampings = [member.fixed_or_chosen for member in job.members]
-    return fingerprint({"run": job.plan.record.fingerprint, "dampings": dampings})
+    return fingerprint({"run": job.plan.root.fingerprint, "dampings": dampings})
 
 
 def method_digest(record: RunRecord) -> str:

@@ -17,6 +17,7 @@ from tasks.opening import leased_job
 from tasks.outcome import Outcome
 from tasks.plan import FINISH, RunRef, missing_shards, versions
 from tasks.recall import told
+from tasks.sketches import sketcher_of
 
 
 @task(name="finish-run", cache_policy=NO_CACHE)
@@ -46,6 +47,18 @@ def finish_run(
         job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found, outcome)})
 
 
+def _line(job: Job) -> dict[str, object]:
+    """What the next night has to know, and how much of this one is the last one's."""
+    found: dict[str, object] = {}
+    if job.by_sketches:
+        found["sketcher"] = sketcher_of(job.store, job.index_digests[0])
+    if job.carried and job.plan.lineage and job.plan.lineage.base:
+        kept = {name: int((places >= 0).sum()) for name, places in job.carried.places.items()}
+        runs = {"from": job.plan.lineage.base.run, "root": job.plan.root.run}
+        found["carried"] = {**kept, **runs}
+    return found
+
+
 def _row(
     job: Job, run: str, seconds: float, found: Sequence[Recall], outcome: Outcome | None
 ) -> pl.DataFrame:
@@ -61,6 +74,7 @@ def _row(
         parts |= {"candidates": parts["candidates"] | told_choice}  # type: ignore[operator]
     if job.plan.method:
         parts |= {"candidates": parts["candidates"] | {"method": as_record(job.plan.method)}}  # type: ignore[operator]
+    parts |= {"candidates": parts["candidates"] | _line(job)}  # type: ignore[operator]
     columns = {
         "run": run,
         "study": record.study,

@@ -32,10 +32,9 @@ def score_frames(
     }
 
 
-def train_frame(job: Job, outputs: Tensor, losses: Tensor) -> pl.DataFrame:
-    """The table of training examples."""
+def train_frame(job: Job, ids: Tensor, outputs: Tensor, losses: Tensor) -> pl.DataFrame:
+    """Rows of the table of training examples."""
     texts, table = job.train_texts, job.plan.inputs.train
-    ids = fastif.every(texts)
     frame = _examples_frame("train", table, texts, job.study.labels, ids, outputs, losses)
     order = polars_schema(train_schema(list(table.groups)))
     return frame.with_columns(self_influence=pl.lit(None, pl.Float32)).select(order.names())
@@ -95,6 +94,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "held": _finite(known.held),
         "rounding": _finite(known.rounding),
         "solver": solver,
+        "origin": None,
     }
     schema = polars_schema(SOLVES)
     return pl.DataFrame(columns).select(schema.names()).cast(schema)

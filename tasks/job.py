@@ -11,6 +11,7 @@ from fastif.damping import DampingChoice
 from fastif.hidden_file import HiddenFile
 from storage import Store, StoreError
 from tasks import digests, hidden
+from tasks.carried import Carried, carried_of
 from tasks.chosen import read_choice
 from tasks.chosen_k import read_candidate_choice, settled, target_of
 from tasks.clock import CLOCK
@@ -58,14 +59,24 @@ class Job:
         return existing_store(self.study)
 
     @cached_property
+    def carried(self) -> Carried | None:
+        """What the run takes over from an earlier one; None if it begins from nothing."""
+        return carried_of(self)
+
+    @cached_property
     def train(self) -> fastif.Examples:
-        """The training set with its frozen part computed, as far as memory is allowed."""
+        """The training set with its frozen part computed, as far as memory is allowed.
+
+        As tokens where a run goes on by sketches: few rows are looked at then, each once.
+        """
+        if self.goes_on_by_sketches:
+            return self.train_texts
         return cached(self.objective, self.train_texts, self.study, self._on_disk("train"))
 
     @cached_property
     def queries(self) -> fastif.Examples:
         """The queries, likewise; as tokens if several models read them."""
-        if self.others:
+        if self.others or self.goes_on_by_sketches:
             return self.query_texts
         return cached(self.objective, self.query_texts, self.study, self._on_disk("queries"))
 
@@ -170,6 +181,11 @@ class Job:
     def by_sketches(self) -> bool:
         """Whether scores are left as the sketches give them."""
         return by_sketches(self.candidates)
+
+    @property
+    def goes_on_by_sketches(self) -> bool:
+        """Whether only what is new has to be sketched."""
+        return self.by_sketches and self.plan.lineage is not None
 
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""

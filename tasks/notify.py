@@ -67,6 +67,7 @@ def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach]
     url = os.environ.get(asked.webhook_env) if asked.webhook_env else None
     if not url:
         return False
+    problem = ""
     told = {"study": study, "run": run, "text": text, "breaches": [asdict(one) for one in found]}
     for _ in range(TRIES):
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, fingerprint, location
+from tasks.lineage import CARRIED, Lineage, lineage_of
 from tasks.model import base_folder, model_digest, model_folders
 from tasks.offers import MethodChoice
 from tasks.study import AnySolver, Study, load_study
@@ -50,12 +51,19 @@ class Plan:
         record: of the run.
         sizes: what was chosen to fit into memory, in words; empty if nothing was.
         method: how the method of finding candidates was chosen; None if the study names it.
+        lineage: the run that this one goes on from; None for one from nothing.
     """
 
     inputs: Inputs
     record: RunRecord
     sizes: str = ""
     method: MethodChoice | None = None
+    lineage: Lineage | None = None
+
+    @property
+    def root(self) -> RunRecord:
+        """The run whose choices hold: the first of the line, or this one."""
+        return self.lineage.root if self.lineage else self.record
 
     @property
     def ref(self) -> RunRef:
@@ -91,9 +99,11 @@ def plan_run(path: Path, run: str | None = None) -> Plan:
         StudyError, InputError: something is wrong with the study, a table or the model.
     """
     inputs = read_inputs(path)
-    parts = _parts(inputs)
+    study, parts = inputs.study, _parts(inputs)
+    lineage = lineage_of(study, _store_if_any(study), parts, inputs.train)
+    if lineage:
+        parts[CARRIED] = dict(lineage.part)
     mark = fingerprint(parts)
-    study = inputs.study
     name = run or f"{study.name}-{mark[:10]}"
     record = RunRecord(
         run=name,
@@ -106,7 +116,7 @@ def plan_run(path: Path, run: str | None = None) -> Plan:
         # A run that was begun keeps its own, or its shards would be other queries.
         shard_size=begun_shard_size(study, name) or study.run.shard_size,
     )
-    return Plan(inputs, record)
+    return Plan(inputs, record, lineage=lineage)
 
 
 def begun_shard_size(study: Study, run: str) -> int | None:
@@ -135,6 +145,13 @@ def existing_store(study: Study) -> Store:
         StoreError: there is none yet.
     """
     return Store.open(store_path(study), study.name, create=False)
+
+
+def _store_if_any(study: Study) -> Store | None:
+    try:
+        return existing_store(study)
+    except StoreError:
+        return None  # not begun; whatever else is wrong is said when it is opened
 
 
 def store_path(study: Study) -> Path:

@@ -3,11 +3,14 @@
 Each is a part of the study, named by what it depends on; one that is there is not made again.
 """
 
+import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 
 import fastif
 from storage import Store
+from tasks.carried import kept_train
 from tasks.frames import train_frame
 from tasks.job import Job
 from tasks.opening import leased_job
@@ -25,10 +28,23 @@ def describe_train(ref: RunRef) -> int:
     """Commit the table of training examples with the model's predictions; their number."""
     with leased_job(ref) as job:
         if not job.store.is_done(ref.run, TRAIN):
-            with stage("training rows: predictions", len(job.train)) as watch:
-                outputs, losses = fastif.predict(job.objective, watch(job.train))
-            job.store.commit(ref.run, TRAIN, {TRAIN: train_frame(job, outputs, losses)})
-        return len(job.train)
+            job.store.commit(ref.run, TRAIN, {TRAIN: _described(job)})
+        return len(job.train_texts)
+
+
+def _described(job: Job) -> pl.DataFrame:
+    """What an earlier night described of the same rows, and the others now."""
+    carried = job.carried
+    if carried is None:
+        return _predicted(job, fastif.every(job.train_texts))
+    fresh = [_predicted(job, carried.fresh_train)] if len(carried.fresh_train) else []
+    return pl.concat([*fresh, kept_train(job, carried)]).sort(TRAIN)
+
+
+def _predicted(job: Job, ids: Tensor) -> pl.DataFrame:
+    with stage("training rows: predictions", len(ids)) as watch:
+        outputs, losses = fastif.predict(job.objective, watch(job.train), ids=ids)
+    return train_frame(job, ids, outputs, losses)
 
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
@@ -55,7 +71,7 @@ def _write_representations(job: Job, candidates: Knn, digest: str) -> None:
 def factor_curvature(ref: RunRef) -> list[str]:
     """Do once what every solve needs of each model's curvature; the parts' digests."""
     with leased_job(ref) as job:
-        if job.by_sketches and not getattr(job.candidates, "check", 0):
+        if job.by_sketches and (job.carried or not getattr(job.candidates, "check", 0)):
             return []  # nothing is solved
         for member in job.members:
             if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:

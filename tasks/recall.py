@@ -13,6 +13,7 @@ from fastif.candidates.recall import AT, Recall, agreement, recall
 from fastif.candidates.search import found_by
 from fastif.candidates.strata import Column, raked, stratified
 from fastif.examples import Selected
+from tasks.carried import recalled
 from tasks.chosen_k import MIN_ASKED
 from tasks.job import Job, cached
 from tasks.opening import leased_job
@@ -43,12 +44,15 @@ class Asked:
 def check_recall(ref: RunRef) -> list[Recall]:
     """Recall of the run's candidates, and of each of several methods.
 
-    Empty for a full scan, or where none is asked for.
+    Empty for a full scan, or where none is asked for. A run that goes on from another has that
+    one's: its candidates are found in the same way.
     """
     with leased_job(ref) as job:
         candidates = job.candidates
         if isinstance(candidates, FullScan) or not candidates.check:
             return []
+        if job.carried:
+            return recalled(job)
         places = _others(job, _answered(job, ref.run), candidates.check)
         asked = drawn(job, places, candidates.check, SEED)
         if not len(asked.ids):

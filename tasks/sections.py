@@ -281,6 +281,18 @@ class Training(Section):
         return 0.01 if self.weight_decay is None else self.weight_decay
 
 
+class Carry(Section):
+    """`[carry]`: a night goes on from the last one. Without it each begins from nothing.
+
+    Answers of queries that were asked before are taken over, with the curvature and the choices
+    that they were computed with, as long as the model and all settings are the same.
+    """
+
+    least: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """share of its training rows that the first night of the line and this one have in common;
+    below it everything is computed anew"""
+
+
 class Notify(Section):
     """`[notify]`: when word of a run is posted to a webhook; a failure always is."""
 

@@ -20,9 +20,27 @@ def named(shard: Shard, run: str) -> Iterator[None]:
     """
     try:
         yield
-    except MISTAKES:
-        raise
     except Exception as error:
-        queries = f"queries {shard.start} to {shard.stop - 1}"
-        cause = f"{type(error).__name__}: {error}"
-        raise ShardError(f"run {run}, shard {shard.key} ({queries}): {cause}") from error
+        found = shard_error(shard, error, run)
+        if found is error:
+            raise
+        raise found from error
+
+
+def shard_error(shard: Shard, error: Exception, run: str, failed: int = 1) -> Exception:
+    """What to raise for a shard that failed: it names the shard, the queries and the cause.
+
+    Args:
+        shard: that failed.
+        error: the cause.
+        run: its run.
+        failed: how many shards did.
+    """
+    if isinstance(error, (ShardError, *MISTAKES)):
+        return error
+    queries = f"queries {shard.start} to {shard.stop - 1}"
+    others = f" ({failed} shards failed in all)" if failed > 1 else ""
+    cause = f"{type(error).__name__}: {error}{others}"
+    found = ShardError(f"run {run}, shard {shard.key} ({queries}): {cause}")
+    found.__cause__ = error
+    return found

@@ -5,7 +5,6 @@ them; and, for each state of the training table, the list of where its rows lie.
 one block at most, and rows that are added or changed later are all that is sketched then.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from fastif.candidates.stored import Block, StoredSketches
 from storage import Store, StoreError, fingerprint
 from tasks import digests
 from tasks.progress import stage
+from tasks.row_digests import row_digests
 from tasks.sections import Sketches
-from tasks.tables import Table
 
 if TYPE_CHECKING:  # a job reads its sketches here
     from tasks.job import Job
@@ -54,6 +53,11 @@ class Fitted:
         """Kind of the parts that hold its sketches."""
         return f"sketches-{self.digest[:16]}"
 
+    @property
+    def asked(self) -> str:
+        """Kind of the parts that hold those of queries."""
+        return f"asked-{self.digest[:16]}"
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -81,10 +85,10 @@ def pending(job: "Job", method: Sketches, digest: str) -> Pending:
     if not store.parts(_kind(digests.sketch_family(job, method))):
         return Pending(False, len(job.train_texts))  # no need to look at every row
     rows = row_digests(job.plan.inputs.train)
-    found = _reusable(store, digests.sketch_family(job, method), rows)
+    found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows)
     if found is None:
         return Pending(False, len(set(rows)))
-    return Pending(True, len(_missing(store, found, rows)))
+    return Pending(True, len(_missing(store, found.blocks, rows)))
 
 
 def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
@@ -119,6 +123,42 @@ def read_sketches(
     return _stored(store, Fitted(listed["sketcher"]), listed["blocks"], places), sketcher
 
 
+def sketcher_of(store: Store, digest: str) -> str:
+    """Digest of the sketcher behind an index of sketches."""
+    part = store.part("index", digest)
+    assert part is not None, "the index is prepared before any shard"
+    return str(json.loads((part / LIST).read_text())["sketcher"])
+
+
+def asked_sketches(
+    job: "Job", search: fastif.Sketched, ids: torch.Tensor, keep: bool
+) -> torch.Tensor:
+    """Sketches of these queries, [q d]: those that an earlier night kept, and the others made now.
+
+    Args:
+        job: the study.
+        search: has the sketcher.
+        ids: positions of the queries.
+        keep: whether those that are made are kept for the next night.
+    """
+    fitted = Fitted(sketcher_of(job.store, job.index_digests[0]))
+    every = row_digests(job.plan.inputs.queries)
+    rows = [every[i] for i in ids.tolist()]
+    missing = _missing(job.store, fitted.asked, rows)
+    gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
+    made = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
+    fresh = fastif.query_sketches(search.sketcher, gradients, job.queries, made, size)
+    if keep and len(made):
+        _keep(job.store, fitted.asked, fresh.cpu(), missing)
+    found = dict(zip(missing["row"].to_list(), fresh, strict=True))
+    for folder in job.store.parts(fitted.asked).values():
+        block = pl.read_parquet(folder / ROWS_FILE)["row"].to_list()
+        if not found.keys() >= set(rows) and not set(rows).isdisjoint(block):
+            held = mapped_sketches(folder / SKETCHES).to(fresh.device)
+            found |= {row: held[i] for i, row in enumerate(block) if row not in found}
+    return torch.stack([found[row] for row in rows]) if rows else fresh
+
+
 def sketches_ready(store: Store, digest: str) -> bool:
     """Whether the list is there, and every block and the sketcher that it names."""
     part = store.part("index", digest)
@@ -127,13 +167,6 @@ def sketches_ready(store: Store, digest: str) -> bool:
     listed = json.loads((part / LIST).read_text())
     blocks = (store.part(Fitted(listed["sketcher"]).blocks, name) for name in listed["blocks"])
     return store.part("sketcher", listed["sketcher"]) is not None and all(blocks)
-
-
-def row_digests(table: Table) -> list[bytes]:
-    """Of what a row's sketch depends on beside the model: its text or texts, and its label."""
-    pairs = table.text_pairs or [None] * len(table)
-    rows = zip(table.texts, pairs, table.labels, strict=True)
-    return [hashlib.sha256(json.dumps(row).encode()).digest()[:16] for row in rows]
 
 
 def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> fastif.Sketcher:
@@ -156,7 +189,7 @@ def approximate_index(stored: StoredSketches, factory: str) -> fastif.CandidateI
 def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
     """A sketcher that was fitted to nearly the same rows, or a new one."""
     family = digests.sketch_family(job, method)
-    known = _reusable(job.store, family, rows)
+    known = _carried(job) or _reusable(job.store, family, rows)
     if known is not None:
         return known
     fitted = Fitted(fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]}))
@@ -168,6 +201,12 @@ def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
         _kind(family), fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE)
     )
     return fitted
+
+
+def _carried(job: "Job") -> Fitted | None:
+    """The sketcher of the run that this one goes on from."""
+    lineage = job.plan.lineage
+    return Fitted(lineage.sketcher) if lineage and lineage.sketcher else None
 
 
 def _kind(family: str) -> str:
@@ -204,7 +243,7 @@ def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
 def _write_missing(
     job: "Job", sketcher: fastif.Sketcher, fitted: Fitted, rows: Sequence[bytes]
 ) -> None:
-    missing = _missing(job.store, fitted, rows)
+    missing = _missing(job.store, fitted.blocks, rows)
     if missing.is_empty():
         return
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
@@ -213,16 +252,20 @@ def _write_missing(
         for part in missing.iter_slices(ROWS):
             ids = torch.tensor(part["id"].to_list())
             found = fastif.train_sketches(sketcher, gradients, train, ids, size)
-            name = fingerprint({"rows": [row.hex() for row in part["row"]]})
-            job.store.write_part(fitted.blocks, name, partial(_write_block, found, part))
+            _keep(job.store, fitted.blocks, found, part)
 
 
-def _missing(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> pl.DataFrame:
+def _keep(store: Store, kind: str, found: torch.Tensor, rows: pl.DataFrame) -> None:
+    name = fingerprint({"rows": [row.hex() for row in rows["row"]]})
+    store.write_part(kind, name, partial(_write_block, found, rows))
+
+
+def _missing(store: Store, kind: str, rows: Sequence[bytes]) -> pl.DataFrame:
     """The rows that are in no block, each once: its digest and its first position."""
     frame = (
         _digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
     )
-    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(store, fitted)])
+    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(store, kind)])
     return frame.join(known, on="row", how="anti", maintain_order="left")
 
 
@@ -231,9 +274,9 @@ def _write_block(sketches: torch.Tensor, rows: pl.DataFrame, folder: Path) -> No
     rows.select("row").write_parquet(folder / ROWS_FILE)
 
 
-def _known(store: Store, fitted: Fitted) -> Iterator[pl.DataFrame]:
+def _known(store: Store, kind: str) -> Iterator[pl.DataFrame]:
     """The rows of each block."""
-    for folder in store.parts(fitted.blocks).values():
+    for folder in store.parts(kind).values():
         yield pl.read_parquet(folder / ROWS_FILE)
 
 

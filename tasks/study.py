@@ -20,6 +20,7 @@ from tasks.loss import TrainingLoss
 from tasks.problems import Problem, StudyError, did_you_mean
 from tasks.sections import (
     AnyCandidates,
+    Carry,
     Certificate,
     Curvature,
     ModelSource,
@@ -59,6 +60,7 @@ class Study(Section):
     certificate: Certificate = Certificate()
     run: Run = Run()
     store: Store
+    carry: Carry | None = None
     notify: Notify = Notify()
     training: Training | None = None
 

@@ -1,6 +1,7 @@
 """What a person should see after an audit, read from the store."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tasks.outcome import Outcome, told_outcome
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
+WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal effect")
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
 
 
@@ -99,6 +101,8 @@ class Summary:
             found.append(("candidates chosen", enough_evidence(self.enough)))
         if self.recall:
             found.append(("recall", recall_evidence(self.recall)))
+        if self.facts:
+            found.extend(carried_evidence(self.facts))
         return found
 
     @property
@@ -170,6 +174,15 @@ def _slices(queries: pl.DataFrame) -> list[Row]:
     return grouped.sort("accuracy", "slice").head(8).to_dicts()
 
 
+def carried_evidence(facts: Row) -> Iterator[tuple[str, str]]:
+    """What of a run is an earlier one's; nothing for a run that began from nothing."""
+    known = json.loads(str(facts["candidates"])).get("carried")
+    if known:
+        kept = f"{known['queries']:,} of {facts['query_rows']:,} queries from {known['from']}"
+        rows = f"{known['train']:,} of {facts['train_rows']:,} training rows"
+        yield "carried over", f"{kept}, {rows}; curvature and recall of {known['root']}"
+
+
 def count_of_cut(facts: Row) -> str:
     """How many texts were longer than the model reads."""
     return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
@@ -192,11 +205,19 @@ def markdown(summary: Summary) -> str:
         f"| results | `{summary.store}` |",
         "",
         *(f"**{alarm}**\n" for alarm in summary.alarms),
-        "| worst queries | loss | most harmful training row | removal effect |",
-        "| --- | --- | --- | --- |",
+        f"| {' | '.join(WORST_COLUMNS)} |",
+        f"| {' | '.join('---' for _ in WORST_COLUMNS)} |",
     ]
+    lines += [f"| {' | '.join(row.values())} |" for row in worst_rows(summary)]
+    return "\n".join(lines) + "\n"
+
+
+def worst_rows(summary: Summary) -> list[dict[str, str]]:
+    """The worst queries as a Prefect table: numbers, rounded, and ids, no example text."""
+    rows = []
     for explained in summary.worst:
         harm = explained.harmful[0] if explained.harmful else None
-        row = f"{harm['train_id']} | {harm['removal_effect']:+.4f}" if harm else "none | "
-        lines.append(f"| {explained.query['id']} | {nats(explained.query['loss'])} | {row} |")
-    return "\n".join(lines) + "\n"
+        ends = (str(harm["train_id"]), f"{harm['removal_effect']:+.4f}") if harm else ("none", "")
+        found = (str(explained.query["id"]), nats(explained.query["loss"]), *ends)
+        rows.append(dict(zip(WORST_COLUMNS, found, strict=True)))
+    return rows

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from storage import Leftover, RunStatus, Store
 from tasks.chosen_method import KIND as METHOD
 from tasks.digests import method_digest
+from tasks.lineage import needed
 
 DAY = 24 * 3600
 
@@ -79,16 +80,19 @@ def compact_finished(store: Store) -> tuple[str, ...]:
 def old_runs(runs: Sequence[RunStatus], keep: Keep) -> list[str]:
     """Names of runs, the newest first, that are too old to keep; never the newest finished one.
 
-    A run is too old if it is by every limit there is.
+    A run is too old if it is by every limit there is. One that a run which stays goes on from is
+    kept.
     """
     if keep.runs is None and keep.days is None:
         return []
     newest = next((status.record.run for status in runs if status.finished), None)
-    return [
-        status.record.run
+    old = [
+        status
         for place, status in enumerate(runs)
         if status.record.run != newest and _too_old(status, place, keep)
     ]
+    still = needed(status for status in runs if status not in old)
+    return [status.record.run for status in old if status.record.fingerprint not in still]
 
 
 def _too_old(status: RunStatus, place: int, keep: Keep) -> bool:

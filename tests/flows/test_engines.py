@@ -7,6 +7,7 @@ import time
 
 import pytest
 import tiny
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fastif import InputError
 from flows.engine import DaskAt, DaskLocal, Threads, engine_of
@@ -69,6 +70,7 @@ def worker_of(address, *options):
 
 
 @pytest.mark.flow
+@pytest.mark.long
 def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
     world, server, expected, tmp_path, monkeypatch
 ):
@@ -93,11 +95,14 @@ def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
     from flows import workers
     from tasks.devices import devices_of
 
-    devices = devices_of("cpu")
+    devices = devices_of(["cpu"])
     monkeypatch.setattr(workers, "WAIT", 1)
-    with pytest.raises(InputError, match="PREFECT_API_URL"):  # noqa: SIM117
-        with workers.started(DaskLocal(), devices, 1):
-            pass
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(InputError, match="PREFECT_API_URL"),
+        workers.started(DaskLocal(), devices, 1),
+    ):
+        pass
     monkeypatch.setattr(workers, "_check_server", lambda: None)
     with pytest.raises(InputError, match="a Dask scheduler that answers"):  # noqa: SIM117
         with workers.started(DaskAt(address="tcp://127.0.0.1:9"), devices, 1):

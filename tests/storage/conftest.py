@@ -57,7 +57,7 @@ def remote(root):
     return opened
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
 def either(request):
     """The same in a folder and in a bucket."""
     return request.getfixturevalue("store" if request.param == "folder" else "remote")

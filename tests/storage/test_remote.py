@@ -61,6 +61,7 @@ def test_other_addresses_are_refused(where):
         Store.open(where, STUDY)
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_not_there_or_does_not_answer_is_told(root, monkeypatch):
     with pytest.raises(StoreError, match=r"s3://no-such-bucket"):
         Store.open("s3://no-such-bucket/x", STUDY)

@@ -24,6 +24,7 @@ NEW = {
         "models",
         "agreement",
         "held",
+        "origin",
         "rounding",
     ],
     "runs": ["quarantined_queries", "recall", "forecast"],

@@ -1,0 +1,1 @@
+"""What unattended nights cost: a second night, orchestration, engines."""

@@ -1,0 +1,145 @@
+"""What orchestration takes of 3,000 queries of one second each.
+
+`python -m benchmarks.nightly.overhead` starts a Prefect server as `fastif up` does, and gives
+workers shards that sleep a second a query: by threads and by Dask, a task a query and a task a
+shard. The overhead is what the wall time is above that of the sleeps alone, shared out evenly.
+Afterwards the server is asked for the task runs that it recorded.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+QUERIES, SHARD, WORKERS = 3_000, 64, 16
+LIMITS = {"threads": 0.03, "dask": 0.05}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m benchmarks.nightly.overhead"
+    )
+    parser.add_argument("--queries", type=int, default=QUERIES)
+    parser.add_argument("--only", help="one case, such as 'dask, a query a task'; writes no result")
+    options = parser.parse_args()
+    from benchmarks.nightly.server import Server
+
+    with tempfile.TemporaryDirectory() as home, Server(Path(home)) as server:
+        os.environ |= server.environment
+        cases = {
+            "threads, a shard a task": ("threads", SHARD),
+            "threads, a query a task": ("threads", 1),
+            "dask, a shard a task": ("dask", SHARD),
+            "dask, a query a task": ("dask", 1),
+        }
+        found = {}
+        for name, (engine, size) in cases.items():
+            if options.only in (None, name):
+                print(name, file=sys.stderr, flush=True)
+                found[name] = measured(engine, size, options.queries, server)
+                print(found[name], file=sys.stderr, flush=True)
+    from benchmarks.machine import describe
+    from benchmarks.nightly.report import publish
+
+    result = {"queries": options.queries, "cases": found, "machine": describe()}
+    if options.only is None and options.queries == QUERIES:
+        publish("overhead", "What orchestration takes", section(result), result)
+    else:
+        print(section(result))
+    return 0
+
+
+def measured(engine: str, size: int, queries: int, server) -> dict:
+    """One pass over all queries, in shards of this size."""
+    from prefect import flow
+
+    from benchmarks.nightly.sleeping import sleep
+    from flows.dispatch import Dispatch, Limit
+    from flows.engine import DaskLocal, Threads
+    from flows.workers import started
+    from storage import plan_shards
+    from tasks.devices import devices_of
+
+    shards = plan_shards(queries, size)
+    count = WORKERS
+    where = Threads() if engine == "threads" else DaskLocal(workers=count)
+    times = {}
+
+    @flow(name=f"overhead-{engine}-{size}")
+    def night() -> None:
+        with started(where, devices_of(["cpu"] * count), len(shards)) as workers:
+            times["began"] = time.monotonic()
+            pass_ = Dispatch(
+                lambda shard: workers.submit(sleep, shard=shard), workers.count, Limit()
+            )
+            for _ in pass_.done(shards):
+                pass
+            times["ended"] = time.monotonic()
+            assert not pass_.failed, pass_.failed[0]
+
+    start = time.monotonic()
+    night()
+    whole, wall = time.monotonic() - start, times["ended"] - times["began"]
+    ideal = makespan([len(shard) for shard in shards], count)
+    recorded = server.task_runs(f"overhead-{engine}-{size}", len(shards))
+    return {
+        "workers": count,
+        "tasks": len(shards),
+        "ideal": ideal,
+        "wall": wall,
+        "overhead": wall / ideal - 1,
+        "with start and end of the flow": whole / ideal - 1,
+        "recorded": recorded,
+        "server_mb": server.memory() / 2**20,
+    }
+
+
+def makespan(lengths: list[int], workers: int) -> float:
+    """Seconds of the sleeps alone, each worker taking the next when it is free."""
+    ends = [0.0] * workers
+    for length in lengths:
+        first = min(range(workers), key=ends.__getitem__)
+        ends[first] += length
+    return max(ends)
+
+
+def section(result: dict) -> str:
+    """The section as Markdown."""
+    from benchmarks.nightly.report import machine_of, table
+
+    rows = []
+    for name, case in result["cases"].items():
+        limit = LIMITS[name.partition(",")[0]]
+        reached = "" if case["overhead"] <= limit else f" (**above {limit:.0%}**)"
+        rows.append(
+            [
+                name,
+                f"{case['workers']}",
+                f"{case['tasks']:,}",
+                f"{case['ideal']:,.0f} s",
+                f"{case['wall']:,.1f} s",
+                f"{case['overhead']:.1%}{reached}",
+                f"{case['with start and end of the flow']:.1%}",
+                f"{case['recorded']:,}",
+                f"{case['server_mb']:,.0f} MB",
+            ]
+        )
+    head = ["", "workers", "tasks", "sleeps alone", "wall", "overhead", "with the flow's start"]
+    head += ["recorded", "server"]
+    return "\n\n".join(
+        [
+            f"`python -m benchmarks.nightly.overhead`, {machine_of(result)}. "
+            f"{result['queries']:,} queries of one second each, asleep, so that more workers than "
+            "cores can be kept busy; shards of "
+            f"{SHARD} are what an audit gives a task, one a task is what it would take at its "
+            "worst. Goals: 3 % on threads, 5 % on Dask. A Prefect server with the settings of "
+            "`fastif up`, SQLite.",
+            table(head, rows),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

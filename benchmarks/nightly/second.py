@@ -1,0 +1,158 @@
+"""A second night with 1 % new training rows and 5 % new queries, against the first.
+
+`python -m benchmarks.nightly.second` reads MultiNLI under FASTIF_DATA, trains a model with `fastif
+train`, audits 2,000 queries against 25,000 pairs by the scores of sketches, adds 250 pairs and 100
+queries, and audits again; each time by the command line, from its start to its summary. The second
+night's answers are compared with those of the same tables from nothing by the same sketcher.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.bulk.corpora import MultiNli
+from benchmarks.bulk.night import STUDY, WORK
+from benchmarks.fidelity.workload import drawn
+from benchmarks.machine import describe
+from benchmarks.nightly.report import machine_of, publish, table
+from storage import Store
+from tasks.plan import existing_store
+from tasks.study import load_study
+
+FULL, QUICK = (25_000, 2_000), (1_200, 40)
+MORE_TRAIN, MORE_QUERIES = 0.01, 0.05
+ALONE = 'kind = "sketch"\nk = 200\nrescore = false'
+LIMIT = 0.08
+NAMES = ("train", "queries")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m benchmarks.nightly.second"
+    )
+    parser.add_argument("--check", action="store_true", help="also without [carry], and compare")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; writes no result")
+    options = parser.parse_args()
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "multinli").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with multinli/")
+    rows, queries = QUICK if options.quick else FULL
+    folder = WORK / f"second-{rows}"
+    shutil.rmtree(folder / "night.store", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = folder / "night.toml"
+    written(study, carry=True)
+    tables(data, folder, rows, queries)
+    run("train", study)
+    first = run("audit", study)
+    tables(data, folder, rows + round(MORE_TRAIN * rows), queries + round(MORE_QUERIES * queries))
+    second = run("audit", study)
+    result = {
+        "rows": rows,
+        "queries": queries,
+        "nights": {"first": first, "second": second},
+        "share": second["wall"] / first["wall"],
+        "machine": describe(),
+    }
+    if options.check:
+        written(folder / "scratch.toml", carry=False)
+        result["nights"]["without carry"] = run("audit", folder / "scratch.toml")
+        result["answers"] = compared(existing_store(load_study(study)))
+    print(json.dumps(result, indent=1))
+    if not options.quick:
+        publish("second-night", "A second night", section(result), result)
+    return 0
+
+
+def written(study: Path, carry: bool) -> None:
+    """The study, with the section [carry] or without; both have one store."""
+    labels = json.dumps(list(MultiNli.labels))
+    text = STUDY.format(labels=labels, candidates=ALONE, store="night.store")
+    study.write_text(text.replace("[store]", "[carry]\n\n[store]" if carry else "[store]"), "utf-8")
+
+
+def tables(data: Path, folder: Path, rows: int, queries: int) -> None:
+    """The first so many rows of one fixed order, so that a larger table holds the smaller one."""
+    for name, source, count in zip(
+        ("train", "queries"), MultiNli.tables, (rows, queries), strict=True
+    ):
+        whole = pl.read_parquet(data / source)
+        order = drawn(data / source, whole.height)
+        columns = ["id", *MultiNli.columns, "label"]
+        order.head(count).select(columns).write_parquet(folder / f"{name}.parquet")
+
+
+def run(command: str, study: Path) -> dict:
+    """A command of fastif to its end, and the stages that it told."""
+    print(f"{command} {study.name}", file=sys.stderr, flush=True)
+    environment = {**os.environ, "PREFECT_HOME": str((WORK / "prefect").absolute())}
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "flows.cli", command, str(study)],
+        check=True,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    wall = time.perf_counter() - start
+    if command != "audit":
+        return {"wall": wall}
+    store = existing_store(load_study(study))
+    status = store.runs()[0]
+    (told,) = store.scan("runs", status.record.run).select("forecast").collect()["forecast"]
+    stages = {name: took for name, (_, took) in json.loads(told)["seconds"].items()}
+    return {"wall": wall, "run": status.record.run, "stages": stages}
+
+
+def compared(store: Store) -> dict:
+    """The second night's scores beside those from nothing: pairs in both, and the largest gap."""
+    scratch, second, _ = (status.record.run for status in store.runs())
+    both = [store.scan("scores", name).collect() for name in (second, scratch)]
+    keys = ["query", "train"]
+    joined = both[0].join(both[1], on=keys, suffix="_scratch")
+    gap = (joined["removal_effect"] - joined["removal_effect_scratch"]).abs().max()
+    largest = both[1]["removal_effect"].abs().max()
+    return {
+        "scores": both[0].height,
+        "in both": joined.height,
+        "largest gap": float(gap),  # type: ignore[arg-type]
+        "of the largest score": float(gap) / float(largest),  # type: ignore[arg-type]
+    }
+
+
+def section(result: dict) -> str:
+    """The section as Markdown."""
+    nights = result["nights"]
+    names = dict.fromkeys(name for night in nights.values() for name in night["stages"])
+    rows = [["the command, seconds", *(f"{night['wall']:,.1f}" for night in nights.values())]]
+    for name in names:
+        rows.append([name, *(f"{night['stages'].get(name, 0):,.1f}" for night in nights.values())])
+    reached = "reached" if result["share"] <= LIMIT else "**not reached**"
+    head = (
+        f"`python -m benchmarks.nightly.second`, {machine_of(result)}. {result['queries']:,} "
+        f"queries against {result['rows']:,} MultiNLI pairs by the scores of sketches; then 1 % "
+        "more training rows and 5 % more queries, with `[carry]`. Each from the start of the "
+        "command, Prefect's own temporary server included, to the summary."
+    )
+    share = (
+        f"The second night takes {result['share']:.1%} of the first (goal at most {LIMIT:.0%}: "
+        f"{reached})."
+    )
+    parts = [head, table(["", *nights], rows), share]
+    if same := result.get("answers"):
+        parts.append(
+            f"Of its {same['scores']:,} scores {same['in both']:,} are among those of the same "
+            "tables without `[carry]`, by the same sketcher, and differ by at most "
+            f"{same['of the largest score']:.1e} of the largest score."
+        )
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""A Prefect server of a benchmark's own, with the settings of `fastif up`."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from flows.service import QUIET, RECORDER
+
+PATIENCE = 120
+
+
+class Server:
+    """A server in a process of its own, for as long as the block lasts."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home), **QUIET}
+
+    def __enter__(self) -> "Server":
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)],
+            env={**os.environ, **self.environment, **RECORDER},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._healthy():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the Prefect server did not start")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def memory(self) -> int:
+        """Bytes that it holds, with all its processes."""
+        told = subprocess.run(
+            ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        return 1024 * sum(map(int, told))
+
+    def task_runs(self, flow: str, expected: int) -> int:
+        """Task runs of a flow that are recorded as completed; waits until they are all there."""
+        wanted = {
+            "flows": {"name": {"any_": [flow]}},
+            "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        }
+        found, deadline = 0, time.monotonic() + 60
+        while found < expected and time.monotonic() < deadline:
+            time.sleep(1)
+            found = httpx.post(f"{self.url}/task_runs/count", json=wanted, timeout=30).json()
+        return found
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=2).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False

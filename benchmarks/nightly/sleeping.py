@@ -1,0 +1,15 @@
+"""A task that does nothing for as long as its shard would take."""
+
+import time
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from storage import Shard
+
+
+@task(name="sleep", cache_policy=NO_CACHE, persist_result=False)
+def sleep(shard: Shard) -> int:
+    """A second a query."""
+    time.sleep(len(shard))
+    return len(shard)

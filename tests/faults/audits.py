@@ -1,0 +1,109 @@
+"""Audits in processes of their own, to be disturbed, and what must be true of them afterwards."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from polars.testing import assert_frame_equal
+
+from flows.service import RECORDER
+from storage import Store
+
+ONE_BY_ONE = {"shard_size": 1, "batch_size": 30}
+COMMAND = Path(sys.executable).with_name("fastif")
+TABLES = ("scores", "solves", "queries", "train")
+PATIENCE = 120
+
+
+class Server:
+    """A Prefect server that keeps its database, so that it can be killed and started again."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home, self.port = home, port
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home)}
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        self.log = (self.home / "server.log").open("ab")
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)],
+            env={**os.environ, **self.environment, **RECORDER},
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
+        await_until(self.healthy, "the server did not start")
+
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, 9)
+        self.process.wait()
+        self.log.close()
+
+
+def started(study: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:
+    """An audit at work; what it says goes to a file."""
+    log = log_of(study).open("ab")
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "250", **environment}
+    return subprocess.Popen(
+        [COMMAND, "audit", study, *options], env=env, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def log_of(study: Path) -> Path:
+    return study.parent.parent / f"{study.parent.name}.log"
+
+
+def said(study: Path) -> str:
+    return log_of(study).read_text()
+
+
+def finished(study: Path, environment: dict[str, str], *options: str) -> None:
+    """An audit that must come to its end."""
+    assert started(study, environment, *options).wait(PATIENCE) == 0, said(study)
+
+
+def manifests(study: Path) -> dict[str, bytes]:
+    """The commits that are there."""
+    found = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
+    return {path.stem: path.read_bytes() for path in found}
+
+
+def await_until(true, message: str, patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, message
+        time.sleep(0.005)
+
+
+def await_commits(process: subprocess.Popen, study: Path, count: int) -> None:
+    def there() -> bool:
+        assert process.poll() is None, said(study)
+        return len(manifests(study)) >= count
+
+    await_until(there, said(study))
+
+
+def assert_whole(study: Path, expected: Store, store: Store | None = None) -> None:
+    """Nothing lost, nothing doubled, nothing half-written: the tables are the undisturbed ones."""
+    store = store or Store.open(study.parent / "store", "tiny", create=False)
+    (status,), (wanted,) = store.runs(), expected.runs()
+    assert status.finished
+    run = status.record.run
+    assert run == wanted.record.run
+    assert store.verify(run) == []
+    for name in TABLES:
+        found, rows = (one.scan(name, run).collect() for one in (store, expected))
+        assert_frame_equal(found, rows, rel_tol=1e-5, abs_tol=1e-6)
+    assert store.scan("runs", run).collect().height == 1

@@ -1,0 +1,54 @@
+"""SIGKILL at random moments over a whole audit, from its first import to its last commit."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from audits import assert_whole, finished, log_of, manifests, said, started
+
+KILLS = int(os.environ.get("FASTIF_KILLS", "100"))
+PARTS = 4
+MOST = 14.0
+"""Seconds that an undisturbed audit takes at most; it is killed at a moment within them."""
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
+    part, server, study, expected, figures
+):
+    draw = random.Random()
+    start = time.monotonic()
+    finished(study, server.environment)
+    whole = min(MOST, time.monotonic() - start)
+    kills = ended = stores = 0
+    moments = []
+    while kills < -(-KILLS // PARTS):
+        shutil.rmtree(study.parent / "store")
+        log_of(study).unlink()
+        stores += 1
+        # One or two kills a store, then a run in peace: most moments are those of a first run.
+        for _ in range(draw.randint(1, 2)):
+            process, moment = started(study, server.environment), draw.uniform(0, whole)
+            before = manifests(study)
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                assert process.wait() == -signal.SIGKILL
+                kills += 1
+                moments.append(round(moment / whole, 3))
+            else:
+                ended += 1
+            assert before.items() <= manifests(study).items(), "what was committed has changed"
+        kept = manifests(study)
+        finished(study, server.environment)
+        assert "Traceback" not in said(study)
+        assert kept.items() <= manifests(study).items(), "what was committed was computed again"
+        assert_whole(study, expected)
+    figures[f"kills-{part}"] = {"kills": kills, "stores": stores, "ended before": ended}
+    assert max(moments) > 0.5, "none was killed late"

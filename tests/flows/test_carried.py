@@ -1,0 +1,216 @@
+"""A night that goes on from the last one computes what is new, and answers as if all were."""
+
+import shutil
+
+import polars as pl
+import pytest
+import tiny
+import torch
+from polars.testing import assert_frame_equal
+
+import fastif
+from storage import Store
+from tasks.attribute import attribute_shard
+from tasks.plan import missing_shards, open_store, plan_run
+from tasks.prepare import build_index, describe_train
+from tasks.summary import read_summary
+from tasks.upkeep import Keep, old_runs
+
+SKETCHES = {"kind": "sketch", "k": 12, "dimensions": 200, "rescore": False, "check": 4}
+ON = {"least": 0.9}
+
+
+def write(world, carry=True, **changes):
+    changes = {"candidates": SKETCHES, "carry": ON if carry else None, **changes}
+    return tiny.write_study(world, **changes)
+
+
+def grown(world, train=3, queries=2, gone=0) -> None:
+    """More rows, at the head and at the tail; of the old training rows the last few gone."""
+    for name, prefix, count, lost in (
+        ("train.csv", "new", train, gone),
+        ("queries.csv", "asked", queries, 0),
+    ):
+        rows = tiny.rows_of(world / name)
+        more = [
+            {
+                **rows[i],
+                "id": f"{prefix}-{i}",
+                "text": f"{tiny.WORDS[-1 - i % 9]} {rows[i]['text']}",
+            }
+            for i in range(count)
+        ]
+        kept = rows[: len(rows) - lost]
+        tiny.write_rows(world / name, [*more[:1], *kept, *more[1:]])
+
+
+@pytest.fixture
+def first(world):
+    """The first night."""
+    return tiny.run_directly(write(world))
+
+
+def scratch(world, folder) -> pl.DataFrame:
+    """The same tables answered from nothing, by the sketcher that the first night fitted."""
+    shutil.copytree(world, folder)
+    store, run = tiny.run_directly(write(folder, carry=False))
+    return tiny.scores_by_id(store, run)
+
+
+def same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
+    columns = ["query_id", "train_id", "rank", "removal_effect"]
+    found, expected = (frame.select(columns) for frame in (found, expected))
+    assert_frame_equal(found, expected, rel_tol=1e-4, abs_tol=1e-7)
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """How many examples each kind of work takes."""
+    seen: dict[str, int] = {}
+
+    def count(name, place):
+        real = getattr(fastif, name)
+
+        def counted(*args, **keys):
+            ids = keys.get("ids", args[place] if len(args) > place else None)
+            seen[name] = seen.get(name, 0) + (0 if ids is None else len(ids))
+            return real(*args, **keys)
+
+        monkeypatch.setattr(fastif, name, counted)
+
+    count("predict", 3)
+    count("train_sketches", 3)
+    count("query_sketches", 3)
+    return seen
+
+
+def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path, looked_at):
+    grown(world)
+    expected = scratch(world, tmp_path / "scratch")
+    looked_at.clear()
+    store, run = tiny.run_directly(write(world))
+    assert looked_at == {"predict": 3 + 2, "train_sketches": 3, "query_sketches": 2}
+    same(tiny.scores_by_id(store, run), expected)
+    solves = store.scan("solves", run).collect()
+    assert solves["origin"].null_count() == 2
+    assert set(solves["origin"].drop_nulls()) == {first[1]}
+    assert store.verify(run) == []
+
+
+def test_predictions_are_those_of_the_rows_wherever_they_stand(world, first, tmp_path):
+    grown(world)
+    shutil.copytree(world, tmp_path / "scratch")
+    other, plain = tiny.run_directly(write(tmp_path / "scratch", carry=False))
+    store, run = tiny.run_directly(write(world))
+    for table in ("train", "queries"):
+        found, expected = store.scan(table, run).collect(), other.scan(table, plain).collect()
+        assert_frame_equal(found, expected, rel_tol=1e-5, abs_tol=1e-6)
+
+
+def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, tmp_path):
+    grown(world, train=2, queries=0, gone=2)
+    expected = scratch(world, tmp_path / "scratch")
+    store, run = tiny.run_directly(write(world))
+    found = tiny.scores_by_id(store, run)
+    names = set(store.scan("train", run).collect()["id"])
+    assert set(found["train_id"]) <= names
+    pairs = ["query_id", "train_id"]
+    both = found.join(expected, on=pairs, suffix="_scratch")
+    assert len(both) > 0.9 * len(expected)
+    gap = (both["removal_effect"] - both["removal_effect_scratch"]).abs().max()
+    assert gap <= 1e-4 * expected["removal_effect"].abs().max()
+
+
+def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
+    world, first, tmp_path
+):
+    grown(world)
+    store, second = tiny.run_directly(write(world))
+    rows = tiny.rows_of(world / "queries.csv")
+    tiny.write_rows(world / "queries.csv", list(reversed(rows)))
+    plan = plan_run(write(world))
+    assert plan.lineage is not None
+    assert plan.lineage.base is not None
+    assert (plan.lineage.base.run, plan.root.run) == (second, first[1])
+    expected = scratch(world, tmp_path / "scratch")
+    store, third = tiny.run_directly(write(world))
+    same(tiny.scores_by_id(store, third), expected)
+    origins = store.scan("solves", third).collect()["origin"]
+    assert set(origins) == {first[1], second}
+    statuses = store.runs()
+    assert old_runs(statuses, Keep(runs=1)) == [second], "the first night is still needed"
+
+
+def test_killed_and_started_again_it_is_the_same_night(world, first):
+    grown(world)
+    study = write(world, run={"shard_size": 3})
+    plan = plan_run(study)
+    store, ref = open_store(plan), plan.ref
+    describe_train.fn(ref)
+    build_index.fn(ref)
+    for shard in missing_shards(store, ref.run)[:2]:
+        attribute_shard.fn(shard, ref)
+    again = plan_run(study)
+    assert again.record.run == plan.record.run
+    found, run = tiny.run_directly(study)
+    assert run == plan.record.run
+    assert plan_run(study).record.fingerprint == plan.record.fingerprint
+    assert found.verify(run) == []
+
+
+@pytest.mark.parametrize("change", ["model", "damping", "rows", "off"])
+def test_it_begins_from_nothing_where_the_last_night_asked_something_else(world, first, change):
+    grown(world, train=20 if change == "rows" else 3)
+    changes = {}
+    if change == "model":
+        tiny._train(world, steps=1)
+    if change == "damping":
+        changes = {"curvature": {"damping": 0.02}}
+    plan = plan_run(write(world, carry=change != "off", **changes))
+    assert plan.lineage is None
+    assert "carried" not in plan.record.parts
+
+
+def test_exact_answers_of_old_queries_are_taken_over_while_the_training_rows_stay(
+    world, tmp_path, monkeypatch
+):
+    keys = {"candidates": {"kind": "knn", "k": 12, "check": 2}}
+    tiny.run_directly(write(world, **keys))
+    grown(world, train=0)
+    shutil.copytree(world, tmp_path / "scratch")
+    scratch_store, plain = tiny.run_directly(write(tmp_path / "scratch", carry=False, **keys))
+    store, run = tiny.run_directly(write(world, **keys))
+    same(tiny.scores_by_id(store, run), tiny.scores_by_id(scratch_store, plain))
+    assert store.scan("solves", run).collect()["origin"].null_count() == 2
+    grown(world, queries=0)
+    assert plan_run(write(world, **keys)).lineage is None, "s_test of old queries is not kept"
+
+
+def test_the_summary_says_what_is_an_earlier_nights(world, first):
+    grown(world)
+    study = write(world)
+    store, run = tiny.run_directly(study)
+    told = dict(read_summary(store, run, study).evidence)
+    assert told["carried over"].startswith(f"17 of 19 queries from {first[1]}, 60 of 63 training")
+    earlier = dict(read_summary(store, first[1], study).evidence)
+    assert "carried over" not in earlier
+    assert told["recall"] == earlier["recall"]
+
+
+def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
+    grown(world)
+    study = write(world)
+    store, run = tiny.run_directly(study)
+    rows = tiny.rows_of(world / "queries.csv")
+    tiny.write_rows(world / "queries.csv", rows[1:])
+    store, third = tiny.run_directly(study)
+    store.remove(store.files_of(run))
+    assert plan_run(study).record.run == third
+    assert Store.open(store.layout.root, "tiny", create=False).verify(third) == []
+
+
+def test_of_rows_that_are_alike_each_has_its_own_place():
+    from tasks.carried import _places
+
+    found = _places([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
+    assert torch.equal(found, torch.tensor([0, -1, 2, -1, 1]))

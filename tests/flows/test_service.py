@@ -1,0 +1,121 @@
+"""`fastif up` and `down`, once for real: a server, a worker, the deployments, a run of one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import tiny
+
+from flows.service import Service, Started, _began, service_folder
+
+pytestmark = [pytest.mark.flow, pytest.mark.long]
+
+
+@pytest.fixture
+def home(tmp_path):
+    return {
+        "FASTIF_HOME": str(tmp_path / "service"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def fastif(home, *words, check=True):
+    command = [sys.executable, "-m", "flows.cli", *map(str, words)]
+    env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | home
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.timeout(900)
+def test_up_starts_what_a_night_needs_and_down_stops_it(world, home):
+    study, port = tiny.write_study(world), free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        told = fastif(home, "up", "--study", study, "--port", port).stdout
+        assert "on loopback only" in told
+        assert "Worker at work" in told
+        service = Service(service_folder_of(home), url)
+        there = service.started()
+        assert set(there) == {"server", "worker"}
+        again = fastif(home, "up", "--study", study, "--port", port).stdout
+        assert "is there" in again
+        assert service.started() == there, "what is there is not started twice"
+        listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
+        assert f"127.0.0.1:{port}" in listening or not listening
+        assert f"0.0.0.0:{port}" not in listening
+        deployments = httpx.post(f"{url}/deployments/filter", json={}).json()
+        nightly = next(one for one in deployments if one["name"] == "nightly-influence-audit")
+        assert nightly["parameters"]["study"] == str(study)
+        assert nightly["schedules"][0]["schedule"]["timezone"]
+        schema = nightly["parameter_openapi_schema"]["properties"]
+        assert {"study", "run", "engine", "within_minutes"} <= set(schema)
+        names = [one["name"] for one in httpx.post(f"{url}/automations/filter", json={}).json()]
+        assert names == ["fastif: killed runs are crashed"]
+        run = httpx.post(f"{url}/deployments/{nightly['id']}/create_flow_run", json={}).json()
+        state = await_end(url, run["id"])
+        assert state["type"] == "COMPLETED", state
+        named = httpx.get(f"{url}/flow_runs/{run['id']}").json()["name"]
+        assert named.startswith("influence-audit world ")
+        store = world / "store"
+        assert list(store.glob("runs/*/manifest/finish.json"))
+    finally:
+        stopped = fastif(home, "down").stdout
+    assert "worker, server" in stopped
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"{url}/health", timeout=2)
+    assert "nothing" in fastif(home, "down").stdout
+
+
+def service_folder_of(home):
+    os.environ["FASTIF_HOME"] = home["FASTIF_HOME"]
+    return service_folder()
+
+
+def await_end(url: str, run: str) -> dict:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        state = httpx.get(f"{url}/flow_runs/{run}").json()["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return state
+        time.sleep(0.5)
+    return state
+
+
+def test_a_port_that_another_server_has_is_refused(world, home, prefect):
+    port = prefect["PREFECT_API_URL"].split(":")[2].split("/")[0]
+    done = fastif(home, "up", "--study", world / "study.toml", "--port", port, check=False)
+    assert done.returncode == 2
+    assert "another server" in done.stderr
+    assert not (service_folder_of(home) / "service.json").exists()
+
+
+def test_a_process_of_the_same_number_that_is_another_is_not_killed(tmp_path):
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        other = Started(process.pid, "Mon Jan 1 00:00:00 2001")
+        assert not other.alive
+        other.stop()
+        assert process.poll() is None
+        mine = Started(process.pid, _began(process.pid))
+        assert mine.alive
+        file = tmp_path / "service.json"
+        file.write_text(json.dumps({"server": {"pid": mine.pid, "began": mine.began}}))
+        assert Service(tmp_path, "").stop() == ["server"]
+        assert process.wait(10) == -signal.SIGTERM
+        assert not file.exists()
+    finally:
+        process.kill()
