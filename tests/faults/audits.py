@@ -1,6 +1,7 @@
 """Audits in processes of their own, to be disturbed, and what must be true of them afterwards."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -19,11 +20,17 @@ TABLES = ("scores", "solves", "queries", "train")
 PATIENCE = 120
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """A Prefect server that keeps its database, so that it can be killed and started again."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        self.home, self.port = home, port
+    def __init__(self, home: Path, port: int, **settings: str) -> None:
+        self.home, self.port, self.settings = home, port, settings
         self.url = f"http://127.0.0.1:{port}/api"
         self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home)}
 
@@ -32,7 +39,7 @@ class Server:
         self.log = (self.home / "server.log").open("ab")
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
-            env={**os.environ, **self.environment, **RECORDER},
+            env={**os.environ, **self.environment, **RECORDER, **self.settings},
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,

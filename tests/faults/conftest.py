@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -49,10 +48,7 @@ def expected(made, tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A Prefect server of the session's own, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = audits.Server(tmp_path_factory.mktemp("prefect"), port)
+    running = audits.Server(tmp_path_factory.mktemp("prefect"), audits.free_port())
     running.start()
     yield running
     running.kill()
