@@ -122,12 +122,14 @@ def _dask_at(engine: DaskAt, devices: Sequence[Device], shards: int) -> Iterator
 def _security(engine: DaskAt, distributed: Any) -> Any:
     if not engine.address.startswith("tls://"):
         return None
-    return distributed.Security(
-        require_encryption=True,
-        tls_ca_file=engine.tls_ca_file and str(engine.tls_ca_file),
-        tls_client_cert=engine.tls_cert and str(engine.tls_cert),
-        tls_client_key=engine.tls_key and str(engine.tls_key),
-    )
+    files = {
+        "tls_ca_file": engine.tls_ca_file,
+        "tls_client_cert": engine.tls_cert,
+        "tls_client_key": engine.tls_key,
+    }
+    # What is left out comes from Dask's own configuration; None would stand for no file at all.
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    return distributed.Security(require_encryption=True, **given)
 
 
 def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
@@ -135,7 +137,7 @@ def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
         with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
             workers = _workers_of(client)
             offering = _offering(client, engine.resource)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TypeError, TimeoutError) as error:
         raise InputError(
             "engine address",
             f"a Dask scheduler that answers within {WAIT} s",

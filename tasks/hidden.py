@@ -31,8 +31,11 @@ TABLES: tuple[Which, ...] = ("train", "queries")
 def hidden_split(job: "Job", which: Which) -> Split:
     """Where the hidden states of a table are kept, within this model's share of both budgets.
 
-    The training rows come first on the disk; the queries have what they leave.
+    The training rows come first on the disk; the queries have what they leave. A run that goes on
+    by sketches keeps none: it looks at few rows, once.
     """
+    if job.goes_on_by_sketches:
+        return Split((), ())
     run, models, each = job.study.run, 1 + len(job.study.models), bytes_a_token(job)
     memory, disk = (mb * MEGABYTE // models for mb in (run.prefix_cache_mb, run.prefix_disk_mb))
     if not each:

@@ -185,7 +185,7 @@ class Job:
     @property
     def goes_on_by_sketches(self) -> bool:
         """Whether only what is new has to be sketched."""
-        return self.by_sketches and self.plan.lineage is not None
+        return self.plan.lineage is not None and self.by_sketches
 
     def alone(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""

@@ -65,9 +65,10 @@ class Work:
 
 def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
     """Each stage that is still to be done, with the missing `shards`; in order."""
-    rows, missing, queries = len(job.train_texts), len(shards), sum(map(len, shards))
+    rows, (missing, queries) = len(job.train_texts), to_answer(job, shards)
     there, models, rescored = prepared(job), len(job.members), not job.by_sketches
-    scans = _scans(job) if missing else []
+    scans = _scans(job) if missing and job.carried is None else []
+    described = rows if job.carried is None else len(job.carried.fresh_train)
     solves = missing and (rescored or scans)
     factored = sum(factor_examples(m) for m in job.members if m.factor_digest not in there)
     known, asked = scores_are_known(job), models * queries
@@ -84,7 +85,7 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
     scanned = models * (solved if known else rows + solved)
     return {
         DAMPING: Work(halves * TRAINING_STEP),
-        "predictions": Work(rows * ("train" not in there)),
+        "predictions": Work(described * ("train" not in there)),
         "index": _indexing(job, there) if missing else Work(),
         "curvature": _factoring(job, factored, rooted) if solves else Work(),
         "solve": Work(0, solve.gradients, solve.products, asked),
@@ -92,6 +93,15 @@ def work_of(job: "Job", shards: Sequence[Shard]) -> dict[str, Work]:
         "score": none if known else shared(_distinct(job), times=_product_share(job)),
         "recall": Work(gradients=len(scans) * scanned, products=sum(scans) * scanned),
     }
+
+
+def to_answer(job: "Job", shards: Sequence[Shard]) -> tuple[int, int]:
+    """Shards with queries that are not an earlier night's, and how many such queries."""
+    carried = job.carried
+    if carried is None:
+        return len(shards), sum(map(len, shards))
+    each = [int((carried.queries[one.start : one.stop] < 0).sum()) for one in shards]
+    return sum(map(bool, each)), sum(each)
 
 
 def passes(job: "Job", work: dict[str, Work]) -> float:

@@ -214,3 +214,20 @@ def test_of_rows_that_are_alike_each_has_its_own_place():
 
     found = _places([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
     assert torch.equal(found, torch.tensor([0, -1, 2, -1, 1]))
+
+
+def test_the_forecast_counts_what_is_new(world, first):
+    from tasks.opening import checked_job
+    from tasks.plan import planned_shards
+    from tasks.work import to_answer, work_of
+
+    grown(world)
+    job = checked_job(plan_run(write(world)))
+    shards = planned_shards(job.plan)
+    assert to_answer(job, shards) == (2, 2), "one at the head, one at the tail"
+    work = work_of(job, shards)
+    assert work["predictions"].forwards == 3
+    assert work["index"].gradients == 3
+    assert work["solve"].asked == 2
+    for stage in ("curvature", "score", "certificate", "recall"):
+        assert work[stage].gradients == 0, stage
