@@ -24,6 +24,7 @@ test-long: $(VENV)/.test ## the tests that take minutes or read the data sets un
 
 test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
 	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults
+	$(BIN)/python -m benchmarks.nightly.faults
 
 check: $(VENV)/.dev ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .
