@@ -140,8 +140,8 @@ def _attribute(workers: Workers, missing: Sequence[Shard], ref: RunRef, limit: L
                 update_progress_artifact(shown, 100 * done / len(missing))  # type: ignore[arg-type]
     if dispatch.failed:
         raise shard_error(*dispatch.failed[0], ref.run, len(dispatch.failed))
-    if dispatch.left:
-        raise UnfinishedError(dispatch.why, *_counts(ref), limit.asked)
+    if dispatch.left or limit.asked is not None:
+        raise UnfinishedError(dispatch.why or limit.why_not(0), *_counts(ref), limit.asked)
 
 
 def _counts(ref: RunRef) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 import fastif
 from fastif.candidates.recall import Recall
 from fastif.candidates.stored import StoredSketches
-from storage import SCORES, StoreError, polars_schema
+from storage import SCORES, StoreError, polars_schema, queries_schema, train_schema
 from tasks.recalled import recall_of
 from tasks.row_digests import row_digests, stored_row_digests
 from tasks.sketches import asked_sketches
@@ -208,4 +208,6 @@ def _with_names(
     columns |= {f"group_{name}": [group[i] for i in places] for name, group in groups.items()}
     gone = [c for c in rows.columns if c.startswith("group_") and c not in columns]
     named = (pl.Series(name, values, pl.String) for name, values in columns.items())
-    return rows.drop(gone).with_columns(*named)
+    schema = train_schema if key == "train" else queries_schema
+    order = polars_schema(schema(list(groups))).names()
+    return rows.drop(gone).with_columns(*named).select(order)

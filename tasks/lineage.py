@@ -92,8 +92,11 @@ def _from(
     root = runs.get(begun["root"]) if isinstance(begun, Mapping) else base
     if root is None:
         return None  # it was forgotten, and with it the rows that the curvature is of
-    sketcher = _sketcher(store, base) if by_sketches(study.candidates) else ""
-    if sketcher and store.part("sketcher", sketcher) is None:
+    told = _told(store, base)
+    if told.get("chosen", {}).get("k", 0) is None:
+        return None  # no number of candidates was enough: it was a full scan with its sums
+    sketcher = _sketcher(base, told) if by_sketches(study.candidates) else ""
+    if by_sketches(study.candidates) and not (sketcher and store.part("sketcher", sketcher)):
         return None
     part = {"from": base.fingerprint, "root": root.fingerprint}
     lineage = Lineage(base, root, part | ({"sketcher": sketcher} if sketcher else {}))
@@ -127,12 +130,16 @@ def _share(store: Store, root: RunRecord, study: Study, train: Table) -> float:
     return (before & now).total() / max(1, (before | now).total())
 
 
-def _sketcher(store: Store, record: RunRecord) -> str:
-    begun = record.parts.get(CARRIED)
-    if isinstance(begun, Mapping):
-        return str(begun.get("sketcher", ""))
+def _told(store: Store, record: RunRecord) -> dict:
+    """What a finished run says of its candidates."""
     (told,) = store.scan("runs", record.run).select("candidates").collect()["candidates"]
-    return str(json.loads(told).get("sketcher", ""))
+    return json.loads(told)
+
+
+def _sketcher(record: RunRecord, told: Mapping[str, object]) -> str:
+    begun = record.parts.get(CARRIED)
+    known = begun if isinstance(begun, Mapping) else told
+    return str(known.get("sketcher", ""))
 
 
 def _without(parts: Mapping[str, object]) -> dict[str, object]:

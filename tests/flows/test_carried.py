@@ -231,3 +231,21 @@ def test_the_forecast_counts_what_is_new(world, first):
     assert work["solve"].asked == 2
     for stage in ("curvature", "score", "certificate", "recall"):
         assert work[stage].gradients == 0, stage
+
+
+def test_another_group_that_reports_split_by_is_that_of_tonight(world, first):
+    grown(world)
+    store, run = tiny.run_directly(write(world, queries={"groups": ["second", "kind"]}))
+    found = store.scan("queries", run).sort("query").collect()
+    rows = tiny.rows_of(world / "queries.csv")
+    assert found["group_second"].to_list() == [row["second"] for row in rows]
+    assert found["group_kind"].to_list() == [row["kind"] for row in rows]
+
+
+def test_a_night_that_fell_back_to_a_full_scan_is_not_gone_on_from(world):
+    hard = {"kind": "sketch", "dimensions": 1, "target_recall": 1.0, "rescore": False, "check": 4}
+    store, before = tiny.run_directly(write(world, candidates=hard))
+    facts = store.scan("runs", before).collect().to_dicts()[0]
+    assert '"k": null' in facts["candidates"], "one number was enough after all"
+    grown(world)
+    assert plan_run(write(world, candidates=hard)).lineage is None

@@ -1,0 +1,94 @@
+"""Shards given out a few at a time: all of them, or as many as a deadline and signals leave."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flows.dispatch import AHEAD, Dispatch, Limit, UnfinishedError
+from storage import plan_shards
+
+SHARDS = plan_shards(20, 1)
+WORKERS = 2
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(WORKERS) as running:
+        yield running
+
+
+def test_each_is_done_once_and_few_are_given_out_at_a_time(pool):
+    out, most, lock = 0, 0, threading.Lock()
+
+    def work(shard):
+        nonlocal out
+        time.sleep(0.001)
+        with lock:
+            out -= 1
+
+    def submit(shard):
+        nonlocal out, most
+        with lock:
+            out += 1
+            most = max(most, out)
+        return pool.submit(work, shard)
+
+    dispatch = Dispatch(submit, lambda: WORKERS, Limit())
+    assert sorted(dispatch.done(SHARDS)) == sorted(SHARDS)
+    assert most <= WORKERS + AHEAD
+    assert not dispatch.failed
+    assert not dispatch.left
+
+
+def test_a_failure_ends_no_other(pool):
+    def work(shard):
+        if shard == SHARDS[3]:
+            raise ValueError("bad")
+
+    dispatch = Dispatch(lambda shard: pool.submit(work, shard), lambda: WORKERS, Limit())
+    assert len(list(dispatch.done(SHARDS))) == len(SHARDS) - 1
+    ((shard, error),) = dispatch.failed
+    assert (shard, str(error)) == (SHARDS[3], "bad")
+
+
+def test_no_shard_begins_that_would_not_end_in_time(pool):
+    limit = Limit(seconds=0.5)
+    start = time.monotonic()
+    dispatch = Dispatch(lambda shard: pool.submit(time.sleep, 0.1), lambda: WORKERS, limit)
+    done = list(dispatch.done(SHARDS))
+    assert time.monotonic() - start < 0.5 + 0.1 * (1 + AHEAD)
+    assert 0 < len(done) < len(SHARDS)
+    assert len(done) + len(dispatch.left) == len(SHARDS)
+    assert "No other shard would end within" in dispatch.why
+
+
+def test_the_first_signal_finishes_what_is_out_and_handlers_are_put_back(pool):
+    before = signal.getsignal(signal.SIGTERM)
+    limit = Limit()
+    dispatch = Dispatch(lambda shard: pool.submit(time.sleep, 0.01), lambda: WORKERS, limit)
+    done = []
+    for shard in dispatch.done(SHARDS):
+        done.append(shard)
+        if len(done) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert limit.asked == signal.SIGTERM
+    assert 3 <= len(done) <= 3 + WORKERS + AHEAD
+    assert len(done) + len(dispatch.left) == len(SHARDS)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "SIGTERM" in str(UnfinishedError(dispatch.why, 3, 20, limit.asked))
+
+
+def test_when_no_more_can_be_given_out_the_rest_is_left(pool):
+    def submit(shard):
+        if shard == SHARDS[5]:
+            raise ConnectionError("gone")
+        return pool.submit(time.sleep, 0)
+
+    dispatch = Dispatch(submit, lambda: WORKERS, Limit())
+    assert list(dispatch.done(SHARDS)) != []
+    assert [shard for shard, _ in dispatch.failed] == [SHARDS[5]]
+    assert list(dispatch.left) == list(SHARDS[6:])
