@@ -10,6 +10,7 @@ import torch
 
 import fastif
 from fastif import InputError
+from fastif.memory import trim
 from storage import Store
 from tasks import hidden
 from tasks.devices import LEASES, Device, devices_of
@@ -30,12 +31,17 @@ _jobs: dict[tuple[RunRef, Study, Device], Job] = {}
 def leased_job(ref: RunRef) -> Iterator[Job]:
     """The job of a run on a device that is this thread's alone; waits until one is free.
 
+    What the work frees goes back to the system, so that no stage stands on the one before it.
+
     Raises:
         InputError: as `open_job`.
     """
     devices = devices_of(load_study(Path(ref.study)).run.devices)
     with LEASES.one_of(devices) as device:
-        yield open_job(ref, device)
+        try:
+            yield open_job(ref, device)
+        finally:
+            trim()
 
 
 def open_job(ref: RunRef, device: Device | None = None) -> Job:

@@ -5,6 +5,9 @@ rows in a process of its own, and writes benchmarks/results/bulk-scale.json and 
 docs/results.md. Nothing is kept of the frozen layers: every row goes through the whole model once,
 is sketched, written, and searched from its file. Rows beyond the 67,349 phrases are the same ones
 again, taken anew. A million rows take more than an hour on two cores.
+
+`--search` measures the search alone, in minutes, of random numbers in files of the same kind: what
+a product and its ends take does not depend on what the numbers are.
 """
 
 import argparse
@@ -52,11 +55,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.scale")
     parser.add_argument("--rows", type=int, nargs="*", default=SIZES, help="numbers of rows")
     parser.add_argument("--one", type=int, help="a number of rows, for the process that does it")
+    parser.add_argument("--search", action="store_true", help="the search alone; needs no data")
     arguments = parser.parse_args()
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    if arguments.search:
+        _publish(search=[searched(rows) for rows in arguments.rows], searched_on=describe())
+        return
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "sst2").is_dir():
         sys.exit("FASTIF_DATA must name the folder with sst2/")
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
     if arguments.one is not None:
         print(json.dumps(measured(data, arguments.one)))
         return
@@ -66,8 +73,14 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(found[-1], flush=True)
-        RESULT.write_text(json.dumps({"sizes": found, "machine": describe()}, indent=1) + "\n")
-    write_section(Path("docs/results.md"), json.loads(RESULT.read_text("utf-8")))
+        _publish(sizes=found, machine=describe())
+
+
+def _publish(**parts: object) -> None:
+    """Renew these parts of the result; what the other mode measured stays."""
+    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    RESULT.write_text(json.dumps({**known, **parts}, indent=1) + "\n", "utf-8")
+    write_section(Path("docs/results.md"), {**known, **parts})
 
 
 @dataclass
@@ -119,6 +132,33 @@ def measured(data: Path, rows: int) -> dict:
         "seconds": stages.seconds,
         "peak": stages.peak,
     }
+
+
+def searched(rows: int) -> dict:
+    """Seconds of the search of so many sketches for each number of queries; least of three."""
+    generator = torch.Generator().manual_seed(0)
+    WORK.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
+        blocks = []
+        for number, ids in enumerate(torch.arange(rows).split(ROWS)):
+            path = Path(folder) / f"{number}-{SKETCHES}"
+            made = torch.randn(len(ids), DIMENSIONS, generator=generator).half()
+            save_file({"rows": made}, path)
+            blocks.append(_block(path, ids))
+        stored = StoredSketches(blocks)
+        queries = torch.randn(max(QUERIES), DIMENSIONS, generator=generator)
+        stored.ends(queries[:1], KEEP)  # the files are read once before
+        stages = Stages({}, {})
+        for number in QUERIES:
+            took = []
+            for _ in range(3):
+                with stages.stage(f"search, {number:,} queries"):
+                    for some in queries[:number].split(TOGETHER):
+                        stored.ends(some, KEEP)
+                took.append(stages.seconds[f"search, {number:,} queries"])
+            stages.seconds[f"search, {number:,} queries"] = min(took)
+    print(rows, stages.seconds, flush=True)
+    return {"rows": rows, "seconds": stages.seconds, "peak": stages.peak}
 
 
 def _again(examples: fastif.Examples, count: int) -> fastif.Examples:

@@ -16,8 +16,10 @@ GROWING = {
 }
 """What takes longer with more rows."""
 NOTE = (
-    "A search reads all sketches from their files for every 256 queries. Those of the least size,"
-    " 20 MB, fit into a processor's cache, the likely reason why it takes less than its part."
+    "The search in the table is from before the ends of a tile were taken by themselves, without "
+    "merging them into those found so far; most of its time was that. The search alone, measured "
+    "again since (`python -m benchmarks.bulk.scale --search`, {date}: random numbers in files of "
+    "the same kind, which are read anew for every 256 queries; least of three rounds):"
 )
 WITHIN, MOST_MEMORY = 0.15, 4 * 2**30
 """Of linear; bytes of a process at its peak."""
@@ -46,9 +48,33 @@ def section(result: dict) -> str:
     ]
     return (
         "## Sketches at scale\n\n"
-        + "\n\n".join([head, "\n".join(table), "\n".join(_growth(sizes)), NOTE])
+        + "\n\n".join([head, "\n".join(table), "\n".join(_growth(sizes)), *_searched(result)])
         + "\n"
     )
+
+
+def _searched(result: dict) -> list[str]:
+    """The search alone, where it was measured by itself."""
+    sizes = result.get("search")
+    if not sizes:
+        return []
+    table = ["| rows | 200 queries | 2,000 queries |", "| ---: | ---: | ---: |"]
+    table += [
+        f"| {size['rows']:,} | {size['seconds'][FEW]:,.2f} s | {size['seconds'][MANY]:,.2f} s |"
+        for size in sizes
+    ]
+    growth = [
+        _linear(f"search alone, {few['rows']:,} to {many['rows']:,} rows",
+                few["seconds"][MANY], many["seconds"][MANY], many["rows"] / few["rows"])
+        for few, many in pairwise(sizes)
+    ]  # fmt: skip
+    growth += [
+        _linear(f"search alone of {size['rows']:,} rows, 200 to 2,000 queries",
+                size["seconds"][FEW], size["seconds"][MANY], 10)
+        for size in sizes
+    ]  # fmt: skip
+    note = NOTE.format(date=result["searched_on"]["date"])
+    return [note, "\n".join(table), "\n".join(growth)]
 
 
 def _row(size: dict) -> str:

@@ -1,5 +1,9 @@
 """What does not fit into memory is halved until it does, and answers stay the same."""
 
+import mmap
+import subprocess
+import sys
+
 import pytest
 import torch
 from cases import case
@@ -117,3 +121,24 @@ def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits(
     assert found == [[1], [6], [3, 4], [0, 5, 2, 7]]
     free = Measured(lengths, tokens=None)
     assert [len(p) for p in places_by_length(free, every(free), 3)] == [3, 3, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps what was freed")
+def test_what_is_freed_goes_back_to_the_system():
+    """Measured from outside: pages that the process holds, with something kept above them."""
+    program = """
+import sys, torch
+from pathlib import Path
+from fastif.memory import trim
+def pages(): return int(Path("/proc/self/statm").read_text().split()[1])
+many = [torch.ones(20_000) for _ in range(5_000)]  # each below what is mapped by itself
+above = torch.ones(100)
+full = pages()
+del many
+before = pages()
+trim()
+print(full, before, pages())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    full, _, after = map(int, done.stdout.split())
+    assert (full - after) * mmap.PAGESIZE > 300e6  # of the 400 MB
