@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 QUERIES, SHARD = 3_000, 64
-WORKERS = {"threads": 16, "dask": 8}
+WORKERS = {"threads": 16, "dask": 4}
 """Dask's are processes, and each imports Prefect by itself."""
 RESULT = Path("benchmarks/results/overhead.json")
 LIMITS = {"threads": 0.03, "dask": 0.05}
