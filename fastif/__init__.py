@@ -24,11 +24,11 @@ from fastif.candidates import (
     train_sketches,
 )
 from fastif.certificate import Certificate
-from fastif.checkpoint import check_length, load_model, load_tokenizer, quiet_loading
+from fastif.checkpoint import check_length, load_encoder, load_model, load_tokenizer, quiet_loading
 from fastif.curvature import Damped, Dense, Ekfac, GaussNewton, Hessian, LinearOperator
 from fastif.ensemble import Ensemble
 from fastif.errors import InputError
-from fastif.examples import Batch, Examples, TensorExamples, batches, every
+from fastif.examples import Batch, Examples, Relabelled, TensorExamples, batches, every
 from fastif.gradients import Gradients, Tile, gradient_rows, measure_rows
 from fastif.influence import UNSEEN, Influences, influence, mean_influence, self_influence
 from fastif.losses import (
@@ -99,6 +99,7 @@ __all__ = [
     "PrefixCache",
     "Quota",
     "Recipe",
+    "Relabelled",
     "Scorer",
     "Search",
     "Sketched",
@@ -127,6 +128,7 @@ __all__ = [
     "gradient_rows",
     "influence",
     "influence_by_block",
+    "load_encoder",
     "load_faiss",
     "load_model",
     "load_tokenizer",

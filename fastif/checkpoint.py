@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -36,13 +37,27 @@ def load_model(source: str | Path, labels: Sequence[str] | None = None) -> PreTr
     return model.eval()
 
 
-def load_tokenizer(source: str | Path, model: PreTrainedModel) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the model.
+def load_encoder(source: str | Path) -> PreTrainedModel:
+    """The layers below a model's head, from a local folder or the hub; never with remote code.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    model, _ = _from_pretrained(AutoModel, source, "model")
+    return model.eval()
+
+
+def load_tokenizer(
+    source: str | Path, model: PreTrainedModel | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to the model; not compared with it where it is left out.
 
     Raises:
         InputError: it cannot be found, or its vocabulary is not the model's.
     """
     tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
+    if model is None:
+        return tokenizer
     rows, words = model.config.vocab_size, len(tokenizer)
     if words > rows or words < 0.9 * rows:
         raise InputError(

@@ -72,6 +72,28 @@ class Selected(Examples):
         return self.examples.take(self.ids[ids])
 
 
+class Relabelled(Examples):
+    """Other examples with other labels."""
+
+    def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
+        self.examples, self.labels = examples, labels
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        return self.examples.lengths
+
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        batch = self.examples.take(ids)
+        return {**batch, "labels": self.labels[ids].to(batch["labels"].device)}
+
+
 def batches(
     examples: Examples, ids: Int[Tensor, " m"], size: int
 ) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:

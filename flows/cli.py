@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from flows import store_commands
+from flows import label_commands, store_commands
 from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(label_commands.app)
 app.add_typer(store_commands.app)
 
 UNFINISHED = 3

@@ -12,6 +12,7 @@ from storage.fields import CONVENTION
 from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
 from storage.location import is_remote, location
+from storage.parquet import write_table
 from storage.queries import (
     counted_in_top,
     harmful_rows,
@@ -26,10 +27,13 @@ from storage.queries import (
     worst_queries,
 )
 from storage.schemas import (
+    MISLABELS,
     RUNS,
     SCORES,
+    SIGNALS,
     SOLVES,
     TOTALS,
+    VERDICTS,
     polars_schema,
     queries_schema,
     table_schema,
@@ -41,10 +45,13 @@ from storage.sweep import Leftover
 
 __all__ = [
     "CONVENTION",
+    "MISLABELS",
     "RUNS",
     "SCORES",
+    "SIGNALS",
     "SOLVES",
     "TOTALS",
+    "VERDICTS",
     "Commit",
     "FileEntry",
     "Layout",
@@ -75,4 +82,5 @@ __all__ = [
     "with_examples",
     "with_queries",
     "worst_queries",
+    "write_table",
 ]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from storage.errors import StoreError
 from storage.fields import GROUP
-from storage.schemas import KEYS, TABLES, polars_schema, table_schema
+from storage.schemas import KEYS, polars_schema, table_schema
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ def checked(table: str, frame: pl.DataFrame, where: str) -> Checked:
         StoreError: unknown table, other columns or types, a null where none may be, NaN or an
             infinite number anywhere, a repeated key, or scores out of their order.
     """
-    if table not in TABLES:
+    if table not in KEYS:
         raise StoreError.at(
-            where, expected=f"a table of {', '.join(TABLES)}", got=repr(table), remedy="Rename it."
+            where, expected=f"a table of {', '.join(KEYS)}", got=repr(table), remedy="Rename it."
         )
     where = f"table {table} of {where}"
     groups = tuple(name.removeprefix(GROUP) for name in frame.columns if name.startswith(GROUP))

@@ -6,11 +6,15 @@ For 10 M sorted scores: 45 MB against 97 MB with a dictionary on every column.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Final
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
+
+from storage.checks import checked
 
 ROW_GROUP: Final = 100_000
 _DISTINCT: Final = frozenset({"id", "text", "text_pair"})
@@ -34,6 +38,16 @@ def encode(table: pa.Table) -> bytes:
         column_encoding=encodings,
     )
     return buffer.getvalue()
+
+
+def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
+    """Write a table that is a part of the store by itself, as TABLE.parquet; checked before.
+
+    Raises:
+        StoreError: the frame is not what the schema says.
+    """
+    found = checked(table, frame, f"{folder.name}")
+    (folder / f"{table}.parquet").write_bytes(encode(found.arrow))
 
 
 def _encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:

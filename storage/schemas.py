@@ -206,6 +206,73 @@ RUNS: Final = schema(
     ),
 )
 
+_SIGNALS = (
+    ("loss", "cross-fitted loss at the given label", "nats"),
+    ("margin", "minus the cross-fitted log-odds of the given label", "nats"),
+    ("neighbours", "share of the nearest rows with another label", ""),
+    ("neighbour_loss", "minus log of the nearest rows' mean probability of the label", "nats"),
+    ("in_sample_loss", "loss of a head that has seen the row", "nats"),
+    ("training_margin", "minus the mean over training of the label's lead over the next", ""),
+    ("self_influence", "removal_effect of the row on its own loss, by that head", "nats"),
+    ("crossed_self_influence", "the same with the residual of heads that have not seen it", "nats"),
+)
+
+MISLABELS: Final = schema(
+    "mislabels",
+    (
+        _TRAIN,
+        field("rank", pa.uint32(), "0 = most suspicious; rows that were looked at come last"),
+        field("id", pa.string(), "the study's own id of the example"),
+        field("text", pa.string(), "first text column"),
+        field("text_pair", pa.string(), "second text column; null if there is one", null=True),
+        field("label", pa.string(), "given label"),
+        field("probability", pa.float32(), "that the given label is wrong"),
+        field("suggested", pa.string(), "the likeliest other label"),
+        field("confidence", pa.float32(), "belief in it, of all that is not in the given label"),
+        field("cluster", pa.uint32(), "equal for rows of the same letters, digits and label"),
+        field("agreeing", pa.uint32(), "nearest row of the same label", null=True),
+        field("conflicting", pa.uint32(), "nearest row of another label", null=True),
+        field("reviewed", pa.string(), "what people say the label is; null: not seen", null=True),
+        *(field(name, pa.float32(), says, unit) for name, says, unit in _SIGNALS),
+        field(
+            "trusted_loss",
+            pa.float32(),
+            "loss by heads that have seen trusted rows; null without such rows",
+            "nats",
+            null=True,
+        ),
+        field(
+            "harm",
+            pa.float32(),
+            "minus the sum of the row's negative removal effects on queries; null without an audit",
+            "nats",
+            null=True,
+        ),
+        field(
+            "harm_same_label",
+            pa.float32(),
+            "the same over queries of the row's own label",
+            "nats",
+            null=True,
+        ),
+    ),
+)
+
+SIGNALS: Final = (*(name for name, _, _ in _SIGNALS), "trusted_loss", "harm", "harm_same_label")
+"""Columns of mislabels that are detectors of their own; larger is more suspicious."""
+
+VERDICTS: Final = schema(
+    "verdicts",
+    (
+        field("row", pa.binary(), "digest of the row's texts and given label"),
+        field("id", pa.string(), "the id it had when it was looked at"),
+        field("label", pa.string(), "given label"),
+        field("right_label", pa.string(), "what it should be; null: no label fits", null=True),
+        field("reviewer", pa.string(), "who says so; empty if unknown"),
+        field("probability", pa.float32(), "of a wrong label, as told before", null=True),
+    ),
+)
+
 TABLES: Final = ("scores", "solves", "queries", "totals", "train", "runs")
 KEYS: Final = {
     "scores": ("query", "train"),
@@ -214,6 +281,8 @@ KEYS: Final = {
     "totals": ("train", "correct", "group"),
     "train": ("train",),
     "runs": ("run",),
+    "mislabels": ("train",),
+    "verdicts": ("row", "reviewer"),
 }
 """Columns that name a row of a table; no table holds the same key twice."""
 
@@ -245,7 +314,8 @@ def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:
         return queries_schema(groups)
     if table == "train":
         return train_schema(groups)
-    return {"scores": SCORES, "solves": SOLVES, "totals": TOTALS, "runs": RUNS}[table]
+    others = {"totals": TOTALS, "runs": RUNS, "mislabels": MISLABELS, "verdicts": VERDICTS}
+    return {"scores": SCORES, "solves": SOLVES, **others}[table]
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:

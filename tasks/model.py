@@ -56,20 +56,36 @@ def base_folder(study: Study) -> Path:
         InputError: the folder, package or hub name cannot be found.
     """
     assert study.training is not None
-    base = study.training.base
-    if base.startswith("package:"):
-        return _in_package(base)
-    folder = study.resolve(base)
+    return _named_folder(study, study.training.base, "[training] base")
+
+
+def encoder_folder(study: Study) -> tuple[Path, bool]:
+    """The folder of the model that texts are read by, and whether it may have seen their labels.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    if study.mislabels.encoder is not None:
+        return _named_folder(study, study.mislabels.encoder, "[mislabels] encoder"), False
+    if study.training is not None:
+        return base_folder(study), False
+    return model_folder(study), True
+
+
+def _named_folder(study: Study, name: str, where: str) -> Path:
+    if name.startswith("package:"):
+        return _in_package(name)
+    folder = study.resolve(name)
     if folder.is_dir():
         return folder
-    if not _is_hub_name(base):
+    if not _is_hub_name(name):
         raise InputError(
             f"base model {folder}",
             "a folder with a saved model",
             "no such folder",
-            "Correct [training] base.",
+            f"Correct {where}.",
         )
-    return fetch(base)
+    return fetch(name)
 
 
 def fetch(name: str) -> Path:

@@ -56,6 +56,23 @@ class TableSource(Section):
         return self
 
 
+class QuerySource(TableSource):
+    """`[queries]`: the predictions to explain."""
+
+    trusted: bool = False
+    """whether their labels are certain: `fastif mislabels` then learns from them too"""
+
+
+class Mislabels(Section):
+    """`[mislabels]`: how `fastif mislabels` looks for wrong labels; no number of it is tuned."""
+
+    encoder: Name | None = None
+    """a folder, hub name or package:NAME/folder of a model whose weights have never seen the
+    labels; without it [training] base, or else the model itself"""
+    budget: Annotated[int, Field(ge=1)] = 100
+    """rows that people will look at"""
+
+
 class Parameters(Section):
     """`[parameters]`: the part of the model that answers are attributed to."""
 

@@ -6,7 +6,7 @@ one block at most, and rows that are added or changed later are all that is sket
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import fastif
 from fastif.candidates.stored import Block, StoredSketches
 from storage import Store, StoreError, fingerprint
 from tasks import digests
+from tasks.blocks import ROWS_FILE, digest_frame, keep_block, mapped, missing_rows
 from tasks.progress import stage
 from tasks.row_digests import row_digests
 from tasks.sections import Sketches
@@ -38,7 +38,7 @@ to. A basis drawn from nearly the same rows is as good, and keeps the sketches o
 TRAINED_ON = 100_000
 """Sketches that an approximate index learns its cells from."""
 
-SKETCHER, SKETCHES, ROWS_FILE = "sketcher.safetensors", "sketches.safetensors", "rows.parquet"
+SKETCHER, SKETCHES = "sketcher.safetensors", "sketches.safetensors"
 LIST, INDEX = "sketches.json", "index.faiss"
 
 
@@ -88,7 +88,7 @@ def pending(job: "Job", method: Sketches, digest: str) -> Pending:
     found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows)
     if found is None:
         return Pending(False, len(set(rows)))
-    return Pending(True, len(_missing(store, found.blocks, rows)))
+    return Pending(True, len(missing_rows(store, found.blocks, rows)))
 
 
 def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
@@ -144,17 +144,17 @@ def asked_sketches(
     fitted = Fitted(sketcher_of(job.store, job.index_digests[0]))
     every = row_digests(job.plan.inputs.queries)
     rows = [every[i] for i in ids.tolist()]
-    missing = _missing(job.store, fitted.asked, rows)
+    missing = missing_rows(job.store, fitted.asked, rows)
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
     made = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
     fresh = fastif.query_sketches(search.sketcher, gradients, job.queries, made, size)
     if keep and len(made):
-        _keep(job.store, fitted.asked, fresh.cpu(), missing)
+        keep_block(job.store, fitted.asked, fresh.cpu(), missing, SKETCHES)
     found = dict(zip(missing["row"].to_list(), fresh, strict=True))
     for folder in job.store.parts(fitted.asked).values():
         block = pl.read_parquet(folder / ROWS_FILE)["row"].to_list()
         if not found.keys() >= set(rows) and not set(rows).isdisjoint(block):
-            held = mapped_sketches(folder / SKETCHES).to(fresh.device)
+            held = mapped(folder / SKETCHES).to(fresh.device)
             found |= {row: held[i] for i, row in enumerate(block) if row not in found}
     return torch.stack([found[row] for row in rows]) if rows else fresh
 
@@ -196,7 +196,7 @@ def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
     sketcher = _fit(job, method)
     state = {name: tensor.contiguous() for name, tensor in sketcher.state().items()}
     job.store.write_part("sketcher", fitted.digest, lambda to: save_file(state, to / SKETCHER))
-    frame = _digest_frame(rows)
+    frame = digest_frame(rows)
     job.store.write_part(
         _kind(family), fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE)
     )
@@ -243,7 +243,7 @@ def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
 def _write_missing(
     job: "Job", sketcher: fastif.Sketcher, fitted: Fitted, rows: Sequence[bytes]
 ) -> None:
-    missing = _missing(job.store, fitted.blocks, rows)
+    missing = missing_rows(job.store, fitted.blocks, rows)
     if missing.is_empty():
         return
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
@@ -252,32 +252,7 @@ def _write_missing(
         for part in missing.iter_slices(ROWS):
             ids = torch.tensor(part["id"].to_list())
             found = fastif.train_sketches(sketcher, gradients, train, ids, size)
-            _keep(job.store, fitted.blocks, found, part)
-
-
-def _keep(store: Store, kind: str, found: torch.Tensor, rows: pl.DataFrame) -> None:
-    name = fingerprint({"rows": [row.hex() for row in rows["row"]]})
-    store.write_part(kind, name, partial(_write_block, found, rows))
-
-
-def _missing(store: Store, kind: str, rows: Sequence[bytes]) -> pl.DataFrame:
-    """The rows that are in no block, each once: its digest and its first position."""
-    frame = (
-        _digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
-    )
-    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(store, kind)])
-    return frame.join(known, on="row", how="anti", maintain_order="left")
-
-
-def _write_block(sketches: torch.Tensor, rows: pl.DataFrame, folder: Path) -> None:
-    save_file({"rows": sketches.contiguous()}, folder / SKETCHES)
-    rows.select("row").write_parquet(folder / ROWS_FILE)
-
-
-def _known(store: Store, kind: str) -> Iterator[pl.DataFrame]:
-    """The rows of each block."""
-    for folder in store.parts(kind).values():
-        yield pl.read_parquet(folder / ROWS_FILE)
+            keep_block(job.store, fitted.blocks, found, part, SKETCHES)
 
 
 def _places(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> tuple[pl.DataFrame, list[str]]:
@@ -291,7 +266,7 @@ def _places(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> tuple[pl.Dat
     ]
     # Two runs at once may have sketched the same row, each in a block of its own.
     first = pl.concat(known).unique("row", keep="first", maintain_order=True)
-    found = _digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
+    found = digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
     return found.select("block", "place"), list(blocks)
 
 
@@ -304,15 +279,5 @@ def _stored(
         folder = store.part(fitted.blocks, blocks[int(str(number))])
         assert folder is not None, "a block that is listed is never removed before its list"
         ids, where = (torch.tensor(part[name].to_list()) for name in ("id", "place"))
-        found.append(Block(partial(mapped_sketches, folder / SKETCHES), ids, where))
+        found.append(Block(partial(mapped, folder / SKETCHES), ids, where))
     return StoredSketches(found)
-
-
-def mapped_sketches(path: Path) -> torch.Tensor:
-    """A block's sketches; the file is mapped, not read, as long as somebody holds them."""
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("rows")
-
-
-def _digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:
-    return pl.DataFrame({"row": list(rows)}, schema={"row": pl.Binary})

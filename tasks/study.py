@@ -23,9 +23,11 @@ from tasks.sections import (
     Carry,
     Certificate,
     Curvature,
+    Mislabels,
     ModelSource,
     Notify,
     Parameters,
+    QuerySource,
     Run,
     Store,
     TableSource,
@@ -51,7 +53,7 @@ class Study(Section):
     """further checkpoints or seeds of the same training: answers are means over them and [model]"""
     model: ModelSource
     train: TableSource
-    queries: TableSource
+    queries: QuerySource
     parameters: Parameters = Parameters()
     loss: TrainingLoss = TrainingLoss()
     curvature: Curvature
@@ -63,6 +65,7 @@ class Study(Section):
     carry: Carry | None = None
     notify: Notify = Notify()
     training: Training | None = None
+    mislabels: Mislabels = Mislabels()
 
     _path: Path = PrivateAttr(default=Path("study.toml"))
 

@@ -43,6 +43,15 @@ class Table:
         """The number of rows."""
         return len(self.ids)
 
+    def take(self, rows: Sequence[int]) -> "Table":
+        """Some rows, in this order."""
+        groups = {name: [values[i] for i in rows] for name, values in self.groups.items()}
+        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in rows]
+        ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
+        labels = [self.labels[i] for i in rows]
+        digest = _digest(ids, texts, pairs, labels, groups)
+        return Table(ids, texts, pairs, labels, groups, digest, self.place)
+
 
 def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
     """Read and check the table of a section.

@@ -35,7 +35,8 @@ from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
 from fastif.candidates.stored import Block, StoredSketches
 from fastif.examples import Selected
-from tasks.sketches import ROWS, SKETCHES, mapped_sketches
+from tasks.blocks import mapped
+from tasks.sketches import ROWS, SKETCHES
 
 RESULT = Path("benchmarks/results/bulk-scale.json")
 WORK = Path("benchmarks/.work")
@@ -180,7 +181,7 @@ def _written(
 
 
 def _block(path: Path, ids: Tensor) -> Block:
-    return Block(partial(mapped_sketches, path), ids, torch.arange(len(ids)))
+    return Block(partial(mapped, path), ids, torch.arange(len(ids)))
 
 
 if __name__ == "__main__":

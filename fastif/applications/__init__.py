@@ -1,0 +1,38 @@
+"""What influence and its neighbours are used for: finding labels that are wrong."""
+
+from fastif.applications.canaries import Planted, Recall, plant, recall_of
+from fastif.applications.detector import (
+    DROPPED,
+    UNSEEN,
+    Detector,
+    Errors,
+    Rows,
+    Suspicions,
+    Trusted,
+)
+from fastif.applications.encoding import compared, mean_pooled
+from fastif.applications.features import joined, lexical
+from fastif.applications.folds import folds
+from fastif.applications.head import Head, calibrated, fit_head
+
+__all__ = [
+    "DROPPED",
+    "UNSEEN",
+    "Detector",
+    "Errors",
+    "Head",
+    "Planted",
+    "Recall",
+    "Rows",
+    "Suspicions",
+    "Trusted",
+    "calibrated",
+    "compared",
+    "fit_head",
+    "folds",
+    "joined",
+    "lexical",
+    "mean_pooled",
+    "plant",
+    "recall_of",
+]

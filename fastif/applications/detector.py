@@ -1,0 +1,345 @@
+"""Which labels are probably wrong: one fixed procedure, without true labels.
+
+A classifier that was fitted to a wrong label defends it. So every row is judged by heads that have
+not seen it, and what they find is used to fit them again:
+
+1. heads on fixed features, cross-fitted to what the labels are believed to be, their logits meaned
+   with those of the rows most like it;
+2. p(t | x) from these and how often a class is labelled as another, found together as those under
+   which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
+   of class t;
+3. again from 1 with this belief as the target.
+
+1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
+the first heads are fitted to them alone.
+
+The class-conditional noise of step 2 is that of Dawid and Skene (1979) with one annotator, the
+cross-fitting that of confident learning (Northcutt and others, 2021).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from fastif.applications.folds import folds
+from fastif.applications.head import Head, calibrated, fit_head, tempered
+from fastif.applications.neighbours import neighbours
+from fastif.applications.noise import (
+    assumed,
+    estimated,
+    likeliest,
+    posterior,
+    tempered_noise,
+)
+from fastif.applications.signals import signals_of
+from fastif.errors import InputError
+
+UNSEEN, DROPPED = -1, -2
+"""Of `Rows.known`: nobody has looked at the row; somebody found that no label fits it."""
+
+Z90 = 1.645
+
+TRUSTED_TEMPER = 0.5
+"""With trusted rows the classifier is right by itself, and classes' noise is trusted half."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Labelled rows.
+
+    Attributes:
+        features: fixed, and made without these labels; see `features.joined`.
+        labels: as given.
+        classes: how many there are.
+        groups: equal for rows that must not judge each other, such as duplicates.
+        known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
+
+    Raises:
+        InputError: they do not fit each other, are not finite, or hold a single class.
+    """
+
+    features: Float[Tensor, "n d"]
+    labels: Int[Tensor, " n"]
+    classes: int
+    groups: Int[Tensor, " n"] | None = None
+    known: Int[Tensor, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        if not bool(torch.isfinite(self.features).all()):
+            bad = (~torch.isfinite(self.features).all(1)).nonzero()[0].item()
+            raise InputError(
+                "mislabels",
+                "features that are finite numbers",
+                f"NaN or infinity in row {bad}",
+                "Repair the encoder or the row.",
+            )
+        if len(self.labels.unique()) < 2:
+            raise InputError(
+                "mislabels",
+                "labels of two or more classes",
+                f"one class in all {len(self.labels)} rows",
+                "With one class no label can be told to be wrong; give the whole table.",
+            )
+
+    @property
+    def together(self) -> Int[Tensor, " n"]:
+        """The groups, or each row by itself."""
+        return torch.arange(len(self.labels)) if self.groups is None else self.groups
+
+    @property
+    def certain(self) -> Float[Tensor, "n c"]:
+        """One-hot rows for those whose class is known, zeros for the others."""
+        if self.known is None:
+            return torch.zeros(len(self.labels), self.classes)
+        return one_hot(self.known.clamp_min(0), self.classes) * (self.known >= 0)[:, None].float()
+
+    @property
+    def weights(self) -> Float[Tensor, " n"]:
+        """0 for rows that no label fits, else 1."""
+        if self.known is None:
+            return torch.ones(len(self.labels))
+        return (self.known != DROPPED).float()
+
+
+@dataclass(frozen=True, eq=False)
+class Trusted:
+    """Rows whose labels are certain.
+
+    Attributes:
+        features: made together with those of the rows to be judged.
+        labels: theirs.
+
+    Raises:
+        InputError: a class has fewer than two rows.
+    """
+
+    features: Float[Tensor, "m d"]
+    labels: Int[Tensor, " m"]
+    classes: int
+
+    def __post_init__(self) -> None:
+        counts = self.labels.bincount(minlength=self.classes)
+        if int(counts.min()) < 2:
+            raise InputError(
+                "trusted rows",
+                "two or more of each class",
+                f"{int(counts.min())} of class {int(counts.argmin())}",
+                "Give more of them, or set trusted = false.",
+            )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """An expected number of wrong labels, and the ends of its interval."""
+
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Suspicions:
+    """What is believed of each row's label.
+
+    Attributes:
+        belief: in each class, p(t | x, y); of rows that were looked at what was seen.
+        probability: that the given label is wrong, 1 - belief in it.
+        suggested: the likeliest class but the given one.
+        confidence: belief in it, of all that is not in the given label.
+        noise: how often a class (row) is labelled as another (column).
+        near: positions of the rows most like each.
+        counts: expected wrong labels of each given label, by every way in which the procedure
+            counts them; the last is the sum of the probabilities.
+        skill: share of the given labels' uncertainty that features of other rows take away; near 0
+            nothing can be said.
+        signals: what was found on the way, by name; larger is more suspicious.
+    """
+
+    belief: Float[Tensor, "n c"]
+    probability: Float[Tensor, " n"]
+    suggested: Int[Tensor, " n"]
+    confidence: Float[Tensor, " n"]
+    noise: Float[Tensor, "c c"]
+    near: Int[Tensor, "n k"]
+    counts: Float[Tensor, "w c"]
+    skill: float
+    signals: dict[str, Float[Tensor, " n"]]
+
+    def errors(self, label: int | None = None) -> Errors:
+        """Expected wrong labels, of one given label or of all, with a 90 % interval.
+
+        It spans what the ways of counting say, each give or take chance. The first takes heads
+        that were fitted to the labels as given, the last what was believed of them in the end.
+        """
+        ways = self.counts.sum(1) if label is None else self.counts[:, label]
+        chance = Z90 * ways.clamp_min(0).sqrt()
+        low, high = (ways - chance).min().clamp_min(0), (ways + chance).max()
+        return Errors(float(ways[-1]), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The procedure of this module; the same numbers for every data set.
+
+    Attributes:
+        folds: a row is judged by heads fitted to the other folds.
+        repeats: partitions into folds that are averaged.
+        rounds: of fitting heads and weighing labels.
+        neighbours: rows whose judgement counts as much as the row's own.
+        penalty: of the heads' squared weights.
+        seed: of the folds.
+    """
+
+    folds: int = 5
+    repeats: int = 2
+    rounds: int = 2
+    neighbours: int = 20
+    penalty: float = 1e-3
+    seed: int = 0
+
+    def __call__(self, rows: Rows, trusted: Trusted | None = None) -> Suspicions:
+        """What is believed of the labels of rows.
+
+        Raises:
+            InputError: a single group of rows.
+        """
+        near = neighbours(rows.features, self.neighbours)
+        given = one_hot(rows.labels, rows.classes).float()
+        first = self._crossed(rows, given)
+        in_sample = fit_head(rows.features, given, self.penalty, rows.weights)
+        signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
+        if trusted is None:
+            beliefs, noise = self._alone(rows, first, near)
+        else:
+            beliefs, noise = self._with_trusted(rows, trusted)
+            told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
+            signals["trusted_loss"] = -told.clamp_min(1e-30).log()
+        return _suspicions(rows, beliefs, noise, near, signals)
+
+    def quick(self) -> "Detector":
+        """The same with one partition, for questions about the procedure itself."""
+        return replace(self, repeats=1)
+
+    def _alone(
+        self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
+    ) -> tuple[list[Tensor], Tensor]:
+        """The belief after each round, and the noise, from the labels themselves.
+
+        Args:
+            rows: to be judged.
+            first: cross-fitted logits for the labels as given.
+            near: neighbours.
+        """
+        belief, found = _held(rows, one_hot(rows.labels, rows.classes).float()), []
+        noise = assumed(rows.classes)
+        for number in range(self.rounds):
+            logits = self._crossed(rows, belief) if number else first
+            p, noise = likeliest(_among(logits, near), rows.labels, rows.certain)
+            belief = _held(rows, posterior(p, rows.labels, noise))
+            found.append(belief)
+        return found, noise
+
+    def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[list[Tensor], Tensor]:
+        """Beliefs by heads that have seen trusted rows; by these and the labels; half by each.
+
+        Noise that follows the text shows in the first alone, noise that follows the class in the
+        second.
+        """
+        sure = one_hot(trusted.labels, rows.classes).float()
+        alone = self._from_trusted(rows, trusted, sure)
+        start, known = assumed(rows.classes), rows.certain
+        noise = estimated(alone.softmax(1), rows.labels, start, known=known)
+        belief = _held(rows, posterior(alone.softmax(1), rows.labels, noise))
+        p = ((alone + self._from_both(rows, belief, trusted, sure)) / 2).softmax(1)
+        noise = estimated(p, rows.labels, start, known=known, temper=TRUSTED_TEMPER)
+        noise = tempered_noise(noise, TRUSTED_TEMPER)
+        weighed = posterior(p, rows.labels, noise)
+        mixed = (p * weighed).sqrt()
+        both = mixed / mixed.sum(1, keepdim=True)
+        return [_held(rows, found) for found in (p, weighed, both)], noise
+
+    def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
+        """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
+        head = fit_head(trusted.features, sure, self.penalty)
+        within = folds(torch.arange(len(sure)), self.folds, self.seed)
+        seen = torch.empty_like(sure)
+        for fold in within.unique():
+            away = within == fold
+            seen[away] = fit_head(trusted.features[~away], sure[~away], self.penalty)(
+                trusted.features[away]
+            )
+        return tempered(head(rows.features), seen, trusted.labels)
+
+    def _from_both(self, rows: Rows, belief: Tensor, trusted: Trusted, sure: Tensor) -> Tensor:
+        """Cross-fitted logits of heads that have seen trusted rows and what rows are believed."""
+        parts = folds(rows.together, self.folds, self.seed)
+        within = folds(torch.arange(len(sure)), self.folds, self.seed)
+        logits, seen = torch.empty_like(belief), torch.zeros_like(sure)
+        for fold in parts.unique():
+            away, out = parts == fold, within == fold
+            head = fit_head(
+                torch.cat([rows.features[~away], trusted.features[~out]]),
+                torch.cat([belief[~away], sure[~out]]),
+                self.penalty,
+                torch.cat([rows.weights[~away], torch.ones(int((~out).sum()))]),
+            )
+            logits[away], seen[out] = head(rows.features[away]), head(trusted.features[out])
+        return tempered(logits, seen, trusted.labels)
+
+    def _crossed(self, rows: Rows, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+        """Logits of every row by heads fitted to the others, calibrated and averaged."""
+        total = torch.zeros_like(targets)
+        for repeat in range(self.repeats):
+            parts = folds(rows.together, self.folds, self.seed + repeat)
+            logits = torch.empty_like(targets)
+            for fold in parts.unique():
+                away = parts == fold
+                logits[away] = self._head(rows, targets, ~away)(rows.features[away])
+            total += calibrated(logits, targets.argmax(1))
+        return total / self.repeats
+
+    def _head(self, rows: Rows, targets: Tensor, of: Tensor) -> Head:
+        return fit_head(rows.features[of], targets[of], self.penalty, rows.weights[of])
+
+
+def _among(logits: Float[Tensor, "n c"], near: Int[Tensor, "n k"]) -> Float[Tensor, "n c"]:
+    """Mean of a row's log-probabilities and the log of its neighbours' mean probability."""
+    p = logits.softmax(1)
+    around = torch.zeros_like(p)
+    for column in near.T:  # one neighbour at a time: never n x k x c numbers
+        around += p[column]
+    around = (around / near.shape[1]).clamp_min(1e-6).log()
+    return (logits.log_softmax(1) + around) / 2
+
+
+def _held(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """The belief, but for rows whose class is known."""
+    certain = rows.certain
+    return torch.where(certain.sum(1, keepdim=True) > 0, certain, belief)
+
+
+def _suspicions(
+    rows: Rows, beliefs: list[Tensor], noise: Tensor, near: Tensor, signals: dict[str, Tensor]
+) -> Suspicions:
+    belief = beliefs[-1]
+    best, suggested = belief.scatter(1, rows.labels[:, None], -1).max(1)
+    wrong = _wrong(rows, belief)
+    given = one_hot(rows.labels, rows.classes).float()
+    counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])
+    confidence = best / wrong.clamp_min(1e-30)
+    skill = 1 - float(signals["loss"].mean()) / _uncertainty(rows)
+    return Suspicions(belief, wrong, suggested, confidence, noise, near, counts, skill, signals)
+
+
+def _uncertainty(rows: Rows) -> float:
+    """Mean loss of whoever knows how frequent labels are and nothing else, nats."""
+    share = rows.labels.bincount().double() / len(rows.labels)
+    return float(-(share[share > 0] * share[share > 0].log()).sum())
+
+
+def _wrong(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+    """Sum of the other classes, and not 1 - own, which is rounded to 0 where the label is sure."""
+    return belief.scatter(1, rows.labels[:, None], 0.0).sum(1)

@@ -1,0 +1,119 @@
+"""A linear classifier on fixed features, fitted to labels that may be uncertain."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+STEPS = 60
+"""L-BFGS iterations; the penalty keeps the problem well-conditioned."""
+
+BIAS_PENALTY = 1e-4
+"""Keeps the biases finite where a class has no row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Logits x W + b.
+
+    Attributes:
+        weight: W.
+        bias: b.
+    """
+
+    weight: Float[Tensor, "d c"]
+    bias: Float[Tensor, " c"]
+
+    def __call__(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
+        """Logits of rows."""
+        return features @ self.weight + self.bias
+
+
+def fit_head(
+    features: Float[Tensor, "n d"],
+    targets: Float[Tensor, "n c"],
+    penalty: float,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Head:
+    """The head of least weighted mean cross-entropy to `targets` + ½ penalty ‖W‖², by L-BFGS.
+
+    Args:
+        features: of the rows.
+        targets: a distribution over classes for each row; one-hot for a certain label.
+        penalty: of the squared weights.
+        weights: of the rows; all alike if left out.
+
+    >>> x = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
+    >>> y = torch.eye(2)[[0, 0, 1, 1]]
+    >>> fit_head(x, y, 1e-2)(x).argmax(1)
+    tensor([0, 0, 1, 1])
+    """
+    share = torch.ones(len(features)) if weights is None else weights
+    share = (share / share.sum()).to(features)
+    W = features.new_zeros(features.shape[1] + 1, targets.shape[1]).requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [W],
+        max_iter=STEPS,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-6,
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = features @ W[:-1] + W[-1]
+        loss = -(share * (targets * logits.log_softmax(1)).sum(1)).sum()
+        loss = loss + penalty / 2 * W[:-1].square().sum() + BIAS_PENALTY / 2 * W[-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)  # type: ignore[arg-type]
+    fitted = W.detach()
+    return Head(fitted[:-1], fitted[-1])
+
+
+def calibrated(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, "n c"]:
+    """A · logits + b with the one a and the c numbers b under which `labels` are likeliest.
+
+    Strong penalties and averages shrink logits; this undoes it, and the pull of frequent classes.
+
+    >>> z = torch.tensor([[0.1, 0.0], [0.0, 0.1]]).repeat(50, 1)
+    >>> y = torch.tensor([0, 1]).repeat(50)
+    >>> bool((calibrated(z, y).softmax(1).amax(1) > 0.9).all())
+    True
+    """
+    scale, shift = _fitted_scale(logits, labels, with_shift=True)
+    return scale * logits + shift
+
+
+def tempered(
+    logits: Float[Tensor, "n c"],
+    seen: Float[Tensor, "m c"],
+    labels: Int[Tensor, " m"],
+) -> Float[Tensor, "n c"]:
+    """The logits times the number that suits labelled rows best (Guo and others, 2017).
+
+    Args:
+        logits: to be scaled.
+        seen: of rows whose labels are certain, made in the same way without them.
+        labels: theirs.
+    """
+    return _fitted_scale(seen, labels, with_shift=False)[0] * logits
+
+
+def _fitted_scale(logits: Tensor, labels: Tensor, with_shift: bool) -> tuple[Tensor, Tensor]:
+    scale = logits.new_ones(1).requires_grad_()
+    shift = logits.new_zeros(logits.shape[1]).requires_grad_(with_shift)
+    free = [scale, shift] if with_shift else [scale]
+    optimiser = torch.optim.LBFGS(free, max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        told = (scale * logits + shift).log_softmax(1).gather(1, labels[:, None])
+        loss = -told.mean() + BIAS_PENALTY * shift.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)  # type: ignore[arg-type]
+    return scale.detach(), shift.detach()

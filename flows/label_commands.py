@@ -1,0 +1,116 @@
+"""The commands about wrong labels: `fastif mislabels`, `fastif review ...`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from flows.console import StudyOption, opened, out, refusals
+
+app = typer.Typer()
+review = typer.Typer(
+    help="Give suspicious labels to people, and take their verdicts back.", no_args_is_help=True
+)
+app.add_typer(review, name="review")
+
+
+@app.command()
+def mislabels(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
+    shown: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+    validate: Annotated[
+        int,
+        typer.Option(min=0, help="Train again so many times a way, to see what cleaning is worth."),
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+    ] = False,
+) -> None:
+    """Rank the training rows by the probability that their label is wrong, and say why.
+
+    Needs no true labels; rows of certain label ([queries] trusted = true) make it far better. What
+    was read before is kept: the next time only new texts are.
+    """
+    with refusals():
+        from tasks.draw_mislabels import draw_mislabels
+        from tasks.mislabels import find_mislabels, read_found, search_of
+        from tasks.plan import existing_store
+        from tasks.study import load_study
+
+        if dry_run:
+            from tasks.forecast_mislabels import forecast_mislabels
+
+            out.print(forecast_mislabels(search_of(study)), highlight=False)
+            return
+        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        digest = find_mislabels.fn(str(study.resolve()))
+        found = read_found(existing_store(load_study(study)), digest)
+        out.print(draw_mislabels(found, shown))
+        if validate:
+            from tasks.validate import draw_validation, validated
+
+            out.print(draw_validation(validated(study, found, validate)))
+
+
+@review.command()
+def export(
+    to: Annotated[Path, typer.Option("--out", "-o", help="A new .csv, .parquet or .json file.")],
+    study: StudyOption = Path("study.toml"),
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Decisions; [mislabels] budget if left out.")
+    ] = None,
+) -> None:
+    """Write the most suspicious rows for people to look at, rows that are alike as one decision.
+
+    Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
+    several people look. A .json file is for Label Studio.
+    """
+    with refusals():
+        from tasks.mislabels import newest_found
+        from tasks.review import label_config, write_review
+
+        loaded, store = opened(study)
+        count = write_review(newest_found(store), budget or loaded.mislabels.budget, to)
+        out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
+        if to.suffix == ".json":
+            out.print("Labelling interface:", label_config(loaded.labels), markup=False)
+
+
+@review.command("import")
+def import_(
+    verdicts: Annotated[Path, typer.Argument(help="The file, filled in.")],
+    study: StudyOption = Path("study.toml"),
+) -> None:
+    """Take verdicts back: they are kept, and the next search learns from them."""
+    with refusals():
+        from tasks.mislabels import newest_found
+        from tasks.plan import read_inputs
+        from tasks.verdicts import import_verdicts
+
+        _, store = opened(study)
+        inputs, found = read_inputs(study), newest_found(store)
+        when = datetime.now(UTC).isoformat()
+        rows = import_verdicts(store, inputs.study, inputs.train, found.table, verdicts, when)
+        then = f"Next: fastif mislabels {study}"
+        out.print(f"Verdicts on {rows} rows are kept. {then}", markup=False, soft_wrap=True)
+
+
+@review.command()
+def conflicts(study: StudyOption = Path("study.toml")) -> None:
+    """Show the rows on which reviewers disagree; they are not used until they agree."""
+    with refusals():
+        from tasks.mislabels import newest_found
+        from tasks.plan import read_inputs
+        from tasks.review import conflicts as disputed
+        from tasks.row_digests import row_digests
+        from tasks.verdicts import read_verdicts
+
+        _, store = opened(study)
+        digests = row_digests(read_inputs(study).train)
+        table = Table("id", "label", "reviewers")
+        for row in disputed(read_verdicts(store), newest_found(store), digests).iter_rows():
+            table.add_row(*map(Text, row))
+        out.print(table if table.row_count else "Reviewers agree on every row.")

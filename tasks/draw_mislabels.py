@@ -1,0 +1,166 @@
+"""A search for wrong labels, drawn for a terminal and as a Prefect artifact."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from storage import SIGNALS
+from tasks.mislabels import Found
+
+SHOWN = 10
+CUT = 160
+"""Letters of a neighbour that are shown."""
+
+LEAST_SKILL = 0.05
+"""Of the labels' uncertainty, that features must take away for an order to mean much."""
+
+FOLLOWING = (
+    "Labels that are wrong by a rule that follows the text (a keyword, a habit of the annotators) "
+    "look right to every classifier that has learned from them, and are not in this count. Rows of "
+    "certain label show them: [queries] trusted = true, or the verdicts of a review."
+)
+
+
+def draw_mislabels(found: Found, shown: int = SHOWN) -> RenderableType:
+    """The most suspicious rows, what was counted, and what to do next."""
+    table = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    first = table.unique("cluster", keep="first", maintain_order=True).head(shown)
+    parts: list[RenderableType] = [_suspect(found, row) for row in first.iter_rows(named=True)]
+    parts.append(_facts(found))
+    parts += [Panel(Text(text, style="bold red"), border_style="red") for text in alarms(found)]
+    parts.append(Text("Next: fastif review export --out review.csv", style="dim"))
+    return Group(*parts)
+
+
+def alarms(found: Found) -> Iterator[str]:
+    """What must not be overlooked."""
+    facts = found.facts
+    if facts["encoder_saw_labels"]:
+        yield (
+            "The texts were read by the model itself, which has seen their labels and defends "
+            "them. Name a model that has not: [mislabels] encoder."
+        )
+    if facts["skill"] < LEAST_SKILL:
+        yield (
+            "What the encoder sees hardly tells the labels apart (it takes away "
+            f"{max(0.0, facts['skill']):.0%} of their uncertainty): the order means little. Name a "
+            "better [mislabels] encoder."
+        )
+    if facts["reviewed"]["conflicts"]:
+        yield (
+            f"Reviewers disagree on {facts['reviewed']['conflicts']} rows, which are not used. "
+            "See `fastif review conflicts`."
+        )
+
+
+def markdown(found: Found) -> str:
+    """The counts as a Prefect artifact: numbers and ids, no example text."""
+    facts = found.facts
+    lines = [f"# Mislabels of {facts['study']}", "", "| label | rows | wrong | 90 % |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for label, told in [("all", {"rows": facts["rows"], **facts["errors"]}), *_by_label(facts)]:
+        lines.append(
+            f"| {label} | {told['rows']:,} | {told['expected']:,.0f} | "
+            f"{told['low']:,.0f} - {told['high']:,.0f} |"
+        )
+    lines += ["", f"{recall_told(facts)}", "", FOLLOWING if not facts["trusted"] else ""]
+    lines += [f"**{alarm}**" for alarm in alarms(found)]
+    return "\n".join(lines) + "\n"
+
+
+def suspects(found: Found, count: int = SHOWN) -> list[dict[str, str]]:
+    """The most suspicious rows as a Prefect table: ids and labels, no example text."""
+    first = found.table.filter(pl.col("reviewed").is_null()).sort("rank").head(count)
+    return [
+        {
+            "id": str(row["id"]),
+            "label": str(row["label"]),
+            "suggested": str(row["suggested"]),
+            "probability": f"{row['probability']:.2f}",
+        }
+        for row in first.iter_rows(named=True)
+    ]
+
+
+def recall_told(facts: dict[str, Any]) -> str:
+    """What became of labels that were turned on purpose."""
+    recall = facts["recall"]
+    return (
+        f"of {recall['planted']} labels turned on purpose in a copy, {recall['any']:.0%} (turned "
+        f"to any label) and {recall['confusable']:.0%} (to a likely one) were among the "
+        f"{recall['budget']:,} rows of the review budget"
+    )
+
+
+def _by_label(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return list(facts["by_label"].items())
+
+
+def _suspect(found: Found, row: dict[str, Any]) -> RenderableType:
+    head = Text.assemble(
+        (f"{row['label']}", "bold red"),
+        ", rather ",
+        (f"{row['suggested']}", "bold green"),
+        f"   wrong with probability {row['probability']:.2f}\n",
+        _text(row, None),
+    )
+    alike = found.table.filter(pl.col("cluster") == row["cluster"]).height - 1
+    if alike:
+        head.append(f"\nand {alike} rows like it", style="italic")
+    body: list[RenderableType] = [head]
+    for name, words in (("conflicting", "nearest of another label"), ("agreeing", "of this label")):
+        if row[name] is not None:
+            other = found.table.row(row[name], named=True)
+            line = Text.assemble(
+                f"\n{words}: ", (f"{other['label']}", "bold"), (f"  {other['id']}\n", "dim")
+            )
+            body.append(line.append_text(_text(other, CUT)))
+    if row["harm"]:
+        told = f"\nharms queries by {row['harm']:.4f} nats in all, those of its own label by "
+        body.append(Text(f"{told}{row['harm_same_label']:.4f}", style="red"))
+    return Panel(Group(*body), title=Text(f"{row['id']}"), title_align="left")
+
+
+def _text(row: dict[str, Any], most: int | None) -> Text:
+    """The one or two texts of an example; never read as markup."""
+    parts = [t for t in (row["text"], row["text_pair"]) if t is not None]
+    cut = [t if most is None or len(t) <= most else f"{t[: most - 1]}…" for t in parts]
+    return Text("\n→ ".join(cut))
+
+
+def _facts(found: Found) -> RenderableType:
+    facts = found.facts
+    counts = Table(box=None, padding=(0, 1))
+    for name in ("label", "rows", "wrong", "90 % interval", "share"):
+        counts.add_column(name, justify="left" if name == "label" else "right")
+    rows = [*_by_label(facts), ("all", {"rows": facts["rows"], **facts["errors"]})]
+    for label, told in rows:
+        share = told["expected"] / max(1, told["rows"])
+        counts.add_row(
+            Text(label),
+            f"{told['rows']:,}",
+            f"{told['expected']:,.0f}",
+            f"{told['low']:,.0f} - {told['high']:,.0f}",
+            f"{share:.1%}",
+        )
+    lines = [f"\ncanaries  {recall_told(facts)}"]
+    if facts["trusted"]:
+        lines.append(f"trusted   {facts['trusted']:,} queries of certain label")
+    reviewed = facts["reviewed"]
+    if reviewed["rows"]:
+        share = reviewed["wrong"] / reviewed["rows"]
+        lines.append(
+            f"reviewed  {reviewed['rows']:,} rows, {reviewed['wrong']:,} of them wrong "
+            f"({share:.0%}; {reviewed['expected']:.0f} had been expected)"
+        )
+    signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
+    lines.append(f"columns   {', '.join(signals)}")
+    if not facts["trusted"]:
+        lines.append(f"\n{FOLLOWING}")
+    title = f"labels that are probably wrong, expected: {facts['errors']['expected']:,.0f}"
+    return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")

@@ -1,0 +1,123 @@
+"""Texts of a table as features that its labels have not touched.
+
+Every text is encoded once and kept in the store, so that a night encodes new texts only.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import fastif
+from fastif.applications import compared, joined, lexical, mean_pooled
+from storage import Store
+from tasks.blocks import gathered, keep_block, missing_rows
+from tasks.devices import devices_of
+from tasks.model import model_digest
+from tasks.progress import stage
+from tasks.study import Study
+from tasks.tables import Table
+
+FILE, BLOCK = "encoded.safetensors", 8192
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The model that texts are read by.
+
+    Attributes:
+        folder: of its files.
+        digest: of these.
+        length: tokens of a text that are read.
+    """
+
+    folder: Path
+    digest: str
+    length: int
+
+    @property
+    def kind(self) -> str:
+        """Kind of the parts that hold what it has read."""
+        return f"encoded-{self.digest[:16]}-{self.length}"
+
+
+def encoder_of(folder: Path, study: Study) -> Encoder:
+    """An encoder as a study uses it."""
+    return Encoder(folder, model_digest(folder), study.model.max_length)
+
+
+def features_of(
+    store: Store, encoder: Encoder, study: Study, tables: Sequence[Table]
+) -> list[Tensor]:
+    """Features of the rows of some tables, made together, [n d] each.
+
+    What the encoder says of a text, or of a pair and how its texts differ, beside words and pairs
+    of words in few dimensions.
+    """
+    columns = [[text for t in tables for text in t.texts]]
+    if tables[0].text_pairs is not None:
+        columns.append([text for table in tables for text in table.text_pairs or []])
+    rows = [[_digest(text) for text in column] for column in columns]
+    model, tokens = None, []
+    for column, digests in zip(columns, rows, strict=True):
+        missing = missing_rows(store, encoder.kind, digests)
+        if len(missing) and model is None:
+            model = fastif.load_encoder(encoder.folder)
+        examples = _examples(encoder, study, column)
+        tokens.append(examples.tokens)
+        if model is not None and len(missing):
+            _write(store, encoder.kind, model, examples, missing)
+    read = [gathered(store, encoder.kind, digests, FILE) for digests in rows]
+    view = read[0] if len(read) == 1 else compared(*read)
+    features = joined([view, lexical(tokens)])
+    return list(features.split([len(table) for table in tables]))
+
+
+def unread(store: Store | None, encoder: Encoder, table: Table) -> int:
+    """Texts of a table that the encoder has yet to read."""
+    digests = [_digest(text) for text in (*table.texts, *(table.text_pairs or ()))]
+    return len(set(digests)) if store is None else len(missing_rows(store, encoder.kind, digests))
+
+
+def seconds_a_text(encoder: Encoder, study: Study, table: Table, sample: int = 32) -> float:
+    """Measured on a few texts of the table."""
+    model = fastif.load_encoder(encoder.folder)
+    some = table.texts[:: max(1, len(table) // sample)][:sample]
+    examples = _examples(encoder, study, some)
+    start = time.perf_counter()
+    mean_pooled(model, examples, fastif.every(examples), study.run.batch_size)
+    return (time.perf_counter() - start) / len(some)
+
+
+def _examples(encoder: Encoder, study: Study, texts: Sequence[str]) -> fastif.TextExamples:
+    device = devices_of(study.run.devices)[0].torch
+    tokenizer = fastif.load_tokenizer(encoder.folder)
+    return fastif.encode(
+        tokenizer, texts, None, [0] * len(texts), encoder.length, device, study.run.batch_tokens
+    )
+
+
+def _write(
+    store: Store,
+    kind: str,
+    model: PreTrainedModel,
+    examples: fastif.TextExamples,
+    missing: pl.DataFrame,
+) -> None:
+    model.to(examples.device)  # type: ignore[arg-type]
+    with stage("texts: encoder", len(missing)) as watch:
+        watched = watch(examples)
+        for part in missing.iter_slices(BLOCK):
+            ids = torch.tensor(part["id"].to_list())
+            found = mean_pooled(model, watched, ids)
+            keep_block(store, kind, found, part, FILE)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]

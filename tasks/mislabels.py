@@ -1,0 +1,334 @@
+"""Bulk mislabel detection: from the training table to a ranked table in the store."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from torch import Tensor
+
+from fastif.applications import (
+    DROPPED,
+    UNSEEN,
+    Detector,
+    Recall,
+    Rows,
+    Suspicions,
+    Trusted,
+    recall_of,
+)
+from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
+from tasks.encoded import Encoder, encoder_of, features_of
+from tasks.model import encoder_folder
+from tasks.plan import Inputs, existing_store, read_inputs, store_path, versions
+from tasks.progress import bar
+from tasks.retry import passing_faults
+from tasks.row_digests import row_digests
+from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
+
+KIND, FACTS = "mislabels", "facts.json"
+PROCEDURE = 1
+"""Raised when the procedure comes to say something else."""
+DETECTOR = Detector()
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for: a study's rows, what reads them, and what people have said of them.
+
+    Attributes:
+        inputs: study and tables.
+        encoder: of the texts.
+        seen: whether its weights may have seen the labels.
+        verdicts: of the store.
+    """
+
+    inputs: Inputs
+    encoder: Encoder
+    seen: bool
+    verdicts: Verdicts
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the queries' labels are certain."""
+        return self.inputs.study.queries.trusted
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that the answer depends on; not of the order of the rows."""
+        study, rows = self.inputs.study, row_digests(self.inputs.train)
+        queries = sorted(row.hex() for row in row_digests(self.inputs.queries))
+        return fingerprint(
+            {
+                "procedure": PROCEDURE,
+                "detector": asdict(DETECTOR),
+                "encoder": self.encoder.kind,
+                "train": self.inputs.train.digest,
+                "rows": len(rows),
+                "queries": queries if self.trusted else [],
+                "labels": list(study.labels),
+                "budget": study.mislabels.budget,
+                "verdicts": self.verdicts.digest,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        table: a row a training example, in the order of the table; see `storage.MISLABELS`.
+        facts: of the search, as written beside it.
+    """
+
+    table: pl.DataFrame
+    facts: dict[str, Any]
+
+
+def search_of(path: Path) -> Search:
+    """What a study asks to be searched. Reads every input, computes and writes nothing.
+
+    Raises:
+        StudyError, InputError: something is wrong with the study, a table or the encoder.
+    """
+    inputs = read_inputs(path)
+    folder, seen = encoder_folder(inputs.study)
+    return Search(
+        inputs, encoder_of(folder, inputs.study), seen, read_verdicts(store_if_any(inputs))
+    )
+
+
+def store_if_any(inputs: Inputs) -> Store | None:
+    """The study's store, if it was begun."""
+    try:
+        return existing_store(inputs.study)
+    except StoreError:
+        return None
+
+
+@task(name="find-mislabels", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+def find_mislabels(path: str) -> str:
+    """Rank the training rows by the probability that their label is wrong; the part's digest."""
+    search = search_of(Path(path))
+    study = search.inputs.study
+    store = Store.open(store_path(study), study.name)
+    if store.part(KIND, search.digest) is None:
+        start = time.monotonic()
+        table, facts = _searched(store, search)
+        facts["seconds"] = time.monotonic() - start
+
+        def write(folder: Path) -> None:
+            write_table(folder, KIND, table)
+            (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+        store.write_part(KIND, search.digest, write)
+    return search.digest
+
+
+def read_found(store: Store, digest: str) -> Found:
+    """What a search wrote."""
+    folder = store.part(KIND, digest)
+    assert folder is not None, "it is searched before it is read"
+    table = pl.read_parquet(folder / f"{KIND}.parquet")
+    return Found(table, json.loads((folder / FACTS).read_text()))
+
+
+def newest_found(store: Store) -> Found:
+    """What the newest search wrote.
+
+    Raises:
+        StoreError: there was none.
+    """
+    found = [read_found(store, digest) for digest in store.parts(KIND)]
+    if not found:
+        raise no_mislabels(store)
+    return max(found, key=lambda one: one.facts["created"])
+
+
+def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any]]:
+    inputs, study = search.inputs, search.inputs.study
+    # In the order of their contents: answers do not depend on that of the table, to the last digit.
+    digests = row_digests(inputs.train)
+    order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
+    tables = [inputs.train.take(order.tolist())]
+    tables += [inputs.queries] if search.trusted else []
+    features, *others = features_of(store, search.encoder, study, tables)
+    clusters = _clusters(inputs)
+    rows = Rows(
+        features,
+        torch.tensor(tables[0].labels),
+        len(study.labels),
+        _texts_alike(inputs)[order],
+        _known(search, digests)[order],
+    )
+    trusted = None
+    if others:
+        trusted = Trusted(others[0], torch.tensor(inputs.queries.labels), len(study.labels))
+    with bar("labels: judged", 2) as advance:
+        found = DETECTOR(rows, trusted)
+        advance(1)
+        budget = min(study.mislabels.budget, len(rows.labels))
+        recall = recall_of(DETECTOR, rows, found, budget)
+        advance(1)
+    harm = _harm(store, inputs)
+    frame = _frame(inputs, rows, found, order, clusters, harm)
+    return frame, _facts(search, rows, found, recall, frame)
+
+
+def _texts_alike(inputs: Inputs) -> Tensor:
+    """Equal numbers for rows of the same letters and digits, whatever their labels."""
+    table = inputs.train
+    pairs = table.text_pairs or [""] * len(table)
+    keys = [(_letters(a), _letters(b)) for a, b in zip(table.texts, pairs, strict=True)]
+    # By their contents: the order of the rows must not matter.
+    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+    return torch.tensor([number[key] for key in keys])
+
+
+def _clusters(inputs: Inputs) -> Tensor:
+    """The same, but rows of another label are another decision."""
+    alike = _texts_alike(inputs) * len(inputs.study.labels) + torch.tensor(inputs.train.labels)
+    return alike.unique(return_inverse=True)[1]
+
+
+def _letters(text: str) -> str:
+    kept = "".join(c for c in text.casefold() if c.isalnum())
+    return kept or text
+
+
+def _known(search: Search, digests: Sequence[bytes]) -> Tensor:
+    labels = search.inputs.study.labels
+    number = {label: i for i, label in enumerate(labels)} | {NONE: DROPPED}
+    settled = search.verdicts.settled
+    return torch.tensor([number[settled[row]] if row in settled else UNSEEN for row in digests])
+
+
+def _harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
+    """Of each training row, from the newest finished audit of the same rows; None without one."""
+    for status in store.runs():
+        if status.finished and status.record.parts.get("train") == inputs.train.digest:
+            run = status.record.run
+            harm = store.scan("scores", run).filter(pl.col("removal_effect") < 0)
+            train = store.scan("train", run).select("train", own="label")
+            asked = store.scan("queries", run).select("query", "label")
+            named = harm.join(train, on="train").join(asked, on="query")
+            effect = -pl.col("removal_effect").cast(pl.Float64)
+            same = pl.col("own") == pl.col("label")
+            return (
+                named.group_by("train")
+                .agg(harm=effect.sum(), harm_same_label=effect.filter(same).sum())
+                .sort("train")
+                .collect()
+            )
+    return None
+
+
+def _frame(
+    inputs: Inputs,
+    rows: Rows,
+    found: Suspicions,
+    order: Tensor,
+    clusters: Tensor,
+    harm: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """The table, in the order of the training rows."""
+    table, labels = inputs.train, inputs.study.labels
+    back = order.argsort()
+    known = rows.known if rows.known is not None else torch.full_like(rows.labels, UNSEEN)
+    names = {UNSEEN: None, DROPPED: NONE} | dict(enumerate(labels))
+    near = _nearest(rows, found.near, order)
+    probability = found.probability.float()
+    columns: dict[str, Any] = {
+        "train": range(len(table)),
+        "rank": _ranks(probability, known)[back].tolist(),
+        "id": table.ids,
+        "text": table.texts,
+        "text_pair": table.text_pairs or [None] * len(table),
+        "label": [labels[i] for i in table.labels],
+        "probability": probability[back].tolist(),
+        "suggested": [labels[i] for i in found.suggested[back].tolist()],
+        "confidence": found.confidence[back].clamp(0, 1).tolist(),
+        "cluster": clusters.tolist(),
+        "agreeing": [near[0][i] for i in back.tolist()],
+        "conflicting": [near[1][i] for i in back.tolist()],
+        "reviewed": [names[i] for i in known[back].tolist()],
+        **{name: signal[back].tolist() for name, signal in found.signals.items()},
+    }
+    columns.setdefault("trusted_loss", [None] * len(table))
+    schema = polars_schema(MISLABELS)
+    frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})
+    if harm is None:
+        frame = frame.with_columns(harm=pl.lit(None), harm_same_label=pl.lit(None))
+    else:
+        moved = harm.with_columns(pl.col("train").cast(pl.UInt32))
+        frame = frame.join(moved, on="train", how="left", maintain_order="left").with_columns(
+            pl.col("harm", "harm_same_label").fill_null(0.0)
+        )
+    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _ranks(probability: Tensor, known: Tensor) -> Tensor:
+    """0 for the most suspicious; rows that were looked at last, rows that are alike in order."""
+    asked = torch.where(known == UNSEEN, probability, -1.0)
+    ranks = torch.empty(len(asked), dtype=torch.long)
+    ranks[asked.argsort(descending=True, stable=True)] = torch.arange(len(asked))
+    return ranks
+
+
+def _nearest(rows: Rows, near: Tensor, order: Tensor) -> tuple[list[int | None], list[int | None]]:
+    """Of each row the nearest with its label, and the nearest with another, as table positions."""
+    same = rows.labels[near] == rows.labels[:, None]
+    found = []
+    for wanted in (same, ~same):
+        first = wanted.int().argmax(1)
+        place = order[near.gather(1, first[:, None])[:, 0]].tolist()
+        there = wanted.any(1).tolist()
+        found.append([where if yes else None for where, yes in zip(place, there, strict=True)])
+    return found[0], found[1]
+
+
+def _facts(
+    search: Search, rows: Rows, found: Suspicions, recall: Recall, frame: pl.DataFrame
+) -> dict[str, Any]:
+    study = search.inputs.study
+    return {
+        "study": study.name,
+        "created": datetime.now(UTC).isoformat(),
+        "rows": len(rows.labels),
+        "budget": recall.budget,
+        "encoder": str(search.encoder.folder.name),
+        "encoder_saw_labels": search.seen,
+        "trusted": len(search.inputs.queries) if search.trusted else 0,
+        "errors": asdict(found.errors()),
+        "by_label": {
+            label: {"rows": int((rows.labels == i).sum()), **asdict(found.errors(i))}
+            for i, label in enumerate(study.labels)
+        },
+        "noise": found.noise.tolist(),
+        "skill": found.skill,
+        "recall": asdict(recall),
+        "reviewed": _reviewed(search, frame),
+        "harm": frame["harm"].null_count() == 0,
+        "versions": versions(),
+    }
+
+
+def _reviewed(search: Search, frame: pl.DataFrame) -> dict[str, float | int]:
+    """How many were looked at, how many of these were wrong, and how many had been expected to."""
+    looked = frame.filter(pl.col("reviewed").is_not_null())
+    told = [p for row, p in search.verdicts.told.items() if row in search.verdicts.settled]
+    return {
+        "rows": len(looked),
+        "wrong": int((looked["reviewed"] != looked["label"]).sum()),
+        "expected": float(sum(told)),
+        "conflicts": len(search.verdicts.conflicts),
+    }

@@ -1,0 +1,92 @@
+"""What goes to reviewers: the most suspicious rows, rows that are alike as one decision."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from fastif import InputError
+from tasks.mislabels import Found
+from tasks.verdicts import NONE, Verdicts
+
+FORMATS = ("csv", "parquet", "json")
+COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
+
+
+def to_review(found: Found, budget: int) -> pl.DataFrame:
+    """One row a decision, the most suspicious first, with columns to fill in.
+
+    Args:
+        found: the newest search.
+        budget: most decisions.
+    """
+    open_rows = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    alike = open_rows.group_by("cluster").agg(alike=pl.len())
+    first = open_rows.unique("cluster", keep="first", maintain_order=True).head(budget)
+    frame = first.join(alike, on="cluster", how="left", maintain_order="left").select(COLUMNS)
+    blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
+    return frame.with_columns(**blank)
+
+
+def write_review(found: Found, budget: int, path: Path) -> int:
+    """Write it as .csv, .parquet or .json (Label Studio); how many decisions there are.
+
+    Raises:
+        InputError: another ending, or a file that is there.
+    """
+    if path.suffix.removeprefix(".") not in FORMATS:
+        raise InputError(
+            f"--out {path}", ".csv, .parquet or .json", f"{path.suffix or 'no ending'}", "Name one."
+        )
+    if path.exists():
+        raise InputError(
+            f"--out {path}", "a new file", "one that exists", "It may hold verdicts; name another."
+        )
+    frame = to_review(found, budget)
+    if path.suffix == ".json":
+        path.write_text(json.dumps(_label_studio(frame), indent=1) + "\n", "utf-8")
+    elif path.suffix == ".csv":
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    return len(frame)
+
+
+def label_config(labels: tuple[str, ...]) -> str:
+    """The labelling interface that goes with the file for Label Studio."""
+    choices = "".join(f'<Choice value="{_escaped(label)}"/>' for label in (*labels, NONE))
+    return (
+        '<View><Text name="text" value="$text"/><Text name="text_pair" value="$text_pair"/>'
+        '<Text name="label" value="given: $label"/>'
+        f'<Choices name="right_label" toName="text" choice="single">{choices}</Choices></View>'
+    )
+
+
+def conflicts(verdicts: Verdicts, found: Found, digests: list[bytes]) -> pl.DataFrame:
+    """Rows on which reviewers disagree: id, label, and who says what."""
+    place = {row: i for i, row in enumerate(digests)}
+    rows = [
+        {
+            "id": found.table["id"][place[row]],
+            "label": found.table["label"][place[row]],
+            "said": ", ".join(f"{who or 'somebody'}: {label}" for who, label in by.items()),
+        }
+        for row, by in verdicts.conflicts.items()
+        if row in place
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(("id", "label", "said"), pl.String))
+
+
+def _label_studio(frame: pl.DataFrame) -> list[dict]:
+    tasks = []
+    for row in frame.drop("right_label", "reviewer").iter_rows(named=True):
+        choice = {"choices": [row["suggested"]]}
+        result = {"from_name": "right_label", "to_name": "text", "type": "choices", "value": choice}
+        score = row["probability"]
+        data = {name: "" if value is None else value for name, value in row.items()}
+        tasks.append({"data": data, "predictions": [{"result": [result], "score": score}]})
+    return tasks
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -1,0 +1,334 @@
+"""Wrong labels are found where they can be, and what cannot be judged is said or refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+
+from fastif import InputError
+from fastif.applications import (
+    DROPPED,
+    UNSEEN,
+    Detector,
+    Rows,
+    Trusted,
+    calibrated,
+    compared,
+    fit_head,
+    folds,
+    joined,
+    lexical,
+    plant,
+    recall_of,
+)
+from fastif.applications.features import _tf_idf
+from fastif.applications.neighbours import neighbours
+from fastif.applications.noise import assumed, estimated, likeliest, posterior
+from fastif.applications.signals import self_influence_of
+
+
+def clouds(n=300, classes=3, apart=4.0, seed=0):
+    """Well separated classes, and their true labels."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = apart * torch.eye(classes, 8)
+    truth = torch.arange(n) % classes
+    return centres[truth] + torch.randn(n, 8, generator=generator), truth
+
+
+def flipped(truth, share, classes, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    labels = truth.clone()
+    picked = torch.randperm(len(truth), generator=generator)[: round(share * len(truth))]
+    turn = torch.randint(1, classes, (len(picked),), generator=generator)
+    labels[picked] = (labels[picked] + turn) % classes
+    return labels
+
+
+def made(share=0.1, n=300, classes=3, apart=4.0, **keys):
+    points, truth = clouds(n, classes, apart)
+    return Rows(joined([points]), flipped(truth, share, classes), classes, **keys), truth
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+def test_planted_errors_in_separable_data_are_all_found(share):
+    rows, truth = made(share, n=900, apart=9.0)
+    wrong = rows.labels != truth
+    found = Detector()(rows)
+    assert found.probability[wrong].min() > found.probability[~wrong].max()
+    assert torch.equal(found.suggested[wrong], truth[wrong])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+def test_the_number_of_errors_is_within_its_interval(share):
+    rows, truth = made(share, n=3000, apart=3.0)
+    errors = Detector()(rows).errors()
+    assert errors.low <= int((rows.labels != truth).sum()) <= errors.high
+
+
+def test_probabilities_are_what_they_say():
+    """In ten groups of like probability as many are wrong as expected, within five points."""
+    rows, truth = made(0.2, n=3000, apart=2.0)
+    wrong, p = (rows.labels != truth).float(), Detector()(rows).probability
+    gaps = [abs(float(p[part].mean() - wrong[part].mean())) for part in p.argsort().chunk(10)]
+    assert sum(gaps) / 10 < 0.05
+
+
+def test_the_probability_is_better_than_a_loss_that_has_not_seen_the_row():
+    rows, truth = made(0.25, n=600, apart=2.0)
+    wrong = (rows.labels != truth).numpy()
+    found = Detector()(rows)
+    ours = average_precision_score(wrong, found.probability)
+    assert ours > average_precision_score(wrong, found.signals["loss"])
+
+
+def test_half_of_the_labels_wrong_is_answered():
+    rows, truth = made(0.5, n=600)
+    found = Detector()(rows)
+    wrong = (rows.labels != truth).numpy()
+    assert average_precision_score(wrong, found.probability) > 0.95
+
+
+def test_rows_in_another_order_are_believed_the_same_when_their_groups_are():
+    rows, _ = made(0.1)
+    rows = replace(rows, groups=torch.arange(len(rows.labels)))
+    found = Detector()(rows)
+    shuffled = torch.randperm(len(rows.labels), generator=torch.Generator().manual_seed(5))
+    other = Detector()(
+        Rows(rows.features[shuffled], rows.labels[shuffled], 3, groups=rows.groups[shuffled])
+    )
+    assert torch.allclose(other.probability, found.probability[shuffled], atol=1e-3)
+
+
+def test_constant_features_say_nothing_but_are_answered():
+    _, truth = clouds()
+    rows = Rows(joined([torch.ones(300, 4)]), flipped(truth, 0.1, 3), 3)
+    found = Detector()(rows)
+    assert torch.isfinite(found.probability).all()
+    assert abs(found.skill) < 0.05
+    assert Detector()(made(0.1)[0]).skill > 0.4
+
+
+def test_a_class_with_one_row_is_answered():
+    points, truth = clouds(classes=2)
+    labels = truth.clone()
+    labels[7] = 2
+    found = Detector()(Rows(joined([points]), labels, 3))
+    assert torch.isfinite(found.probability).all()
+    assert found.probability.argmax() == 7
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_very_few_rows_are_answered(n):
+    labels = torch.arange(n) % 2
+    found = Detector()(Rows(torch.randn(n, 3), labels, 2))
+    assert torch.isfinite(found.probability).all()
+
+
+def test_duplicates_are_in_one_fold():
+    groups = torch.tensor([4, 4, 4, 9, 9, 1, 2, 3])
+    parts = folds(groups, 3, seed=0)
+    assert len(parts[:3].unique()) == len(parts[3:5].unique()) == 1
+    assert len(parts.unique()) == 3
+
+
+def test_a_wrong_duplicate_does_not_vouch_for_itself():
+    """Twenty copies of one wrong row: cut into folds one by one they would defend each other."""
+    points, truth = clouds(200, 2, apart=2.0)
+    points = torch.cat([points, points[:1].expand(20, -1)])
+    labels = torch.cat([truth, (1 - truth[:1]).expand(20)])
+    groups = torch.cat([torch.arange(200), torch.zeros(20, dtype=torch.long)])
+    detector = Detector(neighbours=1)
+    apart = detector(Rows(joined([points]), labels, 2)).signals["loss"][200:]
+    together = detector(Rows(joined([points]), labels, 2, groups)).signals["loss"][200:]
+    assert (together > apart + 0.5).all()
+
+
+def test_one_class_is_refused():
+    with pytest.raises(InputError, match="two or more classes"):
+        Rows(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), 2)
+
+
+def test_one_row_again_and_again_is_refused():
+    rows = Rows(torch.ones(4, 2), torch.tensor([0, 1, 0, 1]), 2, torch.zeros(4, dtype=torch.long))
+    with pytest.raises(InputError, match="two or more different rows"):
+        Detector()(rows)
+
+
+def test_features_that_are_not_finite_are_refused():
+    features = torch.randn(5, 2)
+    features[3, 1] = torch.nan
+    with pytest.raises(InputError, match="row 3"):
+        Rows(features, torch.tensor([0, 1, 0, 1, 0]), 2)
+
+
+def test_trusted_rows_show_noise_that_follows_the_features():
+    """Everything on one side of a line is called 1: no classifier of these labels sees it."""
+    points, truth = clouds(600, 2, apart=2.0)
+    labels = torch.where(points[:, 5] > 0.5, 1, truth)
+    wrong = labels != truth
+    sure, known = clouds(200, 2, apart=2.0, seed=9)
+    features = joined([torch.cat([points, sure])])
+    rows = Rows(features[:600], labels, 2)
+    alone = Detector()(rows)
+    taught = Detector()(rows, Trusted(features[600:], known, 2))
+    scores = [average_precision_score(wrong.numpy(), f.probability) for f in (alone, taught)]
+    assert scores[1] > 0.8 > scores[0] + 0.2
+
+
+def test_too_few_trusted_rows_are_refused():
+    with pytest.raises(InputError, match="two or more of each class"):
+        Trusted(torch.randn(3, 2), torch.tensor([0, 0, 1]), 2)
+
+
+def test_what_people_have_seen_is_believed_and_taught():
+    rows, truth = made(0.3, apart=1.5)
+    known = torch.full_like(truth, UNSEEN)
+    known[:150] = truth[:150]
+    known[0] = DROPPED
+    found = Detector()(replace(rows, known=known))
+    assert torch.equal(found.belief[1:150].argmax(1), truth[1:150])
+    assert torch.equal(found.probability[1:150] > 0.5, (rows.labels != truth)[1:150])
+    rest = (rows.labels != truth)[150:].numpy()
+    before = average_precision_score(rest, Detector()(rows).probability[150:])
+    assert average_precision_score(rest, found.probability[150:]) > before
+
+
+def test_canaries_leave_the_labels_alone_and_differ_from_them():
+    rows, _ = made(0.1)
+    found = Detector()(rows)
+    before = rows.labels.clone()
+    planted = plant(rows, found.belief, 0.2, seed=3)
+    assert torch.equal(rows.labels, before)
+    assert len(planted.rows) == 60
+    assert (planted.labels[planted.rows] != before[planted.rows]).all()
+    away = torch.ones(300, dtype=torch.bool)
+    away[planted.rows] = False
+    assert torch.equal(planted.labels[away], before[away])
+
+
+def test_canaries_in_separable_data_are_seen_if_the_budget_has_room():
+    rows, _ = made(0.05, apart=9.0)
+    found = Detector()(rows)
+    assert recall_of(Detector(), rows, found, 60).any == 1.0
+    assert recall_of(Detector(), rows, found, 3).any < 0.5
+
+
+def test_the_head_is_that_of_another_library():
+    points, truth = clouds(200, 3, apart=1.0)
+    x, penalty = points.double(), 1e-2
+    ours = fit_head(x, torch.nn.functional.one_hot(truth, 3).double(), penalty)
+    theirs = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-8, max_iter=1000).fit(x, truth)
+    p = torch.from_numpy(theirs.predict_proba(x))
+    assert torch.allclose(ours(x).softmax(1), p, atol=2e-3)
+
+
+def test_calibration_brings_back_what_shrinking_took():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(4000, 3, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    back = calibrated(logits / 10 + torch.tensor([0.0, 1.0, 0.0]), labels)
+    assert (back.softmax(1) - logits.softmax(1)).abs().mean() < 0.02
+
+
+def test_noise_is_estimated_as_it_was_made():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]])
+    truth = torch.randint(0, 3, (6000,), generator=generator)
+    p = calibrated_beliefs(truth, generator)
+    labels = torch.multinomial(noise[truth], 1, generator=generator)[:, 0]
+    assert (estimated(p, labels, assumed(3)) - noise).abs().max() < 0.03
+
+
+def test_noise_and_certainty_are_told_apart():
+    """Logits of known meaning, twice too small: both the noise and the factor are found again."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.1, 0.1, 0.8]])
+    truth = torch.randint(0, 3, (9000,), generator=generator)
+    sure = calibrated_beliefs(truth, generator)
+    labels = torch.multinomial(noise[truth], 1, generator=generator)[:, 0]
+    p, found = likeliest(sure.log() / 2, labels)
+    assert (found - noise).abs().max() < 0.05
+    assert (p - sure).abs().mean() < 0.02
+
+
+def calibrated_beliefs(truth, generator):
+    """p(t | x) of a classifier that sees the class through noise, by Bayes' rule."""
+    seen = 2.5 * torch.nn.functional.one_hot(truth, 3) + torch.randn(
+        len(truth), 3, generator=generator
+    )
+    return (2.5 * seen).softmax(1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(0, 1000))
+def test_a_belief_is_a_distribution(classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    p = torch.rand(20, classes, generator=generator).softmax(1)
+    labels = torch.randint(0, classes, (20,), generator=generator)
+    belief = posterior(p, labels, assumed(classes))
+    assert torch.allclose(belief.sum(1), torch.ones(20))
+    assert (belief.gather(1, labels[:, None]) >= p.gather(1, labels[:, None])).all()
+
+
+def test_self_influence_is_that_of_training_without_the_row():
+    """Two classes: one row of weights, and the blocks are the whole Hessian of each."""
+    points, truth = clouds(40, 2, apart=1.0)
+    x, penalty = joined([points]).double(), 1e-1
+    targets = torch.nn.functional.one_hot(truth, 2).double()
+    head = fit_head(x, targets, penalty)
+    logits = head(x)
+    found = self_influence_of(x.float(), truth, logits.float(), logits.float(), penalty)
+    really = []
+    for row in range(len(x)):
+        kept = torch.arange(len(x)) != row
+        other = fit_head(x[kept], targets[kept], penalty)
+        before, after = (h(x[row : row + 1]).log_softmax(1)[0, truth[row]] for h in (head, other))
+        really.append(float(before - after))
+    ranks = [torch.tensor(v).argsort().argsort().double() for v in (found.tolist(), really)]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.9
+
+
+def test_neighbours_are_the_nearest_by_cosine_and_never_the_row_itself():
+    features = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    features[10:13] = features[9]
+    found = neighbours(features, 4)
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    dense = unit @ unit.T
+    dense.fill_diagonal_(-2)
+    assert not (found == torch.arange(50)[:, None]).any()
+    assert torch.allclose(dense.gather(1, found), dense.topk(4, 1).values, atol=1e-5)
+
+
+def test_words_are_weighed_as_another_library_does():
+    texts = [[torch.tensor(row) for row in ([1, 2, 2], [2, 3], [1, 3, 3, 3], [2])]]
+    matrix = _tf_idf(texts).toarray()
+    # Words 1, 2, 3; the only pair in two texts is none of them, so none is kept.
+    counts = [[1, 2, 0], [0, 1, 1], [1, 0, 3], [0, 1, 0]]
+    theirs = TfidfTransformer(sublinear_tf=True, smooth_idf=False).fit_transform(counts).toarray()
+    assert matrix == pytest.approx(theirs, abs=1e-6)
+
+
+def test_words_in_few_dimensions_keep_the_angles():
+    generator = torch.Generator().manual_seed(0)
+    texts = [[torch.randint(0, 12, (8,), generator=generator) for _ in range(30)]]
+    full = torch.from_numpy(_tf_idf(texts).toarray()).float()
+    left, sizes, _ = torch.linalg.svd(full, full_matrices=False)
+    best = (left[:, :9] * sizes[:9]) @ (left[:, :9] * sizes[:9]).T
+    kept = lexical(texts, 9)
+    assert torch.allclose(kept @ kept.T, best, atol=1e-4)
+
+
+def test_views_weigh_the_same_whatever_their_widths():
+    wide, narrow = torch.randn(500, 64), 100 * torch.randn(500, 2) + 7
+    both = joined([wide, narrow])
+    lengths = both[:, :64].square().sum(1).mean(), both[:, 64:].square().sum(1).mean()
+    assert lengths == (pytest.approx(0.5, rel=1e-3), pytest.approx(0.5, rel=1e-3))
+
+
+def test_a_pair_is_compared():
+    assert compared(torch.ones(1, 2), torch.zeros(1, 2)).tolist() == [[1, 1, 0, 0, 1, 1, 0, 0]]

@@ -1,0 +1,335 @@
+"""The search for wrong labels, from the command line to what reviewers said."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import tiny
+from polars.testing import assert_frame_equal
+from typer.testing import CliRunner
+
+from flows.cli import app
+from storage import MISLABELS, SIGNALS, Store
+from tasks.mislabels import find_mislabels, newest_found, read_found, search_of
+from tasks.plan import existing_store
+from tasks.study import load_study
+from tasks.verdicts import NONE, read_verdicts
+
+BASE = {"base": "base", "trainable": "last:1", "epochs": 1}
+WRONG = 12
+
+
+@pytest.fixture
+def noisy(world) -> Path:
+    """A study whose texts tell their label, but for twelve planted errors."""
+    draw, rows = random.Random(3), []
+    for i in range(120):
+        good = i % 2 == 0
+        words = [draw.choice(tiny.GOOD if good else tiny.BAD) for _ in range(4)]
+        text = " ".join([*words, draw.choice(["film", "plot", "actor"]), "was", "very"])
+        label = tiny.LABELS[good ^ (i < WRONG)]
+        rows.append({"id": f"row-{i}", "text": text, "second": "a", "label": label, "kind": "x"})
+    tiny.write_rows(world / "train.csv", rows)
+    tiny.write_study(world, training=BASE, mislabels={"budget": 20})
+    return world / "study.toml"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def searched(study):
+    digest = find_mislabels.fn(str(study))
+    return read_found(existing_store(load_study(study)), digest)
+
+
+def planted(frame):
+    return frame.filter(pl.col("id").is_in([f"row-{i}" for i in range(WRONG)]))
+
+
+def test_the_command_finds_what_was_planted_and_says_why(noisy):
+    done = run("mislabels", noisy)
+    assert done.exit_code == 0, done.output
+    found = newest_found(existing_store(load_study(noisy)))
+    assert planted(found.table)["rank"].max() < 20  # the review budget
+    assert (planted(found.table)["suggested"] != planted(found.table)["label"]).all()
+    for words in ("nearest of another label", "90 % interval", "canaries"):
+        assert words in done.output
+    assert "has seen their labels" not in done.output
+    table = found.table
+    near = table.join(
+        table.select(agreeing="train", other="label"), on="agreeing", how="left"
+    ).drop_nulls("other")
+    assert (near["label"] == near["other"]).all()
+    assert set(SIGNALS) < set(table.columns)
+    assert table["rank"].sort().to_list() == list(range(120))
+
+
+def test_the_second_time_nothing_is_computed(noisy):
+    first = searched(noisy)
+    assert searched(noisy).facts == first.facts
+    assert "there already" in run("mislabels", noisy, "--dry-run").output
+
+
+def test_new_rows_alone_are_read_by_the_encoder(noisy, monkeypatch):
+    searched(noisy)
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
+    tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
+    read = []
+    from tasks import encoded
+
+    real = encoded.mean_pooled
+    monkeypatch.setattr(
+        encoded, "mean_pooled", lambda m, e, ids, *a: read.extend(ids.tolist()) or real(m, e, ids)
+    )
+    assert len(searched(noisy).table) == 121
+    assert len(read) == 1
+
+
+def test_rows_in_another_order_are_ranked_the_same_to_the_last_digit(noisy):
+    before = searched(noisy).table
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    random.Random(1).shuffle(rows)
+    tiny.write_rows(noisy.parent / "train.csv", rows)
+    after = searched(noisy).table
+    columns = ["id", "rank", "probability", "suggested", "confidence", "loss", "margin"]
+    assert_frame_equal(before.select(columns).sort("id"), after.select(columns).sort("id"))
+
+
+def test_a_dry_run_writes_nothing(noisy):
+    done = run("mislabels", noisy, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "120 training rows" in done.output
+    assert not (noisy.parent / "store").exists()
+
+
+def test_the_model_itself_as_the_encoder_is_pointed_out(world):
+    done = run("mislabels", tiny.write_study(world))
+    assert done.exit_code == 0, done.output
+    assert "has seen their labels" in " ".join(done.output.split())
+
+
+def test_an_encoder_that_is_not_there_is_refused(world):
+    done = run("mislabels", tiny.write_study(world, mislabels={"encoder": "./nowhere"}))
+    assert done.exit_code == 2
+    assert "[mislabels] encoder" in " ".join(done.output.split())
+
+
+def test_trusted_queries_are_used_and_told(noisy):
+    tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
+    done = run("mislabels", noisy)
+    assert done.exit_code == 0, done.output
+    assert f"{tiny.QUERIES} queries of certain label" in done.output
+    assert newest_found(existing_store(load_study(noisy))).table["trusted_loss"].null_count() == 0
+
+
+def test_trusted_queries_of_one_class_are_refused(noisy):
+    rows = tiny.rows_of(noisy.parent / "queries.csv")
+    only = [{**row, "label": "pos"} for row in rows]
+    tiny.write_rows(noisy.parent / "queries.csv", only)
+    tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
+    done = run("mislabels", noisy)
+    assert done.exit_code == 2
+    assert "two or more of each class" in " ".join(done.output.split())
+
+
+def test_harm_is_that_of_the_newest_audit(noisy):
+    store, name = tiny.run_directly(noisy)
+    found = searched(noisy).table
+    scores = store.scan("scores", name).collect()
+    for row in found.head(20).iter_rows(named=True):
+        own = scores.filter(pl.col("train") == row["train"])["removal_effect"].to_list()
+        assert row["harm"] == pytest.approx(-sum(min(0.0, e) for e in own), rel=1e-4, abs=1e-9)
+    assert (found["harm_same_label"] <= found["harm"] + 1e-9).all()
+
+
+def filled(path, right):
+    """A reviewer's file: `right` gives the verdict for each row of it."""
+    rows = pl.read_csv(path, infer_schema=False).to_dicts()
+    for row in rows:
+        row["right_label"], row["reviewer"] = right(row), "ann"
+    pl.DataFrame(rows).write_csv(path)
+    return rows
+
+
+def test_reviewers_verdicts_are_learned_from(noisy, tmp_path):
+    searched(noisy)
+    out = tmp_path / "review.csv"
+    assert run("review", "export", "--study", noisy, "--out", out).exit_code == 0
+    wrong = {f"row-{i}" for i in range(WRONG)}
+    rows = filled(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
+    assert len(rows) == 20
+    done = run("review", "import", out, "--study", noisy)
+    assert done.exit_code == 0, done.output
+    found = searched(noisy)
+    looked = found.table.filter(pl.col("reviewed").is_not_null())
+    assert len(looked) >= 20
+    assert found.facts["reviewed"]["wrong"] == WRONG
+    assert looked["rank"].min() == len(found.table) - len(looked)
+    assert (planted(found.table)["probability"] == 1).all()
+    assert "of them wrong" in run("mislabels", noisy).output
+    again = tmp_path / "again.csv"
+    run("review", "export", "--study", noisy, "--out", again)
+    assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
+
+
+def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
+    tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
+    searched(noisy)
+    out = tmp_path / "review.csv"
+    run("review", "export", "--study", noisy, "--out", out)
+    said = filled(out, lambda row: row["suggested"] if row["id"] in ("row-0", "twin") else "")
+    assert len({"row-0", "twin"} & {row["id"] for row in said}) == 1
+    run("review", "import", out, "--study", noisy)
+    seen = searched(noisy).table.filter(pl.col("reviewed").is_not_null())
+    assert sorted(seen["id"]) == ["row-0", "twin"]
+
+
+def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
+    searched(noisy)
+    for who, label in (("ann", "pos"), ("bob", "neg")):
+        path = tmp_path / f"{who}.csv"
+        pl.DataFrame({"id": ["row-1"], "right_label": [label], "reviewer": [who]}).write_csv(path)
+        assert run("review", "import", path, "--study", noisy).exit_code == 0
+    shown = run("review", "conflicts", "--study", noisy).output
+    assert "ann: pos" in shown
+    assert "bob: neg" in shown
+    found = searched(noisy)
+    assert found.table["reviewed"].null_count() == 120
+    assert found.facts["reviewed"]["conflicts"] == 1
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"], "reviewer": ["bob"]}).write_csv(
+        tmp_path / "later.csv"
+    )
+    run("review", "import", tmp_path / "later.csv", "--study", noisy)
+    assert searched(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
+
+
+def test_a_row_that_no_label_fits_is_taken_out(noisy, tmp_path):
+    searched(noisy)
+    path = tmp_path / "none.csv"
+    pl.DataFrame({"id": ["row-7"], "right_label": [NONE]}).write_csv(path)
+    run("review", "import", path, "--study", noisy)
+    assert searched(noisy).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [NONE]
+
+
+def test_label_studio_there_and_back(noisy, tmp_path):
+    searched(noisy)
+    out = tmp_path / "tasks.json"
+    done = run("review", "export", "--study", noisy, "--out", out, "--budget", 3)
+    assert "<Choices" in done.output
+    tasks = json.loads(out.read_text())
+    assert len(tasks) == 3
+    for task in tasks:
+        result = task["predictions"][0]["result"]
+        task["annotations"] = [{"completed_by": 7, "result": result}]
+    out.write_text(json.dumps(tasks))
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    settled = read_verdicts(existing_store(load_study(noisy))).settled
+    assert sorted(settled.values()) == sorted(t["data"]["suggested"] for t in tasks)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ({"id": ["row-1"], "right_label": ["posh"]}, 'got:      "posh"'),
+        ({"id": ["nobody"], "right_label": ["pos"]}, 'got:      "nobody"'),
+        ({"id": ["row-1"], "right_label": [""]}, "one label or more"),
+        ({"name": ["row-1"], "label": ["pos"]}, "id and right_label"),
+    ],
+)
+def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(noisy, tmp_path, rows, words):
+    searched(noisy)
+    path = tmp_path / "verdicts.csv"
+    pl.DataFrame(rows).write_csv(path)
+    done = run("review", "import", path, "--study", noisy)
+    assert done.exit_code == 2
+    assert words in done.output
+    assert not read_verdicts(existing_store(load_study(noisy))).settled
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "broken.json", "table.xlsx"])
+def test_files_that_are_no_verdicts_are_refused(noisy, tmp_path, name):
+    searched(noisy)
+    if name == "broken.json":
+        (tmp_path / name).write_text("{")
+    assert run("review", "import", tmp_path / name, "--study", noisy).exit_code == 2
+
+
+def test_an_export_never_overwrites_and_needs_a_search(noisy, tmp_path):
+    out = tmp_path / "review.csv"
+    assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2
+    searched(noisy)
+    out.write_text("verdicts of a week")
+    assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2
+    assert out.read_text() == "verdicts of a week"
+    assert run("review", "export", "--study", noisy, "--out", tmp_path / "x.doc").exit_code == 2
+
+
+def test_validation_trains_again_and_says_what_cleaning_is_worth(noisy):
+    done = run("mislabels", noisy, "--validate", 2)
+    assert done.exit_code == 0, done.output
+    for words in ("as it is", "suggested label", "random removed", "Cleaning"):
+        assert words in done.output
+
+
+def test_validation_needs_to_know_how_to_train(world):
+    done = run("mislabels", tiny.write_study(world), "--validate", 2)
+    assert done.exit_code == 2
+    assert "[training]" in done.output
+
+
+def test_the_columns_are_those_of_the_schema(noisy):
+    assert searched(noisy).table.columns == MISLABELS.names
+
+
+def test_a_killed_search_goes_on_and_ends_the_same(noisy):
+    """Killed at several moments, each time begun again; the table is that of one undisturbed."""
+    other = Path(shutil.copytree(noisy.parent, noisy.parent.parent / "other")) / "study.toml"
+    undisturbed = searched(other).table
+    command = [sys.executable, "-m", "flows.cli", "mislabels", str(noisy)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for seconds in (3.0, 4.5, 6.0):
+        child = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert_frame_equal(searched(noisy).table, undisturbed)
+
+
+@pytest.mark.flow
+def test_the_flow_leaves_artifacts_without_texts(noisy, prefect, monkeypatch):
+    from flows import mislabels as module
+
+    seen = {}
+    monkeypatch.setattr(
+        module, "create_markdown_artifact", lambda text, **k: seen.update(markdown=text)
+    )
+    monkeypatch.setattr(module, "create_table_artifact", lambda rows, **k: seen.update(rows=rows))
+    digest = module.mislabels(str(noisy))
+    assert Store.open(noisy.parent / "store", "tiny").part("mislabels", digest) is not None
+    assert seen["rows"][0]["id"].startswith("row-")
+    assert "row" in seen["markdown"]
+    text = tiny.rows_of(noisy.parent / "train.csv")[0]["text"]
+    assert text not in seen["markdown"] + str(seen["rows"])
+
+
+def test_what_is_asked_depends_on_what_people_said(noisy, tmp_path):
+    searched(noisy)
+    before = search_of(noisy).digest
+    path = tmp_path / "v.csv"
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
+    run("review", "import", path, "--study", noisy)
+    assert search_of(noisy).digest != before
