@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults check bench bench-fidelity bench-bulk bench-against bench-nightly bench-gpu clean
+.PHONY: help audit test test-long test-faults check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench-nightly: $(VENV)/.test ## measure a second night, what orchestration takes
 	$(BIN)/python -m benchmarks.nightly.second
 	$(BIN)/python -m benchmarks.nightly.overhead
 	$(BIN)/python -m benchmarks.nightly.engines
+
+bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and by whom, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.mislabels
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full

@@ -235,6 +235,13 @@ MISLABELS: Final = schema(
         field("reviewed", pa.string(), "what people say the label is; null: not seen", null=True),
         *(field(name, pa.float32(), says, unit) for name, says, unit in _SIGNALS),
         field(
+            "judged_loss",
+            pa.float32(),
+            "loss of a trained classifier that has not seen the row; null without one",
+            "nats",
+            null=True,
+        ),
+        field(
             "trusted_loss",
             pa.float32(),
             "loss by heads that have seen trusted rows; null without such rows",
@@ -258,7 +265,13 @@ MISLABELS: Final = schema(
     ),
 )
 
-SIGNALS: Final = (*(name for name, _, _ in _SIGNALS), "trusted_loss", "harm", "harm_same_label")
+SIGNALS: Final = (
+    *(name for name, _, _ in _SIGNALS),
+    "judged_loss",
+    "trusted_loss",
+    "harm",
+    "harm_same_label",
+)
 """Columns of mislabels that are detectors of their own; larger is more suspicious."""
 
 VERDICTS: Final = schema(

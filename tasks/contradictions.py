@@ -20,6 +20,13 @@ def contradictions(study: "Study") -> Iterator[Problem]:
     yield from _of_the_candidates(study)
     yield from _of_the_loss(study)
     yield from _of_the_run(study)
+    if study.mislabels.folds is not None and study.training is None:
+        yield Problem(
+            "[mislabels] folds",
+            "no such key, since there is no [training] section that could be repeated",
+            f"{study.mislabels.folds}",
+            "say in [training] how the model was trained, or remove it",
+        )
     if study.model.path in study.models:
         yield Problem(
             "models",

@@ -27,6 +27,7 @@ from fastif.applications import (
 )
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
 from tasks.encoded import Encoder, encoder_of, features_of
+from tasks.judges import judge_mark, judged_by
 from tasks.model import encoder_folder
 from tasks.plan import Inputs, existing_store, read_inputs, store_path, versions
 from tasks.progress import bar
@@ -76,6 +77,7 @@ class Search:
                 "queries": queries if self.trusted else [],
                 "labels": list(study.labels),
                 "budget": study.mislabels.budget,
+                "judge": judge_mark(self.inputs),
                 "verdicts": self.verdicts.digest,
             }
         )
@@ -162,13 +164,14 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
     features, *others = features_of(store, search.encoder, study, tables)
-    clusters = _clusters(inputs)
+    clusters, alike = _clusters(inputs), _texts_alike(inputs)[order]
     rows = Rows(
         features,
         torch.tensor(tables[0].labels),
         len(study.labels),
-        _texts_alike(inputs)[order],
+        alike,
         _known(search, digests)[order],
+        judged_by(store, search.inputs, tables[0], alike),
     )
     trusted = None
     if others:
@@ -263,7 +266,8 @@ def _frame(
         "reviewed": [names[i] for i in known[back].tolist()],
         **{name: signal[back].tolist() for name, signal in found.signals.items()},
     }
-    columns.setdefault("trusted_loss", [None] * len(table))
+    for name in ("judged_loss", "trusted_loss"):
+        columns.setdefault(name, [None] * len(table))
     schema = polars_schema(MISLABELS)
     frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})
     if harm is None:

@@ -72,6 +72,16 @@ def encoder_folder(study: Study) -> tuple[Path, bool]:
     return model_folder(study), True
 
 
+def judge_folder(study: Study) -> Path:
+    """The folder of the classifier of [mislabels] judge.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    assert study.mislabels.judge is not None
+    return _named_folder(study, study.mislabels.judge, "[mislabels] judge")
+
+
 def _named_folder(study: Study, name: str, where: str) -> Path:
     if name.startswith("package:"):
         return _in_package(name)

@@ -69,8 +69,20 @@ class Mislabels(Section):
     encoder: Name | None = None
     """a folder, hub name or package:NAME/folder of a model whose weights have never seen the
     labels; without it [training] base, or else the model itself"""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """times that [training] is repeated, each without a part of the rows, so that the classifier
+    judges rows that it has not seen; without it not at all"""
+    judge: Name | None = None
+    """in its place a classifier of the same labels that was never trained on these rows"""
     budget: Annotated[int, Field(ge=1)] = 100
     """rows that people will look at"""
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        if self.folds is not None and self.judge is not None:
+            got = f"{self.folds}"
+            raise broken(Problem("folds", "no such key beside judge", got, "remove one"))
+        return self
 
 
 class Parameters(Section):

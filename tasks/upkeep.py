@@ -9,6 +9,7 @@ from storage import Leftover, RunStatus, Store
 from tasks.chosen_method import KIND as METHOD
 from tasks.digests import method_digest
 from tasks.lineage import needed
+from tasks.verdicts import KIND as VERDICTS
 
 DAY = 24 * 3600
 
@@ -67,7 +68,8 @@ def swept(store: Store, keep: Keep) -> Sweep:
     if keep.part_days is not None:
         kept = (status.record for status in store.runs() if status.record.run not in runs)
         chosen = {(METHOD, method_digest(record)) for record in kept}
-        files += store.unused_parts(keep.part_days, chosen)
+        said = {(VERDICTS, digest) for digest in store.parts(VERDICTS)}  # people's work: for good
+        files += store.unused_parts(keep.part_days, chosen | said)
     return Sweep(tuple(runs), tuple(files))
 
 

@@ -25,13 +25,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.applications.folds import folds
-from fastif.applications.head import Head, calibrated, fit_head, tempered
+from fastif.applications.head import Head, calibrated, fit_head, stacked, tempered
 from fastif.applications.neighbours import neighbours
 from fastif.applications.noise import (
     assumed,
     estimated,
     likeliest,
     posterior,
+    skill_of,
     tempered_noise,
 )
 from fastif.applications.signals import signals_of
@@ -56,6 +57,8 @@ class Rows:
         classes: how many there are.
         groups: equal for rows that must not judge each other, such as duplicates.
         known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
+        judged: logits of a classifier of another kind that has not seen the row, such as the
+            study's own, cross-fitted.
 
     Raises:
         InputError: they do not fit each other, are not finite, or hold a single class.
@@ -66,6 +69,7 @@ class Rows:
     classes: int
     groups: Int[Tensor, " n"] | None = None
     known: Int[Tensor, " n"] | None = None
+    judged: Float[Tensor, "n c"] | None = None
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.features).all()):
@@ -211,13 +215,16 @@ class Detector:
         first = self._crossed(rows, given)
         in_sample = fit_head(rows.features, given, self.penalty, rows.weights)
         signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
+        if rows.judged is not None:
+            told = rows.judged.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
+            signals["judged_loss"] = -told
         if trusted is None:
             beliefs, noise = self._alone(rows, first, near)
         else:
             beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        return _suspicions(rows, beliefs, noise, near, signals)
+        return _suspicions(rows, beliefs, noise, first, near, signals)
 
     def quick(self) -> "Detector":
         """The same with one partition, for questions about the procedure itself."""
@@ -237,6 +244,8 @@ class Detector:
         noise = assumed(rows.classes)
         for number in range(self.rounds):
             logits = self._crossed(rows, belief) if number else first
+            if rows.judged is not None:
+                logits = stacked([logits, rows.judged], rows.labels)
             p, noise = likeliest(_among(logits, near), rows.labels, rows.certain)
             belief = _held(rows, posterior(p, rows.labels, noise))
             found.append(belief)
@@ -250,6 +259,8 @@ class Detector:
         """
         sure = one_hot(trusted.labels, rows.classes).float()
         alone = self._from_trusted(rows, trusted, sure)
+        if rows.judged is not None:
+            alone = (alone + stacked([rows.judged], rows.labels)) / 2
         start, known = assumed(rows.classes), rows.certain
         noise = estimated(alone.softmax(1), rows.labels, start, known=known)
         belief = _held(rows, posterior(alone.softmax(1), rows.labels, noise))
@@ -322,7 +333,12 @@ def _held(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
 
 
 def _suspicions(
-    rows: Rows, beliefs: list[Tensor], noise: Tensor, near: Tensor, signals: dict[str, Tensor]
+    rows: Rows,
+    beliefs: list[Tensor],
+    noise: Tensor,
+    crossed: Tensor,
+    near: Tensor,
+    signals: dict[str, Tensor],
 ) -> Suspicions:
     belief = beliefs[-1]
     best, suggested = belief.scatter(1, rows.labels[:, None], -1).max(1)
@@ -330,14 +346,8 @@ def _suspicions(
     given = one_hot(rows.labels, rows.classes).float()
     counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])
     confidence = best / wrong.clamp_min(1e-30)
-    skill = 1 - float(signals["loss"].mean()) / _uncertainty(rows)
+    skill = skill_of(crossed, rows.labels)
     return Suspicions(belief, wrong, suggested, confidence, noise, near, counts, skill, signals)
-
-
-def _uncertainty(rows: Rows) -> float:
-    """Mean loss of whoever knows how frequent labels are and nothing else, nats."""
-    share = rows.labels.bincount().double() / len(rows.labels)
-    return float(-(share[share > 0] * share[share > 0].log()).sum())
 
 
 def _wrong(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

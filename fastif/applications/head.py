@@ -1,5 +1,6 @@
 """A linear classifier on fixed features, fitted to labels that may be uncertain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +86,34 @@ def calibrated(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float
     """
     scale, shift = _fitted_scale(logits, labels, with_shift=True)
     return scale * logits + shift
+
+
+def stacked(
+    several: Sequence[Float[Tensor, "n c"]], labels: Int[Tensor, " n"]
+) -> Float[Tensor, "n c"]:
+    """Σ a_k · logits_k + b with the numbers under which `labels` are likeliest.
+
+    Who says more of the labels counts more.
+
+    Args:
+        several: logits of several classifiers, none of which has seen the row.
+        labels: as given.
+    """
+    scales = [logits.new_full((1,), 1 / len(several)).requires_grad_() for logits in several]
+    shift = several[0].new_zeros(several[0].shape[1]).requires_grad_()
+    optimiser = torch.optim.LBFGS([*scales, shift], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        told = sum(a * z for a, z in zip(scales, several, strict=True)) + shift
+        loss = -told.log_softmax(1).gather(1, labels[:, None]).mean()
+        loss = loss + BIAS_PENALTY * shift.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)  # type: ignore[arg-type]
+    found = sum(a.detach() * z for a, z in zip(scales, several, strict=True))
+    return torch.as_tensor(found) + shift.detach()
 
 
 def tempered(

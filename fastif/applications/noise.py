@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.applications.head import calibrated
+
 TRUST = 0.7
 """Share of right labels that is assumed before anything is known."""
 
@@ -16,11 +18,14 @@ PRIOR, ANY = 2.0, 0.1
 
 STEPS = 30
 
-SUREST, FEWEST = 0.25, 10
-"""Share of the rows predicted to be of a class, and least number, that are taken for certain."""
+SUREST, FEWEST = (0.02, 0.05, 0.1, 0.25), 20
+"""Shares of the rows predicted to be of a class, and least number, that are taken for certain."""
 
 ALIKE = 5.0
 """Rows that are counted in advance at each class's anchors, with the noise of all classes."""
+
+ENOUGH = 0.3
+"""Of the labels' uncertainty, that features take away where every class has a noise of its own."""
 
 PENALTY = 1e-4
 """Of the squared numbers that calibrate logits: without it a class without rows has none."""
@@ -96,6 +101,8 @@ def likeliest(
     would else count twice. Where a row's certainty hardly differs from another's, little noise and
     unsure logits explain as much as much noise and sure ones; so of two answers that with more
     noise is taken, class by class: this, and what the surest rows of a class say (`anchored`).
+    Where features say little of labels, classes' noises cannot be told apart, and are the more
+    alike the less they say.
 
     Args:
         logits: of heads that have not seen the row.
@@ -106,22 +113,36 @@ def likeliest(
     anchors = anchored(logits, labels)
     more = anchors.diagonal() < joint.diagonal()
     noise = torch.where(more[:, None], anchors, joint)
+    noise = tempered_noise(noise, min(1.0, skill_of(logits, labels) / ENOUGH))
     return _fitted(logits, labels, noise, known)[0], noise
+
+
+def skill_of(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
+    """Share of the labels' uncertainty that logits of heads that have not seen them take away."""
+    told = calibrated(logits, labels).log_softmax(1).gather(1, labels[:, None])
+    share = labels.bincount().double() / len(labels)
+    uncertain = float(-(share[share > 0] * share[share > 0].log()).sum())
+    return max(0.0, 1 + float(told.mean()) / uncertain)
 
 
 def anchored(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, "c c"]:
     """The labels of the surest rows of each class, as if they were certainly of it.
 
-    Anchor points (Liu and Tao, 2016; Patrini and others, 2017), a share of each class and not one.
+    Anchor points (Liu and Tao, 2016; Patrini and others, 2017), but a share of each class. Of
+    several shares that with the fewest other labels is taken: where a smaller one has fewer, what
+    the larger one has is doubt and not noise.
     """
     told = logits.log_softmax(1)
     predicted, classes = told.argmax(1), logits.shape[1]
     counts = torch.zeros(classes, classes)
     for t in range(classes):
         rows = (predicted == t).nonzero()[:, 0]
-        most = max(min(len(rows), FEWEST), round(SUREST * len(rows)))
-        surest = rows[told[rows, t].argsort(descending=True, stable=True)[:most]]
-        counts[t] = labels[surest].bincount(minlength=classes).float()
+        surest = labels[rows[told[rows, t].argsort(descending=True, stable=True)]]
+        sizes = {max(min(len(rows), FEWEST), round(share * len(rows))) for share in SUREST}
+        found = [surest[:size].bincount(minlength=classes).float() for size in sorted(sizes)]
+        counts[t] = min(
+            found, key=lambda seen: float((seen.sum() - seen[t] + 1) / (seen.sum() + 2))
+        )
     wrong = (counts.sum() - counts.trace() + 1) / (counts.sum() + 2)
     alike = torch.full((classes, classes), float(wrong) / (classes - 1))
     counts += ALIKE * alike.fill_diagonal_(1 - float(wrong))

