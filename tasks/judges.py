@@ -1,7 +1,7 @@
 """A trained classifier's say on rows that it has not seen: the study's own, or another.
 
-The study's own is cross-fitted: trained once a fold, above frozen layers that all folds share. What it says is
-kept in the store, fold by fold, so that a killed search loses one training at most.
+The study's own is cross-fitted: trained once a fold, above frozen layers that all folds share. What
+it says is kept in the store, fold by fold, so that a killed search loses one training at most.
 """
 
 from pathlib import Path
