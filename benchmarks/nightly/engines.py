@@ -144,12 +144,12 @@ def section(result: dict) -> str:
     return "\n\n".join(
         [
             f"`python -m benchmarks.nightly.engines`, {machine_of(result)}. Every second query of "
-            f"the built-in example, {QUERIES} of them, in shards of 16, on Dask workers of one core "
-            "each; seconds from the first commit of a shard to the last, and seconds "
+            f"the built-in example, {QUERIES} of them, in shards of 16, on Dask workers of one "
+            "core each; seconds from the first commit of a shard to the last, and seconds "
             "a shard from when every worker has committed one.",
             table(["workers", *rounds], rows),
-            f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). Over "
-            f"these few shards it is {ratio:.2f} times, since the second worker begins by loading "
+            f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). "
+            f"Over these few shards it is {ratio:.2f} times, since the second worker begins by loading "
             "the model and computing the hidden states of frozen layers, which the first has done "
             "before its first shard.",
         ]
