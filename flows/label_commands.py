@@ -76,7 +76,8 @@ def export(
         count = write_review(newest_found(store), budget or loaded.mislabels.budget, to)
         out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
-            out.print("Labelling interface:", label_config(loaded.labels), markup=False)
+            config = label_config(loaded.labels)
+            out.print(f"Labelling interface: {config}", markup=False, soft_wrap=True)
 
 
 @review.command("import")

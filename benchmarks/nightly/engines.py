@@ -149,9 +149,9 @@ def section(result: dict) -> str:
             "a shard from when every worker has committed one.",
             table(["workers", *rounds], rows),
             f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). "
-            f"Over these few shards it is {ratio:.2f} times, since the second worker begins by loading "
-            "the model and computing the hidden states of frozen layers, which the first has done "
-            "before its first shard.",
+            f"Over these few shards it is {ratio:.2f} times, since the second worker begins by "
+            "loading the model and computing the hidden states of frozen layers, which the first "
+            "has done before its first shard.",
         ]
     )
 

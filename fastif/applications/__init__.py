@@ -1,19 +1,13 @@
 """What influence and its neighbours are used for: finding labels that are wrong."""
 
 from fastif.applications.canaries import Planted, Recall, plant, recall_of
-from fastif.applications.detector import (
-    DROPPED,
-    UNSEEN,
-    Detector,
-    Errors,
-    Rows,
-    Suspicions,
-    Trusted,
-)
+from fastif.applications.detector import Detector
 from fastif.applications.encoding import compared, mean_pooled
 from fastif.applications.features import joined, lexical
 from fastif.applications.folds import folds
 from fastif.applications.head import Head, calibrated, fit_head
+from fastif.applications.rows import DROPPED, UNSEEN, Rows, Trusted
+from fastif.applications.suspicions import Errors, Suspicions
 
 __all__ = [
     "DROPPED",

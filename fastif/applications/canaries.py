@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.applications.detector import UNSEEN, Detector, Rows, Suspicions
+from fastif.applications.detector import Detector
+from fastif.applications.rows import UNSEEN, Rows
+from fastif.applications.suspicions import Suspicions
 
 
 @dataclass(frozen=True, eq=False)

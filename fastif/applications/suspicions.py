@@ -1,0 +1,57 @@
+"""What is believed of labels, and how many are expected to be wrong."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Z90 = 1.645
+
+
+@dataclass(frozen=True)
+class Errors:
+    """An expected number of wrong labels, and the ends of its interval."""
+
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Suspicions:
+    """What is believed of each row's label.
+
+    Attributes:
+        belief: in each class, p(t | x, y); of rows that were looked at what was seen.
+        probability: that the given label is wrong, 1 - belief in it.
+        suggested: the likeliest class but the given one.
+        confidence: belief in it, of all that is not in the given label.
+        noise: how often a class (row) is labelled as another (column).
+        near: positions of the rows most like each.
+        counts: expected wrong labels of each given label, by every way in which the procedure
+            counts them; the last is the sum of the probabilities.
+        skill: share of the given labels' uncertainty that features of other rows take away; near 0
+            nothing can be said.
+        signals: what was found on the way, by name; larger is more suspicious.
+    """
+
+    belief: Float[Tensor, "n c"]
+    probability: Float[Tensor, " n"]
+    suggested: Int[Tensor, " n"]
+    confidence: Float[Tensor, " n"]
+    noise: Float[Tensor, "c c"]
+    near: Int[Tensor, "n k"]
+    counts: Float[Tensor, "w c"]
+    skill: float
+    signals: dict[str, Float[Tensor, " n"]]
+
+    def errors(self, label: int | None = None) -> Errors:
+        """Expected wrong labels, of one given label or of all, with a 90 % interval.
+
+        It spans what the ways of counting say, each give or take chance. The first takes heads
+        that were fitted to the labels as given, the last what was believed of them in the end.
+        """
+        ways = self.counts.sum(1) if label is None else self.counts[:, label]
+        chance = Z90 * ways.clamp_min(0).sqrt()
+        low, high = (ways - chance).min().clamp_min(0), (ways + chance).max()
+        return Errors(float(ways[-1]), float(low), float(high))
