@@ -78,12 +78,12 @@ class Detector:
             told = rows.judged.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
             signals["judged_loss"] = -told
         if trusted is None:
-            beliefs, noise = self._alone(rows, first, near)
+            p, beliefs, noise = self._alone(rows, first, near)
         else:
-            beliefs, noise = self._with_trusted(rows, trusted)
+            p, beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        return _suspicions(rows, beliefs, noise, first, near, signals)
+        return _suspicions(rows, p, beliefs, noise, first, near, signals)
 
     def quick(self) -> "Detector":
         """The same with one partition, for questions about the procedure itself."""
@@ -91,8 +91,8 @@ class Detector:
 
     def _alone(
         self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
-    ) -> tuple[list[Tensor], Tensor]:
-        """The belief after each round, and the noise, from the labels themselves.
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """p(t | x), the belief after each round, and the noise, from the labels themselves.
 
         Args:
             rows: to be judged.
@@ -108,13 +108,14 @@ class Detector:
             p, noise = likeliest(_among(logits, near), rows.labels, rows.certain)
             belief = _held(rows, posterior(p, rows.labels, noise))
             found.append(belief)
-        return found, noise
+        return p, found, noise
 
-    def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[list[Tensor], Tensor]:
-        """Beliefs by heads that have seen trusted rows; by these and the labels; half by each.
+    def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[Tensor, list[Tensor], Tensor]:
+        """p(t | x), beliefs, and the noise, with rows of certain label.
 
-        Noise that follows the text shows in the first alone, noise that follows the class in the
-        second.
+        Beliefs are those by heads that have seen such rows, by these and the labels, and half by
+        each. Noise that follows the text shows in the first alone, noise that follows the class in
+        the second.
         """
         sure = one_hot(trusted.labels, rows.classes).float()
         alone = self._from_trusted(rows, trusted, sure)
@@ -129,7 +130,7 @@ class Detector:
         weighed = posterior(p, rows.labels, noise)
         mixed = (p * weighed).sqrt()
         both = mixed / mixed.sum(1, keepdim=True)
-        return [_held(rows, found) for found in (p, weighed, both)], noise
+        return p, [_held(rows, found) for found in (p, weighed, both)], noise
 
     def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
         """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
@@ -193,6 +194,7 @@ def _held(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
 
 def _suspicions(
     rows: Rows,
+    p: Tensor,
     beliefs: list[Tensor],
     noise: Tensor,
     crossed: Tensor,
@@ -200,11 +202,14 @@ def _suspicions(
     signals: dict[str, Tensor],
 ) -> Suspicions:
     belief = beliefs[-1]
-    best, suggested = belief.scatter(1, rows.labels[:, None], -1).max(1)
     wrong = _wrong(rows, belief)
+    # By the features alone: how often classes are taken for each other is known less well, and
+    # would pull the suggestion to the pairs that are.
+    told = _held(rows, p)
+    best, suggested = told.scatter(1, rows.labels[:, None], -1).max(1)
     given = one_hot(rows.labels, rows.classes).float()
     counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])
-    confidence = best / wrong.clamp_min(1e-30)
+    confidence = best / _wrong(rows, told).clamp_min(1e-30)
     skill = skill_of(crossed, rows.labels)
     return Suspicions(belief, wrong, suggested, confidence, noise, near, counts, skill, signals)
 

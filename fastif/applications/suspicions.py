@@ -24,8 +24,8 @@ class Suspicions:
     Attributes:
         belief: in each class, p(t | x, y); of rows that were looked at what was seen.
         probability: that the given label is wrong, 1 - belief in it.
-        suggested: the likeliest class but the given one.
-        confidence: belief in it, of all that is not in the given label.
+        suggested: the class but the given one that features make likeliest.
+        confidence: their probability of it, of all that is not in the given label.
         noise: how often a class (row) is labelled as another (column).
         near: positions of the rows most like each.
         counts: expected wrong labels of each given label, by every way in which the procedure
