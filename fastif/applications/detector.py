@@ -100,7 +100,7 @@ class Detector:
             near: neighbours.
         """
         belief, found = _held(rows, one_hot(rows.labels, rows.classes).float()), []
-        noise = assumed(rows.classes)
+        noise, p = assumed(rows.classes), first.softmax(1)
         for number in range(self.rounds):
             logits = self._crossed(rows, belief) if number else first
             if rows.judged is not None:
