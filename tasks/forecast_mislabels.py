@@ -5,6 +5,7 @@ import time
 import torch
 
 from fastif.applications import fit_head
+from fastif.applications.another_round import INNER
 from tasks.encoded import seconds_a_text, unread
 from tasks.mislabels import DETECTOR, KIND, Search, store_if_any
 
@@ -20,7 +21,8 @@ def forecast_mislabels(search: Search) -> str:
     tables = [inputs.train, *([inputs.queries] if search.trusted else [])]
     texts = sum(unread(store, search.encoder, table) for table in tables)
     reading = texts * seconds_a_text(search.encoder, inputs.study, inputs.train) if texts else 0.0
-    heads = DETECTOR.folds * DETECTOR.rounds * (DETECTOR.repeats + CANARIES)
+    aside = 2 * INNER * DETECTOR.folds  # to tell whether a second round pays
+    heads = (1 + CANARIES) * (2 * DETECTOR.folds + aside) + 2 * DETECTOR.folds
     judging = heads * _seconds_a_head(search)
     return (
         f"{len(inputs.train):,} training rows, {texts:,} texts to read: {reading:,.0f} s; "

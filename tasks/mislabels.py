@@ -36,7 +36,7 @@ from tasks.row_digests import row_digests
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 2
+PROCEDURE = 3
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
 

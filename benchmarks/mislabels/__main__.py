@@ -18,12 +18,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from benchmarks.machine import describe
-from benchmarks.mislabels.corpora import Corpus, Reader, corpora, digits
+from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
 from benchmarks.mislabels.report import write_section
 from benchmarks.mislabels.rivals import rivals
 from fastif.applications import Detector, Rows, Suspicions, fit_head, joined
 
-RESULT, WORK = Path("benchmarks/results/mislabels.json"), Path("benchmarks/.work/mislabels")
+RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
 """Of the bootstrap."""
 

@@ -8,7 +8,8 @@ not seen it, and what they find is used to fit them again:
 2. p(t | x) from these and how often a class is labelled as another, found together as those under
    which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
    of class t;
-3. again from 1 with this belief as the target.
+3. again from 1 with this belief as the target, where that explains labels better that were put
+   aside for the question (`another_round_pays`).
 
 1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
 the first heads are fitted to them alone.
@@ -24,12 +25,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from fastif.applications.another_round import another_round_pays
+from fastif.applications.crossing import Crossing
 from fastif.applications.folds import folds
-from fastif.applications.head import Head, calibrated, fit_head, stacked, tempered
-from fastif.applications.neighbours import neighbours
+from fastif.applications.head import fit_head, stacked, tempered
+from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import (
     assumed,
     estimated,
+    jointly,
     likeliest,
     posterior,
     skill_of,
@@ -50,7 +54,6 @@ class Detector:
     Attributes:
         folds: a row is judged by heads fitted to the other folds.
         repeats: partitions into folds that are averaged.
-        rounds: of fitting heads and weighing labels.
         neighbours: rows whose judgement counts as much as the row's own.
         penalty: of the heads' squared weights.
         seed: of the folds.
@@ -58,7 +61,6 @@ class Detector:
 
     folds: int = 5
     repeats: int = 2
-    rounds: int = 2
     neighbours: int = 20
     penalty: float = 1e-3
     seed: int = 0
@@ -92,23 +94,31 @@ class Detector:
     def _alone(
         self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """p(t | x), the belief after each round, and the noise, from the labels themselves.
+        """p(t | x), beliefs, and the noise, from the labels themselves.
 
         Args:
             rows: to be judged.
             first: cross-fitted logits for the labels as given.
             near: neighbours.
         """
-        belief, found = _held(rows, one_hot(rows.labels, rows.classes).float()), []
-        noise, p = assumed(rows.classes), first.softmax(1)
-        for number in range(self.rounds):
-            logits = self._crossed(rows, belief) if number else first
-            if rows.judged is not None:
-                logits = stacked([logits, rows.judged], rows.labels)
-            p, noise = likeliest(_among(logits, near), rows.labels, rows.certain)
-            belief = _held(rows, posterior(p, rows.labels, noise))
-            found.append(belief)
-        return p, found, noise
+        p, belief, noise, counted = self._weighed(rows, first, near)
+        if another_round_pays(rows, near, self._crossed):
+            p, belief, noise, more = self._weighed(rows, self._crossed(rows, belief), near)
+            counted += more
+        return p, [*counted, belief], noise
+
+    def _weighed(
+        self, rows: Rows, logits: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """p(t | x), the belief and the noise by one set of heads, and beliefs to count by."""
+        if rows.judged is not None:
+            logits = stacked([logits, rows.judged], rows.labels)
+        around = among(logits, logits, near)
+        p, noise = likeliest(around, rows.labels, rows.certain)
+        found = [jointly(z, rows.labels, rows.certain) for z in (logits, around)]
+        told = [posterior(q, rows.labels, of) for q, of in (*found, (p, noise))]
+        beliefs = [rows.held(belief) for belief in told]
+        return p, beliefs[-1], noise, beliefs
 
     def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[Tensor, list[Tensor], Tensor]:
         """p(t | x), beliefs, and the noise, with rows of certain label.
@@ -123,14 +133,14 @@ class Detector:
             alone = (alone + stacked([rows.judged], rows.labels)) / 2
         start, known = assumed(rows.classes), rows.certain
         noise = estimated(alone.softmax(1), rows.labels, start, known=known)
-        belief = _held(rows, posterior(alone.softmax(1), rows.labels, noise))
+        belief = rows.held(posterior(alone.softmax(1), rows.labels, noise))
         p = ((alone + self._from_both(rows, belief, trusted, sure)) / 2).softmax(1)
         noise = estimated(p, rows.labels, start, known=known, temper=TRUSTED_TEMPER)
         noise = tempered_noise(noise, TRUSTED_TEMPER)
         weighed = posterior(p, rows.labels, noise)
         mixed = (p * weighed).sqrt()
         both = mixed / mixed.sum(1, keepdim=True)
-        return p, [_held(rows, found) for found in (p, weighed, both)], noise
+        return p, [rows.held(found) for found in (p, weighed, both)], noise
 
     def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
         """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
@@ -160,36 +170,9 @@ class Detector:
             logits[away], seen[out] = head(rows.features[away]), head(trusted.features[out])
         return tempered(logits, seen, trusted.labels)
 
-    def _crossed(self, rows: Rows, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-        """Logits of every row by heads fitted to the others, calibrated and averaged."""
-        total = torch.zeros_like(targets)
-        for repeat in range(self.repeats):
-            parts = folds(rows.together, self.folds, self.seed + repeat)
-            logits = torch.empty_like(targets)
-            for fold in parts.unique():
-                away = parts == fold
-                logits[away] = self._head(rows, targets, ~away)(rows.features[away])
-            total += calibrated(logits, targets.argmax(1))
-        return total / self.repeats
-
-    def _head(self, rows: Rows, targets: Tensor, of: Tensor) -> Head:
-        return fit_head(rows.features[of], targets[of], self.penalty, rows.weights[of])
-
-
-def _among(logits: Float[Tensor, "n c"], near: Int[Tensor, "n k"]) -> Float[Tensor, "n c"]:
-    """Mean of a row's log-probabilities and the log of its neighbours' mean probability."""
-    p = logits.softmax(1)
-    around = torch.zeros_like(p)
-    for column in near.T:  # one neighbour at a time: never n x k x c numbers
-        around += p[column]
-    around = (around / near.shape[1]).clamp_min(1e-6).log()
-    return (logits.log_softmax(1) + around) / 2
-
-
-def _held(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """The belief, but for rows whose class is known."""
-    certain = rows.certain
-    return torch.where(certain.sum(1, keepdim=True) > 0, certain, belief)
+    @property
+    def _crossed(self) -> Crossing:
+        return Crossing(self.folds, self.repeats, self.penalty, self.seed)
 
 
 def _suspicions(
@@ -205,7 +188,7 @@ def _suspicions(
     wrong = _wrong(rows, belief)
     # By the features alone: how often classes are taken for each other is known less well, and
     # would pull the suggestion to the pairs that are.
-    told = _held(rows, p)
+    told = rows.held(p)
     best, suggested = told.scatter(1, rows.labels[:, None], -1).max(1)
     given = one_hot(rows.labels, rows.classes).float()
     counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])

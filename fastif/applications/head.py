@@ -84,8 +84,15 @@ def calibrated(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float
     >>> bool((calibrated(z, y).softmax(1).amax(1) > 0.9).all())
     True
     """
-    scale, shift = _fitted_scale(logits, labels, with_shift=True)
+    scale, shift = calibration(logits, labels)
     return scale * logits + shift
+
+
+def calibration(
+    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "1"], Float[Tensor, " c"]]:
+    """The a and b of `calibrated`."""
+    return _fitted_scale(logits, labels, with_shift=True)
 
 
 def stacked(

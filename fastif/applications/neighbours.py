@@ -31,3 +31,24 @@ def neighbours(features: Float[Tensor, "n d"], k: int) -> Int[Tensor, "n k"]:
     # Of rows that are alike, another may have taken the place of the row itself.
     own[~own.any(1), -1] = True
     return found[~own].view(n, k).clamp_min(0)
+
+
+def among(
+    own: Float[Tensor, "m c"], others: Float[Tensor, "n c"], near: Int[Tensor, "m k"]
+) -> Float[Tensor, "m c"]:
+    """Mean of a row's log-probabilities and the log of its neighbours' mean probability.
+
+    Args:
+        own: logits of rows.
+        others: logits of those that their neighbours are among.
+        near: positions in `others`; -1 for none.
+    """
+    p = others.softmax(1)
+    around, count = torch.zeros_like(own), own.new_zeros(len(own), 1)
+    for column in near.T:  # one neighbour at a time: never n x k x c numbers
+        there = (column >= 0)[:, None].to(own)
+        around += p[column.clamp_min(0)] * there
+        count += there
+    told = own.log_softmax(1)
+    mean = (around / count.clamp_min(1)).clamp_min(1e-6).log()
+    return torch.where(count > 0, (told + mean) / 2, told)

@@ -102,19 +102,40 @@ def likeliest(
     unsure logits explain as much as much noise and sure ones; so of two answers that with more
     noise is taken, class by class: this, and what the surest rows of a class say (`anchored`).
     Where features say little of labels, classes' noises cannot be told apart, and are the more
-    alike the less they say.
+    alike the less they say: with the square of it, for doubt that is taken for the noise of some
+    classes moves all of their rows.
 
     Args:
         logits: of heads that have not seen the row.
         labels: as given.
         known: one-hot rows for those whose class is certain, zeros for the others.
     """
-    joint = _fitted(logits, labels, None, known)[1]
+    joint = jointly(logits, labels, known)[1]
     anchors = anchored(logits, labels)
     more = anchors.diagonal() < joint.diagonal()
     noise = torch.where(more[:, None], anchors, joint)
-    noise = tempered_noise(noise, min(1.0, skill_of(logits, labels) / ENOUGH))
+    noise = tempered_noise(noise, sureness(skill_of(logits, labels)) ** 2)
     return _fitted(logits, labels, noise, known)[0], noise
+
+
+def jointly(
+    logits: Float[Tensor, "n c"],
+    labels: Int[Tensor, " n"],
+    known: Float[Tensor, "n c"] | None = None,
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
+    """The same by likelihood alone, every class with the noise of its own."""
+    return _fitted(logits, labels, None, known)
+
+
+def explained(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Log-likelihood of each label under `jointly`."""
+    p, noise = jointly(logits, labels)
+    return (p * noise[:, labels].T).sum(1).log()
+
+
+def sureness(skill: float) -> float:
+    """1 where features take enough of the labels' uncertainty away to tell noise from doubt."""
+    return min(1.0, skill / ENOUGH)
 
 
 def skill_of(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:

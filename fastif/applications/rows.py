@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -65,6 +65,17 @@ class Rows:
         if self.known is None:
             return torch.zeros(len(self.labels), self.classes)
         return one_hot(self.known.clamp_min(0), self.classes) * (self.known >= 0)[:, None].float()
+
+    def held(self, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+        """The belief, but for rows whose class is known."""
+        certain = self.certain
+        return torch.where(certain.sum(1, keepdim=True) > 0, certain, belief)
+
+    def only(self, of: Bool[Tensor, " n"]) -> "Rows":
+        """Some of the rows; their groups as they were."""
+        parts = (self.together, self.known, self.judged)
+        groups, known, judged = (None if part is None else part[of] for part in parts)
+        return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged)
 
     @property
     def weights(self) -> Float[Tensor, " n"]:

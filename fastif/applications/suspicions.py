@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.applications.noise import sureness
+
 Z90 = 1.645
 
 
@@ -48,10 +50,12 @@ class Suspicions:
     def errors(self, label: int | None = None) -> Errors:
         """Expected wrong labels, of one given label or of all, with a 90 % interval.
 
-        It spans what the ways of counting say, each give or take chance. The first takes heads
-        that were fitted to the labels as given, the last what was believed of them in the end.
+        It spans what the ways of counting say, each give or take chance. Where features say too
+        little to tell doubt from noise, its low end falls with what they say. Wrong labels that
+        the features predict, as when all annotators fall for the same words, are in none of it.
         """
         ways = self.counts.sum(1) if label is None else self.counts[:, label]
         chance = Z90 * ways.clamp_min(0).sqrt()
         low, high = (ways - chance).min().clamp_min(0), (ways + chance).max()
+        low = low * sureness(self.skill)
         return Errors(float(ways[-1]), float(low), float(high))

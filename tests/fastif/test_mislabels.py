@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from torch.nn.functional import one_hot
 
 from fastif import InputError
 from fastif.applications import (
@@ -26,8 +27,9 @@ from fastif.applications import (
     plant,
     recall_of,
 )
+from fastif.applications.another_round import another_round_pays
 from fastif.applications.features import _tf_idf
-from fastif.applications.neighbours import neighbours
+from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, likeliest, posterior
 from fastif.applications.signals import self_influence_of
 
@@ -332,3 +334,37 @@ def test_views_weigh_the_same_whatever_their_widths():
 
 def test_a_pair_is_compared():
     assert compared(torch.ones(1, 2), torch.zeros(1, 2)).tolist() == [[1, 1, 0, 0, 1, 1, 0, 0]]
+
+
+def overlapping(share, n=1000):
+    """Four classes of which many features tell little, and true labels."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(n) % 4
+    points = 2 * torch.eye(4, 300)[truth] + torch.randn(n, 300, generator=generator)
+    return Rows(joined([points]), flipped(truth, share, 4), 4), truth
+
+
+@pytest.mark.parametrize(("of", "pays"), [(overlapping(0.02), False), (made(0.4, 2000), True)])
+def test_labels_are_fitted_again_only_where_that_explains_labels_put_aside(of, pays):
+    """And where it does not, the ranking by the first fit is the better one."""
+    rows, truth = of
+    near, crossing = neighbours(rows.features, 20), Detector()._crossed
+    assert another_round_pays(rows, near, crossing) is pays
+    once = Detector()._weighed(
+        rows, crossing(rows, one_hot(rows.labels, rows.classes).float()), near
+    )
+    twice = Detector()._weighed(rows, crossing(rows, once[1]), near)
+    wrong = (rows.labels != truth).numpy()
+    first, second = (
+        average_precision_score(wrong, 1 - belief.gather(1, rows.labels[:, None])[:, 0])
+        for belief in (once[1], twice[1])
+    )
+    assert (second >= first) is pays
+
+
+def test_neighbours_that_were_put_aside_say_nothing():
+    own = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    near = torch.tensor([[1, -1], [-1, -1]])
+    alone = among(own, own, near)
+    assert torch.equal(alone[1], own.log_softmax(1)[1])
+    assert torch.allclose(alone[0], (own.log_softmax(1)[0] + own.log_softmax(1)[1]) / 2)

@@ -1,0 +1,101 @@
+"""Classifiers that were trained as a whole: what they say of rows that they have not seen.
+
+`python -m benchmarks.mislabels.tuned` trains them (an hour on two cores) and keeps what they say
+under benchmarks/.work; `python -m benchmarks.mislabels` then asks the procedure with them as well.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+import fastif
+from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora
+from fastif.applications import folds
+from fastif.examples import Selected
+
+LENGTH = 64
+PAIRS = fastif.Recipe(epochs=1, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
+SENTENCES = fastif.Recipe(epochs=2, learning_rate=5e-5, weight_decay=0.01, batch_size=32)
+WHOLE = ["encoder.layer", "pooler", "classifier"]
+NLI = ("contradiction", "entailment", "neutral")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m benchmarks.mislabels.tuned"
+    )
+    parser.add_argument("--pairs", type=int, default=60_000, help="that the pair classifier sees")
+    parser.add_argument("--only", default="", help="sets with this in their name")
+    options = parser.parse_args()
+    reader = Reader(Path(os.environ["FASTIF_DATA"]), WORK)
+    if options.only in "lingnli":
+        torch.save(pairs(reader, options.pairs), kept("lingnli"))
+    for name, read in corpora(reader):
+        if name.startswith("sst2") and options.only in name:
+            texts = reader.frame("sst2/train", 3000)["text"].to_list()
+            torch.save(crossed(reader, read(), texts), kept(name))
+
+
+def kept(name: str) -> Path:
+    """The file of a set's logits."""
+    return WORK / f"tuned-{name.replace(' ', '-')}.pt"
+
+
+def pairs(reader: Reader, count: int) -> Tensor:
+    """Logits of LingNLI's validation pairs by a classifier of other pairs with given labels."""
+    columns = ("premise", "hypothesis", "label")
+    frames = [reader.frame(name) for name in ("lingnli/train", "multinli/train_subset")]
+    rows = [row for frame in frames for row in frame.select(columns).iter_rows()]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]
+    training = encoded(reader, [rows[place] for place in order.tolist()], NLI)
+    asked = list(reader.frame("lingnli/validation").select(columns).iter_rows())
+    trained = classifier(3)
+    trained.params = fastif.fit(trained, training, PAIRS, told)
+    return fastif.predict(trained, encoded(reader, asked, NLI))[0]
+
+
+def crossed(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor:
+    """Logits of each sentence by a classifier of the other folds' labels, as they are given."""
+    labels = corpus.rows.labels.tolist()
+    rows = fastif.encode(reader.tokenizer, texts, None, labels, LENGTH)
+    parts = folds(torch.arange(len(rows)), 5, 0)
+    logits = torch.zeros(len(rows), 2)
+    for part in parts.unique():
+        away = parts == part
+        trained = classifier(2)
+        trained.params = fastif.fit(
+            trained, Selected(rows, (~away).nonzero()[:, 0]), SENTENCES, told
+        )
+        logits[away] = fastif.predict(trained, rows, ids=away.nonzero()[:, 0])[0]
+    return logits
+
+
+def classifier(classes: int) -> fastif.TransformerObjective:
+    """MiniLM with a new head; all but its embeddings learn."""
+    torch.manual_seed(0)
+    with fastif.quiet_loading():
+        model = AutoModelForSequenceClassification.from_pretrained(str(ENCODER), num_labels=classes)
+    return fastif.TransformerObjective(model.eval(), WHOLE, fastif.CrossEntropy())
+
+
+def encoded(
+    reader: Reader, rows: list[tuple[str, str, str]], labels: tuple[str, ...]
+) -> fastif.TextExamples:
+    """Pairs of sentences as tokens."""
+    first, second, names = (list(column) for column in zip(*rows, strict=True))
+    numbers = [labels.index(name) for name in names]
+    return fastif.encode(reader.tokenizer, first, second, numbers, LENGTH)
+
+
+def told(step: int, steps: int, loss: float) -> None:
+    """A line now and then."""
+    if step % 100 == 0 or step == steps:
+        print(f"step {step} of {steps}: loss {loss:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
