@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-gpu clean
+.PHONY: help audit test test-long test-faults test-browser check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -25,6 +25,9 @@ test-long: $(VENV)/.test ## the tests that take minutes or read the data sets un
 test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
 	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults
 	$(BIN)/python -m benchmarks.nightly.faults
+
+test-browser: $(VENV)/.browser ## the report in a real Chromium, which has to be there (Debian: apt-get install chromium)
+	$(BIN)/python -m pytest tests/flows/test_browser.py
 
 check: $(VENV)/.dev ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .
@@ -56,6 +59,9 @@ bench-nightly: $(VENV)/.test ## measure a second night, what orchestration takes
 bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and by whom, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.mislabels
 
+bench-pages: $(VENV)/.test ## measure how long a report takes to build and how large it is, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.pages
+
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full
 
@@ -76,6 +82,10 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),test]'
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(FAISS),test,browser]'
 	@touch $@
 
 $(VENV)/.peers: $(VENV)/.run

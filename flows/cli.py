@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from flows import label_commands, store_commands
+from flows import label_commands, report_commands, store_commands
 from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(label_commands.app)
+app.add_typer(report_commands.app)
 app.add_typer(store_commands.app)
 
 UNFINISHED = 3

@@ -5,7 +5,7 @@ A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries 
 Knows nothing of models, tensors or workflows.
 """
 
-from storage.atomic import free_bytes
+from storage.atomic import free_bytes, write_bytes
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
 from storage.fields import CONVENTION
@@ -82,5 +82,6 @@ __all__ = [
     "with_examples",
     "with_queries",
     "worst_queries",
+    "write_bytes",
     "write_table",
 ]

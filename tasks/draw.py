@@ -171,5 +171,6 @@ def _next_steps(summary: Summary) -> RenderableType:
         if rows:
             name = shlex.quote(str(rows[0]["train_id"]))
             lines.append(Text(f"  fastif show {name} --study {study}", style="cyan"))
+    lines.append(Text(f"  fastif report --study {study}", style="cyan"))
     lines.append(Text(f"  fastif runs --study {study}", style="cyan"))
     return Group(*lines)

@@ -26,6 +26,7 @@ from fastif.applications import (
     recall_of,
 )
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
+from tasks.alike import letters
 from tasks.encoded import Encoder, encoder_of, features_of
 from tasks.judges import judge_mark, judged_by
 from tasks.model import encoder_folder
@@ -191,7 +192,7 @@ def _texts_alike(inputs: Inputs) -> Tensor:
     """Equal numbers for rows of the same letters and digits, whatever their labels."""
     table = inputs.train
     pairs = table.text_pairs or [""] * len(table)
-    keys = [(_letters(a), _letters(b)) for a, b in zip(table.texts, pairs, strict=True)]
+    keys = [(letters(a), letters(b)) for a, b in zip(table.texts, pairs, strict=True)]
     # By their contents: the order of the rows must not matter.
     number = {key: i for i, key in enumerate(sorted(set(keys)))}
     return torch.tensor([number[key] for key in keys])
@@ -201,11 +202,6 @@ def _clusters(inputs: Inputs) -> Tensor:
     """The same, but rows of another label are another decision."""
     alike = _texts_alike(inputs) * len(inputs.study.labels) + torch.tensor(inputs.train.labels)
     return alike.unique(return_inverse=True)[1]
-
-
-def _letters(text: str) -> str:
-    kept = "".join(c for c in text.casefold() if c.isalnum())
-    return kept or text
 
 
 def _known(search: Search, digests: Sequence[bytes]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
+from tasks.csv_cells import inert
 from tasks.mislabels import Found
 from tasks.verdicts import NONE, Verdicts
 
@@ -46,7 +47,7 @@ def write_review(found: Found, budget: int, path: Path) -> int:
     if path.suffix == ".json":
         path.write_text(json.dumps(_label_studio(frame), indent=1) + "\n", "utf-8")
     elif path.suffix == ".csv":
-        frame.write_csv(path)
+        inert(frame, ["text", "text_pair"]).write_csv(path)
     else:
         frame.write_parquet(path)
     return len(frame)

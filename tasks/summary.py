@@ -13,6 +13,7 @@ from storage import (
     Store,
     harmful_rows,
     in_slice,
+    is_remote,
     most_harmful,
     most_helpful,
     quarantined,
@@ -203,6 +204,7 @@ def markdown(summary: Summary) -> str:
         *(f"| {name} | {found} |" for name, found in summary.evidence),
         *([expected] if summary.outcome else []),
         f"| results | `{summary.store}` |",
+        f"| report | {_page(summary)} |",
         "",
         *(f"**{alarm}**\n" for alarm in summary.alarms),
         f"| {' | '.join(WORST_COLUMNS)} |",
@@ -210,6 +212,26 @@ def markdown(summary: Summary) -> str:
     ]
     lines += [f"| {' | '.join(row.values())} |" for row in worst_rows(summary)]
     return "\n".join(lines) + "\n"
+
+
+def _page(summary: Summary) -> str:
+    """A link to the page about the run, or the command that builds it."""
+    page = page_path(summary.store, summary.study.parent, summary.run)
+    if page.is_file():
+        return f"[{page.name}]({page.resolve().as_uri()})"
+    return f"`fastif report {summary.run} --study {summary.study}`"
+
+
+def page_path(root: Path, folder: Path, run: str) -> Path:
+    """Where the page of a run is: beside a store in a folder, beside the study of any other.
+
+    Args:
+        root: of the store.
+        folder: of the study.
+        run: by name.
+    """
+    near = folder if is_remote(root) else Path(root).parent
+    return near / "reports" / f"{run}.html"
 
 
 def worst_rows(summary: Summary) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from fastif.applications import folds
 from fastif.examples import Selected
 
 LENGTH = 64
-PAIRS = fastif.Recipe(epochs=1, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
+PAIRS = fastif.Recipe(epochs=2, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
 SENTENCES = fastif.Recipe(epochs=2, learning_rate=5e-5, weight_decay=0.01, batch_size=32)
 WHOLE = ["encoder.layer", "pooler", "classifier"]
 NLI = ("contradiction", "entailment", "neutral")
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, prog="python -m benchmarks.mislabels.tuned"
     )
-    parser.add_argument("--pairs", type=int, default=60_000, help="that the pair classifier sees")
+    parser.add_argument("--pairs", type=int, default=72_429, help="that the pair classifier sees")
     parser.add_argument("--only", default="", help="sets with this in their name")
     options = parser.parse_args()
     reader = Reader(Path(os.environ["FASTIF_DATA"]), WORK)

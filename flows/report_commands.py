@@ -1,0 +1,61 @@
+"""The commands that give results away: `fastif report`, `fastif export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import RunOption, StudyOption, opened, out, refusals, run_name
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="The run; the newest by default.")] = None,
+    study: StudyOption = Path("study.toml"),
+    against: Annotated[
+        str | None,
+        typer.Option(help="The run to compare with; the newest earlier one that can be."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page; beside the store by default.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Of an hour of the machine, for the cost.")
+    ] = None,
+) -> None:
+    """Build the data-quality report of a run: one HTML page that needs no server and no network.
+
+    It is made from the store alone. Suspected mislabels are in it once `fastif mislabels` has run.
+    """
+    with refusals():
+        from tasks.build_report import Wish, build_report
+
+        wish = Wish(str(study.resolve()), run, against, str(to) if to else None, price)
+        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        built = build_report.fn(wish)
+        for sentence in built.headline:
+            out.print(f"  {sentence}", highlight=False, markup=False)
+        out.print(f"The page: {built.path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    table: Annotated[
+        str, typer.Argument(help="scores, solves, queries, train, totals or mislabels.")
+    ],
+    to: Annotated[Path, typer.Option("--out", "-o", help="A .parquet, .csv or .ndjson file.")],
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+) -> None:
+    """Write a table of a run as one file, for Polars, pandas or a spreadsheet.
+
+    Scores come with the ids and labels of both sides. For Label Studio: `fastif review export`.
+    """
+    with refusals():
+        from tasks.export import write_export
+
+        _, store = opened(study)
+        rows = write_export(store, run_name(store, run), table, to)
+        out.print(f"{rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,200 @@
+"""How far the numbers of a night may be trusted, in words for people who did not make them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.stats import spearmanr
+
+from tasks.report.night import Night
+from tasks.report.rows import Row
+from tasks.report.space import Space
+
+RECALL, RESIDUAL, CANARIES = 0.95, 1e-2, 0.5
+ASKED, TOP = 200, 10
+
+
+@dataclass(frozen=True)
+class Assurance:
+    """One thing that was measured.
+
+    Attributes:
+        name: of it.
+        figure: as measured.
+        words: what it means.
+        fine: whether it is as it should be; None where there is no such thing.
+    """
+
+    name: str
+    figure: str
+    words: str
+    fine: bool | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Something simpler that could have been looked at instead.
+
+    Attributes:
+        name: of it.
+        correlation: rank correlation with influence.
+        overlap: share of the ten largest effects that it finds too; None where there is no such.
+        words: what is compared.
+    """
+
+    name: str
+    correlation: float
+    overlap: float | None
+    words: str
+
+
+def assurances(night: Night) -> list[Assurance]:
+    """What the store knows of a night's own errors."""
+    return [*_recall(night), *_solves(night), *_rest(night)]
+
+
+def _recall(night: Night) -> Iterator[Assurance]:
+    told = [one for one in night.summary.recall if not one.get("method")]
+    overall = [one for one in told if one.get("label") is None and one.get("slice") is None]
+    for one in overall:
+        yield Assurance(
+            f"recall at {one['at']}",
+            f"{one['share']:.2f} ({one['low']:.2f} - {one['high']:.2f})",
+            f"Of the {one['at']} training rows that matter most to a query, this share was among "
+            f"those that were scored; measured on {one['queries']} queries scanned in full, with a "
+            "95 % interval.",
+            float(str(one["share"])) >= RECALL,
+        )
+    if not overall:
+        yield Assurance(
+            "recall",
+            "all" if _is_full(night) else "not measured",
+            "Every training row was scored for every query, so none can be missed."
+            if _is_full(night)
+            else "Nobody knows what the candidates miss. Set [candidates] check.",
+            True if _is_full(night) else None,
+        )
+
+
+def _is_full(night: Night) -> bool:
+    return '"full"' in str(night.summary.facts.get("candidates", ""))
+
+
+def _solves(night: Night) -> Iterator[Assurance]:
+    trust = night.summary.trust
+    if trust["worst_residual"] is not None:
+        worst = float(str(trust["worst_residual"]))
+        yield Assurance(
+            "residual",
+            f"{worst:.1e} at most",
+            "What is left of the equation that every query's answer solves. 0 is exact; 1 would be "
+            "no answer at all.",
+            worst <= RESIDUAL and not trust["unconverged"],
+        )
+    yield Assurance(
+        "damping",
+        f"{float(str(trust['damping'])):g}",
+        "How strongly directions that the model hardly knows are held back. Too large, and "
+        "influence becomes a plain product of gradients.",
+    )
+    if trust["correlation"] is not None:
+        resembling, answered = int(str(trust["resembling"])), int(str(trust["answered"]))
+        yield Assurance(
+            "gradient product",
+            f"{float(str(trust['correlation'])):.2f}; {resembling} of {answered} resemble it",
+            "Correlation of the effects with what would come out without curvature. Near 1 the "
+            "curvature changed nothing.",
+            2 * resembling <= answered,
+        )
+    if trust["agreement"] is not None:
+        yield Assurance(
+            "several trainings",
+            f"{float(str(trust['agreement'])):.2f}",
+            "Rank correlation of the effects by models that were trained from other seeds: how "
+            "much of a score is the data's and not the seed's.",
+        )
+    if trust["held"] is not None:
+        yield Assurance(
+            "mass of effects",
+            f"{float(str(trust['held'])):.0%}",
+            "Share of the size of all effects that the scored rows hold, estimated from random "
+            "ones. The rest is many small effects.",
+        )
+
+
+def _rest(night: Night) -> Iterator[Assurance]:
+    lost = len(night.summary.quarantined)
+    yield Assurance(
+        "queries without an answer",
+        f"{lost} of {len(night.queries)}",
+        "Set aside because their loss or their solution is not finite; the others are not touched.",
+        lost == 0,
+    )
+    if night.found is not None:
+        recall = night.found.facts["recall"]
+        yield Assurance(
+            "canaries",
+            f"{recall['any']:.0%} and {recall['confusable']:.0%}",
+            f"{recall['planted']} labels were turned in copies of the data on purpose, half to any "
+            f"label and half to a likely one: such shares of the two came up in the first "
+            f"{recall['budget']} suspects.",
+            recall["any"] >= CANARIES if recall["planted"] else None,
+        )
+
+
+def baselines(night: Night, space: Space) -> list[Baseline]:
+    """How far simpler measures say the same."""
+    found = list(_similar(night, space))
+    loss = night.train["loss"].to_numpy().astype(float)
+    harm = -night.harm["harm"].to_numpy()
+    known = np.isfinite(loss)
+    if known.sum() > TOP and harm[known].std() > 0 and loss[known].std() > 0:
+        rank = _rank(loss[known], harm[known])
+        top = set(np.argsort(-harm, kind="stable")[:100])
+        told = set(np.argsort(-np.where(known, loss, -math.inf), kind="stable")[:100])
+        words = "The training row's own loss, against the harm it does to all queries; overlap "
+        found.append(
+            Baseline("loss", rank, len(top & told) / len(top), f"{words}of the first 100.")
+        )
+    return found
+
+
+def _similar(night: Night, space: Space) -> Iterator[Baseline]:
+    """Cosine of the words of query and training row, against the size of the effect."""
+    queries = night.scores["query"].unique().sort().to_list()
+    chosen = queries[:: max(1, len(queries) // ASKED)][:ASKED]
+    told = night.scores.filter(pl.col("query").is_in(chosen))
+    ranks, shares = [], []
+    for (query,), rows in told.group_by("query", maintain_order=True):
+        train = torch.tensor(rows["train"].to_list())
+        effect = np.abs(rows["removal_effect"].to_numpy())
+        likeness = (space.train[train] @ space.queries[int(str(query))]).numpy()
+        if len(train) > TOP and effect.std() > 0 and likeness.std() > 0:
+            ranks.append(_rank(effect, likeness))
+            best, near = (set(np.argsort(-v, kind="stable")[:TOP]) for v in (effect, likeness))
+            shares.append(len(best & near) / TOP)
+    if ranks:
+        words = f"Words in common with the query, among its scored rows; mean of {len(ranks)} "
+        yield Baseline(
+            "similar words", float(np.mean(ranks)), float(np.mean(shares)),
+            f"{words}queries, overlap of the first ten.",
+        )  # fmt: skip
+
+
+def _rank(a: np.ndarray, b: np.ndarray) -> float:
+    return float(spearmanr(a, b)[0])  # type: ignore[arg-type]
+
+
+def costs(night: Night) -> list[Row]:
+    """Stage by stage: seconds that were forecast and taken."""
+    outcome = night.summary.outcome
+    if outcome is None:
+        return []
+    return [
+        {"stage": stage, "forecast": said, "measured": took}
+        for stage, (said, took) in outcome.seconds.items()
+        if said or took
+    ]

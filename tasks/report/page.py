@@ -1,0 +1,142 @@
+"""One self-contained HTML page about a night."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.outcome import GIGABYTE
+from tasks.report import charts
+from tasks.report.assurance import Assurance, Baseline, assurances, baselines, costs
+from tasks.report.duplicates import Duplicates, duplicates_of
+from tasks.report.evidence import Case, cases, offenders
+from tasks.report.headline import headline
+from tasks.report.night import Night
+from tasks.report.quality import Quality, quality_of
+from tasks.report.rows import Row, shown
+from tasks.report.slices import Slices, slices_of
+from tasks.report.space import space_of
+from tasks.report.suspects import Suspects, suspects_of
+
+CHANGED = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What a page says, section by section.
+
+    Attributes:
+        night: the run.
+        headline: three sentences.
+        cases: the worst queries and their evidence.
+        offenders: training rows that do most harm.
+        suspects: labels that are probably wrong; None if nobody searched.
+        slices: who harms whom.
+        duplicates: rows that are alike.
+        quality: the rest.
+        assurances: how far to trust it.
+        baselines: simpler measures beside influence.
+        changed: rows that became harmful or stopped being so.
+        costs: seconds by stage.
+        pictures: SVG by name.
+        price: of an hour, if it is known.
+    """
+
+    night: Night
+    headline: list[str]
+    cases: list[Case]
+    offenders: list[Row]
+    suspects: Suspects | None
+    slices: Slices
+    duplicates: Duplicates
+    quality: Quality
+    assurances: list[Assurance]
+    baselines: list[Baseline]
+    changed: list[Row]
+    costs: list[Row]
+    pictures: dict[str, str]
+    price: float | None
+
+
+def page_of(night: Night, price: float | None = None) -> Page:
+    """All sections of a night."""
+    space = space_of(night)
+    duplicates, slices, suspects = duplicates_of(night, space), slices_of(night), suspects_of(night)
+    told, spent = assurances(night), costs(night)
+    pictures = {
+        "matrix": charts.matrix(slices.matrix, slices.slice, slices.source),
+        "correlations": charts.correlations(slices.correlations),
+        "influence": charts.influence_map(night),
+        "space": charts.space_map(night, space),
+        "costs": charts.costs(spent),
+    }
+    return Page(
+        night=night,
+        headline=headline(night, slices, suspects, told),
+        cases=cases(night, duplicates),
+        offenders=offenders(night),
+        suspects=suspects,
+        slices=slices,
+        duplicates=duplicates,
+        quality=quality_of(night, space),
+        assurances=told,
+        baselines=baselines(night, space),
+        changed=night.difference.rows.head(CHANGED).to_dicts() if night.difference else [],
+        costs=spent,
+        pictures={name: Markup(drawn) for name, drawn in pictures.items()},
+        price=price,
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML: nothing is asked of a network, and no text of the data is markup."""
+    script, style = _asset("page.js"), _asset("page.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _environment().get_template("page.html.jinja").render(
+        page=page, night=page.night, facts=page.night.summary.facts, script=Markup(script),
+        style=Markup(style), digest=digest, made=datetime.now(UTC), gigabyte=GIGABYTE,
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tasks.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "shown": shown,
+        "nats": _nats,
+        "percent": _percent,
+        "bare": _bare,
+        "pace": _pace,
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (files("tasks.report") / "templates" / name).read_text("utf-8")
+
+
+def _nats(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:+.4f}"
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "" if value is None else f"{value:.{digits}%}"
+
+
+def _pace(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
+def _bare(column: str) -> str:
+    return column.removeprefix("group_").replace("_", " ")

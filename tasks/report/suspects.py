@@ -1,0 +1,76 @@
+"""Training rows whose label is probably wrong, with all that speaks for it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from storage import SIGNALS
+from tasks.report.night import Night
+from tasks.report.rows import Row
+
+SHOWN, HARMED = 300, 3
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """A search for wrong labels.
+
+    Attributes:
+        facts: what it says as a whole; see `tasks.mislabels`.
+        rows: the most suspicious ones. Each has `bars`, name and share of all rows that a signal
+            suspects less; `conflict`, the nearest row of another label; `harms`, queries with what
+            they lose (nats); `new`, whether the search before had it in its first ones too.
+        signals: names of the bars.
+        compared: whether there was a search before.
+    """
+
+    facts: dict[str, Any]
+    rows: list[Row]
+    signals: list[str]
+    compared: bool
+
+
+def suspects_of(night: Night) -> Suspects | None:
+    """Of the newest search among the rows of a night; None without one."""
+    found = night.found
+    if found is None:
+        return None
+    signals = [name for name in SIGNALS if found.table[name].null_count() < len(found.table)]
+    places = [(pl.col(name).rank("average") / pl.len()).alias(f"bar_{name}") for name in signals]
+    table = found.table.with_columns(places).filter(pl.col("reviewed").is_null()).sort("rank")
+    top = table.head(SHOWN)
+    near = found.table.select(
+        conflicting="train", near_id="id", near_text="text", near_pair="text_pair",
+        near_label="label",
+    )  # fmt: skip
+    top = top.join(near, on="conflicting", how="left", maintain_order="left")
+    sources = night.train.select("train", source=night.source)
+    top = top.join(sources, on="train", how="left", maintain_order="left")
+    harms = _harms(night, top)
+    before = _before(night)
+    rows: list[Row] = []
+    for row in top.iter_rows(named=True):
+        bars = [(name, float(row[f"bar_{name}"])) for name in signals]
+        new = before is not None and row["id"] not in before
+        rows.append(row | {"bars": bars, "harms": harms.get(row["train"], []), "new": new})
+    return Suspects(found.facts, rows, signals, before is not None)
+
+
+def _harms(night: Night, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
+    chosen = night.scores.join(rows.select("train"), on="train", how="semi")
+    worst = chosen.filter(pl.col("removal_effect") < 0).sort("train", "removal_effect")
+    named = worst.join(night.queries.select("query", "id"), on="query", maintain_order="left")
+    found: dict[int, list[tuple[str, float]]] = {}
+    for train, name, effect in named.select("train", "id", "removal_effect").iter_rows():
+        told = found.setdefault(train, [])
+        if len(told) < HARMED:
+            told.append((name, -effect))
+    return found
+
+
+def _before(night: Night) -> set[str] | None:
+    """Ids among the first ones of the search before; None if there was none."""
+    if len(night.searches) < 2:
+        return None
+    return set(night.searches[1].table.sort("rank").head(SHOWN)["id"].to_list())

@@ -1,0 +1,170 @@
+"""The page in a real browser: it sorts, filters and exports, asks nobody, and runs no text."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+import tiny
+
+from tasks.mislabels import find_mislabels
+from tasks.plan import existing_store
+from tasks.report.night import read_night
+from tasks.report.page import page_of, render
+from tasks.study import load_study
+
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="needs the extra: pip install -e '.[cpu,browser]'"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
+)
+HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> \u202eabc"
+CRITICAL = {"critical", "serious", "moderate", "minor"}
+
+
+@pytest.fixture(scope="module")
+def page_file(made, tmp_path_factory):
+    """A night with suspects, whose first training text is hostile."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("page") / "world")
+    rows = tiny.rows_of(folder / "train.csv")
+    rows[0]["text"] = HOSTILE
+    rows[1]["text"] = "=1+1"
+    tiny.write_rows(folder / "train.csv", rows)
+    tiny.run_directly(folder / "study.toml")
+    find_mislabels.fn(str(folder / "study.toml"))
+    store = existing_store(load_study(folder / "study.toml"))
+    night = read_night(store, store.latest().record.run, folder / "study.toml")
+    path = folder / "page.html"
+    path.write_text(render(page_of(night)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, page_file, request):
+    """The page, opened; anything that it says to the console or asks for is remembered."""
+    context = browser.new_context(**getattr(request, "param", {}), accept_downloads=True)
+    opened = context.new_page()
+    opened.said, opened.asked = [], []
+    opened.on("console", lambda message: opened.said.append(message.text))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    opened.goto(page_file.as_uri())
+    yield opened
+    context.close()
+
+
+SUSPECTS = "table[data-export]"
+
+
+def shown(page, column):
+    """The cells of a column of the suspects that can be seen."""
+    rows = page.locator(f"{SUSPECTS} tbody tr:not(.hidden)")
+    return rows.locator(f"td:nth-child({column})").all_inner_texts()
+
+
+def test_it_opens_without_an_error_and_asks_for_nothing_but_itself(page, page_file):
+    assert page.said == []
+    assert page.asked == [page_file.as_uri()]
+
+
+def test_hostile_text_is_shown_and_not_run(page):
+    assert page.evaluate("window.hit") is None
+    assert page.get_by_text("<script>window.hit = 1</script>").count() > 0
+    assert page.get_by_text("⟨U+202E⟩").count() > 0
+
+
+def test_a_heading_sorts_its_table_up_and_down(page):
+    heading = page.locator(f"{SUSPECTS} th", has_text="wrong")
+    heading.get_by_role("button").click()
+    up = [int(text.split("%")[0]) for text in shown(page, 3)]
+    assert up == sorted(up)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    heading.get_by_role("button").click()
+    down = [int(text.split("%")[0]) for text in shown(page, 3)]
+    assert down == sorted(down, reverse=True)
+    assert up != down
+
+
+def test_filters_and_the_search_leave_what_fits(page):
+    tools = page.locator(f".scroll:has({SUSPECTS})").locator("xpath=preceding-sibling::div[1]")
+    assert len(shown(page, 4)) == 50
+    tools.get_by_role("button", name="Show all 60").click()
+    every = len(shown(page, 4))
+    assert every == 60
+    tools.get_by_label("given").select_option("pos")
+    left = shown(page, 4)
+    assert set(left) == {"pos"}
+    assert len(left) < every
+    tools.get_by_label("search").fill("film")
+    assert all("film" in text.lower() for text in page.locator(
+        f"{SUSPECTS} tbody tr:not(.hidden)").all_inner_texts())  # fmt: skip
+    assert re.match(rf"\d+ of {every} shown", tools.get_by_role("status").inner_text())
+
+
+@pytest.mark.parametrize("kind", ["CSV", "Label Studio"])
+def test_ticked_rows_are_exported(page, tmp_path, kind):
+    boxes = page.locator(f"{SUSPECTS} tbody input")
+    boxes.nth(0).check()
+    boxes.nth(2).check()
+    wanted = [page.locator(f"{SUSPECTS} tbody tr").nth(i).get_attribute("data-row") for i in (0, 2)]
+    ids = [json.loads(row)["id"] for row in wanted]
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=f"Export {kind}").click()
+    waiting.value.save_as(tmp_path / "out")
+    text = (tmp_path / "out").read_text("utf-8")
+    if kind == "CSV":
+        rows = list(csv.DictReader(text.splitlines()))
+        assert {"right_label", "reviewer"} <= set(rows[0])
+    else:
+        rows = [task["data"] for task in json.loads(text)]
+    assert [row["id"] for row in rows] == ids
+
+
+def test_an_exported_text_is_no_formula(page, tmp_path):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export CSV").click()
+    waiting.value.save_as(tmp_path / "out")
+    texts = [row["text"] for row in csv.DictReader((tmp_path / "out").read_text().splitlines())]
+    assert "'=1+1" in texts
+    assert "=1+1" not in texts
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{}, {"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}],
+    indirect=True,
+    ids=["light", "dark", "phone"],
+)
+def test_people_who_cannot_see_or_point_can_use_it(page):
+    """Axe's rules, contrast among them; and no page wider than the screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_tables_are_sorted_by_keyboard_alone(page):
+    button = page.locator(f"{SUSPECTS} th", has_text="given").get_by_role("button")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert shown(page, 4) == sorted(shown(page, 4))
+
+
+def test_all_is_open_on_paper(page, tmp_path):
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    assert page.pdf(path=tmp_path / "page.pdf")

@@ -1,0 +1,371 @@
+"""The page about a night: its figures are those of the store, and no text of the data is markup."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+from scipy.stats import pearsonr, ttest_1samp
+from typer.testing import CliRunner
+
+from flows.cli import app
+from storage import StoreError
+from tasks.mislabels import find_mislabels
+from tasks.plan import existing_store
+from tasks.report.assurance import assurances, baselines
+from tasks.report.duplicates import duplicates_of
+from tasks.report.evidence import cases
+from tasks.report.night import read_night
+from tasks.report.page import page_of, render
+from tasks.report.quality import quality_of
+from tasks.report.rows import shown
+from tasks.report.slices import slices_of
+from tasks.report.space import space_of
+from tasks.report.suspects import suspects_of
+from tasks.study import load_study
+
+HOSTILE = (
+    "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>",
+    "\"><svg onload=window.hit=1> ' javascript:alert(1) {{ 7 * 7 }} {% raw %}",
+    "a\u202egnp.exe\u2066 \x00\x07\x1b[31m \ufeff\u200b",
+    "👩\u200d👩\u200d👧 ❤\ufe0f 🇨🇭",
+    '=HYPERLINK("http://x")',
+)
+
+
+@pytest.fixture(scope="module")
+def night(finished):
+    study = finished / "study.toml"
+    store = existing_store(load_study(study))
+    return read_night(store, store.latest().record.run, study)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def audited(folder, **changes):
+    """A night of a study that is written anew."""
+    tiny.write_study(folder, **changes)
+    tiny.run_directly(folder / "study.toml")
+    store = existing_store(load_study(folder / "study.toml"))
+    return read_night(store, store.latest().record.run, folder / "study.toml")
+
+
+class Elements(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.seen = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_the_command_writes_a_page_of_every_section(world):
+    tiny.run_directly(world / "study.toml")
+    done = run("report", "--study", world / "study.toml", "--price", "2")
+    assert done.exit_code == 0, done.output
+    (page,) = (world / "reports").iterdir()
+    html = page.read_text()
+    for section in ("evidence", "suspects", "slices", "map", "quality", "trust", "cost"):
+        assert f'id="{section}"' in html
+    assert "at 2.00 an hour" in html
+    assert html.count("<svg") >= 4
+    assert len(html) < 5_000_000
+    assert f"{page}" in done.output.replace("\n", "")
+
+
+def test_nothing_on_the_page_asks_a_network(night):
+    html = render(page_of(night))
+    addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
+    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # namespaces
+    assert "default-src 'none'" in html
+    for tag, attributes in Elements(html).seen:
+        assert tag not in ("link", "iframe", "object", "img", "base", "form")
+        assert attributes.get("href", "#").startswith("#")
+
+
+def test_the_same_night_makes_the_same_page(night):
+    made = [re.sub(r"Made [\d: -]+ UTC", "", render(page_of(night))) for _ in range(2)]
+    assert made[0] == made[1]
+
+
+def test_the_matrix_sums_what_the_store_holds(night):
+    found = slices_of(night)
+    assert (found.slice, found.source) == ("kind", "label")
+    labels = dict(night.train.select("train", "label").iter_rows())
+    kinds = dict(night.queries.select("query", "group_kind").iter_rows())
+    sums: dict = {}
+    for query, train, effect in night.scores.select("query", "train", "removal_effect").iter_rows():
+        key = (labels[train], kinds[query])
+        sums[key] = sums.get(key, 0.0) + effect
+    told = {(s, q): e for s, q, e in found.matrix.select("source", "slice", "effect").iter_rows()}
+    assert told.keys() == sums.keys()
+    assert all(told[key] == pytest.approx(sums[key], rel=1e-6) for key in sums)
+
+
+def test_a_slices_effects_correlate_as_numpy_says(night):
+    found = slices_of(night).correlations
+    kinds = dict(night.queries.select("query", "group_kind").iter_rows())
+    a, b = sorted(set(kinds.values()))[:2]
+    vectors = {a: np.zeros(len(night.train)), b: np.zeros(len(night.train))}
+    seen = set()
+    for query, train, effect in night.scores.select("query", "train", "removal_effect").iter_rows():
+        seen.add(train)
+        if kinds[query] in vectors:
+            vectors[kinds[query]][train] += effect
+    rows = sorted(seen)
+    told = found.filter((pl.col("a") == a) & (pl.col("b") == b))["correlation"].item()
+    assert told == pytest.approx(pearsonr(vectors[a][rows], vectors[b][rows])[0], abs=1e-6)
+
+
+def test_a_source_is_tested_over_queries(night):
+    asked = night.scores["query"].unique().to_list()
+    for row in slices_of(night).ranking:
+        of = night.train.filter(pl.col("label") == row["source"])["train"].to_list()
+        sums = [
+            float(night.scores.filter((pl.col("query") == q) & pl.col("train").is_in(of))
+                  ["removal_effect"].cast(pl.Float64).sum())
+            for q in asked
+        ]  # fmt: skip
+        assert row["mean"] == pytest.approx(np.mean(sums), rel=1e-6)
+        assert row["p"] == pytest.approx(ttest_1samp(sums, 0.0).pvalue, rel=1e-5)
+        assert row["q"] >= row["p"]
+
+
+def test_cases_are_the_worst_queries_with_both_ends(night):
+    found = cases(night, duplicates_of(night, space_of(night)))
+    losses = [case.query["loss"] for case in found]
+    assert losses == sorted(night.queries["loss"].to_list(), reverse=True)[: len(losses)]
+    for case in found:
+        mine = night.scores.filter(pl.col("query") == case.query["query"])["removal_effect"]
+        assert [row["effect"] for row in case.harmful] == sorted(mine.filter(mine < 0))[:3]
+        helpful = sorted(mine.filter(mine > 0), reverse=True)[:3]
+        assert [row["effect"] for row in case.helpful] == helpful
+
+
+def test_what_rows_have_in_common_is_told(world):
+    """Where all harm comes from one rare source, the page says so."""
+    rows = tiny.rows_of(world / "train.csv")
+    night = audited(world)
+    worst = set(night.harm.sort("harm")["train"].head(12).to_list())
+    rows = [row | {"source": "bad" if i in worst else "good"} for i, row in enumerate(rows)]
+    tiny.write_rows(world / "train.csv", rows)
+    train = {**tiny.SECTIONS["train"], "groups": ["source"]}
+    night = audited(world, train=train, candidates={"kind": "full"})
+    told = [
+        note for case in cases(night, duplicates_of(night, space_of(night))) for note in case.common
+    ]
+    assert any("source bad (20% of all)" in note for note in told)
+
+
+def test_planted_duplicates_leaks_and_empty_texts_are_found(world):
+    rows = tiny.rows_of(world / "train.csv")
+    base = {**rows[0], "text": "the very fine film was not a dull plot but great fast and bright"}
+    other = next(row["label"] for row in rows if row["label"] != base["label"])
+    near = base["text"].replace("fast", "slow")
+    rows += [
+        base | {"id": "one"},
+        base | {"id": "again", "text": base["text"].upper() + "!"},
+        base | {"id": "conflict", "label": other},
+        base | {"id": "near", "text": near},
+        base | {"id": "empty", "text": "?!"},
+    ]
+    tiny.write_rows(world / "train.csv", rows)
+    asked = tiny.rows_of(world / "queries.csv")
+    asked += [asked[0] | {"id": "leak", "text": base["text"]}]
+    tiny.write_rows(world / "queries.csv", asked)
+    night = audited(world)
+    space = space_of(night)
+    found = duplicates_of(night, space)
+    place = {name: i for i, name in enumerate(night.train["id"])}
+    alike = {int(found.cluster[place[name]]) for name in ("one", "again", "conflict", "near")}
+    assert len(alike) == 1
+    assert -1 not in alike
+    assert found.cluster[place["empty"]] == -1
+    assert found.exact >= 2
+    assert found.conflicting >= 1
+    assert found.groups[0][0]["label"] in tiny.LABELS
+    assert "leak" in [row["id"] for row in found.leaks if row["exact"]]
+    assert quality_of(night, space).empty == {"training rows": 1, "queries": 0}
+
+
+def test_queries_that_fail_together_are_a_group(world):
+    """Twenty queries with a word of their own and wrong labels, against twenty others."""
+    asked = tiny.rows_of(world / "queries.csv")
+    right = [
+        {
+            **asked[0],
+            "id": f"r{i}",
+            "text": f"the {tiny.GOOD[i % 5]} film was very fine",
+            "label": "pos",
+        }
+        for i in range(40)
+    ]
+    wrong = [
+        {
+            **asked[0],
+            "id": f"w{i}",
+            "text": f"is a {tiny.GOOD[i % 5]} actor plot not",
+            "label": "neg",
+        }
+        for i in range(20)
+    ]
+    tiny.write_rows(world / "queries.csv", right + wrong)
+    night = audited(world)
+    groups = quality_of(night, space_of(night)).groups
+    assert sum(row["queries"] for row in groups) == 60
+    worst = groups[0]
+    assert "actor" in worst["name"]
+    assert worst["accuracy"] < 0.5
+
+
+def test_suspects_are_those_of_the_newest_search(world):
+    tiny.run_directly(world / "study.toml")
+    find_mislabels.fn(str(world / "study.toml"))
+    store = existing_store(load_study(world / "study.toml"))
+    night = read_night(store, store.latest().record.run, world / "study.toml")
+    found = suspects_of(night)
+    table = night.found.table.sort("rank")
+    assert [row["id"] for row in found.rows] == table["id"].to_list()
+    for row in found.rows:
+        assert all(0 < share <= 1 for _, share in row["bars"])
+        mine = night.scores.filter(pl.col("train") == row["train"])["removal_effect"]
+        assert [nats for _, nats in row["harms"]] == sorted((-mine.filter(mine < 0)), reverse=True)[
+            :3
+        ]
+    html = render(page_of(night))
+    assert html.count('<input type="checkbox"') == len(table)
+    assert "canaries" in html
+
+
+def test_a_search_among_other_rows_is_not_shown(world):
+    find_mislabels.fn(str(world / "study.toml"))
+    rows = tiny.rows_of(world / "train.csv")
+    flipped = next(label for label in tiny.LABELS if label != rows[0]["label"])
+    tiny.write_rows(world / "train.csv", [rows[0] | {"label": flipped}, *rows[1:]])
+    assert audited(world).found is None
+
+
+def test_two_nights_are_compared(world):
+    before = audited(world)
+    asked = tiny.rows_of(world / "queries.csv")
+    tiny.write_rows(world / "queries.csv", asked[:-2])
+    night = audited(world)
+    assert night.against == before.run
+    html = render(page_of(night))
+    assert f"on the {len(asked) - 2} asked in both runs" in html
+    assert "What became harmful" in html or not len(night.difference.rows)
+
+
+def test_hostile_texts_are_inert(world):
+    for name in ("train.csv", "queries.csv"):
+        rows = tiny.rows_of(world / name)
+        for row, text in zip(rows, [*HOSTILE, "x" * 100_000], strict=False):
+            row["text"] = text
+            row["id"] = f"<b onclick=hit()>{row['id']}"
+            row["kind"] = HOSTILE[0]  # in the pictures too
+        tiny.write_rows(world / name, rows)
+    night = audited(world)
+    find_mislabels.fn(str(world / "study.toml"))
+    store = existing_store(load_study(world / "study.toml"))
+    html = render(page_of(read_night(store, night.run, world / "study.toml")))
+    elements = Elements(html).seen
+    assert [tag for tag, _ in elements].count("script") == 1
+    assert not [a for _, a in elements if any(name.startswith("on") for name in a)]
+    assert not [tag for tag, _ in elements if tag == "img"]
+    assert "x" * 2001 not in html
+    for hidden in "\u202e\u2066\x00\x1b\u200b":
+        assert hidden not in html
+    assert "⟨U+202E⟩" in html
+    assert HOSTILE[3] in html  # emoji stay whole
+    assert "{{ 7 * 7 }}" in html
+
+
+def test_a_text_is_cut_between_characters_and_never_lost():
+    assert shown("ab", 2) == "ab"
+    assert shown("a\nb\tc") == "a\nb\tc"
+    assert shown(None) == "None"
+
+
+def test_the_page_says_when_it_should_not_be_believed(world):
+    night = audited(world, curvature={"damping": 1e6}, candidates={"kind": "knn", "k": 2})
+    told = {one.name: one for one in assurances(night)}
+    assert told["gradient product"].fine is False
+    assert "Read with care" in page_of(night).headline[2]
+
+
+def test_baselines_are_rank_correlations(night):
+    for one in baselines(night, space_of(night)):
+        assert -1 <= one.correlation <= 1
+        assert one.overlap is None or 0 <= one.overlap <= 1
+
+
+def test_a_run_that_is_not_there_or_not_finished_is_refused(world):
+    tiny.run_directly(world / "study.toml")
+    done = run("report", "nothing", "--study", world / "study.toml")
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+    store = existing_store(load_study(world / "study.toml"))
+    name = store.latest().record.run
+    store.withdraw(name, ["finish"])
+    with pytest.raises(StoreError, match="finished run"):
+        read_night(store, name, world / "study.toml")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson"])
+def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
+    to = tmp_path / f"scores{ending}"
+    done = run("export", "scores", "--study", finished / "study.toml", "--out", to)
+    assert done.exit_code == 0, done.output
+    read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ndjson": pl.read_ndjson}[ending]
+    frame = read(to)
+    store = existing_store(load_study(finished / "study.toml"))
+    scores = store.scan("scores", store.latest().record.run).collect()
+    assert frame["removal_effect"].to_list() == pytest.approx(scores["removal_effect"].to_list())
+    assert {"query_id", "train_id", "query_label", "train_label"} <= set(frame.columns)
+    again = run("export", "scores", "--study", finished / "study.toml", "--out", to)
+    assert again.exit_code == 2
+    assert "a new file" in again.output
+
+
+@pytest.mark.parametrize(("table", "name"), [("nothing", "a.csv"), ("scores", "a.xlsx")])
+def test_what_cannot_be_exported_is_refused(finished, tmp_path, table, name):
+    done = run("export", table, "--study", finished / "study.toml", "--out", tmp_path / name)
+    assert done.exit_code == 2
+    assert not (tmp_path / name).exists()
+
+
+def test_a_spreadsheet_takes_no_exported_text_for_a_formula(world, tmp_path):
+    rows = tiny.rows_of(world / "train.csv")
+    rows[0]["text"] = '=cmd|"/c calc"!A1'
+    tiny.write_rows(world / "train.csv", rows)
+    audited(world)
+    done = run("export", "train", "--study", world / "study.toml", "--out", tmp_path / "train.csv")
+    assert done.exit_code == 0, done.output
+    assert pl.read_csv(tmp_path / "train.csv")["text"][0].startswith("'=")
+    find_mislabels.fn(str(world / "study.toml"))
+    run("review", "export", "--study", world / "study.toml", "--out", tmp_path / "review.csv")
+    texts = pl.read_csv(tmp_path / "review.csv")["text"].to_list()
+    assert not [text for text in texts if text.startswith("=")]
+
+
+@pytest.mark.flow
+def test_the_flow_leaves_links_and_figures_but_no_texts(world, prefect):
+    from prefect.client.orchestration import get_client
+
+    from flows.report import report
+
+    tiny.run_directly(world / "study.toml")
+    path = report(str(world / "study.toml"))
+    with get_client(sync_client=True) as client:
+        found = {a.key: a for a in client.read_artifacts()}
+    assert found["data-quality-page"].type == "markdown"
+    assert path.endswith(".html")
+    assert path in str(found["data-quality-page"].data)
+    texts = {row["text"] for row in tiny.rows_of(world / "train.csv")}
+    for key in ("data-quality", "data-quality-trust"):
+        assert not [text for text in texts if text in str(found[key].data)]
