@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from flows import label_commands, report_commands, store_commands
+from flows import label_commands, report_commands, store_commands, urgent_commands
 from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(label_commands.app)
 app.add_typer(report_commands.app)
 app.add_typer(store_commands.app)
+app.add_typer(urgent_commands.app)
 
 UNFINISHED = 3
 """Exit code of an audit that a deadline ended; a mistake's is 2, of a failure 1."""

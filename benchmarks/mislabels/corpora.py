@@ -1,7 +1,7 @@
 """Labelled rows with errors that are known, as the procedure is given them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -75,7 +75,21 @@ class Reader:
 
 
 def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
-    """Every set by name, read when it is asked for."""
+    """Every set by name, read when it is asked for; judged by whole classifiers where these are."""
+    plain = dict(_plain(reader))
+    yield from plain.items()
+    for of, with_, goal in (
+        ("lingnli", "a pair classifier", 0.25),
+        ("sst2, uniform 10 %", "a fine-tuned encoder", None),
+        ("sst2, uniform 20 %", "a fine-tuned encoder", 0.75),
+        ("sst2, confusable 20 %", "a fine-tuned encoder", None),
+    ):
+        if kept(of).is_file():
+            name = f"{of}, with {with_}"
+            yield name, lambda r=plain[of], n=name, o=of, g=goal: _judged(r, n, o, g)
+
+
+def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
     yield (
         "noisy_ag_news",
         lambda: _texts(
@@ -102,6 +116,18 @@ def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
     for share in (0.05, 0.2):
         name = f"amazon_reviews5, uniform {share:.0%}".replace("%", " %")
         yield name, lambda s=share, n=name: _stars(reader, n, s)
+
+
+def kept(name: str) -> Path:
+    """The file of what a whole classifier says of a set; `benchmarks.mislabels.tuned` makes it."""
+    return WORK / f"tuned-{name.replace(' ', '-')}.pt"
+
+
+def _judged(read: Callable[[], Corpus], name: str, of: str, goal: float | None) -> Corpus:
+    """The same set with the say of a classifier that has not seen its rows."""
+    corpus = read()
+    rows = replace(corpus.rows, judged=torch.load(kept(of), weights_only=True))
+    return replace(corpus, name=name, rows=rows, trusted=None, goals=(goal, None))
 
 
 def _texts(

@@ -29,13 +29,13 @@ def free_port() -> int:
 class Server:
     """A Prefect server that keeps its database, so that it can be killed and started again."""
 
-    def __init__(self, home: Path, port: int, **settings: str) -> None:
-        self.home, self.port, self.settings = home, port, settings
-        self.url = f"http://127.0.0.1:{port}/api"
+    def __init__(self, home: Path, port: int, host: str = "127.0.0.1", **settings: str) -> None:
+        self.home, self.port, self.host, self.settings = home, port, host, settings
+        self.url = f"http://{host}:{port}/api"
         self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home)}
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", self.host]
         self.log = (self.home / "server.log").open("ab")
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
