@@ -22,7 +22,7 @@ def forecast_mislabels(search: Search) -> str:
     texts = sum(unread(store, search.encoder, table) for table in tables)
     reading = texts * seconds_a_text(search.encoder, inputs.study, inputs.train) if texts else 0.0
     aside = 2 * INNER * DETECTOR.folds  # to tell whether a second round pays
-    heads = (1 + CANARIES) * (2 * DETECTOR.folds + aside) + 2 * DETECTOR.folds
+    heads = 2 * DETECTOR.folds * (DETECTOR.repeats + CANARIES) + aside
     judging = heads * _seconds_a_head(search)
     return (
         f"{len(inputs.train):,} training rows, {texts:,} texts to read: {reading:,.0f} s; "

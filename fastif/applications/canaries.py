@@ -81,7 +81,7 @@ def recall_of(
     budget even if every one were seen.
 
     Args:
-        detector: the procedure, asked with one partition into folds.
+        detector: the procedure, asked with one partition into folds and as many rounds.
         rows: as they are.
         found: what it found in them.
         budget: rows that a person will look at.
@@ -91,7 +91,7 @@ def recall_of(
     kept, kinds = [], []
     for draw in range(draws):
         planted = plant(rows, found.belief, share, detector.seed + draw + 1)
-        shadow = detector.quick()(replace(rows, labels=planted.labels))
+        shadow = detector.quick(found.again)(replace(rows, labels=planted.labels))
         top = shadow.probability.argsort(descending=True, stable=True)[:budget]
         kept.append(torch.isin(planted.rows, top))
         kinds.append(planted.confusable)

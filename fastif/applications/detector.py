@@ -57,6 +57,7 @@ class Detector:
         neighbours: rows whose judgement counts as much as the row's own.
         penalty: of the heads' squared weights.
         seed: of the folds.
+        again: whether heads are fitted to beliefs as well; asked of the rows if None.
     """
 
     folds: int = 5
@@ -64,6 +65,7 @@ class Detector:
     neighbours: int = 20
     penalty: float = 1e-3
     seed: int = 0
+    again: bool | None = None
 
     def __call__(self, rows: Rows, trusted: Trusted | None = None) -> Suspicions:
         """What is believed of the labels of rows.
@@ -71,7 +73,7 @@ class Detector:
         Raises:
             InputError: a single group of rows.
         """
-        near = neighbours(rows.features, self.neighbours)
+        near, again = neighbours(rows.features, self.neighbours), self.again
         given = one_hot(rows.labels, rows.classes).float()
         first = self._crossed(rows, given)
         in_sample = fit_head(rows.features, given, self.penalty, rows.weights)
@@ -80,19 +82,20 @@ class Detector:
             told = rows.judged.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
             signals["judged_loss"] = -told
         if trusted is None:
-            p, beliefs, noise = self._alone(rows, first, near)
+            again = another_round_pays(rows, near, self._crossed) if again is None else again
+            p, beliefs, noise = self._alone(rows, first, near, again)
         else:
             p, beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        return _suspicions(rows, p, beliefs, noise, first, near, signals)
+        return _suspicions(rows, p, beliefs, noise, first, near, signals, bool(again))
 
-    def quick(self) -> "Detector":
+    def quick(self, again: bool) -> "Detector":
         """The same with one partition, for questions about the procedure itself."""
-        return replace(self, repeats=1)
+        return replace(self, repeats=1, again=again)
 
     def _alone(
-        self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
+        self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"], again: bool
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         """p(t | x), beliefs, and the noise, from the labels themselves.
 
@@ -100,9 +103,10 @@ class Detector:
             rows: to be judged.
             first: cross-fitted logits for the labels as given.
             near: neighbours.
+            again: whether heads are fitted to the beliefs too.
         """
         p, belief, noise, counted = self._weighed(rows, first, near)
-        if another_round_pays(rows, near, self._crossed):
+        if again:
             p, belief, noise, more = self._weighed(rows, self._crossed(rows, belief), near)
             counted += more
         return p, [*counted, belief], noise
@@ -183,6 +187,7 @@ def _suspicions(
     crossed: Tensor,
     near: Tensor,
     signals: dict[str, Tensor],
+    again: bool,
 ) -> Suspicions:
     belief = beliefs[-1]
     wrong = _wrong(rows, belief)
@@ -194,7 +199,9 @@ def _suspicions(
     counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])
     confidence = best / _wrong(rows, told).clamp_min(1e-30)
     skill = skill_of(crossed, rows.labels)
-    return Suspicions(belief, wrong, suggested, confidence, noise, near, counts, skill, signals)
+    return Suspicions(
+        belief, wrong, suggested, confidence, noise, near, counts, skill, signals, again
+    )
 
 
 def _wrong(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

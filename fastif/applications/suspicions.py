@@ -35,6 +35,7 @@ class Suspicions:
         skill: share of the given labels' uncertainty that features of other rows take away; near 0
             nothing can be said.
         signals: what was found on the way, by name; larger is more suspicious.
+        again: whether heads were fitted to beliefs, since that explained labels put aside.
     """
 
     belief: Float[Tensor, "n c"]
@@ -46,6 +47,7 @@ class Suspicions:
     counts: Float[Tensor, "w c"]
     skill: float
     signals: dict[str, Float[Tensor, " n"]]
+    again: bool = False
 
     def errors(self, label: int | None = None) -> Errors:
         """Expected wrong labels, of one given label or of all, with a 90 % interval.

@@ -35,10 +35,12 @@ def _accuracy(night: Night, slices: Slices) -> str:
 def _data(night: Night, suspects: Suspects | None) -> str:
     parts = []
     if suspects:
-        errors = suspects.facts["errors"]
+        errors, sure = suspects.facts["errors"], suspects.facts["trusted"]
+        what = "are probably wrong" if sure else "contradict what other texts say"
         parts.append(
-            f"About {errors['expected']:,.0f} labels look wrong (90 % interval "
-            f"{errors['low']:,.0f} to {errors['high']:,.0f})"
+            f"About {errors['expected']:,.0f} labels {what} (90 % interval "
+            f"{errors['low']:,.0f} to {errors['high']:,.0f}"
+            f"{'' if sure else '; wrong ones that a rule of the texts made are not counted'})"
         )
         if suspects.compared:
             new = sum(bool(row["new"]) for row in suspects.rows[:FIRST])

@@ -104,7 +104,7 @@ def test_every_checkpoint_gets_its_own(world):
     "solver",
     [
         {"kind": "spectral"},
-        {"kind": "cg", "preconditioner": "drawn", "rank": 30},
+        pytest.param({"kind": "cg", "preconditioner": "drawn", "rank": 30}, marks=pytest.mark.long),
         {"kind": "dual", "rank": 60},
     ],
 )

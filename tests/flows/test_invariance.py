@@ -215,6 +215,7 @@ def test_the_hessian_by_conjugate_gradients_is_the_dense_truth(world):
     assert store.scan("solves", run).collect()["converged"].all()
 
 
+@pytest.mark.long
 def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
     study = tiny.write_study(
         world,
@@ -235,6 +236,7 @@ def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
     assert 0 < solves["residual"].max() < 0.5
 
 
+@pytest.mark.long
 def test_queries_of_a_rank_are_scored_coarsely_and_the_store_says_how_coarsely(world):
     def audited(name, **keys):
         study = tiny.write_study(

@@ -178,6 +178,7 @@ def test_a_limit_on_files_is_a_message_and_the_rest_goes_on_later(prefect, study
     assert_whole(study, expected)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
     store = study.parent / "store"
     store.mkdir()

@@ -15,7 +15,7 @@ from tasks.plan import plan_run
 from tasks.prepare import factor_curvature
 from tasks.urgent import KIND, Asked, answer_urgent, solve_repeat
 
-LISSA = {"kind": "lissa", "repeats": 3, "batch": 8, "depth": 60, "scale": 50.0}
+LISSA = {"kind": "lissa", "repeats": 3, "batch": 8, "depth": 12, "scale": 50.0}
 
 
 @pytest.fixture
