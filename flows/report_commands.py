@@ -51,7 +51,7 @@ def export(
 ) -> None:
     """Write a table of a run as one file, for Polars, pandas or a spreadsheet.
 
-    Scores come with the ids and labels of both sides. For Label Studio: `fastif review export`.
+    Scores come with the ids and labels of both sides. Mislabels as .json are for Label Studio.
     """
     with refusals():
         from tasks.export import write_export

@@ -9,6 +9,7 @@ from fastif import InputError
 from storage import Store, with_examples, with_queries
 from tasks.csv_cells import inert
 from tasks.mislabels import newest_found
+from tasks.review import write_review
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
 NAMES = ("id", "label")
@@ -16,13 +17,16 @@ TEXTS = ["text", "text_pair"]
 
 
 def write_export(store: Store, run: str, table: str, path: Path) -> int:
-    """Write a table; the number of its rows.
+    """Write a table; the number of its rows. Mislabels as .json are tasks for Label Studio.
 
     Raises:
         InputError: no such table, another ending, or a file that is there.
     """
     if table not in TABLES:
         raise InputError("table", f"one of {', '.join(TABLES)}", repr(table), "Name one of these.")
+    if table == "mislabels" and path.suffix == ".json":
+        found = newest_found(store)
+        return write_review(found, len(found.table), path)
     writers = _writers()
     if path.suffix not in writers:
         got = path.suffix or "no ending"

@@ -118,6 +118,7 @@ def _environment() -> Environment:
         "percent": _percent,
         "bare": _bare,
         "pace": _pace,
+        "zip": zip,
     }
     return environment
 

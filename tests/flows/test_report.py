@@ -1,5 +1,6 @@
 """The page about a night: its figures are those of the store, and no text of the data is markup."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -259,6 +260,12 @@ def test_two_nights_are_compared(world):
     html = render(page_of(night))
     assert f"on the {len(asked) - 2} asked in both runs" in html
     assert "What became harmful" in html or not len(night.difference.rows)
+    assert "Slice by slice" in html
+    for name, queries, before_, after in night.difference.accuracy:
+        assert f"<td>{name}</td>" in html
+        assert 0 <= before_ <= 1
+        assert queries == len(asked) - 2 or name != "all"
+        assert 0 <= after <= 1
 
 
 def test_hostile_texts_are_inert(world):
@@ -330,6 +337,17 @@ def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
     again = run("export", "scores", "--study", finished / "study.toml", "--out", to)
     assert again.exit_code == 2
     assert "a new file" in again.output
+
+
+def test_mislabels_are_exported_for_label_studio(world, tmp_path):
+    find_mislabels.fn(str(world / "study.toml"))
+    tiny.run_directly(world / "study.toml")
+    to = tmp_path / "tasks.json"
+    done = run("export", "mislabels", "--study", world / "study.toml", "--out", to)
+    assert done.exit_code == 0, done.output
+    tasks = json.loads(to.read_text())
+    assert {"data", "predictions"} == set(tasks[0])
+    assert tasks[0]["data"]["id"].startswith("train-")
 
 
 @pytest.mark.parametrize(("table", "name"), [("nothing", "a.csv"), ("scores", "a.xlsx")])
