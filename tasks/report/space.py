@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from fastif import CandidateIndex
 from fastif.applications import lexical
+from fastif.applications.neighbours import neighbours
 from tasks.report.night import Night
 
 DIMENSIONS = 64
@@ -58,8 +59,7 @@ def space_of(night: Night) -> Space:
     train, queries = points[: len(night.train)], points[len(night.train) :]
     k = min(NEAR, len(train) - 1)
     index = CandidateIndex.build(train, "Flat")
-    own, leaks = index.search(train, k + 1).ids, index.search(queries, max(1, k)).ids
-    near = _without_self(own)
+    near, leaks = neighbours(train, k), index.search(queries, max(1, k)).ids
     return Space(train, queries, near, _cosines(train, train, near), leaks,
                  _cosines(queries, train, leaks))  # fmt: skip
 
@@ -68,12 +68,6 @@ def _tokens(texts: Sequence[str]) -> list[Tensor]:
     number: dict[str, int] = {}
     found = (WORDS.findall(text.casefold()) for text in texts)
     return [torch.tensor([number.setdefault(w, len(number)) for w in words]) for words in found]
-
-
-def _without_self(found: Int[Tensor, "n k"]) -> Int[Tensor, "n _"]:
-    own = found == torch.arange(len(found))[:, None]
-    own[~own.any(1), -1] = True  # of rows that are alike, another may have taken its place
-    return found[~own].view(len(found), -1)
 
 
 def _cosines(rows: Tensor, others: Tensor, near: Tensor) -> Tensor:

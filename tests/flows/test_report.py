@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
-from scipy.stats import pearsonr, ttest_1samp
+from scipy.stats import pearsonr, spearmanr, ttest_1samp
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -306,9 +306,15 @@ def test_the_page_says_when_it_should_not_be_believed(world):
 
 
 def test_baselines_are_rank_correlations(night):
-    for one in baselines(night, space_of(night)):
-        assert -1 <= one.correlation <= 1
-        assert one.overlap is None or 0 <= one.overlap <= 1
+    found = {one.name: one for one in baselines(night, space_of(night))}
+    harm = dict.fromkeys(night.train["train"].to_list(), 0.0)
+    for train, effect in night.scores.select("train", "removal_effect").iter_rows():
+        harm[train] -= min(0.0, effect)
+    loss = night.train["loss"].to_list()
+    told = spearmanr(loss, list(harm.values())).statistic
+    assert found["loss"].correlation == pytest.approx(told, abs=1e-6)
+    for one in found.values():
+        assert 0 <= one.overlap <= 1
 
 
 def test_a_run_that_is_not_there_or_not_finished_is_refused(world):
