@@ -1,6 +1,7 @@
 """Flow: the data-quality report of a run."""
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import (
@@ -8,10 +9,13 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from pydantic import Field
 
 from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
 from tasks.build_report import Wish, build_report
+
+Price = Annotated[float, Field(ge=0)]
 
 
 @flow(
@@ -25,7 +29,7 @@ def report(
     study: str,
     run: str | None = None,
     against: str | None = None,
-    price_per_hour: float | None = None,
+    price_per_hour: Price | None = None,
 ) -> str:
     """Build the page of a run from the store alone.
 

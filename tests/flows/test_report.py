@@ -292,6 +292,39 @@ def test_hostile_texts_are_inert(world):
     assert "{{ 7 * 7 }}" in html
 
 
+DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
+
+
+@pytest.mark.parametrize(
+    ("queries", "changes"),
+    [
+        (1, {}),
+        (17, {"solver": DIVERGING}),
+        (17, {"candidates": {"kind": "full"}, "queries": {"groups": None}}),
+        (17, {"candidates": {"kind": "knn", "k": 1}}),
+    ],
+    ids=["one query", "no query answered", "no groups", "one candidate"],
+)
+def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
+    tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:queries])
+    night = audited(world, **changes)
+    page = page_of(night)
+    assert len(page.cases) == queries
+    assert len(page.headline) == 3
+    if changes.get("solver"):
+        assert not len(night.scores)
+        assert "queries without an answer" in page.headline[2]
+    assert "</html>" in render(page)
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "..", ""])
+def test_a_run_of_a_name_that_leaves_the_store_is_refused(world, name):
+    tiny.run_directly(world / "study.toml")
+    done = run("report", name or "/", "--study", world / "study.toml")
+    assert done.exit_code == 2
+    assert not list(world.parent.rglob("*.html"))
+
+
 def test_a_text_is_cut_between_characters_and_never_lost():
     assert shown("ab", 2) == "ab"
     assert shown("a\nb\tc") == "a\nb\tc"
