@@ -24,8 +24,16 @@ from fastif.candidates import (
     train_sketches,
 )
 from fastif.certificate import Certificate
-from fastif.checkpoint import check_length, load_encoder, load_model, load_tokenizer, quiet_loading
+from fastif.checkpoint import (
+    check_length,
+    encoder_width,
+    load_encoder,
+    load_model,
+    load_tokenizer,
+    quiet_loading,
+)
 from fastif.curvature import Damped, Dense, Ekfac, GaussNewton, Hessian, LinearOperator
+from fastif.dynamics import Dynamics
 from fastif.ensemble import Ensemble
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, Relabelled, TensorExamples, batches, every
@@ -76,6 +84,7 @@ __all__ = [
     "Dense",
     "Direct",
     "Dual",
+    "Dynamics",
     "Ekfac",
     "Ensemble",
     "Everything",
@@ -121,6 +130,7 @@ __all__ = [
     "check_length",
     "embeddings",
     "encode",
+    "encoder_width",
     "every",
     "faiss_builds",
     "fit",

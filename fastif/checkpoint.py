@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -45,6 +46,15 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
     """
     model, _ = _from_pretrained(AutoModel, source, "model")
     return model.eval()
+
+
+def encoder_width(source: str | Path) -> int:
+    """Numbers in which a model says what it reads; its weights are not loaded.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    return _from_pretrained(AutoConfig, source, "config").hidden_size
 
 
 def load_tokenizer(

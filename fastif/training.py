@@ -53,6 +53,9 @@ _OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 Progress = Callable[[int, int, float], None]
 """Told the step, the number of steps and the loss of the step's batch, without weight decay."""
 
+Watch = Callable[[Int[Tensor, " b"], Float[Tensor, "b c"]], None]
+"""Told the positions of a batch's rows and their outputs, before the step that they lead to."""
+
 Keep = Callable[[float, Params], None]
 """Told a part of training that has passed, and a copy of the parameters then."""
 
@@ -63,6 +66,7 @@ def fit(
     recipe: Recipe,
     progress: Progress | None = None,
     *,
+    watch: Watch | None = None,
     keep: Keep | None = None,
     keep_at: Collection[float] = (),
 ) -> Params:
@@ -76,6 +80,7 @@ def fit(
         examples: the training set.
         recipe: how.
         progress: is told of every step.
+        watch: is told of every batch, such as `Dynamics`.
         keep: is told of the checkpoints.
         keep_at: where these lie, as parts of training between 0 and 1. Parts that fall on the same
             step are all kept, each with the parameters after that step.
@@ -98,7 +103,11 @@ def fit(
     kept = {part: max(1, round(part * steps)) for part in keep_at}
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
     for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
-        loss = objective.losses(params, examples.take(ids)).mean()
+        batch = examples.take(ids)
+        outputs = objective.outputs(params, batch)
+        loss = objective.loss(outputs, batch["labels"]).mean()
+        if watch:
+            watch(ids, outputs.detach())
         if not torch.isfinite(loss):
             raise InputError(
                 "[training] learning_rate",

@@ -44,13 +44,17 @@ def init(
     path: Annotated[Path, typer.Argument(help="A new file, or a folder for study.toml.")] = Path(
         "study.toml"
     ),
+    labels: Annotated[
+        bool, typer.Option("--labels", help="For a search for wrong labels alone, without a model.")
+    ] = False,
 ) -> None:
     """Write a commented study file for your own model and tables."""
     from tasks.study import init_study
 
     with refusals():
-        written = init_study(path)
-        then = f"Fill in the names, then: fastif doctor --study {written}"
+        written = init_study(path, *(["labels_template.toml"] if labels else []))
+        command = "mislabels" if labels else "doctor --study"
+        then = f"Fill in the names, then: fastif {command} {written}"
         out.print(f"Wrote {written}. {then}", markup=False)
 
 

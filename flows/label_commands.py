@@ -43,7 +43,9 @@ def mislabels(
         if dry_run:
             from tasks.forecast_mislabels import forecast_mislabels
 
-            out.print(forecast_mislabels(search_of(study)), highlight=False)
+            expected = forecast_mislabels(search_of(study))
+            already = "Everything is there already; it would only be shown."
+            out.print(already if expected is None else f"{expected}", highlight=False)
             return
         # The task's own function: one step on one machine gains nothing from Prefect's start.
         digest = find_mislabels.fn(str(study.resolve()))

@@ -233,11 +233,18 @@ MISLABELS: Final = schema(
             pa.float32(),
             "their probability of it, of all that is not in the given label",
         ),
-        field("cluster", pa.uint32(), "equal for rows of the same letters, digits and label"),
+        field("cluster", pa.uint32(), "equal for rows that are one decision: alike, with one label and suggestion"),
         field("agreeing", pa.uint32(), "nearest row of the same label", null=True),
         field("conflicting", pa.uint32(), "nearest row of another label", null=True),
         field("reviewed", pa.string(), "what people say the label is; null: not seen", null=True),
         *(field(name, pa.float32(), says, unit) for name, says, unit in _SIGNALS),
+        field(
+            "trained_margin",
+            pa.float32(),
+            "minus the mean over the epochs of `fastif train` of the label's lead over the next; "
+            "null where the model was trained elsewhere, or without the row",
+            null=True,
+        ),
         field(
             "judged_loss",
             pa.float32(),
@@ -271,6 +278,7 @@ MISLABELS: Final = schema(
 
 SIGNALS: Final = (
     *(name for name, _, _ in _SIGNALS),
+    "trained_margin",
     "judged_loss",
     "trusted_loss",
     "harm",

@@ -20,6 +20,7 @@ def contradictions(study: "Study") -> Iterator[Problem]:
     yield from _of_the_candidates(study)
     yield from _of_the_loss(study)
     yield from _of_the_run(study)
+    yield from _of_the_contents(study)
     if study.mislabels.folds is not None and study.training is None:
         yield Problem(
             "[mislabels] folds",
@@ -34,12 +35,47 @@ def contradictions(study: "Study") -> Iterator[Problem]:
             show(study.model.path),
             "remove it from models",
         )
-    if len(study.train.text) != len(study.queries.text):
+    if study.train.text and len(study.train.text) != len(study.queries.text):
         yield Problem(
             "[queries] text",
             f"as many columns as in [train]: {len(study.train.text)}",
             show(study.queries.text),
             "give both tables one text column, or both a pair",
+        )
+
+
+def _of_the_contents(study: "Study") -> Iterator[Problem]:
+    """What is no text can be searched for wrong labels, and nothing else."""
+    key = "features" if study.train.features else "image"
+    if study.train.text:
+        return
+    if not getattr(study.queries, key):
+        yield Problem(
+            f"[queries] {key}",
+            "the same columns as in [train]",
+            "nothing",
+            f"give both tables {key}",
+        )
+    if study.audited:
+        yield Problem(
+            f"[train] {key}",
+            "text, which is what an audit explains a classifier of",
+            key,
+            "leave out [model], [curvature] and [candidates]: wrong labels are found without them",
+        )
+    if study.training is not None or study.mislabels.folds or study.mislabels.judge:
+        yield Problem(
+            "[training]" if study.training else "[mislabels]",
+            f"no training and no judge for {key}: both are of texts",
+            "a classifier",
+            "remove it",
+        )
+    if study.mislabels.encoder is not None:
+        yield Problem(
+            "[mislabels] encoder",
+            f"none for {key}, which are taken as they are",
+            show(study.mislabels.encoder),
+            "remove it; what another model says of a row can be a column of lists in features",
         )
 
 

@@ -14,6 +14,7 @@ from storage import StoreError
 from tasks.device_names import AUTO
 from tasks.devices import devices_of
 from tasks.job import Job
+from tasks.mislabels import search_of
 from tasks.opening import make_job
 from tasks.plan import plan_run, versions
 from tasks.problems import StudyError
@@ -73,6 +74,9 @@ def _devices(study: Path | None) -> str:
 
 
 def _open(study: Path, jobs: list[Job]) -> str:
+    loaded = load_study(study)
+    if not loaded.audited:
+        return _labels_alone(study)
     job = make_job(plan_run(study))
     jobs.append(job)
     cut = int(job.train_texts.truncated.sum()), int(job.query_texts.truncated.sum())
@@ -81,6 +85,12 @@ def _open(study: Path, jobs: list[Job]) -> str:
         f"{len(job.query_texts)} queries ({cut[1]} cut), "
         f"{job.objective.space.size:,} attributed parameters"
     )
+
+
+def _labels_alone(study: Path) -> str:
+    search = search_of(study)
+    reader = "as they are" if search.encoder is None else f"read by {search.encoder.folder}"
+    return f"labels alone: {len(search.inputs.train):,} rows, {reader}"
 
 
 def _losses(job: Job, ids: torch.Tensor) -> torch.Tensor:

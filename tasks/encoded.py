@@ -79,6 +79,11 @@ def features_of(
     return list(features.split([len(table) for table in tables]))
 
 
+def encoded_width(encoder: Encoder) -> int:
+    """Numbers that it says of a text."""
+    return fastif.encoder_width(encoder.folder)
+
+
 def unread(store: Store | None, encoder: Encoder, table: Table) -> int:
     """Texts of a table that the encoder has yet to read."""
     digests = [_digest(text) for text in (*table.texts, *(table.text_pairs or ()))]

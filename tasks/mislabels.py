@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from prefect import task
@@ -23,23 +25,34 @@ from fastif.applications import (
     Rows,
     Suspicions,
     Trusted,
+    joined,
+    neighbours,
     recall_of,
+    tabular,
 )
+from fastif.applications.another_round import INNER
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
-from tasks.alike import letters
+from tasks.dynamics import dynamics_mark, dynamics_of
 from tasks.encoded import Encoder, encoder_of, features_of
 from tasks.judges import judge_mark, judged_by
+from tasks.kept_heads import KeptHeads
 from tasks.model import encoder_folder
+from tasks.near_duplicates import alike_rows
 from tasks.plan import Inputs, existing_store, read_inputs, store_path, versions
 from tasks.progress import bar
 from tasks.retry import passing_faults
 from tasks.row_digests import row_digests
+from tasks.tables import Table
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 3
+PROCEDURE = 4
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
+CANARIES = 2
+"""Draws of them, each judged anew."""
+MOST_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + CANARIES + INNER) + 1 + CANARIES
+"""That a search fits: to labels and to beliefs, and to tell whether the latter pays."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +61,13 @@ class Search:
 
     Attributes:
         inputs: study and tables.
-        encoder: of the texts.
+        encoder: of the texts; None where rows are no texts.
         seen: whether its weights may have seen the labels.
         verdicts: of the store.
     """
 
     inputs: Inputs
-    encoder: Encoder
+    encoder: Encoder | None
     seen: bool
     verdicts: Verdicts
 
@@ -71,14 +84,15 @@ class Search:
         return fingerprint(
             {
                 "procedure": PROCEDURE,
-                "detector": asdict(DETECTOR),
-                "encoder": self.encoder.kind,
+                "detector": DETECTOR.numbers,
+                "encoder": self.encoder.kind if self.encoder else "as they are",
                 "train": self.inputs.train.digest,
                 "rows": len(rows),
                 "queries": queries if self.trusted else [],
                 "labels": list(study.labels),
                 "budget": study.mislabels.budget,
                 "judge": judge_mark(self.inputs),
+                "dynamics": dynamics_mark(study),
                 "verdicts": self.verdicts.digest,
             }
         )
@@ -104,10 +118,11 @@ def search_of(path: Path) -> Search:
         StudyError, InputError: something is wrong with the study, a table or the encoder.
     """
     inputs = read_inputs(path)
-    folder, seen = encoder_folder(inputs.study)
-    return Search(
-        inputs, encoder_of(folder, inputs.study), seen, read_verdicts(store_if_any(inputs))
-    )
+    encoder, seen = None, False
+    if inputs.train.measured is None:
+        folder, seen = encoder_folder(inputs.study)
+        encoder = encoder_of(folder, inputs.study)
+    return Search(inputs, encoder, seen, read_verdicts(store_if_any(inputs)))
 
 
 def store_if_any(inputs: Inputs) -> Store | None:
@@ -142,6 +157,9 @@ def read_found(store: Store, digest: str) -> Found:
     folder = store.part(KIND, digest)
     assert folder is not None, "it is searched before it is read"
     table = pl.read_parquet(folder / f"{KIND}.parquet")
+    later = {name: kind for name, kind in polars_schema(MISLABELS).items() if name not in table}
+    # Columns that came after it was written.
+    table = table.with_columns(pl.lit(None, kind).alias(name) for name, kind in later.items())
     return Found(table, json.loads((folder / FACTS).read_text()))
 
 
@@ -164,8 +182,9 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
-    features, *others = features_of(store, search.encoder, study, tables)
-    clusters, alike = _clusters(inputs), _texts_alike(inputs)[order]
+    features, *others = _features(store, search, tables)
+    near = neighbours(features, DETECTOR.neighbours)
+    alike = alike_rows(tables[0], near)
     rows = Rows(
         features,
         torch.tensor(tables[0].labels),
@@ -177,31 +196,36 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     trusted = None
     if others:
         trusted = Trusted(others[0], torch.tensor(inputs.queries.labels), len(study.labels))
-    with bar("labels: judged", 2) as advance:
-        found = DETECTOR(rows, trusted)
-        advance(1)
-        budget = min(study.mislabels.budget, len(rows.labels))
-        recall = recall_of(DETECTOR, rows, found, budget)
-        advance(1)
+    budget = min(study.mislabels.budget, len(rows.labels))
+    with bar("labels: heads fitted", MOST_HEADS) as advance:
+        heads = KeptHeads(store, search.digest, advance)
+        detector = replace(DETECTOR, fit=heads)
+        found = detector(rows, trusted, near)
+        recall = recall_of(detector, rows, found, budget)
+    heads.forget()
     harm = _harm(store, inputs)
-    frame = _frame(inputs, rows, found, order, clusters, harm)
+    frame = _frame(inputs, rows, found, order, harm)
     return frame, _facts(search, rows, found, recall, frame)
 
 
-def _texts_alike(inputs: Inputs) -> Tensor:
-    """Equal numbers for rows of the same letters and digits, whatever their labels."""
-    table = inputs.train
-    pairs = table.text_pairs or [""] * len(table)
-    keys = [(letters(a), letters(b)) for a, b in zip(table.texts, pairs, strict=True)]
-    # By their contents: the order of the rows must not matter.
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
-    return torch.tensor([number[key] for key in keys])
+def _features(store: Store, search: Search, tables: Sequence[Table]) -> list[Tensor]:
+    """Features of the rows of some tables, made together."""
+    if search.encoder is not None:
+        return features_of(store, search.encoder, search.inputs.study, tables)
+    parts = [table.measured for table in tables if table.measured is not None]
+    numbers = torch.from_numpy(np.concatenate([part.numbers for part in parts])).float()
+    if parts[0].image:
+        features = joined([numbers])
+    else:
+        columns = zip(*(part.kinds for part in parts), strict=True)
+        features = tabular(numbers, [list(chain(*column)) for column in columns])
+    return list(features.split([len(table) for table in tables]))
 
 
-def _clusters(inputs: Inputs) -> Tensor:
-    """The same, but rows of another label are another decision."""
-    alike = _texts_alike(inputs) * len(inputs.study.labels) + torch.tensor(inputs.train.labels)
-    return alike.unique(return_inverse=True)[1]
+def _decisions(rows: Rows, suggested: Tensor) -> Tensor:
+    """Equal for rows that are alike, with the same label and the same suggestion."""
+    several = torch.stack([rows.together, rows.labels, suggested], 1)
+    return several.unique(dim=0, return_inverse=True)[1]
 
 
 def _known(search: Search, digests: Sequence[bytes]) -> Tensor:
@@ -236,7 +260,6 @@ def _frame(
     rows: Rows,
     found: Suspicions,
     order: Tensor,
-    clusters: Tensor,
     harm: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """The table, in the order of the training rows."""
@@ -256,10 +279,14 @@ def _frame(
         "probability": probability[back].tolist(),
         "suggested": [labels[i] for i in found.suggested[back].tolist()],
         "confidence": found.confidence[back].clamp(0, 1).tolist(),
-        "cluster": clusters.tolist(),
+        "cluster": _decisions(rows, found.suggested)[back].tolist(),
         "agreeing": [near[0][i] for i in back.tolist()],
         "conflicting": [near[1][i] for i in back.tolist()],
         "reviewed": [names[i] for i in known[back].tolist()],
+        "trained_margin": [
+            None if margin is None else -margin
+            for margin in dynamics_of(inputs.study, row_digests(table))
+        ],
         **{name: signal[back].tolist() for name, signal in found.signals.items()},
     }
     for name in ("judged_loss", "trusted_loss"):
@@ -305,7 +332,7 @@ def _facts(
         "created": datetime.now(UTC).isoformat(),
         "rows": len(rows.labels),
         "budget": recall.budget,
-        "encoder": str(search.encoder.folder.name),
+        "encoder": str(search.encoder.folder.name) if search.encoder else None,
         "encoder_saw_labels": search.seen,
         "trusted": len(search.inputs.queries) if search.trusted else 0,
         "errors": asdict(found.errors()),

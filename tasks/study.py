@@ -37,6 +37,14 @@ from tasks.values import Distinct, Section
 
 __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
 
+AUDIT = {
+    "model": {"path": "none"},
+    "curvature": {"damping": 1.0},
+    "candidates": {"kind": "full"},
+}
+"""What only an audit needs. A study without all of it can be searched for wrong labels, and has
+these in its place, which nothing reads."""
+
 AnySolver = Annotated[
     Dual | ConjugateGradient | Spectral | Lissa | Direct, Field(discriminator="kind")
 ]
@@ -68,11 +76,22 @@ class Study(Section):
     mislabels: Mislabels = Mislabels()
 
     _path: Path = PrivateAttr(default=Path("study.toml"))
+    _without: frozenset[str] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, context: Any) -> None:
-        """Remember the file, which is no key of itself."""
+        """Remember the file, which is no key of itself, and what it does without."""
         if context is not None:
-            self._path = context
+            self._path, self._without = context
+
+    @property
+    def audited(self) -> bool:
+        """Whether it says what an audit needs; else it can only be searched for wrong labels."""
+        return not self._without & AUDIT.keys()
+
+    @property
+    def asks(self) -> bool:
+        """Whether there are queries."""
+        return "queries" not in self._without
 
     @property
     def path(self) -> Path:
@@ -135,17 +154,38 @@ def load_study(path: Path) -> Study:
         values = tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
         raise StudyError(path, [_syntax_problem(error)]) from None
+    without = _filled_in(values)
     # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
     # A bare TOML date becomes the text it was written as.
     text = json.dumps(values, default=str)
     try:
-        return Study.model_validate_json(text, strict=True, context=Path(path))
+        return Study.model_validate_json(text, strict=True, context=(Path(path), without))
     except ValidationError as error:
-        raise StudyError(path, problems_of(error, Study)) from None
+        # What stands in for a section that is not there is not to be blamed.
+        own = [p for p in problems_of(error, Study) if not _is_of(p.where, without)]
+        raise StudyError(path, own) from None
 
 
-def init_study(path: Path) -> Path:
+def _filled_in(values: dict[str, Any]) -> frozenset[str]:
+    """Put in what a study of labels alone does without, and name it."""
+    if AUDIT.keys() & values.keys() or not isinstance(values.get("train"), dict):
+        return frozenset()
+    without = {**AUDIT, "queries": values["train"]}
+    missing = without.keys() - values.keys()
+    values |= {name: without[name] for name in missing}
+    return frozenset(missing)
+
+
+def _is_of(where: str, sections: frozenset[str]) -> bool:
+    return where.partition("]")[0].removeprefix("[") in sections
+
+
+def init_study(path: Path, template: str = "study_template.toml") -> Path:
     """Write the commented template to a file, or as study.toml into a folder.
+
+    Args:
+        path: a new file, or a folder.
+        template: labels_template.toml for a study of labels alone.
 
     Returns:
         The file that was written.
@@ -154,10 +194,10 @@ def init_study(path: Path) -> Path:
         StudyError: the file exists already, or it cannot be written.
     """
     path = path / "study.toml" if path.is_dir() else path
-    template = resources.files("tasks").joinpath("study_template.toml").read_text("utf-8")
+    text = resources.files("tasks").joinpath(template).read_text("utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(template)
+            file.write(text)
     except FileExistsError:
         change = "choose another name, or remove the file first"
         raise StudyError(path, [Problem("file", "no file yet", "one exists", change)]) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tasks.measurements import Measurements, measured
 from tasks.methods import placed
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
 from tasks.sections import TableSource
@@ -26,6 +27,7 @@ class Table:
     """Labelled texts in the order of their source; all lists have one entry a row.
 
     `labels` are positions in the study's label names. `text_pairs` is None for single texts.
+    `measured` is None for texts; else it holds the rows, and `texts` tells them in words.
     `groups` has one list for each column that reports group by. `digest` is the SHA-256 of ids,
     texts, labels and groups in their order: equal content has an equal digest whatever the file
     format. `place` is for messages.
@@ -38,6 +40,7 @@ class Table:
     groups: dict[str, list[str | None]]
     digest: str
     place: str
+    measured: Measurements | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -50,7 +53,8 @@ class Table:
         ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
         labels = [self.labels[i] for i in rows]
         digest = _digest(ids, texts, pairs, labels, groups)
-        return Table(ids, texts, pairs, labels, groups, digest, self.place)
+        some = self.measured.take(rows) if self.measured else None
+        return Table(ids, texts, pairs, labels, groups, digest, self.place, some)
 
 
 def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
@@ -69,7 +73,7 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     Raises:
         StudyError: every problem found: rows count from 1 without a header line.
     """
-    columns = [*source.text, source.label, *([source.id] if source.id else []), *source.groups]
+    columns = [*source.contents, source.label, *([source.id] if source.id else []), *source.groups]
     opened = open_source(source, columns, folder, role)
     _require_columns(source, opened, role)
     if opened.frame.is_empty():
@@ -81,7 +85,12 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     problems += _id_problems(frame, source.id) if source.id else []
     if problems:
         raise StudyError(opened.place, problems)
-    return _table(frame, source, labels, opened.place)
+    if source.text:
+        texts = frame[source.text[0]].to_list()
+        pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
+        return _table(frame, source, labels, opened.place, texts, pairs, None)
+    rows, texts = measured(source, opened)
+    return _table(frame, source, labels, opened.place, texts, None, rows)
 
 
 def check_against(study: "Study", train: Table, queries: Table) -> None:
@@ -105,7 +114,14 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
         only = f"{show(study.labels[train.labels[0]])} in all {n} rows"
         change = "name the table the model was trained on"
         problems.append(Problem("[train] label", "rows of 2 or more labels", only, change))
-    if (train.text_pairs is None) != (queries.text_pairs is None):
+    widths = [0 if t.measured is None else t.measured.numbers.shape[1] for t in (train, queries)]
+    if widths[0] != widths[1] and len(queries):
+        where = (
+            "[queries] image" if train.measured and train.measured.image else "[queries] features"
+        )
+        expected, change = f"{widths[0]} numbers a row, as in [train]", "give both tables the same"
+        problems.append(Problem(where, expected, f"{widths[1]}", change))
+    if (train.text_pairs is None) != (queries.text_pairs is None) and len(queries):
         change = "give both tables one text column, or both a pair"
         problems.append(Problem("[queries] text", "as many columns as in [train]", "not", change))
     if problems:
@@ -113,7 +129,8 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
 
 
 def _require_columns(source: TableSource, opened: Opened, role: str) -> None:
-    wanted = [("text", name) for name in source.text] + [("label", source.label)]
+    kind = "text" if source.text else "features" if source.features else "image"
+    wanted = [(kind, name) for name in source.contents] + [("label", source.label)]
     wanted += [("id", source.id)] if source.id else []
     wanted += [("groups", name) for name in source.groups]
     have = listed(opened.available, 20) or "none"
@@ -219,15 +236,21 @@ def _rows(bad: pl.DataFrame, name: str | None = None) -> str:
     return listed((f"row {number}: {show(value, 40)}" for number, value in pairs), SHOWN)
 
 
-def _table(frame: pl.DataFrame, source: TableSource, labels: Sequence[str], place: str) -> Table:
+def _table(
+    frame: pl.DataFrame,
+    source: TableSource,
+    labels: Sequence[str],
+    place: str,
+    texts: list[str],
+    pairs: list[str] | None,
+    rows: Measurements | None,
+) -> Table:
     positions = {label: position for position, label in enumerate(labels)}
     ids = frame[source.id or ROW].cast(pl.String).to_list()
-    texts = frame[source.text[0]].to_list()
-    pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
     numbers = [positions[label] for label in frame[source.label]]
     groups = {name: frame[name].to_list() for name in source.groups}
     digest = _digest(ids, texts, pairs, numbers, groups)
-    return Table(ids, texts, pairs, numbers, groups, digest, place)
+    return Table(ids, texts, pairs, numbers, groups, digest, place, rows)
 
 
 def _digest(

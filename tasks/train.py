@@ -19,9 +19,10 @@ from fastif import InputError
 from fastif.parameters import Params
 from storage import fingerprint
 from tasks.devices import devices_of
+from tasks.dynamics import write_dynamics
 from tasks.job import cached
 from tasks.model import base_folder, model_digest
-from tasks.plan import MATHEMATICS, versions
+from tasks.plan import MATHEMATICS, check_audited, versions
 from tasks.problems import Problem, StudyError
 from tasks.progress import bar
 from tasks.study import Study, load_study
@@ -72,6 +73,7 @@ def train_model(path: str) -> Trained:
 
 def _read(path: Path) -> tuple[Study, Table]:
     study = load_study(path)
+    check_audited(study)
     if study.training is None:
         problem = Problem(
             "[training]", "a section that says how to train", "none", "add one; see `fastif init`"
@@ -142,11 +144,13 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     recipe = recipe_of(study, training.seed)
     with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
         kept: dict[float, Params] = {}
+        dynamics = fastif.Dynamics(texts.labels)
         params = fastif.fit(
             objective,
             rows,
             recipe,
             lambda *_: advance(1),
+            watch=dynamics,
             keep=kept.__setitem__,
             keep_at=training.checkpoints,
         )
@@ -158,6 +162,7 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     record = {"fingerprint": mark, "recipe": asdict(recipe)}
     with _in_place(folder) as aside:
         _save(model, tokenizer, aside, trained, record)
+        write_dynamics(aside, table, dynamics.margins)
         for part, then in kept.items():
             _load(model, then)
             _save(model, tokenizer, aside / checkpoint_name(part), None, record)

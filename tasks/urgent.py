@@ -22,7 +22,7 @@ from storage import StoreError, fingerprint
 from tasks.job import Job
 from tasks.opening import leased_job
 from tasks.parts import read_factor
-from tasks.plan import MATHEMATICS, Inputs, RunRef
+from tasks.plan import MATHEMATICS, Inputs, RunRef, check_audited
 from tasks.retry import passing_faults
 from tasks.study import Study
 from tasks.summary import Explained
@@ -56,8 +56,10 @@ def asked_of(inputs: Inputs, name: str, repeats: int | None, k: int) -> Asked:
     """The question about the query with this id.
 
     Raises:
+        StudyError: it is a study of labels alone.
         InputError: no such query, or the study's solver is not LiSSA.
     """
+    check_audited(inputs.study)
     lissa = lissa_of(inputs.study)
     if name not in inputs.queries.ids:
         raise InputError(

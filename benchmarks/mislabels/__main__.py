@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
@@ -21,7 +22,7 @@ from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
 from benchmarks.mislabels.report import write_section
 from benchmarks.mislabels.rivals import rivals
-from fastif.applications import Detector, Rows, Suspicions, fit_head, joined
+from fastif.applications import Detector, Rows, Suspicions, fit_head, joined, lexical
 
 RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
@@ -45,6 +46,8 @@ def main() -> None:
     parts = {**known, "sets": found, "machine": describe()}
     if options.only in "mnist test":
         parts["mnist_test"] = verified_digits(reader)
+    if options.only in "imdb test":
+        parts["imdb_test"] = verified_reviews(reader)
     if options.only in "cleaning":
         parts["cleaning"] = cleaned(dict(corpora(reader))["noisy_ag_news"]())
     RESULT.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
@@ -114,16 +117,33 @@ def counted(found: Suspicions, wrong: Tensor) -> dict:
 
 def verified_digits(reader: Reader) -> dict:
     """Ranks of MNIST's 15 verified test errors among its 10,000 digits."""
-    frame, review = reader.frame("mnist/test"), reader.frame("mnist/test_label_review")
+    frame = reader.frame("mnist/test")
     labels = torch.tensor([int(label) for label in frame["label"]])
-    found = Detector()(Rows(joined([digits(frame)]), labels, 10))
+    return _ranks(reader, "mnist", frame, Rows(joined([digits(frame)]), labels, 10))
+
+
+def verified_reviews(reader: Reader) -> dict:
+    """Ranks of IMDB's 725 verified test errors among its 25,000 film reviews."""
+    frame = reader.frame("imdb/test")
+    texts = frame["text"].to_list()
+    features = joined([reader.encoded("imdb/test", texts), lexical([reader.tokens(texts).tokens])])
+    labels = torch.tensor([label == "positive" for label in frame["label"]]).long()
+    number = {text: i for i, text in enumerate(sorted(set(texts)))}
+    groups = torch.tensor([number[text] for text in texts])
+    return _ranks(reader, "imdb", frame, Rows(features, labels, 2, groups))
+
+
+def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:
+    """Where the errors that people confirmed lie in the ranking."""
+    found = Detector()(rows)
     order = found.probability.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
-    wrong = review.filter(review["is_error"])["id"].to_list()
+    review = reader.frame(f"{name}/test_label_review")
     place = {name: i for i, name in enumerate(frame["id"].to_list())}
+    wrong = review.filter(review["is_error"])["id"].to_list()
     ranks = sorted(int(rank[place[name]]) + 1 for name in wrong)
-    return {"rows": len(labels), "ranks": ranks}
+    return {"rows": len(frame), "ranks": ranks}
 
 
 def cleaned(corpus: Corpus) -> dict:

@@ -34,7 +34,9 @@ def section(result: dict) -> str:
     )
     parts = [head, _main_table(result["sets"]), _counts(result["sets"]), _rivals(result["sets"])]
     if "mnist_test" in result:
-        parts.append(_digits(result["mnist_test"]))
+        parts.append(_verified(result["mnist_test"], "MNIST's", "test digits"))
+    if "imdb_test" in result:
+        parts.append(_verified(result["imdb_test"], "IMDB's", "test reviews"))
     if "cleaning" in result:
         parts.append(_cleaning(result["cleaning"]))
     return "## Wrong labels\n\n" + "\n\n".join(parts) + "\n"
@@ -127,13 +129,13 @@ def _rivals(sets: dict) -> str:
     return "\n".join(lines)
 
 
-def _digits(found: dict) -> str:
-    ranks = found["ranks"]
-    top = sum(rank <= found["rows"] // 100 for rank in ranks)
+def _verified(found: dict, whose: str, what: str) -> str:
+    ranks, rows = found["ranks"], found["rows"]
+    tops = [sum(rank <= share * rows for rank in ranks) for share in (0.01, 0.05, 0.1)]
     return (
-        f"Of the {len(ranks)} verified errors among MNIST's {found['rows']:,} test digits, {top} "
-        f"are in the first 1 % of the ranking; the median rank is {median(ranks):,.0f}, the last "
-        f"{ranks[-1]:,}."
+        f"Of the {len(ranks)} verified errors among {whose} {rows:,} {what}, {tops[0]} are in the "
+        f"first 1 % of the ranking, {tops[1]} in 5 % and {tops[2]} in 10 %; the median rank is "
+        f"{median(ranks):,.0f}, the last {ranks[-1]:,}."
     )
 
 

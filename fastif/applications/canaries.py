@@ -91,7 +91,8 @@ def recall_of(
     kept, kinds = [], []
     for draw in range(draws):
         planted = plant(rows, found.belief, share, detector.seed + draw + 1)
-        shadow = detector.quick(found.again)(replace(rows, labels=planted.labels))
+        turned = replace(rows, labels=planted.labels)
+        shadow = detector.quick(found.again)(turned, near=found.near)
         top = shadow.probability.argsort(descending=True, stable=True)[:budget]
         kept.append(torch.isin(planted.rows, top))
         kinds.append(planted.confusable)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.applications.folds import folds
-from fastif.applications.head import calibration, fit_head
+from fastif.applications.head import FitHead, calibration, fit_head
 from fastif.applications.rows import Rows
 
 
@@ -20,12 +20,14 @@ class Crossing:
         repeats: partitions into folds that are averaged.
         penalty: of the heads' squared weights.
         seed: of the folds.
+        fit: fits the heads.
     """
 
     folds: int
     repeats: int
     penalty: float
     seed: int
+    fit: FitHead = fit_head
 
     def __call__(self, rows: Rows, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """Logits of every row by heads fitted to the others' targets, calibrated and averaged."""
@@ -48,7 +50,7 @@ class Crossing:
             for fold in found:
                 away = parts == fold
                 kept = rows.features[~away], targets[~away]
-                head = fit_head(*kept, self.penalty, rows.weights[~away])
+                head = self.fit(*kept, self.penalty, rows.weights[~away])
                 logits[away] = head(rows.features[away])
                 mean += head(others) / len(found)
             scale, shift = calibration(logits, targets.argmax(1))

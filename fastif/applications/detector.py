@@ -18,7 +18,7 @@ The class-conditional noise of step 2 is that of Dawid and Skene (1979) with one
 cross-fitting that of confident learning (Northcutt and others, 2021).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,7 @@ from torch.nn.functional import one_hot
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.crossing import Crossing
 from fastif.applications.folds import folds
-from fastif.applications.head import fit_head, stacked, tempered
+from fastif.applications.head import FitHead, fit_head, stacked, tempered
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import (
     assumed,
@@ -58,6 +58,7 @@ class Detector:
         penalty: of the heads' squared weights.
         seed: of the folds.
         again: whether heads are fitted to beliefs as well; asked of the rows if None.
+        fit: fits the heads.
     """
 
     folds: int = 5
@@ -66,17 +67,26 @@ class Detector:
     penalty: float = 1e-3
     seed: int = 0
     again: bool | None = None
+    fit: FitHead = fit_head
 
-    def __call__(self, rows: Rows, trusted: Trusted | None = None) -> Suspicions:
+    def __call__(
+        self, rows: Rows, trusted: Trusted | None = None, near: Int[Tensor, "n k"] | None = None
+    ) -> Suspicions:
         """What is believed of the labels of rows.
+
+        Args:
+            rows: to be judged.
+            trusted: rows of certain label.
+            near: of each row the positions of those most like it; searched if left out.
 
         Raises:
             InputError: a single group of rows.
         """
-        near, again = neighbours(rows.features, self.neighbours), self.again
+        again = self.again
+        near = neighbours(rows.features, self.neighbours) if near is None else near
         given = one_hot(rows.labels, rows.classes).float()
         first = self._crossed(rows, given)
-        in_sample = fit_head(rows.features, given, self.penalty, rows.weights)
+        in_sample = self.fit(rows.features, given, self.penalty, rows.weights)
         signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
         if rows.judged is not None:
             told = rows.judged.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
@@ -89,6 +99,11 @@ class Detector:
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
         return _suspicions(rows, p, beliefs, noise, first, near, signals, bool(again))
+
+    @property
+    def numbers(self) -> dict[str, object]:
+        """All that decides an answer."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fit"}
 
     def quick(self, again: bool) -> "Detector":
         """The same with one partition, for questions about the procedure itself."""
@@ -148,12 +163,12 @@ class Detector:
 
     def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
         """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
-        head = fit_head(trusted.features, sure, self.penalty)
+        head = self.fit(trusted.features, sure, self.penalty)
         within = folds(torch.arange(len(sure)), self.folds, self.seed)
         seen = torch.empty_like(sure)
         for fold in within.unique():
             away = within == fold
-            seen[away] = fit_head(trusted.features[~away], sure[~away], self.penalty)(
+            seen[away] = self.fit(trusted.features[~away], sure[~away], self.penalty)(
                 trusted.features[away]
             )
         return tempered(head(rows.features), seen, trusted.labels)
@@ -165,7 +180,7 @@ class Detector:
         logits, seen = torch.empty_like(belief), torch.zeros_like(sure)
         for fold in parts.unique():
             away, out = parts == fold, within == fold
-            head = fit_head(
+            head = self.fit(
                 torch.cat([rows.features[~away], trusted.features[~out]]),
                 torch.cat([belief[~away], sure[~out]]),
                 self.penalty,
@@ -176,7 +191,7 @@ class Detector:
 
     @property
     def _crossed(self) -> Crossing:
-        return Crossing(self.folds, self.repeats, self.penalty, self.seed)
+        return Crossing(self.folds, self.repeats, self.penalty, self.seed, self.fit)
 
 
 def _suspicions(

@@ -1,4 +1,4 @@
-"""Views of texts that no label has touched, made comparable and put side by side."""
+"""Views of rows that no label has touched, made comparable and put side by side."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,10 @@ from scipy.sparse.linalg import svds
 from torch import Tensor
 
 LEAST = 2
-"""Texts that a word or pair of words has to be in."""
+"""Texts that a word or pair of words has to be in, and rows that a kind has to be of."""
+KINDS, KNOTS, WAVES, FREQUENCY = 100, 8, 300, 2.0
+"""Of `tabular`: most kinds of a column that count; quantiles of a number; random sums, and how fast
+their cosines turn."""
 
 
 def joined(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
@@ -57,6 +60,66 @@ def lexical(
     signs = rows.sum(0).sign().where(rows.sum(0) != 0, 1.0)
     # In double precision and rounded: where numbers lie in memory changes a product's last digits.
     return (rows * signs).round(decimals=6).float()
+
+
+def tabular(
+    numbers: Float[Tensor, "n d"], kinds: Sequence[Sequence[str | None]] = ()
+) -> Float[Tensor, "n w"]:
+    """Columns of numbers and of kinds as features that a linear head can tell classes by.
+
+    Side by side: the numbers, beside which of them are missing and which kind each row is of;
+    each number cut into pieces between its quantiles, so that a class may lie in the middle; and
+    cosines of random sums of all of it, which stand for how columns act together (random Fourier
+    features; Rahimi and Recht, 2007).
+
+    Args:
+        numbers: NaN where missing; the column's median stands for it.
+        kinds: columns of words of which only the equality counts; None is a kind too.
+
+    >>> tabular(torch.tensor([[1.0], [2.0], [torch.nan]]), [["a", "b", "a"]]).shape
+    torch.Size([3, 308])
+    """
+    missing = numbers.isnan()
+    middle = numbers.nanmedian(0).values.nan_to_num() if len(numbers) else numbers
+    whole = torch.where(missing, middle, numbers)
+    plain = torch.cat([whole, missing.float(), *(_one_hot(column) for column in kinds)], 1)
+    views = [joined([plain]), _pieces(whole), _waves(joined([plain]))]
+    return joined([view for view in views if view.shape[1]])
+
+
+def _one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
+    """A column for each of the commonest kinds; rarer ones have none."""
+    counts = Counter("" if word is None else f"={word}" for word in column)
+    order = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    kept = {kind: place for place, kind in enumerate(order[:KINDS]) if counts[kind] >= LEAST}
+    found = torch.zeros(len(column), len(kept))
+    for row, word in enumerate(column):
+        place = kept.get("" if word is None else f"={word}")
+        if place is not None:
+            found[row, place] = 1.0
+    return found
+
+
+def _pieces(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+    """Of each column, how near a number is to each of its quantiles, from 0 to 1, in between."""
+    found = []
+    for column in numbers.T:
+        knots = np.unique(np.quantile(column.numpy(), np.linspace(0, 1, KNOTS)))
+        if len(knots) > 2:  # with two there is one piece: a straight line, which is there already
+            each = np.eye(len(knots))
+            found += [torch.from_numpy(np.interp(column.numpy(), knots, hat)) for hat in each]
+    return torch.stack(found, 1).float() if found else numbers[:, :0]
+
+
+def _waves(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+    """Cosines of random sums; rows have a squared length of about 1."""
+    if not rows.shape[1]:
+        return rows
+    generator = torch.Generator().manual_seed(0)
+    directions = FREQUENCY * torch.randn(rows.shape[1], WAVES, generator=generator)
+    # Rounded: where numbers lie in memory changes a product's last digits.
+    phases = (rows.double() @ directions.double()).round(decimals=6).float()
+    return (phases + 2 * torch.pi * torch.rand(WAVES, generator=generator)).cos()
 
 
 def _tf_idf(texts: Sequence[Sequence[Tensor]]) -> csr_matrix:

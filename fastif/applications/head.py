@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +30,17 @@ class Head:
     def __call__(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Logits of rows."""
         return features @ self.weight + self.bias
+
+
+@runtime_checkable
+class FitHead(Protocol):
+    """Whatever fits a head as `fit_head` does; one may, for instance, keep them."""
+
+    def __call__(
+        self, features: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
+    ) -> Head:
+        """See `fit_head`."""
+        ...
 
 
 def fit_head(

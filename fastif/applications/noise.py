@@ -13,6 +13,9 @@ from fastif.applications.head import calibrated
 TRUST = 0.7
 """Share of right labels that is assumed before anything is known."""
 
+LARGEST = 10.0
+"""Of the logarithm of the number that logits are multiplied by."""
+
 PRIOR, ANY = 2.0, 0.1
 """Rows that are counted in advance: rightly labelled ones of each class, and of each other kind."""
 
@@ -184,9 +187,13 @@ def _fitted(
     ahead = PRIOR * torch.eye(classes) + ANY
     sure = None if known is None else known.sum(1) > 0
 
+    def stretch() -> Tensor:
+        # Where logits say nothing, a step of the line search may go so far that exp overflows.
+        return scale.clamp(-LARGEST, LARGEST).exp()
+
     def closure() -> Tensor:
         optimiser.zero_grad()
-        told = (scale.exp() * logits + shift).log_softmax(1)
+        told = (stretch() * logits + shift).log_softmax(1)
         rates = free.log_softmax(1)
         both = told + rates[:, labels].T
         each = both.logsumexp(1)
@@ -200,4 +207,4 @@ def _fitted(
 
     optimiser.step(closure)  # type: ignore[arg-type]
     with torch.no_grad():
-        return (scale.exp() * logits + shift).softmax(1), free.softmax(1)
+        return (stretch() * logits + shift).softmax(1), free.softmax(1)

@@ -30,7 +30,7 @@ from fastif.applications import (
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.features import _tf_idf
 from fastif.applications.neighbours import among, neighbours
-from fastif.applications.noise import assumed, estimated, likeliest, posterior
+from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
 from fastif.applications.signals import self_influence_of
 
 
@@ -368,3 +368,21 @@ def test_neighbours_that_were_put_aside_say_nothing():
     alone = among(own, own, near)
     assert torch.equal(alone[1], own.log_softmax(1)[1])
     assert torch.allclose(alone[0], (own.log_softmax(1)[0] + own.log_softmax(1)[1]) / 2)
+
+
+@pytest.mark.parametrize("seed", [74, 106, 132])
+def test_logits_that_say_nothing_or_the_contrary_have_an_answer(seed):
+    """With these the line search of the fit once went where exp overflows."""
+    generator = torch.Generator().manual_seed(seed)
+    n, classes = [60, 200, 600, 2000][seed % 4], [2, 3][seed // 4 % 2]
+    logits = torch.randn(n, classes, generator=generator) * [1e-3, 1e-1, 1, 5][seed // 8 % 4]
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    if seed // 32 % 2:
+        logits = -logits.abs()
+    if seed // 64 % 2:
+        some = torch.rand(n, generator=generator) < 0.3
+        other = torch.randint(0, classes, (n,), generator=generator)
+        labels = torch.where(some, other, logits.argmin(1))
+    for p, noise in (jointly(logits, labels), likeliest(logits, labels)):
+        torch.testing.assert_close(p.sum(1), torch.ones(n))
+        torch.testing.assert_close(noise.sum(1), torch.ones(classes))

@@ -4,17 +4,21 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from fastif import InputError, predict
+from fastif import InputError, load_model, predict
 from tasks import train
+from tasks.mislabels import find_mislabels, read_found
 from tasks.opening import make_job
-from tasks.plan import plan_run
+from tasks.plan import existing_store, plan_run, read_inputs
 from tasks.problems import StudyError
+from tasks.row_digests import row_digests
+from tasks.study import load_study
 from tasks.train import RECORD, checkpoint, train_model
 
 RECIPE = {"base": "base", "epochs": 40, "learning_rate": 5e-3, "batch_size": 16}
@@ -243,3 +247,32 @@ def test_a_base_may_lie_in_an_installed_package(world, monkeypatch):
     monkeypatch.syspath_prepend(world / "site")
     study = write(world, base="package:tiny_bert/model")
     assert not train_model.fn(str(study)).skipped
+
+
+def test_training_tells_how_it_stood_to_each_row(trained, world):
+    """Beside the model; and the search for wrong labels has it as a column."""
+    study, _, folder = trained
+    kept = pl.read_parquet(folder / "fastif-dynamics.parquet")
+    assert len(kept) == tiny.TRAIN
+    digest = find_mislabels.fn(str(study))
+    table = read_found(existing_store(load_study(study)), digest).table
+    rows = row_digests(read_inputs(study).train)
+    margins = dict(kept.group_by("row").agg(pl.col("margin").mean()).iter_rows())
+    assert table["trained_margin"].to_list() == pytest.approx([-margins[row] for row in rows])
+    model = load_model(folder)
+    losses = {"neg": 0, "pos": 1}
+    tokens = AutoTokenizer.from_pretrained(folder)(table["text"].to_list(), padding=True,
+                                                   return_tensors="pt")  # fmt: skip
+    logits = model(**tokens).logits.detach()
+    own = torch.tensor([losses[label] for label in table["label"]])
+    lead = logits.gather(1, own[:, None])[:, 0] - logits.gather(1, 1 - own[:, None])[:, 0]
+    # What is learned well in the end was, on the whole, ahead while it was learned.
+    both = torch.stack([lead, -torch.tensor(table["trained_margin"].to_list())])
+    assert torch.corrcoef(both)[0, 1] > 0.5
+
+
+def test_a_model_that_was_trained_elsewhere_has_no_dynamics(world):
+    study = tiny.write_study(world, training={"base": "base"})
+    digest = find_mislabels.fn(str(study))
+    table = read_found(existing_store(load_study(study)), digest).table
+    assert table["trained_margin"].null_count() == len(table)

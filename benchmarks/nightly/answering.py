@@ -1,0 +1,177 @@
+"""What orchestration takes of 3,000 real queries.
+
+`python -m benchmarks.nightly.answering` reads MultiNLI and HANS under FASTIF_DATA, and asks the
+built-in example's model about 3,000 of their pairs, shard by shard as an audit does, by threads and
+by Dask, with a Prefect server as `fastif up` starts it. Each shard tells how long its own work
+took, from its first line to its commit; the overhead is what the wall time is above that, shared
+out as well as it can be.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.fidelity.workload import drawn
+from benchmarks.machine import describe
+from benchmarks.nightly.overhead import LIMITS, makespan
+from benchmarks.nightly.report import machine_of, publish, table
+from benchmarks.nightly.server import Server
+
+QUERIES, ROWS, SHARD = 3_000, 400, 64
+SMALLER = {"rows = 512": "rows = 200", "k = 200": "k = 40", "dimensions = 512": "dimensions = 200"}
+WORKERS = {"threads": 1, "dask": 2}
+PREPARING = 5
+"""Tasks before the shards: what all of these share."""
+EXAMPLE = Path("examples/nli")
+WORK = Path("benchmarks/.work/answering")
+TABLES = {"hans": "hans/evaluation.parquet", "mnli": "multinli/dev_matched.parquet"}
+LABEL = pl.when(label="entailment").then(pl.col("label")).otherwise(pl.lit("non-entailment"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m benchmarks.nightly.answering"
+    )
+    parser.add_argument("--queries", type=int, default=QUERIES)
+    options = parser.parse_args()
+    data = Path(os.environ.get("FASTIF_DATA", ""))
+    if not (data / "hans").is_dir():
+        sys.exit("FASTIF_DATA must name the folder with hans/ and multinli/")
+    study = prepared(data, options.queries)
+    cases = {}
+    with tempfile.TemporaryDirectory() as home, Server(Path(home)) as server:
+        os.environ |= server.environment
+        for engine in WORKERS:
+            shutil.rmtree(study.parent / "store", ignore_errors=True)
+            cases[engine] = measured(engine, study, server)
+            print(cases[engine], file=sys.stderr, flush=True)
+    result = {"queries": options.queries, "rows": ROWS, "cases": cases, "machine": describe()}
+    if options.queries == QUERIES:
+        publish("answering", "What orchestration takes of real queries", section(result), result)
+    else:
+        print(section(result))
+    return 0
+
+
+def prepared(data: Path, queries: int) -> Path:
+    """A copy of the example with so many queries, half of HANS and half of MultiNLI; its model."""
+    shutil.copytree(EXAMPLE, WORK, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
+    parts = []
+    for name, path in TABLES.items():
+        rows = drawn(data / path, pl.scan_parquet(data / path).select(pl.len()).collect().item())
+        parts.append(rows.head(queries // 2).with_columns(suite=pl.lit(name)))
+    columns = ["id", "premise", "hypothesis", "suite", "heuristic", "subcase"]
+    asked = pl.concat([part.with_columns(label=LABEL) for part in parts], how="diagonal")
+    asked.select(*columns, "label").write_parquet(WORK / "data" / "queries.parquet")
+    train = pl.read_parquet(EXAMPLE / "data" / "train.parquet")
+    train.head(ROWS).write_parquet(WORK / "data" / "train.parquet")
+    study = WORK / "study.toml"
+    text = study.read_text("utf-8")
+    changes = {"shard_size = 60": f"shard_size = {SHARD}", '"out/store"': '"store"', **SMALLER}
+    for before, after in changes.items():
+        assert before in text, before
+        text = text.replace(before, after)
+    study.write_text(text, "utf-8")
+    subprocess.run([sys.executable, "-m", "flows.cli", "train", str(study)], check=True)
+    return study
+
+
+def measured(engine: str, study: Path, server: Server) -> dict:
+    """One audit on this engine, up to its last shard."""
+    from prefect import flow
+
+    from benchmarks.nightly.timing import timed_shard
+    from flows.audit import PREPARED
+    from flows.dispatch import Dispatch, Limit
+    from flows.engine import DaskLocal, Threads
+    from flows.workers import started
+    from tasks.begin import begin
+    from tasks.devices import devices_of
+    from tasks.plan import missing_shards, plan_run
+    from tasks.prepare import describe_train
+
+    count = WORKERS[engine]
+    where = Threads() if engine == "threads" else DaskLocal(workers=count)
+    plan = plan_run(study, f"answering-{engine}")
+    seconds: dict[int, float] = {}
+    times = {}
+
+    @flow(name=f"answering-{engine}")
+    def night() -> None:
+        _, store = begin(plan)
+        shards = missing_shards(store, plan.ref.run)
+        with started(where, devices_of(["cpu"]), len(shards)) as workers:
+            for task in (describe_train, *(task for _, task in PREPARED)):
+                workers.call(task, ref=plan.ref)
+            futures = {}
+
+            def submit(shard):
+                futures[shard] = workers.submit(timed_shard, shard=shard, ref=plan.ref)
+                return futures[shard]
+
+            times["began"] = time.monotonic()
+            dispatch = Dispatch(submit, workers.count, Limit())
+            for shard in dispatch.done(shards):
+                seconds[shard.index] = futures.pop(shard).result()
+            times["ended"] = time.monotonic()
+            assert not dispatch.failed, dispatch.failed[0]
+
+    night()
+    wall, taken = times["ended"] - times["began"], list(seconds.values())
+    ideal = max(sum(taken) / count, makespan(taken, count))
+    return {
+        "workers": count,
+        "tasks": PREPARING + len(taken),
+        "work": sum(taken),
+        "ideal": ideal,
+        "wall": wall,
+        "overhead": wall / ideal - 1,
+        "recorded": server.task_runs(f"answering-{engine}", PREPARING + len(taken)),
+        "server_mb": server.memory() / 2**20,
+    }
+
+
+def section(result: dict) -> str:
+    """The section as Markdown."""
+    rows = []
+    for name, case in result["cases"].items():
+        limit = LIMITS[name]
+        reached = "reached" if case["overhead"] <= limit else "**not reached**"
+        rows.append(
+            [
+                name,
+                f"{case['workers']}",
+                f"{case['tasks']:,}",
+                f"{case['work']:,.1f} s",
+                f"{case['ideal']:,.1f} s",
+                f"{case['wall']:,.1f} s",
+                f"{case['overhead']:.2%} (goal {limit:.0%}: {reached})",
+                f"{case['recorded']:,}",
+                f"{case['server_mb']:,.0f} MB",
+            ]
+        )
+    head = ["", "workers", "tasks", "work", "shared out", "wall", "overhead", "recorded", "server"]
+    return "\n\n".join(
+        [
+            f"`python -m benchmarks.nightly.answering`, {machine_of(result)}. "
+            f"{result['queries']:,} queries, half of HANS and half of MultiNLI, against "
+            f"{result['rows']:,} training rows by the study of the built-in example, made smaller "
+            f"so that 3,000 can be waited for, in shards of {SHARD}. Work is what the shards took "
+            "by themselves, from the first line to the commit (a Dask worker's first shard loads "
+            "the model); shared out, what it takes the workers if none ever waits. The rest of the "
+            "wall time is orchestration. A Prefect server with the settings of `fastif up`, "
+            "SQLite." + result.get("beside", ""),
+            table(head, rows),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Training dynamics beside the model of `fastif train`, found again by the digests of rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from torch import Tensor
+
+from fastif import InputError
+from storage import sha256_file
+from tasks.model import model_folder
+from tasks.row_digests import row_digests
+from tasks.study import Study
+from tasks.tables import Table
+
+FILE = "fastif-dynamics.parquet"
+SCHEMA = {"row": pl.Binary, "margin": pl.Float32}
+
+
+def write_dynamics(folder: Path, table: Table, margins: Tensor) -> None:
+    """Keep what training found of each row of a table."""
+    rows = {"row": row_digests(table), "margin": margins.tolist()}
+    pl.DataFrame(rows, schema=SCHEMA).write_parquet(folder / FILE)
+
+
+def dynamics_mark(study: Study) -> str | None:
+    """Names what a study's training has found; None where nothing is kept."""
+    path = _file(study)
+    return None if path is None else sha256_file(path)
+
+
+def dynamics_of(study: Study, rows: Sequence[bytes]) -> list[float | None]:
+    """Margin of each row by its digest; None for rows that the training has not seen.
+
+    Rows that are alike have the mean of theirs.
+    """
+    path = _file(study)
+    if path is None:
+        return [None] * len(rows)
+    known = pl.read_parquet(path).group_by("row").agg(pl.col("margin").mean())
+    margins = dict(known.iter_rows())
+    return [margins.get(row) for row in rows]
+
+
+def _file(study: Study) -> Path | None:
+    if not study.audited:
+        return None
+    try:
+        path = model_folder(study) / FILE
+    except InputError:
+        return None  # it is not trained yet, and the search needs no model of its own
+    return path if path.is_file() else None

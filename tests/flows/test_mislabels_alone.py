@@ -1,0 +1,145 @@
+"""Studies of labels alone: texts, columns of a table, images, without a model or an audit."""
+
+import io
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+from PIL import Image
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.metrics import average_precision_score
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tasks.mislabels import newest_found
+from tasks.plan import existing_store
+from tasks.study import load_study
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def studied(folder: Path, frame: pl.DataFrame, labels: list[str], more: str = "", **keys) -> Path:
+    frame.write_parquet(folder / "rows.parquet")
+    keys = {"table": "rows.parquet", "label": "label", "id": "id", **keys}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    head = ['name = "alone"', f"labels = {json.dumps(labels)}", "[train]", *lines]
+    path = folder / "study.toml"
+    path.write_text("\n".join([*head, "[store]", 'path = "store"', more]) + "\n")
+    return path
+
+
+def turned(labels: list[str], names: list[str], share: float) -> tuple[list[str], np.ndarray]:
+    """Labels of which a share is another one, and which are."""
+    draw = random.Random(1)
+    wrong = np.zeros(len(labels), bool)
+    wrong[draw.sample(range(len(labels)), round(share * len(labels)))] = True
+    others = {name: [n for n in names if n != name] for name in names}
+    pairs = zip(labels, wrong, strict=True)
+    return [draw.choice(others[y]) if w else y for y, w in pairs], wrong
+
+
+def found_in(study: Path) -> pl.DataFrame:
+    done = run("mislabels", study)
+    assert done.exit_code == 0, done.output
+    return newest_found(existing_store(load_study(study))).table
+
+
+@pytest.fixture
+def cancer(tmp_path) -> tuple[Path, np.ndarray]:
+    """569 measured tumours, and which of their labels were turned."""
+    data = load_breast_cancer()
+    names = ["malignant", "benign"]
+    labels, wrong = turned([names[i] for i in data.target], names, 0.1)
+    columns = {name: data.data[:, i] for i, name in enumerate(data.feature_names)}
+    frame = pl.DataFrame({"id": [f"t{i}" for i in range(569)], "label": labels, **columns})
+    return studied(tmp_path, frame, names, features=list(columns)), wrong
+
+
+def test_columns_of_a_table_are_searched_and_reviewed(cancer, tmp_path):
+    study, wrong = cancer
+    assert "which rows are like which" in " ".join(
+        run("mislabels", study, "--dry-run").output.split()
+    )
+    assert not (tmp_path / "store").exists()
+    found = found_in(study)
+    assert average_precision_score(wrong, found["probability"].to_numpy()) > 0.9
+    assert found["text"][0].startswith("mean radius=17.99, mean texture=10.38")
+    out = tmp_path / "review.csv"
+    assert run("review", "export", "--study", study, "--out", out).exit_code == 0
+    rows = pl.read_csv(out, infer_schema=False).with_columns(right_label="suggested")
+    rows.head(5).write_csv(out)
+    assert run("review", "import", out, "--study", study).exit_code == 0
+    assert found_in(study).filter(pl.col("reviewed").is_not_null()).height == 5
+    assert "there already" in run("mislabels", study, "--dry-run").output
+
+
+def test_trusted_rows_of_a_table_are_learned_from(cancer, tmp_path):
+    study, wrong = cancer
+    rows = pl.read_parquet(tmp_path / "rows.parquet")
+    kept = pl.Series(~wrong) & (pl.Series(range(569)) % 4 == 0)
+    rows.filter(kept).write_parquet(tmp_path / "sure.parquet")
+    rows.filter(~kept).write_parquet(tmp_path / "rows.parquet")
+    columns = json.dumps([c for c in rows.columns if c not in ("id", "label")])
+    queries = f'[queries]\ntable = "sure.parquet"\nfeatures = {columns}\nlabel = "label"\n'
+    study.write_text(f"{study.read_text()}{queries}trusted = true\n")
+    found = found_in(study)
+    assert found["trusted_loss"].null_count() == 0
+    assert average_precision_score(wrong[~kept.to_numpy()], found["probability"].to_numpy()) > 0.9
+
+
+def test_images_are_searched(tmp_path):
+    data = load_digits()
+    names = [str(i) for i in range(10)]
+    labels, wrong = turned([names[i] for i in data.target[:600]], names, 0.1)
+    files = []
+    for pixels in data.images[:600]:
+        Image.fromarray((pixels * 15).astype(np.uint8)).save(file := io.BytesIO(), "PNG")
+        files.append(file.getvalue())
+    frame = pl.DataFrame({"id": range(600), "label": labels, "image": files})
+    found = found_in(studied(tmp_path, frame, names, image="image"))
+    assert average_precision_score(wrong, found["probability"].to_numpy()) > 0.9
+
+
+def test_the_order_of_a_tables_rows_does_not_matter(cancer, tmp_path):
+    study, _ = cancer
+    first = found_in(study).sort("id")
+    rows = pl.read_parquet(tmp_path / "rows.parquet")
+    rows.sample(fraction=1, shuffle=True, seed=3).write_parquet(tmp_path / "rows.parquet")
+    again = found_in(study).sort("id")
+    assert first["probability"].to_list() == again["probability"].to_list()
+    assert first["rank"].to_list() == again["rank"].to_list()
+
+
+def test_texts_need_an_encoder_and_no_model(world):
+    rows = pl.read_csv(world / "train.csv")
+    study = studied(
+        world, rows.with_columns(id=pl.col("id").cast(pl.String)), tiny.LABELS, text="text"
+    )
+    done = run("mislabels", study)
+    assert done.exit_code == 2
+    assert "[mislabels] encoder" in done.output
+    study.write_text(f'{study.read_text()}[mislabels]\nencoder = "base"\n')
+    assert len(found_in(study)) == tiny.TRAIN
+
+
+@pytest.mark.parametrize("command", ["audit", "train", "urgent"])
+def test_what_needs_a_model_is_refused(cancer, command):
+    study, _ = cancer
+    done = run(command, *(["t1", "--study", study] if command == "urgent" else [study]))
+    assert done.exit_code == 2
+    assert "can only be searched for wrong labels" in " ".join(done.output.split())
+
+
+def test_the_template_becomes_a_study(tmp_path):
+    path = tmp_path / "s.toml"
+    done = run("init", path, "--labels")
+    assert "fastif mislabels" in " ".join(done.output.split())
+    study = load_study(path)
+    assert not study.audited
+    assert not study.asks

@@ -1,0 +1,67 @@
+"""Heads are found again in their order, and only those of the same search."""
+
+import contextlib
+
+import torch
+
+from fastif.applications import Detector, Rows, joined
+from storage import Store
+from tasks.kept_heads import KIND, KeptHeads
+
+
+class StoppedError(Exception):
+    pass
+
+
+def rows():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    points = torch.randn(90, 6, generator=generator) + 3 * torch.eye(3, 6)[labels]
+    return Rows(joined([points]), labels, 3)
+
+
+def detect(store, search="s", stop_after=None, least=10):
+    counted = []
+
+    def advance(count):
+        counted.append(count)
+        if len(counted) == stop_after:
+            raise StoppedError
+
+    heads = KeptHeads(store, search, advance, least)
+    return Detector(fit=heads)(rows()), heads, len(counted)
+
+
+def test_a_search_that_was_stopped_goes_on_with_its_heads(tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "store", "s")
+    alone = Detector()(rows()).probability
+    fitted = []
+    from tasks import kept_heads
+
+    real = kept_heads.fit_head
+    monkeypatch.setattr(kept_heads, "fit_head", lambda *a: fitted.append(1) or real(*a))
+    with contextlib.suppress(StoppedError):
+        detect(store, stop_after=17)
+    assert len(fitted) == len(store.parts(KIND)) == 17
+    found, heads, asked = detect(store)
+    assert len(fitted) == asked, "each head is fitted once"
+    assert torch.equal(found.probability, alone)
+    heads.forget()
+    assert not store.parts(KIND)
+
+
+def test_heads_of_another_search_are_left_alone(tmp_path):
+    store = Store.open(tmp_path / "store", "s")
+    _, first, asked = detect(store, "one")
+    _, second, _ = detect(store, "two")
+    assert len(store.parts(KIND)) == 2 * asked
+    second.forget()
+    assert len(store.parts(KIND)) == asked
+    first.forget()
+    assert not store.parts(KIND)
+
+
+def test_small_tables_write_none(tmp_path):
+    store = Store.open(tmp_path / "store", "s")
+    detect(store, least=91)
+    assert not store.parts(KIND)

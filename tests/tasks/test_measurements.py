@@ -1,0 +1,194 @@
+"""Rows that are no texts: read as the numbers they are, or refused with the row that is wrong."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from tasks.images import SIDE
+from tasks.plan import read_inputs
+from tasks.problems import StudyError
+from tasks.row_digests import row_digests
+from tasks.study import load_study
+
+LABELS = ["no", "yes", "no", "yes"]
+
+
+def studied(folder: Path, frame: pl.DataFrame, file: str = "t.parquet", **keys) -> Path:
+    """A study of labels alone, of a table."""
+    write = frame.write_csv if file.endswith(".csv") else frame.write_parquet
+    write(folder / file)
+    lines = ['name = "s"', 'labels = ["no", "yes"]', "[train]", f'table = "{file}"']
+    lines += ['label = "y"', *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    path = folder / "s.toml"
+    path.write_text("\n".join([*lines, "[store]", 'path = "store"']) + "\n")
+    return path
+
+
+def rows_of(path: Path):
+    return read_inputs(path).train
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StudyError) as caught:
+        rows_of(path)
+    return " ".join(str(caught.value).split())
+
+
+def saved(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def drawn(count: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def test_numbers_lists_and_kinds_of_a_typed_table(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "a": [1.5, None, float("nan"), -2.0],
+            "b": [True, False, True, False],
+            "v": [[1, 2], [3, 4], [5, 6], [7, 8]],
+            "k": ["x", None, "007", "x"],
+            "y": LABELS,
+        }
+    )
+    table = rows_of(studied(tmp_path, frame, features=["a", "b", "v", "k"]))
+    nan = np.nan
+    expected = [[1.5, 1, 1, 2], [nan, 0, 3, 4], [nan, 1, 5, 6], [-2, 0, 7, 8]]
+    np.testing.assert_array_equal(table.measured.numbers, expected)
+    assert table.measured.kinds == [["x", None, "007", "x"]]
+    assert not table.measured.image
+    assert table.texts[0].startswith("a=1.5, b=true, v=[2 numbers, ")
+    assert table.texts[1].endswith("k=?")
+
+
+def test_text_of_a_csv_file_is_numbers_where_all_of_it_can_be(tmp_path):
+    frame = pl.DataFrame({"a": ["1", "", "2.5", "1e3"], "k": ["1", "x", "2", ""], "y": LABELS})
+    measured = rows_of(studied(tmp_path, frame, "t.csv", features=["a", "k"])).measured
+    np.testing.assert_array_equal(measured.numbers[:, 0], [1, np.nan, 2.5, 1000])
+    assert measured.kinds == [["1", "x", "2", None]]
+
+
+def test_rows_are_named_by_all_of_their_content(tmp_path):
+    """Signs, points and the numbers in lists count; so do kinds that look like two."""
+    frame = pl.DataFrame(
+        {
+            "a": [1.5, 15.0, -1.5, 1.5],
+            "v": [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.5]],
+            "k": ["x, v=1", "x", "x", "x"],
+            "y": ["no"] * 3 + ["yes"],
+        }
+    )
+    table = rows_of(studied(tmp_path, frame, features=["a", "v", "k"]))
+    assert len(set(row_digests(table))) == 4
+    assert '"x, v=1"' in table.texts[0]
+    some = table.take([3, 0])
+    np.testing.assert_array_equal(some.measured.numbers, table.measured.numbers[[3, 0]])
+    assert some.measured.kinds == [["x", "x, v=1"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ([1.0, float("inf"), 2.0, 3.0], "infinity in row 2"),
+        ([[1, 2], [3], [4, 5], None], "another length than 2 in row 2, 4"),
+        ([["a"], ["b"], ["c"], ["d"]], "List(String)"),
+        ([b"a", b"b", b"c", b"d"], "Binary"),
+    ],
+    ids=["infinite", "lengths", "lists of texts", "bytes"],
+)
+def test_what_is_neither_numbers_nor_kinds_is_refused(tmp_path, column, words):
+    said = refusal(studied(tmp_path, pl.DataFrame({"a": column, "y": LABELS}), features=["a"]))
+    assert "column a" in said
+    assert words in said
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+def test_images_of_one_small_size_are_their_pixels(tmp_path, kind, channels):
+    pixels = drawn(4, 8, 6, *channels)
+    frame = pl.DataFrame({"i": [saved(one, kind) for one in pixels], "y": LABELS})
+    found = rows_of(studied(tmp_path, frame, image="i")).measured
+    assert found.image
+    np.testing.assert_allclose(found.numbers, pixels.reshape(4, -1) / 255, atol=1e-6)
+
+
+def test_images_as_the_datasets_library_has_them_and_as_bare_pixels(tmp_path):
+    pixels = drawn(4, 5, 5)
+    ways = {
+        "struct": [{"bytes": saved(one), "path": None} for one in pixels],
+        "bytes": [one.tobytes() for one in pixels],
+        "lists": [one.tolist() for one in pixels],
+    }
+    for name, column in ways.items():
+        (folder := tmp_path / name).mkdir()
+        found = rows_of(studied(folder, pl.DataFrame({"i": column, "y": LABELS}), image="i"))
+        np.testing.assert_allclose(found.measured.numbers, pixels.reshape(4, -1) / 255, atol=1e-6)
+        assert len(set(found.texts)) == 4
+
+
+def test_images_of_unequal_or_large_size_are_made_alike(tmp_path):
+    files = [saved(drawn(1, side, side)[0]) for side in (20, 30, 40, 300)]
+    found = rows_of(studied(tmp_path, pl.DataFrame({"i": files, "y": LABELS}), image="i"))
+    assert found.measured.numbers.shape == (4, SIDE * SIDE)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ([saved(drawn(1, 4, 4)[0]), b"\x89PNG nonsense", b"", b"x"], "row 2: Unidentified"),
+        ([b"abcd", b"abc", b"abcd", b"abcd"], "4 in row 1, 3 in row 2"),
+        ([b"abcd", None, b"abcd", b"abcd"], "null in row 2"),
+        ([[0, 255], [0, 256], [1, 1], [1, 1]], "others in row 2"),
+        (["a", "b", "c", "d"], "String"),
+    ],
+    ids=["broken", "lengths", "null", "range", "texts"],
+)
+def test_what_is_no_image_is_refused(tmp_path, column, words):
+    frame = pl.DataFrame({"i": column, "y": LABELS})
+    assert words in refusal(studied(tmp_path, frame, image="i"))
+
+
+def test_what_is_missing_is_named_with_its_key(tmp_path):
+    frame = pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS})
+    said = refusal(studied(tmp_path, frame, features=["agge"]))
+    assert "[train] features" in said
+    assert "age" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "where", "words"),
+    [
+        ('[model]\npath = "m"\n[queries]\ntable = "t.parquet"\nfeatures = ["age"]\nlabel = "y"\n'
+         '[curvature]\ndamping = 1.0\n[candidates]\nkind = "full"\n', "[train] features", "leave"),
+        ("[mislabels]\nfolds = 3\n", "[mislabels]", "no training and no judge"),
+        ('[mislabels]\nencoder = "e"\n', "[mislabels] encoder", "taken as they are"),
+        ('[queries]\ntable = "t.parquet"\ntext = "age"\nlabel = "y"\n', "[queries] features",
+         "the same columns"),
+    ],
+    ids=["audit", "folds", "encoder", "queries of texts"],
+)  # fmt: skip
+def test_what_a_table_of_numbers_cannot_have_is_refused(tmp_path, more, where, words):
+    path = studied(tmp_path, pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS}), features=["age"])
+    path.write_text(path.read_text() + more)
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    said = [problem for problem in caught.value.problems if problem.where == where]
+    assert said, caught.value
+    assert words in f"{said[0].expected} {said[0].change}"
+
+
+def test_text_and_features_together_are_refused(tmp_path):
+    frame = pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS})
+    path = studied(tmp_path, frame, features=["age"], text="y")
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    (problem,) = caught.value.problems  # and not again for the queries that stand in for none
+    assert (problem.where, problem.got) == ("[train] text", "text and features")
