@@ -233,7 +233,11 @@ MISLABELS: Final = schema(
             pa.float32(),
             "their probability of it, of all that is not in the given label",
         ),
-        field("cluster", pa.uint32(), "equal for rows that are one decision: alike, with one label and suggestion"),
+        field(
+            "cluster",
+            pa.uint32(),
+            "equal for rows alike, of one label and suggestion: one decision",
+        ),
         field("agreeing", pa.uint32(), "nearest row of the same label", null=True),
         field("conflicting", pa.uint32(), "nearest row of another label", null=True),
         field("reviewed", pa.string(), "what people say the label is; null: not seen", null=True),
