@@ -48,6 +48,10 @@ def export(
     to: Annotated[Path, typer.Option("--out", "-o", help="A .parquet, .csv or .ndjson file.")],
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
+    only: Annotated[
+        Path | None,
+        typer.Option(help="A .csv or .parquet file whose column id names the rows to write."),
+    ] = None,
 ) -> None:
     """Write a table of a run as one file, for Polars, pandas or a spreadsheet.
 
@@ -57,5 +61,6 @@ def export(
         from tasks.export import write_export
 
         _, store = opened(study)
-        rows = write_export(store, run_name(store, run), table, to)
+        name = None if table == "mislabels" else run_name(store, run)
+        rows = write_export(store, name, table, to, only)
         out.print(f"{rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)

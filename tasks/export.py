@@ -1,6 +1,8 @@
 """Tables of a run as files that other tools read."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -16,17 +18,29 @@ NAMES = ("id", "label")
 TEXTS = ["text", "text_pair"]
 
 
-def write_export(store: Store, run: str, table: str, path: Path) -> int:
+def write_export(
+    store: Store, run: str | None, table: str, path: Path, only: Path | None = None
+) -> int:
     """Write a table; the number of its rows. Mislabels as .json are tasks for Label Studio.
 
+    Args:
+        store: has the table.
+        run: whose it is; mislabels are of the newest search, whatever this says.
+        table: which.
+        path: a new file.
+        only: a .csv or .parquet file whose column `id` names the rows that are wanted, such as a
+            report's selection.
+
     Raises:
-        InputError: no such table, another ending, or a file that is there.
+        InputError: no such table, another ending, a file that is there, or a selection that names
+            no row.
     """
     if table not in TABLES:
         raise InputError("table", f"one of {', '.join(TABLES)}", repr(table), "Name one of these.")
     if table == "mislabels" and path.suffix == ".json":
         found = newest_found(store)
-        return write_review(found, len(found.table), path)
+        chosen = found if only is None else replace(found, table=_selected(found.table, only))
+        return write_review(chosen, len(chosen.table), path)
     writers = _writers()
     if path.suffix not in writers:
         got = path.suffix or "no ending"
@@ -34,14 +48,36 @@ def write_export(store: Store, run: str, table: str, path: Path) -> int:
     if path.exists():
         raise InputError(f"--out {path}", "a new file", "one that exists", "Name another.")
     frame = _table(store, run, table)
+    if only is not None:
+        frame = _selected(frame, only)
     path.parent.mkdir(parents=True, exist_ok=True)
     writers[path.suffix](frame, path)
     return len(frame)
 
 
-def _table(store: Store, run: str, table: str) -> pl.DataFrame:
+def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
+    """The rows of these ids."""
+    where = f"--only {only}"
+    if "id" not in frame.columns:
+        expected, change = "a table with a column id", "Take mislabels, train or queries."
+        raise InputError(where, expected, f"columns {', '.join(frame.columns)}", change)
+    readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
+    try:
+        ids = readers[only.suffix](only)["id"].cast(pl.String)
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        expected, got = "a .csv or .parquet file with a column id", type(error).__name__
+        raise InputError(where, expected, got, "Name a report's selection.") from None
+    found = frame.filter(pl.col("id").is_in(ids.implode()))
+    if found.is_empty():
+        got = f"none of its {len(ids):,}"
+        raise InputError(where, "ids of the table", got, "Name the file of another study?")
+    return found
+
+
+def _table(store: Store, run: str | None, table: str) -> pl.DataFrame:
     if table == "mislabels":
         return newest_found(store).table.sort("rank")
+    assert run is not None, "other tables are of a run"
     rows = store.scan(table, run)
     if table == "scores":
         rows = with_queries(rows, store.scan("queries", run), NAMES)

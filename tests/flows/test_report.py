@@ -426,3 +426,32 @@ def test_the_flow_leaves_links_and_figures_but_no_texts(world, prefect):
     texts = {row["text"] for row in tiny.rows_of(world / "train.csv")}
     for key in ("data-quality", "data-quality-trust"):
         assert not [text for text in texts if text in str(found[key].data)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_selection_is_exported_alone(world, tmp_path, ending):
+    """As a report's: a file whose column id names the rows; no run is needed for mislabels."""
+    find_mislabels.fn(str(world / "study.toml"))
+    names = sorted(row["id"] for row in tiny.rows_of(world / "train.csv")[:2])
+    ids = pl.DataFrame({"id": names, "right_label": [None, "pos"]})
+    only = tmp_path / f"selection.{ending}"
+    (ids.write_csv if ending == "csv" else ids.write_parquet)(only)
+    common = ["--study", world / "study.toml", "--only", only]
+    done = run("export", "mislabels", *common, "--out", tmp_path / "some.parquet")
+    assert done.exit_code == 0, done.output
+    assert sorted(pl.read_parquet(tmp_path / "some.parquet")["id"]) == names
+    done = run("export", "mislabels", *common, "--out", tmp_path / "some.json")
+    assert len(json.loads((tmp_path / "some.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])
+def test_a_selection_that_names_no_row_is_refused(world, tmp_path, content):
+    find_mislabels.fn(str(world / "study.toml"))
+    only = tmp_path / "selection.csv"
+    if content is not None:
+        only.write_text(content)
+    to = tmp_path / "some.parquet"
+    done = run("export", "mislabels", "--study", world / "study.toml", "--only", only, "--out", to)
+    assert done.exit_code == 2
+    assert "--only" in done.output
+    assert not to.exists()
