@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-gpu clean
+.PHONY: help audit test test-long test-faults test-browser check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -61,6 +61,9 @@ bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and b
 
 bench-pages: $(VENV)/.test ## measure how long a report takes to build and how large it is, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.pages
+
+bench-reproductions: $(VENV)/.test ## do the sources' experiments again, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.reproductions
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full

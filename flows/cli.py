@@ -9,7 +9,14 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from flows import label_commands, report_commands, store_commands, urgent_commands
+from flows import (
+    correct_commands,
+    label_commands,
+    report_commands,
+    reproduce_commands,
+    store_commands,
+    urgent_commands,
+)
 from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
 
 app = typer.Typer(
@@ -20,8 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(correct_commands.app)
 app.add_typer(label_commands.app)
 app.add_typer(report_commands.app)
+app.add_typer(reproduce_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(urgent_commands.app)
 

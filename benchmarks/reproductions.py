@@ -1,0 +1,58 @@
+"""The sources' experiments, one after the other, and their section of docs/results.md.
+
+`python -m benchmarks.reproductions` runs `fastif reproduce` for each (what is there is not done
+again) and puts tables and plots where the documents have them.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.page import put_section
+from tasks.experiments.catalogue import CATALOGUE
+from tasks.experiments.outcome import RESULT, markdown
+
+WORK = Path("benchmarks/.work/reproductions")
+RESULTS, IMAGES = Path("benchmarks/results/reproductions.json"), Path("docs/images/reproduce")
+START = "<!-- reproductions: written by benchmarks/reproductions.py -->"
+END = "<!-- reproductions: end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.reproductions")
+    parser.add_argument("--scale", choices=("small", "full"), default="small")
+    parser.add_argument("--only", default="", help="experiments with this in their name")
+    options = parser.parse_args()
+    for name in CATALOGUE:
+        if options.only in name:
+            command = [sys.executable, "-m", "flows.cli", "reproduce", name]
+            command += ["--scale", options.scale, "--out", str(WORK)]
+            subprocess.run(command, check=True)
+    publish(options.scale)
+
+
+def publish(scale: str) -> None:
+    """Results that are there into the documents."""
+    found = {}
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name in CATALOGUE:
+        folder = WORK / f"{name}-{scale}"
+        if (folder / RESULT).is_file():
+            found[name] = json.loads((folder / RESULT).read_text("utf-8"))
+            for plot in found[name]["plots"]:
+                shutil.copy(folder / f"{plot}.svg", IMAGES / f"{plot}.svg")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    head = (
+        "## The sources' experiments, done again\n\n`fastif reproduce NAME` (`python -m "
+        "benchmarks.reproductions` for all); what a source says, its number, and ours. A result "
+        "that does not reproduce stays here as one that does not.\n"
+    )
+    parts = [markdown(told, "images/reproduce/") for told in found.values()]
+    put_section(Path("docs/results.md"), START, END, "\n".join([head, *parts]))
+
+
+if __name__ == "__main__":
+    main()

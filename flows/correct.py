@@ -1,0 +1,46 @@
+"""Flow: a study's model repaired on anchors."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from fastif.applications import Correction
+from flows.hooks import tell_of_failure
+from flows.naming import named_for_the_night
+from tasks.corrected import Asked, Repair, correct_model, slices_frame
+
+
+@flow(
+    name="correct-model",
+    flow_run_name=named_for_the_night,
+    persist_result=False,
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_failure],
+)
+def correct(
+    study: str,
+    anchors: str,
+    out: str,
+    source: str | None = None,
+    how: Correction = Correction(),  # noqa: B008
+    keep: bool = False,
+) -> Repair:
+    """Take gradient steps on the rows that would help the anchors most, and check the outcome.
+
+    Args:
+        study: path of the study file.
+        anchors: a table with the columns of [queries]: examples of what goes wrong.
+        out: a new folder for the model.
+        source: a table with the columns of [train] to learn from; the training rows if left out.
+        how: steps, numbers and seed.
+        keep: write the model even if it is no improvement.
+
+    Returns:
+        What came of it.
+    """
+    where = Path(source) if source else None
+    repair = correct_model(Asked(Path(study), Path(anchors), Path(out), where, how, keep))
+    create_markdown_artifact(f"{repair.why}\n", key="correction", description=repair.out or "")
+    create_table_artifact(slices_frame(repair).to_dicts(), key="correction-slices")
+    return repair

@@ -1,0 +1,44 @@
+"""Flow: one experiment of the sources, done again."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.hooks import tell_of_failure
+from tasks.experiments.outcome import RESULT, markdown
+from tasks.reproduce import reproduce_experiment
+
+
+@flow(
+    name="reproduce",
+    flow_run_name="reproduce {name} {scale}",
+    persist_result=False,
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_failure],
+)
+def reproduce(
+    name: str,
+    scale: Literal["small", "full"] = "small",
+    out: str = "reproductions",
+    data: str | None = None,
+) -> str:
+    """Do an experiment of the sources again, with their numbers beside.
+
+    Args:
+        name: of the experiment.
+        scale: its size; small takes minutes on two cores.
+        out: folder of all experiments; steps that are there are not done again.
+        data: folder of the public data sets; FASTIF_DATA if left out.
+
+    Returns:
+        The folder of the result.
+    """
+    folder = Path(reproduce_experiment(name, scale, out, data))
+    told = json.loads((folder / RESULT).read_text("utf-8"))
+    create_markdown_artifact(
+        markdown({**told, "plots": []}, ""), key="reproduction", description=name
+    )
+    return str(folder)

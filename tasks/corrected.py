@@ -1,0 +1,283 @@
+"""A study's model repaired on anchors, and whether that did any good, on examples held out."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from scipy import stats
+from torch import Tensor
+
+import fastif
+from fastif import InputError
+from fastif.applications import Corrected, Correction, correct
+from fastif.examples import Selected
+from fastif.parameters import Params
+from tasks.job import Job, cached
+from tasks.model import model_digest, model_folder
+from tasks.opening import checked_job
+from tasks.parts import read_factor
+from tasks.plan import plan_run, versions
+from tasks.progress import bar
+from tasks.sections import QuerySource
+from tasks.tables import Table, read_table
+
+RECORD = "fastif-correction.json"
+HELD = 0.5
+"""Share of the anchors that no step sees, by which the repair is judged."""
+SURE = 0.95
+LEAST = 20
+"""Anchors below which half of them would say nothing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be repaired.
+
+    Attributes:
+        study: its file.
+        anchors: a table with the columns of [queries].
+        out: a new folder for the model.
+        source: a table with the columns of [train] to learn from; the training rows if None.
+        how: steps, numbers and seed.
+        keep: whether the model is written even if it is no improvement.
+    """
+
+    study: Path
+    anchors: Path
+    out: Path
+    source: Path | None
+    how: Correction
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Examples before and after.
+
+    Attributes:
+        name: of the slice.
+        rows: how many.
+        before, after: accuracy.
+        loss: change of the mean loss, nats; negative is better.
+        low, high: its 95 % interval over the examples.
+    """
+
+    name: str
+    rows: int
+    before: float
+    after: float
+    loss: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What came of it.
+
+    Attributes:
+        improved: whether it is an improvement; then, or if asked for, the model was written.
+        why: in one sentence.
+        slices: the anchors that were held out, all queries, and queries by group.
+        taken: ids of the rows that each step was taken on.
+        out: the folder of the model; None if it was not written.
+    """
+
+    improved: bool
+    why: str
+    slices: Sequence[Slice]
+    taken: Sequence[Sequence[str]]
+    out: str | None
+
+
+@task(name="correct-model", cache_policy=NO_CACHE)
+def correct_model(asked: Asked) -> Repair:
+    """Repair a study's model on anchors, check it on others, and write it if it is better.
+
+    Raises:
+        StudyError, InputError: something is wrong with the study, a table or the folder; or the
+            damping is yet to be chosen.
+    """
+    job, anchors, source = _opened(asked)
+    used, held = _split(len(anchors), asked.how.seed)
+    texts = _texts(job, anchors)
+    table, ids = job.train, job.plan.inputs.train.ids
+    if source is not None:
+        table, ids = cached(job.objective, _texts(job, source), job.study), source.ids
+    factor = read_factor(job.store, job.factor_digest) if _is_begun(job) else None
+    factor = factor or job.study.solver.factor(job.operator)
+
+    def solve(b: Tensor) -> Tensor:
+        return job.study.solver.solve(job.operator, b, factor).value
+
+    with bar("steps", asked.how.steps) as advance:
+        found = correct(
+            job.objective,
+            table,
+            Selected(texts, used),
+            solve,
+            asked.how,
+            lambda _: advance(1),
+        )
+    slices = _slices(job, anchors, texts, held, found.params)
+    improved, why = _verdict(slices)
+    written = improved or asked.keep
+    # Of a step on anchors, positions are those among the anchors that were used.
+    names = [anchors.ids[i] for i in used.tolist()] if asked.how.by == "anchors" else ids
+    taken = [[names[i] for i in rows.tolist()] for rows in found.taken]
+    repair = Repair(improved, why, slices, taken, str(asked.out) if written else None)
+    if written:
+        _write(job, asked, found, repair)
+    return repair
+
+
+def _opened(asked: Asked) -> tuple[Job, Table, Table | None]:
+    """The job and the tables, after refusing what would stop it later."""
+    if asked.out.exists():
+        raise InputError(f"--out {asked.out}", "a new folder", "one that exists", "Name another.")
+    plan = plan_run(asked.study)
+    study = plan.inputs.study
+    anchors = read_table(_from(study.queries, asked.anchors), study.labels, Path(), "queries")
+    if len(anchors) < LEAST:
+        remedy = "Give more: half of them are held out to judge the repair."
+        raise InputError("--anchors", f"{LEAST} examples or more", f"{len(anchors)}", remedy)
+    source = None
+    if asked.source is not None:
+        source = read_table(_from(study.train, asked.source), study.labels, Path(), "train")
+    job = checked_job(plan)
+    if job.others:
+        raise InputError("models", "one model", "several", "Repair one of them by itself.")
+    if job.fixed_or_chosen is None:
+        remedy = f"Run `fastif audit {asked.study}` first, or set a number."
+        raise InputError("[curvature] damping", "one that is chosen", "none yet", remedy)
+    return job, anchors, source
+
+
+def _from(source, table: Path):
+    """The same columns of another table."""
+    groups = {"groups": ()} if isinstance(source, QuerySource) else {}
+    changes = {"table": str(table.resolve()), "dataset": None, "split": None, "config": None}
+    return source.model_copy(update=changes | groups)
+
+
+def _is_begun(job: Job) -> bool:
+    return job.plan.store_path.exists()
+
+
+def _split(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Anchors that steps see, and those by which they are judged."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    cut = count - round(HELD * count)
+    return order[:cut].sort().values, order[cut:].sort().values
+
+
+def _texts(job: Job, table: Table) -> fastif.TextExamples:
+    tokenizer = fastif.load_tokenizer(model_folder(job.study), job.objective.whole)
+    return fastif.encode(
+        tokenizer,
+        table.texts,
+        table.text_pairs,
+        table.labels,
+        job.study.model.max_length,
+        job.objective.like.device,
+        job.study.run.batch_tokens,
+    )
+
+
+def _slices(
+    job: Job, anchors: Table, texts: fastif.TextExamples, held: Tensor, params: Params
+) -> list[Slice]:
+    found = [_compared("anchors held out", *_both(job, texts, held, params))]
+    queries = job.plan.inputs.queries
+    every = _both(job, job.query_texts, fastif.every(job.query_texts), params)
+    found.append(_compared("all queries", *every))
+    for column, values in list(queries.groups.items())[:1]:
+        for value in sorted({v for v in values if v is not None}):
+            of = torch.tensor([v == value for v in values])
+            found.append(_compared(f"{column} {value}", *(part[:, of] for part in every)))
+    return found
+
+
+def _both(job: Job, texts: fastif.Examples, ids: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+    """Whether each example is right, and its loss, before and after: [2 m] each."""
+    right, losses = [], []
+    trained = job.objective.params
+    labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
+    try:
+        for now in (trained, params):
+            job.objective.params = now
+            outputs, loss = fastif.predict(job.objective, texts, ids=ids)
+            right.append(outputs.argmax(1).cpu() == labels)
+            losses.append(loss.cpu())
+    finally:
+        job.objective.params = trained
+    return torch.stack(right), torch.stack(losses)
+
+
+def _compared(name: str, right: Tensor, losses: Tensor) -> Slice:
+    change = (losses[1] - losses[0]).double()
+    half = 0.0
+    if len(change) > 1:
+        t = float(stats.t.ppf(0.5 + SURE / 2, len(change) - 1))
+        half = t * float(change.std()) / len(change) ** 0.5
+    mean = float(change.mean())
+    before, after = (float(r.float().mean()) for r in right)
+    return Slice(name, len(change), before, after, mean, mean - half, mean + half)
+
+
+def _verdict(slices: Sequence[Slice]) -> tuple[bool, str]:
+    """An improvement is one on the anchors held out that costs the queries no accuracy for sure."""
+    held, queries = slices[0], slices[1]
+    if held.high >= 0:
+        return False, (
+            f"No improvement: on the {held.rows} anchors held out the loss changes by "
+            f"{held.loss:+.3f} nats ({held.low:+.3f} to {held.high:+.3f})."
+        )
+    if queries.low > 0 and queries.after < queries.before:
+        return False, (
+            f"No improvement: the anchors gain, but all queries lose: {queries.before:.1%} to "
+            f"{queries.after:.1%}, {queries.loss:+.3f} nats ({queries.low:+.3f} to "
+            f"{queries.high:+.3f})."
+        )
+    return True, (
+        f"Improved: {held.before:.1%} to {held.after:.1%} of the {held.rows} anchors held out, "
+        f"{held.loss:+.3f} nats ({held.low:+.3f} to {held.high:+.3f}); all queries "
+        f"{queries.before:.1%} to {queries.after:.1%}."
+    )
+
+
+def _write(job: Job, asked: Asked, found: Corrected, repair: Repair) -> None:
+    """The model and the record of how it came about, whole or not at all."""
+    folder, aside = asked.out, asked.out.with_name(f".{asked.out.name}.tmp")
+    model = job.objective.whole
+    tokenizer = fastif.load_tokenizer(model_folder(job.study), model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    try:
+        model.load_state_dict(dict(found.params), strict=False)
+        model.save_pretrained(aside, safe_serialization=True)
+        tokenizer.save_pretrained(aside)
+        record = {
+            "from": model_digest(model_folder(job.study)),
+            "how": asdict(asked.how),
+            "anchors": asked.anchors.name,
+            "source": asked.source.name if asked.source else "training rows",
+            **asdict(repair),
+            "model_digest": model_digest(aside),
+            "versions": versions(),
+        }
+        (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        aside.rename(folder)
+    finally:
+        model.load_state_dict(before)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def slices_frame(repair: Repair) -> pl.DataFrame:
+    """Before and after, a row a slice."""
+    return pl.DataFrame([asdict(one) for one in repair.slices])

@@ -1,0 +1,76 @@
+"""Every experiment by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tasks.experiments.correction import correction
+from tasks.experiments.digits import digits
+from tasks.experiments.hinge import hinge
+from tasks.experiments.outcome import Outcome
+from tasks.experiments.outliers import outliers
+from tasks.experiments.place import Place
+from tasks.experiments.recall import recall
+from tasks.experiments.response import response
+from tasks.experiments.settings import settings
+
+BLOG = 'From "Influence functions from scratch".'
+PAPER = "From the FastIF paper (Guo and others, 2021)."
+NLI = (
+    "MiniLM stands in for BERT-base, and 27,446 MultiNLI pairs for the whole of it, of which the "
+    "scale takes some."
+)
+SLIDES = "From the slides of Koh and Liang."
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of a source.
+
+    Attributes:
+        title: in a few words.
+        source: where it is from.
+        stands_in: for what of it could not be had; empty if nothing.
+        run: does it, at a place.
+        needs: the public data sets that it reads.
+    """
+
+    title: str
+    source: str
+    stands_in: str
+    run: Callable[[Place], Outcome]
+    needs: tuple[str, ...] = ()
+
+
+CATALOGUE: Mapping[str, Experiment] = {
+    "outliers": Experiment("A line with two outliers", BLOG, "", outliers),
+    "digits": Experiment(
+        "1 against 7: the inverse, LiSSA, and training again", BLOG, "", digits, ("mnist",)
+    ),
+    "hinge": Experiment(
+        "A support vector machine with a smooth hinge", BLOG, "", hinge, ("mnist",)
+    ),
+    "response": Experiment(
+        "A network, and the question that influence answers", SLIDES, "", response, ("mnist",)
+    ),
+    "recall": Experiment(
+        "What nearest neighbours find of the influential rows",
+        PAPER,
+        NLI,
+        recall,
+        ("hans", "multinli", "lingnli"),
+    ),
+    "settings": Experiment(
+        "LiSSA's settings, and the fast mode against the full one (Table 2)",
+        PAPER,
+        NLI,
+        settings,
+        ("hans", "multinli", "lingnli"),
+    ),
+    "correction": Experiment(
+        "HANS: a model repaired by influential rows",
+        PAPER,
+        NLI,
+        correction,
+        ("hans", "multinli", "lingnli"),
+    ),
+}

@@ -1,0 +1,58 @@
+"""Plots of experiments, as SVG on a white ground."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+import vl_convert
+
+DIVERGING = ["#c2410c", "#f1f5f9", "#0369a1"]
+"""From harm to help; told apart by people who see no red or green."""
+BLUE, ORANGE, GREY = "#0369a1", "#c2410c", "#64748b"
+SIDE, PIXEL = 28, 3
+
+
+def svg(chart: alt.TopLevelMixin) -> str:
+    """A chart as SVG."""
+    themed = chart.configure(background="white", font="sans-serif", padding=12)  # type: ignore[attr-defined]
+    themed = themed.configure_view(stroke=None).configure_axis(gridOpacity=0.3)
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return vl_convert.vegalite_to_svg(themed.to_json(), vl_version=version)
+
+
+def scatter(
+    predicted: Sequence[float], real: Sequence[float], x: str, y: str, title: str = ""
+) -> alt.TopLevelMixin:
+    """Predicted against real changes, with the line on which they are equal."""
+    told = pl.DataFrame({"x": list(predicted), "y": list(real)})
+    ends = [min(*predicted, *real), max(*predicted, *real)]
+    line = alt.Chart(pl.DataFrame({"x": ends, "y": ends})).mark_line(color=GREY, strokeDash=[4, 3])
+    dots = alt.Chart(told).mark_circle(size=40, color=BLUE, opacity=0.6)
+    shown = {"x": alt.X("x", title=x), "y": alt.Y("y", title=y)}
+    return alt.layer(line.encode(**shown), dots.encode(**shown)).properties(
+        width=280, height=240, title=title
+    )
+
+
+def digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: int) -> str:
+    """Pictures of 28 x 28 numbers from 0 to 1 under their titles."""
+    step, down = SIDE * PIXEL + 16, SIDE * PIXEL + 34
+    rows = -(-len(images) // columns)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * step}" '
+        f'height="{rows * down}" font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        left, top = place % columns * step + 8, place // columns * down + 20
+        parts.append(f'<text x="{left}" y="{top - 6}">{title}</text>')
+        size = SIDE * PIXEL
+        parts.append(f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="#f1f5f9"/>')
+        for at, value in enumerate(image):
+            if value > 0.05:
+                x, y = left + at % SIDE * PIXEL, top + at // SIDE * PIXEL
+                parts.append(
+                    f'<rect x="{x}" y="{y}" width="{PIXEL}" height="{PIXEL}" fill="#111827" '
+                    f'fill-opacity="{value:.2f}"/>'
+                )
+    return "\n".join([*parts, "</svg>"]) + "\n"

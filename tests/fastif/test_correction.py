@@ -1,0 +1,102 @@
+"""The rows that a repair steps on are those of the dense formula, and anchors gain by them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from fastif import CrossEntropy, Direct, GaussNewton, InputError, ModuleObjective, TensorExamples
+from fastif.applications import Correction, correct, losses_of, refit
+
+DAMPING = 0.1
+
+
+def world(seed=0):
+    """A softmax that was fitted to points of which none lie where the anchors are."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
+    y = (x[:, 0] > 0).long()
+    y[:20] = (x[:20, 1] > 0).long()  # some rows teach another rule
+    objective = ModuleObjective(nn.Linear(5, 2).double(), CrossEntropy())
+    rows = TensorExamples(x, y)
+    objective.params = refit(objective, rows, 0.05)
+    a = torch.randn(30, 5, generator=generator, dtype=torch.float64)
+    anchors = TensorExamples(a, (a[:, 1] > 0).long())
+    operator = GaussNewton(objective, rows).damped(DAMPING)
+    return objective, rows, anchors, lambda b: Direct().solve(operator, b).value
+
+
+def dense(objective, rows, anchors, asked):
+    """Removal effect of every row on the mean loss of some anchors, by autograd, in full."""
+    theta = torch.cat([p.flatten() for p in objective.params.values()])
+
+    def outputs(t, x):
+        return x @ t[:10].view(2, 5).T + t[10:]
+
+    def gradient(x, y):
+        t = theta.clone().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(outputs(t, x), y)
+        return torch.autograd.grad(loss, t)[0]
+
+    def mean_loss(t):
+        return torch.nn.functional.cross_entropy(outputs(t, rows.inputs), rows.labels)
+
+    H = torch.autograd.functional.hessian(mean_loss, theta)
+    s = torch.linalg.solve(H + DAMPING * torch.eye(12).double(),
+                           gradient(anchors.inputs[asked], anchors.labels[asked]))  # fmt: skip
+    each = [gradient(rows.inputs[i : i + 1], rows.labels[i : i + 1]) for i in range(80)]
+    return torch.stack(each) @ s / 80
+
+
+@pytest.mark.parametrize("by", ["helpful", "harmful"])
+def test_a_step_is_on_the_most_extreme_rows_of_the_dense_formula(by):
+    objective, rows, anchors, solve = world()
+    how = Correction(steps=1, anchors=8, rows=6, pool=80, by=by)
+    found = correct(objective, rows, anchors, solve, how)
+    asked = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
+    effects = dense(objective, rows, anchors, asked)
+    order = effects.argsort(descending=by == "helpful")
+    assert set(found.taken[0].tolist()) == set(order[:6].tolist())
+
+
+def loss_after(by, **changes):
+    objective, rows, anchors, solve = world()
+    how = replace(Correction(steps=30, rows=8, pool=60, learning_rate=0.02), by=by, **changes)
+    found = correct(objective, rows, anchors, solve, how)
+    batch = anchors.take(torch.arange(30))
+    return float(losses_of(objective, found.params, batch).mean())
+
+
+def test_helpful_rows_repair_harmful_ones_do_not():
+    objective, _, anchors, _ = world()
+    before = float(losses_of(objective, objective.params, anchors.take(torch.arange(30))).mean())
+    helped, harmed, random = (loss_after(by) for by in ("helpful", "harmful", "random"))
+    assert helped < before - 0.1
+    assert helped < random < harmed
+    assert harmed > before
+
+
+def test_the_same_seed_is_the_same_repair_and_the_model_stays_as_it_is():
+    objective, rows, anchors, solve = world()
+    kept = {name: tensor.clone() for name, tensor in objective.params.items()}
+    how = Correction(steps=3, pool=40)
+    one, two = (correct(objective, rows, anchors, solve, how) for _ in range(2))
+    assert all(torch.equal(one.params[name], two.params[name]) for name in kept)
+    assert all(torch.equal(a, b) for a, b in zip(one.taken, two.taken, strict=True))
+    assert all(torch.equal(objective.params[name], kept[name]) for name in kept)
+    other = correct(objective, rows, anchors, solve, replace(how, seed=1))
+    assert not all(torch.equal(a, b) for a, b in zip(one.taken, other.taken, strict=True))
+
+
+def test_anchors_themselves_can_be_learned_from():
+    objective, rows, anchors, solve = world()
+    found = correct(objective, rows, anchors, solve, Correction(steps=2, anchors=5, by="anchors"))
+    assert [len(taken) for taken in found.taken] == [5, 5]
+    assert all(int(taken.max()) < 30 for taken in found.taken)
+
+
+@pytest.mark.parametrize("keys", [{"steps": 0}, {"learning_rate": -1.0}, {"by": "best"}])
+def test_numbers_that_mean_nothing_are_refused(keys):
+    with pytest.raises(InputError):
+        Correction(**keys)

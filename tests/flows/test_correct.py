@@ -1,0 +1,97 @@
+"""`fastif correct`: a model repaired on anchors, judged on others, written only if it is better."""
+
+import json
+import random
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from fastif import load_model
+from flows.cli import app
+from tasks.corrected import LEAST, RECORD, Slice, _verdict
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def anchored(world, count=240, name="anchors.csv", seed=5):
+    """Texts in which "not" turns the label, which the tiny model has not learned."""
+    draw, rows = random.Random(seed), []
+    for i in range(count):
+        word = draw.choice(tiny.BAD if i % 2 else tiny.GOOD)
+        text = f"{draw.choice(['film', 'plot', 'actor'])} was not {word}"
+        label = tiny.LABELS[i % 2]
+        row = {"id": f"{name[0]}-{i}", "text": text, "second": "a", "label": label, "kind": "x"}
+        rows.append(row)
+    tiny.write_rows(world / name, rows)
+    return world / name
+
+
+def corrected(world, *more, anchors=None):
+    study = world / "study.toml"
+    anchors = anchors or anchored(world)
+    return run("correct", study, "--anchors", anchors, "--out", world / "repaired", *more)
+
+
+def test_an_improvement_by_rows_never_seen_is_written_with_its_record(world):
+    new = anchored(world, 120, "new.csv", seed=6)
+    done = corrected(world, "--from", new, "--steps", 25, "--learning-rate", "0.003")
+    assert done.exit_code == 0, done.output
+    assert "Improved" in done.output
+    folder = world / "repaired"
+    record = json.loads((folder / RECORD).read_text())
+    assert record["improved"]
+    assert record["slices"][0]["name"] == "anchors held out"
+    assert record["slices"][0]["loss"] < 0
+    assert len(record["taken"]) == 25
+    assert all(name.startswith("n-") for step in record["taken"] for name in step)
+    before, after = (load_file(f / "model.safetensors") for f in (world / "model", folder))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith(tiny.LAST) for name in moved), "only attributed parameters move"
+    load_model(folder, tiny.LABELS)
+    assert not list(world.glob(".repaired*"))
+
+
+def test_a_regression_is_not_called_an_improvement(world):
+    """Steps on what harms most: nothing is written unless it is asked for, and it says so."""
+    more = ("--by", "harmful", "--steps", 8, "--learning-rate", "0.003")
+    done = corrected(world, *more)
+    assert done.exit_code == 4, done.output
+    assert "No improvement" in done.output
+    assert not (world / "repaired").exists()
+    done = corrected(world, *more, "--keep")
+    assert done.exit_code == 4
+    record = json.loads((world / "repaired" / RECORD).read_text())
+    assert not record["improved"]
+    ids = {row["id"] for row in tiny.rows_of(world / "train.csv")}
+    assert {name for step in record["taken"] for name in step} <= ids
+
+
+def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
+    held = Slice("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
+    lost = Slice("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
+    same = Slice("all queries", 500, 0.9, 0.9, 0.01, -0.01, 0.03)
+    assert not _verdict([held, lost])[0]
+    assert _verdict([held, same])[0]
+    unsure = Slice("anchors held out", 50, 0.5, 0.6, -0.1, -0.3, 0.1)
+    assert not _verdict([unsure, same])[0]
+
+
+@pytest.mark.parametrize("what", ["few", "exists", "labels", "auto"])
+def test_what_cannot_be_repaired_is_refused_before_anything_is_computed(world, what):
+    anchors = anchored(world, LEAST - 1 if what == "few" else 40)
+    if what == "exists":
+        (world / "repaired").mkdir()
+    if what == "labels":
+        anchors.write_text(anchors.read_text().replace(",neg", ",bad"))
+    if what == "auto":
+        tiny.write_study(world, curvature={"damping": "auto"}, training={"base": "base"})
+    done = corrected(world, anchors=anchors)
+    assert done.exit_code == 2, done.output
+    assert "Refused" in done.output
+    assert not (world / "repaired" / RECORD).exists()

@@ -1,0 +1,115 @@
+"""`fastif reproduce`: refused before it starts, resumed with its steps, written as it is."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fastif import InputError
+from flows.cli import app
+from tasks.experiments.catalogue import CATALOGUE
+from tasks.experiments.outcome import Claim, Outcome, markdown, write_outcome
+from tasks.experiments.place import Place
+from tasks.reproduce import checked, reproduce_experiment
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_all_experiments_are_listed_with_what_they_need():
+    listed = run("reproduce").output
+    for name, one in CATALOGUE.items():
+        assert name in listed
+        assert all(needed in listed for needed in one.needs)
+
+
+def test_the_line_with_two_outliers_reproduces(tmp_path):
+    folder = Path(reproduce_experiment.fn("outliers", "small", str(tmp_path), None))
+    told = json.loads((folder / "result.json").read_text())
+    assert [claim["holds"] for claim in told["claims"]] == [True, True, True]
+    page = (folder / "result.md").read_text()
+    assert "![outliers](outliers.svg)" in page
+    assert "20 of 20 signs" in page
+    assert (folder / "outliers.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["outlier"], 'did you mean "outliers"'), (["digits", "--data", "/nowhere"], "mnist")],
+)
+def test_what_cannot_be_done_is_refused_before_it_starts(tmp_path, arguments, words):
+    done = run("reproduce", *arguments, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert words in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_is_not_named_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("FASTIF_DATA", raising=False)
+    with pytest.raises(InputError, match="FASTIF_DATA"):
+        checked("digits", "small", tmp_path, None)
+
+
+def test_steps_are_made_once_and_never_half(tmp_path):
+    place = Place(tmp_path, "small", None)
+    made = []
+
+    def make():
+        made.append(1)
+        return {"a": torch.arange(3)}
+
+    assert torch.equal(place.kept("x", make)["a"], torch.arange(3))
+    assert torch.equal(place.kept("x", make)["a"], torch.arange(3))
+    assert len(made) == 1
+
+    def fail():
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        place.told("y", fail)
+    assert place.told("y", lambda: {"b": 2}) == {"b": 2}
+    assert sorted(p.name for p in (tmp_path / "steps").iterdir()) == ["x.safetensors", "y.json"]
+
+
+def test_steps_of_another_mathematics_are_refused(tmp_path):
+    reproduce_experiment.fn("outliers", "small", str(tmp_path), None)
+    (tmp_path / "outliers-small" / "steps" / "mathematics").write_text("1")
+    with pytest.raises(InputError, match="version"):
+        reproduce_experiment.fn("outliers", "small", str(tmp_path), None)
+
+
+def test_a_claim_that_does_not_hold_is_shown_as_such(tmp_path):
+    found = Outcome(
+        [Claim("It works.", "1", "0.2", False), Claim("How fast?", "87 s", "1 s", None)],
+        {"A table": [{"way": "a", "value": 0.123456}, {"way": "b", "value": None}]},
+    )
+    head = dict.fromkeys(("name", "title", "source", "stands_in", "scale", "machine"), "x")
+    write_outcome(tmp_path, {**head, "seconds": 3.0}, found)
+    page = markdown(json.loads((tmp_path / "result.json").read_text()), "")
+    assert "| It works. | 1 | 0.2 | **not reproduced** |" in page
+    assert "| How fast? | 87 s | 1 s |  |" in page
+    assert "| a | 0.123 |" in page
+
+
+@pytest.mark.flow
+def test_the_flow_writes_an_artifact(tmp_path, prefect):
+    from flows.reproduce import reproduce
+
+    folder = reproduce("outliers", "small", str(tmp_path))
+    assert (Path(folder) / "result.json").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["digits", "hinge", "response"])
+def test_the_experiments_on_digits_reproduce(name, tmp_path):
+    data = os.environ.get("FASTIF_DATA")
+    if not data:
+        pytest.skip("needs FASTIF_DATA, the folder with mnist/")
+    folder = Path(reproduce_experiment.fn(name, "small", str(tmp_path), data))
+    told = json.loads((folder / "result.json").read_text())
+    assert all(claim["holds"] for claim in told["claims"]), told["claims"]
