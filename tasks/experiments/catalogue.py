@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from tasks.experiments.correction import correction
 from tasks.experiments.digits import digits
 from tasks.experiments.hinge import hinge
+from tasks.experiments.labels import labels
 from tasks.experiments.outcome import Outcome
 from tasks.experiments.outliers import outliers
 from tasks.experiments.place import Place
 from tasks.experiments.recall import recall
+from tasks.experiments.removal import removal
 from tasks.experiments.response import response
 from tasks.experiments.settings import settings
+from tasks.experiments.simulatability import simulatability
 
 BLOG = 'From "Influence functions from scratch".'
 PAPER = "From the FastIF paper (Guo and others, 2021)."
@@ -49,6 +52,9 @@ CATALOGUE: Mapping[str, Experiment] = {
     "hinge": Experiment(
         "A support vector machine with a smooth hinge", BLOG, "", hinge, ("mnist",)
     ),
+    "labels": Experiment(
+        "Wrong labels by influence over all test points", BLOG, "", labels, ("mnist",)
+    ),
     "response": Experiment(
         "A network, and the question that influence answers", SLIDES, "", response, ("mnist",)
     ),
@@ -64,6 +70,20 @@ CATALOGUE: Mapping[str, Experiment] = {
         PAPER,
         NLI,
         settings,
+        ("hans", "multinli", "lingnli"),
+    ),
+    "removal": Experiment(
+        "Rows removed, and the model trained again",
+        PAPER,
+        NLI,
+        removal,
+        ("hans", "multinli", "lingnli"),
+    ),
+    "simulatability": Experiment(
+        "Influential rows as explanations: a simulator learns from them",
+        PAPER,
+        NLI,
+        simulatability,
         ("hans", "multinli", "lingnli"),
     ),
     "correction": Experiment(

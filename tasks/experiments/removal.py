@@ -1,0 +1,126 @@
+"""Rows removed and the model trained again: does the query's loss move as predicted?"""
+
+import altair as alt
+import polars as pl
+import torch
+from scipy import stats
+from torch import Tensor
+
+import fastif
+from tasks.experiments.heads import DAMPING, Heads
+from tasks.experiments.outcome import Claim, Outcome
+from tasks.experiments.place import Place
+from tasks.experiments.plots import svg
+
+NEAR = 0.05
+PAPER = 50.0
+METHODS = ("exact, all rows", "the paper's fast mode", "random")
+
+
+def removal(place: Place) -> Outcome:
+    """For each query the m most helpful or harmful rows by each method, or random ones."""
+    world = Heads(place, place.sized(1_500, 3_500), 200)
+    sizes = (25, 100) if place.scale == "small" else (1, 5, 25, 50, 100)
+    seeds = place.sized(2, 5)
+    right, wrong = world.sides(place.sized(4, 10))
+    queries = [*right, *wrong]
+    scores = _scores(world, queries)
+    base = [_losses(world, place, f"all-{seed}", seed, None) for seed in range(seeds)]
+    changes: dict[tuple[str, str, int], list[float]] = {}
+    for at, query in enumerate(queries):
+        for size in sizes:
+            for method, kind, rows in _removed(scores, at, size, query):
+                name = f"{query}-{size}-{method.split(',')[0].replace(' ', '_')}-{kind}"
+                kept = torch.ones(len(world.train), dtype=torch.bool)
+                kept[rows] = False
+                ids = kept.nonzero()[:, 0]
+                after = [
+                    _losses(world, place, f"{name}-{seed}", seed, ids) for seed in range(seeds)
+                ]
+                gaps = [float(a[query] - b[query]) for a, b in zip(after, base, strict=True)]
+                changes.setdefault((method, kind, size), []).append(sum(gaps) / seeds)
+    rows = [{"method": method, "removed": kind, "m": size, **_told(found)}
+            for (method, kind, size), found in changes.items()]  # fmt: skip
+    most = sizes[-1]
+    random = changes["random", "any", most]
+    harmful = _against(changes[METHODS[0], "harmful", most], random)
+    helpful = _against(changes[METHODS[0], "helpful", most], random)
+    theirs = _against(changes[METHODS[1], "harmful", most], random)
+    return Outcome(
+        claims=[
+            Claim("The loss rises when helpful rows are removed, more than for random ones.",
+                  "rises", helpful[0], helpful[1] > 0),
+            Claim("It falls when harmful rows are removed (goal: below random at m = 100, with an "
+                  "interval that excludes 0).", "falls", harmful[0], harmful[2] < 0),
+            Claim("Rows chosen by the fast mode do the same.", "similar", theirs[0],
+                  theirs[2] < 0),
+            Claim("More removed rows have a larger effect.", "larger", ", ".join(
+                f"m = {size}: {_told(changes[METHODS[0], 'helpful', size])['change, nats']:+.4f}"
+                for size in sizes), None),
+        ],
+        tables={f"Change of the query's loss, mean over {len(queries)} queries": rows},
+        plots={"removal": _drawn(rows)},
+        notes=[f"{len(world.train):,} training pairs; pooler and head are trained above a frozen "
+               f"encoder, {seeds} seeds a removal, the same as of the trainings with all rows. "
+               f"Half of the queries are predicted wrong. Intervals are Student's over queries; "
+               f"exact is λ = {DAMPING:g}, the fast mode kNN with {NEAR:.0%} of the rows and LiSSA "
+               f"at λ = {PAPER:g}."],
+    )  # fmt: skip
+
+
+def _scores(world: Heads, queries: list[int]) -> dict[str, Tensor]:
+    exact = world.effects(queries, fastif.Dual(), DAMPING)
+    fast = fastif.Lissa(depth=700, batch=1, repeats=4, scale=1e4)
+    far = torch.ones_like(exact, dtype=torch.bool)
+    far.scatter_(1, world.near(queries, round(NEAR * exact.shape[1])), False)
+    return {METHODS[0]: exact, METHODS[1]: world.effects(queries, fast, PAPER).masked_fill(far, 0)}
+
+
+def _removed(scores: dict[str, Tensor], at: int, size: int, query: int):
+    """Method, kind and rows of each removal."""
+    for method, found in scores.items():
+        order = found[at].argsort()
+        yield method, "harmful", order[:size]
+        yield method, "helpful", order[-size:]
+    generator = torch.Generator().manual_seed(query)
+    n = next(iter(scores.values())).shape[1]
+    yield "random", "any", torch.randperm(n, generator=generator)[:size]
+
+
+def _losses(world: Heads, place: Place, name: str, seed: int, ids: Tensor | None) -> Tensor:
+    """Losses of all queries of one training."""
+
+    def made() -> dict[str, Tensor]:
+        objective = world.trained(seed, ids)
+        return {"losses": fastif.predict(objective, world.asked)[1]}
+
+    return place.kept(name, made)["losses"]
+
+
+def _told(found: list[float]) -> dict[str, float | str]:
+    mean, half = _mean(found)
+    return {"change, nats": mean, "95 %": f"{mean - half:+.4f} to {mean + half:+.4f}"}
+
+
+def _mean(found: list[float]) -> tuple[float, float]:
+    half = float(stats.t.ppf(0.975, len(found) - 1)) * float(stats.sem(found))
+    return sum(found) / len(found), half
+
+
+def _against(found: list[float], random: list[float]) -> tuple[str, float, float]:
+    """The difference to random in words, and the ends of its interval; pairs share their query."""
+    mean, half = _mean([a - b for a, b in zip(found, random, strict=True)])
+    words = f"{mean:+.4f} nats against random ({mean - half:+.4f} to {mean + half:+.4f})"
+    return words, mean - half, mean + half
+
+
+def _drawn(rows: list[dict]) -> str:
+    told = [{"m": row["m"], "change": row["change, nats"],
+             "way": f"{row['removed']}, {row['method']}" if row["removed"] != "any" else "random"}
+            for row in rows]  # fmt: skip
+    base = alt.Chart(pl.DataFrame(told)).encode(
+        x=alt.X("m:Q", title="rows removed"),
+        y=alt.Y("change:Q", title="change of the query's loss, nats"),
+        color=alt.Color("way:N", title=None, sort=None),
+    )
+    return svg((base.mark_line() + base.mark_circle(size=60)).properties(width=360, height=240))
