@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.experiments.correction import correction
 from tasks.experiments.digits import digits
+from tasks.experiments.heads import MADE_OF
 from tasks.experiments.hinge import hinge
 from tasks.experiments.labels import labels
 from tasks.experiments.outcome import Outcome
@@ -19,8 +20,8 @@ from tasks.experiments.simulatability import simulatability
 BLOG = 'From "Influence functions from scratch".'
 PAPER = "From the FastIF paper (Guo and others, 2021)."
 NLI = (
-    "MiniLM stands in for BERT-base, and 27,446 MultiNLI pairs for the whole of it, of which the "
-    "scale takes some."
+    "MiniLM stands in for BERT-base, and 27,446 MultiNLI pairs for the whole of it, of which some "
+    "are taken."
 )
 SLIDES = "From the slides of Koh and Liang."
 
@@ -82,7 +83,7 @@ CATALOGUE: Mapping[str, Experiment] = {
     "simulatability": Experiment(
         "Influential rows as explanations: a simulator learns from them",
         PAPER,
-        NLI,
+        f"{MADE_OF} {NLI}",
         simulatability,
         ("hans", "multinli", "lingnli"),
     ),

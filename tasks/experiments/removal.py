@@ -20,9 +20,9 @@ METHODS = ("exact, all rows", "the paper's fast mode", "random")
 def removal(place: Place) -> Outcome:
     """For each query the m most helpful or harmful rows by each method, or random ones."""
     world = Heads(place, place.sized(1_500, 3_500), 200)
-    sizes = (25, 100) if place.scale == "small" else (1, 5, 25, 50, 100)
-    seeds = place.sized(2, 5)
-    right, wrong = world.sides(place.sized(4, 10))
+    sizes = (5, 25, 100) if place.scale == "small" else (1, 5, 25, 50, 100)
+    seeds = place.sized(3, 5)
+    right, wrong = world.sides(place.sized(10, 20))
     queries = [*right, *wrong]
     scores = _scores(world, queries)
     base = [_losses(world, place, f"all-{seed}", seed, None) for seed in range(seeds)]
@@ -60,11 +60,10 @@ def removal(place: Place) -> Outcome:
         ],
         tables={f"Change of the query's loss, mean over {len(queries)} queries": rows},
         plots={"removal": _drawn(rows)},
-        notes=[f"{len(world.train):,} training pairs; pooler and head are trained above a frozen "
-               f"encoder, {seeds} seeds a removal, the same as of the trainings with all rows. "
-               f"Half of the queries are predicted wrong. Intervals are Student's over queries; "
-               f"exact is λ = {DAMPING:g}, the fast mode kNN with {NEAR:.0%} of the rows and LiSSA "
-               f"at λ = {PAPER:g}."],
+        notes=[f"{len(world.train):,} training pairs, {seeds} seeds a removal, the same as of the "
+               "trainings with all rows. Half of the queries are predicted wrong. Intervals are "
+               f"Student's over queries; exact is λ = {DAMPING:g}, the fast mode kNN with "
+               f"{NEAR:.0%} of the rows and LiSSA at λ = {PAPER:g}."],
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ SIDES = {"right": "helpful", "wrong": "harmful"}
 def simulatability(place: Place) -> Outcome:
     """A simulator is trained on the model's predictions, then stepped on one row of true label."""
     world = Heads(place, place.sized(1_500, 3_500), 200)
-    right, wrong = world.sides(place.sized(10, 20))
+    right, wrong = world.sides(place.sized(40, 50))
     queries, points = [*right, *wrong], place.sized(5, 10)
     rates = torch.logspace(-5, -2.5, place.sized(6, 50)).tolist()
     made = place.kept("simulator", lambda: dict(_simulator(world).params))
@@ -57,14 +57,14 @@ def simulatability(place: Place) -> Outcome:
     )  # fmt: skip
 
 
-def _simulator(world: Heads) -> fastif.TransformerObjective:
+def _simulator(world: Heads) -> fastif.ModuleObjective:
     predictions = fastif.predict(world.model, world.train)[0].argmax(1)
     return world.trained(1, labels=predictions)
 
 
 def _changes(
     world: Heads,
-    simulator: fastif.TransformerObjective,
+    simulator: fastif.ModuleObjective,
     scores: Tensor,
     said: Tensor,
     queries: list[int],
@@ -93,7 +93,7 @@ def _changes(
 
 
 def _stepped(
-    world: Heads, simulator: fastif.TransformerObjective, row: int, rate: float, batch
+    world: Heads, simulator: fastif.ModuleObjective, row: int, rate: float, batch
 ) -> float:
     """The simulator's loss after one step of Adam on a row, with its true label."""
     now = copy.copy(simulator)

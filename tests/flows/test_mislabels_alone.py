@@ -79,6 +79,7 @@ def test_columns_of_a_table_are_searched_and_reviewed(cancer, tmp_path):
     assert "there already" in run("mislabels", study, "--dry-run").output
 
 
+@pytest.mark.long
 def test_trusted_rows_of_a_table_are_learned_from(cancer, tmp_path):
     study, wrong = cancer
     rows = pl.read_parquet(tmp_path / "rows.parquet")
@@ -106,6 +107,7 @@ def test_images_are_searched(tmp_path):
     assert average_precision_score(wrong, found["probability"].to_numpy()) > 0.9
 
 
+@pytest.mark.long
 def test_the_order_of_a_tables_rows_does_not_matter(cancer, tmp_path):
     study, _ = cancer
     first = found_in(study).sort("id")
