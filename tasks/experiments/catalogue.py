@@ -69,7 +69,7 @@ CATALOGUE: Mapping[str, Experiment] = {
     "settings": Experiment(
         "LiSSA's settings, and the fast mode against the full one (Table 2)",
         PAPER,
-        NLI,
+        f"{MADE_OF} {NLI}",
         settings,
         ("hans", "multinli", "lingnli"),
     ),
