@@ -31,16 +31,17 @@ def main() -> None:
             command = [sys.executable, "-m", "flows.cli", "reproduce", name]
             command += ["--scale", options.scale, "--out", str(WORK)]
             subprocess.run(command, check=True)
-    publish(options.scale)
+    publish()
 
 
-def publish(scale: str) -> None:
-    """Results that are there into the documents."""
+def publish() -> None:
+    """Results that are there into the documents; of each experiment that of the larger scale."""
     found = {}
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name in CATALOGUE:
-        folder = WORK / f"{name}-{scale}"
-        if (folder / RESULT).is_file():
+        folders = [WORK / f"{name}-{scale}" for scale in ("full", "small")]
+        folder = next((one for one in folders if (one / RESULT).is_file()), None)
+        if folder is not None:
             found[name] = json.loads((folder / RESULT).read_text("utf-8"))
             for plot in found[name]["plots"]:
                 shutil.copy(folder / f"{plot}.svg", IMAGES / f"{plot}.svg")

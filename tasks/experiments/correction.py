@@ -110,8 +110,8 @@ def _drawn(gains: dict[tuple[str, str], list[float]]) -> str:
         for (source, by), found in gains.items() for gain in found
     ]  # fmt: skip
     base = alt.Chart(pl.DataFrame(rows)).encode(
-        x=alt.X("gain, points:Q"),
+        x=alt.X("gain, points:Q", title="gain, points"),
         y=alt.Y("rows:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
     )
     return svg((base.mark_point(filled=True, size=50) + base.mark_tick(thickness=2).encode(
-        x="mean(gain, points):Q")).properties(width=380))  # fmt: skip
+        x=alt.X("mean(gain, points):Q", title="gain, points"))).properties(width=380))  # fmt: skip

@@ -49,7 +49,8 @@ def digits(place: Place) -> Outcome:
             "digits-ends": _drawn(world, order, exact[0]),
         },
         notes=[f"{len(world.rows):,} training digits; the query is number {ASKED} of the 1s and 7s "
-               "of the test file. Every removal is trained to a gradient of 1e-10."],
+               "of the test file. Every removal is trained to a gradient of 1e-10. Beside each "
+               "picture its label and its removal effect in thousandths of a nat."],
     )  # fmt: skip
 
 

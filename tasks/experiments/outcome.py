@@ -65,9 +65,9 @@ def markdown(told: Mapping, images: str) -> str:
         told: what result.json holds.
         images: before the names of the plots.
     """
-    lines = [f"### {told['title']}", "", f"`fastif reproduce {told['name']}`, {told['scale']}. "
-             f"{told['source']} {told['stands_in']} {told['machine']}; "
-             f"{told['seconds']:,.0f} s.", ""]  # fmt: skip
+    told_of = (told["source"], told["stands_in"], f"{told['machine']}; {told['seconds']:,.0f} s.")
+    head = f"`fastif reproduce {told['name']}`, {told['scale']}."
+    lines = [f"### {told['title']}", "", " ".join([head, *filter(None, told_of)]), ""]
     lines += ["| the source says | published | here | |", "| --- | ---: | ---: | --- |"]
     words = {True: "reproduced", False: "**not reproduced**", None: ""}
     for claim in told["claims"]:

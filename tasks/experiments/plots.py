@@ -35,7 +35,7 @@ def scatter(
 
 
 def digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: int) -> str:
-    """Pictures of 28 x 28 numbers from 0 to 1 under their titles."""
+    """Pictures of 28 x 28 numbers from 0 to 1 under their titles; a place without one is free."""
     step, down = SIDE * PIXEL + 16, SIDE * PIXEL + 34
     rows = -(-len(images) // columns)
     parts = [
@@ -44,6 +44,8 @@ def digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: in
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        if not title:
+            continue
         left, top = place % columns * step + 8, place // columns * down + 20
         parts.append(f'<text x="{left}" y="{top - 6}">{title}</text>')
         size = SIDE * PIXEL

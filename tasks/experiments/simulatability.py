@@ -130,7 +130,8 @@ def _told(found: list[float]) -> dict[str, float | str]:
 def _drawn(frame: pl.DataFrame) -> str:
     mean = frame.group_by("side", "kind", "rate").agg(pl.col("change").mean())
     chart = alt.Chart(mean.sort("rate")).mark_line(point=True).encode(
-        x=alt.X("rate:Q", scale=alt.Scale(type="log"), title="learning rate"),
+        x=alt.X("rate:Q", scale=alt.Scale(type="log"), title="learning rate",
+                axis=alt.Axis(format=".0e", tickCount=3)),
         y=alt.Y("change:Q", title="change of the simulator's loss, nats"),
         color=alt.Color("kind:N", title=None), column=alt.Column("side:N", title="prediction"),
     )  # fmt: skip
