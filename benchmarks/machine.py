@@ -3,18 +3,18 @@
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
 from tasks.plan import versions
+from tasks.processor import processor
 
 
 def describe() -> dict:
     """Processor, cores, memory, threads, versions and the date."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "threads": torch.get_num_threads(),
@@ -23,12 +23,3 @@ def describe() -> dict:
         "system": platform.system(),
         "versions": versions(),
     }
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -5,7 +5,7 @@ A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries 
 Knows nothing of models, tensors or workflows.
 """
 
-from storage.atomic import free_bytes, write_bytes
+from storage.atomic import commit_file, free_bytes, write_bytes
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
 from storage.fields import CONVENTION
@@ -61,6 +61,7 @@ __all__ = [
     "Shard",
     "Store",
     "StoreError",
+    "commit_file",
     "counted_in_top",
     "fingerprint",
     "free_bytes",

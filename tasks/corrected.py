@@ -1,7 +1,6 @@
 """A study's model repaired on anchors, and whether that did any good, on examples held out."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from fastif import InputError
 from fastif.applications import Corrected, Correction, correct
 from fastif.examples import Selected
 from fastif.parameters import Params
+from tasks.in_place import in_place
 from tasks.job import Job, cached
 from tasks.model import model_digest, model_folder
 from tasks.opening import checked_job
@@ -197,7 +197,7 @@ def _slices(
     queries = job.plan.inputs.queries
     every = _both(job, job.query_texts, fastif.every(job.query_texts), params)
     found.append(_compared("all queries", *every))
-    for column, values in list(queries.groups.items())[:1]:
+    for column, values in queries.groups.items():
         for value in sorted({v for v in values if v is not None}):
             of = torch.tensor([v == value for v in values])
             found.append(_compared(f"{column} {value}", *(part[:, of] for part in every)))
@@ -254,28 +254,25 @@ def _verdict(slices: Sequence[Slice]) -> tuple[bool, str]:
 
 def _write(job: Job, asked: Asked, found: Corrected, repair: Repair) -> None:
     """The model and the record of how it came about, whole or not at all."""
-    folder, aside = asked.out, asked.out.with_name(f".{asked.out.name}.tmp")
-    model = job.objective.whole
-    tokenizer = fastif.load_tokenizer(model_folder(job.study), model)
+    model, folder = job.objective.whole, model_folder(job.study)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    record = {
+        "from": model_digest(folder),
+        "how": asdict(asked.how),
+        "anchors": asked.anchors.name,
+        "source": asked.source.name if asked.source else "training rows",
+        **asdict(repair),
+        "versions": versions(),
+    }
     try:
         model.load_state_dict(dict(found.params), strict=False)
-        model.save_pretrained(aside, safe_serialization=True)
-        tokenizer.save_pretrained(aside)
-        record = {
-            "from": model_digest(model_folder(job.study)),
-            "how": asdict(asked.how),
-            "anchors": asked.anchors.name,
-            "source": asked.source.name if asked.source else "training rows",
-            **asdict(repair),
-            "model_digest": model_digest(aside),
-            "versions": versions(),
-        }
-        (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-        aside.rename(folder)
+        with in_place(asked.out) as aside:
+            model.save_pretrained(aside, safe_serialization=True)
+            fastif.load_tokenizer(folder, model).save_pretrained(aside)
+            record["model_digest"] = model_digest(aside)
+            (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     finally:
         model.load_state_dict(before)
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def slices_frame(repair: Repair) -> pl.DataFrame:

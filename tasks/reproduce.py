@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from tasks.experiments.outcome import RESULT, write_outcome
 from tasks.experiments.place import Place, Scale, data_folder
 from tasks.plan import MATHEMATICS
 from tasks.problems import did_you_mean
+from tasks.processor import processor
 
 
 def checked(name: str, scale: Scale, out: Path, data: Path | None) -> Place:
@@ -55,7 +55,7 @@ def reproduce_experiment(name: str, scale: Scale, out: str, data: str | None) ->
         "stands_in": experiment.stands_in,
         "scale": scale,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "machine": f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "seconds": _spent(place.folder, time.monotonic() - start),
     }
     write_outcome(place.folder, head, found)
@@ -76,16 +76,7 @@ def _same_mathematics(folder: Path) -> None:
 
 
 def _spent(folder: Path, seconds: float) -> float:
-    """Seconds of this start and of those before that made steps which are there."""
+    """Seconds of the longest start: one that finds all steps takes next to none."""
     path = folder / RESULT
     before = json.loads(path.read_text("utf-8"))["seconds"] if path.is_file() else 0.0
     return max(before, seconds)
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,11 +1,6 @@
 """Fine-tuning the classifier of a study, with a record of where its weights came from."""
 
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +15,7 @@ from fastif.parameters import Params
 from storage import fingerprint
 from tasks.devices import devices_of
 from tasks.dynamics import write_dynamics
+from tasks.in_place import in_place
 from tasks.job import cached
 from tasks.model import base_folder, model_digest
 from tasks.plan import MATHEMATICS, check_audited, versions
@@ -160,7 +156,7 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
     record = {"fingerprint": mark, "recipe": asdict(recipe)}
-    with _in_place(folder) as aside:
+    with in_place(folder) as aside:
         _save(model, tokenizer, aside, trained, record)
         write_dynamics(aside, table, dynamics.margins)
         for part, then in kept.items():
@@ -225,24 +221,6 @@ def _new_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
             trust_remote_code=False,
         )
     return model.eval()
-
-
-@contextmanager
-def _in_place(folder: Path) -> Iterator[Path]:
-    """A folder aside, that takes the place of `folder` as a whole when all is written.
-
-    If that fails it is removed again, and what was there before stays.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        yield aside
-    except BaseException:  # also when interrupted: a model may be large
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(aside, folder)
 
 
 def _save(

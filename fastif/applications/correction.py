@@ -17,7 +17,7 @@ from fastif.candidates import Candidates
 from fastif.errors import InputError
 from fastif.examples import Examples
 from fastif.gradients import Gradients, gradient_rows
-from fastif.influence import influence
+from fastif.influence import UNSEEN, influence
 from fastif.objective import Objective
 from fastif.parameters import Params
 
@@ -134,7 +134,7 @@ def _chosen(
     b = gradient_rows(gradients, anchors, asked, BATCH).mean(0, keepdim=True)
     candidates = Candidates(pool.sort().values[None], torch.zeros(1, len(pool)))
     found = influence(gradients, table, solve(b), candidates, batch_size=BATCH)
-    harmful_first = found.ids[0]
+    harmful_first = found.ids[0][found.ids[0] != UNSEEN]  # a row without a finite gradient has none
     return harmful_first[: how.rows] if how.by == "harmful" else harmful_first.flip(0)[: how.rows]
 
 

@@ -65,7 +65,11 @@ def markdown(told: Mapping, images: str) -> str:
         told: what result.json holds.
         images: before the names of the plots.
     """
-    told_of = (told["source"], told["stands_in"], f"{told['machine']}; {told['seconds']:,.0f} s.")
+    told_of = (
+        told["source"],
+        told["stands_in"],
+        f"{told['machine']}; {told['seconds']:,.0f} s, its longest start.",
+    )
     head = f"`fastif reproduce {told['name']}`, {told['scale']}."
     lines = [f"### {told['title']}", "", " ".join([head, *filter(None, told_of)]), ""]
     lines += ["| the source says | published | here | |", "| --- | ---: | ---: | --- |"]

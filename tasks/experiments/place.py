@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fastif import InputError
+from storage import commit_file, write_bytes
 
 Scale = Literal["small", "full"]
 DATA = "FASTIF_DATA"
@@ -54,15 +54,14 @@ class Place:
         path = self.folder / "steps" / f"{step}.safetensors"
         if not path.is_file():
             made = {name: tensor.contiguous() for name, tensor in make().items()}
-            _whole(path, lambda aside: save_file(made, aside))
+            commit_file(path, lambda aside: save_file(made, aside))
         return load_file(path)
 
     def told(self, step: str, make: Callable[[], dict]) -> dict:
         """The same of what JSON can hold."""
         path = self.folder / "steps" / f"{step}.json"
         if not path.is_file():
-            text = json.dumps(make())
-            _whole(path, lambda aside: Path(aside).write_text(text, "utf-8"))
+            write_bytes(path, json.dumps(make()).encode())
         return json.loads(path.read_text("utf-8"))
 
 
@@ -71,13 +70,3 @@ def data_folder(given: Path | None) -> Path | None:
     if given is not None:
         return given
     return Path(os.environ[DATA]) if os.environ.get(DATA) else None
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

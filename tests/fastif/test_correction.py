@@ -100,3 +100,14 @@ def test_anchors_themselves_can_be_learned_from():
 def test_numbers_that_mean_nothing_are_refused(keys):
     with pytest.raises(InputError):
         Correction(**keys)
+
+
+@pytest.mark.parametrize("by", ["helpful", "harmful"])
+def test_rows_whose_gradient_is_not_finite_are_never_stepped_on(by):
+    objective, rows, anchors, solve = world()
+    rows.inputs[[3, 79]] = torch.nan
+    how = Correction(steps=2, rows=6, pool=80, by=by)
+    found = correct(objective, rows, anchors, solve, how)
+    taken = torch.cat(list(found.taken))
+    assert not {-1, 3, 79} & set(taken.tolist())
+    assert all(bool(tensor.isfinite().all()) for tensor in found.params.values())

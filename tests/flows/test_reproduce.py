@@ -105,7 +105,7 @@ def test_the_flow_writes_an_artifact(tmp_path, prefect):
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["digits", "hinge", "response"])
+@pytest.mark.parametrize("name", ["digits", "hinge", "labels", "response"])
 def test_the_experiments_on_digits_reproduce(name, tmp_path):
     data = os.environ.get("FASTIF_DATA")
     if not data:
