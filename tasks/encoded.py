@@ -11,11 +11,10 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 import fastif
-from fastif.applications import compared, joined, lexical, mean_pooled
+from fastif.applications import TEXT_MIXES, Views, compared, lexical, mean_pooled
 from storage import Store
 from tasks.blocks import gathered, keep_block, missing_rows
 from tasks.devices import devices_of
@@ -25,6 +24,8 @@ from tasks.study import Study
 from tasks.tables import Table
 
 FILE, BLOCK = "encoded.safetensors", 8192
+LAYERS = 2
+"""That `mean_pooled` tells of."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Encoder:
     @property
     def kind(self) -> str:
         """Kind of the parts that hold what it has read."""
-        return f"encoded-{self.digest[:16]}-{self.length}"
+        return f"encoded-2-{self.digest[:16]}-{self.length}"
 
 
 def encoder_of(folder: Path, study: Study) -> Encoder:
@@ -52,13 +53,11 @@ def encoder_of(folder: Path, study: Study) -> Encoder:
     return Encoder(folder, model_digest(folder), study.model.max_length)
 
 
-def features_of(
-    store: Store, encoder: Encoder, study: Study, tables: Sequence[Table]
-) -> list[Tensor]:
-    """Features of the rows of some tables, made together, [n d] each.
+def views_of(store: Store, encoder: Encoder, study: Study, tables: Sequence[Table]) -> Views:
+    """Views of the rows of some tables, one table after the other.
 
-    What the encoder says of a text, or of a pair and how its texts differ, beside words and pairs
-    of words in few dimensions.
+    What the encoder says of a text, or of a pair and how its texts differ, in its middle and in its
+    last layer; and words and pairs of words in few dimensions.
     """
     columns = [[text for t in tables for text in t.texts]]
     if tables[0].text_pairs is not None:
@@ -74,14 +73,14 @@ def features_of(
         if model is not None and len(missing):
             _write(store, encoder.kind, model, examples, missing)
     read = [gathered(store, encoder.kind, digests, FILE) for digests in rows]
-    view = read[0] if len(read) == 1 else compared(*read)
-    features = joined([view, lexical(tokens)])
-    return list(features.split([len(table) for table in tables]))
+    layers = [[of[:, layer] for of in read] for layer in range(LAYERS)]
+    said = [one[0] if len(one) == 1 else compared(*one) for one in layers]
+    return Views.of([*said, lexical(tokens)], TEXT_MIXES)
 
 
 def encoded_width(encoder: Encoder) -> int:
     """Numbers that it says of a text."""
-    return fastif.encoder_width(encoder.folder)
+    return LAYERS * fastif.encoder_width(encoder.folder)
 
 
 def unread(store: Store | None, encoder: Encoder, table: Table) -> int:

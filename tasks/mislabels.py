@@ -25,6 +25,7 @@ from fastif.applications import (
     Rows,
     Suspicions,
     Trusted,
+    Views,
     joined,
     neighbours,
     recall_of,
@@ -33,11 +34,11 @@ from fastif.applications import (
 from fastif.applications.another_round import INNER
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
 from tasks.dynamics import dynamics_mark, dynamics_of
-from tasks.encoded import Encoder, encoder_of, features_of
+from tasks.encoded import Encoder, encoder_of, views_of
 from tasks.judges import judge_mark, judged_by
 from tasks.kept_heads import KeptHeads
 from tasks.model import encoder_folder
-from tasks.near_duplicates import alike_rows
+from tasks.near_duplicates import alike_rows, same_rows
 from tasks.plan import Inputs, existing_store, read_inputs, store_path, versions
 from tasks.progress import bar
 from tasks.retry import passing_faults
@@ -46,7 +47,7 @@ from tasks.tables import Table
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 4
+PROCEDURE = 5
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
 CANARIES = 2
@@ -182,7 +183,10 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
-    features, *others = _features(store, search, tables)
+    views = _views(store, search, tables)
+    mix = _mix(search, views, tables)
+    features, *others = views.mixed(mix).split([len(table) for table in tables])
+    del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
     alike = alike_rows(tables[0], near)
     rows = Rows(
@@ -205,13 +209,13 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     heads.forget()
     harm = _harm(store, inputs)
     frame = _frame(inputs, rows, found, order, harm)
-    return frame, _facts(search, rows, found, recall, frame)
+    return frame, _facts(search, rows, found, recall, frame) | {"mix": mix}
 
 
-def _features(store: Store, search: Search, tables: Sequence[Table]) -> list[Tensor]:
-    """Features of the rows of some tables, made together."""
+def _views(store: Store, search: Search, tables: Sequence[Table]) -> Views:
+    """Views of the rows of some tables, one table after the other."""
     if search.encoder is not None:
-        return features_of(store, search.encoder, search.inputs.study, tables)
+        return views_of(store, search.encoder, search.inputs.study, tables)
     parts = [table.measured for table in tables if table.measured is not None]
     numbers = torch.from_numpy(np.concatenate([part.numbers for part in parts])).float()
     if parts[0].image:
@@ -219,7 +223,16 @@ def _features(store: Store, search: Search, tables: Sequence[Table]) -> list[Ten
     else:
         columns = zip(*(part.kinds for part in parts), strict=True)
         features = tabular(numbers, [list(chain(*column)) for column in columns])
-    return list(features.split([len(table) for table in tables]))
+    return Views((features,), ((1.0,),))
+
+
+def _mix(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
+    """That which tells most of the labels: of trusted ones where there are some."""
+    sizes, classes = [len(table) for table in tables], len(search.inputs.study.labels)
+    asked = tables[-1]
+    ids = torch.arange(sum(sizes) - sizes[-1], sum(sizes))
+    together = None if search.trusted else same_rows(asked)
+    return views.most_telling(ids, torch.tensor(asked.labels), classes, together)
 
 
 def _decisions(rows: Rows, suggested: Tensor) -> Tensor:

@@ -29,12 +29,19 @@ def alike_rows(table: Table, near: Tensor) -> Tensor:
         table: rows, in an order that depends on their contents alone.
         near: of each row the positions of others that are like it.
     """
+    same = same_rows(table)
+    distinct = len(same.unique())
+    if table.measured is not None or distinct < 2:
+        return same
+    numbers = same.tolist()
+    return torch.tensor(_joined(numbers, _pairs(table, numbers, near), distinct))
+
+
+def same_rows(table: Table) -> Tensor:
+    """Equal numbers, from 0, for rows of the same letters and digits, or of equal measurements."""
     keys = _keys(table)
     number = {key: i for i, key in enumerate(sorted(set(keys)))}
-    same = [number[key] for key in keys]
-    if table.measured is not None or len(number) < 2:
-        return torch.tensor(same)
-    return torch.tensor(_joined(same, _pairs(table, same, near), len(number)))
+    return torch.tensor([number[key] for key in keys])
 
 
 def _keys(table: Table) -> list[tuple[str, str]]:

@@ -22,7 +22,16 @@ from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
 from benchmarks.mislabels.report import write_section
 from benchmarks.mislabels.rivals import rivals
-from fastif.applications import Detector, Rows, Suspicions, fit_head, joined, lexical
+from fastif.applications import (
+    TEXT_MIXES,
+    Detector,
+    Rows,
+    Suspicions,
+    Views,
+    fit_head,
+    joined,
+    lexical,
+)
 
 RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
@@ -70,7 +79,7 @@ def measured(corpus: Corpus) -> dict:
         "rivals": {n: scored(s, corpus.wrong) for n, s in rivals(corpus).items()},
     }
     if corpus.trusted is not None:
-        taught = detector(corpus.rows, corpus.trusted)
+        taught = detector(corpus.taught or corpus.rows, corpus.trusted)
         out["trusted"] = scored(taught.probability, corpus.wrong) | counted(taught, corpus.wrong)
         out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
     return out
@@ -126,10 +135,12 @@ def verified_reviews(reader: Reader) -> dict:
     """Ranks of IMDB's 725 verified test errors among its 25,000 film reviews."""
     frame = reader.frame("imdb/test")
     texts = frame["text"].to_list()
-    features = joined([reader.encoded("imdb/test", texts), lexical([reader.tokens(texts).tokens])])
+    said = reader.encoded("imdb/test", texts)
+    views = Views.of([said[:, 0], said[:, 1], lexical([reader.tokens(texts).tokens])], TEXT_MIXES)
     labels = torch.tensor([label == "positive" for label in frame["label"]]).long()
     number = {text: i for i, text in enumerate(sorted(set(texts)))}
     groups = torch.tensor([number[text] for text in texts])
+    features = views.mixed(views.most_telling(torch.arange(len(texts)), labels, 2, groups))
     return _ranks(reader, "imdb", frame, Rows(features, labels, 2, groups))
 
 
@@ -149,8 +160,9 @@ def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:
 def cleaned(corpus: Corpus) -> dict:
     """Accuracy on clean rows of heads trained after dropping or relabelling the top 20 %."""
     assert corpus.trusted is not None
-    rows, test = corpus.rows, corpus.trusted
-    found = Detector()(rows)
+    assert corpus.taught is not None
+    rows, test = corpus.taught, corpus.trusted
+    found = Detector()(corpus.rows)
     n, top = len(rows.labels), int(0.2 * len(rows.labels))
     worst = found.probability.argsort(descending=True, stable=True)[:top]
     some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:top]

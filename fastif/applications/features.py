@@ -27,13 +27,15 @@ def joined(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
     tensor([[-1.],
             [ 1.]])
     """
-    scaled = []
-    for view in views:
-        spread = view.std(0, correction=0)
-        known = spread > 1e-6 * spread.max().clamp_min(1e-30)
-        columns = torch.where(known, (view - view.mean(0)) / spread.where(known, 1.0), 0.0)
-        scaled.append(columns / (max(1, view.shape[1]) * len(views)) ** 0.5)
-    return torch.cat(scaled, 1)
+    return torch.cat([levelled(view) / len(views) ** 0.5 for view in views], 1)
+
+
+def levelled(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """The view with every column of mean 0 and of the same spread, rows of squared length 1."""
+    spread = view.std(0, correction=0)
+    known = spread > 1e-6 * spread.max().clamp_min(1e-30)
+    columns = torch.where(known, (view - view.mean(0)) / spread.where(known, 1.0), 0.0)
+    return columns / max(1, view.shape[1]) ** 0.5
 
 
 def lexical(

@@ -104,6 +104,6 @@ def _features(folder: Path, train: Table, asked: Table) -> dict[str, Tensor]:
     for texts in ([*train.texts, *asked.texts],
                   [*(train.text_pairs or ()), *(asked.text_pairs or ())]):  # fmt: skip
         tokens = fastif.encode(tokenizer, texts, None, [0] * len(texts), LENGTH)
-        columns.append(mean_pooled(encoder, tokens, fastif.every(tokens)))
+        columns.append(mean_pooled(encoder, tokens, fastif.every(tokens))[:, 1])
     rows = 4 * joined([compared(*columns)])
     return {"train": rows[: len(train)], "asked": rows[len(train) :]}

@@ -14,10 +14,12 @@ from torch.nn.functional import one_hot
 from fastif import InputError
 from fastif.applications import (
     DROPPED,
+    TEXT_MIXES,
     UNSEEN,
     Detector,
     Rows,
     Trusted,
+    Views,
     calibrated,
     compared,
     fit_head,
@@ -386,3 +388,41 @@ def test_logits_that_say_nothing_or_the_contrary_have_an_answer(seed):
     for p, noise in (jointly(logits, labels), likeliest(logits, labels)):
         torch.testing.assert_close(p.sum(1), torch.ones(n))
         torch.testing.assert_close(noise.sum(1), torch.ones(classes))
+
+
+def seen_by(view, n=600):
+    """Three views of two classes, of which one alone tells them apart."""
+    generator = torch.Generator().manual_seed(view)
+    truth = torch.arange(n) % 2
+    views = [torch.randn(n, 12, generator=generator) for _ in range(3)]
+    views[view][:, 0] += 3.0 * truth
+    return Views.of(views, TEXT_MIXES), truth
+
+
+@pytest.mark.parametrize(("view", "mix"), [(0, 0), (1, 1), (2, 2)])
+def test_views_are_mixed_so_that_most_is_told(view, mix):
+    views, truth = seen_by(view)
+    ids = torch.arange(len(truth))
+    assert views.most_telling(ids, truth, 2) == TEXT_MIXES[mix]
+
+
+def test_trusted_rows_alone_are_asked_for_the_mix():
+    views, truth = seen_by(2)
+    others, _ = seen_by(0)
+    parts = zip(others.parts, views.parts, strict=True)
+    both = Views(tuple(torch.cat(part) for part in parts), TEXT_MIXES)
+    assert both.most_telling(torch.arange(600, 1200), truth, 2) == TEXT_MIXES[2]
+    assert both.most_telling(torch.arange(600), truth, 2) == TEXT_MIXES[0]
+
+
+def test_labels_of_one_class_leave_the_mix_open():
+    views, truth = seen_by(1)
+    assert views.most_telling(torch.arange(600), torch.zeros_like(truth), 2) == TEXT_MIXES[0]
+
+
+@pytest.mark.parametrize("mix", TEXT_MIXES)
+def test_mixed_views_have_their_weights_and_rows_length_one(mix):
+    views, _ = seen_by(0)
+    sizes = views.mixed(mix).square().mean(0).split([12 for weight in mix if weight])
+    assert [float(size.sum()) for size in sizes] == pytest.approx([w for w in mix if w], rel=1e-4)
+    assert torch.equal(views.mixed(mix, torch.tensor([3])), views.mixed(mix)[3:4])
