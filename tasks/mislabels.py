@@ -183,8 +183,8 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
-    views = _views(store, search, tables)
-    mix = _mix(search, views, tables)
+    views = views_in(store, search, tables)
+    mix = mix_of(search, views, tables)
     features, *others = views.mixed(mix).split([len(table) for table in tables])
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
@@ -212,7 +212,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     return frame, _facts(search, rows, found, recall, frame) | {"mix": mix}
 
 
-def _views(store: Store, search: Search, tables: Sequence[Table]) -> Views:
+def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
     """Views of the rows of some tables, one table after the other."""
     if search.encoder is not None:
         return views_of(store, search.encoder, search.inputs.study, tables)
@@ -226,11 +226,11 @@ def _views(store: Store, search: Search, tables: Sequence[Table]) -> Views:
     return Views((features,), ((1.0,),))
 
 
-def _mix(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
+def mix_of(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
     """That which tells most of the labels: of trusted ones where there are some."""
-    sizes, classes = [len(table) for table in tables], len(search.inputs.study.labels)
-    asked = tables[-1]
-    ids = torch.arange(sum(sizes) - sizes[-1], sum(sizes))
+    rows, classes = sum(map(len, tables)), len(search.inputs.study.labels)
+    asked = tables[-1] if search.trusted else tables[0]
+    ids = torch.arange(rows)[-len(asked) :] if search.trusted else torch.arange(len(asked))
     together = None if search.trusted else same_rows(asked)
     return views.most_telling(ids, torch.tensor(asked.labels), classes, together)
 

@@ -11,14 +11,17 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 from scipy import stats
+from torch import Tensor
 
 import fastif
+from fastif.applications import fit_head
 from fastif.examples import Selected
+from storage import Store
 from tasks.devices import devices_of
 from tasks.job import cached
-from tasks.mislabels import Found
+from tasks.mislabels import DETECTOR, Found, Search, mix_of, search_of, views_in
 from tasks.model import base_folder
-from tasks.plan import Inputs, read_inputs
+from tasks.plan import Inputs, store_path
 from tasks.problems import Problem, StudyError
 from tasks.progress import bar
 from tasks.tables import Table
@@ -26,6 +29,13 @@ from tasks.train import new_objective, recipe_of
 
 AS_IT_IS, WITHOUT, CORRECTED, RANDOM = "as it is", "without", "suggested label", "random removed"
 WAYS = (AS_IT_IS, WITHOUT, CORRECTED, RANDOM)
+KEPT = 0.8
+"""Share of the rows that a head is fitted to, others with each seed: nothing else differs."""
+
+WHOLE, HEADS = "the study's classifier", "a linear head on frozen features"
+
+Outputs = Callable[[int, Tensor, Tensor], Tensor]
+"""Of the queries, by what was trained with a seed, on the rows of some positions, with labels."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,15 @@ class Validation:
         rows: how many training rows are removed or corrected.
         queries: how many rows accuracy is taken over.
         accuracy: by way, one number a seed; the seeds are the same for all ways.
+        trained: what was trained.
+        asked_before: whether the search was given the queries' labels.
     """
 
     rows: int
     queries: int
     accuracy: dict[str, list[float]]
+    trained: str
+    asked_before: bool
 
     def gain(self, way: str, over: str = AS_IT_IS) -> tuple[float, float, float]:
         """Mean difference over the seeds, and its 95 % interval by Student's t."""
@@ -66,42 +80,46 @@ class Validation:
 
 
 def validated(path: Path, found: Found, seeds: int) -> Validation:
-    """Train the study's classifier again in each way, so many times.
+    """Train a classifier again in each way, so many times.
+
+    The study's own, with another seed each time; where it has none, a linear head on the features
+    that rows were judged by, each time without another fifth of the rows.
 
     Raises:
-        StudyError: the study does not say how its model is trained.
+        StudyError: there is no row to measure accuracy on.
     """
-    inputs = read_inputs(path)
-    study = inputs.study
-    if study.training is None:
-        problem = Problem("[training]", "a section that says how to train", "none", "add one")
-        raise StudyError(path, [problem])
+    search = search_of(path)
+    inputs = search.inputs
+    if not inputs.study.asks:
+        expected = "a section with rows whose labels are right, in the columns of [train]"
+        change = "add it: accuracy is measured on them"
+        raise StudyError(path, [Problem("[queries]", expected, "none", change)])
     top = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
     top = top.head(min(found.facts["budget"], len(inputs.train) // 2))
-    train, queries, objective_of = _examples(inputs)
-    labels = torch.tensor(inputs.train.labels)
-    right = labels.clone()
-    suspects = torch.tensor(top["train"].to_list())
-    right[suspects] = torch.tensor([study.labels.index(label) for label in top["suggested"]])
+    is_whole = inputs.study.training is not None
+    outputs = _classifiers(inputs) if is_whole else _heads(search)
+    labels, asked = torch.tensor(inputs.train.labels), torch.tensor(inputs.queries.labels)
+    right, everything = labels.clone(), torch.arange(len(labels))
+    suspects = torch.tensor(top["train"].to_list(), dtype=torch.long)
+    suggested = [inputs.study.labels.index(label) for label in top["suggested"]]
+    right[suspects] = torch.tensor(suggested, dtype=torch.long)
     accuracy: dict[str, list[float]] = {way: [] for way in WAYS}
     with bar("trainings", seeds * len(WAYS)) as advance:
         for seed in range(seeds):
             drawn = torch.Generator().manual_seed(seed)
             some = torch.randperm(len(labels), generator=drawn)[: len(suspects)]
             ways = {
-                AS_IT_IS: train,
-                WITHOUT: Selected(train, _others(len(labels), suspects)),
-                CORRECTED: fastif.Relabelled(train, right),
-                RANDOM: Selected(train, _others(len(labels), some)),
+                AS_IT_IS: (everything, labels),
+                WITHOUT: (_others(len(labels), suspects), labels),
+                CORRECTED: (everything, right),
+                RANDOM: (_others(len(labels), some), labels),
             }
-            for way, rows in ways.items():
-                objective = objective_of(seed)
-                objective.params = fastif.fit(objective, rows, recipe_of(study, seed))
-                outputs, _ = fastif.predict(objective, queries)
-                right_ones = outputs.argmax(1).cpu() == torch.tensor(inputs.queries.labels)
-                accuracy[way].append(float(right_ones.float().mean()))
+            for way, (ids, targets) in ways.items():
+                hit = outputs(seed, ids, targets).argmax(1).cpu() == asked
+                accuracy[way].append(float(hit.float().mean()))
                 advance(1)
-    return Validation(len(suspects), len(queries), accuracy)
+    trained = WHOLE if is_whole else HEADS
+    return Validation(len(suspects), len(asked), accuracy, trained, search.trusted)
 
 
 def draw_validation(found: Validation) -> RenderableType:
@@ -115,17 +133,17 @@ def draw_validation(found: Validation) -> RenderableType:
         table.add_row(way, f"{sum(seen) / len(seen):.2%}", *gain)
     seeds = len(found.accuracy[AS_IT_IS])
     note = (
-        f"\n{found.rows} rows removed or corrected, {seeds} trainings a way, accuracy on "
-        f"{found.queries:,} queries.\n{found.verdict}"
+        f"\n{found.rows} rows removed or corrected, {seeds} trainings of {found.trained} a way, "
+        f"accuracy on {found.queries:,} queries.\n{found.verdict}"
     )
+    if found.asked_before:
+        note += "\nThe search knew these queries' labels: the gain on others may be smaller."
     title = "what cleaning is worth"
     return Panel(Group(table, Text(note)), title=title, title_align="left")
 
 
-def _examples(
-    inputs: Inputs,
-) -> tuple[fastif.Examples, fastif.Examples, Callable[[int], fastif.TransformerObjective]]:
-    """Training rows and queries with the frozen layers computed once, and a new model by seed."""
+def _classifiers(inputs: Inputs) -> Outputs:
+    """The study's own classifier, its frozen layers computed once."""
     study, base = inputs.study, base_folder(inputs.study)
     assert study.training is not None
     device = devices_of(study.run.devices)[0].torch
@@ -143,7 +161,34 @@ def _examples(
         )
         return cached(objective, texts, study)
 
-    return rows_of(inputs.train), rows_of(inputs.queries), objective_of
+    train, queries = rows_of(inputs.train), rows_of(inputs.queries)
+
+    def outputs(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
+        new = objective_of(seed)
+        rows = Selected(fastif.Relabelled(train, labels), ids)
+        new.params = fastif.fit(new, rows, recipe_of(study, seed))
+        return fastif.predict(new, queries)[0]
+
+    return outputs
+
+
+def _heads(search: Search) -> Outputs:
+    """Linear heads on features that rows and queries are given together."""
+    inputs, classes = search.inputs, len(search.inputs.study.labels)
+    store = Store.open(store_path(inputs.study), inputs.study.name)
+    tables = [inputs.train, inputs.queries]
+    views = views_in(store, search, tables)
+    train, queries = views.mixed(mix_of(search, views, tables)).split([len(t) for t in tables])
+
+    def outputs(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        kept = torch.zeros(len(train), dtype=torch.bool)
+        kept[drawn[: round(KEPT * len(train))]] = True
+        rows = ids[kept[ids]]
+        targets = torch.nn.functional.one_hot(labels[rows], classes).float()
+        return fit_head(train[rows], targets, DETECTOR.penalty)(queries)
+
+    return outputs
 
 
 def _others(count: int, ids: torch.Tensor) -> torch.Tensor:

@@ -94,6 +94,28 @@ def test_trusted_rows_of_a_table_are_learned_from(cancer, tmp_path):
     assert average_precision_score(wrong[~kept.to_numpy()], found["probability"].to_numpy()) > 0.9
 
 
+def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
+    data = load_digits()
+    names = [str(i) for i in range(10)]
+    labels, _ = turned([names[i] for i in data.target[:900]], names, 0.4)
+    rows = pl.DataFrame({"id": range(900), "label": labels, "pixels": data.data[:900].tolist()})
+    right = [names[i] for i in data.target[900:1500]]
+    asked = pl.DataFrame({"label": right, "pixels": data.data[900:1500].tolist()})
+    asked.write_parquet(tmp_path / "asked.parquet")
+    budget = "[mislabels]\nbudget = 360\n"
+    study = studied(tmp_path, rows, names, budget, features=["pixels"])
+    done = run("mislabels", study, "--validate", 3)
+    assert done.exit_code == 2
+    assert "[queries]" in done.output
+    queries = '[queries]\ntable = "asked.parquet"\nfeatures = ["pixels"]\nlabel = "label"\n'
+    study.write_text(study.read_text() + queries)
+    done = run("mislabels", study, "--validate", 3)
+    words = " ".join(done.output.replace("│", " ").split())
+    assert done.exit_code == 0, done.output
+    assert "3 trainings of a linear head on frozen features a way, accuracy on 600" in words
+    assert "Cleaning pays" in words
+
+
 def test_images_are_searched(tmp_path):
     data = load_digits()
     names = [str(i) for i in range(10)]
