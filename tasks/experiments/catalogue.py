@@ -10,12 +10,16 @@ from tasks.experiments.hinge import hinge
 from tasks.experiments.labels import labels
 from tasks.experiments.outcome import Outcome
 from tasks.experiments.outliers import outliers
+from tasks.experiments.parts import parts
 from tasks.experiments.place import Place
 from tasks.experiments.recall import recall
 from tasks.experiments.removal import removal
 from tasks.experiments.response import response
+from tasks.experiments.reviews import reviews
 from tasks.experiments.settings import settings
 from tasks.experiments.simulatability import simulatability
+from tasks.experiments.table1 import table1
+from tasks.experiments.visualisation import visualisation
 
 BLOG = 'From "Influence functions from scratch".'
 PAPER = "From the FastIF paper (Guo and others, 2021)."
@@ -59,6 +63,13 @@ CATALOGUE: Mapping[str, Experiment] = {
     "response": Experiment(
         "A network, and the question that influence answers", SLIDES, "", response, ("mnist",)
     ),
+    "table1": Experiment(
+        "How long an explanation takes (Table 1)",
+        PAPER,
+        NLI,
+        table1,
+        ("hans", "multinli", "lingnli"),
+    ),
     "recall": Experiment(
         "What nearest neighbours find of the influential rows",
         PAPER,
@@ -87,11 +98,32 @@ CATALOGUE: Mapping[str, Experiment] = {
         simulatability,
         ("hans", "multinli", "lingnli"),
     ),
+    "visualisation": Experiment(
+        "Wrong predictions and the rows that act on them (Figure 5, Tables 5 and 6)",
+        PAPER,
+        NLI,
+        visualisation,
+        ("hans", "multinli", "lingnli"),
+    ),
+    "parts": Experiment(
+        "Influence by parts of the model",
+        BLOG,
+        NLI,
+        parts,
+        ("hans", "multinli", "lingnli"),
+    ),
     "correction": Experiment(
         "HANS: a model repaired by influential rows",
         PAPER,
         NLI,
         correction,
         ("hans", "multinli", "lingnli"),
+    ),
+    "reviews": Experiment(
+        "Reviews of products: a model repaired towards anchors like everything else",
+        PAPER,
+        "Amazon reviews without reviewers stand in for Amazon-WILDS, MiniLM for BERT-base.",
+        reviews,
+        ("amazon_reviews5",),
     ),
 }

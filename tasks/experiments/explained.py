@@ -1,18 +1,21 @@
 """A trained NLI model, its training rows and some queries, for experiments that explain it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import fastif
-from tasks.experiments.nli import written
-from tasks.experiments.place import Place
 from tasks.plan import read_inputs
 from tasks.tables import Table
 from tasks.train import train_model
 
 BATCH = 32
+
+
+Pick = Callable[[Tensor], Tensor]
+"""Of which queries are predicted right, the positions of those that are asked."""
 
 
 class Explained:
@@ -21,14 +24,12 @@ class Explained:
     Attributes:
         objective: of the attributed parameters.
         train: its training rows, frozen layers computed once.
-        asked: queries, half of them predicted right and half wrong.
-        right: which are.
+        asked: the queries that were picked.
+        picked: their positions in the table of queries.
+        right: which of them are predicted right.
     """
 
-    def __init__(
-        self, place: Place, rows: int, queries: int, attributed: str | Sequence[str]
-    ) -> None:
-        study = written(place, rows, rows)
+    def __init__(self, study: Path, attributed: str | Sequence[str], pick: Pick) -> None:
         folder = train_model.fn(str(study)).folder
         inputs = read_inputs(study)
         model = fastif.load_model(folder, inputs.study.labels)
@@ -43,13 +44,11 @@ class Explained:
             return fastif.PrefixCache(self.objective, texts, 512 * 2**20)
 
         self.train = encoded(inputs.train)
-        everyone = inputs.queries.take(range(0, len(inputs.queries), 5))
-        outputs, _ = fastif.predict(self.objective, encoded(everyone))
-        right = outputs.argmax(1) == torch.tensor(everyone.labels)
-        half = queries // 2
-        picked = torch.cat([right.nonzero()[:half, 0], (~right).nonzero()[:half, 0]])
-        self.asked = encoded(everyone.take(picked.tolist()))
-        self.right = right[picked]
+        outputs, _ = fastif.predict(self.objective, encoded(inputs.queries))
+        right = outputs.argmax(1) == torch.tensor(inputs.queries.labels)
+        self.picked = pick(right)
+        self.asked = encoded(inputs.queries.take(self.picked.tolist()))
+        self.right = right[self.picked]
 
     @property
     def matrix(self) -> fastif.GaussNewton:
@@ -66,3 +65,15 @@ class Explained:
         """Removal effects of all training rows, [q n]."""
         found = fastif.influence(fastif.Gradients(self.objective), self.train, s_test)
         return found.removal_effect.gather(1, found.ids.argsort(1))
+
+
+def halves(count: int) -> Pick:
+    """Half of them predicted right and half wrong, among every fifth."""
+
+    def pick(right: Tensor) -> Tensor:
+        places = torch.arange(0, len(right), 5)
+        of = right[places]
+        half = count // 2
+        return torch.cat([places[of][:half], places[~of][:half]])
+
+    return pick

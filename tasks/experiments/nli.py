@@ -1,6 +1,7 @@
 """A study of MultiNLI and HANS with two labels, for experiments that repair or explain it."""
 
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -10,6 +11,7 @@ LABELS = ("entailment", "non-entailment")
 EVALUATED, ANCHORS, NEW = 1_000, 400, 3_000
 """HANS pairs that accuracy is taken over, that anchors are drawn from, and rows to learn from."""
 SEED = 0
+MNLI, SLICE = "multinli", "heuristic"
 
 STUDY = """name = "nli"
 labels = ["entailment", "non-entailment"]
@@ -49,13 +51,21 @@ learning_rate = 3e-4
 """
 
 
-def written(place: Place, rows: int, roots: int, trainable: str | list[str] = "last:3") -> Path:
-    """The study's file and tables, below the place's folder; none of a table is in another."""
-    folder = place.folder / "study"
+def written(place: Place, rows: int, roots: int, of: Literal["multinli", "hans"] = MNLI) -> Path:
+    """The study's file and tables, below the place's folder; none of a table is in another.
+
+    Args:
+        place: of an experiment.
+        rows: that the model is trained on.
+        roots: of them that the curvature is of.
+        of: the set that it is trained on.
+    """
+    folder = place.folder / ("study" if of == MNLI else f"study-{of}")
     folder.mkdir(parents=True, exist_ok=True)
     seen, new = _shuffled(place, "hans/train"), _shuffled(place, "hans/evaluation")
+    own = seen.slice(ANCHORS + NEW) if of == "hans" else _shuffled(place, "multinli/train_subset")
     tables = {
-        "train": _shuffled(place, "multinli/train_subset").head(rows),
+        "train": own.head(rows),
         "queries": pl.concat(
             [_of(new.head(EVALUATED), "hans"),
              _of(_shuffled(place, "multinli/dev_matched").head(EVALUATED), "mnli")]
@@ -66,7 +76,7 @@ def written(place: Place, rows: int, roots: int, trainable: str | list[str] = "l
     }  # fmt: skip
     for name, table in tables.items():
         columns = ["id", "premise", "hypothesis", "label"]
-        columns += ["suite"] if "suite" in table.columns else []
+        columns += [name for name in ("suite", SLICE) if name in table.columns]
         table.select(columns).write_parquet(folder / f"{name}.parquet")
     (folder / "study.toml").write_text(STUDY.format(roots=roots), "utf-8")
     return folder / "study.toml"
@@ -80,6 +90,6 @@ def _shuffled(place: Place, name: str) -> pl.DataFrame:
 
 def _of(frame: pl.DataFrame, suite: str) -> pl.DataFrame:
     columns = ("id", "premise", "hypothesis", "label")
-    return frame.select(*columns).with_columns(
-        suite=pl.lit(suite), id=pl.lit(f"{suite}-") + pl.col("id")
-    )
+    return frame.select(
+        *columns, pl.col(SLICE) if SLICE in frame.columns else pl.lit("none").alias(SLICE)
+    ).with_columns(suite=pl.lit(suite), id=pl.lit(f"{suite}-") + pl.col("id"))

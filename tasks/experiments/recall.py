@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 import fastif
-from tasks.experiments.explained import BATCH, Explained
+from tasks.experiments.explained import BATCH, Explained, halves
+from tasks.experiments.nli import written
 from tasks.experiments.outcome import Claim, Outcome
 from tasks.experiments.place import Place
 from tasks.experiments.plots import svg
@@ -21,7 +22,8 @@ KINDS = ("helpful", "harmful", "unsigned")
 
 def recall(place: Place) -> Outcome:
     """Exact influence of every row, against what each method would have looked at."""
-    world = Explained(place, place.sized(1_500, 3_500), place.sized(20, 100), "last:1")
+    size = place.sized(1_500, 3_500)
+    world = Explained(written(place, size, size), "last:1", halves(place.sized(20, 100)))
     exact = place.kept("exact", lambda: {"scores": _exact(world)})["scores"]
     near = place.kept("near", lambda: {"scores": -_distances(world)})["scores"]
     sketch = place.kept("sketch", lambda: {"scores": _sketched(world)})["scores"]

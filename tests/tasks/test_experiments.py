@@ -1,15 +1,26 @@
 """What experiments count by, against sums written out or another library's."""
 
+from math import atan2
+from xml.etree import ElementTree
+
 import pytest
 import torch
-from scipy.stats import ttest_1samp
+from scipy.stats import pearsonr, spearmanr, ttest_1samp
 from sklearn.metrics import average_precision_score
 
-from tasks.experiments.correction import _interval, _over
+from tasks.experiments.correction import TABLES, WAYS
 from tasks.experiments.labels import _found as found_first
 from tasks.experiments.labels import _precision
+from tasks.experiments.parts import _told as part_told
+from tasks.experiments.plots import BLUE, ORANGE
 from tasks.experiments.recall import _found
 from tasks.experiments.removal import _against, _removed
+from tasks.experiments.repairs import Repairs, Way, interval, over
+from tasks.experiments.reviews import TABLES as REVIEWED
+from tasks.experiments.reviews import WAYS as REVIEWS
+from tasks.experiments.table1 import _own
+from tasks.experiments.visualisation import _Seen
+from tasks.experiments.wheel import SIDE, wheel
 
 
 def drawn(*shape, seed=0):
@@ -58,5 +69,78 @@ def test_intervals_are_students():
     words, *ends = _against(one, other)
     assert ends == pytest.approx([low, high])
     assert f"{sum(gaps) / 8:+.4f} nats" in words
-    assert _interval(gaps) == f"{100 * low:+.1f} to {100 * high:+.1f}"
-    assert _over(one, other)[1] == pytest.approx(low)
+    assert interval(gaps) == f"{100 * low:+.1f} to {100 * high:+.1f}"
+    assert over(one, other)[1] == pytest.approx(low)
+
+
+def seen(effects, near, slices, kinds):
+    """What `visualisation` holds, without a model."""
+    made = _Seen.__new__(_Seen)
+    made.effects, made.near, made.slices, made.kinds = effects, near, slices, kinds
+    return made
+
+
+def test_tables_of_slices_are_sums_over_their_pairs():
+    effects = drawn(6, 30)
+    near = drawn(6, 30, seed=1) > 0
+    slices = ["HANS (L)"] * 2 + ["HANS (S)"] * 2 + ["MultiNLI"] * 2
+    kinds = ["HANS (L)"] * 10 + ["HANS (S)"] * 20
+    made = seen(effects, near, slices, kinds)
+    pairs = [float(effects[q, i]) for q in (2, 3) for i in range(30) if near[q, i]]
+    row = next(r for r in made.sizes() if r["slice"] == "HANS (S)")
+    helps = [e for e in pairs if e > 0]
+    assert row["helpful, share"] == pytest.approx(len(helps) / len(pairs))
+    assert row["helpful, mean size"] == pytest.approx(sum(helps) / len(helps))
+    both, means = [], {0: [], 4: []}
+    for i in range(30):
+        if all(any(near[q, i] for q in (a, a + 1)) for a in means):
+            both.append(i)
+            for a, found in means.items():
+                some = [float(effects[q, i]) for q in (a, a + 1) if near[q, i]]
+                found.append(sum(some) / len(some))
+    row = next(r for r in made.agreement() if (r["one"], r["other"]) == ("HANS (L)", "MultiNLI"))
+    assert row["rows near to both"] == len(both)
+    assert row["correlation"] == pytest.approx(pearsonr(means[0], means[4])[0], rel=1e-6)
+    kind = next(r for r in made.by_kind() if r["queries"] == "MultiNLI")
+    assert kind["HANS (S)"] == pytest.approx(float(effects[4:, 10:].abs().mean()))
+
+
+def test_the_wheel_puts_rows_where_the_queries_are_that_they_act_on():
+    effects = torch.zeros(4, 3)
+    effects[1, 0], effects[3, 2] = 1.0, -2.0
+    drawing = ElementTree.fromstring(wheel(effects, ["a", "a", "b", "b"], ["x"] * 3))
+    strong = [e for e in drawing if e.tag.endswith("line") and e.attrib["stroke-opacity"] > "0.5"]
+    lines = [line.attrib for line in strong]
+    assert {line["stroke"] for line in lines} == {BLUE, ORANGE}
+    for line in lines:  # a row that acts on one query lies on the way to it from the middle
+        x, y, u, v = (float(line[key]) - SIDE / 2 for key in ("x1", "y1", "x2", "y2"))
+        assert atan2(y, x) == pytest.approx(atan2(v, u), abs=0.01)
+
+
+def test_parts_of_effects_add_up_and_are_compared_with_the_whole():
+    one, other = drawn(3, 80), drawn(3, 80, seed=1)
+    whole = one + other
+    told = [part_told("a", 1, part, whole) for part in (one, other)]
+    assert sum(row["share of the effects"] for row in told) == pytest.approx(1)
+    expected = [spearmanr(a, b)[0] for a, b in zip(one.numpy(), whole.numpy(), strict=True)]
+    assert told[0]["Spearman with the whole"] == pytest.approx(sum(expected) / 3, abs=1e-5)
+    assert part_told("a", 1, whole, whole)["share of the top 50"] == 1
+
+
+def test_minutes_are_put_together_from_the_parts():
+    mean = {"scan": 3.0, "EK-FAC, factor": 6.0, "EK-FAC, solve": 0.5, "sketches, rows": 12.0,
+            "sketches, query": 0.25}  # fmt: skip
+    own = {name: seconds for name, seconds, _ in _own(mean, 392_702 // 2)}
+    assert own["EK-FAC"] == pytest.approx(12 / 64 + 0.5 + 6 / 64)
+    assert own["Sketches"] == pytest.approx(24 / 64 + 0.25)
+
+
+def test_ways_of_repairing_are_named_apart():
+    ways = [*WAYS, *REVIEWS]
+    assert len({way.step(0) for way in WAYS}) == len(WAYS)
+    assert Way("train", "helpful").step(2) == "train-helpful-2"
+    assert Way("train", "helpful", 1e-3).step(2) == "train-helpful-0.001-2"
+    found = Repairs(0.5, {way: [0.01, 0.03] for way in ways}, {**TABLES, **REVIEWED})
+    row = next(r for r in found.rows() if r["by"] == "anchors")
+    assert row["from"] == "the anchors themselves"
+    assert row["gain, points"] == pytest.approx(2)

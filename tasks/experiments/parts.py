@@ -1,0 +1,113 @@
+"""Which parts of a network an effect goes through, and what is missed if one alone is asked."""
+
+import altair as alt
+import polars as pl
+import torch
+from torch import Tensor
+
+import fastif
+from fastif.metrics import spearman
+from tasks.experiments.explained import BATCH, Explained, halves
+from tasks.experiments.nli import written
+from tasks.experiments.outcome import Claim, Outcome
+from tasks.experiments.place import Place
+from tasks.experiments.plots import BLUE, svg
+
+DAMPING, TOP = 0.1, 50
+WHOLE = "last:3"
+ALONE = {"last layer and head": "last:1", "head": ["pooler", "classifier"]}
+"""Attributed by themselves, as is done to save time."""
+
+
+def parts(place: Place) -> Outcome:
+    """Effects of all trained parameters, split by layer, and effects of some layers alone."""
+    size = place.sized(1_500, 3_500)
+    study, pick = written(place, size, size), halves(place.sized(20, 100))
+    made = place.kept("whole", lambda: _whole(Explained(study, WHOLE, pick)))
+    names = sorted(name for name in made if name not in ("sizes", "order"))
+    sizes = dict(zip(names, made["sizes"].tolist(), strict=True))
+    whole = torch.stack([made[name] for name in names]).sum(0)
+    rows = [_told(name, sizes[name], made[name], whole) for name in names]
+    for name, attributed in ALONE.items():
+        found = place.kept(
+            f"alone-{name.replace(' ', '-')}",
+            lambda a=attributed: _alone(Explained(study, a, pick)),
+        )
+        told = _told(f"{name}, by itself", int(found["size"]), found["effects"], whole)
+        rows.append(told | {"share of the effects": None})
+    head = next(row for row in rows if row["part"] == "head, by itself")
+    last = next(row for row in rows if row["part"] == "last layer and head, by itself")
+    largest = max(rows[: len(names)], key=lambda row: row["share of the effects"] or 0)
+    return Outcome(
+        claims=[
+            Claim("(Proposed, not done there.) Parts differ in how much of an effect goes through "
+                  "them.", "none", f"most through {largest['part']}: "
+                  f"{largest['share of the effects']:.0%} of the absolute effects", None),
+            Claim("(Ours.) The head by itself ranks rows as all trained parameters do.", "none",
+                  f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
+                  f"{TOP}", None),
+            Claim("(Ours.) The last layer and the head do.", "none",
+                  f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
+                  f"{TOP}", None),
+        ],
+        tables={"Effects of all training rows, mean over the queries": rows},
+        plots={"parts": _drawn(rows[: len(names)])},
+        notes=[f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
+               f"predicted right; exact Gauss-Newton of all rows, λ = {DAMPING:g}. The parts of a "
+               "row's effect add up to the effect: each is what its share of the row's pull does "
+               "to the query once all parameters have given way."],
+    )  # fmt: skip
+
+
+OVERLAP = f"share of the top {TOP}"
+
+
+def _solved(world: Explained) -> Tensor:
+    return fastif.Dual().solve(world.matrix.damped(DAMPING), world.gradients).value
+
+
+def _whole(world: Explained) -> dict[str, Tensor]:
+    """Effects [q n] of each block, and how many parameters it has."""
+    blocks = fastif.Blocks.by_layer(world.objective.space)
+    ids = fastif.every(world.train).expand(len(world.picked), -1)
+    found = fastif.influence_by_block(
+        fastif.Gradients(world.objective), world.train, _solved(world), ids, blocks,
+        batch_size=BATCH,
+    )  # fmt: skip
+    made = {name: found[:, :, i].clone() for i, name in enumerate(blocks.names)}
+    count = {
+        name: sum(where.stop - where.start for where in slices)
+        for name, slices in blocks.slices.items()
+    }
+    return made | {"sizes": torch.tensor([count[name] for name in sorted(made)])}
+
+
+def _alone(world: Explained) -> dict[str, Tensor]:
+    return {
+        "effects": world.scores(_solved(world)),
+        "size": torch.tensor(world.objective.space.size),
+    }
+
+
+def _told(name: str, size: int, effects: Tensor, whole: Tensor) -> dict:
+    """How a part's effects compare with those of all, mean over the queries."""
+    top = [
+        {*a.abs().topk(TOP).indices.tolist()} & {*b.abs().topk(TOP).indices.tolist()}
+        for a, b in zip(effects, whole, strict=True)
+    ]
+    return {
+        "part": name,
+        "parameters": size,
+        "share of the effects": float((effects * whole.sign()).sum() / whole.abs().sum()),
+        "Spearman with the whole": float(spearman(effects, whole).mean()),
+        OVERLAP: sum(map(len, top)) / (TOP * len(top)),
+    }
+
+
+def _drawn(rows: list[dict]) -> str:
+    told = [{"part": row["part"], "share": row["share of the effects"]} for row in rows]
+    base = alt.Chart(pl.DataFrame(told)).encode(
+        x=alt.X("share:Q", axis=alt.Axis(format="%"), title="share of the effects"),
+        y=alt.Y("part:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
+    )
+    return svg(base.mark_bar(color=BLUE).properties(width=320))

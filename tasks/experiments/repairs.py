@@ -1,0 +1,154 @@
+"""A study's model repaired in several ways, several times, each repair kept."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import altair as alt
+import polars as pl
+from scipy import stats
+
+from fastif.applications import Correction
+from tasks.corrected import Asked, correct_model
+from tasks.experiments.place import Place
+from tasks.experiments.plots import svg
+
+PAPER = 1e-4
+"""The paper's learning rate."""
+TRAINING = "train"
+"""Names the table that the model was trained on."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to repair.
+
+    Attributes:
+        source: the table that rows are taken from.
+        by: which rows; see `Correction`.
+        rate: of learning.
+    """
+
+    source: str
+    by: str
+    rate: float = PAPER
+
+    def step(self, seed: int) -> str:
+        """Names what is kept of one repair."""
+        rate = "" if self.rate == PAPER else f"-{self.rate:g}"
+        return f"{self.source}-{self.by}{rate}-{seed}"
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Accuracy before and after, of one group of the queries.
+
+    Attributes:
+        before: the same for all.
+        gains: of each way one number a repetition, as parts of 1.
+        tables: how sources are called.
+    """
+
+    before: float
+    gains: dict[Way, list[float]]
+    tables: dict[str, str]
+
+    def rows(self) -> list[dict]:
+        """A row a way, for a table."""
+        return [
+            {"from": self._origin(way), "by": way.by, "learning rate": f"{way.rate:g}",
+             "gain, points": 100 * sum(found) / len(found), "95 %": interval(found)}
+            for way, found in self.gains.items()
+        ]  # fmt: skip
+
+    def over(self, one: Way, other: Way) -> tuple[str, float]:
+        """The difference in words, and the low end of its interval; pairs share their seed."""
+        return over(self.gains[one], self.gains[other])
+
+    def drawn(self) -> str:
+        """A mark a repetition and a line at their mean, as SVG."""
+        several = len({way.rate for way in self.gains}) > 1
+        rows = [
+            {"rows": f"{way.by}, {self._origin(way)}" + (f", rate {way.rate:g}" if several else ""),
+             "gain, points": 100 * gain}
+            for way, found in self.gains.items() for gain in found
+        ]  # fmt: skip
+        base = alt.Chart(pl.DataFrame(rows)).encode(
+            x=alt.X("gain, points:Q", title="gain, points"),
+            y=alt.Y("rows:N", title=None, sort=None, axis=alt.Axis(labelLimit=380)),
+        )
+        mean = base.mark_tick(thickness=2).encode(x=alt.X("mean(gain, points):Q"))
+        points = base.mark_point(filled=True, size=50)
+        return svg((points + mean).properties(width=380))
+
+    def _origin(self, way: Way) -> str:
+        return "the anchors themselves" if way.by == "anchors" else self.tables[way.source]
+
+
+def repaired(
+    place: Place,
+    study: Path,
+    ways: Sequence[Way],
+    times: int,
+    how: Correction,
+    tables: dict[str, str],
+    group: str,
+) -> Repairs:
+    """Every way so many times; what was done before is not done again.
+
+    Args:
+        place: keeps each repair.
+        study: whose model is there; beside it anchors.parquet and a file a source.
+        ways: to repair.
+        times: repetitions, by the seeds from 0.
+        how: all that the ways have in common.
+        tables: how sources are called.
+        group: of the queries that accuracy is taken over, as "suite hans".
+    """
+    gains: dict[Way, list[float]] = {}
+    before = 0.0
+    for way in ways:
+        for seed in range(times):
+            each = replace(how, learning_rate=way.rate, by=way.by, seed=seed)
+            told = place.told(
+                way.step(seed), lambda w=way, h=each: _once(study, w.source, h, group)
+            )
+            gains.setdefault(way, []).append(told["after"] - told["before"])
+            before = told["before"]
+    return Repairs(before, gains, tables)
+
+
+def _once(study: Path, source: str, how: Correction, group: str) -> dict:
+    """Accuracy before and after one repair, of the group and of the others."""
+    folder = study.parent
+    table = None if source == TRAINING else folder / f"{source}.parquet"
+    aside = folder / "repaired"
+    repair = correct_model.fn(
+        Asked(study, folder / "anchors.parquet", aside, table, how, keep=False)
+    )
+    if repair.out:
+        for file in Path(repair.out).iterdir():
+            file.unlink()
+        aside.rmdir()
+    asked = next(one for one in repair.slices if one.name == group)
+    others = {one.name: one.after - one.before for one in repair.slices if one.name != group}
+    return {"before": asked.before, "after": asked.after, "others": others,
+            "taken": json.loads(json.dumps(repair.taken))}  # fmt: skip
+
+
+def interval(found: Sequence[float]) -> str:
+    """Of the mean of parts of 1, in points, by Student's t."""
+    if len(found) < 2:
+        return ""
+    half = float(stats.t.ppf(0.975, len(found) - 1)) * stats.sem(found)
+    mean = sum(found) / len(found)
+    return f"{100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}"
+
+
+def over(one: Sequence[float], other: Sequence[float]) -> tuple[str, float]:
+    """The difference in words, and the low end of its interval; pairs share their seed."""
+    gains = [a - b for a, b in zip(one, other, strict=True)]
+    mean = sum(gains) / len(gains)
+    half = float(stats.t.ppf(0.975, len(gains) - 1)) * float(stats.sem(gains))
+    return f"{100 * mean:+.1f} points ({interval(gains)})", mean - half

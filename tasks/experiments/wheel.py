@@ -1,0 +1,90 @@
+"""Queries on a circle and the training rows that act on them inside, as SVG."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tasks.experiments.plots import BLUE, GREY, ORANGE
+
+SIDE, OUTER, INNER, EDGES = 620, 230, 130, 400
+RING = 26
+"""Between the circles of kinds of training rows."""
+
+
+def wheel(effects: Float[Tensor, "q n"], slices: Sequence[str], kinds: Sequence[str]) -> str:
+    """The strongest effects as lines from training rows inside to queries outside.
+
+    A training row lies in the direction of the queries that it acts on, weighed by how much; rows
+    of each kind on a circle of their own.
+
+    Args:
+        effects: removal effects.
+        slices: the name of each query's; queries of one slice stand together.
+        kinds: of each training row.
+    """
+    order = sorted(range(len(slices)), key=lambda i: list(dict.fromkeys(slices)).index(slices[i]))
+    angle = torch.empty(len(slices))
+    angle[torch.tensor(order)] = 2 * math.pi * torch.arange(len(slices)) / len(slices)
+    # Each query's effects by their own size: else one query has all lines.
+    sized = effects / effects.abs().amax(1, keepdim=True).clamp_min(1e-30)
+    shown = sized.abs().flatten().topk(min(EDGES, sized.numel())).indices
+    queries: list[int] = (shown // sized.shape[1]).tolist()
+    rows: list[int] = (shown % sized.shape[1]).tolist()
+    places = {row: _inside(sized[:, row], angle, kinds[row], kinds) for row in set(rows)}
+    lines = []
+    for query, row in zip(queries, rows, strict=True):
+        size = float(sized[query, row])
+        x, y = _at(OUTER, float(angle[query]))
+        u, v = places[row]
+        lines.append(
+            f'<line x1="{u:.1f}" y1="{v:.1f}" x2="{x:.1f}" y2="{y:.1f}" stroke-opacity='
+            f'"{0.1 + 0.5 * abs(size):.2f}" stroke="{BLUE if size > 0 else ORANGE}"/>'
+        )
+    dots = [_dot(*_at(OUTER, float(a)), 3, "#111827") for a in angle]
+    dots += [_dot(*place, 2.5, GREY) for place in places.values()]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIDE}" height="{SIDE}" '
+        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
+    )
+    return "\n".join([head, *lines, *dots, *_names(angle, slices), *_rings(kinds), "</svg>"]) + "\n"
+
+
+def _at(radius: float, angle: float) -> tuple[float, float]:
+    return SIDE / 2 + radius * math.cos(angle), SIDE / 2 + radius * math.sin(angle)
+
+
+def _inside(acts: Tensor, angle: Tensor, kind: str, kinds: Sequence[str]) -> tuple[float, float]:
+    """Where a training row lies: in the mean direction of the queries that it acts on."""
+    weight = acts.square()
+    x, y = float((weight * angle.cos()).sum()), float((weight * angle.sin()).sum())
+    return _at(_radius(kind, kinds), math.atan2(y, x))
+
+
+def _radius(kind: str, kinds: Sequence[str]) -> float:
+    return INNER - RING * list(dict.fromkeys(sorted(kinds))).index(kind)
+
+
+def _dot(x: float, y: float, size: float, colour: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" fill="{colour}"/>'
+
+
+def _names(angle: Tensor, slices: Sequence[str]) -> list[str]:
+    """The slices' names at the middle of their queries."""
+    found = []
+    for name in dict.fromkeys(slices):
+        of = angle[torch.tensor([one == name for one in slices])]
+        x, y = _at(OUTER + 22, float(of.mean()))
+        anchor = "start" if x > SIDE / 2 + 40 else "end" if x < SIDE / 2 - 40 else "middle"
+        found.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{name}</text>')
+    return found
+
+
+def _rings(kinds: Sequence[str]) -> list[str]:
+    """What the inner circles are, where there are several; from outside."""
+    names = list(dict.fromkeys(sorted(kinds)))
+    if len(names) < 2:
+        return []
+    return [f'<text x="16" y="24">inner circles, from outside: {", ".join(names)}</text>']
