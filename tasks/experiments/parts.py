@@ -14,6 +14,8 @@ from tasks.experiments.place import Place
 from tasks.experiments.plots import BLUE, svg
 
 DAMPING, TOP = 0.1, 50
+ROOTS = {"small": 256, "full": 1024}
+"""Rows that the curvature is of, drawn once: of all parameters the exact one takes hours."""
 WHOLE = "last:3"
 ALONE = {"last layer and head": "last:1", "head": ["pooler", "classifier"]}
 """Attributed by themselves, as is done to save time."""
@@ -23,7 +25,7 @@ def parts(place: Place) -> Outcome:
     """Effects of all trained parameters, split by layer, and effects of some layers alone."""
     size = place.sized(1_500, 3_500)
     study, pick = written(place, size, size), halves(place.sized(20, 100))
-    made = place.kept("whole", lambda: _whole(Explained(study, WHOLE, pick)))
+    made = place.kept("whole", lambda: _whole(Explained(study, WHOLE, pick), ROOTS[place.scale]))
     names = sorted(name for name in made if name not in ("sizes", "order"))
     sizes = dict(zip(names, made["sizes"].tolist(), strict=True))
     whole = torch.stack([made[name] for name in names]).sum(0)
@@ -31,7 +33,7 @@ def parts(place: Place) -> Outcome:
     for name, attributed in ALONE.items():
         found = place.kept(
             f"alone-{name.replace(' ', '-')}",
-            lambda a=attributed: _alone(Explained(study, a, pick)),
+            lambda a=attributed: _alone(Explained(study, a, pick), ROOTS[place.scale]),
         )
         told = _told(f"{name}, by itself", int(found["size"]), found["effects"], whole)
         rows.append(told | {"share of the effects": None})
@@ -53,7 +55,8 @@ def parts(place: Place) -> Outcome:
         tables={"Effects of all training rows, mean over the queries": rows},
         plots={"parts": _drawn(rows[: len(names)])},
         notes=[f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
-               f"predicted right; exact Gauss-Newton of all rows, λ = {DAMPING:g}. The parts of a "
+               f"predicted right; Gauss-Newton of the same {ROOTS[place.scale]} rows for all, "
+               f"λ = {DAMPING:g}. The parts of a "
                "row's effect add up to the effect: each is what its share of the row's pull does "
                "to the query once all parameters have given way."],
     )  # fmt: skip
@@ -62,16 +65,18 @@ def parts(place: Place) -> Outcome:
 OVERLAP = f"share of the top {TOP}"
 
 
-def _solved(world: Explained) -> Tensor:
-    return fastif.Dual().solve(world.matrix.damped(DAMPING), world.gradients).value
+def _solved(world: Explained, roots: int) -> Tensor:
+    drawn = torch.randperm(len(world.train), generator=torch.Generator().manual_seed(0))[:roots]
+    matrix = fastif.GaussNewton(world.objective, world.train, drawn.sort().values, batch_size=BATCH)
+    return fastif.Dual().solve(matrix.damped(DAMPING), world.gradients).value
 
 
-def _whole(world: Explained) -> dict[str, Tensor]:
+def _whole(world: Explained, roots: int) -> dict[str, Tensor]:
     """Effects [q n] of each block, and how many parameters it has."""
     blocks = fastif.Blocks.by_layer(world.objective.space)
     ids = fastif.every(world.train).expand(len(world.picked), -1)
     found = fastif.influence_by_block(
-        fastif.Gradients(world.objective), world.train, _solved(world), ids, blocks,
+        fastif.Gradients(world.objective), world.train, _solved(world, roots), ids, blocks,
         batch_size=BATCH,
     )  # fmt: skip
     made = {name: found[:, :, i].clone() for i, name in enumerate(blocks.names)}
@@ -82,9 +87,9 @@ def _whole(world: Explained) -> dict[str, Tensor]:
     return made | {"sizes": torch.tensor([count[name] for name in sorted(made)])}
 
 
-def _alone(world: Explained) -> dict[str, Tensor]:
+def _alone(world: Explained, roots: int) -> dict[str, Tensor]:
     return {
-        "effects": world.scores(_solved(world)),
+        "effects": world.scores(_solved(world, roots)),
         "size": torch.tensor(world.objective.space.size),
     }
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import altair as alt
@@ -16,6 +16,8 @@ from tasks.experiments.plots import svg
 
 PAPER = 1e-4
 """The paper's learning rate."""
+STEPS, ROWS = 10, 10
+"""Its steps, and the rows and anchors of each."""
 TRAINING = "train"
 """Names the table that the model was trained on."""
 
@@ -28,16 +30,25 @@ class Way:
         source: the table that rows are taken from.
         by: which rows; see `Correction`.
         rate: of learning.
+        steps: that are taken.
+        rows: that a step is taken on, and anchors that they are chosen for.
     """
 
     source: str
     by: str
     rate: float = PAPER
+    steps: int = STEPS
+    rows: int = ROWS
 
     def step(self, seed: int) -> str:
         """Names what is kept of one repair."""
         rate = "" if self.rate == PAPER else f"-{self.rate:g}"
-        return f"{self.source}-{self.by}{rate}-{seed}"
+        steps = "" if self.steps == STEPS else f"-{self.steps}"
+        return f"{self.source}-{self.by}{rate}{steps}-{seed}"
+
+    def correction(self, pool: int, seed: int) -> Correction:
+        """What `correct_model` is asked."""
+        return Correction(self.steps, self.rows, self.rows, pool, self.rate, self.by, seed)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Repairs:
         """A row a way, for a table."""
         return [
             {"from": self._origin(way), "by": way.by, "learning rate": f"{way.rate:g}",
+             "steps": way.steps, "rows a step": way.rows,
              "gain, points": 100 * sum(found) / len(found), "95 %": interval(found)}
             for way, found in self.gains.items()
         ]  # fmt: skip
@@ -68,10 +80,14 @@ class Repairs:
 
     def drawn(self) -> str:
         """A mark a repetition and a line at their mean, as SVG."""
-        several = len({way.rate for way in self.gains}) > 1
+        several = len({(way.rate, way.steps) for way in self.gains}) > 1
+
+        def called(way: Way) -> str:
+            how = f", {way.steps} steps at {way.rate:g}" if several else ""
+            return f"{way.by}, {self._origin(way)}{how}"
+
         rows = [
-            {"rows": f"{way.by}, {self._origin(way)}" + (f", rate {way.rate:g}" if several else ""),
-             "gain, points": 100 * gain}
+            {"rows": called(way), "gain, points": 100 * gain}
             for way, found in self.gains.items() for gain in found
         ]  # fmt: skip
         base = alt.Chart(pl.DataFrame(rows)).encode(
@@ -91,7 +107,7 @@ def repaired(
     study: Path,
     ways: Sequence[Way],
     times: int,
-    how: Correction,
+    pool: int,
     tables: dict[str, str],
     group: str,
 ) -> Repairs:
@@ -102,7 +118,7 @@ def repaired(
         study: whose model is there; beside it anchors.parquet and a file a source.
         ways: to repair.
         times: repetitions, by the seeds from 0.
-        how: all that the ways have in common.
+        pool: rows that are looked at for a step.
         tables: how sources are called.
         group: of the queries that accuracy is taken over, as "suite hans".
     """
@@ -110,7 +126,7 @@ def repaired(
     before = 0.0
     for way in ways:
         for seed in range(times):
-            each = replace(how, learning_rate=way.rate, by=way.by, seed=seed)
+            each = way.correction(pool, seed)
             told = place.told(
                 way.step(seed), lambda w=way, h=each: _once(study, w.source, h, group)
             )

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import polars as pl
 
-from fastif.applications import Correction
 from tasks.experiments.outcome import Claim, Outcome
 from tasks.experiments.place import Place
-from tasks.experiments.repairs import PAPER, TRAINING, Way, repaired
+from tasks.experiments.repairs import PAPER, STEPS, TRAINING, Way, repaired
 from tasks.train import train_model
 
 EVALUATED, ANCHORS, SEED = 2_000, 400, 0
 POOL = {"small": 300, "full": 1000}
 TABLES = {TRAINING: "the training rows", "new": "reviews never seen"}
-WAYS = [Way(TRAINING, by) for by in ("helpful", "harmful", "random", "anchors")]
-MORE = [Way("new", by) for by in ("helpful", "harmful", "random")]
+ROWS = 50
+WAYS = [Way(TRAINING, by, rows=ROWS) for by in ("helpful", "harmful", "random", "anchors")]
+MORE = [Way("new", by, rows=ROWS) for by in ("helpful", "harmful", "random")]
 """At full scale."""
 
 STUDY = """name = "reviews"
@@ -60,13 +60,12 @@ def reviews(place: Place) -> Outcome:
     study = _written(place, place.sized(1_500, 3_500), place.sized(128, 512))
     train_model.fn(str(study))
     times = place.sized(3, 5)
-    how = Correction(anchors=50, rows=50, pool=POOL[place.scale])
     ways = WAYS if place.scale == "small" else [*WAYS, *MORE]
-    found = repaired(place, study, ways, times, how, TABLES, "suite test")
+    found = repaired(place, study, ways, times, POOL[place.scale], TABLES, "suite test")
     helpful, harmful, random, anchors = (found.gains[way] for way in WAYS)
     mean = {name: 100 * sum(of) / len(of) for name, of in
             (("helpful", helpful), ("harmful", harmful), ("anchors", anchors))}  # fmt: skip
-    worse = found.over(Way(TRAINING, "harmful"), Way(TRAINING, "random"))
+    worse = found.over(WAYS[1], WAYS[2])
     title = f"Accuracy on {EVALUATED:,} reviews, {found.before:.1%} before, mean of {times}"
     return Outcome(
         claims=[
@@ -80,7 +79,7 @@ def reviews(place: Place) -> Outcome:
         ],
         tables={title: found.rows()},
         plots={"reviews": found.drawn()},
-        notes=[f"{how.steps} steps on {how.rows} rows towards {how.anchors} anchors each, Adam at "
+        notes=[f"{STEPS} steps on {ROWS} rows towards {ROWS} anchors each, Adam at "
                f"{PAPER:g}. Without reviewers there is no shift between those of training and "
                "those of the test; so it is a test of the mechanism, not of that shift. With "
                f"{len(random)} repetitions differences below half a point are chance."],
