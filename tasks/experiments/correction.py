@@ -56,9 +56,9 @@ def correction(place: Place) -> Outcome:
         claims=claims,
         tables={title: found.rows()},
         plots={"correction": found.drawn()},
-        notes=[f"Adam; {POOL[place.scale]} rows looked at for a step; the anchors are HANS training "
-               "pairs, half of them held out. Intervals are Student's over the repetitions. The "
-               f"paper's rate, {PAPER:g}, is for a model of twice the width and depth: ten such "
-               "steps hardly move MiniLM, and the check of `fastif correct` says so; so larger "
-               "rates and more steps are shown beside it."],
+        notes=[f"Adam; {POOL[place.scale]} rows looked at for a step; the anchors are HANS "
+               "training pairs, half of them held out. Intervals are Student's over the "
+               f"repetitions. The paper's rate, {PAPER:g}, is for a model of twice the width and "
+               "depth: ten such steps hardly move MiniLM, and the check of `fastif correct` says "
+               "so; so larger rates and more steps are shown beside it."],
     )  # fmt: skip
