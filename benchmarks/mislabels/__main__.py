@@ -154,7 +154,7 @@ def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:
     place = {name: i for i, name in enumerate(frame["id"].to_list())}
     wrong = review.filter(review["is_error"])["id"].to_list()
     ranks = sorted(int(rank[place[name]]) + 1 for name in wrong)
-    return {"rows": len(frame), "ranks": ranks}
+    return {"rows": len(frame), "ranks": ranks, "middle_layer": True}
 
 
 def cleaned(corpus: Corpus) -> dict:
