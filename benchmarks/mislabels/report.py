@@ -31,8 +31,8 @@ def section(result: dict) -> str:
         "procedure was looked at on `amazon_reviews5` until it was found to do harm there: that a "
         "second fit must explain labels that were put aside was then chosen on 26 sets, these and "
         "the same texts and digits with labels turned in other ways. The three mixes were chosen "
-        "on these sets, all but `lingnli`; without the middle layer sst2 with uniform 20 % had 0.671, "
-        "the stars 0.490. With a classifier: its "
+        "on these sets, all but `lingnli`; without the middle layer sst2, uniform 20 %, had "
+        "0.671, the stars 0.490. With a classifier: its "
         "logits on rows that it has not seen are one more judge (`benchmarks.mislabels.tuned`; "
         "MiniLM trained as a whole, on other pairs or cross-fitted to the labels as given)."
     )

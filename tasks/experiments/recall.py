@@ -15,7 +15,7 @@ from tasks.experiments.plots import svg
 SHARES = (0.0025, 0.0127, 0.025, 0.05, 0.127, 0.25)
 """Candidates as a part of the rows: six sizes, among them the paper's 5e3, 1e4, 5e4 and 1e5 of
 392,702."""
-AT = (10, 100)
+AT = {"small": (10, 100), "full": (10, 100, 1000)}
 DAMPING, DIMENSIONS = 0.1, 512
 KINDS = ("helpful", "harmful", "unsigned")
 
@@ -30,7 +30,7 @@ def recall(place: Place) -> Outcome:
     rows = []
     for method, scores, both in (("kNN", near, False), ("sketch", sketch, True)):
         for right, of in (("right", world.right), ("wrong", ~world.right)):
-            for at in AT:
+            for at in AT[place.scale]:
                 for kind in KINDS:
                     curve = [_found(scores[of], exact[of], share, at, kind, both)
                              for share in SHARES]  # fmt: skip
@@ -98,7 +98,7 @@ def _found(scores: Tensor, exact: Tensor, share: float, at: int, kind: str, both
 def _mean(rows: list[dict], method: str) -> list[dict]:
     """Unsigned, over right and wrong predictions."""
     found = []
-    for at in AT:
+    for at in dict.fromkeys(row["m"] for row in rows):
         some = [r for r in rows if (r["method"], r["m"], r["rows"]) == (method, at, "unsigned")]
         shares = {f"{s:.2%}": sum(r[f"{s:.2%}"] for r in some) / len(some) for s in SHARES}
         found.append({"m": at} | shares)
@@ -108,7 +108,7 @@ def _mean(rows: list[dict], method: str) -> list[dict]:
 def _drawn(knn: dict, ours: dict) -> str:
     told = [
         {"candidates": share, "recall": curve[at][f"{share:.2%}"], "way": f"{name}, top {at}"}
-        for name, curve in (("kNN", knn), ("sketch", ours)) for at in AT for share in SHARES
+        for name, curve in (("kNN", knn), ("sketch", ours)) for at in curve for share in SHARES
     ] + [{"candidates": share, "recall": share, "way": "chance"} for share in SHARES]  # fmt: skip
     base = alt.Chart(pl.DataFrame(told)).encode(
         x=alt.X("candidates:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="%"),
