@@ -33,6 +33,9 @@ def correct(
     by: Annotated[
         str, typer.Option(help="helpful; to compare: harmful, random, anchors.")
     ] = "helpful",
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="As many rows of each label as among the anchors.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
     keep: Annotated[
         bool, typer.Option("--keep", help="Write the model even if it is no improvement.")
@@ -47,7 +50,7 @@ def correct(
         from fastif.applications import Correction
         from tasks.corrected import Asked, correct_model
 
-        how = Correction(steps, rows, rows, pool, learning_rate, by, seed)
+        how = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
         # The task's own function: one step on one machine gains nothing from Prefect's start.
         repair = correct_model.fn(Asked(study.resolve(), anchors, to, source, how, keep))
     table = Table("slice", "rows", "before", "after", "loss, nats", "95 %")

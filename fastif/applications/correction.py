@@ -38,6 +38,9 @@ class Correction:
         by: which rows: those most helpful to the anchors, most harmful, random ones, or the anchors
             themselves. All but the first are there to compare with.
         seed: of what is drawn.
+        balanced: whether as many rows of each label are taken as its share of the anchors. The rows
+            most helpful to a few anchors are often all of one label; steps on them move what the
+            model expects before it has read, and little else.
 
     Raises:
         InputError: a number is not positive, or `by` is none of these.
@@ -50,6 +53,7 @@ class Correction:
     learning_rate: float = 1e-4
     by: str = "helpful"
     seed: int = 0
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "anchors", "rows", "pool", "learning_rate"):
@@ -135,7 +139,35 @@ def _chosen(
     candidates = Candidates(pool.sort().values[None], torch.zeros(1, len(pool)))
     found = influence(gradients, table, solve(b), candidates, batch_size=BATCH)
     harmful_first = found.ids[0][found.ids[0] != UNSEEN]  # a row without a finite gradient has none
-    return harmful_first[: how.rows] if how.by == "harmful" else harmful_first.flip(0)[: how.rows]
+    order = harmful_first if how.by == "harmful" else harmful_first.flip(0)
+    if not how.balanced:
+        return order[: how.rows]
+    labels, wanted = (some["labels"].cpu() for some in (table.take(order), anchors.take(asked)))
+    return _by_label(order, labels, wanted, how.rows)
+
+
+def _by_label(
+    order: Int[Tensor, " m"], labels: Int[Tensor, " m"], wanted: Int[Tensor, " a"], count: int
+) -> Int[Tensor, " r"]:
+    """The first of each label in the shares that labels have among the wanted ones.
+
+    What a label has too few of is filled up with the first of the others.
+
+    >>> order, labels = torch.tensor([9, 8, 7, 6]), torch.tensor([1, 1, 1, 0])
+    >>> _by_label(order, labels, torch.tensor([0, 1]), 2).tolist()
+    [9, 6]
+    """
+    names, counts = wanted.unique(return_counts=True)
+    exact = counts * count / len(wanted)
+    quota = exact.floor().long()
+    short = count - int(quota.sum())
+    quota[(exact - quota).argsort(descending=True, stable=True)[:short]] += 1
+    first = torch.zeros(len(order), dtype=torch.bool)
+    for name, some in zip(names, quota.tolist(), strict=True):
+        first[(labels == name).nonzero()[:some, 0]] = True
+    rest = (~first).nonzero()[: count - int(first.sum()), 0]
+    first[rest] = True
+    return order[first]
 
 
 def _drawn(count: int, some: int, generator: torch.Generator) -> Tensor:

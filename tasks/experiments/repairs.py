@@ -1,7 +1,8 @@
 """A study's model repaired in several ways, several times, each repair kept."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Way:
         rate: of learning.
         steps: that are taken.
         rows: that a step is taken on, and anchors that they are chosen for.
+        balanced: by the labels of the anchors.
     """
 
     source: str
@@ -39,16 +41,25 @@ class Way:
     rate: float = PAPER
     steps: int = STEPS
     rows: int = ROWS
+    balanced: bool = False
 
     def step(self, seed: int) -> str:
         """Names what is kept of one repair."""
         rate = "" if self.rate == PAPER else f"-{self.rate:g}"
         steps = "" if self.steps == STEPS else f"-{self.steps}"
-        return f"{self.source}-{self.by}{rate}{steps}-{seed}"
+        labels = "-balanced" if self.balanced else ""
+        return f"{self.source}-{self.by}{rate}{steps}{labels}-{seed}"
 
     def correction(self, pool: int, seed: int) -> Correction:
         """What `correct_model` is asked."""
-        return Correction(self.steps, self.rows, self.rows, pool, self.rate, self.by, seed)
+        return Correction(
+            self.steps, self.rows, self.rows, pool, self.rate, self.by, seed, self.balanced
+        )
+
+    @property
+    def name(self) -> str:
+        """Which rows, in words."""
+        return f"{self.by}, each label its share" if self.balanced else self.by
 
 
 @dataclass(frozen=True)
@@ -59,16 +70,23 @@ class Repairs:
         before: the same for all.
         gains: of each way one number a repetition, as parts of 1.
         tables: how sources are called.
+        taken: of each way the ids of the rows of every step of all repetitions.
     """
 
     before: float
     gains: dict[Way, list[float]]
     tables: dict[str, str]
+    taken: dict[Way, list[list[str]]]
+
+    def commoner(self, way: Way, labels: Mapping[str, str]) -> float:
+        """Mean share of the label that most rows of a step have."""
+        steps = [Counter(labels[row] for row in step) for step in self.taken[way]]
+        return sum(max(step.values()) / step.total() for step in steps) / len(steps)
 
     def rows(self) -> list[dict]:
         """A row a way, for a table."""
         return [
-            {"from": self._origin(way), "by": way.by, "learning rate": f"{way.rate:g}",
+            {"from": self._origin(way), "by": way.name, "learning rate": f"{way.rate:g}",
              "steps": way.steps, "rows a step": way.rows,
              "gain, points": 100 * sum(found) / len(found), "95 %": interval(found)}
             for way, found in self.gains.items()
@@ -84,7 +102,7 @@ class Repairs:
 
         def called(way: Way) -> str:
             how = f", {way.steps} steps at {way.rate:g}" if several else ""
-            return f"{way.by}, {self._origin(way)}{how}"
+            return f"{way.name}, {self._origin(way)}{how}"
 
         rows = [
             {"rows": called(way), "gain, points": 100 * gain}
@@ -123,6 +141,7 @@ def repaired(
         group: of the queries that accuracy is taken over, as "suite hans".
     """
     gains: dict[Way, list[float]] = {}
+    taken: dict[Way, list[list[str]]] = {}
     before = 0.0
     for way in ways:
         for seed in range(times):
@@ -131,8 +150,9 @@ def repaired(
                 way.step(seed), lambda w=way, h=each: _once(study, w.source, h, group)
             )
             gains.setdefault(way, []).append(told["after"] - told["before"])
+            taken.setdefault(way, []).extend(told["taken"])
             before = told["before"]
-    return Repairs(before, gains, tables)
+    return Repairs(before, gains, tables, taken)
 
 
 def _once(study: Path, source: str, how: Correction, group: str) -> dict:

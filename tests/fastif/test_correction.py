@@ -111,3 +111,29 @@ def test_rows_whose_gradient_is_not_finite_are_never_stepped_on(by):
     taken = torch.cat(list(found.taken))
     assert not {-1, 3, 79} & set(taken.tolist())
     assert all(bool(tensor.isfinite().all()) for tensor in found.params.values())
+
+
+@pytest.mark.parametrize("by", ["helpful", "harmful"])
+def test_balanced_rows_are_the_most_extreme_of_each_label_in_the_anchors_shares(by):
+    objective, rows, anchors, solve = world()
+    how = Correction(steps=1, anchors=8, rows=9, pool=80, by=by, balanced=True)
+    found = correct(objective, rows, anchors, solve, how)
+    asked = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
+    effects = dense(objective, rows, anchors, asked)
+    order = effects.argsort(descending=by == "helpful").tolist()
+    ones = int(anchors.labels[asked].sum())
+    expected = []
+    for label, share in ((0, 8 - ones), (1, ones)):
+        expected.append([i for i in order if rows.labels[i] == label][: round(share * 9 / 8)])
+    assert set(found.taken[0].tolist()) == {i for some in expected for i in some}
+
+
+def test_what_a_label_has_too_few_of_is_filled_up():
+    objective, rows, anchors, solve = world()
+    few = TensorExamples(
+        rows.inputs[:40], torch.zeros(40).long().index_fill(0, torch.tensor([3]), 1)
+    )
+    how = Correction(steps=2, anchors=20, rows=10, pool=40, balanced=True)
+    found = correct(objective, few, anchors, solve, how)
+    assert all(len({*taken.tolist()}) == 10 for taken in found.taken)
+    assert all(3 in taken.tolist() for taken in found.taken)

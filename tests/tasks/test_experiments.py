@@ -140,7 +140,9 @@ def test_ways_of_repairing_are_named_apart():
     assert len({way.step(0) for way in WAYS}) == len(WAYS)
     assert Way("train", "helpful").step(2) == "train-helpful-2"
     assert Way("train", "helpful", 1e-3).step(2) == "train-helpful-0.001-2"
-    found = Repairs(0.5, {way: [0.01, 0.03] for way in ways}, {**TABLES, **REVIEWED})
+    taken = {ways[0]: [["a", "b", "c"], ["a", "c"]]}
+    found = Repairs(0.5, {way: [0.01, 0.03] for way in ways}, {**TABLES, **REVIEWED}, taken)
+    assert found.commoner(ways[0], {"a": "x", "b": "y", "c": "x"}) == pytest.approx((2 / 3 + 1) / 2)
     row = next(r for r in found.rows() if r["by"] == "anchors")
     assert row["from"] == "the anchors themselves"
     assert row["gain, points"] == pytest.approx(2)
