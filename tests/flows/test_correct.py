@@ -72,6 +72,16 @@ def test_a_regression_is_not_called_an_improvement(world):
     assert {name for step in record["taken"] for name in step} <= ids
 
 
+def test_balanced_steps_have_rows_of_every_label_that_the_anchors_have(world):
+    done = corrected(world, "--balanced", "--rows", 12, "--steps", 3, "--keep")
+    assert done.exit_code in (0, 4), done.output
+    record = json.loads((world / "repaired" / RECORD).read_text())
+    assert record["how"]["balanced"]
+    labels = {row["id"]: row["label"] for row in tiny.rows_of(world / "train.csv")}
+    anchors = {row["label"] for row in tiny.rows_of(world / "anchors.csv")}
+    assert all({labels[name] for name in step} == anchors for step in record["taken"])
+
+
 def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
     held = Slice("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
     lost = Slice("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
