@@ -64,7 +64,8 @@ def removal(place: Place) -> Outcome:
         notes=[f"{len(world.train):,} training pairs, {seeds} seeds a removal, the same as of the "
                "trainings with all rows. Half of the queries are predicted wrong. Intervals are "
                f"Student's over queries; exact is λ = {DAMPING:g}, the full mode LiSSA at "
-               f"λ = {PAPER:g}, the fast mode the same on kNN with {NEAR:.0%} of the rows."],
+               f"λ = {PAPER:g}, the fast mode the same on kNN with {NEAR:.0%} of the rows: where m "
+               "is more than what these are, it names rows by chance."],
     )  # fmt: skip
 
 

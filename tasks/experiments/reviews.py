@@ -82,7 +82,7 @@ def reviews(place: Place) -> Outcome:
         notes=[f"{STEPS} steps on {ROWS} rows towards {ROWS} anchors each, Adam at "
                f"{PAPER:g}. Without reviewers there is no shift between those of training and "
                "those of the test; so it is a test of the mechanism, not of that shift. With "
-               f"{len(random)} repetitions differences below half a point are chance."],
+               f"{len(random)} repetitions differences below a point are chance."],
     )  # fmt: skip
 
 
