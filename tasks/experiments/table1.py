@@ -18,8 +18,8 @@ PAPER, OURS = 50.0, 0.1
 """The damping of the paper's settings, and one that leaves a curvature."""
 ROWS, NEAR = 392_702, (10_000, 1_000)
 """The paper's training rows and candidates."""
-DEPTH, BATCH_OF_ORIGINAL = 1_000, 128
-TIMED = {"original": 10, "fast": 200}
+DEPTH, BATCH_OF_ORIGINAL, SCALE = 1_000, 128, 1e4
+TIMED = {"original": 3, "fast": 100}
 """Steps of a recursion that are timed; a step takes as long as any other."""
 PUBLISHED = {(0, "original"): 120.0, (10_000, "original"): 14.72, (1_000, "original"): 10.93,
              (10_000, "fast"): 6.61, (1_000, "fast"): 3.13, (10_000, "parallel"): 2.36,
@@ -61,7 +61,7 @@ def table1(place: Place) -> Outcome:
     return Outcome(
         claims=[
             Claim("kNN makes an explanation an order of magnitude faster.", "8 to 10 times",
-                  f"{scan / wide:.1f} to {scan / near:.1f} times", scan / near > 5),
+                  f"{scan / wide:.1f} to {scan / near:.1f} times", scan / near > 8),
             Claim("The fast s_test takes more than half of what is left away.", "55 % to 71 %",
                   f"{min(cuts):.0%} to {max(cuts):.0%}", min(cuts) > 0.5),
             Claim("Several processors more than halve the rest.", "2.1 to 2.8 times, 4 GPUs",
@@ -103,10 +103,9 @@ def _minutes(seconds: float, slowest: float) -> str:
 def _own(mean: dict[str, float], size: int) -> list[tuple[str, float, float]]:
     """Name, seconds a query, and seconds for all queries once, for the paper's number of rows."""
     scale = ROWS / size
-    scan = mean["scan"] * scale / TOGETHER
-    factor, sketch = mean["EK-FAC, factor"] * scale, mean["sketches, rows"] * scale
+    sketch = mean["sketches, rows"] * scale
     return [
-        ("EK-FAC", factor / TOGETHER + mean["EK-FAC, solve"] + scan, factor),
+        ("A scan of all rows, once solved", mean["scan"] * scale / TOGETHER, 0.0),
         ("Sketches", sketch / TOGETHER + mean["sketches, query"], sketch),
         ("Sketches, the rows' made before", mean["sketches, query"], sketch),
     ]
@@ -118,26 +117,34 @@ def _timed(world: Explained) -> dict[str, list[float]]:
     return {
         **_recursions(world, several),
         **_rows(world, several[0]),
-        **_ekfac(world, several),
+        **_scan(world, several),
         **_sketches(world),
     }
 
 
 def _recursions(world: Explained, several: Tensor) -> dict[str, list[float]]:
     """Of J steps, by the steps that are timed."""
-    operator, each = world.matrix.damped(PAPER), [row[None] for row in several]
-    found = {}
-    for name, batch in (("original", BATCH_OF_ORIGINAL), ("fast", 1)):
-        run = fastif.Lissa(depth=TIMED[name], batch=batch, scale=1e4)
-        found[name] = [_seconds(lambda b=b, r=run: r.solve(operator, b)) for b in each]
+    operator = world.matrix.damped(PAPER)
+    each = [row[None] for row in several]
+    found = {
+        name: [_seconds(lambda b=b, n=name, m=batch: _walk(operator, b, m, TIMED[n])) for b in each]
+        for name, batch in (("original", BATCH_OF_ORIGINAL), ("fast", 1))
+    }
     share = max(1, TIMED["fast"] // _cores())
-    runs = [fastif.Lissa(depth=share, batch=1, scale=1e4, seed=t) for t in range(_cores())]
     found["parallel"] = [
-        _seconds(lambda b=b: _at_once([lambda r=r: r.solve(operator, b) for r in runs]))
+        _seconds(lambda b=b: _at_once([lambda: _walk(operator, b, 1, share)] * _cores()))
         for b in each
     ]
     steps = {**TIMED, "parallel": share * _cores()}
     return {name: [DEPTH / steps[name] * one for one in of] for name, of in found.items()}
+
+
+def _walk(operator: fastif.Damped, b: Tensor, batch: int, steps: int) -> Tensor:
+    """The paper's recursion; `Lissa` would also measure the residual, which the paper does not."""
+    generator, x = torch.Generator().manual_seed(0), b
+    for _ in range(steps):
+        x = x + (b - operator.sample(generator, batch).apply(x)) / SCALE
+    return x
 
 
 def _rows(world: Explained, s_test: Tensor) -> dict[str, list[float]]:
@@ -153,19 +160,17 @@ def _rows(world: Explained, s_test: Tensor) -> dict[str, list[float]]:
     return {"row": one, "rows at once": [whole / len(some)]}
 
 
-def _ekfac(world: Explained, several: Tensor) -> dict[str, list[float]]:
-    """Of the factor, of a solve, and of a scan of all rows for many queries together."""
-    operator, solver = world.matrix.damped(OURS), fastif.Spectral()
-    start = time.perf_counter()
-    factor = solver.factor(operator)
-    factored = time.perf_counter() - start
-    solved = [_seconds(lambda b=b: solver.solve(operator, b[None], factor)) for b in several]
+def _scan(world: Explained, several: Tensor) -> dict[str, list[float]]:
+    """Of a scan of all rows for many queries together."""
     asked = several.repeat(-(-TOGETHER // len(several)), 1)[:TOGETHER]
     gradients = fastif.Gradients(world.objective)
-    scan = _seconds(
-        lambda: fastif.influence(gradients, world.train, asked, keep=100, batch_size=BATCH)
-    )
-    return {"EK-FAC, factor": [factored], "EK-FAC, solve": solved, "scan": [scan]}
+    return {
+        "scan": [
+            _seconds(
+                lambda: fastif.influence(gradients, world.train, asked, keep=100, batch_size=BATCH)
+            )
+        ]
+    }
 
 
 def _sketches(world: Explained) -> dict[str, list[float]]:

@@ -94,6 +94,7 @@ def test_trusted_rows_of_a_table_are_learned_from(cancer, tmp_path):
     assert average_precision_score(wrong[~kept.to_numpy()], found["probability"].to_numpy()) > 0.9
 
 
+@pytest.mark.long
 def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
     data = load_digits()
     names = [str(i) for i in range(10)]
