@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastif.applications import fit_head, neighbours, tabular
+from fastif.applications import TEXT_MIXES, fit_head, neighbours, tabular
 from fastif.applications.neighbours import EXACT
+from fastif.applications.views import CROSSING, MOST
 from tasks.encoded import encoded_width, seconds_a_text, unread
 from tasks.mislabels import DETECTOR, KIND, MOST_HEADS, Search, store_if_any
 
@@ -77,9 +78,15 @@ def forecast_mislabels(search: Search) -> LabelForecast | None:
         MOST_HEADS,
         reading,
         _seconds_of_neighbours(rows, width),
-        MOST_HEADS * _seconds_a_head(search, width),
+        (MOST_HEADS + _heads_for_a_mix(search)) * _seconds_a_head(search, width),
         LOADED + rows * 4e-9 * (COPIES * width + COLUMNS * classes),
     )
+
+
+def _heads_for_a_mix(search: Search) -> float:
+    """To choose the mix of a text's views, as parts of heads that see all rows."""
+    seen = min(1.0, MOST / len(search.inputs.train))
+    return len(TEXT_MIXES) * CROSSING.folds * seen if search.encoder is not None else 0.0
 
 
 def _width(search: Search) -> int:

@@ -184,7 +184,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
     views = views_in(store, search, tables)
-    mix = mix_of(search, views, tables)
+    mix = _mix_of(search, views, tables)
     features, *others = views.mixed(mix).split([len(table) for table in tables])
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
@@ -226,7 +226,7 @@ def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
     return Views((features,), ((1.0,),))
 
 
-def mix_of(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
+def _mix_of(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
     """That which tells most of the labels: of trusted ones where there are some."""
     rows, classes = sum(map(len, tables)), len(search.inputs.study.labels)
     asked = tables[-1] if search.trusted else tables[0]

@@ -1,6 +1,6 @@
 """Whether cleaning pays: the study's own training, with and without the most suspicious rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from fastif.examples import Selected
 from storage import Store
 from tasks.devices import devices_of
 from tasks.job import cached
-from tasks.mislabels import DETECTOR, Found, Search, mix_of, search_of, views_in
+from tasks.mislabels import DETECTOR, Found, Search, search_of, views_in
 from tasks.model import base_folder
 from tasks.plan import Inputs, store_path
 from tasks.problems import Problem, StudyError
@@ -97,7 +97,7 @@ def validated(path: Path, found: Found, seeds: int) -> Validation:
     top = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
     top = top.head(min(found.facts["budget"], len(inputs.train) // 2))
     is_whole = inputs.study.training is not None
-    outputs = _classifiers(inputs) if is_whole else _heads(search)
+    outputs = _classifiers(inputs) if is_whole else _heads(search, found.facts["mix"])
     labels, asked = torch.tensor(inputs.train.labels), torch.tensor(inputs.queries.labels)
     right, everything = labels.clone(), torch.arange(len(labels))
     suspects = torch.tensor(top["train"].to_list(), dtype=torch.long)
@@ -172,13 +172,13 @@ def _classifiers(inputs: Inputs) -> Outputs:
     return outputs
 
 
-def _heads(search: Search) -> Outputs:
-    """Linear heads on features that rows and queries are given together."""
+def _heads(search: Search, mix: Sequence[float]) -> Outputs:
+    """Linear heads on views that rows and queries are given together, mixed as in the search."""
     inputs, classes = search.inputs, len(search.inputs.study.labels)
     store = Store.open(store_path(inputs.study), inputs.study.name)
     tables = [inputs.train, inputs.queries]
     views = views_in(store, search, tables)
-    train, queries = views.mixed(mix_of(search, views, tables)).split([len(t) for t in tables])
+    train, queries = views.mixed(mix).split([len(table) for table in tables])
 
     def outputs(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
         drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))

@@ -25,7 +25,7 @@ POOL = {"small": 300, "full": 1000}
 
 
 def correction(place: Place) -> Outcome:
-    """Ten steps on ten rows each, by every way, from three tables, several times."""
+    """By every way, from three tables, several times."""
     study = written(place, place.sized(1_500, 3_500), place.sized(128, 512))
     train_model.fn(str(study))
     times = place.sized(3, 5)

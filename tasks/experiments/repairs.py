@@ -1,6 +1,5 @@
 """A study's model repaired in several ways, several times, each repair kept."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -169,8 +168,8 @@ def _once(study: Path, source: str, how: Correction, group: str) -> dict:
         aside.rmdir()
     asked = next(one for one in repair.slices if one.name == group)
     others = {one.name: one.after - one.before for one in repair.slices if one.name != group}
-    return {"before": asked.before, "after": asked.after, "others": others,
-            "taken": json.loads(json.dumps(repair.taken))}  # fmt: skip
+    taken = [list(step) for step in repair.taken]
+    return {"before": asked.before, "after": asked.after, "others": others, "taken": taken}
 
 
 def interval(found: Sequence[float]) -> str:

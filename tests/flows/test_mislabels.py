@@ -16,6 +16,7 @@ import tiny
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
+from fastif.applications import TEXT_MIXES
 from flows.cli import app
 from storage import MISLABELS, SIGNALS, Store
 from tasks.mislabels import find_mislabels, newest_found, read_found, search_of
@@ -75,6 +76,7 @@ def test_the_command_finds_what_was_planted_and_says_why(noisy):
 
 def test_the_second_time_nothing_is_computed(noisy):
     first = searched(noisy)
+    assert tuple(first.facts["mix"]) in TEXT_MIXES
     assert searched(noisy).facts == first.facts
     assert "there already" in run("mislabels", noisy, "--dry-run").output
 
