@@ -250,6 +250,13 @@ MISLABELS: Final = schema(
             null=True,
         ),
         field(
+            "word_loss",
+            pa.float32(),
+            "loss by words counted in other rows (naive Bayes); null where rows are no texts",
+            "nats",
+            null=True,
+        ),
+        field(
             "judged_loss",
             pa.float32(),
             "loss of a trained classifier that has not seen the row; null without one",
@@ -283,6 +290,7 @@ MISLABELS: Final = schema(
 SIGNALS: Final = (
     *(name for name, _, _ in _SIGNALS),
     "trained_margin",
+    "word_loss",
     "judged_loss",
     "trusted_loss",
     "harm",

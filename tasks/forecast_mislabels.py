@@ -20,6 +20,8 @@ COPIES = 4.5
 """Of the features while heads are fitted to four fifths of them and neighbours are searched."""
 COLUMNS = 12
 """Tables of a number a row and class that are held at once."""
+TERM_BYTES, TERMS_A_WORD = 15, 2
+"""Of the words of texts: a weight and a place, and what a fold takes; pairs of words count too."""
 LOADED = 0.7
 """GB of the process before it begins."""
 
@@ -79,8 +81,22 @@ def forecast_mislabels(search: Search) -> LabelForecast | None:
         reading,
         _seconds_of_neighbours(rows, width),
         (MOST_HEADS + _heads_for_a_mix(search)) * _seconds_a_head(search, width),
-        LOADED + rows * 4e-9 * (COPIES * width + COLUMNS * classes),
+        LOADED
+        + rows * 4e-9 * (COPIES * width + COLUMNS * classes)
+        + 1e-9 * _bytes_of_terms(search),
     )
+
+
+def _bytes_of_terms(search: Search) -> float:
+    """Of the words of all rows, by those of a few."""
+    table = search.inputs.train
+    if search.encoder is None:
+        return 0.0
+    columns = [table.texts, *([] if table.text_pairs is None else [table.text_pairs])]
+    some = slice(None, None, max(1, len(table) // FEW))
+    counts = [min(search.encoder.length, len(t.split())) for col in columns for t in col[some]]
+    words = len(columns) * sum(counts) / len(counts)
+    return len(table) * words * TERMS_A_WORD * TERM_BYTES
 
 
 def _heads_for_a_mix(search: Search) -> float:

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from fastif.applications import (
@@ -47,7 +48,7 @@ from tasks.tables import Table
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 5
+PROCEDURE = 6
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
 CANARIES = 2
@@ -186,6 +187,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     views = views_in(store, search, tables)
     mix = _mix_of(search, views, tables)
     features, *others = views.mixed(mix).split([len(table) for table in tables])
+    terms = None if views.terms is None else csr_matrix(views.terms[: len(tables[0])])
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
     alike = alike_rows(tables[0], near)
@@ -196,6 +198,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
         alike,
         _known(search, digests)[order],
         judged_by(store, search.inputs, tables[0], alike),
+        terms,
     )
     trusted = None
     if others:
@@ -302,7 +305,7 @@ def _frame(
         ],
         **{name: signal[back].tolist() for name, signal in found.signals.items()},
     }
-    for name in ("judged_loss", "trusted_loss"):
+    for name in ("word_loss", "judged_loss", "trusted_loss"):
         columns.setdefault(name, [None] * len(table))
     schema = polars_schema(MISLABELS)
     frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})

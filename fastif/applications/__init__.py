@@ -5,7 +5,7 @@ from fastif.applications.canaries import Planted, Recall, plant, recall_of
 from fastif.applications.correction import Corrected, Correction, correct
 from fastif.applications.detector import Detector
 from fastif.applications.encoding import compared, mean_pooled
-from fastif.applications.features import joined, lexical, tabular
+from fastif.applications.features import joined, lexical, tabular, tf_idf
 from fastif.applications.folds import folds
 from fastif.applications.head import Head, calibrated, fit_head
 from fastif.applications.neighbours import neighbours
@@ -45,4 +45,5 @@ __all__ = [
     "recall_of",
     "refit",
     "tabular",
+    "tf_idf",
 ]

@@ -3,8 +3,9 @@
 A classifier that was fitted to a wrong label defends it. So every row is judged by heads that have
 not seen it, and what they find is used to fit them again:
 
-1. heads on fixed features, cross-fitted to what the labels are believed to be, their logits meaned
-   with those of the rows most like it;
+1. heads on fixed features, cross-fitted to what the labels are believed to be, stacked with other
+   judges where there are some (words that are counted, a classifier of the study's own), their
+   logits meaned with those of the rows most like it;
 2. p(t | x) from these and how often a class is labelled as another, found together as those under
    which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
    of class t;
@@ -29,6 +30,7 @@ from fastif.applications.another_round import another_round_pays
 from fastif.applications.crossing import Crossing
 from fastif.applications.folds import folds
 from fastif.applications.head import FitHead, fit_head, stacked, tempered
+from fastif.applications.naive_bayes import NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import (
     assumed,
@@ -88,12 +90,17 @@ class Detector:
         first = self._crossed(rows, given)
         in_sample = self.fit(rows.features, given, self.penalty, rows.weights)
         signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
+        judges = {}
+        if rows.terms is not None:
+            counted = NaiveBayes(self.folds, self.repeats, self.seed)
+            judges["word_loss"] = counted(rows, given)
         if rows.judged is not None:
-            told = rows.judged.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
-            signals["judged_loss"] = -told
+            judges["judged_loss"] = rows.judged
+        for name, logits in judges.items():
+            signals[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
         if trusted is None:
             again = another_round_pays(rows, near, self._crossed) if again is None else again
-            p, beliefs, noise = self._alone(rows, first, near, again)
+            p, beliefs, noise = self._alone(rows, first, [*judges.values()], near, again)
         else:
             p, beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
@@ -110,28 +117,34 @@ class Detector:
         return replace(self, repeats=1, again=again)
 
     def _alone(
-        self, rows: Rows, first: Float[Tensor, "n c"], near: Int[Tensor, "n k"], again: bool
+        self,
+        rows: Rows,
+        first: Float[Tensor, "n c"],
+        judges: list[Float[Tensor, "n c"]],
+        near: Int[Tensor, "n k"],
+        again: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         """p(t | x), beliefs, and the noise, from the labels themselves.
 
         Args:
             rows: to be judged.
             first: cross-fitted logits for the labels as given.
+            judges: logits of others that have not seen the rows.
             near: neighbours.
             again: whether heads are fitted to the beliefs too.
         """
-        p, belief, noise, counted = self._weighed(rows, first, near)
+        p, belief, noise, counted = self._weighed(rows, [first, *judges], near)
         if again:
-            p, belief, noise, more = self._weighed(rows, self._crossed(rows, belief), near)
+            second = self._crossed(rows, belief)
+            p, belief, noise, more = self._weighed(rows, [second, *judges], near)
             counted += more
         return p, [*counted, belief], noise
 
     def _weighed(
-        self, rows: Rows, logits: Float[Tensor, "n c"], near: Int[Tensor, "n k"]
+        self, rows: Rows, several: list[Float[Tensor, "n c"]], near: Int[Tensor, "n k"]
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """p(t | x), the belief and the noise by one set of heads, and beliefs to count by."""
-        if rows.judged is not None:
-            logits = stacked([logits, rows.judged], rows.labels)
+        """p(t | x), the belief and the noise by several judges, and beliefs to count by."""
+        logits = several[0] if len(several) == 1 else stacked(several, rows.labels)
         around = among(logits, logits, near)
         p, noise = likeliest(around, rows.labels, rows.certain)
         found = [jointly(z, rows.labels, rows.certain) for z in (logits, around)]

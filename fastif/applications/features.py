@@ -38,25 +38,22 @@ def levelled(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return columns / max(1, view.shape[1]) ** 0.5
 
 
-def lexical(
-    texts: Sequence[Sequence[Int[Tensor, " _"]]], dimensions: int = 300
-) -> Float[Tensor, "n d"]:
-    """Words and pairs of neighbouring words, weighted by rarity, in few dimensions.
+def lexical(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
+    """Words and pairs of neighbouring words in few dimensions.
 
-    tf-idf with logarithmic counts, rows of length 1, and their leading singular vectors (latent
-    semantic analysis; Deerwester and others, 1990). What the encoder's language is not, this is.
+    The leading singular vectors of their weights (latent semantic analysis; Deerwester and others,
+    1990). What the encoder's language is not, this is.
 
     Args:
-        texts: for each text column the tokens of every row.
+        terms: of every row; see `tf_idf`.
         dimensions: most that are kept.
     """
-    matrix = _tf_idf(texts)
-    shape: tuple[int, int] = matrix.shape  # pyright: ignore[reportAssignmentType]
+    shape: tuple[int, int] = terms.shape  # pyright: ignore[reportAssignmentType]
     rank = min(dimensions, min(shape) - 1)
     if rank < 1:
         return torch.zeros(shape[0], 0)
     start = np.random.default_rng(0).standard_normal(min(shape))
-    left, sizes, _ = svds(matrix, k=rank, v0=start)
+    left, sizes, _ = svds(terms, k=rank, v0=start)
     order = np.argsort(-sizes)
     rows = torch.from_numpy(np.ascontiguousarray((left * sizes)[:, order]))
     signs = rows.sum(0).sign().where(rows.sum(0) != 0, 1.0)
@@ -124,7 +121,18 @@ def _waves(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
     return (phases + 2 * torch.pi * torch.rand(WAVES, generator=generator)).cos()
 
 
-def _tf_idf(texts: Sequence[Sequence[Tensor]]) -> csr_matrix:
+def tf_idf(texts: Sequence[Sequence[Int[Tensor, " _"]]]) -> csr_matrix:
+    """Words and pairs of neighbouring words of every row, weighted by rarity, rows of length 1.
+
+    Logarithmic counts times logarithmic rarity; what a single row has is left out.
+
+    Args:
+        texts: for each text column the tokens of every row.
+
+    >>> tf_idf([[torch.tensor([7, 8]), torch.tensor([7, 9])]]).toarray()
+    array([[1.],
+           [1.]])
+    """
     counts = [_terms(row) for row in zip(*texts, strict=True)]
     found: Counter[tuple] = Counter()
     for row in counts:

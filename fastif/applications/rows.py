@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -25,6 +26,7 @@ class Rows:
         known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
         judged: logits of a classifier of another kind that has not seen the row, such as the
             study's own, cross-fitted.
+        terms: of texts, the weight of each term in each row; see `features.tf_idf`.
 
     Raises:
         InputError: they do not fit each other, are not finite, or hold a single class.
@@ -36,6 +38,7 @@ class Rows:
     groups: Int[Tensor, " n"] | None = None
     known: Int[Tensor, " n"] | None = None
     judged: Float[Tensor, "n c"] | None = None
+    terms: csr_matrix | None = None
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.features).all()):
@@ -75,7 +78,8 @@ class Rows:
         """Some of the rows; their groups as they were."""
         parts = (self.together, self.known, self.judged)
         groups, known, judged = (None if part is None else part[of] for part in parts)
-        return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged)
+        terms = None if self.terms is None else csr_matrix(self.terms[of.numpy()])
+        return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged, terms)
 
     @property
     def weights(self) -> Float[Tensor, " n"]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -30,15 +31,23 @@ class Views:
     Attributes:
         parts: a view each, of mean 0 and of the same size; see `levelled`.
         mixes: weights of the views that add up to 1. The first is taken where nothing can be told.
+        terms: of rows that are texts; see `features.tf_idf`.
     """
 
     parts: tuple[Float[Tensor, "n _"], ...]
     mixes: tuple[tuple[float, ...], ...]
+    terms: csr_matrix | None = None
 
     @classmethod
-    def of(cls, views: Sequence[Float[Tensor, "n _"]], mixes: Sequence[Sequence[float]]) -> "Views":
+    def of(
+        cls,
+        views: Sequence[Float[Tensor, "n _"]],
+        mixes: Sequence[Sequence[float]],
+        terms: csr_matrix | None = None,
+    ) -> "Views":
         """The views made comparable."""
-        return cls(tuple(levelled(view) for view in views), tuple(tuple(mix) for mix in mixes))
+        levels = tuple(levelled(view) for view in views)
+        return cls(levels, tuple(tuple(mix) for mix in mixes), terms)
 
     def mixed(
         self, mix: Sequence[float], rows: Int[Tensor, " m"] | slice = slice(None)

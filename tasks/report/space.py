@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fastif import CandidateIndex
-from fastif.applications import lexical
+from fastif.applications import lexical, tf_idf
 from fastif.applications.neighbours import neighbours
 from tasks.report.night import Night
 
@@ -54,7 +54,8 @@ def space_of(night: Night) -> Space:
     columns = ["text", "text_pair"] if night.has_pairs else ["text"]
     both = pl.concat([night.train.select(columns), night.queries.select(columns)])
     torch.manual_seed(0)
-    points = lexical([_tokens(both[name].fill_null("").to_list()) for name in columns], DIMENSIONS)
+    terms = tf_idf([_tokens(both[name].fill_null("").to_list()) for name in columns])
+    points = lexical(terms, DIMENSIONS)
     points = normalize(points, dim=1)
     train, queries = points[: len(night.train)], points[len(night.train) :]
     k = min(NEAR, len(train) - 1)

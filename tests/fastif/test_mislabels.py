@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from sklearn.naive_bayes import MultinomialNB
 from torch.nn.functional import one_hot
 
 from fastif import InputError
@@ -30,7 +31,8 @@ from fastif.applications import (
     recall_of,
 )
 from fastif.applications.another_round import another_round_pays
-from fastif.applications.features import _tf_idf
+from fastif.applications.features import tf_idf
+from fastif.applications.naive_bayes import AHEAD, NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
 from fastif.applications.signals import self_influence_of
@@ -310,7 +312,7 @@ def test_neighbours_are_the_nearest_by_cosine_and_never_the_row_itself():
 
 def test_words_are_weighed_as_another_library_does():
     texts = [[torch.tensor(row) for row in ([1, 2, 2], [2, 3], [1, 3, 3, 3], [2])]]
-    matrix = _tf_idf(texts).toarray()
+    matrix = tf_idf(texts).toarray()
     # Words 1, 2, 3; the only pair in two texts is none of them, so none is kept.
     counts = [[1, 2, 0], [0, 1, 1], [1, 0, 3], [0, 1, 0]]
     theirs = TfidfTransformer(sublinear_tf=True, smooth_idf=False).fit_transform(counts).toarray()
@@ -320,11 +322,65 @@ def test_words_are_weighed_as_another_library_does():
 def test_words_in_few_dimensions_keep_the_angles():
     generator = torch.Generator().manual_seed(0)
     texts = [[torch.randint(0, 12, (8,), generator=generator) for _ in range(30)]]
-    full = torch.from_numpy(_tf_idf(texts).toarray()).float()
+    full = torch.from_numpy(tf_idf(texts).toarray()).float()
     left, sizes, _ = torch.linalg.svd(full, full_matrices=False)
     best = (left[:, :9] * sizes[:9]) @ (left[:, :9] * sizes[:9]).T
-    kept = lexical(texts, 9)
+    kept = lexical(tf_idf(texts), 9)
     assert torch.allclose(kept @ kept.T, best, atol=1e-4)
+
+
+def spoken(n=300, classes=3, share=0.2):
+    """Rows whose features are noise and whose words tell their class; and true labels."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(n) % classes
+    common = torch.randint(0, 30, (n, 6), generator=generator)
+    own = 30 + 10 * truth[:, None] + torch.randint(0, 10, (n, 6), generator=generator)
+    terms = tf_idf([list(torch.cat([common, own], 1))])
+    features = joined([torch.randn(n, 8, generator=generator)])
+    return Rows(features, flipped(truth, share, classes), classes, terms=terms), truth
+
+
+def test_words_are_counted_as_another_library_does():
+    rows, _ = spoken()
+    parts = folds(rows.together, 5, 0).numpy()
+    found = NaiveBayes(folds=5, repeats=1, seed=0)(rows, one_hot(rows.labels, 3).float())
+    for part in range(5):
+        away = parts == part
+        other = MultinomialNB(alpha=AHEAD, fit_prior=False)
+        other.fit(rows.terms[~away], rows.labels.numpy()[~away])
+        theirs = other.predict_log_proba(rows.terms[away])
+        assert found.numpy()[away] == pytest.approx(theirs, abs=1e-5)
+
+
+def test_rows_that_no_label_fits_are_not_counted():
+    rows, _ = spoken()
+    dropped = torch.arange(len(rows.labels)) % 7 == 0
+    known = torch.full_like(rows.labels, UNSEEN).masked_fill(dropped, DROPPED)
+    turned = torch.where(dropped, (rows.labels + 1) % 3, rows.labels)
+    found = [
+        NaiveBayes()(replace(rows, known=known), one_hot(labels, 3).float())
+        for labels in (rows.labels, turned)
+    ]
+    assert torch.equal(*found)
+
+
+def test_what_features_do_not_tell_words_do():
+    rows, truth = spoken()
+    wrong = (rows.labels != truth).numpy()
+    with_words = Detector()(rows)
+    without = Detector()(replace(rows, terms=None))
+    assert "word_loss" in with_words.signals
+    assert "word_loss" not in without.signals
+    assert average_precision_score(wrong, with_words.probability) > 0.95
+    assert average_precision_score(wrong, without.probability) < 0.5
+
+
+def test_some_rows_keep_their_words():
+    rows, _ = spoken()
+    some = torch.arange(len(rows.labels)) % 2 == 0
+    kept = rows.only(some)
+    assert (kept.terms != rows.terms[some.numpy()]).nnz == 0
+    assert torch.isfinite(NaiveBayes()(kept, one_hot(kept.labels, 3).float())).all()
 
 
 def test_views_weigh_the_same_whatever_their_widths():
@@ -352,10 +408,9 @@ def test_labels_are_fitted_again_only_where_that_explains_labels_put_aside(of, p
     rows, truth = of
     near, crossing = neighbours(rows.features, 20), Detector()._crossed
     assert another_round_pays(rows, near, crossing) is pays
-    once = Detector()._weighed(
-        rows, crossing(rows, one_hot(rows.labels, rows.classes).float()), near
-    )
-    twice = Detector()._weighed(rows, crossing(rows, once[1]), near)
+    given_labels = one_hot(rows.labels, rows.classes).float()
+    once = Detector()._weighed(rows, [crossing(rows, given_labels)], near)
+    twice = Detector()._weighed(rows, [crossing(rows, once[1])], near)
     wrong = (rows.labels != truth).numpy()
     first, second = (
         average_precision_score(wrong, 1 - belief.gather(1, rows.labels[:, None])[:, 0])

@@ -129,8 +129,11 @@ def test_parts_of_effects_add_up_and_are_compared_with_the_whole():
 
 def test_minutes_are_put_together_from_the_parts():
     mean = {"scan": 3.0, "sketches, rows": 12.0, "sketches, query": 0.25}
+    mean |= {"EK-FAC, rows": 5.0, "EK-FAC, factors": 2.0, "EK-FAC, queries": 1.0}
     own = {name: seconds for name, seconds, _ in _own(mean, 392_702 // 2)}
     assert own["A scan of all rows, once solved"] == pytest.approx(6 / 64)
+    assert own["EK-FAC, then the scan"] == pytest.approx((10 + 2 + 1 + 6) / 64)
+    assert own["The same, fitted before"] == pytest.approx((1 + 6) / 64)
     assert own["Sketches"] == pytest.approx(24 / 64 + 0.25)
 
 
