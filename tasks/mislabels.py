@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     views = views_in(store, search, tables)
     mix = _mix_of(search, views, tables)
     features, *others = views.mixed(mix).split([len(table) for table in tables])
-    terms = None if views.terms is None else csr_matrix(views.terms[: len(tables[0])])
+    words = _terms_of(views, tables)
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
     alike = alike_rows(tables[0], near)
@@ -198,11 +198,12 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
         alike,
         _known(search, digests)[order],
         judged_by(store, search.inputs, tables[0], alike),
-        terms,
+        words[0],
     )
     trusted = None
     if others:
-        trusted = Trusted(others[0], torch.tensor(inputs.queries.labels), len(study.labels))
+        sure = torch.tensor(inputs.queries.labels)
+        trusted = Trusted(others[0], sure, len(study.labels), words[1])
     budget = min(study.mislabels.budget, len(rows.labels))
     with bar("labels: heads fitted", MOST_HEADS) as advance:
         heads = KeptHeads(store, search.digest, advance)
@@ -227,6 +228,14 @@ def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
         columns = zip(*(part.kinds for part in parts), strict=True)
         features = tabular(numbers, [list(chain(*column)) for column in columns])
     return Views((features,), ((1.0,),))
+
+
+def _terms_of(views: Views, tables: Sequence[Table]) -> list[csr_matrix | None]:
+    """Of each table its own."""
+    if views.terms is None:
+        return [None] * len(tables)
+    ends = list(accumulate((len(table) for table in tables), initial=0))
+    return [csr_matrix(views.terms[start:end]) for start, end in pairwise(ends)]
 
 
 def _mix_of(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:

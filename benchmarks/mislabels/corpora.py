@@ -219,7 +219,7 @@ def _seen(
         return corpus
     ids = torch.arange(n, n + len(known))
     features = views.mixed(views.most_telling(ids, known, classes))
-    trusted = Trusted(features[n:], known, classes)
+    trusted = Trusted(features[n:], known, classes, csr_matrix(terms[n:]))
     return replace(corpus, trusted=trusted, taught=replace(rows, features=features[:n]))
 
 

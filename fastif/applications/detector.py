@@ -29,7 +29,7 @@ from torch.nn.functional import one_hot
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.crossing import Crossing
 from fastif.applications.folds import folds
-from fastif.applications.head import FitHead, fit_head, stacked, tempered
+from fastif.applications.head import FitHead, fit_head, stacked, stacked_for, tempered
 from fastif.applications.naive_bayes import NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import (
@@ -187,7 +187,7 @@ class Detector:
         return tempered(head(rows.features), seen, trusted.labels)
 
     def _from_both(self, rows: Rows, belief: Tensor, trusted: Trusted, sure: Tensor) -> Tensor:
-        """Cross-fitted logits of heads that have seen trusted rows and what rows are believed."""
+        """Cross-fitted logits of judges that have seen trusted rows and what rows are believed."""
         parts = folds(rows.together, self.folds, self.seed)
         within = folds(torch.arange(len(sure)), self.folds, self.seed)
         logits, seen = torch.empty_like(belief), torch.zeros_like(sure)
@@ -200,7 +200,10 @@ class Detector:
                 torch.cat([rows.weights[~away], torch.ones(int((~out).sum()))]),
             )
             logits[away], seen[out] = head(rows.features[away]), head(trusted.features[out])
-        return tempered(logits, seen, trusted.labels)
+        if rows.terms is None or trusted.terms is None:
+            return tempered(logits, seen, trusted.labels)
+        words = NaiveBayes(self.folds, 1, self.seed).with_trusted(rows, belief, trusted)
+        return stacked_for([(logits, seen), words], trusted.labels)
 
     @property
     def _crossed(self) -> Crossing:

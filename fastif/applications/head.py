@@ -150,6 +150,33 @@ def tempered(
     return _fitted_scale(seen, labels, with_shift=False)[0] * logits
 
 
+def stacked_for(
+    several: Sequence[tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]],
+    labels: Int[Tensor, " m"],
+) -> Float[Tensor, "n c"]:
+    """Σ a_k · logits_k with the numbers that suit labelled rows best.
+
+    Args:
+        several: of each classifier the logits to be summed, and those of rows whose labels are
+            certain, made in the same way without them.
+        labels: theirs.
+    """
+    scales = [labels.new_full((1,), 1 / len(several), dtype=torch.float32) for _ in several]
+    for scale in scales:
+        scale.requires_grad_()
+    optimiser = torch.optim.LBFGS(scales, max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        told = torch.stack([a * seen for a, (_, seen) in zip(scales, several, strict=True)]).sum(0)
+        loss = -told.log_softmax(1).gather(1, labels[:, None]).mean()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)  # type: ignore[arg-type]
+    return torch.stack([a.detach() * z for a, (z, _) in zip(scales, several, strict=True)]).sum(0)
+
+
 def _fitted_scale(logits: Tensor, labels: Tensor, with_shift: bool) -> tuple[Tensor, Tensor]:
     scale = logits.new_ones(1).requires_grad_()
     shift = logits.new_zeros(logits.shape[1]).requires_grad_(with_shift)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.sparse import csr_matrix
+from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from fastif.applications.folds import folds
-from fastif.applications.rows import Rows
+from fastif.applications.rows import Rows, Trusted
 
 AHEAD = 0.1
 """Weight of every term that is counted in each class in advance."""
@@ -47,18 +48,43 @@ class NaiveBayes:
             targets: a distribution over classes for each.
         """
         assert rows.terms is not None, "there are words to count"
-        weights = (targets * rows.weights[:, None]).double().numpy()
-        total = np.zeros(weights.shape)
+        weights = targets * rows.weights[:, None]
+        total = torch.zeros(weights.shape, dtype=torch.float64)
         for repeat in range(self.repeats):
-            parts = folds(rows.together, self.folds, self.seed + repeat).numpy()
-            for part in np.unique(parts):
-                away = parts == part
-                asked = rows.terms[away]
-                kept = np.where(away[:, None], 0.0, weights)
-                # A class at a time: all of them by all terms would be much larger than the rows.
-                for t, own in enumerate(kept.T):
-                    total[away, t] += asked @ _log_rates(rows.terms, own)
-        return torch.from_numpy(total / self.repeats).float().log_softmax(1)
+            parts = folds(rows.together, self.folds, self.seed + repeat)
+            total += _crossed(rows.terms, weights, parts)
+        return (total / self.repeats).log_softmax(1).float()
+
+    def with_trusted(
+        self, rows: Rows, targets: Float[Tensor, "n c"], trusted: Trusted
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
+        """The same of rows and of trusted ones, by both in the first partition of each."""
+        assert rows.terms is not None, "there are words to count"
+        assert trusted.terms is not None, "and in trusted rows too"
+        sure = one_hot(trusted.labels, trusted.classes)
+        parts = folds(rows.together, self.folds, self.seed)
+        within = folds(torch.arange(len(sure)), self.folds, self.seed)
+        told = _crossed(
+            csr_matrix(vstack([rows.terms, trusted.terms])),
+            torch.cat([targets * rows.weights[:, None], sure]),
+            torch.cat([parts, within]),
+        )
+        own, theirs = told.log_softmax(1).float().split([len(targets), len(sure)])
+        return own, theirs
+
+
+def _crossed(
+    terms: csr_matrix, weights: Float[Tensor, "n c"], parts: Int[Tensor, " n"]
+) -> Float[Tensor, "n c"]:
+    """Logits of each part by the others."""
+    shares, found = weights.double().numpy(), np.zeros(weights.shape)
+    for part in parts.unique():
+        away = (parts == part).numpy()
+        asked, kept = terms[away], np.where(away[:, None], 0.0, shares)
+        # A class at a time: all of them by all terms would be much larger than the rows.
+        for t, own in enumerate(kept.T):
+            found[away, t] = asked @ _log_rates(terms, own)
+    return torch.from_numpy(found)
 
 
 def _log_rates(terms: csr_matrix, weights: np.ndarray) -> np.ndarray:

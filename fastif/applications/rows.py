@@ -96,6 +96,8 @@ class Trusted:
     Attributes:
         features: made together with those of the rows to be judged.
         labels: theirs.
+        classes: how many there are.
+        terms: of texts, made together with those of the rows too.
 
     Raises:
         InputError: a class has fewer than two rows.
@@ -104,6 +106,7 @@ class Trusted:
     features: Float[Tensor, "m d"]
     labels: Int[Tensor, " m"]
     classes: int
+    terms: csr_matrix | None = None
 
     def __post_init__(self) -> None:
         counts = self.labels.bincount(minlength=self.classes)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import vstack
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
@@ -32,6 +33,7 @@ from fastif.applications import (
 )
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.features import tf_idf
+from fastif.applications.head import stacked_for
 from fastif.applications.naive_bayes import AHEAD, NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
@@ -373,6 +375,55 @@ def test_what_features_do_not_tell_words_do():
     assert "word_loss" not in without.signals
     assert average_precision_score(wrong, with_words.probability) > 0.95
     assert average_precision_score(wrong, without.probability) < 0.5
+
+
+def trusting(rows, truth, count=60):
+    """The last rows as trusted ones, and the others."""
+    last = torch.arange(len(truth)) >= len(truth) - count
+    terms = rows.terms[last.numpy()]
+    trusted = Trusted(rows.features[last], truth[last], rows.classes, terms)
+    return rows.only(~last), truth[~last], trusted
+
+
+def test_words_of_trusted_rows_are_counted_too():
+    rows, _, trusted = trusting(*spoken())
+    given_labels = one_hot(rows.labels, 3).float()
+    own, theirs = NaiveBayes().with_trusted(rows, given_labels, trusted)
+    parts = folds(rows.together, 5, 0).numpy()
+    within = folds(torch.arange(60), 5, 0).numpy()
+    for part in range(5):
+        away, out = parts == part, within == part
+        other = MultinomialNB(alpha=AHEAD, fit_prior=False)
+        seen = vstack([rows.terms[~away], trusted.terms[~out]])
+        other.fit(seen, torch.cat([rows.labels[~away], trusted.labels[~out]]).numpy())
+        told = (
+            other.predict_log_proba(rows.terms[away]),
+            other.predict_log_proba(trusted.terms[out]),
+        )
+        assert own.numpy()[away] == pytest.approx(told[0], abs=1e-5)
+        assert theirs.numpy()[out] == pytest.approx(told[1], abs=1e-5)
+
+
+def test_with_trusted_rows_words_weigh_what_they_tell():
+    rows, truth, trusted = trusting(*spoken())
+    wrong = (rows.labels != truth).numpy()
+    with_words = Detector()(rows, trusted)
+    without = Detector()(replace(rows, terms=None), trusted)
+    assert average_precision_score(wrong, with_words.probability) > 0.95
+    assert average_precision_score(wrong, without.probability) < 0.5
+
+
+def test_judges_are_weighed_by_labels_that_are_certain():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 2
+    good = 0.5 * torch.eye(2)[labels] + torch.randn(400, 2, generator=generator)
+    noise = torch.randn(400, 2, generator=generator)
+    asked = torch.randn(5, 2, generator=generator), torch.randn(5, 2, generator=generator)
+    found = stacked_for([(asked[0], good), (asked[1], noise)], labels)
+    lead = torch.stack([z[:, 1] - z[:, 0] for z in (good, noise)], 1).numpy()
+    other = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-8).fit(lead, labels.numpy())
+    theirs = sum(float(a) * z for a, z in zip(other.coef_[0], asked, strict=True))
+    assert torch.allclose(found, theirs, atol=1e-3)
 
 
 def test_some_rows_keep_their_words():
