@@ -252,7 +252,7 @@ MISLABELS: Final = schema(
         field(
             "word_loss",
             pa.float32(),
-            "loss by words counted in other rows (naive Bayes); null where rows are no texts",
+            "loss by words counted in other rows (naive Bayes); null unless rows are single texts",
             "nats",
             null=True,
         ),

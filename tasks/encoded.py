@@ -76,7 +76,8 @@ def views_of(store: Store, encoder: Encoder, study: Study, tables: Sequence[Tabl
     layers = [[of[:, layer] for of in read] for layer in range(LAYERS)]
     said = [one[0] if len(one) == 1 else compared(*one) for one in layers]
     terms = tf_idf(tokens)
-    return Views.of([*said, lexical(terms)], TEXT_MIXES, terms)
+    # Words of a pair say how its label is usually put, and nothing of how its texts relate.
+    return Views.of([*said, lexical(terms)], TEXT_MIXES, terms if len(columns) == 1 else None)
 
 
 def encoded_width(encoder: Encoder) -> int:

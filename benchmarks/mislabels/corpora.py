@@ -213,7 +213,7 @@ def _seen(
     # Views of the trusted rows are there in either case; their labels are not.
     views, n = Views.of([*said, lexical(terms)], TEXT_MIXES), len(y)
     features = views.mixed(views.most_telling(torch.arange(n), y, classes))[:n]
-    rows = Rows(features, y, classes, terms=csr_matrix(terms[:n]))
+    rows = Rows(features, y, classes, terms=None if pair else csr_matrix(terms[:n]))
     corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, said[1][:n])
     if known is None:
         return corpus

@@ -1,6 +1,6 @@
 """Classifiers that were trained as a whole: what they say of rows that they have not seen.
 
-`python -m benchmarks.mislabels.tuned` trains them (an hour on two cores) and keeps what they say
+`python -m benchmarks.mislabels.tuned` trains them (two hours on two cores) and keeps what they say
 under benchmarks/.work; `python -m benchmarks.mislabels` then asks the procedure with them as well.
 """
 

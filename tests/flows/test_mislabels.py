@@ -153,6 +153,15 @@ def test_another_classifier_judges(noisy):
     assert searched(noisy).table["judged_loss"].null_count() == 0
 
 
+def test_words_are_counted_in_single_texts_and_not_in_pairs(noisy):
+    single = searched(noisy).table
+    assert single["word_loss"].null_count() == 0
+    assert planted(single)["word_loss"].mean() > 2 * single["word_loss"].mean()
+    both = {"text": ["text", "second"]}
+    tiny.write_study(noisy.parent, training=BASE, train=both, queries=both)
+    assert searched(noisy).table["word_loss"].null_count() == 120
+
+
 def test_folds_without_a_training_are_refused(world):
     done = run("mislabels", tiny.write_study(world, mislabels={"folds": 3}))
     assert done.exit_code == 2
