@@ -141,6 +141,7 @@ def digits() -> tuple[GaussNewton, Tensor]:
     return GaussNewton(objective, TensorExamples(points[:200], labels[:200])), rows
 
 
+@pytest.mark.long
 def test_eigenpairs_save_four_steps_of_five_on_an_ill_conditioned_network(digits):
     curvature, rows = digits
     operator = curvature.damped(1e-3)

@@ -130,6 +130,7 @@ print((peak() - before) // 1024)
 """
 
 
+@pytest.mark.long
 def test_memory_is_that_of_a_batch_not_of_the_file(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, tmp_path], capture_output=True, text=True, check=True

@@ -123,6 +123,7 @@ def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits(
     assert [len(p) for p in places_by_length(free, every(free), 3)] == [3, 3, 2]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps what was freed")
 def test_what_is_freed_goes_back_to_the_system():
     """Measured from outside: pages that the process holds, with something kept above them."""

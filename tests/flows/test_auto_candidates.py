@@ -110,6 +110,7 @@ def only_near(world, at, **keys) -> dict:
     return keys | {"minutes": (full.seconds + near.seconds) / 2 / 60}
 
 
+@pytest.mark.long
 def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world, at):
     keys = only_near(world, at, check=0)
     assert chosen(written(world, **keys)).name == KNN

@@ -105,7 +105,7 @@ def test_every_checkpoint_gets_its_own(world):
     [
         {"kind": "spectral"},
         pytest.param({"kind": "cg", "preconditioner": "drawn", "rank": 30}, marks=pytest.mark.long),
-        {"kind": "dual", "rank": 60},
+        pytest.param({"kind": "dual", "rank": 60}, marks=pytest.mark.long),
     ],
 )
 def test_every_solver_gets_one(world, solver):

@@ -125,6 +125,7 @@ def test_a_training_row_that_overflows_is_left_out_and_named(loud):
     assert gap < 1e-4 * expected["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_a_solver_that_diverges_commits_every_shard_with_its_reason(world):
     solver = {"kind": "lissa", "depth": 400, "scale": 0.01}
     study = tiny.write_study(world, solver=solver)

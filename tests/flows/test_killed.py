@@ -95,6 +95,7 @@ def assert_whole(study: Path, expected: Store) -> None:
     assert store.scan("runs", run).collect().height == 1
 
 
+@pytest.mark.long
 def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected):
     draw = random.Random()  # another moment each time; the outcome must not depend on it
     for target in (1, 8):
@@ -114,7 +115,9 @@ def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected
     assert_whole(study, expected)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_stopped_it_says_so_and_keeps_what_was_committed(prefect, study, expected, number):
     process = started(study, prefect)
     wait_for(process, study, 3)
@@ -163,6 +166,7 @@ def audit_within(study: Path, env: dict[str, str], limit: int | None = None):
     )
 
 
+@pytest.mark.long
 def test_a_limit_on_files_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
     sizes = {
         table: max(p.stat().st_size for p in expected.layout.tables.glob(f"{table}/**/*.parquet"))
