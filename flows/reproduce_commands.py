@@ -33,15 +33,18 @@ def reproduce(
     What was stopped goes on with its steps.
     """
     with refusals():
-        from tasks.experiments.catalogue import CATALOGUE
+        from tasks.experiments.catalogue import ALSO, CATALOGUE, named
         from tasks.reproduce import checked
 
         if name is None:
             table = Table("experiment", "what", "source", "needs")
             for each, one in CATALOGUE.items():
-                table.add_row(each, one.title, one.source, ", ".join(one.needs) or "nothing")
+                others = [other for other, of in ALSO.items() if of == each]
+                names = f"{each} ({', '.join(others)})" if others else each
+                table.add_row(names, one.title, one.source, ", ".join(one.needs) or "nothing")
             out.print(table)
             return
+        name = named(name)
         checked(name, scale, to, data)  # refused before Prefect starts
         from flows.reproduce import reproduce as flow
 

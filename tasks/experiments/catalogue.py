@@ -127,3 +127,15 @@ CATALOGUE: Mapping[str, Experiment] = {
         ("amazon_reviews5",),
     ),
 }
+
+ALSO: Mapping[str, str] = {"table2": "settings", "tradeoff": "settings", "retraining": "removal"}
+"""Other names of experiments, by which their sources speak of them."""
+
+
+def named(name: str) -> str:
+    """The name of an experiment in the catalogue.
+
+    >>> named("tradeoff")
+    'settings'
+    """
+    return ALSO.get(name, name)

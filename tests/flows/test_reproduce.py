@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fastif import InputError
 from flows.cli import app
-from tasks.experiments.catalogue import CATALOGUE
+from tasks.experiments.catalogue import ALSO, CATALOGUE
 from tasks.experiments.outcome import Claim, Outcome, markdown, write_outcome
 from tasks.experiments.place import Place
 from tasks.reproduce import checked, reproduce_experiment
@@ -25,6 +25,13 @@ def test_all_experiments_are_listed_with_what_they_need():
     for name, one in CATALOGUE.items():
         assert name in listed
         assert all(needed in listed for needed in one.needs)
+    assert all(name in listed for name in ALSO)
+
+
+@pytest.mark.parametrize(("name", "of"), ALSO.items())
+def test_an_experiment_goes_by_the_name_of_its_source_too(tmp_path, name, of):
+    done = run("reproduce", name, "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert f"the public data set {CATALOGUE[of].needs[0]}" in " ".join(done.output.split())
 
 
 def test_the_line_with_two_outliers_reproduces(tmp_path):
