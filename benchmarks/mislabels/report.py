@@ -76,8 +76,8 @@ def _main_table(sets: dict) -> str:
             f"{top['5 %']:.3f} | {one['seconds']:.1f} |"
         )
     note = (
-        "Tried once, by hand and with one partition into folds (no command repeats it), for `hausa` "
-        "without trusted rows, whose labels come from keywords: counted words "
+        "Tried once, by hand and with one partition into folds (no command repeats it), for "
+        "`hausa` without trusted rows, whose labels come from keywords: counted words "
         "alone in place of all judges (0.681; of pieces of 2 to 5 letters 0.727), a mean of judges "
         "that does not go by what they tell of given labels (0.656, but `noisy_ag_news` 0.754 and "
         "the stars at 5 % 0.269), classes thought equally frequent (0.656, but AG News of classes "
