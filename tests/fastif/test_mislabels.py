@@ -446,8 +446,11 @@ def test_a_pair_is_compared():
 
 
 def overlapping(share, n=1000):
-    """Four classes of which many features tell little, and true labels."""
-    generator = torch.Generator().manual_seed(0)
+    """Four classes of which many features tell little, and true labels.
+
+    The seed is one where the rounds differ by much: by little, the processor's rounding decides.
+    """
+    generator = torch.Generator().manual_seed(1)
     truth = torch.arange(n) % 4
     points = 2 * torch.eye(4, 300)[truth] + torch.randn(n, 300, generator=generator)
     return Rows(joined([points]), flipped(truth, share, 4), 4), truth
