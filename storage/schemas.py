@@ -257,6 +257,13 @@ MISLABELS: Final = schema(
             null=True,
         ),
         field(
+            "letter_loss",
+            pa.float32(),
+            "the same by three letters in a row within words",
+            "nats",
+            null=True,
+        ),
+        field(
             "judged_loss",
             pa.float32(),
             "loss of a trained classifier that has not seen the row; null without one",
@@ -291,6 +298,7 @@ SIGNALS: Final = (
     *(name for name, _, _ in _SIGNALS),
     "trained_margin",
     "word_loss",
+    "letter_loss",
     "judged_loss",
     "trusted_loss",
     "harm",

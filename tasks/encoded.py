@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 import fastif
-from fastif.applications import TEXT_MIXES, Views, compared, lexical, mean_pooled, tf_idf
+from fastif.applications import TEXT_MIXES, Views, compared, lexical, mean_pooled, tf_idf, trigrams
 from storage import Store
 from tasks.blocks import gathered, keep_block, missing_rows
 from tasks.devices import devices_of
@@ -75,9 +75,10 @@ def views_of(store: Store, encoder: Encoder, study: Study, tables: Sequence[Tabl
     read = [gathered(store, encoder.kind, digests, FILE) for digests in rows]
     layers = [[of[:, layer] for of in read] for layer in range(LAYERS)]
     said = [one[0] if len(one) == 1 else compared(*one) for one in layers]
-    terms = tf_idf(tokens)
+    words = tf_idf(tokens)
     # Words of a pair say how its label is usually put, and nothing of how its texts relate.
-    return Views.of([*said, lexical(terms)], TEXT_MIXES, terms if len(columns) == 1 else None)
+    terms = (words, trigrams(columns[0])) if len(columns) == 1 else ()
+    return Views.of([*said, lexical(words)], TEXT_MIXES, terms)
 
 
 def encoded_width(encoder: Encoder) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastif.applications import TEXT_MIXES, fit_head, neighbours, tabular
+from fastif.applications import TEXT_MIXES, fit_head, neighbours, tabular, trigrams
 from fastif.applications.neighbours import EXACT
 from fastif.applications.views import CROSSING, MOST
 from tasks.encoded import encoded_width, seconds_a_text, unread
@@ -21,7 +21,7 @@ COPIES = 4.5
 COLUMNS = 12
 """Tables of a number a row and class that are held at once."""
 TERM_BYTES, TERMS_A_WORD = 15, 2
-"""Of the words of texts: a weight and a place, and what a fold takes; pairs of words count too."""
+"""Of words and letters: a weight and a place, and what a fold takes; pairs of words count too."""
 LOADED = 0.7
 """GB of the process before it begins."""
 
@@ -88,7 +88,7 @@ def forecast_mislabels(search: Search) -> LabelForecast | None:
 
 
 def _bytes_of_terms(search: Search) -> float:
-    """Of the words of all rows, by those of a few."""
+    """Of the words and letters of all rows, by those of a few."""
     table = search.inputs.train
     if search.encoder is None:
         return 0.0
@@ -96,7 +96,9 @@ def _bytes_of_terms(search: Search) -> float:
     some = slice(None, None, max(1, len(table) // FEW))
     counts = [min(search.encoder.length, len(t.split())) for col in columns for t in col[some]]
     words = len(columns) * sum(counts) / len(counts)
-    return len(table) * words * TERMS_A_WORD * TERM_BYTES
+    alone = table.texts[some] if table.text_pairs is None else []
+    letters = trigrams(alone).nnz / len(alone) if alone else 0.0
+    return len(table) * (words * TERMS_A_WORD + letters) * TERM_BYTES
 
 
 def _heads_for_a_mix(search: Search) -> float:

@@ -33,6 +33,7 @@ from fastif.applications import (
     tabular,
 )
 from fastif.applications.another_round import INNER
+from fastif.applications.detector import COUNTED
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
 from tasks.dynamics import dynamics_mark, dynamics_of
 from tasks.encoded import Encoder, encoder_of, views_of
@@ -48,7 +49,7 @@ from tasks.tables import Table
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 6
+PROCEDURE = 7
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
 CANARIES = 2
@@ -230,12 +231,13 @@ def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
     return Views((features,), ((1.0,),))
 
 
-def _terms_of(views: Views, tables: Sequence[Table]) -> list[csr_matrix | None]:
+def _terms_of(views: Views, tables: Sequence[Table]) -> list[tuple[csr_matrix, ...]]:
     """Of each table its own."""
-    if views.terms is None:
-        return [None] * len(tables)
     ends = list(accumulate((len(table) for table in tables), initial=0))
-    return [csr_matrix(views.terms[start:end]) for start, end in pairwise(ends)]
+    return [
+        tuple(csr_matrix(terms[start:end]) for terms in views.terms)
+        for start, end in pairwise(ends)
+    ]
 
 
 def _mix_of(search: Search, views: Views, tables: Sequence[Table]) -> tuple[float, ...]:
@@ -314,7 +316,7 @@ def _frame(
         ],
         **{name: signal[back].tolist() for name, signal in found.signals.items()},
     }
-    for name in ("word_loss", "judged_loss", "trusted_loss"):
+    for name in (*COUNTED, "judged_loss", "trusted_loss"):
         columns.setdefault(name, [None] * len(table))
     schema = polars_schema(MISLABELS)
     frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})

@@ -32,6 +32,7 @@ from fastif.applications import (
     joined,
     lexical,
     tf_idf,
+    trigrams,
 )
 
 RESULT = Path("benchmarks/results/mislabels.json")
@@ -137,13 +138,15 @@ def verified_reviews(reader: Reader) -> dict:
     frame = reader.frame("imdb/test")
     texts = frame["text"].to_list()
     said = reader.encoded("imdb/test", texts)
-    terms = tf_idf([reader.tokens(texts).tokens])
-    views = Views.of([said[:, 0], said[:, 1], lexical(terms)], TEXT_MIXES)
+    words = tf_idf([reader.tokens(texts).tokens])
+    views = Views.of([said[:, 0], said[:, 1], lexical(words)], TEXT_MIXES)
     labels = torch.tensor([label == "positive" for label in frame["label"]]).long()
     number = {text: i for i, text in enumerate(sorted(set(texts)))}
     groups = torch.tensor([number[text] for text in texts])
     features = views.mixed(views.most_telling(torch.arange(len(texts)), labels, 2, groups))
-    return _ranks(reader, "imdb", frame, Rows(features, labels, 2, groups, terms=terms))
+    return _ranks(
+        reader, "imdb", frame, Rows(features, labels, 2, groups, terms=(words, trigrams(texts)))
+    )
 
 
 def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:

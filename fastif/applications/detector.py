@@ -3,9 +3,9 @@
 A classifier that was fitted to a wrong label defends it. So every row is judged by heads that have
 not seen it, and what they find is used to fit them again:
 
-1. heads on fixed features, cross-fitted to what the labels are believed to be, stacked with other
-   judges where there are some (words that are counted, a classifier of the study's own), their
-   logits meaned with those of the rows most like it;
+1. heads on fixed features, cross-fitted to what the labels are believed to be, pooled with other
+   judges where there are some (words and letters that are counted, a classifier of the study's
+   own), their logits meaned with those of the rows most like it;
 2. p(t | x) from these and how often a class is labelled as another, found together as those under
    which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
    of class t;
@@ -29,7 +29,7 @@ from torch.nn.functional import one_hot
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.crossing import Crossing
 from fastif.applications.folds import folds
-from fastif.applications.head import FitHead, fit_head, stacked, stacked_for, tempered
+from fastif.applications.head import FitHead, calibrated, fit_head, stacked
 from fastif.applications.naive_bayes import NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import (
@@ -41,9 +41,13 @@ from fastif.applications.noise import (
     skill_of,
     tempered_noise,
 )
+from fastif.applications.pool import pooled
 from fastif.applications.rows import Rows, Trusted
 from fastif.applications.signals import signals_of
 from fastif.applications.suspicions import Suspicions
+
+COUNTED = ("word_loss", "letter_loss")
+"""Signals of naive Bayes, by the kind of terms that it counts."""
 
 TRUSTED_TEMPER = 0.5
 """With trusted rows the classifier is right by itself, and classes' noise is trusted half."""
@@ -91,9 +95,9 @@ class Detector:
         in_sample = self.fit(rows.features, given, self.penalty, rows.weights)
         signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
         judges = {}
-        if rows.terms is not None:
-            counted = NaiveBayes(self.folds, self.repeats, self.seed)
-            judges["word_loss"] = counted(rows, given)
+        counting = NaiveBayes(self.folds, self.repeats, self.seed)
+        for name, terms in zip(COUNTED, rows.terms, strict=False):
+            judges[name] = counting(terms, rows, given)
         if rows.judged is not None:
             judges["judged_loss"] = rows.judged
         for name, logits in judges.items():
@@ -144,7 +148,7 @@ class Detector:
         self, rows: Rows, several: list[Float[Tensor, "n c"]], near: Int[Tensor, "n k"]
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """p(t | x), the belief and the noise by several judges, and beliefs to count by."""
-        logits = several[0] if len(several) == 1 else stacked(several, rows.labels)
+        logits = several[0] if len(several) == 1 else pooled(several, rows.labels)
         around = among(logits, logits, near)
         p, noise = likeliest(around, rows.labels, rows.certain)
         found = [jointly(z, rows.labels, rows.certain) for z in (logits, around)]
@@ -162,7 +166,7 @@ class Detector:
         sure = one_hot(trusted.labels, rows.classes).float()
         alone = self._from_trusted(rows, trusted, sure)
         if rows.judged is not None:
-            alone = (alone + stacked([rows.judged], rows.labels)) / 2
+            alone = (alone + calibrated(rows.judged, rows.labels)) / 2
         start, known = assumed(rows.classes), rows.certain
         noise = estimated(alone.softmax(1), rows.labels, start, known=known)
         belief = rows.held(posterior(alone.softmax(1), rows.labels, noise))
@@ -184,7 +188,7 @@ class Detector:
             seen[away] = self.fit(trusted.features[~away], sure[~away], self.penalty)(
                 trusted.features[away]
             )
-        return tempered(head(rows.features), seen, trusted.labels)
+        return stacked([(head(rows.features), seen)], trusted.labels)
 
     def _from_both(self, rows: Rows, belief: Tensor, trusted: Trusted, sure: Tensor) -> Tensor:
         """Cross-fitted logits of judges that have seen trusted rows and what rows are believed."""
@@ -200,10 +204,12 @@ class Detector:
                 torch.cat([rows.weights[~away], torch.ones(int((~out).sum()))]),
             )
             logits[away], seen[out] = head(rows.features[away]), head(trusted.features[out])
-        if rows.terms is None or trusted.terms is None:
-            return tempered(logits, seen, trusted.labels)
-        words = NaiveBayes(self.folds, 1, self.seed).with_trusted(rows, belief, trusted)
-        return stacked_for([(logits, seen), words], trusted.labels)
+        counting = NaiveBayes(self.folds, 1, self.seed)
+        counted = [
+            counting.with_trusted(both, rows, belief, trusted)
+            for both in zip(rows.terms, trusted.terms, strict=False)
+        ]
+        return stacked([(logits, seen), *counted], trusted.labels)
 
     @property
     def _crossed(self) -> Crossing:

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
 LEAST = 2
-"""Texts that a word or pair of words has to be in, and rows that a kind has to be of."""
+"""Rows that a kind has to be of."""
 KINDS, KNOTS, WAVES, FREQUENCY = 100, 8, 300, 2.0
 """Of `tabular`: most kinds of a column that count; quantiles of a number; random sums, and how fast
 their cosines turn."""
@@ -45,7 +44,7 @@ def lexical(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
     1990). What the encoder's language is not, this is.
 
     Args:
-        terms: of every row; see `tf_idf`.
+        terms: of every row; see `terms.tf_idf`.
         dimensions: most that are kept.
     """
     shape: tuple[int, int] = terms.shape  # pyright: ignore[reportAssignmentType]
@@ -119,45 +118,3 @@ def _waves(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
     # Rounded: where numbers lie in memory changes a product's last digits.
     phases = (rows.double() @ directions.double()).round(decimals=6).float()
     return (phases + 2 * torch.pi * torch.rand(WAVES, generator=generator)).cos()
-
-
-def tf_idf(texts: Sequence[Sequence[Int[Tensor, " _"]]]) -> csr_matrix:
-    """Words and pairs of neighbouring words of every row, weighted by rarity, rows of length 1.
-
-    Logarithmic counts times logarithmic rarity; what a single row has is left out.
-
-    Args:
-        texts: for each text column the tokens of every row.
-
-    >>> tf_idf([[torch.tensor([7, 8]), torch.tensor([7, 9])]]).toarray()
-    array([[1.],
-           [1.]])
-    """
-    counts = [_terms(row) for row in zip(*texts, strict=True)]
-    found: Counter[tuple] = Counter()
-    for row in counts:
-        found.update(row.keys())
-    n = len(counts)
-    kept = sorted(term for term, times in found.items() if times >= LEAST)
-    column = {term: place for place, term in enumerate(kept)}
-    rows, columns, values = [], [], []
-    for place, terms in enumerate(counts):
-        for term, times in sorted(terms.items()):
-            if term in column:
-                rows.append(place)
-                columns.append(column[term])
-                values.append((1 + np.log(times)) * (1 + np.log(n / found[term])))
-    shape = (n, max(1, len(kept)))
-    matrix = csr_matrix((np.array(values), (rows, columns)), shape)
-    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
-    return csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-9)[:, None]))
-
-
-def _terms(row: Sequence[Tensor]) -> Counter[tuple]:
-    """Of one row: words and pairs, those of each text column by themselves."""
-    found: Counter[tuple] = Counter()
-    for place, tokens in enumerate(row):
-        words = tokens.tolist()
-        found.update((place, word, -1) for word in words)
-        found.update((place, *pair) for pair in pairwise(words))
-    return found

@@ -104,57 +104,28 @@ def calibration(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "1"], Float[Tensor, " c"]]:
     """The a and b of `calibrated`."""
-    return _fitted_scale(logits, labels, with_shift=True)
-
-
-def stacked(
-    several: Sequence[Float[Tensor, "n c"]], labels: Int[Tensor, " n"]
-) -> Float[Tensor, "n c"]:
-    """Σ a_k · logits_k + b with the numbers under which `labels` are likeliest.
-
-    Who says more of the labels counts more.
-
-    Args:
-        several: logits of several classifiers, none of which has seen the row.
-        labels: as given.
-    """
-    scales = [logits.new_full((1,), 1 / len(several)).requires_grad_() for logits in several]
-    shift = several[0].new_zeros(several[0].shape[1]).requires_grad_()
-    optimiser = torch.optim.LBFGS([*scales, shift], max_iter=50, line_search_fn="strong_wolfe")
+    scale = logits.new_ones(1).requires_grad_()
+    shift = logits.new_zeros(logits.shape[1]).requires_grad_()
+    optimiser = torch.optim.LBFGS([scale, shift], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        told = sum(a * z for a, z in zip(scales, several, strict=True)) + shift
-        loss = -told.log_softmax(1).gather(1, labels[:, None]).mean()
-        loss = loss + BIAS_PENALTY * shift.square().sum()
+        told = (scale * logits + shift).log_softmax(1).gather(1, labels[:, None])
+        loss = -told.mean() + BIAS_PENALTY * shift.square().sum()
         loss.backward()
         return loss
 
     optimiser.step(closure)  # type: ignore[arg-type]
-    found = sum(a.detach() * z for a, z in zip(scales, several, strict=True))
-    return torch.as_tensor(found) + shift.detach()
+    return scale.detach(), shift.detach()
 
 
-def tempered(
-    logits: Float[Tensor, "n c"],
-    seen: Float[Tensor, "m c"],
-    labels: Int[Tensor, " m"],
-) -> Float[Tensor, "n c"]:
-    """The logits times the number that suits labelled rows best (Guo and others, 2017).
-
-    Args:
-        logits: to be scaled.
-        seen: of rows whose labels are certain, made in the same way without them.
-        labels: theirs.
-    """
-    return _fitted_scale(seen, labels, with_shift=False)[0] * logits
-
-
-def stacked_for(
+def stacked(
     several: Sequence[tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]],
     labels: Int[Tensor, " m"],
 ) -> Float[Tensor, "n c"]:
     """Σ a_k · logits_k with the numbers that suit labelled rows best.
+
+    Of a single classifier it is temperature scaling (Guo and others, 2017).
 
     Args:
         several: of each classifier the logits to be summed, and those of rows whose labels are
@@ -175,20 +146,3 @@ def stacked_for(
 
     optimiser.step(closure)  # type: ignore[arg-type]
     return torch.stack([a.detach() * z for a, (z, _) in zip(scales, several, strict=True)]).sum(0)
-
-
-def _fitted_scale(logits: Tensor, labels: Tensor, with_shift: bool) -> tuple[Tensor, Tensor]:
-    scale = logits.new_ones(1).requires_grad_()
-    shift = logits.new_zeros(logits.shape[1]).requires_grad_(with_shift)
-    free = [scale, shift] if with_shift else [scale]
-    optimiser = torch.optim.LBFGS(free, max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        told = (scale * logits + shift).log_softmax(1).gather(1, labels[:, None])
-        loss = -told.mean() + BIAS_PENALTY * shift.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)  # type: ignore[arg-type]
-    return scale.detach(), shift.detach()

@@ -1,4 +1,4 @@
-"""Naive Bayes on the words of texts: a judge that errs in other ways than a linear head.
+"""Naive Bayes on what texts are made of: a judge that errs in other ways than a linear head.
 
 It counts what the texts of each class are made of, and thinks the classes equally frequent. A head
 is fitted until it tells the given labels as well as it can, by whatever words made annotators or
@@ -40,32 +40,43 @@ class NaiveBayes:
     repeats: int = 2
     seed: int = 0
 
-    def __call__(self, rows: Rows, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    def __call__(
+        self, terms: csr_matrix, rows: Rows, targets: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "n c"]:
         """Log-probabilities of every row's class by the other folds' targets.
 
         Args:
-            rows: with terms.
+            terms: of the rows.
+            rows: to be judged.
             targets: a distribution over classes for each.
         """
-        assert rows.terms is not None, "there are words to count"
         weights = targets * rows.weights[:, None]
         total = torch.zeros(weights.shape, dtype=torch.float64)
         for repeat in range(self.repeats):
             parts = folds(rows.together, self.folds, self.seed + repeat)
-            total += _crossed(rows.terms, weights, parts)
+            total += _crossed(terms, weights, parts)
         return (total / self.repeats).log_softmax(1).float()
 
     def with_trusted(
-        self, rows: Rows, targets: Float[Tensor, "n c"], trusted: Trusted
+        self,
+        terms: tuple[csr_matrix, csr_matrix],
+        rows: Rows,
+        targets: Float[Tensor, "n c"],
+        trusted: Trusted,
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
-        """The same of rows and of trusted ones, by both in the first partition of each."""
-        assert rows.terms is not None, "there are words to count"
-        assert trusted.terms is not None, "and in trusted rows too"
+        """The same of rows and of trusted ones, by both in the first partition of each.
+
+        Args:
+            terms: of rows and of trusted ones, made together.
+            rows: to be judged.
+            targets: a distribution over classes for each.
+            trusted: rows of certain label.
+        """
         sure = one_hot(trusted.labels, trusted.classes)
         parts = folds(rows.together, self.folds, self.seed)
         within = folds(torch.arange(len(sure)), self.folds, self.seed)
         told = _crossed(
-            csr_matrix(vstack([rows.terms, trusted.terms])),
+            csr_matrix(vstack(terms)),
             torch.cat([targets * rows.weights[:, None], sure]),
             torch.cat([parts, within]),
         )

@@ -26,7 +26,8 @@ class Rows:
         known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
         judged: logits of a classifier of another kind that has not seen the row, such as the
             study's own, cross-fitted.
-        terms: of texts, the weight of each term in each row; see `features.tf_idf`.
+        terms: of texts, the weight of each term in each row: of words and of letters, each counted
+            by a judge of its own; see `terms`.
 
     Raises:
         InputError: they do not fit each other, are not finite, or hold a single class.
@@ -38,7 +39,7 @@ class Rows:
     groups: Int[Tensor, " n"] | None = None
     known: Int[Tensor, " n"] | None = None
     judged: Float[Tensor, "n c"] | None = None
-    terms: csr_matrix | None = None
+    terms: tuple[csr_matrix, ...] = ()
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.features).all()):
@@ -78,7 +79,7 @@ class Rows:
         """Some of the rows; their groups as they were."""
         parts = (self.together, self.known, self.judged)
         groups, known, judged = (None if part is None else part[of] for part in parts)
-        terms = None if self.terms is None else csr_matrix(self.terms[of.numpy()])
+        terms = tuple(csr_matrix(one[of.numpy()]) for one in self.terms)
         return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged, terms)
 
     @property
@@ -97,7 +98,7 @@ class Trusted:
         features: made together with those of the rows to be judged.
         labels: theirs.
         classes: how many there are.
-        terms: of texts, made together with those of the rows too.
+        terms: of texts, made together with those of the rows too; as many kinds.
 
     Raises:
         InputError: a class has fewer than two rows.
@@ -106,7 +107,7 @@ class Trusted:
     features: Float[Tensor, "m d"]
     labels: Int[Tensor, " m"]
     classes: int
-    terms: csr_matrix | None = None
+    terms: tuple[csr_matrix, ...] = ()
 
     def __post_init__(self) -> None:
         counts = self.labels.bincount(minlength=self.classes)

@@ -31,19 +31,19 @@ class Views:
     Attributes:
         parts: a view each, of mean 0 and of the same size; see `levelled`.
         mixes: weights of the views that add up to 1. The first is taken where nothing can be told.
-        terms: of rows that are texts; see `features.tf_idf`.
+        terms: of rows that are texts: of words and of letters; see `terms`.
     """
 
     parts: tuple[Float[Tensor, "n _"], ...]
     mixes: tuple[tuple[float, ...], ...]
-    terms: csr_matrix | None = None
+    terms: tuple[csr_matrix, ...] = ()
 
     @classmethod
     def of(
         cls,
         views: Sequence[Float[Tensor, "n _"]],
         mixes: Sequence[Sequence[float]],
-        terms: csr_matrix | None = None,
+        terms: tuple[csr_matrix, ...] = (),
     ) -> "Views":
         """The views made comparable."""
         levels = tuple(levelled(view) for view in views)

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import vstack
-from sklearn.feature_extraction.text import TfidfTransformer
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix, vstack
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.naive_bayes import MultinomialNB
@@ -32,12 +34,13 @@ from fastif.applications import (
     recall_of,
 )
 from fastif.applications.another_round import another_round_pays
-from fastif.applications.features import tf_idf
-from fastif.applications.head import stacked_for
+from fastif.applications.head import BIAS_PENALTY, stacked
 from fastif.applications.naive_bayes import AHEAD, NaiveBayes
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
+from fastif.applications.pool import pooled
 from fastif.applications.signals import self_influence_of
+from fastif.applications.terms import tf_idf, trigrams
 
 
 def clouds(n=300, classes=3, apart=4.0, seed=0):
@@ -321,6 +324,21 @@ def test_words_are_weighed_as_another_library_does():
     assert matrix == pytest.approx(theirs, abs=1e-6)
 
 
+def test_letters_are_weighed_as_another_library_does():
+    texts = ["Na gode sosai", "na gode, aboki", "sosai ne ba", "", "NE  ba\n na"] * 2 + ["alone"]
+    theirs = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(3, 3), min_df=2, sublinear_tf=True, smooth_idf=False
+    )
+    assert trigrams(texts).toarray() == pytest.approx(theirs.fit_transform(texts).toarray())
+
+
+def test_terms_do_not_depend_on_the_order_of_rows():
+    texts = ["one two three", "two three", "three one", "two one"]
+    order = [2, 0, 3, 1]
+    turned = trigrams([texts[i] for i in order])
+    assert (turned.toarray() == trigrams(texts).toarray()[order]).all()
+
+
 def test_words_in_few_dimensions_keep_the_angles():
     generator = torch.Generator().manual_seed(0)
     texts = [[torch.randint(0, 12, (8,), generator=generator) for _ in range(30)]]
@@ -339,18 +357,20 @@ def spoken(n=300, classes=3, share=0.2):
     own = 30 + 10 * truth[:, None] + torch.randint(0, 10, (n, 6), generator=generator)
     terms = tf_idf([list(torch.cat([common, own], 1))])
     features = joined([torch.randn(n, 8, generator=generator)])
-    return Rows(features, flipped(truth, share, classes), classes, terms=terms), truth
+    return Rows(features, flipped(truth, share, classes), classes, terms=(terms,)), truth
 
 
 def test_words_are_counted_as_another_library_does():
     rows, _ = spoken()
     parts = folds(rows.together, 5, 0).numpy()
-    found = NaiveBayes(folds=5, repeats=1, seed=0)(rows, one_hot(rows.labels, 3).float())
+    found = NaiveBayes(folds=5, repeats=1, seed=0)(
+        rows.terms[0], rows, one_hot(rows.labels, 3).float()
+    )
     for part in range(5):
         away = parts == part
         other = MultinomialNB(alpha=AHEAD, fit_prior=False)
-        other.fit(rows.terms[~away], rows.labels.numpy()[~away])
-        theirs = other.predict_log_proba(rows.terms[away])
+        other.fit(rows.terms[0][~away], rows.labels.numpy()[~away])
+        theirs = other.predict_log_proba(rows.terms[0][away])
         assert found.numpy()[away] == pytest.approx(theirs, abs=1e-5)
 
 
@@ -360,7 +380,7 @@ def test_rows_that_no_label_fits_are_not_counted():
     known = torch.full_like(rows.labels, UNSEEN).masked_fill(dropped, DROPPED)
     turned = torch.where(dropped, (rows.labels + 1) % 3, rows.labels)
     found = [
-        NaiveBayes()(replace(rows, known=known), one_hot(labels, 3).float())
+        NaiveBayes()(rows.terms[0], replace(rows, known=known), one_hot(labels, 3).float())
         for labels in (rows.labels, turned)
     ]
     assert torch.equal(*found)
@@ -370,7 +390,7 @@ def test_what_features_do_not_tell_words_do():
     rows, truth = spoken()
     wrong = (rows.labels != truth).numpy()
     with_words = Detector()(rows)
-    without = Detector()(replace(rows, terms=None))
+    without = Detector()(replace(rows, terms=()))
     assert "word_loss" in with_words.signals
     assert "word_loss" not in without.signals
     assert average_precision_score(wrong, with_words.probability) > 0.95
@@ -380,7 +400,7 @@ def test_what_features_do_not_tell_words_do():
 def trusting(rows, truth, count=60):
     """The last rows as trusted ones, and the others."""
     last = torch.arange(len(truth)) >= len(truth) - count
-    terms = rows.terms[last.numpy()]
+    terms = tuple(csr_matrix(one[last.numpy()]) for one in rows.terms)
     trusted = Trusted(rows.features[last], truth[last], rows.classes, terms)
     return rows.only(~last), truth[~last], trusted
 
@@ -388,17 +408,19 @@ def trusting(rows, truth, count=60):
 def test_words_of_trusted_rows_are_counted_too():
     rows, _, trusted = trusting(*spoken())
     given_labels = one_hot(rows.labels, 3).float()
-    own, theirs = NaiveBayes().with_trusted(rows, given_labels, trusted)
+    own, theirs = NaiveBayes().with_trusted(
+        (rows.terms[0], trusted.terms[0]), rows, given_labels, trusted
+    )
     parts = folds(rows.together, 5, 0).numpy()
     within = folds(torch.arange(60), 5, 0).numpy()
     for part in range(5):
         away, out = parts == part, within == part
         other = MultinomialNB(alpha=AHEAD, fit_prior=False)
-        seen = vstack([rows.terms[~away], trusted.terms[~out]])
+        seen = vstack([rows.terms[0][~away], trusted.terms[0][~out]])
         other.fit(seen, torch.cat([rows.labels[~away], trusted.labels[~out]]).numpy())
         told = (
-            other.predict_log_proba(rows.terms[away]),
-            other.predict_log_proba(trusted.terms[out]),
+            other.predict_log_proba(rows.terms[0][away]),
+            other.predict_log_proba(trusted.terms[0][out]),
         )
         assert own.numpy()[away] == pytest.approx(told[0], abs=1e-5)
         assert theirs.numpy()[out] == pytest.approx(told[1], abs=1e-5)
@@ -408,7 +430,7 @@ def test_with_trusted_rows_words_weigh_what_they_tell():
     rows, truth, trusted = trusting(*spoken())
     wrong = (rows.labels != truth).numpy()
     with_words = Detector()(rows, trusted)
-    without = Detector()(replace(rows, terms=None), trusted)
+    without = Detector()(replace(rows, terms=()), trusted)
     assert average_precision_score(wrong, with_words.probability) > 0.95
     assert average_precision_score(wrong, without.probability) < 0.5
 
@@ -419,19 +441,65 @@ def test_judges_are_weighed_by_labels_that_are_certain():
     good = 0.5 * torch.eye(2)[labels] + torch.randn(400, 2, generator=generator)
     noise = torch.randn(400, 2, generator=generator)
     asked = torch.randn(5, 2, generator=generator), torch.randn(5, 2, generator=generator)
-    found = stacked_for([(asked[0], good), (asked[1], noise)], labels)
+    found = stacked([(asked[0], good), (asked[1], noise)], labels)
     lead = torch.stack([z[:, 1] - z[:, 0] for z in (good, noise)], 1).numpy()
     other = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-8).fit(lead, labels.numpy())
     theirs = sum(float(a) * z for a, z in zip(other.coef_[0], asked, strict=True))
     assert torch.allclose(found, theirs, atol=1e-3)
 
 
+def test_a_pool_is_the_mean_of_probabilities_by_skill():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(600) % 3
+    judges = [
+        strength * one_hot(labels, 3) + torch.randn(600, 3, generator=generator)
+        for strength in (2.0, 1.0)
+    ]
+    told, shares = [], []
+    for logits in judges:
+        # Temperature and biases by another library: one number for all, and one a class.
+        lead = np.zeros((600, 3, 4))
+        lead[:, :, 0] = logits.numpy()
+        lead[:, range(3), range(1, 4)] = 1.0
+
+        def loss(x, lead=lead):
+            z = lead @ x
+            p = z - np.logaddexp.reduce(z, 1, keepdims=True)
+            return -p[range(600), labels.numpy()].mean() + BIAS_PENALTY * (x[1:] ** 2).sum()
+
+        best = minimize(loss, np.array([1.0, 0, 0, 0]), method="BFGS", options={"gtol": 1e-8}).x
+        z = lead @ best
+        log_p = z - np.logaddexp.reduce(z, 1, keepdims=True)
+        told.append(np.exp(log_p))
+        shares.append(1 + log_p[range(600), labels.numpy()].mean() / np.log(3))
+    weights = np.array(shares) / sum(shares)
+    theirs = np.tensordot(weights, np.stack(told), 1)
+    assert pooled(judges, labels).exp().numpy() == pytest.approx(theirs, abs=1e-4)
+
+
+def test_judges_that_know_nothing_count_alike():
+    logits = torch.zeros(6, 2)
+    labels = torch.arange(6) % 2
+    assert torch.allclose(pooled([logits, logits], labels).exp(), torch.full((6, 2), 0.5))
+
+
+def test_a_sure_judge_is_not_overruled_by_surer_ones():
+    """Where one judge says another class, the label is doubted more than by a product of all."""
+    labels = torch.arange(400) % 2
+    right = 6.0 * one_hot(labels, 2).float()
+    follows = right.clone()
+    other = right.clone()
+    other[0] = other[0].flip(0)
+    doubt = 1 - pooled([follows, other], labels).exp()[0, 0]
+    assert float(doubt) > 0.3
+
+
 def test_some_rows_keep_their_words():
     rows, _ = spoken()
     some = torch.arange(len(rows.labels)) % 2 == 0
     kept = rows.only(some)
-    assert (kept.terms != rows.terms[some.numpy()]).nnz == 0
-    assert torch.isfinite(NaiveBayes()(kept, one_hot(kept.labels, 3).float())).all()
+    assert (kept.terms[0] != rows.terms[0][some.numpy()]).nnz == 0
+    assert torch.isfinite(NaiveBayes()(kept.terms[0], kept, one_hot(kept.labels, 3).float())).all()
 
 
 def test_views_weigh_the_same_whatever_their_widths():
