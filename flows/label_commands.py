@@ -64,18 +64,31 @@ def export(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Decisions; [mislabels] budget if left out.")
     ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw so many rows at random instead of the most suspicious."),
+    ] = None,
 ) -> None:
     """Write the most suspicious rows for people to look at, rows that are alike as one decision.
+
+    With --random 100 the verdicts tell how many labels are wrong in all, whatever the errors are
+    like, and how far each probability may be believed. Thirty verdicts or more are needed.
 
     Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
     several people look. A .json file is for Label Studio.
     """
     with refusals():
+        from fastif import InputError
         from tasks.mislabels import newest_found
-        from tasks.review import label_config, write_review
+        from tasks.review import label_config, to_draw, to_review, write_review
 
+        if random and budget:
+            what = "--budget or --random", "one of them", "both"
+            raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
         loaded, store = opened(study)
-        count = write_review(newest_found(store), budget or loaded.mislabels.budget, to)
+        found = newest_found(store)
+        asked = budget or loaded.mislabels.budget
+        count = write_review(to_draw(found, random) if random else to_review(found, asked), to)
         out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
             config = label_config(loaded.labels)

@@ -227,6 +227,12 @@ MISLABELS: Final = schema(
         field("text_pair", pa.string(), "second text column; null if there is one", null=True),
         field("label", pa.string(), "given label"),
         field("probability", pa.float32(), "that the given label is wrong"),
+        field(
+            "doubt",
+            pa.float32(),
+            "the same by labels and features, before what people said of this row or of drawn ones",
+            null=True,
+        ),
         field("suggested", pa.string(), "the other label that features make likeliest"),
         field(
             "confidence",
@@ -315,6 +321,10 @@ VERDICTS: Final = schema(
         field("right_label", pa.string(), "what it should be; null: no label fits", null=True),
         field("reviewer", pa.string(), "who says so; empty if unknown"),
         field("probability", pa.float32(), "of a wrong label, as told before", null=True),
+        field("doubt", pa.float32(), "the same by labels and features alone", null=True),
+        field(
+            "drawn", pa.bool_(), "whether the row was drawn at random to be looked at", null=True
+        ),
     ),
 )
 

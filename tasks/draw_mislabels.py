@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from fastif.applications.sample import FEWEST
 from storage import SIGNALS
 from tasks.mislabels import Found
 
@@ -22,7 +23,8 @@ LEAST_SKILL = 0.05
 FOLLOWING = (
     "Labels that are wrong by a rule that follows the text (a keyword, a habit of the annotators) "
     "look right to every classifier that has learned from them, and are not in this count. Rows of "
-    "certain label show them: [queries] trusted = true, or the verdicts of a review."
+    "certain label show them: [queries] trusted = true, or the verdicts of a review. Rows drawn at "
+    "random count them: fastif review export --random 100."
 )
 
 
@@ -68,7 +70,7 @@ def markdown(found: Found) -> str:
             f"| {label} | {told['rows']:,} | {told['expected']:,.0f} | "
             f"{told['low']:,.0f} - {told['high']:,.0f} |"
         )
-    lines += ["", f"{recall_told(facts)}", "", FOLLOWING if not facts["trusted"] else ""]
+    lines += ["", recall_told(facts), "", *drawn_told(facts), *_following(facts)]
     lines += [f"**{alarm}**" for alarm in alarms(found)]
     return "\n".join(lines) + "\n"
 
@@ -95,6 +97,23 @@ def recall_told(facts: dict[str, Any]) -> str:
         f"to any label) and {recall['confusable']:.0%} (to a likely one) were among the "
         f"{recall['budget']:,} rows of the review budget"
     )
+
+
+def drawn_told(facts: dict[str, Any]) -> list[str]:
+    """What rows said that were drawn at random; nothing where none were."""
+    drawn = facts.get("drawn")
+    if drawn is None:
+        return []
+    told = f"{drawn['rows']:,} rows drawn at random, {drawn['wrong']:,} of them wrong: "
+    if drawn["enough"]:
+        return [f"{told}the count and the probabilities go by these"]
+    return [f"{told}too few to count by ({FEWEST} are needed)"]
+
+
+def _following(facts: dict[str, Any]) -> list[str]:
+    """That some errors are not counted, unless something shows them."""
+    drawn = facts.get("drawn")
+    return [] if facts["trusted"] or (drawn and drawn["enough"]) else [FOLLOWING]
 
 
 def _by_label(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -160,7 +179,7 @@ def _facts(found: Found) -> RenderableType:
         )
     signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
     lines.append(f"columns   {', '.join(signals)}")
-    if not facts["trusted"]:
-        lines.append(f"\n{FOLLOWING}")
+    lines += [f"drawn     {told}" for told in drawn_told(facts)]
+    lines += [f"\n{told}" for told in _following(facts)]
     title = f"labels that are probably wrong, expected: {facts['errors']['expected']:,.0f}"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")

@@ -11,7 +11,7 @@ from fastif import InputError
 from storage import Store, with_examples, with_queries
 from tasks.csv_cells import inert
 from tasks.mislabels import newest_found
-from tasks.review import write_review
+from tasks.review import to_review, write_review
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
 NAMES = ("id", "label")
@@ -40,7 +40,7 @@ def write_export(
     if table == "mislabels" and path.suffix == ".json":
         found = newest_found(store)
         chosen = found if only is None else replace(found, table=_selected(found.table, only))
-        return write_review(chosen, len(chosen.table), path)
+        return write_review(to_review(chosen, len(chosen.table)), path)
     writers = _writers()
     if path.suffix not in writers:
         got = path.suffix or "no ending"

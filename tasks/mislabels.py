@@ -22,6 +22,7 @@ from fastif.applications import (
     DROPPED,
     UNSEEN,
     Detector,
+    Drawn,
     Recall,
     Rows,
     Suspicions,
@@ -200,6 +201,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
         _known(search, digests)[order],
         judged_by(store, search.inputs, tables[0], alike),
         words[0],
+        _drawn(search, [digests[i] for i in order.tolist()]),
     )
     trusted = None
     if others:
@@ -262,6 +264,23 @@ def _known(search: Search, digests: Sequence[bytes]) -> Tensor:
     return torch.tensor([number[settled[row]] if row in settled else UNSEEN for row in digests])
 
 
+def _drawn(search: Search, digests: Sequence[bytes]) -> Drawn | None:
+    """Rows that were drawn at random and have a verdict; `digests` are of the table's rows."""
+    number = {label: i for i, label in enumerate(search.inputs.study.labels)}
+    place = {digest: i for i, digest in enumerate(digests)}
+    verdicts = search.verdicts
+    # A label that the study no longer has says nothing of those that it has.
+    rows = [(row, of) for row, of in sorted(verdicts.drawn.items()) if of.label in number]
+    if not rows:
+        return None
+    return Drawn(
+        torch.tensor([place.get(row, -1) for row, _ in rows]),
+        torch.tensor([number[of.label] for _, of in rows]),
+        torch.tensor([verdicts.settled[row] != of.label for row, of in rows]),
+        torch.tensor([of.doubt for _, of in rows]),
+    )
+
+
 def _harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
     """Of each training row, from the newest finished audit of the same rows; None without one."""
     for status in store.runs():
@@ -304,6 +323,7 @@ def _frame(
         "text_pair": table.text_pairs or [None] * len(table),
         "label": [labels[i] for i in table.labels],
         "probability": probability[back].tolist(),
+        "doubt": found.doubt[back].tolist(),
         "suggested": [labels[i] for i in found.suggested[back].tolist()],
         "confidence": found.confidence[back].clamp(0, 1).tolist(),
         "cluster": _decisions(rows, found.suggested)[back].tolist(),
@@ -363,6 +383,7 @@ def _facts(
         "encoder_saw_labels": search.seen,
         "trusted": len(search.inputs.queries) if search.trusted else 0,
         "errors": asdict(found.errors()),
+        "drawn": _of_drawn(rows.drawn),
         "by_label": {
             label: {"rows": int((rows.labels == i).sum()), **asdict(found.errors(i))}
             for i, label in enumerate(study.labels)
@@ -374,6 +395,12 @@ def _facts(
         "harm": frame["harm"].null_count() == 0,
         "versions": versions(),
     }
+
+
+def _of_drawn(drawn: Drawn | None) -> dict[str, int | bool] | None:
+    if drawn is None:
+        return None
+    return {"rows": len(drawn.place), "wrong": int(drawn.wrong.sum()), "enough": drawn.enough}
 
 
 def _reviewed(search: Search, frame: pl.DataFrame) -> dict[str, float | int]:

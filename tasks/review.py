@@ -1,5 +1,6 @@
-"""What goes to reviewers: the most suspicious rows, rows that are alike as one decision."""
+"""What goes to reviewers: the most suspicious rows, those alike as one decision, or a draw."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -24,13 +25,29 @@ def to_review(found: Found, budget: int) -> pl.DataFrame:
     open_rows = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
     alike = open_rows.group_by("cluster").agg(alike=pl.len())
     first = open_rows.unique("cluster", keep="first", maintain_order=True).head(budget)
-    frame = first.join(alike, on="cluster", how="left", maintain_order="left").select(COLUMNS)
-    blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
-    return frame.with_columns(**blank)
+    return _to_fill(first.join(alike, on="cluster", how="left", maintain_order="left"))
 
 
-def write_review(found: Found, budget: int, path: Path) -> int:
-    """Write it as .csv, .parquet or .json (Label Studio); how many decisions there are.
+def to_draw(found: Found, count: int) -> pl.DataFrame:
+    """Rows drawn at random from those without a verdict, with the same columns and `drawn`.
+
+    The order is that of a digest of each row: chance to whatever is wrong with it, and the same
+    rows again until they have verdicts.
+
+    Args:
+        found: the newest search.
+        count: most rows.
+    """
+    open_rows = found.table.filter(pl.col("reviewed").is_null())
+    named = open_rows.select("id", "text", "text_pair", "label")
+    chance = pl.Series("chance", [_chance(row) for row in named.iter_rows()], pl.Binary)
+    frame = open_rows.with_columns(chance).sort("chance").head(count)
+    # One decision a row: what is like it was not drawn, though it gets the same verdict.
+    return _to_fill(frame.with_columns(alike=pl.lit(1, pl.UInt32))).with_columns(drawn=pl.lit(True))
+
+
+def write_review(frame: pl.DataFrame, path: Path) -> int:
+    """Write decisions as .csv, .parquet or .json (Label Studio); how many there are.
 
     Raises:
         InputError: another ending, or a file that is there.
@@ -43,7 +60,6 @@ def write_review(found: Found, budget: int, path: Path) -> int:
         raise InputError(
             f"--out {path}", "a new file", "one that exists", "It may hold verdicts; name another."
         )
-    frame = to_review(found, budget)
     if path.suffix == ".json":
         path.write_text(json.dumps(_label_studio(frame), indent=1) + "\n", "utf-8")
     elif path.suffix == ".csv":
@@ -76,6 +92,15 @@ def conflicts(verdicts: Verdicts, found: Found, digests: list[bytes]) -> pl.Data
         if row in place
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys(("id", "label", "said"), pl.String))
+
+
+def _to_fill(rows: pl.DataFrame) -> pl.DataFrame:
+    blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
+    return rows.select(COLUMNS).with_columns(**blank)
+
+
+def _chance(row: tuple[object, ...]) -> bytes:
+    return hashlib.sha256(json.dumps(["drawn", *row]).encode()).digest()
 
 
 def _label_studio(frame: pl.DataFrame) -> list[dict]:

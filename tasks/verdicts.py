@@ -22,6 +22,14 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A row that was drawn at random: its given label, and the doubt that was told of it."""
+
+    label: str
+    doubt: float
+
+
+@dataclass(frozen=True)
 class Verdicts:
     """What is known of rows by their digest.
 
@@ -29,17 +37,20 @@ class Verdicts:
         settled: the right label of rows on which all reviewers agree; NONE where none fits.
         conflicts: what each reviewer said of the others.
         told: probability of a wrong label that rows had when they were looked at.
+        drawn: settled rows that were drawn at random.
     """
 
     settled: Mapping[bytes, str]
     conflicts: Mapping[bytes, Mapping[str, str]]
     told: Mapping[bytes, float]
+    drawn: Mapping[bytes, Asked]
 
     @property
     def digest(self) -> str:
         """Of all that changes an answer, or what is told beside it."""
         told = sorted((row.hex(), label) for row, label in self.settled.items())
-        text = json.dumps([told, sorted(row.hex() for row in self.conflicts)])
+        drawn = sorted((row.hex(), asked.doubt) for row, asked in self.drawn.items())
+        text = json.dumps([told, sorted(row.hex() for row in self.conflicts), drawn])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,17 +64,22 @@ def read_verdicts(store: Store | None) -> Verdicts:
         for folder in folders.values()
     ]
     if not frames:
-        return Verdicts({}, {}, {})
-    rows = pl.concat(frames).sort("when", maintain_order=True)
+        return Verdicts({}, {}, {}, {})
+    # Files of before there was a draw lack its columns.
+    rows = pl.concat(frames, how="diagonal").sort("when", maintain_order=True)
     said: dict[bytes, dict[str, str]] = defaultdict(dict)
     told: dict[bytes, float] = {}
+    drawn: dict[bytes, Asked] = {}
     for row in rows.iter_rows(named=True):
         said[row["row"]][row["reviewer"]] = row["right_label"] or NONE
         if row["probability"] is not None:
             told[row["row"]] = row["probability"]
+        if row.get("drawn") and row["doubt"] is not None:
+            drawn[row["row"]] = Asked(row["label"], row["doubt"])
     settled = {row: next(iter(by.values())) for row, by in said.items() if _agree(by)}
     conflicts = {row: by for row, by in said.items() if not _agree(by)}
-    return Verdicts(settled, conflicts, told)
+    drawn = {row: asked for row, asked in drawn.items() if row in settled}
+    return Verdicts(settled, conflicts, told, drawn)
 
 
 def import_verdicts(
@@ -86,12 +102,13 @@ def import_verdicts(
     place = {name: i for i, name in enumerate(table.ids)}
     cluster = dict(zip(found["id"], found["cluster"], strict=True))
     chance = dict(zip(found["id"], found["probability"], strict=True))
+    doubt = dict(zip(found["id"], found["doubt"], strict=True))
     alike: dict[int, list[str]] = defaultdict(list)
     for name, number in cluster.items():
         alike[number].append(name)
     digests = row_digests(table)
     records: dict[tuple[bytes, str], dict] = {}
-    for name, right, reviewer in said:
+    for name, right, reviewer, drawn in said:
         members = alike[cluster[name]] if name in cluster else [name]
         for member in (m for m in members if m in place):
             row = digests[place[member]]
@@ -102,6 +119,9 @@ def import_verdicts(
                 "right_label": None if right == NONE else right,
                 "reviewer": reviewer,
                 "probability": chance.get(member),
+                "doubt": doubt.get(member),
+                # What is like a drawn row was not drawn.
+                "drawn": drawn and member == name,
             }
     frame = pl.DataFrame(list(records.values()), schema=polars_schema(VERDICTS))
 
@@ -152,6 +172,7 @@ def _label_studio(tasks: Sequence[dict]) -> list[dict[str, object]]:
                         "id": task["data"]["id"],
                         "right_label": result["value"]["choices"][0],
                         "reviewer": str(annotation.get("completed_by", "")),
+                        "drawn": task["data"].get("drawn"),
                     }
                 )
     return rows
@@ -159,14 +180,19 @@ def _label_studio(tasks: Sequence[dict]) -> list[dict[str, object]]:
 
 def _checked(
     rows: Sequence[dict[str, object]], study: Study, table: Table, path: Path
-) -> list[tuple[str, str, str]]:
-    """Id, right label and reviewer of every row that has a verdict."""
+) -> list[tuple[str, str, str, bool]]:
+    """Id, right label and reviewer of every row that has a verdict, and whether it was drawn."""
     problems = []
     if rows and not {"id", "right_label"} <= rows[0].keys():
         got, change = listed(rows[0]), "fill in a file of `fastif review export`"
         raise StudyError(path, [Problem("columns", "id and right_label", got, change)])
     said = [
-        (str(r["id"]), str(r["right_label"]).strip(), str(r.get("reviewer") or "").strip())
+        (
+            str(r["id"]),
+            str(r["right_label"]).strip(),
+            str(r.get("reviewer") or "").strip(),
+            str(r.get("drawn")).lower() == "true",
+        )
         for r in rows
         if r["right_label"] is not None and str(r["right_label"]).strip()
     ]
@@ -174,12 +200,12 @@ def _checked(
         change = "write the right label of the rows that you have looked at"
         problems.append(Problem("column right_label", "one label or more", "none", change))
     ids, allowed = set(table.ids), {*study.labels, NONE}
-    unknown = [name for name, _, _ in said if name not in ids]
+    unknown = [name for name, *_ in said if name not in ids]
     if unknown:
         got = listed(map(show, unknown), SHOWN)
         change = "remove rows that are no longer in the training table"
         problems.append(Problem("column id", "ids of the training table", got, change))
-    foreign = [label for _, label, _ in said if label not in allowed]
+    foreign = [label for _, label, *_ in said if label not in allowed]
     if foreign:
         expected = f"one of {listed(map(show, study.labels))}, or {show(NONE)} if none fits"
         got = listed(map(show, dict.fromkeys(foreign)), SHOWN)

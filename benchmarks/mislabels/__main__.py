@@ -25,7 +25,9 @@ from benchmarks.mislabels.rivals import rivals
 from fastif.applications import (
     TEXT_MIXES,
     Detector,
+    Drawn,
     Rows,
+    Sample,
     Suspicions,
     Views,
     fit_head,
@@ -37,7 +39,9 @@ from fastif.applications import (
 
 RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
-"""Of the bootstrap."""
+"""Of the bootstrap, and of rows to be looked at."""
+LOOKED = 100
+"""Rows of such a draw."""
 
 
 def main() -> None:
@@ -77,6 +81,7 @@ def measured(corpus: Corpus) -> dict:
         "reference": corpus.reference,
         "seconds": seconds,
         "procedure": scored(found.probability, corpus.wrong) | counted(found, corpus.wrong),
+        "drawn": looked_at(found, corpus),
         "signals": {n: ranked(s, corpus.wrong) for n, s in found.signals.items()},
         "rivals": {n: scored(s, corpus.wrong) for n, s in rivals(corpus).items()},
     }
@@ -84,6 +89,7 @@ def measured(corpus: Corpus) -> dict:
         taught = detector(corpus.taught or corpus.rows, corpus.trusted)
         out["trusted"] = scored(taught.probability, corpus.wrong) | counted(taught, corpus.wrong)
         out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
+        out["drawn_trusted"] = looked_at(taught, corpus)
     return out
 
 
@@ -114,15 +120,40 @@ def scored(score: Tensor, wrong: Tensor) -> dict:
 def counted(found: Suspicions, wrong: Tensor) -> dict:
     """The calibration error in ten groups of like probability, and the expected number."""
     errors, p = found.errors(), found.probability
-    gaps = [
-        len(part) / len(p) * abs(float(p[part].mean() - wrong[part].float().mean()))
-        for part in p.argsort().chunk(10)
-    ]
     return {
-        "calibration_error": sum(gaps),
+        "calibration_error": calibration_error(p, wrong),
         "expected": errors.expected,
         "errors_low": errors.low,
         "errors_high": errors.high,
+    }
+
+
+def calibration_error(p: Tensor, wrong: Tensor) -> float:
+    """In ten groups of like probability."""
+    parts = p.argsort().chunk(10)
+    gaps = [abs(float(p[part].mean() - wrong[part].float().mean())) for part in parts]
+    return sum(len(part) / len(p) * gap for part, gap in zip(parts, gaps, strict=True))
+
+
+def looked_at(found: Suspicions, corpus: Corpus) -> dict:
+    """What a hundred rows drawn at random would say, were a person to look at them; over draws."""
+    wrong, labels, n = corpus.wrong, corpus.rows.labels, len(corpus.wrong)
+    inside, width, error = [], [], []
+    for draw in range(DRAWS):
+        place = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + draw))[:LOOKED]
+        seen = torch.zeros(n, dtype=torch.bool).index_fill(0, place, True)
+        drawn = Drawn(place, labels[place], wrong[place], found.doubt[place])
+        sample = Sample(drawn, labels, found.doubt, seen, seen & wrong)
+        errors = sample.errors()
+        inside.append(errors.low <= int(wrong.sum()) <= errors.high)
+        width.append(errors.high - errors.low)
+        error.append(calibration_error(sample.recalibrated()[~seen], wrong[~seen]))
+    return {
+        "rows": LOOKED,
+        "draws": DRAWS,
+        "inside": float(np.mean(inside)),
+        "width": float(np.mean(width)),
+        "calibration_error": float(np.mean(error)),
     }
 
 

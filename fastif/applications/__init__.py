@@ -11,7 +11,8 @@ from fastif.applications.head import Head, calibrated, fit_head
 from fastif.applications.neighbours import neighbours
 from fastif.applications.refit import losses_of, minimised, refit
 from fastif.applications.rows import DROPPED, UNSEEN, Rows, Trusted
-from fastif.applications.suspicions import Errors, Suspicions
+from fastif.applications.sample import Drawn, Errors, Sample
+from fastif.applications.suspicions import Suspicions
 from fastif.applications.terms import tf_idf, trigrams
 from fastif.applications.views import TEXT_MIXES, Views
 
@@ -22,11 +23,13 @@ __all__ = [
     "Corrected",
     "Correction",
     "Detector",
+    "Drawn",
     "Errors",
     "Head",
     "Planted",
     "Recall",
     "Rows",
+    "Sample",
     "Suspicions",
     "Trusted",
     "Views",

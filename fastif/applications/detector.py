@@ -13,7 +13,8 @@ not seen it, and what they find is used to fit them again:
    aside for the question (`another_round_pays`).
 
 1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
-the first heads are fitted to them alone.
+the first heads are fitted to them alone. Where rows were drawn at random and looked at, their
+verdicts recalibrate it and count the errors (`Sample`).
 
 The class-conditional noise of step 2 is that of Dawid and Skene (1979) with one annotator, the
 cross-fitting that of confident learning (Northcutt and others, 2021).
@@ -128,7 +129,7 @@ class Detector:
         near: Int[Tensor, "n k"],
         again: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """p(t | x), beliefs, and the noise, from the labels themselves.
+        """p(t | x), beliefs without what was seen, and the noise, from the labels themselves.
 
         Args:
             rows: to be judged.
@@ -139,7 +140,7 @@ class Detector:
         """
         p, belief, noise, counted = self._weighed(rows, [first, *judges], near)
         if again:
-            second = self._crossed(rows, belief)
+            second = self._crossed(rows, rows.held(belief))
             p, belief, noise, more = self._weighed(rows, [second, *judges], near)
             counted += more
         return p, [*counted, belief], noise
@@ -152,8 +153,7 @@ class Detector:
         around = among(logits, logits, near)
         p, noise = likeliest(around, rows.labels, rows.certain)
         found = [jointly(z, rows.labels, rows.certain) for z in (logits, around)]
-        told = [posterior(q, rows.labels, of) for q, of in (*found, (p, noise))]
-        beliefs = [rows.held(belief) for belief in told]
+        beliefs = [posterior(q, rows.labels, of) for q, of in (*found, (p, noise))]
         return p, beliefs[-1], noise, beliefs
 
     def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -176,7 +176,7 @@ class Detector:
         weighed = posterior(p, rows.labels, noise)
         mixed = (p * weighed).sqrt()
         both = mixed / mixed.sum(1, keepdim=True)
-        return p, [rows.held(found) for found in (p, weighed, both)], noise
+        return p, [p, weighed, both], noise
 
     def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
         """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
@@ -226,19 +226,31 @@ def _suspicions(
     signals: dict[str, Tensor],
     again: bool,
 ) -> Suspicions:
-    belief = beliefs[-1]
+    doubt = _wrong(rows, beliefs[-1])
+    sample = rows.sample(doubt)
+    doubted, sampled = beliefs[-1], None
+    if sample is not None:
+        doubted = _doubted(rows, doubted, sample.recalibrated())
+        sampled = tuple(sample.errors(label) for label in (*range(rows.classes), None))
+    belief = rows.held(doubted)
     wrong = _wrong(rows, belief)
     # By the features alone: how often classes are taken for each other is known less well, and
     # would pull the suggestion to the pairs that are.
-    told = rows.held(p)
-    best, suggested = told.scatter(1, rows.labels[:, None], -1).max(1)
+    by_features = rows.held(p)
+    best, suggested = by_features.scatter(1, rows.labels[:, None], -1).max(1)
     given = one_hot(rows.labels, rows.classes).float()
-    counts = torch.stack([_wrong(rows, found) @ given for found in beliefs])
-    confidence = best / _wrong(rows, told).clamp_min(1e-30)
+    counts = torch.stack([_wrong(rows, rows.held(found)) @ given for found in beliefs])
+    confidence = best / _wrong(rows, by_features).clamp_min(1e-30)
     skill = skill_of(crossed, rows.labels)
-    return Suspicions(
-        belief, wrong, suggested, confidence, noise, near, counts, skill, signals, again
-    )
+    told = (belief, wrong, doubt, suggested, confidence)
+    return Suspicions(*told, noise, near, counts, skill, signals, again, sampled)
+
+
+def _doubted(rows: Rows, belief: Tensor, doubt: Tensor) -> Tensor:
+    """The belief with another probability of a wrong label; other classes in the same shares."""
+    others = belief.scatter(1, rows.labels[:, None], 0.0)
+    scaled = others * (doubt / others.sum(1).clamp_min(1e-30))[:, None]
+    return scaled.scatter(1, rows.labels[:, None], (1 - doubt)[:, None])
 
 
 def _wrong(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

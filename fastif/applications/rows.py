@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from fastif.applications.sample import Drawn, Sample
 from fastif.errors import InputError
 
 UNSEEN, DROPPED = -1, -2
@@ -28,6 +29,7 @@ class Rows:
             study's own, cross-fitted.
         terms: of texts, the weight of each term in each row: of words and of letters, each counted
             by a judge of its own; see `terms`.
+        drawn: rows that were drawn at random and looked at.
 
     Raises:
         InputError: they do not fit each other, are not finite, or hold a single class.
@@ -40,6 +42,7 @@ class Rows:
     known: Int[Tensor, " n"] | None = None
     judged: Float[Tensor, "n c"] | None = None
     terms: tuple[csr_matrix, ...] = ()
+    drawn: Drawn | None = None
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.features).all()):
@@ -76,11 +79,22 @@ class Rows:
         return torch.where(certain.sum(1, keepdim=True) > 0, certain, belief)
 
     def only(self, of: Bool[Tensor, " n"]) -> "Rows":
-        """Some of the rows; their groups as they were."""
+        """Some of the rows; their groups as they were, and nothing of those that were drawn."""
         parts = (self.together, self.known, self.judged)
         groups, known, judged = (None if part is None else part[of] for part in parts)
         terms = tuple(csr_matrix(one[of.numpy()]) for one in self.terms)
         return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged, terms)
+
+    def sample(self, doubt: Float[Tensor, " n"]) -> Sample | None:
+        """What drawn rows say of all; None if too few were drawn.
+
+        Args:
+            doubt: probability of a wrong label, made without what was seen of the row.
+        """
+        if self.known is None or self.drawn is None or not self.drawn.enough:
+            return None
+        seen = self.known != UNSEEN
+        return Sample(self.drawn, self.labels, doubt, seen, seen & (self.known != self.labels))
 
     @property
     def weights(self) -> Float[Tensor, " n"]:

@@ -6,17 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.applications.noise import sureness
-
-Z90 = 1.645
-
-
-@dataclass(frozen=True)
-class Errors:
-    """An expected number of wrong labels, and the ends of its interval."""
-
-    expected: float
-    low: float
-    high: float
+from fastif.applications.sample import Z90, Errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +16,7 @@ class Suspicions:
     Attributes:
         belief: in each class, p(t | x, y); of rows that were looked at what was seen.
         probability: that the given label is wrong, 1 - belief in it.
+        doubt: the same by labels and features alone, whatever people have said of the row or drawn.
         suggested: the class but the given one that features make likeliest.
         confidence: their probability of it, of all that is not in the given label.
         noise: how often a class (row) is labelled as another (column).
@@ -36,10 +27,13 @@ class Suspicions:
             nothing can be said.
         signals: what was found on the way, by name; larger is more suspicious.
         again: whether heads were fitted to beliefs, since that explained labels put aside.
+        sampled: wrong labels of each given label, and of all, by rows that were drawn at random and
+            looked at; None without enough of them. The probabilities agree with it.
     """
 
     belief: Float[Tensor, "n c"]
     probability: Float[Tensor, " n"]
+    doubt: Float[Tensor, " n"]
     suggested: Int[Tensor, " n"]
     confidence: Float[Tensor, " n"]
     noise: Float[Tensor, "c c"]
@@ -48,14 +42,18 @@ class Suspicions:
     skill: float
     signals: dict[str, Float[Tensor, " n"]]
     again: bool = False
+    sampled: tuple[Errors, ...] | None = None
 
     def errors(self, label: int | None = None) -> Errors:
         """Expected wrong labels, of one given label or of all, with a 90 % interval.
 
-        It spans what the ways of counting say, each give or take chance. Where features say too
+        By rows that were drawn at random, where there are enough. Else it spans what the ways of
+        counting say, each give or take chance. Where features say too
         little to tell doubt from noise, its low end falls with what they say. Wrong labels that
         the features predict, as when all annotators fall for the same words, are in none of it.
         """
+        if self.sampled is not None:
+            return self.sampled[-1 if label is None else label]
         ways = self.counts.sum(1) if label is None else self.counts[:, label]
         chance = Z90 * ways.clamp_min(0).sqrt()
         low, high = (ways - chance).min().clamp_min(0), (ways + chance).max()

@@ -259,6 +259,86 @@ def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
     assert searched(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
 
 
+def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
+    """Beside twelve planted errors, labels that are wrong and look right: thirty of `good` text."""
+    searched(noisy)
+    out = tmp_path / "drawn.csv"
+    done = run("review", "export", "--study", noisy, "--out", out, "--random", 60)
+    assert done.exit_code == 0, done.output
+    again = tmp_path / "again.csv"
+    run("review", "export", "--study", noisy, "--out", again, "--random", 60)
+    assert again.read_bytes() == out.read_bytes()
+    wrong = {f"row-{i}" for i in range(WRONG)} | {f"row-{i}" for i in range(60, 120, 2)}
+    other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
+    rows = filled(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
+    seen = {row["id"] for row in rows}
+    assert len(seen) == 60
+    assert {row["drawn"] for row in rows} == {"true"}
+    before = searched(noisy)
+    assert before.facts["drawn"] is None
+    assert before.facts["errors"]["high"] < len(wrong)
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    found = searched(noisy)
+    errors = found.facts["errors"]
+    assert found.facts["drawn"] == {"rows": 60, "wrong": len(wrong & seen), "enough": True}
+    assert errors["low"] <= len(wrong) <= errors["high"]
+    assert errors["low"] >= len(wrong & seen)
+    assert found.table["probability"].sum() == pytest.approx(errors["expected"], rel=0.1)
+    unseen = found.table.filter(pl.col("reviewed").is_null())
+    assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
+    shown = run("mislabels", noisy).output
+    assert "60 rows drawn at random" in shown
+    assert "look right to every classifier" not in shown
+    third = tmp_path / "third.csv"
+    run("review", "export", "--study", noisy, "--out", third, "--random", 30)
+    assert not set(pl.read_csv(third)["id"]) & seen
+
+
+def test_drawn_rows_count_after_their_labels_were_mended(noisy, tmp_path):
+    searched(noisy)
+    out = tmp_path / "drawn.csv"
+    run("review", "export", "--study", noisy, "--out", out, "--random", 60)
+    wrong = {f"row-{i}" for i in range(60, 120, 2)}
+    other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
+    rows = filled(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
+    run("review", "import", out, "--study", noisy)
+    whole = searched(noisy).facts["errors"]["expected"]
+    mended = {row["id"] for row in rows} & wrong
+    table = tiny.rows_of(noisy.parent / "train.csv")
+    for row in table:
+        row["label"] = other[row["label"]] if row["id"] in mended else row["label"]
+    tiny.write_rows(noisy.parent / "train.csv", table)
+    after = searched(noisy).facts
+    assert after["drawn"] == {"rows": 60, "wrong": len(mended), "enough": True}
+    assert after["errors"]["expected"] == pytest.approx(whole - len(mended), rel=0.25)
+    left = len(wrong - mended)
+    assert after["errors"]["low"] <= left <= after["errors"]["high"]
+
+
+def test_few_drawn_rows_are_not_counted_by(noisy, tmp_path):
+    before = searched(noisy).facts["errors"]
+    out = tmp_path / "drawn.json"
+    run("review", "export", "--study", noisy, "--out", out, "--random", 5)
+    done = json.loads(out.read_text())
+    for job in done:
+        value = {"choices": [job["data"]["label"]]}
+        job["annotations"] = [{"result": [{"value": value}], "completed_by": 1}]
+    out.write_text(json.dumps(done))
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    found = searched(noisy)
+    assert found.facts["drawn"] == {"rows": 5, "wrong": 0, "enough": False}
+    assert found.facts["errors"]["expected"] == pytest.approx(before["expected"], abs=6)
+    assert "too few" in run("mislabels", noisy).output
+
+
+def test_a_draw_has_no_budget(noisy, tmp_path):
+    out = tmp_path / "drawn.csv"
+    done = run("review", "export", "--study", noisy, "--out", out, "--random", 5, "--budget", 5)
+    assert done.exit_code == 2
+    assert "--random" in done.output
+    assert not out.exists()
+
+
 def test_verdicts_are_never_swept_away(noisy, tmp_path):
     searched(noisy)
     path = tmp_path / "v.csv"
