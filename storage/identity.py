@@ -59,7 +59,8 @@ def _check_free(root: Path, create: bool) -> None:
         got = "a folder with other things in it (no store.json)"
         remedy = "Set the store's path to a new or empty folder."
     elif not create:
-        got, remedy = "nothing there", "Run the audit first, or set the store's path to it."
+        got = "nothing there"
+        remedy = "Run the audit first (or `fastif mislabels`), or set the store's path to it."
     else:
         return
     raise StoreError.at(root, expected="a store", got=got, remedy=remedy)

@@ -104,7 +104,7 @@ def drawn_told(facts: dict[str, Any]) -> list[str]:
     drawn = facts.get("drawn")
     if drawn is None:
         return []
-    told = f"{drawn['rows']:,} rows drawn at random, {drawn['wrong']:,} of them wrong: "
+    told = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
     if drawn["enough"]:
         return [f"{told}the count and the probabilities go by these"]
     return [f"{told}too few to count by ({FEWEST} are needed)"]

@@ -376,6 +376,7 @@ def _facts(
     study = search.inputs.study
     return {
         "study": study.name,
+        "procedure": PROCEDURE,
         "created": datetime.now(UTC).isoformat(),
         "rows": len(rows.labels),
         "budget": recall.budget,

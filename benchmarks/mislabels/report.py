@@ -136,8 +136,8 @@ def _drawn(sets: dict) -> str:
         return ""
     lines = [
         f"| {told[0]['rows']} rows drawn at random and looked at | errors | width of the "
-        "interval | intervals that hold the count | calibration error | with trusted rows: width | hold the "
-        "count | calibration error |",
+        "interval | intervals that hold the count | calibration error | with trusted rows: width | "
+        "hold the count | calibration error |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, one in sets.items():

@@ -20,6 +20,8 @@ FEWEST = 30
 AHEAD = 0.1
 """Rows that stand for doubts as they are: the weight of what recalibration pulls towards."""
 
+LEAST = 1e-9
+"""Doubt below which rows say the same of the slope: one of them would decide it alone."""
 
 Z90 = 1.645
 
@@ -110,7 +112,7 @@ class Sample:
         return torch.where(there, self.doubt[self.drawn.place], self.drawn.doubt)
 
     def _told(self, doubt: Tensor) -> Tensor:
-        a, b = _recalibration(_logit(self._asked), self.drawn.wrong)
+        a, b = _recalibration(_logit(self._asked, LEAST), self.drawn.wrong)
         return (a + b * _logit(doubt)).sigmoid()
 
     def _of(self, labels: Tensor, label: int | None) -> Tensor:
@@ -130,8 +132,8 @@ def _wilson(share: float, rows: float) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _logit(doubt: Tensor) -> Tensor:
-    return doubt.double().clamp(1e-9, 1 - 1e-9).logit()
+def _logit(doubt: Tensor, least: float = 1e-30) -> Tensor:
+    return doubt.double().clamp(least, 1 - 1e-7).logit()
 
 
 def _recalibration(asked: Tensor, wrong: Tensor) -> tuple[float, float]:

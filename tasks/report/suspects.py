@@ -70,7 +70,12 @@ def _harms(night: Night, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]
 
 
 def _before(night: Night) -> set[str] | None:
-    """Ids among the first ones of the search before; None if there was none."""
-    if len(night.searches) < 2:
-        return None
-    return set(night.searches[1].table.sort("rank").head(SHOWN)["id"].to_list())
+    """Ids among the first ones of the search before; None if there was none.
+
+    One by another procedure is no search before: what it did not see need not be new.
+    """
+    own = night.searches[0].facts.get("procedure") if night.searches else None
+    for found in night.searches[1:]:
+        if found.facts.get("procedure") == own:
+            return set(found.table.sort("rank").head(SHOWN)["id"].to_list())
+    return None

@@ -287,7 +287,7 @@ def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
     unseen = found.table.filter(pl.col("reviewed").is_null())
     assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
     shown = run("mislabels", noisy).output
-    assert "60 rows drawn at random" in shown
+    assert "60 rows at random" in shown
     assert "look right to every classifier" not in shown
     third = tmp_path / "third.csv"
     run("review", "export", "--study", noisy, "--out", third, "--random", 30)

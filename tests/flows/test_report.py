@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from storage import StoreError
-from tasks.mislabels import find_mislabels
+from tasks.mislabels import PROCEDURE, find_mislabels
 from tasks.plan import existing_store
 from tasks.report.assurance import assurances, baselines
 from tasks.report.duplicates import duplicates_of
@@ -241,6 +241,21 @@ def test_suspects_are_those_of_the_newest_search(world):
     html = render(page_of(night))
     assert html.count('<input type="checkbox"') == len(table)
     assert "canaries" in html
+
+
+def test_what_another_procedure_did_not_see_is_not_new(world, monkeypatch):
+    tiny.run_directly(world / "study.toml")
+    now = PROCEDURE
+    monkeypatch.setattr("tasks.mislabels.PROCEDURE", now - 1)
+    find_mislabels.fn(str(world / "study.toml"))
+    monkeypatch.setattr("tasks.mislabels.PROCEDURE", now)
+    find_mislabels.fn(str(world / "study.toml"))
+    store = existing_store(load_study(world / "study.toml"))
+    night = read_night(store, store.latest().record.run, world / "study.toml")
+    assert [one.facts["procedure"] for one in night.searches] == [now, now - 1]
+    found = suspects_of(night)
+    assert not found.compared
+    assert not any(row["new"] for row in found.rows)
 
 
 def test_a_search_among_other_rows_is_not_shown(world):
