@@ -3,14 +3,14 @@
 A classifier that was fitted to a wrong label defends it. So every row is judged by heads that have
 not seen it, and what they find is used to fit them again:
 
-1. heads on fixed features, cross-fitted to what the labels are believed to be, pooled with other
-   judges where there are some (words and letters that are counted, a classifier of the study's
-   own), their logits meaned with those of the rows most like it;
+1. heads on fixed features, cross-fitted to what the labels are believed to be, stacked with a
+   classifier of the study's own if there is one, pooled with what counts words and letters, their
+   logits meaned with those of the rows most like it;
 2. p(t | x) from these and how often a class is labelled as another, found together as those under
    which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
    of class t;
 3. again from 1 with this belief as the target, where that explains labels better that were put
-   aside for the question (`another_round_pays`).
+   aside for the question (`another_round_pays`), and nobody but the heads would count twice.
 
 1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
 the first heads are fitted to them alone. Where rows were drawn at random and looked at, their
@@ -89,28 +89,28 @@ class Detector:
         Raises:
             InputError: a single group of rows.
         """
-        again = self.again
+        again = False
         near = neighbours(rows.features, self.neighbours) if near is None else near
         given = one_hot(rows.labels, rows.classes).float()
         first = self._crossed(rows, given)
         in_sample = self.fit(rows.features, given, self.penalty, rows.weights)
         signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
-        judges = {}
         counting = NaiveBayes(self.folds, self.repeats, self.seed)
-        for name, terms in zip(COUNTED, rows.terms, strict=False):
-            judges[name] = counting(terms, rows, given)
-        if rows.judged is not None:
-            judges["judged_loss"] = rows.judged
-        for name, logits in judges.items():
+        counted = {
+            name: counting(terms, rows, given)
+            for name, terms in zip(COUNTED, rows.terms, strict=False)
+        }
+        own = {} if rows.judged is None else {"judged_loss": rows.judged}
+        for name, logits in {**counted, **own}.items():
             signals[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
         if trusted is None:
-            again = another_round_pays(rows, near, self._crossed) if again is None else again
-            p, beliefs, noise = self._alone(rows, first, [*judges.values()], near, again)
+            again = self._again(rows, near)
+            p, beliefs, noise = self._alone(rows, first, [*counted.values()], near, again)
         else:
             p, beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        return _suspicions(rows, p, beliefs, noise, first, near, signals, bool(again))
+        return _suspicions(rows, p, beliefs, noise, first, near, signals, again)
 
     @property
     def numbers(self) -> dict[str, object]:
@@ -121,11 +121,17 @@ class Detector:
         """The same with one partition, for questions about the procedure itself."""
         return replace(self, repeats=1, again=again)
 
+    def _again(self, rows: Rows, near: Int[Tensor, "n k"]) -> bool:
+        """Whether heads are fitted to beliefs; what another classifier said is in these already."""
+        if rows.judged is not None:
+            return False
+        return another_round_pays(rows, near, self._crossed) if self.again is None else self.again
+
     def _alone(
         self,
         rows: Rows,
         first: Float[Tensor, "n c"],
-        judges: list[Float[Tensor, "n c"]],
+        counted: list[Float[Tensor, "n c"]],
         near: Int[Tensor, "n k"],
         again: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -134,16 +140,19 @@ class Detector:
         Args:
             rows: to be judged.
             first: cross-fitted logits for the labels as given.
-            judges: logits of others that have not seen the rows.
+            counted: logits by terms that are counted.
             near: neighbours.
             again: whether heads are fitted to the beliefs too.
         """
-        p, belief, noise, counted = self._weighed(rows, [first, *judges], near)
+        fitted = first
+        if rows.judged is not None:
+            fitted = stacked([(first, first), (rows.judged, rows.judged)], rows.labels)
+        p, belief, noise, told = self._weighed(rows, [fitted, *counted], near)
         if again:
             second = self._crossed(rows, rows.held(belief))
-            p, belief, noise, more = self._weighed(rows, [second, *judges], near)
-            counted += more
-        return p, [*counted, belief], noise
+            p, belief, noise, more = self._weighed(rows, [second, *counted], near)
+            told += more
+        return p, [*told, belief], noise
 
     def _weighed(
         self, rows: Rows, several: list[Float[Tensor, "n c"]], near: Int[Tensor, "n k"]

@@ -603,3 +603,18 @@ def test_mixed_views_have_their_weights_and_rows_length_one(mix):
     sizes = views.mixed(mix).square().mean(0).split([12 for weight in mix if weight])
     assert [float(size.sum()) for size in sizes] == pytest.approx([w for w in mix if w], rel=1e-4)
     assert torch.equal(views.mixed(mix, torch.tensor([3])), views.mixed(mix)[3:4])
+
+
+def test_what_another_classifier_says_helps_and_is_not_said_twice():
+    rows, truth = made(0.4, 1000)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1000, rows.classes, generator=generator)
+    judged = 1.5 * one_hot(truth, rows.classes) + noise
+    wrong = (rows.labels != truth).numpy()
+    plain = Detector(again=True)(rows)
+    helped = Detector(again=True)(replace(rows, judged=judged))
+    assert plain.again
+    assert not helped.again
+    assert "judged_loss" in helped.signals
+    gain = [average_precision_score(wrong, found.probability) for found in (plain, helped)]
+    assert gain[1] > gain[0]
