@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastif.applications.sample import FEWEST
 from storage import SIGNALS
-from tasks.mislabels import Found
+from tasks.mislabels import Found, counted_by_draw
 
 SHOWN = 10
 CUT = 160
@@ -105,15 +105,14 @@ def drawn_told(facts: dict[str, Any]) -> list[str]:
     if drawn is None:
         return []
     told = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
-    if drawn["enough"]:
+    if counted_by_draw(facts):
         return [f"{told}the count and the probabilities go by these"]
     return [f"{told}too few to count by ({FEWEST} are needed)"]
 
 
 def _following(facts: dict[str, Any]) -> list[str]:
     """That some errors are not counted, unless something shows them."""
-    drawn = facts.get("drawn")
-    return [] if facts["trusted"] or (drawn and drawn["enough"]) else [FOLLOWING]
+    return [] if facts["trusted"] or counted_by_draw(facts) else [FOLLOWING]
 
 
 def _by_label(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -167,6 +167,12 @@ def read_found(store: Store, digest: str) -> Found:
     return Found(table, json.loads((folder / FACTS).read_text()))
 
 
+def counted_by_draw(facts: dict[str, Any]) -> bool:
+    """Whether the count goes by rows that were drawn at random, and so holds for every error."""
+    drawn = facts.get("drawn")
+    return bool(drawn and drawn["enough"])
+
+
 def newest_found(store: Store) -> Found:
     """What the newest search wrote.
 

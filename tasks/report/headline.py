@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tasks.mislabels import counted_by_draw
 from tasks.report.assurance import Assurance
 from tasks.report.night import Night
 from tasks.report.rows import listed
@@ -35,7 +36,8 @@ def _accuracy(night: Night, slices: Slices) -> str:
 def _data(night: Night, suspects: Suspects | None) -> str:
     parts = []
     if suspects:
-        errors, sure = suspects.facts["errors"], suspects.facts["trusted"]
+        errors, facts = suspects.facts["errors"], suspects.facts
+        sure = facts["trusted"] or counted_by_draw(facts)
         what = "are probably wrong" if sure else "contradict what other texts say"
         parts.append(
             f"About {errors['expected']:,.0f} labels {what} (90 % interval "

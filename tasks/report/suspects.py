@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from storage import SIGNALS
+from tasks.mislabels import counted_by_draw
 from tasks.report.night import Night
 from tasks.report.rows import Row
 
@@ -29,6 +30,16 @@ class Suspects:
     rows: list[Row]
     signals: list[str]
     compared: bool
+
+    @property
+    def drawn(self) -> str | None:
+        """By how many rows drawn at random it was counted; None if not."""
+        if not counted_by_draw(self.facts):
+            return None
+        of = self.facts["drawn"]
+        return (
+            f"It is counted by {of['rows']:,} rows drawn at random, {of['wrong']:,} of them wrong"
+        )
 
 
 def suspects_of(night: Night) -> Suspects | None:

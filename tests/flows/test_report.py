@@ -243,6 +243,32 @@ def test_suspects_are_those_of_the_newest_search(world):
     assert "canaries" in html
 
 
+def test_the_page_says_by_what_wrong_labels_are_counted(world):
+    tiny.run_directly(world / "study.toml")
+    find_mislabels.fn(str(world / "study.toml"))
+    store = existing_store(load_study(world / "study.toml"))
+    own = store.latest().record.run
+
+    def page():
+        return render(page_of(read_night(store, own, world / "study.toml")))
+
+    before, out = page(), world / "drawn.csv"
+    assert "are not in this count" in before
+    assert "contradict what other texts say" in before
+    study = world / "study.toml"
+    run("review", "export", "--study", study, "--out", out, "--random", 40)
+    frame = pl.read_csv(out, infer_schema=False)
+    other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
+    said = [other[label] if i < 10 else label for i, label in enumerate(frame["label"])]
+    frame.with_columns(right_label=pl.Series(said)).write_csv(out)
+    assert run("review", "import", out, "--study", study).exit_code == 0
+    find_mislabels.fn(str(study))
+    after = page()
+    assert "40 rows drawn at random, 10 of them wrong" in after
+    assert "are not in this count" not in after
+    assert "are probably wrong" in after
+
+
 def test_what_another_procedure_did_not_see_is_not_new(world, monkeypatch):
     tiny.run_directly(world / "study.toml")
     now = PROCEDURE
