@@ -128,3 +128,28 @@ def test_fewer_than_thirty_are_not_asked():
     known = torch.where(seen, labels, UNSEEN)
     rows = Rows(torch.randn(N, 2), labels, 3, known=known, drawn=drawn)
     assert rows.sample(doubt) is None
+
+
+def test_a_row_that_is_gone_counts_by_what_was_told_of_it():
+    labels, wrong, doubt = population("small")
+    drawn, seen = drawn_from(labels, wrong, doubt, 200, 1)
+    whole = Sample(drawn, labels, doubt, seen, seen & wrong).recalibrated()
+    kept = ~(seen & wrong)
+    new = torch.where(kept, kept.cumsum(0) - 1, -1)
+    left = Drawn(new[drawn.place], drawn.label, drawn.wrong, drawn.doubt)
+    table = labels[kept], doubt[kept], seen[kept], (seen & wrong)[kept]
+    assert int((left.place < 0).sum()) > 10
+    assert torch.allclose(Sample(left, *table).recalibrated(), whole[kept], atol=1e-6)
+
+
+def test_rows_that_were_seen_to_be_right_are_not_doubted():
+    """The most doubtful half was looked at, and is right; of the rest one in fifty is wrong."""
+    worst = torch.arange(N) < N // 2
+    wrong = ~worst & (torch.arange(N) % 50 == 0)
+    doubt = torch.where(worst, 0.9, 0.02)
+    labels = torch.arange(N) % 3
+    drawn, own = drawn_from(labels, wrong, doubt, 100, 1, ~worst)
+    seen = worst | own
+    errors = Sample(drawn, labels, doubt, seen, seen & wrong).errors()
+    assert errors.expected < 100
+    assert errors.low <= int(wrong.sum()) <= errors.high
