@@ -176,9 +176,11 @@ def _facts(found: Found) -> RenderableType:
             f"reviewed  {reviewed['rows']:,} rows, {reviewed['wrong']:,} of them wrong "
             f"({share:.0%}; {reviewed['expected']:.0f} had been expected)"
         )
+    lines += [f"drawn     {told}" for told in drawn_told(facts)]
     signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
     lines.append(f"columns   {', '.join(signals)}")
-    lines += [f"drawn     {told}" for told in drawn_told(facts)]
     lines += [f"\n{told}" for told in _following(facts)]
-    title = f"labels that are probably wrong, expected: {facts['errors']['expected']:,.0f}"
+    sure = facts["trusted"] or counted_by_draw(facts)
+    what = "are probably wrong" if sure else "contradict what other rows say"
+    title = f"labels that {what}, expected: {facts['errors']['expected']:,.0f}"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
