@@ -143,10 +143,15 @@ def sureness(skill: float) -> float:
 
 def skill_of(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
     """Share of the labels' uncertainty that logits of heads that have not seen them take away."""
-    told = calibrated(logits, labels).log_softmax(1).gather(1, labels[:, None])
+    return skill(calibrated(logits, labels).log_softmax(1), labels)
+
+
+def skill(told: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
+    """The same of log-probabilities as they are."""
+    own = told.gather(1, labels[:, None])
     share = labels.bincount().double() / len(labels)
     uncertain = float(-(share[share > 0] * share[share > 0].log()).sum())
-    return max(0.0, 1 + float(told.mean()) / uncertain)
+    return max(0.0, 1 + float(own.mean()) / uncertain)
 
 
 def anchored(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, "c c"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.applications.head import calibrated
-from fastif.applications.noise import skill_of
+from fastif.applications.noise import skill
 
 
 def pooled(
@@ -29,9 +29,10 @@ def pooled(
     >>> bool((p.amax(1) > 0.99).all()), bool(torch.allclose(p.sum(1), torch.ones(100)))
     (True, True)
     """
-    skill = torch.tensor([skill_of(logits, labels) for logits in several])
-    weights = skill / skill.sum() if float(skill.sum()) > 0 else torch.ones_like(skill) / len(skill)
-    told = torch.zeros_like(several[0])
-    for weight, logits in zip(weights, several, strict=True):
-        told += weight * calibrated(logits, labels).softmax(1)
-    return told.clamp_min(1e-30).log()
+    told = [calibrated(logits, labels).log_softmax(1) for logits in several]
+    skills = torch.tensor([skill(each, labels) for each in told])
+    weights = skills if float(skills.sum()) > 0 else torch.ones_like(skills)
+    pool = torch.zeros_like(told[0])
+    for weight, each in zip(weights / weights.sum(), told, strict=True):
+        pool += weight * each.exp()
+    return pool.clamp_min(1e-30).log()

@@ -242,6 +242,7 @@ def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wr
     assert isinstance(open_job(job.plan.ref).study.candidates, Knn)
 
 
+@pytest.mark.long
 @pytest.mark.flow
 def test_a_study_is_audited_twice_by_the_flow(world, prefect, monkeypatch):
     for name, value in prefect.items():

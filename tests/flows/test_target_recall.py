@@ -150,6 +150,7 @@ def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
     assert "k is not chosen yet; as if it were 6" in done.output
 
 
+@pytest.mark.long
 @pytest.mark.flow
 def test_the_flow_chooses_before_it_attributes(world, prefect, monkeypatch):
     for name, value in prefect.items():
