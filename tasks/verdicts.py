@@ -102,7 +102,10 @@ def import_verdicts(
     place = {name: i for i, name in enumerate(table.ids)}
     cluster = dict(zip(found["id"], found["cluster"], strict=True))
     chance = dict(zip(found["id"], found["probability"], strict=True))
-    doubt = dict(zip(found["id"], found["doubt"], strict=True))
+    # A search of before there was such a column told only the one probability.
+    doubts = found["doubt"].fill_null(found["probability"])
+    doubt = dict(zip(found["id"], doubts, strict=True))
+    own = {(name, reviewer) for name, _, reviewer, _ in said}
     alike: dict[int, list[str]] = defaultdict(list)
     for name, number in cluster.items():
         alike[number].append(name)
@@ -110,7 +113,9 @@ def import_verdicts(
     records: dict[tuple[bytes, str], dict] = {}
     for name, right, reviewer, drawn in said:
         members = alike[cluster[name]] if name in cluster else [name]
-        for member in (m for m in members if m in place):
+        # What the reviewer said of a row itself goes before what was said of one like it.
+        others = {m for m in members if m != name and (m, reviewer) not in own}
+        for member in (m for m in members if m in place and (m == name or m in others)):
             row = digests[place[member]]
             records[row, reviewer] = {
                 "row": row,

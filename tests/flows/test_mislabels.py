@@ -315,6 +315,23 @@ def test_drawn_rows_count_after_their_labels_were_mended(noisy, tmp_path):
     assert after["errors"]["low"] <= left <= after["errors"]["high"]
 
 
+def test_drawn_rows_that_are_alike_are_each_drawn_with_its_own_verdict(noisy, tmp_path):
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
+    tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
+    table = searched(noisy).table
+    assert len(set(table.filter(pl.col("id").is_in(["row-0", "twin"]))["cluster"])) == 1
+    out = tmp_path / "drawn.csv"
+    run("review", "export", "--study", noisy, "--out", out, "--random", 121)
+    other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
+    filled(out, lambda row: other[row["label"]] if row["id"] == "row-0" else row["label"])
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    verdicts = read_verdicts(existing_store(load_study(noisy)))
+    # Rows equal to the letter are one by their content.
+    assert len(verdicts.drawn) == len({(row["text"], row["label"]) for row in [*rows, twin]})
+    assert searched(noisy).facts["errors"] == {"expected": 1.0, "low": 1.0, "high": 1.0}
+
+
 def test_few_drawn_rows_are_not_counted_by(noisy, tmp_path):
     before = searched(noisy).facts["errors"]
     out = tmp_path / "drawn.json"
