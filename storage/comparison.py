@@ -7,6 +7,7 @@ from typing import Final, Self
 
 import polars as pl
 
+from storage.matching import EDITED, RELABELLED, SAME, Matching, match_rows
 from storage.queries import harmful_rows
 from storage.store import Store
 
@@ -18,7 +19,7 @@ ALL: Final = 2**32 - 1
 
 @dataclass(frozen=True)
 class Tables:
-    """What is compared of a run; ids name rows, since positions change from table to table."""
+    """What is compared of a run."""
 
     scores: pl.LazyFrame
     queries: pl.LazyFrame
@@ -29,64 +30,135 @@ class Tables:
         """The committed tables of a run."""
         return cls(*(store.scan(table, run) for table in ("scores", "queries", "train")))
 
-    def asked(self, ids: pl.LazyFrame) -> pl.LazyFrame:
-        """The scores of the queries with these ids."""
-        chosen = self.queries.join(ids, on="id", how="semi").select("query")
-        return self.scores.join(chosen, on="query", how="semi", maintain_order="left")
-
     def slice(self, column: str, value: str | None) -> Self:
         """The same with only the queries of a group."""
         chosen = self.queries.filter(pl.col(column).eq_missing(pl.lit(value)))
         return type(self)(self.scores, chosen, self.train)
 
 
-def changes(before: Tables, after: Tables, k: int) -> pl.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Which rows of two runs are the same, of both tables."""
+
+    queries: Matching
+    train: Matching
+
+    @classmethod
+    def of(cls, before: Tables, after: Tables) -> Self:
+        """Match both tables.
+
+        Raises:
+            StoreError: as `match_rows`.
+        """
+        queries = match_rows(before.queries, after.queries, "query")
+        return cls(queries, match_rows(before.train, after.train, "train"))
+
+    @property
+    def common(self) -> pl.DataFrame:
+        """Positions before and after of the queries that are the same, label and all.
+
+        A query of another text or label is another question: its effects are not compared.
+        """
+        return self.queries.pairs.filter(pl.col("how") == SAME).select("before", "after")
+
+
+def changes(
+    before: Tables,
+    after: Tables,
+    k: int,
+    matched: Matched | None = None,
+    queries: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Training rows that are among the `k` that do most harm in one run and not in the other.
 
     Harm is the sum of a row's negative effects over the queries that both runs were asked, as in
     `harmful_rows`. Columns: change; id; effect_before, effect_after (nats, 0 for none); new, gone
-    (the row is in only one of the training tables); relabelled; and of the row as it is, or was,
-    label and every group. The largest difference of effects comes first.
+    (the row is in only one of the training tables); relabelled, edited (see `Matching`); and of the
+    row as it is, or was, label and every group. The largest difference of effects comes first.
+
+    Args:
+        before: the earlier run.
+        after: the later one.
+        k: rows that count in each.
+        matched: rows that are the same; found anew if left out.
+        queries: pairs of queries, columns before and after; all that are the same if left out.
+
+    Raises:
+        StoreError: as `match_rows`.
     """
-    both = before.queries.select("id").join(after.queries.select("id"), on="id", how="semi")
-    old, new = (_harm(tables, both, k) for tables in (before, after))
-    rows = old.join(new, on="id", how="full", coalesce=True, suffix="_after").with_columns(
+    matched = matched or Matched.of(before, after)
+    pairs = matched.common if queries is None else queries
+    places = _places(before, after, matched.train.pairs)
+    sides = zip((before, after), ("before", "after"), strict=True)
+    old, new = (_harm(tables, pairs[side], k, places, side) for tables, side in sides)
+    rows = old.join(new, on="row", how="full", coalesce=True, suffix="_after").with_columns(
         pl.col("top", "top_after").fill_null(False)
     )
-    told = rows.filter(pl.col("top") != pl.col("top_after")).select(
+    moved = rows.filter(pl.col("top") != pl.col("top_after")).select(
+        "row",
         pl.when("top_after").then(pl.lit(BECAME)).otherwise(pl.lit(STOPPED)).alias("change"),
-        "id",
         pl.col("effect").fill_null(0.0).alias("effect_before"),
         pl.col("effect_after").fill_null(0.0),
     )
     gap = (pl.col("effect_after") - pl.col("effect_before")).abs()
-    return _about(told, before, after).sort(-gap, "id").collect()
+    return _about(moved.join(places, on="row"), before, after).sort(-gap, "id")
 
 
-def _harm(tables: Tables, asked: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """Of every row that does harm: its id, the sum, and whether it is among the `k` worst."""
-    rows = harmful_rows(tables.asked(asked), ALL).with_row_index("place")
-    named = rows.join(tables.train.select("train", "id"), on="train", how="left")
-    return named.select("id", effect=pl.col("harmful_effect"), top=pl.col("place") < k)
+def _places(before: Tables, after: Tables, pairs: pl.DataFrame) -> pl.DataFrame:
+    """A number for every row of either training table: columns row, before, after, how."""
+    sides = []
+    for tables, side in ((before, "before"), (after, "after")):
+        rows = tables.train.select(pl.col("train").cast(pl.UInt32).alias(side)).collect()
+        sides.append(rows.join(pairs, on=side, how="anti"))
+    return pl.concat([pairs, *sides], how="diagonal").with_row_index("row")
 
 
-def _about(told: pl.LazyFrame, before: Tables, after: Tables) -> pl.LazyFrame:
-    """With what the training tables say of these rows."""
-    groups = [c for c in after.train.collect_schema().names() if c.startswith("group_")]
-    known = [c for c in before.train.collect_schema().names() if c in groups]
-    now = after.train.select("id", "label", *groups, there=pl.lit(True))
-    then = before.train.select("id", "label", *known, there=pl.lit(True))
-    rows = told.join(now, on="id", how="left").join(then, on="id", how="left", suffix="_before")
-    missing = (pl.col(name).is_null() for name in ("there_before", "there"))
-    new, gone = missing
-    filled = (
-        pl.coalesce(name, f"{name}_before") if name in known or name == "label" else pl.col(name)
-        for name in ("label", *groups)
+def _harm(
+    tables: Tables, queries: pl.Series, k: int, places: pl.DataFrame, side: str
+) -> pl.DataFrame:
+    """Of every row that does harm: its number, the sum, and whether it is among the `k` worst."""
+    chosen = pl.col("query").cast(pl.UInt32).is_in(queries.implode())
+    rows = harmful_rows(tables.scores.filter(chosen), ALL).with_row_index("place").collect()
+    numbered = rows.with_columns(pl.col("train").cast(pl.UInt32)).join(
+        places.select("row", train=side), on="train"
     )
+    return numbered.select("row", effect="harmful_effect", top=pl.col("place") < k)
+
+
+def _about(moved: pl.DataFrame, before: Tables, after: Tables) -> pl.DataFrame:
+    """With what the training tables hold of these rows, as they are or, if gone, as they were."""
+    now, then = (_named(tables, side) for tables, side in ((after, "after"), (before, "before")))
+    names = list(dict.fromkeys([*now.columns, *then.columns]))
+    names = [name for name in names if name not in ("before", "after")]
+    there = pl.col("after").is_not_null()
+    # By place and not by name: a study's groups may be called `x` and `x_before`.
+    numbered = [
+        frame.rename({name: f"{mark}{names.index(name)}" for name in frame.columns[1:]})
+        for frame, mark in ((now, "now "), (then, "then "))
+    ]
+    rows = moved.join(numbered[0], on="after", how="left").join(
+        numbered[1], on="before", how="left"
+    )
+
+    def value(i: int) -> pl.Expr:
+        sides = (pl.col(f"{mark}{i}") for mark in ("now ", "then ") if f"{mark}{i}" in rows.columns)
+        first, *others = sides
+        return pl.when(there).then(first).otherwise(others[0]) if others else first
+
+    values = {name: value(i).alias(name) for i, name in enumerate(names)}
     return rows.select(
-        *("change", "id", "effect_before", "effect_after"),
-        new.alias("new"),
-        gone.alias("gone"),
-        (pl.col("label") != pl.col("label_before")).fill_null(False).alias("relabelled"),
-        *filled,
+        "change",
+        values.pop("id"),
+        *("effect_before", "effect_after"),
+        pl.col("before").is_null().alias("new"),
+        pl.col("after").is_null().alias("gone"),
+        *((pl.col("how") == how).fill_null(False).alias(how) for how in (RELABELLED, EDITED)),
+        *values.values(),
     )
+
+
+def _named(tables: Tables, side: str) -> pl.DataFrame:
+    """Columns `side` (position), id, label and every group."""
+    groups = [c for c in tables.train.collect_schema().names() if c.startswith("group_")]
+    place = pl.col("train").cast(pl.UInt32).alias(side)
+    return tables.train.select(place, "id", "label", *groups).collect()

@@ -121,7 +121,7 @@ class Store:
 
     def runs(self) -> list[RunStatus]:
         """Every run and how far it came, newest first."""
-        found = [self._status(name) for name in self._names()]
+        found = [self.status(name) for name in self._names()]
         return sorted(found, key=lambda s: (s.record.created, s.record.run), reverse=True)
 
     def latest(self) -> RunStatus | None:
@@ -181,7 +181,7 @@ class Store:
         """
         record = self.record(run)
         shards = [shard.key for shard in record.shards()]
-        if not self._status(run).finished or self.missing(run, record.shards()):
+        if not self.status(run).finished or self.missing(run, record.shards()):
             raise StoreError.at(
                 f"run {run}", expected="a finished run", got="one in work", remedy="Finish it."
             )
@@ -298,7 +298,7 @@ class Store:
         commits = self._commits(self.record(run))
         return [file for commit in commits for file in commit.files if file.table == table]
 
-    def _status(self, run: str) -> RunStatus:
+    def status(self, run: str) -> RunStatus:
         record = self.record(run)
         planned = record.shards()
         done = len(planned) - len(self.missing(run, planned))

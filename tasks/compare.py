@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage import RunRecord, Store
-from storage.comparison import Tables, changes
+from storage.comparison import BECAME, Matched, Tables, changes
+from storage.matching import EDITED, RELABELLED, SAME
 
 SAME_SCALE = ("train", "queries", "certificate", "carried")
 """Parts of a run of which another changes what is asked, and not what a number means."""
@@ -44,36 +45,73 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """What moved for some of the queries that both runs were asked.
+
+    Attributes:
+        value: of the group, as the later run has it; None for queries without one.
+        queries: asked in both runs.
+        before: share that the earlier run's model predicted correctly.
+        after: the same of the later one's.
+        became: training rows that became harmful to these queries.
+        stopped: training rows that stopped being so.
+    """
+
+    value: str | None
+    queries: int
+    before: float
+    after: float
+    became: int
+    stopped: int
+
+
+@dataclass(frozen=True)
 class Difference:
     """Two runs side by side.
 
     Attributes:
         verdict: how far they may be compared.
-        accuracy: of the queries asked in both, before and after; by slice, the first for all.
+        overall: of all queries asked in both; None if there are none.
+        group: by which `slices` are cut, without its prefix; None without groups.
+        slices: the same by that group.
         rows: training rows that became harmful or stopped being so; see `storage.comparison`.
-        slices: the same by slice of the queries: how many became harmful and stopped.
-        common: queries asked in both.
+        notes: how rows were matched, and what could not be compared, sentence by sentence.
     """
 
     verdict: Verdict
-    accuracy: tuple[tuple[str, int, float, float], ...]
+    overall: Slice | None
+    group: str | None
+    slices: tuple[Slice, ...]
     rows: pl.DataFrame
-    slices: tuple[tuple[str, int, int], ...]
-    common: int
+    notes: tuple[str, ...]
+
+    @property
+    def common(self) -> int:
+        """Queries asked in both."""
+        return self.overall.queries if self.overall else 0
 
 
 def difference(store: Store, before: str, after: str, k: int = WORST) -> Difference:
-    """Compare two runs of a store by the ids of their queries and training rows.
+    """Compare two runs of a store; rows are the same by their content, see `storage.matching`.
 
     Raises:
-        StoreError: there is no such run.
+        StoreError: there is no such run, or a file of it is damaged.
     """
     old, new = (store.record(run) for run in (before, after))
     earlier, later = Tables.of(store, before), Tables.of(store, after)
-    accuracy = tuple(_accuracy(earlier, later))
-    slices = tuple(_slices(earlier, later, k))
-    common = accuracy[0][1] if accuracy else 0
-    return Difference(compared(old, new), accuracy, changes(earlier, later, k), slices, common)
+    matched = Matched.of(earlier, later)
+    rows = changes(earlier, later, k, matched)
+    group = _group(later)
+    notes = [*_unfinished(store, before, after), *matching_notes(matched)]
+    notes += _group_notes(earlier, later, group)
+    return Difference(
+        compared(old, new),
+        _overall(earlier, later, matched, rows),
+        group.removeprefix("group_") if group else None,
+        tuple(_slices(earlier, later, k, matched)),
+        rows,
+        tuple(notes),
+    )
 
 
 def compared(before: RunRecord, after: RunRecord) -> Verdict:
@@ -109,30 +147,80 @@ def _reasons(before: RunRecord, after: RunRecord, parts: set[str]) -> Iterator[s
     yield from (one for one in told if not one.startswith(skipped))
 
 
-def _accuracy(before: Tables, after: Tables) -> Iterator[tuple[str, int, float, float]]:
-    """Of queries with the same id: all, then each value of the first group."""
-    columns = before.queries.collect_schema().names()
-    groups = [name for name in columns if name.startswith("group_")][:1]
-    old = before.queries.select("id", "correct", *groups)
-    both = old.join(after.queries.select("id", "correct"), on="id", suffix="_after").collect()
-    if both.is_empty():
+def matching_notes(matched: Matched) -> Iterator[str]:
+    """How many rows of each table are the same, and what became of the others."""
+    for name, part in (("training rows", matched.train), ("queries", matched.queries)):
+        by = "content" if part.by_content else "their ids alone (a run holds no texts)"
+        counts = [
+            f"{part.count(SAME):,} the same",
+            *(f"{part.count(how):,} {how}" for how in (RELABELLED, EDITED) if part.count(how)),
+            *([f"{part.new:,} new"] if part.new else []),
+            *([f"{part.gone:,} gone"] if part.gone else []),
+        ]
+        yield f"{name.capitalize()} are matched by {by}: {', '.join(counts)}."
+    for old, new in {**matched.queries.renamed, **matched.train.renamed}.items():
+        yield f"Label {old} is called {new} now."
+
+
+def _unfinished(store: Store, *runs: str) -> Iterator[str]:
+    for run in dict.fromkeys(runs):
+        status = store.status(run)
+        if not status.finished:
+            yield f"Run {run} is not finished: {status.done} of {status.planned} shards are here."
+
+
+def _group(tables: Tables) -> str | None:
+    """The first group of the queries."""
+    names = tables.queries.collect_schema().names()
+    return next((name for name in names if name.startswith("group_")), None)
+
+
+def _group_notes(before: Tables, after: Tables, group: str | None) -> Iterator[str]:
+    old, new = (
+        [
+            name.removeprefix("group_")
+            for name in tables.queries.collect_schema().names()
+            if name.startswith("group_")
+        ]
+        for tables in (before, after)
+    )
+    if set(old) != set(new):
+        was, now = (", ".join(names) or "nothing" for names in (old, new))
+        by = f" Slices are by {group.removeprefix('group_')} as it is now." if group else ""
+        yield f"Queries were grouped by {was} and are by {now}.{by}"
+
+
+def _asked(before: Tables, after: Tables, matched: Matched) -> pl.DataFrame:
+    """The queries of both runs: before, after, correct, correct_after, and the group as it is."""
+    group = _group(after)
+    value = pl.col(group) if group else pl.lit(None, pl.String)
+    place, correct = pl.col("query").cast(pl.UInt32), pl.col("correct")
+    old = before.queries.select(before=place, correct=correct).collect()
+    new = after.queries.select(after=place, correct_after=correct, group=value).collect()
+    return matched.common.join(old, on="before").join(new, on="after").sort("after")
+
+
+def _overall(before: Tables, after: Tables, matched: Matched, rows: pl.DataFrame) -> Slice | None:
+    both = _asked(before, after, matched)
+    return None if both.is_empty() else _moved(None, both, rows)
+
+
+def _slices(
+    before: Tables, after: Tables, k: int, matched: Matched | None = None
+) -> Iterator[Slice]:
+    """By the values of the first group of the later run, whatever the earlier one grouped by."""
+    if _group(after) is None:
         return
-    yield _share("all", both)
-    for group in groups:
-        for (value,), part in sorted(both.group_by(group), key=lambda pair: str(pair[0][0])):
-            yield _share(f"{value}", part)
+    matched = matched or Matched.of(before, after)
+    parts = _asked(before, after, matched).group_by("group", maintain_order=True)
+    values = {value: part for (value,), part in parts}
+    for value in sorted(values, key=lambda value: (value is None, value)):
+        part = values[value]
+        rows = changes(before, after, k, matched, part.select("before", "after"))
+        yield _moved(value, part, rows)  # type: ignore[arg-type]
 
 
-def _share(name: str, both: pl.DataFrame) -> tuple[str, int, float, float]:
-    right = (float(both[column].mean()) for column in ("correct", "correct_after"))  # type: ignore[arg-type]
-    return (name, both.height, *right)  # type: ignore[return-value]
-
-
-def _slices(before: Tables, after: Tables, k: int) -> Iterator[tuple[str, int, int]]:
-    groups = [c for c in after.queries.collect_schema().names() if c.startswith("group_")]
-    for group in groups[:1]:
-        values = after.queries.select(pl.col(group).unique().sort()).collect()[group].to_list()
-        for value in values:
-            rows = changes(before.slice(group, value), after.slice(group, value), k)["change"]
-            became = int((rows == "became harmful").sum())
-            yield f"{value}", became, len(rows) - became
+def _moved(value: str | None, both: pl.DataFrame, rows: pl.DataFrame) -> Slice:
+    before, after = both.select(pl.col("correct", "correct_after").mean()).row(0)
+    became = int((rows["change"] == BECAME).sum())
+    return Slice(value, len(both), before, after, became, len(rows) - became)

@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.comparison import BECAME, STOPPED
-from tasks.compare import SHOWN, Difference
+from tasks.compare import SHOWN, Difference, Slice
+from tasks.group_names import ALL, name_of
 
+MEASURED = ("queries", "right before", "after", "became harmful", "stopped")
 STYLES = {"numbers": "green", "order": "yellow", "nothing": "bold red"}
 
 
@@ -18,9 +20,11 @@ def draw_difference(found: Difference, before: str, after: str) -> RenderableTyp
     """The verdict, accuracy by slice, then rows that became harmful and that stopped being so."""
     head = Text(f"{found.verdict}\n", style=STYLES[found.verdict.level])
     head.append(f"{found.common:,} queries were asked in both.", style="default")
+    for note in found.notes:
+        head.append(f"\n{note}", style="dim")
     parts: list[RenderableType] = [head]
-    if found.accuracy:
-        parts.append(_accuracy(found))
+    if found.overall:
+        parts.append(_accuracy(found, found.overall))
     parts += _by_source(found)
     for change in (BECAME, STOPPED):
         parts.append(_rows(found.rows.filter(pl.col("change") == change), change))
@@ -28,18 +32,15 @@ def draw_difference(found: Difference, before: str, after: str) -> RenderableTyp
     return Panel(Group(*parts), title=title, title_align="left")
 
 
-def _accuracy(found: Difference) -> Table:
+def _accuracy(found: Difference, overall: Slice) -> Table:
     """Of each slice: its queries, right before and after, rows that became harmful and stopped."""
     table = Table(box=None, padding=(0, 1))
-    for name in ("slice", "queries", "right before", "after", "became harmful", "stopped"):
-        table.add_column(name, justify="left" if name == "slice" else "right")
-    moved = {name: (f"{became}", f"{stopped}") for name, became, stopped in found.slices}
-    changed = found.rows["change"]
-    moved["all"] = (f"{(changed == BECAME).sum()}", f"{(changed == STOPPED).sum()}")
-    for name, queries, old, new in found.accuracy:
-        table.add_row(
-            Text(name), f"{queries:,}", f"{old:.1%}", f"{new:.1%}", *moved.get(name, ("", ""))
-        )
+    for name in (found.group or "slice", *MEASURED):
+        table.add_column(Text(name), justify="right" if name in MEASURED else "left")
+    for name, part in [(ALL, overall), *((name_of(part.value), part) for part in found.slices)]:
+        shares = (f"{part.before:.1%}", f"{part.after:.1%}")
+        moved = (f"{part.became}", f"{part.stopped}")
+        table.add_row(Text(name), f"{part.queries:,}", *shares, *moved)
     return table
 
 
@@ -47,7 +48,7 @@ def _by_source(found: Difference) -> Iterator[Table]:
     """Rows that changed, by each group of the training table."""
     for column in [name for name in found.rows.columns if name.startswith("group_")]:
         table = Table(box=None, padding=(0, 1))
-        table.add_column(f"training rows by {column.removeprefix('group_')}")
+        table.add_column(Text(f"training rows by {column.removeprefix('group_')}"))
         for change in (BECAME, STOPPED):
             table.add_column(change, justify="right")
         counts = (
@@ -58,7 +59,7 @@ def _by_source(found: Difference) -> Iterator[Table]:
             .sort(pl.sum_horizontal(BECAME, STOPPED), column, descending=[True, False])
         )
         for row in counts.head(SHOWN).iter_rows(named=True):
-            table.add_row(Text(f"{row[column]}"), f"{row[BECAME]}", f"{row[STOPPED]}")
+            table.add_row(Text(name_of(row[column])), f"{row[BECAME]}", f"{row[STOPPED]}")
         if not counts.is_empty():
             yield table
 
@@ -71,7 +72,7 @@ def _rows(rows: pl.DataFrame, change: str) -> RenderableType:
     for name in ("before", "after", "training row", "label", ""):
         table.add_column(name, justify="right" if name in ("before", "after") else "left")
     for row in rows.head(SHOWN).iter_rows(named=True):
-        marks = [name for name in ("new", "gone", "relabelled") if row[name]]
+        marks = [name for name in ("new", "gone", "relabelled", "edited") if row[name]]
         table.add_row(
             f"{row['effect_before']:+.4f}",
             f"{row['effect_after']:+.4f}",

@@ -23,10 +23,10 @@ def headline(
 def _accuracy(night: Night, slices: Slices) -> str:
     share = float(night.queries["correct"].mean() or 0.0)  # type: ignore[arg-type]
     text = f"{share:.1%} of {len(night.queries):,} queries are predicted correctly"
-    if night.difference and night.difference.accuracy:
-        _, common, before, after = night.difference.accuracy[0]
-        moved = 100 * (after - before)
-        text += f" ({moved:+.1f} points on the {common:,} asked in both runs)"
+    both = night.difference.overall if night.difference else None
+    if both:
+        moved = 100 * (both.after - both.before)
+        text += f" ({moved:+.1f} points on the {both.queries:,} asked in both runs)"
     if len(slices.accuracy) > 1:
         least = slices.accuracy[0]
         text += f"; lowest is {slices.slice} {least['slice']} with {least['accuracy']:.1%}"

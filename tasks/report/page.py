@@ -10,6 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.group_names import name_of
 from tasks.outcome import GIGABYTE
 from tasks.report import charts
 from tasks.report.assurance import Assurance, Baseline, assurances, baselines, costs
@@ -114,6 +115,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "shown": shown,
+        "named": name_of,
         "nats": _nats,
         "percent": _percent,
         "bare": _bare,

@@ -302,11 +302,11 @@ def test_two_nights_are_compared(world):
     assert f"on the {len(asked) - 2} asked in both runs" in html
     assert "What became harmful" in html or not len(night.difference.rows)
     assert "Slice by slice" in html
-    for name, queries, before_, after in night.difference.accuracy:
-        assert f"<td>{name}</td>" in html
-        assert 0 <= before_ <= 1
-        assert queries == len(asked) - 2 or name != "all"
-        assert 0 <= after <= 1
+    assert night.difference.overall.queries == len(asked) - 2
+    for part in night.difference.slices:
+        assert f"<td>{part.value}</td>" in html
+        assert 0 <= part.before <= 1
+        assert 0 <= part.after <= 1
 
 
 def test_hostile_texts_are_inert(world):

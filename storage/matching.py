@@ -1,0 +1,176 @@
+"""Rows of two tables that are the same: by their content; an id is a name and no more.
+
+A table without an id column names its rows by their numbers, so one row put in front renames all
+that follow, and a data base may give a free id to another text. What an answer depends on is the
+content: the text or texts. Rows of equal content are matched by multiplicity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from storage.errors import StoreError
+
+SAME: Final = "same"
+RELABELLED: Final = "relabelled"
+EDITED: Final = "edited"
+CONTENT: Final = ("text", "text_pair")
+_KEPT: Final = 0.5
+"""Ids are names where at least this share of the rows matched by content kept theirs."""
+_PAIRS: Final = {"before": pl.UInt32, "after": pl.UInt32, "how": pl.String}
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Which rows of an earlier table are which of a later one.
+
+    Attributes:
+        pairs: columns before and after (positions in the two tables) and how: `SAME`, `RELABELLED`
+            (the content is the same and the label is not) or `EDITED` (an id names another
+            content).
+        by_content: False where a table holds no texts, so that rows were matched by their ids.
+        renamed: labels of the earlier table that have another name in the later one.
+        new: rows of the later table without a partner.
+        gone: rows of the earlier one without.
+    """
+
+    pairs: pl.DataFrame
+    by_content: bool
+    new: int
+    gone: int
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def count(self, how: str) -> int:
+        """Pairs of a kind."""
+        return int((self.pairs["how"] == how).sum())
+
+
+def match_rows(before: pl.LazyFrame, after: pl.LazyFrame, key: str) -> Matching:
+    """Match the rows of two tables by content, then what is left by ids that are names.
+
+    Of rows with equal content those of the same label and id go together first, then those of the
+    same label, then those of the same id, then the rest in the order of the tables.
+
+    Args:
+        before: the earlier table `train` or `queries`.
+        after: the later one.
+        key: the column of positions, "train" or "query".
+
+    Raises:
+        StoreError: a table has no texts, and its ids are row numbers or used more than once: then
+            nothing says which row is which.
+    """
+    old, new = (_columns(frame, key) for frame in (before, after))
+    content = [name for name in CONTENT if name in old.columns and name in new.columns]
+    if "text" not in content:
+        return _by_ids(old, new, key)
+    renamed = _renamed(old, new, content)
+    old = old.with_columns(pl.col("label").replace(renamed))
+    matched = _matched(old, new, list(_passes(content)))
+    if _are_names(old, new, matched):
+        left = old.join(matched, left_on="at", right_on="before", how="anti")
+        others = new.join(matched, left_on="at", right_on="after", how="anti")
+        matched = pl.concat([matched, _pairs(left, others, ["id"], EDITED)])
+    return _result(old, new, matched, by_content=True, renamed=renamed)
+
+
+def _columns(frame: pl.LazyFrame, key: str) -> pl.DataFrame:
+    wanted = ("id", "label", *CONTENT)
+    there = [name for name in wanted if name in frame.collect_schema().names()]
+    rows = frame.select(pl.col(key).cast(pl.UInt32).alias("at"), *there).sort("at").collect()
+    return rows if "label" in there else rows.with_columns(label=pl.lit(None, pl.String))
+
+
+def _passes(content: list[str]) -> Iterator[tuple[list[str], str]]:
+    yield [*content, "label", "id"], SAME
+    yield [*content, "label"], SAME
+    yield [*content, "id"], RELABELLED
+    yield content, RELABELLED
+
+
+def _matched(
+    old: pl.DataFrame, new: pl.DataFrame, passes: list[tuple[list[str], str]]
+) -> pl.DataFrame:
+    """Pairs of each pass among the rows that the passes before it left."""
+    every = [pl.DataFrame(schema=_PAIRS)]
+    for columns, how in passes:
+        pairs = _pairs(old, new, columns, how)
+        old = old.join(pairs, left_on="at", right_on="before", how="anti")
+        new = new.join(pairs, left_on="at", right_on="after", how="anti")
+        every.append(pairs)
+    return pl.concat(every)
+
+
+def _pairs(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: str) -> pl.DataFrame:
+    """The first with the first, the second with the second, of rows that agree in `columns`."""
+    # Numbered by expressions, so that no user's value and no null is taken for another.
+    sides = [
+        frame.sort("at").select("at", *columns, again=pl.int_range(pl.len()).over(columns))
+        for frame in (old, new)
+    ]
+    joined = sides[0].join(sides[1], on=[*columns, "again"], nulls_equal=True, suffix="_after")
+    return joined.select(before="at", after="at_after", how=pl.lit(how))
+
+
+def _are_names(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame) -> bool:
+    """Whether an id that stands in both tables names one row in both."""
+    if not (old["id"].is_unique().all() and new["id"].is_unique().all()):
+        return False
+    ids = matched.join(old.select("id", before="at"), on="before").join(
+        new.select("id", after="at"), on="after", suffix="_after"
+    )
+    kept = ids.select((pl.col("id") == pl.col("id_after")).mean()).item()
+    if _are_numbers(old) or _are_numbers(new):
+        return kept == 1.0  # a row number names a row only where none has moved
+    return kept is None or kept >= _KEPT
+
+
+def _are_numbers(rows: pl.DataFrame) -> bool:
+    """Whether the ids count the rows, as they do without an id column."""
+    numbers = rows.select(ids=pl.int_range(1, pl.len() + 1).cast(pl.String))["ids"]
+    return bool((rows["id"] == numbers).all())
+
+
+def _renamed(old: pl.DataFrame, new: pl.DataFrame, content: list[str]) -> dict[str, str]:
+    """Labels that are gone, each of whose rows now bears the same new label, and it alone."""
+    alone = [frame.filter(pl.struct(content).is_unique()) for frame in (old, new)]
+    pairs = alone[0].join(alone[1], on=content, nulls_equal=True, suffix="_after")
+    labels = pairs.group_by("label").agg(to=pl.col("label_after").unique(), rows=pl.len())
+    there, then = set(new["label"].to_list()), set(old["label"].to_list())
+    moved = {
+        label: to[0]
+        for label, to, rows in labels.iter_rows()
+        if rows > 1 and len(to) == 1 and label not in there and to[0] not in then
+    }
+    names = list(moved.values())
+    return {label: to for label, to in sorted(moved.items()) if names.count(to) == 1}
+
+
+def _by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
+    for rows in (old, new):
+        unique = bool(rows["id"].is_unique().all())
+        if not unique or (len(rows) > 1 and _are_numbers(rows)):
+            raise StoreError.at(
+                f"table of {key} rows without their texts",
+                expected="ids that name rows",
+                got="row numbers" if unique else "an id that is used more than once",
+                remedy="Compare runs whose tables hold the texts, or give the tables an id column.",
+            )
+    passes = [(["id", "label"], SAME), (["id"], RELABELLED)]
+    return _result(old, new, _matched(old, new, passes), by_content=False)
+
+
+def _result(
+    old: pl.DataFrame,
+    new: pl.DataFrame,
+    pairs: pl.DataFrame,
+    *,
+    by_content: bool,
+    renamed: dict[str, str] | None = None,
+) -> Matching:
+    gone, fresh = (len(frame) - len(pairs) for frame in (old, new))
+    return Matching(pairs.sort("after"), by_content, fresh, gone, renamed or {})
