@@ -1,5 +1,7 @@
 """What all commands share: where they print, how they refuse, and the options of every one."""
 
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,17 +26,24 @@ RunOption = Annotated[
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """A user's mistake is a message and exit code 2, never a traceback."""
-    from fastif import InputError
-    from storage import StoreError
-    from tasks.problems import StudyError
+    """A user's mistake is a message and exit code 2, and so is what a library says of an input.
+
+    What is neither is a message and exit code 1. A traceback is printed where it is asked for.
+    """
+    from tasks.foreign import TRACEBACK, UNFORESEEN, refusal_of, told
+    from tasks.retry import MISTAKES
 
     try:
         yield
-    except (InputError, StoreError, StudyError) as error:
-        err.print("[bold red]Refused.[/]", end=" ")
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except UNFORESEEN as error:
+        refused = isinstance(error, MISTAKES) or refusal_of(error) is not None
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        err.print("[bold red]Refused.[/]" if refused else "[bold red]Failed.[/]", end=" ")
+        err.print(told(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if refused else 1) from None
 
 
 def opened(study: Path) -> "tuple[Study, Store]":

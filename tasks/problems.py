@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
+from tasks.spelling import unlike
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -54,7 +56,11 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """
     folded = {option.casefold(): option for option in options}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean {show(folded[near[0]])}?" if near else ""
+    if not near:
+        return ""
+    difference = unlike(word, folded[near[0]])
+    hint = f" It has {difference}." if difference else ""
+    return f"did you mean {show(folded[near[0]])}?{hint}"
 
 
 def show(value: object, width: int = 80) -> str:

@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 from tasks.device_names import AUTO, DeviceNames
 from tasks.keys import broken
 from tasks.problems import Problem, show
-from tasks.values import Check, Columns, Damping, Distinct, Name, Section, Seed, Selection
+from tasks.values import (
+    Check,
+    Columns,
+    Damping,
+    Name,
+    Names,
+    Section,
+    Seed,
+    Selection,
+    Spelled,
+)
 
 
 class ModelSource(Section):
@@ -35,15 +45,15 @@ class TableSource(Section):
     """which configuration of the dataset"""
     text: Columns = ()
     """the column with the text, or two columns for pairs"""
-    features: Distinct = ()
+    features: Names = ()
     """in place of text: columns of numbers, of lists of numbers, or of kinds such as a job"""
-    image: Name | None = None
+    image: Spelled | None = None
     """in place of text: the column of images: the bytes of their files, or one byte a pixel"""
-    label: Name
+    label: Spelled
     """the column with the label"""
-    id: Name | None = None
+    id: Spelled | None = None
     """the column with a unique id; without it the row number, counted from 1"""
-    groups: Distinct = ()
+    groups: Names = ()
     """columns that reports group by"""
 
     @property
@@ -59,6 +69,10 @@ class TableSource(Section):
             change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
             got = " and ".join(given) or "nothing"
             raise broken(Problem("text", expected, got, change))
+        if self.label in self.contents:
+            expected, got = f"another column than {given[0]}", show(self.label)
+            change = "name the column with the right answers"
+            raise broken(Problem("label", expected, got, change))
         return self
 
     @model_validator(mode="after")

@@ -3,18 +3,25 @@
 Nothing here looks at the content; `tasks.tables` does.
 """
 
+import codecs
 import csv
 import json
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+import pyarrow.parquet as pq
+from polars.exceptions import PanicException, PolarsError
+from pyarrow import ArrowException
 
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
 from tasks.sections import TableSource
+from tasks.spelling import composed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,19 +57,64 @@ def open_source(source: TableSource, wanted: Sequence[str], folder: Path, role: 
 
 
 def _parquet(path: Path) -> pl.LazyFrame:
+    _check_extent(path)
     rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     return rows.with_row_index(ROW, 1)
 
 
+def _check_extent(path: Path) -> None:
+    """Refuse a footer that points beyond the file, at which the fast reader would panic.
+
+    Raises:
+        ValueError: it does, or it is none.
+    """
+    footer, size = pq.read_metadata(path), path.stat().st_size
+    for group in range(footer.num_row_groups):
+        for column in range(footer.num_columns):
+            chunk = footer.row_group(group).column(column)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            if not 0 <= start <= start + chunk.total_compressed_size <= size:
+                raise ValueError(f"column {chunk.path_in_schema} ends beyond the file: it is cut")
+
+
 def _csv(path: Path) -> pl.LazyFrame:
     # Everything is text: an id of 007 stays as it is. A blank line is no row, but is counted.
+    _check_header(path)
     rows = pl.scan_csv(path, glob=False, infer_schema=False).with_row_index(ROW, 1)
     return rows.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
 
 
+def _check_header(path: Path) -> None:
+    """Refuse two columns of one name, of which the reader would rename the second.
+
+    Raises:
+        ValueError: naming it.
+    """
+    first = pl.scan_csv(path, glob=False, infer_schema=False, has_header=False, n_rows=1).collect()
+    names = [name for name in first.row(0) if name] if first.height else []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"more than one column {show(twice[0])}")
+
+
 def _json_lines(path: Path) -> pl.LazyFrame:
-    with path.open("rb") as file:
-        return pl.read_ndjson(file, infer_schema_length=None).lazy().with_row_index(ROW, 1)
+    text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    for number, line in enumerate(text.splitlines(), 1):
+        if _HALF.search(line):  # the reader would put another character in its place
+            _check_line(number, line)
+    return pl.read_ndjson(BytesIO(text), infer_schema_length=None).lazy().with_row_index(ROW, 1)
+
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character beyond U+FFFF; two make one."""
+
+
+def _check_line(number: int, line: bytes) -> None:
+    text = json.dumps(json.loads(line), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"line {number}: half of a character (a lone \\u escape)") from None
 
 
 _READERS: dict[str, tuple[str, Callable[[Path], pl.LazyFrame]]] = {
@@ -77,28 +129,65 @@ def _open_file(path: Path, wanted: Sequence[str], key: str) -> Opened:
         expected = f"a file that ends in {listed(_READERS)}"
         change = "save the table in one of these formats"
         raise StudyError(path, [Problem(key, expected, show(path.name), change)])
-    if not path.is_file():
-        raise StudyError(path, [_missing_file(key, path)])
+    _check_there(path, key)
     expected, reader = _READERS[path.suffix.lower()]
     if path.stat().st_size == 0:
         got = "an empty file (0 bytes)"
         raise StudyError(path, [Problem(key, expected, got, "write the rows into it")])
+    if _is_utf_16(path):
+        raise StudyError(path, [Problem(key, expected, "UTF-16", "save the file as UTF-8")])
     try:
         rows = reader(path)
-        available = [name for name in rows.collect_schema().names() if name != ROW]
-        frame = rows.select(ROW, *(name for name in available if name in wanted)).collect()
-    except (PolarsError, OSError, ValueError) as error:
+        names = [name for name in rows.collect_schema().names() if name != ROW]
+        frame = rows.select(ROW, *(name for name in names if composed(name) in wanted)).collect()
+        frame = frame.rename(_spelled(frame.columns))
+    except (PolarsError, PanicException, ArrowException, OSError, ValueError) as error:
         got = _first_broken_line(path) or str(error).splitlines()[0]
         change = "correct these rows, or save the table again"
         raise StudyError(path, [Problem(key, expected, got, change)]) from None
-    return Opened(str(path), available, frame, {})
+    return Opened(str(path), list(map(composed, names)), frame, {})
+
+
+def _spelled(names: Sequence[str]) -> dict[str, str]:
+    """Each column's name -> as it is compared.
+
+    Raises:
+        ValueError: two are the same name in two Unicode forms.
+    """
+    spelled = {name: composed(name) for name in names}
+    if len(set(spelled.values())) < len(spelled):
+        raise ValueError(f"columns that are one in Unicode's form NFC: {listed(spelled)}")
+    return spelled
+
+
+def _is_utf_16(path: Path) -> bool:
+    """Whether a file of text begins as UTF-16 does: with its mark, or every other byte zero."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if path.suffix.lower() == ".parquet" or len(head) < 4:
+        return False
+    return head[:2] in _UTF_16 or not any(head[::2]) or not any(head[1::2])
+
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _check_there(path: Path, key: str) -> None:
+    try:
+        there = path.is_file() and os.access(path, os.R_OK)
+        got = "a file that may not be read" if path.is_file() else ""
+    except OSError as error:  # a name that is too long, say
+        there, got = False, error.strerror or str(error)
+    if not there:
+        other = Problem(key, "a file", got, "correct the path, or its permissions")
+        raise StudyError(path, [other if got else _missing_file(key, path)])
 
 
 def _missing_file(key: str, path: Path) -> Problem:
     if not path.parent.is_dir():
         got = f"no folder {path.parent}"
         return Problem(key, "a file", got, "correct the path; it starts from the study's folder")
-    names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS]
+    names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS and p.is_file()]
     hint = did_you_mean(path.name, names) or "correct the path; it starts from the study's folder"
     got = "a folder" if path.is_dir() else "nothing there"
     return Problem(key, "a file", got, hint)
@@ -116,6 +205,8 @@ def _first_broken_line(path: Path) -> str:
         return f"text that is not UTF-8 ({error.reason})"
     except (OSError, csv.Error):
         pass
+    except RecursionError:
+        return "a value that is nested too deep"
     return ""
 
 
@@ -162,19 +253,21 @@ def _open_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role
             found = datasets.load_dataset(place, source.config)
         rows = _split(found, source, role)
         # Only columns that are asked for are read: others may hold images or sound.
-        present = [column for column in rows.column_names if column in wanted]
+        present = [column for column in rows.column_names if composed(column) in wanted]
         frame = pl.DataFrame(rows.select_columns(present).with_format("arrow")[:])
+        frame = frame.rename(_spelled(frame.columns))
     except StudyError:
         raise
     except Exception as error:  # a foreign library at its network edge: any class may come
         raise StudyError(name, [_unreachable(key, error)]) from None
     names = {
-        column: list(feature.names)
+        composed(column): list(feature.names)
         for column, feature in rows.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
     place = f"{name}, split {rows.split}" if rows.split else name
-    return Opened(place, list(rows.column_names), frame.with_row_index(ROW, 1), names)
+    available = list(map(composed, rows.column_names))
+    return Opened(place, available, frame.with_row_index(ROW, 1), names)
 
 
 def _was_saved(folder: Path) -> bool:

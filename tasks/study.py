@@ -17,6 +17,7 @@ from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
 from tasks.contradictions import contradictions
 from tasks.keys import broken, problems_of
 from tasks.loss import TrainingLoss
+from tasks.magnitudes import without_unheld
 from tasks.problems import Problem, StudyError, did_you_mean
 from tasks.sections import (
     AnyCandidates,
@@ -33,7 +34,7 @@ from tasks.sections import (
     TableSource,
     Training,
 )
-from tasks.values import Distinct, Section
+from tasks.values import Distinct, Names, Section
 
 __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
 
@@ -55,7 +56,7 @@ class Study(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """a short name of small letters, digits and hyphens; the store belongs to it"""
-    labels: Annotated[Distinct, Field(min_length=2)]
+    labels: Annotated[Names, Field(min_length=2)]
     """the label names in the order of the model's outputs"""
     models: Distinct = ()
     """further checkpoints or seeds of the same training: answers are means over them and [model]"""
@@ -150,20 +151,41 @@ def load_study(path: Path) -> Study:
     Raises:
         StudyError: every problem of the file at once: where, expected, got, what to change.
     """
-    try:
-        values = tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(path, [_syntax_problem(error)]) from None
+    values, unheld = without_unheld(_values(path))
     without = _filled_in(values)
     # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
     # A bare TOML date becomes the text it was written as.
     text = json.dumps(values, default=str)
     try:
-        return Study.model_validate_json(text, strict=True, context=(Path(path), without))
+        study = Study.model_validate_json(text, strict=True, context=(Path(path), without))
     except ValidationError as error:
-        # What stands in for a section that is not there is not to be blamed.
+        # What stands in for a section that is not there is not to be blamed, nor is a key that was
+        # put aside.
+        named = {problem.where for problem in unheld}
         own = [p for p in problems_of(error, Study) if not _is_of(p.where, without)]
-        raise StudyError(path, own) from None
+        raise StudyError(path, unheld + [p for p in own if p.where not in named]) from None
+    if unheld:
+        raise StudyError(path, unheld)
+    return study
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """The file as TOML has it.
+
+    Raises:
+        StudyError: it is none.
+    """
+    text = _text(path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(path, [_syntax_problem(error)]) from None
+    except RecursionError:
+        change = "write lists and sections that are not nested so deep"
+        raise StudyError(path, [Problem("file", "valid TOML", "deep nesting", change)]) from None
+    except ValueError as error:  # Python reads no whole number of more than some thousand digits
+        problem = Problem("file", "valid TOML", str(error).split(";")[0], "choose smaller numbers")
+        raise StudyError(path, [problem]) from None
 
 
 def _filled_in(values: dict[str, Any]) -> frozenset[str]:

@@ -14,6 +14,7 @@ from tasks.methods import placed
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
 from tasks.sections import TableSource
 from tasks.sources import ROW, Opened, open_source
+from tasks.spelling import NOTHING
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
     from tasks.study import Study
@@ -167,7 +168,10 @@ def _as_texts(source: TableSource, opened: Opened) -> pl.DataFrame:
             change = "name another column, or save this one as text"
             problems.append(Problem(f"column {name}", expected, str(column.dtype), change))
             continue
-        frame = frame.with_columns(column.cast(pl.String).alias(name))
+        words = column.cast(pl.String)
+        # Texts are read by a tokenizer as they are; names are compared.
+        words = words if name in source.text else words.str.normalize("NFC")
+        frame = frame.with_columns(words.alias(name))
     if problems:
         raise StudyError(opened.place, problems)
     return frame
@@ -179,18 +183,24 @@ def _readable(dtype: pl.DataType, expected: str) -> bool:
     if expected == "text":
         return False
     whole = dtype.is_integer() or dtype == pl.Boolean
-    return whole or (expected.endswith("dates") and (dtype.is_numeric() or dtype.is_temporal()))
+    dated = dtype.is_numeric() or (dtype.is_temporal() and not isinstance(dtype, pl.Duration))
+    return whole or (expected.endswith("dates") and dated)
 
 
 def _text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
     missing = frame.filter(pl.col(name).is_null())
-    blank = frame.filter(pl.col(name).str.strip_chars() == "")
+    blank = frame.filter(_is_blank(name))
     change = "fill these rows, or remove them from the table"
     if len(missing):
         yield Problem(f"column {name}", "a text in every row", f"null in {_rows(missing)}", change)
     if len(blank):
         got = f"an empty text in {_rows(blank)}"
         yield Problem(f"column {name}", "a text in every row", got, change)
+
+
+def _is_blank(name: str) -> pl.Expr:
+    """Whether there is nothing in it that a person or a tokenizer could read."""
+    return pl.col(name).str.replace_all(NOTHING, "") == ""
 
 
 def _label_problems(
@@ -214,7 +224,7 @@ def _label_problems(
 
 
 def _id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
-    missing = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
+    missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
     if len(missing):
         change = "fill these rows, or leave id out to use row numbers"
         got = f"null or empty in {_rows(missing)}"

@@ -4,10 +4,11 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.keys import broken
 from tasks.problems import Problem, show
+from tasks.spelling import composed
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
@@ -16,12 +17,19 @@ Check = Annotated[int, Field(ge=0)]
 
 def _columns(value: Any) -> Any:
     """One column name, or one or two of them in a list, as a tuple."""
-    names = [value] if isinstance(value, str) else value
+    names = _composed([value] if isinstance(value, str) else value)
     texts = isinstance(names, list | tuple) and all(isinstance(n, str) and n for n in names)
     if not texts or not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         change = 'write text = "sentence", or text = ["premise", "hypothesis"] for pairs'
         raise broken(Problem("", "a column name, or two different ones", show(value), change))
     return tuple(names)
+
+
+def _composed(value: Any) -> Any:
+    """The names of a list in the form in which they are compared; anything else as it is."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [composed(name) if isinstance(name, str) else name for name in value]
 
 
 def _distinct(value: Any) -> Any:
@@ -66,6 +74,10 @@ def _damping(value: Any) -> Any:
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
 Distinct = Annotated[tuple[Name, ...], BeforeValidator(_distinct)]
+Spelled = Annotated[Name, AfterValidator(composed)]
+"""A name that is compared with what a table holds, not a path."""
+Names = Annotated[tuple[Name, ...], BeforeValidator(_distinct), BeforeValidator(_composed)]
+"""Several of these, each once."""
 Selection = Annotated[str | tuple[str, ...], BeforeValidator(_selection)]
 Damping = Annotated[float | Literal["auto"], BeforeValidator(_damping)]
 

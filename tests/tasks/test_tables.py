@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import datasets
@@ -11,11 +12,13 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.problems import StudyError
 from tasks.sections import TableSource
 from tasks.study import load_study
 from tasks.tables import Table, check_against, read_table
+from tasks.values import Names as NamesType
 
 NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
 FORMATS = ("parquet", "csv", "jsonl")
@@ -83,13 +86,18 @@ def test_pairs_and_ids_from_row_numbers(tmp_path, suffix):
     assert (table.ids, table.texts, table.text_pairs) == (["1", "2"], ["a", "b"], ["c", "d"])
 
 
+def has_ink(text: str) -> bool:
+    """Whether there is anything to read in it."""
+    return any(unicodedata.category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text)
+
+
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)
 
 
 @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
-        st.tuples(WORDS.filter(str.strip), st.sampled_from(LABELS), st.none() | WORDS),
+        st.tuples(WORDS.filter(has_ink), st.sampled_from(LABELS), st.none() | WORDS),
         min_size=1,
         max_size=5,
     )
@@ -102,7 +110,8 @@ def test_any_rows_are_the_same_in_all_formats(tmp_path, rows):
     for suffix in FORMATS:
         saved(tmp_path, suffix, frame)
         table = read(section(f"rows.{suffix}", id="n", groups=["genre", "n"]), tmp_path)
-        assert (table.texts, table.groups["genre"]) == (texts, groups)
+        composed = [word and unicodedata.normalize("NFC", word) for word in groups]
+        assert (table.texts, table.groups["genre"]) == (texts, composed)
         read_back.append(dataclasses.replace(table, place=""))
     assert read_back[0] == read_back[1] == read_back[2]
 
@@ -263,6 +272,70 @@ def test_label_near_a_name_is_suggested(tmp_path):
     assert problem.change == 'did you mean "neg"?'
 
 
+Names = TypeAdapter(NamesType)
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(("study", "file"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_names_are_the_same_in_either_unicode_form(tmp_path, suffix, study, file):
+    """Names of columns, labels and groups; a text is left as it is written."""
+    columns = {
+        file: ["a", file],
+        "label": [file, "tea"],
+        "id": ["1", file],
+        "g" + file: [file, "x"],
+    }
+    saved(tmp_path, suffix, columns)
+    source = section(f"rows.{suffix}", text=study, groups=["g" + study])
+    labels = Names.validate_python([study, "tea"])
+    table = read(source, tmp_path, labels)
+    assert (table.labels, table.ids) == ([0, 1], ["1", COMPOSED])
+    assert table.texts == ["a", file]
+    assert table.groups == {"g" + COMPOSED: [COMPOSED, "x"]}
+
+
+def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
+    source = saved(tmp_path, "csv", {**ROWS, "id": [COMPOSED, DECOMPOSED, "x", "y"]})
+    assert only(refusal(source, tmp_path)).expected == "each id once"
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [("n\u0435g", "U+0435 CYRILLIC SMALL LETTER IE in place of U+0065"),
+     ("neg\u200b", "U+200B ZERO WIDTH SPACE in place of nothing"),
+     ("neg\u00a0", "U+00A0 NO-BREAK SPACE")],
+)  # fmt: skip
+def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, told):
+    source = saved(tmp_path, "csv", {**ROWS, "label": ["pos", label, "neg", "pos"]})
+    change = only(refusal(source, tmp_path)).change
+    assert change.startswith('did you mean "neg"? It has ')
+    assert told in change
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u00a0", "\ufeff \u200d", "\t\x01"])
+def test_a_text_without_any_ink_is_empty(tmp_path, text):
+    source = saved(tmp_path, "parquet", {**ROWS, "text": ["a", text, "b", "c"]})
+    assert only(refusal(source, tmp_path)).got == "an empty text in row 2"
+
+
+def test_a_table_whose_footer_points_beyond_its_end(tmp_path, capfd):
+    """Which makes the reader of Polars panic."""
+    many = {name: values * 500 for name, values in ROWS.items()}
+    source = saved(tmp_path, "parquet", {**many, "text": [f"{i**3}" for i in range(2000)]})
+    path = tmp_path / "rows.parquet"
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    path.write_bytes(b"PAR1" + whole[-footer:])
+    assert "beyond the file" in only(refusal(source, tmp_path)).got
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_label_is_no_text(tmp_path):
+    with pytest.raises(ValidationError, match="study"):
+        section("rows.csv", text="label")
+
+
 def test_at_most_five_rows_are_listed(tmp_path):
     rows = {"id": ["x"] * 9, "text": [""] * 9, "label": ["?"] * 9}
     text, label, key = refusal(saved(tmp_path, "csv", rows), tmp_path).problems
@@ -297,6 +370,11 @@ def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
         ("rows.parquet", b"no parquet", "Parquet"),
         ("rows.csv", b"id,text,label\n1,a,pos\n2,b,neg,more\n", "row 2: 4 cells for 3 columns"),
         ("rows.csv", "id,text,label\n1,caf\u00e9,pos\n".encode("latin-1"), "not UTF-8"),
+        ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16"), "UTF-16"),
+        ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16-be"), "UTF-16"),
+        ("rows.csv", b"id,text,text,label\n1,a,b,pos\n", 'more than one column "text"'),
+        ("rows.jsonl", b'{"id": "1", "text": ' + 9999 * b"[" + 9999 * b"]" + b"}", "too deep"),
+        ("rows.jsonl", b'{"text": "\\ud83d", "label": "pos"}', "line 1: half of a character"),
         ("rows.jsonl", b'{"id": "1"}\n{"id": \n', "line 2, column"),
         ("rows.jsonl", b'{"id": "1"}\n[1, 2]\n', "line 2: no JSON object"),
     ],

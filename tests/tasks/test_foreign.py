@@ -1,0 +1,123 @@
+"""What a library raises becomes a refusal with four parts; a mistake of ours is told as one."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors import safe_open
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+from typer.testing import CliRunner
+
+import fastif
+from fastif import InputError
+from flows import cli
+from tasks import plan
+from tasks.foreign import TRACEBACK, refusal_of, refused, told
+from tasks.problems import Problem, StudyError
+from tasks.shard_error import ShardError
+
+
+def caught(work) -> BaseException:
+    try:
+        work()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def full_disk():
+    with Path("/dev/full").open("wb") as file:
+        file.write(bytes(10))
+
+
+RAISED = {
+    "torch": (lambda: torch.zeros(2, 3) @ torch.zeros(2, 3), "the study", "RuntimeError"),
+    "tokenizers": (lambda: Tokenizer.from_str("{"), "the study", "Exception"),
+    "polars": (lambda: pl.DataFrame({"a": [1]}).select("b"), "the study", "ColumnNotFound"),
+    "safetensors": (lambda: safe_open(__file__, "pt"), "the study", "SafetensorError"),
+    "full disk": (full_disk, "", "No space left"),
+    "no such file": (lambda: Path("/nowhere/x").read_bytes(), "/nowhere/x", "No such file"),
+    "no package": (lambda: __import__("nowhere_at_all"), "the study", "nowhere_at_all"),
+    "memory": (lambda: torch.empty(2**60), "memory", "allocate"),
+}
+
+
+@pytest.mark.parametrize("case", RAISED.values(), ids=list(RAISED))
+def test_the_exceptions_of_libraries_have_four_parts(case):
+    work, where, got = case
+    error = caught(work)
+    found = refusal_of(error)
+    assert found is not None
+    assert found.where == where or not where
+    assert got in found.got
+    assert all((found.where, found.expected, found.got, found.remedy))
+    with pytest.raises(InputError) as again, refused():
+        raise error
+    assert again.value.__cause__ is error
+
+
+def test_the_place_is_that_of_the_module_that_called_the_library():
+    class Broken(PreTrainedTokenizerBase):
+        def __call__(self, *_, **__):
+            return json.loads("{")
+
+    error = caught(lambda: fastif.encode(Broken(), ["a"], None, [0], 5))
+    assert refusal_of(error).where == "tokenizer of the study"
+
+
+def test_a_file_that_may_not_be_read_is_named():
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/secret")
+    found = refusal_of(error)
+    assert (found.where, found.got) == ("/etc/secret", "Permission denied")
+
+
+def test_what_is_ours_says_so_itself():
+    mine = StudyError("study.toml", [Problem("a", "b", "c", "d")])
+    shard = ShardError("run x, shard 0 (queries 0 to 4): RuntimeError: odd")
+    for error in (mine, shard):
+        assert refusal_of(error) is None
+        with pytest.raises(type(error)), refused():
+            raise error
+    assert told(mine) == str(mine)
+    assert told(shard).startswith(str(shard))
+    assert "goes on from there" in told(shard)
+
+
+def dry_run(world) -> tuple[int, str]:
+    """Exit code and errors of the command."""
+    done = CliRunner().invoke(cli.app, ["audit", "--dry-run", str(world / "study.toml")])
+    return done.exit_code, done.stderr
+
+
+@pytest.mark.parametrize("trace", ["", "1"])
+def test_the_command_line_prints_a_trace_only_where_it_is_asked_for(world, monkeypatch, trace):
+    """With a tokenizer that this library cannot read."""
+    (world / "model" / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "New"}}')
+    (world / "model" / "vocab.txt").unlink(missing_ok=True)
+    monkeypatch.setenv(TRACEBACK, trace)
+    code, said = dry_run(world)
+    assert code == 2, said
+    assert "Refused. tokenizer" in said
+    assert ("Traceback" in said) == bool(trace)
+    assert not (world / "store").exists()
+
+
+def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
+    """Injected: a function of ours that reads a key that is not there."""
+
+    def broken(*_):
+        return {}["oops"]
+
+    broken.__code__ = broken.__code__.replace(co_filename=plan.__file__)
+    monkeypatch.setattr(plan, "read_table", broken)
+    code, said = dry_run(world)
+    assert code == 1, said
+    said = " ".join(said.split())
+    assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in said
+    assert "tasks/plan.py" in said
+    assert "Traceback" not in said
