@@ -50,24 +50,37 @@ Predict = Callable[[float], Float[Tensor, "m e"]]
 class DampingChoice:
     """The λ that was chosen, and the curve it was chosen from.
 
+    A damping here is what `LinearOperator.damped` and `[curvature] damping` take: it comes on top
+    of the L2 penalty of training, so that the effective λ = damping + penalty is never below the
+    penalty. `curvature.damped(choice.damping)` is the operator that was chosen.
+
     Attributes:
         damping: where the curve is highest.
         rule: how, in a word.
-        dampings: the λ that were tried, ascending.
+        dampings: those that were tried, ascending.
         agreement: mean correlation over queries of predicted and real outcomes, for each of them;
             NaN where no query has one, which is never chosen.
-        at_edge: the highest point is the first or the last, so a better λ may lie outside.
+        penalty: what training itself added to the diagonal.
+        effective: the λ that was chosen, penalty and all.
+        at_edge: the highest point is the first or the last, so a better λ may lie outside. Below a
+            damping of 0 there is none.
     """
 
     damping: float
     rule: str
     dampings: tuple[float, ...]
     agreement: tuple[float, ...]
+    penalty: float = 0.0
+
+    @property
+    def effective(self) -> float:
+        """The λ of the operator: the damping and the penalty of training."""
+        return self.damping + self.penalty
 
     @property
     def at_edge(self) -> bool:
         """Whether the curve still rises where it ends."""
-        return self.damping in (self.dampings[0], self.dampings[-1])
+        return self.damping == self.dampings[-1] or self.damping == self.dampings[0] > 0
 
 
 def half_subsets(count: int, halves: int, seed: int) -> list[Subset]:
@@ -91,8 +104,8 @@ def damping_by_retraining(
 ) -> DampingChoice:
     """The λ at which summed effects agree best with models trained on the halves.
 
-    For half S and query z the prediction is Σ_{i∈S} ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i, up to a factor. The
-    agreement is the mean over queries of its Pearson correlation with `outcomes` over the halves.
+    For half S and query z the prediction is Σ_{i∈S} ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i, up to a factor, where
+    λ = damping + penalty is never below the L2 penalty of the curvature's objective. The agreement is the mean over queries of its Pearson correlation with `outcomes` over the halves.
 
     Args:
         curvature: G at the weights in question, over the training set or a sample of it.
@@ -114,13 +127,25 @@ def damping_by_retraining(
         predict, top = _by_ekfac(curvature, sums, rows, approximate)
     if not top > 0:
         raise no_curvature(WHERE)
-    steps = torch.arange(-PER_DECADE * (DECADES - 1), PER_DECADE + 1) / PER_DECADE
-    dampings = [top * 10.0 ** float(step) for step in steps]
+    penalty = curvature.ridge
+    dampings = _grid(top, penalty)
     real = outcomes.T.to(sums)
     # a query that nothing happened to says nothing of λ
-    curve = [float(pearson(predict(d).T, real).nanmean()) for d in dampings]
+    curve = [float(pearson(predict(d + penalty).T, real).nanmean()) for d in dampings]
     best = _highest(curve)
-    return DampingChoice(dampings[best], "retraining", tuple(dampings), tuple(curve))
+    return DampingChoice(dampings[best], "retraining", dampings, tuple(curve), penalty)
+
+
+def _grid(top: float, penalty: float) -> tuple[float, ...]:
+    """Dampings on top of a penalty, for λ evenly spaced in its logarithm; none below the penalty.
+
+    >>> [round(damping, 2) for damping in _grid(1.0, 4.0)]
+    [0.0, 1.62, 6.0]
+    """
+    steps = torch.arange(-PER_DECADE * (DECADES - 1), PER_DECADE + 1) / PER_DECADE
+    effective = [top * 10.0 ** float(step) for step in steps]
+    above = tuple(value - penalty for value in effective if value > penalty)
+    return above if effective[0] > penalty else (0.0, *above)
 
 
 def _check(halves: Sequence[Subset], asked: Examples, outcomes: Tensor) -> None:

@@ -96,7 +96,7 @@ class Job:
         if fixed is not None:
             return fixed
         assert self.choice is not None, "the damping is chosen before it is asked for"
-        return max(self.choice.damping, self.study.penalty)
+        return self.choice.effective
 
     @property
     def fixed_or_chosen(self) -> float | None:

@@ -53,9 +53,12 @@ def measured(study: Study) -> dict:
         "parameters": study.matrix.size,
         "query_accuracy": _accuracy(study),
         "damping": {
-            "chosen": choice.damping,
+            "chosen": choice.effective,
             "rule": "best agreement with retraining on 6 random halves (fastif.damping)",
-            "curve": list(zip(choice.dampings, choice.agreement, strict=True)),
+            "curve": [
+                (damping + choice.penalty, agreement)
+                for damping, agreement in zip(choice.dampings, choice.agreement, strict=True)
+            ],
         },
         "curvature_rows": study.matrix.count,
         "largest_residual": float(scan["residual"].max()),

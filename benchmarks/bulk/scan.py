@@ -76,7 +76,7 @@ def head_solved(study: Study, asked: Float[Tensor, "q p"]) -> tuple[Tensor, Tens
     head = torch.cat([torch.arange(at.start, at.stop) for at in whole.space.places(names)])
     part = Subset(whole, names)
     matrix = fastif.GaussNewton(part, study.corpus.train, study.matrix.ids, BATCH)
-    operator = fastif.Damped(matrix, study.choice.damping)
+    operator = fastif.Damped(matrix, study.choice.effective)
     return head, fastif.Direct().solve(operator, asked[:, head]).value
 
 

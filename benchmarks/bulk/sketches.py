@@ -78,7 +78,7 @@ def sketched(study: Study, size: Size) -> Sketched:
 def _sketched(study: Study, size: Size) -> Sketched:
     corpus, gradients = study.corpus, study.matrix.gradients
     start = time.perf_counter()
-    sketcher = fastif.Sketcher.fit(study.matrix, study.choice.damping, **asdict(size))
+    sketcher = fastif.Sketcher.fit(study.matrix, study.choice.effective, **asdict(size))
     fitted = time.perf_counter()
     rows = fastif.train_sketches(
         sketcher, gradients, corpus.train, fastif.every(corpus.train), BATCH

@@ -53,7 +53,7 @@ class Study:
     @property
     def operator(self) -> fastif.Damped:
         """The damped curvature."""
-        return fastif.Damped(self.matrix, self.choice.damping)
+        return fastif.Damped(self.matrix, self.choice.effective)
 
     def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors that were made before, or are made and kept now."""

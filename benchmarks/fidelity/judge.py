@@ -177,7 +177,7 @@ class Judge:
         return placed.flatten()
 
     def _methods(self) -> dict:
-        auto, approximate = (self.choices[name].damping for name in ("exact", "EK-FAC"))
+        auto, approximate = (self.choices[name].effective for name in ("exact", "EK-FAC"))
         train, asked, first = self.workload.train, self.workload.asked, self.objective(0)
         solver, found = exact(self.matrix), {}
 
@@ -233,13 +233,13 @@ class Judge:
         """A checkpoint at the λ that the few retrainings choose for it."""
         objective = self.checkpoints[number]
         matrix = curvature(objective, self.workload.train)
-        damping = chosen(self.workload, matrix, self.outcomes, None).damping
+        damping = chosen(self.workload, matrix, self.outcomes, None).effective
         return answer(self.workload, matrix, objective, exact(matrix), damping)
 
     def _through_training(self) -> Answer:
         names = ["exact", *(_checkpoint_name(number) for number in range(len(PARTS)))]
         effects = [self._kept_effect(name) for name in names]
-        return Answer(torch.stack(effects).mean(0), {}, self.choices["exact"].damping)
+        return Answer(torch.stack(effects).mean(0), {}, self.choices["exact"].effective)
 
     def _kept_effect(self, name: str) -> Tensor:
         return load_file(self.folder / f"{_slug(name)}.safetensors")["effect"]

@@ -115,6 +115,58 @@ def test_a_damping_without_a_correlation_is_not_chosen():
     assert chosen == float(agreement.nan_to_num(-2).max())
 
 
+def _trained_with_a_penalty(penalty):
+    """Logistic regression at the minimum of 1/n Σ L + penalty/2 ‖w‖², by Newton's method."""
+    generator = torch.Generator().manual_seed(3)
+    points = torch.randn(40, 4, generator=generator, dtype=torch.float64)
+    labels = (points[:, 0] + torch.randn(40, generator=generator) > 0).long()
+    model = nn.Linear(4, 2, bias=False).double()
+
+    def loss(weights):
+        data = nn.functional.cross_entropy(points @ weights.view(2, 4).T, labels)
+        return data + penalty / 2 * weights.square().sum()
+
+    weights = torch.zeros(8, dtype=torch.float64)
+    for _ in range(30):
+        step = torch.linalg.solve(torch.func.hessian(loss)(weights), torch.func.grad(loss)(weights))
+        weights = weights - step
+    model.weight.data = weights.view(2, 4)
+    full = torch.func.hessian(loss)(weights)  # of the penalised loss, so with the penalty in it
+    objective = ModuleObjective(model, CrossEntropy(), penalty=penalty)
+    return objective, TensorExamples(points, labels), full
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.05, 100.0])
+def test_a_coupled_penalty_counts_once(penalty):
+    """The curve, and the operator of the choice, against the dense Hessian of what was minimised."""
+    objective, train, full = _trained_with_a_penalty(penalty)
+    curvature = GaussNewton(objective, train)
+    halves = half_subsets(40, 5, seed=1)
+    outcomes = _outcomes(halves, 40)
+    found = damping_by_retraining(curvature, train, halves, outcomes)
+    rows = torch.stack([
+        torch.func.grad(
+            lambda w, x=x, y=y: nn.functional.cross_entropy(w.view(2, 4) @ x, y)
+        )(objective.params["weight"].flatten())
+        for x, y in zip(train.inputs, train.labels, strict=True)
+    ])
+    identity = torch.eye(8, dtype=torch.float64)
+    for damping, agreement in zip(found.dampings, found.agreement, strict=True):
+        effects = rows @ torch.linalg.inv(full + damping * identity) @ rows.T
+        sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
+        assert agreement == pytest.approx(float(pearson(sums, outcomes.T).mean()), abs=1e-6)
+    assert min(found.dampings) >= 0
+    assert found.penalty == penalty
+    operator = curvature.damped(found.damping)
+    assert operator.damping == found.effective
+    torch.testing.assert_close(operator.dense(), full + found.damping * identity)
+
+
+def test_no_damping_below_the_penalty_is_an_edge():
+    assert not DampingChoice(0.0, "retraining", (0.0, 1.0), (0.3, 0.2), penalty=0.1).at_edge
+    assert DampingChoice(1.0, "retraining", (0.0, 1.0), (0.2, 0.3), penalty=0.1).at_edge
+
+
 def test_an_edge_is_told():
     assert DampingChoice(1.0, "retraining", (0.1, 1.0), (0.2, 0.3)).at_edge
     assert not DampingChoice(1.0, "retraining", (0.1, 1.0, 10.0), (0.2, 0.3, 0.1)).at_edge

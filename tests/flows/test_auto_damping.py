@@ -54,6 +54,21 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     tiny.run_directly(study, "again")
 
 
+def test_a_coupled_penalty_is_part_of_it_once(world):
+    """The λ of the store is the chosen damping and the penalty, as the library's operator has it."""
+    loss = {"weight_decay": 0.02, "weight_decay_kind": "coupled"}
+    store, run = tiny.run_directly(
+        tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)
+    )
+    job = make_job(plan_run(world / "study.toml"))
+    choice = read_choice(store, job.choice_digest)
+    assert choice is not None
+    assert (choice.penalty, min(choice.dampings) >= 0) == (0.02, True)
+    stored = store.scan("solves", run).collect()["damping"].unique().item()
+    assert stored == choice.damping + 0.02
+    assert job.gauss_newton(job.train).damped(choice.damping).damping == stored
+
+
 def test_a_choice_to_be_doubted_is_said():
     dampings = (0.01, 0.1, 1.0)
     assert not list(choice_alarms(DampingChoice(0.1, "retraining", dampings, (0.2, 0.5, 0.3))))
