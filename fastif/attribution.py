@@ -22,6 +22,7 @@ from fastif.objective import Objective
 from fastif.scorer import Scorer
 from fastif.sketched import answer_by_sketches
 from fastif.solved import RowsSolved, Solved, solve_rows, solve_scores
+from fastif.solvers.definite import positive_definite, with_least
 from fastif.solvers.solver import Factor, ScoreAll, Solve, Solver
 from fastif.totals import Totals
 
@@ -79,8 +80,13 @@ class Attributor:
         return attribute([self], queries, ids, slices)
 
     def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> RowsSolved:
-        """S_test of the queries and its certificate; two matrices of q x p are held, then one."""
-        return solve_rows(
+        """S_test of the queries and its certificate; two matrices of q x p are held, then one.
+
+        Raises:
+            InputError: the damped curvature is not positive definite.
+        """
+        least = self._least  # before any query is looked at
+        found = solve_rows(
             self.gradients,
             self.train,
             self.operator,
@@ -90,6 +96,7 @@ class Attributor:
             certify_rows=self.certify_rows,
             remedy=self.solver.remedy,
         )
+        return replace(found, certificate=replace(found.certificate, least_eigenvalue=least))
 
     def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
         """The same where only scores are wanted; a solver may have them without s_test."""
@@ -97,7 +104,8 @@ class Attributor:
         if score is None or not isinstance(operator, Rooted):
             return self.solve(queries, ids)
         asked = self._asked(queries, ids)
-        return solve_scores(self.train, operator, score, asked, self.solver.remedy)
+        found = solve_scores(self.train, operator, score, asked, self.solver.remedy)
+        return replace(found, certificate=replace(found.certificate, least_eigenvalue=self._least))
 
     def _asked(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
         return measure_rows(self.gradients, queries, ids, self.batch_size)
@@ -109,7 +117,12 @@ class Attributor:
 
     @cached_property
     def _factor(self) -> Factor:
-        return self.solver.factor(self.operator) if self.factor is None else self.factor
+        made = self.solver.factor(self.operator) if self.factor is None else self.factor
+        return with_least(self.operator, made)
+
+    @cached_property
+    def _least(self) -> float:
+        return positive_definite(self.operator, self._factor)
 
     @cached_property
     def _solve(self) -> Solve:

@@ -46,6 +46,9 @@ class Certificate:
         agreement: mean rank correlation of the models' scores over that sample; None for one model.
         held: share of the total size of the effects, Σ |removal_effect|, that the candidates hold;
             what they miss is estimated from that sample. None in a full scan.
+        least_eigenvalue: a lower bound of the least eigenvalue of H + λI. λ for a curvature that is
+            semidefinite by its making; for others by a factorisation or by Lanczos. 0 or less says
+            that its sign was not found; one that is indefinite is refused. None if not known.
         rounding: rank correlation of scores in low precision with those in full, over that sample;
             None where nothing was rounded.
     """
@@ -66,6 +69,7 @@ class Certificate:
     agreement: Float[Tensor, " q"] | None = None
     held: Float[Tensor, " q"] | None = None
     rounding: Float[Tensor, " q"] | None = None
+    least_eigenvalue: float | None = None
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
@@ -133,12 +137,18 @@ def worst_of(models: Sequence[Certificate]) -> Certificate:
         ),
         dropped=first.dropped,
         models=len(models),
+        least_eigenvalue=_least([one.least_eigenvalue for one in models]),
     )
 
 
 def _largest(parts: Sequence[Tensor | None]) -> Tensor | None:
     known = [part for part in parts if part is not None]
     return torch.stack(known).amax(0) if len(known) == len(parts) else None
+
+
+def _least(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return min(known) if len(known) == len(parts) else None
 
 
 def _farthest(parts: Float[Tensor, "m q"]) -> Float[Tensor, " q"]:

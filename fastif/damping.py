@@ -105,7 +105,8 @@ def damping_by_retraining(
     """The λ at which summed effects agree best with models trained on the halves.
 
     For half S and query z the prediction is Σ_{i∈S} ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i, up to a factor, where
-    λ = damping + penalty is never below the L2 penalty of the curvature's objective. The agreement is the mean over queries of its Pearson correlation with `outcomes` over the halves.
+    λ = damping + penalty is never below the L2 penalty of the curvature's objective. The agreement
+    is the mean over queries of its Pearson correlation with `outcomes` over the halves.
 
     Args:
         curvature: G at the weights in question, over the training set or a sample of it.

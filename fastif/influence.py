@@ -24,6 +24,7 @@ from fastif.examples import Examples, every, places_by_length
 from fastif.gradients import Gradients, gradient_rows
 from fastif.memory import in_parts
 from fastif.scorer import Effects, GradientScorer, Scorer, mean_effects
+from fastif.solvers.definite import positive_definite
 from fastif.solvers.solver import Factor, Solver
 from fastif.totals import Totals
 
@@ -132,10 +133,15 @@ def self_influence(
 ) -> Float[Tensor, " m"]:
     """1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(z): how much removing a training example raises its own loss.
 
-    The diagonal of the full removal-effect matrix; never negative for a positive definite operator.
+    The diagonal of the full removal-effect matrix to first order; never negative.
+
+    Raises:
+        InputError: the damped curvature is not positive definite.
     """
     ids = every(train) if ids is None else ids
-    solve, found = solver.prepare(operator, factor), []
+    made = solver.factor(operator) if factor is None else factor
+    positive_definite(operator, made)
+    solve, found = solver.prepare(operator, made), []
     for part in ids.split(shard):
         rows = gradient_rows(gradients, train, part, batch_size)
         found.append((solve(rows).value * rows).sum(1))

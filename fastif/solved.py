@@ -72,10 +72,11 @@ def solve_rows(
     if operator.operator.whole() is not operator.operator:
         rows = None if certify_rows is not None and certify_rows >= len(train) else certify_rows
         whole = full_residual(operator, value, rhs, rows=rows)  # the last to need rhs
+    negative = (product <= 0) & (size > 0)  # bᵀ A⁻¹ b, so A is not positive definite along b
     certificate = Certificate(
         residual=solution.residual,
         full_residual=whole,
-        converged=solution.converged & ~broken & ~diverged,
+        converged=solution.converged & ~broken & ~diverged & ~negative,
         steps=solution.steps,
         damping=solution.damping,
         spread=solution.spread,

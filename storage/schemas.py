@@ -145,6 +145,13 @@ SOLVES: Final = schema(
             "that sample; null where they are in full",
             null=True,
         ),
+        field(
+            "least_eigenvalue",
+            pa.float64(),
+            "lower bound of the least eigenvalue of (H + lambda I), lambda where H is a "
+            "Gauss-Newton matrix; 0 or less: its sign was not found; null if not known",
+            null=True,
+        ),
         field("solver", pa.string(), "kind of the solver"),
         field(
             "origin",

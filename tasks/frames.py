@@ -93,6 +93,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "agreement": _finite(known.agreement),
         "held": _finite(known.held),
         "rounding": _finite(known.rounding),
+        "least_eigenvalue": known.least_eigenvalue,
         "solver": solver,
         "origin": None,
     }

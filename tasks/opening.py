@@ -110,11 +110,13 @@ def _check(job: Job) -> None:
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))
     for method in job.study.candidates.methods:
-        if isinstance(method, Knn):
+        nearest = isinstance(method, Knn)
+        if nearest:
             width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
         else:
             width = method.dimensions
-        fastif.CandidateIndex.check(method.factory, width)
+        rows = len(job.train_texts)
+        fastif.CandidateIndex.check(method.factory, width, rows, products=not nearest)
 
 
 def make_job(plan: Plan, device: Device | None = None, twin: Job | None = None) -> Job:

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 import fastif
+from fastif.solvers.definite import positive_definite, with_least
 from storage import Store
 from tasks.carried import kept_train
 from tasks.frames import train_frame
@@ -81,6 +82,8 @@ def factor_curvature(ref: RunRef) -> list[str]:
 
 def _write_factor(store: Store, member: Job) -> None:
     with stage("curvature: factor once", factor_examples(member)) as watch:
-        factor = member.study.solver.factor(member.curvature(watch(member.train), member.damping))
+        operator = member.curvature(watch(member.train), member.damping)
+        factor = with_least(operator, member.study.solver.factor(operator))
+        positive_definite(operator, factor)  # or it is refused, before the first shard
     if factor:
         store.write_part("factor", member.factor_digest, lambda to: write_factor(to, factor))

@@ -30,6 +30,7 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             held=pl.col("held").mean(),
             least_held=pl.col("held").min(),
             rounding=pl.col("rounding").min(),
+            least=pl.col("least_eigenvalue").min(),
             dropped=pl.col("dropped").sum(),
         )
         .collect()
@@ -52,9 +53,12 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
     >>> list(evidence(known | {"cosine": None, "correlation": None}))
     [('solver', 'dual, damping 0.1'), ('largest residual', '2.0e-06')]
     """
+    least = trust.get("least")
     several = number_of(trust["models"]) > 1
     mean = f", mean of {trust['models']} models" if several else ""
     yield "solver", f"{trust['solver']}, damping {trust['damping']:g}{mean}"
+    if least is not None and float(str(least)) != trust["damping"]:
+        yield "least eigenvalue", f"{float(str(least)):.2g} at least, damping and all"
     if trust["worst_residual"] is not None:
         yield "largest residual", f"{trust['worst_residual']:.1e}{unconverged(trust)}"
     if trust["full_residual"] is not None:
@@ -89,6 +93,13 @@ def alarms(trust: Row, quarantined: list[Row], broken: list[str]) -> Iterator[st
     dropped = number_of(trust["dropped"])
     if dropped:
         yield f"{dropped} scores left out: the training row's gradient is not finite."
+    least = trust.get("least")
+    if least is not None and float(str(least)) <= 0:
+        yield (
+            f"The curvature was not shown to be positive definite: with damping "
+            f"{trust['damping']:g} its least eigenvalue is {float(str(least)):.2g} at least. Raise "
+            "the damping."
+        )
     resembling = number_of(trust["resembling"])
     if resembling and 2 * resembling > number_of(trust["answered"]):
         yield "Most scores are plain gradient products: the damping drowns the curvature."

@@ -24,6 +24,8 @@ SWEEPS_OF_CG = 50
 """A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
 SWEEPS_OF_LOW_RANK, SWEEPS_OF_SCALE, STEPS_OF_LISSA, KERNEL_COLUMNS = 7, 8, 1000, 64
 """Guesses likewise; and the columns that a low-rank kernel takes at once."""
+SWEEPS_OF_LEAST = 100
+"""Products that tell the least eigenvalue of a Hessian; 200 at most."""
 FIT_OF_EKFAC = 3
 """Sweeps that it costs: two passes, and the eigenvectors."""
 SWEEPS_OF_DRAWN = 2
@@ -210,6 +212,8 @@ def factor_examples(job: "Job") -> int:
     if isinstance(solver, fastif.Direct):
         return curvature_rows(job) * -(-job.objective.space.size // 64)
     rows, batch = curvature_rows(job), job.study.run.batch_size
+    if job.study.curvature.kind == "hessian":
+        return rows * (_factor_sweeps(solver) + SWEEPS_OF_LEAST)
     if not isinstance(solver, fastif.Dual) or solver.rank is not None:
         return rows * _factor_sweeps(solver)
     held = max(1, solver.block_rows // batch) * batch

@@ -1,6 +1,7 @@
 """Where to look for influential training examples."""
 
-from fastif.candidates.index import CandidateIndex, Candidates, Index, faiss_builds, load_faiss
+from fastif.candidates.factory import faiss_builds, load_faiss
+from fastif.candidates.index import CandidateIndex, Candidates, Index
 from fastif.candidates.quota import Quota
 from fastif.candidates.search import (
     Everything,

@@ -2,9 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.candidates.factory import load_faiss, made_index, refused
 from fastif.errors import InputError
 
 
@@ -101,43 +100,34 @@ class CandidateIndex(Index):
         Raises:
             InputError: FAISS cannot make such an index of so many rows.
         """
-        faiss = load_faiss()
         rows = _numbers(sample)
-        try:
-            metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
-            index = faiss.index_factory(rows.shape[1], factory, metric)
-            if not index.is_trained:
+        index = made_index(factory, rows.shape[1], len(rows), products=products)
+        if not index.is_trained:
+            with refused(factory, rows.shape[1], len(rows)):
                 index.train(rows)
-        except RuntimeError as error:
-            raise InputError(
-                "[candidates] factory",
-                f"a FAISS factory string that fits {len(rows)} rows of width {rows.shape[1]}",
-                f"{factory!r} ({_reason(error)})",
-                'Use "Flat" (exact), or fewer cells than rows in "IVF...".',
-            ) from error
         return cls(index)
 
     def add(self, rows: Float[Tensor, "m d"]) -> None:
-        """Add rows; their ids go on from those that are there."""
-        self._index.add(_numbers(rows))
+        """Add rows; their ids go on from those that are there.
+
+        Raises:
+            InputError: FAISS cannot add so few rows to such an index.
+        """
+        with refused(type(self._index).__name__, rows.shape[1], len(rows)):
+            self._index.add(_numbers(rows))
         self._searched = None
 
     @staticmethod
-    def check(factory: str, width: int) -> None:
-        """Refuse a factory string that makes no index of rows of this width.
+    def check(
+        factory: str, width: int, count: int | None = None, *, products: bool = False
+    ) -> None:
+        """Refuse a factory string that makes no index of so many rows of this width.
 
         Raises:
-            InputError: FAISS does not understand it, or is not installed as it should be.
+            InputError: FAISS does not understand it, its index is of another kind than is needed,
+                or it is not installed as it should be.
         """
-        try:
-            load_faiss().index_factory(width, factory)
-        except RuntimeError as error:
-            raise InputError(
-                "[candidates] factory",
-                f"a FAISS factory string that fits rows of width {width}",
-                f"{factory!r} ({_reason(error)})",
-                'Use "Flat" (exact), or see the FAISS wiki on index factories.',
-            ) from error
+        made_index(factory, width, count, products=products)
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         width = self._index.d
@@ -151,7 +141,8 @@ class CandidateIndex(Index):
         rows = _numbers(queries)
         if self._searched is None:
             self._searched = on_gpus(self._index)
-        distances, ids = self._searched.search(rows, k)
+        with refused(type(self._index).__name__, width, self.count):
+            distances, ids = self._searched.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
     def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
@@ -176,25 +167,6 @@ class CandidateIndex(Index):
         return cls(load_faiss().read_index(str(path)))
 
 
-def load_faiss() -> ModuleType:
-    """The FAISS module, if exactly one of its two builds is installed.
-
-    Raises:
-        InputError: both builds are installed, or neither.
-    """
-    builds = faiss_builds()
-    if len(builds) != 1:
-        raise InputError(
-            "FAISS",
-            "exactly one of faiss-cpu and faiss-gpu (they install the same module)",
-            " and ".join(f"{name} {found}" for name, found in builds.items()) or "neither",
-            "Run `pip uninstall faiss-cpu faiss-gpu`, then install fastif[cpu] or fastif[gpu].",
-        )
-    import faiss
-
-    return faiss
-
-
 def on_gpus(index: Any) -> Any:
     """The index copied to all GPUs that FAISS sees; itself if there are none or it cannot be there.
 
@@ -209,17 +181,6 @@ def on_gpus(index: Any) -> Any:
         return index
 
 
-def faiss_builds() -> dict[str, str]:
-    """The installed FAISS builds and their versions."""
-    found = {}
-    for name in ("faiss-cpu", "faiss-gpu"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _numbers(rows: Tensor) -> np.ndarray:
     """The rows as FAISS wants them; NaN and infinity, which it cannot order, become 0.
 
@@ -227,8 +188,3 @@ def _numbers(rows: Tensor) -> np.ndarray:
     """
     finite = rows.float().nan_to_num(0.0, 0.0, 0.0)
     return np.ascontiguousarray(finite.cpu().numpy())
-
-
-def _reason(error: RuntimeError) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:160] if lines else "no reason given"

@@ -128,6 +128,10 @@ class Ekfac(LinearOperator):
         return self.scheme.ridge
 
     @property
+    def semidefinite(self) -> bool:
+        return True
+
+    @property
     def eigenvalues(self) -> Float[Tensor, " p"]:
         """All eigenvalues, block by block."""
         return torch.cat([block.values.flatten() for block in self.blocks])

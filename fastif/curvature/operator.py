@@ -46,6 +46,11 @@ class LinearOperator(ABC):
         """What training itself added to the diagonal: the L2 weight decay of its objective."""
         return 0.0
 
+    @property
+    def semidefinite(self) -> bool:
+        """Whether the matrix has no eigenvalue below 0 by its making; False where that is open."""
+        return False
+
     def damped(self, damping: float) -> "Damped":
         """A + (damping + ridge) * I, the only place where damping enters.
 
@@ -80,6 +85,10 @@ class Rooted(LinearOperator):
     @abstractmethod
     def columns(self) -> int:
         """Root rows an example has."""
+
+    @property
+    def semidefinite(self) -> bool:
+        return True
 
     @property
     def pieces(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
+from fastif.solvers.definite import LEAST, exact_least
 from fastif.solvers.solver import Factor, Solution, Solver, measured_residual, on_finite_rows
 
 LARGEST = 10_000
@@ -17,6 +18,8 @@ LARGEST = 10_000
 @dataclass(frozen=True)
 class Direct(Solver):
     """LU factorisation of the dense p x p matrix, in double precision; p up to 10,000.
+
+    Of a matrix that may be indefinite (a Hessian) the factor also holds the least eigenvalue.
 
     >>> from fastif.curvature import Dense
     >>> operator = Dense(torch.diag(torch.tensor([1.0, 3.0]))).damped(1.0)
@@ -38,7 +41,8 @@ class Direct(Solver):
 
     def factor(self, operator: Damped) -> Factor:
         self.check(operator)
-        lu, pivots, failed = torch.linalg.lu_factor_ex(operator.dense().double())
+        matrix = operator.dense().double()
+        lu, pivots, failed = torch.linalg.lu_factor_ex(matrix)
         if failed:
             raise InputError(
                 "solver direct",
@@ -46,7 +50,9 @@ class Direct(Solver):
                 f"a singular one with damping {operator.damping}",
                 "Take a positive damping, say 0.1.",
             )
-        return {"lu": lu, "pivots": pivots}
+        made = {"lu": lu, "pivots": pivots}
+        least = None if operator.operator.semidefinite else exact_least(matrix, operator.damping)
+        return made if least is None else {**made, LEAST: least}
 
     def solve(
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None

@@ -96,6 +96,43 @@ def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
     assert "Flat" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("factory", "products", "why"),
+    [
+        ("IDMap,Flat", False, "must come with ids"),
+        ("IDMap2,HNSW8", False, "must come with ids"),
+        ("PCA8,IDMap,Flat", True, "must come with ids"),
+        ("ZnLattice2x4_4", True, "does not search by inner products"),
+        ("LSH", True, "METRIC_L2"),
+        ("IMI2x2,Flat", True, "inner prod"),
+        ("IVF300,Flat", False, "needs 300 rows or more"),
+        ("PCA8,IVF300,Flat", True, "needs 300 rows or more"),
+        ("IVF4,PQ4", False, "needs 256 rows or more"),
+        ("PQ4,RFlat", False, "needs 256 rows or more"),
+        ("NSG8", False, "needs 101 rows or more"),
+    ],
+)
+def test_a_factory_is_refused_before_any_row_is_there(factory, products, why):
+    """What FAISS makes without a word and cannot fill, or searches by another measure."""
+    with pytest.raises(InputError, match=why) as caught:
+        CandidateIndex.check(factory, 16, 100, products=products)
+    assert caught.value.where == "[candidates] factory"
+    with pytest.raises(InputError, match="factory"):
+        CandidateIndex.build(_points(100), factory, products=products)
+
+
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize(
+    "factory",
+    ["Flat", "HNSW8", "IVF4,Flat", "PCA8,Flat", "SQ8", "PQ4x4", "HNSW8,RFlat", "IVF4_HNSW8,Flat",
+     "L2norm,Flat", "IVF4,PQ4x4", "PQ4x4,RFlat", "RaBitQ"],
+)  # fmt: skip
+def test_what_passes_the_check_can_be_built_and_searched(factory, products):
+    CandidateIndex.check(factory, 16, 100, products=products)
+    index = CandidateIndex.build(_points(100), factory, products=products)
+    assert index.search(_points(3), 5).ids.shape == (3, 5)
+
+
 def _install(folder, name: str) -> None:
     """What pip leaves behind of an installed distribution."""
     info = folder / f"{name.replace('-', '_')}-1.99.0.dist-info"

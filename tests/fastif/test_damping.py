@@ -138,18 +138,20 @@ def _trained_with_a_penalty(penalty):
 
 @pytest.mark.parametrize("penalty", [1e-3, 0.05, 100.0])
 def test_a_coupled_penalty_counts_once(penalty):
-    """The curve, and the operator of the choice, against the dense Hessian of what was minimised."""
+    """The curve and the operator of the choice, against the dense Hessian of what was minimised."""
     objective, train, full = _trained_with_a_penalty(penalty)
     curvature = GaussNewton(objective, train)
     halves = half_subsets(40, 5, seed=1)
     outcomes = _outcomes(halves, 40)
     found = damping_by_retraining(curvature, train, halves, outcomes)
-    rows = torch.stack([
-        torch.func.grad(
-            lambda w, x=x, y=y: nn.functional.cross_entropy(w.view(2, 4) @ x, y)
-        )(objective.params["weight"].flatten())
-        for x, y in zip(train.inputs, train.labels, strict=True)
-    ])
+    rows = torch.stack(
+        [
+            torch.func.grad(lambda w, x=x, y=y: nn.functional.cross_entropy(w.view(2, 4) @ x, y))(
+                objective.params["weight"].flatten()
+            )
+            for x, y in zip(train.inputs, train.labels, strict=True)
+        ]
+    )
     identity = torch.eye(8, dtype=torch.float64)
     for damping, agreement in zip(found.dampings, found.agreement, strict=True):
         effects = rows @ torch.linalg.inv(full + damping * identity) @ rows.T

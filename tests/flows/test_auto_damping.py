@@ -55,7 +55,7 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
 
 
 def test_a_coupled_penalty_is_part_of_it_once(world):
-    """The λ of the store is the chosen damping and the penalty, as the library's operator has it."""
+    """The λ of the store is the chosen damping and the penalty, as that of the operator is."""
     loss = {"weight_decay": 0.02, "weight_decay_kind": "coupled"}
     store, run = tiny.run_directly(
         tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)

@@ -19,7 +19,7 @@ SMALL = {"parameters": {"attributed": ["^classifier", "pooler"]}, "certificate":
 KINDS = {
     "dual": {"candidates": {"kind": "full", "keep": 9}},
     "hessian": {
-        "curvature": {"kind": "hessian", "damping": 0.1, "rows": 20},
+        "curvature": {"kind": "hessian", "damping": 0.6, "rows": 20},
         "solver": {"kind": "cg", "tolerance": 1e-6},
     },
 }

@@ -17,7 +17,7 @@ SOLVERS = {
     "cg": ({"kind": "cg", "tolerance": 1e-6}, {}),
     "hessian": (
         {"kind": "cg", "tolerance": 1e-6},
-        {"curvature": {"kind": "hessian", "damping": 0.1, "rows": 30}},
+        {"curvature": {"kind": "hessian", "damping": 0.3, "rows": 30}},
     ),
     "lissa": ({"kind": "lissa", "depth": 60, "repeats": 2, "batch": 4, "scale": 20.0}, {}),
 }

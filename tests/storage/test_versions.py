@@ -26,6 +26,7 @@ NEW = {
         "held",
         "origin",
         "rounding",
+        "least_eigenvalue",
     ],
     "runs": ["quarantined_queries", "recall", "forecast"],
 }

@@ -45,6 +45,7 @@ def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
         score_correlation=torch.tensor([-0.995, torch.nan, 0.5], dtype=torch.float64),
         reasons=(None, "why", None),
         dropped=torch.tensor([0, 0, 2]),
+        least_eigenvalue=0.05,
     )
     frame = solves_frame(torch.tensor([4, 2, 9]), known, "cg")
     assert frame.schema == polars_schema(SOLVES)
@@ -53,6 +54,7 @@ def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
     assert rows["full_residual"] == rows["spread"] == rows["agreement"] == [None] * 3
     assert rows["score_correlation"] == [pytest.approx(-0.995), None, 0.5]
     assert rows["resembles_gradient_product"] == [True, False, False]
+    assert rows["least_eigenvalue"] == [0.05] * 3
     assert rows["reason"] == [None, "why", None]
     assert (rows["dropped"], rows["models"]) == ([0, 0, 2], [1, 1, 1])
 

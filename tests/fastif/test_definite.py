@@ -1,0 +1,137 @@
+"""An indefinite curvature is refused with the damping that would do; truth by eigvalsh."""
+
+import re
+
+import pytest
+import reference
+import torch
+from cases import case
+
+from fastif import (
+    Attributor,
+    ConjugateGradient,
+    Dense,
+    Direct,
+    Dual,
+    Ensemble,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    InputError,
+    Lissa,
+    self_influence,
+)
+from fastif.solvers.definite import (
+    LEAST,
+    damping_that_does,
+    lanczos_least,
+    positive_definite,
+    with_least,
+)
+
+SOLVERS = [Direct(), ConjugateGradient(max_steps=2000), Lissa(batch=9)]
+IDS = torch.arange(3)
+
+
+def _hessian(name="mlp"):
+    made = case(name)
+    return made, torch.linalg.eigvalsh(reference.hessian(made.problem))
+
+
+def _attributor(made, damping, solver):
+    operator = Hessian(made.objective, made.train).damped(damping)
+    return Attributor(made.objective, made.train, operator, solver)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
+def test_too_little_damping_is_refused_with_the_one_that_does(solver):
+    made, values = _hessian()
+    too_little = float(-values[0]) / 2
+    refused = _attributor(made, too_little, solver)
+    with pytest.raises(InputError, match="no eigenvalue of 0 or less") as told:
+        refused(made.train, IDS)
+    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(told.value)).group(1))
+    assert float(-values[0]) < damping < 1.2 * float(-values[0])
+    answer = _attributor(made, damping, solver)(made.train, IDS)
+    least = answer.certificate.least_eigenvalue
+    assert 0 < least <= damping + float(values[0]) + 1e-6
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
+def test_a_self_influence_of_an_indefinite_curvature_is_refused(solver):
+    made, values = _hessian()
+    gradients, hessian = Gradients(made.objective), Hessian(made.objective, made.train)
+    with pytest.raises(InputError, match="no eigenvalue of 0 or less"):
+        self_influence(gradients, made.train, hessian.damped(float(-values[0]) / 2), solver)
+    enough = hessian.damped(float(-values[0]) * 1.5)
+    assert (self_influence(gradients, made.train, enough, solver) > 0).all()
+
+
+def test_a_member_of_an_ensemble_is_refused_too():
+    made, values = _hessian()
+    good, bad = (_attributor(made, factor * float(-values[0]), Direct()) for factor in (2.0, 0.5))
+    with pytest.raises(InputError, match="no eigenvalue of 0 or less"):
+        Ensemble([good, bad])(made.train, IDS)
+
+
+@pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(), Dual(), Lissa()])
+def test_a_gauss_newton_matrix_is_known_by_its_damping(solver):
+    made = case("mlp")
+    operator = GaussNewton(made.objective, made.train).damped(0.3)
+    certificate = Attributor(made.objective, made.train, operator, solver)(
+        made.train, IDS
+    ).certificate
+    assert certificate.least_eigenvalue == 0.3
+    assert LEAST not in with_least(operator, solver.factor(operator))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("least", [-0.5, -1e-3, 1e-4, 0.0])
+@pytest.mark.parametrize("size", [1, 2, 40, 700])
+def test_the_bound_holds_for_spectra_of_all_kinds(size, least, kind):
+    """Clusters at 0 and a single eigenvalue below them, which the first steps cannot see."""
+    generator = torch.Generator().manual_seed(size)
+    basis, _ = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    spectra = (
+        torch.logspace(-8, 1, size, dtype=torch.float64),
+        torch.zeros(size, dtype=torch.float64),
+        torch.linspace(0.5, 2, size, dtype=torch.float64),
+    )
+    for values in spectra:
+        values[0] = least
+        matrix = ((basis * values) @ basis.T).to(kind)
+        for damping in (0.2, 1e-3):
+            found = lanczos_least(Dense(matrix), damping)
+            rounding = 1e-6 * float(values.abs().max())
+            assert found.bound - rounding <= values.min() <= found.reached + rounding
+            if values.min() + damping > 0.1:
+                assert found.bound + damping > 0, "so much damping is seen to be enough"
+            if found.reached + damping <= 0:
+                does = damping_that_does(Dense(matrix).damped(damping), found.bound + damping)
+                assert float(values.min()) + does > 0
+
+
+def test_what_is_not_settled_is_taken_anew_for_less_damping():
+    """A factor serves every damping, but a bound is taken as far as one damping needs."""
+    values = torch.logspace(-6, 0, 900, dtype=torch.float64)
+    values[0] = -1e-3
+    matrix = Dense(torch.diag(values))
+    factor = with_least(matrix.damped(0.5), {})
+    assert with_least(matrix.damped(0.4), factor) is factor
+    assert positive_definite(matrix.damped(0.5), factor) > 0
+    again = with_least(matrix.damped(1e-5), factor)
+    assert float(again[LEAST][2]) > float(factor[LEAST][2])
+
+
+def test_the_penalty_of_training_counts_in_the_proposal():
+    made, values = _hessian()
+    objective, lowest = made.objective, float(-values[0])
+    operator = Hessian(objective, made.train)
+    object.__setattr__(objective, "penalty", lowest / 4)
+    try:
+        with pytest.raises(InputError) as told:
+            self_influence(Gradients(objective), made.train, operator.damped(0.0), Direct())
+    finally:
+        object.__setattr__(objective, "penalty", 0.0)
+    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(told.value)).group(1))
+    assert 0.75 * lowest < damping < 0.85 * lowest + 0.01
