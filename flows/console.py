@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from flows.terminal import InertConsole
 
 if TYPE_CHECKING:  # heavy imports wait until a command needs them
     from storage import Store
     from tasks.study import Study
 
-out, err = Console(), Console(stderr=True)
+out, err = InertConsole(), InertConsole(stderr=True)
 
 StudyOption = Annotated[
     Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
