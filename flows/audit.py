@@ -29,7 +29,7 @@ from tasks.devices import devices_of
 from tasks.expected import expect
 from tasks.finish import finish_run
 from tasks.foreign import refused
-from tasks.notify import breaches, send
+from tasks.notify import breaches, send, webhook_problem
 from tasks.plan import FINISH, RunRef, existing_store, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar, say
@@ -87,6 +87,9 @@ def audit(
     job, store = begin(plan)
     expected = expect(job, store)
     say(f"{expected.forecast}")
+    problem = webhook_problem(job.study.notify)
+    if problem:
+        get_run_logger().warning(f"Nobody will be notified: {problem}.")
     shards = missing_shards(store, ref.run)
     with started(engine, devices_of(job.study.run.devices), len(shards)) as workers:
         missing = _prepare(workers, store, ref)

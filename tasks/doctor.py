@@ -15,9 +15,11 @@ from tasks.devices import devices_of
 from tasks.foreign import told
 from tasks.job import Job
 from tasks.mislabels import search_of
+from tasks.notify import webhook_problem
 from tasks.opening import make_job
 from tasks.plan import plan_run, versions
 from tasks.problems import StudyError
+from tasks.sections import Notify
 from tasks.study import load_study
 
 TOLERANCE = 1e-4
@@ -49,6 +51,7 @@ def examine(study: Path | None) -> Iterator[Check]:
         yield _checked("every parameter has a gradient", lambda job=job: _gradients(job))
         yield _checked("double backward", lambda job=job: _double_backward(job))
         yield Check("frozen prefix", True, _prefix(job))
+        yield _checked("webhook", lambda job=job: _webhook(job.study.notify))
 
 
 def _checked(name: str, check: Callable[[], str]) -> Check:
@@ -91,6 +94,14 @@ def _labels_alone(study: Path) -> str:
     search = search_of(study)
     reader = "as they are" if search.encoder is None else f"read by {search.encoder.folder}"
     return f"labels alone: {len(search.inputs.train):,} rows, {reader}"
+
+
+def _webhook(notify: Notify) -> str:
+    problem = webhook_problem(notify)
+    if problem:
+        change = "Set it where the audit runs, the worker of a deployment among them."
+        raise InputError("[notify]", "an address to post to", problem, change)
+    return "there is an address to post to" if notify.webhook_env else "none in the study"
 
 
 def _losses(job: Job, ids: torch.Tensor) -> torch.Tensor:

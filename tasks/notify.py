@@ -64,10 +64,13 @@ def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach]
 
     The address is a secret: it is read from the environment, and stands in no log.
     """
-    url = os.environ.get(asked.webhook_env) if asked.webhook_env else None
-    if not url:
+    if not asked.webhook_env:
         return False
-    problem = ""
+    problem = webhook_problem(asked)
+    if problem:
+        get_logger("fastif").warning("No word of %s was sent: %s", study, problem)
+        return False
+    url = os.environ[asked.webhook_env]
     told = {"study": study, "run": run, "text": text, "breaches": [asdict(one) for one in found]}
     for _ in range(TRIES):
         try:
@@ -78,6 +81,26 @@ def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach]
             return True
     get_logger("fastif").warning("The webhook of %s was not reached: %s", study, problem)
     return False
+
+
+def webhook_problem(notify: Notify) -> str:
+    """Why nothing could be posted to the study's webhook; empty if it could, or if it has none.
+
+    The address is a secret, so that of a wrong one no more is said than that it is wrong.
+    """
+    name = notify.webhook_env
+    if not name:
+        return ""
+    address = os.environ.get(name)
+    if not address:
+        return f"the environment variable {name} ([notify] webhook_env) is not set here"
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        return f"the environment variable {name} ([notify] webhook_env) holds no http(s) address"
+    return ""
 
 
 def _recall(store: Store, run: str) -> float | None:

@@ -3,9 +3,10 @@
 The text under a field is what a message says when the field is missing.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.device_names import AUTO, DeviceNames
 from tasks.keys import broken
@@ -355,10 +356,21 @@ class Carry(Section):
     below it everything is computed anew"""
 
 
+def _variable(name: str) -> str:
+    """The name of an environment variable; an address in its place is a secret, and not shown."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        change = (
+            'keep the address in a variable, and write its name: webhook_env = "FASTIF_WEBHOOK"'
+        )
+        got = f"{len(name)} characters that are no such name"
+        raise broken(Problem("", "the name of an environment variable", got, change))
+    return name
+
+
 class Notify(Section):
     """`[notify]`: when word of a run is posted to a webhook; a failure always is."""
 
-    webhook_env: Name | None = None
+    webhook_env: Annotated[Name, AfterValidator(_variable)] | None = None
     """name of the environment variable that holds the address, which is a secret"""
     recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
     """least share of the top 10 or 100 that candidates may hold"""

@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import tiny
 
-from tasks.notify import Breach, breaches, previous, send
+from tasks.doctor import examine
+from tasks.notify import Breach, breaches, previous, send, webhook_problem
+from tasks.problems import StudyError
 from tasks.sections import Notify
+from tasks.study import load_study
 
 
 @pytest.fixture
@@ -55,6 +58,35 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(webhook, caplog):
     assert not send(Notify(webhook_env="HOOK"), "nli", "run-1", "done")
     assert "was not reached" in caplog.text
     assert "secret-path" not in caplog.text
+
+
+@pytest.mark.parametrize("address", [None, "", "no address", "ftp://host/x", "http://", "//host"])
+def test_an_address_that_is_none_is_told_and_not_shown(address, monkeypatch, caplog):
+    monkeypatch.delenv("HOOK", raising=False)
+    if address is not None:
+        monkeypatch.setenv("HOOK", address)
+    assert "HOOK" in webhook_problem(Notify(webhook_env="HOOK"))
+    assert not send(Notify(webhook_env="HOOK"), "nli", "run-1", "failed")
+    assert "No word of nli was sent" in caplog.text
+    assert address is None or len(address) < 8 or address not in caplog.text
+
+
+def test_an_address_in_place_of_its_variable_is_refused_without_being_shown(world):
+    study = tiny.write_study(world, notify={"webhook_env": "https://hooks.test/secret-path"})
+    with pytest.raises(StudyError) as refused:
+        load_study(study)
+    assert "[notify] webhook_env" in str(refused.value)
+    assert "secret-path" not in str(refused.value)
+
+
+def test_the_doctor_fails_a_webhook_that_is_not_there(world, monkeypatch):
+    study = tiny.write_study(world, notify={"webhook_env": "NO_SUCH"})
+    (check,) = [check for check in examine(study) if check.name == "webhook"]
+    assert not check.passed
+    assert "NO_SUCH" in check.found
+    monkeypatch.setenv("NO_SUCH", "https://hooks.test/x")
+    (check,) = [check for check in examine(study) if check.name == "webhook"]
+    assert check.passed
 
 
 @pytest.fixture
