@@ -90,13 +90,20 @@ def suspects(found: Found, count: int = SHOWN) -> list[dict[str, str]]:
 
 
 def recall_told(facts: dict[str, Any]) -> str:
-    """What became of labels that were turned on purpose."""
+    """Recall of injected label flips, in words."""
     recall = facts["recall"]
+    if not recall["planted"]:
+        return "no label could be flipped: every row has a verdict or is more likely wrong"
+    shares = [_percent(recall[kind]) for kind in ("any", "confusable")]
     return (
-        f"of {recall['planted']} labels turned on purpose in a copy, {recall['any']:.0%} (turned "
-        f"to any label) and {recall['confusable']:.0%} (to a likely one) were among the "
-        f"{recall['budget']:,} rows of the review budget"
+        f"of {recall['planted']} labels flipped on purpose in copies, {shares[0]} (flipped to any "
+        f"label) and {shares[1]} (to a likely one) were among the first {recall['budget']:,} rows, "
+        "beside what was suspicious before"
     )
+
+
+def _percent(share: float) -> str:
+    return "none" if share != share else f"{share:.0%}"  # NaN: no flip of the kind
 
 
 def drawn_told(facts: dict[str, Any]) -> list[str]:
@@ -177,6 +184,7 @@ def _facts(found: Found) -> RenderableType:
             f"({share:.0%}; {reviewed['expected']:.0f} had been expected)"
         )
     lines += [f"drawn     {told}" for told in drawn_told(facts)]
+    lines += [f"features  {note}" for note in facts.get("columns", [])]
     signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
     lines.append(f"columns   {', '.join(signals)}")
     lines += [f"\n{told}" for told in _following(facts)]

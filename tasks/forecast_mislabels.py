@@ -117,7 +117,7 @@ def _width(search: Search) -> int:
     if table.measured.image:
         return table.measured.numbers.shape[1]
     some = table.measured.take(range(min(len(table), FEW)))
-    return tabular(torch.from_numpy(some.numbers).float(), some.kinds).shape[1]
+    return tabular(torch.from_numpy(some.numbers), some.kinds).shape[1]
 
 
 def _seconds_of_neighbours(rows: int, width: int) -> float:

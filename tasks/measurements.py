@@ -9,12 +9,16 @@ import numpy as np
 import polars as pl
 
 from tasks.images import pixels_of
-from tasks.problems import Problem, StudyError, listed
+from tasks.problems import Problem, StudyError, listed, show
 from tasks.sections import TableSource
 from tasks.sources import ROW, Opened
 
 SHOWN = 5
 EXPECTED = "numbers, lists of as many numbers in every row, or text for kinds"
+WHOLE = 2**53
+"""Beyond it whole numbers that differ by one are one number in double precision."""
+KINDS = 100
+"""Kinds of a column that features have room for; see `fastif.applications.tabular`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +29,13 @@ class Measurements:
         numbers: a column each, [n d]; NaN where a table has none.
         kinds: columns of words of which only the equality counts; None where a table has none.
         image: whether the numbers are the pixels of images.
+        notes: of columns that were read otherwise than their name may lead one to expect.
     """
 
     numbers: np.ndarray
     kinds: Sequence[Sequence[str | None]]
     image: bool
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -38,7 +44,7 @@ class Measurements:
     def take(self, rows: Sequence[int]) -> "Measurements":
         """Some rows, in this order."""
         kinds = [[column[i] for i in rows] for column in self.kinds]
-        return Measurements(self.numbers[list(rows)], kinds, self.image)
+        return Measurements(self.numbers[list(rows)], kinds, self.image, self.notes)
 
 
 def measured(source: TableSource, opened: Opened) -> tuple[Measurements, list[str]]:
@@ -52,7 +58,7 @@ def measured(source: TableSource, opened: Opened) -> tuple[Measurements, list[st
         pixels = pixels_of(column, opened.place)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
         return Measurements(pixels, [], image=True), words
-    numbers, kinds, words, problems = [], [], [], []
+    numbers, kinds, words, notes, problems = [], [], [], [], []
     for name in source.features:
         try:
             column = _column(opened.frame, name, is_typed=not opened.place.endswith(".csv"))
@@ -65,11 +71,30 @@ def measured(source: TableSource, opened: Opened) -> tuple[Measurements, list[st
         else:
             kinds.append(column)
         words.append(_told(name, opened.frame[name], column))
+        notes += _notes(name, column)
     if problems:
         raise StudyError(opened.place, problems)
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
     rows = [", ".join(row) for row in zip(*words, strict=True)]
-    return Measurements(table, kinds, image=False), rows
+    return Measurements(table, kinds, image=False, notes=tuple(notes)), rows
+
+
+def _notes(name: str, column: np.ndarray | list[str | None]) -> list[str]:
+    """What may not have been meant: a column of one value, numbers that are text, many kinds."""
+    if isinstance(column, np.ndarray):
+        several = ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any()
+        return [] if several else [f"{name} holds one value in every row: it tells nothing"]
+    kinds = {word for word in column if word is not None}
+    if len({*column}) < 2:
+        return [f"{name} holds one value in every row: it tells nothing"]
+    plain = pl.Series(sorted(kinds), dtype=pl.String).str.replace(",", ".", literal=True)
+    numbers = plain.cast(pl.Float64, strict=False).is_not_null()
+    if 2 * numbers.sum() > len(kinds):
+        odd = [word for word, number in zip(sorted(kinds), numbers, strict=True) if not number]
+        why = f"such as {show(odd[0], 20)}" if odd else "numbers with a comma"
+        return [f"{name} is read as {len(kinds)} kinds, not as numbers, since it holds {why}"]
+    many = f"{name} has {len(kinds)} kinds, of which the {KINDS} commonest are told apart"
+    return [many] if len(kinds) > KINDS else []
 
 
 class _UnreadableError(ValueError):
@@ -81,6 +106,8 @@ def _column(frame: pl.DataFrame, name: str, is_typed: bool) -> np.ndarray | list
     column = frame[name]
     if isinstance(column.dtype, pl.List | pl.Array):
         return _finite(frame, _lists(frame, column))
+    if column.dtype.is_integer():
+        _check_whole(frame, column)
     if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
         return _finite(frame, column.cast(pl.Float64).to_numpy()[:, None])
     if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
@@ -88,8 +115,16 @@ def _column(frame: pl.DataFrame, name: str, is_typed: bool) -> np.ndarray | list
     words = column.cast(pl.String).str.strip_chars().replace("", None)
     read = words.cast(pl.Float64, strict=False)
     if not is_typed and read.null_count() == words.null_count():
+        _check_whole(frame, words.cast(pl.Int128, strict=False))
         return _finite(frame, read.to_numpy()[:, None])
     return words.to_list()
+
+
+def _check_whole(frame: pl.DataFrame, column: pl.Series) -> None:
+    size = column.cast(pl.Int128).abs() > WHOLE
+    if size.any():
+        got = f"a whole number beyond 2^53 in {_of(frame.filter(size.fill_null(False)))}"
+        raise _UnreadableError(f"{got}, which would be rounded; an id? As text it is a kind")
 
 
 def _lists(frame: pl.DataFrame, column: pl.Series) -> np.ndarray:

@@ -50,7 +50,7 @@ from tasks.tables import Table
 from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
-PROCEDURE = 7
+PROCEDURE = 8
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
 CANARIES = 2
@@ -230,9 +230,10 @@ def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
     if search.encoder is not None:
         return views_of(store, search.encoder, search.inputs.study, tables)
     parts = [table.measured for table in tables if table.measured is not None]
-    numbers = torch.from_numpy(np.concatenate([part.numbers for part in parts])).float()
+    # In double precision: large numbers, such as times, may differ by little.
+    numbers = torch.from_numpy(np.concatenate([part.numbers for part in parts]))
     if parts[0].image:
-        features = joined([numbers])
+        features = joined([numbers.float()])
     else:
         columns = zip(*(part.kinds for part in parts), strict=True)
         features = tabular(numbers, [list(chain(*column)) for column in columns])
@@ -385,7 +386,8 @@ def _facts(
         "procedure": PROCEDURE,
         "created": datetime.now(UTC).isoformat(),
         "rows": len(rows.labels),
-        "budget": recall.budget,
+        "budget": min(study.mislabels.budget, len(rows.labels)),
+        "columns": list(search.inputs.train.measured.notes) if search.inputs.train.measured else [],
         "encoder": str(search.encoder.folder.name) if search.encoder else None,
         "encoder_saw_labels": search.seen,
         "trusted": len(search.inputs.queries) if search.trusted else 0,

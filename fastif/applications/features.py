@@ -10,8 +10,15 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
+from fastif.errors import InputError
+
 LEAST = 2
 """Rows that a kind has to be of."""
+FENCE = 15.0
+"""Of `standardised`: median absolute deviations from the median beyond which a number counts as if
+it lay there; ten standard deviations of a normal distribution."""
+ROUNDING = 1e-13
+"""Distance from a column's median, in parts of the median, below which a number is it, rounded."""
 KINDS, KNOTS, WAVES, FREQUENCY = 100, 8, 300, 2.0
 """Of `tabular`: most kinds of a column that count; quantiles of a number; random sums, and how fast
 their cosines turn."""
@@ -68,21 +75,76 @@ def tabular(
     Side by side: the numbers, beside which of them are missing and which kind each row is of;
     each number cut into pieces between its quantiles, so that a class may lie in the middle; and
     cosines of random sums of all of it, which stand for how columns act together (random Fourier
-    features; Rahimi and Recht, 2007).
+    features; Rahimi and Recht, 2007). Every column is standardised by itself, so that neither its
+    unit nor one far number in it takes weight from the others.
 
     Args:
-        numbers: NaN where missing; the column's median stands for it.
+        numbers: NaN where missing; the column's median stands for it. In double precision where
+            numbers are large beside their differences, as seconds since 1970 are.
         kinds: columns of words of which only the equality counts; None is a kind too.
+
+    Raises:
+        InputError: a number is infinite.
 
     >>> tabular(torch.tensor([[1.0], [2.0], [torch.nan]]), [["a", "b", "a"]]).shape
     torch.Size([3, 308])
     """
     missing = numbers.isnan()
-    middle = numbers.nanmedian(0).values.nan_to_num() if len(numbers) else numbers
-    whole = torch.where(missing, middle, numbers)
+    whole = standardised(numbers)
     plain = torch.cat([whole, missing.float(), *(_one_hot(column) for column in kinds)], 1)
     views = [joined([plain]), _pieces(whole), _waves(joined([plain]))]
     return joined([view for view in views if view.shape[1]])
+
+
+def standardised(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Winsorised z-scores of each column by itself; 0 throughout where it is constant.
+
+    (x - median) / d, no further out than FENCE, d being the median of the absolute deviations that
+    are not 0: a column that is mostly one number keeps the others. Each column is then brought to
+    mean 0 and variance 1.
+
+    Args:
+        numbers: NaN where missing, for which the column's median stands.
+
+    Raises:
+        InputError: a number is infinite.
+
+    >>> standardised(torch.tensor([[1e9, 1.0], [-1e9, 1.0], [1e9, 1.0], [-1e9, 1.0]]))
+    tensor([[ 1.,  0.],
+            [-1.,  0.],
+            [ 1.,  0.],
+            [-1.,  0.]])
+    """
+    _check_finite(numbers)
+    if not len(numbers):
+        return numbers.float()
+    x = numbers.double()
+    x = torch.where(x.isnan(), _median(x), x)
+    x = x / 4  # so that no difference overflows
+    middle = _median(x)
+    away = x - middle
+    step = _median(away.abs().where(away.abs() > ROUNDING * middle.abs(), torch.nan))
+    away = (away / step.where(step > 0, 1.0)).clamp(-FENCE, FENCE)
+    centred = away - away.mean(0)
+    spread = centred.square().mean(0).sqrt()
+    return torch.where(step > 0, centred / spread.clamp_min(1e-30), 0.0).float()
+
+
+def _median(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """Of each column's numbers that are there, the lower of the middle two; 0 where there is none."""
+    return x.nanmedian(0).values.nan_to_num()
+
+
+def _check_finite(numbers: Float[Tensor, "n d"]) -> None:
+    bad = numbers.isinf().nonzero().tolist()
+    if bad:
+        row, column = bad[0]
+        raise InputError(
+            "tabular numbers",
+            "finite numbers, or NaN where one is missing",
+            f"infinity in row {row}, column {column}",
+            "Correct these rows, or leave the column out.",
+        )
 
 
 def _one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:

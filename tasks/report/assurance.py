@@ -138,9 +138,9 @@ def _rest(night: Night) -> Iterator[Assurance]:
         yield Assurance(
             "canaries",
             f"{recall['any']:.0%} and {recall['confusable']:.0%}",
-            f"{recall['planted']} labels were turned in copies of the data on purpose, half to any "
-            f"label and half to a likely one: such shares of the two came up in the first "
-            f"{recall['budget']} suspects.",
+            f"{recall['planted']} labels were flipped in copies of the data on purpose, half to "
+            f"any label and half to a likely one: such shares of the two came up among the first "
+            f"{recall['budget']} rows, beside what was suspicious before.",
             recall["any"] >= CANARIES if recall["planted"] else None,
         )
 

@@ -32,10 +32,12 @@ from fastif.applications import (
     lexical,
     plant,
     recall_of,
+    tabular,
 )
 from fastif.applications.another_round import another_round_pays
 from fastif.applications.head import BIAS_PENALTY, stacked
 from fastif.applications.naive_bayes import AHEAD, NaiveBayes
+from fastif.applications.features import standardised
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
 from fastif.applications.pool import pooled
@@ -222,11 +224,26 @@ def test_canaries_leave_the_labels_alone_and_differ_from_them():
     assert torch.equal(planted.labels[away], before[away])
 
 
-def test_canaries_in_separable_data_are_seen_if_the_budget_has_room():
-    rows, _ = made(0.05, apart=9.0)
+@pytest.mark.parametrize("budget", [60, 10, 3])
+def test_a_perfect_order_has_a_recall_of_one_whatever_the_budget(budget):
+    """Fifteen labels are wrong and separable: more than the smaller budgets hold."""
+    rows, truth = made(0.05, apart=9.0)
     found = Detector()(rows)
-    assert recall_of(Detector(), rows, found, 60).any == 1.0
-    assert recall_of(Detector(), rows, found, 3).any < 0.5
+    wrong = rows.labels != truth
+    assert found.probability[wrong].min() > found.probability[~wrong].max()
+    recall = recall_of(Detector(), rows, found, budget)
+    assert recall.budget <= budget
+    assert (recall.any, recall.confusable) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("budget", [20, 300])
+def test_an_order_by_chance_has_a_low_recall_also_where_the_budget_holds_all_rows(budget):
+    """Features say nothing: of the flips about as many come first as rows do."""
+    generator = torch.Generator().manual_seed(4)
+    rows = Rows(joined([torch.randn(300, 4, generator=generator)]), torch.arange(300) % 3, 3)
+    recall = recall_of(Detector(), rows, Detector()(rows), budget)
+    assert recall.any < 0.5
+    assert recall.confusable < 0.5
 
 
 def test_the_head_is_that_of_another_library():
@@ -618,3 +635,55 @@ def test_what_another_classifier_says_helps_and_is_not_said_twice():
     assert "judged_loss" in helped.signals
     gain = [average_precision_score(wrong, found.probability) for found in (plain, helped)]
     assert gain[1] > gain[0]
+
+
+@pytest.mark.parametrize("spread", [1e-12, 1.0, 1e6, 1e300])
+@pytest.mark.parametrize("far", [None, 1e7])
+def test_no_column_takes_weight_from_another(spread, far):
+    """The kind alone tells the class; a column of noise has any spread, or one far number."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(200) % 2
+    labels = flipped(truth, 0.1, 2)
+    noise = torch.randn(200, 1, generator=generator, dtype=torch.float64)
+    if far is not None:
+        noise[3] = far
+    kinds = [["clerk", "nurse"][i] for i in truth.tolist()]
+    rows = Rows(tabular(noise * spread, [kinds]), labels, 2)
+    found = Detector()(rows)
+    assert average_precision_score((labels != truth).numpy(), found.probability) == 1.0
+
+
+def test_one_far_number_does_not_silence_its_own_column():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(200) % 2
+    labels = flipped(truth, 0.1, 2)
+    told = 4.0 * truth[:, None] + torch.randn(200, 1, generator=generator)
+    told[5] = 1e12
+    found = Detector()(Rows(tabular(told), labels, 2))
+    assert average_precision_score((labels != truth).numpy(), found.probability) > 0.8
+
+
+def test_standardised_columns_follow_no_unit():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.randn(500, 3, generator=generator, dtype=torch.float64)
+    plain[::7, 1] = torch.nan
+    unit = torch.tensor([1e9, -1e-9, 1e250], dtype=torch.float64)
+    moved = plain * unit + torch.tensor([1e12, 0.0, 0.0], dtype=torch.float64)
+    for column, (one, other) in enumerate(zip(*(standardised(x).T for x in (plain, moved)))):
+        sign = -1 if column == 1 else 1
+        torch.testing.assert_close(one, sign * other, atol=2e-2 if column == 1 else 1e-3, rtol=0)
+    whole = standardised(plain)[:, 0]
+    expected = (plain[:, 0] - plain[:, 0].mean()) / plain[:, 0].std(correction=0)
+    torch.testing.assert_close(whole, expected.float())  # nothing of a normal draw is cut off
+
+
+def test_seconds_since_1970_are_told_apart_and_a_constant_column_is_none():
+    times = torch.tensor([[1.7e9 + i % 2, 3e17] for i in range(100)], dtype=torch.float64)
+    found = standardised(times)
+    assert found[:, 0].unique().tolist() == [-1.0, 1.0]
+    assert not found[:, 1].any()
+
+
+def test_an_infinite_number_is_refused_with_its_place():
+    with pytest.raises(InputError, match="row 1, column 0"):
+        tabular(torch.tensor([[1.0], [torch.inf]]))

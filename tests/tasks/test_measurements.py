@@ -192,3 +192,29 @@ def test_text_and_features_together_are_refused(tmp_path):
         load_study(path)
     (problem,) = caught.value.problems  # and not again for the queries that stand in for none
     assert (problem.where, problem.got) == ("[train] text", "text and features")
+
+
+def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_path):
+    ids = [2**53 + 1, 2**53 + 2, 5, 6]
+    for file in ("t.parquet", "t.csv"):
+        frame = pl.DataFrame({"a": ids, "y": LABELS})
+        told = refusal(studied(tmp_path, frame, file, features=["a"]))
+        assert "beyond 2^53 in row 1, 2" in told
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (["5", "5", "5", "5"], "a holds one value in every row"),
+        (["", "", "", ""], "a holds one value in every row"),
+        (["1", "NA", "3", "4"], '4 kinds, not as numbers, since it holds such as "NA"'),
+        (["1,5", "2,25", "3,1", "4,0"], "4 kinds, not as numbers, since it holds numbers with"),
+        (["1", "2", "3", ""], None),
+        (["x", "y", "x", "y"], None),
+    ],
+)
+def test_columns_that_were_perhaps_meant_otherwise_are_noted(tmp_path, column, words):
+    frame = pl.DataFrame({"a": column, "y": LABELS})
+    notes = rows_of(studied(tmp_path, frame, "t.csv", features=["a"])).measured.notes
+    assert len(notes) == (words is not None)
+    assert words is None or words in notes[0]
