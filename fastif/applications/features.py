@@ -131,7 +131,7 @@ def standardised(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def _median(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
-    """Of each column's numbers that are there, the lower of the middle two; 0 where there is none."""
+    """Of the numbers that are there the lower of the middle two; 0 where there is none."""
     return x.nanmedian(0).values.nan_to_num()
 
 

@@ -35,9 +35,9 @@ from fastif.applications import (
     tabular,
 )
 from fastif.applications.another_round import another_round_pays
+from fastif.applications.features import standardised
 from fastif.applications.head import BIAS_PENALTY, stacked
 from fastif.applications.naive_bayes import AHEAD, NaiveBayes
-from fastif.applications.features import standardised
 from fastif.applications.neighbours import among, neighbours
 from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
 from fastif.applications.pool import pooled
@@ -669,7 +669,8 @@ def test_standardised_columns_follow_no_unit():
     plain[::7, 1] = torch.nan
     unit = torch.tensor([1e9, -1e-9, 1e250], dtype=torch.float64)
     moved = plain * unit + torch.tensor([1e12, 0.0, 0.0], dtype=torch.float64)
-    for column, (one, other) in enumerate(zip(*(standardised(x).T for x in (plain, moved)))):
+    pairs = zip(standardised(plain).T, standardised(moved).T, strict=True)
+    for column, (one, other) in enumerate(pairs):
         sign = -1 if column == 1 else 1
         torch.testing.assert_close(one, sign * other, atol=2e-2 if column == 1 else 1e-3, rtol=0)
     whole = standardised(plain)[:, 0]
