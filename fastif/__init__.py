@@ -25,8 +25,9 @@ from fastif.candidates import (
 )
 from fastif.certificate import Certificate
 from fastif.checkpoint import (
-    check_length,
+    encoder_length,
     encoder_width,
+    load_base,
     load_encoder,
     load_model,
     load_tokenizer,
@@ -50,6 +51,7 @@ from fastif.losses import (
 )
 from fastif.objective import ModuleObjective, Objective
 from fastif.parameters import ParamSpace
+from fastif.positions import check_length
 from fastif.prefix import PrefixCache
 from fastif.residual import full_residual
 from fastif.scorer import GradientScorer, Scorer
@@ -130,6 +132,7 @@ __all__ = [
     "check_length",
     "embeddings",
     "encode",
+    "encoder_length",
     "encoder_width",
     "every",
     "faiss_builds",
@@ -138,6 +141,7 @@ __all__ = [
     "gradient_rows",
     "influence",
     "influence_by_block",
+    "load_base",
     "load_encoder",
     "load_faiss",
     "load_model",

@@ -1,11 +1,11 @@
 """Models and tokenizers from disk or from the hub, refused unless they fit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-from torch import nn
+import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -17,15 +17,36 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from fastif.errors import InputError
+from fastif.label_names import GENERIC, displaced
+from fastif.positions import longest_text
+from fastif.problem import SINGLE, problem_of
+
+FLOATS = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""Types of floating point by their names in safetensors."""
 
 
-def load_model(source: str | Path, labels: Sequence[str] | None = None) -> PreTrainedModel:
+def load_model(
+    source: str | Path,
+    labels: Sequence[str] | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> PreTrainedModel:
     """A classifier from a local folder or, by name, from the hub; never with remote code.
 
+    Args:
+        source: folder or name.
+        labels: those that its output units must have, one of them a row.
+        dtype: of the weights, whatever they were saved in; as they were saved if None.
+
     Raises:
-        InputError: it cannot be found, weights are missing, or its head does not have these labels.
+        InputError: it cannot be found, weights are missing, its head does not have these labels in
+            this order, or it was trained to give several of them or a number.
     """
-    model, report = _from_pretrained(AutoModelForSequenceClassification, source, "model")
+    model, report = _from_pretrained(AutoModelForSequenceClassification, source, "model", dtype)
     if report["missing_keys"]:
         raise InputError(
             f"model {source}",
@@ -38,13 +59,34 @@ def load_model(source: str | Path, labels: Sequence[str] | None = None) -> PreTr
     return model.eval()
 
 
+def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
+    """A model to start training from, in single precision, with a head of one unit a label.
+
+    Weights that the source does not have are drawn by chance, those of the head among them.
+
+    Raises:
+        InputError: it cannot be found, or has no head for classification.
+    """
+    model, _ = _from_pretrained(
+        AutoModelForSequenceClassification,
+        source,
+        "model",
+        torch.float32,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: unit for unit, label in enumerate(labels)},
+        problem_type=None,  # that of the base was another task
+    )
+    return model.eval()
+
+
 def load_encoder(source: str | Path) -> PreTrainedModel:
     """The layers below a model's head, from a local folder or the hub; never with remote code.
 
     Raises:
         InputError: it cannot be found.
     """
-    model, _ = _from_pretrained(AutoModel, source, "model")
+    model, _ = _from_pretrained(AutoModel, source, "model", torch.float32)
     return model.eval()
 
 
@@ -54,7 +96,18 @@ def encoder_width(source: str | Path) -> int:
     Raises:
         InputError: it cannot be found.
     """
-    return _from_pretrained(AutoConfig, source, "config").hidden_size
+    return _from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
+
+
+def encoder_length(source: str | Path) -> int | None:
+    """Tokens that a model has positions for, None for any number; its weights are not loaded.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    config = _from_pretrained(AutoConfig, source, "config")
+    with quiet_loading(), torch.device("meta"):
+        return longest_text(AutoModel.from_config(config))
 
 
 def load_tokenizer(
@@ -68,8 +121,9 @@ def load_tokenizer(
     tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
     if model is None:
         return tokenizer
-    rows, words = model.config.vocab_size, len(tokenizer)
-    if words > rows or words < 0.9 * rows:
+    rows = getattr(model.config.get_text_config(), "vocab_size", None)
+    words = len(tokenizer)
+    if rows is not None and (words > rows or words < 0.9 * rows):
         raise InputError(
             f"tokenizer {source}",
             f"the vocabulary of the model, {rows} entries",
@@ -79,7 +133,13 @@ def load_tokenizer(
     return tokenizer
 
 
-def _from_pretrained(auto: type, source: str | Path, what: str):
+def _from_pretrained(
+    auto: type,
+    source: str | Path,
+    what: str,
+    dtype: torch.dtype | None = None,
+    **config: object,
+):
     folder = Path(source)
     if (str(source).startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
         raise InputError(
@@ -92,18 +152,41 @@ def _from_pretrained(auto: type, source: str | Path, what: str):
         "attn_implementation": "eager",
         "output_loading_info": True,
         "use_safetensors": True,  # never unpickle
+        "dtype": dtype or "auto",
+        **config,
     }
     options = options if what == "model" else {}
     try:
         with quiet_loading():
-            return auto.from_pretrained(str(source), trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            loaded = auto.from_pretrained(str(source), trust_remote_code=False, **options)
+    except Exception as error:  # whatever reading a stranger's files raises
         raise InputError(
             f"{what} {source}",
             "a local folder with a saved model, or the name of a hub model that can be reached",
-            str(error).strip().splitlines()[0],
-            "Check the path; without a network, download the model to a folder and name that.",
+            (str(error).strip() or type(error).__name__).splitlines()[0],
+            _remedy(folder),
         ) from error
+    if what == "model" and folder.is_dir():
+        loaded[0].saved_dtypes = saved_dtypes(folder)
+    return loaded
+
+
+def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
+    """The types of floating point that the weights in a folder were saved in."""
+    found: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return tuple(dtype for name, dtype in FLOATS.items() if name in found)
+
+
+def _remedy(folder: Path) -> str:
+    """What to do about a folder that cannot be loaded."""
+    if (folder / "adapter_config.json").is_file():
+        return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        return "Save its weights as safetensors: pickled ones (.bin) are never read."
+    return "Check the path; without a network, download the model to a folder and name that."
 
 
 @contextmanager
@@ -127,31 +210,35 @@ def _check_head(model: PreTrainedModel, labels: Sequence[str], source: str | Pat
             f"{config.num_labels}",
             "Correct `labels` in the study, or take the model that was trained on them.",
         )
+    problem = problem_of(model)
+    if problem not in (None, SINGLE):
+        raise InputError(
+            f"model {source}",
+            f"a classifier of one label a row, problem_type {SINGLE!r}",
+            f"{problem!r}",
+            "Audit it from Python with the loss that it was trained with, see docs/how-to.md; or "
+            "correct problem_type in its config.json.",
+        )
     named = [str(name) for _, name in sorted((config.id2label or {}).items())]
-    if set(named) == set(labels) and named != list(labels):
+    units = {name: int(unit) for name, unit in (config.label2id or {}).items()}
+    _check_names(named, units, labels, source)
+
+
+def _check_names(
+    named: Sequence[str], units: Mapping[str, int], labels: Sequence[str], source: str | Path
+) -> None:
+    split = [n for unit, n in enumerate(named) if n in units and units[n] != unit]
+    if split and not all(GENERIC.fullmatch(name) for name in units):
+        raise InputError(
+            f"model {source}",
+            "id2label and label2id that say the same",
+            f"id2label {named}, label2id {dict(units)}",
+            "Correct its config.json: which output unit is which label?",
+        )
+    if displaced(labels, named):
         raise InputError(
             f"model {source}",
             f"labels in the order of the model's output units, {named}",
             f"{list(labels)}",
             "Put `labels` of the study into the model's order.",
-        )
-
-
-def check_length(model: PreTrainedModel, max_length: int) -> None:
-    """Refuse a `max_length` that the model has no positions for.
-
-    Raises:
-        InputError: naming the longest that it takes.
-    """
-    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    if not isinstance(positions, nn.Embedding):
-        return  # relative positions only
-    reserved = 0 if positions.padding_idx is None else positions.padding_idx + 1
-    longest = positions.num_embeddings - reserved
-    if max_length > longest:
-        raise InputError(
-            "[model] max_length",
-            f"at most {longest}, the positions the model has",
-            f"{max_length}",
-            f"Set max_length = {longest}; longer texts are cut and counted.",
         )

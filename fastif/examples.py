@@ -32,6 +32,11 @@ class Examples(ABC):
         """Tokens, padding among them, that a batch may hold; None for as many as there are."""
         return None
 
+    @property
+    def equal_lengths(self) -> bool:
+        """Whether only examples of equal length share a batch."""
+        return False
+
 
 class TensorExamples(Examples):
     """Examples that already are tensors: tables of numbers, images.
@@ -68,6 +73,10 @@ class Selected(Examples):
     def batch_tokens(self) -> int | None:
         return self.examples.batch_tokens
 
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         return self.examples.take(self.ids[ids])
 
@@ -88,6 +97,10 @@ class Relabelled(Examples):
     @property
     def batch_tokens(self) -> int | None:
         return self.examples.batch_tokens
+
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
@@ -112,15 +125,20 @@ def places_by_length(
     """The places in `ids` that each batch of `batches` holds, without taking any.
 
     A batch has at most `size` examples, and no more of them than the examples' `batch_tokens` has
-    room for when all are padded to the longest; one example always has room.
+    room for when all are padded to the longest; one example always has room. Where the examples'
+    `equal_lengths` says so, all of them are of one length.
     """
     lengths = examples.lengths[ids]
     order = torch.argsort(lengths, descending=True, stable=True)
-    start, tokens = 0, examples.batch_tokens
-    while start < len(order):
-        fit = size if tokens is None else tokens // max(1, int(lengths[order[start]]))
-        yield order[start : start + max(1, min(size, fit))]
-        start += max(1, min(size, fit))
+    runs = [order]
+    if examples.equal_lengths:
+        runs = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
+    for run in runs:
+        start, tokens = 0, examples.batch_tokens
+        while start < len(run):
+            fit = size if tokens is None else tokens // max(1, int(lengths[run[start]]))
+            yield run[start : start + max(1, min(size, fit))]
+            start += max(1, min(size, fit))
 
 
 def every(examples: Examples) -> Int[Tensor, " n"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastif.examples import Examples
 from fastif.objective import Objective
+from fastif.padding import without_padding
 
 STATES, PLACES = "states.bin", "places.npz"
 
@@ -67,9 +68,8 @@ class HiddenFile:
         like = np.empty((0, 0), np.float32)
         with (folder / STATES).open("wb") as file:
             for places in groups:
-                hidden = objective.prefix(examples.take(places))["hidden"]
-                for row, length in zip(hidden, examples.lengths[places].tolist(), strict=True):
-                    like = _array(row[:length])
+                for row in without_padding(objective.prefix(examples.take(places))):
+                    like = _array(row)
                     file.write(like.tobytes())
                 written.append(places)
                 if progress:

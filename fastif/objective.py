@@ -63,6 +63,10 @@ class Objective(ABC):
         """The batch with its frozen part already computed; as it is where nothing is frozen."""
         return batch
 
+    def placed(self, batch: Batch) -> Batch:
+        """The batch with its padding where the model wants it; as it is where there is none."""
+        return batch
+
     def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
         """The loss of each example, in nats."""
         return self.loss(self.outputs(params, batch), batch["labels"])

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fastif.examples import Batch, Examples, batches, every, places_by_length
 from fastif.hidden_file import HiddenFile
 from fastif.objective import Objective
+from fastif.padding import with_padding, without_padding
 
 
 class PrefixCache(Examples):
@@ -42,13 +42,11 @@ class PrefixCache(Examples):
         for places, batch in batches(examples, every(examples), batch_size):
             if free <= 0:
                 break
-            hidden = objective.prefix(batch).get("hidden")
-            if hidden is None:
+            ready = objective.prefix(batch)
+            if "hidden" not in ready:
                 break  # nothing is frozen, so there is nothing to keep
-            for place, row, length in zip(
-                places.tolist(), hidden, examples.lengths[places].tolist(), strict=True
-            ):
-                self.kept[place] = row[:length].clone()
+            for place, row in zip(places.tolist(), without_padding(ready), strict=True):
+                self.kept[place] = row.clone()
                 free -= self.kept[place].nbytes
             if progress:
                 progress(len(places))
@@ -64,16 +62,17 @@ class PrefixCache(Examples):
     def batch_tokens(self) -> int | None:
         return self.examples.batch_tokens
 
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
         rows = self._rows(ids.tolist())
         if rows is None:
             return self.objective.prefix(batch)
-        return {
-            "hidden": pad_sequence(rows, batch_first=True),
-            "attention_mask": batch["attention_mask"],
-            "labels": batch["labels"],
-        }
+        batch = self.objective.placed(batch)
+        return {**batch, "hidden": with_padding(rows, batch)}
 
     def _rows(self, places: list[int]) -> list[Tensor] | None:
         """Their hidden states, from memory or from the file; None if one is in neither."""

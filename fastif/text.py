@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from fastif.examples import Batch, Examples
+from fastif.padding import Side
 
 
 class TextExamples(Examples):
@@ -18,6 +19,8 @@ class TextExamples(Examples):
     Attributes:
         truncated: which examples were longer than `max_length` and have been cut.
         batch_tokens: tokens that a batch may hold, padding among them; None for any number.
+        side: of a row on which the padding stands.
+        equal_lengths: only texts of equal length share a batch, so that none is padded.
     """
 
     def __init__(
@@ -29,10 +32,12 @@ class TextExamples(Examples):
         padding: int,
         device: torch.device | str = "cpu",
         batch_tokens: int | None = None,
+        side: Side = "right",
     ) -> None:
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self.truncated, self.padding, self.device = truncated, padding, device
-        self._batch_tokens = batch_tokens
+        self._batch_tokens, self.side = batch_tokens, side
+        self._equal_lengths = False
         self._lengths = torch.tensor([len(row) for row in tokens])
 
     def __len__(self) -> int:
@@ -46,6 +51,16 @@ class TextExamples(Examples):
     def batch_tokens(self) -> int | None:
         return self._batch_tokens
 
+    @property
+    def equal_lengths(self) -> bool:
+        return self._equal_lengths
+
+    def of_equal_lengths(self, only: bool = True) -> "TextExamples":
+        """The same tokens, held once, of which only those of equal length share a batch."""
+        other = copy.copy(self)
+        other._equal_lengths = only
+        return other
+
     def on(self, device: torch.device | str) -> "TextExamples":
         """The same tokens, held once, whose batches are made on another device."""
         other = copy.copy(self)
@@ -55,14 +70,19 @@ class TextExamples(Examples):
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         picked = ids.tolist()
         lengths = self._lengths[ids]
+        real = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
         batch = {
-            "input_ids": _pad([self.tokens[i] for i in picked], self.padding),
-            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+            "input_ids": self._pad(self.tokens, picked, self.padding),
+            "attention_mask": real.flip(1) if self.side == "left" else real,
             "labels": self.labels[ids],
         }
         if self.segments is not None:
-            batch["token_type_ids"] = _pad([self.segments[i] for i in picked], 0)
+            batch["token_type_ids"] = self._pad(self.segments, picked, 0)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _pad(self, rows: Sequence[Tensor], picked: Sequence[int], value: int) -> Tensor:
+        some = [rows[i] for i in picked]
+        return pad_sequence(some, batch_first=True, padding_value=value, padding_side=self.side)
 
 
 def encode(
@@ -74,7 +94,11 @@ def encode(
     device: torch.device | str = "cpu",
     batch_tokens: int | None = None,
 ) -> TextExamples:
-    """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted."""
+    """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted.
+
+    Padded as the tokenizer pads. Token types that are all alike are left out: a model that knows
+    several kinds takes the first where it is given none.
+    """
     second = None if pairs is None else list(pairs)
     encoded = tokenizer(list(texts), second, verbose=False)
     rows = [torch.tensor(row) for row in encoded["input_ids"]]
@@ -87,10 +111,9 @@ def encode(
         rows[i] = torch.tensor(cut["input_ids"])
         if segments is not None:
             segments[i] = torch.tensor(cut["token_type_ids"])
+    if segments is not None and not any(bool(row.any()) for row in segments):
+        segments = None
     padding = int(str(tokenizer.pad_token_id or 0))
+    side = "left" if tokenizer.padding_side == "left" else "right"
     labelled = torch.tensor(list(labels))
-    return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens)
-
-
-def _pad(rows: Sequence[Tensor], value: int) -> Tensor:
-    return pad_sequence(list(rows), batch_first=True, padding_value=value)
+    return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens, side)

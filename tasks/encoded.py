@@ -50,7 +50,8 @@ class Encoder:
 
 def encoder_of(folder: Path, study: Study) -> Encoder:
     """An encoder as a study uses it."""
-    return Encoder(folder, model_digest(folder), study.model.max_length)
+    longest, asked = fastif.encoder_length(folder), study.model.max_length
+    return Encoder(folder, model_digest(folder), min(asked, longest or asked))
 
 
 def views_of(store: Store, encoder: Encoder, study: Study, tables: Sequence[Table]) -> Views:

@@ -87,6 +87,7 @@ def hidden_digest(job: "Job", which: Which, model: str | None = None) -> str:
         {
             "model": model or job.digest,
             "cut": job.objective.cut,
+            "padding": job.objective.padding.side,
             "max_length": parts["max_length"],
             "table": parts[which],
             "batch_tokens": job.study.run.batch_tokens,

@@ -89,7 +89,9 @@ def _train(
             objective = new_objective(study, base, table, seed, device)
             if rows is None:  # the frozen layers are the same for all
                 tokenizer = fastif.load_tokenizer(base, objective.whole)
-                rows = cached(objective, _tokens(study, tokenizer, table, device), study)
+                texts = _tokens(study, tokenizer, table, device)
+                objective.prove(texts)
+                rows = cached(objective, texts, study)
             away = parts == fold
             objective.params = fastif.fit(
                 objective, Selected(rows, (~away).nonzero()[:, 0]), recipe_of(study, seed)
@@ -110,6 +112,7 @@ def _by_another(study: Study, table: Table) -> Tensor:
     objective = fastif.TransformerObjective(model, "last:1", fastif.CrossEntropy())
     tokenizer = fastif.load_tokenizer(folder, model)
     texts = _tokens(study, tokenizer, table, device)
+    objective.prove(texts)
     with bar("rows: judged by another classifier", len(table)) as advance:
         outputs, _ = fastif.predict(objective, texts)
         advance(len(table))

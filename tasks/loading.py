@@ -22,6 +22,12 @@ class Texts:
     train: fastif.TextExamples
     queries: fastif.TextExamples
 
+    def padded_for(self, objective: fastif.TransformerObjective) -> "Texts":
+        """The same tokens; only those of equal length together, if the model takes no padding."""
+        if objective.padding.side is not None:
+            return self
+        return Texts(self.train.of_equal_lengths(), self.queries.of_equal_lengths())
+
     def on(self, device: torch.device) -> "Texts":
         """The same tokens, held once, for a model on another device."""
         return Texts(self.train.on(device), self.queries.on(device))
@@ -50,7 +56,7 @@ def load_texts(plan: Plan, folder: Path, objective: fastif.TransformerObjective)
     """Both tables, tokenised for the model of a folder.
 
     Raises:
-        InputError: the tokenizer does not fit the model.
+        InputError: the tokenizer does not fit the model, or the model cannot read a row.
     """
     study = plan.inputs.study
     tokenizer = fastif.load_tokenizer(folder, objective.whole)
@@ -66,7 +72,9 @@ def load_texts(plan: Plan, folder: Path, objective: fastif.TransformerObjective)
             study.run.batch_tokens,
         )
 
-    return Texts(encoded(plan.inputs.train), encoded(plan.inputs.queries))
+    texts = Texts(encoded(plan.inputs.train), encoded(plan.inputs.queries))
+    objective.prove(texts.train, texts.queries)
+    return texts.padded_for(objective)
 
 
 def _attributed(study: Study) -> str | list[str]:

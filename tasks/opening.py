@@ -150,5 +150,8 @@ def _open_model(
     plan: Plan, folder: Path, digest: str, device: torch.device, texts: Texts | None
 ) -> Job:
     objective = load_objective(plan, folder, device)
-    texts = texts or load_texts(plan, folder, objective)
+    if texts is None:
+        texts = load_texts(plan, folder, objective)
+    else:
+        objective.prove(texts.train, texts.queries)
     return Job(plan, objective, texts.train, texts.queries, digest)

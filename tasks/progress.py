@@ -37,6 +37,10 @@ class Observed(Examples):
     def batch_tokens(self) -> int | None:
         return self.examples.batch_tokens
 
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
         self.advance(len(ids))

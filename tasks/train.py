@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 import fastif
 from fastif import InputError
@@ -136,6 +136,7 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     fastif.check_length(model, study.model.max_length)
     length = study.model.max_length
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
+    objective.prove(texts)
     rows = cached(objective, texts, study)
     recipe = recipe_of(study, training.seed)
     with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
@@ -211,16 +212,7 @@ def recipe_of(study: Study, seed: int) -> fastif.Recipe:
 def _new_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """The base model with a new head of one output unit a label, drawn from the seed."""
     torch.manual_seed(seed)
-    with fastif.quiet_loading():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            str(base),
-            num_labels=len(study.labels),
-            id2label=dict(enumerate(study.labels)),
-            label2id={label: unit for unit, label in enumerate(study.labels)},
-            attn_implementation="eager",
-            trust_remote_code=False,
-        )
-    return model.eval()
+    return fastif.load_base(base, study.labels)
 
 
 def _save(

@@ -17,7 +17,7 @@ COUNT, GROUP = 23, 4
 
 def made(dtype=torch.float32, family="bert"):
     model = transformer(family, dtype)
-    return TransformerObjective(model, "last:1"), token_examples(COUNT)
+    return TransformerObjective(model, "last:1", half=True), token_examples(COUNT)
 
 
 def written(folder, objective, examples, groups) -> HiddenFile:

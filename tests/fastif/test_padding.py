@@ -1,0 +1,287 @@
+"""Rows of unlike length in one batch: as the model reads each alone, without padding, in float64."""
+
+import pytest
+import reference
+import torch
+from cases import text_problem, token_examples, transformer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    FNetConfig,
+    GPT2Config,
+    LlamaConfig,
+    OpenAIGPTConfig,
+    PreTrainedTokenizerFast,
+    T5Config,
+    XLNetConfig,
+)
+
+from fastif import (
+    CrossEntropy,
+    Gradients,
+    InputError,
+    PrefixCache,
+    TextExamples,
+    TransformerObjective,
+    batches,
+    encode,
+    every,
+    gradient_rows,
+    predict,
+)
+from fastif.hidden_file import HiddenFile
+from fastif.padding import Padding, each, placed, run_by_length
+
+SIZES = {"n_embd": 8, "n_layer": 3, "n_head": 2, "n_positions": 24}
+MADE = {
+    "llama": LlamaConfig(
+        hidden_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=12,
+        pad_token_id=0,
+    ),
+    "llama-pads-by-the-end": LlamaConfig(
+        hidden_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=12,
+        pad_token_id=39,
+        eos_token_id=39,
+    ),
+    "gpt2": GPT2Config(**SIZES, pad_token_id=7),
+    "gpt2-without-token": GPT2Config(**SIZES, pad_token_id=None),
+    "openai-gpt": OpenAIGPTConfig(**SIZES, pad_token_id=3),
+    "xlnet": XLNetConfig(d_model=8, n_layer=3, n_head=2, d_inner=12),
+    "fnet": FNetConfig(
+        hidden_size=8, num_hidden_layers=3, intermediate_size=12, max_position_embeddings=24
+    ),
+}
+SIDE = {"xlnet": "left", "fnet": None, "gpt2-without-token": None}
+
+
+def made(name: str):
+    config = MADE[name]
+    config.update({"vocab_size": 40, "num_labels": 3, "initializer_range": 0.4})
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    return model.double().eval()
+
+
+@torch.no_grad()
+def alone(model, examples) -> torch.Tensor:
+    """The model itself, one row at a time."""
+    return torch.stack([model(input_ids=row[None]).logits[0] for row in examples.tokens])
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("attributed", ["last:1", "all"])
+def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp_path):
+    model, examples = made(name), token_examples(5)
+    expected = alone(model, examples)
+    objective = TransformerObjective(model, attributed)
+    assert objective.padding.side == SIDE.get(name, "right")
+    assert bool(objective.notes) is (objective.padding.side != "right")
+    if attributed == "last:1":
+        assert objective.cut == 2, objective.cut_note
+    (tmp_path / "states").mkdir()
+    groups = [torch.tensor([1, 0, 3]), torch.tensor([2])]
+    file = None
+    if objective.cut:
+        HiddenFile.write(tmp_path / "states", objective, examples, groups)
+        file = HiddenFile(tmp_path / "states")
+    left = token_examples(5)
+    left.side = "left"
+    for rows in (
+        examples,
+        left,
+        examples.of_equal_lengths(),
+        PrefixCache(objective, examples, 10**9, 3),
+        PrefixCache(objective, left, 0, 3, file=file),
+    ):
+        for size in (1, 5):
+            close(predict(objective, rows, size)[0], expected)
+    problem = text_problem(model, objective.space.names, examples)
+    truth = reference.gradients(problem)
+    assert truth.abs().max() > 1e-2
+    for rows in (examples, PrefixCache(objective, left, 10**9, 3)):
+        close(gradient_rows(Gradients(objective), rows, every(rows), 4), truth)
+
+
+def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
+    """Its head refuses a batch; one row at a time is what it was trained on."""
+    model, examples = made("gpt2-without-token"), token_examples(9)
+    with pytest.raises(ValueError, match="no padding token"):
+        model(**{k: v for k, v in examples.take(every(examples)).items() if k != "labels"})
+    objective = TransformerObjective(model, "last:1")
+    assert model.config.pad_token_id is None, "the caller's model stays as it was"
+    assert "equal length" in objective.notes[0]
+    rows = examples.of_equal_lengths()
+    widths = [batch["attention_mask"] for _, batch in batches(rows, every(rows), 4)]
+    assert all(bool(mask.all()) for mask in widths)
+    assert sum(map(len, widths)) == 9
+    assert max(map(len, widths)) > 1, "some of them share a forward pass"
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2-without-token", "xlnet", "fnet"])
+def test_the_embedding_is_what_the_head_is_given_for_the_row_alone(name):
+    model, examples = made(name), token_examples(6)
+    objective = TransformerObjective(model, "last:1")
+    found = objective.embed(examples.take(every(examples)))
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    close(nn.functional.linear(found, head.weight, head.bias), alone(model, examples))
+
+
+def test_a_row_stands_where_the_model_wants_it_whatever_it_was_given():
+    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]])
+    ids = torch.tensor([[5, 6, 7, 0], [9, 9, 5, 6], [1, 5, 6, 1], [5, 6, 7, 8]])
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.arange(4)}
+    right = placed(batch, Padding("right", 2))["input_ids"].tolist()
+    assert right == [[5, 6, 7, 2], [5, 6, 2, 2], [5, 6, 2, 2], [5, 6, 7, 8]]
+    left = placed(batch, Padding("left", 2))
+    assert left["input_ids"].tolist() == [[2, 5, 6, 7], [2, 2, 5, 6], [2, 2, 5, 6], [5, 6, 7, 8]]
+    assert left["attention_mask"].sum(1).tolist() == [3, 2, 2, 4]
+    assert [row["input_ids"][0].tolist() for row in each(batch)] == [
+        [5, 6, 7],
+        [5, 6],
+        [5, 6],
+        [5, 6, 7, 8],
+    ]
+    sums = run_by_length(Padding(None, 2), batch, lambda part: part["input_ids"].sum(1))
+    assert sums.tolist() == [18, 11, 11, 26]
+
+
+def _tokenizer(**options) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.WordLevel({f"w{i}": i for i in range(40)}, unk_token="w1"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="w1", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad_token": "w9", "padding_side": "left"}])
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-without-token", "xlnet", "llama"])
+def test_texts_are_padded_for_the_model_whatever_the_tokenizer_pads_with(name, options):
+    texts = ["w5 w6 w7 w8 w9 w10", "w11 w12 w13", "w4 w9"]
+    model, rows = made(name), encode(_tokenizer(**options), texts, None, [0, 1, 2], 16)
+    for attributed in ("last:1", "all"):
+        objective = TransformerObjective(model, attributed)
+        objective.prove(rows)
+        close(predict(objective, rows, 3)[0], alone(model, rows))
+
+
+def test_token_types_are_left_out_where_the_model_knows_one_kind():
+    """A tokenizer of another family gives two kinds; RoBERTa's table has a single row."""
+    model, rows = transformer("roberta"), token_examples(5, segments=True)
+    expected = alone(model, rows)
+    for attributed in ("last:1", "all"):
+        close(predict(TransformerObjective(model, attributed), rows, 5)[0], expected)
+
+
+class Bag(nn.Module):
+    """In place of a head: mean over the batch, so that the outputs depend on batch mates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 3).double()
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.inner(hidden - hidden.mean(0, keepdim=True) * (len(hidden) > 1))
+
+
+def test_outputs_that_depend_on_rows_as_long_are_refused():
+    model = transformer("bert")
+    model.classifier = Bag()
+    with pytest.raises(InputError, match="do not depend on others of its batch"):
+        TransformerObjective(model, "last:1")
+
+
+class Late(nn.Module):
+    """A layer that looks at what came out of the first one, beside what it is given."""
+
+    def __init__(self, layer: nn.Module, first: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.seen = layer, []
+        first.register_forward_hook(self.note)
+
+    def note(self, *given: object) -> None:
+        output = given[-1]
+        self.seen[:] = [output[0] if isinstance(output, tuple) else output]
+
+    def forward(self, *args, **kwargs):
+        hidden = self.layer(*args, **kwargs)
+        return hidden + self.seen[0] * (self.seen[0].shape == hidden.shape)
+
+
+def test_a_cut_that_changes_outputs_is_given_up_and_told():
+    model, rows = transformer("bert"), token_examples(5)
+    layers = model.bert.encoder.layer
+    layers[2] = Late(layers[2], layers[0])
+    objective = TransformerObjective(model, "last:1")
+    assert objective.cut == 0
+    assert "without them the outputs are others" in objective.cut_note
+    assert objective.cut_note in objective.notes
+    close(predict(objective, rows, 5)[0], alone(model, rows))
+
+
+def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
+    """A model that reads padding only past ten tokens: a short probe cannot tell."""
+
+    class Far(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, input_ids=None, **given):
+            found = self.inner(input_ids=input_ids, **given)
+            if input_ids.shape[1] > 10:
+                return found + 0.1 * input_ids[:, 10:, None].double()[..., :1].mean(1, True)
+            return found
+
+    model = transformer("bert", vocab_size=40)
+    model.bert.embeddings = Far(model.bert.embeddings)
+    model.config.pad_token_id = 3
+    generator = torch.Generator().manual_seed(0)
+    tokens = [torch.randint(5, 40, (n,), generator=generator) for n in (12, 15, 4, 15)]
+    rows = TextExamples(tokens, None, torch.tensor([0, 1, 2, 0]), torch.zeros(4).bool(), 3)
+    for attributed in ("last:1", "all"):
+        objective = TransformerObjective(model, attributed, CrossEntropy())
+        assert objective.padding.side == "right"
+        objective.prove(rows)
+        assert objective.padding.side is None
+        close(predict(objective, rows, 4)[0], alone(model, rows))
+
+
+def test_rows_that_the_model_cannot_read_are_refused():
+    model = transformer("bert")
+    tokens = [torch.arange(5, 9), torch.randint(5, 40, (30,))]
+    rows = TextExamples(tokens, None, torch.tensor([0, 1]), torch.zeros(2).bool(), 0)
+    with pytest.raises(InputError, match=r"outputs for each row.*max_length"):
+        TransformerObjective(model, "all").prove(rows)
+
+
+def test_a_family_that_hands_positions_from_layer_to_layer_is_run_whole():
+    config = T5Config(
+        vocab_size=40,
+        d_model=8,
+        d_kv=4,
+        d_ff=12,
+        num_layers=3,
+        num_heads=2,
+        num_labels=3,
+        decoder_start_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config).double().eval()
+    rows = token_examples(4)
+    tokens = [torch.cat([row, torch.tensor([1])]) for row in rows.tokens]
+    ended = TextExamples(tokens, None, rows.labels, rows.truncated, 0)
+    objective = TransformerObjective(model, "last:1")
+    assert (objective.cut, bool(objective.cut_note)) == (0, True)
+    close(predict(objective, ended, 4)[0], alone(model, ended))
