@@ -1,4 +1,4 @@
-"""Rows of unlike length in one batch: as the model reads each alone, without padding, in float64."""
+"""Rows of unlike length in one batch: as the model reads each alone and unpadded, in float64."""
 
 import pytest
 import reference
