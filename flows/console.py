@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from flows.terminal import InertConsole
 
 if TYPE_CHECKING:  # heavy imports wait until a command needs them
