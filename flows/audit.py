@@ -104,6 +104,7 @@ def audit(
             seconds = time.monotonic() - start
             workers.call(finish_run, ref=ref, seconds=seconds, found=found, outcome=outcome)
             _tell(store, ref, plan.inputs.study)
+    store.make_current(ref.run)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(markdown(summary), key="influence-audit", description=ref.run)
     create_table_artifact(worst_rows(summary), key="influence-audit-worst", description=ref.run)

@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -18,6 +19,9 @@ from flows import (
     urgent_commands,
 )
 from flows.console import RunOption, StudyOption, err, opened, out, refusals, run_name
+
+if TYPE_CHECKING:  # heavy imports wait until a command needs them
+    from storage import RunStatus
 
 app = typer.Typer(
     help="Which training examples helped or harmed each prediction of your classifier, "
@@ -135,6 +139,10 @@ def audit(
                 raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
         store = existing_run(plan)
         assert store is not None
+        from storage import StoreError
+
+        with suppress(StoreError):  # a store that this user may only read
+            store.make_current(plan.record.run)
         out.print(draw(read_summary(store, plan.record.run, study)))
 
 
@@ -148,13 +156,19 @@ def runs(study: StudyOption = Path("study.toml")) -> None:
             record = status.record
             table.add_row(
                 record.run,
-                "finished" if status.finished else status.state,
+                _state_of(status),
                 f"{status.done}/{status.planned}",
                 f"{record.query_rows}",
                 f"{record.train_rows}",
                 record.created[:19].replace("T", " "),
             )
         out.print(table)
+
+
+def _state_of(status: "RunStatus") -> str:
+    if status.damaged:
+        return "damaged"
+    return "finished" if status.finished else status.state
 
 
 @app.command()

@@ -57,7 +57,12 @@ def opened(study: Path) -> "tuple[Study, Store]":
 
 
 def run_name(store: "Store", run: str | None) -> str:
-    """The run that was named, or the newest."""
-    from tasks.lookup import newest_run
+    """The run that was named, or the newest; whether it is not finished is said."""
+    from tasks.lookup import newest_run, undamaged_run
 
-    return store.record(run).run if run else newest_run(store)
+    name = undamaged_run(store, run) if run else newest_run(store)
+    status = store.status(name)
+    if not status.finished:
+        note = f"Run {name} is not finished: {status.done} of {status.planned} shards are here."
+        err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return name

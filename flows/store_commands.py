@@ -9,6 +9,9 @@ from flows.console import RunOption, StudyOption, err, opened, out, refusals
 
 app = typer.Typer()
 
+UNFINISHED = 3
+"""Exit code of a store that is sound but not finished, as of an audit that a deadline ended."""
+
 
 @app.command()
 def diff(
@@ -63,25 +66,26 @@ def verify(
     run: RunOption = None,
     repair: Annotated[bool, typer.Option("--repair", help="Take damaged commits back.")] = False,
 ) -> None:
-    """Read every committed byte again: sizes, digests, row counts.
+    """Read every byte of the store again: sizes, digests, row counts, runs that lack a shard.
 
-    Ends with code 1 if anything is wrong. With --repair the next audit computes it again.
+    Ends with code 1 if anything is wrong, with 3 if all is sound but a run is not finished. With
+    --repair the next audit computes again what is damaged; verdicts of people are never removed.
     """
     with refusals():
+        from tasks.integrity import examined, repair_parts, repair_run
+
         _, store = opened(study)
-        names = [run] if run else [status.record.run for status in store.runs()]
-        wrong = 0
-        for name in names:
-            damaged = store.damaged(name)
-            problems = [problem for found in damaged.values() for problem in found]
-            wrong += len(problems)
-            out.print(f"{name}: {'whole' if not problems else f'{len(problems)} problems'}")
-            for problem in problems:
+        wrong = unfinished = 0
+        for part in examined(store, run):
+            out.print(f"{part.name}: {part.state}", markup=False, highlight=False, soft_wrap=True)
+            for problem in part.problems:
                 err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
-            if repair and damaged:
-                store.withdraw(name, damaged)
-                out.print(f"  {len(damaged)} commits taken back; the next audit computes them.")
-    raise typer.Exit(1 if wrong else 0)
+            wrong += len(part.problems)
+            unfinished += part.unfinished
+            if repair and part.problems:
+                taken = repair_run(store, part) if part.run else repair_parts(store, part)
+                out.print(f"  {taken}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
 
 
 @app.command()

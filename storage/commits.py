@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.atomic import write_bytes
@@ -25,6 +25,7 @@ from storage.layout import Layout
 from storage.ledger import RunRecord
 from storage.parquet import encode
 from storage.remote import answered
+from storage.sealed import seal, unseal
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def write_commit(
         files.append(FileEntry(table, relative, rows, len(data), digest, groups))
     now = datetime.now(UTC).isoformat()
     commit = Commit(key, record.fingerprint, tuple(files), now, covers)
-    write_bytes(manifest, (json.dumps(asdict(commit), indent=1) + "\n").encode())
+    write_bytes(manifest, seal(asdict(commit)))
     return commit
 
 
@@ -90,7 +91,7 @@ def read_commit(manifest: Path) -> Commit | None:
     try:
         with answered(manifest):
             text = manifest.read_bytes()
-        stated = json.loads(text)
+        stated = unseal(text)
         files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
         parts = (stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
         return Commit(*parts, tuple(stated.get("covers", ())))
@@ -108,7 +109,7 @@ def read_commit(manifest: Path) -> Commit | None:
 def is_whole(layout: Layout, record: RunRecord, commit: Commit) -> bool:
     """Whether the commit belongs to the run and each file is there with its size."""
     return commit.fingerprint == record.fingerprint and all(
-        _size(layout.root / file.path) == file.bytes for file in commit.files
+        size_of(layout.root / file.path) == file.bytes for file in commit.files
     )
 
 
@@ -150,7 +151,8 @@ def _owned(record: RunRecord, key: str, where: str) -> tuple[int, int]:
     )
 
 
-def _size(path: Path) -> int | None:
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None if it is not there."""
     try:
         with answered(path):
             return path.stat().st_size
@@ -160,7 +162,7 @@ def _size(path: Path) -> int | None:
 
 def _problem(layout: Layout, file: FileEntry) -> str | None:
     path = layout.root / file.path
-    size = _size(path)
+    size = size_of(path)
     if size is None:
         return f"{path}: missing"
     if size != file.bytes:
@@ -169,7 +171,16 @@ def _problem(layout: Layout, file: FileEntry) -> str | None:
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return f"{path}: the bytes changed since the commit (other sha256)"
-    rows = pq.read_metadata(io.BytesIO(data)).num_rows
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        table.validate(full=True)  # a text that is not UTF-8 would end in a reader's traceback
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"{path}: not readable as Parquet ({_first_line(error)})"
+    rows = table.num_rows
     if rows != file.rows:
         return f"{path}: expected {file.rows} rows, got {rows}"
     return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,12 @@ from storage.atomic import create_bytes, is_aside, write_bytes
 from storage.errors import StoreError
 from storage.layout import Layout
 from storage.location import is_remote
+from storage.sealed import seal, unseal
 
-STORE_FORMAT: Final = 2
-READABLE: Final = (1, 2)
-"""Formats that this version reads: what 1 lacks is null. Who opens one to write makes it a 2."""
+STORE_FORMAT: Final = 3
+READABLE: Final = (1, 2, 3)
+"""Formats that this version reads: what 1 lacks is null; 1 and 2 have no digests of small files and
+parts. Who opens one to write makes it a 3."""
 
 
 def claim(layout: Layout, study: str, create: bool) -> None:
@@ -31,11 +32,11 @@ def claim(layout: Layout, study: str, create: bool) -> None:
         now = datetime.now(UTC).isoformat()
         stated = {"format": STORE_FORMAT, "study": study, "created": now}
         if not layout.store.is_file():
-            create_bytes(layout.store, (json.dumps(stated) + "\n").encode())
+            create_bytes(layout.store, seal(stated, None))
     stated = _check_owner(layout.store, study)
     if create and stated["format"] != STORE_FORMAT:
         raised = {**stated, "format": STORE_FORMAT}  # older versions would misread what comes
-        write_bytes(layout.store, (json.dumps(raised) + "\n").encode())
+        write_bytes(layout.store, seal(raised, None))
 
 
 def check(layout: Layout, study: str) -> None:
@@ -86,7 +87,7 @@ def _check_writable(root: Path) -> None:
 
 def _check_owner(path: Path, study: str) -> dict[str, object]:
     try:
-        stated = json.loads(path.read_bytes())
+        stated = unseal(path.read_bytes())
         kind, owner = stated["format"], stated["study"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError.at(
@@ -98,7 +99,7 @@ def _check_owner(path: Path, study: str) -> dict[str, object]:
     if kind not in READABLE:
         raise StoreError.at(
             path,
-            expected=f"format {' or '.join(map(str, READABLE))}",
+            expected=f"format {', '.join(map(str, READABLE))}",
             got=f"format {kind}",
             remedy="Use the version of fastif that wrote it, or a new folder.",
         )

@@ -29,6 +29,7 @@ class Layout:
 
     store.json                                    whose store this is
     runs/<run>/run.json                           what the run computes (RunRecord)
+    runs/<run>/order.json                         its place among the runs
     runs/<run>/manifest/<key>.json                the commit of a shard
     tables/<table>/run=<run>/shard=<n>/<x>.parquet
     parts/<kind>/<digest>/part.json, ...          shared pieces, named by content
@@ -59,6 +60,10 @@ class Layout:
     def record(self, run: str) -> Path:
         """The opened run."""
         return self.runs / checked_name("run", run) / "run.json"
+
+    def order(self, run: str) -> Path:
+        """The place of a run among the others."""
+        return self.record(run).parent / "order.json"
 
     def manifest(self, run: str, key: str) -> Path:
         """The commit of one key of a run."""

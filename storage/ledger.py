@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from storage.sealed import seal, unseal
 from storage.shards import Shard, plan_shards
 
 
@@ -53,18 +54,18 @@ class RunRecord:
         return plan_shards(self.query_rows, self.shard_size)
 
     def to_json(self) -> str:
-        """Readable JSON; from_json takes it back."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        """Readable JSON with a digest of its own; from_json takes it back."""
+        return seal(asdict(self), indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what to_json wrote.
 
         Raises:
-            ValueError: not the JSON of a record.
+            ValueError: not the JSON of a record, or its bytes changed.
         """
         try:
-            return cls(**json.loads(text))
+            return cls(**unseal(text.encode()))
         except TypeError as error:
             raise ValueError(f"not a run's record: {error}") from error
 
@@ -101,6 +102,18 @@ class RunStatus:
     planned: int
     finished: bool
     """The row of table runs is committed."""
+    closed: bool = False
+    """It was finished once, whatever is left of it."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is finished and every shard of it is still there."""
+        return self.finished and self.done == self.planned
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it was finished and has lost something since."""
+        return self.closed and not self.whole
 
     @property
     def state(self) -> Literal["complete", "partial"]:

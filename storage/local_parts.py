@@ -7,20 +7,25 @@ next writer replaces it.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from storage.atomic import aside, explained, fsync, is_aside, make_folder
 from storage.errors import StoreError
 from storage.layout import Layout
+from storage.ledger import sha256_file
+from storage.sealed import seal, unseal
 
 LIST = "part.json"
-"""States a part's files and their sizes."""
+"""States a part's files, their sizes and their digests."""
+
+SMALL = 2**20
+"""Bytes up to which a file is compared with its digest whenever its part is looked for."""
 
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _ATTEMPTS = 20
@@ -61,6 +66,34 @@ def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], 
     return folder
 
 
+def part_problems(folder: Path) -> list[str]:
+    """What is wrong with a part, read byte by byte; empty when all is well.
+
+    A part of before there were digests is checked by its sizes alone.
+    """
+    try:
+        stated = unseal((folder / LIST).read_bytes())
+        sizes, digests = dict(stated["files"]), dict(stated.get("sha256", {}))
+        there = _sizes(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{folder / LIST}: not readable as the list of a part ({error})"]
+    return [
+        f"{folder / name}: {wrong}"
+        for name, size in sizes.items()
+        if (wrong := _wrong(folder / name, there.get(name), size, digests.get(name)))
+    ]
+
+
+def _wrong(path: Path, there: int | None, size: int, digest: str | None) -> str:
+    if there is None:
+        return "missing"
+    if there != size:
+        return f"expected {size} bytes, got {there}"
+    if digest is not None and sha256_file(path) != digest:
+        return "the bytes changed since it was written (other sha256)"
+    return ""
+
+
 def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
     """Remove all parts of a kind but these, and what writers left that were killed a day ago.
 
@@ -78,10 +111,11 @@ def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
 
 
 def _seal(folder: Path) -> None:
-    """List the files with their sizes, and wait until all of it is on the disk."""
+    """List the files with sizes and digests, and wait until all of it is on the disk."""
     files = _sizes(folder)
     listing = folder / LIST
-    listing.write_text(json.dumps({"files": files}, indent=1) + "\n")
+    digests = {name: sha256_file(folder / name) for name in files}
+    listing.write_bytes(seal({"files": files, "sha256": digests}))
     for path in (*folder.rglob("*"), folder):
         fsync(path)
 
@@ -123,11 +157,28 @@ def _retire(folder: Path) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        stated = json.loads((folder / LIST).read_bytes())["files"]
-        there = _sizes(folder)
-        return all(there.get(name) == size for name, size in stated.items())
+        stated = unseal((folder / LIST).read_bytes())
+        files = stated["files"]
+        digests = stated.get("sha256", {})
+        return all(
+            _is_sound(folder / name, size, digests.get(name)) for name, size in files.items()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_sound(path: Path, size: int, digest: str | None) -> bool:
+    """By the size; of a small file, which may hold a choice, by its bytes too."""
+    state = path.stat()
+    if not path.is_file() or state.st_size != size:
+        return False
+    return digest is None or size > SMALL or _digest(path, size, state.st_mtime_ns) == digest
+
+
+@lru_cache(maxsize=10_000)
+def _digest(path: Path, size: int, modified: int) -> str:
+    """Of a file; `size` and `modified` say when to read it again."""
+    return sha256_file(path)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -12,11 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from storage import local_parts
+from storage.atomic import is_aside
+from storage.errors import StoreError
 from storage.layout import Layout
+from storage.listing import sizes_below
 from storage.local_parts import LIST
 from storage.location import is_remote
 from storage.remote import answered, put
-from storage.remote_parts import copies, find_all_remote, find_remote, write_remote
+from storage.remote_parts import (
+    copies,
+    find_all_remote,
+    find_remote,
+    remote_problems,
+    write_remote,
+)
 
 DAY = 24 * 3600
 
@@ -46,6 +55,43 @@ def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], 
     if is_remote(layout.root):
         return write_remote(layout, kind, digest, writer)
     return local_parts.write_part(layout, kind, digest, writer)
+
+
+def sound_parts(layout: Layout, kind: str) -> dict[str, Path]:
+    """As `find_parts`, of a kind that nothing can make again: each is read and compared.
+
+    Raises:
+        StoreError: one of them is damaged, which must not pass for "never written".
+    """
+    for wrong in damaged_parts(layout, (kind,)).values():
+        raise StoreError.at(
+            layout.parts(kind),
+            expected=f"every part of {kind} as it was written",
+            got="; ".join(wrong),
+            remedy="Put the file back from a copy, or remove its folder to go on without it.",
+        )
+    return find_parts(layout, kind)
+
+
+def damaged_parts(layout: Layout, kinds: Collection[str] = ()) -> dict[tuple[str, str], list[str]]:
+    """What is wrong with parts, by kind and digest, read byte by byte; sound ones are left out.
+
+    Args:
+        layout: of the store.
+        kinds: of the parts that are read; all if none is named.
+    """
+    names = {tuple(name.split("/")[:2]) for name in sizes_below(layout.all_parts)}
+    found = {}
+    for kind, digest in sorted(pair for pair in names if len(pair) == 2):
+        if is_aside(Path(digest)) or (kinds and kind not in kinds):
+            continue
+        if is_remote(layout.root):
+            wrong = remote_problems(layout, kind, digest)
+        else:
+            wrong = local_parts.part_problems(layout.parts(kind) / digest)
+        if wrong:
+            found[kind, digest] = wrong
+    return found
 
 
 def _renew(listing: Path) -> None:

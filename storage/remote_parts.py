@@ -9,19 +9,20 @@ nothing names.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 from storage.layout import Layout
+from storage.ledger import sha256_file
 from storage.listing import sizes_below
 from storage.local_parts import LIST, find_part, write_part
 from storage.remote import answered, create, download, put, upload
+from storage.sealed import seal, unseal
 
 STAYS: Final = frozenset({"hidden"})
 """Kinds that are made again sooner than they are fetched."""
@@ -29,10 +30,11 @@ STAYS: Final = frozenset({"hidden"})
 
 @dataclass(frozen=True)
 class _Stated:
-    """What ``part.json`` says: where the objects lie below the part, and their sizes."""
+    """What ``part.json`` says: where the objects lie below the part, their sizes and digests."""
 
     folder: str
     files: dict[str, int]
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 def find_remote(layout: Layout, kind: str, digest: str) -> Path | None:
@@ -64,6 +66,21 @@ def write_remote(layout: Layout, kind: str, digest: str, writer: Callable[[Path]
     return made if kind in STAYS else _publish(layout, kind, digest, made)
 
 
+def remote_problems(layout: Layout, kind: str, digest: str) -> list[str]:
+    """What is wrong with a part in a bucket, every object fetched; empty when all is well."""
+    part = layout.part(kind, digest)
+    stated = _read(layout, kind, digest)
+    if stated is None:
+        return [f"{part / LIST}: not the list of a part that is whole"]
+    found = []
+    for name, expected in stated.sha256.items():
+        path = part / stated.folder / name
+        with answered(path):
+            if sha256_file(path) != expected:
+                found.append(f"{path}: the bytes changed since it was written (other sha256)")
+    return found
+
+
 def stated_writer(layout: Layout, kind: str, digest: str) -> str | None:
     """Whose objects a part is made of; None if it is not whole."""
     stated = _read(layout, kind, digest)
@@ -78,11 +95,12 @@ def copies(layout: Layout) -> Layout:
 
 
 def _publish(layout: Layout, kind: str, digest: str, folder: Path) -> Path:
-    mine = _Stated(uuid4().hex, {n: s for n, s in sizes_below(folder).items() if n != LIST})
+    sizes = {name: size for name, size in sizes_below(folder).items() if name != LIST}
+    mine = _Stated(uuid4().hex, sizes, {name: sha256_file(folder / name) for name in sizes})
     for name in mine.files:
         upload(folder / name, layout.part(kind, digest) / mine.folder / name)
     listing = layout.part(kind, digest) / LIST
-    data = (json.dumps({"folder": mine.folder, "files": mine.files}, indent=1) + "\n").encode()
+    data = seal(asdict(mine))
     if create(listing, data):
         return folder
     stated = _read(layout, kind, digest)
@@ -110,7 +128,7 @@ def _read(layout: Layout, kind: str, digest: str) -> _Stated | None:
     try:
         with answered(part):
             listing = (part / LIST).read_bytes()
-        stated = _Stated(**json.loads(listing))
+        stated = _Stated(**unseal(listing))
         there = sizes_below(part / stated.folder)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

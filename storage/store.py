@@ -7,14 +7,14 @@ size. There is no table of states and no overwrite flag: to resume, ask what is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from storage.atomic import create_bytes
-from storage.commits import Commit, FileEntry, is_whole, problems, read_commit, write_commit
+from storage.commits import Commit, FileEntry, is_whole, read_commit, write_commit
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
 from storage.identity import check, claim
@@ -22,20 +22,21 @@ from storage.layout import Layout
 from storage.ledger import RunRecord, RunStatus
 from storage.listing import sizes_below
 from storage.location import location, scan_options
-from storage.parts import find_part, find_parts, keep_parts, write_part
+from storage.order import make_current, sequence_of
+from storage.parts_store import PartsStore, bytes_below
+from storage.readable import compacted, damaged_commits, readable_files
 from storage.remote import answered
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
-from storage.sweep import Leftover, files_of_run, leftovers, remove, unused_parts
+from storage.sweep import Leftover, files_of_run, leftovers, remove
 
 FINISH = "finish"
 
 
 @dataclass(frozen=True)
-class Store:
+class Store(PartsStore):
     """All results of one study, below one folder. Safe for many processes at once."""
 
-    layout: Layout
     study: str
 
     @classmethod
@@ -78,8 +79,18 @@ class Store:
                 got=f"one of study {record.study!r}",
                 remedy="Open the store of that study.",
             )
-        if not create_bytes(path, record.to_json().encode()):
+        if create_bytes(path, record.to_json().encode()):
+            self.make_current(record.run)
+        else:
             self._check_same(record)
+
+    def make_current(self, run: str) -> None:
+        """Let a run come last of all, as the one that the study's tables and settings ask for.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        make_current(self.layout, run, self._names())
 
     def _check_same(self, record: RunRecord) -> None:
         first = self.record(record.run)
@@ -119,15 +130,29 @@ class Store:
                 remedy=f"Restore the file, or remove {path.parent} to forget the run.",
             ) from error
 
+    def sequence_of(self, run: str) -> int:
+        """The place of a run among the others; see `storage.order`."""
+        return sequence_of(self.layout, run)
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Names of the runs; and of those whose record is lost while their commits are there."""
+        below = {PurePosixPath(name).parts[0] for name in sizes_below(self.layout.runs)}
+        runs = self._names()
+        return runs, sorted(below - set(runs))
+
     def runs(self) -> list[RunStatus]:
-        """Every run and how far it came, newest first."""
-        found = [self.status(name) for name in self._names()]
-        return sorted(found, key=lambda s: (s.record.created, s.record.run), reverse=True)
+        """Every run and how far it came, the current one first; see `storage.order`."""
+        found = [(sequence_of(self.layout, name), self.status(name)) for name in self._names()]
+        found.sort(key=lambda pair: (pair[0], pair[1].record.created, pair[1].record.run))
+        return [status for _, status in reversed(found)]
 
     def latest(self) -> RunStatus | None:
-        """The newest finished run; if none is finished, the newest; None in an empty store."""
+        """The last finished run, also if it is damaged since; without one the last of all.
+
+        None in an empty store.
+        """
         runs = self.runs()
-        finished = (status for status in runs if status.finished)
+        finished = (status for status in runs if status.closed)
         return next(finished, runs[0] if runs else None)
 
     def commit(self, run: str, key: str, tables: Mapping[str, pl.DataFrame]) -> Commit:
@@ -139,7 +164,10 @@ class Store:
             StoreError: no such run or shard, a frame that is not its table (nothing is written
                 then), or a disk that is full.
         """
-        return write_commit(self.layout, self.record(run), key, tables)
+        commit = write_commit(self.layout, self.record(run), key, tables)
+        if key == FINISH:
+            self.make_current(run)
+        return commit
 
     def is_done(self, run: str, key: str) -> bool:
         """Whether a key is committed and its files are there."""
@@ -154,6 +182,9 @@ class Store:
         """The committed rows of a table, ordered by shard; exactly the columns of its schema.
 
         Only files that a manifest lists are read, so what a killed writer left is never seen.
+
+        Raises:
+            StoreError: no such table or run, or one of these files is not as it was committed.
         """
         if table not in TABLES:
             raise StoreError.at(
@@ -197,12 +228,7 @@ class Store:
 
     def damaged(self, run: str) -> dict[str, list[str]]:
         """The same by the key of the commit; those that are sound are left out."""
-        record = self.record(run)
-        whole = self._done(record, COMPACT)
-        covered = whole.covers if whole else ()
-        keys = (key for key in self._keys(run) if key not in covered)
-        found = {key: problems(self.layout, record, key) for key in keys}
-        return {key: wrong for key, wrong in found.items() if wrong}
+        return dict(damaged_commits(self.layout, self.record(run), self._keys(run)))
 
     def withdraw(self, run: str, keys: Collection[str]) -> None:
         """Take commits back, so that the next audit computes them again.
@@ -220,10 +246,6 @@ class Store:
         listed = {file.path for commit in commits for file in commit.files}
         return leftovers(self.layout, listed, runs, time.time())
 
-    def unused_parts(self, days: float, keep: Collection[tuple[str, str]] = ()) -> list[Leftover]:
-        """Files of parts that nobody has asked for in so many days, but for those to keep."""
-        return unused_parts(self.layout, keep, days, time.time())
-
     def files_of(self, run: str) -> list[Leftover]:
         """Everything of a run; to remove it is to forget the run."""
         self.record(run)
@@ -237,31 +259,11 @@ class Store:
         """
         remove(self.layout, found)
 
-    def part(self, kind: str, digest: str) -> Path | None:
-        """Folder of a part that is there and whole, else None."""
-        return find_part(self.layout, kind, digest)
-
-    def parts(self, kind: str) -> dict[str, Path]:
-        """Folders of all whole parts of a kind, by digest in ascending order."""
-        return find_parts(self.layout, kind)
-
-    def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
-        """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
-        return write_part(self.layout, kind, digest, writer)
-
-    def keep_parts(self, kind: str, digests: Collection[str]) -> None:
-        """Remove all parts of a kind but these."""
-        keep_parts(self.layout, kind, digests)
-
     def bytes_on_disk(self, run: str) -> int:
         """Bytes of everything that lies in the folders of a run."""
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
-        return sum(map(_bytes_of, folders))
-
-    def bytes_of_parts(self) -> int:
-        """Bytes of all parts, which the runs of a store share."""
-        return _bytes_of(self.layout.all_parts)
+        return sum(map(bytes_below, folders))
 
     def _relative(self, path: Path) -> str:
         return "/".join(path.parts[len(self.layout.root.parts) :])
@@ -278,32 +280,28 @@ class Store:
             if name.endswith(".json") and not name.startswith(".")
         )
 
+    def _files(self, table: str, run: str) -> list[FileEntry]:
+        return readable_files(self.layout, self.record(run), self._keys(run), table)
+
     def _done(self, record: RunRecord, key: str) -> Commit | None:
         commit = read_commit(self.layout.manifest(record.run, key))
         if commit and is_whole(self.layout, record, commit):
             return commit
-        if key == COMPACT:
-            return None
-        whole = self._done(record, COMPACT)
+        whole = None if key == COMPACT else compacted(self.layout, record)
         return whole if whole and key in whole.covers else None
 
     def _commits(self, record: RunRecord) -> list[Commit]:
         """All that are whole, in the order of their keys; a compact one in place of the shards'."""
-        whole = self._done(record, COMPACT)
+        whole = compacted(self.layout, record)
         covered = (COMPACT, *(whole.covers if whole else ()))
         others = (self._done(record, key) for key in self._keys(record.run) if key not in covered)
         return [commit for commit in (whole, *others) if commit]
 
-    def _files(self, table: str, run: str) -> list[FileEntry]:
-        commits = self._commits(self.record(run))
-        return [file for commit in commits for file in commit.files if file.table == table]
-
     def status(self, run: str) -> RunStatus:
+        """How far a run came."""
         record = self.record(run)
         planned = record.shards()
         done = len(planned) - len(self.missing(run, planned))
-        return RunStatus(record, done, len(planned), self.is_done(run, FINISH))
-
-
-def _bytes_of(folder: Path) -> int:
-    return sum(sizes_below(folder).values())
+        with answered(self.layout.root):
+            closed = self.layout.manifest(run, FINISH).exists()
+        return RunStatus(record, done, len(planned), self.is_done(run, FINISH), closed)

@@ -66,7 +66,9 @@ def method_alarms(choice: MethodChoice, told: Sequence[dict]) -> Iterator[str]:
 
 
 def _held(told: Sequence[dict]) -> str:
-    whole = [one for one in told if not any(one.get(key) for key in ("method", "label", "slice"))]
+    whole = [
+        one for one in told if all(one.get(key) is None for key in ("method", "label", "slice"))
+    ]
     shares = [
         f"{one['share']:.2f} of the top {one['at']} ({one['low']:.2f} - {one['high']:.2f})"
         for one in whole

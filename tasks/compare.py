@@ -8,6 +8,7 @@ import polars as pl
 from storage import RunRecord, Store
 from storage.comparison import BECAME, Matched, Tables, changes
 from storage.matching import EDITED, RELABELLED, SAME
+from tasks.lookup import undamaged_run
 
 SAME_SCALE = ("train", "queries", "certificate", "carried")
 """Parts of a run of which another changes what is asked, and not what a number means."""
@@ -97,7 +98,7 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
     Raises:
         StoreError: there is no such run, or a file of it is damaged.
     """
-    old, new = (store.record(run) for run in (before, after))
+    old, new = (store.record(undamaged_run(store, run)) for run in (before, after))
     earlier, later = Tables.of(store, before), Tables.of(store, after)
     matched = Matched.of(earlier, later)
     rows = changes(earlier, later, k, matched)
@@ -112,6 +113,20 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
         rows,
         tuple(notes),
     )
+
+
+def previous(store: Store, run: str) -> str | None:
+    """The last whole run before this one whose effects, or their order, can be compared.
+
+    Before goes by the numbers that runs are given, see `storage.order`.
+    """
+    record = store.record(run)
+    names = [status.record.run for status in store.runs()]
+    for name in names[names.index(run) + 1 :]:
+        status = store.status(name)
+        if status.whole and compared(status.record, record).level != "nothing":
+            return name
+    return None
 
 
 def compared(before: RunRecord, after: RunRecord) -> Verdict:

@@ -63,7 +63,7 @@ def lineage_of(
         if mine == asked:
             return _known(store, runs, begun)
     for status in statuses:
-        if status.finished and _without(status.record.parts) == _without(asked):
+        if status.whole and _without(status.record.parts) == _without(asked):
             return _from(store, status.record, runs, study, asked, train)
     return None
 

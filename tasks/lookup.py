@@ -6,6 +6,8 @@ import polars as pl
 
 from storage import Store, StoreError
 
+SHOWN = 5
+
 
 def position(store: Store, run: str, table: str, name: str) -> int:
     """The position of the example with this id in the run's `queries` or `train` table.
@@ -29,14 +31,37 @@ def position(store: Store, run: str, table: str, name: str) -> int:
 
 
 def newest_run(store: Store) -> str:
-    """The newest finished run; the newest at all if none is finished.
+    """The run that was finished or shown last; the newest at all if none is finished.
 
     Raises:
-        StoreError: the store has no run.
+        StoreError: the store has no run, or this one has lost a shard since.
     """
     status = store.latest()
     if status is None:
         raise StoreError.at(
             store.layout.root, expected="a run", got="none", remedy="Start one with `fastif audit`."
         )
-    return status.record.run
+    return undamaged_run(store, status.record.run)
+
+
+def undamaged_run(store: Store, run: str) -> str:
+    """The same name, if the run is whole or in work.
+
+    Raises:
+        StoreError: no such run, or it was finished and has lost something since.
+    """
+    store.record(run)  # says which runs there are
+    status = store.status(run)
+    if status.damaged:
+        lost = store.missing(run, status.record.shards())
+        names = ", ".join(shard.key for shard in lost[:SHOWN])
+        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "it damaged"
+        raise StoreError.at(
+            f"run {run}",
+            expected="every shard of a finished run" if lost else "the run's own row",
+            got=got,
+            remedy="Run `fastif audit` again: it computes only what is missing. "
+            "`fastif verify` names every damaged file.",
+        )
+    return run

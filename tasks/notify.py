@@ -9,9 +9,9 @@ import httpx
 import polars as pl
 from prefect.logging import get_logger
 
-from storage import RunStatus, Store
+from storage import Store
 from storage.comparison import BECAME, Tables, changes
-from tasks.compare import compared
+from tasks.compare import previous
 from tasks.sections import Notify
 from tasks.trust import read_trust
 
@@ -108,7 +108,7 @@ def _recall(store: Store, run: str) -> float | None:
     whole = [
         one
         for one in json.loads(told or "[]")
-        if not any(one.get(key) for key in ("method", "label", "slice"))
+        if all(one.get(key) is None for key in ("method", "label", "slice"))
     ]
     return min((one["share"] for one in whole), default=None)
 
@@ -127,16 +127,3 @@ def _new_suspects(store: Store, run: str) -> int | None:
         return None
     rows = changes(Tables.of(store, before), Tables.of(store, run), k=100)
     return int((rows["change"] == BECAME).sum())
-
-
-def previous(store: Store, run: str) -> str | None:
-    """The newest finished run before this one of which the order of rows can be compared."""
-    mine = store.record(run)
-    others = (status for status in store.runs() if _is_before(status, run, mine.created))
-    found = (one.record for one in others if compared(one.record, mine).level != "nothing")
-    record = next(found, None)
-    return None if record is None else record.run
-
-
-def _is_before(status: RunStatus, run: str, created: str) -> bool:
-    return status.finished and status.record.run != run and status.record.created <= created

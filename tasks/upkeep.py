@@ -75,7 +75,7 @@ def swept(store: Store, keep: Keep) -> Sweep:
 
 def compact_finished(store: Store) -> tuple[str, ...]:
     """Put the shards' files of every finished run together; the runs that this changed."""
-    finished = (status.record.run for status in store.runs() if status.finished)
+    finished = (status.record.run for status in store.runs() if status.whole)
     return tuple(run for run in finished if store.compact(run) is not None)
 
 
@@ -87,7 +87,7 @@ def old_runs(runs: Sequence[RunStatus], keep: Keep) -> list[str]:
     """
     if keep.runs is None and keep.days is None:
         return []
-    newest = next((status.record.run for status in runs if status.finished), None)
+    newest = next((status.record.run for status in runs if status.closed), None)
     old = [
         status
         for place, status in enumerate(runs)

@@ -56,7 +56,7 @@ class Verdicts:
 
 def read_verdicts(store: Store | None) -> Verdicts:
     """All verdicts of a store; a reviewer's later one replaces the earlier."""
-    folders = {} if store is None else store.parts(KIND)
+    folders = {} if store is None else store.sound_parts(KIND)
     frames = [
         pl.read_parquet(folder / "verdicts.parquet").with_columns(
             when=pl.lit(json.loads((folder / "import.json").read_text())["when"])

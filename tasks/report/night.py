@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from storage import Store, StoreError
-from tasks.compare import Difference, compared, difference
+from tasks.compare import Difference, difference, previous
+from tasks.lookup import undamaged_run
 from tasks.mislabels import KIND, Found, read_found
 from tasks.summary import Summary, read_summary
 
@@ -86,34 +87,23 @@ def read_night(store: Store, run: str, study: Path, against: str | None = None) 
     Raises:
         StoreError: no such run, or it is not finished.
     """
-    status = {s.record.run: s for s in store.runs()}
-    store.record(run)  # says which runs there are
-    if not status[run].finished:
+    status = store.status(undamaged_run(store, run))
+    if not status.finished:
         raise StoreError.at(
             f"run {run}",
             expected="a finished run",
-            got=f"{status[run].done} of {status[run].planned} shards",
+            got=f"{status.done} of {status.planned} shards",
             remedy="Run `fastif audit` again; it computes what is missing.",
         )
     tables = {name: store.scan(name, run).collect() for name in ("queries", "train", "scores")}
     tables["totals"] = store.scan("totals", run).collect()
-    before = against or _comparable(store, run)
+    before = against or previous(store, run)
     told = difference(store, before, run) if before else None
     searches = _searches(store, tables["train"])
     return Night(
         run, read_summary(store, run, study), **tables, searches=searches, against=before,
         difference=told,
     )  # fmt: skip
-
-
-def _comparable(store: Store, run: str) -> str | None:
-    record = store.record(run)
-    for status in store.runs():
-        earlier = status.record
-        before = status.finished and earlier.run != run and earlier.created < record.created
-        if before and compared(earlier, record).level != "nothing":
-            return earlier.run
-    return None
 
 
 def _searches(store: Store, train: pl.DataFrame) -> tuple[Found, ...]:

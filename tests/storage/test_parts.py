@@ -1,10 +1,14 @@
 """Folders of files that runs share."""
 
+import hashlib
 import json
 import os
 
 import pytest
 from test_faults import child
+
+from storage import StoreError
+from storage.sealed import unseal
 
 KIND, DIGEST = "index", "ab" * 32
 
@@ -23,8 +27,9 @@ def test_a_part_comes_back(store):
     folder = store.write_part(KIND, DIGEST, fill("x"))
     assert store.part(KIND, DIGEST) == folder
     assert (folder / "deep" / "a.bin").read_text() == "x"
-    stated = json.loads((folder / "part.json").read_text())
-    assert stated == {"files": {"b.bin": 2, "deep/a.bin": 1}}
+    stated = unseal((folder / "part.json").read_bytes())
+    assert stated["files"] == {"b.bin": 2, "deep/a.bin": 1}
+    assert stated["sha256"]["b.bin"] == hashlib.sha256(b"xx").hexdigest()
 
 
 def test_the_first_of_two_writers_stays(store):
@@ -110,3 +115,31 @@ def test_of_a_kind_only_those_that_are_named_stay(store):
     store.keep_parts("hidden", {kept})
     assert [path.name for path in store.layout.parts("hidden").iterdir()] == [kept]
     store.keep_parts("none-yet", set())
+
+
+@pytest.mark.parametrize("name", ["deep/a.bin", "b.bin", "part.json"])
+def test_three_changed_bytes_are_found_and_never_believed(store, name):
+    """The size stays, so only the bytes can tell."""
+    folder = store.write_part("verdicts", DIGEST, fill("abcdefgh"))
+    assert store.damaged_parts() == {}
+    assert store.sound_parts("verdicts") == {DIGEST: folder}
+    data = bytearray((folder / name).read_bytes())
+    for place in range(3, 6):
+        data[place] ^= 0xFF
+    (folder / name).write_bytes(data)
+    ((kind, digest),) = store.damaged_parts()
+    assert (kind, digest) == ("verdicts", DIGEST)
+    assert str(folder / name) in store.damaged_parts()[kind, digest][0]
+    with pytest.raises(StoreError, match=name):
+        store.sound_parts("verdicts")
+    assert store.part("verdicts", DIGEST) is None, "a small file is compared whenever it is read"
+    store.drop_part("verdicts", DIGEST)
+    assert store.damaged_parts() == {}
+    assert not folder.exists()
+
+
+def test_a_part_of_before_there_were_digests_is_read_by_its_sizes(store):
+    folder = store.write_part(KIND, DIGEST, fill("x"))
+    (folder / "part.json").write_text(json.dumps({"files": {"b.bin": 2, "deep/a.bin": 1}}))
+    assert store.part(KIND, DIGEST) == folder
+    assert store.damaged_parts() == {}

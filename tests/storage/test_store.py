@@ -22,7 +22,7 @@ def finish(store, run, shards=SHARDS):
 def test_a_new_store_says_whose_it_is(tmp_path):
     store = Store.open(tmp_path / "a" / "store", STUDY)
     stated = json.loads(store.layout.store.read_text())
-    assert (stated["format"], stated["study"]) == (2, STUDY)
+    assert (stated["format"], stated["study"]) == (3, STUDY)
     assert store.runs() == []
     assert store.latest() is None
 
@@ -54,7 +54,7 @@ def stated(**fields):
 
 REFUSED = {
     "another study": (stated(format=1, study="mnist"), "study 'mnist'"),
-    "another format": (stated(format=3, study=STUDY), "format 3"),
+    "another format": (stated(format=4, study=STUDY), "format 4"),
     "no description": (stated(format=1), "unreadable"),
     "other things in the folder": (full, "other things in it"),
     "a file": (lambda root: root.write_text("mine"), "a file"),
@@ -181,12 +181,32 @@ def test_missing_are_the_shards_not_committed(store):
 def test_the_latest_run_is_the_newest_finished_one(store):
     store.open_run(record("older", created="2025-01-01T00:00:00+00:00"))
     store.open_run(record("newer", created="2027-01-01T00:00:00+00:00"))
-    assert [status.record.run for status in store.runs()] == ["newer", RUN, "older"]
+    assert [status.record.run for status in store.runs()] == ["newer", "older", RUN]
     assert store.latest().record.run == "newer"
     finish(store, "older", [])
     assert store.latest().record.run == "older"
     finish(store, RUN, [])
     assert store.latest().record.run == RUN
+
+
+def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
+    """The clock was set back between the nights; then the tables were rolled back."""
+    store.open_run(record("second", created="1999-01-01T00:00:00+00:00"))
+    assert [status.record.run for status in store.runs()] == ["second", RUN]
+    finish(store, RUN, [])
+    finish(store, "second", [])
+    assert store.latest().record.run == "second"
+    store.open_run(record("second"))
+    store.make_current(RUN)
+    for again in (store, Store.open(store.layout.root, STUDY, create=False)):
+        assert [status.record.run for status in again.runs()] == [RUN, "second"]
+        assert again.latest().record.run == RUN
+    before = store.layout.order(RUN).read_bytes()
+    store.make_current(RUN)
+    assert store.layout.order(RUN).read_bytes() == before, "it is the last already"
+    store.layout.order(RUN).write_bytes(before[:-9])
+    with pytest.raises(StoreError, match=r"order\.json"):
+        store.runs()
 
 
 def test_bytes_on_disk_are_those_of_one_run(store):

@@ -11,6 +11,7 @@ from store_samples import GROUPS, RUN, SHARDS, STUDY, record, tables
 
 from storage import Store, StoreError, most_harmful, polars_schema, quarantined, table_schema
 from storage.schemas import TABLES
+from storage.sealed import unseal
 
 WRITTEN = Path(__file__).with_name("version_1")
 NEW = {
@@ -70,7 +71,7 @@ def test_who_writes_to_it_says_so_in_its_format_and_old_rows_stay(root):
     old = Store.open(root, STUDY, create=False).scan("solves", RUN).collect()
     stated = json.loads((root / "store.json").read_bytes())
     store = Store.open(root, STUDY)
-    assert json.loads((root / "store.json").read_bytes()) == {**stated, "format": 2}
+    assert unseal((root / "store.json").read_bytes()) == {**stated, "format": 3}
     store.open_run(record("second"))
     for shard in SHARDS[:2]:
         store.commit("second", shard.key, tables(shard))

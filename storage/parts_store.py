@@ -1,0 +1,77 @@
+"""The parts of a store: folders that its runs share, and that hold what people decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.layout import Layout
+from storage.listing import entries_below, sizes_below
+from storage.local_parts import LIST
+from storage.parts import (
+    damaged_parts,
+    find_part,
+    find_parts,
+    keep_parts,
+    sound_parts,
+    write_part,
+)
+from storage.sweep import Leftover, remove, unused_parts
+
+
+@dataclass(frozen=True)
+class PartsStore:
+    """Parts by kind and digest; see `storage.parts`."""
+
+    layout: Layout
+
+    def part(self, kind: str, digest: str) -> Path | None:
+        """Folder of a part that is there and whole, else None."""
+        return find_part(self.layout, kind, digest)
+
+    def parts(self, kind: str) -> dict[str, Path]:
+        """Folders of all whole parts of a kind, by digest in ascending order."""
+        return find_parts(self.layout, kind)
+
+    def sound_parts(self, kind: str) -> dict[str, Path]:
+        """The same, of a kind that nothing can make again: each read and compared with its digest.
+
+        Raises:
+            StoreError: one of them is damaged, which must not pass for "never written".
+        """
+        return sound_parts(self.layout, kind)
+
+    def damaged_parts(self) -> dict[tuple[str, str], list[str]]:
+        """What is wrong with parts, by kind and digest, read byte by byte; sound ones left out."""
+        return damaged_parts(self.layout)
+
+    def drop_part(self, kind: str, digest: str) -> None:
+        """Remove a part, its list first: it counts as absent from then on."""
+        entries = sorted(
+            entries_below(self.layout.part(kind, digest)), key=lambda name: name != LIST
+        )
+        gone = [Leftover(f"parts/{kind}/{digest}/{name}", 0, "damaged") for name in entries]
+        remove(self.layout, gone)
+
+    def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
+        """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
+        return write_part(self.layout, kind, digest, writer)
+
+    def keep_parts(self, kind: str, digests: Collection[str]) -> None:
+        """Remove all parts of a kind but these."""
+        keep_parts(self.layout, kind, digests)
+
+    def unused_parts(self, days: float, keep: Collection[tuple[str, str]] = ()) -> list[Leftover]:
+        """Files of parts that nobody has asked for in so many days, but for those to keep."""
+        return unused_parts(self.layout, keep, days, time.time())
+
+    def bytes_of_parts(self) -> int:
+        """Bytes of all parts, which the runs of a store share."""
+        return bytes_below(self.layout.all_parts)
+
+
+def bytes_below(folder: Path) -> int:
+    """Bytes of every file below a folder."""
+    return sum(sizes_below(folder).values())

@@ -1,0 +1,195 @@
+"""`fastif verify` and all that reads, on stores that are really damaged, half there or empty."""
+
+import shutil
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from flows import cli, console
+from tasks.mislabels import find_mislabels
+from tasks.plan import existing_store
+from tasks.study import load_study
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    for one in (console.out, console.err):
+        monkeypatch.setattr(one, "_width", 220)
+
+
+@pytest.fixture(scope="module")
+def audited(made, tmp_path_factory):
+    """An audit with sketches, a search for wrong labels and verdicts."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("integrity") / "made")
+    sketch = {"kind": "sketch", "k": 12}
+    study = tiny.write_study(folder, candidates=sketch)
+    tiny.run_directly(study)
+    find_mislabels.fn(str(study))
+    review = folder / "review.csv"
+    assert run("review", "export", "--study", study, "--out", review)[0] == 0
+    review.write_text("id,right_label,reviewer\ntrain-1,pos,ann\ntrain-2,neg,ann\n")
+    assert run("review", "import", review, "--study", study)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def world(audited, tmp_path):
+    return tiny.copy(audited, tmp_path / "world")
+
+
+def run(*args: object) -> tuple[int, str]:
+    """The exit code and all that was printed; what is not an exit is raised."""
+    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output.replace("\n", " ")
+
+
+def store_of(folder):
+    return existing_store(load_study(folder / "study.toml"))
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    place = len(data) // 2
+    data[place : place + 3] = bytes(byte ^ 0xFF for byte in data[place : place + 3])
+    path.write_bytes(data)
+
+
+def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
+    """Every file of the store, of every kind, one after the other."""
+    study, root = world / "study.toml", world / "store"
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    kinds = {path.relative_to(root).parts[1] for path in paths if "parts" in path.parts}
+    assert {"verdicts", "mislabels", "sketcher", "index"} <= kinds
+    assert run("verify", "--study", study)[0] == 0
+    for path in paths:
+        sound = path.read_bytes()
+        flip(path)
+        code, text = run("verify", "--study", study)
+        assert code == (2 if path.name == "store.json" else 1), path
+        assert str(path) in text, path
+        path.write_bytes(sound)
+    assert run("verify", "--study", study)[0] == 0
+
+
+def half(folder):
+    """Half of the shards of a finished run, manifests and all."""
+    store = store_of(folder)
+    name = store.latest().record.run
+    keys = [shard.key for shard in store.record(name).shards()]
+    for key in keys[: len(keys) // 2]:
+        store.layout.manifest(name, key).unlink()
+        for path in store.layout.tables.rglob(f"shard={key}"):
+            if path.parent.parent.name in ("scores", "solves", "queries") or key != "00000":
+                shutil.rmtree(path, ignore_errors=True)
+    return f"{len(keys) - len(keys) // 2} of {len(keys)}"
+
+
+def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
+    study, told = world / "study.toml", half(world)
+    code, text = run("verify", "--study", study)
+    assert code == 1
+    assert f"{told} shards" in text
+    for command in READING:
+        code, text = run(*command(world))
+        assert code == 2, text
+        assert "Refused." in text
+        assert told in text
+    assert "damaged" in run("runs", "--study", study)[1]
+    assert run("verify", "--study", study, "--repair")[0] == 1
+    tiny.run_directly(study)
+    assert run("verify", "--study", study)[0] == 0
+
+
+READING = [
+    lambda folder: ("top", "query-1", "--study", folder / "study.toml"),
+    lambda folder: ("show", "train-1", "--study", folder / "study.toml"),
+    lambda folder: ("report", "--study", folder / "study.toml"),
+    lambda folder: ("diff", *2 * [named(folder)], "--study", folder / "study.toml"),
+    *(
+        lambda folder, table=table: (
+            *("export", table, "--study", folder / "study.toml"),
+            *("--out", folder / f"{table}.parquet"),
+        )
+        for table in ("scores", "solves", "queries", "train")
+    ),
+]
+
+
+def named(folder):
+    return sorted(path.name for path in (folder / "store" / "runs").iterdir())[0]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def foreign(path):
+    path.write_bytes(b"PAR1 not what it says \xff\xfe PAR1")
+
+
+def lose(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("table", "spoil"),
+    [
+        *((table, flip) for table in ("scores", "queries", "train", "solves")),
+        *(("train", spoil) for spoil in (cut, empty, foreign, lose)),
+    ],
+)
+def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spoil):
+    store = store_of(world)
+    path = sorted(store.layout.table(table, named(world)).rglob("*.parquet"))[0]
+    spoil(path)
+    refused = 0
+    for command in READING:
+        code, text = run(*command(world))
+        assert code in (0, 2), text
+        assert "None" not in text
+        if code == 2:
+            refused += 1
+            assert "Refused." in text
+            assert path.name in text or "shard" in text
+    assert refused >= 3
+    code, text = run("verify", "--study", world / "study.toml")
+    assert code == 1
+    assert path.name in text
+
+
+def test_an_unfinished_run_says_so(world):
+    store = store_of(world)
+    name = named(world)
+    store.withdraw(name, [store.record(name).shards()[-1].key])
+    code, text = run("verify", "--study", world / "study.toml")
+    assert code == 3
+    assert "not finished" in text
+    assert "whole" not in text.split("parts:")[0]
+    for command in READING:
+        code, text = run(*command(world))
+        assert code in (0, 2)
+        assert "not finished" in text or "expected a finished run" in text or "Refused" in text
+
+
+def test_an_empty_store_and_none_at_all_are_answered_in_words(world):
+    shutil.rmtree(world / "store" / "runs")
+    for command in (*READING[:3], *READING[4:]):
+        code, text = run(*command(world))
+        assert code == 2, text
+        assert "Start one with `fastif audit`" in text
+    shutil.rmtree(world / "store")
+    for command in (*READING[:3], *READING[4:]):
+        code, text = run(*command(world))
+        assert code == 2, text
+        assert "Refused." in text
+    for words in (("verify",), ("gc",), ("runs",), ("diff", "a", "b")):
+        code, text = run(*words, "--study", world / "study.toml")
+        assert code == 2
+        assert "Run the audit first" in text
