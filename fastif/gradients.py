@@ -3,21 +3,38 @@
 One backward pass over a tile gives, for every layer that owns attributed parameters, the layer's
 input and the gradient at its output; from these two the gradient of each example follows without a
 backward pass of its own. No double backward and no vmap over the model is needed, so any attention
-kernel works. A model whose layers do not treat the first axis as the example (weights applied to
-shared tables, say) is recognised on first use, and its examples are then taken one by one.
+kernel works. Where layers do not see the rows of the batch in their order, or parameters act in
+another way, examples are taken one by one: the graph of every tile is read for that, and a random
+combination of the rows of some tiles is compared with an ordinary backward pass.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.collecting import collect
+from fastif.combination import compare, dense
+from fastif.errors import InputError
 from fastif.examples import Batch, Examples, batches
 from fastif.inner import inner_products
-from fastif.listening import Pulled, cotangents, fill_by_listening, leaves, used_outside
+from fastif.listening import Heard, Pass, Pulled, cotangents, leaves
+from fastif.memory import is_out_of_memory
 from fastif.objective import Objective
+from fastif.route import Route, route_of
+from fastif.structure import Structure, structure_of
+
+T = TypeVar("T")
+
+UNFIT = (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What a layer may raise that cannot be mapped over examples: no vmap rule, data in its flow ..."""
+
+LARGEST_CHECK = 2**24
+"""Numbers in the rows that are made for a check alone."""
 
 SPACING = 64
 """A multiple of 16 bytes in any precision: tensor cores read matrices of other strides slowly."""
@@ -52,9 +69,10 @@ class Tile:
 class Gradients:
     """Tiles of per-example gradients of an objective.
 
-    The first tile is checked against gradients taken one example at a time; where they disagree,
-    all later tiles are taken that way. One workspace serves all tiles: to ask for fresh memory each
-    time costs more than to fill it.
+    A tile is taken by forward hooks where its graph allows, and checked as `Route` says; where it
+    does not allow or the check fails, that tile and all later ones are taken by a backward pass an
+    example, of all who ask this objective. One workspace serves all tiles: to ask for fresh memory
+    each time costs more than to fill it.
 
     Args:
         objective: whose gradients are taken.
@@ -63,9 +81,22 @@ class Gradients:
 
     def __init__(self, objective: Objective, dtype: torch.dtype | None = None) -> None:
         self.objective = objective
-        self.one_by_one: bool | None = None
+        self.route: Route = route_of(objective)
+        self._forced: bool | None = None
         dtype = dtype or objective.like.dtype
         self._workspace = spaced_rows(objective.like, 0, objective.space.size, dtype)
+
+    @property
+    def one_by_one(self) -> bool | None:
+        """Whether each example takes a backward pass of its own; None while that is open.
+
+        Setting it overrides the route of the objective, and all checks, for these gradients.
+        """
+        return self.route.one_by_one if self._forced is None else self._forced
+
+    @one_by_one.setter
+    def one_by_one(self, forced: bool | None) -> None:
+        self._forced = forced
 
     def of_losses(self, batch: Batch) -> Tile:
         """∇L of every example."""
@@ -84,25 +115,126 @@ class Gradients:
 
     def tiles(self, batch: Batch, of: Pulled) -> Iterator[Tile]:
         """One tile of the losses or of the measures, or one for each column of the root."""
-        take = fill_by_listening if self.listens(batch) else _fill_one_by_one
         rows = self._rows(len(batch["labels"]))
-        for _ in take(self.objective, batch, of, rows):
-            yield Tile(rows)
+
+        def filled(heard: Heard) -> Tile:
+            collect(self.objective, heard, rows)
+            return Tile(rows)
+
+        return self.taken(batch, of, filled, Tile)
+
+    def taken(
+        self,
+        batch: Batch,
+        of: Pulled,
+        by_calls: Callable[[Heard], T],
+        by_rows: Callable[[Tensor], T],
+    ) -> Iterator[T]:
+        """What a function makes of each column, given the layers' calls or the gradients as rows.
+
+        Args:
+            batch: the examples.
+            of: what is pulled back.
+            by_calls: given the calls with the gradients at their outputs.
+            by_rows: given rows [b p] where the examples have to be taken one by one.
+        """
+        done, opened = 0, self._opened(batch)
+        if opened is not None:
+            for cotangent, heard in opened.made.columns(of):
+                try:
+                    if not done and not self._holds(opened, cotangent, heard, of):
+                        break
+                    found = by_calls(heard)
+                except InputError:
+                    raise
+                except UNFIT as error:
+                    if is_out_of_memory(error):
+                        raise
+                    self.route.fall_back(f"a layer cannot be mapped over examples: {_line(error)}")
+                    break
+                done += 1
+                yield found
+            else:
+                return
+        del opened  # its graph
+        rows = self._rows(len(batch["labels"]))
+        for _ in islice(_fill_one_by_one(self.objective, batch, of, rows), done, None):
+            yield by_rows(rows)
 
     def listens(self, batch: Batch) -> bool:
-        """Whether gradients come from listening to layers.
+        """Whether gradients come from forward hooks.
 
         Found out on the first batch that can tell; False until then.
         """
         if self.one_by_one is None:
-            exact = _listening_is_exact(self.objective, batch)
-            self.one_by_one = None if exact is None else not exact
+            self.of_losses(batch)
         return self.one_by_one is False
+
+    def _opened(self, batch: Batch) -> "_Opened | None":
+        """A forward pass with hooks, and what its graph says; None where there is no use in it.
+
+        An example by itself cannot tell rows of the batch from tables that all examples share, and
+        a backward pass of its own costs no more.
+        """
+        if self._forced is False:
+            return _Opened(Pass.run(self.objective, batch), None)
+        if self.one_by_one or len(batch["labels"]) == 1:
+            return None
+        made = Pass.run(self.objective, batch)
+        structure = structure_of(made)
+        if structure.objection:
+            self.route.fall_back(structure.objection)
+            return None
+        return _Opened(made, structure)
+
+    def _holds(self, opened: "_Opened", cotangent: Tensor, heard: Heard, of: Pulled) -> bool:
+        """Whether the tile agrees with a backward pass, or need not be looked at."""
+        made, structure = opened.made, opened.structure
+        if structure is None:
+            return True
+        if not self.route.is_due(structure):
+            self.route.left_unchecked(structure)
+            return True
+        rows = self._rows(self._checked(len(made.outputs)))
+        collect(self.objective, _first(heard, len(rows)), rows)
+        compared = compare(made, cotangent, of, rows, self.route.tiles)
+        if compared.parameter:
+            away = f"{compared.gap:.1g} of their length in {compared.parameter}"
+            self.route.failed(structure, f"a backward pass gives other gradients, by {away}")
+            return False
+        self.route.passed(compared.decisive)
+        return True
+
+    def _checked(self, count: int) -> int:
+        """How many rows of a tile are compared: whoever needs no rows is not given all of them."""
+        room = max(2, len(self._workspace), LARGEST_CHECK // self.objective.space.size)
+        return min(count, room)
 
     def _rows(self, count: int) -> Float[Tensor, "b p"]:
         if len(self._workspace) < count:
             self._workspace = spaced_rows(self._workspace, count, self.objective.space.size)
         return self._workspace[:count]
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A forward pass with hooks; without a structure it is taken as it is."""
+
+    made: Pass
+    structure: Structure | None
+
+
+def _first(heard: Heard, count: int) -> Heard:
+    """What the calls say of the first examples."""
+    return [
+        (replace(call, inputs=call.inputs[:count], outputs=call.outputs[:count]), delta[:count])
+        for call, delta in heard
+    ]
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def spaced_rows(
@@ -167,32 +299,5 @@ def _fill_one_by_one(
                 retain_graph=True,
                 materialize_grads=True,
             )
-            torch.cat([tensor.flatten() for tensor in found], out=row)
+            torch.cat([dense(tensor).flatten() for tensor in found], out=row)
         yield
-
-
-def _listening_is_exact(objective: Objective, batch: Batch) -> bool | None:
-    """Whether listening gives on two examples what two separate backward passes give.
-
-    None if neither has a finite gradient, so that the question is left to the next batch.
-    """
-    few = {key: tensor[:2] for key, tensor in batch.items()}
-    expected = objective.like.new_empty(len(few["labels"]), objective.space.size)
-    heard = torch.full_like(expected, torch.nan)  # what is left unfilled must not pass
-    for _ in _fill_one_by_one(objective, few, "losses", expected):
-        pass
-    finite = Tile(expected).finite()
-    if not bool(finite.any()):
-        return None
-    try:
-        if used_outside(objective, few):
-            return False
-        for _ in fill_by_listening(objective, few, "losses", heard):
-            pass
-    except (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return False  # a layer with several inputs or outputs, in-place changes, no vmap rule ...
-    # A hundred units in the last place of the largest entry of all, not of each parameter's own:
-    # the gradient of an attention key's bias is zero but for rounding.
-    heard, expected = heard[finite], expected[finite]
-    noise = 100 * torch.finfo(expected.dtype).eps * float(expected.abs().max())
-    return torch.allclose(heard, expected, rtol=1e-3, atol=noise)

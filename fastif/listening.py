@@ -1,17 +1,23 @@
-"""Per-example gradients from one backward pass, by listening to the layers that own parameters."""
+"""Forward hooks on the layers that own parameters: what they were given, and what came back.
+
+One backward pass over a batch gives the gradient at the output of every such layer; from it and
+the layer's input the gradient of each example follows. Where that holds is for `structure` to say.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fastif.examples import Batch
-from fastif.layers import fill_linear, layer_gradients
 from fastif.objective import Objective
 from fastif.parameters import Params
+from fastif.arithmetic import single
 
 Pulled = Literal["losses", "measures", "roots"]
 """What rows are gradients of: the training losses, what is asked of queries, or root columns."""
@@ -23,41 +29,91 @@ MIX = "mix"
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer that owns parameters: what went in, what came out."""
+    """One call of a layer that owns parameters: what went in, what came out.
+
+    Attributes:
+        name: of the layer.
+        layer: the layer.
+        inputs: the one tensor that it was given.
+        outputs: what it returned.
+        start: the node of the graph that made the input; None if nothing there is differentiated.
+        edge: the output in the graph as the layer left it, whatever is done to the tensor in place
+            afterwards; None if nothing there is differentiated.
+        versions: of input and output when the layer returned.
+        within: names of the layers in whose calls this one was made.
+        odd: what else the layer was given or gave; empty for one tensor in, one out.
+    """
 
     name: str
     layer: nn.Module
     inputs: Tensor
     outputs: Tensor
+    start: Node | None = None
+    edge: GradientEdge | None = None
+    versions: tuple[int, int] = (0, 0)
+    within: tuple[str, ...] = ()
+    odd: str = ""
 
 
-def fill_by_listening(
-    objective: Objective, batch: Batch, of: Pulled, rows: Tensor
-) -> Iterator[None]:
-    """Fill `rows` once for the losses or measures, or once for each column of the root."""
-    for heard in hear(objective, batch, of):
-        _collect(objective, heard, rows)
-        yield
+Heard = list[tuple[Call, Tensor]]
+"""Calls, each with the gradient at its output."""
 
 
-def hear(objective: Objective, batch: Batch, of: Pulled) -> Iterator[list[tuple[Call, Tensor]]]:
-    """Every call of a layer that owns attributed parameters, with the gradient at its output.
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One forward pass with hooks.
 
-    Once for the losses or measures, or once for each column of the root; always the same calls, in
-    the order they were made. A call from which no path leads to the outputs is left out.
+    Attributes:
+        objective, batch: whose outputs.
+        params: the attributed parameters, as leaves of the graph.
+        outputs: of the model.
+        calls: every call of a layer that owns attributed parameters, in the order they ended.
     """
-    with torch.enable_grad():
-        outputs, calls = _listen(objective, leaves(objective), batch)
-    calls = [call for call in calls if outputs.requires_grad and call.outputs.requires_grad]
-    at = [call.outputs for call in calls]
-    for cotangent in cotangents(objective, outputs, batch, of):
-        deltas: tuple[Tensor | None, ...] = ()
-        if at:
-            deltas = torch.autograd.grad(
-                outputs, at, cotangent, retain_graph=True, allow_unused=True
-            )
-        heard = zip(calls, deltas, strict=True)
-        yield [(call, delta) for call, delta in heard if delta is not None]
+
+    objective: Objective
+    batch: Batch
+    params: Params
+    outputs: Tensor
+    calls: list[Call]
+
+    @classmethod
+    def run(cls, objective: Objective, batch: Batch) -> "Pass":
+        """Run the model and note every call."""
+        params = leaves(objective)
+        with torch.enable_grad(), _Hooks(objective) as hooks:
+            outputs = objective.outputs(params, batch)
+        return cls(objective, batch, params, outputs, hooks.calls)
+
+    def columns(self, of: Pulled) -> Iterator[tuple[Float[Tensor, "b c"], Heard]]:
+        """What is pulled back, and the calls with the gradient at their outputs.
+
+        Once for the losses or measures, or once for each column of the root; always the same calls.
+        One from which no path leads to the outputs is left out.
+        """
+        calls = [call for call in self.calls if call.edge is not None]
+        at = [call.edge for call in calls if call.edge is not None]
+        for cotangent in cotangents(self.objective, self.outputs, self.batch, of):
+            deltas: tuple[Tensor | None, ...] = ()
+            if at and self.outputs.requires_grad:
+                deltas = torch.autograd.grad(
+                    self.outputs, at, cotangent, retain_graph=True, allow_unused=True
+                )
+            pairs = zip(calls, deltas, strict=False)
+            yield cotangent, [(call, delta) for call, delta in pairs if delta is not None]
+
+
+def hear(objective: Objective, batch: Batch, of: Pulled) -> Iterator[Heard]:
+    """The calls of `Pass.columns`, unchecked; `Gradients.taken` is the way that is checked.
+
+    Raises:
+        ValueError: a layer was given or gave something else than one tensor.
+    """
+    made = Pass.run(objective, batch)
+    for call in made.calls:
+        if call.odd:
+            raise ValueError(f"{call.name} {call.odd}")
+    for _, heard in made.columns(of):
+        yield heard
 
 
 def cotangents(
@@ -68,18 +124,18 @@ def cotangents(
     Where the batch holds weights z, the columns of the root S are mixed into the one column S z:
     over random signs the mean of (S z)(S z)ᵀ is S Sᵀ, and so it is over columns drawn by chance.
     """
-    detached, targets = outputs.detach(), batch["labels"]
+    detached, targets = single(outputs.detach()), batch["labels"]
     if of == "roots":
         root = objective.loss.root(detached, targets)
         if MIX in batch:
             root = root @ batch[MIX].to(root.dtype)[:, :, None]
-        yield from root.unbind(-1)
+        yield from root.to(outputs.dtype).unbind(-1)
         return
     function = objective.loss if of == "losses" else objective.asked
     with torch.enable_grad():
         leaf = detached.requires_grad_()
         total = function(leaf, targets).sum()
-    yield torch.autograd.grad(total, leaf)[0]
+    yield torch.autograd.grad(total, leaf)[0].to(outputs.dtype)
 
 
 def leaves(objective: Objective) -> dict[str, Tensor]:
@@ -93,76 +149,56 @@ def _owners(objective: Objective) -> dict[str, nn.Module]:
     return {name: objective.module.get_submodule(name) for name in names}
 
 
-def _listen(objective: Objective, params: Params, batch: Batch) -> tuple[Tensor, list[Call]]:
-    """Run the model and note every call of a layer that owns attributed parameters."""
-    calls: list[Call] = []
-    handles = []
-    for name, layer in _owners(objective).items():
+class _Hooks:
+    """Notes every call of a layer that owns attributed parameters while it is entered."""
 
-        def note(layer: nn.Module, args: tuple, output: Tensor, name: str = name) -> None:
-            calls.append(Call(name, layer, args[0].detach(), output))
+    def __init__(self, objective: Objective) -> None:
+        self.calls: list[Call] = []
+        self._owners = _owners(objective)
+        self._open: list[str] = []
+        self._handles: list[Any] = []
 
-        handles.append(layer.register_forward_hook(note))
-    try:
-        outputs = objective.outputs(params, batch)
-    finally:
-        for handle in handles:
+    def __enter__(self) -> "_Hooks":
+        for name, layer in self._owners.items():
+            before, after = partial(self._begin, name), partial(self._note, name)
+            self._handles.append(layer.register_forward_pre_hook(before))
+            self._handles.append(layer.register_forward_hook(after, with_kwargs=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
             handle.remove()
-    return outputs, calls
+
+    def _begin(self, name: str, _: nn.Module, __: tuple) -> None:
+        self._open.append(name)
+
+    def _note(self, name: str, layer: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        self._open.pop()
+        within = tuple(self._open)
+        odd = _odd(args, kwargs, output)
+        if odd or not isinstance(output, Tensor):
+            nothing = torch.empty(0)
+            self.calls.append(Call(name, layer, nothing, nothing, within=within, odd=odd))
+            return
+        given = args[0]
+        edge = get_gradient_edge(output) if output.requires_grad else None
+        versions = given._version, output._version
+        inputs = given.detach()
+        call = Call(name, layer, inputs, output, given.grad_fn, edge, versions, within)
+        self.calls.append(call)
 
 
-def _collect(objective: Objective, heard: list[tuple[Call, Tensor]], rows: Tensor) -> None:
-    """Write what the calls contribute into the rows; the calls of one layer are added up."""
-    space = objective.space
-    blocks = {
-        name: rows[:, where].unflatten(1, shape or (1,))
-        for name, where, shape in zip(space.names, space.slices, space.shapes, strict=True)
-    }
-    filled: set[str] = set()
-    for call, delta in heard:
-        if len(delta) != len(rows):
-            raise ValueError(f"{call.name}: its first axis is not the example")
-        prefix = f"{call.name}." if call.name else ""
-        mine = {name.removeprefix(prefix): name for name in blocks if owner_of(name) == call.name}
-        if isinstance(call.layer, nn.Linear) and not filled.intersection(mine.values()):
-            fill_linear(call.inputs, delta, {own: blocks[name] for own, name in mine.items()})
-        else:
-            found = layer_gradients(call.layer, call.inputs, delta)
-            for own, name in mine.items():
-                add = blocks[name].add_ if name in filled else blocks[name].copy_
-                add(found[own].view(blocks[name].shape))
-        filled.update(mine.values())
-    for name, block in blocks.items():
-        if name not in filled:
-            block.zero_()
+def _odd(args: tuple, kwargs: dict, output: object) -> str:
+    """What a call has beside one tensor in and one out; empty if nothing."""
+    if len(args) != 1 or kwargs or not isinstance(args[0], Tensor):
+        return (
+            f"is given {len(args)} positional and {len(kwargs)} keyword arguments, not one tensor"
+        )
+    if not isinstance(output, Tensor):
+        return f"returns {type(output).__name__}, not one tensor"
+    return ""
 
 
 def owner_of(name: str) -> str:
     """The module that a parameter belongs to, by name."""
     return name.rpartition(".")[0]
-
-
-def used_outside(objective: Objective, batch: Batch) -> set[str]:
-    """The parameters that reach the outputs other than through a call of their own layer.
-
-    Seen from the graph and not from numbers: two examples can happen to have no gradient there.
-    """
-    params = leaves(objective)
-    reached: list[Tensor] = []
-
-    def cut(_: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        reached.extend(given for given in args if torch.is_tensor(given))
-        return output.detach()
-
-    handles = [layer.register_forward_hook(cut) for layer in _owners(objective).values()]
-    try:
-        with torch.enable_grad():
-            reached.append(objective.outputs(params, batch))
-    finally:
-        for handle in handles:
-            handle.remove()
-    sums = [tensor.sum() for tensor in reached if tensor.requires_grad]
-    if not sums:
-        return set()
-    paths = torch.autograd.grad(sums, tuple(params.values()), allow_unused=True)
-    return {name for name, path in zip(params, paths, strict=True) if path is not None}

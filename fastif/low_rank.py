@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastif.examples import Batch, Examples
+from fastif.examples import Examples
 from fastif.gradients import Gradients
-from fastif.layers import layer_gradients, positions
-from fastif.listening import Call, hear, owner_of
+from fastif.layers import is_linear, layer_gradients, positions
+from fastif.listening import Call, Heard, owner_of
 from fastif.parameters import ParamSpace
 from fastif.scorer import Effects, GradientScorer, Scorer
 
@@ -88,26 +88,39 @@ class LowRankScorer(Scorer):
 
     def effects(self, ids: Int[Tensor, " b"]) -> Effects:
         batch = self.train.take(ids)
-        total = self.like.new_zeros(self.count, len(ids))
-        sound = torch.ones(len(ids), dtype=torch.bool)
-        for call, delta in self._heard(batch):
+        effects = self.gradients.taken(batch, "losses", self._of_calls, self._of_rows)
+        return next(effects)
+
+    def _of_calls(self, heard: Heard) -> Effects:
+        count = len(heard[0][1]) if heard else 0
+        total = self.like.new_zeros(self.count, count)
+        sound = torch.ones(count, dtype=torch.bool)
+        for call, delta in heard:
             self._add(call, delta, total)
             for part in (call.inputs, delta):
                 sound &= torch.isfinite(part).flatten(1).all(1).cpu()
         return Effects(total.div_(len(self.train)), sound)
 
-    def _heard(self, batch: Batch) -> list[tuple[Call, Tensor]]:
-        return next(hear(self.gradients.objective, batch, "losses"))
+    def _of_rows(self, rows: Float[Tensor, "b p"]) -> Effects:
+        space, total = self.gradients.objective.space, self.like.new_zeros(self.count, len(rows))
+        for name, at, shape in zip(space.names, space.slices, space.shapes, strict=True):
+            if name in self.rest:
+                total += self.rest[name] @ rows[:, at].T
+            else:
+                half = self.halves[name]
+                near = torch.einsum("qro,boi->qbri", half.left, rows[:, at].unflatten(1, shape))
+                total += (near * half.right[:, None]).sum((2, 3))
+        return Effects(total.div_(len(self.train)), torch.isfinite(rows).all(1).cpu())
 
     def _add(self, call: Call, delta: Tensor, total: Tensor) -> None:
         prefix = f"{call.name}." if call.name else ""
         if f"{prefix}weight" in self.halves:
             total += self.halves[f"{prefix}weight"].products(*positions(call.inputs, delta))
         mine = {name for name in self.rest if owner_of(name) == call.name}
-        if mine == {f"{prefix}bias"} and isinstance(call.layer, nn.Linear):
+        if mine == {f"{prefix}bias"} and is_linear(call.layer):
             total += self.rest[f"{prefix}bias"] @ positions(call.inputs, delta)[1].sum(1).T
         elif mine:
-            found = layer_gradients(call.layer, call.inputs, delta)
+            found = layer_gradients(call.layer, call.inputs, delta, call.outputs)
             for name in mine:
                 total += self.rest[name] @ found[name.removeprefix(prefix)].flatten(1).T
 
@@ -134,4 +147,4 @@ def low_rank(scorer: Scorer, rank: int) -> Scorer:
 
 def _is_weight(gradients: Gradients, space: ParamSpace, name: str) -> bool:
     layer = gradients.objective.module.get_submodule(owner_of(name))
-    return isinstance(layer, nn.Linear) and name.endswith("weight")
+    return is_linear(layer) and name.endswith("weight")

@@ -26,6 +26,8 @@ class Objective(ABC):
         loss: the training loss of an example.
         measure: what is asked of a query, where that is not its loss. A model trained with label
             smoothing or class weights is still judged by its plain loss.
+        one_by_one: whether gradients are to be taken by a backward pass an example, whatever
+            quicker ways there are; False unless set.
         penalty: the L2 weight decay that was part of training: 1/n Σ L_i + penalty/2 ‖params‖² was
             minimised. It belongs to the curvature, which it raises by penalty·I; no gradient of an
             example holds it. 0 for decoupled decay (AdamW), which no loss contains.
@@ -37,6 +39,7 @@ class Objective(ABC):
     loss: Loss
     measure: Measure | None = None
     penalty: float = 0.0
+    one_by_one: bool = False
     module: nn.Module
     params: Params
     space: ParamSpace

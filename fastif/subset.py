@@ -25,7 +25,7 @@ class Subset(Objective):
     def __init__(self, whole: Objective, names: Iterable[str]) -> None:
         self.whole = whole
         self.loss, self.measure, self.penalty = whole.loss, whole.measure, whole.penalty
-        self.module = whole.module
+        self.module, self.one_by_one = whole.module, whole.one_by_one
         self.params = {name: whole.params[name] for name in names}
         self.space = ParamSpace.of(self.params)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastif.candidates.narrowing import Narrowing
 from fastif.examples import Batch
 from fastif.gradients import Gradients
-from fastif.listening import Pulled, hear
+from fastif.listening import Pulled
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,15 @@ class Fold:
 
         Those of an example whose gradient is not finite are zero.
         """
-        if self.narrowing is None:
+        narrowing, like, count = self.narrowing, gradients.objective.like, len(batch["labels"])
+        if narrowing is None:
             for tile in gradients.tiles(batch, of):
                 yield _finite(self.folding(tile.rows))
             return
-        objective = gradients.objective
-        for heard in hear(objective, batch, of):
-            rows = self.narrowing(heard, len(batch["labels"]), objective.like)
+        made = gradients.taken(
+            batch, of, lambda heard: narrowing(heard, count, like), narrowing.of_rows
+        )
+        for rows in made:
             yield _finite(self.folding(rows))
 
 

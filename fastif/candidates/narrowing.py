@@ -6,18 +6,16 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastif.layers import layer_gradients, positions
-from fastif.listening import Call, owner_of
+from fastif.layers import is_linear, layer_gradients, positions
+from fastif.listening import Call, Heard, owner_of
 from fastif.parameters import ParamSpace
 
 ENERGY = 0.98
 """Share of a layer's squared gradients that its directions keep."""
 
 ROUNDING = 1e-12
-
-Heard = list[tuple[Call, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ class Narrowing:
         sums: dict[str, list[Tensor]] = {}
         for calls in heard:
             for call, delta in calls:
-                if isinstance(call.layer, nn.Linear):
+                if is_linear(call.layer):
                     _add(sums, call, delta)
         found = {name: _sides(pair[0], pair[1], energy) for name, pair in sums.items()}
         return cls(space, {name: sides.to(like) for name, sides in found.items()})
@@ -89,10 +87,24 @@ class Narrowing:
                 rows[:, start : start + width] += part.flatten(1)
         return rows
 
+    def of_rows(self, rows: Float[Tensor, "b p"]) -> Float[Tensor, "b m"]:
+        """The same of gradients that stand as rows."""
+        found = rows.new_empty(len(rows), self.size)
+        space = self.space
+        for name, at, shape in zip(space.names, space.slices, space.shapes, strict=True):
+            part, sides = rows[:, at], self.sides.get(owner_of(name))
+            if sides is not None and len(shape) == 2:
+                part = sides.outputs.mT @ part.unflatten(1, shape) @ sides.inputs
+            elif sides is not None:
+                part = part @ sides.outputs
+            start, width = self._where[name]
+            found[:, start : start + width] = part.flatten(1)
+        return found
+
     def _parts(self, call: Call, delta: Tensor) -> dict[str, Tensor]:
         sides = self.sides.get(call.name)
         if sides is None:
-            return self._owned(call, layer_gradients(call.layer, call.inputs, delta))
+            return self._owned(call, layer_gradients(call.layer, call.inputs, delta, call.outputs))
         inputs, delta = positions(call.inputs, delta)
         delta = delta @ sides.outputs
         parts = {"bias": delta.sum(1)}

@@ -15,7 +15,7 @@ from fastif.curvature.ggn import GaussNewton, no_curvature
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, batches
 from fastif.gradients import Gradients
-from fastif.listening import Pulled, hear
+from fastif.listening import Pulled
 from fastif.objective import Objective
 
 WIDTH, DIMENSIONS = 16_384, 1_000
@@ -128,12 +128,17 @@ class Sketcher:
 
 def _narrowing(drawn: Drawn, energy: float) -> Narrowing | None:
     """Directions of the gradients that were drawn; None if layers cannot be listened to."""
-    objective = drawn.gradients.objective
-    if not drawn.gradients.listens(drawn.batch(0)):
+    gradients = drawn.gradients
+    if not gradients.listens(drawn.batch(0)):
         return None
     batches = (drawn.batch(piece) for piece in range(drawn.pieces))
-    heard = (calls for batch in batches for calls in hear(objective, batch, "roots"))
-    return Narrowing.of(objective.space, heard, drawn.like, energy)
+    heard = (
+        calls
+        for batch in batches
+        for calls in gradients.taken(batch, "roots", lambda calls: calls, lambda _: [])
+    )
+    found = Narrowing.of(gradients.objective.space, heard, drawn.like, energy)
+    return None if gradients.one_by_one else found
 
 
 def train_sketches(

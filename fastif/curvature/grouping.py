@@ -1,6 +1,6 @@
 """Which attributed parameters make one block, and of which kind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from fastif.examples import Batch
-from fastif.layers import layer_gradients
-from fastif.listening import hear, leaves, owner_of, used_outside
+from fastif.layers import is_linear, layer_gradients
+from fastif.listening import Pass, leaves, owner_of
 from fastif.objective import Objective
+from fastif.structure import structure_of
 from fastif.subset import Subset
 
 LARGEST_SIDE = 8_192
@@ -81,11 +82,10 @@ def _heard_exactly(objective: Objective, owned: dict[str, list[str]], few: Batch
     if not candidates:
         return set()
     subset = Subset(objective, [name for names in candidates.values() for name in names])
-    expected = _one_by_one(subset, few)
-    try:
-        outside, heard = used_outside(subset, few), _heard(subset, few)
-    except (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return set()  # keyword arguments, in-place changes ...
+    few = at_least_two(few)
+    expected, made = _one_by_one(subset, few), Pass.run(subset, few)
+    unfit = structure_of(made).objections
+    heard = _heard(made, unfit)
     # Rounding is measured by the largest entry of all: some gradients are zero but for it.
     largest = max(float(tensor.abs().max()) for tensor in expected.values())
     noise = 100 * torch.finfo(objective.like.dtype).eps * largest
@@ -93,13 +93,17 @@ def _heard_exactly(objective: Objective, owned: dict[str, list[str]], few: Batch
 
     def right(name: str) -> bool:
         found = heard.get(name, zero).expand_as(expected[name])
-        return name not in outside and torch.allclose(found, expected[name], rtol=1e-3, atol=noise)
+        return torch.allclose(found, expected[name], rtol=1e-3, atol=noise)
 
-    return {owner for owner, names in candidates.items() if all(map(right, names))}
+    return {
+        owner
+        for owner, names in candidates.items()
+        if owner not in unfit and all(map(right, names))
+    }
 
 
 def _is_linear(layer: nn.Module, names: list[str], owner: str) -> bool:
-    if not isinstance(layer, nn.Linear) or max(layer.weight.shape) > LARGEST_SIDE:
+    if not is_linear(layer) or max(getattr(layer, "weight").shape) > LARGEST_SIDE:  # noqa: B009
         return False
     prefix = f"{owner}." if owner else ""
     return {name.removeprefix(prefix) for name in names} <= {"weight", "bias"}
@@ -121,14 +125,21 @@ def _one_by_one(objective: Objective, few: Batch) -> dict[str, Tensor]:
     return dict(zip(objective.space.names, stacked, strict=True))
 
 
-def _heard(objective: Objective, few: Batch) -> dict[str, Tensor]:
-    """The same by listening; NaN where the first axis is not the example."""
+def _heard(made: Pass, unfit: Mapping[str, str]) -> dict[str, Tensor]:
+    """The same by forward hooks, but for the layers that cannot be taken so."""
     found: dict[str, Tensor] = {}
-    for call, delta in next(hear(objective, few, "losses")):
+    for call, delta in next(made.columns("losses"))[1]:
+        if call.name in unfit:
+            continue
         prefix = f"{call.name}." if call.name else ""
         for own, gradient in layer_gradients(call.layer, call.inputs, delta).items():
             name = prefix + own
-            if len(gradient) != len(few["labels"]):
-                gradient = delta.new_full((), torch.nan)
             found[name] = found[name] + gradient if name in found else gradient
     return found
+
+
+def at_least_two(batch: Batch) -> Batch:
+    """The batch; an example by itself twice, so that its rows can be told from shared tables."""
+    if len(batch["labels"]) != 1:
+        return batch
+    return {key: torch.cat([tensor, tensor]) for key, tensor in batch.items()}

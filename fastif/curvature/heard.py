@@ -1,15 +1,18 @@
 """Linear layers as a backward pass sees them, one root column at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fastif.curvature.grouping import at_least_two
+from fastif.errors import InputError
 from fastif.examples import Batch
+from fastif.gradients import Gradients
 from fastif.layers import positions
-from fastif.listening import Call, hear
+from fastif.listening import Heard as Calls
 from fastif.objective import Objective
 
 
@@ -36,27 +39,42 @@ def heard_columns(objective: Objective, batch: Batch) -> Iterator[list[Heard]]:
     """For each root column every layer that owns attributed parameters; all must be linear.
 
     The layers, their inputs and positions are the same for all columns.
+
+    Raises:
+        InputError: hooks do not give per-example gradients of one of these layers.
     """
-    for calls in hear(objective, batch, "roots"):
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        for call, delta in calls:
-            found.setdefault(call.name, []).append(_checked(call, delta, len(batch["labels"])))
-        layers = {
-            name: tuple(map(_joined, zip(*made, strict=True))) for name, made in found.items()
-        }
-        sound = objective.like.new_ones(len(batch["labels"]), dtype=torch.bool)
-        for part in (part for pair in layers.values() for part in pair):
-            sound &= torch.isfinite(part.flatten(1).norm(dim=1))
-        yield [
-            Heard(name, inputs, deltas, (deltas != 0).any(-1) & sound[:, None])
-            for name, (inputs, deltas) in layers.items()
-        ]
+    count, gradients = len(batch["labels"]), Gradients(objective)
+
+    def refuse(_: Tensor) -> list[Heard]:
+        raise InputError(
+            "EK-FAC",
+            "linear layers whose inputs and outputs give the gradient of each example",
+            gradients.route.why,
+            'Take the exact curvature (kind = "gauss-newton"), or attribute other parameters.',
+        )
+
+    for column in gradients.taken(at_least_two(batch), "roots", _of_calls, refuse):
+        yield [_first(layer, count) for layer in column]
 
 
-def _checked(call: Call, delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    if len(delta) != count:
-        raise ValueError(f"{call.name}: its first axis is not the example")
-    return positions(call.inputs, delta)
+def _of_calls(calls: Calls) -> list[Heard]:
+    """The calls of each layer together, without examples that are not finite."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for call, delta in calls:
+        found.setdefault(call.name, []).append(positions(call.inputs, delta))
+    layers = {name: tuple(map(_joined, zip(*made, strict=True))) for name, made in found.items()}
+    parts = [part for pair in layers.values() for part in pair]
+    sound = [torch.isfinite(part.flatten(1).norm(dim=1)) for part in parts]
+    return [
+        Heard(name, inputs, deltas, (deltas != 0).any(-1) & torch.stack(sound).all(0)[:, None])
+        for name, (inputs, deltas) in layers.items()
+    ]
+
+
+def _first(layer: Heard, count: int) -> Heard:
+    """The first examples of a layer."""
+    parts = {name: getattr(layer, name)[:count] for name in ("inputs", "deltas", "reach")}
+    return replace(layer, **parts)
 
 
 def _joined(parts: tuple[Tensor, ...]) -> Tensor:

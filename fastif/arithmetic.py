@@ -1,0 +1,30 @@
+"""The precision of a computation: what is rounding and what is a difference."""
+
+import torch
+from torch import Tensor
+
+HALF = (torch.float16, torch.bfloat16)
+"""Types in which no loss, no root of a curvature and no sum is taken."""
+
+MATMUL = {"highest": torch.float32, "high": torch.float16, "medium": torch.bfloat16}
+"""The digits of a product of single-precision matrices under each of torch's settings: "high" has
+at least the 10 bits of TF32, as many as half precision."""
+
+
+def single(tensor: Tensor) -> Tensor:
+    """The same in single precision at least.
+
+    >>> single(torch.ones(1, dtype=torch.bfloat16)).dtype, single(torch.ones(1).double()).dtype
+    (torch.float32, torch.float64)
+    """
+    return tensor.float() if tensor.dtype in HALF else tensor
+
+
+def rounding_of(tensor: Tensor) -> float:
+    """The relative rounding error of products of matrices of this tensor's type, on its device."""
+    dtype = tensor.dtype
+    if dtype == torch.float32:
+        dtype = MATMUL[torch.get_float32_matmul_precision()]
+        if tensor.is_cuda and torch.backends.cuda.matmul.allow_tf32 and dtype == torch.float32:
+            dtype = torch.float16
+    return torch.finfo(dtype).eps

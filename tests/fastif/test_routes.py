@@ -1,0 +1,521 @@
+"""Gradients by forward hooks or one by one: exact either way, for every kind of layer and batch.
+
+The truth is plain autograd in float64, one example at a time, on a module that the library never
+sees.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastif import (
+    CrossEntropy,
+    Ekfac,
+    GaussNewton,
+    Gradients,
+    InputError,
+    ModuleObjective,
+    Sketcher,
+    TensorExamples,
+    every,
+    gradient_rows,
+)
+from fastif.low_rank import low_rank
+from fastif.route import SHARE
+from fastif.scorer import GradientScorer
+
+
+class Scale(nn.Module):
+    """Its own parameters, and an optional mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.tensor([1.0, 0.5, -2.0])), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y = x * self.w + self.b
+        return y if mask is None else y * mask[..., None]
+
+
+class Words(nn.Module):
+    """Embedded words, three numbers each, then whatever a kind does, then a mean and a head."""
+
+    def __init__(self, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.e, self.inner, self.o = nn.Embedding(8, 3), inner, nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.o(torch.tanh(self.middle(x, self.e(x))).mean(1))
+
+    def middle(self, x: Tensor, h: Tensor) -> Tensor:
+        return h if self.inner is None else self.inner(h)
+
+
+class MaskedKeyword(Words):
+    def middle(self, x, h):
+        return self.inner(h, mask=(x != 0).to(h))
+
+
+class MaskedPositional(Words):
+    def middle(self, x, h):
+        return self.inner(h, (x != 0).to(h))
+
+
+class MaskAttribute(Words):
+    """The mask reaches the layer by the back door."""
+
+    def middle(self, x, h):
+        self.inner.mask = (x != 0).to(h)
+        return self.inner(h)
+
+
+class Hidden(Scale):
+    mask: Tensor
+
+    def forward(self, x):
+        return super().forward(x, self.mask)
+
+
+class Sorted(Words):
+    def forward(self, x):
+        order = torch.argsort((x != 0).sum(1), descending=True, stable=True)
+        return super().forward(x[order])[order.argsort()]
+
+
+class Gathered(Words):
+    """The same by other operations."""
+
+    def forward(self, x):
+        order = torch.argsort((x != 0).sum(1), descending=True, stable=True)
+        h = super().forward(x.index_select(0, order))
+        return torch.zeros_like(h).index_copy(0, order, h)
+
+
+class Flipped(Words):
+    def forward(self, x):
+        return super().forward(x.flip(0)).flip(0)
+
+
+class Rotated(Words):
+    """By as many rows as have no padding."""
+
+    def forward(self, x):
+        by = int((x[:, -1] != 0).sum())
+        return super().forward(x.roll(by, 0)).roll(-by, 0)
+
+
+class Swapped(Words):
+    """Positions first, as recurrent layers like it: alike in shape where there are five rows."""
+
+    def middle(self, x, h):
+        return self.inner(h.transpose(0, 1)).transpose(0, 1)
+
+
+class Flattened(Words):
+    def middle(self, x, h):
+        return self.inner(h.flatten(0, 1)).view_as(h)
+
+
+class Halved(Words):
+    """A layer called on one half of the rows after the other."""
+
+    def middle(self, x, h):
+        return torch.cat([self.inner(part) for part in h.chunk(2)])
+
+
+class Doubled(Words):
+    def middle(self, x, h):
+        return self.inner(torch.cat([h, -h])).chunk(2)[1]
+
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.a, self.b = nn.Embedding(8, 3), nn.Linear(3, 4), nn.Linear(3, 4)
+        self.o = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.e(x).mean(1)
+        h, w = x.new_zeros(len(x), 4), x[:, 0] > 0
+        if w.any():
+            h[w] = self.a(x[w])
+        if (~w).any():
+            h[~w] = self.b(x[~w])
+        return self.o(torch.tanh(h))
+
+
+class Capacity(nn.Module):
+    """Every expert takes as many rows as there are, some of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.a, self.o = nn.Embedding(8, 3), nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = self.e(x).mean(1)
+        best = h[:, 0].argsort(descending=True)
+        return self.o(torch.tanh(h.new_zeros(len(x), 4).index_add(0, best, self.a(h[best]))))
+
+
+class Bag(nn.Module):
+    def __init__(self, weighed):
+        super().__init__()
+        self.weighed, self.o = weighed, nn.Linear(3, 3)
+        self.bag = nn.EmbeddingBag(8, 3, mode="sum")
+
+    def forward(self, x):
+        weights = (x != 0).to(self.o.weight) if self.weighed else None
+        return self.o(torch.tanh(self.bag(x, per_sample_weights=weights)))
+
+
+class Offsets(Bag):
+    def forward(self, x):
+        return self.o(self.bag(x.flatten(), torch.arange(0, x.numel(), x.shape[1])))
+
+
+class Attention(Words):
+    def middle(self, x, h):
+        return self.inner(h, h, h, key_padding_mask=(x == 0) & (torch.arange(5) > 0))[0]
+
+
+class Tied(Words):
+    def forward(self, x):
+        return (torch.tanh(self.e(x).mean(1)) @ self.e.weight.T)[:, :3]
+
+
+class TiedModules(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.head = nn.Embedding(8, 3), nn.Linear(3, 8, bias=False)
+        self.head.weight = self.e.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.e(x).mean(1)))[:, :3]
+
+
+class Sometimes(Words):
+    """The weight is read outside of the layer only where there is padding."""
+
+    def middle(self, x, h):
+        y = self.inner(h)
+        return y + h @ self.inner.weight.square() if bool((x == 0).any()) else y
+
+
+class PackedGru(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.gru, self.o = (
+            nn.Embedding(8, 3),
+            nn.GRU(3, 3, batch_first=True),
+            nn.Linear(3, 3),
+        )
+
+    def forward(self, x):
+        lengths = (x != 0).sum(1).clamp_min(1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(self.e(x), lengths, True, enforce_sorted=False)
+        return self.o(self.gru(packed)[1][0])
+
+
+class SortedGru(nn.Module):
+    """Sorted by hand, a layer before it and one after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.p, self.gru = nn.Embedding(8, 3), nn.Linear(3, 3), nn.GRU(3, 3)
+        self.o = nn.Linear(3, 3)
+
+    def forward(self, x):
+        order = (x != 0).sum(1).argsort(descending=True, stable=True)
+        h = self.p(self.e(x[order])).transpose(0, 1)
+        return self.o(self.gru(h)[1][0])[order.argsort()]
+
+
+class Positions(Words):
+    """A table looked up beside the rows, [1 t]."""
+
+    def middle(self, x, h):
+        return h + self.inner(torch.arange(x.shape[1])[None])
+
+
+class Twice(Words):
+    def middle(self, x, h):
+        return self.inner(torch.tanh(self.inner(h)))
+
+
+class InPlace(Words):
+    """A layer's output is scaled in place, and added to."""
+
+    def middle(self, x, h):
+        y = self.inner(h)
+        y *= (x != 0).to(h)[..., None]
+        y += h
+        return y
+
+
+class Rescaled(nn.Linear):
+    """A linear layer by name, not by what it computes."""
+
+    def forward(self, x):
+        return F.linear(x, self.weight * (1 + self.weight.abs()), self.bias)
+
+
+class LongOnes(nn.Linear):
+    """A linear layer that treats rows with a large sum otherwise."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return torch.where(x.sum((1, 2), keepdim=True) > 1, 2 * y, y)
+
+
+class Nested(nn.Module):
+    """A layer with a parameter of its own around another layer, whose weight it also reads."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.reads, self.inner = reads, nn.Linear(3, 3)
+        self.gain = nn.Parameter(torch.tensor([1.0, -1.0, 2.0]))
+
+    def forward(self, x):
+        y = self.inner(x * self.gain)
+        return y + x @ self.inner.weight if self.reads else y
+
+
+def _hooked() -> nn.Module:
+    layer = nn.Linear(3, 3)
+    layer.register_forward_hook(lambda _, __, output: 2 * output)
+    return layer
+
+
+def _weight_norm() -> nn.Module:
+    return nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+
+
+class Channels(Words):
+    def middle(self, x, h):
+        return self.inner(h.mT).mT
+
+
+# name: how it is built, and whether hooks serve all of these rows
+KINDS = {
+    "linear": (lambda: Words(nn.Linear(3, 3)), True),
+    "layer norm": (lambda: Words(nn.LayerNorm(3)), True),
+    "embedding": (Words, True),
+    "padded embedding": (lambda: Words(nn.Linear(3, 3)), True),
+    "conv": (lambda: Channels(nn.Conv1d(3, 3, 3, padding=1)), True),
+    "group norm": (lambda: Channels(nn.GroupNorm(1, 3)), True),
+    "batch norm": (lambda: Channels(nn.BatchNorm1d(3)), True),
+    "twice": (lambda: Twice(nn.Linear(3, 3)), True),
+    "scale": (lambda: Words(Scale()), True),
+    "nested": (lambda: Words(Nested(False)), True),
+    "in place": (lambda: InPlace(nn.Linear(3, 3)), False),
+    "rescaled": (lambda: Words(Rescaled(3, 3)), True),
+    "bag": (lambda: Bag(False), None),
+    "flipped": (Flipped, False),
+    "masked keyword": (lambda: MaskedKeyword(Scale()), False),
+    "masked positional": (lambda: MaskedPositional(Scale()), False),
+    "mask attribute": (lambda: MaskAttribute(Hidden()), False),
+    "sorted": (Sorted, False),
+    "gathered": (Gathered, False),
+    "rotated": (Rotated, False),
+    "swapped": (lambda: Swapped(nn.Linear(3, 3)), False),
+    "flattened": (lambda: Flattened(nn.Linear(3, 3)), False),
+    "halved": (lambda: Halved(nn.Linear(3, 3)), False),
+    "doubled": (lambda: Doubled(nn.Linear(3, 3)), False),
+    "experts": (Experts, False),
+    "capacity": (Capacity, False),
+    "weighed bag": (lambda: Bag(True), False),
+    "offsets": (lambda: Offsets(False), False),
+    "attention": (lambda: Attention(nn.MultiheadAttention(3, 1, batch_first=True)), False),
+    "tied": (Tied, False),
+    "tied modules": (TiedModules, False),
+    "sometimes": (lambda: Sometimes(nn.Linear(3, 3)), False),
+    "packed gru": (PackedGru, False),
+    "sorted gru": (SortedGru, False),
+    "positions": (lambda: Positions(nn.Embedding(5, 3)), False),
+    "hooked": (lambda: Words(_hooked()), False),
+    "weight norm": (lambda: Words(_weight_norm()), False),
+    "nested and read": (lambda: Words(Nested(True)), False),
+    "long ones": (lambda: Words(LongOnes(3, 3)), True),
+}
+N = 16
+
+
+def rows_of(padded: int) -> tuple[Tensor, Tensor]:
+    """Rows of five words; the first ones are whole, so that a look at them tells nothing."""
+    generator = torch.Generator().manual_seed(5)
+    words = torch.randint(1, 8, (N, 5), generator=generator)
+    lengths = torch.randint(1, 6, (N,), generator=generator)
+    for i in range(padded, N):
+        words[i, lengths[i] :] = 0
+    return words, torch.randint(3, (N,), generator=generator)
+
+
+def built(kind: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return KINDS[kind][0]().to(dtype).eval()
+
+
+def truth(module: nn.Module, words: Tensor, labels: Tensor) -> Tensor:
+    module = copy.deepcopy(module).double()
+    rows = []
+    for i in range(len(words)):
+        loss = F.cross_entropy(module(words[i : i + 1]), labels[i : i + 1])
+        found = torch.autograd.grad(loss, list(module.parameters()), materialize_grads=True)
+        rows.append(torch.cat([part.flatten() for part in found]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_exact_for_every_kind_of_layer_and_batch(kind, batch_size):
+    words, labels = rows_of(padded=7)
+    gradients = Gradients(ModuleObjective(built(kind), CrossEntropy()))
+    examples = TensorExamples(words, labels)
+    found = gradient_rows(gradients, examples, every(examples), batch_size)
+    expected = truth(built(kind), words, labels)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    if batch_size == 16 and KINDS[kind][1] is not None:
+        assert gradients.one_by_one is not KINDS[kind][1], gradients.route.why
+        assert bool(gradients.route.why) is not KINDS[kind][1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_in_single_precision_are_exact_to_single_precision(kind):
+    words, labels = rows_of(padded=7)
+    module = built(kind, torch.float32)
+    gradients = Gradients(ModuleObjective(module, CrossEntropy()))
+    examples = TensorExamples(words, labels)
+    found = gradient_rows(gradients, examples, every(examples), 8)
+    expected = truth(module, words, labels)
+    assert float((found.double() - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", ["sorted", "experts", "masked keyword", "positions", "linear"])
+def test_the_curvatures_roots_are_exact_too(kind):
+    words, labels = rows_of(padded=7)
+    objective = ModuleObjective(built(kind), CrossEntropy())
+    module = built(kind)
+    expected = 0.0
+    for i in range(N):
+        outputs = module(words[i : i + 1])[0]
+        J = torch.stack(
+            [
+                torch.cat(
+                    [
+                        g.flatten()
+                        for g in torch.autograd.grad(
+                            z, list(module.parameters()), retain_graph=True, materialize_grads=True
+                        )
+                    ]
+                )
+                for z in outputs
+            ]
+        )
+        chance = outputs.detach().softmax(0)
+        expected = expected + J.T @ (chance.diag() - chance.outer(chance)) @ J / N
+    examples = TensorExamples(words, labels)
+    for size in (1, 5, 16):
+        found = GaussNewton(objective, examples, batch_size=size).dense()
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_first_tiles_of_a_structure_and_a_share_of_the_others_are_checked():
+    objective = ModuleObjective(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), _ce())
+    gradients, examples = Gradients(objective), _numbers(4)
+    for _ in range(4 * SHARE):
+        gradients.of_losses(examples.take(torch.arange(4)))
+    assert gradients.route.tiles == 4 * SHARE
+    assert 5 <= gradients.route.checked <= 7
+
+
+class Late(nn.Module):
+    """Wrong only from some call on, and in no way that the graph shows."""
+
+    def __init__(self, wrong_from: int) -> None:
+        super().__init__()
+        self.inner, self.calls, self.wrong_from = nn.Linear(3, 3), 0, wrong_from
+
+    def forward(self, x):
+        self.calls += 1
+        P = torch.eye(len(x))
+        if self.calls > self.wrong_from:
+            P = P.roll(1, 0)
+        return P.T @ torch.tanh(self.inner(P @ x))
+
+
+@pytest.mark.parametrize("wrong_from", [0, 2, 10])
+def test_rows_moved_by_a_matrix_product_are_caught_by_the_numbers(wrong_from):
+    """At once on the first tiles; a later one by the share, and then what went before is refused."""
+    objective = ModuleObjective(Late(wrong_from), _ce())
+    gradients, examples = Gradients(objective), _numbers(6)
+    batch = examples.take(torch.arange(6))
+
+    def take_many() -> None:
+        for _ in range(3 * SHARE):
+            gradients.of_losses(batch)
+
+    if wrong_from < 2:
+        take_many()
+        assert gradients.route.why
+    else:
+        with pytest.raises(InputError, match="discard"):
+            take_many()
+    assert gradients.one_by_one
+    found = gradients.of_losses(batch).rows
+    module = nn.Sequential(objective.module.inner, nn.Tanh())
+    expected = truth(module, batch["inputs"].double(), batch["labels"])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_single_row_decides_nothing():
+    words, labels = rows_of(padded=7)
+    gradients = Gradients(ModuleObjective(built("positions"), CrossEntropy()))
+    examples = TensorExamples(words, labels)
+    gradients.of_losses(examples.take(torch.tensor([0])))
+    assert gradients.one_by_one is None
+    gradients.of_losses(examples.take(torch.arange(3)))
+    assert gradients.one_by_one
+
+
+@pytest.mark.parametrize("kind", ["sorted", "experts", "sometimes", "linear"])
+def test_users_of_the_calls_themselves_are_checked_likewise(kind):
+    """Sketches and low-rank scores of rows whose first ones, by which they are set up, are plain."""
+    words, labels = rows_of(padded=7)
+    objective = ModuleObjective(built(kind), CrossEntropy())
+    examples, module = TensorExamples(words, labels), built(kind)
+    curvature = GaussNewton(objective, examples, torch.arange(6), batch_size=6)
+    sketcher = Sketcher.fit(curvature, 0.1, dimensions=12, width=64, energy=0.999)
+    gradients = Gradients(objective)
+    expected = truth(module, words, labels)
+    found = sketcher(gradients, examples.take(every(examples)))
+    rows = (
+        expected if sketcher.fold.narrowing is None else sketcher.fold.narrowing.of_rows(expected)
+    )
+    torch.testing.assert_close(found, sketcher.fold.folding(rows) @ sketcher._whitening)
+    s_test = torch.randn(2, expected.shape[1], dtype=torch.float64)
+    scorer = low_rank(GradientScorer(Gradients(objective), examples, s_test), 3)
+    torch.testing.assert_close(
+        scorer.effects(every(examples)).values, s_test @ expected.T / N, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_ekfac_refuses_a_layer_whose_rows_are_routed_after_its_blocks_were_chosen():
+    words, labels = rows_of(padded=7)
+    words[:2], words[2:4] = words[:1], words[:1]  # the first four go to one expert
+    examples = TensorExamples(words, labels)
+    curvature = GaussNewton(ModuleObjective(built("experts"), CrossEntropy()), examples)
+    with pytest.raises(InputError, match=r"EK-FAC.*other rows"):
+        Ekfac.fit(curvature)
+
+
+def _ce() -> CrossEntropy:
+    return CrossEntropy()
+
+
+def _numbers(n: int) -> TensorExamples:
+    generator = torch.Generator().manual_seed(1)
+    return TensorExamples(torch.randn(n, 3, generator=generator), torch.arange(n) % 2)
