@@ -77,8 +77,8 @@ def _any_layer_gradients(
     own = {name: tensor.detach() for name, tensor in layer.named_parameters()}
 
     def pull(one: Tensor, cotangent: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        output, pullback = vjp(lambda p: functional_call(layer, p, (one[None],))[0], own)
-        return output, pullback(cotangent)[0]
+        made = vjp(lambda p: functional_call(layer, p, (one[None],))[0], own)
+        return made[0], made[1](cotangent)[0]
 
     alone, found = vmap(pull)(inputs, delta)
     if outputs is not None and not _alike(alone, outputs.detach()):

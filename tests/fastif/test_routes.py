@@ -449,7 +449,7 @@ class Late(nn.Module):
 
 @pytest.mark.parametrize("wrong_from", [0, 2, 10])
 def test_rows_moved_by_a_matrix_product_are_caught_by_the_numbers(wrong_from):
-    """At once on the first tiles; a later one by the share, and then what went before is refused."""
+    """On the first tiles at once; later by the share, and then what went before is refused."""
     objective = ModuleObjective(Late(wrong_from), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))
@@ -483,7 +483,7 @@ def test_a_single_row_decides_nothing():
 
 @pytest.mark.parametrize("kind", ["sorted", "experts", "sometimes", "linear"])
 def test_users_of_the_calls_themselves_are_checked_likewise(kind):
-    """Sketches and low-rank scores of rows whose first ones, by which they are set up, are plain."""
+    """Sketches and low-rank scores, which are set up by rows that show nothing."""
     words, labels = rows_of(padded=7)
     objective = ModuleObjective(built(kind), CrossEntropy())
     examples, module = TensorExamples(words, labels), built(kind)
