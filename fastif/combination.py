@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.listening import Pass, Pulled
 from fastif.arithmetic import rounding_of
+from fastif.listening import Pass, Pulled
 
 BLOCK, WHOLE = 1000, 100
 """Units in the last place by which a combination may differ: of the rows in one parameter, and of

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from fastif.arithmetic import single
 from fastif.examples import Batch
 from fastif.objective import Objective
 from fastif.parameters import Params
-from fastif.arithmetic import single
 
 Pulled = Literal["losses", "measures", "roots"]
 """What rows are gradients of: the training losses, what is asked of queries, or root columns."""
