@@ -1,0 +1,271 @@
+"""Whether what a run stored is true."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from tests.fuzz import ekfac
+from tests.fuzz.case import Case
+from tests.fuzz.stored import Stored
+from tests.fuzz.tables import Rows
+from tests.fuzz.truth import Truth
+
+EXACT = 1e-4
+"""Largest error of an effect, as a share of the largest effect: single precision."""
+ROUNDED = {"spectral": 2e-3, "sketch": 1e-2}
+"""The same where more is rounded: eigenvectors of nearly equal eigenvalues, sketches of 16 bits."""
+INDEFINITE = r"indefinite|positive definite|negative eigenvalue|least eigenvalue"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How the numbers of a run compare.
+
+    Attributes:
+        state: exact, bounded, told or WRONG.
+        error: largest error of an effect as a share of the largest effect.
+        words: what is wrong, or what the run itself says.
+    """
+
+    state: str
+    error: float
+    words: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """True effects, and how far the run may be from them.
+
+    Attributes:
+        effects: [members q n].
+        reach: [q n], see `Truth.reach`.
+        residuals: of its solutions on the dense matrix, [q]; None where the solution is exact.
+        indefinite: whether the matrix has a negative eigenvalue.
+    """
+
+    effects: Tensor
+    reach: Tensor
+    residuals: Tensor | None = None
+    indefinite: bool = False
+
+    @property
+    def mean(self) -> Tensor:
+        """[q n]."""
+        return self.effects.mean(0)
+
+
+def check(case: Case, truth: Truth, found: Stored, tables: dict[str, Rows], said: str) -> Finding:
+    """Compare every table of a run.
+
+    Args:
+        case: the study.
+        truth: of the run.
+        found: what it stored.
+        tables: the rows of its tables.
+        said: all that the command printed.
+    """
+    expected = _nearest(case, truth, found)
+    largest = float(expected.mean.abs().max())
+    cells = _cells(found, expected)
+    error = float(cells["error"].max() or 0.0) / largest if len(cells) else 0.0
+    problems = [
+        *_wrong_effects(case, cells, largest),
+        *_wrong_tables(case, truth, found, tables),
+        *_wrong_choice(case, found, expected, largest),
+        *_wrong_totals(case, found, expected, largest),
+        *_wrong_claims(case, truth, found, expected, said),
+    ]
+    if problems:
+        return Finding("WRONG", error, "; ".join(problems))
+    if error <= _tolerance(case):
+        return Finding("exact", error)
+    silent = cells.filter((pl.col("error") > _tolerance(case) * largest) & pl.col("converged"))
+    return Finding("bounded", error) if len(silent) else Finding("told", error, "not converged")
+
+
+def _tolerance(case: Case) -> float:
+    if case.by_sketches:
+        return ROUNDED["sketch"]
+    return ROUNDED.get(str(case.solver["kind"]), EXACT)
+
+
+def _nearest(case: Case, truth: Truth, found: Stored) -> Expected:
+    """What is true for the curvature's rows; of those samples that they can be, the nearest."""
+    count = len(truth.curved_rows)
+    if case.curvature_rows is None or case.curvature_rows >= count:
+        return _expected(case, truth, list(range(count)))
+    samples = itertools.combinations(range(count), case.curvature_rows)
+    candidates = [_expected(case, truth, list(ids)) for ids in samples]
+    return min(candidates, key=lambda one: float(_cells(found, one)["error"].max() or 0.0))
+
+
+def _expected(case: Case, truth: Truth, ids: list[int]) -> Expected:
+    matrices = truth.matrices(ids)
+    reach = truth.reach(matrices)
+    if case.solver["kind"] != "spectral":
+        indefinite = case.hessian and truth.least_eigenvalue(matrices) < 0
+        return Expected(truth.effects(matrices), reach, None, indefinite)
+    rows = [truth.curved_rows[place] for place in ids]
+    effects, residuals = [], []
+    for member, left, right, matrix in zip(
+        truth.members, truth.left, truth.right, matrices, strict=True
+    ):
+        found, solved = ekfac.effects(member, rows, truth.loss, left, right, case.damping)
+        effects.append(found)
+        residuals.append((left - solved @ matrix).norm(dim=1) / left.norm(dim=1))
+    return Expected(torch.stack(effects), reach, torch.stack(residuals).amax(0))
+
+
+def _cells(found: Stored, expected: Expected) -> pl.DataFrame:
+    """The scores with their error, and what the residual allows."""
+    if found.scores.is_empty():
+        return found.scores.with_columns(error=pl.lit(0.0), converged=pl.lit(True))
+    query, train = (torch.tensor(found.scores[key].to_list()) for key in ("query", "train"))
+    cells = found.scores.join(
+        found.solves.select("query", "converged", "residual"), on="query", maintain_order="left"
+    )
+    true, reach = expected.mean[query, train], expected.reach[query, train]
+    return cells.with_columns(
+        true=pl.Series(true.tolist()), reach=pl.Series(reach.tolist())
+    ).with_columns(
+        error=(pl.col("removal_effect").cast(pl.Float64) - pl.col("true")).abs(),
+        allowed=1.1 * pl.col("residual") * pl.col("reach"),
+    )
+
+
+def _wrong_effects(case: Case, cells: pl.DataFrame, largest: float) -> Iterator[str]:
+    """Effects beyond rounding that the residual does not allow, or that are called converged."""
+    if cells.is_empty():
+        return
+    far = cells.filter(pl.col("error") > _tolerance(case) * largest)
+    iterative = case.solver["kind"] in ("cg", "lissa", "dual") and not case.by_sketches
+    if iterative:
+        beyond = pl.col("error") > pl.col("allowed").fill_nan(0) + EXACT * largest
+        far = far.filter(beyond | pl.col("allowed").is_null())
+    if len(far):
+        worst = far.sort("error").row(-1, named=True)
+        yield (
+            f"{len(far)} effects beyond what is claimed: query {worst['query']}, row "
+            f"{worst['train']}: {worst['removal_effect']:.4g} is {worst['true']:.4g}, "
+            f"converged={worst['converged']}, residual={worst['residual']}"
+        )
+
+
+def _wrong_tables(
+    case: Case, truth: Truth, found: Stored, tables: dict[str, Rows]
+) -> Iterator[str]:
+    """Losses, predictions, labels, ids and cuts, each in its place."""
+    for name, reads in (("train", truth.train), ("queries", truth.queries)):
+        key = "query" if name == "queries" else "train"
+        frame, rows, read = getattr(found, name).sort(key), tables[name], reads[0]
+        if frame[key].to_list() != list(range(len(rows))):
+            yield f"table {name} has not each row once"
+            continue
+        named = not (case.night and case.night.ids == "row numbers")
+        if named and frame["id"].to_list() != [row["id"] for row in rows]:
+            yield f"ids of {name}"
+        if frame["label"].to_list() != [row["label"] for row in rows]:
+            yield f"labels of {name}"
+        logs = read.outputs.log_softmax(1)
+        losses = -logs.gather(1, read.targets[:, None])[:, 0]
+        given = torch.tensor(frame["loss"].to_list(), dtype=torch.float64)
+        gap = (given - losses).abs() / (1 + losses)
+        if not bool((gap <= 1e-4).all()):
+            place = int(gap.nan_to_num(torch.inf).argmax())
+            yield f"loss of {name} {place}: {given[place]:.4g} is {losses[place]:.4g}"
+        if frame["truncated"].to_list() != read.truncated:
+            yield f"cuts of {name}"
+        sure = read.outputs.topk(2, 1).values.diff(dim=1).abs()[:, 0] > 1e-3
+        best = read.outputs.argmax(1).tolist()
+        for place in sure.nonzero()[:, 0].tolist():
+            if frame["prediction"][place] != case.labels[best[place]]:
+                yield f"prediction of {name} {place}"
+                break
+
+
+def _wrong_choice(case: Case, found: Stored, expected: Expected, largest: float) -> Iterator[str]:
+    """Which rows were kept of each query, and in which order."""
+    kind, (queries, count) = case.candidates["kind"], expected.mean.shape
+    well = found.solves.filter(pl.col("reason").is_null())["query"].to_list()
+    if sorted(found.solves["query"].to_list()) != list(range(queries)):
+        yield "table solves has not each query once"
+    rows = found.scores.sort("query", "rank")
+    ordered = rows.group_by("query").agg(
+        falls=(pl.col("removal_effect").diff() < 0).any(),
+        ranks=(pl.col("rank") == pl.int_range(pl.len())).all(),
+        unique=pl.col("train").n_unique() == pl.len(),
+        count=pl.len(),
+    )
+    if not (ordered["ranks"].all() and ordered["unique"].all()) or ordered["falls"].any():
+        yield "ranks are not those of the effects"
+    if found.carried:
+        return
+    least = 2 * case.candidates["keep"] if kind == "full" else _searched(case)
+    short = ordered.filter(pl.col("count") < min(least, count))
+    if len(ordered) < len(well) or len(short):
+        yield f"{len(short)} queries hold fewer rows than was set"
+    if kind == "full" and least < count and _tolerance(case) == EXACT:
+        yield from _wrong_ends(rows, expected, case.candidates["keep"], largest)
+
+
+def _searched(case: Case) -> int:
+    methods = case.candidates.get("of", [case.candidates])
+    return max(method["k"] for method in methods)
+
+
+def _wrong_ends(rows: pl.DataFrame, expected: Expected, keep: int, largest: float) -> Iterator[str]:
+    """A full scan keeps the most harmful and the most helpful rows of all."""
+    for (query,), kept in rows.group_by("query"):
+        values = torch.tensor(kept["removal_effect"].to_list(), dtype=torch.float64).sort().values
+        true = expected.mean[query].sort().values
+        ends = torch.cat([true[:keep], true[-keep:]])
+        if len(values) != 2 * keep or float((values - ends).abs().max()) > 0.05 * largest:
+            yield f"query {query} does not hold the ends of its effects"
+            return
+
+
+def _wrong_totals(case: Case, found: Stored, expected: Expected, largest: float) -> Iterator[str]:
+    """Sums over the queries of a slice."""
+    asked = case.candidates["kind"] == "full" and case.candidates.get("totals", True)
+    if not asked:
+        return
+    if found.totals.is_empty():
+        yield "no totals"
+        return
+    if _tolerance(case) != EXACT or not found.solves["converged"].all():
+        return
+    if case.solver["kind"] in ("cg", "lissa"):
+        return
+    sound = found.queries.select("query", "correct", group="group_source")
+    for row in found.totals.iter_rows(named=True):
+        match = (pl.col("correct") == row["correct"]) & pl.col("group").eq_missing(row["group"])
+        places = sound.filter(match)["query"].to_list()
+        true = float(expected.mean[places, row["train"]].sum())
+        if abs(true - row["removal_effect"]) > EXACT * largest * max(1, len(places)):
+            yield f"total of row {row['train']}: {row['removal_effect']:.4g} is {true:.4g}"
+            return
+
+
+def _wrong_claims(
+    case: Case, truth: Truth, found: Stored, expected: Expected, said: str
+) -> Iterator[str]:
+    """What the certificate says of the solve."""
+    solves = found.solves
+    if not all(abs(value - truth.damping) < 1e-9 for value in solves["damping"]):
+        yield f"damping {solves['damping'][0]} is {truth.damping}"
+    if not all(value == case.members for value in solves["models"]):
+        yield f"models {solves['models'][0]} are {case.members}"
+    if expected.indefinite and solves["converged"].all() and not re.search(INDEFINITE, said, re.I):
+        yield "an indefinite curvature passes as converged"
+    if expected.residuals is None or case.by_sketches or case.curvature_rows:
+        return
+    told = torch.tensor(solves.sort("query")["residual"].to_list(), dtype=torch.float64)
+    gap = (told - expected.residuals).abs() / (1e-3 + expected.residuals)
+    if not bool((gap < 0.02).all()):
+        place = int(gap.nan_to_num(torch.inf).argmax())
+        yield f"residual of query {place}: {told[place]:.4g} is {expected.residuals[place]:.4g}"

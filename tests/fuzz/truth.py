@@ -1,0 +1,243 @@
+"""Removal effects by dense float64 matrices: plain autograd, one example at a time, no padding.
+
+    effect[query, train] = 1/n g_qᵀ (C + λI)⁻¹ g_i
+
+g_q is the gradient of the query's cross-entropy, g_i and C those of the loss as trained: C the mean
+of Jᵀ (d²L/dz²) J over the curvature's rows, J = dz/dθ, or of d²L/dθ².
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tests.fuzz.case import Case
+from tests.fuzz.families import FAMILIES, LAYERS
+from tests.fuzz.tables import Rows
+
+END_NORM = r"(^|\.)(norm|ln_f|final_norm|final_layer_norm)\."
+
+
+class UndefinedError(Exception):
+    """The model itself cannot read the rows, so that there is no true answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What one member makes of a table.
+
+    Attributes:
+        outputs: [n c].
+        jacobian: d outputs / d attributed parameters, [n c p].
+        hessians: d² loss / d parameters², [n p p]; None where they are not needed.
+        truncated: which rows were cut.
+    """
+
+    outputs: Tensor
+    jacobian: Tensor
+    targets: Tensor
+    truncated: list[bool]
+    hessians: Tensor | None = None
+
+    def gradients(self, loss: "Loss") -> Tensor:
+        """d loss / d parameters, [n p]."""
+        pulls = torch.stack(
+            [torch.func.grad(loss)(z, y) for z, y in zip(self.outputs, self.targets, strict=True)]
+        )
+        return torch.einsum("nc,ncp->np", pulls, self.jacobian)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """-Σ_c q_c log π_c with q_c = w_c ((1 - ε) [c = y] + ε / C)."""
+
+    weights: tuple[float, ...] | None = None
+    smoothing: float = 0.0
+
+    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
+        count = len(outputs)
+        weights = outputs.new_tensor(self.weights or [1.0] * count)
+        share = self.smoothing / count
+        spread = (torch.arange(count) == target).to(outputs) * (1 - self.smoothing) + share
+        return -(weights * spread * outputs.log_softmax(0)).sum()
+
+
+class Member:
+    """A saved model in double precision, and the parameters that a study attributes to."""
+
+    def __init__(self, folder: Path, case: Case, parameters: int | None) -> None:
+        self.case = case
+        self.model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            folder, attn_implementation="eager", dtype=torch.float32
+        )
+        self.model = self.model.double().eval()
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        named = dict(self.model.named_parameters())
+        readings = attributed(case, list(named))
+        sizes = [sum(named[name].numel() for name in names) for names in readings]
+        self.names = readings[sizes.index(parameters) if parameters in sizes else 0]
+        self.parameters = [named[name] for name in self.names]
+        self.size = sum(tensor.numel() for tensor in self.parameters)
+
+    def inputs(self, row: dict[str, str]) -> tuple[dict[str, Tensor], bool]:
+        """The row's tokens as the model wants them, and whether it was cut.
+
+        A model that knows one token type, or none, is given none.
+        """
+        texts = [row["a"], row["b"]] if self.case.pairs else [row["a"]]
+        whole = self.tokenizer(*texts)["input_ids"]
+        limit = self.case.max_length
+        given = self.tokenizer(*texts, truncation=True, max_length=limit, return_tensors="pt")
+        taken = set(inspect.signature(self.model.forward).parameters)
+        if getattr(self.model.config, "type_vocab_size", None) == 1:
+            taken.discard("token_type_ids")
+        return {k: v for k, v in given.items() if k in taken}, len(whole) > limit
+
+    def read(self, rows: Rows, loss: Loss | None = None) -> Read:
+        """Outputs and derivatives of every row; with a loss also its second derivatives."""
+        outputs, jacobians, hessians, cuts = [], [], [], []
+        targets = torch.tensor([self.case.labels.index(row["label"]) for row in rows])
+        for row, target in zip(rows, targets, strict=True):
+            given, cut = self.inputs(row)
+            found = self.outputs(given)
+            outputs.append(found.detach())
+            cuts.append(cut)
+            jacobians.append(torch.stack([self._flat(one) for one in found]).detach())
+            if loss is not None:
+                hessians.append(self._hessian(loss(found, target)))
+        second = torch.stack(hessians) if loss is not None else None
+        return Read(torch.stack(outputs), torch.stack(jacobians), targets, cuts, second)
+
+    def outputs(self, given: dict[str, Tensor]) -> Tensor:
+        """Of one example, [c].
+
+        Raises:
+            UndefinedError: the model breaks on it.
+        """
+        try:
+            return self.model(**given).logits[0]
+        except (IndexError, RuntimeError, ValueError, TypeError) as error:
+            raise UndefinedError(f"{type(error).__name__}: {error}") from None
+
+    def _flat(self, value: Tensor, graph: bool = False) -> Tensor:
+        found = torch.autograd.grad(
+            value, self.parameters, retain_graph=True, create_graph=graph, allow_unused=True
+        )
+        return torch.cat(
+            [
+                torch.zeros_like(own).flatten() if part is None else part.flatten()
+                for part, own in zip(found, self.parameters, strict=True)
+            ]
+        )
+
+    def _hessian(self, loss: Tensor) -> Tensor:
+        gradient = self._flat(loss, graph=True)
+        return torch.stack([self._flat(one) for one in gradient]).detach()
+
+
+def attributed(case: Case, names: Sequence[str]) -> list[list[str]]:
+    """The parameters that `attributed` names: the more likely reading first.
+
+    Whether a norm that stands after all layers is part of the head, "last:K" leaves open.
+    """
+    wanted = case.attributed
+    if wanted == "all":
+        return [list(names)]
+    if not isinstance(wanted, str):
+        return [[name for name in names if any(re.search(one, name) for one in wanted)]]
+    family, first = FAMILIES[case.family], LAYERS - int(wanted.removeprefix("last:"))
+    kept = []
+    for name in names:
+        layer = re.search(family.layer, name)
+        if int(layer[1]) >= first if layer else not re.search(family.below, name):
+            kept.append(name)
+    layered = [bool(re.search(family.layer, name)) for name in kept]
+    inner = [n for n, within in zip(kept, layered, strict=True) if within or not _end_norm(n)]
+    return [kept] if kept == inner else [kept, inner]
+
+
+def _end_norm(name: str) -> bool:
+    return re.search(END_NORM, name) is not None and not name.startswith(("classifier", "head"))
+
+
+class Truth:
+    """All that a run of a case should have stored.
+
+    Args:
+        case: the study.
+        folders: of the members.
+        curved: training rows that the curvature is of; those of the night it is carried from.
+        train, queries: rows of the run itself.
+        parameters: number of attributed parameters as the run says, which decides between readings.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        folders: Iterable[Path],
+        curved: Rows,
+        train: Rows,
+        queries: Rows,
+        parameters: int | None = None,
+    ) -> None:
+        self.case, self.loss = case, Loss(case.weights, case.smoothing)
+        self.members = [Member(folder, case, parameters) for folder in folders]
+        twice = self.loss if case.hessian else None
+        self.train = [member.read(train, twice) for member in self.members]
+        self.queries = [member.read(queries) for member in self.members]
+        self.curved = self.train
+        if curved is not train:
+            self.curved = [member.read(curved, twice) for member in self.members]
+        self.curved_rows = curved
+        self.right = [read.gradients(self.loss) for read in self.train]
+        self.left = [read.gradients(Loss()) for read in self.queries]
+        self.damping = case.damping + case.penalty
+
+    def matrices(self, ids: Sequence[int] | None = None) -> list[Tensor]:
+        """C + λI of every member, of all the curvature's rows or of some."""
+        return [self._matrix(read, ids) for read in self.curved]
+
+    def _matrix(self, read: Read, ids: Sequence[int] | None) -> Tensor:
+        places = list(range(len(read.outputs))) if ids is None else list(ids)
+        if read.hessians is not None:
+            matrix = read.hessians[places].mean(0)
+        else:
+            matrix = read.jacobian.new_zeros(())
+            for place in places:
+                jacobian, target = read.jacobian[place], read.targets[place]
+                bend = torch.func.hessian(self.loss)(read.outputs[place], target)
+                matrix = matrix + jacobian.T @ bend @ jacobian / len(places)
+        return matrix + self.damping * torch.eye(len(matrix)).to(matrix)
+
+    def effects(self, matrices: Sequence[Tensor]) -> Tensor:
+        """[members q n]; the mean over the first axis is what is stored."""
+        found = [
+            left @ torch.linalg.solve(matrix, right.T) / len(right)
+            for left, matrix, right in zip(self.left, matrices, self.right, strict=True)
+        ]
+        return torch.stack(found)
+
+    def reach(self, matrices: Sequence[Tensor]) -> Tensor:
+        """The most that an error of norm 1 in a query's right-hand side moves an effect, [q n].
+
+        |rᵀ (C + λI)⁻¹ g_i| / n ≤ ‖r‖ ‖(C + λI)⁻¹ g_i‖ / n,    here for ‖r‖ = ‖g_q‖
+        """
+        found = [
+            left.norm(dim=1)[:, None] * torch.linalg.solve(matrix, right.T).norm(dim=0) / len(right)
+            for left, matrix, right in zip(self.left, matrices, self.right, strict=True)
+        ]
+        return torch.stack(found).mean(0)
+
+    def least_eigenvalue(self, matrices: Sequence[Tensor]) -> float:
+        """Of all members."""
+        return min(float(torch.linalg.eigvalsh(matrix)[0]) for matrix in matrices)
