@@ -1,0 +1,187 @@
+"""Mutants of losses, their roots, and curvature matrices."""
+
+from tests.mutants.mutant import Mutant
+
+_LOSS = "tests/fastif/test_loss.py"
+_OPERATORS = "tests/fastif/test_operators.py"
+_EKFAC = "tests/fastif/test_ekfac.py"
+_DRAWN = "tests/fastif/test_drawn.py"
+_TRAINED = "tests/fastif/test_as_trained.py"
+
+CURVATURE = (
+    Mutant(
+        "softmax root without the part below its diagonal",
+        "fastif/losses/softmax.py",
+        "root = below.tril(-1)",
+        "root = below.tril(-1) * 0",
+        (_LOSS,),
+    ),
+    Mutant(
+        "softmax root scaled by what is left after the class alone",
+        "fastif/losses/softmax.py",
+        "scale = (probability[:, :-1] / (before * rest).clamp_min(tiny)).sqrt()",
+        "scale = (probability[:, :-1] / (rest * rest).clamp_min(tiny)).sqrt()",
+        (_LOSS,),
+    ),
+    Mutant(
+        "class weights forgotten in the curvature",
+        "fastif/losses/cross_entropy.py",
+        "return (1 - self.label_smoothing) * own + self.label_smoothing * weights.mean()",
+        "return torch.ones_like(own)",
+        (_LOSS,),
+    ),
+    Mutant(
+        "mass instead of its square root",
+        "fastif/losses/cross_entropy.py",
+        "root * mass.sqrt()[:, None, None]",
+        "root * mass[:, None, None]",
+        (_LOSS,),
+    ),
+    Mutant(
+        "balanced weights whose mean over the rows is not one",
+        "fastif/losses/cross_entropy.py",
+        "len(labels) / (classes * count)",
+        "len(labels) / count",
+        (_LOSS,),
+    ),
+    Mutant(
+        "binary root of probability instead of variance",
+        "fastif/losses/binary_cross_entropy.py",
+        "(outputs.sigmoid() * (-outputs).sigmoid() * mass).sqrt()",
+        "(outputs.sigmoid() * mass).sqrt()",
+        (_LOSS,),
+    ),
+    Mutant(
+        "Gauss-Newton as a sum instead of a mean",
+        "fastif/curvature/operator.py",
+        "return total.div_(self.count)",
+        "return total",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "damping added twice",
+        "fastif/curvature/operator.py",
+        "return self.operator.apply(rows).add_(rows, alpha=self.damping)",
+        "return self.operator.apply(rows).add_(rows, alpha=2 * self.damping)",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "a damped sample loses its damping",
+        "fastif/curvature/operator.py",
+        "return Damped(self.operator.sample(generator, size), self.damping)",
+        "return Damped(self.operator.sample(generator, size), 0.0)",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "the last piece of examples is left out",
+        "fastif/curvature/operator.py",
+        "return -(-self.count // self.batch_size)",
+        "return max(1, self.count // self.batch_size)",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "a sample of the whole set instead of the curvature's own rows",
+        "fastif/curvature/ggn.py",
+        "return self._of(self._ids[torch.randint(self.count, (size,), generator=generator)])",
+        "return self._of(torch.randint(len(self.examples), (size,), generator=generator))",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "a broken row spoils the Gauss-Newton matrix",
+        "fastif/curvature/ggn.py",
+        "        tile.rows[broken] = 0\n",
+        "        pass\n",
+        ("tests/fastif/test_quarantine.py", _EKFAC),
+    ),
+    Mutant(
+        "the Hessian of the sum",
+        "fastif/curvature/hessian.py",
+        "return total.div_(len(ids))",
+        "return total",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "a Hessian over all examples instead of its own",
+        "fastif/curvature/hessian.py",
+        "        ids = self._ids\n        for _, batch",
+        "        ids = every(self.examples)\n        for _, batch",
+        (_OPERATORS,),
+    ),
+    Mutant(
+        "EK-FAC eigenvalues of K-FAC",
+        "fastif/curvature/ekfac.py",
+        "            blocks[index] = replace(block, grid=grid.to(block.grid))\n",
+        "",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "EK-FAC corrections not divided by the examples",
+        "fastif/curvature/ekfac.py",
+        'grid = sums.tensors[f"{index}.values"] / sums.tensors["count"]',
+        'grid = sums.tensors[f"{index}.values"]',
+        (_EKFAC,),
+    ),
+    Mutant(
+        "EK-FAC forgets the bias in its inputs",
+        "fastif/curvature/factors.py",
+        "parts.append(inputs.new_ones(*inputs.shape[:-1], 1))",
+        "parts.append(inputs.new_zeros(*inputs.shape[:-1], 1))",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "EK-FAC squares positions before they are added up",
+        "fastif/curvature/corrections.py",
+        "total += torch.bmm(some.mT, others).square_().sum(0)",
+        "total += torch.bmm(some.square().mT, others.square()).sum(0)",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "EK-FAC factors count padding",
+        "fastif/curvature/factors.py",
+        "inputs = extended(layer.inputs[layer.reach], scheme.groups[place])",
+        "inputs = extended(layer.inputs.flatten(0, 1), scheme.groups[place])",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "a tied layer makes a Kronecker block",
+        "fastif/curvature/grouping.py",
+        "return name not in outside and torch.allclose(",
+        "return torch.allclose(",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "EK-FAC drops what is not negligible",
+        "fastif/curvature/kronecker.py",
+        "return cover(self.grid >= negligible * damping)",
+        "return cover(self.grid >= damping)",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "drawn rows weighed by their chance and not by its root",
+        "fastif/curvature/drawn.py",
+        "weight = (len(rows) / curvature.count / chances[rows]).sqrt()",
+        "weight = len(rows) / curvature.count / chances[rows]",
+        (_DRAWN,),
+    ),
+    Mutant(
+        "drawn rows all equally likely",
+        "fastif/curvature/drawn.py",
+        "left = sizes.masked_fill(sure, 0)",
+        "left = (sizes > 0).to(sizes).masked_fill(sure, 0)",
+        (_DRAWN,),
+    ),
+    Mutant(
+        "signs that depend on the batch",
+        "fastif/curvature/signs.py",
+        "for example in ids.tolist()",
+        "for example in range(len(ids))",
+        (_EKFAC,),
+    ),
+    Mutant(
+        "the penalty of training is not in the curvature",
+        "fastif/curvature/ggn.py",
+        "return self.objective.penalty",
+        "return 0.0",
+        (_TRAINED, _EKFAC),
+    ),
+)

@@ -1,0 +1,138 @@
+"""Mutants of how a model is read: tokens, padding, precision, and the cut at the frozen layers."""
+
+from tests.mutants.mutant import Mutant
+
+_PADDING = "tests/fastif/test_padding.py"
+_TRANSFORMER = "tests/fastif/test_transformer.py"
+_TEXT = "tests/fastif/test_text.py"
+
+READING = (
+    Mutant(
+        "the cut leaves out one layer too many",
+        "fastif/cut.py",
+        "return next((i for i, moves in enumerate(moving) if moves), len(layers)) - 1",
+        "return next((i for i, moves in enumerate(moving) if moves), len(layers) - 1)",
+        (_TRANSFORMER,),
+    ),
+    Mutant(
+        "a cut is never tried",
+        "fastif/transformer.py",
+        '''        """Give the cut up unless it changes no outputs, in company and alone."""
+        if self._cut is None:''',
+        '''        """Give the cut up unless it changes no outputs, in company and alone."""
+        if True:''',
+        (_PADDING,),
+    ),
+    Mutant(
+        "the study's own rows are not tried",
+        "fastif/transformer.py",
+        "        for examples in tables:\n",
+        "        for examples in tables[:0]:\n",
+        (_PADDING,),
+    ),
+    Mutant(
+        "padding on the right suits every model",
+        "fastif/transformer.py",
+        "            if self._agrees(None, batch, alone):\n                return\n",
+        "            return\n",
+        (_PADDING,),
+    ),
+    Mutant(
+        "rows stand on the right whatever the model wants",
+        "fastif/padding.py",
+        'real.flip(1).argmax(1) if padding.side == "left" else real.argmax(1)',
+        "real.flip(1).argmax(1) if False else real.argmax(1)",
+        (_PADDING,),
+    ),
+    Mutant(
+        "padding keeps the tokenizer's token",
+        "fastif/padding.py",
+        'moved["input_ids"] = ids.masked_fill(away, padding.token)',
+        'moved["input_ids"] = ids',
+        (_PADDING,),
+    ),
+    Mutant(
+        "rows of unlike length share a pass of a model without padding",
+        "fastif/padding.py",
+        'if padding.side is not None or "attention_mask" not in batch:',
+        "if True:",
+        (_PADDING,),
+    ),
+    Mutant(
+        "outputs by length stay in the order of lengths",
+        "fastif/padding.py",
+        "return torch.cat([run(part) for _, part in parts])[places.argsort()]",
+        "return torch.cat([run(part) for _, part in parts])",
+        (_PADDING,),
+    ),
+    Mutant(
+        "the mask of texts that are padded on the left",
+        "fastif/text.py",
+        'real.flip(1) if self.side == "left" else real',
+        "real",
+        (_PADDING, _TEXT),
+    ),
+    Mutant(
+        "a text that just fits counts as cut",
+        "fastif/text.py",
+        "torch.tensor([len(row) > max_length for row in rows])",
+        "torch.tensor([len(row) >= max_length for row in rows])",
+        (_TEXT,),
+    ),
+    Mutant(
+        "token types are given to a model that knows one",
+        "fastif/inputs.py",
+        "if SEGMENTS in accepted and kinds != 1 else",
+        "if SEGMENTS in accepted else",
+        (_PADDING,),
+    ),
+    Mutant(
+        "the representation of the first token",
+        "fastif/head.py",
+        "token = (made - logits[:, None]).abs().sum(-1).argmin(1)",
+        "token = (made - logits[:, None]).abs().sum(-1).argmin(1) * 0",
+        (_PADDING,),
+    ),
+    Mutant(
+        "outputs that differ by a percent are the same",
+        "fastif/precision.py",
+        "<= min(ROUNDING * torch.finfo(expected.dtype).eps, 0.05)",
+        "<= 0.05",
+        (_PADDING,),
+    ),
+    Mutant(
+        "weights of half precision are left as they are",
+        "fastif/precision.py",
+        "if half and len(found) == 1:",
+        "if len(found) == 1:",
+        ("tests/fastif/test_half_precision.py",),
+    ),
+    Mutant(
+        "labels in another order than the model's",
+        "fastif/label_names.py",
+        "return [one for unit, one in enumerate(labels) if found.get(one, unit) != unit]",
+        "return []",
+        (_TRANSFORMER,),
+    ),
+    Mutant(
+        "texts longer than the model's positions",
+        "fastif/positions.py",
+        "if longest is not None and max_length > longest:",
+        "if longest is not None and max_length > 9 * longest:",
+        (_TRANSFORMER,),
+    ),
+    Mutant(
+        "last:K takes one layer",
+        "fastif/encoder.py",
+        "first = len(layers) - int(found[1])",
+        "first = len(layers) - 1",
+        (_TRANSFORMER,),
+    ),
+    Mutant(
+        "the cache of hidden states keeps no budget",
+        "fastif/prefix.py",
+        "                free -= self.kept[place].nbytes\n",
+        "",
+        (_TRANSFORMER,),
+    ),
+)

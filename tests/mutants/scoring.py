@@ -1,0 +1,136 @@
+"""Mutants of certificates, of scores and what is kept of them, and of the choice of the damping."""
+
+from tests.mutants.mutant import Mutant
+
+_KERNEL = "tests/fastif/test_kernel_scores.py"
+_CERTIFICATE = "tests/fastif/test_certificate.py"
+_RESIDUAL = "tests/fastif/test_residual.py"
+_INFLUENCE = "tests/fastif/test_influence.py"
+_ENDS = "tests/fastif/test_ends.py"
+_ENSEMBLE = "tests/fastif/test_ensemble.py"
+_QUARANTINE = "tests/fastif/test_quarantine.py"
+_DAMPING = "tests/fastif/test_damping.py"
+
+SCORING = (
+    Mutant(
+        "a certificate of the best member",
+        "fastif/certificate.py",
+        "converged=torch.stack([one.converged for one in models]).all(0)",
+        "converged=torch.stack([one.converged for one in models]).any(0)",
+        (_ENSEMBLE,),
+    ),
+    Mutant(
+        "a certificate of the least residual",
+        "fastif/certificate.py",
+        "residual=torch.stack([one.residual for one in models]).amax(0)",
+        "residual=torch.stack([one.residual for one in models]).amin(0)",
+        (_ENSEMBLE,),
+    ),
+    Mutant(
+        "a score that resembles the gradient product is not told",
+        "fastif/certificate.py",
+        "return self.score_correlation.abs() > RESEMBLES",
+        "return self.score_correlation.abs() > 1.0",
+        (_CERTIFICATE, "tests/flows/test_audit.py"),
+    ),
+    Mutant(
+        "quarantined queries are converged",
+        "fastif/certificate.py",
+        "return replace(settled, converged=self.converged & fine)",
+        "return settled",
+        (_QUARANTINE,),
+    ),
+    Mutant(
+        "the residual on all rows counts its own noise",
+        "fastif/residual.py",
+        "return square - _form(third, value, rhs)",
+        "return _dots(rhs, rhs)",
+        (_RESIDUAL,),
+    ),
+    Mutant(
+        "the residual on all rows without damping",
+        "fastif/residual.py",
+        "    rhs.sub_(value, alpha=operator.damping)\n",
+        "",
+        (_RESIDUAL,),
+    ),
+    Mutant(
+        "effects of another sign",
+        "fastif/scorer.py",
+        "effects = tile.times(self.s_test).div_(len(self.train))",
+        "effects = tile.times(self.s_test).div_(-len(self.train))",
+        (_INFLUENCE,),
+    ),
+    Mutant(
+        "effects in another unit",
+        "fastif/scorer.py",
+        "found = self.scores[:, ids.to(self.scores.device)] / len(self.train)",
+        "found = self.scores[:, ids.to(self.scores.device)]",
+        (_KERNEL,),
+    ),
+    Mutant(
+        "the spread of a population",
+        "fastif/scorer.py",
+        "gaps.std(0).to(first.dtype)",
+        "gaps.std(0, correction=0).to(first.dtype)",
+        (_ENSEMBLE,),
+    ),
+    Mutant(
+        "candidates scored in the order of their ids",
+        "fastif/influence.py",
+        "scores.view(-1)[cells] = values[query[cells], position]",
+        "scores.view(-1)[cells] = values[query[cells.sort(descending=True).values], position]",
+        (_INFLUENCE,),
+    ),
+    Mutant(
+        "a broken training row is scored",
+        "fastif/influence.py",
+        "values, spread, ids = effects.values, effects.spread, everyone[tile][sound]\n"
+        "        if len(ids) < len(tile):",
+        "values, spread, ids = effects.values, effects.spread, everyone[tile]\n"
+        "        if len(ids) < len(tile):",
+        (_QUARANTINE,),
+    ),
+    Mutant(
+        "ends that ties decide",
+        "fastif/ends.py",
+        "        if bool((reach > keep).any()):\n            return None\n",
+        "",
+        (_ENDS, _INFLUENCE),
+    ),
+    Mutant(
+        "one row too few at the helpful end",
+        "fastif/ends.py",
+        "order = torch.cat([order[:, :keep], order[:, -keep:]], dim=1)",
+        "order = torch.cat([order[:, : keep + 1], order[:, 1 - keep :]], dim=1)",
+        (_ENDS, _INFLUENCE),
+    ),
+    Mutant(
+        "sums in which one slice overwrites another",
+        "fastif/totals.py",
+        "self.effects[:, ids] = sums.index_add_(0, self.slices.to(sums.device), sound).cpu()",
+        "self.effects[:, ids] = sums.index_copy_(0, self.slices.to(sums.device), sound).cpu()",
+        (_ENDS,),
+    ),
+    Mutant(
+        "long products summed in one piece",
+        "fastif/inner.py",
+        "PIECE = 2**16",
+        "PIECE = 2**30",
+        ("tests/fastif/test_inner.py",),
+    ),
+    Mutant(
+        "the damping where the curve is lowest",
+        "fastif/damping.py",
+        "return max(known, key=curve.__getitem__)",
+        "return min(known, key=curve.__getitem__)",
+        (_DAMPING,),
+    ),
+    Mutant(
+        "the agreement of the halves that were left out",
+        "fastif/damping.py",
+        "        row[half] = 1\n",
+        "        row[:] = 1\n        row[half] = 0\n",
+        (_DAMPING,),
+    ),
+)
