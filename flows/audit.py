@@ -33,6 +33,7 @@ from tasks.notify import breaches, send, webhook_problem
 from tasks.plan import FINISH, RunRef, existing_store, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import bar, say
+from tasks.provenance import differences
 from tasks.recall import check_recall
 from tasks.shard_error import shard_error
 from tasks.study import Study, load_study
@@ -86,7 +87,8 @@ def audit(
     ref = plan.ref
     job, store = begin(plan)
     expected = expect(job, store)
-    say(f"{expected.forecast}")
+    for line in (expected.forecast, *differences(job.provenance)):
+        say(f"{line}")
     problem = webhook_problem(job.study.notify)
     if problem:
         get_run_logger().warning(f"Nobody will be notified: {problem}.")

@@ -266,9 +266,11 @@ def _print_forecast(plan) -> None:
     from tasks.forecast import draw, forecast
     from tasks.opening import checked_job
     from tasks.plan import planned_shards
+    from tasks.provenance import differences
 
     job = checked_job(plan)
-    out.print(draw(forecast(job, planned_shards(job.plan)), job.plan))
+    found = forecast(job, planned_shards(job.plan))
+    out.print(draw(found, job.plan, differences(job.provenance)))
 
 
 if __name__ == "__main__":

@@ -210,6 +210,12 @@ RUNS: Final = schema(
             "null if nothing was forecast",
             null=True,
         ),
+        field(
+            "training",
+            pa.string(),
+            "how the record beside the model differs from the study, JSON; null without a record",
+            null=True,
+        ),
     ),
 )
 
@@ -363,7 +369,13 @@ def train_schema(groups: Sequence[str]) -> pa.Schema:
         "nats",
         null=True,
     )
-    return schema("train", (_TRAIN, *_EXAMPLE, own_effect, *groups_of(groups)))
+    trained = field(
+        "trained",
+        pa.bool_(),
+        "the model was fitted to the row with its label; null where that is not known",
+        null=True,
+    )
+    return schema("train", (_TRAIN, *_EXAMPLE, own_effect, trained, *groups_of(groups)))
 
 
 def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:

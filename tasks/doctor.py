@@ -52,6 +52,7 @@ def examine(study: Path | None) -> Iterator[Check]:
         yield _checked("double backward", lambda job=job: _double_backward(job))
         yield Check("frozen prefix", True, _prefix(job))
         yield _checked("webhook", lambda job=job: _webhook(job.study.notify))
+        yield _checked("training record", lambda job=job: _training(job))
 
 
 def _checked(name: str, check: Callable[[], str]) -> Check:
@@ -179,3 +180,10 @@ def _prefix(job: Job) -> str:
     if not cut:
         return "none: the whole model is run each time"
     return f"{cut} encoder layers and the embeddings are run once a row"
+
+
+def _training(job: Job) -> str:
+    known = job.provenance
+    if known is None:
+        return "none beside the model: how it was trained is taken from the study"
+    return " ".join(map(str, known.differences)) or "agrees with the study"

@@ -12,6 +12,8 @@ from tasks.layers import Layers
 from tasks.summary import Explained, Summary, count_of_cut
 from tasks.trust import Row, nats
 
+NOT_TRAINED = "  not trained on: minus the effect is that of adding it"
+
 
 def draw(summary: Summary) -> RenderableType:
     """The summary for a terminal."""
@@ -75,7 +77,8 @@ def _effects(rows: list[Row], style: str) -> RenderableType:
         return Text("  none among the candidates", style="dim")
     table = _two_columns()
     for row in rows:
-        about = _about(f"{row['train_label']}", f"{row['train_id']}", _text_of(row, "train_"))
+        name = f"{row['train_id']}{NOT_TRAINED if row['train_trained'] is False else ''}"
+        about = _about(f"{row['train_label']}", name, _text_of(row, "train_"))
         spread = "" if row["spread"] is None else f"\n±{row['spread']:.4f}"
         table.add_row(Text(f"{row['removal_effect']:+.4f}{spread}", style=style), about)
     return table
@@ -85,7 +88,7 @@ def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
     """A training example and the queries it moved most."""
     head = Text.assemble(
         (f"{row['label']}", "bold"),
-        f"   own loss {nats(row['loss'])} nats\n",
+        f"   own loss {nats(row['loss'])} nats{NOT_TRAINED if row['trained'] is False else ''}\n",
         _text_of(row, ""),
         "\n",
     )

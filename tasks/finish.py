@@ -97,5 +97,6 @@ def _row(
         "versions": json.dumps(versions()),
         "recall": json.dumps(told(found)) if found else None,
         "forecast": outcome.to_json() if outcome else None,
+        "training": known.to_json() if (known := job.provenance) else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

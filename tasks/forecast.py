@@ -15,6 +15,7 @@ from tasks.disk import added_bytes
 from tasks.footprint import memory, sizes_of
 from tasks.hidden import recomputed_share, states_to_compute
 from tasks.plan import Plan
+from tasks.provenance import Difference
 from tasks.rates import rates_of
 from tasks.work import DAMPING, kept_scores, prepared, unchosen, work_of
 
@@ -84,8 +85,8 @@ def forecast(job: "Job", shards: Sequence[Shard]) -> Forecast:
     )
 
 
-def draw(found: Forecast, plan: Plan) -> RenderableType:
-    """The forecast for a terminal."""
+def draw(found: Forecast, plan: Plan, differences: Sequence[Difference] = ()) -> RenderableType:
+    """The forecast for a terminal, and in what the model's training differs from the study."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -106,6 +107,8 @@ def draw(found: Forecast, plan: Plan) -> RenderableType:
         table.add_row(f"  {name}", f"{seconds:.0f} s")
     table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
     table.add_row("peak memory", f"about {found.memory / 2**30:.1f} GB")
+    for one in differences:
+        table.add_row("training record", Text(f"{one}", style="bold red", justify="left"))
     table.add_row("written", Text(f"about {found.disk / 1e6:.1f} MB to {plan.store_path}"))
     note = "Nothing was written. Times come from a calibration of a second on your own rows."
     return Panel(Group(table, note), title="forecast", title_align="left")

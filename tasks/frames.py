@@ -37,7 +37,8 @@ def train_frame(job: Job, ids: Tensor, outputs: Tensor, losses: Tensor) -> pl.Da
     texts, table = job.train_texts, job.plan.inputs.train
     frame = _examples_frame("train", table, texts, job.study.labels, ids, outputs, losses)
     order = polars_schema(train_schema(list(table.groups)))
-    return frame.with_columns(self_influence=pl.lit(None, pl.Float32)).select(order.names())
+    unknown = {"self_influence": pl.lit(None, pl.Float32), "trained": pl.lit(None, pl.Boolean)}
+    return frame.with_columns(**unknown).select(order.names())
 
 
 def scores_frame(ids: Tensor, found: fastif.Influences) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from tasks.methods import by_sketches
 from tasks.parts import read_factor, read_search
 from tasks.plan import Plan, existing_store
 from tasks.progress import bar
+from tasks.provenance import Provenance, provenance_of
 from tasks.sections import AnyCandidates
 from tasks.study import Study
 
@@ -57,6 +58,11 @@ class Job:
     def store(self) -> Store:
         """The store that the run is written to."""
         return existing_store(self.study)
+
+    @cached_property
+    def provenance(self) -> Provenance | None:
+        """What the records beside its models say of the study; None where there is none."""
+        return provenance_of(self)
 
     @cached_property
     def carried(self) -> Carried | None:

@@ -107,6 +107,7 @@ def checked_job(plan: Plan) -> Job:
 
 def _check(job: Job) -> None:
     hidden.check_room(job)
+    _ = job.provenance  # it refuses an order of labels that the model was not trained in
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))
     for method in job.study.candidates.methods:

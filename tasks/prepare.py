@@ -37,9 +37,17 @@ def _described(job: Job) -> pl.DataFrame:
     """What an earlier night described of the same rows, and the others now."""
     carried = job.carried
     if carried is None:
-        return _predicted(job, fastif.every(job.train_texts))
+        return _with_trained(job, _predicted(job, fastif.every(job.train_texts)))
     fresh = [_predicted(job, carried.fresh_train)] if len(carried.fresh_train) else []
-    return pl.concat([*fresh, kept_train(job, carried)]).sort(TRAIN)
+    return _with_trained(job, pl.concat([*fresh, kept_train(job, carried)]).sort(TRAIN))
+
+
+def _with_trained(job: Job, rows: pl.DataFrame) -> pl.DataFrame:
+    """With what the record beside the model says of each row, which follows tonight's table."""
+    known = job.provenance
+    trained = None if known is None else known.trained
+    column = pl.lit(None, pl.Boolean) if trained is None else pl.Series(trained, dtype=pl.Boolean)
+    return rows.with_columns(trained=column)
 
 
 def _predicted(job: Job, ids: Tensor) -> pl.DataFrame:

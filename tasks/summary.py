@@ -28,11 +28,13 @@ from tasks.chosen_method import method_alarms, method_evidence, told_method
 from tasks.misses import recall_alarms, recall_evidence
 from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
+from tasks.provenance import provenance_evidence, told_provenance
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH = 5, 3
 WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal effect")
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
+TRAIN_COLUMNS = (*COLUMNS, "trained")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Summary:
             found.append(("recall", recall_evidence(self.recall)))
         if self.facts:
             found.extend(carried_evidence(self.facts))
+            known = self.facts.get("training"), self.facts["train_rows"]
+            found.extend(provenance_evidence(*known))
         return found
 
     @property
@@ -114,7 +118,9 @@ class Summary:
         few = enough_alarms(self.enough, self.recall) if self.enough else ()
         coarse = method_alarms(self.method, self.recall) if self.method else ()
         trust = alarms(self.trust, self.quarantined, self.broken)
-        return [*trust, *doubts, *coarse, *few, *missed]
+        known = told_provenance(self.facts.get("training"))
+        training = map(str, known[0]) if known else ()
+        return [*trust, *training, *doubts, *coarse, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
@@ -140,7 +146,7 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
 def _offenders(store: Store, run: str) -> list[Row]:
     """The training examples that harm the wrongly predicted queries most, summed over them."""
     wrong = in_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
-    rows = with_examples(harmful_rows(wrong, EACH), store.scan("train", run), COLUMNS)
+    rows = with_examples(harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
 
 
@@ -150,7 +156,7 @@ def explain(store: Store, run: str, query: int, k: int) -> Explained:
     row = store.scan("queries", run).filter(pl.col("query") == query).collect().to_dicts()[0]
     solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
     ends = [
-        with_examples(end(scores, query, k), train, COLUMNS).collect().to_dicts()
+        with_examples(end(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
         for end in (most_harmful, most_helpful)
     ]
     return Explained(row | solve, *ends)

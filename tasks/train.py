@@ -23,8 +23,7 @@ from tasks.problems import Problem, StudyError
 from tasks.progress import bar
 from tasks.study import Study, load_study
 from tasks.tables import Table, read_table
-
-RECORD = "fastif-training.json"
+from tasks.training_record import RECORD, ROWS, contents_of, settings_of
 
 
 @dataclass(frozen=True)
@@ -156,13 +155,18 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     outputs, losses = fastif.predict(objective, rows)
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
-    record = {"fingerprint": mark, "recipe": asdict(recipe)}
+    settings = settings_of(study, table, model_digest(base))
+    record = {"fingerprint": mark, "recipe": asdict(recipe), "study": settings}
+    contents = contents_of(study, table)
     with in_place(folder) as aside:
         _save(model, tokenizer, aside, trained, record)
+        contents.write_parquet(aside / ROWS)
         write_dynamics(aside, table, dynamics.margins)
         for part, then in kept.items():
+            inside = aside / checkpoint_name(part)
             _load(model, then)
-            _save(model, tokenizer, aside / checkpoint_name(part), None, record)
+            _save(model, tokenizer, inside, None, record)
+            contents.write_parquet(inside / ROWS)
     return trained
 
 

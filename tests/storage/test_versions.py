@@ -29,7 +29,8 @@ NEW = {
         "rounding",
         "least_eigenvalue",
     ],
-    "runs": ["quarantined_queries", "recall", "forecast"],
+    "runs": ["quarantined_queries", "recall", "forecast", "training"],
+    "train": ["trained"],
 }
 
 

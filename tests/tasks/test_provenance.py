@@ -1,0 +1,256 @@
+"""A study that contradicts the training of its model is told so, number by number."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from fastif import InputError
+from flows import cli
+from tasks import provenance
+from tasks.opening import checked_job
+from tasks.plan import plan_run
+from tasks.provenance import ADDED, CHANGED, GONE, LENGTH, LOSS, PENALTY, RECIPE, RELABELLED, UNREAD
+from tasks.summary import read_summary
+from tasks.train import train_model
+from tasks.training_record import RECORD, ROWS
+
+RECIPE_OF = {"base": "base", "epochs": 2, "batch_size": 16}
+MODEL = {"path": "out/trained"}
+
+
+@pytest.fixture(scope="module")
+def taught(made, tmp_path_factory):
+    """The tiny study with a model that `fastif train` made; copied, never changed."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("taught") / "made")
+    train_model.fn(str(write(folder)))
+    return folder
+
+
+@pytest.fixture
+def world(taught, tmp_path):
+    return tiny.copy(taught, tmp_path / "world")
+
+
+def write(folder, model=None, training=None, **changes):
+    model, training = {**MODEL, **(model or {})}, {**RECIPE_OF, **(training or {})}
+    return tiny.write_study(folder, model=model, training=training, **changes)
+
+
+def known_of(study):
+    return checked_job(plan_run(study)).provenance
+
+
+def change_rows(folder, change):
+    rows = tiny.rows_of(folder / "train.csv")
+    change(rows)
+    tiny.write_rows(folder / "train.csv", rows)
+
+
+def test_what_was_trained_as_the_study_says_agrees(world):
+    known = known_of(write(world))
+    assert known.differences == ()
+    assert list(known.trained) == [True] * tiny.TRAIN
+
+
+def test_other_ids_groups_and_order_are_the_same_rows(world):
+    def change(rows):
+        rows.reverse()
+        for number, row in enumerate(rows):
+            row["id"] = f"new-{number}"
+
+    change_rows(world, change)
+    known = known_of(write(world))
+    assert known.differences == ()
+    assert all(known.trained)
+
+
+def test_rows_added_relabelled_and_gone(world):
+    """Truth by hand: which row is which after each change."""
+    rows = tiny.rows_of(world / "train.csv")
+    flipped = tiny.LABELS[1 - tiny.LABELS.index(rows[10]["label"])]
+
+    def change(rows):
+        rows[10]["label"] = flipped
+        del rows[20:23]
+        rows.insert(0, {**rows[5], "id": "again"})  # one copy more than was trained on
+        rows.append({**rows[6], "id": "new", "text": "a slow plot"})
+
+    change_rows(world, change)
+    known = known_of(write(world))
+    names = [row["id"] for row in tiny.rows_of(world / "train.csv")]
+    odd = [name for name, fits in zip(names, known.trained, strict=True) if not fits]
+    # Of two copies one was trained on: which of them is the same to every number.
+    assert set(odd) == {rows[10]["id"], "new", rows[5]["id"]}
+    assert [one.means for one in known.differences] == [ADDED, RELABELLED, GONE]
+    assert known.differences[0].what.startswith("2 training rows came after the training")
+    assert known.differences[1].what == (
+        f"1 training row had another label in training ({rows[10]['id']})"
+    )
+    assert known.differences[2].what.startswith("3 rows that the model was trained on")
+
+
+CHANGES = {
+    "length": ({"model": {"max_length": 5}}, ["max_length is 5, and was 10"], LENGTH),
+    "smoothing": ({"loss": {"label_smoothing": 0.1}}, ["label_smoothing is 0.1, and was 0"], LOSS),
+    "weights": ({"loss": {"class_weights": [1.0, 2.0]}}, ["class_weights", "[1.0, 2.0]"], LOSS),
+    "balanced": ({"loss": {"class_weights": "balanced"}}, ["balanced", "was null"], LOSS),
+    "epochs": ({"training": {"epochs": 3}}, ["[training] epochs is 3, and was 2"], RECIPE),
+    "seed": ({"training": {"seed": 1}}, ["[training] seed is 1, and was 0"], RECIPE),
+    "decay": ({"training": {"weight_decay": 0.2}}, ["weight_decay", "0.2", "0.01"], RECIPE),
+    "coupled": (
+        {"loss": {"weight_decay": 0.01, "weight_decay_kind": "coupled"}},
+        ["coupled", "decoupled"],
+        PENALTY,
+    ),
+    "base": ({"training": {"base": "model"}}, ["the digest of [training] base"], RECIPE),
+    "trainable": ({"training": {"trainable": "all"}}, ['"all", and was "last:1"'], RECIPE),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES.values(), ids=list(CHANGES))
+def test_every_setting_that_differs_is_told_with_what_it_means(world, case):
+    changes, words, means = case
+    (difference,) = known_of(write(world, **changes)).differences
+    assert all(word in difference.what for word in words), difference.what
+    assert difference.means == means
+
+
+def test_a_length_that_no_text_reaches_is_no_difference(world):
+    def shorten(rows):
+        for row in rows:
+            row["text"] = " ".join(row["text"].split()[:3])
+
+    for name in ("train", "queries"):
+        rows = tiny.rows_of(world / f"{name}.csv")
+        shorten(rows)
+        tiny.write_rows(world / f"{name}.csv", rows)
+    shutil.rmtree(world / "out")
+    train_model.fn(str(write(world)))
+    # Texts of three words, one of them of punctuation: five tokens and a few more.
+    assert known_of(write(world, model={"max_length": 31})).differences == ()
+    assert known_of(write(world, model={"max_length": 4})).differences[0].means == LENGTH
+
+
+def test_a_study_without_training_is_compared_in_rows_and_loss(world):
+    study = tiny.write_study(world, model=MODEL, loss={"label_smoothing": 0.2})
+    change_rows(world, lambda rows: rows.pop())
+    assert [one.means for one in known_of(study).differences] == [GONE, LOSS]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_labels_in_another_order_are_refused(world, named):
+    """Also where the model's own configuration names none of them."""
+    config = world / "out" / "trained" / "config.json"
+    known = json.loads(config.read_text())
+    if not named:
+        del known["id2label"], known["label2id"]
+        config.write_text(json.dumps(known))
+    study = write(world, top={"labels": tiny.LABELS[::-1]})
+    with pytest.raises(InputError, match="order"):
+        known_of(study)
+
+
+def spoil(folder, how):
+    record = folder / RECORD
+    known = json.loads(record.read_text())
+    if how == "damaged":
+        record.write_bytes(record.read_bytes()[:100])
+    elif how == "a list":
+        record.write_text("[1]")
+    elif how == "not UTF-8":
+        record.write_bytes(b"\xff\xfe")
+    elif how == "later":
+        record.write_text(json.dumps({**known, "study": {**known["study"], "format": 99}}))
+    elif how == "lacks":
+        del known["study"]["loss"]
+        record.write_text(json.dumps(known))
+    elif how == "earlier":
+        del known["study"]
+        record.write_text(json.dumps(known))
+    elif how == "rows gone":
+        (folder / ROWS).unlink()
+    elif how == "rows damaged":
+        path = folder / ROWS
+        path.write_bytes(path.read_bytes()[:-30])
+    else:
+        pl.read_parquet(folder / ROWS).head(3).write_parquet(folder / ROWS)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["damaged", "a list", "not UTF-8", "later", "lacks", "earlier", "rows gone", "rows damaged",
+     "other rows"],
+)  # fmt: skip
+def test_a_record_that_cannot_be_read_is_told(world, how):
+    spoil(world / "out" / "trained", how)
+    change_rows(world, lambda rows: rows.pop())
+    known = known_of(write(world))
+    assert any(one.means.startswith(UNREAD) for one in known.differences)
+    assert known.trained is None
+
+
+def test_weights_that_were_changed_afterwards_are_told(world):
+    path = world / "out" / "trained" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    (difference,) = known_of(write(world)).differences
+    assert difference.means == CHANGED
+
+
+def test_a_model_that_was_trained_elsewhere_says_nothing(world):
+    assert known_of(tiny.write_study(world)) is None
+
+
+def said(*args):
+    done = CliRunner().invoke(cli.app, [str(arg) for arg in args], env={"COLUMNS": "200"})
+    return done.exit_code, " ".join(done.output.replace("│", " ").split())
+
+
+def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
+    """Dry run, doctor, the run's data, its summary, and the rows themselves."""
+    monkeypatch.setattr(cli.out, "_width", 200)
+    change_rows(world, lambda rows: rows.append({**rows[0], "id": "new", "text": "a slow plot"}))
+    study = write(world, candidates={"kind": "full"})
+    for command in (("audit", "--dry-run", study), ("doctor", "--study", study)):
+        code, text = said(*command)
+        assert code == 0, text
+        assert "1 training row came after the training (new)" in text
+        assert "the predicted effect of adding them" in text
+    store, run = tiny.run_directly(study)
+    train = store.scan("train", run).collect()
+    assert train.filter(~pl.col("trained"))["id"].to_list() == ["new"]
+    facts = store.scan("runs", run).collect()["training"][0]
+    assert json.loads(facts)["trained"] == tiny.TRAIN
+    summary = read_summary(store, run, study)
+    assert any(ADDED in alarm for alarm in summary.alarms)
+    assert ("training record", "differs in 1 points; trained on 60 of 61 rows") in summary.evidence
+    code, text = said("show", "new", "--study", study)
+    assert code == 0
+    assert "not trained on: minus the effect is that of adding it" in text
+
+
+def test_a_second_night_with_other_rows_has_its_own(world):
+    study = write(world)
+    store, first = tiny.run_directly(study)
+    change_rows(world, lambda rows: rows.__setitem__(7, {**rows[7], "text": "an awful plot"}))
+    store, second = tiny.run_directly(study)
+    assert store.scan("train", first).collect()["trained"].all()
+    odd = store.scan("train", second).filter(~pl.col("trained")).collect()["train"]
+    assert odd.to_list() == [7]
+
+
+def test_checkpoints_of_one_training_say_it_once(world):
+    study = write(world, training={"checkpoints": [0.5]})
+    train_model.fn(str(study))
+    change_rows(world, lambda rows: rows.pop())
+    study = write(
+        world, top={"models": ["out/trained/checkpoint-0.5"]}, training={"checkpoints": [0.5]}
+    )
+    known = known_of(study)
+    assert [one.means for one in known.differences] == [GONE]
+    assert provenance.differences(None) == ()
