@@ -28,7 +28,7 @@ from tasks.damping import choose_damping
 from tasks.devices import devices_of
 from tasks.expected import expect
 from tasks.finish import finish_run
-from tasks.foreign import refused
+from tasks.foreign import refusing
 from tasks.notify import breaches, send, webhook_problem
 from tasks.plan import FINISH, RunRef, existing_store, missing_shards, plan_run
 from tasks.prepare import build_index, describe_train, factor_curvature
@@ -61,7 +61,7 @@ Minutes = Annotated[float, Field(gt=0)]
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-@refused()
+@refusing
 def audit(
     study: str,
     run: str | None = None,

@@ -9,7 +9,7 @@ from fastif.applications import Correction
 from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
 from tasks.corrected import Asked, Repair, correct_model, slices_frame
-from tasks.foreign import refused
+from tasks.foreign import refusing
 
 
 @flow(
@@ -19,7 +19,7 @@ from tasks.foreign import refused
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-@refused()
+@refusing
 def correct(
     study: str,
     anchors: str,

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
 from tasks.draw_mislabels import markdown, suspects
-from tasks.foreign import refused
+from tasks.foreign import refusing
 from tasks.mislabels import find_mislabels, read_found
 from tasks.plan import existing_store
 from tasks.study import load_study
@@ -21,7 +21,7 @@ from tasks.study import load_study
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-@refused()
+@refusing
 def mislabels(study: str) -> str:
     """Rank every training row of a study by the probability that its label is wrong.
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
 from tasks.build_report import Wish, build_report
-from tasks.foreign import refused
+from tasks.foreign import refusing
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -26,7 +26,7 @@ Price = Annotated[float, Field(ge=0)]
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-@refused()
+@refusing
 def report(
     study: str,
     run: str | None = None,

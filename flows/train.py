@@ -2,12 +2,12 @@
 
 from prefect import flow
 
-from tasks.foreign import refused
+from tasks.foreign import refusing
 from tasks.train import Trained, train_model
 
 
 @flow(name="train-classifier", flow_run_name="train {study}", persist_result=False)
-@refused()
+@refusing
 def train(study: str) -> Trained:
     """Fine-tune the model that `study` describes, unless the same checkpoint exists.
 

@@ -11,7 +11,7 @@ from flows.workers import started
 from tasks.begin import begin
 from tasks.damping import choose_damping
 from tasks.devices import devices_of
-from tasks.foreign import refused
+from tasks.foreign import refusing
 from tasks.plan import plan_run
 from tasks.prepare import factor_curvature
 from tasks.summary import Explained
@@ -25,7 +25,7 @@ from tasks.urgent import answer_urgent, asked_of, solve_repeat
     on_failure=[tell_of_failure],
     on_crashed=[tell_of_failure],
 )
-@refused()
+@refusing
 def urgent(
     study: str,
     query: str,

@@ -82,14 +82,16 @@ def train():
     for row in range(TRAIN):
         answer = ("no", "no", 0.5, 0.6, True, False)
         effect = None if row % 2 else -0.25
-        rows.append((row, f"t{row}", f"text {row}", f"pair {row}", *answer, effect, "suite", None))
+        rows.append(
+            (row, f"t{row}", f"text {row}", f"pair {row}", *answer, effect, None, "suite", None)
+        )
     return frame(train_schema(GROUPS), rows)
 
 
 def runs():
     now = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     row = (RUN, STUDY, "ab" * 32, now, now, TRAIN, QUERIES, 2**40, 0.1, "{}", "{}", "{}")
-    row += ("ab" * 32, "cd" * 32, "ef" * 32, 0.5, 4, 1, 2, 12.5, "{}", None, None)
+    row += ("ab" * 32, "cd" * 32, "ef" * 32, 0.5, 4, 1, 2, 12.5, "{}", None, None, None)
     return frame(RUNS, [row])
 
 

@@ -121,3 +121,12 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
     assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in said
     assert "tasks/plan.py" in said
     assert "Traceback" not in said
+
+
+def test_a_flow_can_be_sent_to_a_worker():
+    """Prefect sends it along with each task."""
+    import cloudpickle
+
+    from flows.audit import audit
+
+    assert cloudpickle.loads(cloudpickle.dumps(audit.fn)).__name__ == "audit"
