@@ -2,6 +2,8 @@
 
 import os
 
+import tasks  # noqa: F401  (it sees to the path)
+
 # A first start makes Prefect's database, which takes 15-23 s on two cores; its own limit is 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 # No data leaves the machine unless the user says so.

@@ -16,6 +16,7 @@ from types import FrameType
 
 from prefect.futures import PrefectFuture
 
+from flows.presence import Presence
 from storage import Shard
 from tasks.progress import say
 
@@ -90,6 +91,7 @@ class Dispatch:
         ended: SimpleQueue[tuple[Shard, PrefectFuture]] = SimpleQueue()
         begun = time.monotonic()
         running = finished = 0
+        presence = Presence(self.workers)
         with graceful(self.limit):
             while True:
                 workers = max(1, self.workers())
@@ -102,7 +104,7 @@ class Dispatch:
                     running += 1
                 if not running:
                     return
-                shard, future = ended.get()
+                shard, future = presence.get(ended)
                 running -= 1
                 finished += 1
                 if self._succeeded(shard, future):

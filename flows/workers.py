@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from importlib import import_module
+from queue import SimpleQueue
 from typing import Any
 
 from prefect import Task
@@ -14,8 +16,11 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from fastif import InputError
 from flows.engine import AnyEngine, DaskAt, DaskLocal, Threads
+from flows.presence import Presence
 from tasks.devices import OVERRIDE, Device, shared_threads
 
+NEEDED = "tasks.attribute"
+"""What workers import for the first shard."""
 WAIT = 30
 """Seconds that a cluster at an address may take to answer."""
 DEATHS = 2
@@ -48,8 +53,16 @@ class Workers:
             return self._runner.submit(task, parameters=parameters)
 
     def call(self, task: Task, **parameters: Any) -> Any:
-        """Run one task and wait for it."""
-        return self.submit(task, **parameters).result() if self._away else task(**parameters)
+        """Run one task and wait for it.
+
+        Raises:
+            InputError: every worker is gone.
+        """
+        if not self._away:
+            return task(**parameters)
+        ended: SimpleQueue[PrefectFuture] = SimpleQueue()
+        self.submit(task, **parameters).add_done_callback(ended.put)
+        return Presence(self.count).get(ended).result()
 
 
 @contextmanager
@@ -102,7 +115,8 @@ def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> It
         runner_of(cluster=cluster) as runner,
     ):
         placed = partial(dask.annotate, resources={kind: 1})
-        yield Workers(runner, lambda: count, placed, away=True)
+        offered = partial(_offering, runner.client, kind)
+        yield Workers(runner, offered, placed, away=True)
 
 
 @contextmanager
@@ -137,6 +151,7 @@ def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
         with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
             workers = _workers_of(client)
             offering = _offering(client, engine.resource)
+            _check_imports(client, engine.resource)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
         raise InputError(
             "engine address",
@@ -151,6 +166,30 @@ def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
             f"a worker that offers {engine.resource}",
             f"{len(workers)} workers, which offer {', '.join(offers) or 'nothing'}",
             f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
+        )
+
+
+def _check_imports(client: Any, resource: str) -> None:
+    """Refuse workers that lack this package: one dies of the first task that it cannot read.
+
+    Raises:
+        InputError: naming them.
+    """
+    able = client.scheduler_info(n_workers=-1).get("workers", {})
+    asked = [address for address, worker in able.items() if worker["resources"].get(resource)]
+    if not asked:
+        return
+    found = client.run(import_module, NEEDED, workers=asked, on_error="return")
+    failed = {name: error for name, error in found.items() if isinstance(error, BaseException)}
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise InputError(
+            "engine address",
+            f"workers that can import {NEEDED}",
+            f"{len(failed)} of {len(asked)} that cannot, such as {name}: "
+            f"{type(error).__name__}: {error}",
+            "Install the same fastif for them (pip install -e . again, if it is an older "
+            "installation of a checkout) and start them anew.",
         )
 
 

@@ -1,1 +1,11 @@
 """Prefect tasks: load, compute with `fastif`, write with `storage`."""
+
+import sys
+from pathlib import Path
+
+# A worker of Dask has its spill folder `storage` first on the path. For Python that is a package
+# too, and it goes before an editable installation that finds imports by a hook; a regular package
+# that stands anywhere on the path goes before both.
+_root = str(Path(__file__).parents[1])
+if _root not in sys.path:
+    sys.path.append(_root)
