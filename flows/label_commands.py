@@ -1,5 +1,6 @@
 """The commands about wrong labels: `fastif mislabels`, `fastif review ...`."""
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +51,7 @@ def mislabels(
         # The task's own function: one step on one machine gains nothing from Prefect's start.
         digest = find_mislabels.fn(str(study.resolve()))
         found = read_found(existing_store(load_study(study)), digest)
-        out.print(draw_mislabels(found, shown))
+        out.print(draw_mislabels(found, study, shown))
         if validate:
             from tasks.validate import draw_validation, validated
 
@@ -110,7 +111,7 @@ def import_(
         inputs, found = read_inputs(study), newest_found(store)
         when = datetime.now(UTC).isoformat()
         rows = import_verdicts(store, inputs.study, inputs.train, found.table, verdicts, when)
-        then = f"Next: fastif mislabels {study}"
+        then = f"Next: fastif mislabels {shlex.quote(str(study))}"
         out.print(f"Verdicts on {rows} rows are kept. {then}", markup=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fastif import InputError
 from storage import write_bytes
 from tasks.lookup import newest_run
 from tasks.plan import existing_store
@@ -13,6 +14,9 @@ from tasks.report.night import read_night
 from tasks.report.page import Page, page_of, render
 from tasks.study import load_study
 from tasks.summary import page_path
+
+TITLE = "<title>Data quality of "
+"""By which a page is known again."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,35 @@ def build_report(wish: Wish) -> Built:
     study = load_study(Path(wish.study))
     store = existing_store(study)
     run = wish.run or newest_run(store)
+    path = page_place(wish.out) if wish.out else page_path(store.layout.root, study.folder, run)
     page = page_of(read_night(store, run, study.path, wish.against), wish.price)
-    path = Path(wish.out or page_path(store.layout.root, study.folder, run))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, render(page).encode())
     return Built(str(path.resolve()), run, page.headline, _trust(page))
+
+
+def page_place(out: str) -> Path:
+    """The file that was named for a page: a new one, or an earlier page, and nothing else.
+
+    Raises:
+        InputError: it has another ending, is a folder, or holds anything but a page of a run.
+    """
+    path, where = Path(out), f"--out {out}"
+    if path.is_dir():
+        raise InputError(where, "a file", "a folder", f"Write --out {path / 'report.html'}.")
+    if path.suffix.lower() not in (".html", ".htm"):
+        got = path.suffix or "no ending"
+        raise InputError(where, "a name that ends in .html", got, "Choose that ending.")
+    if path.exists() and not _is_page(path):
+        expected = "a new file, or an earlier page, which is replaced"
+        raise InputError(where, expected, "a file with other contents", "Name another.")
+    return path
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4096).lstrip()
+    return start.startswith(b"<!doctype html>") and TITLE.encode() in start
 
 
 def _trust(page: Page) -> list[dict[str, str]]:

@@ -1,6 +1,8 @@
 """A search for wrong labels, drawn for a terminal and as a Prefect artifact."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,14 +30,15 @@ FOLLOWING = (
 )
 
 
-def draw_mislabels(found: Found, shown: int = SHOWN) -> RenderableType:
-    """The most suspicious rows, what was counted, and what to do next."""
+def draw_mislabels(found: Found, study: Path, shown: int = SHOWN) -> RenderableType:
+    """The most suspicious rows, what was counted, and what to do next with this study."""
     table = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
     first = table.unique("cluster", keep="first", maintain_order=True).head(shown)
     parts: list[RenderableType] = [_suspect(found, row) for row in first.iter_rows(named=True)]
     parts.append(_facts(found))
     parts += [Panel(Text(text, style="bold red"), border_style="red") for text in alarms(found)]
-    parts.append(Text("Next: fastif review export --out review.csv", style="dim"))
+    named = "" if study == Path("study.toml") else f" --study {shlex.quote(str(study))}"
+    parts.append(Text(f"Next: fastif review export --out review.csv{named}", style="dim"))
     return Group(*parts)
 
 

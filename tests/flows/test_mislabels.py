@@ -58,6 +58,8 @@ def planted(frame):
 
 def test_the_command_finds_what_was_planted_and_says_why(noisy):
     done = run("mislabels", noisy)
+    following = "".join(done.output.partition("Next: ")[2].split())
+    assert f"--study{noisy}" in following  # and not the study of the folder one happens to be in
     assert done.exit_code == 0, done.output
     found = newest_found(existing_store(load_study(noisy)))
     assert planted(found.table)["rank"].max() < 20  # the review budget

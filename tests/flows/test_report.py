@@ -79,6 +79,24 @@ def test_the_command_writes_a_page_of_every_section(world):
     assert f"{page}" in done.output.replace("\n", "")
 
 
+def test_a_page_replaces_a_page_and_nothing_else(finished, tmp_path):
+    study = finished / "study.toml"
+    page, table = tmp_path / "page.html", tmp_path / "train.csv"
+    assert run("report", "--study", study, "--out", page).exit_code == 0
+    assert run("report", "--study", study, "--out", page).exit_code == 0
+    other = tmp_path / "other.html"
+    for path in (table, other):
+        path.write_text("id,text\n1,mine\n")
+        refused = run("report", "--study", study, "--out", path)
+        assert refused.exit_code == 2, refused.output
+        assert path.read_text() == "id,text\n1,mine\n"
+    for out in (tmp_path, study, tmp_path / "page"):
+        refused = run("report", "--study", study, "--out", out)
+        assert refused.exit_code == 2
+        assert "Traceback" not in refused.output
+    assert study.read_text().startswith("name")
+
+
 def test_nothing_on_the_page_asks_a_network(night):
     html = render(page_of(night))
     addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
