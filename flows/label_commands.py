@@ -76,20 +76,27 @@ def export(
     like, and how far each probability may be believed. Thirty verdicts or more are needed.
 
     Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
-    several people look. A .json file is for Label Studio.
+    several people look; leave the column row as it is. A .json file is for Label Studio.
     """
     with refusals():
         from fastif import InputError
-        from tasks.mislabels import newest_found
-        from tasks.review import label_config, to_draw, to_review, write_review
+        from tasks.label_studio import label_config
+        from tasks.mislabels import current_found
+        from tasks.plan import read_inputs
+        from tasks.review import check_new, to_draw, to_review, write_review
+        from tasks.verdicts import read_verdicts
 
         if random and budget:
             what = "--budget or --random", "one of them", "both"
             raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
         loaded, store = opened(study)
-        found = newest_found(store)
-        asked = budget or loaded.mislabels.budget
-        count = write_review(to_draw(found, random) if random else to_review(found, asked), to)
+        inputs = read_inputs(study)
+        found = current_found(store, inputs)
+        check_new(to)
+        known = read_verdicts(store, inputs.train, loaded.labels)
+        most = budget or loaded.mislabels.budget
+        sample = to_draw(store, found, random, known) if random else None
+        count = write_review(to_review(found, most, known) if sample is None else sample, to)
         out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
             config = label_config(loaded.labels)
@@ -103,31 +110,39 @@ def import_(
 ) -> None:
     """Take verdicts back: they are kept, and the next search learns from them."""
     with refusals():
-        from tasks.mislabels import newest_found
+        from tasks.mislabels import current_or_newest
         from tasks.plan import read_inputs
-        from tasks.verdicts import import_verdicts
+        from tasks.verdict_import import import_verdicts
 
         _, store = opened(study)
-        inputs, found = read_inputs(study), newest_found(store)
+        inputs = read_inputs(study)
+        table = current_or_newest(store, inputs).table
         when = datetime.now(UTC).isoformat()
-        rows = import_verdicts(store, inputs.study, inputs.train, found.table, verdicts, when)
+        kept = import_verdicts(store, inputs.study, inputs.train, table, verdicts, when)
+        for note in kept.notes:
+            out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
+        for problem in kept.refused:
+            text = f"Not kept: {problem.where}\n  expected: {problem.expected}"
+            text += f"\n  got:      {problem.got}\n  change:   {problem.change}"
+            out.print(text, markup=False, soft_wrap=True, highlight=False)
         then = f"Next: fastif mislabels {shlex.quote(str(study))}"
-        out.print(f"Verdicts on {rows} rows are kept. {then}", markup=False, soft_wrap=True)
+        out.print(f"Verdicts on {kept.rows} rows are kept. {then}", markup=False, soft_wrap=True)
 
 
 @review.command()
 def conflicts(study: StudyOption = Path("study.toml")) -> None:
     """Show the rows on which reviewers disagree; they are not used until they agree."""
     with refusals():
-        from tasks.mislabels import newest_found
         from tasks.plan import read_inputs
         from tasks.review import conflicts as disputed
         from tasks.row_digests import row_digests
         from tasks.verdicts import read_verdicts
 
-        _, store = opened(study)
-        digests = row_digests(read_inputs(study).train)
+        loaded, store = opened(study)
+        train = read_inputs(study).train
+        known = read_verdicts(store, train, loaded.labels)
+        digests = row_digests(train, loaded.labels)
         table = Table("id", "label", "reviewers")
-        for row in disputed(read_verdicts(store), newest_found(store), digests).iter_rows():
+        for row in disputed(known, train.ids, digests, loaded.labels).iter_rows():
             table.add_row(*map(Text, row))
         out.print(table if table.row_count else "Reviewers agree on every row.")

@@ -328,7 +328,8 @@ SIGNALS: Final = (
 VERDICTS: Final = schema(
     "verdicts",
     (
-        field("row", pa.binary(), "digest of the row's texts and given label"),
+        field("row", pa.binary(), "digest of the row's texts and the name of its given label"),
+        field("content", pa.binary(), "digest of the row's texts alone", null=True),
         field("id", pa.string(), "the id it had when it was looked at"),
         field("label", pa.string(), "given label"),
         field("right_label", pa.string(), "what it should be; null: no label fits", null=True),

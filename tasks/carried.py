@@ -59,10 +59,10 @@ def carried_of(job: "Job") -> Carried | None:
     if lineage is None:
         return None
     base, inputs = _base(job), job.plan.inputs
-    old = [stored_row_digests(job.store, base, name, labels) for name in ("queries", "train")]
+    old = [stored_row_digests(job.store, base, name) for name in ("queries", "train")]
     return Carried(
-        _places(old[0], row_digests(inputs.queries)),
-        _places(old[1], row_digests(inputs.train)),
+        _places(old[0], row_digests(inputs.queries, labels)),
+        _places(old[1], row_digests(inputs.train, labels)),
         len(old[1]),
     )
 

@@ -1,19 +1,31 @@
 """Texts in a file that a spreadsheet will open."""
 
+import re
+
 import polars as pl
 
 FORMULA = r"^[=+\-@\t\r]"
 
 
-def inert(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """With an apostrophe before what a spreadsheet would take for a formula.
+def inert(frame: pl.DataFrame) -> pl.DataFrame:
+    """With an apostrophe before what a spreadsheet would take for a formula, in columns of text.
 
     Numbers stay: "-1" is one, "-1+cmd" is none.
 
-    >>> inert(pl.DataFrame({"text": ["=1+1", "-1", "fine"]}), ["text"])["text"].to_list()
+    >>> inert(pl.DataFrame({"text": ["=1+1", "-1", "fine"]}))["text"].to_list()
     ["'=1+1", '-1', 'fine']
     """
-    return frame.with_columns(_inert(name) for name in columns if name in frame.columns)
+    names = [name for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(_inert(name) for name in names)
+
+
+def active(text: str) -> str:
+    """Without the apostrophe of `inert`.
+
+    >>> active("'=1+1"), active("'tis fine")
+    ('=1+1', "'tis fine")
+    """
+    return text[1:] if text.startswith("'") and re.match(FORMULA, text[1:]) else text
 
 
 def _inert(name: str) -> pl.Expr:

@@ -11,9 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fastif.applications.sample import FEWEST
+from fastif.applications import FEWEST
 from storage import SIGNALS
-from tasks.mislabels import Found, counted_by_draw
+from tasks.label_count import counted_by_draw, label_count
+from tasks.mislabels import Found
 
 SHOWN = 10
 CUT = 160
@@ -22,11 +23,12 @@ CUT = 160
 LEAST_SKILL = 0.05
 """Of the labels' uncertainty, that features must take away for an order to mean much."""
 
-FOLLOWING = (
-    "Labels that are wrong by a rule that follows the text (a keyword, a habit of the annotators) "
-    "look right to every classifier that has learned from them, and are not in this count. Rows of "
-    "certain label show them: [queries] trusted = true, or the verdicts of a review. Rows drawn at "
-    "random count them: fastif review export --random 100."
+UNKNOWN = (
+    "How many labels are wrong is not known: labels and features alone cannot tell it, since a "
+    "label that is wrong by a rule that follows the text (a keyword, a habit of the annotators) "
+    "looks right to every classifier that has learned from it. Verdicts on a random sample count "
+    "all of them: fastif review export --random 100. Rows of certain label show them: [queries] "
+    "trusted = true."
 )
 
 
@@ -68,12 +70,8 @@ def markdown(found: Found) -> str:
     facts = found.facts
     lines = [f"# Mislabels of {facts['study']}", "", "| label | rows | wrong | 90 % |"]
     lines.append("| --- | ---: | ---: | ---: |")
-    for label, told in [("all", {"rows": facts["rows"], **facts["errors"]}), *_by_label(facts)]:
-        lines.append(
-            f"| {label} | {told['rows']:,} | {told['expected']:,.0f} | "
-            f"{told['low']:,.0f} - {told['high']:,.0f} |"
-        )
-    lines += ["", recall_told(facts), "", *drawn_told(facts), *_following(facts)]
+    lines += [f"| {' | '.join(cells[:4])} |" for cells in _counts(facts)]
+    lines += ["", recall_told(facts), "", *drawn_told(facts), *_unknown(facts)]
     lines += [f"**{alarm}**" for alarm in alarms(found)]
     return "\n".join(lines) + "\n"
 
@@ -110,23 +108,50 @@ def _percent(share: float) -> str:
 
 
 def drawn_told(facts: dict[str, Any]) -> list[str]:
-    """What rows said that were drawn at random; nothing where none were."""
+    """What a random sample says, and what it says nothing of; nothing where there is none."""
     drawn = facts.get("drawn")
     if drawn is None:
         return []
-    told = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
-    if counted_by_draw(facts):
-        return [f"{told}the count and the probabilities go by these"]
-    return [f"{told}too few to count by ({FEWEST} are needed)"]
+    head = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
+    if not counted_by_draw(facts):
+        return [f"{head}too few to count by ({FEWEST} are needed)"]
+    lines = [f"{head}the count and the probabilities go by these"]
+    if drawn["later"]:
+        lines.append(
+            f"{drawn['later']:,} rows came after the draw and are not counted, and their "
+            "probabilities are those of rows like the others: draw again (fastif review export "
+            "--random 100)"
+        )
+    if drawn["gone"]:
+        lines.append(
+            f"{drawn['gone']:,} of the {drawn['population']:,} rows drawn from are gone or have "
+            "another text or label: the count is of those that are left"
+        )
+    if drawn["skipped"]:
+        lines.append(
+            f"{drawn['skipped']:,} drawn rows have no verdict on which reviewers agree: the count "
+            "takes them to be like the others"
+        )
+    return lines
 
 
-def _following(facts: dict[str, Any]) -> list[str]:
-    """That some errors are not counted, unless something shows them."""
-    return [] if facts["trusted"] or counted_by_draw(facts) else [FOLLOWING]
+def _unknown(facts: dict[str, Any]) -> list[str]:
+    """That the number of wrong labels is not known, unless something shows it."""
+    return [] if label_count(facts) else [UNKNOWN]
 
 
-def _by_label(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return list(facts["by_label"].items())
+def _counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Label, rows, wrong ones, interval and share; a dash where nothing can know it."""
+    rows = []
+    for label in (*facts["by_label"], None):
+        size = facts["rows"] if label is None else facts["by_label"][label]["rows"]
+        count = label_count(facts, label)
+        known = ("-", "-", "-")
+        if count is not None:
+            interval = f"{count.low:,.0f} - {count.high:,.0f}"
+            known = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
+        rows.append(("all" if label is None else label, f"{size:,}", *known))
+    return rows
 
 
 def _suspect(found: Found, row: dict[str, Any]) -> RenderableType:
@@ -166,32 +191,38 @@ def _facts(found: Found) -> RenderableType:
     counts = Table(box=None, padding=(0, 1))
     for name in ("label", "rows", "wrong", "90 % interval", "share"):
         counts.add_column(name, justify="left" if name == "label" else "right")
-    rows = [*_by_label(facts), ("all", {"rows": facts["rows"], **facts["errors"]})]
-    for label, told in rows:
-        share = told["expected"] / max(1, told["rows"])
-        counts.add_row(
-            Text(label),
-            f"{told['rows']:,}",
-            f"{told['expected']:,.0f}",
-            f"{told['low']:,.0f} - {told['high']:,.0f}",
-            f"{share:.1%}",
-        )
+    for label, *cells in _counts(facts):
+        counts.add_row(Text(label), *cells)
     lines = [f"\ncanaries  {recall_told(facts)}"]
     if facts["trusted"]:
         lines.append(f"trusted   {facts['trusted']:,} queries of certain label")
-    reviewed = facts["reviewed"]
-    if reviewed["rows"]:
-        share = reviewed["wrong"] / reviewed["rows"]
-        lines.append(
-            f"reviewed  {reviewed['rows']:,} rows, {reviewed['wrong']:,} of them wrong "
-            f"({share:.0%}; {reviewed['expected']:.0f} had been expected)"
-        )
-    lines += [f"drawn     {told}" for told in drawn_told(facts)]
+    lines += [f"reviewed  {line}" for line in _reviewed(facts["reviewed"])]
+    lines += [f"drawn     {line}" for line in drawn_told(facts)]
     lines += [f"features  {note}" for note in facts.get("columns", [])]
     signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
     lines.append(f"columns   {', '.join(signals)}")
-    lines += [f"\n{told}" for told in _following(facts)]
-    sure = facts["trusted"] or counted_by_draw(facts)
-    what = "are probably wrong" if sure else "contradict what other rows say"
-    title = f"labels that {what}, expected: {facts['errors']['expected']:,.0f}"
+    lines += [f"\n{line}" for line in _unknown(facts)]
+    count = label_count(facts)
+    title = "labels" if count is None else f"wrong labels, expected: {count.expected:,.0f}"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
+
+
+def _reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
+    """What reviewers said, beside what had been expected of the same rows."""
+    if reviewed["rows"]:
+        share = reviewed["wrong"] / reviewed["rows"]
+        known = reviewed.get("foreseen", 0)
+        expected = ""
+        if known == reviewed["rows"]:
+            expected = f"; {reviewed['expected']:.0f} had been expected"
+        elif known:
+            expected = (
+                f"; of the {known:,} with a probability from before {reviewed['foreseen_wrong']:,} "
+                f"are, and {reviewed['expected']:.0f} had been expected"
+            )
+        wrong = f"{reviewed['wrong']:,} of them wrong ({share:.0%}{expected})"
+        yield f"{reviewed['rows']:,} rows, {wrong}"
+    for old, new in reviewed.get("renamed", {}).items():
+        yield f"label {old} is taken to be called {new} now, since its rows have this label"
+    for label, count in reviewed.get("unusable", {}).items():
+        yield f"{count} verdicts say {label}, which is no label of the study: they are not used"

@@ -9,7 +9,7 @@ from torch import Tensor
 from fastif import InputError
 from storage import sha256_file
 from tasks.model import model_folder
-from tasks.row_digests import row_digests
+from tasks.row_digests import legacy_row_digests, row_digests
 from tasks.study import Study
 from tasks.tables import Table
 
@@ -17,9 +17,9 @@ FILE = "fastif-dynamics.parquet"
 SCHEMA = {"row": pl.Binary, "margin": pl.Float32}
 
 
-def write_dynamics(folder: Path, table: Table, margins: Tensor) -> None:
+def write_dynamics(folder: Path, table: Table, labels: Sequence[str], margins: Tensor) -> None:
     """Keep what training found of each row of a table."""
-    rows = {"row": row_digests(table), "margin": margins.tolist()}
+    rows = {"row": row_digests(table, labels), "margin": margins.tolist()}
     pl.DataFrame(rows, schema=SCHEMA).write_parquet(folder / FILE)
 
 
@@ -29,17 +29,18 @@ def dynamics_mark(study: Study) -> str | None:
     return None if path is None else sha256_file(path)
 
 
-def dynamics_of(study: Study, rows: Sequence[bytes]) -> list[float | None]:
+def dynamics_of(study: Study, table: Table) -> list[float | None]:
     """Margin of each row by its digest; None for rows that the training has not seen.
 
-    Rows that are alike have the mean of theirs.
+    Rows that are alike have the mean of theirs. Models of before name rows by label positions.
     """
     path = _file(study)
     if path is None:
-        return [None] * len(rows)
+        return [None] * len(table)
     known = pl.read_parquet(path).group_by("row").agg(pl.col("margin").mean())
     margins = dict(known.iter_rows())
-    return [margins.get(row) for row in rows]
+    both = zip(row_digests(table, study.labels), legacy_row_digests(table), strict=True)
+    return [margins.get(row, margins.get(placed)) for row, placed in both]
 
 
 def _file(study: Study) -> Path | None:

@@ -9,13 +9,12 @@ import polars as pl
 
 from fastif import InputError
 from storage import Store, with_examples, with_queries
-from tasks.csv_cells import inert
+from tasks.csv_cells import active, inert
 from tasks.mislabels import newest_found
 from tasks.review import to_review, write_review
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
 NAMES = ("id", "label")
-TEXTS = ["text", "text_pair"]
 
 
 def write_export(
@@ -67,7 +66,9 @@ def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         expected, got = "a .csv or .parquet file with a column id", type(error).__name__
         raise InputError(where, expected, got, "Name a report's selection.") from None
-    found = frame.filter(pl.col("id").is_in(ids.implode()))
+    names = set(ids.drop_nulls())
+    names |= set(map(active, names)) if only.suffix == ".csv" else set()
+    found = frame.filter(pl.col("id").is_in(list(names)))
     if found.is_empty():
         got = f"none of its {len(ids):,}"
         raise InputError(where, "ids of the table", got, "Name the file of another study?")
@@ -88,6 +89,6 @@ def _table(store: Store, run: str | None, table: str) -> pl.DataFrame:
 def _writers() -> dict[str, Callable[[pl.DataFrame, Path], object]]:
     return {
         ".parquet": lambda frame, path: frame.write_parquet(path),
-        ".csv": lambda frame, path: inert(frame, TEXTS).write_csv(path),
+        ".csv": lambda frame, path: inert(frame).write_csv(path),
         ".ndjson": lambda frame, path: frame.write_ndjson(path),
     }

@@ -125,8 +125,8 @@ def _known(store: Store, runs: Mapping[str, RunRecord], begun: object) -> Lineag
 
 def _share(store: Store, root: RunRecord, study: Study, train: Table) -> float:
     """Training rows that two tables have in common, of all that either has."""
-    before = Counter(stored_row_digests(store, root.run, "train", study.labels))
-    now = Counter(row_digests(train))
+    before = Counter(stored_row_digests(store, root.run, "train"))
+    now = Counter(row_digests(train, study.labels))
     return (before & now).total() / max(1, (before | now).total())
 
 

@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -22,8 +21,6 @@ from fastif.applications import (
     DROPPED,
     UNSEEN,
     Detector,
-    Drawn,
-    Recall,
     Rows,
     Suspicions,
     Trusted,
@@ -40,14 +37,18 @@ from tasks.dynamics import dynamics_mark, dynamics_of
 from tasks.encoded import Encoder, encoder_of, views_of
 from tasks.judges import judge_mark, judged_by
 from tasks.kept_heads import KeptHeads
+from tasks.label_words import none_word
 from tasks.model import encoder_folder
 from tasks.near_duplicates import alike_rows, same_rows
-from tasks.plan import Inputs, existing_store, read_inputs, store_path, versions
+from tasks.plan import Inputs, existing_store, read_inputs, store_path
 from tasks.progress import bar
+from tasks.random_sample import random_sample
 from tasks.retry import passing_faults
-from tasks.row_digests import row_digests
+from tasks.row_digests import content_digests, row_digests
+from tasks.search_facts import search_facts
+from tasks.sequence import next_number, numbered
 from tasks.tables import Table
-from tasks.verdicts import NONE, Verdicts, no_mislabels, read_verdicts
+from tasks.verdicts import Verdicts, no_mislabels, read_verdicts
 
 KIND, FACTS = "mislabels", "facts.json"
 PROCEDURE = 8
@@ -83,15 +84,15 @@ class Search:
     @cached_property
     def digest(self) -> str:
         """Of everything that the answer depends on; not of the order of the rows."""
-        study, rows = self.inputs.study, row_digests(self.inputs.train)
-        queries = sorted(row.hex() for row in row_digests(self.inputs.queries))
+        study = self.inputs.study
+        queries = sorted(row.hex() for row in row_digests(self.inputs.queries, study.labels))
         return fingerprint(
             {
                 "procedure": PROCEDURE,
                 "detector": DETECTOR.numbers,
                 "encoder": self.encoder.kind if self.encoder else "as they are",
                 "train": self.inputs.train.digest,
-                "rows": len(rows),
+                "rows": len(self.inputs.train),
                 "queries": queries if self.trusted else [],
                 "labels": list(study.labels),
                 "budget": study.mislabels.budget,
@@ -126,7 +127,8 @@ def search_of(path: Path) -> Search:
     if inputs.train.measured is None:
         folder, seen = encoder_folder(inputs.study)
         encoder = encoder_of(folder, inputs.study)
-    return Search(inputs, encoder, seen, read_verdicts(store_if_any(inputs)))
+    verdicts = read_verdicts(store_if_any(inputs), inputs.train, inputs.study.labels)
+    return Search(inputs, encoder, seen, verdicts)
 
 
 def store_if_any(inputs: Inputs) -> Store | None:
@@ -146,7 +148,7 @@ def find_mislabels(path: str) -> str:
     if store.part(KIND, search.digest) is None:
         start = time.monotonic()
         table, facts = _searched(store, search)
-        facts["seconds"] = time.monotonic() - start
+        facts |= {"seconds": time.monotonic() - start, "number": next_number(_facts_in(store))}
 
         def write(folder: Path) -> None:
             write_table(folder, KIND, table)
@@ -167,28 +169,67 @@ def read_found(store: Store, digest: str) -> Found:
     return Found(table, json.loads((folder / FACTS).read_text()))
 
 
-def counted_by_draw(facts: dict[str, Any]) -> bool:
-    """Whether the count goes by rows that were drawn at random, and so holds for every error."""
-    drawn = facts.get("drawn")
-    return bool(drawn and drawn["enough"])
-
-
 def newest_found(store: Store) -> Found:
-    """What the newest search wrote.
+    """What the newest search wrote, of whatever rows; the newest goes by number, not by a clock.
 
     Raises:
         StoreError: there was none.
     """
-    found = [read_found(store, digest) for digest in store.parts(KIND)]
-    if not found:
+    parts = numbered(store, KIND, FACTS)
+    if not parts:
         raise no_mislabels(store)
-    return max(found, key=lambda one: one.facts["created"])
+    return read_found(store, parts[-1][0].name)
+
+
+def current_found(store: Store, inputs: Inputs) -> Found:
+    """What the newest search among the training rows as they are wrote.
+
+    Raises:
+        StoreError: there was none, or none of these rows.
+    """
+    match = _found_of(store, inputs)
+    if match is None:
+        newest_found(store)  # refuses where there was none at all
+        raise StoreError.at(
+            inputs.train.place,
+            expected="a search for wrong labels among these rows",
+            got="searches among other rows: the table, its labels or its ids have changed since",
+            remedy="Run `fastif mislabels` first.",
+        )
+    return match
+
+
+def current_or_newest(store: Store, inputs: Inputs) -> Found:
+    """The same, or what the newest search wrote where there was none among these rows."""
+    match = _found_of(store, inputs)
+    return newest_found(store) if match is None else match
+
+
+def _found_of(store: Store, inputs: Inputs) -> Found | None:
+    table, labels = inputs.train, inputs.study.labels
+    rows = {
+        "id": table.ids,
+        "text": table.texts,
+        "text_pair": table.text_pairs or [None] * len(table),
+        "label": [labels[i] for i in table.labels],
+    }
+    wanted = pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
+    for folder, facts in reversed(numbered(store, KIND, FACTS)):
+        if facts["rows"] == len(table):
+            found = read_found(store, folder.name)
+            if found.table.select(list(rows)).equals(wanted):
+                return found
+    return None
+
+
+def _facts_in(store: Store) -> list[dict[str, Any]]:
+    return [facts for _, facts in numbered(store, KIND, FACTS)]
 
 
 def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any]]:
     inputs, study = search.inputs, search.inputs.study
     # In the order of their contents: answers do not depend on that of the table, to the last digit.
-    digests = row_digests(inputs.train)
+    digests = row_digests(inputs.train, study.labels)
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if search.trusted else []
@@ -198,16 +239,18 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     words = _terms_of(views, tables)
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
+    ordered = [digests[i] for i in order.tolist()]
+    sample = random_sample(search.verdicts, ordered)
     alike = alike_rows(tables[0], near)
     rows = Rows(
         features,
         torch.tensor(tables[0].labels),
         len(study.labels),
         alike,
-        _known(search, digests)[order],
+        _known(search, ordered, tables[0]),
         judged_by(store, search.inputs, tables[0], alike),
         words[0],
-        _drawn(search, [digests[i] for i in order.tolist()]),
+        sample and sample.drawn(ordered, content_digests(tables[0]), study.labels),
     )
     trusted = None
     if others:
@@ -222,7 +265,8 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     heads.forget()
     harm = _harm(store, inputs)
     frame = _frame(inputs, rows, found, order, harm)
-    return frame, _facts(search, rows, found, recall, frame) | {"mix": mix}
+    facts = search_facts(search, rows, found, recall, frame, sample)
+    return frame, facts | {"procedure": PROCEDURE, "mix": mix}
 
 
 def views_in(store: Store, search: Search, tables: Sequence[Table]) -> Views:
@@ -264,28 +308,14 @@ def _decisions(rows: Rows, suggested: Tensor) -> Tensor:
     return several.unique(dim=0, return_inverse=True)[1]
 
 
-def _known(search: Search, digests: Sequence[bytes]) -> Tensor:
+def _known(search: Search, digests: Sequence[bytes], table: Table) -> Tensor:
+    """Right labels by verdicts; `table` has the rows in the order of `digests`."""
     labels = search.inputs.study.labels
-    number = {label: i for i, label in enumerate(labels)} | {NONE: DROPPED}
-    settled = search.verdicts.settled
-    return torch.tensor([number[settled[row]] if row in settled else UNSEEN for row in digests])
-
-
-def _drawn(search: Search, digests: Sequence[bytes]) -> Drawn | None:
-    """Rows that were drawn at random and have a verdict; `digests` are of the table's rows."""
-    number = {label: i for i, label in enumerate(search.inputs.study.labels)}
-    place = {digest: i for i, digest in enumerate(digests)}
-    verdicts = search.verdicts
-    # A label that the study no longer has says nothing of those that it has.
-    rows = [(row, of) for row, of in sorted(verdicts.drawn.items()) if of.label in number]
-    if not rows:
-        return None
-    return Drawn(
-        torch.tensor([place.get(row, -1) for row, _ in rows]),
-        torch.tensor([number[of.label] for _, of in rows]),
-        torch.tensor([verdicts.settled[row] != of.label for row, of in rows]),
-        torch.tensor([of.doubt for _, of in rows]),
-    )
+    number: dict[str | None, int] = {label: i for i, label in enumerate(labels)} | {None: DROPPED}
+    names = (labels[label] for label in table.labels)
+    rows = zip(digests, content_digests(table), names, strict=True)
+    known = (search.verdicts.right_of(*row) for row in rows)
+    return torch.tensor([number[right] if has else UNSEEN for has, right in known])
 
 
 def _harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
@@ -319,7 +349,7 @@ def _frame(
     table, labels = inputs.train, inputs.study.labels
     back = order.argsort()
     known = rows.known if rows.known is not None else torch.full_like(rows.labels, UNSEEN)
-    names = {UNSEEN: None, DROPPED: NONE} | dict(enumerate(labels))
+    names = {UNSEEN: None, DROPPED: none_word(labels)} | dict(enumerate(labels))
     near = _nearest(rows, found.near, order)
     probability = found.probability.float()
     columns: dict[str, Any] = {
@@ -338,8 +368,7 @@ def _frame(
         "conflicting": [near[1][i] for i in back.tolist()],
         "reviewed": [names[i] for i in known[back].tolist()],
         "trained_margin": [
-            None if margin is None else -margin
-            for margin in dynamics_of(inputs.study, row_digests(table))
+            None if margin is None else -margin for margin in dynamics_of(inputs.study, table)
         ],
         **{name: signal[back].tolist() for name, signal in found.signals.items()},
     }
@@ -375,50 +404,3 @@ def _nearest(rows: Rows, near: Tensor, order: Tensor) -> tuple[list[int | None],
         there = wanted.any(1).tolist()
         found.append([where if yes else None for where, yes in zip(place, there, strict=True)])
     return found[0], found[1]
-
-
-def _facts(
-    search: Search, rows: Rows, found: Suspicions, recall: Recall, frame: pl.DataFrame
-) -> dict[str, Any]:
-    study = search.inputs.study
-    return {
-        "study": study.name,
-        "procedure": PROCEDURE,
-        "created": datetime.now(UTC).isoformat(),
-        "rows": len(rows.labels),
-        "budget": min(study.mislabels.budget, len(rows.labels)),
-        "columns": list(search.inputs.train.measured.notes) if search.inputs.train.measured else [],
-        "encoder": str(search.encoder.folder.name) if search.encoder else None,
-        "encoder_saw_labels": search.seen,
-        "trusted": len(search.inputs.queries) if search.trusted else 0,
-        "errors": asdict(found.errors()),
-        "drawn": _of_drawn(rows.drawn),
-        "by_label": {
-            label: {"rows": int((rows.labels == i).sum()), **asdict(found.errors(i))}
-            for i, label in enumerate(study.labels)
-        },
-        "noise": found.noise.tolist(),
-        "skill": found.skill,
-        "recall": asdict(recall),
-        "reviewed": _reviewed(search, frame),
-        "harm": frame["harm"].null_count() == 0,
-        "versions": versions(),
-    }
-
-
-def _of_drawn(drawn: Drawn | None) -> dict[str, int | bool] | None:
-    if drawn is None:
-        return None
-    return {"rows": len(drawn.place), "wrong": int(drawn.wrong.sum()), "enough": drawn.enough}
-
-
-def _reviewed(search: Search, frame: pl.DataFrame) -> dict[str, float | int]:
-    """How many were looked at, how many of these were wrong, and how many had been expected to."""
-    looked = frame.filter(pl.col("reviewed").is_not_null())
-    told = [p for row, p in search.verdicts.told.items() if row in search.verdicts.settled]
-    return {
-        "rows": len(looked),
-        "wrong": int((looked["reviewed"] != looked["label"]).sum()),
-        "expected": float(sum(told)),
-        "conflicts": len(search.verdicts.conflicts),
-    }

@@ -1,4 +1,4 @@
-"""What goes to reviewers: the most suspicious rows, those alike as one decision, or a draw."""
+"""What goes to reviewers: the most suspicious rows, those alike as one decision, or a sample."""
 
 import hashlib
 import json
@@ -7,43 +7,57 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
+from storage import Store
 from tasks.csv_cells import inert
+from tasks.draws import write_draw
+from tasks.label_studio import labelling_tasks
+from tasks.label_words import none_word
 from tasks.mislabels import Found
-from tasks.verdicts import NONE, Verdicts
+from tasks.row_digests import content_digest, row_digest
+from tasks.verdicts import Verdicts
 
 FORMATS = ("csv", "parquet", "json")
 COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
 
 
-def to_review(found: Found, budget: int) -> pl.DataFrame:
+def to_review(found: Found, budget: int, verdicts: Verdicts | None = None) -> pl.DataFrame:
     """One row a decision, the most suspicious first, with columns to fill in.
 
     Args:
-        found: the newest search.
+        found: a search.
         budget: most decisions.
+        verdicts: of the store; rows that have one since the search are left out.
     """
-    open_rows = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    open_rows = _open(found, verdicts).sort("rank")
     alike = open_rows.group_by("cluster").agg(alike=pl.len())
     first = open_rows.unique("cluster", keep="first", maintain_order=True).head(budget)
-    return _to_fill(first.join(alike, on="cluster", how="left", maintain_order="left"))
+    return _to_fill(first.join(alike, on="cluster", how="left", maintain_order="left"), False)
 
 
-def to_draw(found: Found, count: int) -> pl.DataFrame:
-    """Rows drawn at random from those without a verdict, with the same columns and `drawn`.
+def to_draw(
+    store: Store, found: Found, count: int, verdicts: Verdicts | None = None
+) -> pl.DataFrame:
+    """A random sample of the rows without a verdict, with the same columns and `drawn`.
 
-    The order is that of a digest of each row: chance to whatever is wrong with it, and the same
-    rows again until they have verdicts.
+    The order is that of a digest of each row's content: chance to whatever is wrong with it, and
+    the same rows again until they have verdicts. What the sample is drawn from is recorded in the
+    store, since no count holds for rows that come later.
 
     Args:
-        found: the newest search.
+        store: of the study.
+        found: a search.
         count: most rows.
+        verdicts: of the store; rows that have one since the search are left out.
     """
-    open_rows = found.table.filter(pl.col("reviewed").is_null())
-    named = open_rows.select("id", "text", "text_pair", "label")
-    chance = pl.Series("chance", [_chance(row) for row in named.iter_rows()], pl.Binary)
-    frame = open_rows.with_columns(chance).sort("chance").head(count)
+    open_rows = _open(found, verdicts)
+    # Of rows alike to the letter each has a chance of its own.
+    again = pl.int_range(pl.len()).over("row")
+    numbers = open_rows.select("row", again=again).iter_rows()
+    chance = pl.Series("chance", [_chance(row, number) for row, number in numbers], pl.Binary)
+    sample = open_rows.with_columns(chance).sort("chance").head(count)
+    write_draw(store, open_rows, sample)
     # One decision a row: what is like it was not drawn, though it gets the same verdict.
-    return _to_fill(frame.with_columns(alike=pl.lit(1, pl.UInt32))).with_columns(drawn=pl.lit(True))
+    return _to_fill(sample.with_columns(alike=pl.lit(1, pl.UInt32)), True)
 
 
 def write_review(frame: pl.DataFrame, path: Path) -> int:
@@ -51,6 +65,23 @@ def write_review(frame: pl.DataFrame, path: Path) -> int:
 
     Raises:
         InputError: another ending, or a file that is there.
+    """
+    check_new(path)
+    if path.suffix == ".json":
+        content = json.dumps(labelling_tasks(frame), indent=1) + "\n"
+        path.write_text(content, "utf-8")
+    elif path.suffix == ".csv":
+        inert(frame).write_csv(path)
+    else:
+        frame.write_parquet(path)
+    return len(frame)
+
+
+def check_new(path: Path) -> None:
+    """Refuse a file that is there, or of another ending than ours.
+
+    Raises:
+        InputError: it is.
     """
     if path.suffix.removeprefix(".") not in FORMATS:
         raise InputError(
@@ -60,33 +91,26 @@ def write_review(frame: pl.DataFrame, path: Path) -> int:
         raise InputError(
             f"--out {path}", "a new file", "one that exists", "It may hold verdicts; name another."
         )
-    if path.suffix == ".json":
-        path.write_text(json.dumps(_label_studio(frame), indent=1) + "\n", "utf-8")
-    elif path.suffix == ".csv":
-        inert(frame, ["text", "text_pair"]).write_csv(path)
-    else:
-        frame.write_parquet(path)
-    return len(frame)
 
 
-def label_config(labels: tuple[str, ...]) -> str:
-    """The labelling interface that goes with the file for Label Studio."""
-    choices = "".join(f'<Choice value="{_escaped(label)}"/>' for label in (*labels, NONE))
-    return (
-        '<View><Text name="text" value="$text"/><Text name="text_pair" value="$text_pair"/>'
-        '<Text name="label" value="given: $label"/>'
-        f'<Choices name="right_label" toName="text" choice="single">{choices}</Choices></View>'
-    )
+def conflicts(
+    verdicts: Verdicts, ids: list[str], digests: list[bytes], labels: tuple[str, ...]
+) -> pl.DataFrame:
+    """Rows on which reviewers disagree: id, label, and who says what.
 
-
-def conflicts(verdicts: Verdicts, found: Found, digests: list[bytes]) -> pl.DataFrame:
-    """Rows on which reviewers disagree: id, label, and who says what."""
+    Args:
+        verdicts: of the store.
+        ids: of the training rows.
+        digests: theirs.
+        labels: the study's label names.
+    """
     place = {row: i for i, row in enumerate(digests)}
+    none = none_word(labels)
     rows = [
         {
-            "id": found.table["id"][place[row]],
-            "label": found.table["label"][place[row]],
-            "said": ", ".join(f"{who or 'somebody'}: {label}" for who, label in by.items()),
+            "id": ids[place[row]],
+            "label": verdicts.labels[row],
+            "said": ", ".join(f"{who or 'somebody'}: {label or none}" for who, label in by.items()),
         }
         for row, by in verdicts.conflicts.items()
         if row in place
@@ -94,25 +118,21 @@ def conflicts(verdicts: Verdicts, found: Found, digests: list[bytes]) -> pl.Data
     return pl.DataFrame(rows, schema=dict.fromkeys(("id", "label", "said"), pl.String))
 
 
-def _to_fill(rows: pl.DataFrame) -> pl.DataFrame:
+def _open(found: Found, verdicts: Verdicts | None) -> pl.DataFrame:
+    """Rows without a verdict, and their digests."""
+    texts = found.table.select("text", "text_pair", "label").iter_rows()
+    rows = [row_digest(content_digest(a, b), label) for a, b, label in texts]
+    table = found.table.with_columns(row=pl.Series(rows, dtype=pl.Binary))
+    known = {} if verdicts is None else verdicts.settled
+    unseen = pl.Series([row not in known for row in rows], dtype=pl.Boolean)
+    return table.filter(pl.col("reviewed").is_null() & unseen)
+
+
+def _to_fill(rows: pl.DataFrame, drawn: bool) -> pl.DataFrame:
     blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
-    return rows.select(COLUMNS).with_columns(**blank)
+    digest = pl.col("row").bin.encode("hex")
+    return rows.select(*COLUMNS, digest.alias("row")).with_columns(**blank, drawn=pl.lit(drawn))
 
 
-def _chance(row: tuple[object, ...]) -> bytes:
-    return hashlib.sha256(json.dumps(["drawn", *row]).encode()).digest()
-
-
-def _label_studio(frame: pl.DataFrame) -> list[dict]:
-    tasks = []
-    for row in frame.drop("right_label", "reviewer").iter_rows(named=True):
-        choice = {"choices": [row["suggested"]]}
-        result = {"from_name": "right_label", "to_name": "text", "type": "choices", "value": choice}
-        score = row["probability"]
-        data = {name: "" if value is None else value for name, value in row.items()}
-        tasks.append({"data": data, "predictions": [{"result": [result], "score": score}]})
-    return tasks
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+def _chance(row: bytes, number: int) -> bytes:
+    return hashlib.sha256(b"drawn" + row + number.to_bytes(8, "big")).digest()

@@ -84,7 +84,7 @@ def pending(job: "Job", method: Sketches, digest: str) -> Pending:
         return Pending(True, 0, True)
     if not store.parts(_kind(digests.sketch_family(job, method))):
         return Pending(False, len(job.train_texts))  # no need to look at every row
-    rows = row_digests(job.plan.inputs.train)
+    rows = row_digests(job.plan.inputs.train, job.study.labels)
     found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows)
     if found is None:
         return Pending(False, len(set(rows)))
@@ -93,7 +93,7 @@ def pending(job: "Job", method: Sketches, digest: str) -> Pending:
 
 def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
     """Sketch the training rows that have none yet, and list where all of them lie."""
-    rows = row_digests(job.plan.inputs.train)
+    rows = row_digests(job.plan.inputs.train, job.study.labels)
     fitted = _fitted(job, method, rows)
     sketcher = read_sketcher(job.store, fitted.digest, job.objective)
     _write_missing(job, sketcher, fitted, rows)
@@ -142,7 +142,7 @@ def asked_sketches(
         keep: whether those that are made are kept for the next night.
     """
     fitted = Fitted(sketcher_of(job.store, job.index_digests[0]))
-    every = row_digests(job.plan.inputs.queries)
+    every = row_digests(job.plan.inputs.queries, job.study.labels)
     rows = [every[i] for i in ids.tolist()]
     missing = missing_rows(job.store, fitted.asked, rows)
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size

@@ -161,7 +161,7 @@ def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     with in_place(folder) as aside:
         _save(model, tokenizer, aside, trained, record)
         contents.write_parquet(aside / ROWS)
-        write_dynamics(aside, table, dynamics.margins)
+        write_dynamics(aside, table, study.labels, dynamics.margins)
         for part, then in kept.items():
             inside = aside / checkpoint_name(part)
             _load(model, then)

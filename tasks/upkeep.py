@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from storage import Leftover, RunStatus, Store
 from tasks.chosen_method import KIND as METHOD
 from tasks.digests import method_digest
+from tasks.draws import KIND as DRAWS
 from tasks.lineage import needed
 from tasks.verdicts import KIND as VERDICTS
 
@@ -68,8 +69,9 @@ def swept(store: Store, keep: Keep) -> Sweep:
     if keep.part_days is not None:
         kept = (status.record for status in store.runs() if status.record.run not in runs)
         chosen = {(METHOD, method_digest(record)) for record in kept}
-        said = {(VERDICTS, digest) for digest in store.parts(VERDICTS)}  # people's work: for good
-        files += store.unused_parts(keep.part_days, chosen | said)
+        # People's work, and what it is of: for good.
+        reviewed = {(kind, digest) for kind in (VERDICTS, DRAWS) for digest in store.parts(kind)}
+        files += store.unused_parts(keep.part_days, chosen | reviewed)
     return Sweep(tuple(runs), tuple(files))
 
 

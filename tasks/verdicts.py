@@ -1,32 +1,47 @@
-"""What people said of labels: read from their files, kept in the store, applied to the rows."""
+"""Verdicts on labels: kept in the store by the content of rows, and read as they hold today."""
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from storage import VERDICTS, Store, StoreError, polars_schema, write_table
-from tasks.problems import Problem, StudyError, listed, show
-from tasks.row_digests import row_digests
-from tasks.study import Study
+from tasks.draws import Draw, read_draws
+from tasks.label_words import folded_word
+from tasks.row_digests import content_digests, legacy_contents, row_digest
+from tasks.sequence import next_number, numbered
 from tasks.tables import Table
 
-KIND = "verdicts"
-NONE = "none"
-"""In place of a right label: no label fits the row."""
-SHOWN = 5
+KIND, RECORD = "verdicts", "import.json"
+RENAMED = 0.9
+"""Share of the rows of a label that is gone that have one new label: then it has a new name."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A row that was drawn at random: its given label, and the doubt that was told of it."""
+class Verdict:
+    """What a reviewer said of a row.
 
+    Attributes:
+        row: digest of its texts and given label.
+        content: digest of its texts; None of verdicts of before on rows that are gone.
+        label: given when it was looked at.
+        right: what it should be; None where no label fits.
+        reviewer: who says so, as written.
+        probability: of a wrong label, as it stood before; None if it is not known.
+        drawn: whether the row was one of a random sample.
+    """
+
+    row: bytes
+    content: bytes | None
     label: str
-    doubt: float
+    right: str | None
+    reviewer: str
+    probability: float | None
+    drawn: bool
 
 
 @dataclass(frozen=True)
@@ -34,190 +49,206 @@ class Verdicts:
     """What is known of rows by their digest.
 
     Attributes:
-        settled: the right label of rows on which all reviewers agree; NONE where none fits.
+        settled: the right label of rows on which all reviewers agree; None where no label fits.
         conflicts: what each reviewer said of the others.
-        told: probability of a wrong label that rows had when they were looked at.
-        drawn: settled rows that were drawn at random.
+        labels: the label that each of these rows had.
+        before: probability of a wrong label that settled rows had when they were looked at.
+        by_text: right label of texts, by their digest, where all verdicts on a text agree.
+        drawn: settled rows that were looked at as part of a random sample.
+        draws: random samples, the first drawn first.
+        renamed: new names of labels that the study had under others.
+        unusable: settled rows whose right label the study does not have, by this label.
     """
 
-    settled: Mapping[bytes, str]
-    conflicts: Mapping[bytes, Mapping[str, str]]
-    told: Mapping[bytes, float]
-    drawn: Mapping[bytes, Asked]
+    settled: Mapping[bytes, str | None] = field(default_factory=dict)
+    conflicts: Mapping[bytes, Mapping[str, str | None]] = field(default_factory=dict)
+    labels: Mapping[bytes, str] = field(default_factory=dict)
+    before: Mapping[bytes, float] = field(default_factory=dict)
+    by_text: Mapping[bytes, str | None] = field(default_factory=dict)
+    drawn: frozenset[bytes] = frozenset()
+    draws: Sequence[Draw] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, int] = field(default_factory=dict)
+
+    def right_of(self, row: bytes, content: bytes, label: str) -> tuple[bool, str | None]:
+        """Whether the right label of a row is known, and what it is; None where none fits.
+
+        By the verdict on it; else, of a row whose label was mended since, by that on its text, if
+        this is the label that it has now.
+
+        Args:
+            row: digest of its texts and label.
+            content: digest of its texts.
+            label: that it has.
+        """
+        if row in self.settled:
+            return True, self.settled[row]
+        mended = row not in self.conflicts and self.by_text.get(content) == label
+        return mended, label if mended else None
 
     @property
     def digest(self) -> str:
         """Of all that changes an answer, or what is told beside it."""
-        told = sorted((row.hex(), label) for row, label in self.settled.items())
-        drawn = sorted((row.hex(), asked.doubt) for row, asked in self.drawn.items())
-        text = json.dumps([told, sorted(row.hex() for row in self.conflicts), drawn])
+        settled = sorted((row.hex(), label) for row, label in self.settled.items())
+        drawn = sorted(row.hex() for row in self.drawn)
+        draws = [
+            [sorted(row.hex() for row in draw.rows), [row.hex() for row in draw.drawn]]
+            for draw in self.draws
+            if not self.drawn.isdisjoint(draw.drawn)
+        ]
+        text = json.dumps([settled, sorted(row.hex() for row in self.conflicts), drawn, draws])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_verdicts(store: Store | None) -> Verdicts:
-    """All verdicts of a store; a reviewer's later one replaces the earlier."""
-    folders = {} if store is None else store.sound_parts(KIND)
-    frames = [
-        pl.read_parquet(folder / "verdicts.parquet").with_columns(
-            when=pl.lit(json.loads((folder / "import.json").read_text())["when"])
-        )
-        for folder in folders.values()
-    ]
-    if not frames:
-        return Verdicts({}, {}, {}, {})
+def read_verdicts(
+    store: Store | None, table: Table | None = None, labels: Sequence[str] = ()
+) -> Verdicts:
+    """All verdicts of a store; of one reviewer's on a row that which was imported last.
+
+    Args:
+        store: has them.
+        table: training rows as they are, by which verdicts of before are found and labels that
+            have new names are known; such verdicts are left as they are without it.
+        labels: the study's label names.
+    """
+    parts = [] if store is None else numbered(store, KIND, RECORD)
+    if not parts:
+        return Verdicts(draws=read_draws(store))
     # Files of before there was a draw lack its columns.
-    rows = pl.concat(frames, how="diagonal").sort("when", maintain_order=True)
-    said: dict[bytes, dict[str, str]] = defaultdict(dict)
-    told: dict[bytes, float] = {}
-    drawn: dict[bytes, Asked] = {}
-    for row in rows.iter_rows(named=True):
-        said[row["row"]][row["reviewer"]] = row["right_label"] or NONE
-        if row["probability"] is not None:
-            told[row["row"]] = row["probability"]
-        if row.get("drawn") and row["doubt"] is not None:
-            drawn[row["row"]] = Asked(row["label"], row["doubt"])
-    settled = {row: next(iter(by.values())) for row, by in said.items() if _agree(by)}
-    conflicts = {row: by for row, by in said.items() if not _agree(by)}
-    drawn = {row: asked for row, asked in drawn.items() if row in settled}
-    return Verdicts(settled, conflicts, told, drawn)
+    frames = [_named_by_content(pl.read_parquet(f / f"{KIND}.parquet"), r) for f, r in parts]
+    frame = pl.concat(frames, how="diagonal")
+    draws = read_draws(store)
+    names = {}
+    if table is not None:
+        frame = _of_before(frame, table, labels)
+        population = (row for draw in draws for row in draw.population)
+        names = _new_names([*frame.select("content", "label").iter_rows(), *population],
+                           table, labels)  # fmt: skip
+    draws = [draw.renamed(names) for draw in draws]
+    return _settled(_verdicts(frame, names), draws, names, labels)
 
 
-def import_verdicts(
-    store: Store, study: Study, table: Table, found: pl.DataFrame, path: Path, when: str
-) -> int:
-    """Keep what a file says of rows, and of those that are alike; how many rows that are.
+def write_verdicts(store: Store, frame: pl.DataFrame, file: str, when: str) -> None:
+    """Keep verdicts as one import.
 
     Args:
         store: of the study.
-        study: names the labels.
-        table: training rows as they are now.
-        found: the newest table of mislabels, which knows what is alike.
-        path: a .csv, .parquet or Label Studio .json file.
-        when: time of the import.
-
-    Raises:
-        StudyError: everything that is wrong with the file; nothing is kept then.
+        frame: rows of `storage.VERDICTS`.
+        file: they were read from.
+        when: time of the import, for people; what is newer goes by its number.
     """
-    said = _checked(_read(path), study, table, path)
-    place = {name: i for i, name in enumerate(table.ids)}
-    cluster = dict(zip(found["id"], found["cluster"], strict=True))
-    chance = dict(zip(found["id"], found["probability"], strict=True))
-    # A search of before there was such a column told only the one probability.
-    doubts = found["doubt"].fill_null(found["probability"])
-    doubt = dict(zip(found["id"], doubts, strict=True))
-    own = {(name, reviewer) for name, _, reviewer, _ in said}
-    alike: dict[int, list[str]] = defaultdict(list)
-    for name, number in cluster.items():
-        alike[number].append(name)
-    digests = row_digests(table)
-    records: dict[tuple[bytes, str], dict] = {}
-    for name, right, reviewer, drawn in said:
-        members = alike[cluster[name]] if name in cluster else [name]
-        # What the reviewer said of a row itself goes before what was said of one like it.
-        others = {m for m in members if m != name and (m, reviewer) not in own}
-        for member in (m for m in members if m in place and (m == name or m in others)):
-            row = digests[place[member]]
-            records[row, reviewer] = {
-                "row": row,
-                "id": member,
-                "label": study.labels[table.labels[place[member]]],
-                "right_label": None if right == NONE else right,
-                "reviewer": reviewer,
-                "probability": chance.get(member),
-                "doubt": doubt.get(member),
-                # What is like a drawn row was not drawn.
-                "drawn": drawn and member == name,
-            }
-    frame = pl.DataFrame(list(records.values()), schema=polars_schema(VERDICTS))
+    number = next_number(record for _, record in numbered(store, KIND, RECORD))
+    record = {"number": number, "when": when, "file": file, "rows": len(frame), "digests": "names"}
 
     def write(folder: Path) -> None:
         write_table(folder, KIND, frame)
-        told = {"when": when, "file": path.name, "rows": len(frame)}
-        (folder / "import.json").write_text(json.dumps(told) + "\n")
+        (folder / RECORD).write_text(json.dumps(record) + "\n")
 
-    content = json.dumps([when, sorted((row.hex(), who) for row, who in records)])
+    rows = frame.select("row", "reviewer", "right_label").iter_rows()
+    content = json.dumps([number, when, sorted((row.hex(), *rest) for row, *rest in rows)],
+                         default=str)  # fmt: skip
     store.write_part(KIND, hashlib.sha256(content.encode()).hexdigest(), write)
-    return len(frame)
 
 
-def _agree(by: Mapping[str, str]) -> bool:
-    return len(set(by.values())) == 1
+def _named_by_content(frame: pl.DataFrame, record: Mapping[str, object]) -> pl.DataFrame:
+    """With a column `content`; null in what was imported when rows were named otherwise."""
+    missing = {n: pl.lit(None, k) for n, k in polars_schema(VERDICTS).items() if n not in frame}
+    frame = frame.with_columns(**missing)
+    if record.get("digests") != "names":
+        return frame.with_columns(content=pl.lit(None, pl.Binary))
+    return frame
 
 
-def _read(path: Path) -> list[dict[str, object]]:
-    """Rows of a file of verdicts, with the keys id, right_label and reviewer."""
-    try:
-        if path.suffix == ".json":
-            return _label_studio(json.loads(path.read_text("utf-8-sig")))
-        read = {".csv": pl.read_csv, ".parquet": pl.read_parquet}.get(path.suffix)
-        if read is None:
-            got, change = show(path.suffix), "save it as one of these"
-            raise StudyError(path, [Problem("file", ".csv, .parquet or .json", got, change)])
-        options = {"infer_schema": False} if path.suffix == ".csv" else {}
-        return read(path, **options).to_dicts()
-    except FileNotFoundError:
-        problem = Problem("file", "a file of verdicts", "nothing there", "correct the path")
-        raise StudyError(path, [problem]) from None
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        if isinstance(error, StudyError):
-            raise
-        got = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        change = "fill in a file of `fastif review export`"
-        raise StudyError(path, [Problem("file", "a readable table", got, change)]) from None
+def _of_before(frame: pl.DataFrame, table: Table, labels: Sequence[str]) -> pl.DataFrame:
+    """With the contents of verdicts of before that are on rows of the table."""
+    if not frame["content"].null_count():
+        return frame
+    known = legacy_contents(table, labels)
+    rows = frame.select("content", "row", "label").iter_rows()
+    contents = [content or known.get((row, label)) for content, row, label in rows]
+    return frame.with_columns(content=pl.Series(contents, dtype=pl.Binary))
 
 
-def _label_studio(tasks: Sequence[dict]) -> list[dict[str, object]]:
-    """One row an annotation; a task without one is not seen yet."""
-    rows: list[dict[str, object]] = []
-    for task in tasks:
-        for annotation in task.get("annotations", []):
-            for result in annotation.get("result", []):
-                rows.append(
-                    {
-                        "id": task["data"]["id"],
-                        "right_label": result["value"]["choices"][0],
-                        "reviewer": str(annotation.get("completed_by", "")),
-                        "drawn": task["data"].get("drawn"),
-                    }
-                )
-    return rows
+def _new_names(
+    rows: Iterable[tuple[bytes | None, str]], table: Table, labels: Sequence[str]
+) -> dict[str, str]:
+    """New names of labels that are gone, where nearly all of their rows have one new label."""
+    rows = list(rows)
+    known = {label for _, label in rows}
+    if known <= set(labels):
+        return {}
+    now = dict(zip(content_digests(table), (labels[i] for i in table.labels), strict=True))
+    names = {}
+    for old in sorted(known - set(labels)):
+        today = Counter(now[content] for content, label in set(rows)
+                        if label == old and content in now)  # fmt: skip
+        if not today:
+            continue
+        new, count = today.most_common(1)[0]
+        if new not in known and count >= RENAMED * today.total() and new not in names.values():
+            names[old] = new
+    return names
 
 
-def _checked(
-    rows: Sequence[dict[str, object]], study: Study, table: Table, path: Path
-) -> list[tuple[str, str, str, bool]]:
-    """Id, right label and reviewer of every row that has a verdict, and whether it was drawn."""
-    problems = []
-    if rows and not {"id", "right_label"} <= rows[0].keys():
-        got, change = listed(rows[0]), "fill in a file of `fastif review export`"
-        raise StudyError(path, [Problem("columns", "id and right_label", got, change)])
-    said = [
-        (
-            str(r["id"]),
-            str(r["right_label"]).strip(),
-            str(r.get("reviewer") or "").strip(),
-            str(r.get("drawn")).lower() == "true",
+def _verdicts(frame: pl.DataFrame, names: Mapping[str, str]) -> list[Verdict]:
+    verdicts = []
+    for row in frame.iter_rows(named=True):
+        label, right = (names.get(row[name], row[name]) for name in ("label", "right_label"))
+        digest = row["row"] if row["content"] is None else row_digest(row["content"], label)
+        drawn = bool(row["drawn"])
+        chance = row["probability"]
+        verdicts.append(
+            Verdict(digest, row["content"], label, right, row["reviewer"], chance, drawn)
         )
-        for r in rows
-        if r["right_label"] is not None and str(r["right_label"]).strip()
-    ]
-    if not said:
-        change = "write the right label of the rows that you have looked at"
-        problems.append(Problem("column right_label", "one label or more", "none", change))
-    ids, allowed = set(table.ids), {*study.labels, NONE}
-    unknown = [name for name, *_ in said if name not in ids]
-    if unknown:
-        got = listed(map(show, unknown), SHOWN)
-        change = "remove rows that are no longer in the training table"
-        problems.append(Problem("column id", "ids of the training table", got, change))
-    foreign = [label for _, label, *_ in said if label not in allowed]
-    if foreign:
-        expected = f"one of {listed(map(show, study.labels))}, or {show(NONE)} if none fits"
-        got = listed(map(show, dict.fromkeys(foreign)), SHOWN)
-        problems.append(Problem("column right_label", expected, got, "correct these rows"))
-    if problems:
-        raise StudyError(path, problems)
-    return said
+    return verdicts
+
+
+def _settled(
+    verdicts: Sequence[Verdict],
+    draws: Sequence[Draw],
+    names: Mapping[str, str],
+    labels: Sequence[str],
+) -> Verdicts:
+    latest: dict[bytes, dict[str, Verdict]] = defaultdict(dict)
+    for verdict in verdicts:  # a later one replaces the earlier
+        latest[verdict.row][folded_word(verdict.reviewer)] = verdict
+    settled: dict[bytes, str | None] = {}
+    conflicts: dict[bytes, dict[str, str | None]] = {}
+    unusable: Counter[str] = Counter()
+    for row, by in latest.items():
+        rights = {verdict.right for verdict in by.values()}
+        if len(rights) > 1:
+            conflicts[row] = {verdict.reviewer: verdict.right for verdict in by.values()}
+            continue
+        (right,) = rights
+        if labels and right is not None and right not in labels:
+            unusable[right] += 1
+        else:
+            settled[row] = right
+    every = {row: list(latest[row].values()) for row in settled}
+    return Verdicts(
+        settled,
+        conflicts,
+        {row: next(iter(by.values())).label for row, by in latest.items()},
+        {row: v.probability for row, by in every.items() for v in by if v.probability is not None},
+        _by_text(settled, latest),
+        frozenset(row for row, by in every.items() if any(verdict.drawn for verdict in by)),
+        draws,
+        names,
+        unusable,
+    )
+
+
+def _by_text(
+    settled: Mapping[bytes, str | None], latest: Mapping[bytes, Mapping[str, Verdict]]
+) -> dict[bytes, str | None]:
+    rights: dict[bytes, set[str | None]] = defaultdict(set)
+    for row, by in latest.items():
+        for verdict in by.values():
+            if verdict.content is not None:
+                known = settled[row] if row in settled else f"disputed {row.hex()}"
+                rights[verdict.content].add(known)
+    return {content: next(iter(of)) for content, of in rights.items() if len(of) == 1}
 
 
 def no_mislabels(store: Store) -> StoreError:

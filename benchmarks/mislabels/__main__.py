@@ -119,7 +119,7 @@ def scored(score: Tensor, wrong: Tensor) -> dict:
 
 def counted(found: Suspicions, wrong: Tensor) -> dict:
     """The calibration error in ten groups of like probability, and the expected number."""
-    errors, p = found.errors(), found.probability
+    errors, p = found.modelled(), found.probability
     return {
         "calibration_error": calibration_error(p, wrong),
         "expected": errors.expected,
@@ -142,7 +142,8 @@ def looked_at(found: Suspicions, corpus: Corpus) -> dict:
     for draw in range(DRAWS):
         place = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + draw))[:LOOKED]
         seen = torch.zeros(n, dtype=torch.bool).index_fill(0, place, True)
-        drawn = Drawn(place, labels[place], wrong[place], found.doubt[place])
+        every = torch.ones(n, dtype=torch.bool)
+        drawn = Drawn(place, labels[place], wrong[place], found.doubt[place], every)
         sample = Sample(drawn, labels, found.doubt, seen, seen & wrong)
         errors = sample.errors()
         inside.append(errors.low <= int(wrong.sum()) <= errors.high)

@@ -11,14 +11,17 @@ from fastif.applications.head import Head, calibrated, fit_head
 from fastif.applications.neighbours import neighbours
 from fastif.applications.refit import losses_of, minimised, refit
 from fastif.applications.rows import DROPPED, UNSEEN, Rows, Trusted
-from fastif.applications.sample import Drawn, Errors, Sample
+from fastif.applications.sample import FEWEST, GONE, UNCLEAR, Drawn, Errors, Sample
 from fastif.applications.suspicions import Suspicions
 from fastif.applications.terms import tf_idf, trigrams
 from fastif.applications.views import TEXT_MIXES, Views
 
 __all__ = [
     "DROPPED",
+    "FEWEST",
+    "GONE",
     "TEXT_MIXES",
+    "UNCLEAR",
     "UNSEEN",
     "Corrected",
     "Correction",

@@ -110,7 +110,8 @@ class Detector:
             p, beliefs, noise = self._with_trusted(rows, trusted)
             told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
             signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        return _suspicions(rows, p, beliefs, noise, first, near, signals, again)
+        found = _suspicions(rows, p, beliefs, noise, first, near, signals, again)
+        return replace(found, trusted=trusted is not None)
 
     @property
     def numbers(self) -> dict[str, object]:

@@ -5,7 +5,7 @@ doubt from noise. Rows drawn at random can: whatever errors are like, they are a
 as among all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,32 +35,43 @@ class Errors:
     high: float
 
 
+GONE, UNCLEAR = -1, -2
+"""Of `Drawn.place`: a row whose label was mended, or that was removed for its verdict; a row that
+may as well have been removed with others that nobody looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """Rows that were drawn at random from those without a verdict, and were given one.
 
     Attributes:
-        place: position in the table; -1 for a row that is there no more as it was, since its label
-            was mended or it was removed.
+        place: position in the table; GONE or UNCLEAR for a row that is there no more as it was.
         label: given when it was looked at.
         wrong: whether that label was.
-        doubt: probability of it, as told before the verdict; counts where `place` is -1.
+        doubt: probability of it, as it stood before the verdict; counts where `place` is negative.
+        population: which of the table's rows were drawn from.
     """
 
     place: Int[Tensor, " m"]
     label: Int[Tensor, " m"]
     wrong: Bool[Tensor, " m"]
     doubt: Float[Tensor, " m"]
+    population: Bool[Tensor, " n"]
 
     @property
     def enough(self) -> bool:
         """Whether there are 30 or more."""
         return len(self.place) >= FEWEST
 
+    def only(self, kept: Bool[Tensor, " m"]) -> "Drawn":
+        """Some of the drawn rows."""
+        some = (part[kept] for part in (self.place, self.label, self.wrong, self.doubt))
+        return Drawn(*some, self.population)
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What drawn rows say of all.
+    """What drawn rows say of those that they were drawn from.
 
     Attributes:
         drawn: these.
@@ -79,37 +90,58 @@ class Sample:
     def recalibrated(self) -> Float[Tensor, " n"]:
         """σ(a + b · logit(doubt)) with the a and b ≥ 0 under which the verdicts are likeliest.
 
-        Logistic recalibration (Cox, 1958); the order stays.
+        Logistic recalibration (Cox, 1958); the order stays. Of rows that came after the draw too,
+        as if they were like the others.
         """
         return self._told(self.doubt).to(self.doubt)
+
+    @property
+    def later(self) -> Bool[Tensor, " n"]:
+        """Rows without a verdict that were not drawn from: no count holds for them."""
+        return ~self.seen & ~self.drawn.population
 
     def errors(self, label: int | None = None) -> Errors:
         """Wrong labels among the rows with a given label, or among all, with a 90 % interval.
 
-        Those that were seen to be wrong; and of rows without a verdict the sum of recalibrated
-        doubts, and what drawn rows differ from theirs on the mean (the difference estimator;
-        Särndal, Swensson and Wretman, 1992). The interval is Wilson's, of a share that was seen in
-        as many rows as the spread of those differences is worth.
+        All but those of `later`. Those that were seen to be wrong; and of rows without a verdict
+        that were drawn from the sum of recalibrated doubts, and what drawn rows differ from theirs
+        on the mean (the difference estimator; Särndal, Swensson and Wretman, 1992). The interval is
+        Wilson's, of a share that was seen in as many rows as the spread of those differences is
+        worth. Where it is unclear why drawn rows are gone, it spans both answers.
         """
-        n, drawn = int((~self.seen).sum()), self.drawn
-        of = self._of(self.labels, label)
+        unclear = self.drawn.place == UNCLEAR
+        if not bool(unclear.any()):
+            return self._errors(label)
+        # Right rows are not removed for their verdicts.
+        for_verdicts = replace(self, drawn=self.drawn.only(~unclear | self.drawn.wrong))
+        with_others = replace(self, drawn=self.drawn.only(~unclear))
+        ways = [way._errors(label) for way in (for_verdicts, with_others) if len(way.drawn.place)]
+        if not ways:  # right rows alone, all of them gone
+            return self._errors(label)
+        middle = sum(way.expected for way in ways) / len(ways)
+        return Errors(middle, min(way.low for way in ways), max(way.high for way in ways))
+
+    def _errors(self, label: int | None) -> Errors:
+        drawn, rest = self.drawn, ~self.seen & self.drawn.population
+        n, of = int(rest.sum()), self._of(self.labels, label)
         known = float((self.seen & self.wrong & of).sum())
         if n == 0:
             return Errors(known, known, known)
-        told = (self._told(self.doubt) * of)[~self.seen]
+        told = (self._told(self.doubt) * of)[rest]
         gaps = (drawn.wrong.double() - self._told(self._asked)) * self._of(drawn.label, label)
         share = min(max(float(told.mean() + gaps.mean()), 0.0), 1.0)
         # Rare errors may be among none of few rows; then the doubts themselves say how many.
-        spread = max(float(gaps.var(correction=2)), float((told * (1 - told)).mean()))
+        variance = float(gaps.var(correction=2)) if len(gaps) > 2 else 0.0
+        spread = max(variance, float((told * (1 - told)).mean()))
         worth = _worth(share, spread, len(gaps))
         low, high = _wilson(share, 1 / (1 / worth + 1 / n))
-        most = float((of & ~self.seen).sum())
+        most = float((of & rest).sum())
         return Errors(*(known + min(max(n * part, 0.0), most) for part in (share, low, high)))
 
     @property
     def _asked(self) -> Float[Tensor, " m"]:
         there = self.drawn.place >= 0
-        return torch.where(there, self.doubt[self.drawn.place], self.drawn.doubt)
+        return torch.where(there, self.doubt[self.drawn.place.clamp_min(0)], self.drawn.doubt)
 
     def _told(self, doubt: Tensor) -> Tensor:
         a, b = _recalibration(_logit(self._asked, LEAST), self.drawn.wrong)

@@ -29,6 +29,7 @@ class Suspicions:
         again: whether heads were fitted to beliefs, since that explained labels put aside.
         sampled: wrong labels of each given label, and of all, by rows that were drawn at random and
             looked at; None without enough of them. The probabilities agree with it.
+        trusted: whether rows of certain label were given.
     """
 
     belief: Float[Tensor, "n c"]
@@ -43,17 +44,26 @@ class Suspicions:
     signals: dict[str, Float[Tensor, " n"]]
     again: bool = False
     sampled: tuple[Errors, ...] | None = None
+    trusted: bool = False
 
-    def errors(self, label: int | None = None) -> Errors:
+    def errors(self, label: int | None = None) -> Errors | None:
         """Expected wrong labels, of one given label or of all, with a 90 % interval.
 
-        By rows that were drawn at random, where there are enough. Else it spans what the ways of
-        counting say, each give or take chance. Where features say too
-        little to tell doubt from noise, its low end falls with what they say. Wrong labels that
-        the features predict, as when all annotators fall for the same words, are in none of it.
+        By rows that were drawn at random where there are enough, else by what heads say that have
+        seen rows of certain label. None without either: labels and features alone cannot tell how
+        many are wrong, see `modelled`.
         """
         if self.sampled is not None:
             return self.sampled[-1 if label is None else label]
+        return self.modelled(label) if self.trusted else None
+
+    def modelled(self, label: int | None = None) -> Errors:
+        """Expected wrong labels under the model of the noise; no count of all errors.
+
+        It spans what the ways of counting say, each give or take chance. Where features say too
+        little to tell doubt from noise, its low end falls with what they say. Wrong labels that
+        the features predict, as when all annotators fall for the same words, are in none of it.
+        """
         ways = self.counts.sum(1) if label is None else self.counts[:, label]
         chance = Z90 * ways.clamp_min(0).sqrt()
         low, high = (ways - chance).min().clamp_min(0), (ways + chance).max()

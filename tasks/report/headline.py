@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.mislabels import counted_by_draw
+from tasks.label_count import label_count
 from tasks.report.assurance import Assurance
 from tasks.report.night import Night
 from tasks.report.rows import listed
@@ -36,14 +36,14 @@ def _accuracy(night: Night, slices: Slices) -> str:
 def _data(night: Night, suspects: Suspects | None) -> str:
     parts = []
     if suspects:
-        errors, facts = suspects.facts["errors"], suspects.facts
-        sure = facts["trusted"] or counted_by_draw(facts)
-        what = "are probably wrong" if sure else "contradict what other texts say"
-        parts.append(
-            f"About {errors['expected']:,.0f} labels {what} (90 % interval "
-            f"{errors['low']:,.0f} to {errors['high']:,.0f}"
-            f"{'' if sure else '; wrong ones that a rule of the texts made are not counted'})"
-        )
+        count = label_count(suspects.facts)
+        if count is None:
+            parts.append("How many labels are wrong is not known, for want of a random sample")
+        else:
+            parts.append(
+                f"About {count.expected:,.0f} of {count.rows:,} labels are probably wrong (90 % "
+                f"interval {count.low:,.0f} to {count.high:,.0f})"
+            )
         if suspects.compared:
             new = sum(bool(row["new"]) for row in suspects.rows[:FIRST])
             parts[-1] += f", {new} of the first {min(FIRST, len(suspects.rows))} are new"

@@ -10,6 +10,7 @@ from storage import Store, StoreError
 from tasks.compare import Difference, difference, previous
 from tasks.lookup import undamaged_run
 from tasks.mislabels import KIND, Found, read_found
+from tasks.sequence import order_of
 from tasks.summary import Summary, read_summary
 
 
@@ -115,7 +116,7 @@ def _searches(store: Store, train: pl.DataFrame) -> tuple[Found, ...]:
         for one in found
         if len(one.table) == len(train) and one.table.select(same).equals(train.select(same))
     ]
-    return tuple(sorted(fitting, key=lambda one: one.facts["created"], reverse=True))
+    return tuple(sorted(fitting, key=lambda one: order_of(one.facts), reverse=True))
 
 
 def _first_group(rows: pl.DataFrame) -> str:

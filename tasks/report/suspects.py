@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from storage import SIGNALS
-from tasks.mislabels import counted_by_draw
+from tasks.label_count import LabelCount, counted_by_draw, label_count
 from tasks.report.night import Night
 from tasks.report.rows import Row
 
@@ -32,13 +32,20 @@ class Suspects:
     compared: bool
 
     @property
+    def count(self) -> LabelCount | None:
+        """How many labels are wrong; None where nothing can know it."""
+        return label_count(self.facts)
+
+    @property
     def drawn(self) -> str | None:
         """By how many rows drawn at random it was counted; None if not."""
         if not counted_by_draw(self.facts):
             return None
         of = self.facts["drawn"]
+        later = f"; {of['later']:,} rows came later and are not counted" if of["later"] else ""
         return (
-            f"It is counted by {of['rows']:,} rows drawn at random, {of['wrong']:,} of them wrong"
+            f"It is counted by {of['rows']:,} rows drawn at random, {of['wrong']:,} of them "
+            f"wrong{later}"
         )
 
 

@@ -79,7 +79,7 @@ def test_planted_errors_in_separable_data_are_all_found(share):
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
 def test_the_number_of_errors_is_within_its_interval(share):
     rows, truth = made(share, n=3000, apart=3.0)
-    errors = Detector()(rows).errors()
+    errors = Detector()(rows).modelled()
     assert errors.low <= int((rows.labels != truth).sum()) <= errors.high
 
 

@@ -151,7 +151,7 @@ def test_a_block_that_is_lost_is_made_again(world, few_rows):
 def test_digests_tell_texts_pairs_and_labels_apart(world):
     plan = plan_run(tiny.write_study(world, candidates=SKETCH))
     table = plan.inputs.train
-    digests = sketches.row_digests(table)
+    digests = sketches.row_digests(table, tiny.LABELS)
     content = list(zip(table.texts, table.labels, strict=True))
     frame = pl.DataFrame({"d": digests, "c": [repr(row) for row in content]})
     assert frame["d"].n_unique() == frame["c"].n_unique() == frame.n_unique()

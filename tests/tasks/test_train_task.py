@@ -256,7 +256,7 @@ def test_training_tells_how_it_stood_to_each_row(trained, world):
     assert len(kept) == tiny.TRAIN
     digest = find_mislabels.fn(str(study))
     table = read_found(existing_store(load_study(study)), digest).table
-    rows = row_digests(read_inputs(study).train)
+    rows = row_digests(read_inputs(study).train, tiny.LABELS)
     margins = dict(kept.group_by("row").agg(pl.col("margin").mean()).iter_rows())
     assert table["trained_margin"].to_list() == pytest.approx([-margins[row] for row in rows])
     model = load_model(folder)
