@@ -75,9 +75,8 @@ class Cells:
 
     def texts(self) -> tuple[str, str] | None:
         """Both texts, the second empty where there is none; None without a column of texts."""
-        if self["text"] is None:
-            return None
-        return self["text"], self["text_pair"] or ""
+        first = self["text"]
+        return None if first is None else (first, self["text_pair"] or "")
 
 
 def word_of(value: object) -> str | None:

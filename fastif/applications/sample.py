@@ -65,8 +65,8 @@ class Drawn:
 
     def only(self, kept: Bool[Tensor, " m"]) -> "Drawn":
         """Some of the drawn rows."""
-        some = (part[kept] for part in (self.place, self.label, self.wrong, self.doubt))
-        return Drawn(*some, self.population)
+        place, label, wrong = self.place[kept], self.label[kept], self.wrong[kept]
+        return Drawn(place, label, wrong, self.doubt[kept], self.population)
 
 
 @dataclass(frozen=True, eq=False)
