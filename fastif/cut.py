@@ -78,17 +78,24 @@ def cut_below(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs)
         raise CutError(f"hidden states of shape {list(hidden.shape)} for tokens {list(shape)}")
     module = frozen_copy(whole)
     rest = module.get_submodule(path)
-    for name, structure in enumerate(_structures(whole, layers[:index], inputs)):
-        setattr(rest, str(name), _Skip(structure))
+    structures = _structures(whole, layers[:index], inputs)
+    for name, (layer, structure) in enumerate(zip(layers, structures, strict=False)):
+        setattr(rest, str(name), _Skip(layer, structure))
     rest.get_submodule(str(index)).register_forward_pre_hook(_give, with_kwargs=True)
     return Cut(path, index, module, hidden.shape[:2] != shape)
 
 
 class _Skip(nn.Module):
-    """In place of a frozen layer: its first argument, in a structure like the layer's output."""
+    """In place of a frozen layer: its first argument, in a structure like the layer's output.
 
-    def __init__(self, structure: Sequence[object] | None) -> None:
+    Models look at a layer before they call it (its kind of attention, say), so it has the layer's
+    plain attributes.
+    """
+
+    def __init__(self, layer: nn.Module, structure: Sequence[object] | None) -> None:
         super().__init__()
+        own = vars(self)
+        own.update({key: value for key, value in vars(layer).items() if key not in own})
         self.structure = structure
 
     def forward(self, *args: object, **kwargs: object) -> object:

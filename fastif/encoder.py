@@ -13,12 +13,15 @@ from fastif.parameters import matching
 Attributed = Literal["all"] | str | Sequence[str]
 """\"all\", \"last:K\" (the last K encoder layers and the head), or regular expressions."""
 
+OTHER = re.compile("vision|visual|image|audio")
+"""Names of what reads no text."""
+
 
 def layer_path(model: PreTrainedModel) -> str | None:
     """Name of the encoder's list of layers; None if no list has `num_hidden_layers` of them."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     for name, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList) or len(module) != count:
+        if not isinstance(module, nn.ModuleList) or len(module) != count or OTHER.search(name):
             continue
         if all(any(True for _ in layer.parameters()) for layer in module):
             return name

@@ -211,6 +211,8 @@ class TransformerObjective(Objective):
         )
 
     def _make_cut(self, batch: Batch) -> None:
+        if len(self.params) == len(dict(self.whole.named_parameters())):
+            return  # nothing is frozen
         path = layer_path(self.whole)
         if path is None:
             self.cut_note = f"{UNCUT}: no list of layers is recognised"

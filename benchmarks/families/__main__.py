@@ -1,0 +1,39 @@
+"""python -m benchmarks.families: examine every family and write docs/families.md."""
+
+import json
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as NAMES,
+)
+
+from benchmarks.families.examine import ATTRIBUTED, Verdict, examine
+from benchmarks.families.page import page
+
+FOUND, PAGE = Path("benchmarks/results/families.json"), Path("docs/families.md")
+
+
+def main(chosen: list[str]) -> None:
+    """Examine these families, all if none is named, and write what is known of every one."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    known = json.loads(FOUND.read_text()) if chosen and FOUND.exists() else []
+    verdicts = {(v["family"], v["attributed"]): Verdict(**v) for v in known}
+    for family in chosen or NAMES:
+        for attributed in ATTRIBUTED:
+            verdict = examine(family, attributed)
+            verdicts[family, attributed] = verdict
+            print(family, attributed, verdict.word, verdict.why, sep="\t", flush=True)
+    ordered = [verdicts[key] for key in sorted(verdicts)]
+    FOUND.write_text(json.dumps([asdict(v) for v in ordered], indent=1) + "\n")
+    PAGE.write_text(page(ordered))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

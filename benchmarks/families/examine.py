@@ -1,0 +1,129 @@
+"""One family, `last:1` and `all`: against the model run on each row alone, in double precision."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+import fastif
+from benchmarks.families.tiny import tiny_classifier
+from fastif import Gradients, InputError, PrefixCache, TextExamples, TransformerObjective
+
+LENGTHS = (9, 4, 6, 9, 3, 13)
+FIRST_WORD, LAST_WORD, END = 8, 60, 3
+TOLERANCE = 1e-6
+"""Of the largest loss or gradient entry; the families compute in double precision."""
+ATTRIBUTED = ("last:1", "all")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a family comes out.
+
+    Attributes:
+        word: "exact", "uncut only", "refused", "not tried" or "wrong".
+        why: a reason, for all but the first.
+    """
+
+    family: str
+    attributed: str
+    word: str
+    why: str = ""
+
+
+def examine(family: str, attributed: str) -> Verdict:
+    """Losses of padded batches and gradients of examples, against each row by itself."""
+
+    def verdict(word: str, why: object = "") -> Verdict:
+        return Verdict(family, attributed, word, _line(why))
+
+    try:
+        model = tiny_classifier(family)
+        rows = _rows(model)
+        losses = torch.stack([_loss(model, rows, i).detach() for i in range(len(rows))])
+    except Exception as error:
+        return verdict("not tried", error)
+    if not torch.isfinite(losses).all():
+        return verdict("not tried", "the tiny model's outputs are not finite")
+    try:
+        objective = TransformerObjective(model, attributed)
+        objective.prove(rows)
+    except InputError as error:
+        return verdict("refused", error)
+    try:
+        wrong = next(_differences(model, objective, rows, losses), None)
+    except Exception as error:
+        wrong = error
+    if wrong is not None:
+        return verdict("wrong", wrong)
+    return verdict("uncut only" if objective.cut_note else "exact", "; ".join(objective.notes))
+
+
+def _differences(
+    model: PreTrainedModel, objective: TransformerObjective, rows: TextExamples, losses: Tensor
+) -> Iterator[str]:
+    """What is not as it is alone: losses by tokens and from the cache, then gradients."""
+    some = rows.of_equal_lengths() if objective.padding.side is None else rows
+    cached = PrefixCache(objective, some, 10**9, 4)
+    for name, examples in (("tokens", rows), ("batches", some), ("cache", cached)):
+        for size in (1, 4, len(rows)):
+            found = fastif.predict(objective, examples, size)[1]
+            if not _same(found, losses):
+                yield f"losses by {name}, {size} at once: off by {_gap(found, losses):.1e}"
+    names = objective.space.names
+    truth = torch.stack([_gradient(model, rows, i, names) for i in range(len(rows))])
+    for name, examples in (("tokens", rows), ("cache", cached)):
+        found = fastif.gradient_rows(Gradients(objective), examples, fastif.every(rows), 4)
+        if not _same(found, truth):
+            yield f"gradients by {name}: off by {_gap(found, truth):.1e}"
+
+
+def _rows(model: PreTrainedModel) -> TextExamples:
+    """Random words, the end of the text last; a second segment where the family knows one."""
+    generator = torch.Generator().manual_seed(5)
+    tokens = []
+    for length in LENGTHS:
+        words = torch.randint(FIRST_WORD, LAST_WORD, (length,), generator=generator)
+        words[-1] = END
+        tokens.append(words)
+    kinds = getattr(model.config.get_text_config(), "type_vocab_size", 0) or 0
+    halves = [(torch.arange(n) >= n // 2).long() for n in LENGTHS]
+    labels = torch.arange(len(LENGTHS)) % model.config.num_labels
+    away = torch.zeros(len(LENGTHS), dtype=torch.bool)
+    return TextExamples(tokens, halves if kinds > 1 else None, labels, away, 0)
+
+
+def _loss(model: PreTrainedModel, rows: TextExamples, i: int) -> Tensor:
+    """By the model itself, without padding, mask or company."""
+    given = {"input_ids": rows.tokens[i][None]}
+    if rows.segments is not None:
+        given["token_type_ids"] = rows.segments[i][None]
+    return cross_entropy(model(**given).logits, rows.labels[i : i + 1])
+
+
+def _gradient(model: PreTrainedModel, rows: TextExamples, i: int, names: tuple[str, ...]) -> Tensor:
+    weights = dict(model.named_parameters())
+    model.zero_grad()
+    _loss(model, rows, i).backward()
+    found = [weights[name].grad for name in names]
+    flat = [
+        torch.zeros_like(weights[name]).flatten() if one is None else one.flatten()
+        for name, one in zip(names, found, strict=True)
+    ]
+    return torch.cat(flat)
+
+
+def _same(found: Tensor, truth: Tensor) -> bool:
+    return bool(torch.isfinite(found).all()) and _gap(found, truth) <= TOLERANCE
+
+
+def _gap(found: Tensor, truth: Tensor) -> float:
+    return float((found - truth).abs().max() / truth.abs().max().clamp_min(1e-12))
+
+
+def _line(why: object) -> str:
+    text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
+    return " ".join(text.split())[:200]
