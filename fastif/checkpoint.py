@@ -62,7 +62,7 @@ def load_model(
 def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
     """A model to start training from, in single precision, with a head of one unit a label.
 
-    Weights that the source does not have are drawn by chance, those of the head among them.
+    Weights that the source does not have are drawn at random, a head of other labels too.
 
     Raises:
         InputError: it cannot be found, or has no head for classification.
@@ -76,6 +76,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         id2label=dict(enumerate(labels)),
         label2id={label: unit for unit, label in enumerate(labels)},
         problem_type=None,  # that of the base was another task
+        ignore_mismatched_sizes=True,  # a head of other labels is drawn anew
     )
     return model.eval()
 

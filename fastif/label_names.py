@@ -24,15 +24,17 @@ def displaced(labels: Sequence[str], names: Sequence[str]) -> list[str]:
     []
     """
     numbers = [found[1] for name in names if (found := GENERIC.fullmatch(name))]
-    if len(numbers) == len(names):
-        if set(labels) != set(numbers):
-            return []
+    if set(labels) == set(numbers):
         names = numbers
-    for key in (str, _folded, _bare):
-        units = _units(names, key)
-        found = {label: units[key(label)] for label in labels if key(label) in units}
-        if found:
-            return [one for unit, one in enumerate(labels) if found.get(one, unit) != unit]
+    tables = [(key, _units(names, key)) for key in (str, _folded, _bare)]
+    found = {
+        label: units[key(label)]
+        for key, units in reversed(tables)
+        for label in labels
+        if key(label) in units
+    }
+    if found:
+        return [one for unit, one in enumerate(labels) if found.get(one, unit) != unit]
     return _displaced_beginnings([_bare(one) for one in labels], list(map(_bare, names)), labels)
 
 

@@ -9,15 +9,17 @@ from fastif.examples import Batch, Examples
 
 LENGTHS = (8, 3, 5, 8)
 """Two of them equal, so that rows of equal length are tried in company as well."""
+LONGER = 9
+"""Tokens more, for models that cannot read so short a text."""
 SPECIAL = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
 WORDS = 1000
 
 
 def probes(model: PreTrainedModel) -> list[Batch]:
-    """Rows of ordinary tokens; and the same with the end-of-text token last, as some heads ask."""
+    """Rows of ordinary tokens; with the end-of-text token last, as some heads ask; longer ones."""
     eos = _special(model).get("eos")
-    plain = _rows(model, None)
-    return [plain] if eos is None else [plain, _rows(model, eos)]
+    ends = (None,) if eos is None else (None, eos)
+    return [_rows(model, end, longer) for longer in (0, LONGER) for end in ends]
 
 
 def sample(examples: Examples, count: int) -> Int[Tensor, " m"]:
@@ -27,10 +29,10 @@ def sample(examples: Examples, count: int) -> Int[Tensor, " m"]:
     return order[torch.cat([places, places[-1:] - 1]).clamp_min(0).unique()]
 
 
-def _rows(model: PreTrainedModel, last: int | None) -> Batch:
+def _rows(model: PreTrainedModel, last: int | None, longer: int) -> Batch:
     special, words = set(_special(model).values()), _words(model)
     ordinary = torch.tensor([i for i in range(words) if i not in special] or [0])
-    lengths, width = torch.tensor(LENGTHS), max(LENGTHS)
+    lengths, width = torch.tensor(LENGTHS) + longer, max(LENGTHS) + longer
     generator = torch.Generator().manual_seed(0)
     ids = ordinary[torch.randint(len(ordinary), (len(LENGTHS), width), generator=generator)]
     if last is not None:

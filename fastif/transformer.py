@@ -82,6 +82,7 @@ class TransformerObjective(Objective):
         self.penalty = checked_penalty(penalty)
         names = attributed_names(self.whole, attributed)
         self.params = attributed_params(self.whole, names)
+        _check_floating(self.params, self.name)
         self.space = ParamSpace.of(self.params)
         self.padding, self._cut = Padding("right", _padding_token(self.whole)), None
         self.cut_note: str | None = None
@@ -160,6 +161,7 @@ class TransformerObjective(Objective):
             self._settle_padding(batch, alone)
             self._make_cut(batch)
             self._check_cut(batch, alone)
+            self._check_gradient(batch)
             return
         self.cut_note = f"{UNCUT}: the model cannot read a row of random tokens"
 
@@ -235,6 +237,51 @@ class TransformerObjective(Objective):
             return
         self._cut, self.cut_note = None, f"{UNCUT}: without them the outputs are others"
 
+    @torch.enable_grad()
+    def _check_gradient(self, batch: Batch) -> None:
+        """Refuse a model without gradients, or with others while its frozen part takes part.
+
+        Operations with a backward pass of their own may give none where nothing before them asks
+        for one.
+        """
+        row = next(each(batch))
+        try:
+            alone, joined = (self._gradient(row, words) for words in (False, True))
+        except Exception as error:
+            got = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            if same_outputs(alone, joined):
+                return
+            got = "others when no gradient is asked of the frozen layers"
+        raise InputError(
+            self.name,
+            "gradients of the outputs in the attributed parameters, in evaluation mode",
+            got,
+            "Take another model: its own operations hide parameters from the gradient.",
+        )
+
+    def _gradient(self, row: Batch, words: bool) -> Tensor:
+        """Of a row's outputs in the attributed parameters, and in the embedded words beside."""
+        leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
+        wanted, table = list(leaves.values()), self.whole.get_input_embeddings()
+
+        def note(_: nn.Module, args: tuple, output: object) -> object:
+            if not isinstance(output, Tensor):
+                return output
+            wanted.append(torch.zeros_like(output).requires_grad_())
+            return output + wanted[-1]
+
+        handle = table.register_forward_hook(note) if words and table is not None else None
+        try:
+            total = self._run(None, leaves, row).sum()
+        finally:
+            if handle is not None:
+                handle.remove()
+        if not total.requires_grad:
+            return total.new_zeros(self.space.size)
+        found = torch.autograd.grad(total, wanted, materialize_grads=True)
+        return torch.cat([one.flatten() for one in found[: len(leaves)]])
+
     def _agrees(self, cut: Cut | None, batch: Batch, alone: Tensor) -> bool:
         try:
             ready = placed(batch, self.padding)
@@ -246,6 +293,17 @@ class TransformerObjective(Objective):
         except Exception:
             return False  # rows of one length alone, say, or hidden states of another shape
         return same_outputs(found, alone)
+
+
+def _check_floating(params: Params, where: str) -> None:
+    whole = [name for name, one in params.items() if not one.is_floating_point()]
+    if whole:
+        raise InputError(
+            where,
+            "attributed parameters of floating point",
+            f"{len(whole)} of whole numbers, such as {whole[0]}",
+            "Load it without quantisation, or attribute other parameters.",
+        )
 
 
 def _padding_token(model: PreTrainedModel) -> int:

@@ -51,6 +51,8 @@ def examine(study: Path | None) -> Iterator[Check]:
         yield _checked("every parameter has a gradient", lambda job=job: _gradients(job))
         yield _checked("double backward", lambda job=job: _double_backward(job))
         yield Check("frozen prefix", True, _prefix(job))
+        for note in job.objective.notes:
+            yield Check("model", True, note)
         yield _checked("webhook", lambda job=job: _webhook(job.study.notify))
         yield _checked("training record", lambda job=job: _training(job))
 

@@ -35,6 +35,7 @@ class Forecast:
         memory: peak bytes of the process.
         disk: bytes added to the store.
         guessed_k: what was taken for k, where it is yet to be chosen.
+        notes: what of the models' weights, padding and cut is not as usual.
     """
 
     shards: int
@@ -44,6 +45,7 @@ class Forecast:
     memory: int
     disk: int
     guessed_k: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -62,7 +64,7 @@ class Forecast:
         return (
             f"forecast: about {self.seconds:.0f} s, {self.memory / 2**30:.1f} GB of memory, "
             f"{self.disk / 1e6:.1f} MB on disk"
-        )
+        ) + "".join(f"; model: {note}" for note in self.notes)
 
 
 def forecast(job: "Job", shards: Sequence[Shard]) -> Forecast:
@@ -82,6 +84,7 @@ def forecast(job: "Job", shards: Sequence[Shard]) -> Forecast:
         memory=memory(job, sizes_of(job)),
         disk=added_bytes(job, pairs, prepared(job)) if missing else 0,
         guessed_k=kept if unchosen(job) else None,
+        notes=tuple(dict.fromkeys(n for one in job.members for n in one.objective.notes)),
     )
 
 
@@ -106,6 +109,8 @@ def draw(found: Forecast, plan: Plan, differences: Sequence[Difference] = ()) ->
     for name, seconds in found.stages.items():
         table.add_row(f"  {name}", f"{seconds:.0f} s")
     table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
+    for note in found.notes:
+        table.add_row("model", Text(note, justify="left"))
     table.add_row("peak memory", f"about {found.memory / 2**30:.1f} GB")
     for one in differences:
         table.add_row("training record", Text(f"{one}", style="bold red", justify="left"))

@@ -10,12 +10,13 @@ from benchmarks.families.examine import ATTRIBUTED, Verdict
 
 HEAD = """# Families of sequence classifiers
 
-Every family that transformers {transformers} has a sequence classifier of, with tiny random weights in
-double precision (torch {torch}): {counts}. `python -m benchmarks.families` does it again.
+Every family that transformers {transformers} has a sequence classifier of, with tiny random
+weights in double precision (torch {torch}): {counts}.
+`python -m benchmarks.families` does it again.
 
-Six rows of 3 to 13 tokens, padded, one, four and six at once, as tokens and from the cache of hidden
-states, against the model itself run on each row alone without padding; and the gradient of each
-example against plain autograd on that row. `last:1` is cut below its layer where that is exact.
+Six rows of 3 to 13 tokens, padded, one, four and six at once, as tokens and from the cache of
+hidden states, against the model itself run on each row alone without padding; and the gradient of
+each example against plain autograd on that row. `last:1` is cut where that is exact.
 
 | word | means |
 | --- | --- |

@@ -46,6 +46,7 @@ OWN: dict[str, dict[str, object]] = {
     "deepseek_v2": {"head_dim": 4, "num_experts_per_tok": 2, "topk_group": 1, "n_group": 1},
     "deepseek_v3": {"head_dim": 4},
     "esm": {"vocab_size": WORDS, "mask_token_id": 5},
+    "funnel": {"block_sizes": [2, 1]},
     "gpt_neo": {"attention_types": [[["global", "local"], 1], [["global"], 1]]},
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8, "num_experts": 1, "moe_topk": 1},
@@ -60,7 +61,15 @@ OWN: dict[str, dict[str, object]] = {
         "max_depth": 4,
     },
     "ministral": {"head_dim": 8},
-    "mistral4": {"head_dim": 4, "qk_rope_head_dim": 4},
+    "mistral4": {
+        "head_dim": 4,
+        "rope_parameters": {
+            **ROTARY,
+            "partial_rotary_factor": 1.0,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 64,
+        },
+    },
     "mpnet": {"relative_attention_num_buckets": 32},
     "nemotron": {"num_key_value_heads": 2},
     "qwen3_5_text": {"layer_types": HYBRID},
@@ -80,8 +89,13 @@ OWN: dict[str, dict[str, object]] = {
 """What a family needs beside the sizes."""
 
 
+def dtype_of(family: str) -> torch.dtype:
+    """Double precision, unless the family's own code knows single precision alone."""
+    return torch.float32 if family in ("canine", "mra") else torch.float64
+
+
 def tiny_classifier(family: str) -> PreTrainedModel:
-    """A random classifier of this family in double precision, its weights drawn wide.
+    """A random classifier of this family, its weights drawn wide.
 
     Raises:
         Exception: whatever the family's code raises for such sizes.
@@ -94,7 +108,7 @@ def tiny_classifier(family: str) -> PreTrainedModel:
     for weight in model.parameters():
         if weight.is_floating_point():
             weight.data += 0.2 * torch.randn_like(weight)
-    return model.double().eval()
+    return model.to(dtype_of(family)).eval()
 
 
 def tiny_config(family: str) -> PreTrainedConfig:

@@ -1,0 +1,46 @@
+"""All families of sequence classifiers: as the page in docs/ says, and none of them wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as NAMES,
+)
+
+from benchmarks.families.examine import ATTRIBUTED, Verdict, examine
+from benchmarks.families.page import page
+
+ROOT = Path(__file__).parents[2]
+FOUND = [
+    Verdict(**found)
+    for found in json.loads((ROOT / "benchmarks/results/families.json").read_text())
+]
+QUICK = ("qwen3", "mistral", "modernbert", "jamba", "xlm", "convbert")
+"""In the default run: heads of a last token, hybrid and spread layers, padding that is read."""
+
+
+def _named(known: Verdict) -> str:
+    return f"{known.family}-{known.attributed}"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(v, marks=[] if v.family in QUICK else [pytest.mark.long], id=_named(v))
+        for v in FOUND
+    ],
+)
+def test_a_family_is_exact_or_refused(known):
+    found = examine(known.family, known.attributed)
+    assert found.word != "wrong", found.why
+    assert (found.word, found.why) == (known.word, known.why)
+
+
+def test_the_page_is_of_these_verdicts_and_of_every_family():
+    body = (ROOT / "docs/families.md").read_text().partition("| family |")[2]
+    assert body == page(FOUND).partition("| family |")[2]
+    assert {(v.family, v.attributed) for v in FOUND} >= {
+        (family, attributed) for family in NAMES for attributed in ATTRIBUTED
+    }
+    assert not [v for v in FOUND if v.word == "wrong"]
