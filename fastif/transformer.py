@@ -263,11 +263,10 @@ class TransformerObjective(Objective):
     def _gradient(self, row: Batch, words: bool) -> Tensor:
         """Of a row's outputs in the attributed parameters, and in the embedded words beside."""
         leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
-        wanted, table = list(leaves.values()), self.whole.get_input_embeddings()
+        wanted = list(leaves.values())
+        table = next((m for m in self.whole.modules() if isinstance(m, nn.Embedding)), None)
 
-        def note(_: nn.Module, args: tuple, output: object) -> object:
-            if not isinstance(output, Tensor):
-                return output
+        def note(_: nn.Module, args: tuple, output: Tensor) -> Tensor:
             wanted.append(torch.zeros_like(output).requires_grad_())
             return output + wanted[-1]
 
