@@ -481,6 +481,72 @@ def test_a_single_row_decides_nothing():
     assert gradients.one_by_one
 
 
+class SwapsTwo(nn.Module):
+    """Rows 1 and 2 change places by a matrix product; row 0 stays where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x):
+        P = torch.eye(len(x))[[0, 2, 1][: len(x)]]
+        return P.T @ self.inner(P @ x)
+
+
+def test_tiles_in_which_one_row_has_a_gradient_decide_nothing():
+    """However many they are: the tile after them is compared again."""
+    objective = ModuleObjective(SwapsTwo(), _ce())
+    inputs, labels = torch.randn(3, 3, generator=torch.Generator().manual_seed(2)), [0, 1, 0]
+    labels = torch.tensor(labels)
+    weight = objective.module.inner.weight.detach()
+    sure = inputs.clone()
+    for row in (1, 2):  # so sure of its label that its gradient is exactly zero
+        sure[row] = 1e4 * (weight[labels[row]] - weight[1 - labels[row]])
+    gradients = Gradients(objective)
+    for _ in range(5):
+        rows = gradients.of_losses({"inputs": sure, "labels": labels}).rows
+        assert int((rows.norm(dim=1) > 0).sum()) == 1
+    found = gradients.of_losses({"inputs": inputs, "labels": labels}).rows
+    expected = truth(objective.module.inner, inputs.double(), labels)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+class UsedOutside(nn.Module):
+    """A weight acts beside its layer, by the first number of a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x)) + x[:, :1] * self.inner.weight[0])
+
+
+class Watched(UsedOutside):
+    """Somebody's hook scales what a layer returns, by the first number of a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner.register_forward_hook(lambda _, args, out: out * (1 + args[0][:, :1]))
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x)))
+
+
+@pytest.mark.parametrize("kind", [UsedOutside, Watched])
+def test_what_no_number_of_the_first_tiles_shows_is_seen_in_the_graph(kind):
+    """The first number of a row is zero but in the last tile, which no share would check."""
+    objective = ModuleObjective(kind(), _ce())
+    gradients, examples = Gradients(objective), _numbers(6)
+    batch = examples.take(torch.arange(6))
+    hidden = {**batch, "inputs": batch["inputs"] * torch.tensor([0.0, 1.0, 1.0])}
+    for _ in range(4):
+        gradients.of_losses(hidden)
+    found = gradients.of_losses(batch).rows
+    expected = truth(objective.module, batch["inputs"].double(), batch["labels"])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["sorted", "experts", "sometimes", "linear"])
 def test_users_of_the_calls_themselves_are_checked_likewise(kind):
     """Sketches and low-rank scores, which are set up by rows that show nothing."""

@@ -37,6 +37,9 @@ WORDS = [
 POSITIONS = 48
 LAYERS = 2
 
+SPARE = 2
+"""Rows of the table of tokens that stand for no word, as most models have some."""
+
 Side = Literal["left", "right"]
 Marks = Literal["bert", "plain", "xlnet"]
 
@@ -131,7 +134,7 @@ FAMILIES: dict[str, Family] = {
     "gpt_neox": _decoder(_BERT_LIKE, side="right"),
     "llama": _decoder(_LLAMA_LIKE),
     "mistral": _decoder(_LLAMA_LIKE),
-    "qwen2": _decoder({k: v for k, v in _LLAMA_LIKE.items() if k != "head_dim"}),
+    "qwen3": _decoder(_LLAMA_LIKE),
     "gemma": _decoder(_LLAMA_LIKE),
     "phi": _decoder({**_BERT_LIKE, "partial_rotary_factor": 1.0}),
     "opt": _decoder(
@@ -202,7 +205,7 @@ def classifier(
     family = FAMILIES[name]
     words = vocabulary(family)
     config = CONFIG_MAPPING[name](
-        vocab_size=len(words),
+        vocab_size=len(words) + SPARE,
         id2label=dict(enumerate(labels)),
         label2id={label: place for place, label in enumerate(labels)},
         pad_token_id=words.index(padding) if padding else None,

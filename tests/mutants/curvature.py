@@ -145,8 +145,8 @@ CURVATURE = (
     Mutant(
         "a tied layer makes a Kronecker block",
         "fastif/curvature/grouping.py",
-        "return name not in outside and torch.allclose(",
-        "return torch.allclose(",
+        "        if owner not in unfit and all(map(right, names))\n",
+        "        if all(map(right, names))\n",
         (_EKFAC,),
     ),
     Mutant(

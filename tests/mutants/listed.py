@@ -5,5 +5,6 @@ from tests.mutants.nights import NIGHTS
 from tests.mutants.reading import READING
 from tests.mutants.scoring import SCORING
 from tests.mutants.solving import SOLVING
+from tests.mutants.taking import TAKING
 
-MUTANTS = (*READING, *CURVATURE, *SOLVING, *SCORING, *NIGHTS)
+MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *NIGHTS)

@@ -119,7 +119,7 @@ READING = (
         "fastif/positions.py",
         "if longest is not None and max_length > longest:",
         "if longest is not None and max_length > 9 * longest:",
-        (_TRANSFORMER,),
+        ("tests/fastif/test_positions.py",),
     ),
     Mutant(
         "last:K takes one layer",
