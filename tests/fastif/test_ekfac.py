@@ -484,3 +484,32 @@ def test_the_ridge_of_training_is_in_the_damping_and_in_no_block():
     assert ekfac.damped(0.5).damping == 0.75
     again = Ekfac.of_state(ekfac.state(), objective.space, ekfac.like)
     assert again.ridge == 0.25
+
+
+class Beside(nn.Module):
+    """The inner layer's weight acts beside it, but not on rows that begin with zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x)) + x[:, :1] * self.inner.weight[0])
+
+
+def test_a_weight_that_acts_beside_its_layer_makes_no_kronecker_block_though_few_rows_show_it():
+    torch.manual_seed(4)
+    inputs = torch.randn(9, 3).double()
+    inputs[:2, 0] = 0.0  # the rows that blocks are chosen by
+    module = Beside().double()
+    examples = TensorExamples(inputs, torch.arange(9) % 3)
+    curvature = GaussNewton(ModuleObjective(module, CrossEntropy()), examples)
+    problem = reference.Problem(
+        module,
+        [name for name, _ in module.named_parameters()],
+        list(inputs.split(1)),
+        list(examples.labels.split(1)),
+        reference.cross_entropy,
+    )
+    trace = reference.gauss_newton(problem).trace()
+    torch.testing.assert_close(Ekfac.fit(curvature).eigenvalues.sum(), trace)

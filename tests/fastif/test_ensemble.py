@@ -12,6 +12,7 @@ from fastif import (
     Attribution,
     Attributor,
     CandidateIndex,
+    ConjugateGradient,
     CrossEntropy,
     Dual,
     Ensemble,
@@ -153,6 +154,18 @@ def test_the_certificate_is_the_worst_of_the_members():
     correlations = torch.stack([part.score_correlation for part in parts])
     assert torch.equal(worst.score_correlation.abs(), correlations.abs().amax(0))
     assert (worst.steps, worst.damping) == (max(part.steps for part in parts), 0.3)
+
+
+def test_an_ensemble_has_converged_where_every_member_has():
+    members = [
+        _attributor(0, solver=ConjugateGradient()),
+        _attributor(1, solver=ConjugateGradient(max_steps=1)),
+    ]
+    parts = [member(TRAIN, QUERIES).certificate.converged for member in members]
+    assert bool(parts[0].all())
+    assert not bool(parts[1].any())
+    for order in (members, members[::-1]):
+        assert not bool(Ensemble(order)(TRAIN, QUERIES).certificate.converged.any())
 
 
 def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_averaged():

@@ -6,8 +6,17 @@ import pytest
 import reference
 import torch
 from cases import text_problem, token_examples, transformer
+from torch import nn
 
-from fastif import Gradients, TransformerObjective, every, gradient_rows
+from fastif import (
+    CrossEntropy,
+    Gradients,
+    ModuleObjective,
+    TensorExamples,
+    TransformerObjective,
+    every,
+    gradient_rows,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -28,3 +37,23 @@ def test_half_precision_may_be_asked_for_and_is_then_what_is_computed_with():
     objective = TransformerObjective(model, "last:1", half=True)
     assert objective.like.dtype == torch.bfloat16
     assert objective.outputs(objective.params, examples.take(every(examples))).isfinite().all()
+
+
+def test_losses_and_roots_of_half_precision_outputs_are_taken_in_single_precision():
+    """What is pulled back is rounded once, to the outputs' own type: 8 bits of bfloat16."""
+    torch.manual_seed(0)
+    module = nn.Linear(1, 5).to(torch.bfloat16)
+    module.bias.data = torch.tensor([6.0, 0.3, -2.0, 1.1, -4.7]).to(torch.bfloat16)
+    count = 40
+    inputs, labels = torch.ones(count, 1, dtype=torch.bfloat16), torch.arange(count) % 5
+    module.weight.data.zero_()
+    objective = ModuleObjective(module, CrossEntropy(), ["bias"])
+    examples = TensorExamples(inputs, labels)
+    batch = examples.take(every(examples))
+    outputs = module.bias.detach().double().expand(count, 5)
+    found = Gradients(objective).of_losses(batch).rows.double()
+    expected = outputs.softmax(1) - nn.functional.one_hot(labels, 5)
+    torch.testing.assert_close(found, expected, rtol=2**-8, atol=0.0)
+    roots = torch.stack([tile.rows.clone() for tile in Gradients(objective).of_roots(batch)], -1)
+    exact = CrossEntropy().root(outputs, labels)
+    torch.testing.assert_close(roots.double(), exact, rtol=2**-8, atol=0.0)

@@ -22,7 +22,8 @@ from fastif import (
 )
 from fastif.losses.span import in_root
 from fastif.scorer import GradientScorer, KnownScorer
-from fastif.solvers.kernel import Probe, kernel_matrix
+from fastif.solvers.kernel import Probe, kernel_matrix, shifted_inverse
+from fastif.solvers.kernel_scores import kernel_scores
 
 QUERIES = torch.tensor([1, 5, 6])
 DAMPING = 0.05
@@ -209,3 +210,25 @@ def test_candidates_of_a_search_are_those_scores():
         for position, value in zip(query.tolist(), known.tolist(), strict=True):
             if position >= 0:
                 assert value == pytest.approx(float(effects[row, position]), rel=1e-6)
+
+
+@pytest.mark.parametrize("rounding", [(1e-6, 1e-6), (1e-1, 0.0), (0.0, 1e-2)])
+def test_a_kernel_whose_rounding_might_show_gives_no_scores(rounding):
+    """‖K‖^½ (‖δK‖ / (2 √w) + ε) / w, with the norms of dense matrices, against 5e-3."""
+    attributor, made = _attributor("mlp")
+    rooted = attributor.operator.operator
+    kernel = kernel_matrix(rooted, 2)
+    weight = DAMPING * rooted.count
+    added = rounding[0] * 2 / len(kernel) ** 0.5 / (2 * weight**0.5) + rounding[1]
+    most = torch.linalg.matrix_norm(kernel, 2).sqrt() / weight * added
+    at = rooted.in_roots(made.train)
+    given = torch.tensor(rounding, dtype=torch.float64)
+    found = kernel_scores(attributor.operator, rooted, at, len(made.train), kernel, given)
+    assert (found is None) is bool(most > 5e-3)
+
+
+def test_what_rounding_made_negative_in_a_kernel_counts_as_zero():
+    kernel = torch.diag(torch.tensor([2.0, -0.75], dtype=torch.float64))
+    inverse = shifted_inverse(kernel, 0.5)
+    rows = torch.eye(2, dtype=torch.float64)
+    torch.testing.assert_close(inverse(rows), torch.diag(torch.tensor([0.4, 2.0]).double()))

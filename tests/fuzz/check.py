@@ -100,26 +100,33 @@ def _tolerance(case: Case) -> float:
 def _nearest(case: Case, truth: Truth, found: Stored) -> Expected:
     """What is true for the curvature's rows; of those samples that they can be, the nearest."""
     count = len(truth.curved_rows)
+    leverage = _leverage(found)
     if case.curvature_rows is None or case.curvature_rows >= count:
-        return _expected(case, truth, list(range(count)))
+        return _expected(case, truth, list(range(count)), leverage)
     samples = itertools.combinations(range(count), case.curvature_rows)
-    candidates = [_expected(case, truth, list(ids)) for ids in samples]
+    candidates = [_expected(case, truth, list(ids), leverage) for ids in samples]
     return min(candidates, key=lambda one: float(_cells(found, one)["error"].max() or 0.0))
 
 
-def _expected(case: Case, truth: Truth, ids: list[int]) -> Expected:
+def _leverage(found: Stored) -> bool:
+    """Whether the run says that the curvature of a row goes with it."""
+    said = found.solves.get_column("leverage", default=None)
+    return said is not None and bool((said == "on").any())
+
+
+def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool) -> Expected:
     matrices = truth.matrices(ids)
-    reach = truth.reach(matrices)
+    reach = truth.reach(matrices, leverage)
     if case.solver["kind"] != "spectral":
         indefinite = case.hessian and truth.least_eigenvalue(matrices) < 0
-        return Expected(truth.effects(matrices), reach, None, indefinite)
+        return Expected(truth.effects(matrices, leverage), reach, None, indefinite)
     rows = [truth.curved_rows[place] for place in ids]
     effects, residuals = [], []
     for member, left, right, matrix in zip(
-        truth.members, truth.left, truth.right, matrices, strict=True
+        truth.members, truth.left, truth.pulled(matrices, leverage), matrices, strict=True
     ):
-        found, solved = ekfac.effects(member, rows, truth.loss, left, right, case.damping)
-        effects.append(found)
+        solved = ekfac.solutions(member, rows, truth.loss, left, truth.damping)
+        effects.append(solved @ right.T / len(right))
         residuals.append((left - solved @ matrix).norm(dim=1) / left.norm(dim=1))
     return Expected(torch.stack(effects), reach, torch.stack(residuals).amax(0))
 
@@ -243,7 +250,9 @@ def _wrong_totals(case: Case, found: Stored, expected: Expected, largest: float)
     if not found.solves["reason"].is_null().all():
         return  # queries without scores are in no sum
     sound = found.queries.select("query", "correct", group="group_source")
-    for row in found.totals.iter_rows(named=True):
+    keys = ("train", "correct", "group")  # of each shard its own sums
+    sums = found.totals.group_by(*keys).agg(pl.col("removal_effect").sum()).sort(*keys)
+    for row in sums.iter_rows(named=True):
         match = (pl.col("correct") == row["correct"]) & pl.col("group").eq_missing(row["group"])
         places = sound.filter(match)["query"].to_list()
         true = float(expected.mean[places, row["train"]].sum())

@@ -40,8 +40,8 @@ class Layer:
         return torch.cat([part.flatten(1) for part in parts], 1)
 
 
-def effects(member: Member, rows: Rows, loss: Loss, left: Tensor, right: Tensor, damping: float):
-    """1/n leftᵀ (EK-FAC + λI)⁻¹ right, and its solutions of `left`."""
+def solutions(member: Member, rows: Rows, loss: Loss, left: Tensor, damping: float) -> Tensor:
+    """(EK-FAC + λI)⁻¹ of every row of `left`."""
     linear = _linear(member, rows)
     roots = _roots(member, rows, loss)
     count = len(rows)
@@ -59,7 +59,7 @@ def effects(member: Member, rows: Rows, loss: Loss, left: Tensor, right: Tensor,
         else:
             diagonal = roots[:, :, where].square().sum((0, 1)) / count
             solved[:, where] = left[:, where] / (diagonal + damping)
-    return solved @ right.T / len(right), solved
+    return solved
 
 
 def _owned(member: Member) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Removal effects by dense float64 matrices: plain autograd, one example at a time, no padding.
 
-    effect[query, train] = 1/n g_qᵀ (C + λI)⁻¹ g_i
+    effect[query, train] = 1/n g_qᵀ (C + λI)⁻¹ g_i          to first order
+                           1/n g_qᵀ (C - C_i/n + λI)⁻¹ g_i  with the leverage; C_i is of row i
 
 g_q is the gradient of the query's cross-entropy, g_i and C those of the loss as trained: C the mean
 of Jᵀ (d²L/dz²) J over the curvature's rows, J = dz/dθ, or of d²L/dθ².
@@ -24,6 +25,9 @@ from transformers import (
 from tests.fuzz.case import Case
 from tests.fuzz.families import FAMILIES, LAYERS
 from tests.fuzz.tables import Rows
+
+DIRECT = 300
+"""Parameters up to which a row is left out of the dense matrix itself, without an identity."""
 
 END_NORM = r"(^|\.)(norm|ln_f|final_norm|final_layer_norm)\."
 
@@ -219,25 +223,68 @@ class Truth:
                 matrix = matrix + jacobian.T @ bend @ jacobian / len(places)
         return matrix + self.damping * torch.eye(len(matrix)).to(matrix)
 
-    def effects(self, matrices: Sequence[Tensor]) -> Tensor:
+    def pulled(self, matrices: Sequence[Tensor], leverage: bool) -> list[Tensor]:
+        """What a training row counts as, [n p] of each member: g_i, or with the leverage
+
+        (C + λI) (C - C_i/n + λI)⁻¹ g_i, so that a solve with the whole matrix does for all rows.
+        """
+        if not leverage:
+            return self.right
+        return [
+            self._pulled(*parts) for parts in zip(matrices, self.train, self.right, strict=True)
+        ]
+
+    def _pulled(self, matrix: Tensor, read: Read, right: Tensor) -> Tensor:
+        factor = torch.linalg.lu_factor(matrix)
+        left_out = [
+            _without(matrix, factor, read, place, self.loss, gradient)
+            for place, gradient in enumerate(right)
+        ]
+        return torch.stack(left_out) @ matrix
+
+    def effects(self, matrices: Sequence[Tensor], leverage: bool = False) -> Tensor:
         """[members q n]; the mean over the first axis is what is stored."""
         found = [
             left @ torch.linalg.solve(matrix, right.T) / len(right)
-            for left, matrix, right in zip(self.left, matrices, self.right, strict=True)
+            for left, matrix, right in zip(
+                self.left, matrices, self.pulled(matrices, leverage), strict=True
+            )
         ]
         return torch.stack(found)
 
-    def reach(self, matrices: Sequence[Tensor]) -> Tensor:
+    def reach(self, matrices: Sequence[Tensor], leverage: bool = False) -> Tensor:
         """The most that an error of norm 1 in a query's right-hand side moves an effect, [q n].
 
         |rᵀ (C + λI)⁻¹ g_i| / n ≤ ‖r‖ ‖(C + λI)⁻¹ g_i‖ / n,    here for ‖r‖ = ‖g_q‖
         """
         found = [
             left.norm(dim=1)[:, None] * torch.linalg.solve(matrix, right.T).norm(dim=0) / len(right)
-            for left, matrix, right in zip(self.left, matrices, self.right, strict=True)
+            for left, matrix, right in zip(
+                self.left, matrices, self.pulled(matrices, leverage), strict=True
+            )
         ]
         return torch.stack(found).mean(0)
 
     def least_eigenvalue(self, matrices: Sequence[Tensor]) -> float:
         """Of all members."""
         return min(float(torch.linalg.eigvalsh(matrix)[0]) for matrix in matrices)
+
+
+def _without(
+    matrix: Tensor,
+    factor: tuple[Tensor, Tensor],
+    read: Read,
+    place: int,
+    loss: Loss,
+    gradient: Tensor,
+) -> Tensor:
+    """(A - RᵀR/n)⁻¹ g, RᵀR the row's own term: A⁻¹ g + A⁻¹ Rᵀ (nI - R A⁻¹ Rᵀ)⁻¹ R A⁻¹ g."""
+    bend = torch.func.hessian(loss)(read.outputs[place], read.targets[place])
+    values, vectors = torch.linalg.eigh(bend)
+    rows = (vectors * values.clamp_min(0).sqrt()).T @ read.jacobian[place]
+    count = len(read.outputs)
+    if len(matrix) <= DIRECT:
+        return torch.linalg.solve(matrix - rows.T @ rows / count, gradient)
+    solved = torch.linalg.lu_solve(*factor, torch.cat([rows, gradient[None]]).T)
+    inner = count * torch.eye(len(rows)).to(rows) - rows @ solved[:, :-1]
+    return solved[:, -1] + solved[:, :-1] @ torch.linalg.solve(inner, rows @ solved[:, -1])

@@ -145,8 +145,8 @@ CURVATURE = (
     Mutant(
         "a tied layer makes a Kronecker block",
         "fastif/curvature/grouping.py",
-        "        if owner not in unfit and all(map(right, names))\n",
-        "        if all(map(right, names))\n",
+        "    unfit = structure_of(made).objections\n",
+        "    unfit = {}\n",
         (_EKFAC,),
     ),
     Mutant(

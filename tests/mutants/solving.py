@@ -26,10 +26,10 @@ SOLVING = (
         (_SOLVERS,),
     ),
     Mutant(
-        "rows that diverged count as converged",
+        "rows that diverged have no residual",
         "fastif/solvers/solver.py",
-        "converged=solution.converged & ~bad",
-        "converged=solution.converged",
+        "residual=solution.residual.masked_fill(bad, torch.inf)",
+        "residual=solution.residual.masked_fill(bad, 0.0)",
         (_LISSA, _SOLVERS, _QUARANTINE),
     ),
     Mutant(
@@ -111,10 +111,10 @@ SOLVING = (
         (_DUAL,),
     ),
     Mutant(
-        "a low-rank root is trusted beyond what it leaves out",
+        "a low-rank root whose residual is what was aimed at",
         "fastif/solvers/dual.py",
-        "left * error.square().sum(1)",
-        "0.0 * error.square().sum(1)",
+        "residual = measured_residual(operator, value, rhs)",
+        "residual = relative(goal.to(rhs.dtype), lengths(rhs))",
         (_DUAL,),
     ),
     Mutant(
@@ -143,7 +143,7 @@ SOLVING = (
         "fastif/solvers/kernel.py",
         "divisor = values.clamp_min(0) + weight",
         "divisor = values + weight",
-        (_DUAL,),
+        (_KERNEL,),
     ),
     Mutant(
         "direct in single precision",

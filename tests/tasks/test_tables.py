@@ -537,6 +537,8 @@ def fitting(study, **candidates):
 def test_sizes_up_to_the_number_of_rows(small):
     study, table = small
     check_against(fitting(study), table, table)
+    with pytest.raises(StudyError, match=r"1 to 3.*\n.*4"):
+        check_against(fitting(study, k=4), table, table)
     full = study.model_dump(mode="json") | {
         "candidates": {"kind": "full", "keep": 99},
         "curvature": {"damping": 0.1, "rows": 3},
