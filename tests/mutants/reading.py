@@ -96,7 +96,7 @@ READING = (
     Mutant(
         "outputs that differ by a percent are the same",
         "fastif/precision.py",
-        "<= min(ROUNDING * torch.finfo(expected.dtype).eps, 0.05)",
+        "<= min(ROUNDING * unit, 0.05)",
         "<= 0.05",
         (_PADDING,),
     ),
