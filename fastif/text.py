@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from fastif.errors import InputError
 from fastif.examples import Batch, Examples
 from fastif.padding import Side
 
@@ -98,11 +99,16 @@ def encode(
 
     Padded as the tokenizer pads. Token types that are all alike are left out: a model that knows
     several kinds takes the first where it is given none.
+
+    Raises:
+        InputError: a text has no token, or `max_length` leaves no room for one of each text.
     """
     second = None if pairs is None else list(pairs)
     encoded = tokenizer(list(texts), second, verbose=False)
     rows = [torch.tensor(row) for row in encoded["input_ids"]]
     truncated = torch.tensor([len(row) > max_length for row in rows])
+    if truncated.any():
+        _check_room(tokenizer, second is not None, max_length)
     kinds = encoded.get("token_type_ids")
     segments = None if kinds is None else [torch.tensor(row) for row in kinds]
     for i in truncated.nonzero().flatten().tolist():
@@ -111,9 +117,42 @@ def encode(
         rows[i] = torch.tensor(cut["input_ids"])
         if segments is not None:
             segments[i] = torch.tensor(cut["token_type_ids"])
+    _check_lengths(rows, max_length)
     if segments is not None and not any(bool(row.any()) for row in segments):
         segments = None
     padding = int(str(tokenizer.pad_token_id or 0))
     side = "left" if tokenizer.padding_side == "left" else "right"
     labelled = torch.tensor(list(labels))
     return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens, side)
+
+
+def _check_room(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:
+    """Refuse a length at which nothing of a text is left, or at which it would not be cut."""
+    special, texts = tokenizer.num_special_tokens_to_add(paired), 2 if paired else 1
+    if max_length < special + texts:
+        raise InputError(
+            "[model] max_length",
+            f"at least {special + texts}: {special} special tokens, and one of each text",
+            f"{max_length}",
+            f"Set max_length = {special + texts} or more.",
+        )
+
+
+def _check_lengths(rows: Sequence[Tensor], max_length: int) -> None:
+    """Refuse what the tokenizer did not cut, and texts that are nothing to it."""
+    lengths = torch.tensor([len(row) for row in rows])
+    uncut, nothing = (lengths > max_length).nonzero()[:, 0], (lengths == 0).nonzero()[:, 0]
+    if len(uncut):
+        raise InputError(
+            "[model] max_length",
+            f"texts that the tokenizer can cut to {max_length} tokens",
+            f"{len(uncut)} that it leaves longer, such as row {int(uncut[0]) + 1}",
+            "Raise max_length, or shorten these texts.",
+        )
+    if len(nothing):
+        raise InputError(
+            "text",
+            "one token or more in every text",
+            f"none in {len(nothing)} texts, such as row {int(nothing[0]) + 1}",
+            "Remove these rows, or fill them with what the tokenizer knows.",
+        )

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Replace
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from fastif import batches, encode, every
+from fastif import InputError, batches, encode, every
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20))]
 CLS, SEP, FIRST = 2, 3, 5
@@ -89,3 +92,41 @@ def test_an_empty_text_is_its_special_tokens(tokenizer):
     examples = encode(tokenizer, ["", _text(1)], None, [0, 1], 8)
     assert examples.tokens[0].tolist() == [CLS, SEP]
     assert examples.take(every(examples))["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("longest", [2, 3, 4])
+@pytest.mark.parametrize("texts", [(9, 1), (1, 9), (9, 9)])
+def test_a_length_without_room_for_both_texts_of_a_pair_is_refused(tokenizer, texts, longest):
+    """Below 3 special tokens the tokenizer leaves it whole, at 3 nothing of it is left."""
+    first, second = (_text(*range(count)) for count in texts)
+    with pytest.raises(InputError, match=r"max_length: expected at least 5: 3 special tokens"):
+        encode(tokenizer, [first], [second], [0], longest)
+    examples = encode(tokenizer, [first], [second], [0], 5)
+    kinds = [row[~torch.isin(row, torch.tensor([CLS, SEP]))].tolist() for row in examples.tokens]
+    assert kinds == [[FIRST, FIRST]]
+
+
+@pytest.mark.parametrize("longest", [1, 2])
+def test_a_length_without_room_for_a_text_is_refused(tokenizer, longest):
+    with pytest.raises(InputError, match="max_length: expected at least 3"):
+        encode(tokenizer, [_text(1, 2)], None, [0], longest)
+    assert encode(tokenizer, [_text(1, 2)], None, [0], 3).tokens[0].tolist() == [CLS, 6, SEP]
+
+
+def test_what_a_tokenizer_does_not_cut_does_not_pass_as_cut(tokenizer):
+    class Whole(BertTokenizerFast):
+        def __call__(self, *args, truncation=False, max_length=None, **keys):
+            return super().__call__(*args, **keys)
+
+    whole = Whole(vocab={word: i for i, word in enumerate(WORDS)})
+    with pytest.raises(InputError, match="1 that it leaves longer, such as row 2"):
+        encode(whole, [_text(0), _text(*range(9))], None, [0, 0], 8)
+
+
+def test_a_text_of_no_token_is_refused():
+    """By a tokenizer without special tokens, that drops what it does not know."""
+    model = WordLevel({"w1": 0}, unk_token="w1")
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), pad_token="w1")
+    bare.backend_tokenizer.normalizer = Replace("?", "")
+    with pytest.raises(InputError, match="none in 1 texts, such as row 2"):
+        encode(bare, ["w1", "??"], None, [0, 0], 8)
