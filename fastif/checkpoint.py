@@ -20,6 +20,7 @@ from fastif.errors import InputError
 from fastif.label_names import GENERIC, displaced
 from fastif.positions import longest_text
 from fastif.problem import SINGLE, problem_of
+from fastif.whole import check_base, check_layers
 
 FLOATS = {
     "F16": torch.float16,
@@ -54,6 +55,7 @@ def load_model(
             f"no weights for {', '.join(sorted(report['missing_keys']))}",
             "Name a fine-tuned classifier, or train one with `fastif train`.",
         )
+    check_layers(model, report, source)
     if labels is not None:
         _check_head(model, labels, source)
     return model.eval()
@@ -62,12 +64,13 @@ def load_model(
 def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
     """A model to start training from, in single precision, with a head of one unit a label.
 
-    Weights that the source does not have are drawn at random, a head of other labels too.
+    The head is drawn at random, also in place of one of other labels, and so is a pooler that the
+    source does not have.
 
     Raises:
-        InputError: it cannot be found, or has no head for classification.
+        InputError: it cannot be found, has no head for classification, or lacks other weights.
     """
-    model, _ = _from_pretrained(
+    model, report = _from_pretrained(
         AutoModelForSequenceClassification,
         source,
         "model",
@@ -78,6 +81,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         problem_type=None,  # that of the base was another task
         ignore_mismatched_sizes=True,  # a head of other labels is drawn anew
     )
+    check_base(model, report, source)
     return model.eval()
 
 
@@ -163,8 +167,8 @@ def _from_pretrained(
     except Exception as error:  # whatever reading a stranger's files raises
         raise InputError(
             f"{what} {source}",
-            "a local folder with a saved model, or the name of a hub model that can be reached",
-            (str(error).strip() or type(error).__name__).splitlines()[0],
+            "a folder as save_pretrained writes it" + ("" if folder.is_dir() else _OR_HUB),
+            _got(error),
             _remedy(folder),
         ) from error
     if what == "model" and folder.is_dir():
@@ -187,7 +191,19 @@ def _remedy(folder: Path) -> str:
         return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
         return "Save its weights as safetensors: pickled ones (.bin) are never read."
+    if folder.is_dir():
+        return "Save model and tokenizer there again with save_pretrained, or correct the path."
     return "Check the path; without a network, download the model to a folder and name that."
+
+
+_OR_HUB = ", or the name of a hub model that can be reached"
+
+
+def _got(error: Exception) -> str:
+    """The first line of what was raised, in place of what it says of options that are not there."""
+    if "ignore_mismatched_sizes" in str(error):
+        return "weights of other shapes than its config.json says"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

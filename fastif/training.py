@@ -86,15 +86,10 @@ def fit(
             step are all kept, each with the parameters after that step.
 
     Raises:
-        InputError: the learning rate is not a positive number, or the loss became NaN or infinite.
+        InputError: the learning rate is not a positive number, the weight decay turns parameters
+            over, or the loss became NaN or infinite.
     """
-    if not 0 < recipe.learning_rate < math.inf:
-        raise InputError(
-            "[training] learning_rate",
-            "a finite number > 0",
-            f"{recipe.learning_rate}",
-            f"Try learning_rate = {Recipe.learning_rate:g}.",
-        )
+    _check(recipe)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
     optimiser = _OPTIMISERS[recipe.weight_decay_kind](
         params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -125,6 +120,24 @@ def fit(
             if keep and step == last:
                 keep(part, {name: tensor.detach().clone() for name, tensor in params.items()})
     return {name: tensor.detach() for name, tensor in params.items()}
+
+
+def _check(recipe: Recipe) -> None:
+    if not 0 < recipe.learning_rate < math.inf:
+        raise InputError(
+            "[training] learning_rate",
+            "a finite number > 0",
+            f"{recipe.learning_rate}",
+            f"Try learning_rate = {Recipe.learning_rate:g}.",
+        )
+    pull = recipe.learning_rate * recipe.weight_decay
+    if recipe.weight_decay_kind == "decoupled" and pull >= 1 < recipe.weight_decay:
+        raise InputError(
+            "[training] weight_decay",
+            f"less than {1 / recipe.learning_rate:g}, at which one step takes parameters beyond 0",
+            f"{recipe.weight_decay:g}",
+            f"Try weight_decay = {Recipe.weight_decay:g}.",
+        )
 
 
 def _slope(step: int, steps: int) -> float:

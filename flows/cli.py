@@ -263,12 +263,14 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 
 def _print_forecast(plan) -> None:
+    from tasks.begin import check_disk
     from tasks.forecast import draw, forecast
     from tasks.opening import checked_job
     from tasks.plan import planned_shards
     from tasks.provenance import differences
 
     job = checked_job(plan)
+    check_disk(job)
     found = forecast(job, planned_shards(job.plan))
     out.print(draw(found, job.plan, differences(job.provenance)))
 

@@ -22,7 +22,7 @@ def begin(plan: Plan) -> tuple[Job, Store]:
             forecast; or the choice that a run began with is lost.
     """
     job = checked_job(plan)
-    _check_disk(job)
+    check_disk(job)
     store = open_store(job.plan)
     mine = job.plan.method
     if mine is None:
@@ -35,7 +35,12 @@ def begin(plan: Plan) -> tuple[Job, Store]:
     return job, store
 
 
-def _check_disk(job: Job) -> None:
+def check_disk(job: Job) -> None:
+    """Refuse an audit that the disk has no room for.
+
+    Raises:
+        InputError: it has not.
+    """
     path = job.plan.store_path
     needed, free = forecast(job, planned_shards(job.plan)).disk, free_bytes(path)
     if needed > free:

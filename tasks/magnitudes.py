@@ -1,4 +1,4 @@
-"""Numbers of a study file that no computation holds: refused before anything reads them."""
+"""Values of a study file that nothing can hold: refused before anything reads them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,9 +12,9 @@ LARGE, SMALL = 1e30, 1e-30
 
 
 def without_unheld(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """A file's values without the numbers that cannot be computed with, and what is wrong.
+    """A file's values without numbers that cannot be computed with and texts no file is named by.
 
-    Infinity and NaN stay: the field says what it expects in their place.
+    What is wrong with these comes with them. Infinity and NaN stay: the field says what it expects.
     """
     problems: list[Problem] = []
     kept: dict[str, Any] = {}
@@ -37,6 +37,8 @@ def _problems(where: str, value: object) -> Iterator[Problem]:
     elif isinstance(value, list):
         for place, one in enumerate(value, 1):
             yield from _problems(f"{where}[{place}]", one)
+    elif isinstance(value, str) and "\0" in value:
+        yield Problem(where, "a text without the character NUL", show(value), "remove it")
     elif isinstance(value, int) and abs(value) > WHOLE:
         got = show(value) if abs(value) < 10**60 else "one of more than 60 digits"
         expected = f"a whole number of at most {WHOLE:,}".replace(",", " ")

@@ -21,6 +21,9 @@ def model_folder(study: Study) -> Path:
     folder = study.resolve(study.model.path)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        remedy = "Name the folder that save_pretrained wrote."
+        raise InputError(f"model {folder}", "a folder with a saved model", "a file", remedy)
     if study.training is not None or not _is_hub_name(study.model.path):
         remedy = (
             f"Run `fastif train {study.path}` first." if study.training else "Correct [model] path."
@@ -96,11 +99,11 @@ def _named_folder(study: Study, name: str, where: str) -> Path:
     folder = study.resolve(name)
     if folder.is_dir():
         return folder
-    if not _is_hub_name(name):
+    if folder.is_file() or not _is_hub_name(name):
         raise InputError(
             f"base model {folder}",
             "a folder with a saved model",
-            "no such folder",
+            "a file" if folder.is_file() else "no such folder",
             f"Correct {where}.",
         )
     return fetch(name)

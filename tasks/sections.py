@@ -338,6 +338,15 @@ class Training(Section):
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """parts of the training, such as [0.25, 0.5], at which it is kept too, for `models`"""
 
+    @model_validator(mode="after")
+    def _checkpoints_apart(self) -> Self:
+        names = [f"{part:g}" for part in self.checkpoints]  # as their folders are named
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            got, change = f"{twice[0]} twice", "remove one of them"
+            raise broken(Problem("checkpoints", "parts that differ in six digits", got, change))
+        return self
+
     @property
     def decay(self) -> float:
         """The weight decay where [loss] says nothing."""

@@ -111,10 +111,7 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
     if study.curvature.rows is not None and study.curvature.rows > n:
         change = "leave rows out to use all of them"
         problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))
-    if len(set(train.labels)) < 2:
-        only = f"{show(study.labels[train.labels[0]])} in all {n} rows"
-        change = "name the table the model was trained on"
-        problems.append(Problem("[train] label", "rows of 2 or more labels", only, change))
+    problems += one_label(study.labels, train)
     widths = [0 if t.measured is None else t.measured.numbers.shape[1] for t in (train, queries)]
     if widths[0] != widths[1] and len(queries):
         where = (
@@ -127,6 +124,15 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
         problems.append(Problem("[queries] text", "as many columns as in [train]", "not", change))
     if problems:
         raise StudyError(study.path, problems)
+
+
+def one_label(labels: Sequence[str], train: Table) -> list[Problem]:
+    """That all training rows have the same label, from which nothing can be learned."""
+    if len(set(train.labels)) > 1:
+        return []
+    only = f"{show(labels[train.labels[0]])} in all {len(train)} rows"
+    change = "name the table the model was trained on"
+    return [Problem("[train] label", "rows of 2 or more labels", only, change)]
 
 
 def _require_columns(source: TableSource, opened: Opened, role: str) -> None:

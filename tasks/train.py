@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 import fastif
 from fastif import InputError
 from fastif.parameters import Params
-from storage import fingerprint
+from storage import fingerprint, free_bytes
 from tasks.devices import devices_of
 from tasks.dynamics import write_dynamics
 from tasks.in_place import in_place
@@ -22,7 +22,7 @@ from tasks.plan import MATHEMATICS, check_audited, versions
 from tasks.problems import Problem, StudyError
 from tasks.progress import bar
 from tasks.study import Study, load_study
-from tasks.tables import Table, read_table
+from tasks.tables import Table, one_label, read_table
 from tasks.training_record import RECORD, ROWS, contents_of, settings_of
 
 
@@ -74,7 +74,10 @@ def _read(path: Path) -> tuple[Study, Table]:
             "[training]", "a section that says how to train", "none", "add one; see `fastif init`"
         )
         raise StudyError(path, [problem])
-    return study, read_table(study.train, study.labels, study.folder, "train")
+    table = read_table(study.train, study.labels, study.folder, "train")
+    if problems := one_label(study.labels, table):
+        raise StudyError(path, problems)
+    return study, table
 
 
 def _mark(study: Study, table: Table) -> str:
@@ -107,14 +110,19 @@ def _existing(study: Study, mark: str) -> Trained | None:
 def _record(folder: Path, mark: str) -> dict | None:
     """The record of a saved model, if it is of this training and the files are as they were."""
     try:
-        record = json.loads((folder / RECORD).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if not isinstance(record, dict):
         return None
     same = record.get("fingerprint") == mark and record.get("model_digest") == model_digest(folder)
     return record if same else None
 
 
 def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        remedy = "Name a new folder, or move this file away."
+        raise InputError(f"[model] path {folder}", "a folder", "a file", remedy)
     if folder.exists() and not (folder / RECORD).exists() and any(folder.iterdir()):
         raise InputError(
             f"[model] path {folder}",
@@ -124,10 +132,25 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
+def _check_room(study: Study, folder: Path, base: Path) -> None:
+    """Refuse a disk without room for the model, and the checkpoints on the way to it."""
+    assert study.training is not None
+    each = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    needed, free = (1 + len(study.training.checkpoints)) * each, free_bytes(folder)
+    if needed > free:
+        raise InputError(
+            f"[model] path {folder}",
+            f"room for about {needed / 1e6:,.1f} MB",
+            f"{free / 1e6:,.1f} MB free",
+            "Free some space, or name a folder on another disk.",
+        )
+
+
 def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
     assert study.training is not None
     training = study.training
     base = base_folder(study)
+    _check_room(study, folder, base)
     device = devices_of(study.run.devices)[0].torch
     objective = new_objective(study, base, table, training.seed, device)
     model = objective.whole
