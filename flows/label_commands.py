@@ -37,7 +37,8 @@ def mislabels(
     """
     with refusals():
         from tasks.draw_mislabels import draw_mislabels
-        from tasks.mislabels import find_mislabels, read_found, search_of
+        from tasks.found import read_found
+        from tasks.mislabels import find_mislabels, search_of
         from tasks.plan import existing_store
         from tasks.study import load_study
 
@@ -80,8 +81,8 @@ def export(
     """
     with refusals():
         from fastif import InputError
+        from tasks.found import current_found
         from tasks.label_studio import label_config
-        from tasks.mislabels import current_found
         from tasks.plan import read_inputs
         from tasks.review import check_new, to_draw, to_review, write_review
         from tasks.verdicts import read_verdicts
@@ -110,7 +111,7 @@ def import_(
 ) -> None:
     """Take verdicts back: they are kept, and the next search learns from them."""
     with refusals():
-        from tasks.mislabels import current_or_newest
+        from tasks.found import current_or_newest
         from tasks.plan import read_inputs
         from tasks.verdict_import import import_verdicts
 

@@ -9,7 +9,8 @@ from flows.hooks import tell_of_failure
 from flows.naming import named_for_the_night
 from tasks.draw_mislabels import markdown, suspects
 from tasks.foreign import refusing
-from tasks.mislabels import find_mislabels, read_found
+from tasks.found import read_found
+from tasks.mislabels import find_mislabels
 from tasks.plan import existing_store
 from tasks.study import load_study
 

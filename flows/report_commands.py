@@ -62,5 +62,15 @@ def export(
 
         _, store = opened(study)
         name = None if table == "mislabels" else run_name(store, run)
-        rows = write_export(store, name, table, to, only)
+        found = None
+        if table == "mislabels":
+            from tasks.found import current_or_newest
+            from tasks.plan import read_inputs
+
+            inputs = read_inputs(study)
+            found = current_or_newest(store, inputs)
+            if found.table["text"].to_list() != inputs.train.texts:
+                words = "Note: the training table has changed since; these are the rows before."
+                out.print(words, highlight=False)
+        rows = write_export(store, name, table, to, only, found)
         out.print(f"{rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from fastif.applications import FEWEST
 from storage import SIGNALS
+from tasks.found import Found
 from tasks.label_count import counted_by_draw, label_count
-from tasks.mislabels import Found
 
 SHOWN = 10
 CUT = 160

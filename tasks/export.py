@@ -10,7 +10,7 @@ import polars as pl
 from fastif import InputError
 from storage import Store, with_examples, with_queries
 from tasks.csv_cells import active, inert
-from tasks.mislabels import newest_found
+from tasks.found import Found, newest_found
 from tasks.review import to_review, write_review
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
@@ -18,17 +18,23 @@ NAMES = ("id", "label")
 
 
 def write_export(
-    store: Store, run: str | None, table: str, path: Path, only: Path | None = None
+    store: Store,
+    run: str | None,
+    table: str,
+    path: Path,
+    only: Path | None = None,
+    found: Found | None = None,
 ) -> int:
     """Write a table; the number of its rows. Mislabels as .json are tasks for Label Studio.
 
     Args:
         store: has the table.
-        run: whose it is; mislabels are of the newest search, whatever this says.
+        run: whose it is; mislabels are of a search, whatever this says.
         table: which.
         path: a new file.
         only: a .csv or .parquet file whose column `id` names the rows that are wanted, such as a
             report's selection.
+        found: the search that mislabels are of; the newest if left out.
 
     Raises:
         InputError: no such table, another ending, a file that is there, or a selection that names
@@ -37,7 +43,7 @@ def write_export(
     if table not in TABLES:
         raise InputError("table", f"one of {', '.join(TABLES)}", repr(table), "Name one of these.")
     if table == "mislabels" and path.suffix == ".json":
-        found = newest_found(store)
+        found = found or newest_found(store)
         chosen = found if only is None else replace(found, table=_selected(found.table, only))
         return write_review(to_review(chosen, len(chosen.table)), path)
     writers = _writers()
@@ -46,7 +52,7 @@ def write_export(
         raise InputError(f"--out {path}", ", ".join(writers), got, "Choose one of these endings.")
     if path.exists():
         raise InputError(f"--out {path}", "a new file", "one that exists", "Name another.")
-    frame = _table(store, run, table)
+    frame = _table(store, run, table, found)
     if only is not None:
         frame = _selected(frame, only)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +81,9 @@ def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
     return found
 
 
-def _table(store: Store, run: str | None, table: str) -> pl.DataFrame:
+def _table(store: Store, run: str | None, table: str, found: Found | None) -> pl.DataFrame:
     if table == "mislabels":
-        return newest_found(store).table.sort("rank")
+        return (found or newest_found(store)).table.sort("rank")
     assert run is not None, "other tables are of a run"
     rows = store.scan(table, run)
     if table == "scores":

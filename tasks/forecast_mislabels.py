@@ -11,7 +11,8 @@ from fastif.applications import TEXT_MIXES, fit_head, neighbours, tabular, trigr
 from fastif.applications.neighbours import EXACT
 from fastif.applications.views import CROSSING, MOST
 from tasks.encoded import encoded_width, seconds_a_text, unread
-from tasks.mislabels import DETECTOR, KIND, MOST_HEADS, Search, store_if_any
+from tasks.found import KIND
+from tasks.mislabels import DETECTOR, MOST_HEADS, Search, store_if_any
 
 WORDS_WIDTH = 300
 SAMPLE, FEW = 20_000, 4_000

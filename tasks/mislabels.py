@@ -35,6 +35,12 @@ from fastif.applications.detector import COUNTED
 from storage import MISLABELS, Store, StoreError, fingerprint, polars_schema, write_table
 from tasks.dynamics import dynamics_mark, dynamics_of
 from tasks.encoded import Encoder, encoder_of, views_of
+from tasks.found import (
+    FACTS,
+    KIND,
+    next_search,
+    note_asked,
+)
 from tasks.judges import judge_mark, judged_by
 from tasks.kept_heads import KeptHeads
 from tasks.label_words import none_word
@@ -46,11 +52,9 @@ from tasks.random_sample import random_sample
 from tasks.retry import passing_faults
 from tasks.row_digests import content_digests, row_digests
 from tasks.search_facts import search_facts
-from tasks.sequence import next_number, numbered
 from tasks.tables import Table
-from tasks.verdicts import Verdicts, no_mislabels, read_verdicts
+from tasks.verdicts import Verdicts, read_verdicts
 
-KIND, FACTS = "mislabels", "facts.json"
 PROCEDURE = 8
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
@@ -103,19 +107,6 @@ class Search:
         )
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        table: a row a training example, in the order of the table; see `storage.MISLABELS`.
-        facts: of the search, as written beside it.
-    """
-
-    table: pl.DataFrame
-    facts: dict[str, Any]
-
-
 def search_of(path: Path) -> Search:
     """What a study asks to be searched. Reads every input, computes and writes nothing.
 
@@ -145,10 +136,12 @@ def find_mislabels(path: str) -> str:
     search = search_of(Path(path))
     study = search.inputs.study
     store = Store.open(store_path(study), study.name)
-    if store.part(KIND, search.digest) is None:
+    if store.part(KIND, search.digest) is not None:
+        note_asked(store, search.digest)
+    else:
         start = time.monotonic()
         table, facts = _searched(store, search)
-        facts |= {"seconds": time.monotonic() - start, "number": next_number(_facts_in(store))}
+        facts |= {"seconds": time.monotonic() - start, "number": next_search(store)}
 
         def write(folder: Path) -> None:
             write_table(folder, KIND, table)
@@ -156,74 +149,6 @@ def find_mislabels(path: str) -> str:
 
         store.write_part(KIND, search.digest, write)
     return search.digest
-
-
-def read_found(store: Store, digest: str) -> Found:
-    """What a search wrote."""
-    folder = store.part(KIND, digest)
-    assert folder is not None, "it is searched before it is read"
-    table = pl.read_parquet(folder / f"{KIND}.parquet")
-    later = {name: kind for name, kind in polars_schema(MISLABELS).items() if name not in table}
-    # Columns that came after it was written.
-    table = table.with_columns(pl.lit(None, kind).alias(name) for name, kind in later.items())
-    return Found(table, json.loads((folder / FACTS).read_text()))
-
-
-def newest_found(store: Store) -> Found:
-    """What the newest search wrote, of whatever rows; the newest goes by number, not by a clock.
-
-    Raises:
-        StoreError: there was none.
-    """
-    parts = numbered(store, KIND, FACTS)
-    if not parts:
-        raise no_mislabels(store)
-    return read_found(store, parts[-1][0].name)
-
-
-def current_found(store: Store, inputs: Inputs) -> Found:
-    """What the newest search among the training rows as they are wrote.
-
-    Raises:
-        StoreError: there was none, or none of these rows.
-    """
-    match = _found_of(store, inputs)
-    if match is None:
-        newest_found(store)  # refuses where there was none at all
-        raise StoreError.at(
-            inputs.train.place,
-            expected="a search for wrong labels among these rows",
-            got="searches among other rows: the table, its labels or its ids have changed since",
-            remedy="Run `fastif mislabels` first.",
-        )
-    return match
-
-
-def current_or_newest(store: Store, inputs: Inputs) -> Found:
-    """The same, or what the newest search wrote where there was none among these rows."""
-    match = _found_of(store, inputs)
-    return newest_found(store) if match is None else match
-
-
-def _found_of(store: Store, inputs: Inputs) -> Found | None:
-    table, labels = inputs.train, inputs.study.labels
-    rows = {
-        "id": table.ids,
-        "text": table.texts,
-        "text_pair": table.text_pairs or [None] * len(table),
-        "label": [labels[i] for i in table.labels],
-    }
-    wanted = pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
-    for folder, facts in reversed(numbered(store, KIND, FACTS)):
-        if facts["rows"] == len(table):
-            found = read_found(store, folder.name)
-            if found.table.select(list(rows)).equals(wanted):
-                return found
-    return None
-
-
-def _facts_in(store: Store) -> list[dict[str, Any]]:
-    return [facts for _, facts in numbered(store, KIND, FACTS)]
 
 
 def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -10,9 +10,9 @@ from fastif import InputError
 from storage import Store
 from tasks.csv_cells import inert
 from tasks.draws import write_draw
+from tasks.found import Found
 from tasks.label_studio import labelling_tasks
 from tasks.label_words import none_word
-from tasks.mislabels import Found
 from tasks.row_digests import content_digest, row_digest
 from tasks.verdicts import Verdicts
 

@@ -18,8 +18,9 @@ from fastif.applications import fit_head
 from fastif.examples import Selected
 from storage import Store
 from tasks.devices import devices_of
+from tasks.found import Found
 from tasks.job import cached
-from tasks.mislabels import DETECTOR, Found, Search, search_of, views_in
+from tasks.mislabels import DETECTOR, Search, search_of, views_in
 from tasks.model import base_folder
 from tasks.plan import Inputs, store_path
 from tasks.problems import Problem, StudyError

@@ -76,7 +76,7 @@ def import_verdicts(
     if not kept:
         raise StudyError(path, _nothing(refused))
     frame = _frame(kept, index, found, draws)
-    write_verdicts(store, frame, path.name, when)
+    write_verdicts(store, frame, study.labels, path.name, when)
     return Imported(len(frame), tuple(refused), (*reading.notes, *notes))
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,24 +121,30 @@ def read_verdicts(
     names = {}
     if table is not None:
         frame = _of_before(frame, table, labels)
-        population = (row for draw in draws for row in draw.population)
-        names = _new_names([*frame.select("content", "label").iter_rows(), *population],
-                           table, labels)  # fmt: skip
+        rows = set(frame.select("content", "label").iter_rows())
+        rows |= {row for draw in draws for row in draw.population}
+        before = {label for _, record in parts for label in record.get("labels", [])}
+        before |= {label for label in frame["right_label"] if label is not None}
+        names = _new_names(rows, before | {label for _, label in rows}, table, labels)
     draws = [draw.renamed(names) for draw in draws]
     return _settled(_verdicts(frame, names), draws, names, labels)
 
 
-def write_verdicts(store: Store, frame: pl.DataFrame, file: str, when: str) -> None:
+def write_verdicts(
+    store: Store, frame: pl.DataFrame, labels: Sequence[str], file: str, when: str
+) -> None:
     """Keep verdicts as one import.
 
     Args:
         store: of the study.
         frame: rows of `storage.VERDICTS`.
+        labels: the study's label names.
         file: they were read from.
         when: time of the import, for people; what is newer goes by its number.
     """
     number = next_number(record for _, record in numbered(store, KIND, RECORD))
-    record = {"number": number, "when": when, "file": file, "rows": len(frame), "digests": "names"}
+    record = {"number": number, "when": when, "file": file, "rows": len(frame)}
+    record |= {"labels": list(labels)}  # rows are named by the names of labels
 
     def write(folder: Path) -> None:
         write_table(folder, KIND, frame)
@@ -154,7 +160,7 @@ def _named_by_content(frame: pl.DataFrame, record: Mapping[str, object]) -> pl.D
     """With a column `content`; null in what was imported when rows were named otherwise."""
     missing = {n: pl.lit(None, k) for n, k in polars_schema(VERDICTS).items() if n not in frame}
     frame = frame.with_columns(**missing)
-    if record.get("digests") != "names":
+    if "labels" not in record:
         return frame.with_columns(content=pl.lit(None, pl.Binary))
     return frame
 
@@ -170,22 +176,26 @@ def _of_before(frame: pl.DataFrame, table: Table, labels: Sequence[str]) -> pl.D
 
 
 def _new_names(
-    rows: Iterable[tuple[bytes | None, str]], table: Table, labels: Sequence[str]
+    rows: set[tuple[bytes | None, str]], before: set[str], table: Table, labels: Sequence[str]
 ) -> dict[str, str]:
-    """New names of labels that are gone, where nearly all of their rows have one new label."""
-    rows = list(rows)
-    known = {label for _, label in rows}
-    if known <= set(labels):
+    """New names of labels that are gone, where nearly all of their rows have one new label.
+
+    Args:
+        rows: digests of texts with the label of each, as they were.
+        before: labels that there were.
+        table: training rows as they are.
+        labels: the study's label names.
+    """
+    if before <= set(labels):
         return {}
     now = dict(zip(content_digests(table), (labels[i] for i in table.labels), strict=True))
     names = {}
-    for old in sorted(known - set(labels)):
-        today = Counter(now[content] for content, label in set(rows)
-                        if label == old and content in now)  # fmt: skip
+    for old in sorted(before - set(labels)):
+        today = Counter(now[row] for row, label in rows if label == old and row in now)
         if not today:
             continue
         new, count = today.most_common(1)[0]
-        if new not in known and count >= RENAMED * today.total() and new not in names.values():
+        if new not in before and count >= RENAMED * today.total() and new not in names.values():
             names[old] = new
     return names
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from storage import Store, StoreError
 from tasks.compare import Difference, difference, previous
+from tasks.found import KIND, Found, read_found
 from tasks.lookup import undamaged_run
-from tasks.mislabels import KIND, Found, read_found
 from tasks.sequence import order_of
 from tasks.summary import Summary, read_summary
 

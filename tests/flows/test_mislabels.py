@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from fastif.applications import TEXT_MIXES
 from flows.cli import app
 from storage import MISLABELS, SIGNALS, Store
+from tasks.found import newest_found, read_found
 from tasks.label_words import NONE
-from tasks.mislabels import find_mislabels, newest_found, read_found, search_of
+from tasks.mislabels import find_mislabels, search_of
 from tasks.plan import existing_store
 from tasks.study import load_study
 from tasks.verdicts import read_verdicts
@@ -502,3 +503,60 @@ def test_what_is_asked_depends_on_what_people_said(noisy, tmp_path):
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
     run("review", "import", path, "--study", noisy)
     assert search_of(noisy).digest != before
+
+
+def test_a_table_that_is_rolled_back_gets_its_own_review(noisy, tmp_path):
+    """Night 1, night 2 with more rows, then night 1 again."""
+    searched(noisy)
+    before = (noisy.parent / "train.csv").read_bytes()
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
+    tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
+    unsearched = run("review", "export", "--study", noisy, "--out", tmp_path / "no.csv")
+    assert unsearched.exit_code == 2
+    assert "Run `fastif mislabels` first" in " ".join(unsearched.output.split())
+    searched(noisy)
+    (noisy.parent / "train.csv").write_bytes(before)
+    out = tmp_path / "review.csv"
+    assert run("review", "export", "--study", noisy, "--out", out, "--budget", 200).exit_code == 0
+    assert "new" not in pl.read_csv(out)["id"].to_list()
+    table = tmp_path / "table.csv"
+    assert run("export", "mislabels", "--study", noisy, "--out", table).exit_code == 0
+    assert "new" not in pl.read_csv(table)["id"].to_list()
+    searched(noisy)  # there already; what was asked for last is the newest
+    assert len(newest_found(existing_store(load_study(noisy))).table) == 120
+
+
+def test_an_edited_row_is_told_at_the_import(noisy, tmp_path):
+    searched(noisy)
+    out = tmp_path / "review.csv"
+    run("review", "export", "--study", noisy, "--out", out, "--budget", 20)
+    rows = filled(out, lambda row: row["label"])
+    table = tiny.rows_of(noisy.parent / "train.csv")
+    edited = rows[0]["id"]
+    for row in table:
+        row["text"] += " not" if row["id"] == edited else ""
+    tiny.write_rows(noisy.parent / "train.csv", table)
+    done = run("review", "import", out, "--study", noisy)
+    assert done.exit_code == 0, done.output
+    assert f'id "{edited}"' in done.output
+    assert "another text under this id" in " ".join(done.output.split())
+    looked = searched(noisy).table.filter(pl.col("reviewed").is_not_null())
+    assert edited not in looked["id"].to_list()
+    assert len(looked) >= 19
+
+
+def test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label(
+    noisy, tmp_path
+):
+    found = searched(noisy).table
+    every, sample = tmp_path / "every.json", tmp_path / "sample.json"
+    run("review", "export", "--study", noisy, "--out", every, "--budget", 120)
+    run("review", "export", "--study", noisy, "--out", sample, "--random", 60)
+    likelier = found.filter(
+        pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
+    )
+    ticked = [t["data"]["id"] for t in json.loads(every.read_text()) if "predictions" in t]
+    assert 0 < len(ticked) < 60
+    assert set(ticked) <= set(likelier["id"])
+    assert not any("predictions" in task for task in json.loads(sample.read_text()))

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tasks.mislabels import newest_found
+from tasks.found import newest_found
 from tasks.plan import existing_store
 from tasks.study import load_study
 

@@ -13,7 +13,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, load_model, predict
 from tasks import train
-from tasks.mislabels import find_mislabels, read_found
+from tasks.found import read_found
+from tasks.mislabels import find_mislabels
 from tasks.opening import make_job
 from tasks.plan import existing_store, plan_run, read_inputs
 from tasks.problems import StudyError

@@ -1,0 +1,141 @@
+"""Which random samples count, and the rows that they stand for; by simulation with known errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from fastif.applications import FEWEST, GONE, UNCLEAR, Sample
+from tasks.draws import Draw, Selected
+from tasks.random_sample import random_sample
+from tasks.row_digests import row_digest
+from tasks.verdicts import Verdicts
+
+
+def content(i: int) -> bytes:
+    return int(i).to_bytes(16, "big")
+
+
+def row(i: int) -> bytes:
+    return row_digest(content(i), "cat")
+
+
+def draw_of(population, selected) -> Draw:
+    rows = frozenset((content(i), "cat") for i in population)
+    return Draw(rows, tuple(Selected(content(i), "cat", 0.1) for i in selected))
+
+
+def verdicts_of(draws, wrong, without=()) -> Verdicts:
+    """Verdicts on every drawn row, but those left out."""
+    rows = (int.from_bytes(one.content, "big") for draw in draws for one in draw.selected)
+    seen = set(rows) - set(without)
+    settled = {row(i): "dog" if i in wrong else "cat" for i in seen}
+    return Verdicts(settled, labels=dict.fromkeys(settled, "cat"), drawn=frozenset(settled),
+                    draws=draws)  # fmt: skip
+
+
+def errors_of(verdicts, rows, wrong, more=frozenset()):
+    """The count over rows of today, and what it is a count of."""
+    digests = [row(i) for i in rows]
+    sample = random_sample(verdicts, digests)
+    drawn = sample.drawn(digests, [content(i) for i in rows], ["cat", "dog"])
+    seen = torch.tensor([digest in verdicts.settled or i in more
+                         for i, digest in zip(rows, digests, strict=True)])  # fmt: skip
+    bad = torch.tensor([i in wrong for i in rows])
+    labels = torch.zeros(len(rows), dtype=torch.long)
+    doubt = torch.full((len(rows),), 0.1)
+    return Sample(drawn, labels, doubt, seen, seen & bad), sample
+
+
+def repeats(world, count=200) -> float:
+    """Share of intervals that hold the number of wrong rows that they are about."""
+    inside = []
+    for seed in range(count):
+        made, truth = world(np.random.default_rng(seed))
+        errors = made.errors()
+        inside.append(errors.low <= truth <= errors.high)
+    return float(np.mean(inside))
+
+
+def test_rows_that_come_after_the_draw_are_not_counted_by_it():
+    """80 of 250 rows, of which 4 % are wrong, are drawn; then 250 come of which 45 % are wrong."""
+
+    def world(random):
+        wrong = {i for i in range(500) if random.random() < (0.04 if i < 250 else 0.45)}
+        draws = [draw_of(range(250), random.permutation(250)[:80])]
+        made, _ = errors_of(verdicts_of(draws, wrong), range(500), wrong)
+        assert int(made.later.sum()) == 250
+        return made, sum(i < 250 for i in wrong)
+
+    assert repeats(world) >= 0.85
+
+
+def test_a_later_draw_counts_what_the_first_could_not():
+    def world(random):
+        wrong = {i for i in range(500) if random.random() < (0.04 if i < 250 else 0.45)}
+        first = draw_of(range(250), random.permutation(250)[:80])
+        left = [i for i in range(500) if row(i) not in first.drawn]
+        second = draw_of(left, random.permutation(left)[:80])
+        made, sample = errors_of(verdicts_of([first, second], wrong), range(500), wrong)
+        assert not made.later.any()
+        assert len(sample.rows) == 80
+        return made, len(wrong)
+
+    assert repeats(world) >= 0.85
+
+
+def test_draws_from_the_same_rows_are_one_larger_sample():
+    random = np.random.default_rng(0)
+    order = random.permutation(250)
+    draws = [draw_of(range(250), order[:40]), draw_of(order[40:], order[40:80])]
+    verdicts = verdicts_of(draws, set())
+    sample = random_sample(verdicts, [row(i) for i in range(250)])
+    assert len(sample.rows) == 80
+    assert len(sample.population) == 250
+
+
+def test_few_rows_more_do_not_make_a_small_draw_count():
+    draws = [draw_of(range(250), range(80)), draw_of(range(80, 260), range(250, 255))]
+    sample = random_sample(verdicts_of(draws, set()), [row(i) for i in range(260)])
+    assert len(sample.rows) == 80  # the five alone are too few, and the ten rows came later
+    assert len(sample.population) == 250
+
+
+def test_rows_removed_with_a_whole_source_and_rows_removed_for_their_verdicts():
+    """The interval is about the rows that are left, whichever of the two it was."""
+    for for_verdicts in (True, False):
+
+        def world(random, for_verdicts=for_verdicts):
+            wrong = {i for i in range(600) if random.random() < (0.1 if i < 300 else 0.5)}
+            draws = [draw_of(range(600), random.permutation(600)[:120])]
+            drawn = {i for i in range(600) if row(i) in draws[0].drawn}
+            gone = drawn & wrong if for_verdicts else set(range(300, 600))
+            left = [i for i in range(600) if i not in gone]
+            made, sample = errors_of(verdicts_of(draws, wrong), left, wrong)
+            assert (sample.gone == 0) == for_verdicts
+            codes = set(made.drawn.place.tolist())
+            assert (GONE if for_verdicts else UNCLEAR) in codes
+            return made, sum(i in wrong for i in left)
+
+        assert repeats(world, 60) >= 0.85
+
+
+def test_skipped_rows_are_counted_as_such():
+    draws = [draw_of(range(100), range(60))]
+    verdicts = verdicts_of(draws, set(), without=(3, 7, 58, 59))
+    sample = random_sample(verdicts, [row(i) for i in range(100)])
+    assert sample.skipped == 2  # the last two were not reached
+    assert len(sample.rows) == 56
+
+
+def test_without_a_recorded_draw_nothing_is_counted():
+    verdicts = Verdicts({row(1): "dog"}, labels={row(1): "cat"}, drawn=frozenset({row(1)}))
+    assert random_sample(verdicts, [row(1)]) is None
+
+
+@pytest.mark.parametrize("size", [FEWEST - 1, FEWEST])
+def test_thirty_are_the_least(size):
+    draws = [draw_of(range(100), range(size))]
+    digests = [row(i) for i in range(100)]
+    sample = random_sample(verdicts_of(draws, {1}), digests)
+    drawn = sample.drawn(digests, [content(i) for i in range(100)], ["cat"])
+    assert drawn.enough == (size >= FEWEST)
