@@ -10,7 +10,7 @@ import pytest
 from storage import Store
 from tasks.csv_cells import inert
 from tasks.draws import read_draws, write_draw
-from tasks.mislabels import Found
+from tasks.found import Found
 from tasks.problems import StudyError
 from tasks.review import to_draw, to_review
 from tasks.row_digests import content_digest, row_digest, row_digests
