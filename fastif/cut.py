@@ -31,12 +31,14 @@ class Cut:
         index: how many are left out.
         module: what is left; the layers before the cut do nothing.
         token_first: hidden states inside of the model are [t b d] and not [b t d].
+        width: d.
     """
 
     path: str
     index: int
     module: nn.Module
     token_first: bool
+    width: int
 
     def states(self, whole: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "b t d"]:
         """Run the whole model up to the cut."""
@@ -82,7 +84,7 @@ def cut_below(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs)
     for name, (layer, structure) in enumerate(zip(layers, structures, strict=False)):
         setattr(rest, str(name), _Skip(layer, structure))
     rest.get_submodule(str(index)).register_forward_pre_hook(_give, with_kwargs=True)
-    return Cut(path, index, module, hidden.shape[:2] != shape)
+    return Cut(path, index, module, hidden.shape[:2] != shape, hidden.shape[-1])
 
 
 class _Skip(nn.Module):

@@ -99,6 +99,11 @@ class TransformerObjective(Objective):
         return self._cut.index if self._cut else 0
 
     @property
+    def hidden_width(self) -> int:
+        """Numbers of a token's hidden state at the cut; 0 without one."""
+        return self._cut.width if self._cut else 0
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What of the model's weights, padding and cut is not as usual, a sentence each."""
         padding = {

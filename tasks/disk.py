@@ -42,7 +42,8 @@ def _index_bytes(job: "Job", method: AnyMethod, digest: str, there: Collection[s
     """As if nothing were compressed, as FAISS' approximate indices do; what is there not again."""
     rows = len(job.train_texts)
     if not isinstance(method, Sketches):
-        return rows * job.objective.whole.config.hidden_size * FLOAT * (digest not in there)
+        width = job.objective.whole.config.get_text_config().hidden_size
+        return rows * width * FLOAT * (digest not in there)
     left = pending(job, method, digest)
     if left.listed:
         return 0

@@ -63,7 +63,7 @@ def hidden_bytes(job: "Job") -> tuple[int, int]:
 def bytes_a_token(job: "Job") -> int:
     """Of the hidden state of one token; 0 if no layer is frozen."""
     objective = job.objective
-    return objective.whole.config.hidden_size * objective.like.element_size() * (objective.cut > 0)
+    return objective.hidden_width * objective.like.element_size()
 
 
 def curvature_rows(job: "Job") -> int:
