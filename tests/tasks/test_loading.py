@@ -157,7 +157,7 @@ def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refu
     assert {weight.dtype for weight in made.values()} == {torch.float32}
     (world / "base" / "config.json").write_text("{}")
     assert checkpoint(study) is None
-    with pytest.raises(InputError, match="a local folder with a saved model"):
+    with pytest.raises(InputError, match="Unrecognized model"):
         train_model.fn(str(study))
 
 
