@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.arrays import Ids, as_ids
 from fastif.candidates.search import Everything, Search, Sketched, candidates_of
 from fastif.candidates.sketch import query_sketches
-from fastif.certificate import Certificate, joined, worst_of
+from fastif.certificate import HOOKS, Certificate, joined, worst_of
 from fastif.control import agreement, held, rounding
 from fastif.curvature.operator import Damped, Rooted
 from fastif.examples import Examples
+from fastif.given import Given, as_examples
 from fastif.gradients import Gradients, measure_rows
 from fastif.influence import UNSEEN, Influences, join_influences, mean_influence
 from fastif.low_rank import low_rank
@@ -25,6 +27,7 @@ from fastif.solved import RowsSolved, Solved, solve_rows, solve_scores
 from fastif.solvers.definite import positive_definite, with_least
 from fastif.solvers.solver import Factor, ScoreAll, Solve, Solver
 from fastif.totals import Totals
+from fastif.trial import try_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ class Attributor:
     """
 
     objective: Objective
-    train: Examples
+    train: Given
     operator: Damped
     solver: Solver
     search: Search = field(default_factory=Everything)
@@ -74,7 +77,10 @@ class Attributor:
     certify_rows: int | None = 512
 
     def __call__(
-        self, queries: Examples, ids: Int[Tensor, " q"], slices: Int[Tensor, " q"] | None = None
+        self,
+        queries: Given,
+        ids: Ids,
+        slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
         """Attribute the queries at these positions; with `slices`, also their `Totals`."""
         return attribute([self], queries, ids, slices)
@@ -135,8 +141,8 @@ class Attributor:
 
 def attribute(
     members: Sequence[Attributor],
-    queries: Examples,
-    ids: Int[Tensor, " q"],
+    queries: Given,
+    ids: Ids,
     slices: Int[Tensor, " q"] | None = None,
 ) -> Attribution:
     """The mean answer of one or several models; where to look is the first one's choice.
@@ -151,12 +157,19 @@ def attribute(
         queries: what is asked about.
         ids: positions of the queries.
         slices: number of the slice of each query; sums over slices are then taken in a full scan.
+
+    Raises:
+        InputError: a model, the queries or a training set are refused by a trial on a few rows.
     """
 
     def some(places: Tensor) -> Attribution:
         mine = None if slices is None else Totals.of(slices[places], number, len(members[0].train))
         return _attribute(members, queries, ids[places], mine)
 
+    ids = as_ids(ids, len(as_examples(queries, "queries")))
+    for member in members:
+        try_table(member.objective, member.train, "training set")
+        try_table(member.objective, queries, "queries", member.objective.asked)
     number = 0 if slices is None or not len(slices) else int(slices.max()) + 1
     return _joined([found for _, found in in_parts(some, torch.arange(len(ids)))])
 
@@ -195,9 +208,15 @@ def _attribute(
         share = held(controls, len(first.train), found.ids, found.removal_effect)
         certificate = replace(certificate, held=share)
     overflown = ((found.ids != UNSEEN) & ~torch.isfinite(found.removal_effect)).any(1)
-    certificate = certificate.settled(overflown, dropped)
+    certificate = replace(certificate.settled(overflown, dropped), route=_route(members))
     asked = totals if candidates is None else None
     return Attribution(_without(found, certificate.quarantined), certificate, asked)
+
+
+def _route(members: Sequence[Attributor]) -> str:
+    """How the gradients were taken; of several models the first that was not by hooks."""
+    found = [str(member.gradients.route) for member in members]
+    return next((route for route in found if route != HOOKS), HOOKS)
 
 
 def _cheaper(scorer: Scorer, search: Everything) -> Scorer:

@@ -15,6 +15,9 @@ The published settings (a damping of 50) give 0.9999 on a small network; where t
 say, the correlation stays well below.
 """
 
+HOOKS = "hooks"
+"""The quick route of gradients; see `Route`."""
+
 GRADIENT = "Its gradient is not finite. Look for extreme values in its input or in the weights."
 DIVERGED = "Its solve diverged."
 SCORES = "Its scores are too large for the precision of the model. Raise the damping."
@@ -46,6 +49,8 @@ class Certificate:
         agreement: mean rank correlation of the models' scores over that sample; None for one model.
         held: share of the total size of the effects, Σ |removal_effect|, that the candidates hold;
             what they miss is estimated from that sample. None in a full scan.
+        route: "hooks", or "one by one" and why: how gradients of examples were taken; None where
+            none were.
         least_eigenvalue: a lower bound of the least eigenvalue of H + λI. λ for a curvature that is
             semidefinite by its making; for others by a factorisation or by Lanczos. 0 or less says
             that its sign was not found; one that is indefinite is refused. None if not known.
@@ -70,6 +75,7 @@ class Certificate:
     held: Float[Tensor, " q"] | None = None
     rounding: Float[Tensor, " q"] | None = None
     least_eigenvalue: float | None = None
+    route: str | None = None
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
@@ -109,6 +115,8 @@ def joined(parts: Sequence[Certificate]) -> Certificate:
         found = [getattr(part, name) for part in parts]
         if isinstance(found[0], Tensor):
             return torch.cat(found)
+        if name == "route":
+            return _slowest(found)
         return sum(found, ()) if isinstance(found[0], tuple) else found[0]
 
     whole: dict[str, Any] = {one.name: join(one.name) for one in fields(Certificate)}
@@ -138,6 +146,7 @@ def worst_of(models: Sequence[Certificate]) -> Certificate:
         dropped=first.dropped,
         models=len(models),
         least_eigenvalue=_least([one.least_eigenvalue for one in models]),
+        route=_slowest([one.route for one in models]),
     )
 
 
@@ -149,6 +158,12 @@ def _largest(parts: Sequence[Tensor | None]) -> Tensor | None:
 def _least(parts: Sequence[float | None]) -> float | None:
     known = [part for part in parts if part is not None]
     return min(known) if len(known) == len(parts) else None
+
+
+def _slowest(routes: Sequence[str | None]) -> str | None:
+    """The first that is not by hooks, if there is one."""
+    known = [route for route in routes if route is not None]
+    return next((route for route in known if route != HOOKS), known[0] if known else None)
 
 
 def _farthest(parts: Float[Tensor, "m q"]) -> Float[Tensor, " q"]:

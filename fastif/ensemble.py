@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
+from fastif.arrays import Ids
 from fastif.attribution import Attribution, Attributor, attribute
 from fastif.errors import InputError
-from fastif.examples import Examples
+from fastif.given import Given
 from fastif.prefix import PrefixCache
 
 
@@ -62,7 +63,7 @@ class Ensemble:
             )
 
     def __call__(
-        self, queries: Examples, ids: Int[Tensor, " q"], slices: Int[Tensor, " q"] | None = None
+        self, queries: Given, ids: Ids, slices: Int[Tensor, " q"] | None = None
     ) -> Attribution:
         """Attribute the queries at these positions; with `slices`, also their `Totals`.
 

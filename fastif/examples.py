@@ -3,9 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
+
+from fastif.arrays import as_tensor, check_numbers
 
 Batch = Mapping[str, Tensor]
 """Named tensors whose first axis is the example; "labels" holds the targets."""
@@ -39,15 +42,24 @@ class Examples(ABC):
 
 
 class TensorExamples(Examples):
-    """Examples that already are tensors: tables of numbers, images.
+    """Examples that already are tensors, or arrays: tables of numbers, images.
+
+    Raises:
+        InputError: there are more or fewer labels than inputs, or they are not numbers.
 
     >>> rows = TensorExamples(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]))
     >>> rows.take(torch.tensor([2]))
     {'inputs': tensor([[4., 5.]]), 'labels': tensor([0])}
     """
 
-    def __init__(self, inputs: Shaped[Tensor, "n *x"], labels: Shaped[Tensor, "n *t"]) -> None:
-        self.inputs, self.labels = inputs, labels
+    def __init__(
+        self,
+        inputs: Shaped[Tensor, "n *x"] | np.ndarray | list,
+        labels: Shaped[Tensor, "m *t"] | np.ndarray | list,
+    ) -> None:
+        self.inputs = as_tensor(inputs, "TensorExamples: inputs")
+        self.labels = as_tensor(labels, "TensorExamples: labels")
+        check_numbers(len(self.inputs), len(self.labels), "TensorExamples")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -82,9 +94,14 @@ class Selected(Examples):
 
 
 class Relabelled(Examples):
-    """Other examples with other labels."""
+    """Other examples with other labels.
+
+    Raises:
+        InputError: there are more or fewer labels than examples.
+    """
 
     def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
+        check_numbers(len(examples), len(labels), "Relabelled")
         self.examples, self.labels = examples, labels
 
     def __len__(self) -> int:

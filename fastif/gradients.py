@@ -14,19 +14,22 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fastif.arrays import Ids, as_ids
 from fastif.collecting import collect
 from fastif.combination import compare, dense
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, batches
+from fastif.given import Given
 from fastif.inner import inner_products
 from fastif.listening import Heard, Pass, Pulled, cotangents, leaves
 from fastif.memory import is_out_of_memory
 from fastif.objective import Objective
 from fastif.route import Route, route_of
 from fastif.structure import Structure, structure_of
+from fastif.trial import try_batch, try_table
 
 T = TypeVar("T")
 
@@ -138,6 +141,7 @@ class Gradients:
             by_calls: given the calls with the gradients at their outputs.
             by_rows: given rows [b p] where the examples have to be taken one by one.
         """
+        try_batch(self.objective, batch)
         done, opened = 0, self._opened(batch)
         if opened is not None:
             for cotangent, heard in opened.made.columns(of):
@@ -250,16 +254,20 @@ def spaced_rows(
 
 
 def gradient_rows(
-    gradients: Gradients, examples: Examples, ids: Int[Tensor, " m"], batch_size: int
+    gradients: Gradients, examples: Given, ids: Ids, batch_size: int
 ) -> Float[Tensor, "m p"]:
     """∇L of the given examples as rows, in the order of `ids`."""
+    try_table(gradients.objective, examples, "examples")
+    ids = as_ids(ids, len(examples))
     return _rows(gradients, gradients.of_losses, examples, ids, batch_size)
 
 
 def measure_rows(
-    gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    gradients: Gradients, queries: Given, ids: Ids, batch_size: int
 ) -> Float[Tensor, "q p"]:
     """∇ of what is asked of the given queries as rows: the right-hand sides of their solves."""
+    try_table(gradients.objective, queries, "queries", gradients.objective.asked)
+    ids = as_ids(ids, len(queries))
     return _rows(gradients, gradients.of_measures, queries, ids, batch_size)
 
 

@@ -16,17 +16,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.arrays import Ids, as_ids
 from fastif.candidates.index import Candidates
 from fastif.curvature.operator import Damped
 from fastif.ends import Ends, ends_of
 from fastif.errors import InputError
-from fastif.examples import Examples, every, places_by_length
+from fastif.examples import every, places_by_length
+from fastif.given import Given
 from fastif.gradients import Gradients, gradient_rows
 from fastif.memory import in_parts
 from fastif.scorer import Effects, GradientScorer, Scorer, mean_effects
 from fastif.solvers.definite import positive_definite
 from fastif.solvers.solver import Factor, Solver
 from fastif.totals import Totals
+from fastif.trial import try_table
 
 UNSEEN = -1
 """The id of a cell without an example: an approximate index found fewer than k, or the example's
@@ -69,7 +72,7 @@ def join_influences(parts: Sequence[Influences]) -> Influences:
 
 def influence(
     gradients: Gradients,
-    train: Examples,
+    train: Given,
     s_test: Float[Tensor, "q p"],
     candidates: Candidates | None = None,
     *,
@@ -93,6 +96,7 @@ def influence(
     Raises:
         InputError: `keep` is below 1.
     """
+    try_table(gradients.objective, train, "training set")
     scorers = [GradientScorer(gradients, train, s_test)]
     return mean_influence(scorers, candidates, keep=keep, batch_size=batch_size)
 
@@ -122,10 +126,10 @@ def mean_influence(
 
 def self_influence(
     gradients: Gradients,
-    train: Examples,
+    train: Given,
     operator: Damped,
     solver: Solver,
-    ids: Int[Tensor, " m"] | None = None,
+    ids: Ids | None = None,
     *,
     factor: Factor | None = None,
     shard: int = 32,
@@ -138,7 +142,8 @@ def self_influence(
     Raises:
         InputError: the damped curvature is not positive definite.
     """
-    ids = every(train) if ids is None else ids
+    try_table(gradients.objective, train, "training set")
+    ids = every(train) if ids is None else as_ids(ids, len(train))
     made = solver.factor(operator) if factor is None else factor
     positive_definite(operator, made)
     solve, found = solver.prepare(operator, made), []

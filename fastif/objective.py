@@ -11,8 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fastif.arithmetic import HALF, single
 from fastif.errors import InputError
 from fastif.examples import Batch
+from fastif.given import as_loss, as_measure
+from fastif.head import logits_of
 from fastif.losses import Loss, Measure
 from fastif.parameters import Params, ParamSpace, check_finite, matching
 
@@ -72,21 +75,27 @@ class Objective(ABC):
 
     def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
         """The loss of each example, in nats."""
-        return self.loss(self.outputs(params, batch), batch["labels"])
+        return self.loss(single(self.outputs(params, batch)), batch["labels"])
 
 
 class ModuleObjective(Objective):
     """Any module of one input tensor, with a loss: tables, images, your own network.
 
+    Weights and buffers of half precision are computed with in single precision, and inputs of
+    floating point are brought to the type of the weights. A wrapper for several devices or for a
+    compiler is taken off.
+
     Args:
-        module: maps `batch["inputs"]` to outputs [b c]. It is copied, never changed.
-        loss: the loss it was trained with, per example.
+        module: maps `batch["inputs"]` to outputs [b c]; [b], a mapping or an object with `logits`,
+            and a tuple of one will do. It is copied, never changed.
+        loss: the loss it was trained with, per example; a plain `nn.CrossEntropyLoss` will do.
         attributed: "all", or regular expressions on parameter names.
         measure: what is asked of a query; its loss if left out.
         penalty: the L2 weight decay it was trained with, see `Objective`.
 
     Raises:
-        InputError: no parameter matches, a weight is not finite, or the penalty is below 0.
+        InputError: no parameter matches, a weight is not finite or quantised, the loss is none of
+            ours, or the penalty is below 0; on use, the outputs are not [b c].
 
     >>> from fastif.losses import SquaredError
     >>> objective = ModuleObjective(nn.Linear(2, 1), SquaredError(), ["weight"])
@@ -97,24 +106,72 @@ class ModuleObjective(Objective):
     def __init__(
         self,
         module: nn.Module,
-        loss: Loss,
+        loss: Loss | nn.Module | Callable,
         attributed: Literal["all"] | Sequence[str] = "all",
-        measure: Measure | None = None,
+        measure: Measure | nn.Module | Callable | None = None,
         penalty: float = 0.0,
     ) -> None:
+        module = unwrapped(module)
+        check_quantised(module)
         check_finite(module, type(module).__name__)
-        self.loss, self.measure, self.penalty = loss, measure, checked_penalty(penalty)
-        self.module = frozen_copy(module)
+        self.loss, self.measure = as_loss(loss), as_measure(measure)
+        self.penalty = checked_penalty(penalty)
+        self.module = frozen_copy(in_single_precision(module))
         names = [name for name, _ in self.module.named_parameters()]
         chosen = names if attributed == "all" else matching(names, attributed)
         self.params = attributed_params(self.module, chosen)
         self.space = ParamSpace.of(self.params)
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
-        return functional_call(self.module, dict(params), (batch["inputs"],))
+        inputs = batch["inputs"]
+        if inputs.is_floating_point():
+            inputs = inputs.to(self.like.dtype)
+        output = functional_call(self.module, dict(params), (inputs,))
+        if isinstance(output, tuple | list) and len(output) > 1:
+            raise InputError(
+                type(self.module).__name__,
+                "one tensor of outputs [b c]",
+                f"a {type(output).__name__} of {len(output)}",
+                "Wrap the module in one that returns the logits alone.",
+            )
+        return logits_of(output, len(inputs), type(self.module).__name__)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         return last_linear_input(self.module, lambda: self.outputs(self.params, batch))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module itself, out of what wraps it for several devices or for a compiler."""
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(module, wrappers) or hasattr(module, "_orig_mod"):
+        module = getattr(module, "_orig_mod", None) or getattr(module, "module")  # noqa: B009
+    return module
+
+
+def check_quantised(module: nn.Module) -> None:
+    """Refuse layers whose weights are integers: no gradient passes through them.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name, layer in module.named_modules():
+        weights = [p for p in layer.parameters(recurse=False) if not p.is_floating_point()]
+        if weights or ".quantized" in type(layer).__module__:
+            raise InputError(
+                type(module).__name__,
+                "weights of floating point",
+                f"the quantised layer {name or 'itself'} ({type(layer).__name__})",
+                "Take the model as it was before quantisation.",
+            )
+
+
+def in_single_precision(module: AnyModule) -> AnyModule:
+    """The module, or a copy in single precision if some of it is in half precision."""
+    tensors = (*module.parameters(), *module.buffers())
+    if not any(tensor.dtype in HALF for tensor in tensors):
+        return module
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return copy.deepcopy(module).to(torch.float64 if wide else torch.float32)
 
 
 def checked_penalty(penalty: float) -> float:

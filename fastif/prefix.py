@@ -10,6 +10,7 @@ from fastif.examples import Batch, Examples, batches, every, places_by_length
 from fastif.hidden_file import HiddenFile
 from fastif.objective import Objective
 from fastif.padding import with_padding, without_padding
+from fastif.trial import try_table
 
 
 class PrefixCache(Examples):
@@ -36,6 +37,7 @@ class PrefixCache(Examples):
         progress: Callable[[int], None] | None = None,
         file: HiddenFile | None = None,
     ) -> None:
+        try_table(objective, examples, "examples", objective.asked)  # a cut may be given up by it
         self.objective, self.examples, self.file = objective, examples, file
         self.kept: dict[int, Tensor] = {}
         free = budget_bytes

@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from fastif.certificate import HOOKS
 from fastif.errors import InputError
 from fastif.objective import Objective
 from fastif.structure import Structure
@@ -68,7 +69,8 @@ class Route:
                 "forward hooks to give what a backward pass gives, as on the tiles checked before",
                 why,
                 "Results of this model so far may be wrong: discard them and start again with "
-                "gradients taken one by one (`objective.one_by_one = True`).",
+                "gradients taken one by one: `objective.one_by_one = True`, or one_by_one = true in "
+                "[run] with another [store].",
             )
 
     def fall_back(self, why: str) -> None:
@@ -78,7 +80,7 @@ class Route:
     def __str__(self) -> str:
         if self.one_by_one:
             return f"one by one: {self.why}"
-        return "hooks"
+        return HOOKS if self.tiles else "one by one: no tile held two examples"
 
 
 _routes: "WeakKeyDictionary[Objective, Route]" = WeakKeyDictionary()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from fastif.arrays import check_numbers
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples
 from fastif.padding import Side
@@ -35,6 +36,7 @@ class TextExamples(Examples):
         batch_tokens: int | None = None,
         side: Side = "right",
     ) -> None:
+        check_numbers(len(tokens), len(labels), "TextExamples")
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self.truncated, self.padding, self.device = truncated, padding, device
         self._batch_tokens, self.side = batch_tokens, side

@@ -22,6 +22,7 @@ from fastif.parameters import Params, ParamSpace, check_finite
 from fastif.precision import same_outputs, single_copy
 from fastif.probe import probes, sample
 from fastif.problem import loss_of
+from fastif.trial import check_rows
 
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
 """In the order in which they are tried."""
@@ -210,6 +211,7 @@ class TransformerObjective(Objective):
             self.padding = replace(self.padding, side=side)
             if self._agrees(None, batch, alone):
                 return
+        check_rows(self, batch)  # names the module, if it is one
         raise InputError(
             self.name,
             "outputs of a text that do not depend on others of its batch",

@@ -152,6 +152,13 @@ SOLVES: Final = schema(
             "Gauss-Newton matrix; 0 or less: its sign was not found; null if not known",
             null=True,
         ),
+        field(
+            "route",
+            pa.string(),
+            "how gradients of examples were taken: hooks, or one by one and why; null where none "
+            "were",
+            null=True,
+        ),
         field("solver", pa.string(), "kind of the solver"),
         field(
             "origin",

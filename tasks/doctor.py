@@ -10,6 +10,7 @@ import torch
 
 import fastif
 from fastif import InputError
+from fastif.trial import try_table
 from tasks.device_names import AUTO
 from tasks.devices import devices_of
 from tasks.foreign import told
@@ -46,6 +47,7 @@ def examine(study: Path | None) -> Iterator[Check]:
     jobs: list[Job] = []
     yield _checked("study, tables, model", lambda: _open(study, jobs))
     for job in jobs:
+        yield _checked("trial on a few rows", lambda job=job: _trial(job))
         yield _checked("losses ignore batch mates", lambda job=job: _batch_mates(job))
         yield _checked("evaluation is deterministic", lambda job=job: _deterministic(job))
         yield _checked("every parameter has a gradient", lambda job=job: _gradients(job))
@@ -107,6 +109,14 @@ def _webhook(notify: Notify) -> str:
     return "there is an address to post to" if notify.webhook_env else "none in the study"
 
 
+def _trial(job: Job) -> str:
+    """What an audit tries before its first shard, in other orders and companies."""
+    for member in job.members:
+        try_table(member.objective, job.train_texts, "[train] table")
+        try_table(member.objective, job.query_texts, "[queries] table", member.objective.asked)
+    return "no chance, no batch mates, the precision of the weights, labels that the loss knows"
+
+
 def _losses(job: Job, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return job.objective.losses(job.objective.params, job.query_texts.take(ids))
@@ -158,7 +168,8 @@ def _gradients(job: Job) -> str:
             f"{len(silent)} without any gradient, such as {silent[0]}",
             "Attribute fewer parameters, or ignore this if they are unused on purpose.",
         )
-    way = "one example at a time (slow)" if gradients.one_by_one else "a tile at a time"
+    slow = f"one example at a time (slow): {gradients.route.why}"
+    way = slow if gradients.one_by_one else "a tile at a time"
     return f"{len(names)} tensors, gradients taken {way}"
 
 

@@ -95,6 +95,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "held": _finite(known.held),
         "rounding": _finite(known.rounding),
         "least_eigenvalue": known.least_eigenvalue,
+        "route": known.route,
         "solver": solver,
         "origin": None,
     }

@@ -43,13 +43,15 @@ def load_objective(plan: Plan, folder: Path, device: torch.device) -> fastif.Tra
     model = fastif.load_model(folder, study.labels)
     fastif.check_length(model, study.model.max_length)
     model.to(device)  # type: ignore[arg-type]
-    return fastif.TransformerObjective(
+    objective = fastif.TransformerObjective(
         model,
         _attributed(study),
         study.loss.made(plan.inputs.train.labels, len(study.labels)),
         fastif.CrossEntropy(),  # queries are judged by their plain loss
         study.penalty,
     )
+    objective.one_by_one = study.run.one_by_one
+    return objective
 
 
 def load_texts(plan: Plan, folder: Path, objective: fastif.TransformerObjective) -> Texts:

@@ -11,6 +11,7 @@ import torch
 import fastif
 from fastif import InputError
 from fastif.memory import trim
+from fastif.trial import try_table
 from storage import Store
 from tasks import hidden
 from tasks.devices import LEASES, Device, devices_of
@@ -107,6 +108,9 @@ def checked_job(plan: Plan) -> Job:
 
 def _check(job: Job) -> None:
     hidden.check_room(job)
+    for member in job.members:
+        try_table(member.objective, job.train_texts, "[train] table")
+        try_table(member.objective, job.query_texts, "[queries] table", member.objective.asked)
     _ = job.provenance  # it refuses an order of labels that the model was not trained in
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
     job.study.solver.check(job.curvature(job.train_texts, damping))

@@ -307,6 +307,8 @@ class Run(Section):
     """disk for those that memory has no room for, in MB; kept in the store for the next run"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """peak memory to keep to: the sizes above that are left out are chosen so that it is enough"""
+    one_by_one: bool = False
+    """a backward pass for each example instead of forward hooks: slower, for models that mislead"""
     devices: DeviceNames = AUTO
     """where to compute, a worker each; "auto": every GPU, or else the CPU with one worker"""
 

@@ -31,6 +31,7 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             least_held=pl.col("held").min(),
             rounding=pl.col("rounding").min(),
             least=pl.col("least_eigenvalue").min(),
+            route=pl.col("route").max(),  # "one by one" comes after "hooks"
             dropped=pl.col("dropped").sum(),
         )
         .collect()
@@ -59,6 +60,8 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
     yield "solver", f"{trust['solver']}, damping {trust['damping']:g}{mean}"
     if least is not None and float(str(least)) != trust["damping"]:
         yield "least eigenvalue", f"{float(str(least)):.2g} at least, damping and all"
+    if trust.get("route") is not None:
+        yield "gradients", str(trust["route"])
     if trust["worst_residual"] is not None:
         yield "largest residual", f"{trust['worst_residual']:.1e}{unconverged(trust)}"
     if trust["full_residual"] is not None:

@@ -8,12 +8,15 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from fastif.arrays import Ids, as_ids
 from fastif.curvature.operator import InRoots, Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, every
+from fastif.given import Given
 from fastif.gradients import Gradients, Tile
 from fastif.losses.span import in_root
 from fastif.objective import Objective
+from fastif.trial import try_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +35,22 @@ class GaussNewton(Rooted):
         examples: the training set.
         ids: the m examples the mean is taken over; all by default.
         batch_size: examples whose gradients are held at once.
+
+    Raises:
+        InputError: model or examples are refused by a trial on a few rows.
     """
 
     objective: Objective
-    examples: Examples
-    ids: Int[Tensor, " m"] | None = None
+    examples: Given
+    ids: Ids | None = None
     batch_size: int = 32
     gradients: Gradients = field(init=False)
     _looked_at: set[tuple[int, int]] = field(init=False, default_factory=set)
     _broken: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        ids = every(self.examples) if self.ids is None else self.ids
+        try_table(self.objective, self.examples, "training set")
+        ids = every(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
         # Like lengths together: the mean does not mind, and padding stays small.
         order = torch.argsort(self.examples.lengths[ids], descending=True, stable=True)
         object.__setattr__(self, "ids", ids[order])

@@ -5,11 +5,17 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fastif.arrays import Ids, as_ids
 from fastif.curvature.operator import LinearOperator
-from fastif.examples import Batch, Examples, batches, every
+from fastif.errors import InputError
+from fastif.examples import Batch, batches, every
+from fastif.given import Given
 from fastif.listening import leaves
+from fastif.memory import is_out_of_memory
 from fastif.objective import Objective
+from fastif.trial import try_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,20 +23,29 @@ class Hessian(LinearOperator):
     """H = 1/m Σ_i ∇² L_i, as in the FastIF paper; not positive definite for a network.
 
     A product differentiates the gradient once more (Pearlmutter, 1994). The q vectors share one
-    forward and one backward pass a batch. Fused attention kernels have no double backward: models
-    are loaded with eager attention.
+    forward and one backward pass a batch. Fused attention kernels have no double backward: torch's
+    are replaced by the plain one here, others are refused.
 
     Args:
         objective: the trained model.
         examples: the training set.
         ids: the m examples the mean is taken over; all by default.
         batch_size: examples in one backward pass.
+
+    Raises:
+        InputError: model or examples are refused by a trial on a few rows; on use, an operation of
+            the model cannot be differentiated twice.
     """
 
     objective: Objective
-    examples: Examples
-    ids: Int[Tensor, " m"] | None = None
+    examples: Given
+    ids: Ids | None = None
     batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        try_table(self.objective, self.examples, "training set")
+        if self.ids is not None:
+            object.__setattr__(self, "ids", as_ids(self.ids, len(self.examples)))
 
     @property
     def size(self) -> int:
@@ -59,7 +74,8 @@ class Hessian(LinearOperator):
         space = self.objective.space
         params = leaves(self.objective)
         at = tuple(params.values())
-        with torch.enable_grad():
+        # Fused attention has no second derivative; the plain one gives the same numbers.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             losses = self.objective.losses(params, batch)
             finite = torch.isfinite(losses)
             if not bool(finite.all()):  # such an example counts as zero
@@ -68,13 +84,7 @@ class Hessian(LinearOperator):
             loss = losses.sum()
             gradient = torch.autograd.grad(loss, at, create_graph=True, materialize_grads=True)
         for row, out in zip(rows, total, strict=True):
-            products = torch.autograd.grad(
-                gradient,
-                at,
-                tuple(space.unflatten(row).values()),
-                retain_graph=True,
-                materialize_grads=True,
-            )
+            products = _differentiated(gradient, at, tuple(space.unflatten(row).values()))
             for where, product in zip(space.slices, products, strict=True):
                 out[where] += product.reshape(-1)
 
@@ -85,3 +95,20 @@ class Hessian(LinearOperator):
     def sample(self, generator: torch.Generator, size: int) -> "Hessian":
         ids = self._ids
         return replace(self, ids=ids[torch.randint(len(ids), (size,), generator=generator)])
+
+
+def _differentiated(
+    gradient: tuple[Tensor, ...], at: tuple[Tensor, ...], row: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    try:
+        return torch.autograd.grad(gradient, at, row, retain_graph=True, materialize_grads=True)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            "Hessian",
+            "a model all of whose operations can be differentiated twice",
+            str(error).splitlines()[0],
+            'Load it with attn_implementation="eager", or take fastif.GaussNewton, which needs one '
+            "backward pass only.",
+        ) from error

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from fastif.arithmetic import single
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_outputs, as_weights
+from fastif.losses.loss import Loss, as_outputs, as_weights, unfit_numbers
+from fastif.losses.measure import Unfit, unfit_where
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class BinaryCrossEntropy(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
+        outputs = single(outputs)
         return F.binary_cross_entropy_with_logits(
             outputs,
             _chances(targets, outputs),
@@ -65,9 +68,15 @@ class BinaryCrossEntropy(Loss):
     def root(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
+        outputs = single(outputs)
         yes = _chances(targets, outputs)
         mass = self._weights(outputs) * yes + 1 - yes
         return torch.diag_embed((outputs.sigmoid() * (-outputs).sigmoid() * mass).sqrt())
+
+    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+        outside = ((targets < 0) | (targets > 1)).reshape(len(targets), -1).any(1)
+        expected = "0 or 1, or probabilities between"
+        return unfit_numbers(targets, outputs) or unfit_where(expected, outside)
 
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"]:
         if self.pos_weight is None:
@@ -80,7 +89,7 @@ def _chances(
 ) -> Float[Tensor, "b c"]:
     """The targets as probabilities; labels of -1 would have the root of a negative curvature."""
     chances = as_outputs(targets, outputs)
-    if ((chances < 0) | (chances > 1)).any():
+    if not ((chances >= 0) & (chances <= 1)).all():
         raise InputError(
             "targets",
             "0 or 1, or probabilities between",

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from fastif.arithmetic import single
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_weights
+from fastif.losses.loss import Loss, as_classes, as_weights, unfit_classes, unfit_numbers
+from fastif.losses.measure import Unfit, unfit_where
 from fastif.losses.softmax import softmax_root
 
 
@@ -69,9 +71,11 @@ class CrossEntropy(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
+        outputs = single(outputs)
+        soft = targets.is_floating_point() and targets.dim() > 1
         return F.cross_entropy(
             outputs,
-            targets.to(outputs.dtype) if targets.is_floating_point() else targets,
+            _masses(targets, outputs) if soft else as_classes(targets, outputs),
             self._weights(outputs),
             reduction="none",
             label_smoothing=self.label_smoothing,
@@ -80,6 +84,7 @@ class CrossEntropy(Loss):
     def root(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
+        outputs = single(outputs)
         root = softmax_root(outputs)
         mass = self._mass(outputs, targets)
         return root if mass is None else root * mass.sqrt()[:, None, None]
@@ -88,17 +93,40 @@ class CrossEntropy(Loss):
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"] | None:
         """Σ_c q_c of each example; None where it is one for all."""
-        weights, soft = self._weights(outputs), targets.is_floating_point()
+        weights, soft = self._weights(outputs), targets.is_floating_point() and targets.dim() > 1
+        targets = _masses(targets, outputs) if soft else as_classes(targets, outputs)
         if weights is None and not soft:
             return None
         weights = outputs.new_ones(outputs.shape[1]) if weights is None else weights
         own = targets.to(weights.dtype) @ weights if soft else weights[targets]
         return (1 - self.label_smoothing) * own + self.label_smoothing * weights.mean()
 
+    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+        if not targets.is_floating_point() or targets.dim() == 1:
+            return unfit_classes(targets, outputs)
+        below = (targets < 0).reshape(len(targets), -1).any(1)
+        return unfit_numbers(targets, outputs) or unfit_where("probabilities", below)
+
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"] | None:
         if self.class_weights is None:
             return None
         return as_weights(self.class_weights, outputs, "class_weights")
+
+
+def _masses(targets: Float[Tensor, "b c"], outputs: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    """Targets that are probabilities of the classes.
+
+    Raises:
+        InputError: one is below 0, not finite, or there are more or fewer than outputs.
+    """
+    if targets.shape != outputs.shape or not bool((targets >= 0).all()):
+        raise InputError(
+            "targets",
+            f"{outputs.shape[1]} probabilities a row, one for each output",
+            f"shape {tuple(targets.shape)}, the least {float(targets.min()):g}",
+            "Correct them or leave the rows out.",
+        )
+    return targets.to(outputs.dtype)
 
 
 def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ...]:

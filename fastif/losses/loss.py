@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.measure import Measure
+from fastif.losses.measure import Measure, Unfit, all_rows, not_finite, unfit_where
 
 
 class Loss(Measure):
@@ -40,6 +41,38 @@ def as_outputs(
             "Give labels of shape [n c], or [n] for a model of one output.",
         )
     return targets.reshape(outputs.shape).to(outputs.dtype)
+
+
+def unfit_numbers(targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+    """The targets that are not finite numbers, one for each output."""
+    if targets[:1].numel() != min(len(targets), 1) * outputs:
+        return unfit_where(f"{outputs} numbers, one for each output", all_rows(targets))
+    return unfit_where("finite numbers", not_finite(targets))
+
+
+def unfit_classes(targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+    """The targets that are no class numbers."""
+    if targets.is_floating_point() or targets.dtype == torch.bool or targets.dim() != 1:
+        return unfit_where("class numbers, one whole number a row", all_rows(targets))
+    return unfit_where(
+        f"class numbers from 0 to {outputs - 1}", (targets < 0) | (targets >= outputs)
+    )
+
+
+def as_classes(targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]) -> Int[Tensor, " b"]:
+    """Targets that are class numbers.
+
+    Raises:
+        InputError: one is not. A number outside, such as torch's -100 for "ignore", has no loss but
+            would have a curvature.
+    """
+    unfit = unfit_classes(targets, outputs.shape[-1])
+    if unfit is not None:
+        wrong = targets[unfit[1].to(targets.device)][:3].tolist()
+        raise InputError(
+            "targets", unfit[0], ", ".join(map(str, wrong)), "Correct them or leave the rows out."
+        )
+    return targets.long()
 
 
 def as_weights(

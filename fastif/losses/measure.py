@@ -2,8 +2,12 @@
 
 from abc import ABC, abstractmethod
 
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+
+Unfit = tuple[str, Bool[Tensor, " n"]]
+"""What targets have to be, and which rows are not."""
 
 
 class Measure(ABC):
@@ -23,3 +27,25 @@ class Measure(ABC):
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
         """The value of each example."""
+
+    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+        """The targets at which it is not defined for so many outputs; None if there are none.
+
+        Unless a class says otherwise those that are NaN or infinite.
+        """
+        return unfit_where("finite numbers", not_finite(targets))
+
+
+def unfit_where(expected: str, rows: Bool[Tensor, " n"]) -> Unfit | None:
+    """The rows with what was expected of them, if there are any."""
+    return (expected, rows.cpu()) if bool(rows.any()) else None
+
+
+def not_finite(targets: Shaped[Tensor, "n *t"]) -> Bool[Tensor, " n"]:
+    """Which rows hold NaN or infinity."""
+    return ~torch.isfinite(targets).reshape(len(targets), -1).all(1)
+
+
+def all_rows(targets: Shaped[Tensor, "n *t"]) -> Bool[Tensor, " n"]:
+    """Every row: the targets as a whole are of the wrong kind."""
+    return torch.ones(len(targets), dtype=torch.bool, device=targets.device)

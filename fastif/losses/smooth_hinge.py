@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from fastif.arithmetic import single
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_outputs
+from fastif.losses.loss import Loss, as_classes, as_outputs, unfit_classes, unfit_numbers
+from fastif.losses.measure import Unfit
 from fastif.losses.softmax import softmax_root
 
 
@@ -52,20 +54,27 @@ class SmoothHinge(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
+        outputs = single(outputs)
         if outputs.shape[1] == 1:
             # Not softplus: torch cuts that off at 20, where digits are left in double precision.
             return -self.temperature * F.logsigmoid(-self._violation(outputs, targets))[:, 0]
+        targets = as_classes(targets, outputs)
         lifted = self._lifted(outputs, targets)
         return self.temperature * F.cross_entropy(lifted, targets, reduction="none")
 
     def root(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
+        outputs = single(outputs)
         if outputs.shape[1] == 1:
             violation = self._violation(outputs, targets)
             curvature = violation.sigmoid() * (-violation).sigmoid() / self.temperature
             return curvature.sqrt()[:, :, None]
+        targets = as_classes(targets, outputs)
         return softmax_root(self._lifted(outputs, targets)) / self.temperature**0.5
+
+    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+        return unfit_numbers(targets, 1) if outputs == 1 else unfit_classes(targets, outputs)
 
     def _violation(
         self, outputs: Float[Tensor, "b 1"], targets: Shaped[Tensor, "b *t"]

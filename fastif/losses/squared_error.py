@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from fastif.losses.loss import Loss, as_outputs
+from fastif.arithmetic import single
+from fastif.losses.loss import Loss, as_outputs, unfit_numbers
+from fastif.losses.measure import Unfit
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,16 @@ class SquaredError(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
+        outputs = single(outputs)
         return (outputs - as_outputs(targets, outputs)).square().sum(-1)
 
     def root(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
+        outputs = single(outputs)
         count, classes = outputs.shape
         identity = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
         return (2**0.5 * identity).expand(count, classes, classes)
+
+    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+        return unfit_numbers(targets, outputs)

@@ -1,0 +1,87 @@
+"""Arrays and positions, in whatever form a caller has them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from fastif.errors import InputError
+
+Ids = Any
+"""Positions: a tensor, an array or a list of whole numbers; see `as_ids`."""
+
+
+def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
+    """Positions as a tensor: a list, a range or an array will do.
+
+    Raises:
+        InputError: they are not whole numbers from 0 to `count` - 1.
+    """
+    found = _tensor(ids, where) if not isinstance(ids, Tensor) else ids
+    if found.numel() == 0:
+        return torch.empty(0, dtype=torch.long)
+    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    if not whole or found.dim() != 1:
+        got = f"{found.dtype} of shape {tuple(found.shape)}"
+        remedy = "Give a list of positions; of a mask, mask.nonzero()[:, 0]."
+        raise InputError(where, "whole numbers, one for each example", got, remedy)
+    outside = (found < 0) | (found >= count)
+    if bool(outside.any()):
+        first = found[outside][:3].tolist()
+        raise InputError(
+            where,
+            f"positions from 0 to {count - 1}",
+            ", ".join(map(str, first)),
+            "Positions are counted from 0 in the order of the examples.",
+        )
+    return found.long()
+
+
+def as_tensor(values: object, where: str) -> Tensor:
+    """Numbers as a tensor: an array or a list will do.
+
+    Raises:
+        InputError: they are not numbers, or rows of unlike length.
+    """
+    return values if isinstance(values, Tensor) else _tensor(values, where)
+
+
+def _tensor(values: object, where: str) -> Tensor:
+    try:
+        if isinstance(values, Sequence | range) and not isinstance(values, str):
+            return torch.tensor(list(values))
+        return torch.from_numpy(np.ascontiguousarray(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            where,
+            "a tensor, an array or a list of numbers",
+            f"{kind_of(values)} ({str(error).splitlines()[0]})",
+            "Turn it into a tensor of numbers; rows of unlike length need a class of their own.",
+        ) from error
+
+
+def kind_of(given: object) -> str:
+    """The class of something, by its full name."""
+    kind = given if isinstance(given, type) else type(given)
+    module = kind.__module__.removesuffix("._tensor")
+    name = getattr(given, "__name__", kind.__qualname__)
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def check_numbers(inputs: int, labels: int, where: str) -> None:
+    """Refuse labels that are not as many as the examples.
+
+    Raises:
+        InputError: saying how many there are of each.
+    """
+    if inputs == labels:
+        return
+    rows = f"rows {labels} to {inputs - 1} have no label"
+    if labels > inputs:
+        rows = f"labels {inputs} to {labels - 1} have no row"
+    got = f"{inputs} rows and {labels} labels: {rows}"
+    remedy = "Give inputs and labels of the same rows, in the same order."
+    raise InputError(where, "a label for each row", got, remedy)

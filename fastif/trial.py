@@ -1,0 +1,354 @@
+"""A trial of model and examples on a few rows, before anything is computed with them.
+
+Influence takes the loss of an example for a function of that example and the parameters. A model
+that draws by chance, mixes the rows of a batch or computes in half precision has no such function;
+nor is there one at a target that the loss does not know. All of it is refused here, once for every
+objective and table, with the name of the module that is the cause.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastif.arithmetic import HALF, rounding_of
+from fastif.culprit import Trace, culprit, in_half_precision
+from fastif.errors import InputError
+from fastif.examples import Batch, Examples
+from fastif.given import Given, as_examples
+from fastif.listening import MIX, leaves
+from fastif.losses import Measure
+from fastif.memory import is_out_of_memory
+from fastif.objective import Objective
+from fastif.probe import sample
+from fastif.subset import Subset
+from fastif.targets import check_targets, labels_of
+
+ROWS = 5
+"""Rows that are tried, of unlike length."""
+REPEATS, MORE = 3, 16
+"""Runs of the same rows, chance striking in some only; and once something else has differed."""
+UNITS = 300
+"""Units in the last place, of the outputs of a row, that are rounding."""
+
+Run = Callable[[], Tensor]
+
+
+@dataclass
+class _Tried:
+    """What has been tried of an objective: some batch, which tables; and its outputs' number."""
+
+    batch: bool = False
+    outputs: int = 0
+    tables: "WeakSet[Examples]" = field(default_factory=WeakSet)
+
+
+_known: "WeakKeyDictionary[Objective, _Tried]" = WeakKeyDictionary()
+
+
+def try_batch(objective: Objective, batch: Batch) -> None:
+    """Try the model on rows of a batch, once for each objective.
+
+    Raises:
+        InputError: naming the module that is the cause.
+    """
+    objective = _whole(objective)
+    _check_autocast(objective)
+    known = _known.setdefault(objective, _Tried())
+    if known.batch:
+        return
+    few = {name: tensor[:ROWS] for name, tensor in batch.items() if name != MIX}
+    outputs = check_rows(objective, few)
+    check_targets(objective.loss, few["labels"], outputs.shape[1], "targets of the first batch")
+    known.batch = len(few["labels"]) > 1  # one row has no company
+
+
+def try_table(
+    objective: Objective, examples: Given, where: str, measure: Measure | None = None
+) -> Examples:
+    """Try the model on rows of a table, and the targets of all rows, once for each pair.
+
+    Args:
+        objective: the model.
+        examples: the table.
+        where: names it in a refusal.
+        measure: what its targets are for; the loss if left out.
+
+    Returns:
+        The examples.
+
+    Raises:
+        InputError: these are no examples, or naming the module or the rows that are the cause.
+    """
+    examples, objective = as_examples(examples, where), _whole(objective)
+    _check_autocast(objective)
+    known = _known.setdefault(objective, _Tried())
+    if examples in known.tables or not len(examples):
+        return examples
+    table = _innermost(examples)
+    if table not in known.tables:
+        batch = _same_rows(table, where)
+        prove = getattr(objective, "prove", None)
+        if prove is not None:
+            prove(table)
+        outputs = check_rows(objective, batch)
+        _check_padding(objective, table, outputs)
+        known.batch |= len(outputs) > 1
+        known.outputs = outputs.shape[1]
+        known.tables.add(table)
+    targets = labels_of(examples)
+    if targets is not None:
+        check_targets(measure or objective.loss, targets, known.outputs, where)
+    known.tables.add(examples)
+    return examples
+
+
+def _whole(objective: Objective) -> Objective:
+    while isinstance(objective, Subset):
+        objective = objective.whole
+    return objective
+
+
+def _innermost(examples: Examples) -> Examples:
+    """The rows themselves, out of what counts or keeps them; a selection of them as it is."""
+    while isinstance(inner := getattr(examples, "examples", None), Examples):
+        if len(inner) != len(examples):
+            break
+        examples = inner
+    return examples
+
+
+def _same_rows(table: Examples, where: str) -> Batch:
+    """A few rows, after seeing that they are the same each time."""
+    ids = sample(table, ROWS)
+    first, second = table.take(ids), table.take(ids)
+    for name, tensor in first.items():
+        if tensor.shape != second[name].shape or not _equal(tensor, second[name]):
+            raise InputError(
+                where,
+                "the same rows each time they are taken",
+                f"other {name} of rows {', '.join(map(str, ids.tolist()))} the second time",
+                "Leave out what augments or shuffles them.",
+            )
+    return first
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return bool(((first == second) | ((first != first) & (second != second))).all())
+
+
+@torch.no_grad()
+def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
+    """The outputs of a few rows, after comparing all ways to them.
+
+    Raises:
+        InputError: they depend on chance, on company, on gradients, or are of half precision.
+    """
+
+    def run(part: Batch = batch) -> Tensor:
+        return objective.outputs(objective.params, part)
+
+    with _foreign(objective):
+        with _HalfPrecision() as watch:
+            outputs = run()
+        if watch.found and objective.like.dtype not in HALF:
+            raise _half(objective, run, watch.found)
+        try:
+            _check_chance(objective, run, outputs, REPEATS)
+            _check_gradients(objective, batch, outputs)
+            _check_company(objective, batch, outputs)
+        except InputError:
+            _check_chance(objective, run, outputs, MORE)  # it may have been this all along
+            raise
+    return outputs
+
+
+def _check_chance(objective: Objective, run: Run, outputs: Tensor, times: int) -> None:
+    alike = _alike(outputs, objective)
+    if not all(bool(alike(run(), outputs).all()) for _ in range(times)):
+        raise _chance(objective, run)
+
+
+def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> None:
+    """Refuse outputs that are others, or have no path to the parameters, once gradients are on."""
+
+    def run() -> Tensor:
+        with torch.enable_grad():
+            return objective.outputs(leaves(objective), batch)
+
+    found = run()
+    if not found.requires_grad:
+        raise InputError(
+            type(objective.module).__name__,
+            "outputs that depend on the attributed parameters",
+            f"none of {len(objective.space.names)} does, such as {objective.space.names[0]}",
+            "Attribute parameters that the model uses; look for no_grad or detach in it.",
+        )
+    if _alike(outputs, objective)(found.detach(), outputs).all():
+        return
+    cause = _culprit(objective, lambda: objective.outputs(objective.params, batch), run)
+    raise InputError(
+        cause,
+        "the same outputs with and without gradients",
+        f"a difference of {_gap(found.detach(), outputs):.1e}",
+        "Look for a fast path of inference, such as enable_nested_tensor, and switch it off.",
+    )
+
+
+def _check_company(objective: Objective, batch: Batch, outputs: Tensor) -> None:
+    """Refuse outputs of a row that are others alone or in another order."""
+    alike, count = _alike(outputs, objective), len(outputs)
+
+    def part(places: Tensor) -> Run:
+        rows = {name: tensor[places.to(tensor.device)] for name, tensor in batch.items()}
+        return lambda: objective.outputs(objective.params, rows)
+
+    every = torch.arange(count)  # in pairs too: some layers refuse to see a row by itself
+    orders = [every.flip(0), *every.split(2), *every.split(1)]
+    for places in orders if count > 1 else []:
+        found, expected = part(places)(), outputs[places.to(outputs.device)]
+        if alike(found, expected).all():
+            continue
+        cause = _culprit(objective, part(every), part(places), places, count)
+        company = "in another order" if len(places) == count else "without them"
+        raise InputError(
+            cause,
+            "outputs of a row that do not depend on the other rows of its batch",
+            f"a difference of {_gap(found, expected):.1e} where a row is {company}",
+            "Look for statistics or operations over the batch, such as batch normalisation without "
+            "running statistics; take a model that treats each row by itself.",
+        )
+
+
+@torch.no_grad()
+def _check_padding(objective: Objective, table: Examples, outputs: Tensor) -> None:
+    """Refuse outputs of a row that are others beside longer rows."""
+    ids, alike = sample(table, ROWS), _alike(outputs, objective)
+    for place, row in enumerate(ids.split(1)):
+        with _foreign(objective):
+            found = objective.outputs(objective.params, table.take(row))
+        expected = outputs[place : place + 1]
+        if not alike(found, expected).all():
+            raise InputError(
+                type(objective.module).__name__,
+                "outputs of a row that do not depend on the longer rows of its batch",
+                f"a difference of {_gap(found, expected):.1e} in row {int(row)}",
+                "Look for padding that is read; give the model a mask.",
+            )
+
+
+def _chance(objective: Objective, run: Run) -> InputError:
+    return InputError(
+        _culprit(objective, run, run),
+        "the same outputs each time in evaluation mode",
+        "other outputs for the same rows",
+        "Look for dropout or sampling that evaluation mode does not switch off: "
+        "F.dropout(x, p, self.training).",
+    )
+
+
+def _half(objective: Objective, run: Run, types: set[torch.dtype]) -> InputError:
+    with Trace().of(objective.module) as trace:
+        run()
+    found = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
+    like = str(objective.like.dtype).removeprefix("torch.")
+    return InputError(
+        in_half_precision(trace) or type(objective.module).__name__,
+        f"computation in the precision of the weights, {like}",
+        f"numbers of {found}",
+        "Switch autocast off in evaluation: torch.autocast(..., enabled=self.training).",
+    )
+
+
+def _check_autocast(objective: Objective) -> None:
+    """Refuse to work inside somebody's autocast."""
+    device = objective.like.device.type
+    if torch.is_autocast_enabled(device):
+        raise InputError(
+            "torch.autocast",
+            "computation in the precision of the weights",
+            f"autocast to {torch.get_autocast_dtype(device)} around the call",
+            "Call fastif outside of autocast.",
+        )
+
+
+def _culprit(
+    objective: Objective,
+    first: Run,
+    second: Run,
+    places: Tensor | None = None,
+    count: int = 0,
+) -> str:
+    """The module by which two runs differ; the second may be of some rows of the first."""
+    one, other = Trace(), Trace()
+    with one.of(objective.module):
+        first()
+    with other.of(objective.module):
+        second()
+
+    def agree(left: Tensor, right: Tensor) -> bool:
+        if places is not None and left.dim() and len(left) == count:
+            left = left[places.to(left.device)]
+        if left.shape != right.shape or not left.is_floating_point():
+            return left.shape != right.shape or torch.equal(left, right)
+        return bool(_alike(left, objective)(right, left).all())
+
+    return culprit(one, other, agree) or type(objective.module).__name__
+
+
+def _alike(like: Tensor, objective: Objective) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
+    """Row by row, whether outputs are the same but for rounding."""
+    coarse = objective.like if objective.like.dtype in HALF else like
+    units = min(UNITS * rounding_of(coarse), 0.05)
+
+    def compare(found: Tensor, expected: Tensor) -> Bool[Tensor, " b"]:
+        found, expected = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
+        sound = torch.isfinite(expected)
+        sizes = expected.abs().masked_fill(~sound, 0).amax(1) if expected.numel() else found.sum(1)
+        sizes = torch.maximum(sizes, 0.1 * sizes.median()) if len(sizes) else sizes
+        near = (found - expected).abs() <= units * sizes[:, None]
+        return torch.where(sound, near, ~torch.isfinite(found)).all(1)
+
+    return compare
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().nan_to_num(0.0).max())
+
+
+class _HalfPrecision(TorchDispatchMode):
+    """Notes in which types of half precision something is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, Tensor) and tensor.dtype in HALF:
+                self.found.add(tensor.dtype)
+        return made
+
+
+@contextmanager
+def _foreign(objective: Objective) -> Iterator[None]:
+    """Whatever the model's own code raises becomes a refusal; a lack of memory stays one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            type(objective.module).__name__,
+            "outputs for a few rows of the examples",
+            f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            "Call the model on one batch of these examples, in evaluation mode, to see where.",
+        ) from error
