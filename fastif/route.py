@@ -69,7 +69,7 @@ class Route:
                 "forward hooks to give what a backward pass gives, as on the tiles checked before",
                 why,
                 "Results of this model so far may be wrong: discard them and start again with "
-                "gradients taken one by one: `objective.one_by_one = True`, or one_by_one = true in "
+                "gradients one by one: `objective.one_by_one = True`, or one_by_one = true in "
                 "[run] with another [store].",
             )
 
