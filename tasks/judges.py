@@ -62,10 +62,9 @@ def judged_by(store: Store, inputs: Inputs, table: Table, alike: Tensor) -> Tens
         return _by_another(study, table)
     parts = folds(alike, study.mislabels.folds or 0, study.training.seed if study.training else 0)
     logits = torch.zeros(len(table), len(study.labels))
-    digests = {
-        int(fold): fingerprint({"judge": mark, "rows": table.digest, "fold": int(fold)})
-        for fold in parts.unique()
-    }
+    # With the names of the labels: a class more, without a row, leaves the table as it is.
+    common = {"judge": mark, "rows": table.digest, "labels": list(study.labels)}
+    digests = {int(fold): fingerprint({**common, "fold": int(fold)}) for fold in parts.unique()}
     missing = {f: digest for f, digest in digests.items() if store.part(KIND, digest) is None}
     if missing:
         _train(store, study, table, parts, missing)

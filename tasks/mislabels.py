@@ -165,7 +165,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
     del views  # memory that the heads need
     near = neighbours(features, DETECTOR.neighbours)
     ordered = [digests[i] for i in order.tolist()]
-    sample = random_sample(search.verdicts, ordered)
+    sample, contents = random_sample(search.verdicts, ordered), content_digests(tables[0])
     alike = alike_rows(tables[0], near)
     rows = Rows(
         features,
@@ -175,7 +175,7 @@ def _searched(store: Store, search: Search) -> tuple[pl.DataFrame, dict[str, Any
         _known(search, ordered, tables[0]),
         judged_by(store, search.inputs, tables[0], alike),
         words[0],
-        sample and sample.drawn(ordered, content_digests(tables[0]), study.labels),
+        sample and sample.drawn(ordered, contents, study.labels, tables[0].labels, alike.tolist()),
     )
     trusted = None
     if others:

@@ -1,5 +1,6 @@
 """The random samples that count wrong labels: which rows they stand for, and which came later."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,12 @@ class RandomSample:
     gone: int
 
     def drawn(
-        self, digests: Sequence[bytes], contents: Sequence[bytes], labels: Sequence[str]
+        self,
+        digests: Sequence[bytes],
+        contents: Sequence[bytes],
+        labels: Sequence[str],
+        given: Sequence[int],
+        alike: Sequence[int],
     ) -> Drawn:
         """The sample by positions in the table.
 
@@ -42,6 +48,8 @@ class RandomSample:
             digests: of the table's rows.
             contents: digests of their texts.
             labels: the study's label names.
+            given: label of each row, as a position in `labels`.
+            alike: equal for rows that are one decision where they have one label.
         """
         place = {digest: i for i, digest in enumerate(digests)}
         number = {label: i for i, label in enumerate(labels)}
@@ -51,12 +59,15 @@ class RandomSample:
             for row, of in sorted(self.rows.items())
             if of.label in number
         ]
+        key = list(zip(alike, given, strict=True))
+        copies = Counter(key)
         return Drawn(
             torch.tensor([at for _, _, at in kept], dtype=torch.long),
             torch.tensor([number[of.label] for _, of, _ in kept], dtype=torch.long),
             torch.tensor([self.wrong[row] for row, _, _ in kept], dtype=torch.bool),
             torch.tensor([of.doubt for _, of, _ in kept], dtype=torch.float32),
             torch.tensor([digest in self.population for digest in digests], dtype=torch.bool),
+            torch.tensor([copies[key[at]] if at >= 0 else 1 for _, _, at in kept]),
         )
 
 

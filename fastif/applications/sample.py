@@ -50,6 +50,7 @@ class Drawn:
         wrong: whether that label was.
         doubt: probability of it, as it stood before the verdict; counts where `place` is negative.
         population: which of the table's rows were drawn from.
+        copies: rows that had one verdict with each, itself among them; 1 each if left out.
     """
 
     place: Int[Tensor, " m"]
@@ -57,6 +58,7 @@ class Drawn:
     wrong: Bool[Tensor, " m"]
     doubt: Float[Tensor, " m"]
     population: Bool[Tensor, " n"]
+    copies: Int[Tensor, " m"] | None = None
 
     @property
     def enough(self) -> bool:
@@ -66,7 +68,23 @@ class Drawn:
     def only(self, kept: Bool[Tensor, " m"]) -> "Drawn":
         """Some of the drawn rows."""
         place, label, wrong = self.place[kept], self.label[kept], self.wrong[kept]
-        return Drawn(place, label, wrong, self.doubt[kept], self.population)
+        copies = None if self.copies is None else self.copies[kept]
+        return Drawn(place, label, wrong, self.doubt[kept], self.population, copies)
+
+    def weights(self, rest: int) -> Float[Tensor, " m"]:
+        """How many rows without a verdict each drawn row stands for, up to a factor.
+
+        c (1 - π) / π of a row with c copies, all of which have its verdict, and the chance
+        π = 1 - (1 - m / (m + rest))^c that one of them was drawn (Horvitz and Thompson, 1952): what
+        is there a hundred times is nearly always drawn, and then there is none of it left.
+
+        Args:
+            rest: rows without a verdict that were drawn from.
+        """
+        m = len(self.place)
+        copies = torch.ones(m) if self.copies is None else self.copies
+        missed = (rest / (m + rest)) ** copies.double()
+        return copies * missed / (1 - missed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +147,15 @@ class Sample:
             return Errors(known, known, known)
         told = (self._told(self.doubt) * of)[rest]
         gaps = (drawn.wrong.double() - self._told(self._asked)) * self._of(drawn.label, label)
-        share = min(max(float(told.mean() + gaps.mean()), 0.0), 1.0)
+        weights = drawn.weights(n)
+        weights = weights / weights.sum()
+        gap = float(weights @ gaps)
+        rows = float(1 / weights.square().sum())  # as many of equal weight are as sure
+        share = min(max(float(told.mean()) + gap, 0.0), 1.0)
         # Rare errors may be among none of few rows; then the doubts themselves say how many.
-        variance = float(gaps.var(correction=2)) if len(gaps) > 2 else 0.0
+        variance = float(weights @ (gaps - gap).square()) * rows / max(rows - 2, 1.0)
         spread = max(variance, float((told * (1 - told)).mean()))
-        worth = _worth(share, spread, len(gaps))
+        worth = _worth(share, spread, rows)
         low, high = _wilson(share, 1 / (1 / worth + 1 / n))
         most = float((of & rest).sum())
         return Errors(*(known + min(max(n * part, 0.0), most) for part in (share, low, high)))
@@ -151,10 +173,10 @@ class Sample:
         return torch.ones_like(labels, dtype=torch.bool) if label is None else labels == label
 
 
-def _worth(share: float, spread: float, m: int) -> float:
+def _worth(share: float, spread: float, m: float) -> float:
     """Rows of 0 or 1 whose mean would be as sure; no fewer than were drawn."""
     alone = share * (1 - share)
-    return m * max(1.0, alone / spread) if spread > 0 else float(m)
+    return m * max(1.0, alone / spread) if spread > 0 else m
 
 
 def _wilson(share: float, rows: float) -> tuple[float, float]:

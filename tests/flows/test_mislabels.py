@@ -560,3 +560,23 @@ def test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier
     assert 0 < len(ticked) < 60
     assert set(ticked) <= set(likelier["id"])
     assert not any("predictions" in task for task in json.loads(sample.read_text()))
+
+
+def test_a_class_more_voids_no_verdict_and_no_search(noisy, tmp_path):
+    """The list of labels grows in front; the study's own training judges, with a logit more."""
+    judged = {"training": {**BASE, "epochs": 1}, "mislabels": {"budget": 20, "folds": 2}}
+    tiny.write_study(noisy.parent, **judged)
+    searched(noisy)
+    out = tmp_path / "review.csv"
+    run("review", "export", "--study", noisy, "--out", out, "--budget", 5)
+    rows = filled(out, lambda row: "none" if row["id"] == "row-0" else row["suggested"])
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    before = read_verdicts(existing_store(load_study(noisy))).settled
+    tiny.write_study(noisy.parent, **{**judged, "": {"labels": ["mixed", *tiny.LABELS]}})
+    # The model itself has two classes, and is not asked by the search.
+    found = searched(noisy).table
+    looked = found.filter(pl.col("reviewed").is_not_null())
+    expected = {row["id"]: row["right_label"] for row in rows}
+    own = {row["id"]: row["reviewed"] for row in looked.iter_rows(named=True)}
+    assert {name: own[name] for name in expected} == expected
+    assert len(before) == len(looked)

@@ -33,13 +33,14 @@ def verdicts_of(draws, wrong, without=()) -> Verdicts:
                     draws=draws)  # fmt: skip
 
 
-def errors_of(verdicts, rows, wrong, more=frozenset()):
+def errors_of(verdicts, rows, wrong, alike=None):
     """The count over rows of today, and what it is a count of."""
     digests = [row(i) for i in rows]
     sample = random_sample(verdicts, digests)
-    drawn = sample.drawn(digests, [content(i) for i in rows], ["cat", "dog"])
-    seen = torch.tensor([digest in verdicts.settled or i in more
-                         for i, digest in zip(rows, digests, strict=True)])  # fmt: skip
+    numbers = alike or list(rows)
+    contents, given = [content(i) for i in rows], [0] * len(rows)
+    drawn = sample.drawn(digests, contents, ["cat", "dog"], given, numbers)
+    seen = torch.tensor([digest in verdicts.settled for digest in digests])
     bad = torch.tensor([i in wrong for i in rows])
     labels = torch.zeros(len(rows), dtype=torch.long)
     doubt = torch.full((len(rows),), 0.1)
@@ -137,5 +138,22 @@ def test_thirty_are_the_least(size):
     draws = [draw_of(range(100), range(size))]
     digests = [row(i) for i in range(100)]
     sample = random_sample(verdicts_of(draws, {1}), digests)
-    drawn = sample.drawn(digests, [content(i) for i in range(100)], ["cat"])
+    contents = [content(i) for i in range(100)]
+    drawn = sample.drawn(digests, contents, ["cat"], [0] * 100, range(100))
     assert drawn.enough == (size >= FEWEST)
+
+
+def test_rows_that_are_there_many_times_are_not_counted_again_in_the_rest():
+    """A hundred of 400 rows are one row, and wrong; the verdict on one of them is on all."""
+
+    def world(random):
+        bad = {i for i in range(100, 400) if random.random() < 0.05}
+        place = random.permutation(400)[:80]
+        rows = [0 if i < 100 else i for i in range(400)]
+        chosen = list(dict.fromkeys(0 if i < 100 else int(i) for i in place))
+        wrong = bad | {0}
+        draws = [draw_of(set(rows), chosen)]
+        made, _ = errors_of(verdicts_of(draws, wrong), rows, wrong, rows)
+        return made, 100 + len(bad)
+
+    assert repeats(world, 60) >= 0.85
