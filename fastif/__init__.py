@@ -40,6 +40,7 @@ from fastif.errors import InputError
 from fastif.examples import Batch, Examples, Relabelled, TensorExamples, batches, every
 from fastif.gradients import Gradients, Tile, gradient_rows, measure_rows
 from fastif.influence import UNSEEN, Influences, influence, mean_influence, self_influence
+from fastif.leverage import Leverage
 from fastif.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -53,6 +54,7 @@ from fastif.objective import ModuleObjective, Objective
 from fastif.parameters import ParamSpace
 from fastif.positions import check_length
 from fastif.prefix import PrefixCache
+from fastif.removal import Removal, remove_group
 from fastif.residual import full_residual
 from fastif.scorer import GradientScorer, Scorer
 from fastif.solvers import (
@@ -99,6 +101,7 @@ __all__ = [
     "Index",
     "Influences",
     "InputError",
+    "Leverage",
     "LinearOperator",
     "Lissa",
     "Loss",
@@ -111,6 +114,7 @@ __all__ = [
     "Quota",
     "Recipe",
     "Relabelled",
+    "Removal",
     "Scorer",
     "Search",
     "Sketched",
@@ -151,6 +155,7 @@ __all__ = [
     "predict",
     "query_sketches",
     "quiet_loading",
+    "remove_group",
     "self_influence",
     "train_sketches",
 ]

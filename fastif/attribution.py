@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,7 @@ from fastif.examples import Examples
 from fastif.given import Given, as_examples
 from fastif.gradients import Gradients, measure_rows
 from fastif.influence import UNSEEN, Influences, join_influences, mean_influence
+from fastif.leverage import ON, Leverage, Mode, Off, leverage_of, mixing
 from fastif.low_rank import low_rank
 from fastif.memory import in_parts
 from fastif.objective import Objective
@@ -25,9 +27,12 @@ from fastif.scorer import Scorer
 from fastif.sketched import answer_by_sketches
 from fastif.solved import RowsSolved, Solved, solve_rows, solve_scores
 from fastif.solvers.definite import positive_definite, with_least
-from fastif.solvers.solver import Factor, ScoreAll, Solve, Solver
+from fastif.solvers.kernel_scores import KernelScores
+from fastif.solvers.solver import Factor, ScoreAll, Solution, Solve, Solver
 from fastif.totals import Totals
 from fastif.trial import try_table
+
+AnySolved = TypeVar("AnySolved", bound=Solved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,10 @@ class Attributor:
         batch_size: examples whose gradients, or representations for a search, are taken at once.
         certify_rows: training examples that `full_residual` is estimated on; None for all of them,
             0 for none. Not used where the curvature already is that of all.
+        leverage: whether an effect is that of one Newton step once the training example is gone,
+            see `Leverage`: "auto" where that is cheap, "on" at any price, "off" for effects to
+            first order; or what was found before, the `row_leverage` of another attributor. The
+            certificate says which it was.
     """
 
     objective: Objective
@@ -75,6 +84,7 @@ class Attributor:
     factor: Factor | None = None
     batch_size: int = 32
     certify_rows: int | None = 512
+    leverage: Mode | Leverage | Off = "auto"
 
     def __call__(
         self,
@@ -91,7 +101,7 @@ class Attributor:
         Raises:
             InputError: the damped curvature is not positive definite.
         """
-        least = self._least  # before any query is looked at
+        least, leverage = self._least, self.row_leverage  # before any query is looked at
         found = solve_rows(
             self.gradients,
             self.train,
@@ -101,17 +111,39 @@ class Attributor:
             batch_size=self.batch_size,
             certify_rows=self.certify_rows,
             remedy=self.solver.remedy,
+            mixed=self._mixed if isinstance(leverage, Leverage) else None,
+            weights=leverage.weights if isinstance(leverage, Leverage) else None,
         )
-        return replace(found, certificate=replace(found.certificate, least_eigenvalue=least))
+        return self._certified(found, least)
 
     def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
         """The same where only scores are wanted; a solver may have them without s_test."""
         operator, score = self.operator.operator, self._score_all
         if score is None or not isinstance(operator, Rooted):
             return self.solve(queries, ids)
+        leverage = self.row_leverage
+        if isinstance(leverage, Leverage):
+            if not isinstance(score, KernelScores):
+                return self.solve(queries, ids)
+            score = replace(score, scored=leverage.in_rows(score.at))
         asked = self._asked(queries, ids)
         found = solve_scores(self.train, operator, score, asked, self.solver.remedy)
-        return replace(found, certificate=replace(found.certificate, least_eigenvalue=self._least))
+        return self._certified(found, self._least)
+
+    def _certified(self, found: AnySolved, least: float) -> AnySolved:
+        taken = self.row_leverage
+        leverage = ON if isinstance(taken, Leverage) else f"off: {taken.reason}"
+        known = replace(found.certificate, least_eigenvalue=least, leverage=leverage)
+        return replace(found, certificate=known)
+
+    def solved(self, rhs: Float[Tensor, "q p"]) -> Solution:
+        """(H + λI)⁻¹ of any rows.
+
+        Raises:
+            InputError: the damped curvature is not positive definite.
+        """
+        assert self._least is not None
+        return self._solve(rhs)
 
     def _asked(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
         return measure_rows(self.gradients, queries, ids, self.batch_size)
@@ -122,9 +154,32 @@ class Attributor:
         return getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
 
     @cached_property
+    def _mixed(self) -> Gradients:
+        return mixing(self.gradients)
+
+    @cached_property
     def _factor(self) -> Factor:
         made = self.solver.factor(self.operator) if self.factor is None else self.factor
         return with_least(self.operator, made)
+
+    @cached_property
+    def row_leverage(self) -> Leverage | Off:
+        """The leverage of the training examples, or why effects are to first order.
+
+        Raises:
+            InputError: "on" where there is no leverage to take.
+        """
+        if isinstance(self.leverage, Leverage | Off):
+            return self.leverage
+        score = self._score_all
+        return leverage_of(
+            self.operator,
+            self.solver,
+            self._factor,
+            self.train,
+            self.leverage,
+            score.inverse if isinstance(score, KernelScores) else None,
+        )
 
     @cached_property
     def _least(self) -> float:
@@ -144,8 +199,9 @@ def attribute(
     queries: Given,
     ids: Ids,
     slices: Int[Tensor, " q"] | None = None,
+    searcher: Attributor | None = None,
 ) -> Attribution:
-    """The mean answer of one or several models; where to look is the first one's choice.
+    """The mean answer of one or several models; where to look is one model's choice.
 
     Sketches that are not rescored are the first model's own answer.
 
@@ -157,14 +213,16 @@ def attribute(
         queries: what is asked about.
         ids: positions of the queries.
         slices: number of the slice of each query; sums over slices are then taken in a full scan.
+        searcher: whose candidates are scored; the first of the members if left out.
 
     Raises:
         InputError: a model, the queries or a training set are refused by a trial on a few rows.
     """
+    first = members[0] if searcher is None else searcher
 
     def some(places: Tensor) -> Attribution:
         mine = None if slices is None else Totals.of(slices[places], number, len(members[0].train))
-        return _attribute(members, queries, ids[places], mine)
+        return _attribute(members, first, queries, ids[places], mine)
 
     ids = as_ids(ids, len(as_examples(queries, "queries")))
     for member in members:
@@ -175,9 +233,12 @@ def attribute(
 
 
 def _attribute(
-    members: Sequence[Attributor], queries: Examples, ids: Tensor, totals: Totals | None
+    members: Sequence[Attributor],
+    first: Attributor,
+    queries: Examples,
+    ids: Tensor,
+    totals: Totals | None,
 ) -> Attribution:
-    first = members[0]
     if isinstance(first.search, Sketched) and not first.search.rescore:
         return _by_sketches(first, first.search, queries, ids)
     solved = [member.solve_to_score(queries, ids) for member in members]

@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.examples import Examples, batches
+from fastif.examples import Examples, places_by_length
 from fastif.gradients import Gradients
 from fastif.influence import UNSEEN
 from fastif.inner import inner_products
+from fastif.leverage import scored_tile
 from fastif.listening import owner_of
 from fastif.parameters import ParamSpace
 
@@ -106,6 +107,7 @@ def influence_by_block(
     blocks: Blocks,
     *,
     batch_size: int = 32,
+    weights: Float[Tensor, "n c"] | None = None,
 ) -> Float[Tensor, "q k m"]:
     """Removal effects of the given pairs, split over m blocks that sum to the whole effect.
 
@@ -124,6 +126,7 @@ def influence_by_block(
         ids: positions of the training examples to score for each query, say `Influences.ids`.
         blocks: of the objective's parameters.
         batch_size: training examples whose gradients are held at once.
+        weights: of their root rows, with `mixing` gradients, as `GradientScorer` has them.
 
     Returns:
         For each pair one score a block, in the order of `blocks.names`; infinite where the id is
@@ -133,8 +136,9 @@ def influence_by_block(
     query = torch.arange(len(ids))[:, None].expand_as(ids)
     scores = s_test.new_full((*ids.shape, len(blocks.names)), torch.inf).cpu()
     seen = (wanted != UNSEEN).nonzero()[:, 0]
-    for places, batch in batches(train, wanted[seen], batch_size):
-        products = _products(s_test, gradients.of_losses(batch).rows, blocks).div_(len(train)).cpu()
+    for places in places_by_length(train, wanted[seen], batch_size):
+        tile = scored_tile(gradients, train, wanted[seen][places], weights)
+        products = _products(s_test, tile.rows, blocks).div_(len(train)).cpu()
         place_in_tile = torch.full_like(wanted, -1)
         place_in_tile[seen[places]] = torch.arange(len(places))
         asked = place_in_tile[column]

@@ -54,6 +54,8 @@ class Certificate:
         least_eigenvalue: a lower bound of the least eigenvalue of H + λI. λ for a curvature that is
             semidefinite by its making; for others by a factorisation or by Lanczos. 0 or less says
             that its sign was not found; one that is indefinite is refused. None if not known.
+        leverage: "on" where effects are those of one Newton step once the training example is gone
+            (see `Leverage`), or "off: " and why they are to first order. None if not known.
         rounding: rank correlation of scores in low precision with those in full, over that sample;
             None where nothing was rounded.
     """
@@ -76,6 +78,7 @@ class Certificate:
     rounding: Float[Tensor, " q"] | None = None
     least_eigenvalue: float | None = None
     route: str | None = None
+    leverage: str | None = None
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
@@ -147,6 +150,7 @@ def worst_of(models: Sequence[Certificate]) -> Certificate:
         models=len(models),
         least_eigenvalue=_least([one.least_eigenvalue for one in models]),
         route=_slowest([one.route for one in models]),
+        leverage=next((one.leverage for one in models if one.leverage != "on"), "on"),
     )
 
 

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from torch import Tensor
 
-from fastif.examples import Examples, places_by_length
+from fastif.examples import places_by_length
 from fastif.gradients import Gradients
 from fastif.memory import in_parts
 from fastif.metrics import pearson
-from fastif.scorer import Scorer
+from fastif.scorer import GradientScorer, Scorer
 
 CONTROL = 256
 SEED = 2_718_281_828
@@ -101,28 +101,32 @@ def control_ids(count: int) -> Int[Tensor, " c"]:
 
 
 def control(
+    scorer: GradientScorer,
     gradients: Gradients,
-    train: Examples,
-    s_test: Float[Tensor, "q p"],
     queries: Float[Tensor, "q p"],
     batch_size: int,
 ) -> Control:
     """Take the control sample's gradients once, and multiply them with both kinds of rows.
 
+    Where the scores count the leverage of the sample, they take gradients of their own.
+
     Args:
-        gradients: of the objective that s_test was solved for.
-        train: the training examples.
-        s_test: the solved rows.
-        queries: the gradients that they were solved for.
+        scorer: with the solved rows.
+        gradients: of the objective.
+        queries: the gradients that were solved for.
         batch_size: training examples whose gradients are held at once.
     """
+    train, s_test = scorer.train, scorer.s_test
     ids = control_ids(len(train))
     scores = torch.empty(len(s_test), len(ids), dtype=s_test.dtype)
     products = scores.clone()
 
     def take(places: Tensor) -> None:
+        if scorer.weights is not None:
+            scores[:, places] = scorer.tile(ids[places]).times(s_test).cpu()
         tile = gradients.of_losses(train.take(ids[places]))
-        scores[:, places] = tile.times(s_test).cpu()
+        if scorer.weights is None:
+            scores[:, places] = tile.times(s_test).cpu()
         products[:, places] = tile.times(queries).cpu()
 
     for batch in places_by_length(train, ids, batch_size):

@@ -34,6 +34,9 @@ WHERE = "damping by retraining"
 HALVES = 6
 """With 6 the λ found costs 0.4 % of the best agreement on average over draws, with 2 over 5 %."""
 
+LEAST_GAP = 0.05
+"""In the mean correlation with retraining, below which two models are as good as each other."""
+
 PER_DECADE, DECADES = 4, 7
 LARGEST_KERNEL = 4000
 """Root rows: of more than these so many are drawn. With 3,000 of 45,000 the curve of a network on
@@ -61,6 +64,8 @@ class DampingChoice:
         agreement: mean correlation over queries of predicted and real outcomes, for each of them;
             NaN where no query has one, which is never chosen.
         penalty: what training itself added to the diagonal.
+        by_query: the correlation of each query at the highest point; None where it has none.
+        best: their mean, the agreement with retraining.
         effective: the λ that was chosen, penalty and all.
         at_edge: the highest point is the first or the last, so a better λ may lie outside. Below a
             damping of 0 there is none.
@@ -71,6 +76,12 @@ class DampingChoice:
     dampings: tuple[float, ...]
     agreement: tuple[float, ...]
     penalty: float = 0.0
+    by_query: tuple[float | None, ...] = ()
+
+    @property
+    def best(self) -> float:
+        """The agreement with retraining where it is highest."""
+        return self.agreement[self.dampings.index(self.damping)]
 
     @property
     def effective(self) -> float:
@@ -132,9 +143,40 @@ def damping_by_retraining(
     dampings = _grid(top, penalty)
     real = outcomes.T.to(sums)
     # a query that nothing happened to says nothing of λ
-    curve = [float(pearson(predict(d + penalty).T, real).nanmean()) for d in dampings]
+    each = [pearson(predict(d + penalty).T, real) for d in dampings]
+    curve = [float(one.nanmean()) for one in each]
     best = _highest(curve)
-    return DampingChoice(dampings[best], "retraining", dampings, tuple(curve), penalty)
+    by_query = tuple(one if math.isfinite(one) else None for one in each[best].tolist())
+    return DampingChoice(dampings[best], "retraining", dampings, tuple(curve), penalty, by_query)
+
+
+def clearly_worse(choices: Sequence[DampingChoice]) -> list[int]:
+    """Which models agree clearly less with retraining than the best of them.
+
+    The gap to the best is taken query by query, on the same halves and outcomes. It is clear where
+    its mean exceeds both `LEAST_GAP` and two standard errors over the queries. A mean over models
+    that includes such a one foretells less than the best alone. A choice without correlations by
+    query says nothing.
+
+    Args:
+        choices: of each model, by the same retrainings.
+
+    >>> good, bad = (DampingChoice(1.0, "", (1.0,), (r,), 0.0, (r, r + 0.02)) for r in (0.6, 0.4))
+    >>> clearly_worse([bad, good, good])
+    [0]
+    """
+    if len({len(choice.by_query) for choice in choices}) != 1 or not choices[0].by_query:
+        return []
+    rows = [[math.nan if one is None else one for one in choice.by_query] for choice in choices]
+    each = torch.tensor(rows, dtype=torch.float64)
+    best = max(range(len(choices)), key=lambda place: choices[place].best)
+    found = []
+    for place in range(len(choices)):
+        gaps = (each[best] - each[place])[torch.isfinite(each[best] - each[place])]
+        error = float(gaps.std(correction=0)) / math.sqrt(max(1, len(gaps) - 1))
+        if len(gaps) > 1 and float(gaps.mean()) > max(LEAST_GAP, 2 * error):
+            found.append(place)
+    return found
 
 
 def _grid(top: float, penalty: float) -> tuple[float, ...]:

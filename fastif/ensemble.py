@@ -31,9 +31,11 @@ class Ensemble:
     Args:
         members: attributors of the same training examples, each with its own objective, operator
             and factor, and with its own cache of them if any.
+        left_out: places of members that are not in the mean, as those that `clearly_worse` names.
+            The first one still searches the candidates if it is among them.
 
     Raises:
-        InputError: no member, or members with different numbers of training examples.
+        InputError: no member is left, or members with different numbers of training examples.
 
     >>> import torch
     >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
@@ -44,13 +46,14 @@ class Ensemble:
     ...     model.weight.data[:] = weight
     ...     objective = ModuleObjective(model, SquaredError())
     ...     curvature = GaussNewton(objective, train).damped(1.0)
-    ...     members.append(Attributor(objective, train, curvature, Direct()))
+    ...     members.append(Attributor(objective, train, curvature, Direct(), leverage="off"))
     >>> found = Ensemble(members)(train, torch.tensor([0])).influences
     >>> found.removal_effect, found.spread  # 1/2 · (2w)(8w) / (5 + 1): 1.33 w² for row 1
     (tensor([[1.6667, 6.6667]]), tensor([[1.8856, 7.5425]]))
     """
 
     members: Sequence[Attributor]
+    left_out: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         counts = {len(member.train) for member in self.members}
@@ -61,6 +64,18 @@ class Ensemble:
                 f"{len(self.members)} with {sorted(counts)} training examples",
                 "Give every member the same training set.",
             )
+        if not self.averaged:
+            raise InputError(
+                "members of an ensemble",
+                "one or more in the mean",
+                f"{len(self.members)}, all of them left out",
+                "Leave out fewer.",
+            )
+
+    @property
+    def averaged(self) -> list[Attributor]:
+        """The members that are in the mean."""
+        return [one for place, one in enumerate(self.members) if place not in self.left_out]
 
     def __call__(
         self, queries: Given, ids: Ids, slices: Int[Tensor, " q"] | None = None
@@ -77,4 +92,4 @@ class Ensemble:
                 "a PrefixCache, which holds the hidden states of one of them",
                 "Give the examples that it was made of.",
             )
-        return attribute(self.members, queries, ids, slices)
+        return attribute(self.averaged, queries, ids, slices, self.members[0])

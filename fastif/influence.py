@@ -5,7 +5,9 @@
 is the predicted change of the query's loss, in nats, if the training example were removed and the
 model trained again (n training examples, H the mean curvature, λ the effective damping). Positive:
 the loss would rise, the example is **helpful**. Negative: **harmful**. The FastIF paper's
-I_up,loss is -n times this. No other place in the project changes the sign of a score.
+I_up,loss is -n times this. With the leverage of a training example (`fastif.leverage`) H is the
+curvature without that example's term, which is what is left when it is gone. No other place in the
+project changes the sign of a score.
 """
 
 from collections.abc import Iterator, Sequence

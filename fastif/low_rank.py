@@ -9,7 +9,7 @@ from torch import Tensor
 from fastif.examples import Examples
 from fastif.gradients import Gradients
 from fastif.layers import is_linear, layer_gradients, positions
-from fastif.listening import Call, Heard, owner_of
+from fastif.listening import MIX, Call, Heard, owner_of
 from fastif.parameters import ParamSpace
 from fastif.scorer import Effects, GradientScorer, Scorer
 
@@ -67,6 +67,7 @@ class LowRankScorer(Scorer):
         train: the n training examples.
         halves: of linear layers, by the name of their weight.
         rest: s_test in all other parameters, by name.
+        weights: of each training example's root rows, see `Leverage`; None to first order.
     """
 
     gradients: Gradients
@@ -74,6 +75,7 @@ class LowRankScorer(Scorer):
     halves: dict[str, Halves]
     rest: dict[str, Float[Tensor, "q _"]]
     count: int = field(kw_only=True)
+    weights: Float[Tensor, "n c"] | None = field(default=None, kw_only=True)
 
     @property
     def queries(self) -> int:
@@ -87,9 +89,11 @@ class LowRankScorer(Scorer):
         return self
 
     def effects(self, ids: Int[Tensor, " b"]) -> Effects:
-        batch = self.train.take(ids)
-        effects = self.gradients.taken(batch, "losses", self._of_calls, self._of_rows)
-        return next(effects)
+        batch, weights = self.train.take(ids), self.weights
+        if weights is not None:
+            batch = {**batch, MIX: weights[ids].to(batch["labels"].device)}
+        pulled = "losses" if weights is None else "roots"
+        return next(self.gradients.taken(batch, pulled, self._of_calls, self._of_rows))
 
     def _of_calls(self, heard: Heard) -> Effects:
         count = len(heard[0][1]) if heard else 0
@@ -142,7 +146,9 @@ def low_rank(scorer: Scorer, rank: int) -> Scorer:
             halves[name] = Halves.of(rows.unflatten(1, shape), rank)
         else:
             rest[name] = rows.clone()  # a view would keep all of s_test
-    return LowRankScorer(gradients, scorer.train, halves, rest, count=len(s_test))
+    return LowRankScorer(
+        gradients, scorer.train, halves, rest, count=len(s_test), weights=scorer.weights
+    )
 
 
 def _is_weight(gradients: Gradients, space: ParamSpace, name: str) -> bool:

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.examples import Examples
-from fastif.gradients import Gradients
+from fastif.gradients import Gradients, Tile
+from fastif.leverage import scored_tile
 
 
 class Scorer(ABC):
@@ -45,14 +46,16 @@ class GradientScorer(Scorer):
     """Training gradients, and the solved queries they are multiplied with.
 
     Attributes:
-        gradients: of the objective that s_test was solved for.
+        gradients: of the objective that s_test was solved for; with weights, `mixing` ones.
         train: the n training examples, as this model sees them.
         s_test: (H + λI)⁻¹ ∇L(query), one row a query.
+        weights: of each training example's root rows, see `Leverage`; None to first order.
     """
 
     gradients: Gradients
     train: Examples
     s_test: Float[Tensor, "q p"]
+    weights: Float[Tensor, "n c"] | None = None
 
     @property
     def queries(self) -> int:
@@ -70,10 +73,14 @@ class GradientScorer(Scorer):
         """
         low = Gradients(self.gradients.objective, torch.bfloat16)
         low.one_by_one = self.gradients.one_by_one
-        return GradientScorer(low, self.train, self.s_test.bfloat16())
+        return GradientScorer(low, self.train, self.s_test.bfloat16(), self.weights)
+
+    def tile(self, ids: Int[Tensor, " b"]) -> Tile:
+        """What s_test is multiplied with, of these training examples."""
+        return scored_tile(self.gradients, self.train, ids, self.weights)
 
     def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        tile = self.gradients.of_losses(self.train.take(ids))
+        tile = self.tile(ids)
         effects = tile.times(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
             return Effects(effects, torch.ones(len(ids), dtype=torch.bool))

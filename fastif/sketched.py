@@ -56,4 +56,5 @@ def _certificate(search: Sketched, broken: Tensor) -> Certificate:
         score_correlation=unknown,
         reasons=tuple(GRADIENT if bad else None for bad in broken.tolist()),
         dropped=torch.zeros(len(broken), dtype=torch.long),
+        leverage="off: scores by sketches alone",
     )

@@ -49,6 +49,8 @@ def solve_rows(
     batch_size: int,
     certify_rows: int | None,
     remedy: str,
+    mixed: Gradients | None = None,
+    weights: Float[Tensor, "n c"] | None = None,
 ) -> RowsSolved:
     """S_test of queries with these gradients, which are overwritten; a matrix of q x p is added.
 
@@ -61,13 +63,16 @@ def solve_rows(
         batch_size: training examples whose gradients are held at once.
         certify_rows: training examples that `full_residual` is estimated on; None for all.
         remedy: what to change where a solve diverged.
+        mixed: `mixing` gradients of the objective, where there are weights.
+        weights: of each training example's root rows, see `Leverage`; None to first order.
     """
     size, broken = cleared(rhs)
     solution = solve(rhs)
     value = solution.value
     length, diverged = cleared(value)
     product = inner(rhs, value)
-    checked = control(gradients, train, value, rhs, batch_size)
+    scorer = GradientScorer(mixed or gradients, train, value, weights)
+    checked = control(scorer, gradients, rhs, batch_size)
     whole = solution.residual
     if operator.operator.whole() is not operator.operator:
         rows = None if certify_rows is not None and certify_rows >= len(train) else certify_rows
@@ -88,7 +93,7 @@ def solve_rows(
         dropped=torch.zeros(len(rhs), dtype=torch.long),
     )
     known = certificate.blank(broken | diverged)
-    return RowsSolved(GradientScorer(gradients, train, value), checked, known)
+    return RowsSolved(scorer, checked, known)
 
 
 def solve_scores(

@@ -159,6 +159,13 @@ SOLVES: Final = schema(
             "were",
             null=True,
         ),
+        field(
+            "leverage",
+            pa.string(),
+            '"on": a removal_effect is that of one Newton step once the row and its curvature are '
+            'gone; "off: " and why it is to first order; null if not known',
+            null=True,
+        ),
         field("solver", pa.string(), "kind of the solver"),
         field(
             "origin",

@@ -36,9 +36,9 @@ def choice_evidence(choice: DampingChoice, others: Sequence[DampingChoice] = ())
     >>> choice_evidence(DampingChoice(0.1, "retraining", (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)))
     'by retraining, which its effects foretell with a correlation of 0.48'
     """
-    further = ", ".join(f"{_best(other):.2f}" for other in others)
+    further = ", ".join(f"{other.best:.2f}" for other in others)
     return (
-        f"by {choice.rule}, which its effects foretell with a correlation of {_best(choice):.2f}"
+        f"by {choice.rule}, which its effects foretell with a correlation of {choice.best:.2f}"
         + (f"; further models {further}" if others else "")
     )
 
@@ -49,9 +49,9 @@ def choice_alarms(choice: DampingChoice) -> Iterator[str]:
     >>> list(choice_alarms(DampingChoice(0.1, "retraining", (0.01, 0.1, 1.0), (0.2, 0.48, 0.3))))
     []
     """
-    if not _best(choice) > FORETOLD:
+    if not choice.best > FORETOLD:
         yield (
-            f"No damping foretells what retraining does (correlation {_best(choice):.2f}): the "
+            f"No damping foretells what retraining does (correlation {choice.best:.2f}): the "
             "seeds of training move these queries more than the rows do."
         )
     elif choice.at_edge:
@@ -61,13 +61,35 @@ def choice_alarms(choice: DampingChoice) -> Iterator[str]:
         )
 
 
-def _best(choice: DampingChoice) -> float:
-    return choice.agreement[choice.dampings.index(choice.damping)]
+def left_out_record(
+    names: Sequence[str], choices: Sequence[DampingChoice], places: Sequence[int]
+) -> list[dict[str, object]]:
+    """The models that are not in the mean, for the column `curvature` of the table `runs`."""
+    best = max(choice.best for choice in choices)
+    return [
+        {"model": names[place], "agreement": choices[place].best, "best": best} for place in places
+    ]
+
+
+def left_out_alarms(curvature: str) -> Iterator[str]:
+    """Which models of the study are not in the mean, and why.
+
+    >>> one = {"model": "half", "agreement": 0.31, "best": 0.59}
+    >>> list(left_out_alarms(json.dumps({"left_out": [one]})))[0][:54]
+    'half is left out of the mean over models: its effects '
+    """
+    for one in json.loads(curvature).get("left_out", []):
+        yield (
+            f"{one['model']} is left out of the mean over models: its effects foretell retraining "
+            f"with a correlation of {one['agreement']:.2f}, those of the best with "
+            f"{one['best']:.2f}."
+        )
 
 
 def _choice(known: dict) -> DampingChoice:
     dampings, agreement = (tuple(known.pop(name)) for name in ("dampings", "agreement"))
-    return DampingChoice(**known, dampings=dampings, agreement=agreement)
+    by_query = tuple(known.pop("by_query", ()))  # an older version kept none
+    return DampingChoice(**known, dampings=dampings, agreement=agreement, by_query=by_query)
 
 
 def write_choice(store: Store, digest: str, choice: DampingChoice) -> None:

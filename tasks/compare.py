@@ -106,7 +106,7 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
     notes = [*_unfinished(store, before, after), *matching_notes(matched)]
     notes += _group_notes(earlier, later, group)
     return Difference(
-        compared(old, new),
+        _of_one_expansion(compared(old, new), store, before, after),
         _overall(earlier, later, matched, rows),
         group.removeprefix("group_") if group else None,
         tuple(_slices(earlier, later, k, matched)),
@@ -140,6 +140,22 @@ def compared(before: RunRecord, after: RunRecord) -> Verdict:
     if parts <= set(SAME_SCALE):
         return Verdict("numbers", tuple(reasons))
     return Verdict("order" if parts <= set(SAME_ORDER) else "nothing", tuple(reasons))
+
+
+def _of_one_expansion(verdict: Verdict, store: Store, before: str, after: str) -> Verdict:
+    """Numbers of which one run counts the leverage of rows and the other does not are unlike.
+
+    "auto" may have decided so by the size of the tables, which the settings do not show.
+    """
+    on = [
+        store.scan("solves", run).select((pl.col("leverage") == "on").fill_null(False).any())
+        for run in (before, after)
+    ]
+    first, second = (bool(found.collect().item()) for found in on)
+    if verdict.level != "numbers" or first == second:
+        return verdict
+    reason = f"leverage of rows: {'on' if first else 'off'} became {'on' if second else 'off'}"
+    return Verdict("order", (*verdict.reasons, reason))
 
 
 def _reasons(before: RunRecord, after: RunRecord, parts: set[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ def index_digest(job: "Job", method: AnyMethod) -> str:
 
 def factor_digest(job: "Job") -> str:
     """Of the solver's factor of the curvature."""
-    solver, curvature = job.study.solver, job.study.curvature.model_dump(mode="json")
+    solver, curvature = job.study.solver, _matrix(job)
     loss = job.study.loss_parts
     if not solver.factor_depends_on_damping:
         del curvature["damping"]
@@ -46,7 +46,7 @@ def choice_digest(job: "Job") -> str:
         **study.loss_parts,
         "queries": record.parts["queries"],
         "attributed": list(job.objective.space.names),
-        "curvature": study.curvature.model_dump(mode="json"),
+        "curvature": _matrix(job),
         "recipe": record.parts["recipe"],
         "approximate": _solver_fields(job) if study.solver.kind == "spectral" else None,
     }
@@ -84,6 +84,11 @@ def _sketch_parts(job: "Job", candidates: Sketches) -> dict[str, object]:
         "width": candidates.width,
         "energy": candidates.energy,
     }
+
+
+def _matrix(job: "Job") -> dict[str, object]:
+    """The section of the curvature without what changes scores alone."""
+    return job.study.curvature.model_dump(mode="json", exclude={"leverage"})
 
 
 def _solver_fields(job: "Job") -> dict[str, object]:

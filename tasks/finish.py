@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif.candidates.recall import Recall
 from storage import RUNS, StoreError, polars_schema
+from tasks.chosen import left_out_record
 from tasks.chosen_method import as_record
 from tasks.job import Job
 from tasks.opening import leased_job
@@ -59,6 +60,19 @@ def _line(job: Job) -> dict[str, object]:
     return found
 
 
+def _chosen(job: Job) -> dict[str, object]:
+    """How each model's damping was chosen, and which models that leaves out of the mean."""
+    choices = [member.choice for member in job.members if member.choice]
+    if not choices:
+        return {}
+    first, *others = map(asdict, choices)
+    found: dict[str, object] = {"chosen": first, "chosen_for_others": others}
+    if job.left_out:
+        names = [job.study.model.path, *job.study.models]
+        found["left_out"] = left_out_record(names, choices, job.left_out)
+    return found
+
+
 def _row(
     job: Job, run: str, seconds: float, found: Sequence[Recall], outcome: Outcome | None
 ) -> pl.DataFrame:
@@ -66,8 +80,7 @@ def _row(
     record, parts = store.record(run), store.record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
-    choices = [asdict(member.choice) for member in job.members if member.choice]
-    chosen = {"chosen": choices[0], "chosen_for_others": choices[1:]} if choices else {}
+    chosen = _chosen(job)
     parts = parts | {"curvature": parts["curvature"] | chosen}  # type: ignore[operator]
     if job.candidate_choice:
         told_choice = {"chosen": asdict(job.candidate_choice)}

@@ -96,6 +96,7 @@ def solves_frame(ids: Tensor, known: fastif.Certificate, solver: str) -> pl.Data
         "rounding": _finite(known.rounding),
         "least_eigenvalue": known.least_eigenvalue,
         "route": known.route,
+        "leverage": known.leverage,
         "solver": solver,
         "origin": None,
     }

@@ -7,7 +7,7 @@ import torch
 
 import fastif
 from fastif.candidates.choice import CandidateChoice
-from fastif.damping import DampingChoice
+from fastif.damping import DampingChoice, clearly_worse
 from fastif.hidden_file import HiddenFile
 from storage import Store, StoreError
 from tasks import digests, hidden
@@ -158,8 +158,25 @@ class Job:
     @cached_property
     def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
+        if not self.others:
+            return self.alone(self.search)
         members = [job.alone(self.search) for job in self.members]
-        return fastif.Ensemble(members) if self.others else members[0]
+        return fastif.Ensemble(members, self.left_out)
+
+    @property
+    def left_out(self) -> list[int]:
+        """Places of the models that agree clearly less with retraining than the best of them.
+
+        None where the damping was given, so that nobody measured how well they agree.
+        """
+        choices = [member.choice for member in self.members]
+        return clearly_worse([one for one in choices if one]) if all(choices) else []
+
+    @property
+    def averaged(self) -> "tuple[Job, ...]":
+        """The jobs of the models whose answers are averaged."""
+        out = self.left_out
+        return tuple(one for place, one in enumerate(self.members) if place not in out)
 
     @property
     def candidate_choice(self) -> CandidateChoice | None:
@@ -204,6 +221,7 @@ class Job:
             read_factor(self.store, self.factor_digest),
             self.study.run.batch_size,
             self.study.certificate.rows,
+            self.study.curvature.leverage,
         )
 
 

@@ -43,7 +43,7 @@ def effects_by_layer(plan: Plan, explained: Explained) -> Layers:
         )
     job = checked_job(plan)
     blocks = fastif.Blocks.by_layer(job.objective.space)
-    found = [_split(member, query, shown, blocks) for member in job.members]
+    found = [_split(member, query, shown, blocks) for member in job.averaged]
     effects = torch.stack(found).mean(0)
     rows = zip(shown, effects.tolist(), strict=True)
     return Layers(blocks.names, tuple((str(row["train_id"]), tuple(each)) for row, each in rows))
@@ -61,4 +61,5 @@ def _split(job: Job, query: Row, shown: Sequence[Row], blocks: fastif.Blocks) ->
         ids,
         blocks,
         batch_size=job.study.run.batch_size,
+        weights=scorer.weights,
     )[0].cpu()

@@ -10,6 +10,7 @@ import torch
 
 import fastif
 from fastif import InputError
+from fastif.leverage import check_leverage
 from fastif.memory import trim
 from fastif.trial import try_table
 from storage import Store
@@ -113,7 +114,10 @@ def _check(job: Job) -> None:
         try_table(member.objective, job.query_texts, "[queries] table", member.objective.asked)
     _ = job.provenance  # it refuses an order of labels that the model was not trained in
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
-    job.study.solver.check(job.curvature(job.train_texts, damping))
+    operator = job.curvature(job.train_texts, damping)
+    job.study.solver.check(operator)
+    if job.study.curvature.leverage == "on":
+        check_leverage(operator, job.train_texts)
     for method in job.study.candidates.methods:
         nearest = isinstance(method, Knn)
         if nearest:

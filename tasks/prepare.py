@@ -82,10 +82,10 @@ def factor_curvature(ref: RunRef) -> list[str]:
     with leased_job(ref) as job:
         if job.by_sketches and (job.carried or not getattr(job.candidates, "check", 0)):
             return []  # nothing is solved
-        for member in job.members:
+        for member in job.averaged:
             if factor_examples(member) and job.store.part("factor", member.factor_digest) is None:
                 _write_factor(job.store, member)
-        return [member.factor_digest for member in job.members]
+        return [member.factor_digest for member in job.averaged]
 
 
 def _write_factor(store: Store, member: Job) -> None:

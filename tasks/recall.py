@@ -98,9 +98,11 @@ def drawn(job: Job, places: torch.Tensor, count: int, seed: int) -> Asked:
 def scanned_in_full(job: Job, ids: torch.Tensor) -> fastif.Attribution:
     """These queries' most influential rows of all."""
     everything = fastif.Everything(max(AT))
-    members = [replace(member.alone(everything), certify_rows=0) for member in job.members]
+    members = [replace(member.alone(everything), certify_rows=0) for member in job.averaged]
     with stage("recall: queries scanned in full", len(job.train)) as watch:
-        members[0] = replace(members[0], train=watch(members[0].train))
+        # of its own training set, since what watches is another one
+        known, watched = members[0].row_leverage, watch(members[0].train)
+        members[0] = replace(members[0], train=watched, leverage=known)
         return fastif.Ensemble(members)(job.queries, ids)
 
 

@@ -137,6 +137,8 @@ class Curvature(Section):
     """lambda, added to the diagonal, such as 0.1; auto: found by training on a few halves"""
     seed: Seed = 0
     """seed of the sample"""
+    leverage: Literal["auto", "on", "off"] = "off"
+    """whether an effect counts the curvature that goes with the row; auto: where it is cheap"""
 
 
 class Searched(Section):

@@ -22,7 +22,13 @@ from storage import (
     with_queries,
     worst_queries,
 )
-from tasks.chosen import choice_alarms, choice_evidence, told_choice, told_others
+from tasks.chosen import (
+    choice_alarms,
+    choice_evidence,
+    left_out_alarms,
+    told_choice,
+    told_others,
+)
 from tasks.chosen_k import enough_alarms, enough_evidence, told_candidate_choice
 from tasks.chosen_method import method_alarms, method_evidence, told_method
 from tasks.misses import recall_alarms, recall_evidence
@@ -114,13 +120,14 @@ class Summary:
     def alarms(self) -> list[str]:
         """What must not be overlooked."""
         doubts = choice_alarms(self.choice) if self.choice else ()
+        fewer = left_out_alarms(str(self.facts["curvature"])) if self.facts else ()
         missed = recall_alarms(self.recall)
         few = enough_alarms(self.enough, self.recall) if self.enough else ()
         coarse = method_alarms(self.method, self.recall) if self.method else ()
         trust = alarms(self.trust, self.quarantined, self.broken)
         known = told_provenance(self.facts.get("training"))
         training = map(str, known[0]) if known else ()
-        return [*trust, *training, *doubts, *coarse, *few, *missed]
+        return [*trust, *training, *doubts, *fewer, *coarse, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:

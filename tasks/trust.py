@@ -32,6 +32,7 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             rounding=pl.col("rounding").min(),
             least=pl.col("least_eigenvalue").min(),
             route=pl.col("route").max(),  # "one by one" comes after "hooks"
+            leverage=pl.col("leverage").drop_nulls().unique().sort().str.join("; "),
             dropped=pl.col("dropped").sum(),
         )
         .collect()
@@ -62,6 +63,8 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
         yield "least eigenvalue", f"{float(str(least)):.2g} at least, damping and all"
     if trust.get("route") is not None:
         yield "gradients", str(trust["route"])
+    if trust.get("leverage"):
+        yield "leverage of rows", _leverage(str(trust["leverage"]))
     if trust["worst_residual"] is not None:
         yield "largest residual", f"{trust['worst_residual']:.1e}{unconverged(trust)}"
     if trust["full_residual"] is not None:
@@ -81,6 +84,14 @@ def evidence(trust: Row) -> Iterator[tuple[str, str]]:
             f"{trust['held']:.0%} of the size of all effects, {trust['least_held']:.0%} at least"
         )
         yield "candidates hold", f"{share} (estimated from random rows)"
+
+
+def _leverage(known: str) -> str:
+    """How an effect counts what a training row has of the curvature."""
+    if known == "on":
+        return "on: effects of one Newton step after the removal"
+    remedy = ' ([curvature] leverage = "auto")' if known == "off: not asked for" else ""
+    return f"{known}{remedy}. Effects are to first order, too small for rows of much leverage"
 
 
 def alarms(trust: Row, quarantined: list[Row], broken: list[str]) -> Iterator[str]:

@@ -107,7 +107,7 @@ class GaussNewton(Rooted):
     def in_roots(self, train: Examples) -> InRoots | None:
         if train is not self.examples or self.whole() is not self:
             return None
-        owners, weights, objective = [], [], self.objective
+        owners, columns, weights, objective = [], [], [], self.objective
         for piece in range(self.pieces):
             ids = self._piece(piece)
             batch = self.examples.take(ids)
@@ -116,8 +116,9 @@ class GaussNewton(Rooted):
             if bool((torch.isfinite(outputs).all(1) & ~torch.isfinite(found).all(1)).any()):
                 return None
             owners.append(ids.repeat(found.shape[1]))  # a tile for each column
+            columns.append(torch.arange(found.shape[1]).repeat_interleave(len(ids)))
             weights.append(found.T.flatten().cpu())
-        return InRoots(torch.cat(owners), torch.cat(weights))
+        return InRoots(torch.cat(owners), torch.cat(columns), torch.cat(weights))
 
     def _piece(self, piece: int) -> Int[Tensor, " b"]:
         start = piece * self.batch_size

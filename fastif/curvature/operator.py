@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from fastif.arithmetic import HALF
 from fastif.errors import InputError
 from fastif.examples import Examples
 from fastif.gradients import Tile
@@ -125,16 +126,25 @@ class InRoots:
 
     Attributes:
         owners: the training example that a root row belongs to, in the order of the rows.
+        columns: the column of that example's root S_i.
         weights: its weight; NaN where the example's outputs are not finite.
     """
 
     owners: Int[Tensor, " r"]
+    columns: Int[Tensor, " r"]
     weights: Float[Tensor, " r"]
 
     def gathered(self, rows: Float[Tensor, "q r"], count: int) -> Float[Tensor, "q n"]:
         """Of numbers for each root row (R x), those for each of `count` examples (∇L x)."""
         total = rows.new_zeros(len(rows), count)
         return total.index_add_(1, self.owners.to(rows.device), rows * self.weights.to(rows))
+
+    def by_example(self, numbers: Shaped[Tensor, " r"]) -> Shaped[Tensor, "n c"]:
+        """Numbers of the root rows, example by example and column by column."""
+        size = (int(self.owners.max()) + 1, int(self.columns.max()) + 1)
+        table = numbers.new_zeros(size)
+        table[self.owners, self.columns] = numbers
+        return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +183,13 @@ class Damped(LinearOperator):
         if not self.damping >= 0:
             raise InputError(
                 "damping", "a number >= 0", f"{self.damping}", "Take a positive damping, say 0.1."
+            )
+        if self.operator.like.dtype in HALF:
+            raise InputError(
+                "curvature",
+                "parameters in single precision at least, or no residual says how a solve went",
+                f"{self.operator.like.dtype}",
+                "Give the objective the same model in single precision: model.float().",
             )
 
     @property

@@ -57,12 +57,17 @@ class Direct(Solver):
     def solve(
         self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        factor = factor or self.factor(operator)
-        lu, pivots = factor["lu"].to(rhs.device), factor["pivots"].to(rhs.device)
+        made = factor or self.factor(operator)
 
         def divide(rows: Tensor) -> Solution:
-            value = torch.linalg.lu_solve(lu, pivots, rows.double().T).T.to(rows.dtype)
+            value = divided(made, rows).to(rows.dtype)
             residual = measured_residual(operator, value, rows)
             return Solution(value, residual, residual < 1e-3, 1, operator.damping)
 
         return on_finite_rows(operator, rhs, divide)
+
+
+def divided(factor: Factor, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+    """Rows A⁻¹ in double precision, A being the damped matrix that `Direct` factored."""
+    lu, pivots = factor["lu"].to(rows.device), factor["pivots"].to(rows.device)
+    return torch.linalg.lu_solve(lu, pivots, rows.double().T).T

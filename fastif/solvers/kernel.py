@@ -1,11 +1,11 @@
 """The kernel K = R Rᵀ of the root rows of an operator, which pass by in tiles."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.operator import LinearOperator, Rooted
@@ -149,19 +149,56 @@ def kernel_norms(rows: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Fl
     return (kernel_times(rows, kernel) * rows).sum(1).clamp_min_(0).sqrt()
 
 
-def shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> Callable[[Tensor], Tensor]:
-    """Rows (K + weight I)⁻¹ in double precision."""
+@dataclass(frozen=True, eq=False)
+class ShiftedInverse:
+    """Rows (K + weight I)⁻¹ in double precision, from a factor that is made once.
+
+    Attributes:
+        factor: L with L Lᵀ = K + weight I, or V D^-½ with V D⁻¹ Vᵀ its inverse where rounding made
+            it indefinite; NaN for a kernel that is not finite.
+        cholesky: which of the two.
+    """
+
+    factor: Float[Tensor, "n n"]
+    cholesky: bool
+
+    def __call__(self, rows: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        if self.cholesky:
+            return torch.cholesky_solve(rows.T, self.factor).T
+        return (rows @ self.factor) @ self.factor.T
+
+    def blocks(self, places: Int[Tensor, "m c"]) -> Float[Tensor, "m c c"]:
+        """The inverse where rows and columns of `places` meet, for each of m groups of them."""
+        order = places.amin(1).argsort()
+        found = self.factor.new_empty(len(places), places.shape[1], places.shape[1])
+        for some in order.split(max(1, CHUNK // places.shape[1])):
+            half = self._half(places[some])
+            found[some] = torch.einsum("kmc,kmd->mcd", half, half)
+        return found
+
+    def _half(self, places: Int[Tensor, "m c"]) -> Float[Tensor, "k m c"]:
+        """Columns of B with Bᵀ B = the inverse; of a Cholesky factor those below the first."""
+        columns = places.flatten()
+        if not self.cholesky:
+            return self.factor[columns].T.unflatten(1, places.shape)
+        first = int(columns.min())
+        lower = self.factor[first:, first:]
+        unit = lower.new_zeros(len(lower), len(columns))
+        unit[columns - first, torch.arange(len(columns))] = 1
+        return torch.linalg.solve_triangular(lower, unit, upper=False).unflatten(1, places.shape)
+
+
+def shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> ShiftedInverse:
+    """The inverse of K + weight I; what of K is negative, by rounding, counts as 0."""
     shifted = kernel.double() if kernel.dtype != torch.float64 else kernel.clone()
     shifted.diagonal().add_(weight)
     lower, failed = torch.linalg.cholesky_ex(shifted)
     if not failed:
-        return lambda rows: torch.cholesky_solve(rows.T, lower).T
+        return ShiftedInverse(lower, True)
     if not torch.isfinite(kernel).all():
-        return lambda rows: torch.full_like(rows, torch.nan)
-    # Not positive definite, so the rounding of K is larger than the weight: what is negative is 0.
+        return ShiftedInverse(torch.full_like(shifted, torch.nan), False)
     values, vectors = torch.linalg.eigh(kernel.double())
-    divisor = values.clamp_min(0) + weight
-    return lambda rows: ((rows @ vectors) / divisor) @ vectors.T
+    return ShiftedInverse(vectors / (values.clamp_min(0) + weight).sqrt(), False)
 
 
 def kernel_times(rows: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, "q n"]:

@@ -1,7 +1,6 @@
 """Scores of all training examples from a system with one unknown a root row, and no s_test."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,13 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped, Dense, InRoots, Rooted
 from fastif.inner import lengths
-from fastif.solvers.kernel import kernel_norms, kernel_times, project, shifted_inverse
+from fastif.solvers.kernel import (
+    ShiftedInverse,
+    kernel_norms,
+    kernel_times,
+    project,
+    shifted_inverse,
+)
 from fastif.solvers.solver import ByExample, relative
 from fastif.solvers.spectrum import top_eigenvalue
 
@@ -27,7 +32,8 @@ class KernelScores:
 
         R x = m y,    bᵀ x = (‖b‖² - yᵀ P) / λ,    ‖x‖² = (bᵀ x - m ‖y‖²) / λ,
 
-    and ∇L(i) = Σ u_r R_r over an example's few root rows, so its score is m Σ u_r y_r. Where x is
+    and ∇L(i) = Σ u_r R_r over an example's few root rows, so its score is m Σ u_r y_r; with the
+    leverage of each example, other weights take the place of u (`Leverage`). Where x is
     much shorter than b / λ the last two are differences of nearly equal numbers, and no more exact
     than the rounding of P; they are evidence, no score.
 
@@ -42,9 +48,10 @@ class KernelScores:
     at: InRoots
     count: int
     kernel: Float[Tensor, "r r"]
-    inverse: Callable[[Tensor], Tensor]
+    inverse: ShiftedInverse
     rounding: Float[Tensor, " 2"]
     reach: float
+    scored: InRoots | None = None
 
     def __call__(self, rhs: Float[Tensor, "q p"]) -> ByExample:
         projected, size = project(self.rooted, rhs), lengths(rhs).double()
@@ -57,8 +64,8 @@ class KernelScores:
         along = (size.square() - (dual * projected).sum(1)) / self.damping
         square = (along - examples * length.square()) / self.damping
         return ByExample(
-            self._told(examples * dual, rhs),
-            self._told(projected, rhs),
+            self._told(examples * dual, rhs, self.scored or self.at),
+            self._told(projected, rhs, self.at),
             residual.to(rhs.dtype),
             residual <= CONVERGED,
             square.clamp_min(0).sqrt().to(rhs.dtype),
@@ -66,8 +73,8 @@ class KernelScores:
             self.damping,
         )
 
-    def _told(self, rows: Tensor, rhs: Tensor) -> Float[Tensor, "q n"]:
-        return self.at.gathered(rows, self.count).to(rhs.dtype)
+    def _told(self, rows: Tensor, rhs: Tensor, at: InRoots) -> Float[Tensor, "q n"]:
+        return at.gathered(rows, self.count).to(rhs.dtype)
 
 
 def kernel_scores(

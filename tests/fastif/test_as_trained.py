@@ -88,7 +88,9 @@ class Trained:
 
     def effects(self, operator, solver) -> Tensor:
         """Predicted changes of the queries, [q n]."""
-        attribute = Attributor(self.objective, self.train, operator, solver, Everything())
+        attribute = Attributor(
+            self.objective, self.train, operator, solver, Everything(), leverage="off"
+        )
         found = attribute(self.queries, every(self.queries)).influences
         return torch.empty_like(found.removal_effect).scatter_(1, found.ids, found.removal_effect)
 
@@ -291,7 +293,7 @@ def test_smoothing_and_weights_shape_training_and_not_what_a_query_is_judged_by(
     torch.testing.assert_close(gradient_rows(gradients, made.train, ids, 4), trained)
     torch.testing.assert_close(measure_rows(gradients, made.train, ids, 4), asked)
     operator = GaussNewton(objective, made.train).damped(0.3)
-    answer = Attributor(objective, made.train, operator, Dual())(made.train, ids)
+    answer = Attributor(objective, made.train, operator, Dual(), leverage="off")(made.train, ids)
     matrix = reference.gauss_newton(made.problem)
     expected = reference.removal_effects(asked, trained, matrix, 0.4)
     found = answer.influences
@@ -350,7 +352,9 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
     rows = reference.gradients(problem)
     expected = reference.removal_effects(rows, rows, reference.gauss_newton(problem), 0.15)
     operator = GaussNewton(objective, train, batch_size=3).damped(0.1)
-    found = Attributor(objective, train, operator, Dual())(train, every(train)).influences
+    found = Attributor(objective, train, operator, Dual(), leverage="off")(
+        train, every(train)
+    ).influences
     torch.testing.assert_close(found.removal_effect, expected.gather(1, found.ids))
 
 
@@ -421,7 +425,7 @@ def test_a_smooth_hinge_predicts_a_machine_that_was_trained_with_the_hinge():
     objective = ModuleObjective(module, SmoothHinge(0.01), measure=score, penalty=penalty)
     train = TensorExamples(points, labels)
     operator = GaussNewton(objective, train).damped(0.0)
-    attribute = Attributor(objective, train, operator, Dual(), Everything())
+    attribute = Attributor(objective, train, operator, Dual(), Everything(), leverage="off")
     found = attribute(TensorExamples(*asked), torch.arange(QUERIES)).influences
     predicted = torch.empty_like(real).scatter_(1, found.ids, found.removal_effect)
     assert reference.pearson(predicted, real) > 0.9

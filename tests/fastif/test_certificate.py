@@ -28,7 +28,9 @@ QUERIES = torch.tensor([1, 5, 6])
 def _attributor(name="mlp", damping=0.1, ids=None, solver=None, kind=GaussNewton, **options):
     made = case(name, 12)
     operator = kind(made.objective, made.train, ids, batch_size=5).damped(damping)
-    return Attributor(made.objective, made.train, operator, solver or Dual(), **options), made
+    return Attributor(
+        made.objective, made.train, operator, solver or Dual(), leverage="off", **options
+    ), made
 
 
 def _dense(made, damping, ids=None):
@@ -76,13 +78,13 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
             return super().roots(piece)
 
     operator = Counted(made.objective, made.train, torch.randperm(12)).damped(0.1)
-    attributor = Attributor(made.objective, made.train, operator, Dual())
+    attributor = Attributor(made.objective, made.train, operator, Dual(), leverage="off")
     factor = Dual().factor(operator)
     swept.clear()
     Dual().solve(operator, reference.gradients(made.problem)[QUERIES], factor)
     alone = len(swept)
     swept.clear()
-    member = Attributor(made.objective, made.train, operator, Dual(), factor=factor)
+    member = Attributor(made.objective, made.train, operator, Dual(), factor=factor, leverage="off")
     found = member.solve(made.train, QUERIES).certificate
     assert len(swept) == alone
     assert torch.equal(found.full_residual, found.residual)

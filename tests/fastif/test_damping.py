@@ -16,7 +16,12 @@ from fastif import (
     Spectral,
     TensorExamples,
 )
-from fastif.damping import DampingChoice, damping_by_retraining, half_subsets
+from fastif.damping import (
+    DampingChoice,
+    clearly_worse,
+    damping_by_retraining,
+    half_subsets,
+)
 from fastif.examples import every
 from fastif.metrics import linear_datamodelling_score, margins, pearson
 
@@ -224,3 +229,47 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
 
 def _gradients(curvature, examples):
     return curvature.gradients.of_losses(examples.take(every(examples))).rows.double().clone()
+
+
+def _choice(*by_query):
+    known = [one for one in by_query if one is not None]
+    return DampingChoice(1.0, "retraining", (1.0,), (sum(known) / len(known),), 0.0, by_query)
+
+
+def test_a_model_is_left_out_only_where_it_is_clearly_worse():
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(64, generator=generator) * 0.3
+
+    def model(mean, noise):
+        return _choice(*(common + mean + noise * torch.randn(64, generator=generator)).tolist())
+
+    good, alike, bad = model(0.59, 0.05), model(0.57, 0.05), model(0.4, 0.05)
+    assert clearly_worse([bad, good, alike]) == [0]
+    assert clearly_worse([good, model(0.48, 2.0)]) == [], "queries do not agree on it"
+    assert clearly_worse([good]) == []
+    short = DampingChoice(1.0, "retraining", (1.0,), (0.1,))
+    assert clearly_worse([good, short]) == [], "nothing was measured by query"
+    assert clearly_worse([short, short]) == []
+
+
+def test_queries_without_a_correlation_say_nothing_of_a_model():
+    assert clearly_worse([_choice(0.9, 0.8, None, 0.9), _choice(0.1, 0.1, 0.2, None)]) == [1]
+    assert clearly_worse([_choice(0.9, None), _choice(0.1, None)]) == [], "one query is too few"
+
+
+def test_the_correlation_of_each_query_is_kept():
+    made = case("mlp")
+    halves = half_subsets(len(made.train), 5, seed=1)
+    outcomes = _outcomes(halves, len(made.train))
+    outcomes[:, 3] = 1.0  # nothing happened to this query
+    curvature = GaussNewton(made.objective, made.train)
+    found = damping_by_retraining(curvature, made.train, halves, outcomes)
+    gradients = reference.gradients(made.problem)
+    matrix = reference.gauss_newton(made.problem)
+    effects = reference.removal_effects(gradients, gradients, matrix, found.damping)
+    sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
+    expected = pearson(sums, outcomes.T)
+    for query, known in enumerate(found.by_query):
+        assert (known is None) == (query == 3)
+        assert known is None or known == pytest.approx(float(expected[query]), abs=1e-4)
+    assert found.best == pytest.approx(float(expected.nanmean()), abs=1e-4)

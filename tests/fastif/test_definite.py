@@ -1,5 +1,6 @@
 """An indefinite curvature is refused with the damping that would do; truth by eigvalsh."""
 
+import copy
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from cases import case
 from fastif import (
     Attributor,
     ConjugateGradient,
+    CrossEntropy,
     Dense,
     Direct,
     Dual,
@@ -19,6 +21,8 @@ from fastif import (
     Hessian,
     InputError,
     Lissa,
+    ModuleObjective,
+    TensorExamples,
     self_influence,
 )
 from fastif.solvers.definite import (
@@ -135,3 +139,16 @@ def test_the_penalty_of_training_counts_in_the_proposal():
         object.__setattr__(objective, "penalty", 0.0)
     damping = float(re.search(r"damping of ([\d.e-]+) or more", str(told.value)).group(1))
     assert 0.75 * lowest < damping < 0.85 * lowest + 0.01
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_no_system_is_solved_in_half_precision(kind):
+    """Its residual would be rounded to two or three digits, and pass for a converged one."""
+    made = case("softmax")
+    objective = ModuleObjective(copy.deepcopy(made.objective.module).to(kind), CrossEntropy())
+    train = TensorExamples(made.train.inputs.to(kind), made.train.labels)
+    for curvature in (GaussNewton(objective, train), Hessian(objective, train)):
+        with pytest.raises(InputError, match=r"single precision at least.*model\.float"):
+            curvature.damped(0.1)
+    with pytest.raises(InputError, match="single precision at least"):
+        Dense(torch.eye(2, dtype=kind)).damped(0.1)

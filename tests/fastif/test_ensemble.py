@@ -47,7 +47,9 @@ def _attributor(seed: int, search=EVERYTHING, damping=DAMPING, solver=None) -> A
     objective = ModuleObjective(_net(seed), CrossEntropy())
     operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2), batch_size=4).damped(damping)
     solver = solver or Dual()
-    return Attributor(objective, TRAIN, operator, solver, search, batch_size=5, certify_rows=None)
+    return Attributor(
+        objective, TRAIN, operator, solver, search, batch_size=5, certify_rows=None, leverage="off"
+    )
 
 
 def _truth(seed: int) -> torch.Tensor:
@@ -175,7 +177,7 @@ def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_average
         loud = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
     objectives = [ModuleObjective(net, CrossEntropy()) for net in (_net(0), loud)]
     members = [
-        Attributor(one, TRAIN, GaussNewton(one, TRAIN).damped(DAMPING), Dual())
+        Attributor(one, TRAIN, GaussNewton(one, TRAIN).damped(DAMPING), Dual(), leverage="off")
         for one in objectives
     ]
     points = POINTS[QUERIES].clone()
@@ -205,3 +207,34 @@ def test_the_hidden_states_of_one_member_are_no_queries_for_another():
     with pytest.raises(InputError, match="PrefixCache"):
         Ensemble(members)(cached, QUERIES)
     assert Ensemble(members[:1])(cached, QUERIES).certificate.models == 1
+
+
+def test_a_member_that_is_left_out_has_no_part_in_the_mean():
+    members = [_attributor(seed) for seed in (0, 1, 2)]
+    found = Ensemble(members, left_out=[0])(TRAIN, QUERIES)
+    kept = Ensemble(members[1:])(TRAIN, QUERIES)
+    assert found.certificate.models == 2
+    assert torch.equal(found.influences.ids, kept.influences.ids)
+    assert torch.equal(found.influences.removal_effect, kept.influences.removal_effect)
+
+
+def test_a_first_member_that_is_left_out_still_searches():
+    rows = embeddings(_attributor(0).objective, TRAIN, every(TRAIN))
+    near = Nearest(CandidateIndex.build(rows), 5)
+    members = [_attributor(seed, near) for seed in (0, 1, 2)]
+    found, whole, kept = (
+        Ensemble(some, left_out)(TRAIN, QUERIES).influences
+        for some, left_out in ((members, [0]), (members, []), (members[1:], []))
+    )
+    chosen = [set(row.tolist()) for row in found.ids]
+    assert chosen == [set(row.tolist()) for row in whole.ids]
+    assert chosen != [set(row.tolist()) for row in kept.ids], "or any model would find these"
+    everything = Ensemble([_attributor(seed) for seed in (1, 2)])(TRAIN, QUERIES).influences
+    table = torch.zeros(len(QUERIES), N).double()
+    table.scatter_(1, everything.ids, everything.removal_effect)
+    torch.testing.assert_close(found.removal_effect, table.gather(1, found.ids))
+
+
+def test_a_mean_of_no_member_is_refused():
+    with pytest.raises(InputError, match="one or more in the mean"):
+        Ensemble([_attributor(0)], left_out=[0])

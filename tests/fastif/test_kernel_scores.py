@@ -33,7 +33,9 @@ def _attributor(name, batch_size=4, **options):
     made = case(name, 12)
     ids = torch.randperm(12, generator=torch.Generator().manual_seed(3))
     operator = GaussNewton(made.objective, made.train, ids, batch_size).damped(DAMPING)
-    return Attributor(made.objective, made.train, operator, Dual(block_rows=8), **options), made
+    return Attributor(
+        made.objective, made.train, operator, Dual(block_rows=8), leverage="off", **options
+    ), made
 
 
 def _dense(made):
@@ -145,7 +147,9 @@ def test_rows_that_are_not_finite_have_no_scores():
     operator = GaussNewton(objective, train, batch_size=4).damped(DAMPING)
     asked = TensorExamples(torch.randn(2, 3), torch.tensor([0, 1]))
     totals = Totals.of(torch.zeros(2).long(), 1, 9)
-    found = Attributor(objective, train, operator, Dual())(asked, torch.arange(2), totals.slices)
+    found = Attributor(objective, train, operator, Dual(), leverage="off")(
+        asked, torch.arange(2), totals.slices
+    )
     assert found.influences.broken.tolist() == [4]
     assert torch.isfinite(found.influences.removal_effect).all()
     assert found.influences.ids.shape == (2, 8)
@@ -155,7 +159,7 @@ def test_rows_that_are_not_finite_have_no_scores():
     clean = TensorExamples(points[rest], labels[rest])
     matrix = GaussNewton(objective, clean, batch_size=4)
     # The same mean but for its count: a row that counts as zero still counts.
-    other = Attributor(objective, clean, matrix.damped(DAMPING * 9 / 8), Dual())
+    other = Attributor(objective, clean, matrix.damped(DAMPING * 9 / 8), Dual(), leverage="off")
     expected = other(asked, torch.arange(2)).influences
     assert torch.equal(rest[expected.ids], found.influences.ids)
 
@@ -173,7 +177,9 @@ def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
     operator = GaussNewton(objective, train)
     asked = torch.arange(5)
     for damping in (1e-3, 1.0):
-        call = Attributor(objective, train, operator.damped(damping), Dual(block_rows=32))
+        call = Attributor(
+            objective, train, operator.damped(damping), Dual(block_rows=32), leverage="off"
+        )
         found = call.solve_to_score(train, asked)
         assert isinstance(found.scorer, KnownScorer)
         # The true s_test gives the true scores: what is off is at most the residual over λ.

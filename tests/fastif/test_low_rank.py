@@ -72,9 +72,14 @@ def test_the_certificate_says_what_is_lost():
     operator = GaussNewton(made.objective, made.train).damped(DAMPING)
     ids = every(made.train)
     found, exact = (
-        Attributor(made.objective, made.train, operator, Direct(), Everything(None, rank=rank))(
-            made.train, ids
-        )
+        Attributor(
+            made.objective,
+            made.train,
+            operator,
+            Direct(),
+            Everything(None, rank=rank),
+            leverage="off",
+        )(made.train, ids)
         for rank in (1, None)
     )
     assert exact.certificate.rounding is None
@@ -98,7 +103,7 @@ def test_nothing_is_cut_where_scores_are_known_or_gradients_taken_one_by_one():
     made = case("mlp")
     operator = GaussNewton(made.objective, made.train).damped(DAMPING)
     search = Everything(None, rank=1)
-    found = Attributor(made.objective, made.train, operator, Dual(), search)
+    found = Attributor(made.objective, made.train, operator, Dual(), search, leverage="off")
     assert found(made.train, every(made.train)).certificate.rounding is None
 
 

@@ -36,7 +36,15 @@ def _answer(made, train, queries, nearest, models=1):
     if nearest:
         rows = embeddings(made.objective, made.train, every(made.train))
         search = Nearest(CandidateIndex.build(rows), 6)
-    one = Attributor(made.objective, train, curvature.damped(DAMPING), Dual(), search, batch_size=8)
+    one = Attributor(
+        made.objective,
+        train,
+        curvature.damped(DAMPING),
+        Dual(),
+        search,
+        batch_size=8,
+        leverage="off",
+    )
     slices = torch.arange(len(queries)) % 2
     return Ensemble([one] * models)(queries, every(queries), slices)
 

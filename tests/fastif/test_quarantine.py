@@ -53,7 +53,7 @@ def _objective() -> ModuleObjective:
 def _attributor(train: TensorExamples, solver: Solver, search=EVERYTHING, **options):
     objective = _objective()
     operator = GaussNewton(objective, train, batch_size=4).damped(0.1)
-    return Attributor(objective, train, operator, solver, search, **options)
+    return Attributor(objective, train, operator, solver, search, leverage="off", **options)
 
 
 def _same(found, expected, rows: list[int]) -> None:
@@ -171,7 +171,9 @@ def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
     queries = TensorExamples(torch.ones(3, 1), torch.tensor([[1.0], [1e12], [2.0]]))
     operator = GaussNewton(objective, train).damped(0.1)
     for search in (Everything(), Everything(1)):
-        found = Attributor(objective, train, operator, Direct(), search)(queries, every(queries))
+        found = Attributor(objective, train, operator, Direct(), search, leverage="off")(
+            queries, every(queries)
+        )
         reasons = found.certificate.reasons
         assert (reasons[0], reasons[2]) == (None, None)
         assert "too large" in str(reasons[1])

@@ -17,7 +17,9 @@ DAMPING = 0.05
 def _attributor(made, rounded, solver=None):
     operator = GaussNewton(made.objective, made.train).damped(DAMPING)
     search = Everything(None, rounded)
-    return Attributor(made.objective, made.train, operator, solver or Direct(), search)
+    return Attributor(
+        made.objective, made.train, operator, solver or Direct(), search, leverage="off"
+    )
 
 
 def test_scores_that_come_with_the_solve_are_not_rounded():

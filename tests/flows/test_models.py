@@ -20,6 +20,7 @@ from storage import Store
 from tasks.opening import checked_job, make_job
 from tasks.plan import plan_run
 from tasks.study import StudyError
+from tasks.summary import read_summary
 
 OTHERS = {"models": ["other", "third"]}
 HEAD = {"attributed": ["pooler", "^classifier"]}
@@ -206,3 +207,44 @@ def test_models_that_do_not_belong_together_are_refused(world, spoil, message):
 def test_the_own_model_is_not_named_again(world):
     with pytest.raises(StudyError, match=r"other models than that of \[model\] path"):
         plan_run(write(world, top={"models": ["other", "model"]}))
+
+
+@pytest.mark.long
+def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path, monkeypatch):
+    """What the rule says is tested by itself; here what becomes of it, for the first model too."""
+    folder = tiny.copy(trained, tmp_path / "world")
+    training = {"base": "base", "trainable": "last:1", "epochs": 1, "learning_rate": 0.01}
+    study = write(
+        folder,
+        candidates={"kind": "full", "keep": 100},
+        curvature={"damping": "auto", "leverage": "off"},
+        training=training,
+    )
+    monkeypatch.setattr("tasks.job.clearly_worse", lambda choices: [0])
+    store, run = tiny.run_directly(study)
+    members = make_job(plan_run(study)).members
+    rows = [tiny.rows_of(folder / f"{name}.csv") for name in ("train", "queries")]
+    prefixes = ("bert.pooler.", "classifier.")
+    truths = torch.stack(
+        [
+            Truth(folder / name, *rows, prefixes).effects(member.damping)
+            for name, member in zip(["model", *OTHERS["models"]], members, strict=True)
+        ]
+    )
+    scores = tiny.scores_by_id(store, run)
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    errors = [
+        (found - table(truth.mean(0), scores)).abs().max() / truth.abs().max()
+        for truth in (truths[1:], truths)
+    ]
+    assert errors[0] < 2e-2, "the chosen damping may be so small that single precision shows"
+    assert errors[1] > 5 * errors[0]
+    assert store.scan("solves", run).collect()["models"].unique().to_list() == [2]
+    choices = [member.choice for member in members]
+    (told,) = json.loads(store.scan("runs", run).collect()["curvature"].item())["left_out"]
+    assert told["model"] == "model"
+    assert told["agreement"] == choices[0].best
+    alarms = [alarm for alarm in read_summary(store, run, study).alarms if "left out" in alarm]
+    assert len(alarms) == 1
+    assert alarms[0].startswith("model is left out of the mean over models")
+    assert store.part("factor", members[0].factor_digest) is None, "nothing is solved with it"

@@ -120,8 +120,8 @@ SOLVING = (
     Mutant(
         "kernel scores without the number of examples",
         "fastif/solvers/kernel_scores.py",
-        "self._told(examples * dual, rhs)",
-        "self._told(dual, rhs)",
+        "self._told(examples * dual, rhs, self.scored or self.at)",
+        "self._told(dual, rhs, self.scored or self.at)",
         (_KERNEL,),
     ),
     Mutant(
@@ -141,8 +141,8 @@ SOLVING = (
     Mutant(
         "a kernel that rounding made indefinite is inverted as it is",
         "fastif/solvers/kernel.py",
-        "divisor = values.clamp_min(0) + weight",
-        "divisor = values + weight",
+        "vectors / (values.clamp_min(0) + weight).sqrt()",
+        "vectors / (values + weight).abs().sqrt()",
         (_KERNEL,),
     ),
     Mutant(

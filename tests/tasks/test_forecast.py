@@ -199,7 +199,7 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
     for work in (
         lambda: solver.solve(operator, torch.ones(2, operator.size), factor),
         lambda: fastif.Attributor(
-            job.objective, train, operator, solver, factor=factor, certify_rows=rows
+            job.objective, train, operator, solver, factor=factor, certify_rows=rows, leverage="off"
         ).solve(job.queries, torch.arange(2)),
     ):
         taken.clear()

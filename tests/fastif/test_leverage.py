@@ -1,0 +1,295 @@
+"""Effects with the leverage of each row, against dense matrices and against training again."""
+
+import pytest
+import reference
+import torch
+from cases import NAMES, case
+from torch import nn
+
+from fastif import (
+    Attributor,
+    Blocks,
+    ConjugateGradient,
+    CrossEntropy,
+    Direct,
+    Dual,
+    Ensemble,
+    Everything,
+    GaussNewton,
+    Hessian,
+    InputError,
+    ModuleObjective,
+    Spectral,
+    TensorExamples,
+    every,
+    influence_by_block,
+)
+from fastif.solvers.kernel import shifted_inverse
+
+DAMPING, N = 0.05, 12
+QUERIES = torch.tensor([1, 5, 6])
+OTHERS = [Dual(rank=500), ConjugateGradient(tolerance=1e-12, max_steps=500)]
+
+
+def _attributor(name, solver=None, batch_size=5, **options):
+    made = case(name, N)
+    ids = torch.randperm(N, generator=torch.Generator().manual_seed(3))
+    operator = GaussNewton(made.objective, made.train, ids, batch_size).damped(DAMPING)
+    options = {"search": Everything(), "batch_size": batch_size, **options}
+    return Attributor(made.objective, made.train, operator, solver or Direct(), **options), made
+
+
+def _effects(attributor, made):
+    """[q n] and the certificate."""
+    found = attributor(made.train, QUERIES)
+    effects = found.influences.removal_effect
+    return torch.zeros(len(QUERIES), N).to(effects).scatter(
+        1, found.influences.ids, effects
+    ), found.certificate
+
+
+def _dense(made):
+    """1/n ∇L(query)ᵀ (A - H_i / n)⁻¹ ∇L(i), a matrix for each training row."""
+    train = reference.gradients(made.problem)
+    damped = reference.gauss_newton(made.problem) + DAMPING * torch.eye(train.shape[1]).to(train)
+    columns = []
+    for i in range(N):
+        without = damped - reference.gauss_newton(made.problem, [i]) / N
+        columns.append(train[QUERIES] @ torch.linalg.solve(without, train[i]) / N)
+    return torch.stack(columns, 1)
+
+
+def _check_dense(name, solver):
+    attributor, made = _attributor(name, solver)
+    found, certificate = _effects(attributor, made)
+    assert certificate.leverage == "on"
+    expected = _dense(made)
+    single = torch.float32 in (found.dtype, expected.dtype)
+    near = {"rtol": 2e-3, "atol": 1e-5} if single else {"rtol": 1e-6, "atol": 1e-9}
+    torch.testing.assert_close(found, expected.to(found), **near)
+
+
+@pytest.mark.parametrize("solver", [Direct(), Dual()], ids=lambda solver: solver.kind)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "bert"])
+def test_every_effect_is_that_of_the_dense_matrix_without_the_row(name, solver):
+    _check_dense(name, solver)
+
+
+@pytest.mark.parametrize("solver", OTHERS, ids=["low rank", "cg"])
+def test_it_does_not_depend_on_the_solver_where_there_are_few_parameters(solver):
+    _check_dense("mlp", solver)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("solver", [Direct(), Dual(), *OTHERS])
+def test_a_transformer_has_it_too(solver):
+    _check_dense("bert", solver)
+
+
+@pytest.mark.parametrize("solver", [Direct(), Dual(block_rows=3)], ids=lambda solver: solver.kind)
+def test_batches_and_their_order_do_not_matter(solver):
+    first, _ = _effects(*_attributor("mlp", solver, 1))
+    for size in (4, 32):
+        other, _ = _effects(*_attributor("mlp", solver, size))
+        torch.testing.assert_close(other, first, rtol=1e-9, atol=1e-12)
+    attributor, made = _attributor("mlp", solver)
+    parts = [attributor(made.train, QUERIES[[i]]).influences.removal_effect for i in range(3)]
+    whole = attributor(made.train, QUERIES).influences.removal_effect
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-9, atol=1e-12)
+
+
+class Trained:
+    """Softmax regression at its minimum, and what leaving rows out really does to other points."""
+
+    def __init__(self, classes, width, penalty, count=1000, left_out=25):
+        generator = torch.Generator().manual_seed(classes)
+        points = torch.randn(count + 30, width, generator=generator, dtype=torch.float64)
+        truth = torch.randn(classes, width, generator=generator).double() / width**0.5
+        drawn = torch.multinomial((2 * points @ truth.T).softmax(1), 1, generator=generator)[:, 0]
+        self.points, self.labels = points[:count], drawn[:count]
+        self.asked = TensorExamples(points[count:], drawn[count:])
+        weights = reference.train_softmax(self.points, self.labels, classes, penalty)
+        model = nn.Linear(width, classes, bias=False).double()
+        model.weight.data.copy_(weights)
+        self.train = TensorExamples(self.points, self.labels)
+        self.objective = ModuleObjective(model, CrossEntropy(), penalty=penalty)
+        self.curvature = GaussNewton(self.objective, self.train, batch_size=200)
+        self.ids = torch.randperm(count, generator=generator)[:left_out]
+        again = reference.LeaveOneOut(self.points, self.labels, weights, penalty)
+        before = self._losses(weights)
+        self.changes = torch.stack(
+            [self._losses(again.without(i)) - before for i in self.ids.tolist()], 1
+        )
+
+    def _losses(self, weights):
+        outputs = self.asked.inputs @ weights.T
+        return nn.functional.cross_entropy(outputs, self.asked.labels, reduction="none")
+
+    def predicted(self, solver, **options):
+        attribute = Attributor(
+            self.objective,
+            self.train,
+            self.curvature.damped(0.0),
+            solver,
+            batch_size=200,
+            **options,
+        )
+        found = attribute(self.asked, every(self.asked))
+        effects = found.influences.removal_effect
+        table = torch.zeros_like(effects).scatter(1, found.influences.ids, effects)
+        return table[:, self.ids], found.certificate
+
+    def slope(self, predicted):
+        """Of predicted on real changes, least squares with an intercept."""
+        real = self.changes - self.changes.mean()
+        return float((predicted * real).sum() / real.square().sum())
+
+
+@pytest.mark.parametrize("penalty", [1e-2, 1e-3])
+@pytest.mark.parametrize(("classes", "width"), [(2, 120), (3, 80)])
+def test_effects_have_the_size_of_leaving_rows_out(classes, width, penalty):
+    """A thousand rows, weakly regularised: to first order effects are far too small."""
+    world = Trained(classes, width, penalty)
+    for solver in (Direct(), Dual()):
+        plain, told = world.predicted(solver, leverage="off")
+        assert told.leverage == "off: not asked for"
+        assert world.slope(plain) < 0.91
+        found, told = world.predicted(solver)
+        assert told.leverage == "on"
+        assert abs(world.slope(found) - 1) < 0.03
+
+
+REASONS = {
+    "it takes": {"solver": Direct()},
+    "the solver has no factor": {"solver": ConjugateGradient()},
+    "Hessian has no root rows": {"solver": Direct(), "kind": Hessian},
+    "not that of all training rows": {"solver": Direct(), "ids": torch.arange(5)},
+    "not asked for": {"solver": Direct(), "leverage": "off"},
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_where_it_is_off_the_certificate_says_why(monkeypatch, reason):
+    monkeypatch.setattr("fastif.leverage.MOST", 10)
+    monkeypatch.setattr("fastif.leverage.DENSE", 1)
+    chosen = {"kind": GaussNewton, "ids": None, "leverage": "auto", **REASONS[reason]}
+    made = case("softmax", 40)  # 15 parameters, so that 80 root rows cost more than a factor
+    operator = chosen["kind"](made.objective, made.train, chosen["ids"]).damped(3.0)
+    options = {"leverage": chosen["leverage"]}
+    attribute = Attributor(made.objective, made.train, operator, chosen["solver"], **options)
+    told = attribute(made.train, QUERIES).certificate.leverage
+    assert told.startswith("off: ")
+    assert reason in told
+
+
+def test_a_loss_without_root_rows_for_its_gradient_has_none():
+    """A softmax so sure of a wrong label that its probabilities round to 0 and 1."""
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data[:] = torch.tensor([[60.0], [-60.0]])
+    objective = ModuleObjective(model, CrossEntropy())
+    train = TensorExamples(torch.tensor([[1.0], [0.01], [0.02]]), torch.tensor([1, 0, 1]))
+    operator = GaussNewton(objective, train).damped(0.1)
+    attribute = Attributor(objective, train, operator, Direct())
+    told = attribute(train, torch.tensor([1])).certificate.leverage
+    assert told == "off: the gradients of the loss are not made of its root rows"
+    with pytest.raises(InputError, match="not made of its root rows"):
+        Attributor(objective, train, operator, Direct(), leverage="on")(train, torch.tensor([1]))
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        lambda made: Hessian(made.objective, made.train).damped(3.0),
+        lambda made: GaussNewton(made.objective, made.train, torch.arange(5)).damped(0.1),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
+    made = case("softmax", N)
+    with pytest.raises(InputError, match=r"\[curvature\] leverage"):
+        Attributor(made.objective, made.train, operator(made), Direct(), leverage="on")(
+            made.train, QUERIES
+        )
+
+
+def test_on_takes_it_from_any_solver(monkeypatch):
+    monkeypatch.setattr("fastif.leverage.DENSE", 1)
+    for solver in (*OTHERS, Spectral(negligible=1e-9)):
+        attributor, made = _attributor("linear", solver, leverage="on")
+        found, certificate = _effects(attributor, made)
+        assert certificate.leverage == "on"
+        torch.testing.assert_close(found, _dense(made), rtol=1e-6, atol=1e-9)
+
+
+def test_blocks_coarser_scores_and_the_control_sample_count_it_too():
+    attributor, made = _attributor("mlp")
+    scorer = attributor.solve(made.train, QUERIES).scorer
+    expected = _dense(made)
+    ids = torch.arange(N).expand(3, N)
+    split = influence_by_block(
+        scorer.gradients,
+        made.train,
+        scorer.s_test,
+        ids,
+        Blocks.by_layer(made.objective.space),
+        weights=scorer.weights,
+    )
+    torch.testing.assert_close(split.sum(2), expected, rtol=1e-6, atol=1e-9)
+    for search in (Everything(rank=100), Everything(rank=1), Everything(rounded=True)):
+        coarse, _ = _effects(_attributor("mlp", search=search)[0], made)
+        error = (coarse - expected).abs().max() / expected.abs().max()
+        assert error < (1e-6 if search.rank == 100 else 0.5)
+    control = attributor.solve_to_score(made.train, QUERIES).control
+    assert control.scores.shape == (3, N)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(2_718_281_828))
+    torch.testing.assert_close(control.scores / N, expected[:, order], rtol=1e-6, atol=1e-9)
+
+
+def test_the_mean_of_models_is_on_only_where_all_are():
+    members = [_attributor("mlp", solver)[0] for solver in (Direct(), Dual())]
+    made = case("mlp", N)
+    mean = Ensemble(members)(made.train, QUERIES)
+    assert mean.certificate.leverage == "on"
+    found = (
+        torch.zeros(3, N).double().scatter(1, mean.influences.ids, mean.influences.removal_effect)
+    )
+    torch.testing.assert_close(found, _dense(made), rtol=1e-6, atol=1e-9)
+    mixed = [members[0], _attributor("mlp", leverage="off")[0]]
+    assert Ensemble(mixed)(made.train, QUERIES).certificate.leverage.startswith("off")
+
+
+def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
+    made = case("softmax", N)
+    inputs = made.train.inputs.clone()
+    inputs[4] = torch.nan
+    train = TensorExamples(inputs, made.train.labels)
+    for solver in (Direct(), Dual()):
+        operator = GaussNewton(made.objective, train).damped(DAMPING)
+        found = Attributor(made.objective, train, operator, solver)(train, QUERIES)
+        assert found.certificate.leverage == "on"
+        assert found.influences.broken.tolist() == [4]
+        train_rows = reference.gradients(made.problem)
+        kept = [i for i in range(N) if i != 4]
+        damped = reference.gauss_newton(made.problem, kept) * len(kept) / N
+        damped += DAMPING * torch.eye(15).double()
+        for query, row in enumerate(QUERIES.tolist()):
+            without = damped - reference.gauss_newton(made.problem, [7]) / N
+            effect = train_rows[row] @ torch.linalg.solve(without, train_rows[7]) / N
+            where = found.influences.ids[query] == 7
+            torch.testing.assert_close(found.influences.removal_effect[query][where][0], effect)
+
+
+def test_the_blocks_of_an_inverse_are_its_blocks():
+    root = torch.randn(30, 40, generator=torch.Generator().manual_seed(1)).double()
+    places = torch.randperm(30, generator=torch.Generator().manual_seed(2)).view(10, 3)
+    kernel = root @ root.T
+    expected = torch.linalg.inv(kernel + 0.3 * torch.eye(30))
+    inverse = shifted_inverse(kernel, 0.3)
+    assert inverse.cholesky
+    for found, some in zip(inverse.blocks(places), places, strict=True):
+        torch.testing.assert_close(found, expected[some][:, some])
+    low = root[:, :5] @ root[:, :5].T - 0.01 * torch.eye(30)  # so indefinite that eigh is taken
+    inverse = shifted_inverse(low, 1e-3)
+    assert not inverse.cholesky
+    dense = inverse(torch.eye(30).double())
+    for found, some in zip(inverse.blocks(places), places, strict=True):
+        torch.testing.assert_close(found, dense[some][:, some])

@@ -1,0 +1,87 @@
+"""Leverage in a study: against dense matrices, told in store and summary, and never mixed up."""
+
+from pathlib import Path
+
+import pytest
+import reference
+import tiny
+import torch
+from truth import Truth, table
+
+from fastif import InputError
+from tasks.compare import difference
+from tasks.opening import checked_job
+from tasks.plan import plan_run
+from tasks.summary import read_summary
+
+HEAD = ("classifier.",)
+
+
+@pytest.fixture
+def world(made, tmp_path) -> Path:
+    return tiny.copy(made, tmp_path / "world")
+
+
+def _study(world, name="study.toml", **changes) -> Path:
+    settings = {
+        "parameters": {"attributed": ["^classifier"]},
+        "curvature": {"damping": 0.01, "leverage": "auto"},
+        "candidates": {"kind": "full", "keep": 60},
+        "run": {"shard_size": 9},
+    }
+    return tiny.write_study(world, name, **{**settings, **changes})
+
+
+@pytest.mark.parametrize("solver", ["dual", pytest.param("direct", marks=pytest.mark.long)])
+def test_every_effect_is_that_of_the_dense_curvature_without_the_row(world, solver):
+    study = _study(world, solver={"kind": solver})
+    store, run = tiny.run_directly(study)
+    rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
+    truth = Truth(world / "model", *rows, HEAD)
+    asked, train = (reference.gradients(one) for one in (truth.queries, truth.train))
+    damped = reference.gauss_newton(truth.train) + 0.01 * torch.eye(train.shape[1]).double()
+    effects = torch.stack(
+        [
+            asked
+            @ torch.linalg.solve(
+                damped - reference.gauss_newton(truth.train, [i]) / len(train), train[i]
+            )
+            / len(train)
+            for i in range(len(train))
+        ],
+        1,
+    )
+    scores = tiny.scores_by_id(store, run)
+    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    expected = table(effects, scores)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    plain = table(truth.effects(0.01), scores)
+    assert (plain - expected).abs().max() > 1e-2 * expected.abs().max(), "or there is no leverage"
+    assert store.scan("solves", run).collect()["leverage"].unique().to_list() == ["on"]
+    told = dict(read_summary(store, run, study).evidence)["leverage of rows"]
+    assert told == "on: effects of one Newton step after the removal"
+
+
+def test_it_is_said_where_it_is_off_and_refused_where_it_cannot_be(world):
+    sampled = {"damping": 0.01, "leverage": "auto", "rows": 30}
+    study = _study(world, curvature=sampled)
+    store, run = tiny.run_directly(study)
+    told = dict(read_summary(store, run, study).evidence)["leverage of rows"]
+    assert told.startswith("off: the curvature is not that of all training rows")
+    demanded = _study(world, curvature={**sampled, "leverage": "on"}, store={"path": "other"})
+    with pytest.raises(InputError, match=r"\[curvature\] leverage"):
+        checked_job(plan_run(demanded))
+
+
+def test_runs_of_which_one_has_it_are_not_compared_number_by_number(world, monkeypatch):
+    """ "auto" is decided by the size of the tables; the settings of both runs are the same."""
+    study = _study(world)
+    store, before = tiny.run_directly(study)
+    tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-1])
+    monkeypatch.setattr("fastif.leverage.MOST", 1)
+    _, after = tiny.run_directly(study)
+    assert before != after
+    verdict = difference(store, before, after).verdict
+    assert verdict.level == "order"
+    assert "leverage of rows: on became off" in str(verdict)
+    assert difference(store, before, before).verdict.level == "numbers"
