@@ -53,7 +53,7 @@ def solves(shard, writer=0):
         measured = (None, None) if lost else (0.01 * query, 0.1 * query)
         solved = (query % 2 == 0, 20, 0.1, 3.0, *((None,) * 3 if lost else (4.5, 0.75, 0.5)))
         reason = "Its gradient is not finite." if lost else None
-        rest = (False, None, 2, 3, 0.875, None if lost else 0.625, None, 0.1, "on")
+        rest = (False, None, 2, 3, 0.875, None if lost else 0.625, None, 0.1, "hooks", "on")
         rest += (f"writer {writer}", None)
         rows.append((query, reason, *measured, *solved, *rest))
     return frame(SOLVES, rows)

@@ -28,6 +28,7 @@ NEW = {
         "origin",
         "rounding",
         "least_eigenvalue",
+        "route",
         "leverage",
     ],
     "runs": ["quarantined_queries", "recall", "forecast", "training"],
