@@ -96,6 +96,8 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
     except Exception as error:
         if free_bytes(path) < _NEARLY_FULL:
             raise _disk_full(path, needed) from error
+        if _number_of(error) is not None:
+            raise _explanation(error, path, needed) from error
         raise
 
 
@@ -150,24 +152,33 @@ def _link(written: Path, path: Path) -> bool:
     return True
 
 
-def _explanation(error: OSError, path: Path, needed: int | None) -> StoreError:
-    if error.errno in _FULL:
+def _number_of(error: Exception) -> int | None:
+    """Of the system's error; libraries in Rust have it in their words alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    return next((n for n in errno.errorcode if f"(os error {n})" in str(error)), None)
+
+
+def _explanation(error: Exception, path: Path, needed: int | None) -> StoreError:
+    number = _number_of(error)
+    if number in _FULL:
         return _disk_full(path, needed)
-    if error.errno == errno.EFBIG:
+    if number == errno.EFBIG:
         return StoreError.at(
             path,
             expected="a file of any size" if needed is None else f"a file of {_size(needed)}",
             got="a limit on the size of this process's files",
-            remedy="Raise it (ulimit -f) or make the shards smaller, then run again.",
+            remedy="Raise it (ulimit -f) or make the file smaller (of shards: [run] shard_size), "
+            "then run again.",
         )
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    right = f"Give this user the right to write in {path.parent}, or move the store."
-    other = "Check the disk and the path of the store, then run again."
+    reason = os.strerror(number) if number else str(error)
+    right = f"Give this user the right to write in {path.parent}, or choose another place."
+    other = "Check the disk and the path, or choose another place, then run again."
     return StoreError.at(
         path,
         expected="to write there",
         got=reason.lower(),
-        remedy=right if error.errno in _CLOSED else other,
+        remedy=right if number in _CLOSED else other,
     )
 
 
@@ -176,8 +187,8 @@ def _disk_full(path: Path, needed: int | None) -> StoreError:
         path,
         expected="room for it" if needed is None else f"room for {_size(needed)}",
         got=f"a full disk ({_size(free_bytes(path))} free)",
-        remedy="Free some space or put the store on another disk, then run again: "
-        "everything committed is kept.",
+        remedy="Free some space or choose another disk, then run again: everything committed is "
+        "kept.",
     )
 
 

@@ -32,6 +32,14 @@ def checked(table: str, frame: pl.DataFrame, where: str) -> Checked:
             where, expected=f"a table of {', '.join(KEYS)}", got=repr(table), remedy="Rename it."
         )
     where = f"table {table} of {where}"
+    odd = [repr(name) for name in frame.columns if "\0" in name]
+    if odd:
+        raise StoreError.at(
+            where,
+            expected="names of columns without the character NUL, which no file holds",
+            got=", ".join(odd),
+            remedy="Rename these columns.",
+        )
     groups = tuple(name.removeprefix(GROUP) for name in frame.columns if name.startswith(GROUP))
     schema = table_schema(table, groups)
     _check_columns(schema, frame, where)

@@ -63,7 +63,6 @@ def build_report(wish: Wish) -> Built:
     run = wish.run or newest_run(store)
     path = page_place(wish.out) if wish.out else page_path(store.layout.root, study.folder, run)
     page = page_of(read_night(store, run, study.path, wish.against), wish.price)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, render(page).encode())
     return Built(str(path.resolve()), run, page.headline, _trust(page))
 
@@ -93,8 +92,6 @@ def _is_page(path: Path) -> bool:
 
 
 def _trust(page: Page) -> list[dict[str, str]]:
-    words = {None: "told", True: "yes", False: "NO"}
     return [
-        {"what": one.name, "measured": one.figure, "in order": words[one.fine]}
-        for one in page.assurances
+        {"what": one.name, "measured": one.figure, "in order": one.state} for one in page.assurances
     ]

@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tasks.group_names import name_of
 from tasks.layers import Layers
 from tasks.summary import Explained, Summary, count_of_cut
 from tasks.trust import Row, nats
@@ -144,7 +145,8 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table.add_row("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries")
     for part in summary.slices:
         share = f"{part['accuracy']:.1%} of {part['queries']}, mean loss {nats(part['loss'])}"
-        table.add_row(Text(f"  {part['slice']}"), share)
+        value: str | None = part["slice"]  # type: ignore[assignment]
+        table.add_row(Text(f"  {name_of(value)}"), share)
     table.add_row("training rows", f"{facts['train_rows']:,}")
     table.add_row("cut to max_length", count_of_cut(facts))
     table.add_row("parameters", f"{facts['parameters']:,} attributed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
-from storage import Store, with_examples, with_queries
+from storage import Store, commit_file, with_examples, with_queries
 from tasks.csv_cells import active, inert
 from tasks.found import Found, newest_found
 from tasks.review import to_review, write_review
@@ -55,8 +55,7 @@ def write_export(
     frame = _table(store, run, table, found)
     if only is not None:
         frame = _selected(frame, only)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers[path.suffix](frame, path)
+    commit_file(path, lambda aside: writers[path.suffix](frame, aside))
     return len(frame)
 
 

@@ -34,10 +34,14 @@ from tasks.chosen_method import method_alarms, method_evidence, told_method
 from tasks.misses import recall_alarms, recall_evidence
 from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
+<<<<<<< HEAD
 from tasks.provenance import provenance_evidence, told_provenance
+=======
+from tasks.slice_accuracy import worst_first
+>>>>>>> a304eaa (Report: any value and character, intervals decide, leaks are told, places are refused in words)
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
-WORST, EACH = 5, 3
+WORST, EACH, SLICES = 5, 3, 8
 WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal effect")
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
 TRAIN_COLUMNS = (*COLUMNS, "trained")
@@ -178,14 +182,11 @@ def trace(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
 
 
 def _slices(queries: pl.DataFrame) -> list[Row]:
-    """Accuracy by the first group column, if there is one."""
+    """Accuracy by the first group column, if there is one; those that are surely low first."""
     groups = [name for name in queries.columns if name.startswith("group_")]
     if not groups:
         return []
-    grouped = queries.group_by(pl.col(groups[0]).alias("slice")).agg(
-        queries=pl.len(), accuracy=pl.col("correct").mean(), loss=pl.col("loss").mean()
-    )
-    return grouped.sort("accuracy", "slice").head(8).to_dicts()
+    return worst_first(queries, groups[0]).head(SLICES).to_dicts()
 
 
 def carried_evidence(facts: Row) -> Iterator[tuple[str, str]]:

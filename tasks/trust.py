@@ -25,7 +25,7 @@ def read_trust(solves: pl.LazyFrame) -> Row:
             unconverged=(answered & ~pl.col("converged")).sum(),
             cosine=pl.col("gradient_cosine").median(),
             correlation=pl.col("score_correlation").median(),
-            resembling=pl.col("resembles_gradient_product").sum(),
+            resembling=(answered & pl.col("resembles_gradient_product")).sum(),
             agreement=pl.col("agreement").median(),
             held=pl.col("held").mean(),
             least_held=pl.col("held").min(),

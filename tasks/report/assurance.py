@@ -1,5 +1,6 @@
 """How far the numbers of a night may be trusted, in words for people who did not make them."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 
+from tasks.report.duplicates import Duplicates
 from tasks.report.night import Night
 from tasks.report.rows import Row
 from tasks.report.space import Space
 
 RECALL, RESIDUAL, CANARIES = 0.95, 1e-2, 0.5
+LEAKED = 0.01
+"""Share of the queries that are training rows from which their accuracy is not to be trusted."""
 ASKED, TOP = 200, 10
 
 
@@ -25,13 +29,21 @@ class Assurance:
         name: of it.
         figure: as measured.
         words: what it means.
-        fine: whether it is as it should be; None where there is no such thing.
+        fine: whether it is as it should be; None where nobody can say.
+        unsure: that is because too little was measured, and not because there is no limit.
     """
 
     name: str
     figure: str
     words: str
     fine: bool | None = None
+    unsure: bool = False
+
+    @property
+    def state(self) -> str:
+        """Whether it is in order, in a word or two."""
+        unknown = "not enough to tell" if self.unsure else "no limit"
+        return {None: unknown, True: "yes", False: "no"}[self.fine]
 
 
 @dataclass(frozen=True)
@@ -51,22 +63,45 @@ class Baseline:
     words: str
 
 
-def assurances(night: Night) -> list[Assurance]:
-    """What the store knows of a night's own errors."""
-    return [*_recall(night), *_solves(night), *_rest(night)]
+def assurances(night: Night, duplicates: Duplicates | None = None) -> list[Assurance]:
+    """What the store knows of a night's own errors, and whether its queries are new."""
+    leaks = [] if duplicates is None else [_leaks(night, duplicates)]
+    return [*_recall(night), *_solves(night), *_rest(night), *leaks]
+
+
+def above(low: float, high: float, limit: float) -> bool | None:
+    """Whether a share is at least `limit` by its interval; None where that cannot be told.
+
+    >>> above(0.97, 1.0, 0.95), above(0.58, 1.0, 0.95), above(0.3, 0.6, 0.95)
+    (True, None, False)
+    """
+    return True if low >= limit else False if high < limit else None
+
+
+def _leaks(night: Night, duplicates: Duplicates) -> Assurance:
+    share = duplicates.leaked / max(1, len(night.queries))
+    return Assurance(
+        "queries that are no training rows",
+        f"{len(night.queries) - duplicates.leaked:,} of {len(night.queries):,}",
+        "The accuracy on queries that the model was trained on says nothing about new data; they "
+        "stand under quality.",
+        True if not duplicates.leaked else False if share >= LEAKED else None,
+    )
 
 
 def _recall(night: Night) -> Iterator[Assurance]:
     told = [one for one in night.summary.recall if not one.get("method")]
     overall = [one for one in told if one.get("label") is None and one.get("slice") is None]
     for one in overall:
+        fine = above(float(str(one["low"])), float(str(one["high"])), RECALL)
         yield Assurance(
             f"recall at {one['at']}",
             f"{one['share']:.2f} ({one['low']:.2f} - {one['high']:.2f})",
             f"Of the {one['at']} training rows that matter most to a query, this share was among "
             f"those that were scored; measured on {one['queries']} queries scanned in full, with a "
-            "95 % interval.",
-            float(str(one["share"])) >= RECALL,
+            f"95 % interval. It should be {RECALL} or more.",
+            fine,
+            unsure=fine is None,
         )
     if not overall:
         yield Assurance(
@@ -76,11 +111,17 @@ def _recall(night: Night) -> Iterator[Assurance]:
             if _is_full(night)
             else "Nobody knows what the candidates miss. Set [candidates] check.",
             True if _is_full(night) else None,
+            unsure=not _is_full(night),
         )
 
 
 def _is_full(night: Night) -> bool:
-    return '"full"' in str(night.summary.facts.get("candidates", ""))
+    """By the kind that the study names, the method that was chosen, or where no k was enough."""
+    known = json.loads(str(night.summary.facts["candidates"]))
+    method = known.get("method") or {}
+    offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
+    fallen_back = "chosen" in known and known["chosen"].get("k") is None
+    return "full" in (known["kind"], offers.get(method.get("name"))) or fallen_back
 
 
 def _solves(night: Night) -> Iterator[Assurance]:
@@ -134,15 +175,34 @@ def _rest(night: Night) -> Iterator[Assurance]:
         lost == 0,
     )
     if night.found is not None:
-        recall = night.found.facts["recall"]
-        yield Assurance(
-            "canaries",
-            f"{recall['any']:.0%} and {recall['confusable']:.0%}",
-            f"{recall['planted']} labels were flipped in copies of the data on purpose, half to "
-            f"any label and half to a likely one: such shares of the two came up among the first "
-            f"{recall['budget']} rows, beside what was suspicious before.",
-            recall["any"] >= CANARIES if recall["planted"] else None,
+        yield from _injected(night.found.facts["recall"])
+
+
+def _injected(recall: Row) -> Iterator[Assurance]:
+    """Injected label flips: of either kind about half, so each share has so wide an interval."""
+    shares = {name: recall[name] for name in ("any", "confusable") if _is_share(recall[name])}
+    if not shares:
+        words = (
+            "No labels were flipped in copies of the data, so nobody knows what the order misses."
         )
+        yield Assurance("canaries", "not measured", words, unsure=True)
+        return
+    share, count = shares.get("any", 0.0), max(1, int(recall["planted"]) // 2)
+    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    fine = above(interval.low, interval.high, CANARIES) if "any" in shares else None
+    yield Assurance(
+        "canaries",
+        " and ".join(f"{value:.0%}" for value in shares.values()),
+        f"{recall['planted']} labels were flipped in copies of the data on purpose, half to any "
+        f"label and half to a likely one: such shares of the two came up in the first "
+        f"{recall['budget']} suspects. Of the former it should be half.",
+        fine,
+        unsure=fine is None,
+    )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def baselines(night: Night, space: Space) -> list[Baseline]:

@@ -1,6 +1,7 @@
 """Pictures of a page, as SVG that asks for nothing and takes the page's own ink."""
 
 import re
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,13 +9,14 @@ import polars as pl
 import vl_convert
 
 from tasks.report.night import Night
-from tasks.report.rows import Row, shown
+from tasks.report.rows import Row, legible, names_for
 from tasks.report.space import Space
 
 HARMFUL, HELPFUL, NEUTRAL = "#c2410c", "#0369a1", "#94a3b8"
 """Told apart by people who see no red or green, on light and on dark."""
 
 QUERIES, ROWS, EACH, POINTS = 400, 240, 2, 1500
+LONGEST = 28
 INK = "currentColor"
 ROLES = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 
@@ -22,7 +24,7 @@ ROLES = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 def svg(name: str, chart: alt.TopLevelMixin) -> str:
     """A chart as SVG without fixed ink, with names of its own for what it refers to."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    drawn = vl_convert.vegalite_to_svg(_themed(chart).to_json(), vl_version=version)
+    drawn = vl_convert.vegalite_to_svg(_legible(_themed(chart).to_dict()), vl_version=version)
     seen: dict[str, int] = {}  # what counts them counts on from chart to chart
 
     def named(found: re.Match[str]) -> str:
@@ -30,6 +32,15 @@ def svg(name: str, chart: alt.TopLevelMixin) -> str:
 
     plain = ROLES.sub("", drawn)  # the figure around it has a role and a name
     return re.sub(r"\b(clip|gradient)_?(\d+)\b", named, plain)
+
+
+def _legible(part: Any) -> Any:
+    """A chart's description with every text legible: the renderer ends the process at others."""
+    if isinstance(part, str):
+        return legible(part)
+    if isinstance(part, dict):
+        return {_legible(key): _legible(value) for key, value in part.items()}
+    return [_legible(value) for value in part] if isinstance(part, list) else part
 
 
 def _themed(chart):
@@ -51,7 +62,7 @@ def matrix(frame: pl.DataFrame, slice_name: str, source_name: str) -> str:
     scale = alt.Scale(
         domain=[-most, 0, most], range=[HARMFUL, "#f1f5f9", HELPFUL], interpolate="rgb"
     )
-    told = frame.with_columns(pl.col("source", "slice").map_elements(_short, pl.String))
+    told = frame.with_columns(_named(frame["source"]), _named(frame["slice"]))
     base = alt.Chart(told).encode(
         x=alt.X("slice:N", title=f"{slice_name} of the queries", axis=alt.Axis(labelAngle=-35)),
         y=alt.Y("source:N", title=f"{source_name} of the training rows"),
@@ -71,7 +82,7 @@ def correlations(frame: pl.DataFrame) -> str:
     """How alike two slices are in what harms and helps them."""
     if frame.is_empty():
         return ""
-    told = frame.with_columns(pl.col("a", "b").map_elements(_short, pl.String))
+    told = frame.with_columns(_named(frame["a"]), _named(frame["b"]))
     scale = alt.Scale(domain=[-1, 0, 1], range=[HARMFUL, "#f1f5f9", HELPFUL], interpolate="rgb")
     base = alt.Chart(told).encode(
         x=alt.X("a:N", title=None, axis=alt.Axis(labelAngle=-35)), y=alt.Y("b:N", title=None)
@@ -203,5 +214,6 @@ def costs(rows: list[Row]) -> str:
     return svg("costs", chart.properties(width=480, height=alt.Step(14, **{"for": "position"})))
 
 
-def _short(name: str) -> str:
-    return shown(name, 28)
+def _named(values: pl.Series) -> pl.Series:
+    names = names_for(values.to_list(), LONGEST)
+    return pl.Series(values.name, [names[value] for value in values], pl.String)

@@ -8,6 +8,7 @@ import polars as pl
 from scipy.stats import binomtest
 
 from storage import worst_queries
+from tasks.group_names import name_of
 from tasks.report.duplicates import Duplicates
 from tasks.report.night import Night
 from tasks.report.rows import Row, examples
@@ -60,7 +61,8 @@ def _common(night: Night, duplicates: Duplicates, rows: list[Row]) -> Iterator[s
         base = float((night.train[column] == value).mean() or 0.0) if value is not None else 1.0
         if base < 1 and binomtest(times, len(rows), base, alternative="greater").pvalue < SURE:
             name = column.removeprefix("group_")
-            yield f"{times} of the {len(rows)} most harmful are {name} {value} ({base:.0%} of all)"
+            shared = f"{name} {name_of(value)} ({base:.0%} of all)"
+            yield f"{times} of the {len(rows)} most harmful are {shared}"
     clusters = Counter(duplicates.cluster[int(str(row["train"]))] for row in rows)
     cluster, times = clusters.most_common(1)[0]
     if times > 1 and cluster >= 0:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tasks.group_names import name_of
 from tasks.label_count import label_count
 from tasks.report.assurance import Assurance
 from tasks.report.night import Night
@@ -11,6 +12,9 @@ from tasks.report.suspects import Suspects
 
 FIRST = 50
 """Suspects of which the new ones are counted."""
+
+LEAST = 10
+"""Queries of a slice that is called the lowest."""
 
 
 def headline(
@@ -28,9 +32,20 @@ def _accuracy(night: Night, slices: Slices) -> str:
         moved = 100 * (both.after - both.before)
         text += f" ({moved:+.1f} points on the {both.queries:,} asked in both runs)"
     if len(slices.accuracy) > 1:
-        least = slices.accuracy[0]
-        text += f"; lowest is {slices.slice} {least['slice']} with {least['accuracy']:.1%}"
+        text += f"; {_lowest(slices, share)}"
     return f"{text}."
+
+
+def _lowest(slices: Slices, share: float) -> str:
+    """The slice that is lower than all queries together, if one surely is."""
+    large = [row for row in slices.accuracy if row["queries"] >= LEAST]
+    sure = [row for row in large if row["high"] < share]
+    if not sure:
+        return f"no {slices.slice} is clearly lower"
+    least = min(sure, key=lambda row: row["accuracy"])
+    bounds = f"95 % interval {least['low']:.0%} to {least['high']:.0%}"
+    name, count = name_of(least["slice"]), f"{least['queries']:,} queries"
+    return f"lowest is {slices.slice} {name} with {least['accuracy']:.1%} of {count} ({bounds})"
 
 
 def _data(night: Night, suspects: Suspects | None) -> str:
@@ -62,6 +77,10 @@ def _data(night: Night, suspects: Suspects | None) -> str:
 def _trust(told: Sequence[Assurance]) -> str:
     wrong = [one.name for one in told if one.fine is False]
     checked = [one.name for one in told if one.fine is not None]
+    unsure = [one.name for one in told if one.unsure]
+    rest = f" Too little was measured of {listed(unsure, 4)}." if unsure else ""
     if wrong:
-        return f"Read with care: {listed(wrong, 4)} not in order."
-    return f"Measured and in order: {listed(checked, 6)}."
+        return f"Read with care: {listed(wrong, 4)} not in order.{rest}"
+    if not checked:
+        return f"Nothing was measured by which this night could be trusted.{rest}"
+    return f"Measured and in order: {listed(checked, 6)}.{rest}"

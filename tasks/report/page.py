@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +20,7 @@ from tasks.report.evidence import Case, cases, offenders
 from tasks.report.headline import headline
 from tasks.report.night import Night
 from tasks.report.quality import Quality, quality_of
-from tasks.report.rows import Row, shown
+from tasks.report.rows import Row, legible, shown
 from tasks.report.slices import Slices, slices_of
 from tasks.report.space import space_of
 from tasks.report.suspects import Suspects, suspects_of
@@ -63,12 +64,19 @@ class Page:
     pictures: dict[str, str]
     price: float | None
 
+    @property
+    def computed(self) -> int:
+        """Queries that were not carried over from an earlier night."""
+        facts = self.night.summary.facts
+        carried = json.loads(str(facts["candidates"])).get("carried") or {}
+        return int(str(facts["query_rows"])) - int(carried.get("queries", 0))
+
 
 def page_of(night: Night, price: float | None = None) -> Page:
     """All sections of a night."""
     space = space_of(night)
     duplicates, slices, suspects = duplicates_of(night, space), slices_of(night), suspects_of(night)
-    told, spent = assurances(night), costs(night)
+    told, spent = assurances(night, duplicates), costs(night)
     pictures = {
         "matrix": charts.matrix(slices.matrix, slices.slice, slices.source),
         "correlations": charts.correlations(slices.correlations),
@@ -107,6 +115,7 @@ def render(page: Page) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
+        finalize=_legible,
         loader=PackageLoader("tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -127,6 +136,11 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> str:
     return (files("tasks.report") / "templates" / name).read_text("utf-8")
+
+
+def _legible(value: object) -> object:
+    """Every text that is put out, wherever it comes from: the page is valid whatever rows hold."""
+    return legible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _nats(value: float | None) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from tasks.group_names import name_of
+
 CUT = 320
 """Letters of a text that a page shows; the store has the rest."""
 
@@ -25,14 +27,40 @@ def shown(text: object, cut: int = CUT) -> str:
     ('plain', 'xxx…', 'a⟨U+202E⟩b⟨U+0000⟩')
     """
     whole = f"{text}"
-    told = "".join(_seen(c) for c in whole[:cut])
-    return told + ("…" if len(whole) > cut else "")
+    return legible(whole[:cut]) + ("…" if len(whole) > cut else "")
+
+
+def legible(text: str) -> str:
+    r"""Text with what cannot be seen, or must not stand in XML, named by its number.
+
+    >>> legible("a\x0bb\ufffe"), legible("\ud800")
+    ('a⟨U+000B⟩b⟨U+FFFE⟩', '⟨U+D800⟩')
+    """
+    return "".join(_seen(character) for character in text)
 
 
 def _seen(character: str) -> str:
-    if unicodedata.category(character) in UNSEEN and character not in KEPT:
-        return f"⟨U+{ord(character):04X}⟩"
+    unseen = unicodedata.category(character) in UNSEEN and character not in KEPT
+    number = ord(character)
+    if unseen or number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF:  # no characters at all
+        return f"⟨U+{number:04X}⟩"
     return character
+
+
+def names_for(values: Iterable[str | None], cut: int) -> dict[str | None, str]:
+    """A short name for each value, and never one name for two: charts merge what reads alike.
+
+    >>> list(names_for([None, "(no value)", "long and a", "long and b"], 8).values())
+    ['(no valu…', '"(no val…', 'long and…', 'long and… (2)']
+    """
+    found: dict[str | None, str] = {}
+    for value in dict.fromkeys(values):
+        name, again = shown(name_of(value), cut), 2
+        while name in found.values():
+            name = f"{shown(name_of(value), cut)} ({again})"
+            again += 1
+        found[value] = name
+    return found
 
 
 def examples(frame: pl.DataFrame, key: str) -> dict[int, Row]:

@@ -9,6 +9,7 @@ from scipy.stats import false_discovery_control, ttest_1samp
 
 from tasks.report.night import Night
 from tasks.report.rows import Row
+from tasks.slice_accuracy import worst_first
 
 MOST = 12
 """Slices or sources that a matrix shows, the largest first; the rest is in the store."""
@@ -46,7 +47,7 @@ def slices_of(night: Night) -> Slices:
     """Sums over all scores of a night that were kept, or over all where totals were."""
     whole = len(night.totals) > 0 and night.slice.startswith("group_")
     sums = _sums(night, whole)
-    by_source = sums.join(night.train.select("train", source=_named(night.source)), on="train")
+    by_source = sums.join(night.train.select("train", source=night.source), on="train")
     matrix = by_source.group_by("source", "slice", maintain_order=True).agg(
         pl.col("effect").sum(), pairs=pl.col("pairs").sum()
     )
@@ -65,11 +66,11 @@ def slices_of(night: Night) -> Slices:
 def _sums(night: Night, whole: bool) -> pl.DataFrame:
     """Columns train, slice, effect, pairs."""
     if whole:
-        named = night.totals.with_columns(slice=pl.col("group").fill_null("none"))
+        named = night.totals.with_columns(slice="group")
         return named.group_by("train", "slice", maintain_order=True).agg(
             effect=pl.col("removal_effect").sum(), pairs=pl.col("queries").sum()
         )
-    asked = night.queries.select("query", slice=_named(night.slice))
+    asked = night.queries.select("query", slice=night.slice)
     effect = pl.col("removal_effect").cast(pl.Float64)
     return (
         night.scores.join(asked, on="query")
@@ -78,34 +79,40 @@ def _sums(night: Night, whole: bool) -> pl.DataFrame:
     )
 
 
-def _named(column: str) -> pl.Expr:
-    return pl.col(column).fill_null("none")
-
-
-def _values(frame: pl.DataFrame, column: str) -> list[str]:
-    counts = frame.group_by(value=_named(column)).len().sort(-pl.col("len").cast(int), "value")
+def _values(frame: pl.DataFrame, column: str) -> list[str | None]:
+    """The most frequent values; None for the rows without one, which no value of a user is."""
+    counts = frame.group_by(value=pl.col(column)).len().sort(-pl.col("len").cast(int), "value")
     return counts["value"].head(MOST).to_list()
 
 
 def _largest(night: Night, matrix: pl.DataFrame) -> pl.DataFrame:
     slices, sources = _values(night.queries, night.slice), _values(night.train, night.source)
-    kept = pl.col("slice").is_in(slices) & pl.col("source").is_in(sources)
-    return matrix.filter(kept).sort("source", "slice")
+    return matrix.filter(_among("slice", slices), _among("source", sources)).sort("source", "slice")
 
 
-def _correlations(sums: pl.DataFrame, slices: Sequence[str]) -> pl.DataFrame:
+def _among(column: str, values: Sequence[str | None]) -> pl.Expr:
+    return pl.col(column).is_in(pl.Series(values, dtype=pl.String).implode(), nulls_equal=True)
+
+
+def _correlations(sums: pl.DataFrame, slices: Sequence[str | None]) -> pl.DataFrame:
     """Pearson's, over training rows that have an effect on either."""
-    wide = sums.filter(pl.col("slice").is_in(slices)).pivot(
-        "slice", index="train", values="effect", sort_columns=True
+    kept = sums.filter(_among("slice", slices))
+    names = kept["slice"].unique().sort().to_list()
+    # Columns are numbered: a slice may be called `train`.
+    numbers = pl.DataFrame(
+        {"slice": names, "number": range(len(names))}, {"slice": pl.String, "number": pl.Int64}
     )
-    names = [name for name in wide.columns if name != "train"]
-    values = wide.select(names).fill_null(0.0).to_numpy()
+    wide = kept.join(numbers, on="slice", nulls_equal=True).pivot(
+        "number", index="train", values="effect", sort_columns=True
+    )
+    values = wide.drop("train").fill_null(0.0).to_numpy()
     with np.errstate(invalid="ignore"):
         found = np.atleast_2d(np.corrcoef(values, rowvar=False)) if len(wide) > 2 else None
     if found is None:
         return pl.DataFrame(schema={"a": pl.String, "b": pl.String, "correlation": pl.Float64})
     pairs = [(a, b, float(found[i, j])) for i, a in enumerate(names) for j, b in enumerate(names)]
-    frame = pl.DataFrame(pairs, ["a", "b", "correlation"], orient="row")
+    kinds = {"a": pl.String, "b": pl.String, "correlation": pl.Float64}
+    frame = pl.DataFrame(pairs, kinds, orient="row")
     return frame.with_columns(pl.col("correlation").fill_nan(None))
 
 
@@ -116,7 +123,7 @@ def _ranking(night: Night) -> list[Row]:
     Hochberg, 1995).
     """
     sources = _values(night.train, night.source)
-    named = night.train.select("train", source=_named(night.source))
+    named = night.train.select("train", source=night.source)
     effect = pl.col("removal_effect").cast(pl.Float64)
     sums = (
         night.scores.join(named, on="train")
@@ -126,12 +133,12 @@ def _ranking(night: Night) -> list[Row]:
     asked = night.scores["query"].n_unique()
     found: list[Row] = []
     for source in sources:
-        told = sums.filter(pl.col("source") == source)["effect"].to_numpy()
+        told = sums.filter(pl.col("source").eq_missing(pl.lit(source)))["effect"].to_numpy()
         effects = np.concatenate([told, np.zeros(asked - len(told))])  # no row among candidates
         tested = asked >= LEAST and float(effects.std()) > 0
         test = ttest_1samp(effects, 0.0) if tested else None
         p = float(test.pvalue) if test else 1.0  # type: ignore[attr-defined]
-        rows = int((named["source"] == source).sum())
+        rows = named.filter(pl.col("source").eq_missing(pl.lit(source))).height
         found.append(
             {"source": source, "rows": rows, "sum": float(effects.sum()), "p": p,
              "mean": float(effects.mean()) if asked else 0.0,
@@ -144,10 +151,7 @@ def _ranking(night: Night) -> list[Row]:
 
 
 def _accuracy(night: Night) -> list[Row]:
-    grouped = night.queries.group_by(slice=_named(night.slice), maintain_order=True).agg(
-        queries=pl.len(), accuracy=pl.col("correct").mean(), loss=pl.col("loss").mean()
-    )
-    return grouped.sort("accuracy", "slice").head(2 * MOST).to_dicts()
+    return worst_first(night.queries, night.slice).head(2 * MOST).to_dicts()
 
 
 def _balance(night: Night) -> list[Row]:

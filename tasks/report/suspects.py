@@ -19,9 +19,10 @@ class Suspects:
 
     Attributes:
         facts: what it says as a whole; see `tasks.mislabels`.
-        rows: the most suspicious ones. Each has `bars`, name and share of all rows that a signal
-            suspects less; `conflict`, the nearest row of another label; `harms`, queries with what
-            they lose (nats); `new`, whether the search before had it in its first ones too.
+        rows: the most suspicious ones. Each has `bars`, name and share of the measured rows that a
+            signal suspects less, or None where it was not measured (a row that came after the
+            training); `conflict`, the nearest row of another label; `harms`, queries with what they
+            lose (nats); `new`, whether the search before had it in its first ones too.
         signals: names of the bars.
         compared: whether there was a search before.
     """
@@ -55,7 +56,10 @@ def suspects_of(night: Night) -> Suspects | None:
     if found is None:
         return None
     signals = [name for name in SIGNALS if found.table[name].null_count() < len(found.table)]
-    places = [(pl.col(name).rank("average") / pl.len()).alias(f"bar_{name}") for name in signals]
+    places = [
+        (pl.col(name).rank("average") / pl.col(name).count()).alias(f"bar_{name}")
+        for name in signals
+    ]
     table = found.table.with_columns(places).filter(pl.col("reviewed").is_null()).sort("rank")
     top = table.head(SHOWN)
     near = found.table.select(
@@ -69,7 +73,7 @@ def suspects_of(night: Night) -> Suspects | None:
     before = _before(night)
     rows: list[Row] = []
     for row in top.iter_rows(named=True):
-        bars = [(name, float(row[f"bar_{name}"])) for name in signals]
+        bars = [(name, row[f"bar_{name}"]) for name in signals]
         new = before is not None and row["id"] not in before
         rows.append(row | {"bars": bars, "harms": harms.get(row["train"], []), "new": new})
     return Suspects(found.facts, rows, signals, before is not None)

@@ -1,0 +1,95 @@
+"""Nights written by hand: a store with a finished run of given rows, without any model."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from storage import (
+    RUNS,
+    SCORES,
+    SOLVES,
+    RunRecord,
+    Store,
+    fingerprint,
+    polars_schema,
+    queries_schema,
+    train_schema,
+)
+
+STUDY = "by-hand"
+DEFAULTS = {pl.String: "", pl.Boolean: True, pl.Float32: 0.5, pl.Float64: 0.5}
+
+
+@dataclass
+class Row:
+    """An example; `groups` by name."""
+
+    id: str
+    text: str
+    label: str = "a"
+    correct: bool = True
+    pair: str | None = None
+    groups: dict[str, str | None] = field(default_factory=dict)
+
+
+def store_in(folder: Path) -> Store:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Store.open(folder / "store", STUDY)
+
+
+def write_night(store, run, train, queries, effects=None, recall=None, solves=None, **parts):
+    """Commit a run of these rows; `effects` is {(query, train): effect}, all if left out."""
+    parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
+    mark = fingerprint(parts)
+    created = "2026-01-01T00:00:00+00:00"
+    record = RunRecord(run, STUDY, mark, created, parts, len(queries), len(train), 1_000)
+    store.open_run(record)
+    if effects is None:
+        effects = {
+            (q, t): 0.01 * ((7 * t + 3 * q) % 11 - 5.5)
+            for q in range(len(queries))
+            for t in range(len(train))
+        }
+    store.commit(run, "train", {"train": examples(train, "train")})
+    tables = {"queries": examples(queries, "query"), "scores": scores(effects)}
+    tables["solves"] = filled(
+        SOLVES, [{"query": q, "reason": None, **(solves or {})} for q in range(len(queries))]
+    )
+    store.commit(run, "00000", tables)
+    row = {"run": run, "study": STUDY, "fingerprint": mark, "candidates": '{"kind": "knn"}'}
+    row |= {"curvature": "{}", "train_rows": len(train), "query_rows": len(queries)}
+    row |= {"created": datetime.now(UTC), "finished": datetime.now(UTC), "forecast": None}
+    row |= {"recall": json.dumps(recall) if recall else None}
+    store.commit(run, "finish", {"runs": filled(RUNS, [row])})
+    return run
+
+
+def examples(rows, key):
+    names = list(dict.fromkeys(name for row in rows for name in row.groups))
+    schema = (train_schema if key == "train" else queries_schema)(names)
+    columns = [
+        {key: place, "id": row.id, "text": row.text, "text_pair": row.pair, "label": row.label,
+         "prediction": row.label if row.correct else "z", "correct": row.correct,
+         "truncated": False, **{f"group_{name}": row.groups.get(name) for name in names}}
+        for place, row in enumerate(rows)
+    ]  # fmt: skip
+    return filled(schema, columns)
+
+
+def scores(effects):
+    rows, ranks = [], {}
+    for (query, train), effect in sorted(effects.items(), key=lambda item: (item[0][0], item[1])):
+        rank = ranks[query] = ranks.get(query, -1) + 1
+        row = {"query": query, "train": train, "rank": rank, "removal_effect": effect}
+        rows.append(row | {"distance": None, "spread": None})
+    return filled(SCORES, rows)
+
+
+def filled(schema, rows):
+    """A frame of the schema; what a row does not say is a plain value of its type."""
+    kinds = polars_schema(schema)
+    plain = {name: DEFAULTS.get(kind.base_type(), 0) for name, kind in kinds.items()}
+    return pl.DataFrame([plain | row for row in rows], schema=kinds, strict=False)

@@ -1,0 +1,245 @@
+"""The page about nights written by hand: any name, any character, any second night."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import hand
+import polars as pl
+import pytest
+from hand import Row, filled
+
+from fastif.candidates.recall import Recall
+from storage import MISLABELS, write_table
+from tasks.compare import difference
+from tasks.draw_difference import draw_difference
+from tasks.report import charts
+from tasks.report.assurance import assurances
+from tasks.report.duplicates import duplicates_of
+from tasks.report.headline import headline
+from tasks.report.night import read_night
+from tasks.report.page import page_of, render
+from tasks.report.rows import legible, names_for
+from tasks.report.slices import slices_of
+from tasks.report.space import space_of
+from tasks.report.suspects import suspects_of
+from tasks.summary import read_summary
+
+WORDS = ["x", None, "None", "null", "none", "all", "(all)", "total", "", " ", "(no value)", "train",
+         "query", "id", "label", "removal_effect", "__all__", "a,b", 'a"b', "a\nb", "😀", "1",
+         "1.0", "x" * 40, "x" * 39 + "y", "__HIVE_DEFAULT_PARTITION__", "k=v/é", "e\u0301"]  # fmt: skip
+UNSEEN = ["\x0b", "\x00", "\x1b", "\x85", "\u2028", "\ufffe", "\uffff", "\ufdd0", "\U0001fffe"]
+
+
+def rows(prefix, count, values, name):
+    return [
+        Row(f"{prefix}{i}", f"{prefix} word{i % 7} and word{i % 5} {i}", "ab"[i % 2], i % 3 > 0,
+            groups={name: values[i % len(values)]})
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def night_of(folder, train, queries, **given):
+    store = hand.store_in(folder)
+    hand.write_night(store, "one", train, queries, **given)
+    return read_night(store, "one", folder / "study.toml")
+
+
+def test_every_value_is_a_slice_of_its_own(tmp_path):
+    queries, train = rows("q", 56, WORDS, "kind"), rows("t", 56, WORDS, "source")
+    night = night_of(tmp_path, train, queries)
+    found = slices_of(night)
+    told = {row["slice"]: (row["queries"], row["accuracy"]) for row in found.accuracy}
+    for value in told:
+        mine = [row for row in queries if row.groups["kind"] == value]
+        assert told[value] == (len(mine), sum(row.correct for row in mine) / len(mine))
+    assert len(told) == min(24, len(WORDS))
+    pairs = found.matrix.select("source", "slice").rows()
+    assert len(pairs) == len(set(pairs)) == 12 * 12
+    sums = {}
+    for query, row, effect in night.scores.select("query", "train", "removal_effect").rows():
+        key = train[row].groups["source"], queries[query].groups["kind"]
+        sums[key] = sums.get(key, 0) + effect
+    for source, name, effect in found.matrix.select("source", "slice", "effect").rows():
+        assert effect == pytest.approx(sums[source, name], abs=1e-6)
+    assert {row["source"] for row in found.ranking} == set(found.matrix["source"])
+    summary = read_summary(hand.store_in(tmp_path), "one", tmp_path)
+    assert len({row["slice"] for row in summary.slices}) == 8
+
+
+def test_charts_never_merge_what_reads_alike():
+    names = names_for(WORDS, charts.LONGEST)
+    assert len(set(names.values())) == len(WORDS)
+    assert names[None] == "(no value)"
+    frame = pl.DataFrame({"source": WORDS, "slice": "s", "effect": 1.0, "pairs": 1})
+    drawn = charts.matrix(frame, "slice", "source")
+    assert drawn.count(">+1<") == len(WORDS), "a cell each"
+
+
+class Texts(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.all = []
+        self.feed(html)
+
+    def handle_data(self, data):
+        self.all.append(data)
+
+
+def test_no_character_of_a_row_ends_the_page(tmp_path):
+    """In ids, texts, labels, sources, groups, their columns and the study's name."""
+    every = "".join(UNSEEN)
+
+    def hostile(prefix, name):
+        return [
+            Row(f"{prefix}{i}{every}", f"text {i} {every} word", f"{'ab'[i % 2]}{every}", i % 2 > 0,
+                groups={f"{name}{every}".replace("\0", ""): f"{i % 3}{every}"})
+            for i in range(20)
+        ]  # fmt: skip
+
+    night = night_of(tmp_path, hostile("t", "source"), hostile("q", "kind"))
+    page = page_of(night)
+    html = render(page)
+    html.encode()
+    assert html.count("<svg") >= 3
+    assert not [character for character in UNSEEN if character in html]
+    assert "⟨U+000B⟩" in html
+    assert "⟨U+FFFE⟩" in html
+    assert Texts(html).all
+    assert legible("\ud800") == "⟨U+D800⟩"
+
+
+def mislabels(store, night, margins):
+    """A search as it is in the store, with a signal that some rows lack."""
+    table = [
+        {"train": i, "rank": i, "id": row["id"], "text": row["text"], "text_pair": None,
+         "label": row["label"], "suggested": "b", "reviewed": None, "trained_margin": margin,
+         "agreeing": None, "conflicting": None}
+        for i, (row, margin) in enumerate(zip(night.train.to_dicts(), margins, strict=True))
+    ]  # fmt: skip
+    facts = {"created": "2026-01-01", "procedure": 1, "rows": len(table), "trusted": 0}
+    facts |= {"errors": {"expected": 3.0, "low": 1.0, "high": 5.0}, "drawn": None}
+    facts |= {"recall": {"planted": 40, "budget": 20, "any": 0.9, "confusable": 0.5}}
+
+    def write(folder):
+        write_table(folder, "mislabels", filled(MISLABELS, table))
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    store.write_part("mislabels", "ab" * 32, write)
+
+
+def test_a_row_that_came_after_the_training_has_a_bar_less(tmp_path):
+    """The ordinary second night: a signal of the training is null for rows that were not in it."""
+    night = night_of(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
+    margins = [None, *(float(i) for i in range(10)), None]
+    mislabels(hand.store_in(tmp_path), night, margins)
+    night = read_night(hand.store_in(tmp_path), "one", tmp_path / "study.toml")
+    bars = {row["train"]: dict(row["bars"])["trained_margin"] for row in suspects_of(night).rows}
+    assert [bars[0], bars[11]] == [None, None]
+    assert [bars[i] for i in range(1, 11)] == pytest.approx([i / 10 for i in range(1, 11)])
+    html = render(page_of(night))
+    assert "trained margin not measured" in html
+    assert html.count('<input type="checkbox"') == 12
+
+
+def assured(night):
+    return {one.name: one for one in assurances(night, duplicates_of(night, space_of(night)))}
+
+
+GOOD = {"residual": 1e-6, "converged": True, "resembles_gradient_product": False}
+
+
+def share(at, share, low, high):
+    return vars(Recall(at, 40, share, low, high))
+
+
+CHECKS = [
+    ("recall at 10", {"recall": [share(10, 1.0, 0.97, 1.0)]}, "yes"),
+    ("recall at 10", {"recall": [share(10, 1.0, 0.58, 1.0)]}, "not enough to tell"),
+    ("recall at 10", {"recall": [share(10, 0.7, 0.5, 0.9)]}, "no"),
+    ("recall", {}, "not enough to tell"),
+    ("residual", {"solves": GOOD}, "yes"),
+    ("residual", {"solves": GOOD | {"residual": 0.1}}, "no"),
+    ("residual", {"solves": GOOD | {"converged": False}}, "no"),
+    ("gradient product", {"solves": GOOD}, "yes"),
+    ("gradient product", {"solves": GOOD | {"resembles_gradient_product": True}}, "no"),
+    ("queries without an answer", {}, "yes"),
+    ("queries without an answer", {"solves": {"reason": "not finite"}}, "no"),
+    ("queries that are no training rows", {}, "yes"),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "state"), CHECKS)
+def test_each_check_passes_fails_or_says_that_it_cannot_tell(tmp_path, name, given, state):
+    night = night_of(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
+    assert assured(night)[name].state == state
+
+
+def test_queries_that_are_the_training_rows_are_not_in_order(tmp_path):
+    train = rows("t", 12, ["x"], "s")
+    night = night_of(tmp_path, train, train, solves=GOOD)
+    one = assured(night)["queries that are no training rows"]
+    assert (one.figure, one.state) == ("0 of 12", "no")
+    assert "Read with care: queries that are no training rows" in page_of(night).headline[2]
+
+
+def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
+    """One wrong query of one, against forty of a hundred: chance says nothing of the former."""
+
+    def asked(name, right, count):
+        return [
+            Row(f"{name}{i}", f"{name} text {i}", correct=i < right, groups={"kind": name})
+            for i in range(count)
+        ]
+
+    train = rows("t", 12, ["x"], "s")
+    sure = [*asked("tiny", 0, 1), *asked("low", 40, 100), *asked("fine", 95, 100)]
+    night = night_of(tmp_path / "a", train, sure, effects={(0, 0): -1.0})
+    text = headline(night, slices_of(night), None, [])[0]
+    assert "lowest is kind low with 40.0% of 100 queries (95 % interval 31% to 50%)" in text
+    even = [*asked("tiny", 0, 1), *asked("some", 80, 100), *asked("fine", 82, 100)]
+    night = night_of(tmp_path / "b", train, even, effects={(0, 0): -1.0})
+    assert "no kind is clearly lower" in headline(night, slices_of(night), None, [])[0]
+
+
+def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
+    """By another group, a row in front of both tables, row numbers as ids, a class more."""
+    store = hand.store_in(tmp_path)
+    train, queries = rows("t", 20, ["x", None], "source"), rows("q", 20, ["x", "y"], "kind")
+    for table in (train, queries):
+        for number, row in enumerate(table):
+            row.id = f"{number + 1}"
+    hand.write_night(store, "one", train, queries)
+    later = [
+        [Row("1", "something new", "c"), *(Row(f"{i + 2}", r.text, r.label, r.correct, groups={
+            "region": "here"}) for i, r in enumerate(table))]
+        for table in (train, queries)
+    ]  # fmt: skip
+    effects = {(q + 1, t + 1): e for (q, t), e in old_effects(20).items()}
+    hand.write_night(store, "two", *later, effects=effects)
+    found = difference(store, "one", "two")
+    assert found.rows.is_empty(), "no old row has another effect"
+    assert [(part.value, part.queries) for part in found.slices] == [("here", 20)]
+    notes = " ".join(found.notes)
+    assert "Training rows are matched by content: 20 the same, 1 new." in notes
+    assert "Queries were grouped by kind and are by region." in notes
+    assert draw_difference(found, "one", "two")
+    html = render(page_of(read_night(store, "two", tmp_path / "study.toml")))
+    assert "compared with one" in html
+    assert re.search(r"grouped by kind and are by region", html)
+
+
+def old_effects(count):
+    return {(q, t): 0.01 * ((7 * t + 3 * q) % 11 - 5.5) for q in range(count) for t in range(count)}
+
+
+def test_a_slice_called_all_is_not_the_total(tmp_path):
+    store = hand.store_in(tmp_path)
+    queries = rows("q", 24, ["all", "None", None], "kind")
+    for name in ("one", "two"):
+        hand.write_night(store, name, rows("t", 12, ["x"], "s"), queries)
+    found = difference(store, "one", "two")
+    assert found.overall.queries == 24
+    assert [(part.value, part.queries) for part in found.slices] == [
+        ("None", 8), ("all", 8), (None, 8),
+    ]  # fmt: skip
