@@ -34,11 +34,8 @@ from tasks.chosen_method import method_alarms, method_evidence, told_method
 from tasks.misses import recall_alarms, recall_evidence
 from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
-<<<<<<< HEAD
 from tasks.provenance import provenance_evidence, told_provenance
-=======
 from tasks.slice_accuracy import worst_first
->>>>>>> a304eaa (Report: any value and character, intervals decide, leaks are told, places are refused in words)
 from tasks.trust import Row, alarms, evidence, nats, read_trust
 
 WORST, EACH, SLICES = 5, 3, 8

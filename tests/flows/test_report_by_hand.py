@@ -27,7 +27,8 @@ from tasks.summary import read_summary
 
 WORDS = ["x", None, "None", "null", "none", "all", "(all)", "total", "", " ", "(no value)", "train",
          "query", "id", "label", "removal_effect", "__all__", "a,b", 'a"b', "a\nb", "😀", "1",
-         "1.0", "x" * 40, "x" * 39 + "y", "__HIVE_DEFAULT_PARTITION__", "k=v/é", "e\u0301"]  # fmt: skip
+         "1.0", "x" * 40, "x" * 39 + "y", "__HIVE_DEFAULT_PARTITION__", "k=v/é",
+         "e\u0301"]  # fmt: skip
 UNSEEN = ["\x0b", "\x00", "\x1b", "\x85", "\u2028", "\ufffe", "\uffff", "\ufdd0", "\U0001fffe"]
 
 
