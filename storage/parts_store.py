@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.atomic import is_aside
 from storage.layout import Layout
 from storage.listing import entries_below, sizes_below
 from storage.local_parts import LIST
@@ -34,6 +35,11 @@ class PartsStore:
     def parts(self, kind: str) -> dict[str, Path]:
         """Folders of all whole parts of a kind, by digest in ascending order."""
         return find_parts(self.layout, kind)
+
+    def part_names(self, kind: str) -> list[str]:
+        """Digests of all parts of a kind, sound or not."""
+        names = {name.split("/")[0] for name in sizes_below(self.layout.parts(kind))}
+        return sorted(name for name in names if not is_aside(Path(name)))
 
     def sound_parts(self, kind: str) -> dict[str, Path]:
         """The same, of a kind that nothing can make again: each read and compared with its digest.

@@ -51,6 +51,17 @@ def compacted(layout: Layout, record: RunRecord) -> Commit | None:
     return commit if commit and is_whole(layout, record, commit) else None
 
 
+def stated_commits(layout: Layout, record: RunRecord, keys: Sequence[str]) -> list[Commit]:
+    """All that manifests state, whole or not: a lost file may be put back beside the others.
+
+    Those that a compact commit stands for are left out.
+    """
+    whole = compacted(layout, record)
+    covered = whole.covers if whole else ()
+    commits = (read_commit(layout.manifest(record.run, key)) for key in keys)
+    return [commit for commit in commits if commit and commit.key not in covered]
+
+
 def damaged_commits(
     layout: Layout, record: RunRecord, keys: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:

@@ -24,7 +24,7 @@ from storage.listing import sizes_below
 from storage.location import location, scan_options
 from storage.order import make_current, sequence_of
 from storage.parts_store import PartsStore, bytes_below
-from storage.readable import compacted, damaged_commits, readable_files
+from storage.readable import compacted, damaged_commits, readable_files, stated_commits
 from storage.remote import answered
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
@@ -218,7 +218,8 @@ class Store(PartsStore):
             )
         if len(shards) < 2 or self._done(record, COMPACT):
             return None
-        names = {file.table for file in self._commits(record)[0].files}
+        first, *_ = stated_commits(self.layout, record, self._keys(run))
+        names = {file.table for file in first.files}
         tables = {name: self.scan(name, run) for name in sorted(names & set(TABLES))}
         return compact(self.layout, record, shards, tables)
 
@@ -242,8 +243,9 @@ class Store(PartsStore):
     def leftovers(self) -> list[Leftover]:
         """Files that no reader is ever shown and no writer will name any more."""
         runs = self._names()
-        commits = (commit for run in runs for commit in self._commits(self.record(run)))
-        listed = {file.path for commit in commits for file in commit.files}
+        records = map(self.record, runs)
+        stated = (stated_commits(self.layout, one, self._keys(one.run)) for one in records)
+        listed = {file.path for commits in stated for commit in commits for file in commit.files}
         return leftovers(self.layout, listed, runs, time.time())
 
     def files_of(self, run: str) -> list[Leftover]:
@@ -289,13 +291,6 @@ class Store(PartsStore):
             return commit
         whole = None if key == COMPACT else compacted(self.layout, record)
         return whole if whole and key in whole.covers else None
-
-    def _commits(self, record: RunRecord) -> list[Commit]:
-        """All that are whole, in the order of their keys; a compact one in place of the shards'."""
-        whole = compacted(self.layout, record)
-        covered = (COMPACT, *(whole.covers if whole else ()))
-        others = (self._done(record, key) for key in self._keys(record.run) if key not in covered)
-        return [commit for commit in (whole, *others) if commit]
 
     def status(self, run: str) -> RunStatus:
         """How far a run came."""

@@ -10,7 +10,7 @@ from storage.comparison import BECAME, Matched, Tables, changes
 from storage.matching import EDITED, RELABELLED, SAME
 from tasks.lookup import undamaged_run
 
-SAME_SCALE = ("train", "queries", "certificate", "carried")
+SAME_SCALE = ("train", "queries", "certificate", "groups", "carried")
 """Parts of a run of which another changes what is asked, and not what a number means."""
 SAME_ORDER = (*SAME_SCALE, "model", "models", "candidates")
 """Parts of which another leaves the order of rows comparable, but not the sizes of effects."""

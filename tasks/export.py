@@ -55,7 +55,11 @@ def write_export(
     frame = _table(store, run, table, found)
     if only is not None:
         frame = _selected(frame, only)
-    commit_file(path, lambda aside: writers[path.suffix](frame, aside))
+
+    def write(aside: Path) -> None:
+        writers[path.suffix](frame, aside)
+
+    commit_file(path, write)
     return len(frame)
 
 

@@ -8,6 +8,7 @@ from storage import Store, StoreError
 from tasks.chosen import KIND as DAMPING
 from tasks.chosen_k import KIND as CANDIDATES
 from tasks.chosen_method import KIND as METHOD
+from tasks.lookup import TRAIN
 from tasks.verdicts import KIND as VERDICTS
 
 PARTS: Final = "parts"
@@ -60,6 +61,8 @@ def _of_run(store: Store, name: str) -> Examined:
     problems = [problem for found in damaged.values() for problem in found]
     missing = [shard.key for shard in store.missing(name, status.record.shards())]
     keys = [key for key in missing if key not in damaged]
+    if status.closed and TRAIN not in damaged and not store.is_done(name, TRAIN):
+        keys.append(TRAIN)
     if status.closed and keys:
         problems += [f"{store.layout.manifest(name, key)}: missing" for key in keys]
     count = f"{status.done} of {status.planned} shards"

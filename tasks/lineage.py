@@ -14,7 +14,7 @@ from tasks.tables import Table
 
 CARRIED = "carried"
 """Part of a run's record that names the run it goes on from; absent for one from nothing."""
-MAY_CHANGE = ("train", "queries", "certificate", CARRIED)
+MAY_CHANGE = ("train", "queries", "certificate", "groups", CARRIED)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import polars as pl
 from storage import Store, StoreError
 
 SHOWN = 5
+TRAIN = "train"
+"""Key of the commit that holds the training rows."""
 
 
 def position(store: Store, run: str, table: str, name: str) -> int:
@@ -63,5 +65,12 @@ def undamaged_run(store: Store, run: str) -> str:
             got=got,
             remedy="Run `fastif audit` again: it computes only what is missing. "
             "`fastif verify` names every damaged file.",
+        )
+    if not store.is_done(run, TRAIN):
+        raise StoreError.at(
+            f"run {run}",
+            expected="its table of training rows",
+            got="none that is whole",
+            remedy="Run `fastif audit` again: it describes them first.",
         )
     return run

@@ -13,6 +13,7 @@ from tasks.lineage import CARRIED, Lineage, lineage_of
 from tasks.model import base_folder, model_digest, model_folders
 from tasks.offers import MethodChoice
 from tasks.problems import Problem, StudyError
+from tasks.sections import Auto, FullScan
 from tasks.study import AUDIT, AnySolver, Study, load_study
 from tasks.tables import Table, check_against, read_table
 
@@ -230,7 +231,18 @@ def _parts(inputs: Inputs) -> dict[str, object]:
         "solver": _answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
         "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
+        **_grouped(study),
     }
+
+
+def _grouped(study: Study) -> dict[str, object]:
+    """The order of the groups, where a run may keep sums: these are by the first of them."""
+    candidates, groups = study.candidates, list(study.queries.groups)
+    if isinstance(candidates, FullScan):
+        summed = candidates.totals
+    else:  # a method that may fall back to a full scan
+        summed = isinstance(candidates, Auto) or any(m.k is None for m in candidates.methods)
+    return {"groups": groups} if summed and len(groups) > 1 else {}
 
 
 def _recipe(study: Study) -> dict[str, object]:

@@ -70,7 +70,7 @@ def swept(store: Store, keep: Keep) -> Sweep:
         kept = (status.record for status in store.runs() if status.record.run not in runs)
         chosen = {(METHOD, method_digest(record)) for record in kept}
         # People's work, and what it is of: for good.
-        reviewed = {(kind, digest) for kind in (VERDICTS, DRAWS) for digest in store.parts(kind)}
+        reviewed = {(kind, name) for kind in (VERDICTS, DRAWS) for name in store.part_names(kind)}
         files += store.unused_parts(keep.part_days, chosen | reviewed)
     return Sweep(tuple(runs), tuple(files))
 

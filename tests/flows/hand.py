@@ -73,7 +73,8 @@ def examples(rows, key):
     columns = [
         {key: place, "id": row.id, "text": row.text, "text_pair": row.pair, "label": row.label,
          "prediction": row.label if row.correct else "z", "correct": row.correct,
-         "truncated": False, **{f"group_{name}": row.groups.get(name) for name in names}}
+         "truncated": False, "loss": 0.5, "probability": 0.6,
+         **{f"group_{name}": row.groups.get(name) for name in names}}
         for place, row in enumerate(rows)
     ]  # fmt: skip
     return filled(schema, columns)
@@ -89,7 +90,10 @@ def scores(effects):
 
 
 def filled(schema, rows):
-    """A frame of the schema; what a row does not say is a plain value of its type."""
+    """A frame of the schema; what a row does not say is null, or a plain value of its type."""
     kinds = polars_schema(schema)
-    plain = {name: DEFAULTS.get(kind.base_type(), 0) for name, kind in kinds.items()}
+    plain = {
+        field.name: None if field.nullable else DEFAULTS.get(kinds[field.name].base_type(), 0)
+        for field in schema
+    }
     return pl.DataFrame([plain | row for row in rows], schema=kinds, strict=False)

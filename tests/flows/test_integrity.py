@@ -164,6 +164,33 @@ def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spo
     assert path.name in text
 
 
+def test_texts_are_never_none_where_the_training_rows_are_gone(world):
+    """The table, its manifest and all: no reader prints a text that it does not have."""
+    store = store_of(world)
+    name = named(world)
+    store.layout.manifest(name, "train").unlink()
+    shutil.rmtree(store.layout.table("train", name))
+    for command in READING:
+        code, text = run(*command(world))
+        assert code == 2, text
+        assert "table of training rows" in text
+    code, text = run("verify", "--study", world / "study.toml")
+    assert code == 1
+    assert "train.json: missing" in text
+
+
+def test_people_s_verdicts_stay_whatever_becomes_of_their_file(world):
+    store = store_of(world)
+    (digest,) = store.parts("verdicts")
+    flip(store.layout.part("verdicts", digest) / "verdicts.parquet")
+    study = world / "study.toml"
+    code, text = run("verify", "--study", study, "--repair")
+    assert code == 1
+    assert "put the files back from a copy" in text
+    assert run("gc", "--study", study, "--parts-unused", 0)[0] == 0
+    assert store.part_names("verdicts") == [digest]
+
+
 def test_an_unfinished_run_says_so(world):
     store = store_of(world)
     name = named(world)

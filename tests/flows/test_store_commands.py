@@ -3,6 +3,7 @@
 import os
 import time
 
+import polars as pl
 import pytest
 import tiny
 from typer.testing import CliRunner
@@ -62,6 +63,45 @@ def test_diff_tells_who_became_harmful(two_nights):
     code, _, message = run("diff", first, "no-such-run", "--study", study)
     assert code == 2
     assert "no-such-run" in message
+
+
+def test_without_ids_a_row_in_front_changes_no_row(world):
+    """A real second night: row numbers name other rows then, and no row is another."""
+    sections = {name: {"id": None} for name in ("train", "queries")}
+    study = tiny.write_study(world, candidates={"kind": "full"}, **sections)
+    _, first = tiny.run_directly(study)
+    for name in ("train.csv", "queries.csv"):
+        rows = tiny.rows_of(world / name)
+        tiny.write_rows(world / name, [{**rows[7], "text": "a new row in front"}, *rows])
+    store, second = tiny.run_directly(study)
+    _, out, _ = run("diff", first, second, "--study", study, "-k", 10)
+    assert "Training rows are matched by content: 60 the same, 1 new." in out
+    assert "Queries are matched by content: 17 the same, 1 new." in out
+    assert "relabelled" not in out
+    assert "edited" not in out
+    # Truth: the sums of both nights by text, which this table's rows all have different.
+    sums = []
+    for name in (first, second):
+        train = store.scan("train", name).select("train", "text")
+        asked = store.scan("queries", name).filter(pl.col("text") != "a new row in front")
+        scores = store.scan("scores", name).join(asked.select("query"), on="query")
+        harm = scores.filter(pl.col("removal_effect") < 0).join(train, on="train")
+        summed = harm.group_by("text").agg(pl.col("removal_effect").sum())
+        rows = summed.sort("removal_effect", "text").collect()
+        sums.append(set(rows["text"].head(10)))
+    assert f"{len(sums[1] - sums[0])} training rows became harmful" in out
+
+
+def test_sums_by_one_group_are_not_gone_on_with_by_another(world):
+    """The order of the groups says which one sums are by: another order is another run."""
+
+    def mark(groups, kind):
+        study = tiny.write_study(world, candidates=kind, queries={"groups": groups})
+        return plan_run(study).record.fingerprint
+
+    full, knn = {"kind": "full"}, {"kind": "knn", "k": 12}
+    assert mark(["kind", "second"], full) != mark(["second", "kind"], full)
+    assert mark(["kind", "second"], knn) == mark(["second", "kind"], knn)
 
 
 def record(**parts) -> RunRecord:
