@@ -8,11 +8,12 @@ from storage import Store, StoreError
 from tasks.chosen import KIND as DAMPING
 from tasks.chosen_k import KIND as CANDIDATES
 from tasks.chosen_method import KIND as METHOD
+from tasks.draws import KIND as DRAWS
 from tasks.lookup import TRAIN
 from tasks.verdicts import KIND as VERDICTS
 
 PARTS: Final = "parts"
-ONCE: Final = frozenset({VERDICTS, DAMPING, CANDIDATES, METHOD, "sketcher"})
+ONCE: Final = frozenset({VERDICTS, DRAWS, DAMPING, CANDIDATES, METHOD, "sketcher"})
 """Kinds of parts that hold what people or a run's first shards decided: never made again alike."""
 
 
