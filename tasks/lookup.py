@@ -67,10 +67,11 @@ def undamaged_run(store: Store, run: str) -> str:
             "`fastif verify` names every damaged file.",
         )
     if not store.is_done(run, TRAIN):
+        store.scan("train", run)  # refuses by the name of a file that is not whole
         raise StoreError.at(
             f"run {run}",
             expected="its table of training rows",
-            got="none that is whole",
+            got="none",
             remedy="Run `fastif audit` again: it describes them first.",
         )
     return run
