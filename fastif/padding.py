@@ -1,7 +1,7 @@
 """Padding: on which side of a row it stands, by which token, or never."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,8 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.examples import Batch
+from fastif.precision import same_outputs
 
 Side = Literal["right", "left"]
+SIDES: tuple[Side | None, ...] = ("right", "left", None)
+"""In the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,28 @@ def run_by_length(padding: Padding, batch: Batch, run: Callable[[Batch], Tensor]
         return run(parts[0][1])
     places = torch.cat([places for places, _ in parts])
     return torch.cat([run(part) for _, part in parts])[places.argsort()]
+
+
+def settled(
+    padding: Padding, batch: Batch, alone: Tensor, run: Callable[[Batch], Tensor]
+) -> Padding | None:
+    """The first side, from the present one on, on which padding changes nothing; None if all do.
+
+    Args:
+        padding: the present one.
+        batch: rows of unlike length, two of them of one.
+        alone: what `run` gives for each of them by itself.
+        run: takes rows that may share a forward pass.
+    """
+    for side in SIDES[SIDES.index(padding.side) :]:
+        tried = replace(padding, side=side)
+        try:
+            found = run_by_length(tried, placed(batch, tried), run)
+        except Exception:  # a model may take no batch at all, or no padding
+            continue
+        if same_outputs(found, alone):
+            return tried
+    return None
 
 
 def by_length(batch: Batch) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
@@ -17,15 +18,13 @@ from fastif.head import head_input, logits_of
 from fastif.inputs import inputs_of
 from fastif.losses import Loss, Measure
 from fastif.objective import Objective, attributed_params, checked_penalty
-from fastif.padding import Padding, Side, by_length, each, placed, run_by_length
+from fastif.padding import Padding, by_length, each, placed, run_by_length, settled
 from fastif.parameters import Params, ParamSpace, check_finite
 from fastif.precision import same_outputs, single_copy
 from fastif.probe import probes, sample
 from fastif.problem import loss_of
 from fastif.trial import check_rows
 
-SIDES: tuple[Side | None, ...] = ("right", "left", None)
-"""In the order in which they are tried."""
 NO_TOKEN = -1
 UNCUT = "frozen layers are run each time"
 PROVED = 5
@@ -87,6 +86,7 @@ class TransformerObjective(Objective):
         self.space = ParamSpace.of(self.params)
         self.padding, self._cut = Padding("right", _padding_token(self.whole)), None
         self.cut_note: str | None = None
+        self._proved: WeakSet[Examples] = WeakSet()
         self._probe()
 
     @property
@@ -143,6 +143,9 @@ class TransformerObjective(Objective):
             InputError: the model cannot read a row, or its outputs depend on others of its batch.
         """
         for examples in tables:
+            if examples in self._proved:
+                continue
+            self._proved.add(examples)
             batch = examples.take(sample(examples, PROVED))
             try:
                 alone = self._alone(batch)
@@ -207,10 +210,11 @@ class TransformerObjective(Objective):
 
     def _settle_padding(self, batch: Batch, alone: Tensor) -> None:
         """Take the first side, from the present one on, on which padding changes no outputs."""
-        for side in SIDES[SIDES.index(self.padding.side) :]:
-            self.padding = replace(self.padding, side=side)
-            if self._agrees(None, batch, alone):
-                return
+        found = settled(self.padding, batch, alone, lambda part: self._run(None, self.params, part))
+        if found is not None:
+            self.padding = found
+            return
+        self.padding = replace(self.padding, side=None)
         check_rows(self, batch)  # names the module, if it is one
         raise InputError(
             self.name,

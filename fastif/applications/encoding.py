@@ -5,7 +5,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fastif.examples import Examples, batches
+from fastif.examples import Batch, Examples, Selected, batches
+from fastif.inputs import inputs_of
+from fastif.padding import Padding, each, placed, run_by_length, settled
+from fastif.probe import sample
+
+TRIED = 4
+"""Texts on which padding is tried."""
 
 
 @torch.no_grad()
@@ -14,7 +20,8 @@ def mean_pooled(
 ) -> Float[Tensor, "m 2 d"]:
     """The mean of hidden states over the tokens of each text, in order of `ids`.
 
-    Those of the middle layer and those of the last: what is said, and what it amounts to.
+    Those of the middle layer and those of the last: what is said, and what it amounts to. Texts
+    are padded where that changes nothing of a text read alone, and else not at all.
 
     Args:
         encoder: a model without a head.
@@ -22,16 +29,33 @@ def mean_pooled(
         ids: which of them.
         batch_size: texts at once.
     """
+    padding = _padding(encoder, examples.take(ids[sample(Selected(examples, ids), TRIED)]))
     places, rows = [], []
     for where, batch in batches(examples, ids, batch_size):
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        said = encoder(**inputs, output_hidden_states=True)
-        middle = said.hidden_states[(len(said.hidden_states) - 1) // 2]
-        hidden = torch.stack([middle, said.last_hidden_state], 1)
-        mask = batch["attention_mask"][:, None, :, None].to(hidden)
         places.append(where)
-        rows.append(((hidden * mask).sum(2) / mask.sum(2).clamp_min(1)).float().cpu())
+        found = run_by_length(padding, placed(batch, padding), lambda one: _pooled(encoder, one))
+        rows.append(found.float().cpu())
     return torch.cat(rows)[torch.cat(places).argsort()]
+
+
+def _pooled(encoder: PreTrainedModel, batch: Batch) -> Float[Tensor, "b 2 d"]:
+    said = encoder(**inputs_of(encoder, batch), output_hidden_states=True)
+    middle = said.hidden_states[(len(said.hidden_states) - 1) // 2]
+    hidden = torch.stack([middle, said.last_hidden_state], 1)
+    mask = batch["attention_mask"][:, None, :, None].to(hidden)
+    return (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
+
+
+def _padding(encoder: PreTrainedModel, batch: Batch) -> Padding:
+    """The side on which padding changes nothing of what the encoder says of some texts."""
+
+    def run(part: Batch) -> Tensor:
+        return _pooled(encoder, part)
+
+    alone = torch.cat([run(row) for row in each(batch)])
+    token = getattr(encoder.config.get_text_config(), "pad_token_id", None)
+    first = Padding("right", -1 if token is None else token)
+    return settled(first, batch, alone, run) or Padding(None, first.token)
 
 
 def compared(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:

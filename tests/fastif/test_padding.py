@@ -198,7 +198,7 @@ class Bag(nn.Module):
 def test_outputs_that_depend_on_rows_as_long_are_refused():
     model = transformer("bert")
     model.classifier = Bag()
-    with pytest.raises(InputError, match="do not depend on others of its batch"):
+    with pytest.raises(InputError, match="not depend on the other rows of its batch"):
         TransformerObjective(model, "last:1")
 
 

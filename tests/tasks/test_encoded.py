@@ -1,8 +1,11 @@
 """What an encoder says of texts, against each text by itself."""
 
+import pytest
 import torch
+from transformers import AutoModel, FNetConfig, GPT2Config, XLNetConfig
 
 import fastif
+from fastif import TextExamples
 from fastif.applications import mean_pooled
 
 TEXTS = ["the film was good", "bad", "a very dull plot is not the actor"]
@@ -22,3 +25,20 @@ def test_layers_are_meaned_over_the_tokens_of_each_text_alone(world):
             states.append(given[0] if isinstance(given, tuple) else given)
         dense = torch.stack([states[1][0].mean(0), states[3][0].mean(0)])
         torch.testing.assert_close(row, dense, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [FNetConfig, XLNetConfig, GPT2Config])
+def test_what_an_encoder_says_of_a_text_depends_on_no_other(kind):
+    """FNet reads its padding; each text alone is the truth, in float64."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    heads = {"d_head": 4, "d_inner": 12} if kind is XLNetConfig else {}
+    config = kind(vocab_size=40, **sizes, **heads)
+    torch.manual_seed(0)
+    encoder = AutoModel.from_config(config).double().eval()
+    tokens = [torch.randint(5, 40, (n,)) for n in (9, 3, 5, 9, 4)]
+    rows = TextExamples(tokens, None, torch.zeros(5).long(), torch.zeros(5).bool(), 7)
+    found = mean_pooled(encoder, rows, torch.arange(5))
+    with torch.no_grad():
+        said = [encoder(input_ids=one[None], output_hidden_states=True) for one in tokens]
+    truth = [torch.stack([o.hidden_states[1][0].mean(0), o[0][0].mean(0)]) for o in said]
+    torch.testing.assert_close(found.double(), torch.stack(truth), rtol=1e-5, atol=1e-5)
