@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import fastif
-from tasks.footprint import FLOAT, root_rows
+from tasks.footprint import FLOAT, dimensions_of, root_rows
 from tasks.hidden import unwritten_bytes
 from tasks.sections import AnyMethod, FullScan, Sketches
 from tasks.sketches import pending
@@ -47,8 +47,7 @@ def _index_bytes(job: "Job", method: AnyMethod, digest: str, there: Collection[s
     left = pending(job, method, digest)
     if left.listed:
         return 0
-    # Never more directions than the curvature has root rows.
-    dimensions = min(method.dimensions, root_rows(job))
+    dimensions = dimensions_of(job, method)
     basis = 0 if left.fitted else int(EXTRA * dimensions * method.width * FLOAT)
     approximate = rows * dimensions * FLOAT * (method.factory != "Flat")
     return basis + approximate + HALF * left.rows * dimensions + rows * (PLACE + DIGEST)
@@ -60,7 +59,7 @@ def _factor_bytes(job: "Job") -> int:
     if isinstance(solver, fastif.Dual):
         return FLOAT * rows * min(rows, solver.rank or rows)
     kept = getattr(solver, "preconditioner", "none")
-    return FLOAT * solver.rank * p if kept == "eigen" else 0  # type: ignore[union-attr]
+    return FLOAT * min(solver.rank, p) * p if kept == "eigen" else 0  # type: ignore[union-attr]
 
 
 def _sum_bytes(job: "Job") -> int:

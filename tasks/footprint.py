@@ -40,13 +40,15 @@ def memory(job: "Job", sizes: Sizes) -> int:
     study, p, models = job.study, job.objective.space.size, len(job.members)
     model = models * sum(tensor.nbytes for tensor in job.objective.whole.parameters())
     hidden = sum(min(table, sizes.prefix_cache_mb * MEGABYTE) for table in hidden_bytes(job))
-    shard, batch = sizes.shard_size, sizes.batch_size
+    # A setting beyond what there is takes no more than what there is.
+    train, queries = len(job.train_texts), len(job.query_texts)
+    shard, batch = min(sizes.shard_size, queries), min(sizes.batch_size, max(train, queries))
     rows = ROWS_HELD[study.solver.kind] * shard + 2 * batch + (models - 1) * (shard + batch)
-    block = 2 * (getattr(study.solver, "block_rows", 0) + 2 * batch)
+    block = 2 * (min(getattr(study.solver, "block_rows", 0), curvature_rows(job)) + 2 * batch)
     work = max(rows, block) * p * FLOAT + _factor_bytes(job)
     for method in study.candidates.methods:
         if isinstance(method, Sketches):
-            each = method.dimensions * FLOAT
+            each = dimensions_of(job, method) * FLOAT
             work = max(work, 4 * each * method.width)  # the sketches themselves are mapped
     if job.fixed_or_chosen is None:
         work = max(work, _kernel_bytes(min(LARGEST_KERNEL, root_rows(job)), p))
@@ -81,7 +83,7 @@ def _factor_bytes(job: "Job") -> int:
         return 0
     if solver.preconditioner == "drawn":
         return _kernel_bytes(min(solver.rank, rows), p)
-    return 3 * solver.rank * p * FLOAT if solver.preconditioner == "eigen" else 0
+    return 3 * min(solver.rank, p) * p * FLOAT if solver.preconditioner == "eigen" else 0
 
 
 def _kernel_bytes(rows: int, p: int) -> int:
@@ -92,6 +94,11 @@ def _kernel_bytes(rows: int, p: int) -> int:
 def root_rows(job: "Job") -> int:
     """Root rows of the curvature: softmax has one less than labels for an example."""
     return curvature_rows(job) * columns(job)
+
+
+def dimensions_of(job: "Job", method: Sketches) -> int:
+    """Length of a sketch: the curvature has no more directions than root rows."""
+    return min(method.dimensions, root_rows(job))
 
 
 def columns(job: "Job") -> int:

@@ -16,6 +16,7 @@ from fastif.trial import try_table
 from storage import Store
 from tasks import hidden
 from tasks.devices import LEASES, Device, devices_of
+from tasks.footprint import dimensions_of
 from tasks.job import Job
 from tasks.loading import Texts, load_objective, load_texts
 from tasks.members import check_alike
@@ -123,7 +124,7 @@ def _check(job: Job) -> None:
         if nearest:
             width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
         else:
-            width = method.dimensions
+            width = dimensions_of(job, method)
         rows = len(job.train_texts)
         fastif.CandidateIndex.check(method.factory, width, rows, products=not nearest)
 

@@ -11,7 +11,7 @@ from fastif.control import CONTROL
 from fastif.damping import HALVES
 from storage import Shard, Store, StoreError
 from tasks.chosen_k import MIN_ASKED, target_of
-from tasks.footprint import columns, curvature_rows, root_rows
+from tasks.footprint import columns, curvature_rows, dimensions_of, root_rows
 from tasks.plan import TRAIN
 from tasks.rates import Rates
 from tasks.sections import AnyCandidates, AnyMethod, FullScan, Knn, Sketches
@@ -145,7 +145,7 @@ def _is_described(store: Store, run: str) -> bool:
 
 def _distinct(job: "Job") -> float:
     """Distinct candidates of a shard; queries share them, as if fewer had drawn them at random."""
-    rows, shard = len(job.train_texts), job.plan.record.shard_size
+    rows, shard = len(job.train_texts), min(job.plan.record.shard_size, len(job.query_texts))
     if isinstance(job.candidates, FullScan):
         return rows
     unseen = 1.0
@@ -164,8 +164,10 @@ def _product_share(job: "Job") -> float:
     if rank is None:
         return 1.0
     sides = [shape for shape in job.objective.space.shapes if len(shape) == 2]
-    taken = float(job.train_texts.lengths.double().mean()) * rank * sum(map(sum, sides))
-    return taken / sum(math.prod(shape) for shape in sides)
+    tokens = float(job.train_texts.lengths.double().mean())
+    # A layer that is no wider than the rank is multiplied whole.
+    taken = (tokens * rank * sum(s) if rank < min(s) else math.prod(s) for s in sides)
+    return sum(taken) / sum(map(math.prod, sides))
 
 
 def _width(method: AnyMethod, rows: int) -> int:
@@ -195,7 +197,7 @@ def sketching(job: "Job", method: Sketches, digest: str) -> Work:
     left = pending(job, method, digest)
     if left.fitted:
         return Work(gradients=left.rows)
-    taken = 2 * min(method.dimensions, root_rows(job))
+    taken = 2 * dimensions_of(job, method)
     return Work(curvature_rows(job), left.rows + taken)
 
 
@@ -215,15 +217,15 @@ def factor_examples(job: "Job") -> int:
     if job.study.curvature.kind == "hessian":
         return rows * (_factor_sweeps(solver) + SWEEPS_OF_LEAST)
     if not isinstance(solver, fastif.Dual) or solver.rank is not None:
-        return rows * _factor_sweeps(solver)
+        return rows * _factor_sweeps(solver, root_rows(job))
     held = max(1, solver.block_rows // batch) * batch
     return sum(rows - start for start in range(0, rows, held))
 
 
-def _factor_sweeps(solver: fastif.Solver) -> int:
+def _factor_sweeps(solver: fastif.Solver, rooted: int) -> int:
     """Passes over the curvature's rows; how many a scale takes to be found is a guess."""
     if isinstance(solver, fastif.Dual):
-        return 2 + (solver.rank or 0) // KERNEL_COLUMNS
+        return 2 + min(solver.rank or 0, rooted) // KERNEL_COLUMNS
     if isinstance(solver, fastif.Spectral):
         return FIT_OF_EKFAC
     if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
@@ -249,7 +251,7 @@ def solve_examples(job: "Job") -> int:
         return depth * solver.repeats * solver.batch + rows
     if not isinstance(solver, fastif.ConjugateGradient):
         return rows
-    sweeps = min(solver.max_steps, SWEEPS_OF_CG)
+    sweeps = min(solver.max_steps, SWEEPS_OF_CG, job.objective.space.size)
     return rows * (-(-sweeps // 5) if solver.preconditioner in ("eigen", "drawn") else sweeps)
 
 
@@ -286,8 +288,8 @@ def _residual_examples(job: "Job") -> float:
 def _scans(job: "Job") -> list[int]:
     """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
     check = 0 if isinstance(job.candidates, FullScan) else job.candidates.check
-    before = [max(check, MIN_ASKED)] if unchosen(job) else []
-    return before + ([check] if check else [])
+    before, queries = [max(check, MIN_ASKED)] if unchosen(job) else [], len(job.query_texts)
+    return [min(asked, queries) for asked in (*before, check) if asked]
 
 
 def _retrained_examples(job: "Job") -> int:

@@ -19,6 +19,7 @@ from tasks.opening import checked_job, make_job
 from tasks.plan import missing_shards, open_store, plan_run, planned_shards
 from tasks.prepare import build_index, describe_train, factor_curvature
 from tasks.progress import Observed
+from tasks.rates import Rates
 from tasks.work import certified_examples, factor_examples, sketching, work_of
 
 
@@ -356,3 +357,42 @@ def test_a_table_with_too_little_in_common_is_forecast_anew(world, sketched):
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)
     assert said.gradients == sum(sketched) + 2 * 40
+
+
+BEYOND = {
+    "shard_size": ({"run": {"shard_size": tiny.QUERIES}}, {"run": {"shard_size": 10**9}}),
+    "batch_size": ({"run": {"batch_size": tiny.TRAIN}}, {"run": {"batch_size": 10**9}}),
+    "keep": ({"candidates": {"kind": "full", "keep": tiny.TRAIN}},
+             {"candidates": {"kind": "full", "keep": 10**9}}),
+    "rank of scores": ({"candidates": {"kind": "full", "rank": 12}, "solver": {"kind": "cg"}},
+                       {"candidates": {"kind": "full", "rank": 10**9}, "solver": {"kind": "cg"}}),
+    "dimensions": ({"candidates": {"kind": "sketch", "k": 9, "dimensions": tiny.TRAIN}},
+                   {"candidates": {"kind": "sketch", "k": 9, "dimensions": 2**40}}),
+    "check": ({"candidates": {"kind": "knn", "k": 9, "check": tiny.QUERIES}},
+              {"candidates": {"kind": "knn", "k": 9, "check": 10**9}}),
+    "certificate": ({"certificate": {"rows": tiny.TRAIN}, "curvature": {"rows": 9}},
+                    {"certificate": {"rows": 10**9}, "curvature": {"rows": 9}}),
+    "block_rows": ({"solver": {"kind": "dual", "block_rows": 64}},
+                   {"solver": {"kind": "dual", "block_rows": 10**9}}),
+    "rank of a kernel": ({"solver": {"kind": "dual", "rank": tiny.TRAIN}},
+                         {"solver": {"kind": "dual", "rank": 10**6}}),
+}  # fmt: skip
+
+
+LIMITS = (tiny.TRAIN, tiny.QUERIES, 12, 64)
+
+
+@pytest.mark.parametrize("case", BEYOND.values(), ids=list(BEYOND))
+def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(world, monkeypatch, case):
+    """At the same rates; what is below the data is forecast as something else."""
+    fixed = Rates(1.0, 1.0, 1.0, 1.0)
+    monkeypatch.setattr("tasks.forecast.rates_of", lambda job: fixed)
+    found = []
+    (section, keys), *_ = case[0].items()
+    below = {section: {name: 2 if value in LIMITS else value for name, value in keys.items()}}
+    for sections in (*case, {**case[0], **below}):
+        study = tiny.write_study(world, **sections)
+        job = make_job(plan_run(study))
+        told = forecast(job, planned_shards(job.plan))
+        found.append((told.stages, told.pairs, told.memory, told.disk))
+    assert found[0] == found[1] != found[2]
