@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from fastif.errors import InputError
 from fastif.label_names import GENERIC, displaced
+from fastif.parameters import check_finite
 from fastif.positions import longest_text
 from fastif.problem import SINGLE, problem_of
 from fastif.whole import check_base, check_layers
@@ -89,9 +90,11 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
     """The layers below a model's head, from a local folder or the hub; never with remote code.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: it cannot be found, lacks weights, or some are not finite.
     """
-    model, _ = _from_pretrained(AutoModel, source, "model", torch.float32)
+    model, report = _from_pretrained(AutoModel, source, "model", torch.float32)
+    check_base(model, report, source)
+    check_finite(model, f"model {source}")
     return model.eval()
 
 

@@ -36,12 +36,12 @@ def check_layers(
 def check_base(
     model: PreTrainedModel, report: Mapping[str, Collection[str]], source: str | Path
 ) -> None:
-    """Refuse a base of which more than the head and the pooler would be drawn at random.
+    """Refuse a base, or an encoder, of which more than head and pooler would be drawn at random.
 
     Raises:
         InputError: naming what it lacks.
     """
-    inside = f"{model.base_model_prefix}."
+    inside = "" if model.base_model is model else f"{model.base_model_prefix}."
     others = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
     anew = {*report["missing_keys"], *others}
     lacks = sorted(n for n in anew if n.startswith(inside) and POOLER not in n)

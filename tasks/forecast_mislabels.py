@@ -13,6 +13,7 @@ from fastif.applications.views import CROSSING, MOST
 from tasks.encoded import encoded_width, seconds_a_text, unread
 from tasks.found import KIND
 from tasks.mislabels import DETECTOR, MOST_HEADS, Search, store_if_any
+from tasks.model import judge_folder
 
 WORDS_WIDTH = 300
 SAMPLE, FEW = 20_000, 4_000
@@ -63,8 +64,13 @@ def forecast_mislabels(search: Search) -> LabelForecast | None:
     """Texts to read, neighbours to find and heads to fit; None if all is there already.
 
     Nothing is written.
+
+    Raises:
+        InputError: the judge cannot be found.
     """
     inputs, store = search.inputs, store_if_any(search.inputs)
+    if inputs.study.mislabels.judge is not None:
+        judge_folder(inputs.study)  # refused here if it cannot be found
     if store is not None and store.part(KIND, search.digest) is not None:
         return None
     reading, texts = 0.0, 0

@@ -5,6 +5,7 @@ import difflib
 import polars as pl
 
 from storage import Store, StoreError
+from tasks.spelling import composed
 
 SHOWN = 5
 TRAIN = "train"
@@ -19,7 +20,7 @@ def position(store: Store, run: str, table: str, name: str) -> int:
     """
     key = "query" if table == "queries" else "train"
     rows = store.scan(table, run).select(key, "id").collect()
-    found = rows.filter(pl.col("id") == name)
+    found = rows.filter(pl.col("id").str.normalize("NFC") == composed(name))
     if found.is_empty():
         near = difflib.get_close_matches(name, rows["id"].to_list(), n=3, cutoff=0.5)
         raise StoreError.at(

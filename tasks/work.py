@@ -215,7 +215,7 @@ def factor_examples(job: "Job") -> int:
         return curvature_rows(job) * -(-job.objective.space.size // 64)
     rows, batch = curvature_rows(job), job.study.run.batch_size
     if job.study.curvature.kind == "hessian":
-        return rows * (_factor_sweeps(solver) + SWEEPS_OF_LEAST)
+        return rows * (_factor_sweeps(solver, root_rows(job)) + SWEEPS_OF_LEAST)
     if not isinstance(solver, fastif.Dual) or solver.rank is not None:
         return rows * _factor_sweeps(solver, root_rows(job))
     held = max(1, solver.block_rows // batch) * batch

@@ -110,6 +110,41 @@ def study(world, training=None, **changes):
     )
 
 
+LABELS_ALONE = """
+name = "alone"
+labels = ["neg", "pos"]
+[train]
+table = "train.csv"
+text = "text"
+label = "label"
+[mislabels]
+encoder = "base"
+[store]
+path = "alone"
+"""
+ENCODERS = {
+    "NaN": (lambda w: weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
+            "finite weights"),
+    "layers drawn at random": (
+        lambda w: config(w, "base", num_hidden_layers=7), "the weights of all its layers"),
+    "another shape": (lambda w: config(w, "base", hidden_size=24), "weights of other shapes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENCODERS.values(), ids=list(ENCODERS))
+def test_an_encoder_that_reads_nothing_sound_is_refused(world, case):
+    spoil, expected = case
+    spoil(world)
+    (world / "alone.toml").write_text(LABELS_ALONE)
+    for options in (["--dry-run"], []):
+        assert expected in refusal("mislabels", *options, world / "alone.toml")
+
+
+def test_a_judge_that_cannot_be_found_is_refused_by_a_dry_run_too(world):
+    study = tiny.write_study(world, mislabels={"encoder": "base", "judge": "no/such/judge"})
+    assert "[mislabels] judge" in refusal("mislabels", "--dry-run", study)
+
+
 TRAININGS = {
     "an empty base": (lambda w: empty(w / "base"), "as save_pretrained writes it"),
     "a file for a base": (lambda w: file_at(w / "base"), "[training] base"),
