@@ -171,7 +171,7 @@ class Attributor:
         """
         if isinstance(self.leverage, Leverage | Off):
             return self.leverage
-        score = self._score_all
+        score = None if self.leverage == "off" else self._score_all
         return leverage_of(
             self.operator,
             self.solver,
