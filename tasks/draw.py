@@ -96,7 +96,7 @@ def draw_trace(row: Row, touched: list[Row]) -> RenderableType:
     table = _two_columns()
     for touch in touched:
         effect = float(str(touch["removal_effect"]))
-        label = f"{touch['query_label']}, predicted {touch['query_prediction']}"
+        label = f"{touch['query_label']}, predicted {touch['query_prediction'] or 'nothing'}"
         table.add_row(
             Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
             _about(label, f"{touch['query_id']}", _text_of(touch, "query_")),

@@ -1,5 +1,6 @@
 """Processes that are really killed, raced and starved; files that are really damaged."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -10,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 from store_samples import QUERIES, RUN, SHARDS, STUDY, record, tables
@@ -200,6 +203,25 @@ def test_a_manifest_of_another_fingerprint_is_no_commit(whole):
     assert "another run" in whole.verify(RUN)[0]
     with pytest.raises(StoreError, match="another run"):
         whole.scan("scores", RUN)
+
+
+def test_a_text_that_is_not_utf_8_is_told_and_no_traceback(whole):
+    """The bytes are those of the manifest, so only decoding them can tell."""
+    path = next(whole.layout.table("queries", RUN).glob(f"shard={FIRST.key}/*.parquet"))
+    table = pq.read_table(path, partitioning=None)
+    offsets = pa.array(range(len(table) + 1), pa.int32()).buffers()[1]
+    bad = pa.Array.from_buffers(
+        pa.string(), len(table), [None, offsets, pa.py_buffer(b"\xff" * len(table))]
+    )
+    pq.write_table(table.set_column(table.schema.get_field_index("text"), "text", bad), path)
+    manifest = whole.layout.manifest(RUN, FIRST.key)
+    stated = unseal(manifest.read_bytes())
+    entry = next(file for file in stated["files"] if file["table"] == "queries")
+    data = path.read_bytes()
+    entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest.write_bytes(seal(stated))
+    (problem,) = whole.verify(RUN)
+    assert f"{path}: not readable as Parquet" in problem
 
 
 SMALL = {"a record": "record", "a manifest": "manifest", "the store": "store"}

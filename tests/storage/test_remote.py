@@ -156,3 +156,18 @@ def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
     remote.keep_parts("hidden", set())
     assert remote.part("hidden", DIGEST) is None
     assert remote.bytes_of_parts() == 0
+
+
+def test_changed_bytes_of_a_part_in_the_bucket_are_found(remote):
+    folder = remote.write_part("verdicts", "ab" * 32, lambda to: (to / "x").write_bytes(b"abc"))
+    assert remote.damaged_parts() == {}
+    assert (folder / "x").read_bytes() == b"abc"
+    (path,) = remote.layout.part("verdicts", "ab" * 32).rglob("x")
+    path.write_bytes(b"abd")
+    ((name, problems),) = remote.damaged_parts().items()
+    assert name == ("verdicts", "ab" * 32)
+    assert "changed" in problems[0]
+    with pytest.raises(StoreError, match="changed"):
+        remote.sound_parts("verdicts")
+    remote.drop_part("verdicts", "ab" * 32)
+    assert remote.damaged_parts() == {}
