@@ -141,16 +141,18 @@ def _unknown(facts: dict[str, Any]) -> list[str]:
 
 
 def _counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Label, rows, wrong ones, interval and share; a dash where nothing can know it."""
+    """Label, rows that are counted, wrong ones, interval and share; dashes if nothing is known."""
     rows = []
     for label in (*facts["by_label"], None):
         size = facts["rows"] if label is None else facts["by_label"][label]["rows"]
         count = label_count(facts, label)
         known = ("-", "-", "-")
         if count is not None:
-            interval = f"{count.low:,.0f} - {count.high:,.0f}"
+            interval, size = f"{count.low:,.0f} - {count.high:,.0f}", count.rows
             known = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
         rows.append(("all" if label is None else label, f"{size:,}", *known))
+    if counted_by_draw(facts) and facts["drawn"]["later"]:
+        rows.append(("after the draw", f"{facts['drawn']['later']:,}", "-", "-", "-"))
     return rows
 
 
@@ -203,7 +205,9 @@ def _facts(found: Found) -> RenderableType:
     lines.append(f"columns   {', '.join(signals)}")
     lines += [f"\n{line}" for line in _unknown(facts)]
     count = label_count(facts)
-    title = "labels" if count is None else f"wrong labels, expected: {count.expected:,.0f}"
+    title = "labels"
+    if count is not None:
+        title = f"wrong labels, expected: {count.expected:,.0f} of {count.rows:,} rows"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
 
 

@@ -93,6 +93,11 @@ def _notes(name: str, column: np.ndarray | list[str | None]) -> list[str]:
         odd = [word for word, number in zip(sorted(kinds), numbers, strict=True) if not number]
         why = f"such as {show(odd[0], 20)}" if odd else "numbers with a comma"
         return [f"{name} is read as {len(kinds)} kinds, not as numbers, since it holds {why}"]
+    dates = pl.Series(sorted(kinds), dtype=pl.String).str.slice(0, 10).str.to_date(strict=False)
+    if 2 * dates.is_not_null().sum() > len(kinds):
+        return [
+            f"{name} is read as {len(kinds)} kinds, though it holds dates: nothing of their order"
+        ]
     many = f"{name} has {len(kinds)} kinds, of which the {KINDS} commonest are told apart"
     return [many] if len(kinds) > KINDS else []
 

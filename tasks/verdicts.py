@@ -242,7 +242,7 @@ def _settled(
         {row: next(iter(by.values())).label for row, by in latest.items()},
         {row: v.probability for row, by in every.items() for v in by if v.probability is not None},
         _by_text(settled, latest),
-        frozenset(row for row, by in every.items() if any(verdict.drawn for verdict in by)),
+        frozenset(verdict.row for verdict in verdicts if verdict.drawn) & settled.keys(),
         draws,
         names,
         unusable,

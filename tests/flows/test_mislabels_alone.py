@@ -168,3 +168,28 @@ def test_the_template_becomes_a_study(tmp_path):
     study = load_study(path)
     assert not study.audited
     assert not study.asks
+
+
+def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
+    """120 rows of which 10 % are wrong; 60 are drawn; then 80 come of which half are wrong."""
+    random = np.random.default_rng(0)
+    names, truth = ["no", "yes"], random.integers(0, 2, 200)
+    wrong = random.random(200) < np.where(np.arange(200) < 120, 0.1, 0.5)
+    labels = [names[i] for i in np.where(wrong, 1 - truth, truth)]
+    frame = pl.DataFrame({"id": range(200), "label": labels, "x": random.normal(size=200)})
+    study = studied(tmp_path, frame.head(120), names, features=["x"])
+    found_in(study)
+    out = tmp_path / "drawn.csv"
+    run("review", "export", "--study", study, "--out", out, "--random", 60)
+    rows = pl.read_csv(out, infer_schema=False)
+    right = [names[truth[int(i)]] for i in rows["id"]]
+    rows.with_columns(right_label=pl.Series(right)).write_csv(out)
+    assert run("review", "import", out, "--study", study).exit_code == 0
+    frame.write_parquet(tmp_path / "rows.parquet")
+    words = " ".join(run("mislabels", study).output.replace("│", " ").split())
+    facts = newest_found(existing_store(load_study(study))).facts
+    assert facts["drawn"]["later"] == 80
+    assert facts["errors"]["counted"] == 120
+    assert facts["errors"]["low"] <= wrong[:120].sum() <= facts["errors"]["high"] < wrong.sum()
+    assert "of 120 rows" in words
+    assert "80 rows came after the draw and are not counted" in words

@@ -209,6 +209,7 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_pat
         (["", "", "", ""], "a holds one value in every row"),
         (["1", "NA", "3", "4"], '4 kinds, not as numbers, since it holds such as "NA"'),
         (["1,5", "2,25", "3,1", "4,0"], "4 kinds, not as numbers, since it holds numbers with"),
+        (["2024-01-02", "2024-01-03", "2023-05-06", "x"], "4 kinds, though it holds dates"),
         (["1", "2", "3", ""], None),
         (["x", "y", "x", "y"], None),
     ],
