@@ -52,9 +52,8 @@ def label_config(labels: Sequence[str]) -> str:
 
 
 def is_task_list(content: Sequence[Mapping]) -> bool:
-    """Whether it is an export as JSON: tasks with their data and annotations."""
-    return any("data" in task and ("annotations" in task or "predictions" in task)
-               for task in content)  # fmt: skip
+    """Whether it is an export as JSON, or tasks that nobody has annotated yet."""
+    return any(isinstance(task.get("data"), Mapping) for task in content)
 
 
 def is_flat_list(content: Sequence[Mapping]) -> bool:

@@ -258,3 +258,8 @@ def test_labels_as_spreadsheets_leave_them(word, labels, meant):
 
 def test_the_word_for_no_label_is_never_a_label():
     assert none_word(["None", "No label fits"]) not in ("None", "none", "no label fits")
+
+
+def test_tasks_that_nobody_has_annotated_are_not_looked_at(tmp_path):
+    path = written(tmp_path, "tasks.json", json.dumps([{"data": data_of(1)}]))
+    assert [(r.right, r.row) for r in read_review(path).records] == [(None, f"{1:032x}")]
