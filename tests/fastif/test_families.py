@@ -16,8 +16,8 @@ FOUND = [
     Verdict(**found)
     for found in json.loads((ROOT / "benchmarks/results/families.json").read_text())
 ]
-QUICK = ("qwen3", "mistral", "modernbert", "jamba", "xlm", "convbert")
-"""In the default run: heads of a last token, hybrid and spread layers, padding that is read."""
+QUICK = ("qwen3", "modernbert", "xlm")
+"""In the default run: a head of the last token, layers that are looked at, spread layers."""
 
 
 def _named(known: Verdict) -> str:

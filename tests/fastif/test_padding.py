@@ -82,8 +82,22 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", MADE)
-@pytest.mark.parametrize("attributed", ["last:1", "all"])
+QUICK = {
+    ("llama", "last:1"),
+    ("gpt2-without-token", "last:1"),
+    ("xlnet", "last:1"),
+    ("fnet", "all"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "attributed"),
+    [
+        pytest.param(n, a, marks=[] if (n, a) in QUICK else [pytest.mark.long])
+        for n in MADE
+        for a in ("last:1", "all")
+    ],
+)
 def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp_path):
     model, examples = made(name), token_examples(5)
     expected = alone(model, examples)

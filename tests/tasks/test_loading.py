@@ -47,7 +47,7 @@ FAMILIES = {
     ),
 }
 TOLD = {"xlnet": "on the left", "fnet": "equal length", "llama without padding": "on the left"}
-QUICK = (("llama", False), ("fnet", True), ("roberta", True))
+QUICK = (("llama", False), ("roberta", True))
 
 
 def _long(quick: bool) -> list[pytest.MarkDecorator]:
