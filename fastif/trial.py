@@ -268,7 +268,7 @@ def _half(objective: Objective, run: Run, types: set[torch.dtype]) -> InputError
 def _check_autocast(objective: Objective) -> None:
     """Refuse to work inside somebody's autocast."""
     device = objective.like.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         raise InputError(
             "torch.autocast",
             "computation in the precision of the weights",
