@@ -15,6 +15,7 @@ from tasks.device_names import AUTO
 from tasks.devices import devices_of
 from tasks.foreign import told
 from tasks.job import Job
+from tasks.label_order import other_order
 from tasks.mislabels import search_of
 from tasks.notify import webhook_problem
 from tasks.opening import make_job
@@ -25,6 +26,8 @@ from tasks.study import load_study
 
 TOLERANCE = 1e-4
 PROBE = 4
+ORDERED = 128
+"""Training rows whose predictions tell the order of the labels."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def examine(study: Path | None) -> Iterator[Check]:
         yield Check("frozen prefix", True, _prefix(job))
         for note in job.objective.notes:
             yield Check("model", True, note)
+        yield _checked("order of labels", lambda job=job: _label_order(job))
         yield _checked("webhook", lambda job=job: _webhook(job.study.notify))
         yield _checked("training record", lambda job=job: _training(job))
 
@@ -171,6 +175,27 @@ def _gradients(job: Job) -> str:
     slow = f"one example at a time (slow): {gradients.route.why}"
     way = slow if gradients.one_by_one else "a tile at a time"
     return f"{len(names)} tensors, gradients taken {way}"
+
+
+def _label_order(job: Job) -> str:
+    """What the model says of a few training rows, which it knows best."""
+    rows = torch.randperm(len(job.train_texts), generator=torch.Generator().manual_seed(0))
+    given, predicted = [], []
+    with torch.no_grad():
+        for _, batch in fastif.batches(job.train_texts, rows[:ORDERED], job.study.run.batch_size):
+            outputs = job.objective.outputs(job.objective.params, batch)
+            given.extend(batch["labels"].tolist())
+            predicted.extend(outputs.argmax(1).tolist())
+    other = other_order(given, predicted, job.study.labels)
+    if other is not None:
+        raise InputError(
+            "labels",
+            "the order of the model's outputs",
+            str(other),
+            "Put `labels` of the study into the model's order.",
+        )
+    right = sum(one == other for one, other in zip(given, predicted, strict=True))
+    return f"{right} of {len(given)} training rows are predicted as labelled"
 
 
 def _double_backward(job: Job) -> str:

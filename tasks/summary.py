@@ -31,6 +31,7 @@ from tasks.chosen import (
 )
 from tasks.chosen_k import enough_alarms, enough_evidence, told_candidate_choice
 from tasks.chosen_method import method_alarms, method_evidence, told_method
+from tasks.label_order import OtherOrder, other_order
 from tasks.misses import recall_alarms, recall_evidence
 from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
@@ -60,6 +61,7 @@ class Summary:
     Attributes:
         quarantined: queries without scores, each with its reason.
         broken: ids of the training rows whose loss is not finite.
+        order: an order of the labels that fits the model's outputs surely better.
     """
 
     run: str
@@ -72,6 +74,7 @@ class Summary:
     offenders: list[Row]
     quarantined: list[Row]
     broken: list[str]
+    order: OtherOrder | None = None
 
     @property
     def choice(self) -> DampingChoice | None:
@@ -128,7 +131,8 @@ class Summary:
         trust = alarms(self.trust, self.quarantined, self.broken)
         known = told_provenance(self.facts.get("training"))
         training = map(str, known[0]) if known else ()
-        return [*trust, *training, *doubts, *fewer, *coarse, *few, *missed]
+        order = [str(self.order)] if self.order else []
+        return [*order, *trust, *training, *doubts, *fewer, *coarse, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
@@ -148,7 +152,17 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         _offenders(store, run),
         quarantined(solves, queries).collect().to_dicts(),
         lost.select("id").collect()["id"].to_list(),
+        _order(store.scan("train", run)),
     )
+
+
+def _order(train: pl.LazyFrame) -> OtherOrder | None:
+    """Whether the model's answers to its training rows fit another order of the labels."""
+    rows = train.select("label", "prediction").drop_nulls().collect()
+    labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
+    place = {label: i for i, label in enumerate(labels)}
+    columns = ([place[label] for label in rows[name].to_list()] for name in rows.columns)
+    return other_order(*columns, labels)
 
 
 def _offenders(store: Store, run: str) -> list[Row]:

@@ -44,6 +44,7 @@ def records() -> list[tuple[str, str, type]]:
     found = []
     for section, field in Study.model_fields.items():
         types = [t for t in leaves(field.annotation) if isinstance(t, type)]
+        types.sort(key=lambda record: record.__name__)  # the same in every process
         for record in types:
             if issubclass(record, BaseModel):
                 kind = record.model_fields["kind"].default if "kind" in record.model_fields else ""
