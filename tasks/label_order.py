@@ -1,7 +1,7 @@
 """Label order: whether a model's outputs fit the labels better in another order than the study's.
 
-A configuration that names its outputs LABEL_0, LABEL_1, ... says nothing of their order. Predictions
-do: with labels in the wrong order they are wrong in a way that another order would put right.
+A configuration that names its outputs LABEL_0, LABEL_1, ... says nothing of their order, but
+predictions do: with labels in the wrong order they are wrong in a way that another order mends.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from tasks.problems import listed
 
 SURE = 4.0
-"""Standard deviations by which rows that another order puts right must outnumber those it spoils."""
+"""Standard deviations by which rows that it puts right must outnumber those that it spoils."""
 FEWEST = 10
 """Rows that another order must put right."""
 
