@@ -40,9 +40,20 @@ class Layer:
         return torch.cat([part.flatten(1) for part in parts], 1)
 
 
-def solutions(member: Member, rows: Rows, loss: Loss, left: Tensor, damping: float) -> Tensor:
-    """(EK-FAC + λI)⁻¹ of every row of `left`."""
-    linear = _linear(member, rows)
+def solutions(
+    member: Member, rows: Rows, loss: Loss, left: Tensor, damping: float, dense: bool = False
+) -> Tensor:
+    """(EK-FAC + λI)⁻¹ of every row of `left`.
+
+    Args:
+        member: the model.
+        rows: of the curvature.
+        loss: as trained.
+        left: right-hand sides.
+        damping: λ.
+        dense: linear layers get a dense block too, as where rows of a batch pass one by one.
+    """
+    linear = {} if dense else _linear(member, rows)
     roots = _roots(member, rows, loss)
     count = len(rows)
     solved = torch.empty_like(left)

@@ -29,7 +29,7 @@ from tests.fuzz.tables import Rows
 DIRECT = 300
 """Parameters up to which a row is left out of the dense matrix itself, without an identity."""
 
-END_NORM = r"(^|\.)(norm|ln_f|final_norm|final_layer_norm)\."
+END_NORM = r"(^|\.)(norm|ln_f|final_norm|final_layer_?norm)\."
 
 
 class UndefinedError(Exception):
@@ -89,7 +89,9 @@ class Member:
         named = dict(self.model.named_parameters())
         readings = attributed(case, list(named))
         sizes = [sum(named[name].numel() for name in names) for names in readings]
-        self.names = readings[sizes.index(parameters) if parameters in sizes else 0]
+        if parameters is not None and parameters not in sizes:
+            raise AssertionError(f"{parameters} attributed parameters are none of {sizes}")
+        self.names = readings[0 if parameters is None else sizes.index(parameters)]
         self.parameters = [named[name] for name in self.names]
         self.size = sum(tensor.numel() for tensor in self.parameters)
 

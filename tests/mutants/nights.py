@@ -1,13 +1,14 @@
-"""Mutants of tables, verdicts, samples, and of what one night says of another."""
+"""Mutants of tables, of stores, and of what one night says of another."""
 
 from tests.mutants.mutant import Mutant
 
 _TABLES = "tests/tasks/test_tables.py"
 _FRAMES = "tests/tasks/test_frames.py"
-_SAMPLE = "tests/fastif/test_sample.py"
-_COMPARISON = "tests/storage/test_comparison.py"
 _CARRIED = "tests/flows/test_carried.py"
-_REVIEWS = "tests/flows/test_mislabels.py"
+_MATCHING = "tests/storage/test_matching.py"
+_PARTS = "tests/storage/test_parts.py"
+_STORE = "tests/storage/test_store.py"
+_PROVENANCE = "tests/tasks/test_provenance.py"
 
 NIGHTS = (
     Mutant(
@@ -54,34 +55,6 @@ NIGHTS = (
         (_FRAMES,),
     ),
     Mutant(
-        "a count that forgets what was seen to be wrong",
-        "fastif/applications/sample.py",
-        "known = float((self.seen & self.wrong & of).sum())",
-        "known = 0.0",
-        (_SAMPLE,),
-    ),
-    Mutant(
-        "a count without the difference that drawn rows show",
-        "fastif/applications/sample.py",
-        "share = min(max(float(told.mean() + gaps.mean()), 0.0), 1.0)",
-        "share = min(max(float(told.mean()), 0.0), 1.0)",
-        (_SAMPLE,),
-    ),
-    Mutant(
-        "an interval of half the width",
-        "fastif/applications/sample.py",
-        "return middle - half, middle + half",
-        "return middle - half / 2, middle + half / 2",
-        (_SAMPLE,),
-    ),
-    Mutant(
-        "recalibration that may turn the order",
-        "fastif/applications/sample.py",
-        "bounds = [(None, None), (0.0, None)]",
-        "bounds = [(None, None), (None, None)]",
-        (_SAMPLE,),
-    ),
-    Mutant(
         "carried effects keep the old number of rows",
         "tasks/carried.py",
         "ratio = carried.rows_before / len(carried.train)",
@@ -116,5 +89,114 @@ NIGHTS = (
         'MAY_CHANGE = ("train", "queries", "certificate", CARRIED)',
         'MAY_CHANGE = ("train", "queries", "certificate", "model", CARRIED)',
         (_CARRIED,),
+    ),
+    Mutant(
+        "rows are the same by their ids first",
+        "storage/matching.py",
+        """    yield [*content, "label", "id"], SAME
+    yield [*content, "label"], SAME
+""",
+        """    yield ["id"], SAME
+    yield [*content, "label"], SAME
+""",
+        (_MATCHING,),
+    ),
+    Mutant(
+        "an id used again is an edited row",
+        "storage/matching.py",
+        "        return kept == 1.0  # a row number",
+        "        return True  # a row number",
+        (_MATCHING,),
+    ),
+    Mutant(
+        "equal rows are matched each with each",
+        "storage/matching.py",
+        "again=pl.int_range(pl.len()).over(columns)",
+        "again=pl.lit(0)",
+        (_MATCHING,),
+    ),
+    Mutant(
+        "a label with another name is a relabelling",
+        "storage/matching.py",
+        'old = old.with_columns(pl.col("label").replace(renamed))',
+        "pass",
+        (_MATCHING,),
+    ),
+    Mutant(
+        "nulls are no content",
+        "storage/matching.py",
+        'on=[*columns, "again"], nulls_equal=True',
+        'on=[*columns, "again"], nulls_equal=False',
+        (_MATCHING,),
+    ),
+    Mutant(
+        "a file whose bytes changed unseals",
+        "storage/sealed.py",
+        "if digest is not None and digest != _digest(stated):",
+        "if False:",
+        ("tests/storage/test_sealed.py",),
+    ),
+    Mutant(
+        "a part is sound by its size",
+        "storage/local_parts.py",
+        "return digest is None or size > SMALL or _digest(path, size, state.st_mtime_ns) == digest",
+        "return True",
+        (_PARTS,),
+    ),
+    Mutant(
+        "a damaged part counts as never written",
+        "storage/parts.py",
+        "for wrong in damaged_parts(layout, (kind,)).values():",
+        "for wrong in ():",
+        (_PARTS,),
+    ),
+    Mutant(
+        "a table is read whatever its bytes",
+        "storage/readable.py",
+        "if _digest(path, size, path.stat().st_mtime_ns) != file.sha256:",
+        "if False:",
+        ("tests/flows/test_integrity.py",),
+    ),
+    Mutant(
+        "the newest run by the clock",
+        "storage/order.py",
+        'return int(unseal(data)["sequence"])',
+        "return 0",
+        (_STORE,),
+    ),
+    Mutant(
+        "a run with half its shards is whole",
+        "storage/ledger.py",
+        "return self.finished and self.done == self.planned",
+        "return self.finished",
+        (_STORE, "tests/flows/test_integrity.py"),
+    ),
+    Mutant(
+        "rows added after the training count as trained",
+        "tasks/provenance.py",
+        "trained = [_took(left, row) for row in now.rows()]",
+        "trained = [_took(left, row) or True for row in now.rows()]",
+        (_PROVENANCE,),
+    ),
+    Mutant(
+        "labels in another order than in training",
+        "tasks/provenance.py",
+        "if moved or len(before) != len(study.labels):",
+        "if len(before) != len(study.labels):",
+        (_PROVENANCE,),
+    ),
+    Mutant(
+        "a length that no text reaches is a difference",
+        "tasks/provenance.py",
+        "if now != before and any(cut):",
+        "if now != before:",
+        (_PROVENANCE,),
+    ),
+    Mutant(
+        "weights that were changed are those of the training",
+        "tasks/provenance.py",
+        "elif record.model_digest != digest:",
+        "elif False:",
+        (_PROVENANCE,),
     ),
 )

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _SOLVERS = "tests/fastif/test_solvers.py"
+_DEFINITE = "tests/fastif/test_definite.py"
 _DUAL = "tests/fastif/test_dual.py"
 _CG = "tests/fastif/test_cg.py"
 _LISSA = "tests/fastif/test_lissa.py"
@@ -172,5 +173,40 @@ SOLVING = (
         "bound = theta + rest",
         "bound = theta - rest",
         (_SPECTRUM,),
+    ),
+    Mutant(
+        "an indefinite curvature is solved with",
+        "fastif/solvers/definite.py",
+        "    if least.reached <= 0:\n        raise _indefinite(operator, least)\n",
+        "",
+        (_DEFINITE,),
+    ),
+    Mutant(
+        "the damping that would do, too small",
+        "fastif/solvers/definite.py",
+        "needed = MARGIN * (operator.damping - bound) - operator.operator.ridge",
+        "needed = 0.9 * (operator.damping - bound) - operator.operator.ridge",
+        (_DEFINITE,),
+    ),
+    Mutant(
+        "the penalty of training is counted twice in the damping that would do",
+        "fastif/solvers/definite.py",
+        "needed = MARGIN * (operator.damping - bound) - operator.operator.ridge",
+        "needed = MARGIN * (operator.damping - bound)",
+        (_DEFINITE,),
+    ),
+    Mutant(
+        "a Ritz value is the least eigenvalue",
+        "fastif/solvers/definite.py",
+        "bound = float(ritz[0]) - (part / (1 - part) * spread if part < 1 else math.inf)",
+        "bound = float(ritz[0])",
+        (_DEFINITE,),
+    ),
+    Mutant(
+        "a factor of more damping settles the sign for less",
+        "fastif/solvers/definite.py",
+        "return least if least.damped(operator.damping).settled else None",
+        "return least",
+        (_DEFINITE,),
     ),
 )

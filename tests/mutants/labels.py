@@ -1,0 +1,73 @@
+"""Mutants of the search for wrong labels: random samples, and columns of a table."""
+
+from tests.mutants.mutant import Mutant
+
+_SAMPLE = "tests/fastif/test_sample.py"
+_MISLABELS = "tests/fastif/test_mislabels.py"
+_MEASUREMENTS = "tests/tasks/test_measurements.py"
+
+LABELS = (
+    Mutant(
+        "a count that forgets what was seen to be wrong",
+        "fastif/applications/sample.py",
+        "known = float((self.seen & self.wrong & of).sum())",
+        "known = 0.0",
+        (_SAMPLE,),
+    ),
+    Mutant(
+        "a count without the difference that drawn rows show",
+        "fastif/applications/sample.py",
+        "share = min(max(float(told.mean() + gaps.mean()), 0.0), 1.0)",
+        "share = min(max(float(told.mean()), 0.0), 1.0)",
+        (_SAMPLE,),
+    ),
+    Mutant(
+        "an interval of half the width",
+        "fastif/applications/sample.py",
+        "return middle - half, middle + half",
+        "return middle - half / 2, middle + half / 2",
+        (_SAMPLE,),
+    ),
+    Mutant(
+        "recalibration that may turn the order",
+        "fastif/applications/sample.py",
+        "bounds = [(None, None), (0.0, None)]",
+        "bounds = [(None, None), (None, None)]",
+        (_SAMPLE,),
+    ),
+    Mutant(
+        "a sample stands for rows that came after it",
+        "fastif/applications/sample.py",
+        "drawn, rest = self.drawn, ~self.seen & self.drawn.population",
+        "drawn, rest = self.drawn, ~self.seen",
+        (_SAMPLE),
+    ),
+    Mutant(
+        "rows that are gone for an unknown reason are in no interval",
+        "fastif/applications/sample.py",
+        "return Errors(middle, min(way.low for way in ways), max(way.high for way in ways))",
+        "return ways[0]",
+        (_SAMPLE),
+    ),
+    Mutant(
+        "columns of a table keep their scale",
+        "fastif/applications/features.py",
+        "return torch.where(step > 0, centred / spread.clamp_min(1e-30), 0.0).float()",
+        "return torch.where(step > 0, centred * step, 0.0).float()",
+        (_MISLABELS,),
+    ),
+    Mutant(
+        "one far number takes the weight of its column",
+        "fastif/applications/features.py",
+        "away = (away / step.where(step > 0, 1.0)).clamp(-FENCE, FENCE)",
+        "away = away / step.where(step > 0, 1.0)",
+        (_MISLABELS,),
+    ),
+    Mutant(
+        "whole numbers that would be rounded are read",
+        "tasks/measurements.py",
+        "    if size.any():\n",
+        "    if False:\n",
+        (_MEASUREMENTS,),
+    ),
+)

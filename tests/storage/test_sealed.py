@@ -1,0 +1,26 @@
+"""A sealed file with any one byte changed is refused, or says the same."""
+
+import pytest
+
+from storage.sealed import DIGEST, seal, unseal
+
+STATED = {"run": "night-1", "rows": 17, "digests": {"a": "0f", "b": "é"}, "closed": False}
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x20, 0xFF])
+def test_no_changed_byte_is_believed(mask):
+    data = seal(STATED)
+    assert unseal(data) == STATED
+    name = data.index(DIGEST.encode())
+    refused = 0
+    for place in range(len(data)):
+        if name <= place < name + len(DIGEST):
+            continue  # without its name it is a file of before there were digests
+        changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
+        try:
+            found = unseal(changed)
+        except ValueError:
+            refused += 1
+        else:
+            assert found == STATED, changed
+    assert refused > len(data) / 2
