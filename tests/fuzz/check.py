@@ -17,8 +17,9 @@ from tests.fuzz.truth import Truth
 
 EXACT = 1e-4
 """Largest error of an effect, as a share of the largest effect: single precision."""
-ROUNDED = {"spectral": 2e-3, "sketch": 1e-2}
-"""The same where more is rounded: eigenvectors of nearly equal eigenvalues, sketches of 16 bits."""
+ROUNDED = {"spectral": 2e-3, "sketch": 5e-2}
+"""The same where more is rounded: eigenvectors of nearly equal eigenvalues, and scores by sketches,
+in which a gradient is folded to 16,384 numbers of 16 bits (the study asks for them by name)."""
 INDEFINITE = r"indefinite|positive definite|negative eigenvalue|least eigenvalue"
 
 
@@ -43,7 +44,7 @@ class Expected:
 
     Attributes:
         effects: [members q n].
-        reach: [q n], see `Truth.reach`.
+        reach: [q n], see `Truth.answers`.
         residuals: of its solutions on the dense matrix, [q]; None where the solution is exact.
         indefinite: whether the matrix has a negative eigenvalue.
     """
@@ -125,10 +126,11 @@ def _leverage(found: Stored) -> bool:
 
 def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool, dense: bool) -> Expected:
     matrices = truth.matrices(ids)
-    reach = truth.reach(matrices, leverage)
+    exact, reaches = truth.answers(matrices, leverage)
+    reach = reaches.mean(0)
     if case.solver["kind"] != "spectral":
         indefinite = case.hessian and truth.least_eigenvalue(matrices) < 0
-        return Expected(truth.effects(matrices, leverage), reach, None, indefinite)
+        return Expected(exact, reach, None, indefinite)
     rows = [truth.curved_rows[place] for place in ids]
     effects, residuals = [], []
     for member, left, right, matrix in zip(

@@ -244,28 +244,22 @@ class Truth:
         ]
         return torch.stack(left_out) @ matrix
 
-    def effects(self, matrices: Sequence[Tensor], leverage: bool = False) -> Tensor:
-        """[members q n]; the mean over the first axis is what is stored."""
-        found = [
-            left @ torch.linalg.solve(matrix, right.T) / len(right)
-            for left, matrix, right in zip(
-                self.left, matrices, self.pulled(matrices, leverage), strict=True
-            )
-        ]
-        return torch.stack(found)
+    def answers(self, matrices: Sequence[Tensor], leverage: bool = False) -> tuple[Tensor, Tensor]:
+        """Effects, and the most that an error of norm 1 in a query's right-hand side moves them.
 
-    def reach(self, matrices: Sequence[Tensor], leverage: bool = False) -> Tensor:
-        """The most that an error of norm 1 in a query's right-hand side moves an effect, [q n].
+            |rᵀ (C + λI)⁻¹ g_i| / n ≤ ‖r‖ ‖(C + λI)⁻¹ g_i‖ / n,    here for ‖r‖ = ‖g_q‖
 
-        |rᵀ (C + λI)⁻¹ g_i| / n ≤ ‖r‖ ‖(C + λI)⁻¹ g_i‖ / n,    here for ‖r‖ = ‖g_q‖
+        Returns:
+            Both as [members q n]; of effects the mean over the first axis is what is stored.
         """
-        found = [
-            left.norm(dim=1)[:, None] * torch.linalg.solve(matrix, right.T).norm(dim=0) / len(right)
-            for left, matrix, right in zip(
-                self.left, matrices, self.pulled(matrices, leverage), strict=True
-            )
-        ]
-        return torch.stack(found).mean(0)
+        effects, reach = [], []
+        for left, matrix, pulled in zip(
+            self.left, matrices, self.pulled(matrices, leverage), strict=True
+        ):
+            solved = torch.linalg.solve(matrix, pulled.T) / len(pulled)
+            effects.append(left @ solved)
+            reach.append(left.norm(dim=1)[:, None] * solved.norm(dim=0))
+        return torch.stack(effects), torch.stack(reach)
 
     def least_eigenvalue(self, matrices: Sequence[Tensor]) -> float:
         """Of all members."""

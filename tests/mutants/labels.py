@@ -40,14 +40,14 @@ LABELS = (
         "fastif/applications/sample.py",
         "drawn, rest = self.drawn, ~self.seen & self.drawn.population",
         "drawn, rest = self.drawn, ~self.seen",
-        (_SAMPLE),
+        (_SAMPLE, "tests/tasks/test_random_sample.py"),
     ),
     Mutant(
         "rows that are gone for an unknown reason are in no interval",
         "fastif/applications/sample.py",
         "return Errors(middle, min(way.low for way in ways), max(way.high for way in ways))",
         "return ways[0]",
-        (_SAMPLE),
+        (_SAMPLE, "tests/tasks/test_random_sample.py"),
     ),
     Mutant(
         "columns of a table keep their scale",

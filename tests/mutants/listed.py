@@ -4,8 +4,9 @@ from tests.mutants.curvature import CURVATURE
 from tests.mutants.labels import LABELS
 from tests.mutants.nights import NIGHTS
 from tests.mutants.reading import READING
+from tests.mutants.reviews import REVIEWS
 from tests.mutants.scoring import SCORING
 from tests.mutants.solving import SOLVING
 from tests.mutants.taking import TAKING
 
-MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *NIGHTS, *LABELS)
+MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *NIGHTS, *LABELS, *REVIEWS)

@@ -1,0 +1,69 @@
+"""Mutants of reviewers' files: words, rows, and the exports of Label Studio."""
+
+from tests.mutants.mutant import Mutant
+
+REVIEWS = (
+    Mutant(
+        "flags are read by one word",
+        "tasks/label_words.py",
+        "    if plain in YES:\n",
+        '    if plain == "true":\n',
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "a word that fits two labels is the first of them",
+        "tasks/label_words.py",
+        "return fitting[0] if len(fitting) == 1 else None",
+        "return fitting[0]",
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "the word for no label may be a label",
+        "tasks/label_words.py",
+        "    while folded_word(word) in folded:\n",
+        "    while False:\n",
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "a row number is a name",
+        "tasks/row_index.py",
+        "        if not self.named:\n",
+        "        if False:\n",
+        ("tests/tasks/test_verdicts.py",),
+    ),
+    Mutant(
+        "a row whose text was edited keeps its verdict",
+        "tasks/row_index.py",
+        "if digest not in self.by_digest:",
+        "if digest not in self.by_digest and self._place(record) is None:",
+        ("tests/tasks/test_verdicts.py",),
+    ),
+    Mutant(
+        "skipped tasks are verdicts",
+        "tasks/label_studio.py",
+        'kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]',
+        "kept = list(annotations)",
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "the first of two choices",
+        "tasks/label_studio.py",
+        "    if len(words) != 1:\n",
+        "    if not words:\n",
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "a random sample with the suggestion ticked",
+        "tasks/label_studio.py",
+        'if not row["drawn"] and wrong * (row["confidence"] or 0.0) > 1 - wrong:',
+        'if wrong * (row["confidence"] or 0.0) > 1 - wrong:',
+        ("tests/tasks/test_review_files.py",),
+    ),
+    Mutant(
+        "a tick where the given label is likelier",
+        "tasks/label_studio.py",
+        'if not row["drawn"] and wrong * (row["confidence"] or 0.0) > 1 - wrong:',
+        'if not row["drawn"]:',
+        ("tests/tasks/test_review_files.py",),
+    ),
+)
