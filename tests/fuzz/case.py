@@ -56,7 +56,7 @@ class Case:
         empty: a training row has an empty text.
         attributed: as in `[parameters]`.
         weights, smoothing, decay, coupled: of `[loss]`.
-        hessian, damping, curvature_rows: of `[curvature]`.
+        hessian, damping, curvature_rows, leverage: of `[curvature]`.
         solver, candidates, run: further sections, as they are written.
         night: the second night; None without.
         subprocess: whether the command line is a process of its own.
@@ -84,6 +84,7 @@ class Case:
     hessian: bool = False
     damping: float = 0.1
     curvature_rows: int | None = None
+    leverage: str = "off"
     solver: Mapping[str, Any] = field(default_factory=lambda: {"kind": "dual"})
     candidates: Mapping[str, Any] = field(default_factory=lambda: {"kind": "full"})
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class Case:
         parts += [_short(self.run)]
         plain = Case(self.seed, self.family)
         names = "dtype members side padding segments labels pairs empty max_length weights"
-        names += " smoothing decay coupled hessian curvature_rows night subprocess"
+        names += " smoothing decay coupled hessian curvature_rows leverage night subprocess"
         for name in names.split():
             value = getattr(self, name)
             if value != getattr(plain, name):
@@ -142,6 +143,7 @@ def draw(seed: int) -> Case:
         keys["queries"] = min(keys["queries"], 3)
     if nightly:
         keys |= _second_night(chance, keys)
+    keys["leverage"] = _leverage(random.Random(f"{seed} leverage"), keys["solver"])
     return Case(seed, family, subprocess=chance.random() < 0.1, **keys)
 
 
@@ -216,6 +218,11 @@ SOLVERS: tuple[dict[str, Any], ...] = (
     {"kind": "lissa", "batch": 16, "max_steps": 300},
     {"kind": "lissa", "batch": 8, "tolerance": 0.03, "repeats": 2, "max_steps": 200},
 )
+
+
+def _leverage(chance: random.Random, solver: Mapping[str, Any]) -> str:
+    exact = solver["kind"] in ("dual", "direct") and "rank" not in solver
+    return chance.choice(["off", "off", "auto", "on" if exact else "auto"])
 
 
 def _most_gone(count: int) -> int:

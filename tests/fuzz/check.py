@@ -120,8 +120,7 @@ def _alone(case: Case) -> bool:
 
 def _leverage(found: Stored) -> bool:
     """Whether the run says that the curvature of a row goes with it."""
-    said = found.solves.get_column("leverage", default=None)
-    return said is not None and bool((said == "on").any())
+    return bool((found.solves["leverage"] == "on").any())
 
 
 def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool, dense: bool) -> Expected:
@@ -281,6 +280,11 @@ def _wrong_claims(
     solves = found.solves
     if not all(abs(value - truth.damping) < 1e-9 for value in solves["damping"]):
         yield f"damping {solves['damping'][0]} is {truth.damping}"
+    if found.solves["leverage"].n_unique() != 1:
+        yield "leverage of some queries alone"
+    counts = _leverage(found)
+    if (case.leverage == "off" and counts) or (case.leverage == "on" and not counts):
+        yield f"leverage is {solves['leverage'][0]}, and was set {case.leverage}"
     if not all(value == case.members for value in solves["models"]):
         yield f"models {solves['models'][0]} are {case.members}"
     if expected.indefinite and solves["converged"].all() and not re.search(INDEFINITE, said, re.I):

@@ -57,6 +57,7 @@ def _sections(case: Case) -> dict[str, dict]:
             "kind": "hessian" if case.hessian else "gauss-newton",
             "damping": case.damping,
             "rows": case.curvature_rows,
+            "leverage": None if case.leverage == "off" else case.leverage,
         },
         "solver": case.solver,
         "candidates": case.candidates,

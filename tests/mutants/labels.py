@@ -17,7 +17,7 @@ LABELS = (
     Mutant(
         "a count without the difference that drawn rows show",
         "fastif/applications/sample.py",
-        "share = min(max(float(told.mean() + gaps.mean()), 0.0), 1.0)",
+        "share = min(max(float(told.mean()) + gap, 0.0), 1.0)",
         "share = min(max(float(told.mean()), 0.0), 1.0)",
         (_SAMPLE,),
     ),

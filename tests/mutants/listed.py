@@ -2,6 +2,7 @@
 
 from tests.mutants.curvature import CURVATURE
 from tests.mutants.labels import LABELS
+from tests.mutants.leverage import LEVERAGE
 from tests.mutants.nights import NIGHTS
 from tests.mutants.reading import READING
 from tests.mutants.reviews import REVIEWS
@@ -9,4 +10,4 @@ from tests.mutants.scoring import SCORING
 from tests.mutants.solving import SOLVING
 from tests.mutants.taking import TAKING
 
-MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *NIGHTS, *LABELS, *REVIEWS)
+MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *LEVERAGE, *NIGHTS, *LABELS, *REVIEWS)
