@@ -20,6 +20,7 @@ from fastif import (
     InputError,
     ModuleObjective,
     Spectral,
+    SquaredError,
     TensorExamples,
     every,
     influence_by_block,
@@ -276,6 +277,25 @@ def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
             effect = train_rows[row] @ torch.linalg.solve(without, train_rows[7]) / N
             where = found.influences.ids[query] == 7
             torch.testing.assert_close(found.influences.removal_effect[query][where][0], effect)
+
+
+def test_a_row_that_alone_holds_a_direction_has_no_effect_once_nothing_else_does():
+    """The second feature is in row 0 alone: without it, and without damping, nothing fits."""
+    points = torch.tensor([[0.4, 2.0], [1.0, 0.0], [-0.5, 0.0], [2.0, 0.0]]).double()
+    module = nn.Linear(2, 1, bias=False).double()
+    train = TensorExamples(points, torch.tensor([[1.0], [-1.0], [0.5], [2.0]]).double())
+    objective = ModuleObjective(module, SquaredError())
+    operator = GaussNewton(objective, train).damped(0.0)
+    found = Attributor(objective, train, operator, Direct(), leverage="on")(train, every(train))
+    assert found.influences.broken.tolist() == [0]
+    rows = 2 * (module(points) - train.labels).detach() * points
+    hessians = 2 * points[:, :, None] * points[:, None, :] / len(points)
+    for place in range(4):
+        effects = found.influences.removal_effect[place][: len(points) - 1]
+        for train_id, effect in zip(found.influences.ids[place][:3].tolist(), effects, strict=True):
+            without = hessians.sum(0) - hessians[train_id]
+            expected = rows[place] @ torch.linalg.solve(without, rows[train_id]) / len(points)
+            torch.testing.assert_close(effect, expected)
 
 
 def test_the_blocks_of_an_inverse_are_its_blocks():

@@ -115,7 +115,7 @@ FAMILIES: dict[str, Family] = {
     "xlnet": Family(
         {"d_model": 12, "n_layer": LAYERS, "n_head": 2, "d_inner": 16},
         r"layer\.(\d+)\.",
-        r"word_embedding|mask_emb",
+        r"word_embedding",
         side="left",
         marks="xlnet",
         segments=True,

@@ -2,6 +2,11 @@
 
 from tests.mutants.mutant import Mutant
 
+_TICKS = (
+    "tests/flows/test_mislabels.py"
+    "::test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label"
+)
+
 REVIEWS = (
     Mutant(
         "flags are read by one word",
@@ -57,13 +62,13 @@ REVIEWS = (
         "tasks/label_studio.py",
         'if not row["drawn"] and wrong * (row["confidence"] or 0.0) > 1 - wrong:',
         'if wrong * (row["confidence"] or 0.0) > 1 - wrong:',
-        ("tests/tasks/test_review_files.py",),
+        (_TICKS,),
     ),
     Mutant(
         "a tick where the given label is likelier",
         "tasks/label_studio.py",
         'if not row["drawn"] and wrong * (row["confidence"] or 0.0) > 1 - wrong:',
         'if not row["drawn"]:',
-        ("tests/tasks/test_review_files.py",),
+        (_TICKS,),
     ),
 )
