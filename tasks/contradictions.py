@@ -137,6 +137,9 @@ def _of_sketch_scores(study: "Study") -> Iterator[Problem]:
     if study.candidates.kind == "union":
         expected = "methods whose candidates are scored alike"
         yield Problem("[candidates] of", expected, "rescore = false", change)
+    if study.curvature.leverage == "on":
+        expected = '"off" or "auto", where scores are by sketches alone'
+        yield Problem("[curvature] leverage", expected, '"on"', change)
 
 
 def _of_the_loss(study: "Study") -> Iterator[Problem]:

@@ -143,7 +143,8 @@ def draw(seed: int) -> Case:
         keys["queries"] = min(keys["queries"], 3)
     if nightly:
         keys |= _second_night(chance, keys)
-    keys["leverage"] = _leverage(random.Random(f"{seed} leverage"), keys["solver"])
+    if keys["candidates"].get("rescore") is not False:
+        keys["leverage"] = _leverage(random.Random(f"{seed} leverage"), keys["solver"])
     return Case(seed, family, subprocess=chance.random() < 0.1, **keys)
 
 

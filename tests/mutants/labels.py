@@ -3,7 +3,10 @@
 from tests.mutants.mutant import Mutant
 
 _SAMPLE = "tests/fastif/test_sample.py"
-_MISLABELS = "tests/fastif/test_mislabels.py"
+_SCALE = (
+    "tests/fastif/test_mislabels.py::test_no_column_takes_weight_from_another",
+    "tests/fastif/test_mislabels.py::test_one_far_number_does_not_silence_its_own_column",
+)
 _MEASUREMENTS = "tests/tasks/test_measurements.py"
 
 LABELS = (
@@ -54,14 +57,14 @@ LABELS = (
         "fastif/applications/features.py",
         "return torch.where(step > 0, centred / spread.clamp_min(1e-30), 0.0).float()",
         "return torch.where(step > 0, centred * step, 0.0).float()",
-        (_MISLABELS,),
+        _SCALE,
     ),
     Mutant(
         "one far number takes the weight of its column",
         "fastif/applications/features.py",
         "away = (away / step.where(step > 0, 1.0)).clamp(-FENCE, FENCE)",
         "away = away / step.where(step > 0, 1.0)",
-        (_MISLABELS,),
+        _SCALE,
     ),
     Mutant(
         "whole numbers that would be rounded are read",

@@ -59,7 +59,7 @@ NIGHTS = (
         "tasks/carried.py",
         "ratio = carried.rows_before / len(carried.train)",
         "ratio = 1.0",
-        (_CARRIED,),
+        (f"{_CARRIED}::test_rows_that_are_gone_drop_out_and_the_rest_is_right",),
     ),
     Mutant(
         "carried answers of rows that are gone",
@@ -67,28 +67,28 @@ NIGHTS = (
         'left = scores.join(places, on="train").select(',
         'left = scores.join(places, on="train", how="left").with_columns('
         'now=pl.col("now").fill_null(0)).select(',
-        (_CARRIED,),
+        (f"{_CARRIED}::test_rows_that_are_gone_drop_out_and_the_rest_is_right",),
     ),
     Mutant(
         "rows alike share the place of the first",
         "tasks/carried.py",
         'found = new.join(old, on=("row", "again"), how="left"',
         'found = new.join(old.unique("row"), on=("row",), how="left"',
-        (_CARRIED,),
+        (f"{_CARRIED}::test_of_rows_that_are_alike_each_has_its_own_place",),
     ),
     Mutant(
         "a night goes on with too few common rows",
         "tasks/lineage.py",
         "if not carries_rows(study) or _share(store, root, study, train) < carry.least:",
         "if not carries_rows(study):",
-        (_CARRIED,),
+        (f"{_CARRIED}::test_it_begins_from_nothing_where_the_last_night_asked_something_else",),
     ),
     Mutant(
         "a night goes on with another model",
         "tasks/lineage.py",
-        'MAY_CHANGE = ("train", "queries", "certificate", CARRIED)',
-        'MAY_CHANGE = ("train", "queries", "certificate", "model", CARRIED)',
-        (_CARRIED,),
+        'MAY_CHANGE = ("train", "queries", "certificate", "groups", CARRIED)',
+        'MAY_CHANGE = ("train", "queries", "certificate", "groups", "model", CARRIED)',
+        (f"{_CARRIED}::test_it_begins_from_nothing_where_the_last_night_asked_something_else",),
     ),
     Mutant(
         "rows are the same by their ids first",

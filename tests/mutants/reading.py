@@ -32,9 +32,9 @@ READING = (
     ),
     Mutant(
         "padding on the right suits every model",
-        "fastif/transformer.py",
-        "            if self._agrees(None, batch, alone):\n                return\n",
-        "            return\n",
+        "fastif/padding.py",
+        "        if same_outputs(found, alone):\n            return tried\n",
+        "        return tried\n",
         (_PADDING,),
     ),
     Mutant(

@@ -583,6 +583,16 @@ def test_sketches_take_no_damping_of_zero(tmp_path):
     assert load_study(changed(tmp_path, none, sketch, direct, coupled)).fixed_damping == 0.1
 
 
+def test_scores_by_sketches_alone_count_no_leverage(tmp_path):
+    sketch = ('"knn"', '"sketch"\nrescore = false')
+    demanded = ("0.1", '0.1\nleverage = "on"')
+    (problem,) = refusal(changed(tmp_path, sketch, demanded)).problems
+    assert (problem.where, problem.got) == ("[curvature] leverage", '"on"')
+    assert "rescore" in problem.change
+    assert load_study(changed(tmp_path, demanded)).curvature.leverage == "on"
+    assert load_study(changed(tmp_path, sketch, ("0.1", '0.1\nleverage = "auto"'))).loss
+
+
 def test_all_problems_come_at_once(tmp_path):
     error = refusal(changed(tmp_path, ("k = 5", "k = 0"), ('"cg"', '"cgg"'), ("0.1", '"x"')))
     assert [p.where for p in error.problems] == [
