@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from storage import StoreError
+from tasks.found import newest_found
 from tasks.mislabels import PROCEDURE, find_mislabels
 from tasks.plan import existing_store
 from tasks.report.assurance import assurances, baselines
@@ -444,8 +445,13 @@ def test_mislabels_are_exported_for_label_studio(world, tmp_path):
     done = run("export", "mislabels", "--study", world / "study.toml", "--out", to)
     assert done.exit_code == 0, done.output
     tasks = json.loads(to.read_text())
-    assert {"data", "predictions"} == set(tasks[0])
-    assert tasks[0]["data"]["id"].startswith("train-")
+    table = newest_found(existing_store(load_study(world / "study.toml"))).table
+    # A suggestion is ticked where it is likelier than the given label, and nowhere else.
+    likely = pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
+    ticked = set(table.filter(likely)["id"])
+    assert {task["data"]["id"] for task in tasks if "predictions" in task} == ticked
+    assert all({"data"} <= set(task) <= {"data", "predictions"} for task in tasks)
+    assert len(tasks) == len(table)
 
 
 @pytest.mark.parametrize(("table", "name"), [("nothing", "a.csv"), ("scores", "a.xlsx")])
