@@ -80,7 +80,7 @@ class Route:
     def __str__(self) -> str:
         if self.one_by_one:
             return f"one by one: {self.why}"
-        return HOOKS if self.tiles else "one by one: no tile held two examples"
+        return HOOKS  # a tile of one example takes its own backward pass, which is no other route
 
 
 _routes: "WeakKeyDictionary[Objective, Route]" = WeakKeyDictionary()
