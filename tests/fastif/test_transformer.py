@@ -344,8 +344,11 @@ def test_a_missing_folder_is_refused_with_a_remedy(tmp_path):
 
 def test_a_hub_name_without_network_and_an_empty_folder_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    for source in ("somebody/no-such-model-here", tmp_path / "empty"):
-        with pytest.raises(InputError, match="can be reached") as caught:
+    for source, expected in (
+        ("somebody/no-such-model-here", "can be reached"),
+        (tmp_path / "empty", "as save_pretrained writes it"),
+    ):
+        with pytest.raises(InputError, match=expected) as caught:
             load_model(source)
         assert "\n" not in str(caught.value)
 
