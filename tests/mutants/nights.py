@@ -59,7 +59,7 @@ NIGHTS = (
         "tasks/carried.py",
         "ratio = carried.rows_before / len(carried.train)",
         "ratio = 1.0",
-        (f"{_CARRIED}::test_rows_that_are_gone_drop_out_and_the_rest_is_right",),
+        (f"{_CARRIED}::test_only_what_is_new_is_computed_and_all_is_answered",),
     ),
     Mutant(
         "carried answers of rows that are gone",
