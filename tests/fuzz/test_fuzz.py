@@ -8,8 +8,8 @@ from tests.fuzz.sweep import run_seed
 
 pytestmark = pytest.mark.long
 
-SEEDS = (2, 6, 11)
-"""An XLNet that pads on the left, a night that goes on from another, and EK-FAC of a decoder."""
+SEEDS = (2, 11, 206)
+"""An XLNet that pads on the left, EK-FAC of a decoder, and a night that goes on from another."""
 
 
 @pytest.fixture(scope="module")
