@@ -6,7 +6,7 @@ import re
 import pytest
 import reference
 import torch
-from cases import case
+from cases import case, token_examples, transformer
 
 from fastif import (
     Attributor,
@@ -23,6 +23,7 @@ from fastif import (
     Lissa,
     ModuleObjective,
     TensorExamples,
+    TransformerObjective,
     self_influence,
 )
 from fastif.solvers.definite import (
@@ -144,11 +145,15 @@ def test_the_penalty_of_training_counts_in_the_proposal():
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_no_system_is_solved_in_half_precision(kind):
     """Its residual would be rounded to two or three digits, and pass for a converged one."""
-    made = case("softmax")
-    objective = ModuleObjective(copy.deepcopy(made.objective.module).to(kind), CrossEntropy())
-    train = TensorExamples(made.train.inputs.to(kind), made.train.labels)
+    objective = TransformerObjective(transformer("bert", kind), "last:1", half=True)
+    train = token_examples(3)
     for curvature in (GaussNewton(objective, train), Hessian(objective, train)):
         with pytest.raises(InputError, match=r"single precision at least.*model\.float"):
             curvature.damped(0.1)
+    made = case("softmax")
+    module = copy.deepcopy(made.objective.module).to(kind)
+    rows = TensorExamples(made.train.inputs.to(kind), made.train.labels)
+    raised = GaussNewton(ModuleObjective(module, CrossEntropy()), rows).damped(0.1)
+    assert raised.like.dtype == torch.float32  # unless half precision was asked for
     with pytest.raises(InputError, match="single precision at least"):
         Dense(torch.eye(2, dtype=kind)).damped(0.1)
