@@ -150,7 +150,8 @@ def test_the_models_are_part_of_what_a_run_computes(world):
 def _narrow(world: Path) -> None:
     path = world / "other" / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"id2label": {"0": "pos", "1": "neg"}}))
+    reverse = {"id2label": {"0": "pos", "1": "neg"}, "label2id": {"pos": 0, "neg": 1}}
+    path.write_text(json.dumps(config | reverse))
 
 
 def _foreign_words(world: Path) -> None:
