@@ -6,6 +6,7 @@ the positions that reach the model's outputs, and Λ is the mean of (Q_Gᵀ g Q_
 Other parameters of one module make a dense block if they are few, else a diagonal.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -101,7 +102,7 @@ def _linear(member: Member, rows: Rows) -> dict[str, nn.Linear]:
         for name, module in modules.items()
         if isinstance(module, nn.Linear)
     ]
-    with torch.no_grad():
+    with torch.no_grad(), suppress(ValueError):  # without a padding token some take no batch
         member.model(**twice)
     for handle in handles:
         handle.remove()
