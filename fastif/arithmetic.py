@@ -10,6 +10,9 @@ MATMUL = {"highest": torch.float32, "high": torch.float16, "medium": torch.bfloa
 """The digits of a product of single-precision matrices under each of torch's settings: "high" has
 at least the 10 bits of TF32, as many as half precision."""
 
+NEWER = {"tf32": torch.float16, "bf16": torch.bfloat16}
+"""The same under the newer settings of a backend."""
+
 
 def single(tensor: Tensor) -> Tensor:
     """The same in single precision at least.
@@ -24,7 +27,19 @@ def rounding_of(tensor: Tensor) -> float:
     """The relative rounding error of products of matrices of this tensor's type, on its device."""
     dtype = tensor.dtype
     if dtype == torch.float32:
-        dtype = MATMUL[torch.get_float32_matmul_precision()]
-        if tensor.is_cuda and torch.backends.cuda.matmul.allow_tf32 and dtype == torch.float32:
-            dtype = torch.float16
+        dtype = _of_products(tensor.is_cuda)
     return torch.finfo(dtype).eps
+
+
+def _of_products(on_cuda: bool) -> torch.dtype:
+    """The type whose digits products of single-precision matrices have.
+
+    Torch has an older and a newer setting, and refuses to read the older where both were used.
+    """
+    try:
+        dtype = MATMUL[torch.get_float32_matmul_precision()]
+    except RuntimeError:
+        dtype = torch.float32
+    backend = torch.backends.cuda.matmul if on_cuda else torch.backends.mkldnn.matmul
+    newer = NEWER.get(backend.fp32_precision, torch.float32)
+    return max(dtype, newer, key=lambda kind: torch.finfo(kind).eps)

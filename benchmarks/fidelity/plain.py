@@ -74,7 +74,8 @@ class Tail(nn.Module):
         whole = AutoModelForSequenceClassification.from_config(
             AutoConfig.for_model(**config), attn_implementation="eager"
         )
-        self.module = fastif.TransformerObjective(whole.eval(), attributed).module
+        objective = fastif.TransformerObjective(whole.eval(), attributed)
+        self.module, self._cut = objective.module, objective._cut
         for name, tensor in self.module.named_parameters():
             tensor.requires_grad_(name in attributed)
         self.settings = {"config": config, "attributed": list(attributed)}
@@ -94,7 +95,9 @@ class Tail(nn.Module):
         length = mask.shape[1]
         added = (1 - mask.to(hidden.dtype)) * torch.finfo(hidden.dtype).min
         added = added[:, None, None].expand(-1, 1, length, length)
-        return self.module(inputs_embeds=hidden, attention_mask=added).logits
+        # What the embeddings make of them is not looked at: the first layer is given them as well.
+        with self._cut.given(hidden):
+            return self.module(inputs_embeds=hidden, attention_mask=added).logits
 
 
 BUILDERS: dict[str, type[Mlp] | type[Tail]] = {"Mlp": Mlp, "Tail": Tail}

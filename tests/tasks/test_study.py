@@ -494,7 +494,7 @@ BAD_VALUES = {
         "damping = 0.1",
         "damping = 1\ndampign = 2",
         "[curvature] dampign",
-        "damping, kind, rows, seed",
+        "damping, kind, leverage, rows, seed",
         "unknown key dampign",
         'did you mean "damping"?',
     ),
