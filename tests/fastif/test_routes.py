@@ -472,7 +472,7 @@ def test_rows_moved_by_a_matrix_product_are_caught_by_the_numbers(wrong_from):
 
 
 def test_outputs_that_depend_on_the_padding_of_others_are_refused():
-    words, labels = rows_of(padded=7)
+    words, labels = rows_of(padded=2)
     gradients = Gradients(ModuleObjective(Sometimes(nn.Linear(3, 3)), CrossEntropy()))
     with pytest.raises(InputError, match="do not depend on the other rows"):
         gradients.of_losses({"inputs": words, "labels": labels})

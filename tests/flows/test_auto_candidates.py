@@ -201,7 +201,7 @@ def test_what_memory_has_no_room_for_is_not_taken(world, at):
     study = written(world)
     tight = chosen(study).offers[0].memory / 2**30 / ROOM + 1e-4
     run = {"shard_size": 5, "batch_size": 16, "memory_gb": tight, "prefix_cache_mb": 0}
-    wide = tiny.write_study(world, candidates=AUTO, run=run)
+    wide = tiny.write_study(world, candidates=AUTO, run=run, curvature={"rows": 30})
     choice = chosen(wide)
     assert choice.name == FULL
     assert "[run] memory_gb" in choice.offers[1].lacks
