@@ -40,6 +40,7 @@ def _of_products(on_cuda: bool) -> torch.dtype:
         dtype = MATMUL[torch.get_float32_matmul_precision()]
     except RuntimeError:
         dtype = torch.float32
-    backend = torch.backends.cuda.matmul if on_cuda else torch.backends.mkldnn.matmul
-    newer = NEWER.get(backend.fp32_precision, torch.float32)
+    backend = torch.backends.cuda if on_cuda else torch.backends.mkldnn
+    setting = getattr(getattr(backend, "matmul", None), "fp32_precision", "none")
+    newer = NEWER.get(str(setting), torch.float32)
     return max(dtype, newer, key=lambda kind: torch.finfo(kind).eps)

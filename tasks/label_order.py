@@ -80,7 +80,7 @@ def other_order(
         return None
     accuracy = float(counts.trace() / counts.sum())
     better = float(counts[place, np.arange(len(labels))].sum() / counts.sum())
-    return OtherOrder(accuracy, tuple(labels[i] for i in place), tuple(labels), better)
+    return OtherOrder(accuracy, tuple(labels[int(i)] for i in place), tuple(labels), better)
 
 
 def _by_chance(counts: np.ndarray, label_at: np.ndarray, output_of: np.ndarray) -> float:

@@ -161,8 +161,8 @@ def _order(train: pl.LazyFrame) -> OtherOrder | None:
     rows = train.select("label", "prediction").drop_nulls().collect()
     labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
     place = {label: i for i, label in enumerate(labels)}
-    columns = ([place[label] for label in rows[name].to_list()] for name in rows.columns)
-    return other_order(*columns, labels)
+    given, predicted = ([place[label] for label in rows[name].to_list()] for name in rows.columns)
+    return other_order(given, predicted, labels)
 
 
 def _offenders(store: Store, run: str) -> list[Row]:
