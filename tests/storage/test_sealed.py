@@ -24,3 +24,10 @@ def test_no_changed_byte_is_believed(mask):
         else:
             assert found == STATED, changed
     assert refused > len(data) / 2
+
+
+def test_a_digest_under_another_name_is_damage():
+    data = seal({"format": 3, "run": "ab" * 32})
+    with pytest.raises(ValueError, match="changed"):
+        unseal(data.replace(b"sha256 of the rest", b"sha257 of the rest"))
+    assert unseal(b'{"run": "%s"}' % (b"ab" * 32)) == {"run": "ab" * 32}
