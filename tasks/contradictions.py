@@ -28,6 +28,13 @@ def contradictions(study: "Study") -> Iterator[Problem]:
             f"{study.mislabels.folds}",
             "say in [training] how the model was trained, or remove it",
         )
+    if study.training is not None and study.model.path.startswith("hub:"):
+        yield Problem(
+            "[model] path",
+            "a folder, which `fastif train` fills as [training] says",
+            show(study.model.path),
+            "name a folder, or leave out [training]; a base may be of the hub",
+        )
     if study.model.path in study.models:
         yield Problem(
             "models",

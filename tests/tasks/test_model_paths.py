@@ -1,0 +1,79 @@
+"""Models and data sets by path: nothing is looked up on the hub unless it is written so."""
+
+import logging
+
+import huggingface_hub
+import pytest
+import tiny
+
+from fastif import InputError
+from tasks.model import base_folder, encoder_folder, judge_folder, model_folder, model_folders
+from tasks.problems import StudyError
+from tasks.sections import TableSource
+from tasks.sources import open_source
+from tasks.study import load_study
+
+PATHS = ["out/model", "models/x", "mymodel", "owner/name", "out\\model", "C:\\models\\x", "../x"]
+
+
+@pytest.fixture
+def fetched(monkeypatch) -> list[str]:
+    """Names that were looked up on the hub."""
+    names: list[str] = []
+
+    def download(name: str, **_: object) -> str:
+        names.append(name)
+        return "/nowhere"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return names
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, fetched, path):
+    base = {"base": path}
+    named = {"encoder": path, "judge": path}
+    plain = load_study(tiny.write_study(tmp_path, model={"path": path}, mislabels=named))
+    several = load_study(tiny.write_study(tmp_path, "s.toml", top={"models": [path]}))
+    trained = load_study(tiny.write_study(tmp_path, "t.toml", training=base))
+    (tmp_path / "model").mkdir()
+    cases = [
+        (model_folder, plain),
+        (encoder_folder, plain),
+        (judge_folder, plain),
+        (model_folders, several),
+        (base_folder, trained),
+    ]
+    for find, study in cases:
+        with pytest.raises(InputError, match="no folder") as caught:
+            find(study)
+        assert str(tmp_path) in str(caught.value)
+        assert ('"hub:owner/name"' in str(caught.value)) == (path == "owner/name")
+    assert not fetched
+
+
+def test_a_name_that_is_marked_is_looked_up_and_that_is_told_before(
+    tmp_path, fetched, caplog, monkeypatch
+):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    study = load_study(tiny.write_study(tmp_path, model={"path": "hub:owner/name"}))
+    with caplog.at_level(logging.WARNING):
+        model_folder(study)
+    assert fetched == ["owner/name"]
+    assert "[model] path: owner/name is fetched" in caplog.text
+
+
+def test_a_model_that_is_trained_here_has_a_folder_and_no_name_of_the_hub(tmp_path):
+    study = tiny.write_study(tmp_path, model={"path": "hub:a/b"}, training={"base": "base"})
+    with pytest.raises(StudyError, match=r"\[model\] path"):
+        load_study(study)
+
+
+@pytest.mark.parametrize("name", ["data/train", "owner/name", "train"])
+def test_a_data_set_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, name, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: pytest.fail("it was looked up"))
+    source = TableSource(dataset=name, text=("text",), label="label")
+    with pytest.raises(StudyError, match="no folder") as caught:
+        open_source(source, ["text", "label"], tmp_path, "train")
+    assert f'"hub:{name}"' in str(caught.value)
