@@ -13,6 +13,12 @@ from storage.store import Store
 
 BECAME: Final = "became harmful"
 STOPPED: Final = "stopped"
+ROSE: Final = "moved up"
+SANK: Final = "overtaken"
+MOVED: Final = 2.0
+"""Times that a row's own harm has to grow or shrink by to have become harmful or stopped: a row
+that enters or leaves the worst for less than that does so since others moved."""
+HARM: Final = "harmful_effect"
 ALL: Final = 2**32 - 1
 """Rows: as many as a table can have."""
 
@@ -68,13 +74,18 @@ def changes(
     k: int,
     matched: Matched | None = None,
     queries: pl.DataFrame | None = None,
+    sizes: bool = True,
 ) -> pl.DataFrame:
     """Training rows that are among the `k` that do most harm in one run and not in the other.
 
     Harm is the sum of a row's negative effects over the queries that both runs were asked, as in
-    `harmful_rows`. Columns: change; id; effect_before, effect_after (nats, 0 for none); new, gone
-    (the row is in only one of the training tables); relabelled, edited (see `Matching`); and of the
-    row as it is, or was, label and every group. The largest difference of effects comes first.
+    `harmful_rows`. A row that enters `BECAME` harmful if its own harm is at least `MOVED` times
+    what it can have been, and one that leaves `STOPPED` if it is at most that part of it; others
+    `ROSE` or `SANK` since rows around them moved. An effect that was not kept does at most the harm
+    of the least harmful of those kept at its query's harmful end. Columns: change; id;
+    effect_before, effect_after (nats, 0 for none); new, gone (the row is in only one of the
+    training tables); relabelled, edited (see `Matching`); and of the row as it is, or was, label
+    and every group. The largest difference of effects comes first.
 
     Args:
         before: the earlier run.
@@ -82,6 +93,8 @@ def changes(
         k: rows that count in each.
         matched: rows that are the same; found anew if left out.
         queries: pairs of queries, columns before and after; all that are the same if left out.
+        sizes: whether effects are of one size, but for the 1/n in them; if not, the sums of harm
+            of the rows of both runs are taken to be the same.
 
     Raises:
         StoreError: as `match_rows`.
@@ -91,14 +104,17 @@ def changes(
     places = _places(before, after, matched.train.pairs)
     sides = zip((before, after), ("before", "after"), strict=True)
     old, new = (_harm(tables, pairs[side], k, places, side) for tables, side in sides)
-    rows = old.join(new, on="row", how="full", coalesce=True, suffix="_after").with_columns(
-        pl.col("top", "top_after").fill_null(False)
+    rows = old.join(new, on="row", how="full", coalesce=True, suffix="_after")
+    scale = len(new) / max(1, len(old)) if sizes else _ratio(rows)
+    rows = rows.with_columns(
+        pl.col("top", "top_after").fill_null(False),
+        pl.col("effect", "effect_after", "unknown", "unknown_after").fill_null(0.0),
     )
     moved = rows.filter(pl.col("top") != pl.col("top_after")).select(
         "row",
-        pl.when("top_after").then(pl.lit(BECAME)).otherwise(pl.lit(STOPPED)).alias("change"),
-        pl.col("effect").fill_null(0.0).alias("effect_before"),
-        pl.col("effect_after").fill_null(0.0),
+        change=_change(scale),
+        effect_before="effect",
+        effect_after="effect_after",
     )
     gap = (pl.col("effect_after") - pl.col("effect_before")).abs()
     return _about(moved.join(places, on="row"), before, after).sort(-gap, "id")
@@ -116,13 +132,45 @@ def _places(before: Tables, after: Tables, pairs: pl.DataFrame) -> pl.DataFrame:
 def _harm(
     tables: Tables, queries: pl.Series, k: int, places: pl.DataFrame, side: str
 ) -> pl.DataFrame:
-    """Of every row that does harm: its number, the sum, and whether it is among the `k` worst."""
+    """Of every row of a side: its number, the sum, whether it is among the `k` worst, and unknown.
+
+    The last is the most harm that it can do to queries of which its effect was not kept.
+    """
     chosen = pl.col("query").cast(pl.UInt32).is_in(queries.implode())
-    rows = harmful_rows(tables.scores.filter(chosen), ALL).with_row_index("place").collect()
-    numbered = rows.with_columns(pl.col("train").cast(pl.UInt32)).join(
-        places.select("row", train=side), on="train"
+    scores = tables.scores.filter(chosen).with_columns(pl.col("train").cast(pl.UInt32))
+    harm = harmful_rows(scores, ALL).with_row_index("place").select("train", "place", HARM)
+    least = pl.col("removal_effect").cast(pl.Float64).sort().get((pl.len() - 1) // 2)
+    bars = scores.group_by("query").agg(bar=(-least).clip(0))
+    known = scores.join(bars, on="query").group_by("train").agg(known=pl.col("bar").sum())
+    most = float(bars.select(pl.col("bar").sum()).collect().item() or 0)
+    rows = places.lazy().filter(pl.col(side).is_not_null()).select("row", train=side)
+    return (
+        rows.join(harm, on="train", how="left")
+        .join(known, on="train", how="left")
+        .select(
+            "row",
+            effect=pl.col(HARM).fill_null(0.0),
+            top=(pl.col("place") < k).fill_null(False),
+            unknown=(most - pl.col("known").fill_null(0.0)).clip(0),
+        )
+        .collect()
     )
-    return numbered.select("row", effect="harmful_effect", top=pl.col("place") < k)
+
+
+def _ratio(rows: pl.DataFrame) -> float:
+    """How many times the harm of the rows of both runs was as large before."""
+    both = rows.drop_nulls(["effect", "effect_after"]).select("effect", "effect_after").sum().row(0)
+    return both[0] / both[1] if both[0] and both[1] else 1.0
+
+
+def _change(scale: float) -> pl.Expr:
+    """The word for a row that entered or left, whose harm after is to be multiplied by `scale`."""
+    before, after = -pl.col("effect"), -scale * pl.col("effect_after")
+    grown = after >= MOVED * (before + pl.col("unknown"))
+    shrunk = MOVED * (after + scale * pl.col("unknown_after")) <= before
+    entered = pl.when(grown).then(pl.lit(BECAME)).otherwise(pl.lit(ROSE))
+    left = pl.when(shrunk).then(pl.lit(STOPPED)).otherwise(pl.lit(SANK))
+    return pl.when("top_after").then(entered).otherwise(left)
 
 
 def _about(moved: pl.DataFrame, before: Tables, after: Tables) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage import RunRecord, Store
-from storage.comparison import BECAME, Matched, Tables, changes
+from storage.comparison import BECAME, STOPPED, Matched, Tables, changes
 from storage.matching import EDITED, RELABELLED, SAME
 from tasks.lookup import undamaged_run
 
@@ -54,7 +54,7 @@ class Slice:
         queries: asked in both runs.
         before: share that the earlier run's model predicted correctly.
         after: the same of the later one's.
-        became: training rows that became harmful to these queries.
+        became: training rows that became harmful to these queries; None if that cannot be told.
         stopped: training rows that stopped being so.
     """
 
@@ -62,8 +62,33 @@ class Slice:
     queries: int
     before: float
     after: float
-    became: int
-    stopped: int
+    became: int | None
+    stopped: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Two runs whose worst rows are compared.
+
+    Attributes:
+        before, after: their tables.
+        matched: which rows are the same.
+        k: rows that do most harm in a run.
+        level: how far effects may be compared, see `Verdict`.
+    """
+
+    before: Tables
+    after: Tables
+    matched: Matched
+    k: int
+    level: str
+
+    def changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
+        """Rows that entered or left the worst of these queries; None if that cannot be told."""
+        if self.level == "nothing":
+            return None
+        sizes = self.level == "numbers"
+        return changes(self.before, self.after, self.k, self.matched, queries, sizes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,8 @@ class Difference:
         overall: of all queries asked in both; None if there are none.
         group: by which `slices` are cut, without its prefix; None without groups.
         slices: the same by that group.
-        rows: training rows that became harmful or stopped being so; see `storage.comparison`.
+        rows: training rows that entered or left the worst, see `storage.comparison`; None if
+            effects cannot be compared.
         notes: how rows were matched, and what could not be compared, sentence by sentence.
     """
 
@@ -83,8 +109,12 @@ class Difference:
     overall: Slice | None
     group: str | None
     slices: tuple[Slice, ...]
-    rows: pl.DataFrame
+    rows: pl.DataFrame | None
     notes: tuple[str, ...]
+
+    def count(self, *words: str) -> int | None:
+        """Rows with these changes, see `storage.comparison`; None if that cannot be told."""
+        return None if self.rows is None else int(self.rows["change"].is_in(words).sum())
 
     @property
     def common(self) -> int:
@@ -101,15 +131,17 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
     old, new = (store.record(undamaged_run(store, run)) for run in (before, after))
     earlier, later = Tables.of(store, before), Tables.of(store, after)
     matched = Matched.of(earlier, later)
-    rows = changes(earlier, later, k, matched)
+    verdict = _of_one_expansion(compared(old, new), store, before, after)
+    sides = Sides(earlier, later, matched, k, verdict.level)
+    rows = sides.changes(matched.common)
     group = _group(later)
     notes = [*_unfinished(store, before, after), *matching_notes(matched)]
     notes += _group_notes(earlier, later, group)
     return Difference(
-        _of_one_expansion(compared(old, new), store, before, after),
+        verdict,
         _overall(earlier, later, matched, rows),
         group.removeprefix("group_") if group else None,
-        tuple(_slices(earlier, later, k, matched)),
+        tuple(_slices(sides)),
         rows,
         tuple(notes),
     )
@@ -231,27 +263,27 @@ def _asked(before: Tables, after: Tables, matched: Matched) -> pl.DataFrame:
     return matched.common.join(old, on="before").join(new, on="after").sort("after")
 
 
-def _overall(before: Tables, after: Tables, matched: Matched, rows: pl.DataFrame) -> Slice | None:
+def _overall(
+    before: Tables, after: Tables, matched: Matched, rows: pl.DataFrame | None
+) -> Slice | None:
     both = _asked(before, after, matched)
     return None if both.is_empty() else _moved(None, both, rows)
 
 
-def _slices(
-    before: Tables, after: Tables, k: int, matched: Matched | None = None
-) -> Iterator[Slice]:
+def _slices(sides: Sides) -> Iterator[Slice]:
     """By the values of the first group of the later run, whatever the earlier one grouped by."""
-    if _group(after) is None:
+    if _group(sides.after) is None:
         return
-    matched = matched or Matched.of(before, after)
-    parts = _asked(before, after, matched).group_by("group", maintain_order=True)
-    values = {value: part for (value,), part in parts}
+    asked = _asked(sides.before, sides.after, sides.matched)
+    values = {value: part for (value,), part in asked.group_by("group", maintain_order=True)}
     for value in sorted(values, key=lambda value: (value is None, value)):
         part = values[value]
-        rows = changes(before, after, k, matched, part.select("before", "after"))
-        yield _moved(value, part, rows)  # type: ignore[arg-type]
+        yield _moved(value, part, sides.changes(part.select("before", "after")))  # type: ignore[arg-type]
 
 
-def _moved(value: str | None, both: pl.DataFrame, rows: pl.DataFrame) -> Slice:
+def _moved(value: str | None, both: pl.DataFrame, rows: pl.DataFrame | None) -> Slice:
     before, after = both.select(pl.col("correct", "correct_after").mean()).row(0)
-    became = int((rows["change"] == BECAME).sum())
-    return Slice(value, len(both), before, after, became, len(rows) - became)
+    counts = [None, None]
+    if rows is not None:
+        counts = [int((rows["change"] == change).sum()) for change in (BECAME, STOPPED)]
+    return Slice(value, len(both), before, after, *counts)

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from storage.comparison import BECAME, STOPPED
+from storage.comparison import BECAME, ROSE, SANK, STOPPED
 from tasks.compare import SHOWN, Difference, Slice
 from tasks.group_names import ALL, name_of
 
@@ -25,9 +25,10 @@ def draw_difference(found: Difference, before: str, after: str) -> RenderableTyp
     parts: list[RenderableType] = [head]
     if found.overall:
         parts.append(_accuracy(found, found.overall))
-    parts += _by_source(found)
-    for change in (BECAME, STOPPED):
-        parts.append(_rows(found.rows.filter(pl.col("change") == change), change))
+    if found.rows is not None:
+        parts += _by_source(found.rows)
+        parts += [_rows(found.rows.filter(change=change), change) for change in (BECAME, STOPPED)]
+        parts.append(Text(f"\n{_others(found)}", style="dim"))
     title = Text(f"{before} → {after}")
     return Panel(Group(*parts), title=title, title_align="left")
 
@@ -39,20 +40,29 @@ def _accuracy(found: Difference, overall: Slice) -> Table:
         table.add_column(Text(name), justify="right" if name in MEASURED else "left")
     for name, part in [(ALL, overall), *((name_of(part.value), part) for part in found.slices)]:
         shares = (f"{part.before:.1%}", f"{part.after:.1%}")
-        moved = (f"{part.became}", f"{part.stopped}")
+        moved = ("-" if count is None else f"{count}" for count in (part.became, part.stopped))
         table.add_row(Text(name), f"{part.queries:,}", *shares, *moved)
     return table
 
 
-def _by_source(found: Difference) -> Iterator[Table]:
-    """Rows that changed, by each group of the training table."""
-    for column in [name for name in found.rows.columns if name.startswith("group_")]:
+def _others(found: Difference) -> str:
+    """Rows that entered or left the worst since other rows moved."""
+    return (
+        f"{found.count(ROSE)} more entered the worst rows and {found.count(SANK)} left them, their "
+        "own harm not known to have doubled or halved: others moved."
+    )
+
+
+def _by_source(rows: pl.DataFrame) -> Iterator[Table]:
+    """Rows that became harmful or stopped, by each group of the training table."""
+    rows = rows.filter(pl.col("change").is_in([BECAME, STOPPED]))
+    for column in [name for name in rows.columns if name.startswith("group_")]:
         table = Table(box=None, padding=(0, 1))
         table.add_column(Text(f"training rows by {column.removeprefix('group_')}"))
         for change in (BECAME, STOPPED):
             table.add_column(change, justify="right")
         counts = (
-            found.rows.group_by(column)
+            rows.group_by(column)
             .agg(
                 *((pl.col("change") == change).sum().alias(change) for change in (BECAME, STOPPED))
             )

@@ -10,7 +10,7 @@ import polars as pl
 from prefect.logging import get_logger
 
 from storage import Store
-from storage.comparison import BECAME, Tables, changes
+from storage.comparison import BECAME, ROSE, Tables, changes
 from tasks.compare import previous
 from tasks.sections import Notify
 from tasks.trust import read_trust
@@ -126,4 +126,4 @@ def _new_suspects(store: Store, run: str) -> int | None:
     if before is None:
         return None
     rows = changes(Tables.of(store, before), Tables.of(store, run), k=100)
-    return int((rows["change"] == BECAME).sum())
+    return int(rows["change"].is_in([BECAME, ROSE]).sum())

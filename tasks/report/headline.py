@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from storage.comparison import BECAME, STOPPED
 from tasks.group_names import name_of
 from tasks.label_count import label_count
 from tasks.report.assurance import Assurance
@@ -64,9 +65,10 @@ def _data(night: Night, suspects: Suspects | None) -> str:
             parts[-1] += f", {new} of the first {min(FIRST, len(suspects.rows))} are new"
     else:
         parts.append("Labels were not searched")
-    if night.difference:
-        became = int((night.difference.rows["change"] == "became harmful").sum())
-        stopped = len(night.difference.rows) - became
+    if night.difference and night.difference.rows is None:
+        parts.append(f"effects cannot be compared with those of {night.against}")
+    elif night.difference:
+        became, stopped = (night.difference.count(change) for change in (BECAME, STOPPED))
         parts.append(f"{became} training rows became harmful and {stopped} stopped being so")
     else:
         rows = night.harm.filter(night.harm["harm"] < 0)

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from storage.comparison import BECAME, STOPPED
 from tasks.group_names import name_of
 from tasks.outcome import GIGABYTE
 from tasks.report import charts
@@ -95,7 +97,7 @@ def page_of(night: Night, price: float | None = None) -> Page:
         quality=quality_of(night, space),
         assurances=told,
         baselines=baselines(night, space),
-        changed=night.difference.rows.head(CHANGED).to_dicts() if night.difference else [],
+        changed=_changed(night),
         costs=spent,
         pictures={name: Markup(drawn) for name, drawn in pictures.items()},
         price=price,
@@ -157,3 +159,10 @@ def _pace(seconds: float) -> str:
 
 def _bare(column: str) -> str:
     return column.removeprefix("group_").replace("_", " ")
+
+
+def _changed(night: Night) -> list[Row]:
+    if night.difference is None or night.difference.rows is None:
+        return []
+    rows = night.difference.rows.filter(pl.col("change").is_in([BECAME, STOPPED]))
+    return rows.head(CHANGED).to_dicts()

@@ -1,12 +1,13 @@
 """What changed between two runs, against the same question in plain Python."""
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import frame
 
 from storage import SCORES
-from storage.comparison import BECAME, STOPPED, Tables, changes
+from storage.comparison import BECAME, ROSE, SANK, STOPPED, Tables, changes
 
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 1.0])
 IDS = "abcdefgh"
@@ -49,6 +50,17 @@ def harm(run, shared, order):
     return sums, sorted(sums, key=lambda row: (sums[row], order.index(row)))
 
 
+def unknown(run, shared):
+    """The most harm of each row to queries that have no effect of it."""
+    worst = dict.fromkeys(IDS, 0.0)
+    for query in shared:
+        kept = sorted(run[query].values())
+        bar = max(0.0, -kept[(len(kept) - 1) // 2]) if kept else 0.0
+        for row in IDS:
+            worst[row] += 0.0 if row in run[query] else bar
+    return worst
+
+
 @settings(max_examples=60, deadline=None)
 @given(RUN, RUN, st.permutations(list(IDS)), st.integers(1, 4))
 def test_who_entered_the_worst_and_who_left_them(before, after, order, k):
@@ -56,8 +68,14 @@ def test_who_entered_the_worst_and_who_left_them(before, after, order, k):
     found = changes(tables(before, IDS), tables(after, order), k)
     shared = sorted(set(before) & set(after))
     (old, was), (new, now) = harm(before, shared, IDS), harm(after, shared, order)
-    expected = {row: BECAME for row in now[:k] if row not in was[:k]}
-    expected |= {row: STOPPED for row in was[:k] if row not in now[:k]}
+    least, most = unknown(before, shared), unknown(after, shared)
+    expected = {}
+    for row in IDS:
+        b, a = -old.get(row, 0.0), -new.get(row, 0.0)
+        if row in now[:k] and row not in was[:k]:
+            expected[row] = BECAME if a >= 2 * (b + least[row]) else ROSE
+        elif row in was[:k] and row not in now[:k]:
+            expected[row] = STOPPED if 2 * (a + most[row]) <= b else SANK
     told = {row["id"]: row for row in found.to_dicts()}
     assert {row: one["change"] for row, one in told.items()} == expected
     for row, one in told.items():
@@ -83,3 +101,45 @@ def test_a_slice_of_the_queries():
     one = tables({"q1": {"a": -1.0}}, IDS)
     assert changes(tables({"q1": {}}, IDS), one.slice("group_side", "north"), 5).height == 1
     assert changes(tables({"q1": {}}, IDS), one.slice("group_side", "south"), 5).is_empty()
+
+
+def one_query(effects, rows=None):
+    """A run of one query with an effect of each row; `rows` are those of its training table."""
+    return tables({"q1": effects}, rows or "".join(effects))
+
+
+def words(before, after, k, **keys):
+    """Row -> how it changed."""
+    return {row["id"]: row["change"] for row in changes(before, after, k, **keys).to_dicts()}
+
+
+def test_a_row_that_others_overtake_has_not_stopped_being_harmful():
+    before = {"a": -1.0, "b": -0.9, "c": -0.1, "d": -0.1}
+    # The new rows e and f are worse; effects are by 6 rows now, and not by 4.
+    after = {row: effect * 4 / 6 for row, effect in before.items()} | {"e": -3.0, "f": -2.0}
+    expected = {"a": SANK, "b": SANK, "e": BECAME, "f": BECAME}
+    assert words(one_query(before), one_query(after), 2) == expected
+    assert words(one_query(after), one_query(before), 2) == {
+        "a": ROSE, "b": ROSE, "e": STOPPED, "f": STOPPED
+    }  # fmt: skip
+
+
+def test_a_row_that_grew_less_harmful_by_itself_has_stopped():
+    before, after = {"a": -1.0, "b": -0.2, "c": 0.5}, {"a": -0.1, "b": -0.2, "c": 0.5}
+    assert words(one_query(before), one_query(after), 1) == {"a": STOPPED, "b": ROSE}
+
+
+def test_what_was_not_kept_may_be_as_harmful_as_what_was():
+    """Row a is not among the kept ends of the second run: it can do the harm of c, and no more."""
+    before = one_query({"a": -1.0, "b": -0.1, "c": -0.2, "d": 0.1})
+    kept = one_query({"b": -2.0, "c": -0.9, "d": 0.5, "e": 0.4}, "abcde")
+    assert words(before, kept, 1)["a"] == SANK
+    kept = one_query({"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "abcde")
+    assert words(before, kept, 1)["a"] == STOPPED
+
+
+@pytest.mark.parametrize("factor", [0.01, 3.0, 100.0])
+def test_effects_of_another_size_are_compared_by_their_share(factor):
+    before = one_query({"a": -1.0, "b": -0.9, "c": -0.8})
+    after = one_query({"a": -0.79 * factor, "b": -0.9 * factor, "c": -0.8 * factor})
+    assert words(before, after, 2, sizes=False) == {"a": SANK, "c": ROSE}
