@@ -253,7 +253,12 @@ MISLABELS: Final = schema(
         field("text", pa.string(), "first text column"),
         field("text_pair", pa.string(), "second text column; null if there is one", null=True),
         field("label", pa.string(), "given label"),
-        field("probability", pa.float32(), "that the given label is wrong"),
+        field(
+            "probability",
+            pa.float32(),
+            "that the given label is wrong; null for the only row of its class",
+            null=True,
+        ),
         field(
             "doubt",
             pa.float32(),

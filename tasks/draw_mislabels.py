@@ -84,7 +84,7 @@ def suspects(found: Found, count: int = SHOWN) -> list[dict[str, str]]:
             "id": str(row["id"]),
             "label": str(row["label"]),
             "suggested": str(row["suggested"]),
-            "probability": f"{row['probability']:.2f}",
+            "probability": _chance(row),
         }
         for row in first.iter_rows(named=True)
     ]
@@ -157,13 +157,10 @@ def _counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
 
 
 def _suspect(found: Found, row: dict[str, Any]) -> RenderableType:
-    head = Text.assemble(
-        (f"{row['label']}", "bold red"),
-        ", rather ",
-        (f"{row['suggested']}", "bold green"),
-        f"   wrong with probability {row['probability']:.2f}\n",
-        _text(row, None),
-    )
+    judged = row["probability"] is not None
+    rather = (", rather ", (f"{row['suggested']}", "bold green")) if judged else ()
+    said = f"wrong with probability {_chance(row)}" if judged else _chance(row)
+    head = Text.assemble((f"{row['label']}", "bold red"), *rather, f"   {said}\n", _text(row, None))
     alike = found.table.filter(pl.col("cluster") == row["cluster"]).height - 1
     if alike:
         head.append(f"\nand {alike} rows like it", style="italic")
@@ -179,6 +176,12 @@ def _suspect(found: Found, row: dict[str, Any]) -> RenderableType:
         told = f"\nharms queries by {row['harm']:.4f} nats in all, those of its own label by "
         body.append(Text(f"{told}{row['harm_same_label']:.4f}", style="red"))
     return Panel(Group(*body), title=Text(f"{row['id']}"), title_align="left")
+
+
+def _chance(row: dict[str, Any]) -> str:
+    """The probability of a wrong label; in words for a row that nobody can judge."""
+    chance = row["probability"]
+    return "cannot be judged: the only row of its class" if chance is None else f"{chance:.2f}"
 
 
 def _text(row: dict[str, Any], most: int | None) -> Text:

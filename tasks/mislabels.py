@@ -1,6 +1,7 @@
 """Bulk mislabel detection: from the training table to a ranked table in the store."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,9 +56,11 @@ from tasks.search_facts import search_facts
 from tasks.tables import Table
 from tasks.verdicts import Verdicts, read_verdicts
 
-PROCEDURE = 8
+PROCEDURE = 9
 """Raised when the procedure comes to say something else."""
 DETECTOR = Detector()
+NOT_JUDGED = -1.0
+"""In place of a probability: after all rows that have one."""
 CANARIES = 2
 """Draws of them, each judged anew."""
 MOST_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + CANARIES + INNER) + 1 + CANARIES
@@ -277,15 +280,16 @@ def _frame(
     names = {UNSEEN: None, DROPPED: none_word(labels)} | dict(enumerate(labels))
     near = _nearest(rows, found.near, order)
     probability = found.probability.float()
+    alone = only_of_class(rows, inputs.queries.labels if found.trusted else ())
     columns: dict[str, Any] = {
         "train": range(len(table)),
-        "rank": _ranks(probability, known)[back].tolist(),
+        "rank": _ranks(probability.where(~alone, NOT_JUDGED), known)[back].tolist(),
         "id": table.ids,
         "text": table.texts,
         "text_pair": table.text_pairs or [None] * len(table),
         "label": [labels[i] for i in table.labels],
-        "probability": probability[back].tolist(),
-        "doubt": found.doubt[back].tolist(),
+        "probability": _or_null(probability, alone)[back].tolist(),
+        "doubt": _or_null(found.doubt, alone)[back].tolist(),
         "suggested": [labels[i] for i in found.suggested[back].tolist()],
         "confidence": found.confidence[back].clamp(0, 1).tolist(),
         "cluster": _decisions(rows, found.suggested)[back].tolist(),
@@ -301,6 +305,7 @@ def _frame(
         columns.setdefault(name, [None] * len(table))
     schema = polars_schema(MISLABELS)
     frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})
+    frame = frame.with_columns(pl.col("probability", "doubt").fill_nan(None))
     if harm is None:
         frame = frame.with_columns(harm=pl.lit(None), harm_same_label=pl.lit(None))
     else:
@@ -311,9 +316,33 @@ def _frame(
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
+def only_of_class(rows: Rows, trusted: Sequence[int]) -> Tensor:
+    """Which rows are the only one of their class, with rows like them: nobody can judge these.
+
+    Whoever judges a row has not seen it, nor what is like it, and so has seen none of the class.
+
+    Args:
+        rows: to be judged.
+        trusted: labels of the rows of certain label.
+    """
+    if rows.judged is not None:  # by a classifier that knows the class from elsewhere
+        return torch.zeros_like(rows.labels, dtype=torch.bool)
+    known = rows.known if rows.known is not None else torch.full_like(rows.labels, UNSEEN)
+    learned = torch.where(known == UNSEEN, rows.labels, known)
+    pairs = torch.stack([learned, rows.together], 1)[learned != DROPPED]
+    single = pairs.unique(dim=0)[:, 0].bincount(minlength=rows.classes) == 1
+    single[torch.tensor(trusted, dtype=torch.long)] = False
+    return single[rows.labels] & (known == UNSEEN)
+
+
+def _or_null(values: Tensor, missing: Tensor) -> Tensor:
+    """With NaN for what is missing, which is null in the table."""
+    return values.where(~missing, math.nan)
+
+
 def _ranks(probability: Tensor, known: Tensor) -> Tensor:
     """0 for the most suspicious; rows that were looked at last, rows that are alike in order."""
-    asked = torch.where(known == UNSEEN, probability, -1.0)
+    asked = torch.where(known == UNSEEN, probability, -2.0)
     ranks = torch.empty(len(asked), dtype=torch.long)
     ranks[asked.argsort(descending=True, stable=True)] = torch.arange(len(asked))
     return ranks

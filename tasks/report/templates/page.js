@@ -99,8 +99,10 @@
 
   const studio = rows => JSON.stringify(rows.map(row => ({
     data: row,
-    predictions: [{score: row.probability, result: [{from_name: "right_label", to_name: "text",
-      type: "choices", value: {choices: [row.suggested]}}]}],
+    // Ticked only where the suggestion is likelier than the given label.
+    predictions: row.probability * row.confidence > 1 - row.probability ? [{
+      score: row.probability, result: [{from_name: "right_label", to_name: "text",
+        type: "choices", value: {choices: [row.suggested]}}]}] : [],
   })), null, 1);
 
   const save = (name, type, text) => {
