@@ -83,6 +83,7 @@ def export(
         from fastif import InputError
         from tasks.found import current_found
         from tasks.label_studio import label_config
+        from tasks.outside import check_outside
         from tasks.plan import read_inputs
         from tasks.review import check_new, to_draw, to_review, write_review
         from tasks.verdicts import read_verdicts
@@ -94,6 +95,7 @@ def export(
         inputs = read_inputs(study)
         found = current_found(store, inputs)
         check_new(to)
+        check_outside(store.layout.root, to)
         known = read_verdicts(store, inputs.train, loaded.labels)
         most = budget or loaded.mislabels.budget
         sample = to_draw(store, found, random, known) if random else None

@@ -9,6 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from fastif import InputError
 from storage import write_bytes
 from tasks.lookup import newest_run
+from tasks.outside import check_outside
+from tasks.places import what_is
 from tasks.plan import existing_store
 from tasks.report.night import read_night
 from tasks.report.page import Page, page_of, render
@@ -61,7 +63,10 @@ def build_report(wish: Wish) -> Built:
     study = load_study(Path(wish.study))
     store = existing_store(study)
     run = wish.run or newest_run(store)
-    path = page_place(wish.out) if wish.out else page_path(store.layout.root, study.folder, run)
+    path = page_path(store.layout.root, study.folder, run)
+    if wish.out:
+        path = page_place(wish.out)
+        check_outside(store.layout.root, path)
     page = page_of(read_night(store, run, study.path, wish.against), wish.price)
     write_bytes(path, render(page).encode())
     return Built(str(path.resolve()), run, page.headline, _trust(page))
@@ -79,8 +84,10 @@ def page_place(out: str) -> Path:
     if path.suffix.lower() not in (".html", ".htm"):
         got = path.suffix or "no ending"
         raise InputError(where, "a name that ends in .html", got, "Choose that ending.")
+    expected = "a new file, or an earlier page, which is replaced"
+    if path.exists() and what_is(path):
+        raise InputError(where, expected, what_is(path), "Name another.")
     if path.exists() and not _is_page(path):
-        expected = "a new file, or an earlier page, which is replaced"
         raise InputError(where, expected, "a file with other contents", "Name another.")
     return path
 

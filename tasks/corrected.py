@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -21,10 +21,13 @@ from tasks.in_place import in_place
 from tasks.job import Job, cached
 from tasks.model import model_digest, model_folder
 from tasks.opening import checked_job
+from tasks.outside import check_outside
 from tasks.parts import read_factor
 from tasks.plan import plan_run, versions
+from tasks.problems import Problem, StudyError
 from tasks.progress import bar
-from tasks.sections import QuerySource
+from tasks.sections import QuerySource, TableSource
+from tasks.study import Study
 from tasks.tables import Table, read_table
 
 RECORD = "fastif-correction.json"
@@ -142,14 +145,15 @@ def _opened(asked: Asked) -> tuple[Job, Table, Table | None]:
     if asked.out.exists():
         raise InputError(f"--out {asked.out}", "a new folder", "one that exists", "Name another.")
     plan = plan_run(asked.study)
+    check_outside(plan.store_path, asked.out)
     study = plan.inputs.study
-    anchors = read_table(_from(study.queries, asked.anchors), study.labels, Path(), "queries")
+    anchors = _read(study, study.queries, asked.anchors, "--anchors")
     if len(anchors) < LEAST:
         remedy = "Give more: half of them are held out to judge the repair."
         raise InputError("--anchors", f"{LEAST} examples or more", f"{len(anchors)}", remedy)
     source = None
     if asked.source is not None:
-        source = read_table(_from(study.train, asked.source), study.labels, Path(), "train")
+        source = _read(study, study.train, asked.source, "--from")
     job = checked_job(plan)
     if job.others:
         raise InputError("models", "one model", "several", "Repair one of them by itself.")
@@ -157,6 +161,28 @@ def _opened(asked: Asked) -> tuple[Job, Table, Table | None]:
         remedy = f"Run `fastif audit {asked.study}` first, or set a number."
         raise InputError("[curvature] damping", "one that is chosen", "none yet", remedy)
     return job, anchors, source
+
+
+def _read(study: Study, source: TableSource, table: Path, option: str) -> Table:
+    """A table of an option, with the columns of a section; refused by the name of the option.
+
+    Raises:
+        StudyError: it cannot be read.
+    """
+    role = "queries" if source is study.queries else "train"
+    try:
+        return read_table(_from(source, table), study.labels, Path(), role)
+    except StudyError as error:
+        problems = [_of(problem, f"[{role}] table", option) for problem in error.problems]
+        raise StudyError(error.file, problems) from None
+
+
+def _of(problem: Problem, key: str, option: str) -> Problem:
+    """The same problem of an option in place of a key; its path starts where the command runs."""
+    if problem.where != key:
+        return problem
+    change = problem.change.replace("; it starts from the study's folder", "")
+    return replace(problem, where=option, change=change)
 
 
 def _from(source, table: Path):

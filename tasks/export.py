@@ -11,6 +11,9 @@ from fastif import InputError
 from storage import Store, commit_file, with_examples, with_queries
 from tasks.csv_cells import active, inert
 from tasks.found import Found, newest_found
+from tasks.outside import check_outside
+from tasks.places import what_is
+from tasks.problems import listed
 from tasks.review import to_review, write_review
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
@@ -45,6 +48,7 @@ def write_export(
     if table == "mislabels" and path.suffix == ".json":
         found = found or newest_found(store)
         chosen = found if only is None else replace(found, table=_selected(found.table, only))
+        check_outside(store.layout.root, path)
         return write_review(to_review(chosen, len(chosen.table)), path)
     writers = _writers()
     if path.suffix not in writers:
@@ -52,6 +56,7 @@ def write_export(
         raise InputError(f"--out {path}", ", ".join(writers), got, "Choose one of these endings.")
     if path.exists():
         raise InputError(f"--out {path}", "a new file", "one that exists", "Name another.")
+    check_outside(store.layout.root, path)
     frame = _table(store, run, table, found)
     if only is not None:
         frame = _selected(frame, only)
@@ -69,12 +74,7 @@ def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
     if "id" not in frame.columns:
         expected, change = "a table with a column id", "Take mislabels, train or queries."
         raise InputError(where, expected, f"columns {', '.join(frame.columns)}", change)
-    readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
-    try:
-        ids = readers[only.suffix](only)["id"].cast(pl.String)
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
-        expected, got = "a .csv or .parquet file with a column id", type(error).__name__
-        raise InputError(where, expected, got, "Name a report's selection.") from None
+    ids = _ids(only, where)
     names = set(ids.drop_nulls())
     names |= set(map(active, names)) if only.suffix == ".csv" else set()
     found = frame.filter(pl.col("id").is_in(list(names)))
@@ -82,6 +82,26 @@ def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
         got = f"none of its {len(ids):,}"
         raise InputError(where, "ids of the table", got, "Name the file of another study?")
     return found
+
+
+def _ids(path: Path, where: str) -> pl.Series:
+    """The column id of a selection."""
+    readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
+    expected = "a .csv or .parquet file with a column id"
+    if path.suffix not in readers:
+        got, remedy = path.suffix or "no ending", "Save it in one of these formats."
+        raise InputError(where, expected, got, remedy)
+    if not path.is_file():
+        raise InputError(where, expected, what_is(path), "Correct the path.")
+    try:
+        selection = readers[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        got = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise InputError(where, expected, got, "Name a report's selection.") from None
+    if "id" not in selection.columns:
+        got, remedy = f"columns {listed(selection.columns)}", "Call the column of the ids id."
+        raise InputError(where, expected, got, remedy)
+    return selection["id"].cast(pl.String)
 
 
 def _table(store: Store, run: str | None, table: str, found: Found | None) -> pl.DataFrame:

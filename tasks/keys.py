@@ -28,6 +28,8 @@ _EXPECTED = {
     "dataclass_type": "a section of keys",
     "model_attributes_type": "a section of keys",
 }
+ADVISED = ("auto", "sketch")
+"""What is to be written where nothing is, of the words that a key may have."""
 _BOUNDS = {
     "greater_than_equal": ("ge", ">="),
     "greater_than": ("gt", ">"),
@@ -213,8 +215,9 @@ def _wrong_choice(where: str, detail: ErrorDetails, root: type[BaseModel]) -> Pr
         where = f"{where} kind"
         value = value.get("kind") if isinstance(value, Mapping) else value
     hint = did_you_mean(value, options) if isinstance(value, str) else ""
+    advised = next((option for option in ADVISED if option in options), options[0])
     got = "nothing" if value is None else show(value)
-    return Problem(where, f"one of {listed(options)}", got, hint or f'write "{options[0]}"')
+    return Problem(where, f"one of {listed(options)}", got, hint or f'write "{advised}"')
 
 
 def _record_refusal(where: str, got: str, error: Exception) -> Problem:

@@ -42,7 +42,11 @@ def newest_run(store: Store) -> str:
     status = store.latest()
     if status is None:
         raise StoreError.at(
-            store.layout.root, expected="a run", got="none", remedy="Start one with `fastif audit`."
+            store.layout.root,
+            expected="a run",
+            got="none",
+            remedy="Start one with `fastif audit`; a study of labels alone has no runs: what "
+            "`fastif mislabels` found is given by `fastif export mislabels` and `fastif review`.",
         )
     return undamaged_run(store, status.record.run)
 

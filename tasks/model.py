@@ -61,7 +61,8 @@ def encoder_folder(study: Study) -> tuple[Path, bool]:
         InputError: it cannot be found.
     """
     if study.mislabels.encoder is not None:
-        return _named_folder(study, study.mislabels.encoder, "[mislabels] encoder"), False
+        folder = _named_folder(study, study.mislabels.encoder, "[mislabels] encoder")
+        return folder, _has_learned(study, folder)
     if study.training is not None:
         return base_folder(study), False
     if not study.audited:
@@ -82,7 +83,35 @@ def judge_folder(study: Study) -> Path:
         InputError: it cannot be found.
     """
     assert study.mislabels.judge is not None
-    return _named_folder(study, study.mislabels.judge, "[mislabels] judge")
+    folder = _named_folder(study, study.mislabels.judge, "[mislabels] judge")
+    if _has_learned(study, folder):
+        raise InputError(
+            f"[mislabels] judge {folder}",
+            "a classifier that was never trained on these rows",
+            "the study's own model, which was",
+            "Name another, or write folds = 5 in its place with a section [training].",
+        )
+    return folder
+
+
+def _has_learned(study: Study, folder: Path) -> bool:
+    """Whether a model is one of the study's own, or a copy, and so was trained on its labels."""
+    own = [study.resolve(path) for path in (study.model.path, *study.models)]
+    own = [path for path in own if path.is_dir()] if study.audited else []
+    if any(path.samefile(folder) for path in own):
+        return True
+    return any(_same_weights(path, folder) for path in own)
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files of weights; most differ in size, and are not read."""
+    files = [{path.name: path for path in folder.glob("*.safetensors")} for folder in (one, other)]
+    if not files[0] or files[0].keys() != files[1].keys():
+        return False
+    pairs = [(files[0][name], files[1][name]) for name in files[0]]
+    return all(a.stat().st_size == b.stat().st_size for a, b in pairs) and all(
+        sha256_file(a) == sha256_file(b) for a, b in pairs
+    )
 
 
 def _named_folder(study: Study, name: str, where: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks.label_studio import READ, is_flat_list, is_task_list, read_annotation, read_tasks
+from tasks.places import what_is
 from tasks.problems import Problem, StudyError, listed, show
 from tasks.review_records import Cells, Reading, Record, word_of
 
@@ -41,8 +42,7 @@ def read_review(path: Path) -> Reading:
         got = OTHERS.get(kind, show(path.suffix or path.name))
         raise _refusal(path, ENDINGS, got, AGAIN)
     if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing there"
-        raise _refusal(path, "a file of verdicts", got, "correct the path")
+        raise _refusal(path, "a file of verdicts", what_is(path), "correct the path")
     try:
         return readers[kind](path)
     except StudyError:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from polars.exceptions import PanicException, PolarsError
 from pyarrow import ArrowException
 
+from tasks.places import what_is
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
 from tasks.sections import TableSource
 from tasks.spelling import composed
@@ -101,10 +103,28 @@ def _check_header(path: Path) -> None:
 
 def _json_lines(path: Path) -> pl.LazyFrame:
     text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    _check_keys(text.lstrip().partition(b"\n")[0])
     for number, line in enumerate(text.splitlines(), 1):
         if _HALF.search(line):  # the reader would put another character in its place
             _check_line(number, line)
     return pl.read_ndjson(BytesIO(text), infer_schema_length=None).lazy().with_row_index(ROW, 1)
+
+
+def _check_keys(line: bytes) -> None:
+    """Refuse a key that the first row has twice, of which the reader would take one.
+
+    Raises:
+        ValueError: naming it.
+    """
+
+    def refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"more than one key {show(twice[0])} in a row")
+
+    with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):  # told by the reader
+        json.loads(line, object_pairs_hook=refuse_twice)
 
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -190,9 +210,12 @@ def _missing_file(key: str, path: Path) -> Problem:
         got = f"no folder {path.parent}"
         return Problem(key, "a file", got, "correct the path; it starts from the study's folder")
     names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS and p.is_file()]
-    hint = did_you_mean(path.name, names) or "correct the path; it starts from the study's folder"
-    got = "a folder" if path.is_dir() else "nothing there"
-    return Problem(key, "a file", got, hint)
+    hint, got = "", what_is(path)
+    if got == "nothing there":
+        hint = did_you_mean(path.name, names)
+    return Problem(
+        key, "a file", got, hint or "correct the path; it starts from the study's folder"
+    )
 
 
 def _first_broken_line(path: Path) -> str:

@@ -18,6 +18,7 @@ from tasks.contradictions import contradictions
 from tasks.keys import broken, problems_of
 from tasks.loss import TrainingLoss
 from tasks.magnitudes import without_unheld
+from tasks.places import what_is
 from tasks.problems import Problem, StudyError, did_you_mean
 from tasks.sections import (
     AnyCandidates,
@@ -233,7 +234,7 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
 def _text(path: Path) -> str:
     """The text of a study file; a byte order mark, as some editors write it, is dropped."""
     if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing there"
+        got = what_is(path)
         nearby = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, nearby)
         change = f"{hint or 'correct the path'}; `fastif init` writes a new one"

@@ -37,7 +37,7 @@ from tasks.offers import MethodChoice
 from tasks.outcome import Outcome, told_outcome
 from tasks.provenance import provenance_evidence, told_provenance
 from tasks.slice_accuracy import worst_first
-from tasks.trust import Row, alarms, evidence, nats, read_trust
+from tasks.trust import LEAKED, Row, alarms, evidence, nats, number_of, read_trust
 
 WORST, EACH, SLICES = 5, 3, 8
 WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal effect")
@@ -62,6 +62,7 @@ class Summary:
         quarantined: queries without scores, each with its reason.
         broken: ids of the training rows whose loss is not finite.
         order: an order of the labels that fits the model's outputs surely better.
+        leaked: queries that are training rows, word for word.
     """
 
     run: str
@@ -75,6 +76,7 @@ class Summary:
     quarantined: list[Row]
     broken: list[str]
     order: OtherOrder | None = None
+    leaked: int = 0
 
     @property
     def choice(self) -> DampingChoice | None:
@@ -132,7 +134,8 @@ class Summary:
         known = told_provenance(self.facts.get("training"))
         training = map(str, known[0]) if known else ()
         order = [str(self.order)] if self.order else []
-        return [*order, *trust, *training, *doubts, *fewer, *coarse, *few, *missed]
+        leaks = leak_alarms(self.leaked, self.facts)
+        return [*order, *leaks, *trust, *training, *doubts, *fewer, *coarse, *few, *missed]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
@@ -153,7 +156,26 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         quarantined(solves, queries).collect().to_dicts(),
         lost.select("id").collect()["id"].to_list(),
         _order(store.scan("train", run)),
+        leaked_queries(queries, store.scan("train", run)),
     )
+
+
+def leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
+    """How many queries are training rows, word for word; 0 where a run holds no texts."""
+    if "text" not in train.collect_schema().names():
+        return 0
+    content, rows = ["text", "text_pair"], train.select("text", "text_pair")
+    found = queries.select(content).join(rows, on=content, how="semi", nulls_equal=True)
+    return int(found.select(pl.len()).collect().item())
+
+
+def leak_alarms(leaked: int, facts: Row) -> Iterator[str]:
+    """A share of queries that is too large for their accuracy to be trusted."""
+    if facts and leaked >= max(1.0, LEAKED * number_of(facts["query_rows"])):
+        yield (
+            f"{leaked:,} of {number_of(facts['query_rows']):,} queries are training rows, word for "
+            "word: accuracy on these says nothing about new data, and they answer for themselves."
+        )
 
 
 def _order(train: pl.LazyFrame) -> OtherOrder | None:

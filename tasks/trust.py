@@ -7,6 +7,8 @@ import polars as pl
 from tasks.problems import listed
 
 SHOWN = 5
+LEAKED = 0.01
+"""Share of the queries that are training rows from which their accuracy is not to be trusted."""
 Row = dict[str, object]
 
 

@@ -14,10 +14,9 @@ from tasks.report.duplicates import Duplicates
 from tasks.report.night import Night
 from tasks.report.rows import Row
 from tasks.report.space import Space
+from tasks.trust import LEAKED
 
 RECALL, RESIDUAL, CANARIES = 0.95, 1e-2, 0.5
-LEAKED = 0.01
-"""Share of the queries that are training rows from which their accuracy is not to be trusted."""
 ASKED, TOP = 200, 10
 
 

@@ -69,6 +69,30 @@ def test_a_model_that_is_trained_here_has_a_folder_and_no_name_of_the_hub(tmp_pa
         load_study(study)
 
 
+def weights(folder, content: bytes) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(content)
+
+
+def test_the_models_of_the_study_have_seen_its_labels_by_whatever_name(tmp_path):
+    weights(tmp_path / "model", b"abc")
+    weights(tmp_path / "seed", b"def")
+    weights(tmp_path / "copy", b"abc")
+    weights(tmp_path / "other", b"abd")
+    (tmp_path / "link").symlink_to("seed")
+    cases = {"model": True, "./model": True, "seed": True, "link": True, "copy": True}
+    for name, seen in (cases | {"other": False}).items():
+        named = {"encoder": name, "judge": name}
+        top = {"models": ["seed"]}
+        study = load_study(tiny.write_study(tmp_path, top=top, mislabels=named))
+        assert encoder_folder(study)[1] is seen, name
+        if seen:
+            with pytest.raises(InputError, match=r"\[mislabels\] judge"):
+                judge_folder(study)
+        else:
+            assert judge_folder(study) == tmp_path / "other"
+
+
 @pytest.mark.parametrize("name", ["data/train", "owner/name", "train"])
 def test_a_data_set_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, name, monkeypatch):
     datasets = pytest.importorskip("datasets")

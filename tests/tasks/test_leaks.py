@@ -1,0 +1,27 @@
+"""Queries that are training rows: told in the summary, in the terminal and on the page."""
+
+import polars as pl
+import pytest
+
+from tasks.summary import leak_alarms, leaked_queries
+
+
+def frame(rows):
+    schema = {"text": pl.String, "text_pair": pl.String}
+    return pl.LazyFrame({"text": [a for a, _ in rows], "text_pair": [b for _, b in rows]}, schema)
+
+
+def test_queries_are_compared_word_for_word_and_pair_by_pair():
+    train = [("a", None), ("a", None), ("b", "c"), ("d", "e")]
+    asked = [("a", None), ("a", None), ("a", "c"), ("b", "c"), ("b", None), ("A", None)]
+    assert leaked_queries(frame(asked), frame(train)) == 3
+    assert leaked_queries(frame(asked), frame(train).drop("text", "text_pair")) == 0
+
+
+@pytest.mark.parametrize(
+    ("leaked", "queries", "told"), [(0, 5, 0), (1, 5, 1), (1, 200, 0), (2, 200, 1)]
+)
+def test_a_share_of_one_in_a_hundred_is_told(leaked, queries, told):
+    alarms = list(leak_alarms(leaked, {"query_rows": queries}))
+    assert len(alarms) == told
+    assert all(f"{leaked} of {queries} queries are training rows" in text for text in alarms)

@@ -1,0 +1,118 @@
+"""Paths that a user named: what lies there, and what may be written where."""
+
+import os
+
+import polars as pl
+import pytest
+import tiny
+
+from fastif import InputError
+from storage import Store
+from tasks.build_report import page_place
+from tasks.corrected import _read
+from tasks.export import write_export
+from tasks.found import Found
+from tasks.outside import check_outside
+from tasks.places import what_is
+from tasks.problems import StudyError
+from tasks.review_files import read_review
+from tasks.sections import TableSource
+from tasks.sources import open_source
+from tasks.study import load_study
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """Name -> what it is, of paths that are no files."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    (tmp_path / "dangling.csv").symlink_to("nothing.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "t.csv").write_text("id,text,label\n")
+    return {
+        "pipe.csv": "a pipe",
+        "loop.csv": "symbolic links in a circle",
+        "dangling.csv": "a symbolic link to nothing",
+        "zero.csv": "a device",
+        "folder.csv": "a folder",
+        "tt.csv": "nothing there",
+    }
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
+    for name, what in strange.items():
+        source = TableSource(table=name, text=("text",), label="label")
+        with pytest.raises(StudyError) as caught:
+            open_source(source, ["text"], tmp_path, "train")
+        (problem,) = caught.value.problems
+        assert problem.got == what
+        assert ("did you mean" in problem.change) == (name == "tt.csv")
+        with pytest.raises(StudyError, match=what):
+            read_review(tmp_path / name)
+        with pytest.raises(StudyError, match=what):
+            load_study(tmp_path / name)
+    assert what_is(tmp_path / "t.csv") == ""
+    os.mkfifo(tmp_path / "page.html")
+    with pytest.raises(InputError, match="a pipe"):
+        page_place(str(tmp_path / "page.html"))
+
+
+def test_nothing_is_written_into_a_store(tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    (store / "tables").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("store")
+    monkeypatch.chdir(tmp_path)
+    for path in ("store", "store/x.csv", "store/tables/x", "link/x.csv", "a/../store/x"):
+        with pytest.raises(InputError, match="outside the store"):
+            check_outside(store, tmp_path / path)
+        with pytest.raises(InputError, match="outside the store"):
+            check_outside(store, tmp_path.joinpath(path).relative_to(tmp_path))
+    for path in ("x.csv", "store.csv", "stored/x.csv"):
+        check_outside(store, tmp_path / path)
+
+
+def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
+    found = Found(pl.DataFrame({"id": ["a", "b"], "rank": [0, 1]}), {})
+    store = Store.open(tmp_path / "store", "tiny")
+    (tmp_path / "n.csv").write_text("x\n1\n")
+    (tmp_path / "n.txt").write_text("id\na\n")
+    (tmp_path / "n.parquet").write_text("no table")
+    (tmp_path / "good.csv").write_text("id\nb\n")
+    got = {"n.csv": "columns x", "n.txt": ".txt", "none.csv": "nothing there", "n.parquet": ""}
+    for name, words in got.items():
+        with pytest.raises(InputError, match="column id") as caught:
+            write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / name, found)
+        assert words in caught.value.got
+        assert "Error" not in caught.value.got
+    assert (
+        write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / "good.csv", found)
+        == 1
+    )
+    with pytest.raises(InputError, match="outside the store"):
+        write_export(store, None, "mislabels", tmp_path / "store" / "o.csv", None, found)
+
+
+def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
+    study = load_study(tiny.write_study(tmp_path))
+    options = ((study.queries, "--anchors"), (study.train, "--from"))
+    for source, option in options:
+        with pytest.raises(StudyError) as caught:
+            _read(study, source, tmp_path / "nofile.csv", option)
+        (problem,) = caught.value.problems
+        assert problem.where == option
+        assert "study's folder" not in problem.change
+
+
+def test_a_kind_that_is_left_out_is_advised_and_not_the_first_of_the_list(tmp_path):
+    study = tiny.write_study(tmp_path, candidates={"check": 8})
+    with pytest.raises(StudyError, match='write "auto"'):
+        load_study(study)
+
+
+def test_a_key_that_a_row_has_twice_is_refused(tmp_path):
+    rows = '{"id": "a", "text": "x", "label": "neg", "label": "pos"}\n' * 2
+    (tmp_path / "t.jsonl").write_text(rows)
+    source = TableSource(table="t.jsonl", text=("text",), label="label")
+    with pytest.raises(StudyError, match='more than one key "label"'):
+        open_source(source, ["text", "label"], tmp_path, "train")
