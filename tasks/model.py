@@ -136,7 +136,8 @@ def _existing(folder: Path, remedy: str) -> Path:
         return folder
     where, expected = f"model {folder}", "a folder with a saved model"
     if folder.is_file():
-        raise InputError(where, expected, "a file", "Name the folder that save_pretrained wrote.")
+        folders = "Name the folder that save_pretrained wrote."
+        raise InputError(where, expected, "a file", f"{folders} {remedy}")
     raise InputError(where, expected, f"no folder {folder.absolute()}", remedy)
 
 
