@@ -1,7 +1,7 @@
 """The `[loss]` section of a study: what training minimised."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 import fastif
 from tasks.keys import broken
-from tasks.problems import Problem, show
+from tasks.problems import Problem, did_you_mean, show
 from tasks.values import Section
 
 
@@ -21,9 +21,34 @@ def _class_weights(value: Any) -> Any:
     sound = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if not sound or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
         expected = 'one number of 0 or more a label, not all 0, or "balanced"'
-        change = "write class_weights = [1.0, 3.0], in the order of labels"
+        change = "write class_weights = [1.0, 3.0], in the order of labels, or {neg = 1.0, pos = 3.0}"
         raise broken(Problem("", expected, show(value), change))
     return tuple(float(n) for n in numbers)
+
+
+def order_class_weights(values: dict[str, Any]) -> Iterator[Problem]:
+    """Class weights by label name, put into the order of `labels`, in place.
+
+    Written by name they follow the labels when these are reordered; the digest of a run is that of
+    the numbers.
+
+    Yields:
+        Problem: a label without a weight, or a weight of no label; then nothing is changed.
+    """
+    loss, labels = values.get("loss"), values.get("labels")
+    weights = loss.get("class_weights") if isinstance(loss, Mapping) else None
+    if not isinstance(weights, Mapping) or not isinstance(labels, list):
+        return
+    names = [str(label) for label in labels]
+    unknown = [name for name in weights if name not in names]
+    missing = [name for name in names if name not in weights]
+    if not unknown and not missing:
+        values["loss"] = {**loss, "class_weights": [weights[name] for name in names]}
+        return
+    got = f"no weight for {show(missing[0])}" if missing else f"a weight for {show(unknown[0])}"
+    guess = did_you_mean(unknown[0], names) if unknown else ""
+    change = f"add {show(missing[0])} to class_weights" if missing else guess or "remove it"
+    yield Problem("[loss] class_weights", "one number for each of labels", got, change)
 
 
 class TrainingLoss(Section):

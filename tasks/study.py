@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
 from tasks.contradictions import contradictions
 from tasks.keys import broken, problems_of
-from tasks.loss import TrainingLoss
+from tasks.loss import TrainingLoss, order_class_weights
 from tasks.magnitudes import without_unheld
 from tasks.places import what_is
 from tasks.problems import Problem, StudyError, did_you_mean
@@ -153,6 +153,7 @@ def load_study(path: Path) -> Study:
         StudyError: every problem of the file at once: where, expected, got, what to change.
     """
     values, unheld = without_unheld(_values(path))
+    unheld += order_class_weights(values)
     without = _filled_in(values)
     # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
     # A bare TOML date becomes the text it was written as.

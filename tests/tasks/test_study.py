@@ -162,6 +162,9 @@ def test_the_loss_is_plain_unless_the_file_says_more(tmp_path):
     assert load_study(changed(tmp_path, said)).loss.made([0, 0, 0, 1], 2).class_weights == (
         pytest.approx((2 / 3, 2.0))
     )
+    by_name = with_loss("label_smoothing = 0.1", "class_weights = {pos = 2.5, neg = 1}")
+    named = load_study(changed(tmp_path, by_name))
+    assert named.loss_parts == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
     said = with_loss("label_smoothing = 0.1", "class_weights = [1, 2.5]")
     study = load_study(changed(tmp_path, said))
     assert study.loss.made([0, 1], 2) == CrossEntropy(0.1, (1.0, 2.5))
@@ -348,6 +351,30 @@ BAD_VALUES = {
         "[loss] class_weights",
         "number",
         '"1"',
+        "1.0, 3.0",
+    ),
+    "a label without a weight": (
+        "[curvature]",
+        "[loss]\nclass_weights = {pos = 2.0}\n[curvature]",
+        "[loss] class_weights",
+        "one number for each of labels",
+        'no weight for "neg"',
+        'add "neg"',
+    ),
+    "a weight of no label": (
+        "[curvature]",
+        "[loss]\nclass_weights = {neg = 1.0, pos = 2.0, poss = 3.0}\n[curvature]",
+        "[loss] class_weights",
+        "one number for each of labels",
+        'a weight for "poss"',
+        'did you mean "pos"',
+    ),
+    "a weight by name that is no number": (
+        "[curvature]",
+        '[loss]\nclass_weights = {neg = 1.0, pos = "2"}\n[curvature]',
+        "[loss] class_weights",
+        "number",
+        '"2"',
         "1.0, 3.0",
     ),
     "one weight too many": (
