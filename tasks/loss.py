@@ -21,7 +21,9 @@ def _class_weights(value: Any) -> Any:
     sound = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if not sound or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
         expected = 'one number of 0 or more a label, not all 0, or "balanced"'
-        change = "write class_weights = [1.0, 3.0], in the order of labels, or {neg = 1.0, pos = 3.0}"
+        change = (
+            "write class_weights = [1.0, 3.0], in the order of labels, or {neg = 1.0, pos = 3.0}"
+        )
         raise broken(Problem("", expected, show(value), change))
     return tuple(float(n) for n in numbers)
 
