@@ -38,8 +38,10 @@ def order_class_weights(values: dict[str, Any]) -> Iterator[Problem]:
         Problem: a label without a weight, or a weight of no label; then nothing is changed.
     """
     loss, labels = values.get("loss"), values.get("labels")
-    weights = loss.get("class_weights") if isinstance(loss, Mapping) else None
-    if not isinstance(weights, Mapping) or not isinstance(labels, list):
+    if not isinstance(loss, Mapping) or not isinstance(labels, list):
+        return
+    weights = loss.get("class_weights")
+    if not isinstance(weights, Mapping):
         return
     names = [str(label) for label in labels]
     unknown = [name for name in weights if name not in names]
