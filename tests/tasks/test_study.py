@@ -759,7 +759,7 @@ BAD_UNIONS = {
     "one": (SKETCH_AND_KNN, 'of = [{ kind = "knn", k = 1 }]', "of", "2 or more", "add"),
     "none": (SKETCH_AND_KNN, "", "of", "two or more", "add of"),
     "kind": ('"sketch"', '"skech"', "of[1] kind", "knn, sketch", 'did you mean "sketch"?'),
-    "full": ('"sketch"', '"full"', "of[1] kind", "one of knn, sketch", "knn"),
+    "full": ('"sketch"', '"full"', "of[1] kind", "one of knn, sketch", 'write "sketch"'),
     "key": ("dimensions", "dimension", "of[1] dimension", "width", 'mean "dimensions"?'),
     "key of the other": ('"knn", k', '"knn", width = 3, k', "of[2] width", "factory", "remove"),
     "range": ("k = 4", "k = 0", "of[2] k", ">= 1", "range"),
