@@ -195,12 +195,18 @@ def _explained(
     scored = [(train, effect) for train, effect in pairs if train >= 0]
     rows: list[dict[str, Any]] = [
         {f"train_{name}": value for name, value in _example(inputs.train, train, labels).items()}
-        | {"removal_effect": effect, "spread": None}
+        | {"removal_effect": effect, "spread": None, "train_trained": _trained(job, train)}
         for train, effect in scored
     ]
     harmful = [one for one in rows if one["removal_effect"] < 0][: asked.k]
     helpful = [one for one in reversed(rows) if one["removal_effect"] > 0][: asked.k]
     return Explained(query, harmful, helpful)
+
+
+def _trained(job: Job, train: int) -> bool | None:
+    """Whether the model was fitted to a training row with its label; None where not known."""
+    known = job.provenance
+    return None if known is None or known.trained is None else bool(known.trained[train])
 
 
 def _example(table: Table, place: int, labels: Sequence[str]) -> Row:

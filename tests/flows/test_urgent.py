@@ -3,6 +3,7 @@
 import pytest
 import tiny
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import fastif
@@ -10,6 +11,7 @@ from flows.cli import app
 from flows.engine import DaskLocal, Threads
 from tasks.begin import begin
 from tasks.damping import choose_damping
+from tasks.draw import draw_explained
 from tasks.opening import open_job
 from tasks.plan import plan_run
 from tasks.prepare import factor_curvature
@@ -94,3 +96,16 @@ def test_another_solver_or_query_is_refused(world, study):
     done = CliRunner().invoke(app, ["urgent", "query-0", "--study", str(other)])
     assert done.exit_code == 2
     assert "lissa" in done.output
+
+
+def test_an_answer_is_shown_with_what_is_known_of_the_training(study):
+    found, plan = explained(study, Asked(4, 1, 5))
+    console = Console(width=120, record=True)
+    console.print(draw_explained(found))
+    assert all(f"{row['train_id']}" in console.export_text(clear=False) for row in found.harmful)
+    known = open_job(plan.ref).provenance
+    trained = None if known is None else known.trained
+    place = {name: place for place, name in enumerate(plan.inputs.train.ids)}
+    for row in [*found.harmful, *found.helpful]:
+        expected = None if trained is None else trained[place[f"{row['train_id']}"]]
+        assert row["train_trained"] == expected
