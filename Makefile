@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz mutants check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,6 +31,9 @@ test-browser: $(VENV)/.browser ## the report in a real Chromium, which has to be
 
 fuzz: $(VENV)/.test ## random studies against a dense float64 solve: make fuzz FIRST=0 LAST=300 JOBS=2, half an hour
 	$(BIN)/python -m tests.fuzz $(or $(FIRST),0) $(or $(LAST),300) --jobs $(or $(JOBS),2)
+
+golden: $(VENV)/.test ## digests, stores, commands and study keys are what they were; two minutes
+	$(BIN)/python -m tests.golden check
 
 mutants: $(VENV)/.test ## spoil the code in one place after the other, and see that tests notice; ten minutes
 	$(BIN)/python -m tests.mutants
