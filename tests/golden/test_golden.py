@@ -14,12 +14,14 @@ from tests.golden.rounding import rounded
 from tests.golden.surface import commands, study_keys
 from tests.golden.volatile import MASK, masked
 
+MEANT = "if the change is meant: python -m tests.golden write, and say in the commit what changed"
 MADE = {"commands": commands, "keys": study_keys, "plain": plain}
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_it_is_as_it_was(name):
-    assert list(differences(read(DATA / f"{name}.json"), MADE[name](), exact=False)) == []
+    lines = list(differences(read(DATA / f"{name}.json"), MADE[name](), exact=False))
+    assert lines == [], MEANT
 
 
 @pytest.mark.long
@@ -29,7 +31,7 @@ def test_stores_are_as_they_were():
     command = [sys.executable, "-m", "tests.golden", "check"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr + MEANT
 
 
 def test_every_kind_of_difference_is_seen():
