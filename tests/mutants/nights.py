@@ -132,8 +132,15 @@ NIGHTS = (
     Mutant(
         "a file whose bytes changed unseals",
         "storage/sealed.py",
+        "if lost or (digest is not None and digest != _digest(stated)):",
+        "if lost:",
+        ("tests/storage/test_sealed.py",),
+    ),
+    Mutant(
+        "a digest whose name changed is a file of before digests",
+        "storage/sealed.py",
+        "if lost or (digest is not None and digest != _digest(stated)):",
         "if digest is not None and digest != _digest(stated):",
-        "if False:",
         ("tests/storage/test_sealed.py",),
     ),
     Mutant(
