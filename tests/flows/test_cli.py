@@ -208,7 +208,7 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
     "cut weights": (cut_weights, ["model"]),
     "wrong tokenizer": (other_tokenizer, ["tokenizer", "vocabulary of the model", "7"]),
     "max_length above the model's": (study(model={"max_length": 33}), ["max_length", "32", "33"]),
-    "missing model": (no_model, ["model", "local folder"]),
+    "missing model": (no_model, ["model", "no folder", "hub:"]),
     "another study's store": (other_store, ["store.json", "'tiny'", "'another'"]),
     "a folder that is no store": (foreign_folder, ["store", "other things"]),
     "a file in the store's place": (file_for_store, ["store", "a file"]),

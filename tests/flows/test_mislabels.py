@@ -16,6 +16,7 @@ import tiny
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
+from fastif import InputError
 from fastif.applications import TEXT_MIXES
 from flows.cli import app
 from storage import MISLABELS, SIGNALS, Store
@@ -158,8 +159,12 @@ def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeyp
 
 
 def test_another_classifier_judges(noisy):
-    tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "model"})
+    tiny.make_other(noisy.parent, "other", seed=1)
+    tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "other"})
     assert searched(noisy).table["judged_loss"].null_count() == 0
+    tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "model"})
+    with pytest.raises(InputError, match="never trained on these rows"):
+        searched(noisy)
 
 
 def test_words_are_counted_in_single_texts_and_not_in_pairs(noisy):

@@ -189,7 +189,7 @@ def _copied(world: Path) -> None:
         (_narrow, "order"),
         (_foreign_words, "the tokenizer of the first model.*row 1 of the train table"),
         (_deeper, "attributed parameters of the first model"),
-        (_gone, "model other.*local folder"),
+        (_gone, "model .*other.*no folder"),
         (_copied, "each model once"),
     ],
     ids=["labels", "tokenizer", "architecture", "missing", "twice"],
