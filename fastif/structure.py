@@ -46,6 +46,12 @@ BY_TENSOR = {
 }
 """Operations that move rows to where a tensor says, and that tensor: no two batches are alike."""
 
+PRODUCTS = frozenset(["Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Addmv"])
+"""Matrix products: one with a matrix of zeros and ones moves rows just as an index does."""
+
+VIEWS = frozenset(["T", "Transpose", "Permute", "View", "UnsafeView", "Expand", "ToCopy", "Alias"])
+"""What a weight may pass through on its way into a product."""
+
 ANYWHERE = frozenset(
     [
         "MaskedScatter",
@@ -198,6 +204,8 @@ class _Walk:
                 self.seen.add((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
         elif name in BY_TENSOR:
             self.moves_rows |= _moves(node, name)
+        elif name in PRODUCTS:
+            self.moves_rows |= _mixes(node, name, len(self.made.batch["labels"]))
         else:
             self.moves_rows |= name in ANYWHERE
         self.seen.add(name)
@@ -232,6 +240,22 @@ def _moves(node: Node, name: str) -> bool:
     if dim > 2**62:  # a negative number as the graph keeps it
         dim += width - 2**64
     return dim == 0 and not (isinstance(found, Tensor) and _counts(found, node, name))
+
+
+def _mixes(node: Node, name: str, count: int) -> bool:
+    """Whether a product may sum over the examples, so that a matrix decides on their order.
+
+    Of two matrices A X the gradient goes to X as to anything that a matrix A chooses from, unless X
+    is a weight. Of many products at once it does if they are not so many for each example.
+    """
+    if name in ("Bmm", "Baddbmm"):
+        saved = (getattr(node, at, None) for at in ("_saved_self", "_saved_mat2", "_saved_batch1"))
+        sizes = [len(tensor) for tensor in saved if isinstance(tensor, Tensor)]
+        return bool(sizes) and sizes[0] % count != 0
+    second = node.next_functions[-1][0]
+    while second is not None and _operation(second.name()) in VIEWS:
+        second = second.next_functions[0][0]
+    return second is not None and not hasattr(second, "variable")
 
 
 def _counts(index: Tensor, node: Node, name: str) -> bool:

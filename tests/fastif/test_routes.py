@@ -5,6 +5,7 @@ sees.
 """
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -431,12 +432,21 @@ def test_the_first_tiles_of_a_structure_and_a_share_of_the_others_are_checked():
     assert 5 <= gradients.route.checked <= 7
 
 
-class Late(nn.Module):
-    """Wrong only from some call on, and in no way that the graph shows."""
+def _by_sums(P: Tensor, x: Tensor) -> Tensor:
+    return (P[..., None] * x).sum(1)
 
-    def __init__(self, wrong_from: int) -> None:
+
+def _by_columns(P: Tensor, x: Tensor) -> Tensor:
+    return torch.stack([P @ column for column in x.unbind(1)], 1)
+
+
+class Late(nn.Module):
+    """Wrong only from some call on; by sums in no way that the graph shows."""
+
+    def __init__(self, wrong_from: int, product: Callable = _by_sums) -> None:
         super().__init__()
         self.inner, self.calls, self.wrong_from = nn.Linear(3, 3), 0, wrong_from
+        self.product = product
 
     def forward(self, x):
         whole = len(x) == 6  # and not the few rows of the trial
@@ -444,11 +454,33 @@ class Late(nn.Module):
         P = torch.eye(len(x))
         if whole and self.calls > self.wrong_from:
             P = P.roll(1, 0)
-        return P.T @ torch.tanh(self.inner(P @ x))
+        return self.product(P.T, torch.tanh(self.inner(P @ x)))
+
+
+PRODUCTS = {
+    "matrices": torch.matmul,
+    "einsum": lambda P, x: torch.einsum("mn,nc->mc", P, x),
+    "one of many": lambda P, x: torch.bmm(P[None], x[None])[0],
+    "many with a sum": lambda P, x: torch.baddbmm(x[None] * 0, P[None], x[None])[0],
+    "columns": _by_columns,
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=list(PRODUCTS))
+def test_every_tile_is_checked_where_a_product_may_sum_over_the_examples(product):
+    objective = ModuleObjective(Late(10, product), _ce())
+    gradients, examples = Gradients(objective), _numbers(6)
+    batch = examples.take(torch.arange(6))
+    module = nn.Sequential(objective.module.inner, nn.Tanh())
+    expected = truth(module, batch["inputs"].double(), batch["labels"])
+    for _ in range(20):
+        torch.testing.assert_close(gradients.of_losses(batch).rows, expected.float())
+    assert gradients.one_by_one, "or its rows were never moved"
+    assert (gradients.route.tiles, gradients.route.checked) == (11, 10)  # the last one disagreed
 
 
 @pytest.mark.parametrize("wrong_from", [0, 2, 10])
-def test_rows_moved_by_a_matrix_product_are_caught_by_the_numbers(wrong_from):
+def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from):
     """On the first tiles at once; later by the share, and then what went before is refused."""
     objective = ModuleObjective(Late(wrong_from), _ce())
     gradients, examples = Gradients(objective), _numbers(6)

@@ -63,6 +63,13 @@ TAKING = (
         (_ROUTES,),
     ),
     Mutant(
+        "products that sum over the examples move no rows",
+        "fastif/structure.py",
+        '            self.moves_rows |= _mixes(node, name, len(self.made.batch["labels"]))\n',
+        "            pass\n",
+        (_ROUTES,),
+    ),
+    Mutant(
         "layers that see other rows than the batch's",
         "fastif/structure.py",
         "    if rows != {count}:\n",
