@@ -41,10 +41,18 @@ Run = Callable[[], Tensor]
 
 @dataclass
 class _Tried:
-    """What has been tried of an objective: some batch, which tables; and its outputs' number."""
+    """What has been tried of an objective.
+
+    Attributes:
+        batch: whether some batch was.
+        outputs: how many numbers a row has.
+        dtype: the coarsest floating type in which something was computed; None before that.
+        tables: those that were tried.
+    """
 
     batch: bool = False
     outputs: int = 0
+    dtype: torch.dtype | None = None
     tables: "WeakSet[Examples]" = field(default_factory=WeakSet)
 
 
@@ -154,10 +162,13 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
         return objective.outputs(objective.params, part)
 
     with _foreign(objective):
-        with _HalfPrecision() as watch:
+        with _Precisions() as watch:
             outputs = run()
-        if watch.found and objective.like.dtype not in HALF:
-            raise _half(objective, run, watch.found)
+        half = watch.dtypes.intersection(HALF)
+        if half and objective.like.dtype not in HALF:
+            raise _half(objective, run, half)
+        coarsest = max(watch.dtypes, key=_eps, default=outputs.dtype)
+        _known.setdefault(objective, _Tried()).dtype = coarsest
         try:
             _check_chance(objective, run, outputs, REPEATS)
             _check_gradients(objective, batch, outputs)
@@ -302,9 +313,15 @@ def _culprit(
 
 
 def _alike(like: Tensor, objective: Objective) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
-    """Row by row, whether outputs are the same but for rounding."""
-    coarse = objective.like if objective.like.dtype in HALF else like
-    units = min(UNITS * rounding_of(coarse), 0.05)
+    """Row by row, whether outputs are the same but for rounding.
+
+    That is the rounding of whatever was computed on the way: some models take a softmax or a norm
+    in single precision where weights and outputs are double.
+    """
+    known = _known.get(objective)
+    computed = like.dtype if known is None or known.dtype is None else known.dtype
+    coarsest = max(like.dtype, objective.like.dtype, computed, key=_eps)
+    units = min(UNITS * rounding_of(like.new_empty(0, dtype=coarsest)), 0.05)
 
     def compare(found: Tensor, expected: Tensor) -> Bool[Tensor, " b"]:
         found, expected = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
@@ -321,18 +338,22 @@ def _gap(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().nan_to_num(0.0).max())
 
 
-class _HalfPrecision(TorchDispatchMode):
-    """Notes in which types of half precision something is computed."""
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
+
+
+class _Precisions(TorchDispatchMode):
+    """Notes in which floating types something is computed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: set[torch.dtype] = set()
+        self.dtypes: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(tensor, Tensor) and tensor.dtype in HALF:
-                self.found.add(tensor.dtype)
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self.dtypes.add(tensor.dtype)
         return made
 
 

@@ -55,5 +55,6 @@ def _counts(by_family: dict[str, dict[str, Verdict]]) -> str:
 
 def _line(family: str, found: dict[str, Verdict]) -> str:
     words = " | ".join(found[attributed].word for attributed in ATTRIBUTED)
-    notes = list(dict.fromkeys(v.why.replace("|", "/") for v in found.values() if v.why))
+    whys = (v.why.replace("|", "/").split("; ") for v in found.values() if v.why)
+    notes = list(dict.fromkeys(note for why in whys for note in why))
     return f"| {family} | {words} | {'; '.join(notes)} |"

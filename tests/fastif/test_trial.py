@@ -90,6 +90,14 @@ class Rounded(nn.Module):
         return x.half().to(x.dtype)
 
 
+class Single(nn.Module):
+    """In single precision, with a rounding that depends on the company as that of a sum may."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        large = 8 * x.float().abs().amax()
+        return ((x.float() + large) - large).to(x)
+
+
 class Unlike(nn.Module):
     """Other outputs where no gradients are taken."""
 
@@ -206,6 +214,15 @@ class _Training(nn.Dropout):
 def test_running_statistics_are_no_batch_mates():
     module = _between(nn.BatchNorm1d(4), nn.Dropout(0.5))
     assert _attribute(ModuleObjective(module, CrossEntropy()), _rows()).certificate.converged.all()
+
+
+def test_a_difference_is_judged_by_the_precision_of_the_computation_not_of_the_weights():
+    rows = _rows(dtype=torch.float64)
+    rounded = ModuleObjective(_between(Single()).double(), CrossEntropy())
+    assert _attribute(rounded, rows).certificate.converged.all()
+    for other in (_between(Centred()), _between(Single(), Centred())):
+        with pytest.raises(InputError, match="Centred .*other rows"):
+            _attribute(ModuleObjective(other.double(), CrossEntropy()), rows)
 
 
 def test_autocast_around_a_call_is_refused():

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _ROUTES = "tests/fastif/test_routes.py"
+_TRIAL = "tests/fastif/test_trial.py"
 _GRADIENTS = "tests/fastif/test_gradients.py"
 
 TAKING = (
@@ -61,6 +62,13 @@ TAKING = (
         "BLOCK, WHOLE = 1000, 100",
         "BLOCK, WHOLE = 10**7, 10**7",
         (_ROUTES,),
+    ),
+    Mutant(
+        "what is computed in single precision is judged by weights in double",
+        "fastif/trial.py",
+        "max(watch.dtypes, key=_eps, default=outputs.dtype)",
+        "outputs.dtype",
+        (_TRIAL,),
     ),
     Mutant(
         "products that sum over the examples move no rows",
