@@ -221,7 +221,7 @@ def test_a_difference_is_judged_by_the_precision_of_the_computation_not_of_the_w
     rounded = ModuleObjective(_between(Single()).double(), CrossEntropy())
     assert _attribute(rounded, rows).certificate.converged.all()
     for other in (_between(Centred()), _between(Single(), Centred())):
-        with pytest.raises(InputError, match="Centred .*other rows"):
+        with pytest.raises(InputError, match=r"Centred .*other rows"):
             _attribute(ModuleObjective(other.double(), CrossEntropy()), rows)
 
 
