@@ -60,6 +60,7 @@ def _of_run(store: Store, name: str) -> Examined:
             raise  # nobody has such a run
         return Examined(name, "", "1 problems", (f"{error}",))
     problems = [problem for found in damaged.values() for problem in found]
+    problems += _lost_place(store, name)
     missing = [shard.key for shard in store.missing(name, status.record.shards())]
     keys = [key for key in missing if key not in damaged]
     if status.closed and TRAIN not in damaged and not store.is_done(name, TRAIN):
@@ -73,6 +74,27 @@ def _of_run(store: Store, name: str) -> Examined:
         state = "whole" if status.whole else f"not finished, {count}; what is there is sound"
     taken = tuple((key,) for key in damaged) or tuple((key,) for key in keys if status.closed)
     return Examined(name, name, state, tuple(problems), not status.closed, taken)
+
+
+def _lost_place(store: Store, name: str) -> list[str]:
+    """A run without a number though one opened before it has one: an earlier run passes for newer.
+
+    Stores of before there were numbers have runs without, all older than those with one.
+    """
+    if store.sequence_of(name):
+        return []
+    before = [opened for other in store.names()[0] if (opened := _opened(store, other))]
+    if not before or min(before) > store.record(name).created:
+        return []
+    return [f"{store.layout.order(name)}: missing; its next audit gives the run a place again"]
+
+
+def _opened(store: Store, name: str) -> str:
+    """When a run with a number was opened; empty of one without, or whose record is unreadable."""
+    try:
+        return store.record(name).created if store.sequence_of(name) else ""
+    except StoreError:
+        return ""
 
 
 def _of_parts(store: Store) -> Examined:

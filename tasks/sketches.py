@@ -170,9 +170,19 @@ def sketches_ready(store: Store, digest: str) -> bool:
 
 
 def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> fastif.Sketcher:
-    """The sketcher of this digest."""
+    """The sketcher of this digest.
+
+    Raises:
+        StoreError: it is gone or damaged, and a run that goes on with it cannot fit it again.
+    """
     part = store.part("sketcher", digest)
-    assert part is not None, "it is fitted before it is read"
+    if part is None:
+        raise StoreError.at(
+            store.layout.part("sketcher", digest),
+            expected="the sketcher that the earlier night was computed with",
+            got="none, or a damaged one (see `fastif verify`)",
+            remedy="Put its files back from a copy, or take out [carry] to begin anew.",
+        )
     return fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
 
 
@@ -217,7 +227,11 @@ def _kind(family: str) -> str:
 def _reusable(store: Store, family: str, rows: Sequence[bytes]) -> Fitted | None:
     """The sketcher that was fitted to most of these rows, if it was to enough of them."""
     folders = store.parts(_kind(family))
-    shares = {name: _share(folder, rows) for name, folder in folders.items()}
+    shares = {
+        name: _share(folder, rows)
+        for name, folder in folders.items()
+        if store.part("sketcher", name) is not None
+    }
     best = max(sorted(shares), key=lambda name: shares[name], default=None)
     return Fitted(best) if best is not None and shares[best] >= REUSE else None
 

@@ -136,6 +136,8 @@ class Solver(ABC):
 def check_positive(solver: Solver) -> None:
     """Refuse a number that is not positive and finite (a seed may be 0), and an unknown word.
 
+    A tolerance is at most 1, the relative residual of a solution of 0: beyond it all converges.
+
     Raises:
         InputError: naming the hyper-parameter.
     """
@@ -149,6 +151,8 @@ def check_positive(solver: Solver) -> None:
             fits = math.isfinite(value) and value >= least
             expected = "a number of 0 or more" if item.name == "seed" else "a finite number > 0"
             expected += "".join(f' or "{word}"' for word in words)
+            if item.name == "tolerance" and value > 1:
+                fits, expected = False, "at most 1, the relative residual of a solution of 0"
         else:
             continue
         if not fits:

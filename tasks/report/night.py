@@ -86,7 +86,7 @@ def read_night(store: Store, run: str, study: Path, against: str | None = None) 
         against: the run to compare with; the newest earlier one that can be, if left out.
 
     Raises:
-        StoreError: no such run, or it is not finished.
+        StoreError: no such run, it is not finished, or a search for wrong labels is damaged.
     """
     status = store.status(undamaged_run(store, run))
     if not status.finished:
@@ -108,9 +108,13 @@ def read_night(store: Store, run: str, study: Path, against: str | None = None) 
 
 
 def _searches(store: Store, train: pl.DataFrame) -> tuple[Found, ...]:
-    """Searches whose rows are those of the run, label by label."""
+    """Searches whose rows are those of the run, label by label.
+
+    Raises:
+        StoreError: one of them is damaged, which must not pass for "nobody searched".
+    """
     same = ("id", "text", "label")
-    found = (read_found(store, digest) for digest in store.parts(KIND))
+    found = (read_found(store, digest) for digest in store.sound_parts(KIND))
     fitting = [
         one
         for one in found

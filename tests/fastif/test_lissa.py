@@ -9,7 +9,7 @@ import torch
 from cases import case
 from systems import Mean, problem, residuals, shifted, some_rows
 
-from fastif import Dense, GaussNewton, Hessian, InputError, Lissa
+from fastif import ConjugateGradient, Dense, GaussNewton, Hessian, InputError, Lissa, Spectral
 from fastif.solvers.solver import check_positive
 
 
@@ -315,3 +315,11 @@ def test_a_word_that_is_none_of_those_known_is_refused(name, bad):
     object.__setattr__(solver, name, bad)  # what the type checker of these tests does not let pass
     with pytest.raises(InputError, match=rf'\[solver\] {name}: expected .*".*got {bad}'):
         check_positive(solver)
+
+
+@pytest.mark.parametrize("kind", [Lissa, ConjugateGradient, Spectral])
+def test_a_tolerance_that_no_answer_at_all_would_meet_is_refused(kind):
+    """The relative residual of a solution of 0 is 1."""
+    kind(tolerance=1.0)
+    with pytest.raises(InputError, match=r"\[solver\] tolerance: expected at most 1"):
+        kind(tolerance=1.5)

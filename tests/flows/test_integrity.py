@@ -220,3 +220,42 @@ def test_an_empty_store_and_none_at_all_are_answered_in_words(world):
         code, text = run(*words, "--study", world / "study.toml")
         assert code == 2
         assert "Run the audit first" in text
+
+
+def test_a_damaged_search_is_not_reported_as_no_search(world):
+    store = store_of(world)
+    (digest,) = store.parts("mislabels")
+    flip(store.layout.part("mislabels", digest) / "facts.json")
+    study, page = world / "study.toml", world / "page.html"
+    code, text = run("report", "--study", study, "--out", page)
+    assert code == 2, text
+    assert "facts.json" in text
+    assert not page.exists()
+    assert run("verify", "--study", study, "--repair")[0] == 1
+    assert run("report", "--study", study, "--out", page)[0] == 0
+
+
+def test_a_damaged_sketcher_is_fitted_again_and_the_same(world):
+    store = store_of(world)
+    before = tiny.scores_by_id(store, named(world))
+    (digest,) = store.parts("sketcher")
+    flip(store.layout.part("sketcher", digest) / "sketcher.safetensors")
+    store.withdraw(named(world), [shard.key for shard in store.record(named(world)).shards()])
+    for _ in range(2):
+        store, name = tiny.run_directly(world / "study.toml")
+        assert tiny.scores_by_id(store, name).equals(before)
+    assert not store.damaged_parts()
+
+
+def test_a_run_that_lost_its_place_among_the_others_is_told(world):
+    study = world / "study.toml"
+    store, later = tiny.run_directly(study, "later")
+    assert store.latest().record.run == later
+    store.layout.order(later).unlink()
+    assert store.latest().record.run != later
+    code, text = run("verify", "--study", study)
+    assert code == 1
+    assert str(store.layout.order(later)) in text
+    store.make_current(later)
+    assert store.latest().record.run == later
+    assert run("verify", "--study", study)[0] == 0

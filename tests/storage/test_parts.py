@@ -117,6 +117,22 @@ def test_of_a_kind_only_those_that_are_named_stay(store):
     store.keep_parts("none-yet", set())
 
 
+def flip_far_in(folder):
+    path = folder / "b.bin"
+    data = bytearray(path.read_bytes())
+    data[-3:] = b"\xff\xfe\xfd"
+    path.write_bytes(data)
+
+
+def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
+    """Four MB: its size is right, and its list too."""
+    flip_far_in(store.write_part(KIND, DIGEST, fill("x" * 2**21)))
+    assert store.part(KIND, DIGEST) is None
+    folder = store.write_part(KIND, DIGEST, fill("x" * 2**21))
+    assert store.part(KIND, DIGEST) == folder
+    assert (folder / "b.bin").read_bytes()[-3:] == b"xxx"
+
+
 @pytest.mark.parametrize("name", ["deep/a.bin", "b.bin", "part.json"])
 def test_three_changed_bytes_are_found_and_never_believed(store, name):
     """The size stays, so only the bytes can tell."""
@@ -132,7 +148,7 @@ def test_three_changed_bytes_are_found_and_never_believed(store, name):
     assert str(folder / name) in store.damaged_parts()[kind, digest][0]
     with pytest.raises(StoreError, match=name):
         store.sound_parts("verdicts")
-    assert store.part("verdicts", DIGEST) is None, "a small file is compared whenever it is read"
+    assert store.part("verdicts", DIGEST) is None, "it is compared before it is read"
     store.drop_part("verdicts", DIGEST)
     assert store.damaged_parts() == {}
     assert not folder.exists()
