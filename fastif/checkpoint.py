@@ -255,6 +255,8 @@ def _check_names(
             f"id2label {named}, label2id {dict(units)}",
             "Correct its config.json: which output unit is which label?",
         )
+    if all(map(GENERIC.fullmatch, named)) and sorted(units.values()) == list(range(len(named))):
+        named = sorted(units, key=lambda name: units[name])  # a configuration with label2id alone
     if displaced(labels, named):
         raise InputError(
             f"model {source}",

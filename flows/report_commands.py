@@ -72,5 +72,7 @@ def export(
             if found.table["text"].to_list() != inputs.train.texts:
                 words = "Note: the training table has changed since; these are the rows before."
                 out.print(words, highlight=False)
-        rows = write_export(store, name, table, to, only, found)
-        out.print(f"{rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)
+        written = write_export(store, name, table, to, only, found)
+        for note in written.notes:
+            out.print(f"Note: {note}.", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"{written.rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 from fastif.applications import FEWEST
 from storage import SIGNALS
 from tasks.found import Found
+from tasks.group_names import ALL, name_of
 from tasks.label_count import counted_by_draw, label_count
 
 SHOWN = 10
@@ -113,24 +114,27 @@ def drawn_told(facts: dict[str, Any]) -> list[str]:
     if drawn is None:
         return []
     head = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
-    if not counted_by_draw(facts):
-        return [f"{head}too few to count by ({FEWEST} are needed)"]
-    lines = [f"{head}the count and the probabilities go by these"]
-    if drawn["later"]:
+    is_counted = counted_by_draw(facts)
+    if is_counted:
+        lines = [f"{head}the count and the probabilities go by these"]
+    else:
+        lines = [f"{head}too few to count by ({FEWEST} are needed)"]
+    if is_counted and drawn["later"]:
         lines.append(
             f"{drawn['later']:,} rows came after the draw and are not counted, and their "
             "probabilities are those of rows like the others: draw again (fastif review export "
             "--random 100)"
         )
-    if drawn["gone"]:
+    if is_counted and drawn["gone"]:
         lines.append(
             f"{drawn['gone']:,} of the {drawn['population']:,} rows drawn from are gone or have "
             "another text or label: the count is of those that are left"
         )
     if drawn["skipped"]:
+        then = "the count takes" if is_counted else "a count would take"
         lines.append(
-            f"{drawn['skipped']:,} drawn rows have no verdict on which reviewers agree: the count "
-            "takes them to be like the others"
+            f"{drawn['skipped']:,} drawn rows have no verdict on which reviewers agree: {then} "
+            "them to be like the others, which they are not if somebody chose which to look at"
         )
     return lines
 
@@ -150,9 +154,10 @@ def _counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
         if count is not None:
             interval, size = f"{count.low:,.0f} - {count.high:,.0f}", count.rows
             known = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
-        rows.append(("all" if label is None else label, f"{size:,}", *known))
+        # As a group's: a label may be called all.
+        rows.append((ALL if label is None else name_of(label), f"{size:,}", *known))
     if counted_by_draw(facts) and facts["drawn"]["later"]:
-        rows.append(("after the draw", f"{facts['drawn']['later']:,}", "-", "-", "-"))
+        rows.append(("(after the draw)", f"{facts['drawn']['later']:,}", "-", "-", "-"))
     return rows
 
 
@@ -232,4 +237,7 @@ def _reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
     for old, new in reviewed.get("renamed", {}).items():
         yield f"label {old} is taken to be called {new} now, since its rows have this label"
     for label, count in reviewed.get("unusable", {}).items():
-        yield f"{count} verdicts say {label}, which is no label of the study: they are not used"
+        yield (
+            f"{count} verdicts say {label}, which is no label of the study: rows that have one of "
+            "its labels count as wrong, and none is known to be right"
+        )

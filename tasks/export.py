@@ -1,7 +1,7 @@
 """Tables of a run as files that other tools read."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,28 @@ from tasks.csv_cells import active, inert
 from tasks.found import Found, newest_found
 from tasks.outside import check_outside
 from tasks.places import what_is
-from tasks.problems import listed
+from tasks.problems import listed, show
 from tasks.review import to_review, write_review
+from tasks.row_index import plain_texts, same_text
+from tasks.spelling import composed
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        rows: how many.
+        notes: of what the selection names and the file lacks, sentence by sentence.
+    """
+
+    rows: int
+    notes: tuple[str, ...] = ()
+
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
 NAMES = ("id", "label")
+SHOWN = 5
 
 
 def write_export(
@@ -27,8 +44,8 @@ def write_export(
     path: Path,
     only: Path | None = None,
     found: Found | None = None,
-) -> int:
-    """Write a table; the number of its rows. Mislabels as .json are tasks for Label Studio.
+) -> Exported:
+    """Write a table. Mislabels as .json are tasks for Label Studio.
 
     Args:
         store: has the table.
@@ -36,7 +53,7 @@ def write_export(
         table: which.
         path: a new file.
         only: a .csv or .parquet file whose column `id` names the rows that are wanted, such as a
-            report's selection.
+            report's selection; where it has a column `text` too, a row must have this text.
         found: the search that mislabels are of; the newest if left out.
 
     Raises:
@@ -47,9 +64,10 @@ def write_export(
         raise InputError("table", f"one of {', '.join(TABLES)}", repr(table), "Name one of these.")
     if table == "mislabels" and path.suffix == ".json":
         found = found or newest_found(store)
-        chosen = found if only is None else replace(found, table=_selected(found.table, only))
+        rows, notes = _selected(found.table, only)
         check_outside(store.layout.root, path)
-        return write_review(to_review(chosen, len(chosen.table)), path)
+        chosen = to_review(replace(found, table=rows), max(1, len(rows)))
+        return Exported(write_review(chosen, path), notes)
     writers = _writers()
     if path.suffix not in writers:
         got = path.suffix or "no ending"
@@ -57,35 +75,69 @@ def write_export(
     if path.exists():
         raise InputError(f"--out {path}", "a new file", "one that exists", "Name another.")
     check_outside(store.layout.root, path)
-    frame = _table(store, run, table, found)
-    if only is not None:
-        frame = _selected(frame, only)
+    frame, notes = _selected(_table(store, run, table, found), only)
 
     def write(aside: Path) -> None:
         writers[path.suffix](frame, aside)
 
     commit_file(path, write)
-    return len(frame)
+    return Exported(len(frame), notes)
 
 
-def _selected(frame: pl.DataFrame, only: Path) -> pl.DataFrame:
-    """The rows of these ids."""
+def _selected(frame: pl.DataFrame, only: Path | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The rows of these ids; all without a selection. An id may name another row since.
+
+    Both are told: ids that the table lacks, and rows of another text than the selection has.
+    """
+    if only is None:
+        return frame, ()
     where = f"--only {only}"
     if "id" not in frame.columns:
         expected, change = "a table with a column id", "Take mislabels, train or queries."
         raise InputError(where, expected, f"columns {', '.join(frame.columns)}", change)
-    ids = _ids(only, where)
-    names = set(ids.drop_nulls())
-    names |= set(map(active, names)) if only.suffix == ".csv" else set()
-    found = frame.filter(pl.col("id").is_in(list(names)))
-    if found.is_empty():
-        got = f"none of its {len(ids):,}"
+    selection = _selection(only, where).drop_nulls("id")
+    own = [composed(name) for name in frame["id"]]
+    known = set(own)
+    wanted: dict[str, str | None] = {}
+    texts = selection["text"] if "text" in selection.columns else [None] * len(selection)
+    for name, text in zip(map(composed, selection["id"]), texts, strict=True):
+        plain = active(name) if only.suffix == ".csv" and name not in known else name
+        wanted[plain] = text
+    there = [name in wanted for name in own]
+    rows = frame["text"] if "text" in frame.columns else [None] * len(frame)
+    same = [
+        is_there and _fits(wanted[name], text)
+        for is_there, name, text in zip(there, own, rows, strict=True)
+    ]
+    lost = [name for name in wanted if name not in known]
+    moved = [name for name, a, b in zip(own, there, same, strict=True) if a and not b]
+    if not any(same):
+        got = f"none of its {len(wanted):,}" + (f", {len(moved):,} with other texts" * bool(moved))
         raise InputError(where, "ids of the table", got, "Name the file of another study?")
-    return found
+    return frame.filter(pl.Series(same, dtype=pl.Boolean)), tuple(_left_out(lost, moved))
 
 
-def _ids(path: Path, where: str) -> pl.Series:
-    """The column id of a selection."""
+def _fits(selected: str | None, text: str | None) -> bool:
+    """Whether a text is the one selected, as far as a page or a spreadsheet leaves it whole."""
+    if selected is None or text is None:
+        return True
+    return same_text(*plain_texts((selected, text)))
+
+
+def _left_out(lost: list[str], moved: list[str]) -> Iterator[str]:
+    if lost:
+        names = listed(map(show, lost), SHOWN)
+        yield f"{len(lost):,} ids of the selection are not in the table: {names}"
+    if moved:
+        names = listed(map(show, moved), SHOWN)
+        yield (
+            f"{len(moved):,} ids of the selection name rows of another text now, which are left "
+            f"out: {names}"
+        )
+
+
+def _selection(path: Path, where: str) -> pl.DataFrame:
+    """A selection: its column id as text, and text if it has one."""
     readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
     expected = "a .csv or .parquet file with a column id"
     if path.suffix not in readers:
@@ -101,7 +153,8 @@ def _ids(path: Path, where: str) -> pl.Series:
     if "id" not in selection.columns:
         got, remedy = f"columns {listed(selection.columns)}", "Call the column of the ids id."
         raise InputError(where, expected, got, remedy)
-    return selection["id"].cast(pl.String)
+    has_text = "text" in selection.columns and selection["text"].dtype == pl.String
+    return selection.select(pl.col("id").cast(pl.String), *(["text"] if has_text else []))
 
 
 def _table(store: Store, run: str | None, table: str, found: Found | None) -> pl.DataFrame:

@@ -65,7 +65,7 @@ def read_tasks(content: Sequence[Mapping]) -> Reading:
     """Records of an export as JSON; a task without annotation is not looked at."""
     records: list[Record] = []
     refused: list[Problem] = []
-    skipped, flagged = 0, False
+    skipped, drafts, flagged = 0, 0, False
     for number, task in enumerate(content, 1):
         data = task.get("data")
         if not isinstance(data, Mapping):
@@ -79,12 +79,16 @@ def read_tasks(content: Sequence[Mapping]) -> Reading:
         annotations = _listed(task.get("annotations"))
         kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]
         skipped += len(annotations) > 0 and not kept
+        drafts += not annotations and len(_listed(task.get("drafts"))) > 0
         records += [blank] if not kept else []
         for annotation in kept:
             words = list(_choices(annotation.get("result")))
-            record = _answered(blank, words, annotation)
+            others = _other_choices(annotation.get("result"))
+            misnamed = not words and len(others) > 0
+            record = _renamed(blank, others) if misnamed else _answered(blank, words, annotation)
             (refused if isinstance(record, Problem) else records).append(record)  # type: ignore[arg-type]
-    notes = (f"{skipped} skipped tasks are not verdicts",) if skipped else ()
+    counts = {"skipped tasks": skipped, "tasks with a draft alone, not submitted,": drafts}
+    notes = tuple(f"{count} {what} are not verdicts" for what, count in counts.items() if count)
     return Reading(tuple(records), tuple(refused), notes, flagged)
 
 
@@ -117,7 +121,7 @@ def _answered(blank: Record, words: list[str], annotation: Mapping) -> Record | 
         who = who.get("id") or who.get("email")
     when = annotation.get("updated_at") or annotation.get("created_at")
     own = {name: getattr(blank, name) for name in ("row", "id", "texts", "label", "drawn")}
-    return Record(blank.place, words[0], word_of(who) or "", **own, when=word_of(when) or "")
+    return Record(blank.place, words[0], word_of(who) or "", **own, when=word_of(when))
 
 
 def _choices(results: object) -> Iterator[str]:
@@ -126,6 +130,20 @@ def _choices(results: object) -> Iterator[str]:
         value = result.get("value")
         if result.get("from_name", CHOICE) == CHOICE and isinstance(value, Mapping):
             yield from _words(value)
+
+
+def _other_choices(results: object) -> list[str]:
+    """Names of the interface other than ours under which there are choices."""
+    chosen = [result for result in _listed(results) if result.get("type") == "choices"]
+    names = dict.fromkeys(str(result.get("from_name", CHOICE)) for result in chosen)
+    return [name for name in names if name != CHOICE]
+
+
+def _renamed(blank: Record, names: Sequence[str]) -> Problem:
+    """A choice under another name than ours answers we do not know which question."""
+    change = f'use the labelling interface of the export, whose choices have the name "{CHOICE}"'
+    got = f"choices under {', '.join(map(show, names))}"
+    return blank.refused("right_label", f"choices under {show(CHOICE)}", got, change)
 
 
 def _words(choice: object) -> list[str]:

@@ -17,6 +17,8 @@ SHOWN = 5
 EXPECTED = "numbers, lists of as many numbers in every row, or text for kinds"
 WHOLE = 2**53
 """Beyond it whole numbers that differ by one are one number in double precision."""
+FEW = 30
+"""Different rows, below which little can be said of each by the others."""
 KINDS = 100
 """Kinds of a column that features have room for; see `fastif.applications.tabular`."""
 
@@ -76,6 +78,7 @@ def measured(source: TableSource, opened: Opened) -> tuple[Measurements, list[st
         raise StudyError(opened.place, problems)
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
     rows = [", ".join(row) for row in zip(*words, strict=True)]
+    notes += _few(rows)
     return Measurements(table, kinds, image=False, notes=tuple(notes)), rows
 
 
@@ -100,6 +103,17 @@ def _notes(name: str, column: np.ndarray | list[str | None]) -> list[str]:
         ]
     many = f"{name} has {len(kinds)} kinds, of which the {KINDS} commonest are told apart"
     return [many] if len(kinds) > KINDS else []
+
+
+def _few(rows: Sequence[str]) -> list[str]:
+    """Rows that are alike never judge each other, so that few different ones hardly judge any."""
+    different = len(set(rows))
+    if not 1 < different < FEW <= len(rows):
+        return []
+    return [
+        f"only {different} of {len(rows):,} rows are different, and each is judged by those unlike "
+        "it: probabilities mean little; look at the labels of equal rows"
+    ]
 
 
 class _UnreadableError(ValueError):

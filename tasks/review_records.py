@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from tasks.problems import Problem, show
 
@@ -89,3 +90,18 @@ def word_of(value: object) -> str | None:
         return None
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if text.strip() else None
+
+
+def time_of(word: str | None) -> datetime | None:
+    """An ISO time, in UTC where it names no zone; None for no time, or one in another form.
+
+    Times are compared as times: as words, 10:00:00.5Z would come before 10:00:00Z.
+
+    >>> time_of("2026-01-01T10:30:00+02:00") < time_of("2026-01-01T09:00:00Z")
+    True
+    """
+    try:
+        time = datetime.fromisoformat(word or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ from tasks.label_words import label_of
 from tasks.problems import Problem, show
 from tasks.review_records import Record
 from tasks.row_digests import content_digests, row_digests
+from tasks.spelling import composed
 from tasks.tables import Table
 
 CUT = 1_000
@@ -128,8 +129,9 @@ class RowIndex:
     def _place(self, record: Record) -> int | None:
         if record.id is None:
             return None
-        place = self._by_id.get(record.id)
-        return self._by_id.get(active(record.id)) if place is None else place
+        name = composed(record.id)
+        place = self._by_id.get(name)
+        return self._by_id.get(active(name)) if place is None else place
 
     def _texts(self, place: int) -> tuple[str, str]:
         pair = self.table.text_pairs[place] if self.table.text_pairs else ""
@@ -138,13 +140,21 @@ class RowIndex:
     def _same(self, texts: tuple[str, str], place: int) -> bool:
         """But for punctuation, spaces, case, and what a spreadsheet cuts off."""
         pairs = zip(plain_texts(texts), self._texts(place), strict=True)
-        return all(a == b or letters(a) == letters(b) or _is_cut(a, b) for a, b in pairs)
+        return all(same_text(a, b) for a, b in pairs)
 
 
 def plain_texts(texts: tuple[str, str]) -> tuple[str, str]:
     """Texts without what a spreadsheet or Label Studio adds: an apostrophe, other line ends."""
     first, second = (active(text.replace("\r\n", "\n")) for text in texts)
     return first, second
+
+
+def same_text(a: str, b: str) -> bool:
+    """Whether two texts are one but for punctuation, spaces and case.
+
+    Or the first is what a spreadsheet or a page has left of the second, a long one.
+    """
+    return a == b or letters(a) == letters(b) or _is_cut(a, b)
 
 
 def _is_cut(a: str, b: str) -> bool:

@@ -103,15 +103,17 @@ def _check_header(path: Path) -> None:
 
 def _json_lines(path: Path) -> pl.LazyFrame:
     text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    _check_keys(text.lstrip().partition(b"\n")[0])
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        _check_keys(number, line)
+    for number, line in enumerate(lines, 1):
         if _HALF.search(line):  # the reader would put another character in its place
             _check_line(number, line)
     return pl.read_ndjson(BytesIO(text), infer_schema_length=None).lazy().with_row_index(ROW, 1)
 
 
-def _check_keys(line: bytes) -> None:
-    """Refuse a key that the first row has twice, of which the reader would take one.
+def _check_keys(number: int, line: bytes) -> None:
+    """Refuse a key that a row has twice, of which the reader would take one.
 
     Raises:
         ValueError: naming it.
@@ -119,9 +121,9 @@ def _check_keys(line: bytes) -> None:
 
     def refuse_twice(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"more than one key {show(twice[0])} in a row")
+        if len(set(names)) < len(names):
+            twice = min(name for name in names if names.count(name) > 1)
+            raise ValueError(f"line {number}: more than one key {show(twice)}")
 
     with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):  # told by the reader
         json.loads(line, object_pairs_hook=refuse_twice)

@@ -24,6 +24,7 @@ from tasks.opening import leased_job
 from tasks.parts import read_factor
 from tasks.plan import MATHEMATICS, Inputs, RunRef, check_audited
 from tasks.retry import passing_faults
+from tasks.spelling import composed
 from tasks.study import Study
 from tasks.summary import Explained
 from tasks.tables import Table
@@ -61,6 +62,7 @@ def asked_of(inputs: Inputs, name: str, repeats: int | None, k: int) -> Asked:
     """
     check_audited(inputs.study)
     lissa = lissa_of(inputs.study)
+    name = composed(name)
     if name not in inputs.queries.ids:
         raise InputError(
             "query", f"an id of {inputs.queries.place}", name, f"Such as {inputs.queries.ids[0]}."

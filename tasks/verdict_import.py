@@ -12,7 +12,7 @@ from tasks.draws import Draw, read_draws
 from tasks.label_words import flag_of, folded_word, label_of, none_word
 from tasks.problems import Problem, StudyError, listed, show
 from tasks.review_files import read_review
-from tasks.review_records import Reading, Record
+from tasks.review_records import Reading, Record, time_of
 from tasks.row_digests import content_digest, row_digest
 from tasks.row_index import RowIndex, plain_texts
 from tasks.study import Study
@@ -191,16 +191,14 @@ def _foreign(record: Record, labels: Sequence[str]) -> Problem:
 def _agreeing(
     kept: Sequence[Judgement], labels: Sequence[str]
 ) -> tuple[list[Judgement], list[Problem]]:
-    """Of one reviewer's on a row the newest annotation; without times, those that agree."""
+    """Of one reviewer's on a row the newest annotation; without a newest, those that agree."""
     by: dict[tuple[bytes, str], list[Judgement]] = defaultdict(list)
     for judgement in kept:
         by[judgement.row, folded_word(judgement.record.reviewer)].append(judgement)
     agreed: list[Judgement] = []
     refused: list[Problem] = []
-    for several in by.values():
-        if all(judgement.record.when is not None for judgement in several):
-            agreed.append(max(several, key=lambda judgement: judgement.record.when or ""))
-        elif len({judgement.right for judgement in several}) == 1:
+    for several in map(_newest, by.values()):
+        if len({judgement.right for judgement in several}) == 1:
             agreed.append(several[0])
         else:
             rights = (f"{s.record.place}: {show(s.right or none_word(labels))}" for s in several)
@@ -209,6 +207,15 @@ def _agreeing(
             first = several[0].record
             refused.append(first.refused("right_label", expected, listed(rights, SHOWN), change))
     return agreed, refused
+
+
+def _newest(several: Sequence[Judgement]) -> Sequence[Judgement]:
+    """Those of the latest time; all where the time of one is not known."""
+    times = [time_of(judgement.record.when) for judgement in several]
+    known = [time for time in times if time is not None]
+    if len(known) < len(several):
+        return several
+    return [one for one, time in zip(several, known, strict=True) if time == max(known)]
 
 
 def _frame(

@@ -57,7 +57,8 @@ class Verdicts:
         drawn: settled rows that were looked at as part of a random sample.
         draws: random samples, the first drawn first.
         renamed: new names of labels that the study had under others.
-        unusable: settled rows whose right label the study does not have, by this label.
+        unusable: rows whose right label the study does not have, by this label; of what has one of
+            the study's labels it is known that it is wrong, and no right one.
     """
 
     settled: Mapping[bytes, str | None] = field(default_factory=dict)
@@ -231,10 +232,12 @@ def _settled(
             conflicts[row] = {verdict.reviewer: verdict.right for verdict in by.values()}
             continue
         (right,) = rights
-        if labels and right is not None and right not in labels:
-            unusable[right] += 1
-        else:
+        if not labels or right is None or right in labels:
             settled[row] = right
+            continue
+        unusable[right] += 1
+        if next(iter(by.values())).label in labels:
+            settled[row] = None  # whatever else is right, the given label is wrong
     every = {row: list(latest[row].values()) for row in settled}
     return Verdicts(
         settled,

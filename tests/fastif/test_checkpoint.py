@@ -168,6 +168,13 @@ NAMED = {"0": "POS", "1": "NEUTRAL", "2": "NEG"}
             },
             "say the same",
         ),
+        (
+            {
+                "id2label": {unit: f"LABEL_{unit}" for unit in range(3)},
+                "label2id": {name: 2 - unit for unit, name in enumerate(LABELS)},
+            },
+            "in the order",
+        ),
         ({"problem_type": "multi_label_classification"}, "one label a row"),
         ({"problem_type": "regression"}, "one label a row"),
     ],

@@ -509,6 +509,19 @@ def test_a_selection_is_exported_alone(world, tmp_path, ending):
     assert len(json.loads((tmp_path / "some.json").read_text())) == 2
 
 
+def test_what_a_selection_names_no_longer_is_told(world, tmp_path):
+    """An id that is gone, and one that names a row of another text since."""
+    find_mislabels.fn(str(world / "study.toml"))
+    rows = tiny.rows_of(world / "train.csv")
+    only, to = tmp_path / "selection.csv", tmp_path / "some.parquet"
+    chosen = {"id": [rows[0]["id"], rows[1]["id"], "gone"], "text": [rows[0]["text"], "other", "a"]}
+    pl.DataFrame(chosen).write_csv(only)
+    done = run("export", "mislabels", "--study", world / "study.toml", "--only", only, "--out", to)
+    assert pl.read_parquet(to)["id"].to_list() == [rows[0]["id"]]
+    assert '1 ids of the selection are not in the table: "gone"' in done.output
+    assert f'rows of another text now, which are left out: "{rows[1]["id"]}"' in done.output
+
+
 @pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])
 def test_a_selection_that_names_no_row_is_refused(world, tmp_path, content):
     find_mislabels.fn(str(world / "study.toml"))

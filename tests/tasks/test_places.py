@@ -85,10 +85,8 @@ def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
             write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / name, found)
         assert words in caught.value.got
         assert "Error" not in caught.value.got
-    assert (
-        write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / "good.csv", found)
-        == 1
-    )
+    only = tmp_path / "good.csv"
+    assert write_export(store, None, "mislabels", tmp_path / "o.csv", only, found).rows == 1
     with pytest.raises(InputError, match="outside the store"):
         write_export(store, None, "mislabels", tmp_path / "store" / "o.csv", None, found)
 
@@ -110,9 +108,11 @@ def test_a_kind_that_is_left_out_is_advised_and_not_the_first_of_the_list(tmp_pa
         load_study(study)
 
 
-def test_a_key_that_a_row_has_twice_is_refused(tmp_path):
-    rows = '{"id": "a", "text": "x", "label": "neg", "label": "pos"}\n' * 2
-    (tmp_path / "t.jsonl").write_text(rows)
+@pytest.mark.parametrize("above", [0, 1, 7])
+def test_a_key_that_a_row_has_twice_is_refused(tmp_path, above):
+    good = '{"id": "a", "text": "x", "label": "neg"}\n'
+    twice = '{"id": "a", "text": "x", "label": "neg", "label": "pos"}\n'
+    (tmp_path / "t.jsonl").write_text(good * above + twice + good)
     source = TableSource(table="t.jsonl", text=("text",), label="label")
-    with pytest.raises(StudyError, match='more than one key "label"'):
+    with pytest.raises(StudyError, match=f'line {above + 1}: more than one key "label"'):
         open_source(source, ["text", "label"], tmp_path, "train")

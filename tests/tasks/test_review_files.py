@@ -263,3 +263,19 @@ def test_the_word_for_no_label_is_never_a_label():
 def test_tasks_that_nobody_has_annotated_are_not_looked_at(tmp_path):
     path = written(tmp_path, "tasks.json", json.dumps([{"data": data_of(1)}]))
     assert [(r.right, r.row) for r in read_review(path).records] == [(None, f"{1:032x}")]
+
+
+def test_choices_under_another_name_are_named(tmp_path):
+    own = annotation(1, ["pos"])
+    own["result"][0]["from_name"] = "sentiment"
+    task = {"data": data_of(1), "annotations": [own]}
+    (problem,) = read_review(written(tmp_path, "e.json", json.dumps([task]))).refused
+    assert "right_label" in problem.expected
+    assert "sentiment" in problem.got
+
+
+def test_a_draft_alone_is_told(tmp_path):
+    task = {"data": data_of(1), "annotations": [], "drafts": [annotation(1, ["pos"])]}
+    reading = read_review(written(tmp_path, "e.json", json.dumps([task])))
+    assert [r.right for r in reading.records] == [None]
+    assert "1 tasks with a draft" in reading.notes[0]

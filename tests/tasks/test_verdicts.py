@@ -12,6 +12,7 @@ from tasks.csv_cells import inert
 from tasks.draws import read_draws, write_draw
 from tasks.found import Found
 from tasks.problems import StudyError
+from tasks.random_sample import random_sample
 from tasks.review import to_draw, to_review
 from tasks.row_digests import content_digest, row_digest, row_digests
 from tasks.tables import Table
@@ -112,6 +113,20 @@ def test_a_label_with_a_new_name_keeps_its_verdicts_and_random_sample(world):
     verdicts = read_verdicts(world.store, table(rows, labels), labels)
     assert verdicts.renamed == {"dog": "hound"}
     assert verdicts.draws[0].rows == set(row_digests(table(rows, labels), labels))
+
+
+def test_a_row_whose_right_label_is_gone_is_still_wrong(world):
+    """Drawn, wrong by the reviewer, and the study gives the right class up: wrong all the same."""
+    sample = to_draw(world.store, Found(searched(), {}), 5)
+    world.imported(world.exported(sample, {"a": "dog", "b": "ant", "c": "cat"}), labels=GROWN)
+    verdicts = read_verdicts(world.store, table(), LABELS)
+    assert world.settled() == {"cats purr": "dog", "dogs bark": None, "=cats, all": "cat"}
+    assert verdicts.unusable == {"ant": 1}
+    digests = row_digests(table(), LABELS)
+    assert random_sample(verdicts, digests).wrong[digests[1]]
+
+
+GROWN = ("ant", *LABELS)
 
 
 def test_a_label_that_is_gone_is_told_and_not_used(world):
@@ -328,3 +343,54 @@ def test_rows_with_a_verdict_since_the_search_are_not_asked_again(world):
     verdicts = read_verdicts(world.store, table(), LABELS)
     assert set(to_review(found, 5, verdicts)["id"]) == {"d", "e"}
     assert set(to_draw(world.store, found, 5, verdicts)["id"]) == {"d", "e"}
+
+
+AT = "2026-01-01T"
+"""Day of the annotations below."""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("10:00:00Z", "10:00:00.5Z"),  # as words the other way round
+        ("10:30:00+02:00", "09:00:00Z"),
+        ("23:00:00", "23:30:00Z"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later, turned):
+    several = [annotated("dog", AT + earlier), annotated("cat", AT + later)]
+    kept = world.imported(tasks_file(world, several[::-1] if turned else several))
+    assert kept.refused == ()
+    assert world.settled() == {"cats purr": "cat"}
+
+
+@pytest.mark.parametrize(
+    "times", [(None, None), (AT + "10:00:00Z",) * 2, ("01/02/2026 10:00",) * 2]
+)
+def test_annotations_of_which_none_is_the_newest_are_refused(world, times):
+    several = [annotated(right, at) for right, at in zip(("dog", "cat"), times, strict=True)]
+    other = annotated("dog", AT + "10:00:00Z")
+    kept = world.imported(tasks_file(world, several, [other]))
+    assert [("one right label" in problem.expected) for problem in kept.refused] == [True]
+    assert world.settled() == {"dogs bark": "dog"}
+
+
+def annotated(right: str, at: str | None) -> dict:
+    value = {"from_name": "right_label", "type": "choices", "value": {"choices": [right]}}
+    return {"completed_by": 1, "result": [value], "created_at": at}
+
+
+def tasks_file(world, *annotations: list[dict]) -> Path:
+    rows = zip(ROWS, annotations, strict=False)
+    tasks = [{"data": {"text": row[1], "label": row[2]}, "annotations": a} for row, a in rows]
+    path = world.folder / "tasks.json"
+    path.write_text(json.dumps(tasks))
+    return path
+
+
+def test_an_id_in_another_normal_form_is_the_same(world):
+    rows = [("caf\u00e9", *ROWS[0][1:]), *ROWS[1:]]
+    kept = world.imported(world.written("id,right_label\ncafe\u0301,cat\n"), rows)
+    assert kept.refused == ()
+    assert world.settled(rows) == {"cats purr": "cat"}

@@ -30,7 +30,7 @@
       if (header.dataset.filter === undefined) continue;
       const place = header.cellIndex, select = document.createElement("select");
       const values = new Set([...table.tBodies[0].rows].map(row => row.cells[place].textContent.trim()));
-      select.append(new Option("all", ""), ...[...values].sort().map(v => new Option(v, v)));
+      select.append(new Option("(all)", ""), ...[...values].sort().map(v => new Option(v, v)));
       select.addEventListener("change", refresh);
       tools.append(labelled(header.textContent.trim(), select));
       found.push(row => select.value === "" || row.cells[place].textContent.trim() === select.value);
