@@ -223,7 +223,9 @@ def test_columns_that_were_perhaps_meant_otherwise_are_noted(tmp_path, column, w
 
 @pytest.mark.parametrize(("different", "rows", "noted"), [(4, 60, 1), (29, 30, 1), (30, 60, 0)])
 def test_few_different_rows_are_noted(tmp_path, different, rows, noted):
-    frame = pl.DataFrame({"a": [i % different for i in range(rows)], "y": [LABELS[0]] * rows})
+    frame = pl.DataFrame(
+        {"a": [i % different for i in range(rows)], "y": [LABELS[i % 2] for i in range(rows)]}
+    )
     notes = rows_of(studied(tmp_path, frame, "t.csv", features=["a"])).measured.notes
     assert [f"only {different} of {rows} rows are different" in note for note in notes] == [
         True
