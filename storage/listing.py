@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.errors import StoreError
 from storage.location import is_remote
 from storage.remote import answered
 
@@ -22,6 +25,9 @@ def entries_below(folder: Path) -> dict[str, Entry]:
     """Every file below, by its path from there; empty if nothing is.
 
     One listing, also of a bucket, where a question for each file would be a request each.
+
+    Raises:
+        StoreError: a folder that may not be read, which must not pass for an empty one.
     """
     return _remote(folder) if is_remote(folder) else _local(folder)
 
@@ -31,16 +37,47 @@ def sizes_below(folder: Path) -> dict[str, int]:
     return {name: entry.bytes for name, entry in entries_below(folder).items()}
 
 
+def names_in(folder: Path) -> list[str]:
+    """Names of what lies in a folder of this machine, sorted; empty if there is none.
+
+    Raises:
+        StoreError: it may not be read.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        _refuse_unreadable(error)
+        return []
+
+
 def _local(folder: Path) -> dict[str, Entry]:
     found = {}
-    for path in folder.rglob("*"):
-        try:
-            told = path.stat()
-        except FileNotFoundError:
-            continue  # another process has just put it in place, or removed it
-        if path.is_file():
-            found[path.relative_to(folder).as_posix()] = Entry(told.st_size, told.st_mtime)
+    for place, _, names in os.walk(folder, onerror=_refuse_unreadable):
+        for path in (Path(place) / name for name in names):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # another process has just put it in place, or removed it
+            if stat.S_ISREG(status.st_mode):
+                name = path.relative_to(folder).as_posix()
+                found[name] = Entry(status.st_size, status.st_mtime)
     return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """What is not there, or no folder, has nothing below; what may not be read is another matter.
+
+    Raises:
+        StoreError: the latter.
+    """
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return
+    raise StoreError.at(
+        Path(str(error.filename)),
+        expected="a folder that this user may read",
+        got=(error.strerror or str(error)).lower(),
+        remedy="Change its permissions, or run as the user that wrote it.",
+    ) from error
 
 
 def _remote(folder: Path) -> dict[str, Entry]:

@@ -19,6 +19,7 @@ from storage.atomic import aside, explained, fsync, is_aside, make_folder
 from storage.errors import StoreError
 from storage.layout import Layout
 from storage.ledger import sha256_file
+from storage.listing import names_in
 from storage.sealed import seal, unseal
 
 LIST = "part.json"
@@ -42,8 +43,9 @@ def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
 
 def find_parts(layout: Layout, kind: str) -> dict[str, Path]:
     """Folders of all whole parts of a kind, by digest in ascending order."""
-    folders = sorted(layout.parts(kind).glob("*"))
-    return {path.name: path for path in folders if path.name[0] != "." and _is_whole(path)}
+    folder = layout.parts(kind)
+    names = (name for name in names_in(folder) if name[0] != ".")
+    return {name: folder / name for name in names if _is_whole(folder / name)}
 
 
 def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
-from storage import Store
+from storage import Store, commit_file
 from tasks.csv_cells import inert
 from tasks.draws import write_draw
 from tasks.found import Found
@@ -65,15 +65,20 @@ def write_review(frame: pl.DataFrame, path: Path) -> int:
 
     Raises:
         InputError: another ending, or a file that is there.
+        StoreError: it cannot be written, or not whole; then nothing is left behind.
     """
     check_new(path)
-    if path.suffix == ".json":
-        content = json.dumps(labelling_tasks(frame), indent=1) + "\n"
-        path.write_text(content, "utf-8")
-    elif path.suffix == ".csv":
-        inert(frame).write_csv(path)
-    else:
-        frame.write_parquet(path)
+
+    def write(aside: Path) -> None:
+        if path.suffix == ".json":
+            content = json.dumps(labelling_tasks(frame), indent=1) + "\n"
+            aside.write_text(content, "utf-8")
+        elif path.suffix == ".csv":
+            inert(frame).write_csv(aside)
+        else:
+            frame.write_parquet(aside)
+
+    commit_file(path, write)
     return len(frame)
 
 

@@ -220,8 +220,12 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
     path = path / "study.toml" if path.is_dir() else path
     text = resources.files("tasks").joinpath(template).read_text("utf-8")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        path.touch(exist_ok=False)
+        try:
+            path.write_text(text, "utf-8")
+        except OSError:
+            path.unlink()  # half a study is none
+            raise
     except FileExistsError:
         change = "choose another name, or remove the file first"
         raise StudyError(path, [Problem("file", "no file yet", "one exists", change)]) from None

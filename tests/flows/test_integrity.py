@@ -1,6 +1,9 @@
 """`fastif verify` and all that reads, on stores that are really damaged, half there or empty."""
 
+import os
+import resource
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import tiny
@@ -259,3 +262,60 @@ def test_a_run_that_lost_its_place_among_the_others_is_told(world):
     store.make_current(later)
     assert store.latest().record.run == later
     assert run("verify", "--study", study)[0] == 0
+
+
+@contextmanager
+def files_of_at_most(count):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *((("review", "export"), f"decisions.{kind}") for kind in ("csv", "parquet", "json")),
+        (("export", "mislabels"), "mislabels.json"),
+        (("init",), "new.toml"),
+    ],
+)
+def test_a_file_that_cannot_be_written_whole_is_not_left_by_half(world, command, name):
+    study = () if command == ("init",) else ("--study", world / "study.toml")
+    to = () if command == ("init",) else ("--out",)
+    with files_of_at_most(100):
+        code, text = run(*command, *study, *to, world / name)
+    assert code == 2, text
+    assert name in text
+    assert not (world / name).exists()
+    assert run(*command, *study, *to, world / name)[0] == 0
+
+
+@pytest.mark.parametrize("place", ["parts/verdicts", "parts/mislabels", "runs"])
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monkeypatch, place):
+    """Whoever runs these tests may read everything, so the system's answer is put in its place."""
+    closed, real, listed = world / "store" / place, os.scandir, os.listdir
+
+    def answer(question):
+        def asked(path="."):
+            if os.fspath(path) == str(closed):
+                raise PermissionError(13, "Permission denied", str(path))
+            return question(path)
+
+        return asked
+
+    monkeypatch.setattr(os, "scandir", answer(real))
+    monkeypatch.setattr(os, "listdir", answer(listed))
+    study = world / "study.toml"
+    commands = {
+        "parts/verdicts": [("review", "conflicts", "--study", study)],
+        "parts/mislabels": [("report", "--study", study, "--out", world / "page.html")],
+        "runs": [("runs", "--study", study)],
+    }
+    for command in (("verify", "--study", study), *commands[place]):
+        code, text = run(*command)
+        assert code == 2, text
+        assert str(closed) in text
+        assert "permission denied" in text
