@@ -85,7 +85,7 @@ class Sides:
 
     def changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
         """Rows that entered or left the worst of these queries; None if that cannot be told."""
-        if self.level == "nothing":
+        if self.level == "nothing" or queries.is_empty():
             return None
         sizes = self.level == "numbers"
         return changes(self.before, self.after, self.k, self.matched, queries, sizes)
@@ -137,6 +137,8 @@ def difference(store: Store, before: str, after: str, k: int = WORST) -> Differe
     group = _group(later)
     notes = [*_unfinished(store, before, after), *matching_notes(matched)]
     notes += _group_notes(earlier, later, group)
+    if matched.common.is_empty():
+        notes.append("No query is the same in both runs, so that no effect can be compared.")
     return Difference(
         verdict,
         _overall(earlier, later, matched, rows),

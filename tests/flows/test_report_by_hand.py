@@ -231,6 +231,18 @@ def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
     assert re.search(r"grouped by kind and are by region", html)
 
 
+def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_path):
+    """Not that no row did."""
+    store = hand.store_in(tmp_path)
+    train = rows("t", 20, ["x"], "source")
+    for name, prefix in (("one", "q"), ("two", "other")):
+        hand.write_night(store, name, train, rows(prefix, 20, ["x"], "kind"))
+    found = difference(store, "one", "two")
+    assert (found.rows, found.overall, found.slices) == (None, None, ())
+    assert "No query is the same in both runs" in " ".join(found.notes)
+    assert draw_difference(found, "one", "two")
+
+
 def old_effects(count):
     return {(q, t): 0.01 * ((7 * t + 3 * q) % 11 - 5.5) for q in range(count) for t in range(count)}
 
