@@ -124,7 +124,12 @@ def audit(
         from tasks.plan import existing_run
         from tasks.summary import read_summary
 
-        if existing_run(plan) is None:
+        since: list[str] = []
+        if (finished := existing_run(plan)) is not None:
+            from tasks.provenance_since import changed_since
+
+            since = list(changed_since(finished, plan))
+        else:
             from tasks.opening import checked_job
 
             checked_job(plan)  # what can be refused at once need not wait for Prefect
@@ -144,6 +149,8 @@ def audit(
         with suppress(StoreError):  # a store that this user may only read
             store.make_current(plan.record.run)
         out.print(draw(read_summary(store, plan.record.run, study)))
+        for line in since:
+            out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

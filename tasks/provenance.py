@@ -156,6 +156,23 @@ def _compared(record: TrainingRecord, job: "Job") -> Provenance:
     return Provenance(tuple(differences), trained)
 
 
+def of_the_settings(record: TrainingRecord, study: Study, table: Table) -> list[Difference]:
+    """The differences that are known without the model: of rows, loss and recipe.
+
+    Raises:
+        InputError: as `provenance_of`.
+    """
+    if record.study is None:
+        return list(_of_an_old_record(record, record.model_digest))
+    _check_labels(record, study)
+    return [
+        *_of_the_files(record, record.model_digest),
+        *_rows(record, study, table)[1],
+        *_of_the_loss(record.study, study, table),
+        *_of_the_training(record.study, study),
+    ]
+
+
 def _of_an_old_record(record: TrainingRecord, digest: str) -> Iterator[Difference]:
     yield from _of_the_files(record, digest)
     if not record.damage:

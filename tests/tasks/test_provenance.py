@@ -14,6 +14,7 @@ from tasks import provenance
 from tasks.opening import checked_job
 from tasks.plan import plan_run
 from tasks.provenance import ADDED, CHANGED, GONE, LENGTH, LOSS, PENALTY, RECIPE, RELABELLED, UNREAD
+from tasks.provenance_since import changed_since
 from tasks.summary import read_summary
 from tasks.train import train_model
 from tasks.training_record import RECORD, ROWS
@@ -254,3 +255,26 @@ def test_checkpoints_of_one_training_say_it_once(world):
     known = known_of(study)
     assert [one.means for one in known.differences] == [GONE]
     assert provenance.differences(None) == ()
+
+
+def test_a_finished_run_is_told_what_changed_since(world):
+    """The recipe and the record are no part of a run's identity: it is shown again as it was."""
+    store, _ = tiny.run_directly(write(world))
+    assert since(store, write(world)) == []
+    (line,) = since(store, write(world, training={"epochs": 3}))
+    assert line.startswith("Since this run was finished: [training] epochs is 3, and was 2")
+    assert "Since this run" not in said("audit", write(world))[1]
+    assert "epochs is 3" in said("audit", write(world, training={"epochs": 3}))[1]
+    spoil(world / MODEL["path"], "damaged")
+    assert [UNREAD in line for line in since(store, write(world))] == [True]
+
+
+def test_what_a_finished_run_says_and_is_so_no_longer_is_told(world):
+    store, _ = tiny.run_directly(write(world, training={"epochs": 3}))
+    assert since(store, write(world, training={"epochs": 3})) == []
+    (line,) = since(store, write(world))
+    assert line.startswith("No longer so, though the run says it: [training] epochs is 3")
+
+
+def since(store, study):
+    return list(changed_since(store, plan_run(study)))
