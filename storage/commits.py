@@ -85,6 +85,9 @@ def write_commit(
 def read_commit(manifest: Path) -> Commit | None:
     """The commit a manifest states; None if there is none or it makes no sense.
 
+    A copy under another name, as programs that synchronise folders leave, makes none: a shard would
+    be there twice.
+
     Raises:
         StoreError: the disk does not let it be read, which must not pass for "never committed".
     """
@@ -94,7 +97,8 @@ def read_commit(manifest: Path) -> Commit | None:
         stated = unseal(text)
         files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
         parts = (stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
-        return Commit(*parts, tuple(stated.get("covers", ())))
+        commit = Commit(*parts, tuple(stated.get("covers", ())))
+        return commit if manifest.name == f"{commit.key}.json" else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:

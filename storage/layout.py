@@ -11,9 +11,14 @@ from storage.errors import StoreError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
+def is_name(name: str) -> bool:
+    """Whether a run can be called so; what a file manager leaves (.DS_Store, a copy) is none."""
+    return _NAME.fullmatch(name) is not None
+
+
 def checked_name(what: str, name: str) -> str:
     """Return `name` if it can be a folder on any disk and a hive value, else raise StoreError."""
-    if _NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise StoreError.at(
             f"name of the {what}",
             expected="up to 128 letters, digits, '.', '_' or '-', the first a letter or digit",

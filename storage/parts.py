@@ -6,13 +6,13 @@ Runs of the same study share them. Whoever asks for one gets a folder on this ma
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from storage import local_parts
-from storage.atomic import is_aside
 from storage.errors import StoreError
 from storage.layout import Layout
 from storage.listing import sizes_below
@@ -28,6 +28,8 @@ from storage.remote_parts import (
 )
 
 DAY = 24 * 3600
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+"""Name of a part's folder."""
 
 
 def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
@@ -83,8 +85,8 @@ def damaged_parts(layout: Layout, kinds: Collection[str] = ()) -> dict[tuple[str
     names = {tuple(name.split("/")[:2]) for name in sizes_below(layout.all_parts)}
     found = {}
     for kind, digest in sorted(pair for pair in names if len(pair) == 2):
-        if is_aside(Path(digest)) or (kinds and kind not in kinds):
-            continue
+        if not _DIGEST.fullmatch(digest) or (kinds and kind not in kinds):
+            continue  # what a writer has aside, or a file manager left
         if is_remote(layout.root):
             wrong = remote_problems(layout, kind, digest)
         else:

@@ -18,7 +18,7 @@ from storage.commits import Commit, FileEntry, is_whole, read_commit, write_comm
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
 from storage.identity import check, claim
-from storage.layout import Layout
+from storage.layout import Layout, is_name
 from storage.ledger import RunRecord, RunStatus
 from storage.listing import sizes_below
 from storage.location import location, scan_options
@@ -138,7 +138,7 @@ class Store(PartsStore):
         """Names of the runs; and of those whose record is lost while their commits are there."""
         below = {PurePosixPath(name).parts[0] for name in sizes_below(self.layout.runs)}
         runs = self._names()
-        return runs, sorted(below - set(runs))
+        return runs, sorted(filter(is_name, below - set(runs)))
 
     def runs(self) -> list[RunStatus]:
         """Every run and how far it came, the current one first; see `storage.order`."""
@@ -272,7 +272,8 @@ class Store(PartsStore):
 
     def _names(self) -> list[str]:
         found = (PurePosixPath(name) for name in sizes_below(self.layout.runs))
-        return sorted(path.parts[0] for path in found if path.parts[1:] == ("run.json",))
+        names = (path.parts[0] for path in found if path.parts[1:] == ("run.json",))
+        return sorted(filter(is_name, names))
 
     def _keys(self, run: str) -> list[str]:
         names = sizes_below(self.layout.manifest(run, FINISH).parent)

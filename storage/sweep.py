@@ -146,7 +146,7 @@ def _why(
 ) -> str:
     if any(is_aside(Path(part)) for part in path.parts) or path.as_posix() in lost:
         return "its writer was killed"
-    if path.parts[0] == "runs" and path.parts[1] not in runs:
+    if path.parts[0] == "runs" and path.parts[1:2] and path.parts[1] not in runs:
         return "its run is gone"
     if path.parts[0] == "tables":
         run = next((p.removeprefix("run=") for p in path.parts if p.startswith("run=")), "")

@@ -319,3 +319,35 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monk
         assert code == 2, text
         assert str(closed) in text
         assert "permission denied" in text
+
+
+def test_a_copied_manifest_does_not_count_a_shard_twice(world):
+    """As programs that synchronise folders leave one."""
+    store, study = store_of(world), world / "study.toml"
+    rows = store.scan("scores", named(world)).collect()
+    manifest = store.layout.manifest(named(world), store.record(named(world)).shards()[1].key)
+    copy = manifest.with_name("copy.json")
+    shutil.copy(manifest, copy)
+    for command in READING[:3]:
+        code, text = run(*command(world))
+        assert code == 2, text
+        assert str(copy) in text
+    code, text = run("verify", "--study", study, "--repair")
+    assert code == 1
+    assert str(copy) in text
+    tiny.run_directly(study)
+    assert store.scan("scores", named(world)).collect().height == rows.height
+    assert run("verify", "--study", study)[0] == 0
+
+
+def test_what_a_file_manager_leaves_in_a_store_is_no_run_and_no_part(world):
+    store, study = store_of(world), world / "study.toml"
+    name = named(world)
+    for place in (".", "runs", f"runs/{name}", "parts", "parts/verdicts", "parts/mislabels"):
+        (world / "store" / place / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    shutil.copytree(store.layout.record(name).parent, world / "store" / "runs" / f"{name} (copy)")
+    for command in (*(command(world) for command in READING[:3]), ("review", "conflicts")):
+        code, text = run(*command, *(("--study", study) if "--study" not in command else ()))
+        assert code == 0, text
+    assert run("verify", "--study", study)[0] == 0
+    assert run("gc", "--study", study, "--dry-run")[0] == 0
