@@ -28,6 +28,7 @@ def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
         got = f"{found.dtype} of shape {tuple(found.shape)}"
         remedy = "Give a list of positions; of a mask, mask.nonzero()[:, 0]."
         raise InputError(where, "whole numbers, one for each example", got, remedy)
+    found = found.long()
     outside = (found < 0) | (found >= count)
     if bool(outside.any()):
         first = found[outside][:3].tolist()
@@ -37,7 +38,7 @@ def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
             ", ".join(map(str, first)),
             "Positions are counted from 0 in the order of the examples.",
         )
-    return found.long()
+    return found
 
 
 def as_tensor(values: object, where: str) -> Tensor:
@@ -46,7 +47,12 @@ def as_tensor(values: object, where: str) -> Tensor:
     Raises:
         InputError: they are not numbers, or rows of unlike length.
     """
-    return values if isinstance(values, Tensor) else _tensor(values, where)
+    found = values if isinstance(values, Tensor) else _tensor(values, where)
+    if found.dim() and found.layout == torch.strided and not found.is_meta:
+        return found
+    kind = "a single number" if not found.dim() else f"{found.layout} on {found.device}"
+    remedy = "Give a row for each example; of a sparse tensor, tensor.to_dense()."
+    raise InputError(where, "a dense tensor with a row for each example", kind, remedy)
 
 
 def _tensor(values: object, where: str) -> Tensor:
@@ -85,3 +91,14 @@ def check_numbers(inputs: int, labels: int, where: str) -> None:
     got = f"{inputs} rows and {labels} labels: {rows}"
     remedy = "Give inputs and labels of the same rows, in the same order."
     raise InputError(where, "a label for each row", got, remedy)
+
+
+def check_batch_size(size: object) -> None:
+    """Refuse what is no number of examples.
+
+    Raises:
+        InputError: it is not a whole number of 1 or more.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        remedy = "Give the number of examples that memory holds at once, such as 32."
+        raise InputError("batch_size", "a whole number of 1 or more", repr(size), remedy)

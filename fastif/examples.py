@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from fastif.arrays import as_tensor, check_numbers
+from fastif.arrays import as_tensor, check_batch_size, check_numbers
 
 Batch = Mapping[str, Tensor]
 """Named tensors whose first axis is the example; "labels" holds the targets."""
@@ -145,6 +145,7 @@ def places_by_length(
     room for when all are padded to the longest; one example always has room. Where the examples'
     `equal_lengths` says so, all of them are of one length.
     """
+    check_batch_size(size)
     lengths = examples.lengths[ids]
     order = torch.argsort(lengths, descending=True, stable=True)
     runs = [order]

@@ -20,6 +20,7 @@ from torch import Tensor
 from fastif.arrays import Ids, as_ids
 from fastif.collecting import collect
 from fastif.combination import compare, dense
+from fastif.company import try_crowd
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples, batches
 from fastif.given import Given
@@ -29,7 +30,7 @@ from fastif.memory import is_out_of_memory
 from fastif.objective import Objective
 from fastif.route import Route, route_of
 from fastif.structure import Structure, structure_of
-from fastif.trial import try_batch, try_table
+from fastif.trial import foreign, try_batch, try_table
 
 T = TypeVar("T")
 
@@ -142,7 +143,9 @@ class Gradients:
             by_rows: given rows [b p] where the examples have to be taken one by one.
         """
         try_batch(self.objective, batch)
-        done, opened = 0, self._opened(batch)
+        with foreign(self.objective):
+            done, opened = 0, self._opened(batch)
+            try_crowd(self.objective, batch, None if opened is None else opened.made.outputs)
         if opened is not None:
             for cotangent, heard in opened.made.columns(of):
                 try:
@@ -292,7 +295,7 @@ def _fill_one_by_one(
     graphs = []
     for index in range(len(rows)):
         single = {key: tensor[index : index + 1] for key, tensor in batch.items()}
-        with torch.enable_grad():
+        with foreign(objective), torch.enable_grad():
             outputs = objective.outputs(params, single)
         graphs.append((outputs, list(cotangents(objective, outputs, single, of))))
     for column in range(len(graphs[0][1])):

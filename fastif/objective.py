@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fastif.arithmetic import HALF, single
+from fastif.arrays import kind_of
 from fastif.errors import InputError
 from fastif.examples import Batch
 from fastif.given import as_loss, as_measure
@@ -73,6 +74,10 @@ class Objective(ABC):
         """The batch with its padding where the model wants it; as it is where there is none."""
         return batch
 
+    def unused(self) -> "Objective":
+        """The same with a module that has not run yet; as it is where there is none."""
+        return self
+
     def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
         """The loss of each example, in nats."""
         return self.loss(single(self.outputs(params, batch)), batch["labels"])
@@ -112,15 +117,23 @@ class ModuleObjective(Objective):
         penalty: float = 0.0,
     ) -> None:
         module = unwrapped(module)
+        if not isinstance(module, nn.Module):
+            raise InputError("model", "a torch module", kind_of(module), "Give an nn.Module.")
         check_quantised(module)
         check_finite(module, type(module).__name__)
         self.loss, self.measure = as_loss(loss), as_measure(measure)
         self.penalty = checked_penalty(penalty)
         self.module = frozen_copy(in_single_precision(module))
+        self._unused = frozen_copy(self.module)
         names = [name for name, _ in self.module.named_parameters()]
         chosen = names if attributed == "all" else matching(names, attributed)
         self.params = attributed_params(self.module, chosen)
         self.space = ParamSpace.of(self.params)
+
+    def unused(self) -> "ModuleObjective":
+        other = copy.copy(self)
+        other.module = frozen_copy(self._unused)
+        return other
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
         inputs = batch["inputs"]
@@ -191,9 +204,24 @@ def checked_penalty(penalty: float) -> float:
 
 
 def frozen_copy(module: AnyModule) -> AnyModule:
-    """A copy in evaluation mode that shares the weights; the caller's module stays as it is."""
-    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    frozen = copy.deepcopy(module, shared).eval()
+    """A copy in evaluation mode that shares the weights; the caller's module stays as it is.
+
+    Buffers are copied: a module may change its own as it runs.
+
+    Raises:
+        InputError: some part of it cannot be copied.
+    """
+    shared = {id(tensor): tensor for tensor in module.parameters()}
+    try:
+        frozen = copy.deepcopy(module, shared).eval()
+    except Exception as error:  # whatever its parts raise
+        raise InputError(
+            type(module).__name__,
+            "a module that can be copied",
+            f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            "Take off what it keeps from a forward pass, or cannot copy: remove_weight_norm, a "
+            "stored output, a lock, an open file.",
+        ) from error
     for layer in frozen.modules():
         if getattr(layer, "inplace", False):
             # an activation that overwrites a layer's output hides its gradient

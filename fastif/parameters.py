@@ -67,10 +67,12 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names in which at least one regular expression is found.
 
     Raises:
-        InputError: a pattern matches nothing, so it is a typing mistake.
+        InputError: a pattern matches nothing, so it is a typing mistake, or is no pattern.
     """
     names = list(names)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
     for pattern in patterns:
+        _check_pattern(pattern)
         if not any(re.search(pattern, name) for name in names):
             near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[-3:]
             raise InputError(
@@ -82,13 +84,33 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return [name for name in names if any(re.search(pattern, name) for pattern in patterns)]
 
 
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise InputError(
+            "attributed parameters",
+            "regular expressions",
+            f"{pattern!r} ({error})",
+            "Write a literal bracket, dot or star with a backslash before it.",
+        ) from error
+
+
 def check_finite(module: nn.Module, where: str) -> None:
-    """Refuse a model with NaN or infinite weights.
+    """Refuse a model with NaN or infinite weights, or whose weights are no numbers to compute with.
 
     Raises:
         InputError: naming the first such parameter.
     """
     for name, tensor in module.named_parameters():
+        lack = _lack(tensor)
+        if lack:
+            raise InputError(
+                where,
+                "weights of 16, 32 or 64 bits, in memory",
+                f"{name} {lack}",
+                "Load or run the model as for training, then give it again.",
+            )
         if not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise InputError(
@@ -97,3 +119,16 @@ def check_finite(module: nn.Module, where: str) -> None:
                 f"{bad} NaN or infinite values in {name}",
                 "Take an earlier checkpoint or train again with a smaller learning rate.",
             )
+
+
+def _lack(tensor: Tensor) -> str:
+    """Why nothing can be computed with a parameter; empty if it can."""
+    if nn.parameter.is_lazy(tensor):
+        return "has no shape before the first forward pass"
+    if tensor.is_meta:
+        return "is on the meta device, without values"
+    if tensor.is_inference():
+        return "was made in inference mode, without gradients"
+    if tensor.is_floating_point() and tensor.dtype.itemsize < 2:
+        return f"of type {str(tensor.dtype).removeprefix('torch.')}"
+    return ""

@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 from fastif.layers import is_plain
@@ -52,6 +53,19 @@ PRODUCTS = frozenset(["Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Addmv"])
 VIEWS = frozenset(["T", "Transpose", "Permute", "View", "UnsafeView", "Expand", "ToCopy", "Alias"])
 """What a weight may pass through on its way into a product."""
 
+TRANSPOSED = frozenset(["T", "Transpose", "Permute"])
+"""What makes rows of columns."""
+
+SUMS = {"Mm": 0, "Bmm": 0, "Mv": 0, "Addmm": 1, "Baddbmm": 1, "Addmv": 1, "Sum": 0, "Mean": 0}
+"""Operations that sum along an axis, and which operand is the first of the product: where that axis
+is as long as the batch, a permutation of the rows may be written as a product of matrices."""
+
+SUMS = frozenset(["Sum", "Mean"])
+"""Sums: over products with a matrix of zeros and ones they are a product of matrices."""
+
+TURNS = frozenset(["Flip", "Roll"])
+"""Operations that reorder all rows: the data may say how much of the result is taken."""
+
 ANYWHERE = frozenset(
     [
         "MaskedScatter",
@@ -90,7 +104,7 @@ def structure_of(made: Pass) -> Structure:
         objections.setdefault(layer, reason)
     names = tuple(call.name for call in made.calls)
     objection = next(iter(objections.values()), "")
-    signature = (names, walk.moves_rows, frozenset(walk.seen))
+    signature = (names, walk.moves_rows, hash(tuple(walk.seen)))
     return Structure(objection, objections, signature, walk.moves_rows)
 
 
@@ -139,12 +153,12 @@ class _Walk:
     """One walk over the graph, from the outputs and from every call's ends.
 
     Attributes:
-        seen: what the operations are, with the numbers by which they move rows.
-        moves_rows: whether some tensor of the data says where to.
+        seen: the operations as they are met, with the numbers by which they move rows.
+        moves_rows: whether some tensor of the data may say where to.
     """
 
     made: Pass
-    seen: set[Hashable] = field(default_factory=set)
+    seen: list[Hashable] = field(default_factory=list)
     moves_rows: bool = False
 
     def outside(self) -> dict[str, str]:
@@ -201,14 +215,17 @@ class _Walk:
         name = _operation(node.name())
         if name in STATIC:
             if _on_rows(node):
-                self.seen.add((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
+                self.seen.append((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
+                self.moves_rows |= name in TURNS
         elif name in BY_TENSOR:
             self.moves_rows |= _moves(node, name)
         elif name in PRODUCTS:
             self.moves_rows |= _mixes(node, name, len(self.made.batch["labels"]))
-        else:
-            self.moves_rows |= name in ANYWHERE
-        self.seen.add(name)
+        elif name in SUMS:
+            self.moves_rows |= _sums(node, len(self.made.batch["labels"]))
+        else:  # what a function with a backward pass of its own does is not known
+            self.moves_rows |= name in ANYWHERE or isinstance(node, BackwardCFunction)
+        self.seen.append(name)
 
 
 @cache
@@ -252,10 +269,24 @@ def _mixes(node: Node, name: str, count: int) -> bool:
         saved = (getattr(node, at, None) for at in ("_saved_self", "_saved_mat2", "_saved_batch1"))
         sizes = [len(tensor) for tensor in saved if isinstance(tensor, Tensor)]
         return bool(sizes) and sizes[0] % count != 0
-    second = node.next_functions[-1][0]
+    first, second = node.next_functions[-2][0], node.next_functions[-1][0]
+    if first is not None and _operation(first.name()) in TRANSPOSED:
+        return True  # Xᵀ A
     while second is not None and _operation(second.name()) in VIEWS:
         second = second.next_functions[0][0]
     return second is not None and not hasattr(second, "variable")
+
+
+def _sums(node: Node, count: int) -> bool:
+    """Whether a sum goes over an axis as long as the batch, and leaves another such axis."""
+    before, after = _shape(*node.next_functions[0]), _shape(node, 0)
+    return count in after and before.count(count) > after.count(count)
+
+
+def _shape(node: Node | None, output: int) -> tuple[int, ...]:
+    """The shape of what an operation gave."""
+    known = getattr(node, "_input_metadata", ())
+    return tuple(known[output].shape) if output < len(known) else ()
 
 
 def _counts(index: Tensor, node: Node, name: str) -> bool:

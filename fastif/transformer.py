@@ -1,5 +1,6 @@
 """A Hugging Face sequence classifier as an objective, cut where its frozen layers end."""
 
+import copy
 from contextlib import nullcontext
 from dataclasses import replace
 from weakref import WeakSet
@@ -17,7 +18,7 @@ from fastif.examples import Batch, Examples
 from fastif.head import head_input, logits_of
 from fastif.inputs import inputs_of
 from fastif.losses import Loss, Measure
-from fastif.objective import Objective, attributed_params, checked_penalty
+from fastif.objective import Objective, attributed_params, checked_penalty, frozen_copy
 from fastif.padding import Padding, by_length, each, placed, run_by_length, settled
 from fastif.parameters import Params, ParamSpace, check_finite
 from fastif.precision import same_outputs, single_copy
@@ -85,6 +86,7 @@ class TransformerObjective(Objective):
         _check_floating(self.params, self.name)
         self.space = ParamSpace.of(self.params)
         self.padding, self._cut = Padding("right", _padding_token(self.whole)), None
+        self._unused = frozen_copy(self.whole)
         self.cut_note: str | None = None
         self._proved: WeakSet[Examples] = WeakSet()
         self._probe()
@@ -120,6 +122,11 @@ class TransformerObjective(Objective):
 
     def placed(self, batch: Batch) -> Batch:
         return batch if "hidden" in batch else placed(batch, self.padding)
+
+    def unused(self) -> "TransformerObjective":
+        other = copy.copy(self)
+        other.whole, other._cut = frozen_copy(self._unused), None
+        return other
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
         return run_by_length(
@@ -242,8 +249,9 @@ class TransformerObjective(Objective):
         """Give the cut up unless it changes no outputs, in company and alone."""
         if self._cut is None:
             return
-        rows = [batch, *({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(alone)))]
-        expected = [alone, *alone.split(1)]
+        padded = ({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(alone)))
+        rows = [batch, *padded, *each(batch)]
+        expected = [alone, *alone.split(1), *alone.split(1)]
         if all(self._agrees(self._cut, one, e) for one, e in zip(rows, expected, strict=True)):
             return
         self._cut, self.cut_note = None, f"{UNCUT}: without them the outputs are others"

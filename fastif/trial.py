@@ -6,18 +6,20 @@ nor is there one at a target that the loss does not know. All of it is refused h
 objective and table, with the name of the module that is the cause.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastif.arithmetic import HALF, rounding_of
-from fastif.culprit import Trace, culprit, in_half_precision
+from fastif.alike import Run, alike, blame, computed_in, gap
+from fastif.arithmetic import HALF
+from fastif.company import check_company, check_many, whole_of
+from fastif.culprit import Trace, in_half_precision
 from fastif.errors import InputError
 from fastif.examples import Batch, Examples
 from fastif.given import Given, as_examples
@@ -26,17 +28,12 @@ from fastif.losses import Measure
 from fastif.memory import is_out_of_memory
 from fastif.objective import Objective
 from fastif.probe import sample
-from fastif.subset import Subset
 from fastif.targets import check_targets, labels_of
 
 ROWS = 5
 """Rows that are tried, of unlike length."""
 REPEATS, MORE = 3, 16
 """Runs of the same rows, chance striking in some only; and once something else has differed."""
-UNITS = 300
-"""Units in the last place, of the outputs of a row, that are rounding."""
-
-Run = Callable[[], Tensor]
 
 
 @dataclass
@@ -46,13 +43,11 @@ class _Tried:
     Attributes:
         batch: whether some batch was.
         outputs: how many numbers a row has.
-        dtype: the coarsest floating type in which something was computed; None before that.
         tables: those that were tried.
     """
 
     batch: bool = False
     outputs: int = 0
-    dtype: torch.dtype | None = None
     tables: "WeakSet[Examples]" = field(default_factory=WeakSet)
 
 
@@ -65,7 +60,7 @@ def try_batch(objective: Objective, batch: Batch) -> None:
     Raises:
         InputError: naming the module that is the cause.
     """
-    objective = _whole(objective)
+    objective = whole_of(objective)
     _check_autocast(objective)
     known = _known.setdefault(objective, _Tried())
     if known.batch:
@@ -93,7 +88,7 @@ def try_table(
     Raises:
         InputError: these are no examples, or naming the module or the rows that are the cause.
     """
-    examples, objective = as_examples(examples, where), _whole(objective)
+    examples, objective = as_examples(examples, where), whole_of(objective)
     _check_autocast(objective)
     known = _known.setdefault(objective, _Tried())
     if examples in known.tables or not len(examples):
@@ -106,6 +101,8 @@ def try_table(
             prove(table)
         outputs = check_rows(objective, batch)
         _check_padding(objective, table, outputs)
+        with foreign(objective):
+            check_many(objective, table)
         known.batch |= len(outputs) > 1
         known.outputs = outputs.shape[1]
         known.tables.add(table)
@@ -114,12 +111,6 @@ def try_table(
         check_targets(measure or objective.loss, targets, known.outputs, where)
     known.tables.add(examples)
     return examples
-
-
-def _whole(objective: Objective) -> Objective:
-    while isinstance(objective, Subset):
-        objective = objective.whole
-    return objective
 
 
 def _innermost(examples: Examples) -> Examples:
@@ -161,18 +152,17 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
     def run(part: Batch = batch) -> Tensor:
         return objective.outputs(objective.params, part)
 
-    with _foreign(objective):
+    with foreign(objective):
         with _Precisions() as watch:
             outputs = run()
         half = watch.dtypes.intersection(HALF)
         if half and objective.like.dtype not in HALF:
             raise _half(objective, run, half)
-        coarsest = max(watch.dtypes, key=_eps, default=outputs.dtype)
-        _known.setdefault(objective, _Tried()).dtype = coarsest
+        computed_in(objective, watch.dtypes)
         try:
             _check_chance(objective, run, outputs, REPEATS)
             _check_gradients(objective, batch, outputs)
-            _check_company(objective, batch, outputs)
+            check_company(objective, batch, outputs)
         except InputError:
             _check_chance(objective, run, outputs, MORE)  # it may have been this all along
             raise
@@ -180,17 +170,21 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
 
 
 def _check_chance(objective: Objective, run: Run, outputs: Tensor, times: int) -> None:
-    alike = _alike(outputs, objective)
-    if not all(bool(alike(run(), outputs).all()) for _ in range(times)):
+    same = alike(outputs, objective)
+    if not all(bool(same(run(), outputs).all()) for _ in range(times)):
         raise _chance(objective, run)
 
 
 def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> None:
-    """Refuse outputs that are others, or have no path to the parameters, once gradients are on."""
+    """Refuse outputs that are others, or have no path to the parameters, once gradients are on.
+
+    And a backward pass that fails, or that computes in half precision.
+    """
+    params = leaves(objective)
 
     def run() -> Tensor:
         with torch.enable_grad():
-            return objective.outputs(leaves(objective), batch)
+            return objective.outputs(params, batch)
 
     found = run()
     if not found.requires_grad:
@@ -200,62 +194,56 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
             f"none of {len(objective.space.names)} does, such as {objective.space.names[0]}",
             "Attribute parameters that the model uses; look for no_grad or detach in it.",
         )
-    if _alike(outputs, objective)(found.detach(), outputs).all():
+    if alike(outputs, objective)(found.detach(), outputs).all():
+        with _Precisions() as watch:
+            ones = torch.ones_like(found)
+            torch.autograd.grad(found, tuple(params.values()), ones, allow_unused=True)
+        half = watch.dtypes.intersection(HALF)
+        if half and objective.like.dtype not in HALF:
+            raise _half(objective, run, half, "the backward pass of ")
         return
-    cause = _culprit(objective, lambda: objective.outputs(objective.params, batch), run)
+    cause = blame(objective, lambda: objective.outputs(objective.params, batch), run)
     raise InputError(
         cause,
         "the same outputs with and without gradients",
-        f"a difference of {_gap(found.detach(), outputs):.1e}",
+        f"a difference of {gap(found.detach(), outputs):.1e}",
         "Look for a fast path of inference, such as enable_nested_tensor, and switch it off.",
     )
 
 
-def _check_company(objective: Objective, batch: Batch, outputs: Tensor) -> None:
-    """Refuse outputs of a row that are others alone or in another order."""
-    alike, count = _alike(outputs, objective), len(outputs)
-
-    def part(places: Tensor) -> Run:
-        rows = {name: tensor[places.to(tensor.device)] for name, tensor in batch.items()}
-        return lambda: objective.outputs(objective.params, rows)
-
-    every = torch.arange(count)  # in pairs too: some layers refuse to see a row by itself
-    orders = [every.flip(0), *every.split(2), *every.split(1)]
-    for places in orders if count > 1 else []:
-        found, expected = part(places)(), outputs[places.to(outputs.device)]
-        if alike(found, expected).all():
-            continue
-        cause = _culprit(objective, part(every), part(places), places, count)
-        company = "in another order" if len(places) == count else "without them"
-        raise InputError(
-            cause,
-            "outputs of a row that do not depend on the other rows of its batch",
-            f"a difference of {_gap(found, expected):.1e} where a row is {company}",
-            "Look for statistics or operations over the batch, such as batch normalisation without "
-            "running statistics; take a model that treats each row by itself.",
-        )
-
-
 @torch.no_grad()
 def _check_padding(objective: Objective, table: Examples, outputs: Tensor) -> None:
-    """Refuse outputs of a row that are others beside longer rows."""
-    ids, alike = sample(table, ROWS), _alike(outputs, objective)
-    for place, row in enumerate(ids.split(1)):
-        with _foreign(objective):
-            found = objective.outputs(objective.params, table.take(row))
-        expected = outputs[place : place + 1]
-        if not alike(found, expected).all():
+    """Refuse outputs of a row that are others beside longer rows, or in a model not used before."""
+    ids, same = sample(table, ROWS), alike(outputs, objective)
+    varied = bool((table.lengths != table.lengths[0]).any())
+    for place in table.lengths[ids].argsort(descending=True).tolist():
+        expected, batch = outputs[place : place + 1], table.take(ids[place : place + 1])
+        with foreign(objective):
+            found = objective.unused().outputs(objective.params, batch)
+            fits = bool(same(found, expected).all())
+            if fits and not varied:
+                continue
+            again = objective.outputs(objective.params, batch)  # after a longer one
+        off = f"in row {int(ids[place])}"
+        if not same(again, found).all():
+            raise InputError(
+                type(objective.module).__name__,
+                "outputs of a row that do not depend on what the model was given before",
+                f"a difference of {gap(again, found):.1e} {off}",
+                "Look for what is kept from one call to the next: a cache, a setting, a statistic.",
+            )
+        if not fits:
             raise InputError(
                 type(objective.module).__name__,
                 "outputs of a row that do not depend on the longer rows of its batch",
-                f"a difference of {_gap(found, expected):.1e} in row {int(row)}",
+                f"a difference of {gap(found, expected):.1e} {off}",
                 "Look for padding that is read; give the model a mask.",
             )
 
 
 def _chance(objective: Objective, run: Run) -> InputError:
     return InputError(
-        _culprit(objective, run, run),
+        blame(objective, run, run),
         "the same outputs each time in evaluation mode",
         "other outputs for the same rows",
         "Look for dropout or sampling that evaluation mode does not switch off: "
@@ -263,13 +251,13 @@ def _chance(objective: Objective, run: Run) -> InputError:
     )
 
 
-def _half(objective: Objective, run: Run, types: set[torch.dtype]) -> InputError:
+def _half(objective: Objective, run: Run, types: set[torch.dtype], of: str = "") -> InputError:
     with Trace().of(objective.module) as trace:
         run()
     found = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
     like = str(objective.like.dtype).removeprefix("torch.")
     return InputError(
-        in_half_precision(trace) or type(objective.module).__name__,
+        of + (in_half_precision(trace) or type(objective.module).__name__),
         f"computation in the precision of the weights, {like}",
         f"numbers of {found}",
         "Switch autocast off in evaluation: torch.autocast(..., enabled=self.training).",
@@ -288,60 +276,6 @@ def _check_autocast(objective: Objective) -> None:
         )
 
 
-def _culprit(
-    objective: Objective,
-    first: Run,
-    second: Run,
-    places: Tensor | None = None,
-    count: int = 0,
-) -> str:
-    """The module by which two runs differ; the second may be of some rows of the first."""
-    one, other = Trace(), Trace()
-    with one.of(objective.module):
-        first()
-    with other.of(objective.module):
-        second()
-
-    def agree(left: Tensor, right: Tensor) -> bool:
-        if places is not None and left.dim() and len(left) == count:
-            left = left[places.to(left.device)]
-        if left.shape != right.shape or not left.is_floating_point():
-            return left.shape != right.shape or torch.equal(left, right)
-        return bool(_alike(left, objective)(right, left).all())
-
-    return culprit(one, other, agree) or type(objective.module).__name__
-
-
-def _alike(like: Tensor, objective: Objective) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
-    """Row by row, whether outputs are the same but for rounding.
-
-    That is the rounding of whatever was computed on the way: some models take a softmax or a norm
-    in single precision where weights and outputs are double.
-    """
-    known = _known.get(objective)
-    computed = like.dtype if known is None or known.dtype is None else known.dtype
-    coarsest = max(like.dtype, objective.like.dtype, computed, key=_eps)
-    units = min(UNITS * rounding_of(like.new_empty(0, dtype=coarsest)), 0.05)
-
-    def compare(found: Tensor, expected: Tensor) -> Bool[Tensor, " b"]:
-        found, expected = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
-        sound = torch.isfinite(expected)
-        sizes = expected.abs().masked_fill(~sound, 0).amax(1) if expected.numel() else found.sum(1)
-        sizes = torch.maximum(sizes, 0.1 * sizes.median()) if len(sizes) else sizes
-        near = (found - expected).abs() <= units * sizes[:, None]
-        return torch.where(sound, near, ~torch.isfinite(found)).all(1)
-
-    return compare
-
-
-def _gap(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().nan_to_num(0.0).max())
-
-
-def _eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps
-
-
 class _Precisions(TorchDispatchMode):
     """Notes in which floating types something is computed."""
 
@@ -358,7 +292,7 @@ class _Precisions(TorchDispatchMode):
 
 
 @contextmanager
-def _foreign(objective: Objective) -> Iterator[None]:
+def foreign(objective: Objective) -> Iterator[None]:
     """Whatever the model's own code raises becomes a refusal; a lack of memory stays one."""
     try:
         yield

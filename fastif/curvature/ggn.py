@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from fastif.arrays import Ids, as_ids
+from fastif.arrays import Ids, as_ids, check_batch_size
+from fastif.company import try_crowd
 from fastif.curvature.operator import InRoots, Rooted
 from fastif.errors import InputError
 from fastif.examples import Examples, every
@@ -49,6 +50,7 @@ class GaussNewton(Rooted):
     _broken: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
         try_table(self.objective, self.examples, "training set")
         ids = every(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
         # Like lengths together: the mean does not mind, and padding stays small.
@@ -112,6 +114,7 @@ class GaussNewton(Rooted):
             ids = self._piece(piece)
             batch = self.examples.take(ids)
             outputs = objective.outputs(objective.params, batch)
+            try_crowd(objective, batch, outputs)
             found = in_root(objective.loss, outputs, batch["labels"])
             if bool((torch.isfinite(outputs).all(1) & ~torch.isfinite(found).all(1)).any()):
                 return None

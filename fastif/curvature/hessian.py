@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fastif.arrays import Ids, as_ids
+from fastif.arrays import Ids, as_ids, check_batch_size
+from fastif.company import try_crowd
 from fastif.curvature.operator import LinearOperator
 from fastif.errors import InputError
 from fastif.examples import Batch, batches, every
@@ -43,6 +44,7 @@ class Hessian(LinearOperator):
     batch_size: int = 32
 
     def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
         try_table(self.objective, self.examples, "training set")
         if self.ids is not None:
             object.__setattr__(self, "ids", as_ids(self.ids, len(self.examples)))
@@ -67,6 +69,7 @@ class Hessian(LinearOperator):
         total = torch.zeros_like(rows)
         ids = self._ids
         for _, batch in batches(self.examples, ids, self.batch_size):
+            try_crowd(self.objective, batch)
             self._add_products(batch, rows, total)
         return total.div_(len(ids))
 

@@ -440,10 +440,26 @@ def _by_columns(P: Tensor, x: Tensor) -> Tensor:
     return torch.stack([P @ column for column in x.unbind(1)], 1)
 
 
-class Late(nn.Module):
-    """Wrong only from some call on; by sums in no way that the graph shows."""
+def _by_rows(P: Tensor, x: Tensor) -> Tensor:
+    rows = x.unbind(0)
+    return torch.stack([sum(p * row for p, row in zip(w, rows, strict=True)) for w in P])
 
-    def __init__(self, wrong_from: int, product: Callable = _by_sums) -> None:
+
+class Moved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, P, x):
+        ctx.save_for_backward(P)
+        return P @ x
+
+    @staticmethod
+    def backward(ctx, g):
+        return None, ctx.saved_tensors[0].T @ g
+
+
+class Late(nn.Module):
+    """Wrong only from some call on; row by row in no way that the graph shows."""
+
+    def __init__(self, wrong_from: int, product: Callable = _by_rows) -> None:
         super().__init__()
         self.inner, self.calls, self.wrong_from = nn.Linear(3, 3), 0, wrong_from
         self.product = product
@@ -463,6 +479,10 @@ PRODUCTS = {
     "one of many": lambda P, x: torch.bmm(P[None], x[None])[0],
     "many with a sum": lambda P, x: torch.baddbmm(x[None] * 0, P[None], x[None])[0],
     "columns": _by_columns,
+    "transposed": lambda P, x: (x.T @ P.T).T,
+    "sums": _by_sums,
+    "an operation of its own": Moved.apply,
+    "a share of reversed rows": lambda P, x: P[0, 0] * x + (1 - P[0, 0]) * x.roll(-1, 0),
 }
 
 

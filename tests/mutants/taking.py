@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _ROUTES = "tests/fastif/test_routes.py"
+_COMPANY = "tests/fastif/test_company.py"
 _TRIAL = "tests/fastif/test_trial.py"
 _GRADIENTS = "tests/fastif/test_gradients.py"
 
@@ -65,10 +66,31 @@ TAKING = (
     ),
     Mutant(
         "what is computed in single precision is judged by weights in double",
-        "fastif/trial.py",
-        "max(watch.dtypes, key=_eps, default=outputs.dtype)",
-        "outputs.dtype",
+        "fastif/alike.py",
+        "max(dtypes, key=_eps, default=objective.like.dtype)",
+        "objective.like.dtype",
         (_TRIAL,),
+    ),
+    Mutant(
+        "no crowd is tried",
+        "fastif/company.py",
+        "return due and count > 1",
+        "return False",
+        (_COMPANY,),
+    ),
+    Mutant(
+        "the rows of a table are not tried among many",
+        "fastif/company.py",
+        "    if count < LEAST:\n",
+        "    if True:\n",
+        (_COMPANY,),
+    ),
+    Mutant(
+        "a module that keeps something is compared with itself",
+        "fastif/objective.py",
+        "        other.module = frozen_copy(self._unused)\n",
+        "",
+        (_COMPANY,),
     ),
     Mutant(
         "products that sum over the examples move no rows",

@@ -1,0 +1,313 @@
+"""What a few rows cannot show: crowds, rare rows, memory of calls, and the backward pass."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    LongformerConfig,
+    LongformerForSequenceClassification,
+)
+
+from fastif import (
+    CrossEntropy,
+    Direct,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    InputError,
+    ModuleObjective,
+    TensorExamples,
+    TextExamples,
+    TransformerObjective,
+    gradient_rows,
+)
+from fastif.arrays import as_tensor, check_batch_size
+from fastif.attribution import Attributor, attribute
+
+N = 24
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.o = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.o(self.middle(x, torch.tanh(self.a(x))))
+
+    def middle(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + torch.tanh(self.b(h))
+
+
+class LargeOnly(Net):
+    """Statistics of the batch once there are more rows than a trial takes."""
+
+    def middle(self, x, h):
+        return h - h.mean(0) if len(x) > 8 else h
+
+
+class Capacity(Net):
+    """No more than five rows for each half of a switch."""
+
+    def middle(self, x, h):
+        chosen = (x[:, :1] > 0).to(h)
+        return h * ((chosen.cumsum(0) <= 5) & ((1 - chosen).cumsum(0) <= 5)).to(h)
+
+
+class RareRow(Net):
+    """One row of the table changes all others of its batch."""
+
+    def middle(self, x, h):
+        return h * (1 + 0.01 * torch.sigmoid(50 * (x.abs().amax() - 8)))
+
+
+class FirstBatch(Net):
+    """Statistics of whatever comes first, kept for good."""
+
+    kept: Tensor | None = None
+
+    def middle(self, x, h):
+        if self.kept is None:
+            self.kept = h.detach().mean(0)
+        return h - self.kept
+
+
+class Initialised(Net):
+    """The same in buffers, as layers are that initialise themselves by data."""
+
+    mean: Tensor
+    done: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(5))
+        self.register_buffer("done", torch.tensor(0))
+
+    def middle(self, x, h):
+        if not self.done:
+            self.mean.copy_(h.detach().mean(0))
+            self.done.fill_(1)
+        return h - self.mean
+
+
+class HalfBackwards(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[override]
+        x, weight = (one.bfloat16() for one in ctx.saved_tensors)
+        return (g.bfloat16() @ weight).to(g), (g.bfloat16().T @ x).to(g)
+
+
+class HalfGradient(Net):
+    def middle(self, x, h):
+        return HalfBackwards.apply(h, self.b.weight)
+
+
+class Reentrant(Net):
+    def middle(self, x, h):
+        return checkpoint(self.b, h, use_reentrant=True)
+
+
+def _rows() -> TensorExamples:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(N, 6, generator=generator)
+    inputs[13, 2] = 9.0
+    return TensorExamples(inputs, torch.randint(3, (N,), generator=generator))
+
+
+def _rows_of_gradients(objective: ModuleObjective) -> Tensor:
+    return gradient_rows(Gradients(objective), _rows(), range(N), N)
+
+
+def _hessian(objective: ModuleObjective) -> Tensor:
+    return Hessian(objective, _rows(), batch_size=N).apply(torch.ones(1, objective.space.size))
+
+
+def _scores(objective: ModuleObjective) -> object:
+    operator = GaussNewton(objective, _rows(), batch_size=N).damped(0.1)
+    return attribute([Attributor(objective, _rows(), operator, Direct())], _rows(), [0, 1])
+
+
+REFUSED = {
+    LargeOnly: "do not depend on the other rows",
+    Capacity: "do not depend on the other rows",
+    RareRow: "do not depend on the other rows",
+    FirstBatch: "given before",
+    Initialised: "given before",
+    HalfGradient: "backward pass of HalfGradient.*bfloat16",
+    Reentrant: "use_reentrant",
+}
+
+
+@pytest.mark.parametrize("use", [_rows_of_gradients, _hessian, _scores])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_five_rows_do_not_show_is_refused_on_use(kind, use):
+    with pytest.raises(InputError, match=REFUSED[kind]):
+        use(ModuleObjective(kind(), CrossEntropy()))
+
+
+@pytest.mark.parametrize("use", [_rows_of_gradients, _hessian, _scores])
+def test_the_same_without_these_is_taken(use):
+    use(ModuleObjective(Net(), CrossEntropy()))
+
+
+def test_the_callers_buffers_stay_as_they_are():
+    model = Initialised()
+    with pytest.raises(InputError):
+        _rows_of_gradients(ModuleObjective(model, CrossEntropy()))
+    assert not model.done
+    assert not model.mean.any()
+
+
+def _used_weight_norm() -> nn.Module:
+    model = Net()
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(model.a)
+    model(torch.ones(2, 6))
+    return model
+
+
+def _eight_bits() -> nn.Module:
+    model = Net()
+    model.a.weight = nn.Parameter(model.a.weight.detach().to(torch.float8_e4m3fn), False)
+    return model
+
+
+def _of_inference() -> nn.Module:
+    with torch.inference_mode():
+        return Net()
+
+
+MODELS = {
+    "lazy": lambda: nn.Sequential(nn.LazyLinear(3)),
+    "meta": lambda: nn.Linear(6, 3, device="meta"),
+    "weight norm after use": _used_weight_norm,
+    "eight bits": _eight_bits,
+    "inference mode": _of_inference,
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
+def test_models_without_weights_to_differentiate_are_refused(make):
+    with pytest.raises(InputError):
+        ModuleObjective(make(), CrossEntropy())
+
+
+def test_arrays_that_are_no_rows_are_refused():
+    for wrong in (torch.tensor(1.0), torch.ones(3, 2).to_sparse(), torch.ones(3, 2, device="meta")):
+        with pytest.raises(InputError, match="a row for each example"):
+            as_tensor(wrong, "inputs")
+
+
+@pytest.mark.parametrize("size", [0, -1, True])
+def test_a_batch_size_is_a_number_of_examples(size):
+    objective = ModuleObjective(Net(), CrossEntropy())
+    for use in (
+        lambda: gradient_rows(Gradients(objective), _rows(), [0], size),
+        lambda: GaussNewton(objective, _rows(), batch_size=size),
+        lambda: Hessian(objective, _rows(), batch_size=size),
+    ):
+        with pytest.raises(InputError, match="batch_size"):
+            use()
+
+
+@pytest.mark.parametrize("size", [2.5, None, "32"])
+def test_a_batch_size_that_is_no_number_is_refused(size):
+    with pytest.raises(InputError, match="batch_size"):
+        check_batch_size(size)
+
+
+def test_positions_of_any_whole_kind_are_taken():
+    objective, rows = ModuleObjective(Net(), CrossEntropy()), _rows()
+    expected = gradient_rows(Gradients(objective), rows, [3, 1], 2)
+    for kind in (np.uint64, np.uint8, np.int32):
+        ids = np.array([3, 1], dtype=kind)
+        assert torch.equal(gradient_rows(Gradients(objective), rows, ids, 2), expected)
+
+
+def test_a_single_pattern_is_not_taken_letter_by_letter():
+    names = ModuleObjective(Net(), CrossEntropy(), "weight").space.names
+    assert names == ("a.weight", "b.weight", "o.weight")
+    with pytest.raises(InputError, match="regular expressions"):
+        ModuleObjective(Net(), CrossEntropy(), ["("])
+
+
+LENGTHS = (8, 3, 5, 12, 7, 7, 3, 9, 4, 11, 6, 2)
+
+
+def _texts(*last: int) -> TextExamples:
+    generator = torch.Generator().manual_seed(2)
+    tokens = [torch.randint(5, 40, (length,), generator=generator) for length in LENGTHS]
+    for row in range(len(last) and len(tokens)):
+        tokens[row] = torch.cat([tokens[row], torch.tensor(last[: 1 + (row == 5)])])
+    labels = torch.tensor([0, 1] * 6)
+    return TextExamples(tokens, None, labels, torch.zeros(12, dtype=torch.bool), 1)
+
+
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "initializer_range": 0.3,
+}
+
+
+def test_a_model_that_reads_a_text_by_the_longest_before_it_is_refused():
+    """Rotary frequencies that grow with the longest text so far."""
+    scaling = {"rope_type": "dynamic", "factor": 2.0}
+    more = {"max_position_embeddings": 6, "rope_scaling": scaling}
+    config = LlamaConfig(**SMALL, pad_token_id=0, **more)
+    objective = TransformerObjective(LlamaForSequenceClassification(config).eval(), "all")
+    with pytest.raises(InputError, match="given before"):
+        gradient_rows(Gradients(objective), _texts(), range(12), 5)
+
+
+def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
+    """A model that pads to a multiple of its window."""
+    config = LongformerConfig(**SMALL, pad_token_id=1, attention_window=4)
+    model = LongformerForSequenceClassification(config).eval()
+    objective, texts = TransformerObjective(model, "last:1"), _texts()
+    found = gradient_rows(Gradients(objective), texts, range(12), 5)
+    assert objective.cut == 0
+    double = model.double()
+    parameters = dict(double.named_parameters())
+    for row, tokens in enumerate(texts.tokens):
+        logits = double(input_ids=tokens[None]).logits
+        loss = nn.functional.cross_entropy(logits, texts.labels[row : row + 1])
+        own = [parameters[name] for name in objective.space.names]
+        truth = torch.autograd.grad(loss, own, materialize_grads=True)
+        flat = torch.cat([one.flatten() for one in truth])
+        torch.testing.assert_close(found[row].double(), flat, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_model_raises_on_a_later_batch_is_a_refusal():
+    """One text has two end tokens, and its model asks for the same number in all of a batch."""
+    config = BartConfig(
+        vocab_size=40,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=32,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    objective = TransformerObjective(BartForSequenceClassification(config).eval(), "all")
+    with pytest.raises(InputError, match="<eos>"):
+        gradient_rows(Gradients(objective), _texts(2, 2), range(12), 6)
