@@ -17,6 +17,7 @@ from fastif import InputError
 from fastif.applications import Corrected, Correction, correct
 from fastif.examples import Selected
 from fastif.parameters import Params
+from tasks.held_out import different, halves
 from tasks.in_place import in_place
 from tasks.job import Job, cached
 from tasks.model import model_digest, model_folder
@@ -108,7 +109,7 @@ def correct_model(asked: Asked) -> Repair:
             damping is yet to be chosen.
     """
     job, anchors, source = _opened(asked)
-    used, held = _split(len(anchors), asked.how.seed)
+    used, held = halves(anchors, HELD, asked.how.seed)
     texts = _texts(job, anchors)
     table, ids = job.train, job.plan.inputs.train.ids
     if source is not None:
@@ -148,9 +149,10 @@ def _opened(asked: Asked) -> tuple[Job, Table, Table | None]:
     check_outside(plan.store_path, asked.out)
     study = plan.inputs.study
     anchors = _read(study, study.queries, asked.anchors, "--anchors")
-    if len(anchors) < LEAST:
+    if (count := different(anchors)) < LEAST:
+        got = f"{count}" if count == len(anchors) else f"{count} among {len(anchors)} rows"
         remedy = "Give more: half of them are held out to judge the repair."
-        raise InputError("--anchors", f"{LEAST} examples or more", f"{len(anchors)}", remedy)
+        raise InputError("--anchors", f"{LEAST} examples or more", got, remedy)
     source = None
     if asked.source is not None:
         source = _read(study, study.train, asked.source, "--from")
@@ -194,13 +196,6 @@ def _from(source, table: Path):
 
 def _is_begun(job: Job) -> bool:
     return job.plan.store_path.exists()
-
-
-def _split(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Anchors that steps see, and those by which they are judged."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    cut = count - round(HELD * count)
-    return order[:cut].sort().values, order[cut:].sort().values
 
 
 def _texts(job: Job, table: Table) -> fastif.TextExamples:

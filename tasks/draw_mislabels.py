@@ -108,6 +108,18 @@ def _percent(share: float) -> str:
     return "none" if share != share else f"{share:.0%}"  # NaN: no flip of the kind
 
 
+def trusted_told(facts: dict[str, Any]) -> list[str]:
+    """That rows of certain label are training rows as well, if some are."""
+    leaked = facts.get("trusted_in_train", 0)
+    if not leaked:
+        return []
+    return [
+        f"{leaked:,} of these are training rows, word for word: what they say of themselves is no "
+        "evidence, and the count of wrong labels is not to be relied on. Give other rows, or "
+        "import their labels as verdicts (fastif review import)"
+    ]
+
+
 def drawn_told(facts: dict[str, Any]) -> list[str]:
     """What a random sample says, and what it says nothing of; nothing where there is none."""
     drawn = facts.get("drawn")
@@ -206,6 +218,7 @@ def _facts(found: Found) -> RenderableType:
     lines = [f"\ncanaries  {recall_told(facts)}"]
     if facts["trusted"]:
         lines.append(f"trusted   {facts['trusted']:,} queries of certain label")
+        lines += [f"trusted   {line}" for line in trusted_told(facts)]
     lines += [f"reviewed  {line}" for line in _reviewed(facts["reviewed"])]
     lines += [f"drawn     {line}" for line in drawn_told(facts)]
     lines += [f"features  {note}" for note in facts.get("columns", [])]

@@ -73,8 +73,8 @@ def read_tasks(content: Sequence[Mapping]) -> Reading:
             problem = Problem(place, "data of a task", show(data, 40), "export it again as JSON")
             refused.append(problem)
             continue
-        flagged |= "drawn" in data
         cells = Cells({str(name): word_of(value) for name, value in data.items()})
+        flagged |= cells["drawn"] is not None
         blank = _record(f"task {number}", cells, None)
         annotations = _listed(task.get("annotations"))
         kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]

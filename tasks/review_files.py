@@ -154,7 +154,9 @@ def _rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[object]]) 
         cells = Cells({name: word_of(value) for name, value in raw.items()})
         record = read_annotation(place, cells, right) if annotated else _record(place, cells)
         (refused if isinstance(record, Problem) else records).append(record)  # type: ignore[arg-type]
-    return Reading(tuple(records), tuple(refused), (), "drawn" in names)
+    # A column that somebody emptied flags nothing, as one that is gone.
+    flagged = any(record.drawn is not None for record in records)
+    return Reading(tuple(records), tuple(refused), (), flagged)
 
 
 def _record(place: str, cells: Cells) -> Record:

@@ -11,6 +11,7 @@ from fastif.applications import Errors, Recall, Rows, Suspicions
 from tasks.label_count import SAMPLE, TRUSTED
 from tasks.plan import versions
 from tasks.random_sample import RandomSample
+from tasks.row_digests import content_digests
 from tasks.verdicts import Verdicts
 
 if TYPE_CHECKING:  # a search asks this module what it says
@@ -51,6 +52,7 @@ def search_facts(
         "encoder": str(search.encoder.folder.name) if search.encoder else None,
         "encoder_saw_labels": search.seen,
         "trusted": len(inputs.queries) if search.trusted else 0,
+        **_trusted_rows(search),
         "counted_by": by,
         "errors": _count(found.errors(), counted),
         "drawn": _of_drawn(rows, sample, counted),
@@ -70,8 +72,22 @@ def search_facts(
     }
 
 
+def _trusted_rows(search: "Search") -> dict[str, int]:
+    """How many rows of certain label are training rows too; nothing where none is."""
+    if not search.trusted:
+        return {}
+    train = set(content_digests(search.inputs.train))
+    leaked = sum(content in train for content in content_digests(search.inputs.queries))
+    return {"trusted_in_train": leaked} if leaked else {}
+
+
 def _count(errors: Errors | None, counted: Tensor) -> dict[str, float | int] | None:
-    return None if errors is None else {**asdict(errors), "counted": int(counted.sum())}
+    if errors is None:
+        return None
+    rows = int(counted.sum())
+    # No more can be wrong than there are, whatever the spread of a model of the noise.
+    ends = {name: min(value, float(rows)) for name, value in asdict(errors).items()}
+    return {**ends, "counted": rows}
 
 
 def _of_drawn(

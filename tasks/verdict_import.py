@@ -149,11 +149,12 @@ def _notes_of_flags(
     if reading.flagged:
         return
     if drawn:
-        yield f"the {drawn} rows are those of a random sample, though the column `drawn` is gone"
+        gone = "though the column `drawn` is gone or empty"
+        yield f"the {drawn} rows are those of a random sample, {gone}"
     elif lost := sum(any(judgement.row in draw.drawn for draw in draws) for judgement in kept):
         yield (
-            f"{lost} rows are of a random sample, but the file has no column `drawn`: they are "
-            "verdicts, and are not counted by"
+            f"{lost} rows are of a random sample, but the file has no column `drawn`, or an empty "
+            "one: they are verdicts, and are not counted by"
         )
 
 

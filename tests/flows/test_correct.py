@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 from fastif import load_model
 from flows.cli import app
 from tasks.corrected import LEAST, RECORD, Slice, _verdict
+from tasks.held_out import halves
+from tasks.study import load_study
+from tasks.tables import read_table
 
 
 def run(*arguments):
@@ -80,6 +83,27 @@ def test_balanced_steps_have_rows_of_every_label_that_the_anchors_have(world):
     labels = {row["id"]: row["label"] for row in tiny.rows_of(world / "train.csv")}
     anchors = {row["label"] for row in tiny.rows_of(world / "anchors.csv")}
     assert all({labels[name] for name in step} == anchors for step in record["taken"])
+
+
+def test_copies_of_an_anchor_are_all_used_or_all_held_out(world):
+    """Under other ids: a copy of what the steps have seen would judge nothing."""
+    rows = tiny.rows_of(world / "train.csv")[:24]
+    again = [{**row, "id": f"again {i}"} for i, row in enumerate(rows[:13])]
+    tiny.write_rows(world / "twice.csv", [*rows, *again])
+    source = load_study(world / "study.toml").queries
+    source = source.model_copy(update={"table": "twice.csv"})
+    table = read_table(source, tiny.LABELS, world, "queries")
+    for seed in range(5):
+        used, held = halves(table, 0.5, seed)
+        assert sorted([*used.tolist(), *held.tolist()]) == list(range(37))
+        sides = [{table.texts[i] for i in side.tolist()} for side in (used, held)]
+        assert not sides[0] & sides[1]
+        assert len(sides[1]) == 12
+    few = [*rows[:19], *({**row, "id": f"b{i}"} for i, row in enumerate(rows[:10]))]
+    tiny.write_rows(world / "few.csv", few)
+    done = corrected(world, anchors=world / "few.csv")
+    assert done.exit_code == 2
+    assert "19 among 29 rows" in " ".join(done.output.split())
 
 
 def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():

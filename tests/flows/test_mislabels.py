@@ -190,6 +190,19 @@ def test_trusted_queries_are_used_and_told(noisy):
     assert newest_found(existing_store(load_study(noisy))).table["trusted_loss"].null_count() == 0
 
 
+def test_trusted_queries_that_are_training_rows_are_told(world):
+    """They judge themselves; and no more labels are wrong than there are."""
+    rows = tiny.rows_of(world / "train.csv")[:30]
+    tiny.write_rows(world / "queries.csv", rows)
+    study = tiny.write_study(world, training=BASE, queries={"trusted": True})
+    done = run("mislabels", study)
+    assert "30 of these are training rows, word for word" in " ".join(done.output.split())
+    facts = newest_found(existing_store(load_study(study))).facts
+    of_all = {**facts["errors"], "rows": facts["rows"]}
+    for count in (of_all, *facts["by_label"].values()):
+        assert 0 <= count["low"] <= count["expected"] <= count["high"] <= count["rows"]
+
+
 def test_trusted_queries_of_one_class_are_refused(noisy):
     rows = tiny.rows_of(noisy.parent / "queries.csv")
     only = [{**row, "label": "pos"} for row in rows]

@@ -294,9 +294,12 @@ def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
     path = world.exported(sample.with_columns(drawn=pl.lit("sure")), rights)
     with pytest.raises(StudyError, match=r'column drawn[^!]*row 1: "sure"'):
         world.imported(path)
-    kept = world.imported(world.exported(sample.drop("drawn"), rights))
-    assert "though the column `drawn` is gone" in kept.notes[0]
-    assert len(read_verdicts(world.store).drawn) == 3
+    for lost in (sample.drop("drawn"), sample.with_columns(drawn=pl.lit(None, pl.String))):
+        fresh = World(world.folder / f"lost{len(lost.columns)}")
+        to_draw(fresh.store, Found(searched(), {}), 3)
+        kept = fresh.imported(fresh.exported(lost, rights))
+        assert "though the column `drawn` is gone" in kept.notes[0]
+        assert len(read_verdicts(fresh.store).drawn) == 3
 
 
 def test_a_part_of_a_sample_without_its_flag_is_told(world):
