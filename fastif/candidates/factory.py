@@ -13,6 +13,15 @@ WHERE = "[candidates] factory"
 AT = re.compile(r"^Error in .* at \S+:\d+: ")
 """Where in its own source FAISS raised."""
 
+SIZES = {
+    "links a row of its graph": (re.compile(r"(?:HNSW|NSG)(\d+)"), 2, 512),
+    "cells": (re.compile(r"IVF(\d+)"), 1, 2**24),
+    "columns of a rotation": (re.compile(r"(?:RR|ITQ|Pad)(\d+)"), 1, 2**16),
+}
+"""Least and most of what a string asks for: FAISS takes other numbers without a word, and ends the
+whole process, or fails, once rows are added."""
+PROJECTED = re.compile(r"PCA[WR]*(\d+)")
+
 NSG_ROWS = 101
 """FAISS builds no smaller graph of this kind."""
 
@@ -33,6 +42,7 @@ def made_index(
             searches by another measure, or needs more rows.
     """
     faiss = load_faiss()
+    _check_sizes(factory, width, count)
     metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
     with refused(factory, width, count):
         index = faiss.index_factory(width, factory, metric)
@@ -48,6 +58,15 @@ def made_index(
     if count is not None and count < least:
         raise _refusal(factory, width, count, f"it needs {least:,} rows or more")
     return index
+
+
+def _check_sizes(factory: str, width: int, count: int | None) -> None:
+    """Refuse sizes that FAISS makes an index of and cannot fill."""
+    for what, (pattern, least, most) in SIZES.items():
+        if any(not least <= int(size) <= most for size in pattern.findall(factory)):
+            raise _refusal(factory, width, count, f"{least} to {most:,} {what} can be had")
+    if any(not 1 <= int(size) <= width for size in PROJECTED.findall(factory)):
+        raise _refusal(factory, width, count, f"PCA leaves 1 to {width:,} columns")
 
 
 @contextmanager

@@ -110,6 +110,11 @@ def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
         ("IVF4,PQ4", False, "needs 256 rows or more"),
         ("PQ4,RFlat", False, "needs 256 rows or more"),
         ("NSG8", False, "needs 101 rows or more"),
+        ("HNSW0", False, "2 to 512 links a row"),
+        ("IVF2_HNSW1,Flat", False, "2 to 512 links a row"),
+        ("IVF0,Flat", False, "1 to .* cells"),
+        ("RR999999999,Flat", True, "columns of a rotation"),
+        ("PCA17,Flat", True, "PCA leaves 1 to 16 columns"),
     ],
 )
 def test_a_factory_is_refused_before_any_row_is_there(factory, products, why):
