@@ -51,6 +51,8 @@ def made_index(
         raise _refusal(
             factory, width, count, "its rows must come with ids, here they are positions"
         )
+    if not products and any(isinstance(part, faiss.IndexLattice) for part in parts):
+        raise _refusal(factory, width, count, "FAISS cannot read back what it writes of one")
     if any(part.metric_type != metric for part in parts):
         wanted = "inner products" if products else "distances"
         raise _refusal(factory, width, count, f"it does not search by {wanted}")

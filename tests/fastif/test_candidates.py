@@ -110,6 +110,7 @@ def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
         ("IVF4,PQ4", False, "needs 256 rows or more"),
         ("PQ4,RFlat", False, "needs 256 rows or more"),
         ("NSG8", False, "needs 101 rows or more"),
+        ("ZnLattice2x4_4", False, "cannot read back"),
         ("HNSW0", False, "2 to 512 links a row"),
         ("IVF2_HNSW1,Flat", False, "2 to 512 links a row"),
         ("IVF0,Flat", False, "1 to .* cells"),
