@@ -125,7 +125,7 @@ def _lack(tensor: Tensor) -> str:
     """Why nothing can be computed with a parameter; empty if it can."""
     if nn.parameter.is_lazy(tensor):
         return "has no shape before the first forward pass"
-    if tensor.is_meta:
+    if tensor.is_meta and type(tensor.data) is Tensor:  # a subclass may hold values of its own
         return "is on the meta device, without values"
     if tensor.is_inference():
         return "was made in inference mode, without gradients"

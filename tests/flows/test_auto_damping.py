@@ -133,7 +133,7 @@ def test_every_solver_gets_one(world, solver):
 
 
 def test_the_preset_of_the_paper_brings_its_own(world):
-    solver = {"kind": "lissa", "preset": "fastif", "tolerance": 10.0}
+    solver = {"kind": "lissa", "preset": "fastif"}
     study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
     job = checked_job(plan_run(study))
     assert job.damping == 50
