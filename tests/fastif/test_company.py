@@ -29,6 +29,7 @@ from fastif import (
 )
 from fastif.arrays import as_tensor, check_batch_size
 from fastif.attribution import Attributor, attribute
+from fastif.trial import try_table
 
 N = 24
 
@@ -155,6 +156,19 @@ REFUSED = {
 def test_what_five_rows_do_not_show_is_refused_on_use(kind, use):
     with pytest.raises(InputError, match=REFUSED[kind]):
         use(ModuleObjective(kind(), CrossEntropy()))
+
+
+@pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
+def test_batches_are_tried_as_they_come_where_a_table_is_too_large(kind, monkeypatch):
+    monkeypatch.setattr("fastif.company.WORK", 0.0)
+    with pytest.raises(InputError, match=REFUSED[kind]):
+        _rows_of_gradients(ModuleObjective(kind(), CrossEntropy()))
+
+
+@pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
+def test_many_rows_of_a_table_are_tried_before_any_batch(kind):
+    with pytest.raises(InputError, match=REFUSED[kind]):
+        try_table(ModuleObjective(kind(), CrossEntropy()), _rows(), "rows")
 
 
 @pytest.mark.parametrize("use", [_rows_of_gradients, _hessian, _scores])

@@ -423,6 +423,17 @@ def test_the_curvatures_roots_are_exact_too(kind):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_a_tile_of_one_row_with_a_gradient_settles_nothing():
+    loss = CrossEntropy(class_weights=(1.0, 0.0))
+    objective = ModuleObjective(nn.Linear(3, 2), loss)
+    gradients, examples = Gradients(objective), _numbers(6)
+    gradients.of_losses(examples.take(torch.tensor([0, 1, 3, 5])))
+    assert gradients.route.checked == 1
+    assert gradients.one_by_one is None, "rows of zeros agree in any order"
+    gradients.of_losses(examples.take(torch.arange(4)))
+    assert gradients.one_by_one is False
+
+
 def test_the_first_tiles_of_a_structure_and_a_share_of_the_others_are_checked():
     objective = ModuleObjective(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), _ce())
     gradients, examples = Gradients(objective), _numbers(4)
