@@ -8,76 +8,13 @@ what may change the order is reported, so that it can be checked in numbers.
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
-import torch
-from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
+from torch import nn
 from torch.autograd.graph import Node
 
 from fastif.layers import is_plain
 from fastif.listening import Call, Pass, owner_of
-
-STATIC = {
-    "Slice": ("_saved_start", "_saved_end"),
-    "Select": ("_saved_index",),
-    "Split": ("_saved_split_size",),
-    "SplitWithSizes": ("_saved_split_sizes",),
-    "Roll": ("_saved_shifts",),
-    "Flip": (),
-    "Cat": (),
-    "Stack": (),
-    "Unbind": (),
-}
-"""Operations that move rows by plain numbers, and these numbers: others make another structure."""
-
-BY_TENSOR = {
-    "Index": "_saved_indices",
-    "IndexSelect": "_saved_index",
-    "IndexCopy": "_saved_index",
-    "IndexAdd": "_saved_index",
-    "IndexFill": "_saved_index",
-    "Gather": "_saved_index",
-    "Scatter": "_saved_index",
-    "ScatterAdd": "_saved_index",
-    "ScatterReduce": "_saved_index",
-    "Sort": "_saved_indices",
-    "Topk": "_saved_indices",
-    "IndexPut": "_saved_indices",
-}
-"""Operations that move rows to where a tensor says, and that tensor: no two batches are alike."""
-
-PRODUCTS = frozenset(["Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Addmv"])
-"""Matrix products: one with a matrix of zeros and ones moves rows just as an index does."""
-
-VIEWS = frozenset(["T", "Transpose", "Permute", "View", "UnsafeView", "Expand", "ToCopy", "Alias"])
-"""What a weight may pass through on its way into a product."""
-
-TRANSPOSED = frozenset(["T", "Transpose", "Permute"])
-"""What makes rows of columns."""
-
-SUMS = {"Mm": 0, "Bmm": 0, "Mv": 0, "Addmm": 1, "Baddbmm": 1, "Addmv": 1, "Sum": 0, "Mean": 0}
-"""Operations that sum along an axis, and which operand is the first of the product: where that axis
-is as long as the batch, a permutation of the rows may be written as a product of matrices."""
-
-SUMS = frozenset(["Sum", "Mean"])
-"""Sums: over products with a matrix of zeros and ones they are a product of matrices."""
-
-TURNS = frozenset(["Flip", "Roll"])
-"""Operations that reorder all rows: the data may say how much of the result is taken."""
-
-ANYWHERE = frozenset(
-    [
-        "MaskedScatter",
-        "MaskedSelect",
-        "Take",
-        "Put",
-        "PackPaddedSequence",
-        "AsStrided",
-        "CopySlices",
-    ]
-)
-"""Operations that may move rows in a way that the graph does not tell."""
+from fastif.reordering import STATIC, may_reorder, on_rows, operation_of
 
 
 @dataclass(frozen=True)
@@ -212,86 +149,8 @@ class _Walk:
                     todo.append(following)
 
     def _note(self, node: Node) -> None:
-        name = _operation(node.name())
-        if name in STATIC:
-            if _on_rows(node):
-                self.seen.append((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
-                self.moves_rows |= name in TURNS
-        elif name in BY_TENSOR:
-            self.moves_rows |= _moves(node, name)
-        elif name in PRODUCTS:
-            self.moves_rows |= _mixes(node, name, len(self.made.batch["labels"]))
-        elif name in SUMS:
-            self.moves_rows |= _sums(node, len(self.made.batch["labels"]))
-        else:  # what a function with a backward pass of its own does is not known
-            self.moves_rows |= name in ANYWHERE or isinstance(node, BackwardCFunction)
+        name = operation_of(node)
+        if name in STATIC and on_rows(node):
+            self.seen.append((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
+        self.moves_rows |= may_reorder(node, len(self.made.batch["labels"]))
         self.seen.append(name)
-
-
-@cache
-def _operation(name: str) -> str:
-    """The operation of a node by its name.
-
-    >>> _operation("IndexSelectBackward0"), _operation("torch::autograd::CopySlices")
-    ('IndexSelect', 'CopySlices')
-    """
-    return name.rpartition(":")[2].partition("Backward")[0]
-
-
-def _on_rows(node: Node) -> bool:
-    """Whether an operation along one axis is along the first, as far as the node tells."""
-    dims = getattr(node, "_saved_dims", None)
-    if dims is not None:
-        return not dims or 0 in dims
-    return getattr(node, "_saved_dim", 0) == 0
-
-
-def _moves(node: Node, name: str) -> bool:
-    """Whether rows are put elsewhere by a tensor that does not just count them."""
-    found = getattr(node, BY_TENSOR[name], None)
-    if name in ("Index", "IndexPut"):
-        first = found[0] if found else None
-        return first is not None and not _counts(first, node, name)
-    dim = getattr(node, "_saved_dim", 0)
-    width = found.dim() if isinstance(found, Tensor) else 0
-    if dim > 2**62:  # a negative number as the graph keeps it
-        dim += width - 2**64
-    return dim == 0 and not (isinstance(found, Tensor) and _counts(found, node, name))
-
-
-def _mixes(node: Node, name: str, count: int) -> bool:
-    """Whether a product may sum over the examples, so that a matrix decides on their order.
-
-    Of two matrices A X the gradient goes to X as to anything that a matrix A chooses from, unless X
-    is a weight. Of many products at once it does if they are not so many for each example.
-    """
-    if name in ("Bmm", "Baddbmm"):
-        saved = (getattr(node, at, None) for at in ("_saved_self", "_saved_mat2", "_saved_batch1"))
-        sizes = [len(tensor) for tensor in saved if isinstance(tensor, Tensor)]
-        return bool(sizes) and sizes[0] % count != 0
-    first, second = node.next_functions[-2][0], node.next_functions[-1][0]
-    if first is not None and _operation(first.name()) in TRANSPOSED:
-        return True  # Xᵀ A
-    while second is not None and _operation(second.name()) in VIEWS:
-        second = second.next_functions[0][0]
-    return second is not None and not hasattr(second, "variable")
-
-
-def _sums(node: Node, count: int) -> bool:
-    """Whether a sum goes over an axis as long as the batch, and leaves another such axis."""
-    before, after = _shape(*node.next_functions[0]), _shape(node, 0)
-    return count in after and before.count(count) > after.count(count)
-
-
-def _shape(node: Node | None, output: int) -> tuple[int, ...]:
-    """The shape of what an operation gave."""
-    known = getattr(node, "_input_metadata", ())
-    return tuple(known[output].shape) if output < len(known) else ()
-
-
-def _counts(index: Tensor, node: Node, name: str) -> bool:
-    """Whether an index is 0, 1, 2, ... over all rows: then nothing moves."""
-    sizes = getattr(node, "_saved_self_sym_sizes", None)
-    if name not in ("Index", "IndexSelect") or sizes is None or index.dtype == torch.bool:
-        return False
-    return index.dim() == 1 and index.tolist() == list(range(sizes[0]))

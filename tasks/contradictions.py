@@ -7,6 +7,7 @@ from fastif.solvers import Direct, Dual, Spectral
 from tasks.methods import placed
 from tasks.problems import Problem, show
 from tasks.sections import Sketches
+from tasks.values import HUB
 
 ROUNDING = 1e-9
 
@@ -28,7 +29,7 @@ def contradictions(study: "Study") -> Iterator[Problem]:
             f"{study.mislabels.folds}",
             "say in [training] how the model was trained, or remove it",
         )
-    if study.training is not None and study.model.path.startswith("hub:"):
+    if study.training is not None and study.model.path.startswith(HUB):
         yield Problem(
             "[model] path",
             "a folder, which `fastif train` fills as [training] says",

@@ -6,20 +6,16 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Final
 
 from fastif import InputError
 from storage import sha256_file
 from tasks.study import Study
+from tasks.values import HUB
 
 logger = logging.getLogger(__name__)
 
 CONTENT = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
 """Files that decide what a model computes; anything else in its folder may change."""
-
-
-HUB: Final = "hub:"
-"""Stands before the name of a model of the hub: any other name is a path, and never looked up."""
 
 
 def model_folder(study: Study) -> Path:

@@ -24,13 +24,12 @@ from tasks.places import what_is
 from tasks.problems import Problem, StudyError, did_you_mean, listed, show
 from tasks.sections import TableSource
 from tasks.spelling import composed
+from tasks.values import HUB
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-HUB = "hub:"
-"""Stands before the name of a data set of the hub."""
 ROW = "__row__"
 """The added column with the row number as a person counts: data rows from 1."""
 

@@ -10,6 +10,9 @@ from tasks.keys import broken
 from tasks.problems import Problem, show
 from tasks.spelling import composed
 
+HUB = "hub:"
+"""Before the name of a model or data set of the hub: any other name is a path, never looked up."""
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
 Check = Annotated[int, Field(ge=0)]

@@ -94,9 +94,30 @@ TAKING = (
     ),
     Mutant(
         "products that sum over the examples move no rows",
-        "fastif/structure.py",
-        '            self.moves_rows |= _mixes(node, name, len(self.made.batch["labels"]))\n',
-        "            pass\n",
+        "fastif/reordering.py",
+        "        return _mixes(node, name, count)\n",
+        "        return False\n",
+        (_ROUTES,),
+    ),
+    Mutant(
+        "the axis of the examples stays the first",
+        "fastif/reordering.py",
+        "        return _puts_elsewhere(node, name, count)\n",
+        "        return False\n",
+        (_ROUTES,),
+    ),
+    Mutant(
+        "examples that are taken apart keep their order",
+        "fastif/reordering.py",
+        "name in TURNS or _takes_apart(node, count)",
+        "name in TURNS",
+        (_ROUTES,),
+    ),
+    Mutant(
+        "axes are never counted from behind",
+        "fastif/reordering.py",
+        "    return axis + width if axis < 0 else axis\n",
+        "    return axis\n",
         (_ROUTES,),
     ),
     Mutant(
