@@ -85,7 +85,7 @@ def pending(job: "Job", method: Sketches, digest: str) -> Pending:
     if not store.parts(_kind(digests.sketch_family(job, method))):
         return Pending(False, len(job.train_texts))  # no need to look at every row
     rows = row_digests(job.plan.inputs.train, job.study.labels)
-    found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows)
+    found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows, method)
     if found is None:
         return Pending(False, len(set(rows)))
     return Pending(True, len(missing_rows(store, found.blocks, rows)))
@@ -197,9 +197,9 @@ def approximate_index(stored: StoredSketches, factory: str) -> fastif.CandidateI
 
 
 def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
-    """A sketcher that was fitted to nearly the same rows, or a new one."""
+    """A sketcher that was fitted to the same rows, or nearly so, or a new one."""
     family = digests.sketch_family(job, method)
-    known = _carried(job) or _reusable(job.store, family, rows)
+    known = _carried(job) or _reusable(job.store, family, rows, method)
     if known is not None:
         return known
     fitted = Fitted(fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]}))
@@ -224,8 +224,12 @@ def _kind(family: str) -> str:
     return f"sketchers-{family[:16]}"
 
 
-def _reusable(store: Store, family: str, rows: Sequence[bytes]) -> Fitted | None:
-    """The sketcher that was fitted to most of these rows, if it was to enough of them."""
+def _reusable(store: Store, family: str, rows: Sequence[bytes], method: Sketches) -> Fitted | None:
+    """The sketcher that was fitted to most of these rows, if it was to enough of them.
+
+    Scores by sketches alone are those of its curvature, so that it has to be of these very rows.
+    """
+    enough = REUSE if method.rescore else 1.0
     folders = store.parts(_kind(family))
     shares = {
         name: _share(folder, rows)
@@ -233,7 +237,7 @@ def _reusable(store: Store, family: str, rows: Sequence[bytes]) -> Fitted | None
         if store.part("sketcher", name) is not None
     }
     best = max(sorted(shares), key=lambda name: shares[name], default=None)
-    return Fitted(best) if best is not None and shares[best] >= REUSE else None
+    return Fitted(best) if best is not None and shares[best] >= enough else None
 
 
 def _share(folder: Path, rows: Sequence[bytes]) -> float:

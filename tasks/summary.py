@@ -104,6 +104,12 @@ class Summary:
         return told_outcome(self.facts.get("forecast"))
 
     @property
+    def root(self) -> str | None:
+        """The run whose curvature and recall this one goes on with; None if they are its own."""
+        known = json.loads(str(self.facts["candidates"])).get("carried") if self.facts else None
+        return known["root"] if known else None
+
+    @property
     def evidence(self) -> list[tuple[str, str]]:
         """What the certificates say, name by name."""
         found = list(evidence(self.trust))
@@ -115,7 +121,8 @@ class Summary:
         if self.enough:
             found.append(("candidates chosen", enough_evidence(self.enough)))
         if self.recall:
-            found.append(("recall", recall_evidence(self.recall)))
+            since = f"; of {self.root}, not measured again" if self.root else ""
+            found.append(("recall", recall_evidence(self.recall) + since))
         if self.facts:
             found.extend(carried_evidence(self.facts))
             known = self.facts.get("training"), self.facts["train_rows"]

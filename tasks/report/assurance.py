@@ -91,14 +91,16 @@ def _leaks(night: Night, duplicates: Duplicates) -> Assurance:
 def _recall(night: Night) -> Iterator[Assurance]:
     told = [one for one in night.summary.recall if not one.get("method")]
     overall = [one for one in told if one.get("label") is None and one.get("slice") is None]
+    root = night.summary.root
+    of = f" in {root}, which this run goes on with, and not measured again" if root else ""
     for one in overall:
         fine = above(float(str(one["low"])), float(str(one["high"])), RECALL)
         yield Assurance(
             f"recall at {one['at']}",
             f"{one['share']:.2f} ({one['low']:.2f} - {one['high']:.2f})",
             f"Of the {one['at']} training rows that matter most to a query, this share was among "
-            f"those that were scored; measured on {one['queries']} queries scanned in full, with a "
-            f"95 % interval. It should be {RECALL} or more.",
+            f"those that were scored; measured on {one['queries']} queries scanned in full{of}, "
+            f"with a 95 % interval. It should be {RECALL} or more.",
             fine,
             unsure=fine is None,
         )

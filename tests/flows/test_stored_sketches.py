@@ -155,3 +155,18 @@ def test_digests_tell_texts_pairs_and_labels_apart(world):
     content = list(zip(table.texts, table.labels, strict=True))
     frame = pl.DataFrame({"d": digests, "c": [repr(row) for row in content]})
     assert frame["d"].n_unique() == frame["c"].n_unique() == frame.n_unique()
+
+
+def test_scores_by_sketches_alone_are_those_of_a_store_without_a_past(world):
+    """A sketcher of nearly the same rows would bring their curvature into every effect."""
+    alone = {**SKETCH, "rescore": False, "energy": 1.0, "check": 0}
+    study = tiny.write_study(world, candidates=alone)
+    tiny.run_directly(study)
+    rows = tiny.rows_of(world / "train.csv")
+    tiny.write_rows(world / "train.csv", rows[:-2])  # within the nine tenths that may be reused
+    later = tiny.scores_by_id(*tiny.run_directly(study))
+    fresh = tiny.write_study(world, "fresh.toml", candidates=alone, store={"path": "fresh"})
+    expected = tiny.scores_by_id(*tiny.run_directly(fresh))
+    assert later["train_id"].to_list() == expected["train_id"].to_list()
+    effects = (scores["removal_effect"].to_torch() for scores in (later, expected))
+    torch.testing.assert_close(*effects, rtol=1e-5, atol=1e-7)

@@ -16,9 +16,12 @@ from tests.fuzz.truth import Truth
 
 EXACT = 1e-4
 """Largest error of an effect, as a share of the largest effect: single precision."""
-ROUNDED = {"spectral": 2e-3, "sketch": 5e-2}
+ROUNDED = {"spectral": 2e-3, "sketch": 1e-2}
 """The same where more is rounded: eigenvectors of nearly equal eigenvalues, and scores by sketches,
 in which a gradient is folded to 16,384 numbers of 16 bits (the study asks for them by name)."""
+CARRIED = 5e-2
+"""The same of sketches in the directions of an earlier night's curvature, which lack something of
+rows that came since; a run has to say that its evidence is of that night."""
 AGREEING = 0.99
 """Correlation with exact scores below which a run has said that its sketches are poor."""
 INDEFINITE = r"indefinite|positive definite|negative eigenvalue|least eigenvalue"
@@ -53,8 +56,8 @@ def check(case: Case, truth: Truth, found: Stored, tables: dict[str, Rows], said
     largest = float(expected.mean.abs().max())
     cells = cells_of(found, expected)
     error = float(cells["error"].max() or 0.0) / largest if len(cells) else 0.0
+    effects = list(_wrong_effects(case, cells, largest))
     problems = [
-        *_wrong_effects(case, cells, largest),
         *_wrong_tables(case, truth, found, tables),
         *_wrong_choice(case, found, expected, largest, error <= EXACT),
         *(_wrong_totals(case, found, expected, largest) if error <= EXACT else ()),
@@ -63,8 +66,10 @@ def check(case: Case, truth: Truth, found: Stored, tables: dict[str, Rows], said
     told = _measured_agreement(case, found)
     if told < AGREEING and error > _tolerance(case):
         return Finding("told", error, f"scores by sketches correlate {told:.2f} with exact ones")
-    if problems:
-        return Finding("WRONG", error, "; ".join(problems))
+    if _goes_on(case, said) and not problems and _tolerance(case) < error <= CARRIED:
+        return Finding("told", error, "evidence of an earlier night, whose directions are taken")
+    if effects or problems:
+        return Finding("WRONG", error, "; ".join([*effects, *problems]))
     reasons = found.solves["reason"].drop_nulls()
     if len(reasons):
         return Finding("told", error, f"{len(reasons)} queries quarantined: {reasons[0]}")
@@ -80,6 +85,11 @@ def _measured_agreement(case: Case, found: Stored) -> float:
         return 1.0
     parts = json.loads(found.runs["recall"][0])
     return min((p["agreement"] for p in parts if p["agreement"] is not None), default=1.0)
+
+
+def _goes_on(case: Case, said: str) -> bool:
+    """Whether scores are by the sketches of an earlier night, and its recall is told as such."""
+    return case.by_sketches and "not measured again" in " ".join(said.replace("│", " ").split())
 
 
 def _tolerance(case: Case) -> float:

@@ -144,6 +144,16 @@ NIGHTS = (
         ("tests/storage/test_sealed.py",),
     ),
     Mutant(
+        "scores by sketches alone are of an earlier table's curvature",
+        "tasks/sketches.py",
+        "enough = REUSE if method.rescore else 1.0",
+        "enough = REUSE",
+        (
+            "tests/flows/test_stored_sketches.py::"
+            "test_scores_by_sketches_alone_are_those_of_a_store_without_a_past",
+        ),
+    ),
+    Mutant(
         "a part is sound by its size",
         "storage/local_parts.py",
         "size > HASHED or _digest(path, size, state.st_mtime_ns) == digest",
