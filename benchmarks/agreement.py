@@ -12,7 +12,7 @@ from torch import Tensor
 import fastif
 from benchmarks import reference
 from benchmarks.example import Singles, Sizes, published_model, timed_query
-from tasks.job import Job
+from tasks.run.context import Job
 
 SMALL_DAMPING_SCALE = 1e3
 """Step scale with which the published recursion is also run at the study's own damping."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import fastif
 from benchmarks import reference
-from tasks.job import Job
-from tasks.opening import make_job
-from tasks.plan import plan_run
+from tasks.planning.open_run import make_job
+from tasks.run.context import Job
+from tasks.run.spec import plan_run
 
 STUDY = Path("examples/nli/study.toml")
 SHARD = 64

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.example import SHARD, Sizes
-from tasks.job import Job
+from tasks.run.context import Job
 
 SAMPLE = 64
 """Training examples whose multiply-adds are counted."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import torch
 
-from tasks.plan import versions
-from tasks.processor import processor
+from tasks.run.spec import versions
+from tasks.runtime.versions import processor
 
 
 def describe() -> dict:

@@ -16,9 +16,9 @@ import polars as pl
 
 from benchmarks.machine import describe
 from benchmarks.page import put_section
-from tasks.build_report import Wish, build_report
-from tasks.plan import existing_store
-from tasks.study import load_study
+from tasks.report.build import Wish, build_report
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 RESULT, WORK = Path("benchmarks/results/pages.json"), Path("benchmarks/.work/pages")
 NOISY = """name = "noisy-ag-news"

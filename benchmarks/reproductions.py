@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.page import put_section
-from tasks.experiments.catalogue import CATALOGUE
-from tasks.experiments.outcome import RESULT, markdown
+from tasks.experiments.registry import CATALOGUE
+from tasks.experiments.result import RESULT, markdown
 
 WORK = Path("benchmarks/.work/reproductions")
 RESULTS, IMAGES = Path("benchmarks/results/reproductions.json"), Path("docs/images/reproduce")

@@ -28,8 +28,8 @@ from benchmarks.example import (
 )
 from benchmarks.floor import floor
 from benchmarks.stopwatch import faster_threads, timed
-from tasks.job import Job
-from tasks.sections import FullScan
+from tasks.run.context import Job
+from tasks.study.sections import FullScan
 
 KEEP = 100
 """Rows kept at each end of a full scan, unless the study says otherwise."""

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     sizes = QUICK if options.quick else FULL
     from benchmarks.machine import describe
     from benchmarks.report import section, write_section
-    from tasks.plan import plan_run
+    from tasks.run.spec import plan_run
 
     plan, machine = plan_run(options.study), describe()
     with tempfile.TemporaryDirectory() as folder:

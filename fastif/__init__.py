@@ -4,8 +4,22 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 **influence** multiplies.
 """
 
-from fastif.attribution import Attribution, Attributor, attribute_by_sketches
-from fastif.blocks import Blocks, influence_by_block
+from fastif.attribution.attributor import Attribution, Attributor, attribute_by_sketches
+from fastif.attribution.certificate import Certificate
+from fastif.attribution.ensemble import Ensemble
+from fastif.attribution.full_residual import full_residual
+from fastif.attribution.group_removal import Removal, remove_group
+from fastif.attribution.influence import (
+    UNSEEN,
+    Influences,
+    influence,
+    mean_influence,
+    self_influence,
+)
+from fastif.attribution.layerwise import Blocks, influence_by_block
+from fastif.attribution.leverage import Leverage
+from fastif.attribution.scorers import GradientScorer, Scorer
+from fastif.attribution.slice_totals import Totals
 from fastif.candidates import (
     CandidateIndex,
     Candidates,
@@ -23,24 +37,23 @@ from fastif.candidates import (
     query_sketches,
     train_sketches,
 )
-from fastif.certificate import Certificate
-from fastif.checkpoint import (
-    encoder_length,
-    encoder_width,
-    load_base,
-    load_encoder,
-    load_model,
-    load_tokenizer,
-    quiet_loading,
-)
 from fastif.curvature import Damped, Dense, Ekfac, GaussNewton, Hessian, LinearOperator
-from fastif.dynamics import Dynamics
-from fastif.ensemble import Ensemble
+from fastif.data.examples import (
+    Batch,
+    Examples,
+    Relabelled,
+    TensorExamples,
+    batches,
+    every,
+)
+from fastif.data.tokenized_text import TextExamples, encode
 from fastif.errors import InputError
-from fastif.examples import Batch, Examples, Relabelled, TensorExamples, batches, every
-from fastif.gradients import Gradients, Tile, gradient_rows, measure_rows
-from fastif.influence import UNSEEN, Influences, influence, mean_influence, self_influence
-from fastif.leverage import Leverage
+from fastif.gradients.per_example import (
+    Gradients,
+    Tile,
+    gradient_rows,
+    measure_rows,
+)
 from fastif.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -50,13 +63,20 @@ from fastif.losses import (
     SquaredError,
     balanced_weights,
 )
-from fastif.objective import ModuleObjective, Objective
-from fastif.parameters import ParamSpace
-from fastif.positions import check_length
-from fastif.prefix import PrefixCache
-from fastif.removal import Removal, remove_group
-from fastif.residual import full_residual
-from fastif.scorer import GradientScorer, Scorer
+from fastif.models.max_positions import check_length
+from fastif.models.objective import ModuleObjective, Objective
+from fastif.models.parameters import ParamSpace
+from fastif.models.prefix_cache import PrefixCache
+from fastif.models.pretrained import (
+    encoder_length,
+    encoder_width,
+    load_base,
+    load_encoder,
+    load_model,
+    load_tokenizer,
+    quiet_loading,
+)
+from fastif.models.transformer import TransformerObjective
 from fastif.solvers import (
     ConjugateGradient,
     Direct,
@@ -67,10 +87,8 @@ from fastif.solvers import (
     Solver,
     Spectral,
 )
-from fastif.text import TextExamples, encode
-from fastif.totals import Totals
-from fastif.training import Recipe, fit, predict
-from fastif.transformer import TransformerObjective
+from fastif.training.fit import Recipe, fit, predict
+from fastif.training.training_dynamics import Dynamics
 
 __all__ = [
     "UNSEEN",

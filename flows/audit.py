@@ -14,30 +14,36 @@ from prefect.artifacts import (
 )
 from pydantic import Field
 
-from flows.dispatch import Dispatch, Limit, UnfinishedError
-from flows.engine import AnyEngine, Threads
-from flows.hooks import tell_of_failure
-from flows.naming import named_for_the_night
-from flows.workers import Workers, started
+from flows.executor_config import AnyEngine, Threads
+from flows.executors import Workers, started
+from flows.flow_run_names import named_for_the_night
+from flows.prefect_hooks import tell_of_failure
+from flows.shard_scheduler import Dispatch, Limit, UnfinishedError
 from storage import Shard, Store
-from tasks.attribute import attribute_shard
-from tasks.begin import begin
-from tasks.candidates import choose_candidates
-from tasks.clock import timed
-from tasks.damping import choose_damping
-from tasks.devices import devices_of
-from tasks.expected import expect
-from tasks.finish import finish_run
-from tasks.foreign import refusing
-from tasks.notify import breaches, send, webhook_problem
-from tasks.plan import FINISH, RunRef, existing_store, missing_shards, plan_run
-from tasks.prepare import build_index, describe_train, factor_curvature
-from tasks.progress import bar, say
-from tasks.provenance import differences
-from tasks.recall import check_recall
-from tasks.shard_error import shard_error
-from tasks.study import Study, load_study
-from tasks.summary import markdown, read_summary, worst_rows
+from tasks.audit.attribute import attribute_shard
+from tasks.audit.check_recall import check_recall
+from tasks.audit.finalize import finish_run
+from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.audit.select_damping import choose_damping
+from tasks.audit.select_k import choose_candidates
+from tasks.models.provenance import differences
+from tasks.planning.forecast_timer import expect
+from tasks.planning.start_run import begin
+from tasks.results.alerts import breaches, send, webhook_problem
+from tasks.results.summary import markdown, read_summary, worst_rows
+from tasks.run.spec import (
+    FINISH,
+    RunRef,
+    existing_store,
+    missing_shards,
+    plan_run,
+)
+from tasks.runtime.devices import devices_of
+from tasks.runtime.foreign_errors import refusing
+from tasks.runtime.progress import bar, say
+from tasks.runtime.shard_error import shard_error
+from tasks.runtime.stage_timer import timed
+from tasks.study.study import Study, load_study
 
 PREPARED = (
     ("damping", choose_damping),

@@ -5,11 +5,16 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from fastif.applications import Correction
-from flows.hooks import tell_of_failure
-from flows.naming import named_for_the_night
-from tasks.corrected import Asked, Repair, correct_model, slices_frame
-from tasks.foreign import refusing
+from fastif.correction import Correction
+from flows.flow_run_names import named_for_the_night
+from flows.prefect_hooks import tell_of_failure
+from tasks.correction import (
+    Asked,
+    Repair,
+    correct_model,
+    slices_frame,
+)
+from tasks.runtime.foreign_errors import refusing
 
 
 @flow(

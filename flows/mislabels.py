@@ -5,14 +5,14 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.hooks import tell_of_failure
-from flows.naming import named_for_the_night
-from tasks.draw_mislabels import markdown, suspects
-from tasks.foreign import refusing
-from tasks.found import read_found
-from tasks.mislabels import find_mislabels
-from tasks.plan import existing_store
-from tasks.study import load_study
+from flows.flow_run_names import named_for_the_night
+from flows.prefect_hooks import tell_of_failure
+from tasks.mislabels.detect import find_mislabels
+from tasks.mislabels.results import read_found
+from tasks.run.spec import existing_store
+from tasks.runtime.foreign_errors import refusing
+from tasks.study.study import load_study
+from tasks.terminal.mislabels import markdown, suspects
 
 
 @flow(

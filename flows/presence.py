@@ -6,7 +6,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from fastif import InputError
-from tasks.progress import say
+from tasks.runtime.progress import say
 
 T = TypeVar("T")
 

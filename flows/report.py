@@ -11,10 +11,10 @@ from prefect.artifacts import (
 )
 from pydantic import Field
 
-from flows.hooks import tell_of_failure
-from flows.naming import named_for_the_night
-from tasks.build_report import Wish, build_report
-from tasks.foreign import refusing
+from flows.flow_run_names import named_for_the_night
+from flows.prefect_hooks import tell_of_failure
+from tasks.report.build import Wish, build_report
+from tasks.runtime.foreign_errors import refusing
 
 Price = Annotated[float, Field(ge=0)]
 

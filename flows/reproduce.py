@@ -7,9 +7,9 @@ from typing import Literal
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.hooks import tell_of_failure
-from tasks.experiments.outcome import RESULT, markdown
-from tasks.reproduce import reproduce_experiment
+from flows.prefect_hooks import tell_of_failure
+from tasks.experiments.result import RESULT, markdown
+from tasks.experiments.run import reproduce_experiment
 
 
 @flow(

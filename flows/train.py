@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from tasks.foreign import refusing
-from tasks.train import Trained, train_model
+from tasks.models.finetune import Trained, train_model
+from tasks.runtime.foreign_errors import refusing
 
 
 @flow(name="train-classifier", flow_run_name="train {study}", persist_result=False)

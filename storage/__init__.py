@@ -9,10 +9,9 @@ from storage.atomic import commit_file, free_bytes, write_bytes
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
 from storage.fields import CONVENTION
-from storage.layout import Layout
-from storage.ledger import RunRecord, RunStatus, fingerprint, sha256_file
-from storage.location import is_remote, location
+from storage.garbage_collection import Leftover
 from storage.parquet import write_table
+from storage.paths import Layout
 from storage.queries import (
     counted_in_top,
     harmful_rows,
@@ -25,6 +24,12 @@ from storage.queries import (
     with_examples,
     with_queries,
     worst_queries,
+)
+from storage.run_record import (
+    RunRecord,
+    RunStatus,
+    fingerprint,
+    sha256_file,
 )
 from storage.schemas import (
     MISLABELS,
@@ -41,7 +46,7 @@ from storage.schemas import (
 )
 from storage.shards import Shard, plan_shards
 from storage.store import Store
-from storage.sweep import Leftover
+from storage.uri import is_remote, location
 
 __all__ = [
     "CONVENTION",

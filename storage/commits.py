@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.atomic import write_bytes
-from storage.checks import check_range, checked
 from storage.errors import StoreError
-from storage.layout import Layout
-from storage.ledger import RunRecord
+from storage.frame_validation import check_range, checked
+from storage.object_store import answered
 from storage.parquet import encode
-from storage.remote import answered
+from storage.paths import Layout
+from storage.run_record import RunRecord
 from storage.sealed import seal, unseal
 
 

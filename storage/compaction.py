@@ -3,7 +3,7 @@
 A run of thousands of shards has as many files of each table, and every question opens all of them.
 The compact commit holds the same rows in the same order (of sums over queries: their sums) and
 names the keys that it stands for. Until its manifest is in place nothing has changed; from then on
-it is what is read, and the shards' own files may go (see `storage.sweep`).
+it is what is read, and the shards' own files may go (see `storage.garbage_collection`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import polars as pl
 
 from storage.commits import Commit, write_commit
 from storage.errors import StoreError
-from storage.layout import Layout
-from storage.ledger import RunRecord
+from storage.paths import Layout
+from storage.run_record import RunRecord
 
 COMPACT: Final = "compact"
 TOTALS: Final = "totals"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StoreError
-from storage.location import is_remote
-from storage.remote import answered
+from storage.object_store import answered
+from storage.uri import is_remote
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from storage.atomic import write_bytes
 from storage.errors import StoreError
-from storage.layout import Layout
-from storage.remote import answered
+from storage.object_store import answered
+from storage.paths import Layout
 from storage.sealed import seal, unseal
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from storage.checks import checked
+from storage.frame_validation import checked
 
 ROW_GROUP: Final = 100_000
 _DISTINCT: Final = frozenset({"id", "text", "text_pair"})

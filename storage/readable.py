@@ -14,9 +14,9 @@ from pathlib import Path
 from storage.commits import Commit, FileEntry, is_whole, problems, read_commit, size_of
 from storage.compaction import COMPACT
 from storage.errors import StoreError
-from storage.layout import Layout
-from storage.ledger import RunRecord, sha256_file
-from storage.location import is_remote
+from storage.paths import Layout
+from storage.run_record import RunRecord, sha256_file
+from storage.uri import is_remote
 
 
 def readable_files(

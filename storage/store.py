@@ -13,22 +13,27 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from storage.artifacts_store import PartsStore, bytes_below
 from storage.atomic import create_bytes
 from storage.commits import Commit, FileEntry, is_whole, read_commit, write_commit
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
-from storage.identity import check, claim
-from storage.layout import Layout, is_name
-from storage.ledger import RunRecord, RunStatus
+from storage.garbage_collection import (
+    Leftover,
+    files_of_run,
+    leftovers,
+    remove,
+)
 from storage.listing import sizes_below
-from storage.location import location, scan_options
+from storage.object_store import answered
 from storage.order import make_current, sequence_of
-from storage.parts_store import PartsStore, bytes_below
+from storage.ownership import check, claim
+from storage.paths import Layout, is_name
 from storage.readable import compacted, damaged_commits, readable_files, stated_commits
-from storage.remote import answered
+from storage.run_record import RunRecord, RunStatus
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
-from storage.sweep import Leftover, files_of_run, leftovers, remove
+from storage.uri import location, scan_options
 
 FINISH = "finish"
 

@@ -10,10 +10,10 @@ import torch
 import fastif
 from benchmarks.bulk.gpu_floors import settle
 from benchmarks.bulk.gpu_workload import Work
-from fastif.candidates.stored import Block, StoredSketches
-from fastif.control import control_ids
-from fastif.gradients import spaced_rows
-from fastif.metrics import spearman
+from fastif.attribution.control_sample import control_ids
+from fastif.candidates.sketch_index import Block, StoredSketches
+from fastif.gradients.per_example import spaced_rows
+from fastif.numerics.correlation import spearman
 
 DAMPING = 0.1
 COMPARED = 16

@@ -22,12 +22,12 @@ from benchmarks.bulk.night_report import section, write_section
 from benchmarks.fidelity.workload import drawn
 from benchmarks.machine import describe
 from storage import Store
-from tasks.chosen_k import told_candidate_choice
-from tasks.chosen_method import told_method
-from tasks.outcome import told_outcome
-from tasks.plan import existing_store
-from tasks.study import load_study
-from tasks.trust import read_trust
+from tasks.planning.actuals import told_outcome
+from tasks.results.diagnostics import read_trust
+from tasks.run.k_selection import told_candidate_choice
+from tasks.run.method_selection import told_method
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 RESULT = Path("benchmarks/results/bulk-night.json")
 WORK = Path("benchmarks/.work")

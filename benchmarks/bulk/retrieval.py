@@ -13,7 +13,7 @@ from benchmarks.bulk.scan import scanned
 from benchmarks.bulk.sketches import MOST_BYTES, SIZES, Sketched, sketched
 from benchmarks.bulk.study import Study
 from benchmarks.machine import describe
-from fastif.metrics import pearson, spearman
+from fastif.numerics.correlation import pearson, spearman
 
 CORPORA: tuple[type[Corpus], ...] = (FlippedSst2, MultiNli)
 GOAL = {10: 0.98, 100: 0.90}
@@ -54,7 +54,8 @@ def measured(study: Study) -> dict:
         "query_accuracy": _accuracy(study),
         "damping": {
             "chosen": choice.effective,
-            "rule": "best agreement with retraining on 6 random halves (fastif.damping)",
+            "rule": "best agreement with retraining on 6 random halves "
+            "(fastif.evaluation.select_damping)",
             "curve": [
                 (damping + choice.penalty, agreement)
                 for damping, agreement in zip(choice.dampings, choice.agreement, strict=True)

@@ -16,20 +16,20 @@ from types import FrameType
 
 EVERY = 0.01
 KINDS = (
-    ("fastif/inner.py", (), "products of gradients"),
-    ("fastif/gradients.py", ("times", "add_to"), "products of gradients"),
-    ("fastif/gradients.py", (), "gradients"),
-    ("fastif/listening.py", (), "gradients"),
-    ("fastif/layers.py", (), "gradients"),
-    ("fastif/prefix.py", (), "frozen layers"),
-    ("fastif/training.py", (), "predictions"),
-    ("fastif/candidates/index.py", (), "search"),
-    ("fastif/candidates/stored.py", (), "search"),
-    ("fastif/candidates/search.py", (), "search"),
+    ("fastif/numerics/blocked_dot.py", (), "products of gradients"),
+    ("fastif/gradients/per_example.py", ("times", "add_to"), "products of gradients"),
+    ("fastif/gradients/per_example.py", (), "gradients"),
+    ("fastif/gradients/hooks.py", (), "gradients"),
+    ("fastif/gradients/layer_rules.py", (), "gradients"),
+    ("fastif/models/prefix_cache.py", (), "frozen layers"),
+    ("fastif/training/fit.py", (), "predictions"),
+    ("fastif/candidates/faiss_index.py", (), "search"),
+    ("fastif/candidates/sketch_index.py", (), "search"),
+    ("fastif/candidates/retrieval.py", (), "search"),
     ("fastif/candidates/", (), "sketches, but for gradients"),
     ("fastif/solvers/", (), "small system"),
-    ("fastif/text.py", (), "model and tokens"),
-    ("fastif/checkpoint.py", (), "model and tokens"),
+    ("fastif/data/tokenized_text.py", (), "model and tokens"),
+    ("fastif/models/pretrained.py", (), "model and tokens"),
     ("fastif/", (), "other mathematics"),
     ("storage/", (), "store"),
     ("tasks/", (), "tables, plan, summary"),
@@ -68,7 +68,7 @@ def run(out: Path, arguments: list[str]) -> None:
     watcher.start()
     sys.argv = ["fastif", *arguments]
     try:
-        from flows.cli import main
+        from flows.cli.app import main
 
         main()
     except SystemExit as end:

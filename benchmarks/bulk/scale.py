@@ -33,10 +33,10 @@ import fastif
 from benchmarks.bulk.scale_report import write_section
 from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
-from fastif.candidates.stored import Block, StoredSketches
-from fastif.examples import Selected
-from tasks.blocks import mapped
-from tasks.sketches import ROWS, SKETCHES
+from fastif.candidates.sketch_index import Block, StoredSketches
+from fastif.data.examples import Selected
+from tasks.run.row_chunks import mapped
+from tasks.run.sketches import ROWS, SKETCHES
 
 RESULT = Path("benchmarks/results/bulk-scale.json")
 WORK = Path("benchmarks/.work")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
-from fastif.subset import Subset
+from fastif.models.parameter_subset import Subset
 
 LARGE = 7_000
 """Root rows from which on the kernel of some of them stands before conjugate gradients."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
-from fastif.candidates.narrowing import ENERGY
+from fastif.candidates.layer_projection import ENERGY
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 import fastif
 from benchmarks.bulk.corpora import Corpus
 from benchmarks.fidelity.methods import chosen, outcomes
-from fastif.damping import DampingChoice
+from fastif.evaluation.select_damping import DampingChoice
 
 BATCH = 64
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.softmax import Softmax, losses
-from fastif.metrics import pearson
+from fastif.numerics.correlation import pearson
 
 DIGITS = (1, 7)
 BATCH = 256

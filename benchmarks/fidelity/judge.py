@@ -34,8 +34,8 @@ from benchmarks.fidelity.plain import Mlp, Tail, plain_of, save_plain
 from benchmarks.fidelity.space import ExampleSpace, example_space
 from benchmarks.fidelity.texts import Texts
 from benchmarks.fidelity.workload import PARTS, Workload
-from fastif.damping import DampingChoice
-from fastif.metrics import linear_datamodelling_score
+from fastif.evaluation.select_damping import DampingChoice
+from fastif.numerics.correlation import linear_datamodelling_score
 
 DECADES = [10.0 ** (exponent / 2) for exponent in range(-10, 5)]
 
@@ -165,7 +165,7 @@ class Judge:
 
     def _moved(self, row: Tensor) -> Tensor:
         """R times the way that training went, in the order of the space's root rows."""
-        found = fastif.solvers.kernel.project(self.matrix, row[None])[0]
+        found = fastif.solvers.gram.project(self.matrix, row[None])[0]
         if self.few:
             return found
         size, columns = self.matrix.batch_size, self.matrix.columns

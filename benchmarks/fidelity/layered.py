@@ -15,7 +15,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.space import ExampleSpace, outputs_of
-from fastif.listening import Pulled, hear
+from fastif.gradients.hooks import Pulled, hear
 
 RANK, BLOCK, BATCH = 5_000, 250, 500
 

@@ -10,7 +10,12 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.workload import Workload
-from fastif.damping import HALVES, DampingChoice, damping_by_retraining, half_subsets
+from fastif.evaluation.select_damping import (
+    HALVES,
+    DampingChoice,
+    damping_by_retraining,
+    half_subsets,
+)
 
 BATCH = 64
 LARGE = 10_000

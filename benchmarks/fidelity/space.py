@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 import fastif
-from fastif.solvers.kernel import project
+from fastif.solvers.gram import project
 
 
 @dataclass(frozen=True, eq=False)

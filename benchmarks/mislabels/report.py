@@ -21,7 +21,7 @@ def section(result: dict) -> str:
     head = (
         f"`python -m benchmarks.mislabels`, {machine['date']}: {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['versions']['torch']}. One fixed procedure for "
-        "all sets (`fastif.applications.Detector`), on a middle and the last layer of MiniLM, each "
+        "all sets (`fastif.mislabels.Detector`), on a middle and the last layer of MiniLM, each "
         "mean-pooled, and its word pieces, or on pixels; of three mixes of these views (`Views`) "
         "that which tells most of labels that are put aside. "
         "Average precision of the ranking by the probability of a wrong label, with a "
@@ -156,7 +156,7 @@ def _drawn(sets: dict) -> str:
         lines.append(f"| {name} | {one['wrong']:,} | {' | '.join(cells)} |")
     note = (
         "So a count that can be relied on takes a hundred verdicts: `fastif review export --random "
-        f"100` (`fastif.applications.Sample`). Shares and means over {told[0]['draws']} draws; "
+        f"100` (`fastif.mislabels.Sample`). Shares and means over {told[0]['draws']} draws; "
         "intervals are to hold the count nine times in ten, whatever errors are like."
     )
     return "\n".join(lines) + f"\n\n{note}"

@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification
 
 import fastif
 from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora, kept
-from fastif.applications import folds
-from fastif.examples import Selected
+from fastif.data.examples import Selected
+from fastif.mislabels.group_folds import folds
 
 LENGTH = 64
 PAIRS = fastif.Recipe(learning_rate=1e-4, weight_decay=0.01, batch_size=32)

@@ -89,13 +89,13 @@ def measured(engine: str, study: Path, server: Server) -> dict:
 
     from benchmarks.nightly.timing import timed_shard
     from flows.audit import PREPARED
-    from flows.dispatch import Dispatch, Limit
-    from flows.engine import DaskLocal, Threads
-    from flows.workers import started
-    from tasks.begin import begin
-    from tasks.devices import devices_of
-    from tasks.plan import missing_shards, plan_run
-    from tasks.prepare import describe_train
+    from flows.executor_config import DaskLocal, Threads
+    from flows.executors import started
+    from flows.shard_scheduler import Dispatch, Limit
+    from tasks.audit.prepare import describe_train
+    from tasks.planning.start_run import begin
+    from tasks.run.spec import missing_shards, plan_run
+    from tasks.runtime.devices import devices_of
 
     count = WORKERS[engine]
     where = Threads() if engine == "threads" else DaskLocal(workers=count)

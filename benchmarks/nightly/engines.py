@@ -98,7 +98,15 @@ def audited(study: Path, count: int, environment: dict[str, str]) -> tuple[float
         worker += [*options, "--resources", "CPU=1", "--memory-limit", "0"]
         started += [_process(worker, environment) for _ in range(count)]
         try:
-            command = [sys.executable, "-m", "flows.cli", "audit", str(study), "--engine", address]
+            command = [
+                sys.executable,
+                "-m",
+                "flows.cli",
+                "audit",
+                str(study),
+                "--engine",
+                address,
+            ]
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         finally:
             for process in reversed(started):

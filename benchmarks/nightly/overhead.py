@@ -62,11 +62,11 @@ def measured(engine: str, size: int, queries: int, server) -> dict:
     from prefect import flow
 
     from benchmarks.nightly.sleeping import sleep
-    from flows.dispatch import Dispatch, Limit
-    from flows.engine import DaskLocal, Threads
-    from flows.workers import started
+    from flows.executor_config import DaskLocal, Threads
+    from flows.executors import started
+    from flows.shard_scheduler import Dispatch, Limit
     from storage import plan_shards
-    from tasks.devices import devices_of
+    from tasks.runtime.devices import devices_of
 
     shards = plan_shards(queries, size)
     count = WORKERS[engine]

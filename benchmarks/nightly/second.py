@@ -23,8 +23,8 @@ from benchmarks.fidelity.workload import drawn
 from benchmarks.machine import describe
 from benchmarks.nightly.report import machine_of, publish, table
 from storage import Store
-from tasks.plan import existing_store
-from tasks.study import load_study
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 FULL, QUICK = (25_000, 2_000), (1_200, 40)
 MORE_TRAIN, MORE_QUERIES = 0.01, 0.05

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from flows.service import QUIET, RECORDER
+from flows.local_service import QUIET, RECORDER
 
 PATIENCE = 120
 

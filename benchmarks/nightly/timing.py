@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage import Shard
-from tasks.attribute import attribute_shard
-from tasks.plan import RunRef
+from tasks.audit.attribute import attribute_shard
+from tasks.run.spec import RunRef
 
 
 @task(name="attribute-timed", cache_policy=NO_CACHE)

@@ -1,9 +1,9 @@
 """Where to look for influential training examples."""
 
-from fastif.candidates.factory import faiss_builds, load_faiss
-from fastif.candidates.index import CandidateIndex, Candidates, Index
-from fastif.candidates.quota import Quota
-from fastif.candidates.search import (
+from fastif.candidates.class_quota import Quota
+from fastif.candidates.faiss_index import CandidateIndex, Candidates, Index
+from fastif.candidates.index_factory import faiss_builds, load_faiss
+from fastif.candidates.retrieval import (
     Everything,
     Nearest,
     Search,

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.folding import Fold, Folding
-from fastif.candidates.narrowing import ENERGY, Narrowing
-from fastif.curvature.drawn import Drawn
+from fastif.candidates.count_sketch import Fold, Folding
+from fastif.candidates.layer_projection import ENERGY, Narrowing
 from fastif.curvature.ggn import GaussNewton, no_curvature
+from fastif.curvature.sampled_ggn import Drawn
+from fastif.data.examples import Batch, Examples, batches
 from fastif.errors import InputError
-from fastif.examples import Batch, Examples, batches
-from fastif.gradients import Gradients
-from fastif.listening import Pulled
-from fastif.objective import Objective
+from fastif.gradients.hooks import Pulled
+from fastif.gradients.per_example import Gradients
+from fastif.models.objective import Objective
 
 WIDTH, DIMENSIONS = 16_384, 1_000
 ROUNDING = 1e-7

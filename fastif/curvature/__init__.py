@@ -1,6 +1,6 @@
 """Curvature of the training loss, as operators on rows."""
 
-from fastif.curvature.ekfac import Ekfac
+from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
 from fastif.curvature.operator import Damped, Dense, LinearOperator, Rooted

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from fastif.arrays import Ids, as_ids, check_batch_size
-from fastif.company import try_crowd
 from fastif.curvature.operator import InRoots, Rooted
+from fastif.data.arrays import Ids, as_ids, check_batch_size
+from fastif.data.examples import Examples, every
+from fastif.data.torch_forms import Given
 from fastif.errors import InputError
-from fastif.examples import Examples, every
-from fastif.given import Given
-from fastif.gradients import Gradients, Tile
-from fastif.losses.span import in_root
-from fastif.objective import Objective
-from fastif.trial import try_table
+from fastif.gradients.per_example import Gradients, Tile
+from fastif.losses.sqrt_hessian import in_root
+from fastif.models.batch_invariance import try_crowd
+from fastif.models.objective import Objective
+from fastif.models.trial import try_table
 
 
 @dataclass(frozen=True, eq=False)

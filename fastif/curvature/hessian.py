@@ -7,16 +7,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fastif.arrays import Ids, as_ids, check_batch_size
-from fastif.company import try_crowd
 from fastif.curvature.operator import LinearOperator
+from fastif.data.arrays import Ids, as_ids, check_batch_size
+from fastif.data.examples import Batch, batches, every
+from fastif.data.torch_forms import Given
 from fastif.errors import InputError
-from fastif.examples import Batch, batches, every
-from fastif.given import Given
-from fastif.listening import leaves
-from fastif.memory import is_out_of_memory
-from fastif.objective import Objective
-from fastif.trial import try_table
+from fastif.gradients.hooks import leaves
+from fastif.models.batch_invariance import try_crowd
+from fastif.models.objective import Objective
+from fastif.models.trial import try_table
+from fastif.numerics.out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True, eq=False)

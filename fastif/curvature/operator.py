@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from fastif.arithmetic import HALF
+from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.examples import Examples
-from fastif.gradients import Tile
+from fastif.gradients.per_example import Tile
+from fastif.numerics.arithmetic import HALF
 
 
 class LinearOperator(ABC):

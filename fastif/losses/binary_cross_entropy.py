@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from fastif.arithmetic import single
 from fastif.errors import InputError
 from fastif.losses.loss import Loss, as_outputs, as_weights, unfit_numbers
 from fastif.losses.measure import Unfit, unfit_where
+from fastif.numerics.arithmetic import single
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from fastif.arithmetic import single
 from fastif.errors import InputError
 from fastif.losses.loss import Loss, as_classes, as_outputs, unfit_classes, unfit_numbers
 from fastif.losses.measure import Unfit
-from fastif.losses.softmax import softmax_root
+from fastif.losses.softmax_sqrt_hessian import softmax_root
+from fastif.numerics.arithmetic import single
 
 
 @dataclass(frozen=True)

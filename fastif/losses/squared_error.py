@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from fastif.arithmetic import single
 from fastif.losses.loss import Loss, as_outputs, unfit_numbers
 from fastif.losses.measure import Unfit
+from fastif.numerics.arithmetic import single
 
 
 @dataclass(frozen=True)

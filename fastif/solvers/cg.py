@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped
-from fastif.inner import inner, lengths
+from fastif.numerics.blocked_dot import inner, lengths
+from fastif.solvers.lanczos import Inverse
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
@@ -27,7 +28,6 @@ from fastif.solvers.solver import (
     on_finite_rows,
     relative,
 )
-from fastif.solvers.spectrum import Inverse
 
 
 @dataclass(frozen=True)

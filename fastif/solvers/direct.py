@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
-from fastif.solvers.definite import LEAST, exact_least
+from fastif.solvers.definiteness import LEAST, exact_least
 from fastif.solvers.solver import Factor, Solution, Solver, measured_residual, on_finite_rows
 
 LARGEST = 10_000

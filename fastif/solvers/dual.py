@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped, Rooted
+from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.examples import Examples
-from fastif.inner import lengths
+from fastif.numerics.blocked_dot import lengths
 from fastif.solvers.cg import conjugate_gradients
-from fastif.solvers.kernel import (
+from fastif.solvers.dual_scores import CONVERGED, kernel_scores
+from fastif.solvers.gram import (
     Kernel,
     Probe,
     add_spread,
@@ -22,8 +23,7 @@ from fastif.solvers.kernel import (
     project,
     shifted_inverse,
 )
-from fastif.solvers.kernel_scores import CONVERGED, kernel_scores
-from fastif.solvers.lowrank import low_rank_root
+from fastif.solvers.pivoted_cholesky import low_rank_root
 from fastif.solvers.solver import (
     Factor,
     ScoreAll,

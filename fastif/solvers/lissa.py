@@ -11,14 +11,15 @@ from torch import Tensor
 
 from fastif.curvature.operator import Damped
 from fastif.errors import InputError
-from fastif.inner import inner, lengths
+from fastif.numerics.blocked_dot import inner, lengths
+from fastif.solvers.lanczos import batch_excess, top_eigenvalue
+from fastif.solvers.neumann import Series
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
     preconditioner_factor,
     preconditioner_inverse,
 )
-from fastif.solvers.series import Series
 from fastif.solvers.solver import (
     Factor,
     Solution,
@@ -30,7 +31,6 @@ from fastif.solvers.solver import (
     on_finite_rows,
     relative,
 )
-from fastif.solvers.spectrum import batch_excess, top_eigenvalue
 
 SCALE = "scale"
 PRESETS: dict[str, dict[str, object]] = {

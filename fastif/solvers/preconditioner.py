@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from fastif.curvature.ekfac import Ekfac
+from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
 from fastif.curvature.operator import Damped, LinearOperator
 from fastif.errors import InputError
-from fastif.solvers.eigenpairs import divided, eigenpairs
+from fastif.solvers.lanczos import Inverse, unchanged
+from fastif.solvers.randomized_eigh import divided, eigenpairs
+from fastif.solvers.sampled_preconditioner import check_rows, drawn_factor, drawn_inverse
 from fastif.solvers.solver import Factor
-from fastif.solvers.spectrum import Inverse, unchanged
-from fastif.solvers.woodbury import check_rows, drawn_factor, drawn_inverse
 
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
 

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fastif.curvature.operator import Damped
+from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.examples import Examples
-from fastif.inner import lengths
+from fastif.numerics.blocked_dot import lengths
 
 Factor = Mapping[str, Tensor]
 """What a solver keeps of an operator between calls: named tensors, ready for safetensors."""

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.ekfac import Ekfac
+from fastif.curvature.ekfac.ekfac import Ekfac
+from fastif.curvature.ekfac.fit_spec import Labels
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import Damped
-from fastif.curvature.scheme import Labels
 from fastif.errors import InputError
 from fastif.solvers.solver import (
     Factor,

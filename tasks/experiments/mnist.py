@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import fastif
-from fastif.applications import losses_of, refit
-from fastif.parameters import Params
-from tasks.experiments.place import Place
+from fastif.models.parameters import Params
+from fastif.training.retrain import losses_of, refit
+from tasks.experiments.workspace import Place
 
 PENALTY = 1e-2
 """Of the text's logistic regression."""

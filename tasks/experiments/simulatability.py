@@ -9,10 +9,10 @@ from scipy import stats
 from torch import Tensor
 
 import fastif
-from tasks.experiments.heads import DAMPING, Heads
-from tasks.experiments.outcome import Claim, Outcome
-from tasks.experiments.place import Place
+from tasks.experiments.frozen_features import DAMPING, Heads
 from tasks.experiments.plots import svg
+from tasks.experiments.result import Claim, Outcome
+from tasks.experiments.workspace import Place
 
 KINDS = ("helpful", "harmful", "random")
 SIDES = {"right": "helpful", "wrong": "harmful"}

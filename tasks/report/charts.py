@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import vl_convert
 
-from tasks.report.night import Night
-from tasks.report.rows import Row, legible, names_for
-from tasks.report.space import Space
+from tasks.report.formatting import Row, legible, names_for
+from tasks.report.run_data import Night
+from tasks.report.tfidf_space import Space
 
 HARMFUL, HELPFUL, NEUTRAL = "#c2410c", "#0369a1", "#94a3b8"
 """Told apart by people who see no red or green, on light and on dark."""

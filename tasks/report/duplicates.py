@@ -8,10 +8,10 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tasks.alike import letters
-from tasks.report.night import Night
-from tasks.report.rows import Row, examples
-from tasks.report.space import WORDS, Space
+from tasks.data.normalize_text import letters
+from tasks.report.formatting import Row, examples
+from tasks.report.run_data import Night
+from tasks.report.tfidf_space import WORDS, Space
 
 NEAR, WORDS_ALIKE = 0.9, 0.8
 """Cosine from which a pair is looked at, and share of their words that near-duplicates have in

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from storage.comparison import BECAME, STOPPED
-from tasks.group_names import name_of
-from tasks.label_count import label_count
-from tasks.report.assurance import Assurance
-from tasks.report.night import Night
-from tasks.report.rows import listed
+from storage.run_comparison import BECAME, STOPPED
+from tasks.mislabels.label_count import label_count
+from tasks.report.formatting import listed
+from tasks.report.mislabels import Suspects
+from tasks.report.reliability import Assurance
+from tasks.report.run_data import Night
 from tasks.report.slices import Slices
-from tasks.report.suspects import Suspects
+from tasks.results.group_names import name_of
 
 FIRST = 50
 """Suspects of which the new ones are counted."""

@@ -12,20 +12,26 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from storage.comparison import BECAME, STOPPED
-from tasks.group_names import name_of
-from tasks.outcome import GIGABYTE
+from storage.run_comparison import BECAME, STOPPED
+from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
-from tasks.report.assurance import Assurance, Baseline, assurances, baselines, costs
+from tasks.report.data_quality import Quality, quality_of
 from tasks.report.duplicates import Duplicates, duplicates_of
-from tasks.report.evidence import Case, cases, offenders
+from tasks.report.formatting import Row, legible, shown
 from tasks.report.headline import headline
-from tasks.report.night import Night
-from tasks.report.quality import Quality, quality_of
-from tasks.report.rows import Row, legible, shown
+from tasks.report.mislabels import Suspects, suspects_of
+from tasks.report.reliability import (
+    Assurance,
+    Baseline,
+    assurances,
+    baselines,
+    costs,
+)
+from tasks.report.run_data import Night
 from tasks.report.slices import Slices, slices_of
-from tasks.report.space import space_of
-from tasks.report.suspects import Suspects, suspects_of
+from tasks.report.tfidf_space import space_of
+from tasks.report.worst_queries import Case, cases, offenders
+from tasks.results.group_names import name_of
 
 CHANGED = 100
 

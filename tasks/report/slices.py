@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control, ttest_1samp
 
-from tasks.report.night import Night
-from tasks.report.rows import Row
-from tasks.slice_accuracy import worst_first
+from tasks.report.formatting import Row
+from tasks.report.run_data import Night
+from tasks.results.slice_accuracy import worst_first
 
 MOST = 12
 """Slices or sources that a matrix shows, the largest first; the rest is in the store."""

@@ -52,7 +52,7 @@ def costs() -> dict:
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
     inputs = torch.randn(FEW.rows + FEW.queries, 6)
     rows = fastif.TensorExamples(inputs, (inputs.sum(1) > 0).long())
-    parts = [fastif.examples.Selected(rows, ids) for ids in torch.arange(27).split(FEW.rows)]
+    parts = [fastif.data.examples.Selected(rows, ids) for ids in torch.arange(27).split(FEW.rows)]
     return cost.measured(fastif.ModuleObjective(model, fastif.CrossEntropy()), *parts, FEW)
 
 

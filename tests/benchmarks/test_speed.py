@@ -18,7 +18,7 @@ from benchmarks.sides import SIDES
 from benchmarks.speed import problem
 from benchmarks.summary import summarise
 from fastif import Candidates, Gradients, TransformerObjective, influence
-from fastif.transformer import attributed_names
+from fastif.models.transformer import attributed_names
 
 
 @pytest.fixture

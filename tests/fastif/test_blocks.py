@@ -19,7 +19,7 @@ from fastif import (
     influence,
     influence_by_block,
 )
-from fastif.influence import UNSEEN
+from fastif.attribution.influence import UNSEEN
 
 DAMPING = 0.1
 

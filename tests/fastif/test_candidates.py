@@ -23,8 +23,8 @@ from fastif import (
     train_sketches,
 )
 from fastif.candidates import embeddings, faiss_builds, load_faiss
-from fastif.candidates.index import on_gpus
-from fastif.examples import Selected, every
+from fastif.candidates.faiss_index import on_gpus
+from fastif.data.examples import Selected, every
 
 
 def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:

@@ -19,8 +19,8 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
 )
-from fastif.control import control_ids
-from fastif.metrics import pearson
+from fastif.attribution.control_sample import control_ids
+from fastif.numerics.correlation import pearson
 
 QUERIES = torch.tensor([1, 5, 6])
 

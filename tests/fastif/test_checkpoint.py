@@ -36,7 +36,7 @@ from fastif import (
     load_model,
     predict,
 )
-from fastif.label_names import displaced
+from fastif.models.label_names import displaced
 
 # Precision.
 

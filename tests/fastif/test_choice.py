@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastif import CandidateIndex, Influences, InputError, Nearest, Quota
-from fastif.candidates.choice import choose_k, ladder
+from fastif.evaluation.select_k import choose_k, ladder
 
 N, QUERIES = 400, 6
 

@@ -27,9 +27,9 @@ from fastif import (
     TransformerObjective,
     gradient_rows,
 )
-from fastif.arrays import as_tensor, check_batch_size
-from fastif.attribution import Attributor, attribute
-from fastif.trial import try_table
+from fastif.attribution.attributor import Attributor, attribute
+from fastif.data.arrays import as_tensor, check_batch_size
+from fastif.models.trial import try_table
 
 N = 24
 
@@ -160,7 +160,7 @@ def test_what_five_rows_do_not_show_is_refused_on_use(kind, use):
 
 @pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
 def test_batches_are_tried_as_they_come_where_a_table_is_too_large(kind, monkeypatch):
-    monkeypatch.setattr("fastif.company.WORK", 0.0)
+    monkeypatch.setattr("fastif.models.batch_invariance.WORK", 0.0)
     with pytest.raises(InputError, match=REFUSED[kind]):
         _rows_of_gradients(ModuleObjective(kind(), CrossEntropy()))
 

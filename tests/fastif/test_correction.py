@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fastif import CrossEntropy, Direct, GaussNewton, InputError, ModuleObjective, TensorExamples
-from fastif.applications import Correction, correct, losses_of, refit
+from fastif.correction import Correction, correct
+from fastif.training.retrain import losses_of, refit
 
 DAMPING = 0.1
 

@@ -16,14 +16,14 @@ from fastif import (
     Spectral,
     TensorExamples,
 )
-from fastif.damping import (
+from fastif.data.examples import every
+from fastif.evaluation.select_damping import (
     DampingChoice,
     clearly_worse,
     damping_by_retraining,
     half_subsets,
 )
-from fastif.examples import every
-from fastif.metrics import linear_datamodelling_score, margins, pearson
+from fastif.numerics.correlation import linear_datamodelling_score, margins, pearson
 
 
 def _outcomes(halves, queries):
@@ -98,7 +98,7 @@ def _sure(logit):
 @pytest.mark.parametrize("most", [4000, 5])
 def test_a_curvature_of_zero_is_refused(monkeypatch, most, approximate):
     objective, train = _sure(300.0)  # exp(-300) is zero in single precision
-    monkeypatch.setattr("fastif.damping.LARGEST_KERNEL", most)
+    monkeypatch.setattr("fastif.evaluation.select_damping.LARGEST_KERNEL", most)
     curvature, halves = GaussNewton(objective, train), half_subsets(12, 3, seed=0)
     outcomes = _outcomes(halves, 12)
     with pytest.raises(InputError, match="a curvature of zero"):
@@ -221,7 +221,9 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     best = max(score(damping) for damping in found.dampings[::2])
     assert score(found.damping) > 0.9 * best
     assert best > 0.3  # there is something to find
-    monkeypatch.setattr("fastif.damping.LARGEST_KERNEL", 600)  # of 3,600 root rows
+    monkeypatch.setattr(
+        "fastif.evaluation.select_damping.LARGEST_KERNEL", 600
+    )  # of 3,600 root rows
     again = damping_by_retraining(curvature, asked, few, outcomes)
     assert 0.5 <= again.damping / found.damping <= 2  # one step of the grid is 1.8
     assert score(again.damping) > 0.9 * best

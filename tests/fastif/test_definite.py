@@ -26,7 +26,7 @@ from fastif import (
     TransformerObjective,
     self_influence,
 )
-from fastif.solvers.definite import (
+from fastif.solvers.definiteness import (
     LEAST,
     damping_that_does,
     lanczos_least,

@@ -14,8 +14,8 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
 )
-from fastif.curvature.drawn import Drawn, drawn_by, inclusion
-from fastif.solvers.kernel import kernel_matrix, tiles
+from fastif.curvature.sampled_ggn import Drawn, drawn_by, inclusion
+from fastif.solvers.gram import kernel_matrix, tiles
 
 NAMES = ["mlp", "layernorm"]
 

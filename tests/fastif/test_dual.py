@@ -17,8 +17,8 @@ from fastif import (
     SquaredError,
     TensorExamples,
 )
-from fastif.solvers.kernel import kernel_matrix
-from fastif.solvers.lowrank import low_rank_root
+from fastif.solvers.gram import kernel_matrix
+from fastif.solvers.pivoted_cholesky import low_rank_root
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])  # 1: regression

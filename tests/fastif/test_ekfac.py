@@ -23,8 +23,8 @@ from fastif import (
     TensorExamples,
     every,
 )
-from fastif.curvature.kronecker import Kronecker
-from fastif.curvature.sums import Sums
+from fastif.curvature.ekfac.accumulators import Sums
+from fastif.curvature.ekfac.kronecker import Kronecker
 
 
 def _case(name: str) -> Case:

@@ -6,7 +6,7 @@ from elsewhere import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif
-from fastif.candidates.stored import Block, StoredSketches
+from fastif.candidates.sketch_index import Block, StoredSketches
 
 SOLVERS = {
     "dual": fastif.Dual(),

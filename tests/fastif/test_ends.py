@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastif.ends import PENDING, Ends
-from fastif.totals import Totals
+from fastif.attribution.slice_totals import Totals
+from fastif.numerics.top_bottom_k import PENDING, Ends
 
 
 def _dense(scores, keep):

@@ -8,9 +8,9 @@ import torch
 from cases import token_examples, transformer
 
 from fastif import PrefixCache, TransformerObjective, every, predict
-from fastif.examples import places_by_length
-from fastif.hidden_file import HiddenFile
-from fastif.prefix import split
+from fastif.data.examples import places_by_length
+from fastif.models.hidden_state_file import HiddenFile
+from fastif.models.prefix_cache import split
 
 COUNT, GROUP = 23, 4
 
@@ -101,8 +101,8 @@ BOUNDED = """
 import resource, sys
 from pathlib import Path
 import torch
-from fastif.examples import Examples, places_by_length, every
-from fastif.hidden_file import HiddenFile
+from fastif.data.examples import Examples, places_by_length, every
+from fastif.models.hidden_state_file import HiddenFile
 
 class Texts(Examples):
     def __len__(self): return 1600

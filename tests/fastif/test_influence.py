@@ -22,7 +22,7 @@ from fastif import (
     influence,
     self_influence,
 )
-from fastif.influence import UNSEEN
+from fastif.attribution.influence import UNSEEN
 
 DAMPING = 0.1
 

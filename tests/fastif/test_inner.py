@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from fastif.inner import PIECE, inner, inner_products, lengths
+from fastif.numerics.blocked_dot import (
+    PIECE,
+    inner,
+    inner_products,
+    lengths,
+)
 
 LONG = 16 * PIECE + 5
 NEAR = 2e-6

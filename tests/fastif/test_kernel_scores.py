@@ -20,10 +20,10 @@ from fastif import (
     TensorExamples,
     Totals,
 )
-from fastif.losses.span import in_root
-from fastif.scorer import GradientScorer, KnownScorer
-from fastif.solvers.kernel import Probe, kernel_matrix, shifted_inverse
-from fastif.solvers.kernel_scores import kernel_scores
+from fastif.attribution.scorers import GradientScorer, KnownScorer
+from fastif.losses.sqrt_hessian import in_root
+from fastif.solvers.dual_scores import kernel_scores
+from fastif.solvers.gram import Probe, kernel_matrix, shifted_inverse
 
 QUERIES = torch.tensor([1, 5, 6])
 DAMPING = 0.05
@@ -208,7 +208,7 @@ def test_candidates_of_a_search_are_those_scores():
     attributor, made = _attributor("mlp")
     _, _, effects, _ = _dense(made)
     scorer = attributor.solve_to_score(made.train, QUERIES).scorer
-    from fastif.influence import mean_influence
+    from fastif.attribution.influence import mean_influence
 
     ids = torch.tensor([[0, 4, -1], [7, 7, 2], [1, 0, 11]])
     found = mean_influence([scorer], Candidates(ids, torch.zeros(3, 3)))

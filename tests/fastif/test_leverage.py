@@ -25,7 +25,7 @@ from fastif import (
     every,
     influence_by_block,
 )
-from fastif.solvers.kernel import shifted_inverse
+from fastif.solvers.gram import shifted_inverse
 
 DAMPING, N = 0.05, 12
 QUERIES = torch.tensor([1, 5, 6])
@@ -171,8 +171,8 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_where_it_is_off_the_certificate_says_why(monkeypatch, reason):
-    monkeypatch.setattr("fastif.leverage.MOST", 10)
-    monkeypatch.setattr("fastif.leverage.DENSE", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.MOST", 10)
+    monkeypatch.setattr("fastif.attribution.leverage.DENSE", 1)
     chosen = {"kind": GaussNewton, "ids": None, "leverage": "auto", **REASONS[reason]}
     made = case("softmax", 40)  # 15 parameters, so that 80 root rows cost more than a factor
     operator = chosen["kind"](made.objective, made.train, chosen["ids"]).damped(3.0)
@@ -213,7 +213,7 @@ def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
 
 
 def test_on_takes_it_from_any_solver(monkeypatch):
-    monkeypatch.setattr("fastif.leverage.DENSE", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.DENSE", 1)
     for solver in (*OTHERS, Spectral(negligible=1e-9)):
         attributor, made = _attributor("linear", solver, leverage="on")
         found, certificate = _effects(attributor, made)

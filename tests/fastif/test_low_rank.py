@@ -20,9 +20,9 @@ from fastif import (
     TensorExamples,
     every,
 )
-from fastif.control import control_ids
-from fastif.low_rank import Halves, LowRankScorer, low_rank
-from fastif.scorer import GradientScorer
+from fastif.attribution.control_sample import control_ids
+from fastif.attribution.low_rank_scorer import Halves, LowRankScorer, low_rank
+from fastif.attribution.scorers import GradientScorer
 
 DAMPING = 0.05
 

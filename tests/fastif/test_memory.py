@@ -10,8 +10,13 @@ from cases import case
 
 from fastif import Attributor, CandidateIndex, Dual, Ensemble, Everything, GaussNewton, Nearest
 from fastif.candidates import embeddings
-from fastif.examples import Selected, TensorExamples, every, places_by_length
-from fastif.memory import in_parts, is_out_of_memory
+from fastif.data.examples import (
+    Selected,
+    TensorExamples,
+    every,
+    places_by_length,
+)
+from fastif.numerics.out_of_memory import in_parts, is_out_of_memory
 
 DAMPING = 0.1
 
@@ -138,7 +143,7 @@ def test_what_is_freed_goes_back_to_the_system():
     program = """
 import sys, torch
 from pathlib import Path
-from fastif.memory import trim
+from fastif.numerics.out_of_memory import trim
 def pages(): return int(Path("/proc/self/statm").read_text().split()[1])
 many = [torch.ones(20_000) for _ in range(5_000)]  # each below what is mapped by itself
 above = torch.ones(100)

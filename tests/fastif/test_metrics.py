@@ -5,7 +5,12 @@ import pytest
 import scipy.stats
 import torch
 
-from fastif.metrics import linear_datamodelling_score, margins, pearson, spearman
+from fastif.numerics.correlation import (
+    linear_datamodelling_score,
+    margins,
+    pearson,
+    spearman,
+)
 
 
 @pytest.mark.parametrize("ties", [False, True])

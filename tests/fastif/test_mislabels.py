@@ -16,33 +16,32 @@ from sklearn.naive_bayes import MultinomialNB
 from torch.nn.functional import one_hot
 
 from fastif import InputError
-from fastif.applications import (
+from fastif.mislabels.detector import Detector
+from fastif.mislabels.feature_views import TEXT_MIXES, Views
+from fastif.mislabels.features import joined, lexical, standardised, tabular
+from fastif.mislabels.group_folds import folds
+from fastif.mislabels.injected_flips import plant, recall_of
+from fastif.mislabels.knn import among, neighbours
+from fastif.mislabels.labeled_data import (
     DROPPED,
-    TEXT_MIXES,
     UNSEEN,
-    Detector,
     Rows,
     Trusted,
-    Views,
-    calibrated,
-    compared,
-    fit_head,
-    folds,
-    joined,
-    lexical,
-    plant,
-    recall_of,
-    tabular,
 )
-from fastif.applications.another_round import another_round_pays
-from fastif.applications.features import standardised
-from fastif.applications.head import BIAS_PENALTY, stacked
-from fastif.applications.naive_bayes import AHEAD, NaiveBayes
-from fastif.applications.neighbours import among, neighbours
-from fastif.applications.noise import assumed, estimated, jointly, likeliest, posterior
-from fastif.applications.pool import pooled
-from fastif.applications.signals import self_influence_of
-from fastif.applications.terms import tf_idf, trigrams
+from fastif.mislabels.linear_head import BIAS_PENALTY, calibrated, fit_head, stacked
+from fastif.mislabels.naive_bayes import AHEAD, NaiveBayes
+from fastif.mislabels.noise_model import (
+    assumed,
+    estimated,
+    jointly,
+    likeliest,
+    posterior,
+)
+from fastif.mislabels.opinion_pool import pooled
+from fastif.mislabels.scores import self_influence_of
+from fastif.mislabels.second_round_check import another_round_pays
+from fastif.mislabels.text_embeddings import compared
+from fastif.mislabels.tfidf import tf_idf, trigrams
 
 
 def clouds(n=300, classes=3, apart=4.0, seed=0):

@@ -30,8 +30,13 @@ from fastif import (
     gradient_rows,
     predict,
 )
-from fastif.hidden_file import HiddenFile
-from fastif.padding import Padding, each, placed, run_by_length
+from fastif.models.hidden_state_file import HiddenFile
+from fastif.models.padding import (
+    Padding,
+    each,
+    placed,
+    run_by_length,
+)
 
 SIZES = {"n_embd": 8, "n_layer": 3, "n_head": 2, "n_positions": 24}
 MADE = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import beta, binomtest
 
-from fastif.candidates.bounds import mean_bounds
-from fastif.candidates.recall import recall
-from fastif.candidates.strata import raked, stratified
-from fastif.influence import UNSEEN, Influences
+from fastif.attribution.influence import UNSEEN, Influences
+from fastif.evaluation.recall import recall
+from fastif.numerics.mean_confidence_interval import mean_bounds
+from fastif.numerics.stratified_sample import raked, stratified
 
 
 def _scan(rows):

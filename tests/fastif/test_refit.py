@@ -16,7 +16,8 @@ from fastif import (
     gradient_rows,
     influence,
 )
-from fastif.applications import losses_of, proximal_response, refit
+from fastif.training.proximal_bregman import proximal_response
+from fastif.training.retrain import losses_of, refit
 
 
 def points(n=40, d=4, seed=0):

@@ -125,7 +125,7 @@ def test_what_is_no_group_is_refused(group):
 
 def test_a_group_that_is_too_large_or_broken_is_refused(monkeypatch):
     attributor, made = _attributor("softmax", Direct())
-    monkeypatch.setattr("fastif.removal.MOST_ROWS", 5)
+    monkeypatch.setattr("fastif.attribution.group_removal.MOST_ROWS", 5)
     with pytest.raises(InputError, match="at most 5 root rows"):
         remove_group(attributor, GROUP, made.train, QUERIES)
     monkeypatch.undo()

@@ -12,10 +12,10 @@ from fastif import (
     GaussNewton,
     Hessian,
     LinearOperator,
-    control,
     full_residual,
-    residual,
 )
+from fastif.attribution import control_sample as control
+from fastif.attribution import full_residual as residual
 
 DAMPING, SAMPLE = 0.1, [0, 3, 4, 7]
 

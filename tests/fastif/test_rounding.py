@@ -7,9 +7,9 @@ from cases import case
 from scipy.stats import spearmanr
 
 from fastif import Attributor, Direct, Dual, Ensemble, Everything, GaussNewton, every
-from fastif.control import control_ids
-from fastif.gradients import Tile
-from fastif.inner import PIECE
+from fastif.attribution.control_sample import control_ids
+from fastif.gradients.per_example import Tile
+from fastif.numerics.blocked_dot import PIECE
 
 DAMPING = 0.05
 

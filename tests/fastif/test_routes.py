@@ -24,9 +24,9 @@ from fastif import (
     every,
     gradient_rows,
 )
-from fastif.low_rank import low_rank
-from fastif.route import SHARE
-from fastif.scorer import GradientScorer
+from fastif.attribution.low_rank_scorer import low_rank
+from fastif.attribution.scorers import GradientScorer
+from fastif.gradients.route import SHARE
 
 
 class Scale(nn.Module):
@@ -527,7 +527,7 @@ def test_every_tile_is_checked_where_a_product_may_sum_over_the_examples(product
 @pytest.mark.parametrize("wrong_from", [0, 2, 10])
 def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from, monkeypatch):
     """On the first tiles at once; later by the share, and then what went before is refused."""
-    monkeypatch.setattr("fastif.reordering.PARTS", frozenset())  # so that it is not known
+    monkeypatch.setattr("fastif.gradients.reordering.PARTS", frozenset())  # so that it is not known
     objective = ModuleObjective(Late(wrong_from), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))

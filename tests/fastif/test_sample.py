@@ -6,7 +6,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import one_hot
 
-from fastif.applications import UNSEEN, Detector, Drawn, Rows, Sample, joined
+from fastif.mislabels.detector import Detector
+from fastif.mislabels.features import joined
+from fastif.mislabels.labeled_data import UNSEEN, Rows
+from fastif.mislabels.random_audit import Drawn, Sample
 
 N = 2000
 

@@ -7,11 +7,11 @@ from cases import case
 from torch import nn
 
 from fastif import CrossEntropy, GaussNewton, InputError, ModuleObjective, TensorExamples
-from fastif.candidates.folding import Folding
-from fastif.candidates.narrowing import Narrowing
+from fastif.candidates.count_sketch import Folding
+from fastif.candidates.layer_projection import Narrowing
 from fastif.candidates.sketch import Sketcher, query_sketches, train_sketches
-from fastif.examples import every
-from fastif.listening import hear
+from fastif.data.examples import every
+from fastif.gradients.hooks import hear
 
 DAMPING = 0.05
 

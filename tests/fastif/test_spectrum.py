@@ -8,8 +8,8 @@ from systems import Mean, shifted, some_rows
 
 from fastif import Dense, GaussNewton, Hessian, InputError
 from fastif.curvature import LinearOperator
-from fastif.solvers.eigenpairs import divided, eigenpairs
-from fastif.solvers.spectrum import batch_excess, top_eigenvalue
+from fastif.solvers.lanczos import batch_excess, top_eigenvalue
+from fastif.solvers.randomized_eigh import divided, eigenpairs
 
 
 def _matrix(size: int, seed: int = 0) -> torch.Tensor:

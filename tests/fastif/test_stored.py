@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastif import InputError
-from fastif.candidates import stored
-from fastif.candidates.stored import Block, StoredSketches
+from fastif.candidates import sketch_index as stored
+from fastif.candidates.sketch_index import Block, StoredSketches
 
 
 def _blocks(rows, sizes, seed):

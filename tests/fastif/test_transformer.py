@@ -23,7 +23,7 @@ from fastif import (
     load_tokenizer,
     predict,
 )
-from fastif.encoder import attributed_names
+from fastif.models.layer_split import attributed_names
 
 CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
 

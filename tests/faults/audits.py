@@ -11,7 +11,7 @@ from pathlib import Path
 
 from polars.testing import assert_frame_equal
 
-from flows.service import RECORDER
+from flows.local_service import RECORDER
 from storage import Store
 
 ONE_BY_ONE = {"shard_size": 1, "batch_size": 30}

@@ -23,8 +23,8 @@ from audits import (
 )
 
 from storage import Store
-from tasks.plan import existing_store
-from tasks.study import load_study
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 
 def fill(path):

@@ -9,19 +9,24 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from flows import cli
+from flows.cli import app as cli
 from storage import StoreError
-from tasks import rates
-from tasks.begin import begin
-from tasks.chosen_method import read_method, told_method
-from tasks.digests import method_digest
-from tasks.offers import ALONE, FULL, KNN, SKETCH
-from tasks.opening import make_job, open_job
-from tasks.plan import existing_store, plan_run
-from tasks.rates import Rates
-from tasks.sections import FullScan, Knn, Sketches
-from tasks.sizes import ROOM
-from tasks.summary import markdown, read_summary
+from tasks.planning import calibration as rates
+from tasks.planning.batch_sizing import ROOM
+from tasks.planning.calibration import Rates
+from tasks.planning.open_run import make_job, open_job
+from tasks.planning.start_run import begin
+from tasks.results.summary import markdown, read_summary
+from tasks.run.artifact_keys import method_digest
+from tasks.run.method_choice import (
+    ALONE,
+    FULL,
+    KNN,
+    SKETCH,
+)
+from tasks.run.method_selection import read_method, told_method
+from tasks.run.spec import existing_store, plan_run
+from tasks.study.sections import FullScan, Knn, Sketches
 
 AUTO = {"kind": "auto", "check": 4}
 DEAR_GRADIENTS = Rates(prefix=1e-6, forward=1e-6, gradient=1.0, product=1e-9)
@@ -223,7 +228,7 @@ def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, at):
 def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wrote(
     world, at, monkeypatch
 ):
-    from tasks import begin as start
+    from tasks.planning import start_run as start
 
     at(DEAR_GRADIENTS)
     study = written(world)

@@ -7,15 +7,20 @@ import polars as pl
 import pytest
 import tiny
 
-from fastif.damping import HALVES, DampingChoice
-from tasks import damping as chooser
-from tasks.chosen import choice_alarms, choice_evidence, read_choice, told_choice
-from tasks.forecast import forecast
-from tasks.opening import checked_job, make_job
-from tasks.plan import missing_shards, plan_run
-from tasks.study import StudyError
-from tasks.summary import read_summary
-from tasks.train import train_model
+from fastif.evaluation.select_damping import HALVES, DampingChoice
+from tasks.audit import select_damping as chooser
+from tasks.models.finetune import train_model
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import checked_job, make_job
+from tasks.results.summary import read_summary
+from tasks.run.selections import (
+    choice_alarms,
+    choice_evidence,
+    read_choice,
+    told_choice,
+)
+from tasks.run.spec import missing_shards, plan_run
+from tasks.study.study import StudyError
 
 AUTO = {"damping": "auto"}
 TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate": 0.01}

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from flows import cli
+from flows.cli import app as cli
 
 WORD, EMBEDDING = "[MASK]", "bert.embeddings.word_embeddings.weight"
 QUERY, ROW = 6, 21

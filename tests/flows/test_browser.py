@@ -8,11 +8,11 @@ import shutil
 import pytest
 import tiny
 
-from tasks.mislabels import find_mislabels
-from tasks.plan import existing_store
-from tasks.report.night import read_night
+from tasks.mislabels.detect import find_mislabels
 from tasks.report.page import page_of, render
-from tasks.study import load_study
+from tasks.report.run_data import read_night
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs the extra: pip install -e '.[cpu,browser]'"

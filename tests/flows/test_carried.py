@@ -10,11 +10,11 @@ from polars.testing import assert_frame_equal
 
 import fastif
 from storage import Store
-from tasks.attribute import attribute_shard
-from tasks.plan import missing_shards, open_store, plan_run
-from tasks.prepare import build_index, describe_train
-from tasks.summary import read_summary
-from tasks.upkeep import Keep, old_runs
+from tasks.audit.attribute import attribute_shard
+from tasks.audit.prepare import build_index, describe_train
+from tasks.results.retention import Keep, old_runs
+from tasks.results.summary import read_summary
+from tasks.run.spec import missing_shards, open_store, plan_run
 
 SKETCHES = {"kind": "sketch", "k": 12, "dimensions": 200, "rescore": False, "check": 4}
 ON = {"least": 0.9}
@@ -223,16 +223,16 @@ def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
 
 
 def test_of_rows_that_are_alike_each_has_its_own_place():
-    from tasks.carried import _places
+    from tasks.run.reuse import _places
 
     found = _places([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
     assert torch.equal(found, torch.tensor([0, -1, 2, -1, 1]))
 
 
 def test_the_forecast_counts_what_is_new(world, first):
-    from tasks.opening import checked_job
-    from tasks.plan import planned_shards
-    from tasks.work import to_answer, work_of
+    from tasks.planning.cost_model import to_answer, work_of
+    from tasks.planning.open_run import checked_job
+    from tasks.run.spec import planned_shards
 
     grown(world)
     job = checked_job(plan_run(write(world)))

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from flows import cli
+from flows.cli import app as cli
 from storage import Store
-from tasks.study import load_study
+from tasks.study.study import load_study
 
 COMMANDS = ("init", "train", "audit", "runs", "top", "show", "doctor")
 

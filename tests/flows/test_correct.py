@@ -10,11 +10,16 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from fastif import load_model
-from flows.cli import app
-from tasks.corrected import LEAST, RECORD, Slice, _verdict
-from tasks.held_out import halves
-from tasks.study import load_study
-from tasks.tables import read_table
+from flows.cli.app import app
+from tasks.correction import (
+    LEAST,
+    RECORD,
+    Slice,
+    _verdict,
+)
+from tasks.data.dataset import read_table
+from tasks.data.held_out import halves
+from tasks.study.study import load_study
 
 
 def run(*arguments):

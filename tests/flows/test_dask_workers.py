@@ -15,7 +15,7 @@ from test_engines import assert_same, audited, scheduler_of
 
 from fastif import InputError
 from flows import presence
-from flows.engine import DaskAt
+from flows.executor_config import DaskAt
 from flows.presence import Presence
 
 distributed = pytest.importorskip("distributed", reason="the extra dask")
@@ -70,7 +70,7 @@ def ended(process, number=signal.SIGTERM):
 def test_the_package_is_found_beside_a_folder_of_the_name_of_one_of_its_parts(tmp_path):
     """As a worker has it: its spill folder `storage` first on the path."""
     (tmp_path / "spill" / "storage").mkdir(parents=True)
-    line = "import sys; sys.path.insert(0, 'spill'); import tasks.row_digests, storage; "
+    line = "import sys; sys.path.insert(0, 'spill'); import tasks.data.row_hashes, storage; "
     line += "print(storage.__file__)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", line],

@@ -7,11 +7,11 @@ import pytest
 import tiny
 
 from storage import Store
-from tasks.attribute import attribute_shard
-from tasks.devices import LEASES, devices_of
-from tasks.finish import finish_run
-from tasks.plan import missing_shards, open_store, plan_run
-from tasks.prepare import build_index, describe_train, factor_curvature
+from tasks.audit.attribute import attribute_shard
+from tasks.audit.finalize import finish_run
+from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.run.spec import missing_shards, open_store, plan_run
+from tasks.runtime.devices import LEASES, devices_of
 
 SIZE = 5  # four shards
 TWO = {"devices": ["cpu", "cpu"], "shard_size": SIZE}

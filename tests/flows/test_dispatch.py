@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flows.dispatch import AHEAD, Dispatch, Limit, UnfinishedError
+from flows.shard_scheduler import (
+    AHEAD,
+    Dispatch,
+    Limit,
+    UnfinishedError,
+)
 from storage import plan_shards
 
 SHARDS = plan_shards(20, 1)

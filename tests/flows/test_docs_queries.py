@@ -8,9 +8,9 @@ import pytest
 import tiny
 
 import storage
-from tasks.mislabels import find_mislabels
-from tasks.plan import existing_store
-from tasks.study import load_study
+from tasks.mislabels.detect import find_mislabels
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 SETUP, *QUESTIONS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

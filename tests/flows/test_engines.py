@@ -10,9 +10,14 @@ import tiny
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fastif import InputError
-from flows.engine import DaskAt, DaskLocal, Threads, engine_of
-from tasks.plan import existing_store
-from tasks.study import load_study
+from flows.executor_config import (
+    DaskAt,
+    DaskLocal,
+    Threads,
+    engine_of,
+)
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 pytest.importorskip("prefect_dask", reason="the extra dask")
 
@@ -92,8 +97,8 @@ def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
 
 
 def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
-    from flows import workers
-    from tasks.devices import devices_of
+    from flows import executors as workers
+    from tasks.runtime.devices import devices_of
 
     devices = devices_of(["cpu"])
     monkeypatch.setattr(workers, "WAIT", 1)

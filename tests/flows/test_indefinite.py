@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.opening import make_job
-from tasks.plan import existing_store, missing_shards, plan_run
+from tasks.planning.open_run import make_job
+from tasks.run.spec import existing_store, missing_shards, plan_run
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from flows import cli, console
-from tasks.mislabels import find_mislabels
-from tasks.plan import existing_store
-from tasks.study import load_study
+from flows.cli import app as cli
+from flows.cli import common as console
+from tasks.mislabels.detect import find_mislabels
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 
 @pytest.fixture(autouse=True)

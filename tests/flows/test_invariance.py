@@ -9,7 +9,7 @@ import torch
 from truth import Truth, table
 
 from fastif import Attributor
-from fastif.scorer import KnownScorer
+from fastif.attribution.scorers import KnownScorer
 from storage import totals_of
 
 SOLVERS = {
@@ -38,8 +38,8 @@ def assert_same(found: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 
 
 @pytest.fixture(scope="module")
 def plain(finished):
-    from tasks.plan import existing_store
-    from tasks.study import load_study
+    from tasks.run.spec import existing_store
+    from tasks.study.study import load_study
 
     store = existing_store(load_study(finished / "study.toml"))
     status = store.latest()

@@ -15,11 +15,11 @@ import tiny
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
-from flows import cli
+from flows.cli import app as cli
 from storage import Store
-from tasks.forecast import forecast
-from tasks.opening import checked_job
-from tasks.plan import plan_run, planned_shards
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import checked_job
+from tasks.run.spec import plan_run, planned_shards
 
 pytestmark = pytest.mark.flow
 

@@ -16,12 +16,12 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from flows.cli import app
-from tasks.label_studio import label_config
-from tasks.mislabels import find_mislabels
-from tasks.plan import existing_store
-from tasks.study import load_study
-from tasks.verdicts import read_verdicts
+from flows.cli.app import app
+from tasks.mislabels.annotations import read_verdicts
+from tasks.mislabels.detect import find_mislabels
+from tasks.mislabels.label_studio import label_config
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 

@@ -4,9 +4,9 @@ import pytest
 import tiny
 from test_cli import refused, run
 
-from tasks.layers import effects_by_layer
-from tasks.plan import plan_run
-from tasks.summary import explain
+from tasks.audit.layers import effects_by_layer
+from tasks.results.summary import explain
+from tasks.run.spec import plan_run
 
 
 @pytest.fixture

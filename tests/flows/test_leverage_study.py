@@ -9,10 +9,10 @@ import torch
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.compare import difference
-from tasks.opening import checked_job
-from tasks.plan import plan_run
-from tasks.summary import read_summary
+from tasks.planning.open_run import checked_job
+from tasks.results.compare_runs import difference
+from tasks.results.summary import read_summary
+from tasks.run.spec import plan_run
 
 HEAD = ("classifier.",)
 
@@ -78,7 +78,7 @@ def test_runs_of_which_one_has_it_are_not_compared_number_by_number(world, monke
     study = _study(world)
     store, before = tiny.run_directly(study)
     tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-1])
-    monkeypatch.setattr("fastif.leverage.MOST", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.MOST", 1)
     _, after = tiny.run_directly(study)
     assert before != after
     verdict = difference(store, before, after).verdict

@@ -17,15 +17,15 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from fastif import InputError
-from fastif.applications import TEXT_MIXES
-from flows.cli import app
+from fastif.mislabels.feature_views import TEXT_MIXES
+from flows.cli.app import app
 from storage import MISLABELS, SIGNALS, Store
-from tasks.found import newest_found, read_found
-from tasks.label_words import NONE
-from tasks.mislabels import find_mislabels, search_of
-from tasks.plan import existing_store
-from tasks.study import load_study
-from tasks.verdicts import read_verdicts
+from tasks.mislabels.annotations import read_verdicts
+from tasks.mislabels.detect import find_mislabels, search_of
+from tasks.mislabels.label_words import NONE
+from tasks.mislabels.results import newest_found, read_found
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 BASE = {"base": "base", "trainable": "last:1", "epochs": 1}
 WRONG = 12
@@ -97,7 +97,7 @@ def test_new_rows_alone_are_read_by_the_encoder(noisy, monkeypatch):
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
     read = []
-    from tasks import encoded
+    from tasks.mislabels import text_features as encoded
 
     real = encoded.mean_pooled
     monkeypatch.setattr(
@@ -140,7 +140,7 @@ def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeyp
     changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
     tiny.write_study(noisy.parent, **changes)
     seen = []
-    from tasks import judges
+    from tasks.mislabels import cross_fitted_classifier as judges
 
     real = judges.fastif.fit
     monkeypatch.setattr(

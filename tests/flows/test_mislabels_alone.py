@@ -14,10 +14,10 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
-from flows.cli import app
-from tasks.found import newest_found
-from tasks.plan import existing_store
-from tasks.study import load_study
+from flows.cli.app import app
+from tasks.mislabels.results import newest_found
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 
 def run(*arguments):

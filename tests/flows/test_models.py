@@ -15,12 +15,12 @@ from test_killed import ONE_BY_ONE, TABLES, manifests, said, started, wait_for
 from truth import Truth, table
 
 from fastif import InputError
-from fastif.control import control_ids
+from fastif.attribution.control_sample import control_ids
 from storage import Store
-from tasks.opening import checked_job, make_job
-from tasks.plan import plan_run
-from tasks.study import StudyError
-from tasks.summary import read_summary
+from tasks.planning.open_run import checked_job, make_job
+from tasks.results.summary import read_summary
+from tasks.run.spec import plan_run
+from tasks.study.study import StudyError
 
 OTHERS = {"models": ["other", "third"]}
 HEAD = {"attributed": ["pooler", "^classifier"]}
@@ -221,7 +221,7 @@ def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path
         curvature={"damping": "auto", "leverage": "off"},
         training=training,
     )
-    monkeypatch.setattr("tasks.job.clearly_worse", lambda choices: [0])
+    monkeypatch.setattr("tasks.run.context.clearly_worse", lambda choices: [0])
     store, run = tiny.run_directly(study)
     members = make_job(plan_run(study)).members
     rows = [tiny.rows_of(folder / f"{name}.csv") for name in ("train", "queries")]

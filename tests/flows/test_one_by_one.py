@@ -3,8 +3,8 @@
 import tiny
 from typer.testing import CliRunner
 
-from flows.cli import app
-from tasks.summary import read_summary
+from flows.cli.app import app
+from tasks.results.summary import read_summary
 
 
 def _study(world, store: str, one_by_one: bool):

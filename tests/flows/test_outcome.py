@@ -8,10 +8,10 @@ import tiny
 
 from flows.audit import audit
 from storage import Store
-from tasks.draw import draw
-from tasks.outcome import Outcome, told_outcome
-from tasks.plan import missing_shards, open_store, plan_run
-from tasks.summary import markdown, read_summary
+from tasks.planning.actuals import Outcome, told_outcome
+from tasks.results.summary import markdown, read_summary
+from tasks.run.spec import missing_shards, open_store, plan_run
+from tasks.terminal.audit import draw
 
 pytestmark = pytest.mark.flow
 

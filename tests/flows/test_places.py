@@ -11,8 +11,8 @@ from hand import Row
 
 from fastif import InputError
 from storage import StoreError
-from tasks.build_report import Wish, build_report
-from tasks.export import write_export
+from tasks.report.build import Wish, build_report
+from tasks.results.export import write_export
 
 ENDINGS = ("csv", "parquet", "ndjson")
 LIMITED = """
@@ -20,7 +20,7 @@ import resource, sys
 from pathlib import Path
 import hand
 from storage import StoreError
-from tasks.export import write_export
+from tasks.results.export import write_export
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 store, to = hand.store_in(Path(sys.argv[1])), Path(sys.argv[2])
 for ending in ("csv", "parquet", "ndjson"):

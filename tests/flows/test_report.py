@@ -11,22 +11,22 @@ import tiny
 from scipy.stats import pearsonr, spearmanr, ttest_1samp
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from storage import StoreError
-from tasks.found import newest_found
-from tasks.mislabels import PROCEDURE, find_mislabels
-from tasks.plan import existing_store
-from tasks.report.assurance import assurances, baselines
+from tasks.mislabels.detect import PROCEDURE, find_mislabels
+from tasks.mislabels.results import newest_found
+from tasks.report.data_quality import quality_of
 from tasks.report.duplicates import duplicates_of
-from tasks.report.evidence import cases
-from tasks.report.night import read_night
+from tasks.report.formatting import shown
+from tasks.report.mislabels import suspects_of
 from tasks.report.page import page_of, render
-from tasks.report.quality import quality_of
-from tasks.report.rows import shown
+from tasks.report.reliability import assurances, baselines
+from tasks.report.run_data import read_night
 from tasks.report.slices import slices_of
-from tasks.report.space import space_of
-from tasks.report.suspects import suspects_of
-from tasks.study import load_study
+from tasks.report.tfidf_space import space_of
+from tasks.report.worst_queries import cases
+from tasks.run.spec import existing_store
+from tasks.study.study import load_study
 
 HOSTILE = (
     "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>",
@@ -291,9 +291,9 @@ def test_the_page_says_by_what_wrong_labels_are_counted(world):
 def test_what_another_procedure_did_not_see_is_not_new(world, monkeypatch):
     tiny.run_directly(world / "study.toml")
     now = PROCEDURE
-    monkeypatch.setattr("tasks.mislabels.PROCEDURE", now - 1)
+    monkeypatch.setattr("tasks.mislabels.detect.PROCEDURE", now - 1)
     find_mislabels.fn(str(world / "study.toml"))
-    monkeypatch.setattr("tasks.mislabels.PROCEDURE", now)
+    monkeypatch.setattr("tasks.mislabels.detect.PROCEDURE", now)
     find_mislabels.fn(str(world / "study.toml"))
     store = existing_store(load_study(world / "study.toml"))
     night = read_night(store, store.latest().record.run, world / "study.toml")

@@ -9,21 +9,21 @@ import polars as pl
 import pytest
 from hand import Row, filled
 
-from fastif.candidates.recall import Recall
+from fastif.evaluation.recall import Recall
 from storage import MISLABELS, write_table
-from tasks.compare import difference
-from tasks.draw_difference import draw_difference
 from tasks.report import charts
-from tasks.report.assurance import assurances
 from tasks.report.duplicates import duplicates_of
+from tasks.report.formatting import legible, names_for
 from tasks.report.headline import headline
-from tasks.report.night import read_night
+from tasks.report.mislabels import suspects_of
 from tasks.report.page import page_of, render
-from tasks.report.rows import legible, names_for
+from tasks.report.reliability import assurances
+from tasks.report.run_data import read_night
 from tasks.report.slices import slices_of
-from tasks.report.space import space_of
-from tasks.report.suspects import suspects_of
-from tasks.summary import read_summary
+from tasks.report.tfidf_space import space_of
+from tasks.results.compare_runs import difference
+from tasks.results.summary import read_summary
+from tasks.terminal.diff import draw_difference
 
 WORDS = ["x", None, "None", "null", "none", "all", "(all)", "total", "", " ", "(no value)", "train",
          "query", "id", "label", "removal_effect", "__all__", "a,b", 'a"b', "a\nb", "😀", "1",

@@ -9,11 +9,16 @@ import torch
 from typer.testing import CliRunner
 
 from fastif import InputError
-from flows.cli import app
-from tasks.experiments.catalogue import ALSO, CATALOGUE
-from tasks.experiments.outcome import Claim, Outcome, markdown, write_outcome
-from tasks.experiments.place import Place
-from tasks.reproduce import checked, reproduce_experiment
+from flows.cli.app import app
+from tasks.experiments.registry import ALSO, CATALOGUE
+from tasks.experiments.result import (
+    Claim,
+    Outcome,
+    markdown,
+    write_outcome,
+)
+from tasks.experiments.run import checked, reproduce_experiment
+from tasks.experiments.workspace import Place
 
 
 def run(*arguments):

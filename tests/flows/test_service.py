@@ -12,7 +12,12 @@ import httpx
 import pytest
 import tiny
 
-from flows.service import Service, Started, _began, service_folder
+from flows.local_service import (
+    Service,
+    Started,
+    _began,
+    service_folder,
+)
 
 pytestmark = [pytest.mark.flow, pytest.mark.long]
 

@@ -6,12 +6,12 @@ import tiny
 import torch
 from typer.testing import CliRunner
 
-from flows import cli
-from tasks import recall as recall_task
-from tasks.forecast import forecast
-from tasks.opening import make_job
-from tasks.plan import plan_run
-from tasks.summary import read_summary
+from flows.cli import app as cli
+from tasks.audit import check_recall as recall_task
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import make_job
+from tasks.results.summary import read_summary
+from tasks.run.spec import plan_run
 
 K = 12
 

@@ -8,10 +8,12 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from flows import cli, console
-from storage import RunRecord, sweep
-from tasks.compare import compared
-from tasks.plan import plan_run
+from flows.cli import app as cli
+from flows.cli import common as console
+from storage import RunRecord
+from storage import garbage_collection as sweep
+from tasks.results.compare_runs import compared
+from tasks.run.spec import plan_run
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import tiny
 import torch
 
 import fastif
-from tasks import sketches
-from tasks.opening import make_job
-from tasks.plan import open_store, plan_run
-from tasks.prepare import build_index
+from tasks.audit.prepare import build_index
+from tasks.planning.open_run import make_job
+from tasks.run import sketches
+from tasks.run.spec import open_store, plan_run
 
 SKETCH = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
 

@@ -7,15 +7,15 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from fastif.candidates import choice as rule
-from fastif.candidates.choice import ladder
-from flows import cli
-from tasks import candidates as chooser
-from tasks.forecast import forecast
-from tasks.opening import make_job
-from tasks.plan import missing_shards, open_store, plan_run
-from tasks.recall import asked_for_k
-from tasks.summary import read_summary
+from fastif.evaluation import select_k as rule
+from fastif.evaluation.select_k import ladder
+from flows.cli import app as cli
+from tasks.audit import select_k as chooser
+from tasks.audit.check_recall import asked_for_k
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import make_job
+from tasks.results.summary import read_summary
+from tasks.run.spec import missing_shards, open_store, plan_run
 
 TEN = 10
 """Of 60 rows a top 100 would be all of them."""

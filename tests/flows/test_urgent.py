@@ -7,15 +7,20 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fastif
-from flows.cli import app
-from flows.engine import DaskLocal, Threads
-from tasks.begin import begin
-from tasks.damping import choose_damping
-from tasks.draw import draw_explained
-from tasks.opening import open_job
-from tasks.plan import plan_run
-from tasks.prepare import factor_curvature
-from tasks.urgent import KIND, Asked, answer_urgent, solve_repeat
+from flows.cli.app import app
+from flows.executor_config import DaskLocal, Threads
+from tasks.audit.prepare import factor_curvature
+from tasks.audit.select_damping import choose_damping
+from tasks.audit.single_query import (
+    KIND,
+    Asked,
+    answer_urgent,
+    solve_repeat,
+)
+from tasks.planning.open_run import open_job
+from tasks.planning.start_run import begin
+from tasks.run.spec import plan_run
+from tasks.terminal.audit import draw_explained
 
 LISSA = {"kind": "lissa", "repeats": 3, "batch": 8, "depth": 12, "scale": 50.0}
 
@@ -78,7 +83,7 @@ def test_engines_say_the_same(study, prefect, monkeypatch, engine):
     pytest.importorskip("prefect_dask", reason="the extra dask")
     for name, value in prefect.items():
         monkeypatch.setenv(name, value)
-    from flows.urgent import urgent
+    from flows.single_query import urgent
 
     name = plan_run(study).inputs.queries.ids[4]
     found = urgent(str(study), name, 3, 5, engine)

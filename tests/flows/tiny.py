@@ -11,13 +11,13 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from storage import Store
-from tasks.attribute import attribute_shard
-from tasks.candidates import choose_candidates
-from tasks.damping import choose_damping
-from tasks.finish import finish_run
-from tasks.plan import missing_shards, open_store, plan_run
-from tasks.prepare import build_index, describe_train, factor_curvature
-from tasks.recall import check_recall
+from tasks.audit.attribute import attribute_shard
+from tasks.audit.check_recall import check_recall
+from tasks.audit.finalize import finish_run
+from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.audit.select_damping import choose_damping
+from tasks.audit.select_k import choose_candidates
+from tasks.run.spec import missing_shards, open_store, plan_run
 
 GOOD = ["good", "great", "fine", "bright", "fast"]
 BAD = ["bad", "boring", "awful", "dull", "slow"]

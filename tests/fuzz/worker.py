@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    from flows.cli import app
+    from flows.cli.app import app
 
     try:
         return int(app(arguments, standalone_mode=False) or 0)

@@ -9,7 +9,7 @@ import typer
 
 from tests.fuzz.command import ROOT
 
-STUDY_MODEL = (("tasks.study", "Study"), ("tasks.study.study", "Study"))
+STUDY_MODEL = (("tasks.study.study", "Study"), ("tasks.study.study.study", "Study"))
 """Where the model of a study file is, the first that is there."""
 
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from store_samples import frame
 
 from storage import SCORES
-from storage.comparison import BECAME, ROSE, SANK, STOPPED, Tables, changes
+from storage.run_comparison import (
+    BECAME,
+    ROSE,
+    SANK,
+    STOPPED,
+    Tables,
+    changes,
+)
 
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 1.0])
 IDS = "abcdefgh"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import StoreError
-from storage.comparison import Tables, changes
 from storage.matching import EDITED, RELABELLED, SAME, match_rows
+from storage.run_comparison import Tables, changes
 
 
 def table(rows, ids=None, key="train"):

@@ -116,7 +116,7 @@ def test_of_two_machines_that_make_a_part_both_get_the_first_ones(remote, monkey
 def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
     remote, monkeypatch, tmp_path
 ):
-    from storage import remote_parts
+    from storage import remote_artifacts as remote_parts
 
     def killed(*_):
         raise KeyboardInterrupt

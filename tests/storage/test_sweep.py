@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from store_samples import RUN, SHARDS, record, tables
 from test_store import finish
 
-from storage import sweep
+from storage import garbage_collection as sweep
 
 OLD = 2 * 24 * 3600
 

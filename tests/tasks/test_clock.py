@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tasks.clock import Clock
+from tasks.runtime.stage_timer import Clock
 
 
 class Hand:

@@ -8,12 +8,17 @@ import tiny
 import torch
 
 from fastif import InputError
-from tasks.devices import Device, Leases, devices_of, shared_threads
-from tasks.doctor import examine
-from tasks.opening import checked_job, leased_job, open_job
-from tasks.plan import plan_run
-from tasks.problems import StudyError
-from tasks.study import load_study
+from tasks.planning.open_run import checked_job, leased_job, open_job
+from tasks.run.spec import plan_run
+from tasks.runtime.devices import (
+    Device,
+    Leases,
+    devices_of,
+    shared_threads,
+)
+from tasks.study.errors import StudyError
+from tasks.study.study import load_study
+from tasks.terminal.doctor import examine
 
 BOTH = devices_of(["cpu", "cpu"])
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

@@ -3,8 +3,13 @@
 import polars as pl
 from rich.console import Console
 
-from tasks.compare import Difference, Sides, Slice, Verdict
-from tasks.draw_difference import draw_difference
+from tasks.results.compare_runs import (
+    Difference,
+    Sides,
+    Slice,
+    Verdict,
+)
+from tasks.terminal.diff import draw_difference
 
 
 def test_runs_that_cannot_be_compared_have_no_counts():

@@ -1,6 +1,6 @@
 """What a terminal shows of a search for wrong labels."""
 
-from tasks.draw_mislabels import drawn_told, markdown
+from tasks.terminal.mislabels import drawn_told, markdown
 
 
 def facts(labels: list[str], **drawn: int) -> dict:

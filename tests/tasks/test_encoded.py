@@ -6,7 +6,7 @@ from transformers import AutoModel, FNetConfig, GPT2Config, XLNetConfig
 
 import fastif
 from fastif import TextExamples
-from fastif.applications import mean_pooled
+from fastif.mislabels.text_embeddings import mean_pooled
 
 TEXTS = ["the film was good", "bad", "a very dull plot is not the actor"]
 

@@ -8,19 +8,24 @@ import torch
 from scipy.stats import pearsonr, spearmanr, ttest_1samp
 from sklearn.metrics import average_precision_score
 
-from tasks.experiments.correction import TABLES, WAYS
-from tasks.experiments.labels import _found as found_first
-from tasks.experiments.labels import _precision
-from tasks.experiments.parts import _told as part_told
+from tasks.experiments.amazon_correction import TABLES as REVIEWED
+from tasks.experiments.amazon_correction import WAYS as REVIEWS
+from tasks.experiments.hans_correction import TABLES, WAYS
+from tasks.experiments.influence_graph import _Seen
+from tasks.experiments.knn_recall import _found
+from tasks.experiments.label_noise import _found as found_first
+from tasks.experiments.label_noise import _precision
+from tasks.experiments.layerwise import _told as part_told
 from tasks.experiments.plots import BLUE, ORANGE
-from tasks.experiments.recall import _found
-from tasks.experiments.removal import _against, _removed
-from tasks.experiments.repairs import Repairs, Way, interval, over
-from tasks.experiments.reviews import TABLES as REVIEWED
-from tasks.experiments.reviews import WAYS as REVIEWS
-from tasks.experiments.table1 import _own
-from tasks.experiments.visualisation import _Seen
-from tasks.experiments.wheel import SIDE, wheel
+from tasks.experiments.radial_plot import SIDE, wheel
+from tasks.experiments.removal_retraining import _against, _removed
+from tasks.experiments.repeated_corrections import (
+    Repairs,
+    Way,
+    interval,
+    over,
+)
+from tasks.experiments.runtime import _own
 
 
 def drawn(*shape, seed=0):

@@ -12,15 +12,25 @@ from transformers import BertForSequenceClassification
 
 import fastif
 from storage import Store
-from tasks.attribute import attribute_shard
-from tasks.forecast import draw, forecast
-from tasks.job import sampled_rows
-from tasks.opening import checked_job, make_job
-from tasks.plan import missing_shards, open_store, plan_run, planned_shards
-from tasks.prepare import build_index, describe_train, factor_curvature
-from tasks.progress import Observed
-from tasks.rates import Rates
-from tasks.work import certified_examples, factor_examples, sketching, work_of
+from tasks.audit.attribute import attribute_shard
+from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.planning.calibration import Rates
+from tasks.planning.cost_model import (
+    certified_examples,
+    factor_examples,
+    sketching,
+    work_of,
+)
+from tasks.planning.forecast import draw, forecast
+from tasks.planning.open_run import checked_job, make_job
+from tasks.run.context import sampled_rows
+from tasks.run.spec import (
+    missing_shards,
+    open_store,
+    plan_run,
+    planned_shards,
+)
+from tasks.runtime.progress import Observed
 
 
 def opened(path: Path):
@@ -386,7 +396,7 @@ LIMITS = (tiny.TRAIN, tiny.QUERIES, 12, 64)
 def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(world, monkeypatch, case):
     """At the same rates; what is below the data is forecast as something else."""
     fixed = Rates(1.0, 1.0, 1.0, 1.0)
-    monkeypatch.setattr("tasks.forecast.rates_of", lambda job: fixed)
+    monkeypatch.setattr("tasks.planning.forecast.rates_of", lambda job: fixed)
     found = []
     (section, keys), *_ = case[0].items()
     below = {section: {name: 2 if value in LIMITS else value for name, value in keys.items()}}

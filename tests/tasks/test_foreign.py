@@ -15,11 +15,16 @@ from typer.testing import CliRunner
 
 import fastif
 from fastif import InputError
-from flows import cli
-from tasks import plan
-from tasks.foreign import TRACEBACK, refusal_of, refused, told
-from tasks.problems import Problem, StudyError
-from tasks.shard_error import ShardError
+from flows.cli import app as cli
+from tasks.run import spec as plan
+from tasks.runtime.foreign_errors import (
+    TRACEBACK,
+    refusal_of,
+    refused,
+    told,
+)
+from tasks.runtime.shard_error import ShardError
+from tasks.study.errors import Problem, StudyError
 
 
 def caught(work) -> BaseException:
@@ -119,7 +124,7 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
     assert code == 1, said
     said = " ".join(said.split())
     assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in said
-    assert "tasks/plan.py" in said
+    assert "tasks/run/spec.py" in said
     assert "Traceback" not in said
 
 

@@ -7,7 +7,7 @@ import torch
 
 from fastif import Certificate, Influences
 from storage import SCORES, SOLVES, polars_schema
-from tasks.frames import scores_frame, solves_frame
+from tasks.audit.frames import scores_frame, solves_frame
 
 
 def test_cells_that_the_index_left_empty_are_no_rows():

@@ -6,14 +6,15 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from fastif.hidden_file import HiddenFile
-from flows import cli
+from fastif.models.hidden_state_file import HiddenFile
+from flows.cli import app as cli
 from storage import Store
-from tasks import hidden, job
-from tasks.forecast import forecast
-from tasks.hidden import KIND
-from tasks.opening import make_job
-from tasks.plan import open_store, plan_run
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import make_job
+from tasks.run import context as job
+from tasks.run import hidden_states as hidden
+from tasks.run.hidden_states import KIND
+from tasks.run.spec import open_store, plan_run
 
 KILOBYTE = 1000
 FILES = ("scores", "solves", "queries", "train")

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from flows import cli
-from tasks.training_record import RECORD
+from flows.cli import app as cli
+from tasks.models.training_record import RECORD
 
 
 @pytest.fixture(autouse=True)

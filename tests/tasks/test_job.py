@@ -4,9 +4,9 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.opening import checked_job, make_job, open_job
-from tasks.plan import open_store, plan_run
-from tasks.problems import StudyError
+from tasks.planning.open_run import checked_job, make_job, open_job
+from tasks.run.spec import open_store, plan_run
+from tasks.study.errors import StudyError
 
 
 def test_the_same_run_is_opened_once(world):

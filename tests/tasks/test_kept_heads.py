@@ -4,9 +4,11 @@ import contextlib
 
 import torch
 
-from fastif.applications import Detector, Rows, joined
+from fastif.mislabels.detector import Detector
+from fastif.mislabels.features import joined
+from fastif.mislabels.labeled_data import Rows
 from storage import Store
-from tasks.kept_heads import KIND, KeptHeads
+from tasks.mislabels.head_cache import KIND, KeptHeads
 
 
 class StoppedError(Exception):
@@ -36,7 +38,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_heads(tmp_path, monkeypatch)
     store = Store.open(tmp_path / "store", "s")
     alone = Detector()(rows()).probability
     fitted = []
-    from tasks import kept_heads
+    from tasks.mislabels import head_cache as kept_heads
 
     real = kept_heads.fit_head
     monkeypatch.setattr(kept_heads, "fit_head", lambda *a: fitted.append(1) or real(*a))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.label_order import other_order
+from tasks.models.label_order import other_order
 
 LABELS = ("a", "b", "c", "d")
 

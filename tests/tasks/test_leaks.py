@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tasks.summary import leak_alarms, leaked_queries
+from tasks.results.summary import leak_alarms, leaked_queries
 
 
 def frame(rows):

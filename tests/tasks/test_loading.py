@@ -18,10 +18,10 @@ from transformers import (
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.doctor import examine
-from tasks.forecast import forecast
-from tasks.opening import make_job
-from tasks.plan import plan_run
+from tasks.planning.forecast import forecast
+from tasks.planning.open_run import make_job
+from tasks.run.spec import plan_run
+from tasks.terminal.doctor import examine
 
 DAMPING = 0.01
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -145,7 +145,7 @@ def test_a_model_of_several_labels_a_row_is_refused_before_anything_is_computed(
 
 
 def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refused(world):
-    from tasks.train import checkpoint, train_model
+    from tasks.models.finetune import checkpoint, train_model
 
     study = tiny.write_study(
         world, model={"path": "new"}, training={"base": "base", "epochs": 1, "trainable": "last:1"}

@@ -9,9 +9,9 @@ import torch
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.opening import make_job
-from tasks.plan import plan_run
-from tasks.train import checkpoint, train_model
+from tasks.models.finetune import checkpoint, train_model
+from tasks.planning.open_run import make_job
+from tasks.run.spec import plan_run
 
 LOSS = {"label_smoothing": 0.2, "class_weights": [0.5, 2.0]}
 COUPLED = {"weight_decay": 0.05, "weight_decay_kind": "coupled"}

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from tasks.magnitudes import LARGE, WHOLE
-from tasks.study import Study, StudyError, load_study
+from tasks.study.magnitudes import LARGE, WHOLE
+from tasks.study.study import Study, StudyError, load_study
 
 COMMON = """
 name = "mood"

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tasks.images import SIDE
-from tasks.plan import read_inputs
-from tasks.problems import StudyError
-from tasks.row_digests import row_digests
-from tasks.study import load_study
+from tasks.data.images import SIDE
+from tasks.data.row_hashes import row_digests
+from tasks.run.spec import read_inputs
+from tasks.study.errors import StudyError
+from tasks.study.study import load_study
 
 LABELS = ["no", "yes", "no", "yes"]
 

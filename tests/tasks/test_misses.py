@@ -1,6 +1,6 @@
 """What a summary says of the recall: the whole, and the groups that are served worse."""
 
-from tasks.misses import recall_alarms, recall_evidence
+from tasks.results.missed_candidates import recall_alarms, recall_evidence
 
 OLD = [
     {"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0},

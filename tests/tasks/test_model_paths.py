@@ -7,11 +7,17 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.model import base_folder, encoder_folder, judge_folder, model_folder, model_folders
-from tasks.problems import StudyError
-from tasks.sections import TableSource
-from tasks.sources import open_source
-from tasks.study import load_study
+from tasks.data.readers import open_source
+from tasks.models.locate import (
+    base_folder,
+    encoder_folder,
+    judge_folder,
+    model_folder,
+    model_folders,
+)
+from tasks.study.errors import StudyError
+from tasks.study.sections import TableSource
+from tasks.study.study import load_study
 
 PATHS = ["out/model", "models/x", "mymodel", "owner/name", "out\\model", "C:\\models\\x", "../x"]
 

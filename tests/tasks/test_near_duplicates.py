@@ -2,8 +2,8 @@
 
 import torch
 
-from tasks.near_duplicates import alike_rows
-from tasks.tables import Table
+from tasks.data.dataset import Table
+from tasks.data.near_duplicates import alike_rows
 
 STORY = "the central bank raised its main interest rate by a quarter on tuesday to slow prices"
 

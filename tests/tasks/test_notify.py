@@ -7,11 +7,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import tiny
 
-from tasks.doctor import examine
-from tasks.notify import Breach, breaches, previous, send, webhook_problem
-from tasks.problems import StudyError
-from tasks.sections import Notify
-from tasks.study import load_study
+from tasks.results.alerts import (
+    Breach,
+    breaches,
+    previous,
+    send,
+    webhook_problem,
+)
+from tasks.study.errors import StudyError
+from tasks.study.sections import Notify
+from tasks.study.study import load_study
+from tasks.terminal.doctor import examine
 
 
 @pytest.fixture

@@ -2,9 +2,16 @@
 
 import pytest
 
-from tasks.chosen_method import method_alarms
-from tasks.offers import ALONE, FULL, KNN, SKETCH, Offer, choose
-from tasks.sections import FullScan, Knn, Sketches
+from tasks.run.method_choice import (
+    ALONE,
+    FULL,
+    KNN,
+    SKETCH,
+    Offer,
+    choose,
+)
+from tasks.run.method_selection import method_alarms
+from tasks.study.sections import FullScan, Knn, Sketches
 
 SECTIONS = {
     FULL: FullScan(),

@@ -3,10 +3,10 @@
 import polars as pl
 import torch
 
-from fastif.applications import DROPPED, UNSEEN, Rows
-from tasks.draw_mislabels import suspects
-from tasks.found import Found
-from tasks.mislabels import NOT_JUDGED, _ranks, only_of_class
+from fastif.mislabels.labeled_data import DROPPED, UNSEEN, Rows
+from tasks.mislabels.detect import NOT_JUDGED, _ranks, only_of_class
+from tasks.mislabels.results import Found
+from tasks.terminal.mislabels import suspects
 
 # Classes 0 and 1 have two rows, 2 a single one, 3 one in three copies, 4 two rows.
 LABELS = torch.tensor([0, 0, 1, 1, 2, 3, 3, 3, 4, 4])

@@ -8,17 +8,17 @@ import tiny
 
 from fastif import InputError
 from storage import Store
-from tasks.build_report import page_place
-from tasks.corrected import _read
-from tasks.export import write_export
-from tasks.found import Found
-from tasks.outside import check_outside
-from tasks.places import what_is
-from tasks.problems import StudyError
-from tasks.review_files import read_review
-from tasks.sections import TableSource
-from tasks.sources import open_source
-from tasks.study import load_study
+from tasks.correction import _read
+from tasks.data.readers import open_source
+from tasks.mislabels.results import Found
+from tasks.mislabels.review_files import read_review
+from tasks.report.build import page_place
+from tasks.results.export import write_export
+from tasks.runtime.writable_path import check_outside
+from tasks.study.errors import StudyError
+from tasks.study.path_kinds import what_is
+from tasks.study.sections import TableSource
+from tasks.study.study import load_study
 
 
 @pytest.fixture

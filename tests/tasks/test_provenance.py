@@ -9,15 +9,25 @@ import tiny
 from typer.testing import CliRunner
 
 from fastif import InputError
-from flows import cli
-from tasks import provenance
-from tasks.opening import checked_job
-from tasks.plan import plan_run
-from tasks.provenance import ADDED, CHANGED, GONE, LENGTH, LOSS, PENALTY, RECIPE, RELABELLED, UNREAD
-from tasks.provenance_since import changed_since
-from tasks.summary import read_summary
-from tasks.train import train_model
-from tasks.training_record import RECORD, ROWS
+from flows.cli import app as cli
+from tasks.models import provenance
+from tasks.models.finetune import train_model
+from tasks.models.provenance import (
+    ADDED,
+    CHANGED,
+    GONE,
+    LENGTH,
+    LOSS,
+    PENALTY,
+    RECIPE,
+    RELABELLED,
+    UNREAD,
+)
+from tasks.models.training_record import RECORD, ROWS
+from tasks.planning.open_run import checked_job
+from tasks.results.provenance_since import changed_since
+from tasks.results.summary import read_summary
+from tasks.run.spec import plan_run
 
 RECIPE_OF = {"base": "base", "epochs": 2, "batch_size": 16}
 MODEL = {"path": "out/trained"}

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from fastif.applications import FEWEST, GONE, UNCLEAR, Sample
-from tasks.draws import Draw, Selected
-from tasks.random_sample import random_sample
-from tasks.row_digests import row_digest
-from tasks.verdicts import Verdicts
+from fastif.mislabels.random_audit import (
+    FEWEST,
+    GONE,
+    UNCLEAR,
+    Sample,
+)
+from tasks.data.row_hashes import row_digest
+from tasks.mislabels.annotations import Verdicts
+from tasks.mislabels.random_sample import random_sample
+from tasks.mislabels.stored_samples import Draw, Selected
 
 
 def content(i: int) -> bytes:

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.label_words import flag_of, label_of, none_word
-from tasks.problems import StudyError
-from tasks.review_files import read_review
+from tasks.mislabels.label_words import flag_of, label_of, none_word
+from tasks.mislabels.review_files import read_review
+from tasks.study.errors import StudyError
 
 HEADER = "id,right_label,reviewer\n"
 

@@ -10,12 +10,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastif import InputError
-from flows import cli
+from flows.cli import app as cli
 from storage import free_bytes
-from tasks import sizes
-from tasks.forecast import draw, forecast
-from tasks.opening import checked_job, make_job, open_job
-from tasks.plan import existing_store, missing_shards, open_store, plan_run, planned_shards
+from tasks.planning import batch_sizing as sizes
+from tasks.planning.forecast import draw, forecast
+from tasks.planning.open_run import checked_job, make_job, open_job
+from tasks.run.spec import (
+    existing_store,
+    missing_shards,
+    open_store,
+    plan_run,
+    planned_shards,
+)
 
 GIGABYTE = 2**30
 CG = {"kind": "cg"}

@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from fastif.errors import InputError
 from fastif.losses import CrossEntropy
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
-from tasks.keys import problems_of
-from tasks.loss import TrainingLoss
-from tasks.problems import Problem
-from tasks.sections import (
+from tasks.study.errors import Problem
+from tasks.study.loss import TrainingLoss
+from tasks.study.sections import (
     Curvature,
     FullScan,
     Knn,
@@ -28,7 +27,13 @@ from tasks.sections import (
     Training,
     UnionOf,
 )
-from tasks.study import Study, StudyError, init_study, load_study
+from tasks.study.study import (
+    Study,
+    StudyError,
+    init_study,
+    load_study,
+)
+from tasks.study.validation_errors import problems_of
 
 NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
 

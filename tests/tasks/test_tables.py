@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.problems import StudyError
-from tasks.sections import TableSource
-from tasks.study import load_study
-from tasks.tables import Table, check_against, read_table
-from tasks.values import Names as NamesType
+from tasks.data.dataset import Table, check_against, read_table
+from tasks.study.errors import StudyError
+from tasks.study.fields import Names as NamesType
+from tasks.study.sections import TableSource
+from tasks.study.study import load_study
 
 NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
 FORMATS = ("parquet", "csv", "jsonl")
@@ -446,9 +446,9 @@ def test_dataset_with_no_network(tmp_path):
     """In its own process: the library reads the offline switch when it is imported."""
     code = (
         "from pathlib import Path\n"
-        "from tasks.sections import TableSource\n"
-        "from tasks.problems import StudyError\n"
-        "from tasks.tables import read_table\n"
+        "from tasks.study.sections import TableSource\n"
+        "from tasks.study.errors import StudyError\n"
+        "from tasks.data.dataset import read_table\n"
         "source = TableSource(dataset='hub:owner/name', text='text', label='label')\n"
         "try:\n"
         "    read_table(source, ['a', 'b'], Path('.'), 'train')\n"
@@ -473,7 +473,7 @@ def test_without_the_datasets_library(tmp_path, monkeypatch):
 
 
 def test_reading_a_table_needs_no_torch():
-    code = "import sys, tasks.tables; print('torch' in sys.modules)"
+    code = "import sys, tasks.data.dataset; print('torch' in sys.modules)"
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root},

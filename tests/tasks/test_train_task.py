@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, load_model, predict
-from tasks import train
-from tasks.found import read_found
-from tasks.mislabels import find_mislabels
-from tasks.opening import make_job
-from tasks.plan import existing_store, plan_run, read_inputs
-from tasks.problems import StudyError
-from tasks.row_digests import row_digests
-from tasks.study import load_study
-from tasks.train import RECORD, checkpoint, train_model
+from tasks.data.row_hashes import row_digests
+from tasks.mislabels.detect import find_mislabels
+from tasks.mislabels.results import read_found
+from tasks.models import finetune as train
+from tasks.models.finetune import RECORD, checkpoint, train_model
+from tasks.planning.open_run import make_job
+from tasks.run.spec import existing_store, plan_run, read_inputs
+from tasks.study.errors import StudyError
+from tasks.study.study import load_study
 
 RECIPE = {"base": "base", "epochs": 40, "learning_rate": 5e-3, "batch_size": 16}
 

@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 
 from storage import Store
-from tasks.csv_cells import inert
-from tasks.draws import read_draws, write_draw
-from tasks.found import Found
-from tasks.problems import StudyError
-from tasks.random_sample import random_sample
-from tasks.review import to_draw, to_review
-from tasks.row_digests import content_digest, row_digest, row_digests
-from tasks.tables import Table
-from tasks.verdict_import import import_verdicts
-from tasks.verdicts import RECORD, read_verdicts
+from tasks.data.csv_escape import inert
+from tasks.data.dataset import Table
+from tasks.data.row_hashes import content_digest, row_digest, row_digests
+from tasks.mislabels.annotation_import import import_verdicts
+from tasks.mislabels.annotations import RECORD, read_verdicts
+from tasks.mislabels.random_sample import random_sample
+from tasks.mislabels.results import Found
+from tasks.mislabels.review_export import to_draw, to_review
+from tasks.mislabels.stored_samples import read_draws, write_draw
+from tasks.study.errors import StudyError
 
 LABELS = ("cat", "dog")
 ROWS = [("a", "cats purr", "dog"), ("b", "dogs bark", "dog"), ("c", "=cats, all", "cat"),

@@ -12,8 +12,8 @@ from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.bulk.sides.told import Told
-from fastif.low_rank import low_rank
-from fastif.scorer import Scorer
+from fastif.attribution.low_rank_scorer import low_rank
+from fastif.attribution.scorers import Scorer
 
 Coarser = Callable[[fastif.GradientScorer], Scorer]
 """What makes scores cheaper and less exact."""

@@ -1,0 +1,1 @@
+"""Attribution: influence and its sign, batches of queries, scores, certificates."""

@@ -1,0 +1,1 @@
+"""EK-FAC: eigenvalue-corrected Kronecker factors, and exact blocks where these do not fit."""

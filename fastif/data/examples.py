@@ -1,0 +1,164 @@
+"""Examples: what a model was trained on or is asked about, taken by position."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from fastif.data.arrays import as_tensor, check_batch_size, check_numbers
+
+Batch = Mapping[str, Tensor]
+"""Named tensors whose first axis is the example; "labels" holds the targets."""
+
+
+class Examples(ABC):
+    """A sequence of examples that can be taken in any order."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        """The examples at these positions, collated into one batch."""
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        """The cost of each example in tokens; equal unless a class says otherwise."""
+        return torch.ones(len(self), dtype=torch.long)
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens, padding among them, that a batch may hold; None for as many as there are."""
+        return None
+
+    @property
+    def equal_lengths(self) -> bool:
+        """Whether only examples of equal length share a batch."""
+        return False
+
+
+class TensorExamples(Examples):
+    """Examples that already are tensors, or arrays: tables of numbers, images.
+
+    Raises:
+        InputError: there are more or fewer labels than inputs, or they are not numbers.
+
+    >>> rows = TensorExamples(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]))
+    >>> rows.take(torch.tensor([2]))
+    {'inputs': tensor([[4., 5.]]), 'labels': tensor([0])}
+    """
+
+    def __init__(
+        self,
+        inputs: Shaped[Tensor, "n *x"] | np.ndarray | list,
+        labels: Shaped[Tensor, "m *t"] | np.ndarray | list,
+    ) -> None:
+        self.inputs = as_tensor(inputs, "TensorExamples: inputs")
+        self.labels = as_tensor(labels, "TensorExamples: labels")
+        check_numbers(len(self.inputs), len(self.labels), "TensorExamples")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
+
+
+class Selected(Examples):
+    """Some of other examples, in the order of `ids`."""
+
+    def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
+        self.examples, self.ids = examples, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> Int[Tensor, " m"]:
+        return self.examples.lengths[self.ids]
+
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.examples.take(self.ids[ids])
+
+
+class Relabelled(Examples):
+    """Other examples with other labels.
+
+    Raises:
+        InputError: there are more or fewer labels than examples.
+    """
+
+    def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
+        check_numbers(len(examples), len(labels), "Relabelled")
+        self.examples, self.labels = examples, labels
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        return self.examples.lengths
+
+    @property
+    def batch_tokens(self) -> int | None:
+        return self.examples.batch_tokens
+
+    @property
+    def equal_lengths(self) -> bool:
+        return self.examples.equal_lengths
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        batch = self.examples.take(ids)
+        return {**batch, "labels": self.labels[ids].to(batch["labels"].device)}
+
+
+def batches(
+    examples: Examples, ids: Int[Tensor, " m"], size: int
+) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:
+    """Batches of up to `size` over `ids`, examples of like length together to save padding.
+
+    Yields:
+        The places in `ids` that the batch holds, and the batch.
+    """
+    for places in places_by_length(examples, ids, size):
+        yield places, examples.take(ids[places])
+
+
+def places_by_length(
+    examples: Examples, ids: Int[Tensor, " m"], size: int
+) -> Iterator[Int[Tensor, " b"]]:
+    """The places in `ids` that each batch of `batches` holds, without taking any.
+
+    A batch has at most `size` examples, and no more of them than the examples' `batch_tokens` has
+    room for when all are padded to the longest; one example always has room. Where the examples'
+    `equal_lengths` says so, all of them are of one length.
+    """
+    check_batch_size(size)
+    lengths = examples.lengths[ids]
+    order = torch.argsort(lengths, descending=True, stable=True)
+    runs = [order]
+    if examples.equal_lengths:
+        runs = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
+    for run in runs:
+        start, tokens = 0, examples.batch_tokens
+        while start < len(run):
+            fit = size if tokens is None else tokens // max(1, int(lengths[run[start]]))
+            yield run[start : start + max(1, min(size, fit))]
+            start += max(1, min(size, fit))
+
+
+def every(examples: Examples) -> Int[Tensor, " n"]:
+    """The positions of all examples."""
+    return torch.arange(len(examples))

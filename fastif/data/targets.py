@@ -1,0 +1,53 @@
+"""Targets that fit their loss: seen before anything is computed, and named row by row."""
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+from fastif.data.examples import Examples
+from fastif.errors import InputError
+from fastif.losses.measure import Measure
+
+SHOWN = 3
+
+
+def labels_of(examples: Examples) -> Tensor | None:
+    """All targets of the examples, in their order; None where they come with the batches only."""
+    own = getattr(examples, "labels", None)
+    if isinstance(own, Tensor):
+        return own
+    inner = getattr(examples, "examples", None)
+    if not isinstance(inner, Examples):
+        return None
+    found, ids = labels_of(inner), getattr(examples, "ids", None)
+    return found if found is None or not isinstance(ids, Tensor) else found[ids.to(found.device)]
+
+
+def check_targets(
+    measure: Measure, targets: Shaped[Tensor, "n *t"], outputs: int, where: str
+) -> None:
+    """Refuse targets that the loss is not defined at.
+
+    Args:
+        measure: the loss, or what is asked.
+        targets: of all examples.
+        outputs: how many numbers the model gives for each.
+        where: names the examples.
+
+    Raises:
+        InputError: naming the first rows.
+    """
+    unfit = measure.unfit(targets, outputs)
+    if unfit is None:
+        return
+    expected, rows = unfit
+    places = rows.nonzero()[:, 0].tolist()
+    shown = ", ".join(map(str, places[:SHOWN]))
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    one = targets[places[0]]
+    value = one.item() if one.numel() == 1 else one.flatten()[:SHOWN].tolist()
+    raise InputError(
+        where,
+        f"targets of {type(measure).__name__}: {expected}",
+        f"{value} in row {places[0]}" + (f" (rows {shown}{more})" if len(places) > 1 else ""),
+        "Correct these labels or leave the rows out; a row to be ignored has no place in the set.",
+    )

@@ -1,0 +1,160 @@
+"""Texts as examples: tokens of unequal length."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from fastif.data.arrays import check_numbers
+from fastif.data.examples import Batch, Examples
+from fastif.errors import InputError
+from fastif.models.padding import Side
+
+
+class TextExamples(Examples):
+    """Tokenised texts; a batch is padded to its own longest example.
+
+    Attributes:
+        truncated: which examples were longer than `max_length` and have been cut.
+        batch_tokens: tokens that a batch may hold, padding among them; None for any number.
+        side: of a row on which the padding stands.
+        equal_lengths: only texts of equal length share a batch, so that none is padded.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Int[Tensor, " _"]],
+        segments: Sequence[Int[Tensor, " _"]] | None,
+        labels: Shaped[Tensor, "n *t"],
+        truncated: Bool[Tensor, " n"],
+        padding: int,
+        device: torch.device | str = "cpu",
+        batch_tokens: int | None = None,
+        side: Side = "right",
+    ) -> None:
+        check_numbers(len(tokens), len(labels), "TextExamples")
+        self.tokens, self.segments, self.labels = tokens, segments, labels
+        self.truncated, self.padding, self.device = truncated, padding, device
+        self._batch_tokens, self.side = batch_tokens, side
+        self._equal_lengths = False
+        self._lengths = torch.tensor([len(row) for row in tokens])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> Int[Tensor, " n"]:
+        return self._lengths
+
+    @property
+    def batch_tokens(self) -> int | None:
+        return self._batch_tokens
+
+    @property
+    def equal_lengths(self) -> bool:
+        return self._equal_lengths
+
+    def of_equal_lengths(self, only: bool = True) -> "TextExamples":
+        """The same tokens, held once, of which only those of equal length share a batch."""
+        other = copy.copy(self)
+        other._equal_lengths = only
+        return other
+
+    def on(self, device: torch.device | str) -> "TextExamples":
+        """The same tokens, held once, whose batches are made on another device."""
+        other = copy.copy(self)
+        other.device = device
+        return other
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        picked = ids.tolist()
+        lengths = self._lengths[ids]
+        real = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        batch = {
+            "input_ids": self._pad(self.tokens, picked, self.padding),
+            "attention_mask": real.flip(1) if self.side == "left" else real,
+            "labels": self.labels[ids],
+        }
+        if self.segments is not None:
+            batch["token_type_ids"] = self._pad(self.segments, picked, 0)
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _pad(self, rows: Sequence[Tensor], picked: Sequence[int], value: int) -> Tensor:
+        some = [rows[i] for i in picked]
+        return pad_sequence(some, batch_first=True, padding_value=value, padding_side=self.side)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    labels: Sequence[int],
+    max_length: int,
+    device: torch.device | str = "cpu",
+    batch_tokens: int | None = None,
+) -> TextExamples:
+    """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted.
+
+    Padded as the tokenizer pads. Token types that are all alike are left out: a model that knows
+    several kinds takes the first where it is given none.
+
+    Raises:
+        InputError: a text has no token, or `max_length` leaves no room for one of each text.
+    """
+    second = None if pairs is None else list(pairs)
+    encoded = tokenizer(list(texts), second, verbose=False)
+    rows = [torch.tensor(row) for row in encoded["input_ids"]]
+    truncated = torch.tensor([len(row) > max_length for row in rows])
+    if truncated.any():
+        _check_room(tokenizer, second is not None, max_length)
+    kinds = encoded.get("token_type_ids")
+    segments = None if kinds is None else [torch.tensor(row) for row in kinds]
+    for i in truncated.nonzero().flatten().tolist():
+        pair = None if second is None else second[i]
+        cut = tokenizer(str(texts[i]), pair, truncation=True, max_length=max_length)
+        rows[i] = torch.tensor(cut["input_ids"])
+        if segments is not None:
+            segments[i] = torch.tensor(cut["token_type_ids"])
+    _check_lengths(rows, max_length)
+    if segments is not None and not any(bool(row.any()) for row in segments):
+        segments = None
+    padding = int(str(tokenizer.pad_token_id or 0))
+    side = "left" if tokenizer.padding_side == "left" else "right"
+    labelled = torch.tensor(list(labels))
+    return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens, side)
+
+
+def _check_room(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:
+    """Refuse a length at which nothing of a text is left, or at which it would not be cut."""
+    special, texts = tokenizer.num_special_tokens_to_add(paired), 2 if paired else 1
+    if max_length < special + texts:
+        raise InputError(
+            "[model] max_length",
+            f"at least {special + texts}: {special} special tokens, and one of each text",
+            f"{max_length}",
+            f"Set max_length = {special + texts} or more.",
+        )
+
+
+def _check_lengths(rows: Sequence[Tensor], max_length: int) -> None:
+    """Refuse what the tokenizer did not cut, and texts that are nothing to it."""
+    lengths = torch.tensor([len(row) for row in rows])
+    uncut, nothing = (lengths > max_length).nonzero()[:, 0], (lengths == 0).nonzero()[:, 0]
+    if len(uncut):
+        raise InputError(
+            "[model] max_length",
+            f"texts that the tokenizer can cut to {max_length} tokens",
+            f"{len(uncut)} that it leaves longer, such as row {int(uncut[0]) + 1}",
+            "Raise max_length, or shorten these texts.",
+        )
+    if len(nothing):
+        raise InputError(
+            "text",
+            "one token or more in every text",
+            f"none in {len(nothing)} texts, such as row {int(nothing[0]) + 1}",
+            "Remove these rows, or fill them with what the tokenizer knows.",
+        )

@@ -1,0 +1,1 @@
+"""Gradients: one a training example, by forward hooks or one backward pass each."""

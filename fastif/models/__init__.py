@@ -1,0 +1,1 @@
+"""Models: objectives over parameters, frozen layers, padding, precision, and their trial."""

@@ -1,0 +1,188 @@
+"""Cut: a model whose frozen layers are left out, given the hidden states that they would give.
+
+Only the layers are left out. Embeddings, masks, positions and the head see the same tokens as in
+the whole model, so that what the head looks up by them (the last token, say) is where it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+
+from fastif.models.objective import frozen_copy
+from fastif.models.parameters import Params
+
+_given: ContextVar[Tensor | None] = ContextVar("_given", default=None)
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A model without its first layers.
+
+    Attributes:
+        path: name of the list of layers.
+        index: how many are left out.
+        module: what is left; the layers before the cut do nothing.
+        token_first: hidden states inside of the model are [t b d] and not [b t d].
+        width: d.
+    """
+
+    path: str
+    index: int
+    module: nn.Module
+    token_first: bool
+    width: int
+
+    def states(self, whole: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "b t d"]:
+        """Run the whole model up to the cut."""
+        hidden = _run_until(whole, whole.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
+        return hidden.transpose(0, 1) if self.token_first else hidden
+
+    @contextmanager
+    def given(self, hidden: Float[Tensor, "b t d"]) -> Iterator[None]:
+        """Give these to the first layer that is left, while the module runs."""
+        token = _given.set(hidden.transpose(0, 1) if self.token_first else hidden)
+        try:
+            yield
+        finally:
+            _given.reset(token)
+
+
+class CutError(Exception):
+    """A model cannot be cut; says why."""
+
+
+def cut_below(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs) -> Cut | None:
+    """The model without the layers that these parameters do not reach; None if there are none.
+
+    Args:
+        whole: the model.
+        path: name of its list of layers.
+        params: the attributed parameters.
+        inputs: of a run that tells which layers those are and what they return.
+
+    Raises:
+        CutError: layers are frozen and cannot be left out.
+    """
+    index = _frozen_layers(whole, path, params, inputs)
+    if index < 1:
+        return None
+    layers = list(whole.get_submodule(path).children())
+    hidden, shape = _run_until(whole, layers[index], inputs), inputs["input_ids"].shape
+    if hidden.dim() != 3 or hidden.shape[:2] not in (shape, shape[::-1]):
+        raise CutError(f"hidden states of shape {list(hidden.shape)} for tokens {list(shape)}")
+    module = frozen_copy(whole)
+    rest = module.get_submodule(path)
+    structures = _structures(whole, layers[:index], inputs)
+    for name, (layer, structure) in enumerate(zip(layers, structures, strict=False)):
+        setattr(rest, str(name), _Skip(layer, structure))
+    rest.get_submodule(str(index)).register_forward_pre_hook(_give, with_kwargs=True)
+    return Cut(path, index, module, hidden.shape[:2] != shape, hidden.shape[-1])
+
+
+class _Skip(nn.Module):
+    """In place of a frozen layer: its first argument, in a structure like the layer's output.
+
+    Models look at a layer before they call it (its kind of attention, say), so it has the layer's
+    plain attributes.
+    """
+
+    def __init__(self, layer: nn.Module, structure: Sequence[object] | None) -> None:
+        super().__init__()
+        own = vars(self)
+        own.update({key: value for key, value in vars(layer).items() if key not in own})
+        self.structure = structure
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        hidden = _first(args, kwargs)
+        if self.structure is None:
+            return hidden
+        return type(self.structure)([hidden, *self.structure[1:]])  # type: ignore[call-arg]
+
+
+class _ReachedError(Exception):
+    """Raised at the cut to end a run early."""
+
+
+def _first(args: tuple, kwargs: dict) -> Tensor:
+    """The hidden states that a layer is called with."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _give(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    hidden = _given.get()
+    if hidden is None:
+        return None
+    return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+
+def _run_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
+    """Run the model up to `layer` and return the hidden states that it would have been given."""
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        seen.append(_first(args, kwargs))
+        raise _ReachedError
+
+    handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        model(**inputs)
+    except _ReachedError:
+        pass
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+def _frozen_layers(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs) -> int:
+    """How many layers can be left out: the next one is still given what depends on no parameter.
+
+    Seen from the graph: hidden states from which a path leads back to a parameter are not frozen,
+    wherever in the model the parameter lives. One layer at least is left.
+    """
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+    moving: list[bool] = []
+
+    def note(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        moving.append(_first(args, kwargs).requires_grad)
+
+    layers = list(whole.get_submodule(path).children())
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        with torch.enable_grad():
+            functional_call(whole, leaves, (), inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(moving) != len(layers):
+        raise CutError(f"{len(layers)} layers are called {len(moving)} times")
+    return next((i for i, moves in enumerate(moving) if moves), len(layers)) - 1
+
+
+@torch.no_grad()
+def _structures(
+    whole: PreTrainedModel, layers: Sequence[nn.Module], inputs: Inputs
+) -> list[Sequence[object] | None]:
+    """What each layer returns, its tensors left out; None for a bare tensor."""
+    seen: list[Sequence[object] | None] = []
+
+    def note(_: nn.Module, args: tuple, output: object) -> None:
+        if isinstance(output, (tuple, list)):
+            seen.append(type(output)(None if torch.is_tensor(one) else one for one in output))
+        else:
+            seen.append(None)
+
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        whole(**inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen

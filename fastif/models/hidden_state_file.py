@@ -1,0 +1,85 @@
+"""Hidden states of frozen layers in one flat file that is mapped into memory."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from fastif.data.examples import Examples
+from fastif.models.objective import Objective
+from fastif.models.padding import without_padding
+
+STATES, PLACES = "states.bin", "places.npz"
+
+
+class HiddenFile:
+    """Hidden states of some examples: their tokens one after another, without padding.
+
+    It is mapped for each batch anew, so that what was read does not stay in the process.
+
+    Args:
+        folder: what `write` filled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / PLACES) as told:
+            places, lengths, like = told["places"], told["lengths"], told["like"]
+        ends = lengths.cumsum()
+        spans = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+        self._spans = dict(zip(places.tolist(), spans, strict=True))
+        self._shape, self._dtype = (int(ends[-1]), like.shape[1]), like.dtype
+        # Kept open: another process may remove the file meanwhile, to make room for newer ones.
+        self._file = (folder / STATES).open("rb")
+
+    def __contains__(self, place: int) -> bool:
+        return place in self._spans
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def take(self, places: Sequence[int]) -> list[Tensor]:
+        """The states of these examples, one row a token."""
+        states = np.memmap(self._file, self._dtype, "r", shape=self._shape)
+        spans = (self._spans[place] for place in places)
+        return [torch.from_numpy(np.array(states[start:stop])) for start, stop in spans]
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        objective: Objective,
+        examples: Examples,
+        groups: Iterable[Int[Tensor, " _"]],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Compute the states of these groups of examples, one group in memory at a time.
+
+        Args:
+            folder: where to; it is there and empty.
+            objective: has a frozen prefix.
+            examples: the tokens.
+            groups: positions of examples, each group a forward pass.
+            progress: told the number of examples just written.
+        """
+        written: list[Tensor] = []
+        like = np.empty((0, 0), np.float32)
+        with (folder / STATES).open("wb") as file:
+            for places in groups:
+                for row in without_padding(objective.prefix(examples.take(places))):
+                    like = _array(row)
+                    file.write(like.tobytes())
+                written.append(places)
+                if progress:
+                    progress(len(places))
+        places = torch.cat(written)
+        lengths = examples.lengths[places].numpy()
+        np.savez(folder / PLACES, places=places.numpy(), lengths=lengths, like=like[:0])
+
+
+def _array(row: Tensor) -> np.ndarray:
+    """As numpy, which has no bfloat16; it is exact in float32."""
+    row = row.detach().cpu()
+    return (row.float() if row.dtype == torch.bfloat16 else row).numpy()

@@ -1,0 +1,99 @@
+"""The encoder inside a Hugging Face classifier: its layers, their parameters, and where to cut."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from fastif.errors import InputError
+from fastif.models.parameters import matching
+
+Attributed = Literal["all"] | str | Sequence[str]
+"""\"all\", \"last:K\" (the last K encoder layers and the head), or regular expressions."""
+
+OTHER = re.compile("vision|visual|image|audio")
+"""Names of what reads no text."""
+
+
+def layer_path(model: PreTrainedModel) -> str | None:
+    """Name of the encoder's list of layers; None if no list has `num_hidden_layers` of them."""
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or len(module) != count or OTHER.search(name):
+            continue
+        if all(any(True for _ in layer.parameters()) for layer in module):
+            return name
+    return None
+
+
+def _layer_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
+    path = layer_path(model)
+    if path is None:
+        return None
+    layers = model.get_submodule(path)
+    assert isinstance(layers, nn.ModuleList)
+    return path, layers
+
+
+def encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """Name and modules of the encoder's layers, or a refusal."""
+    found = _layer_list(model)
+    if found is None:
+        names = [name for name, _ in model.named_parameters()]
+        raise InputError(
+            type(model).__name__,
+            "an encoder made of a list of equal layers",
+            "none that is recognised",
+            'Attribute parameters by regular expressions or "all" instead of "last:K"; the last '
+            f"ones are {', '.join(names[-4:])}.",
+        )
+    return found
+
+
+def _before_layers(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that run before the first encoder layer or beside all of them."""
+    found = _layer_list(model)
+    if found is None:
+        return []
+    encoder = found[0].rpartition(".")[0]
+    base = encoder.rpartition(".")[0]
+    before = []
+    for name, _ in model.get_submodule(base).named_children():
+        path = f"{base}.{name}" if base else name
+        if path == encoder:
+            break
+        before.append(path)
+    beside = [
+        f"{encoder}.{name}"
+        for name, _ in model.get_submodule(encoder).named_children()
+        if f"{encoder}.{name}" != found[0]
+    ]
+    return before + beside
+
+
+def attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:
+    """The parameter names that "all", "last:K" or a list of patterns stands for.
+
+    Raises:
+        InputError: a pattern or K that does not fit the model.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if attributed == "all":
+        return names
+    if not isinstance(attributed, str):
+        return matching(names, attributed)
+    path, layers = encoder_layers(model)
+    found = re.fullmatch(r"last:(\d+)", attributed)
+    if not found or not 1 <= int(found[1]) <= len(layers):
+        raise InputError(
+            "attributed parameters",
+            f'"all", a list of patterns, or "last:K" with K from 1 to {len(layers)}',
+            repr(attributed),
+            "Correct [parameters] attributed.",
+        )
+    first = len(layers) - int(found[1])
+    frozen = [f"{path}.{index}." for index in range(first)]
+    frozen += [f"{name}." for name in _before_layers(model)]
+    return [name for name in names if not name.startswith(tuple(frozen))]

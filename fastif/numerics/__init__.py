@@ -1,0 +1,1 @@
+"""Numerics: inner products in blocks, top-k and bottom-k, rounding, correlations, intervals."""

@@ -1,0 +1,1 @@
+"""Training: fits, exact retraining, the proximal Bregman response and training dynamics."""

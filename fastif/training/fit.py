@@ -1,0 +1,180 @@
+"""Fitting a classifier: only the chosen parameters move, the frozen part is computed once."""
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.data.examples import Examples, batches, every
+from fastif.errors import InputError
+from fastif.models.objective import Objective
+from fastif.models.parameters import Params
+
+POOL = 16
+"""Batches that are drawn together and sorted by length."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fit: Adam, warm-up over a tenth, then linear decay.
+
+    Attributes:
+        weight_decay: of all parameters that are fitted, biases too.
+        weight_decay_kind: "decoupled" shrinks them beside the gradient (AdamW; Loshchilov and
+            Hutter, 2019) and belongs to no loss. "coupled" adds weight_decay/2 ‖params‖² to the
+            mean loss: the same number is the objective's `penalty` when influence is asked.
+
+    Raises:
+        InputError: the kind is neither.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    seed: int = 0
+    weight_decay_kind: str = "decoupled"
+
+    def __post_init__(self) -> None:
+        if self.weight_decay_kind not in _OPTIMISERS:
+            raise InputError(
+                "weight_decay_kind",
+                " or ".join(_OPTIMISERS),
+                f"{self.weight_decay_kind}",
+                "AdamW is decoupled; Adam and SGD with weight_decay are coupled.",
+            )
+
+
+_OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
+
+Progress = Callable[[int, int, float], None]
+"""Told the step, the number of steps and the loss of the step's batch, without weight decay."""
+
+Watch = Callable[[Int[Tensor, " b"], Float[Tensor, "b c"]], None]
+"""Told the positions of a batch's rows and their outputs, before the step that they lead to."""
+
+Keep = Callable[[float, Params], None]
+"""Told a part of training that has passed, and a copy of the parameters then."""
+
+
+def fit(
+    objective: Objective,
+    examples: Examples,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    watch: Watch | None = None,
+    keep: Keep | None = None,
+    keep_at: Collection[float] = (),
+) -> Params:
+    """The objective's parameters after training, starting from their present values.
+
+    The model stays in evaluation mode: without dropout the loss that is minimised is the loss that
+    influence differentiates.
+
+    Args:
+        objective: what is fitted.
+        examples: the training set.
+        recipe: how.
+        progress: is told of every step.
+        watch: is told of every batch, such as `Dynamics`.
+        keep: is told of the checkpoints.
+        keep_at: where these lie, as parts of training between 0 and 1. Parts that fall on the same
+            step are all kept, each with the parameters after that step.
+
+    Raises:
+        InputError: the learning rate is not a positive number, the weight decay turns parameters
+            over, or the loss became NaN or infinite.
+    """
+    _check(recipe)
+    params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
+    optimiser = _OPTIMISERS[recipe.weight_decay_kind](
+        params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
+    kept = {part: max(1, round(part * steps)) for part in keep_at}
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
+    for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
+        batch = examples.take(ids)
+        outputs = objective.outputs(params, batch)
+        loss = objective.loss(outputs, batch["labels"]).mean()
+        if watch:
+            watch(ids, outputs.detach())
+        if not torch.isfinite(loss):
+            raise InputError(
+                "[training] learning_rate",
+                "a loss that stays finite",
+                f"{loss.item()} at step {step}",
+                f"Try learning_rate = {recipe.learning_rate / 10:g}.",
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(step, steps, loss.item())
+        for part, last in kept.items():
+            if keep and step == last:
+                keep(part, {name: tensor.detach().clone() for name, tensor in params.items()})
+    return {name: tensor.detach() for name, tensor in params.items()}
+
+
+def _check(recipe: Recipe) -> None:
+    if not 0 < recipe.learning_rate < math.inf:
+        raise InputError(
+            "[training] learning_rate",
+            "a finite number > 0",
+            f"{recipe.learning_rate}",
+            f"Try learning_rate = {Recipe.learning_rate:g}.",
+        )
+    pull = recipe.learning_rate * recipe.weight_decay
+    if recipe.weight_decay_kind == "decoupled" and pull >= 1 < recipe.weight_decay:
+        raise InputError(
+            "[training] weight_decay",
+            f"less than {1 / recipe.learning_rate:g}, at which one step takes parameters beyond 0",
+            f"{recipe.weight_decay:g}",
+            f"Try weight_decay = {Recipe.weight_decay:g}.",
+        )
+
+
+def _slope(step: int, steps: int) -> float:
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm + 1))
+
+
+def _epochs(lengths: Int[Tensor, " n"], recipe: Recipe) -> Iterator[Int[Tensor, " b"]]:
+    """Shuffled batches, of like length within every few batches so that padding is small."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for _ in range(recipe.epochs):
+        shuffled = torch.randperm(len(lengths), generator=generator)
+        batches = [
+            batch
+            for pool in shuffled.split(POOL * recipe.batch_size)
+            for batch in pool[lengths[pool].argsort(stable=True)].split(recipe.batch_size)
+        ]
+        for place in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[place]
+
+
+@torch.no_grad()
+def predict(
+    objective: Objective,
+    examples: Examples,
+    batch_size: int = 64,
+    ids: Int[Tensor, " m"] | None = None,
+) -> tuple[Float[Tensor, "m c"], Float[Tensor, " m"]]:
+    """Outputs, and what is asked of a query, of all examples or in the order of `ids`.
+
+    That is each example's loss, without smoothing or weights where the objective's measure is.
+    """
+    places, outputs, asked = [], [], []
+    for where, batch in batches(examples, every(examples) if ids is None else ids, batch_size):
+        found = objective.outputs(objective.params, batch)
+        places.append(where)
+        outputs.append(found)
+        asked.append(objective.asked(found, batch["labels"]))
+    order = torch.cat(places).argsort()
+    return torch.cat(outputs)[order], torch.cat(asked)[order]

@@ -1,0 +1,305 @@
+"""The command line: `fastif`. Heavy imports wait until a command needs them."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.table import Table
+
+from flows.cli import (
+    correct as correct_commands,
+)
+from flows.cli import (
+    mislabels as label_commands,
+)
+from flows.cli import (
+    report as report_commands,
+)
+from flows.cli import (
+    reproduce as reproduce_commands,
+)
+from flows.cli import (
+    single_query as urgent_commands,
+)
+from flows.cli import (
+    store as store_commands,
+)
+from flows.cli.common import (
+    RunOption,
+    StudyOption,
+    err,
+    opened,
+    out,
+    refusals,
+    run_name,
+)
+
+if TYPE_CHECKING:  # heavy imports wait until a command needs them
+    from storage import RunStatus
+
+app = typer.Typer(
+    help="Which training examples helped or harmed each prediction of your classifier, "
+    "and by how many nats. Start with `fastif init`, or with examples/nli.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.add_typer(correct_commands.app)
+app.add_typer(label_commands.app)
+app.add_typer(report_commands.app)
+app.add_typer(reproduce_commands.app)
+app.add_typer(store_commands.app)
+app.add_typer(urgent_commands.app)
+
+UNFINISHED = 3
+"""Exit code of an audit that a deadline ended; a mistake's is 2, of a failure 1."""
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
+
+
+@app.callback()
+def start() -> None:
+    """Keep Prefect's own log out of the progress bars; nothing has imported Prefect yet."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    for name in ("FLOW_RUNS", "TASK_RUNS"):  # a failure reaches us as an exception: told once
+        os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{name}_LEVEL", "CRITICAL")
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="A new file, or a folder for study.toml.")] = Path(
+        "study.toml"
+    ),
+    labels: Annotated[
+        bool, typer.Option("--labels", help="For a search for wrong labels alone, without a model.")
+    ] = False,
+) -> None:
+    """Write a commented study file for your own model and tables."""
+    from tasks.study.study import init_study
+
+    with refusals():
+        written = init_study(path, *(["labels_template.toml"] if labels else []))
+        command = "mislabels" if labels else "doctor --study"
+        then = f"Fill in the names, then: fastif {command} {written}"
+        out.print(f"Wrote {written}. {then}", markup=False)
+
+
+@app.command()
+def train(study: StudyFile) -> None:
+    """Fine-tune the classifier of a study (section [training]); skipped when it exists."""
+    with refusals():
+        from tasks.models.finetune import train_model
+
+        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        trained = train_model.fn(str(study.resolve()))
+        state = "is there already" if trained.skipped else "trained"
+        out.print(
+            f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "
+            f"accuracy on its own training rows {trained.accuracy:.1%})",
+            highlight=False,
+            markup=False,
+        )
+
+
+@app.command()
+def audit(
+    study: StudyFile,
+    run: Annotated[
+        str | None, typer.Option("--run", "-r", help="Name of the run; by content if not given.")
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
+    ] = "threads",
+    within: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Minutes; no shard begins that would not end in time."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+    ] = False,
+) -> None:
+    """Attribute every query to the training examples that helped or harmed it.
+
+    Kill it and run it again: everything committed is kept, only the rest is computed. Ends with
+    code 3 if --within left shards for the next start.
+    """
+    with refusals():
+        from flows.executor_config import engine_of
+        from tasks.run.spec import plan_run
+
+        where = engine_of(engine)
+        plan = plan_run(study, run)
+        if dry_run:
+            _print_forecast(plan)
+            return
+        from tasks.results.summary import read_summary
+        from tasks.run.spec import existing_run
+        from tasks.terminal.audit import draw
+
+        since: list[str] = []
+        if (finished := existing_run(plan)) is not None:
+            from tasks.results.provenance_since import changed_since
+
+            since = list(changed_since(finished, plan))
+        else:
+            from tasks.planning.open_run import checked_job
+
+            checked_job(plan)  # what can be refused at once need not wait for Prefect
+            _prefect()
+            from flows.audit import audit as flow
+            from flows.shard_scheduler import UnfinishedError
+
+            try:
+                flow(str(study.resolve()), run, where, within)
+            except UnfinishedError as error:
+                err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
+                raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
+        store = existing_run(plan)
+        assert store is not None
+        from storage import StoreError
+
+        with suppress(StoreError):  # a store that this user may only read
+            store.make_current(plan.record.run)
+        out.print(draw(read_summary(store, plan.record.run, study)))
+        for line in since:
+            out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def runs(study: StudyOption = Path("study.toml")) -> None:
+    """List the runs in a study's store and how far they came."""
+    with refusals():
+        _, store = opened(study)
+        table = Table("run", "state", "shards", "queries", "training rows", "opened")
+        for status in store.runs():
+            record = status.record
+            table.add_row(
+                record.run,
+                _state_of(status),
+                f"{status.done}/{status.planned}",
+                f"{record.query_rows}",
+                f"{record.train_rows}",
+                record.created[:19].replace("T", " "),
+            )
+        out.print(table)
+
+
+def _state_of(status: "RunStatus") -> str:
+    if status.damaged:
+        return "damaged"
+    return "finished" if status.finished else status.state
+
+
+@app.command()
+def top(
+    query_id: Annotated[str, typer.Argument(help="Id of the query.")],
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Also by layers of the model; solves it again."),
+    ] = False,
+) -> None:
+    """Show the training examples that harmed and helped one query most."""
+    with refusals():
+        from tasks.results.summary import explain
+        from tasks.run.lookup import position
+        from tasks.terminal.audit import draw_explained, draw_layers
+
+        _, store = opened(study)
+        name = run_name(store, run)
+        explained = explain(store, name, position(store, name, "queries", query_id), k)
+        out.print(draw_explained(explained))
+        if layers:
+            from tasks.audit.layers import effects_by_layer
+            from tasks.run.spec import plan_run
+
+            out.print(draw_layers(effects_by_layer(plan_run(study, name), explained)))
+
+
+@app.command()
+def show(
+    train_id: Annotated[str, typer.Argument(help="Id of the training example.")],
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Queries to show.")] = 10,
+) -> None:
+    """Show one training example and the queries it moved most."""
+    with refusals():
+        from tasks.results.summary import trace
+        from tasks.run.lookup import position
+        from tasks.terminal.audit import draw_trace
+
+        _, store = opened(study)
+        name = run_name(store, run)
+        out.print(draw_trace(*trace(store, name, position(store, name, "train", train_id), k)))
+
+
+@app.command()
+def doctor(
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study", "-s", help="Also probe this study's model and rows.", envvar="FASTIF_STUDY"
+        ),
+    ] = None,
+) -> None:
+    """Check versions, FAISS, threads and device, and probe a study's model."""
+    failed = False
+    with refusals():
+        from tasks.terminal.doctor import examine
+
+        for check in examine(study):
+            failed |= not check.passed
+            mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
+            out.print(mark, end=" ")
+            out.print(f"{check.name}: {check.found}", markup=False, highlight=False)
+    raise typer.Exit(2 if failed else 0)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _prefect() -> None:
+    """Say what the pause is, and let Ctrl-C and a polite kill end it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    if not os.environ.get("PREFECT_API_URL"):
+        err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """End now: what is committed is whole, and Prefect would wait for the shard in work."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    for server in list(SubprocessASGIServer._instances.values()):
+        if server.server_process:
+            server.server_process.terminate()
+    err.print("\nStopped. What was committed is kept; run the same command to go on.")
+    os._exit(128 + number)
+
+
+def _print_forecast(plan) -> None:
+    from tasks.models.provenance import differences
+    from tasks.planning.forecast import draw, forecast
+    from tasks.planning.open_run import checked_job
+    from tasks.planning.start_run import check_disk
+    from tasks.run.spec import planned_shards
+
+    job = checked_job(plan)
+    check_disk(job)
+    found = forecast(job, planned_shards(job.plan))
+    out.print(draw(found, job.plan, differences(job.provenance)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What all commands share: where they print, how they refuse, and the options of every one."""
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.terminal import InertConsole
+
+if TYPE_CHECKING:  # heavy imports wait until a command needs them
+    from storage import Store
+    from tasks.study.study import Study
+
+out, err = InertConsole(), InertConsole(stderr=True)
+
+StudyOption = Annotated[
+    Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
+]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A user's mistake is a message and exit code 2, and so is what a library says of an input.
+
+    What is neither is a message and exit code 1. A traceback is printed where it is asked for.
+    """
+    from tasks.runtime.foreign_errors import (
+        TRACEBACK,
+        UNFORESEEN,
+        refusal_of,
+        told,
+    )
+    from tasks.runtime.retries import MISTAKES
+
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except UNFORESEEN as error:
+        refused = isinstance(error, MISTAKES) or refusal_of(error) is not None
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        err.print("[bold red]Refused.[/]" if refused else "[bold red]Failed.[/]", end=" ")
+        err.print(told(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if refused else 1) from None
+
+
+def opened(study: Path) -> "tuple[Study, Store]":
+    """A study and its store, for reading."""
+    from tasks.run.spec import existing_store
+    from tasks.study.study import load_study
+
+    loaded = load_study(study)
+    return loaded, existing_store(loaded)
+
+
+def run_name(store: "Store", run: str | None) -> str:
+    """The run that was named, or the newest; whether it is not finished is said."""
+    from tasks.run.lookup import newest_run, undamaged_run
+
+    name = undamaged_run(store, run) if run else newest_run(store)
+    status = store.status(name)
+    if not status.finished:
+        note = f"Run {name} is not finished: {status.done} of {status.planned} shards are here."
+        err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return name

@@ -1,0 +1,161 @@
+"""The commands about wrong labels: `fastif mislabels`, `fastif review ...`."""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.common import (
+    StudyOption,
+    opened,
+    out,
+    refusals,
+)
+
+app = typer.Typer()
+review = typer.Typer(
+    help="Give suspicious labels to people, and take their verdicts back.", no_args_is_help=True
+)
+app.add_typer(review, name="review")
+
+
+@app.command()
+def mislabels(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
+    shown: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+    validate: Annotated[
+        int,
+        typer.Option(min=0, help="Train again so many times a way, to see what cleaning is worth."),
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+    ] = False,
+) -> None:
+    """Rank the training rows by the probability that their label is wrong, and say why.
+
+    Needs no true labels; rows of certain label ([queries] trusted = true) make it far better. What
+    was read before is kept: the next time only new texts are.
+    """
+    with refusals():
+        from tasks.mislabels.detect import find_mislabels, search_of
+        from tasks.mislabels.results import read_found
+        from tasks.run.spec import existing_store
+        from tasks.study.study import load_study
+        from tasks.terminal.mislabels import draw_mislabels
+
+        if dry_run:
+            from tasks.mislabels.forecast import forecast_mislabels
+
+            expected = forecast_mislabels(search_of(study))
+            already = "Everything is there already; it would only be shown."
+            out.print(already if expected is None else f"{expected}", highlight=False)
+            return
+        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        digest = find_mislabels.fn(str(study.resolve()))
+        found = read_found(existing_store(load_study(study)), digest)
+        out.print(draw_mislabels(found, study, shown))
+        if validate:
+            from tasks.mislabels.cleaning_gain import draw_validation, validated
+
+            out.print(draw_validation(validated(study, found, validate)))
+
+
+@review.command()
+def export(
+    to: Annotated[Path, typer.Option("--out", "-o", help="A new .csv, .parquet or .json file.")],
+    study: StudyOption = Path("study.toml"),
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Decisions; [mislabels] budget if left out.")
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw so many rows at random instead of the most suspicious."),
+    ] = None,
+) -> None:
+    """Write the most suspicious rows for people to look at, rows that are alike as one decision.
+
+    With --random 100 the verdicts tell how many labels are wrong in all, whatever the errors are
+    like, and how far each probability may be believed. Thirty verdicts or more are needed.
+
+    Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
+    several people look; leave the column row as it is. A .json file is for Label Studio.
+    """
+    with refusals():
+        from fastif import InputError
+        from tasks.mislabels.annotations import read_verdicts
+        from tasks.mislabels.label_studio import label_config
+        from tasks.mislabels.results import current_found
+        from tasks.mislabels.review_export import (
+            check_new,
+            to_draw,
+            to_review,
+            write_review,
+        )
+        from tasks.run.spec import read_inputs
+        from tasks.runtime.writable_path import check_outside
+
+        if random and budget:
+            what = "--budget or --random", "one of them", "both"
+            raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
+        loaded, store = opened(study)
+        inputs = read_inputs(study)
+        found = current_found(store, inputs)
+        check_new(to)
+        check_outside(store.layout.root, to)
+        known = read_verdicts(store, inputs.train, loaded.labels)
+        most = budget or loaded.mislabels.budget
+        sample = to_draw(store, found, random, known) if random else None
+        count = write_review(to_review(found, most, known) if sample is None else sample, to)
+        out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
+        if to.suffix == ".json":
+            config = label_config(loaded.labels)
+            out.print(f"Labelling interface: {config}", markup=False, soft_wrap=True)
+
+
+@review.command("import")
+def import_(
+    verdicts: Annotated[Path, typer.Argument(help="The file, filled in.")],
+    study: StudyOption = Path("study.toml"),
+) -> None:
+    """Take verdicts back: they are kept, and the next search learns from them."""
+    with refusals():
+        from tasks.mislabels.annotation_import import import_verdicts
+        from tasks.mislabels.results import current_or_newest
+        from tasks.run.spec import read_inputs
+
+        _, store = opened(study)
+        inputs = read_inputs(study)
+        table = current_or_newest(store, inputs).table
+        when = datetime.now(UTC).isoformat()
+        kept = import_verdicts(store, inputs.study, inputs.train, table, verdicts, when)
+        for note in kept.notes:
+            out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
+        for problem in kept.refused:
+            text = f"Not kept: {problem.where}\n  expected: {problem.expected}"
+            text += f"\n  got:      {problem.got}\n  change:   {problem.change}"
+            out.print(text, markup=False, soft_wrap=True, highlight=False)
+        then = f"Next: fastif mislabels {shlex.quote(str(study))}"
+        out.print(f"Verdicts on {kept.rows} rows are kept. {then}", markup=False, soft_wrap=True)
+
+
+@review.command()
+def conflicts(study: StudyOption = Path("study.toml")) -> None:
+    """Show the rows on which reviewers disagree; they are not used until they agree."""
+    with refusals():
+        from tasks.data.row_hashes import row_digests
+        from tasks.mislabels.annotations import read_verdicts
+        from tasks.mislabels.review_export import conflicts as disputed
+        from tasks.run.spec import read_inputs
+
+        loaded, store = opened(study)
+        train = read_inputs(study).train
+        known = read_verdicts(store, train, loaded.labels)
+        digests = row_digests(train, loaded.labels)
+        table = Table("id", "label", "reviewers")
+        for row in disputed(known, train.ids, digests, loaded.labels).iter_rows():
+            table.add_row(*map(Text, row))
+        out.print(table if table.row_count else "Reviewers agree on every row.")

@@ -1,0 +1,40 @@
+"""The command for the one query that somebody waits for: `fastif urgent`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import StudyOption, out, refusals
+
+app = typer.Typer()
+
+
+@app.command()
+def urgent(
+    query_id: Annotated[str, typer.Argument(help="Id of the query.")],
+    study: StudyOption = Path("study.toml"),
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="LiSSA runs to average; the study's by default.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+    engine: Annotated[
+        str,
+        typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
+    ] = "threads",
+) -> None:
+    """Explain one query now, its LiSSA repeats split over the workers and averaged.
+
+    For a query of the table that no audit has answered yet. Every training row is scored.
+    """
+    with refusals():
+        from flows.executor_config import engine_of
+        from tasks.audit.single_query import asked_of
+        from tasks.run.spec import read_inputs
+        from tasks.terminal.audit import draw_explained
+
+        where = engine_of(engine)
+        asked_of(read_inputs(study), query_id, repeats, k)  # refused before Prefect starts
+        from flows.single_query import urgent as flow
+
+        out.print(draw_explained(flow(str(study.resolve()), query_id, repeats, k, where)))

@@ -1,0 +1,130 @@
+"""The commands that look after a store: `fastif diff`, `verify`, `gc`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import (
+    RunOption,
+    StudyOption,
+    err,
+    opened,
+    out,
+    refusals,
+)
+
+app = typer.Typer()
+
+UNFINISHED = 3
+"""Exit code of a store that is sound but not finished, as of an audit that a deadline ended."""
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="The earlier run.")],
+    after: Annotated[str, typer.Argument(help="The later run.")],
+    study: StudyOption = Path("study.toml"),
+    k: Annotated[int, typer.Option("-k", min=1, help="Worst rows of a run that count.")] = 100,
+) -> None:
+    """Show what became harmful from one run to another, and what stopped being so.
+
+    Also by slice and source, and whether the two runs may be compared at all.
+    """
+    with refusals():
+        from tasks.results.compare_runs import difference
+        from tasks.terminal.diff import draw_difference
+
+        _, store = opened(study)
+        out.print(draw_difference(difference(store, before, after, k), before, after))
+
+
+@app.command()
+def up(
+    study: StudyOption = Path("study.toml"),
+    port: Annotated[int, typer.Option(help="Of the Prefect server, on loopback.")] = 4200,
+) -> None:
+    """Start what nightly audits need: a Prefect server, a worker, the deployments.
+
+    With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
+    """
+    with refusals():
+        from flows.local_service import up as start
+        from tasks.study.study import load_study
+
+        load_study(study)
+        for step in start(study, port):
+            out.print(step, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `fastif up` started, and nothing else."""
+    from flows.local_service import down as stop
+
+    stopped = stop()
+    said = ", ".join(stopped) if stopped else "nothing that `fastif up` started is at work"
+    out.print(f"Stopped: {said}." if stopped else f"There is {said}.", highlight=False)
+
+
+@app.command()
+def verify(
+    study: StudyOption = Path("study.toml"),
+    run: RunOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Take damaged commits back.")] = False,
+) -> None:
+    """Read every byte of the store again: sizes, digests, row counts, runs that lack a shard.
+
+    Ends with code 1 if anything is wrong, with 3 if all is sound but a run is not finished. With
+    --repair the next audit computes again what is damaged; verdicts of people are never removed.
+    """
+    with refusals():
+        from tasks.results.integrity import examined, repair_parts, repair_run
+
+        _, store = opened(study)
+        wrong = unfinished = 0
+        for part in examined(store, run):
+            out.print(f"{part.name}: {part.state}", markup=False, highlight=False, soft_wrap=True)
+            for problem in part.problems:
+                err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+            wrong += len(part.problems)
+            unfinished += part.unfinished
+            if repair and part.problems:
+                taken = repair_run(store, part) if part.run else repair_parts(store, part)
+                out.print(f"  {taken}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
+
+
+@app.command()
+def gc(
+    study: StudyOption = Path("study.toml"),
+    keep_runs: Annotated[
+        int | None, typer.Option(min=1, help="Forget runs but for so many of the newest.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Forget only runs that are so many days old.")
+    ] = None,
+    parts_unused: Annotated[
+        float | None,
+        typer.Option(min=0, help="Remove indices, factors and the like unused for so many days."),
+    ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="First make one file a table of finished runs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what a store needs no more.
+
+    Without options these are leftovers of killed processes and files that were replaced, a day old
+    or more. No run is forgotten unless you say which; the newest finished one never is.
+    """
+    with refusals():
+        from tasks.results.retention import Keep, compact_finished, swept
+        from tasks.terminal.gc import draw_sweep
+
+        _, store = opened(study)
+        compacted = compact_finished(store) if compact and not dry_run else ()
+        found = swept(store, Keep(keep_runs, older_than, parts_unused))
+        if not dry_run:
+            store.remove(found.files)
+        out.print(draw_sweep(found, compacted, dry_run))

@@ -1,0 +1,244 @@
+"""Engines started: task runners at work, and what they are refused for."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from fastif import InputError
+from flows.executor_config import (
+    AnyEngine,
+    DaskAt,
+    DaskLocal,
+    Threads,
+)
+from flows.presence import Presence
+from tasks.runtime.devices import OVERRIDE, Device, shared_threads
+
+NEEDED = "tasks.audit.attribute"
+"""What workers import for the first shard."""
+WAIT = 30
+"""Seconds that a cluster at an address may take to answer."""
+DEATHS = 2
+"""Workers that a shard may take with it before it is given up: one that kills them always does."""
+
+
+class Workers:
+    """A task runner at work.
+
+    Args:
+        runner: Prefect's.
+        count: tells how many tasks work at once; a cluster may grow.
+        placed: a context around every submission, for engines that place tasks by resources.
+        away: whether a task that is alone runs on a worker too, or here.
+    """
+
+    def __init__(
+        self,
+        runner: TaskRunner,
+        count: Callable[[], int],
+        placed: Callable[[], AbstractContextManager] = nullcontext,
+        away: bool = False,
+    ) -> None:
+        self.count = count
+        self._runner, self._placed, self._away = runner, placed, away
+
+    def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
+        """Give a task away."""
+        with self._placed():
+            return self._runner.submit(task, parameters=parameters)
+
+    def call(self, task: Task, **parameters: Any) -> Any:
+        """Run one task and wait for it.
+
+        Raises:
+            InputError: every worker is gone.
+        """
+        if not self._away:
+            return task(**parameters)
+        ended: SimpleQueue[PrefectFuture] = SimpleQueue()
+        self.submit(task, **parameters).add_done_callback(ended.put)
+        return Presence(self.count).get(ended).result()
+
+
+@contextmanager
+def started(engine: AnyEngine, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """The engine at work for as long as the block lasts.
+
+    Args:
+        engine: which.
+        devices: of this machine, one for each worker.
+        shards: how many there are to compute; more workers than these would be idle.
+
+    Raises:
+        InputError: Dask without a Prefect server or its packages; a cluster that does not answer,
+            or of which no worker offers what is asked for.
+    """
+    start = {Threads: _threads, DaskLocal: _dask_local, DaskAt: _dask_at}[type(engine)]
+    with start(engine, devices, max(1, shards)) as workers:
+        yield workers
+
+
+@contextmanager
+def _threads(_: Threads, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A thread for each device; they share torch's threads."""
+    count = min(len(devices), shards)
+    with shared_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
+        yield Workers(runner, lambda: count)
+
+
+@contextmanager
+def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A cluster on loopback, a worker with one device each."""
+    _check_server()
+    dask, distributed, runner_of = _packages()
+    kind = "GPU" if devices[0].torch.type == "cuda" else "CPU"
+    count = min(engine.workers or len(devices), shards)
+    limit = int(engine.memory_gb * 2**30) if engine.memory_gb else 0
+    common = {"resources": {kind: 1}, "nthreads": 1, "host": "127.0.0.1", "memory_limit": limit}
+    workers = {
+        number: {
+            "cls": distributed.Nanny,
+            "options": {**common, "env": _environment(devices[number % len(devices)], count)},
+        }
+        for number in range(count)
+    }
+    options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": distributed.Scheduler, "options": options}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        distributed.SpecCluster(scheduler=scheduler, workers=workers) as cluster,
+        runner_of(cluster=cluster) as runner,
+    ):
+        placed = partial(dask.annotate, resources={kind: 1})
+        offered = partial(_offering, runner.client, kind)
+        yield Workers(runner, offered, placed, away=True)
+
+
+@contextmanager
+def _dask_at(engine: DaskAt, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+    """A cluster that is there; one on which every task would wait for ever is refused."""
+    _check_server()
+    dask, distributed, runner_of = _packages()
+    security = _security(engine, distributed)
+    _check_workers(engine, distributed, security)
+    keys = {"security": security} if security else {}
+    with runner_of(address=engine.address, client_kwargs=keys) as runner:
+        placed = partial(dask.annotate, resources={engine.resource: 1})
+        count = partial(_offering, runner.client, engine.resource)
+        yield Workers(runner, count, placed, away=True)
+
+
+def _security(engine: DaskAt, distributed: Any) -> Any:
+    if not engine.address.startswith("tls://"):
+        return None
+    files = {
+        "tls_ca_file": engine.tls_ca_file,
+        "tls_client_cert": engine.tls_cert,
+        "tls_client_key": engine.tls_key,
+    }
+    # What is left out comes from Dask's own configuration; None would stand for no file at all.
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    return distributed.Security(require_encryption=True, **given)
+
+
+def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
+    try:
+        with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
+            workers = _workers_of(client)
+            offering = _offering(client, engine.resource)
+            _check_imports(client, engine.resource)
+    except (OSError, ValueError, TypeError, TimeoutError) as error:
+        raise InputError(
+            "engine address",
+            f"a Dask scheduler that answers within {WAIT} s",
+            f"{type(error).__name__}: {error}",
+            "Start one (`dask scheduler`), or correct the address and its certificates.",
+        ) from error
+    if not offering:
+        offers = sorted({name for worker in workers for name in worker["resources"]})
+        raise InputError(
+            "engine resource",
+            f"a worker that offers {engine.resource}",
+            f"{len(workers)} workers, which offer {', '.join(offers) or 'nothing'}",
+            f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
+        )
+
+
+def _check_imports(client: Any, resource: str) -> None:
+    """Refuse workers that lack this package: one dies of the first task that it cannot read.
+
+    Raises:
+        InputError: naming them.
+    """
+    able = client.scheduler_info(n_workers=-1).get("workers", {})
+    asked = [address for address, worker in able.items() if worker["resources"].get(resource)]
+    if not asked:
+        return
+    found = client.run(import_module, NEEDED, workers=asked, on_error="return")
+    failed = {name: error for name, error in found.items() if isinstance(error, BaseException)}
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise InputError(
+            "engine address",
+            f"workers that can import {NEEDED}",
+            f"{len(failed)} of {len(asked)} that cannot, such as {name}: "
+            f"{type(error).__name__}: {error}",
+            "Install the same fastif for them (pip install -e . again, if it is an older "
+            "installation of a checkout) and start them anew.",
+        )
+
+
+def _offering(client: Any, resource: str) -> int:
+    """Tasks that a cluster can do at once."""
+    return sum(int(worker["resources"].get(resource, 0)) for worker in _workers_of(client))
+
+
+def _workers_of(client: Any) -> list[dict[str, Any]]:
+    """None where the scheduler is gone; what was given to them says so when it is asked for."""
+    return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
+
+
+def _environment(device: Device, count: int) -> dict[str, str]:
+    """Of a worker: it sees one device and has its part of the cores."""
+    cores, index = os.cpu_count() or 1, device.torch.index
+    visible = {} if index is None else {"CUDA_VISIBLE_DEVICES": f"{index}"}
+    return {**visible, OVERRIDE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
+
+
+def _check_server() -> None:
+    """Refuse Dask without a server: every worker would start one of its own and lose its history.
+
+    Raises:
+        InputError: none is configured.
+    """
+    if not PREFECT_API_URL.value():
+        raise InputError(
+            "engine",
+            "a Prefect server for workers to report to",
+            "none (PREFECT_API_URL is not set)",
+            "Run `fastif up`, or set PREFECT_API_URL; engine threads needs none.",
+        )
+
+
+def _packages() -> tuple[Any, Any, Any]:
+    try:
+        import dask
+        import distributed
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise InputError(
+            "engine", "the packages of Dask", f"{error}", "Run pip install 'fastif[dask]'."
+        ) from None
+    for name in ("distributed", "bokeh"):  # a cluster that starts well is no news
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return dask, distributed, DaskTaskRunner

@@ -1,0 +1,21 @@
+"""What happens when a flow fails or is found dead."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+
+from tasks.results.alerts import send
+from tasks.study.study import StudyError, load_study
+
+
+def tell_of_failure(flow: Flow, flow_run: FlowRun, state: State) -> None:
+    """Post it to the study's webhook, if it has one."""
+    parameters: dict[str, Any] = flow_run.parameters
+    try:
+        study = load_study(Path(str(parameters["study"])))
+    except (StudyError, KeyError):
+        return  # the failure is that the study cannot be read
+    text = f"{flow_run.name}: {state.name}. {state.message or ''}".strip()
+    send(study.notify, study.name, str(parameters.get("run") or ""), text)

@@ -1,0 +1,1 @@
+"""Tables of a study: readers, columns, images, digests of rows, near duplicates."""

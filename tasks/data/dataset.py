@@ -1,0 +1,291 @@
+"""The labelled texts of a study, checked before anything is computed."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tasks.data.readers import ROW, Opened, open_source
+from tasks.data.tabular import Measurements, measured
+from tasks.study.errors import (
+    Problem,
+    StudyError,
+    did_you_mean,
+    listed,
+    show,
+)
+from tasks.study.methods import placed
+from tasks.study.sections import TableSource
+from tasks.study.spelling import NOTHING
+
+if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
+    from tasks.study.study import Study
+
+SHOWN = 5
+"""How many rows with one mistake a message names."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labelled texts in the order of their source; all lists have one entry a row.
+
+    `labels` are positions in the study's label names. `text_pairs` is None for single texts.
+    `measured` is None for texts; else it holds the rows, and `texts` tells them in words.
+    `groups` has one list for each column that reports group by. `digest` is the SHA-256 of ids,
+    texts, labels and groups in their order: equal content has an equal digest whatever the file
+    format. `place` is for messages.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    text_pairs: list[str] | None
+    labels: list[int]
+    groups: dict[str, list[str | None]]
+    digest: str
+    place: str
+    measured: Measurements | None = None
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> "Table":
+        """Some rows, in this order."""
+        groups = {name: [values[i] for i in rows] for name, values in self.groups.items()}
+        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in rows]
+        ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
+        labels = [self.labels[i] for i in rows]
+        digest = _digest(ids, texts, pairs, labels, groups)
+        some = self.measured.take(rows) if self.measured else None
+        return Table(ids, texts, pairs, labels, groups, digest, self.place, some)
+
+
+def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
+    """Read and check the table of a section.
+
+    A label is compared as text: a column of whole numbers fits the names "0", "1", ..., never
+    positions, which would turn silently wrong with another order of the names. A data set whose
+    label column carries names for its numbers is read by these names.
+
+    Args:
+        source: the section of the study.
+        labels: the study's label names; a label becomes its position among them.
+        folder: where relative paths start.
+        role: the section's name, train or queries, for messages.
+
+    Raises:
+        StudyError: every problem found: rows count from 1 without a header line.
+    """
+    columns = [*source.contents, source.label, *([source.id] if source.id else []), *source.groups]
+    opened = open_source(source, columns, folder, role)
+    _require_columns(source, opened, role)
+    if opened.frame.is_empty():
+        problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
+        raise StudyError(opened.place, [problem])
+    frame = _as_texts(source, opened)
+    problems = [problem for name in source.text for problem in _text_problems(frame, name)]
+    problems += _label_problems(frame, source.label, labels, opened)
+    problems += _id_problems(frame, source.id) if source.id else []
+    if problems:
+        raise StudyError(opened.place, problems)
+    if source.text:
+        texts = frame[source.text[0]].to_list()
+        pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
+        return _table(frame, source, labels, opened.place, texts, pairs, None)
+    rows, texts = measured(source, opened)
+    return _table(frame, source, labels, opened.place, texts, None, rows)
+
+
+def check_against(study: "Study", train: Table, queries: Table) -> None:
+    """Refuse a study that its own tables contradict.
+
+    A `keep` above the number of rows is no mistake: all rows are kept then.
+
+    Raises:
+        StudyError: k or rows above the number of training rows, or training rows of one class.
+    """
+    problems, n = [], len(train)
+    allowed = f"1 to {n}, the rows of {train.place}"
+    for where, method in placed(study.candidates):
+        if method.k is not None and method.k > n:
+            change = 'lower k, or set kind = "full" to score every row'
+            problems.append(Problem(f"{where} k", allowed, str(method.k), change))
+    if study.curvature.rows is not None and study.curvature.rows > n:
+        change = "leave rows out to use all of them"
+        problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))
+    problems += one_label(study.labels, train)
+    widths = [0 if t.measured is None else t.measured.numbers.shape[1] for t in (train, queries)]
+    if widths[0] != widths[1] and len(queries):
+        where = (
+            "[queries] image" if train.measured and train.measured.image else "[queries] features"
+        )
+        expected, change = f"{widths[0]} numbers a row, as in [train]", "give both tables the same"
+        problems.append(Problem(where, expected, f"{widths[1]}", change))
+    if (train.text_pairs is None) != (queries.text_pairs is None) and len(queries):
+        change = "give both tables one text column, or both a pair"
+        problems.append(Problem("[queries] text", "as many columns as in [train]", "not", change))
+    if problems:
+        raise StudyError(study.path, problems)
+
+
+def one_label(labels: Sequence[str], train: Table) -> list[Problem]:
+    """That all training rows have the same label, from which nothing can be learned."""
+    if len(set(train.labels)) > 1:
+        return []
+    only = f"{show(labels[train.labels[0]])} in all {len(train)} rows"
+    change = "name the table the model was trained on"
+    return [Problem("[train] label", "rows of 2 or more labels", only, change)]
+
+
+def _require_columns(source: TableSource, opened: Opened, role: str) -> None:
+    kind = "text" if source.text else "features" if source.features else "image"
+    wanted = [(kind, name) for name in source.contents] + [("label", source.label)]
+    wanted += [("id", source.id)] if source.id else []
+    wanted += [("groups", name) for name in source.groups]
+    have = listed(opened.available, 20) or "none"
+    missing = [(key, name) for key, name in wanted if name not in opened.available]
+    problems = [
+        Problem(
+            f"[{role}] {key}",
+            f"a column {show(name)}",
+            f"the columns {have}",
+            did_you_mean(name, opened.available) or f"set {key} to one of these columns",
+        )
+        for key, name in missing
+    ]
+    if problems:
+        raise StudyError(opened.place, problems)
+
+
+def _as_texts(source: TableSource, opened: Opened) -> pl.DataFrame:
+    """The frame with every column as text; columns that are none are refused.
+
+    Whole numbers and true/false are taken as they are written, except in a text column. Groups may
+    also be fractions or dates.
+    """
+    frame, problems = opened.frame, []
+    roles = dict.fromkeys(source.groups, "text, numbers or dates")
+    roles |= {name: "text or whole numbers" for name in (source.label, source.id) if name}
+    roles |= dict.fromkeys(source.text, "text")
+    for name, expected in roles.items():
+        column = frame[name]
+        if name == source.label and name in opened.class_names:
+            names = dict(enumerate(opened.class_names[name]))
+            column = column.replace_strict(names, default=None, return_dtype=pl.String)
+        if not _readable(column.dtype, expected):
+            change = "name another column, or save this one as text"
+            problems.append(Problem(f"column {name}", expected, str(column.dtype), change))
+            continue
+        words = column.cast(pl.String)
+        # Texts are read by a tokenizer as they are; names are compared.
+        words = words if name in source.text else words.str.normalize("NFC")
+        frame = frame.with_columns(words.alias(name))
+    if problems:
+        raise StudyError(opened.place, problems)
+    return frame
+
+
+def _readable(dtype: pl.DataType, expected: str) -> bool:
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
+        return True
+    if expected == "text":
+        return False
+    whole = dtype.is_integer() or dtype == pl.Boolean
+    dated = dtype.is_numeric() or (dtype.is_temporal() and not isinstance(dtype, pl.Duration))
+    return whole or (expected.endswith("dates") and dated)
+
+
+def _text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+    missing = frame.filter(pl.col(name).is_null())
+    blank = frame.filter(_is_blank(name))
+    change = "fill these rows, or remove them from the table"
+    if len(missing):
+        yield Problem(f"column {name}", "a text in every row", f"null in {_rows(missing)}", change)
+    if len(blank):
+        got = f"an empty text in {_rows(blank)}"
+        yield Problem(f"column {name}", "a text in every row", got, change)
+
+
+def _is_blank(name: str) -> pl.Expr:
+    """Whether there is nothing in it that a person or a tokenizer could read."""
+    return pl.col(name).str.replace_all(NOTHING, "") == ""
+
+
+def _label_problems(
+    frame: pl.DataFrame, name: str, labels: Sequence[str], opened: Opened
+) -> Iterator[Problem]:
+    missing = frame.filter(pl.col(name).is_null())
+    if len(missing):
+        change = "label these rows, or remove them from the table"
+        yield Problem(f"column {name}", "a label in every row", f"null in {_rows(missing)}", change)
+    foreign = frame.filter(~pl.col(name).is_in(list(labels)))
+    if foreign.is_empty():
+        return
+    numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
+    if numbers:
+        change = 'write labels as these numbers, such as ["0", "1"], or replace them by the names'
+    else:
+        hint = did_you_mean(foreign[name][0], labels)
+        change = hint or "correct these rows, or add the label to labels if the model has it"
+    got = _rows(foreign, name)
+    yield Problem(f"column {name}", f"one of {listed(map(show, labels))}", got, change)
+
+
+def _id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+    missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
+    if len(missing):
+        change = "fill these rows, or leave id out to use row numbers"
+        got = f"null or empty in {_rows(missing)}"
+        yield Problem(f"column {name}", "an id in every row", got, change)
+    again = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
+    if len(again):
+        change = "make the ids unique, or leave id out to use row numbers"
+        got = f"the same again in {_rows(again, name)}"
+        yield Problem(f"column {name}", "each id once", got, change)
+
+
+def _rows(bad: pl.DataFrame, name: str | None = None) -> str:
+    """`row 3`, `rows 3, 8 and 9 more`, or with the values of a column: `row 3: "x"`."""
+    numbers = bad[ROW].to_list()
+    if name is None:
+        return f"row{'s' if len(numbers) > 1 else ''} {listed(map(str, numbers), SHOWN)}"
+    values = bad[name].to_list()
+    pairs = zip(numbers, values, strict=True)
+    return listed((f"row {number}: {show(value, 40)}" for number, value in pairs), SHOWN)
+
+
+def _table(
+    frame: pl.DataFrame,
+    source: TableSource,
+    labels: Sequence[str],
+    place: str,
+    texts: list[str],
+    pairs: list[str] | None,
+    rows: Measurements | None,
+) -> Table:
+    positions = {label: position for position, label in enumerate(labels)}
+    ids = frame[source.id or ROW].cast(pl.String).to_list()
+    numbers = [positions[label] for label in frame[source.label]]
+    groups = {name: frame[name].to_list() for name in source.groups}
+    digest = _digest(ids, texts, pairs, numbers, groups)
+    return Table(ids, texts, pairs, numbers, groups, digest, place, rows)
+
+
+def _digest(
+    ids: list[str],
+    texts: list[str],
+    pairs: list[str] | None,
+    labels: list[int],
+    groups: dict[str, list[str | None]],
+) -> str:
+    """SHA-256 of one JSON array a row, after one with the names of the groups."""
+    names = sorted(groups)
+    hashed = hashlib.sha256(json.dumps(["table 1", pairs is not None, *names]).encode())
+    seconds: Sequence[str | None] = pairs if pairs is not None else [None] * len(ids)
+    for row in zip(ids, texts, seconds, labels, *(groups[name] for name in names), strict=True):
+        hashed.update(b"\n" + json.dumps(row).encode())
+    return hashed.hexdigest()

@@ -1,0 +1,89 @@
+"""Columns of images as pixels: files in memory such as PNG, or one byte a pixel."""
+
+import io
+import itertools
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tasks.study.errors import Problem, StudyError
+
+SIDE = 32
+"""Pixels along each side of images that are of unequal size, or larger."""
+STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+"""First bytes of image files: PNG, JPEG, GIF, BMP, WebP, TIFF."""
+
+
+def pixels_of(column: pl.Series, place: str) -> np.ndarray:
+    """Every image as numbers from 0 to 1, [n d].
+
+    Args:
+        column: bytes, `{bytes, path}` as the `datasets` library has it, or lists of whole numbers
+            from 0 to 255.
+        place: the table, for messages.
+
+    Raises:
+        StudyError: it is none of these, or a row cannot be read.
+    """
+    where = f"column {column.name}"
+    if isinstance(column.dtype, pl.Struct) and "bytes" in [f.name for f in column.dtype.fields]:
+        column = column.struct.field("bytes")
+    if column.null_count():
+        row = int(column.is_null().arg_true()[0]) + 1
+        raise _refused(place, where, "an image in every row", f"null in row {row}", "fill it")
+    if column.dtype == pl.Binary:
+        files = column.to_list()
+        if files and any(files[0].startswith(start) for start in STARTS):
+            return _opened(files, place, where)
+        rows = [np.frombuffer(file, np.uint8) for file in files]
+    elif isinstance(column.dtype, pl.List | pl.Array):
+        rows = [_whole(row, number, place, where) for number, row in enumerate(column.to_list(), 1)]
+    else:
+        expected = "bytes of image files, or a byte a pixel"
+        change = "save images as bytes; numbers of another kind belong into features"
+        raise _refused(place, where, expected, f"{column.dtype}", change)
+    sizes = [len(row) for row in rows]
+    if len(set(sizes)) > 1:
+        odd = next(i for i, size in enumerate(sizes) if size != sizes[0])
+        got = f"{sizes[0]} in row 1, {sizes[odd]} in row {odd + 1}"
+        change = "save images of one size, or the files of images, such as PNG"
+        raise _refused(place, where, "as many pixels in every row", got, change)
+    return np.stack(rows).astype(np.float32) / 255
+
+
+def _whole(row: Any, number: int, place: str, where: str) -> np.ndarray:
+    found = np.asarray(row)
+    if found.dtype.kind not in "iu" or found.size == 0 or found.min() < 0 or found.max() > 255:
+        expected, change = "whole numbers from 0 to 255", "scale them, or name them as features"
+        raise _refused(place, where, expected, f"others in row {number}", change)
+    return found.ravel().astype(np.uint8)
+
+
+def _opened(files: list[bytes], place: str, where: str) -> np.ndarray:
+    """Images of one size as they are, if small; else all of them made so."""
+    try:
+        from PIL import Image
+    except ImportError:
+        change = "pip install 'fastif[images]', or save a byte a pixel"
+        raise _refused(place, where, "the library Pillow", "it is not there", change) from None
+    read = []
+    for number, file in enumerate(files, 1):
+        try:
+            image = Image.open(io.BytesIO(file))
+            read.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        except Exception as error:  # a foreign library at hostile input: any class may come
+            got = f"row {number}: {type(error).__name__}"
+            change = "correct or remove this row"
+            expected = "a whole image file"
+            raise _refused(place, where, expected, got, change) from None
+    grey = all(image.mode == "L" for image in read)
+    sizes = {image.size for image in read}
+    small = len(sizes) == 1 and max(itertools.chain(*sizes)) <= 2 * SIDE
+    shape = next(iter(sizes)) if small else (SIDE, SIDE)
+    alike = (image.convert("L" if grey else "RGB").resize(shape) for image in read)
+    return np.stack([np.asarray(image, np.float32).ravel() for image in alike]) / 255
+
+
+def _refused(place: str, where: str, expected: str, got: str, change: str) -> StudyError:
+    return StudyError(place, [Problem(where, expected, got, change)])

@@ -1,0 +1,1 @@
+"""Mislabel detection: the search, its table, review by people and random samples."""

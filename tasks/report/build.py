@@ -1,0 +1,104 @@
+"""The page of a run, written beside its store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from fastif import InputError
+from storage import write_bytes
+from tasks.report.page import Page, page_of, render
+from tasks.report.run_data import read_night
+from tasks.results.summary import page_path
+from tasks.run.lookup import newest_run
+from tasks.run.spec import existing_store
+from tasks.runtime.writable_path import check_outside
+from tasks.study.path_kinds import what_is
+from tasks.study.study import load_study
+
+TITLE = "<title>Data quality of "
+"""By which a page is known again."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be reported.
+
+    Attributes:
+        study: path of its file.
+        run: by name; the newest finished one if None.
+        against: the run to compare with; the newest that can be if None.
+        out: the file; beside the store if None.
+        price: of an hour of the machine, for the section on cost.
+    """
+
+    study: str
+    run: str | None = None
+    against: str | None = None
+    out: str | None = None
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A page that was written.
+
+    Attributes:
+        path: where.
+        run: that it is about.
+        headline: its three sentences.
+        trust: what was measured and whether it is in order; no example text.
+    """
+
+    path: str
+    run: str
+    headline: list[str]
+    trust: list[dict[str, str]]
+
+
+@task(name="build-report", cache_policy=NO_CACHE)
+def build_report(wish: Wish) -> Built:
+    """Read a run, make its page and write it whole or not at all."""
+    study = load_study(Path(wish.study))
+    store = existing_store(study)
+    run = wish.run or newest_run(store)
+    path = page_path(store.layout.root, study.folder, run)
+    if wish.out:
+        path = page_place(wish.out)
+        check_outside(store.layout.root, path)
+    page = page_of(read_night(store, run, study.path, wish.against), wish.price)
+    write_bytes(path, render(page).encode())
+    return Built(str(path.resolve()), run, page.headline, _trust(page))
+
+
+def page_place(out: str) -> Path:
+    """The file that was named for a page: a new one, or an earlier page, and nothing else.
+
+    Raises:
+        InputError: it has another ending, is a folder, or holds anything but a page of a run.
+    """
+    path, where = Path(out), f"--out {out}"
+    if path.is_dir():
+        raise InputError(where, "a file", "a folder", f"Write --out {path / 'report.html'}.")
+    if path.suffix.lower() not in (".html", ".htm"):
+        got = path.suffix or "no ending"
+        raise InputError(where, "a name that ends in .html", got, "Choose that ending.")
+    expected = "a new file, or an earlier page, which is replaced"
+    if path.exists() and what_is(path):
+        raise InputError(where, expected, what_is(path), "Name another.")
+    if path.exists() and not _is_page(path):
+        raise InputError(where, expected, "a file with other contents", "Name another.")
+    return path
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4096).lstrip()
+    return start.startswith(b"<!doctype html>") and TITLE.encode() in start
+
+
+def _trust(page: Page) -> list[dict[str, str]]:
+    return [
+        {"what": one.name, "measured": one.figure, "in order": one.state} for one in page.assurances
+    ]

@@ -1,0 +1,1 @@
+"""Results: summaries, diagnostics, comparisons, alerts, exports, retention."""

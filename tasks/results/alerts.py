@@ -1,0 +1,134 @@
+"""Word of a run to whoever should know: a failure, or a number beyond what the study allows."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import httpx
+import polars as pl
+from prefect.logging import get_logger
+
+from storage import Store
+from storage.run_comparison import (
+    BECAME,
+    ROSE,
+    Tables,
+    changes,
+)
+from tasks.results.compare_runs import previous
+from tasks.results.diagnostics import read_trust
+from tasks.study.sections import Notify
+
+TRIES, PATIENCE = 3, 10.0
+"""And seconds for each."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A number beyond its limit.
+
+    Attributes:
+        what: the key under [notify].
+        limit: what the study says.
+        found: what the run has.
+    """
+
+    what: str
+    limit: float
+    found: float
+
+    def __str__(self) -> str:
+        """In a few words.
+
+        >>> print(Breach("recall_below", 0.9, 0.75))
+        recall_below 0.9: 0.75
+        """
+        return f"{self.what} {self.limit:g}: {self.found:.3g}"
+
+
+def breaches(store: Store, run: str, asked: Notify) -> Iterator[Breach]:
+    """What of a finished run is beyond the limits; what was not measured is not."""
+    found = {
+        "recall_below": _recall(store, run),
+        "residual_above": read_trust(store.scan("solves", run))["worst_residual"],
+        "harmful_above": _harmful(store, run),
+        "new_suspects_above": _new_suspects(store, run),
+    }
+    for what, value in found.items():
+        limit = getattr(asked, what)
+        if limit is None or value is None:
+            continue
+        number = float(str(value))
+        if number < limit if what.endswith("below") else number > limit:
+            yield Breach(what, limit, number)
+
+
+def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach] = ()) -> bool:
+    """Post it to the webhook; whether it arrived. A webhook that fails never fails a run.
+
+    The address is a secret: it is read from the environment, and stands in no log.
+    """
+    if not asked.webhook_env:
+        return False
+    problem = webhook_problem(asked)
+    if problem:
+        get_logger("fastif").warning("No word of %s was sent: %s", study, problem)
+        return False
+    url = os.environ[asked.webhook_env]
+    told = {"study": study, "run": run, "text": text, "breaches": [asdict(one) for one in found]}
+    for _ in range(TRIES):
+        try:
+            httpx.post(url, json=told, timeout=PATIENCE).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            problem = type(error).__name__
+        else:
+            return True
+    get_logger("fastif").warning("The webhook of %s was not reached: %s", study, problem)
+    return False
+
+
+def webhook_problem(notify: Notify) -> str:
+    """Why nothing could be posted to the study's webhook; empty if it could, or if it has none.
+
+    The address is a secret, so that of a wrong one no more is said than that it is wrong.
+    """
+    name = notify.webhook_env
+    if not name:
+        return ""
+    address = os.environ.get(name)
+    if not address:
+        return f"the environment variable {name} ([notify] webhook_env) is not set here"
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        return f"the environment variable {name} ([notify] webhook_env) holds no http(s) address"
+    return ""
+
+
+def _recall(store: Store, run: str) -> float | None:
+    (told,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
+    whole = [
+        one
+        for one in json.loads(told or "[]")
+        if all(one.get(key) is None for key in ("method", "label", "slice"))
+    ]
+    return min((one["share"] for one in whole), default=None)
+
+
+def _harmful(store: Store, run: str) -> float | None:
+    """Share of the scored training rows that do harm on balance."""
+    effects = store.scan("scores", run).group_by("train").agg(pl.col("removal_effect").sum())
+    share = effects.select((pl.col("removal_effect") < 0).mean()).collect().item()
+    return None if share is None else float(share)
+
+
+def _new_suspects(store: Store, run: str) -> int | None:
+    """Rows among the worst hundred that were not in the last comparable run."""
+    before = previous(store, run)
+    if before is None:
+        return None
+    rows = changes(Tables.of(store, before), Tables.of(store, run), k=100)
+    return int(rows["change"].is_in([BECAME, ROSE]).sum())

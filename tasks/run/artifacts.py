@@ -1,0 +1,79 @@
+"""The files of the parts that a study's shards share: its candidate index, a solver's factor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import fastif
+from storage import Store
+from tasks.run.sketches import read_sketches
+from tasks.study.sections import (
+    AnyCandidates,
+    AnyMethod,
+    FullScan,
+    Knn,
+    UnionOf,
+)
+
+INDEX, FACTOR = "index.faiss", "factor.safetensors"
+
+
+def write_index(folder: Path, index: fastif.CandidateIndex) -> None:
+    """Keep an index of representations."""
+    index.save(folder / INDEX)
+
+
+def read_search(
+    store: Store,
+    digests: Sequence[str],
+    candidates: AnyCandidates,
+    objective: fastif.Objective,
+    labels: torch.Tensor,
+) -> fastif.Search:
+    """Where to look, with the indices that were prepared if it takes some.
+
+    Args:
+        store: holds them.
+        digests: of the index of each method that searches.
+        candidates: the section of the study.
+        objective: the model.
+        labels: of the training rows, for quotas.
+    """
+    if isinstance(candidates, FullScan):
+        rounded = candidates.precision == "bfloat16"
+        return fastif.Everything(candidates.keep, rounded, candidates.rank)
+    pairs = zip(candidates.methods, digests, strict=True)
+    found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
+    return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]
+
+
+def read_method(
+    store: Store,
+    digest: str,
+    method: AnyMethod,
+    objective: fastif.Objective,
+    labels: torch.Tensor,
+) -> fastif.Nearest | fastif.Sketched:
+    """One method that searches, with its index."""
+    part = store.part("index", digest)
+    assert part is not None, "the index is prepared before any shard"
+    assert method.k is not None, "k is given or chosen before any shard"
+    quota = None if method.quota is None else fastif.Quota(labels, method.quota)
+    if isinstance(method, Knn):
+        return fastif.Nearest(fastif.CandidateIndex.load(part / INDEX), method.k, quota)
+    index, sketcher = read_sketches(store, digest, method.factory, objective)
+    return fastif.Sketched(index, sketcher, method.k, quota, method.rescore)
+
+
+def write_factor(folder: Path, factor: fastif.Factor) -> None:
+    """Keep a solver's factor as safetensors."""
+    tensors = {name: tensor.contiguous() for name, tensor in factor.items()}
+    save_file(tensors, folder / FACTOR)
+
+
+def read_factor(store: Store, digest: str) -> fastif.Factor | None:
+    """The factor that was prepared, or None for a solver that has none."""
+    part = store.part("factor", digest)
+    return None if part is None else load_file(part / FACTOR)

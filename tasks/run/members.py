@@ -1,0 +1,52 @@
+"""The models of a study: trainings of the same thing, so that their answers may be averaged."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastif import InputError
+
+if TYPE_CHECKING:  # a job is put together here
+    from tasks.run.context import Job
+    from tasks.run.spec import Plan
+    from tasks.study.study import Study
+
+
+def with_study(job: "Job", study: "Study") -> "Job":
+    """The job and those of its further models with some settings replaced; the run is the same."""
+    plan = job.plan
+    return with_plan(job, replace(plan, inputs=replace(plan.inputs, study=study)))
+
+
+def with_plan(job: "Job", plan: "Plan") -> "Job":
+    """The job and those of its further models under another plan."""
+    others = tuple(replace(other, plan=plan) for other in job.others)
+    return replace(job, plan=plan, others=others)
+
+
+def check_alike(first: "Job", other: "Job", folder: Path) -> None:
+    """Refuse a model that reads other tokens or has other parameters than the first.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    where = f"models: {folder}"
+    mine, theirs = first.objective.space, other.objective.space
+    if (mine.names, mine.shapes) != (theirs.names, theirs.shapes):
+        raise InputError(
+            where,
+            f"the attributed parameters of the first model, {len(mine.names)} tensors of "
+            f"{mine.size:,} numbers",
+            f"{len(theirs.names)} tensors of {theirs.size:,} numbers, or other names",
+            "Take checkpoints or seeds of one training; another architecture is another study.",
+        )
+    for name in ("train_texts", "query_texts"):
+        rows = zip(getattr(first, name).tokens, getattr(other, name).tokens, strict=True)
+        for row, (left, right) in enumerate(rows, start=1):
+            if not left.equal(right):
+                raise InputError(
+                    where,
+                    "the tokenizer of the first model",
+                    f"other tokens for row {row} of the {name.removesuffix('_texts')} table",
+                    "Put the tokenizer's files of the first model into this folder too.",
+                )

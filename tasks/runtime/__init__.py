@@ -1,0 +1,1 @@
+"""Runtime: devices, progress, stage timers, retries, versions, exceptions of libraries."""

@@ -1,0 +1,184 @@
+"""Rules between the sections of a study, as far as they can be judged without the data."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fastif.solvers import Direct, Dual, Spectral
+from tasks.study.errors import Problem, show
+from tasks.study.fields import HUB
+from tasks.study.methods import placed
+from tasks.study.sections import Sketches
+
+ROUNDING = 1e-9
+
+if TYPE_CHECKING:  # a study asks this module while it is made
+    from tasks.study.study import Study
+
+
+def contradictions(study: "Study") -> Iterator[Problem]:
+    """Everything in which one section contradicts another."""
+    yield from _of_the_solver(study)
+    yield from _of_the_candidates(study)
+    yield from _of_the_loss(study)
+    yield from _of_the_run(study)
+    yield from _of_the_contents(study)
+    if study.mislabels.folds is not None and study.training is None:
+        yield Problem(
+            "[mislabels] folds",
+            "no such key, since there is no [training] section that could be repeated",
+            f"{study.mislabels.folds}",
+            "say in [training] how the model was trained, or remove it",
+        )
+    if study.training is not None and study.model.path.startswith(HUB):
+        yield Problem(
+            "[model] path",
+            "a folder, which `fastif train` fills as [training] says",
+            show(study.model.path),
+            "name a folder, or leave out [training]; a base may be of the hub",
+        )
+    if study.model.path in study.models:
+        yield Problem(
+            "models",
+            "other models than that of [model] path, which is always one of them",
+            show(study.model.path),
+            "remove it from models",
+        )
+    if study.train.text and len(study.train.text) != len(study.queries.text):
+        yield Problem(
+            "[queries] text",
+            f"as many columns as in [train]: {len(study.train.text)}",
+            show(study.queries.text),
+            "give both tables one text column, or both a pair",
+        )
+
+
+def _of_the_contents(study: "Study") -> Iterator[Problem]:
+    """What is no text can be searched for wrong labels, and nothing else."""
+    key = "features" if study.train.features else "image"
+    if study.train.text:
+        return
+    if not getattr(study.queries, key):
+        yield Problem(
+            f"[queries] {key}",
+            "the same columns as in [train]",
+            "nothing",
+            f"give both tables {key}",
+        )
+    if study.audited:
+        yield Problem(
+            f"[train] {key}",
+            "text, which is what an audit explains a classifier of",
+            key,
+            "leave out [model], [curvature] and [candidates]: wrong labels are found without them",
+        )
+    if study.training is not None or study.mislabels.folds or study.mislabels.judge:
+        yield Problem(
+            "[training]" if study.training else "[mislabels]",
+            f"no training and no judge for {key}: both are of texts",
+            "a classifier",
+            "remove it",
+        )
+    if study.mislabels.encoder is not None:
+        yield Problem(
+            "[mislabels] encoder",
+            f"none for {key}, which are taken as they are",
+            show(study.mislabels.encoder),
+            "remove it; what another model says of a row can be a column of lists in features",
+        )
+
+
+def _of_the_solver(study: "Study") -> Iterator[Problem]:
+    solver = study.solver
+    if study.fixed_damping is None and study.training is None:
+        yield Problem(
+            "[curvature] damping",
+            'a number, since "auto" trains the model again and there is no [training] section',
+            '"auto"',
+            "set damping = 0.1 and compare with 0.01, or say in [training] how it was trained",
+        )
+    if study.fixed_damping == 0 and not isinstance(solver, Direct):
+        # Direct factorises the whole matrix, and that of a convex model needs no damping. The
+        # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).
+        yield Problem(
+            "[curvature] damping",
+            f"a number > 0 for the solver {show(solver.kind)} (only direct takes 0)",
+            show(study.curvature.damping),
+            "set damping = 0.1 and compare with 0.01",
+        )
+    if isinstance(solver, Dual | Spectral) and study.curvature.kind != "gauss-newton":
+        yield Problem(
+            "[curvature] kind",
+            f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
+            show(study.curvature.kind),
+            'set kind = "gauss-newton", or the solver to cg, lissa or direct',
+        )
+
+
+def _of_the_candidates(study: "Study") -> Iterator[Problem]:
+    for where, method in placed(study.candidates):
+        most = 1 / len(study.labels)
+        if method.quota is not None and method.quota > most + ROUNDING:
+            yield Problem(
+                f"{where} quota",
+                f"at most 1 / {len(study.labels)}, since there are so many labels",
+                show(method.quota),
+                f"lower it to {int(100 * most) / 100:g} or less",
+            )
+    methods = study.candidates.methods
+    if any(isinstance(one, Sketches) and not one.rescore for one in methods):
+        yield from _of_sketch_scores(study)
+    if study.fixed_damping == 0 and any(isinstance(one, Sketches) for one in methods):
+        # Without it directions of hardly any curvature, which are rounding, outweigh all others.
+        yield Problem(
+            "[curvature] damping",
+            'a number > 0 for candidates of kind "sketch"',
+            show(study.curvature.damping),
+            'set damping = 0.1 and compare with 0.01, or kind = "full" under [candidates]',
+        )
+
+
+def _of_sketch_scores(study: "Study") -> Iterator[Problem]:
+    change = "remove rescore = false under [candidates]"
+    if study.models:
+        got = f"{len(study.models)} models more"
+        yield Problem("models", "none, where scores are by sketches of one", got, change)
+    if study.candidates.kind == "union":
+        expected = "methods whose candidates are scored alike"
+        yield Problem("[candidates] of", expected, "rescore = false", change)
+    if study.curvature.leverage == "on":
+        expected = '"off" or "auto", where scores are by sketches alone'
+        yield Problem("[curvature] leverage", expected, '"on"', change)
+
+
+def _of_the_loss(study: "Study") -> Iterator[Problem]:
+    loss, training = study.loss, study.training
+    if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
+        yield Problem(
+            "[loss] class_weights",
+            f"{len(study.labels)} numbers, one for each of labels",
+            show(list(loss.class_weights)),
+            "give one number a label, in the order of labels",
+        )
+    if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
+        yield Problem(
+            "[loss] weight_decay",
+            "the L2 weight decay of training, since it is coupled",
+            "nothing",
+            "add weight_decay = ... under [loss], or remove weight_decay_kind",
+        )
+    own = training.weight_decay if training else None
+    if loss.weight_decay is not None and own not in (None, loss.weight_decay):
+        yield Problem(
+            "[training] weight_decay",
+            f"{loss.weight_decay:g}, as [loss] says, or no such key",
+            show(own),
+            "give it in one of the two sections",
+        )
+
+
+def _of_the_run(study: "Study") -> Iterator[Problem]:
+    run = study.run
+    if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
+        # Sizes are chosen for one model in memory.
+        got, change = f"{len(run.devices)} of them", "set shard_size, batch_size, prefix_cache_mb"
+        yield Problem("[run] devices", "one device beside memory_gb", got, f"{change} instead")

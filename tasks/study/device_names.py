@@ -1,0 +1,38 @@
+"""How a study names devices: `devices` under [run]."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from tasks.study.errors import Problem, show
+from tasks.study.validation_errors import broken
+
+AUTO = "auto"
+
+
+def _devices(value: Any) -> Any:
+    """`"auto"`, one device, or a list of devices of one kind, of which only "cpu" may repeat."""
+    if value == AUTO:
+        return AUTO
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names or not all(map(_is_device, names)):
+        expected = '"auto", "cpu", "cuda:N", or a list of these'
+        change = 'write devices = "auto" for every GPU, or else the CPU'
+        raise broken(Problem("", expected, show(value), change))
+    whole = tuple("cuda:0" if name == "cuda" else name for name in names)
+    if len({name.partition(":")[0] for name in whole}) > 1:
+        change = "name only GPUs, or only the CPU: their answers differ in the last digits"
+        raise broken(Problem("", "devices of one kind", show(value), change))
+    if whole[0] != "cpu" and len(set(whole)) < len(whole):
+        change = "remove the repetition; only the CPU can have several workers"
+        raise broken(Problem("", "each GPU once", show(value), change))
+    return whole
+
+
+def _is_device(name: Any) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"cpu|cuda(:(0|[1-9]\d*))?", name))
+
+
+DeviceNames = Annotated[str | tuple[str, ...], BeforeValidator(_devices)]
+"""`"auto"`, or the names of the devices, one for each worker."""

@@ -1,0 +1,1 @@
+"""The terminal: panels and tables of what other rooms have computed."""
