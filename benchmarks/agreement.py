@@ -12,7 +12,7 @@ from torch import Tensor
 import fastif
 from benchmarks import reference
 from benchmarks.example import Singles, Sizes, published_model, timed_query
-from tasks.run.context import Job
+from tasks.run.context import RunContext
 
 SMALL_DAMPING_SCALE = 1e3
 """Step scale with which the published recursion is also run at the study's own damping."""
@@ -34,7 +34,7 @@ class Rows:
     published: Tensor
 
 
-def agreement(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+def agreement(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """Compare the sides on the queries whose published s_test the rounds left in `folder`."""
     rows = _rows(job, sizes, folder)
     setting = reference.Setting(depth=sizes.depth)
@@ -57,15 +57,17 @@ def agreement(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
     }
 
 
-def compare_scores(job: Job, s_test: Tensor, count: int) -> dict:
+def compare_scores(job: RunContext, s_test: Tensor, count: int) -> dict:
     """The candidate loop of the reference against ours, for the same rows of s_test."""
     n = len(job.train_texts)
-    picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
-    candidates = fastif.Candidates(picked.expand(len(s_test), -1), torch.zeros(len(s_test), count))
-    found = fastif.influence(fastif.Gradients(job.objective), job.train, s_test, candidates)
+    sampled_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
+    candidates = fastif.Candidates(
+        sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count)
+    )
+    influences = fastif.influence(fastif.Gradients(job.objective), job.train, s_test, candidates)
     model, params = published_model(job)
     train = Singles(job.train_texts)
-    theirs = torch.tensor(
+    published_scores = torch.tensor(
         [
             [
                 reference.removal_effect(
@@ -73,22 +75,22 @@ def compare_scores(job: Job, s_test: Tensor, count: int) -> dict:
                 )
                 for i in ids
             ]
-            for row, ids in zip(s_test, found.ids, strict=True)
+            for row, ids in zip(s_test, influences.ids, strict=True)
         ],
         dtype=s_test.dtype,
     )
-    difference = (found.removal_effect - theirs).abs()
+    difference = (influences.removal_effect - published_scores).abs()
     return {
         "pairs": difference.numel(),
-        "max_relative_difference": float((difference / theirs.abs()).max()),
-        "max_difference_over_largest_score": float(difference.max() / theirs.abs().max()),
+        "max_relative_difference": float((difference / published_scores.abs()).max()),
+        "max_difference_over_largest_score": float(difference.max() / published_scores.abs().max()),
     }
 
 
-def _rows(job: Job, sizes: Sizes, folder: Path) -> Rows:
+def _rows(job: RunContext, sizes: Sizes, folder: Path) -> Rows:
     turns = range(sizes.rounds)
     ids = torch.tensor([timed_query(job, turn, sizes.rounds) for turn in turns])
-    gradient = fastif.gradient_rows(
+    gradient = fastif.compute_loss_gradients(
         fastif.Gradients(job.objective), job.queries, ids, job.study.run.batch_size
     )
     published = torch.stack(
@@ -104,11 +106,13 @@ def _cosine(left: Tensor, right: Tensor) -> list[float]:
     return [float(F.cosine_similarity(a.double(), b.double(), dim=0)) for a, b in rows]
 
 
-def _rank_correlations(job: Job, rows: Rows) -> dict[str, list[float]]:
+def _rank_correlations(job: RunContext, rows: Rows) -> dict[str, list[float]]:
     """Spearman's correlation over the whole training set, query by query."""
     stacked = torch.cat([rows.gradient, rows.exact, rows.published])
-    found = fastif.influence(fastif.Gradients(job.objective), job.train, stacked)
-    scores = torch.empty_like(found.removal_effect).scatter_(1, found.ids, found.removal_effect)
+    influences = fastif.influence(fastif.Gradients(job.objective), job.train, stacked)
+    scores = torch.empty_like(influences.removal_effect).scatter_(
+        1, influences.ids, influences.removal_effect
+    )
     gradient, exact, published = scores.chunk(3)
 
     def ranks(left: Tensor, right: Tensor) -> list[float]:
@@ -120,7 +124,7 @@ def _rank_correlations(job: Job, rows: Rows) -> dict[str, list[float]]:
     }
 
 
-def _small_damping(job: Job, rows: Rows, sizes: Sizes) -> dict:
+def _small_damping(job: RunContext, rows: Rows, sizes: Sizes) -> dict:
     """The same recursion with λ = the study's damping, for the first query."""
     model, params = published_model(job)
     damping = job.operator.damping

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import fastif
 from benchmarks import reference
-from tasks.planning.open_run import make_job
-from tasks.run.context import Job
+from tasks.planning.open_run import load_run
+from tasks.run.context import RunContext
 from tasks.run.spec import plan_run
 
 STUDY = Path("examples/nli/study.toml")
@@ -54,18 +54,18 @@ class Singles(Sequence[reference.Example]):
         return self.texts.take(torch.tensor([index]))
 
 
-def open_example(study: Path) -> Job:
+def open_example(study: Path) -> RunContext:
     """The study with its model and tokens; nothing is computed yet."""
-    return make_job(plan_run(study))
+    return load_run(plan_run(study))
 
 
-def published_model(job: Job) -> tuple[nn.Module, list[nn.Parameter]]:
+def published_model(job: RunContext) -> tuple[nn.Module, list[nn.Parameter]]:
     """The same weights as the paper's way sees them, and the same attributed parameters."""
-    model = job.objective.whole
+    model = job.objective.full_model
     return model, reference.attribute(model, job.objective.space.names)
 
 
-def shard(job: Job, turn: int, rounds: int) -> Tensor:
+def shard(job: RunContext, turn: int, rounds: int) -> Tensor:
     """The queries of a round: shards in the order of the study, spread evenly over its queries."""
     size = min(SHARD, len(job.query_texts))
     last = len(job.query_texts) // size - 1
@@ -73,13 +73,13 @@ def shard(job: Job, turn: int, rounds: int) -> Tensor:
     return torch.arange(size) + index * size
 
 
-def timed_query(job: Job, turn: int, rounds: int) -> int:
+def timed_query(job: RunContext, turn: int, rounds: int) -> int:
     """The query of a round's shard whose s_test is computed in the published way."""
     ids = shard(job, turn, rounds)
     return int(ids[len(ids) // 2])
 
 
-def candidate_count(job: Job) -> int:
+def candidate_count(job: RunContext) -> int:
     """The k of the kNN measurement: 5 % of the training set."""
     return max(1, round(0.05 * len(job.train_texts)))
 

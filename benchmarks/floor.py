@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.example import SHARD, Sizes
-from tasks.run.context import Job
+from tasks.run.context import RunContext
 
 SAMPLE = 64
 """Training examples whose multiply-adds are counted."""
 
 
-def floor(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+def floor(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """Multiply-adds a pair and a gradient, and the measured rates of matrix products."""
     p, tile = job.objective.space.size, job.study.run.batch_size
     q = min(SHARD, len(job.query_texts))
@@ -39,7 +39,7 @@ def rate(rows: int, inner: int, columns: int, like: Tensor, repeats: int = 10) -
     return rows * inner * columns / min(seconds)
 
 
-def gradient_multiply_adds(job: Job) -> float:
+def gradient_multiply_adds(job: RunContext) -> float:
     """Of the linear layers for one training example, its frozen part being cached.
 
     Forward, then the weight's gradient where it is attributed, then the input's gradient where
@@ -51,7 +51,7 @@ def gradient_multiply_adds(job: Job) -> float:
     return sum(counts) / len(counts)
 
 
-def _of_one(job: Job, index: int) -> float:
+def _of_one(job: RunContext, index: int) -> float:
     attributed = set(job.objective.space.names)
     total = 0.0
 
@@ -70,7 +70,7 @@ def _of_one(job: Job, index: int) -> float:
         if isinstance(layer, nn.Linear)
     ]
     params = {k: v.detach().requires_grad_() for k, v in job.objective.params.items()}
-    batch = job.objective.prefix(job.train_texts.take(torch.tensor([index])))
+    batch = job.objective.compute_prefix(job.train_texts.take(torch.tensor([index])))
     job.objective.outputs(params, batch)
     for handle in handles:
         handle.remove()

@@ -16,8 +16,8 @@ import polars as pl
 
 from benchmarks.machine import describe
 from benchmarks.page import put_section
-from tasks.report.build import Wish, build_report
-from tasks.run.spec import existing_store
+from tasks.report.build import ReportRequest, build_report
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 RESULT, WORK = Path("benchmarks/results/pages.json"), Path("benchmarks/.work/pages")
@@ -61,8 +61,8 @@ def main() -> None:
         "NoisyAG-News": noisy,
         "MultiNLI, a second night": Path("benchmarks/.work/second-25000/night.toml"),
     }
-    found = [measured(name, study) for name, study in nights.items() if study.is_file()]
-    out = {"nights": found, "machine": describe()}
+    measurements = [measure_pages(name, study) for name, study in nights.items() if study.is_file()]
+    out = {"nights": measurements, "machine": describe()}
     RESULT.write_text(json.dumps(out, indent=1) + "\n", "utf-8")
     put_section(Path("docs/results.md"), "<!-- pages -->", "<!-- /pages -->", section(out))
 
@@ -83,11 +83,11 @@ def noisy_ag_news(data: Path) -> Path:
     return study
 
 
-def measured(name: str, study: Path) -> dict:
+def measure_pages(name: str, study: Path) -> dict:
     start = time.perf_counter()
-    built = build_report.fn(Wish(str(study)))
+    built = build_report.fn(ReportRequest(str(study)))
     seconds = time.perf_counter() - start
-    facts = existing_store(load_study(study)).scan("runs", built.run).collect().to_dicts()[0]
+    facts = open_existing_store(load_study(study)).scan("runs", built.run).collect().to_dicts()[0]
     return {
         "night": name,
         "queries": facts["query_rows"],
@@ -110,12 +110,13 @@ def section(out: dict) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {one['night']} | {one['queries']:,} | {one['train']:,} | {one['seconds']:.1f} | "
-        f"{one['megabytes']:.2f} |"
-        for one in out["nights"]
+        f"| {entry['night']} | {entry['queries']:,} | {entry['train']:,} | {entry['seconds']:.1f} "
+        "| "
+        f"{entry['megabytes']:.2f} |"
+        for entry in out["nights"]
     ]
     lines += ["", "What the pages say first:", ""]
-    lines += [f"- **{one['night']}**: {' '.join(one['headline'])}" for one in out["nights"]]
+    lines += [f"- **{entry['night']}**: {' '.join(entry['headline'])}" for entry in out["nights"]]
     return "\n".join(lines) + "\n"
 
 

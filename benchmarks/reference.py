@@ -92,8 +92,8 @@ def s_test(
         for _ in range(setting.depth):
             product = hessian_vector(model, params, next(draws), estimate)
             estimate = tuple(
-                one + (1 - setting.damp) * old - new / setting.scale
-                for one, old, new in zip(v, estimate, product, strict=True)
+                component + (1 - setting.damp) * old - new / setting.scale
+                for component, old, new in zip(v, estimate, product, strict=True)
             )
         for mean, piece in zip(total, estimate, strict=True):
             mean += piece / setting.scale / setting.repeats

@@ -16,7 +16,13 @@ def write_section(path: Path, result: dict) -> None:
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    parts = (_head(result), _table(result), _compared(result), _answers(result), _floor(result))
+    parts = (
+        _head(result),
+        _table(result),
+        _describe_comparison(result),
+        _answers(result),
+        _floor(result),
+    )
     return "## Speed against the paper's way\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -72,9 +78,9 @@ def _goal(result: dict) -> str:
     )
 
 
-def _compared(result: dict) -> str:
+def _describe_comparison(result: dict) -> str:
     sizes, problem = result["sizes"], result["problem"]
-    threads = ", ".join(str(one["threads"]) for one in result["raw"]["published"])
+    threads = ", ".join(str(turn["threads"]) for turn in result["raw"]["published"])
     shard, published = result["raw"]["ours"][0]["queries"], reference.Setting()
     curvature = problem["curvature"]
     return (
@@ -100,9 +106,9 @@ def _compared(result: dict) -> str:
 
 
 def _answers(result: dict) -> str:
-    found = result["raw"]["agreement"]
+    agreement = result["raw"]["agreement"]
     scores, published, ranks = (
-        found["scores"], found["published"], found["rank_correlation_of_scores"]
+        agreement["scores"], agreement["published"], agreement["rank_correlation_of_scores"]
     )  # fmt: skip
     return (
         f"**Answers.** For the same s_test the two sides' scores of {scores['pairs']} pairs differ "
@@ -111,16 +117,17 @@ def _answers(result: dict) -> str:
         f"setting is an effective damping of {published['damping']:g}: its s_test has cosine "
         f"{_span(published['cosine_with_gradient'], 4)} with the plain gradient and "
         f"{_span(published['cosine_with_ours'], 3)} with ours at damping "
-        f"{found['ours']['damping']:g} (ours with the gradient: "
-        f"{_span(found['ours']['cosine_with_gradient'], 3)}). Spearman's correlation of its scores "
+        f"{agreement['ours']['damping']:g} (ours with the gradient: "
+        f"{_span(agreement['ours']['cosine_with_gradient'], 3)}). Spearman's correlation of its "
+        "scores "
         "over the whole training set is "
         f"{_span(ranks['published_with_gradient_product'], 3)} with the plain gradient product and "
-        f"{_span(ranks['published_with_ours'], 3)} with ours. {_small_damping(found)}"
+        f"{_span(ranks['published_with_ours'], 3)} with ours. {_small_damping(agreement)}"
     )
 
 
-def _small_damping(found: dict) -> str:
-    tried = found["published_recursion_at_our_damping"]
+def _small_damping(agreement: dict) -> str:
+    tried = agreement["published_recursion_at_our_damping"]
     start = (
         f"The same recursion and number of steps at damping {tried['damping']:g} "
         f"(scale {tried['scale']:g})"
@@ -136,7 +143,11 @@ def _small_damping(found: dict) -> str:
 
 def _floor(result: dict) -> str:
     floor = result["floor"]
-    times, seconds, took = floor["times_the_floor"], floor["floor_seconds"], floor["seconds"]
+    times, seconds, floor_seconds = (
+        floor["times_the_floor"],
+        floor["floor_seconds"],
+        floor["seconds"],
+    )
     q, _, tile = floor["tile"]
     return (
         "**Physical floor.** A pair needs one inner product of "
@@ -146,10 +157,10 @@ def _floor(result: dict) -> str:
         f"{floor['rate_square'] / 1e9:.0f} G multiply-adds a second here, one of the shape of a "
         f"tile ({q} queries x {tile} gradients) at {floor['rate_tile'] / 1e9:.0f} G. At the first "
         f"rate the full scan of a shard would take {_amount(seconds['full'], 's')}; it takes "
-        f"{_amount(took['full'], 's')}, {_times(times['full'])} the floor; kNN scoring "
-        f"{_amount(seconds['knn'], 's')} against {_amount(took['knn'], 's')}, "
+        f"{_amount(floor_seconds['full'], 's')}, {_times(times['full'])} the floor; kNN scoring "
+        f"{_amount(seconds['knn'], 's')} against {_amount(floor_seconds['knn'], 's')}, "
         f"{_times(times['knn'])}; the solve {_amount(seconds['solve'], 's')} against "
-        f"{_amount(took['solve'], 's')}, {_times(times['solve'])}."
+        f"{_amount(floor_seconds['solve'], 's')}, {_times(times['solve'])}."
     )
 
 

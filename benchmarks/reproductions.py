@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.page import put_section
-from tasks.experiments.registry import CATALOGUE
-from tasks.experiments.result import RESULT, markdown
+from tasks.experiments.registry import EXPERIMENTS
+from tasks.experiments.result import RESULT, render_result_markdown
 
 WORK = Path("benchmarks/.work/reproductions")
 RESULTS, IMAGES = Path("benchmarks/results/reproductions.json"), Path("docs/images/reproduce")
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=("small", "full"), default="small")
     parser.add_argument("--only", default="", help="experiments with this in their name")
     options = parser.parse_args()
-    for name in CATALOGUE:
+    for name in EXPERIMENTS:
         if options.only in name:
             command = [sys.executable, "-m", "flows.cli", "reproduce", name]
             command += ["--scale", options.scale, "--out", str(WORK)]
@@ -36,22 +36,22 @@ def main() -> None:
 
 def publish() -> None:
     """Results that are there into the documents; of each experiment that of the larger scale."""
-    found = {}
+    results = {}
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for name in CATALOGUE:
+    for name in EXPERIMENTS:
         folders = [WORK / f"{name}-{scale}" for scale in ("full", "small")]
-        folder = next((one for one in folders if (one / RESULT).is_file()), None)
+        folder = next((candidate for candidate in folders if (candidate / RESULT).is_file()), None)
         if folder is not None:
-            found[name] = json.loads((folder / RESULT).read_text("utf-8"))
-            for plot in found[name]["plots"]:
+            results[name] = json.loads((folder / RESULT).read_text("utf-8"))
+            for plot in results[name]["plots"]:
                 shutil.copy(folder / f"{plot}.svg", IMAGES / f"{plot}.svg")
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     head = (
         "## The sources' experiments, done again\n\n`fastif reproduce NAME` (`python -m "
         "benchmarks.reproductions` for all); what a source says, its number, and ours. A result "
         "that does not reproduce stays here as one that does not.\n"
     )
-    parts = [markdown(told, "images/reproduce/") for told in found.values()]
+    parts = [render_result_markdown(result, "images/reproduce/") for result in results.values()]
     put_section(Path("docs/results.md"), START, END, "\n".join([head, *parts]))
 
 

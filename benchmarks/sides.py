@@ -27,9 +27,9 @@ from benchmarks.example import (
     timed_query,
 )
 from benchmarks.floor import floor
-from benchmarks.stopwatch import faster_threads, timed
-from tasks.run.context import Job
-from tasks.study.sections import FullScan
+from benchmarks.stopwatch import faster_threads, time_call
+from tasks.run.context import RunContext
+from tasks.study.sections import FullScanSection
 
 KEEP = 100
 """Rows kept at each end of a full scan, unless the study says otherwise."""
@@ -37,7 +37,7 @@ WARM_UP = 10
 """Steps of the published recursion before any is counted."""
 
 
-def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+def run_published(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """A whole s_test and some candidates, as the paper does them; seconds."""
     loaded = peak_megabytes()
     model, params = published_model(job)
@@ -48,11 +48,17 @@ def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
     threads = faster_threads(
         lambda: reference.s_test(model, params, query, draws, reference.Setting(depth=WARM_UP))
     )
-    solved, solve_seconds = timed(lambda: reference.s_test(model, params, query, draws, setting))
+    solved, solve_seconds = time_call(
+        lambda: reference.s_test(model, params, query, draws, setting)
+    )
     candidates = [next(draws) for _ in range(sizes.scored)]
     each = [
-        timed(lambda one=one: reference.removal_effect(model, params, solved, one, len(train)))[1]
-        for one in candidates
+        time_call(
+            lambda example=example: reference.removal_effect(
+                model, params, solved, example, len(train)
+            )
+        )[1]
+        for example in candidates
     ]
     save_file({"s_test": reference.row(solved)}, folder / f"s_test-{turn}.safetensors")
     return {
@@ -60,25 +66,28 @@ def published(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
         "score": mean(each),
         "score_deviation": stdev(each),
         "threads": threads,
-        "tokens": mean(one["input_ids"].shape[1] for one in candidates),
+        "tokens": mean(example["input_ids"].shape[1] for example in candidates),
         "loaded_mb": loaded,
         "peak_mb": peak_megabytes(),
     }
 
 
-def ours(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
+def run_ours(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """The once-a-study work, then a shard of queries: part by part, and as the library's call."""
     loaded, k = peak_megabytes(), candidate_count(job)
-    _, prefix = timed(lambda: (job.train, job.queries))
-    factor, factoring = timed(lambda: job.study.solver.factor(job.operator))
-    index, indexing = timed(lambda: _index(job))
-    searches = {"full": fastif.Everything(_keep(job)), "knn": fastif.Nearest(index, k)}
+    _, prefix = time_call(lambda: (job.train, job.queries))
+    factor, factoring = time_call(lambda: job.study.solver.factor(job.operator))
+    index, indexing = time_call(lambda: _index(job))
+    searches = {
+        "full": fastif.ExhaustiveSearch(_keep(job)),
+        "knn": fastif.NearestNeighbors(index, k),
+    }
     ids = shard(job, turn, sizes.rounds)
     parts = _parts(job, searches, factor, ids)
-    found, seconds = {}, {}
+    influences, seconds = {}, {}
     for name, search in searches.items():
         call = _attributor(job, search, factor)
-        found[name], seconds[name] = timed(lambda call=call: call(job.queries, ids))
+        influences[name], seconds[name] = time_call(lambda call=call: call(job.queries, ids))
     return {
         "prefix": prefix,
         "factor": factoring,
@@ -87,57 +96,63 @@ def ours(job: Job, sizes: Sizes, turn: int, folder: Path) -> dict:
         "candidates": k,
         **parts,
         **seconds,
-        "distinct": len(found["knn"].influences.ids.unique()),
-        "residual": float(found["full"].certificate.residual.max()),
+        "distinct": len(influences["knn"].influences.ids.unique()),
+        "residual": float(influences["full"].certificate.residual.max()),
         "loaded_mb": loaded,
         "peak_mb": peak_megabytes(),
     }
 
 
 def _attributor(
-    job: Job, search: fastif.Everything | fastif.Nearest, factor: fastif.Factor
+    job: RunContext,
+    search: fastif.ExhaustiveSearch | fastif.NearestNeighbors,
+    factor: fastif.Factor,
 ) -> fastif.Attributor:
     settings = (job.objective, job.train, job.operator, job.study.solver)
     return fastif.Attributor(*settings, search, factor, job.study.run.batch_size)
 
 
-def _parts(job: Job, searches: dict, factor: fastif.Factor, ids: Tensor) -> dict[str, float]:
+def _parts(job: RunContext, searches: dict, factor: fastif.Factor, ids: Tensor) -> dict[str, float]:
     """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
     size, train = job.study.run.batch_size, job.train
-    taken = getattr(job.operator.operator, "gradients", None) or fastif.Gradients(job.objective)
-    rhs, first = timed(lambda: fastif.gradient_rows(taken, job.queries, ids, size))
-    solution, solve = timed(lambda: job.study.solver.solve(job.operator, rhs, factor))
+    gradients = getattr(job.operator.operator, "gradients", None) or fastif.Gradients(job.objective)
+    rhs, first = time_call(lambda: fastif.compute_loss_gradients(gradients, job.queries, ids, size))
+    solution, solve = time_call(lambda: job.study.solver.solve(job.operator, rhs, factor))
     del rhs
     rows, keep, near = solution.value, searches["full"].keep, searches["knn"]
 
     def score_near() -> fastif.Influences:
-        found = near.index.search(fastif.embeddings(job.objective, job.queries, ids), near.k)
-        return fastif.influence(taken, train, rows, found, batch_size=size)
+        candidates = near.index.search(
+            fastif.compute_embeddings(job.objective, job.queries, ids), near.k
+        )
+        return fastif.influence(gradients, train, rows, candidates, batch_size=size)
 
-    _, full = timed(lambda: fastif.influence(taken, train, rows, keep=keep, batch_size=size))
-    _, knn = timed(score_near)
+    _, full = time_call(
+        lambda: fastif.influence(gradients, train, rows, keep=keep, batch_size=size)
+    )
+    _, knn = time_call(score_near)
     return {"gradients": first, "solve": solve, "score_full": full, "score_knn": knn}
 
 
-def _index(job: Job) -> fastif.CandidateIndex:
-    rows = fastif.embeddings(job.objective, job.train, fastif.every(job.train))
+def _index(job: RunContext) -> fastif.CandidateIndex:
+    rows = fastif.compute_embeddings(job.objective, job.train, fastif.all_ids(job.train))
     return fastif.CandidateIndex.build(rows, "Flat")
 
 
-def _keep(job: Job) -> int | None:
+def _keep(job: RunContext) -> int | None:
     candidates = job.study.candidates
-    return candidates.keep if isinstance(candidates, FullScan) else KEEP
+    return candidates.keep if isinstance(candidates, FullScanSection) else KEEP
 
 
-SIDES = {"published": published, "ours": ours, "agreement": agreement, "floor": floor}
+SIDES = {"published": run_published, "ours": run_ours, "agreement": agreement, "floor": floor}
 
 
 def main(arguments: list[str]) -> None:
     side, study, sizes, turn, folder = arguments
-    found = SIDES[side](
+    record = SIDES[side](
         open_example(Path(study)), Sizes(**json.loads(sizes)), int(turn), Path(folder)
     )
-    (Path(folder) / f"{side}-{turn}.json").write_text(json.dumps(found))
+    (Path(folder) / f"{side}-{turn}.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ def _run(side: str, study: Path, sizes: Sizes, turn: int, folder: Path) -> dict:
     record = json.dumps(asdict(sizes))
     command = [sys.executable, "-m", "benchmarks.sides", side, str(study), record]
     subprocess.run([*command, str(turn), str(folder)], cwd=ROOT, check=True, env=_environment())
-    found = json.loads((folder / f"{side}-{turn}.json").read_text())
-    return {**found, "load": round(os.getloadavg()[0], 2)}
+    turn_result = json.loads((folder / f"{side}-{turn}.json").read_text())
+    return {**turn_result, "load": round(os.getloadavg()[0], 2)}
 
 
 def _environment() -> dict[str, str]:

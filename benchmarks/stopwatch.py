@@ -9,7 +9,7 @@ import torch
 T = TypeVar("T")
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
+def time_call(work: Callable[[], T]) -> tuple[T, float]:
     """The result of the work, and the seconds it took."""
     start = time.perf_counter()
     result = work()
@@ -22,7 +22,7 @@ def faster_threads(work: Callable[[], object]) -> int:
     seconds = {}
     for threads in (everything, 1, everything, 1):  # the first turns warm up
         torch.set_num_threads(threads)
-        seconds[threads] = timed(work)[1]
+        seconds[threads] = time_call(work)[1]
     best = min(seconds, key=seconds.__getitem__)
     torch.set_num_threads(best)
     return best

@@ -73,9 +73,9 @@ def summarise(raw: dict, train_rows: int, query_rows: int) -> dict:
 
 
 def _line(label: str, turns: list, sides, *rest) -> Line:
-    found = [sides(published, ours, *rest) for published, ours in turns]
+    pairs = [sides(published, ours, *rest) for published, ours in turns]
     multiplied_up = sides in (_query, _query_once)
-    return Line(label, [a for a, _ in found], [b for _, b in found], multiplied_up)
+    return Line(label, [a for a, _ in pairs], [b for _, b in pairs], multiplied_up)
 
 
 def _s_test(published: dict, ours: dict) -> tuple[float, float]:
@@ -93,9 +93,9 @@ def _query(published: dict, ours: dict, scan: str, pairs: int) -> tuple[float, f
 def _query_once(
     published: dict, ours: dict, scan: str, pairs: int, query_rows: int
 ) -> tuple[float, float]:
-    theirs, mine = _query(published, ours, scan, pairs)
+    their_seconds, our_seconds = _query(published, ours, scan, pairs)
     once = ours["prefix"] + ours["factor"] + (ours["index"] if scan == "knn" else 0.0)
-    return theirs, mine + once / query_rows
+    return their_seconds, our_seconds + once / query_rows
 
 
 def _floor(raw: dict, scans: dict[str, int]) -> dict:
@@ -113,13 +113,13 @@ def _floor(raw: dict, scans: dict[str, int]) -> dict:
         "knn": distinct * costs["gradient"] + queries * scans["knn"] * costs["pair"],
         "solve": 2 * costs["root_rows"] * (costs["gradient"] + queries * costs["pair"]),
     }
-    took = {scan: median(o[f"score_{scan}"] for o in raw["ours"]) for scan in scans}
-    took["solve"] = median(o["solve"] for o in raw["ours"])
+    floor_seconds = {scan: median(o[f"score_{scan}"] for o in raw["ours"]) for scan in scans}
+    floor_seconds["solve"] = median(o["solve"] for o in raw["ours"])
     seconds = {part: count / costs["rate_square"] for part, count in needed.items()}
     return {
         **costs,
         "multiply_adds": needed,
         "floor_seconds": seconds,
-        "seconds": took,
-        "times_the_floor": {part: took[part] / seconds[part] for part in needed},
+        "seconds": floor_seconds,
+        "times_the_floor": {part: floor_seconds[part] / seconds[part] for part in needed},
     }

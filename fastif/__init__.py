@@ -7,52 +7,59 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 from fastif.attribution.attributor import Attribution, Attributor, attribute_by_sketches
 from fastif.attribution.certificate import Certificate
 from fastif.attribution.ensemble import Ensemble
-from fastif.attribution.full_residual import full_residual
-from fastif.attribution.group_removal import Removal, remove_group
+from fastif.attribution.full_residual import compute_full_residual
+from fastif.attribution.group_removal import GroupRemoval, remove_group
 from fastif.attribution.influence import (
-    UNSEEN,
+    NO_EXAMPLE,
     Influences,
     influence,
     mean_influence,
     self_influence,
 )
-from fastif.attribution.layerwise import Blocks, influence_by_block
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from fastif.attribution.leverage import Leverage
 from fastif.attribution.scorers import GradientScorer, Scorer
-from fastif.attribution.slice_totals import Totals
+from fastif.attribution.slice_totals import SliceTotals
 from fastif.candidates import (
     CandidateIndex,
     Candidates,
-    Everything,
+    ClassQuota,
+    ExhaustiveSearch,
+    GradientSketcher,
     Index,
-    Nearest,
-    Quota,
+    NearestNeighbors,
     Search,
-    Sketched,
-    Sketcher,
-    United,
-    embeddings,
-    faiss_builds,
+    SketchSearch,
+    UnionSearch,
+    compute_embeddings,
+    compute_query_sketches,
+    compute_train_sketches,
+    find_faiss_builds,
     load_faiss,
-    query_sketches,
-    train_sketches,
 )
-from fastif.curvature import Damped, Dense, Ekfac, GaussNewton, Hessian, LinearOperator
+from fastif.curvature import (
+    DampedOperator,
+    DenseOperator,
+    Ekfac,
+    GaussNewton,
+    Hessian,
+    LinearOperator,
+)
 from fastif.data.examples import (
     Batch,
     Examples,
-    Relabelled,
+    RelabeledExamples,
     TensorExamples,
+    all_ids,
     batches,
-    every,
 )
 from fastif.data.tokenized_text import TextExamples, encode
 from fastif.errors import InputError
 from fastif.gradients.per_example import (
     Gradients,
-    Tile,
-    gradient_rows,
-    measure_rows,
+    GradientTile,
+    compute_loss_gradients,
+    compute_measure_gradients,
 )
 from fastif.losses import (
     BinaryCrossEntropy,
@@ -68,13 +75,13 @@ from fastif.models.objective import ModuleObjective, Objective
 from fastif.models.parameters import ParamSpace
 from fastif.models.prefix_cache import PrefixCache
 from fastif.models.pretrained import (
-    encoder_length,
-    encoder_width,
     load_base,
     load_encoder,
     load_model,
     load_tokenizer,
     quiet_loading,
+    read_encoder_max_length,
+    read_encoder_width,
 )
 from fastif.models.transformer import TransformerObjective
 from fastif.solvers import (
@@ -87,34 +94,36 @@ from fastif.solvers import (
     Solver,
     Spectral,
 )
-from fastif.training.fit import Recipe, fit, predict
-from fastif.training.training_dynamics import Dynamics
+from fastif.training.fit import TrainingConfig, fit, predict
+from fastif.training.training_dynamics import TrainingDynamics
 
 __all__ = [
-    "UNSEEN",
+    "NO_EXAMPLE",
     "Attribution",
     "Attributor",
     "Batch",
     "BinaryCrossEntropy",
-    "Blocks",
     "CandidateIndex",
     "Candidates",
     "Certificate",
+    "ClassQuota",
     "ConjugateGradient",
     "CrossEntropy",
-    "Damped",
-    "Dense",
+    "DampedOperator",
+    "DenseOperator",
     "Direct",
     "Dual",
-    "Dynamics",
     "Ekfac",
     "Ensemble",
-    "Everything",
     "Examples",
+    "ExhaustiveSearch",
     "Factor",
     "GaussNewton",
     "GradientScorer",
+    "GradientSketcher",
+    "GradientTile",
     "Gradients",
+    "GroupRemoval",
     "Hessian",
     "Index",
     "Influences",
@@ -125,18 +134,16 @@ __all__ = [
     "Loss",
     "Measure",
     "ModuleObjective",
-    "Nearest",
+    "NearestNeighbors",
     "Objective",
     "ParamSpace",
+    "ParameterBlocks",
     "PrefixCache",
-    "Quota",
-    "Recipe",
-    "Relabelled",
-    "Removal",
+    "RelabeledExamples",
     "Scorer",
     "Search",
-    "Sketched",
-    "Sketcher",
+    "SketchSearch",
+    "SliceTotals",
     "SmoothHinge",
     "Solution",
     "Solver",
@@ -144,36 +151,36 @@ __all__ = [
     "SquaredError",
     "TensorExamples",
     "TextExamples",
-    "Tile",
-    "Totals",
+    "TrainingConfig",
+    "TrainingDynamics",
     "TransformerObjective",
-    "United",
+    "UnionSearch",
+    "all_ids",
     "attribute_by_sketches",
     "balanced_weights",
     "batches",
     "check_length",
-    "embeddings",
+    "compute_embeddings",
+    "compute_full_residual",
+    "compute_loss_gradients",
+    "compute_measure_gradients",
+    "compute_query_sketches",
+    "compute_train_sketches",
     "encode",
-    "encoder_length",
-    "encoder_width",
-    "every",
-    "faiss_builds",
+    "find_faiss_builds",
     "fit",
-    "full_residual",
-    "gradient_rows",
     "influence",
-    "influence_by_block",
+    "layerwise_influence",
     "load_base",
     "load_encoder",
     "load_faiss",
     "load_model",
     "load_tokenizer",
     "mean_influence",
-    "measure_rows",
     "predict",
-    "query_sketches",
     "quiet_loading",
+    "read_encoder_max_length",
+    "read_encoder_width",
     "remove_group",
     "self_influence",
-    "train_sketches",
 ]

@@ -13,16 +13,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.influence import UNSEEN, influence
+from fastif.attribution.influence import NO_EXAMPLE, influence
 from fastif.candidates import Candidates
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, gradient_rows
+from fastif.gradients.per_example import Gradients, compute_loss_gradients
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
 
-BY = ("helpful", "harmful", "random", "anchors")
-BATCH = 32
+SELECTIONS = ("helpful", "harmful", "random", "anchors")
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,23 @@ class Correction:
     def __post_init__(self) -> None:
         for name in ("steps", "anchors", "rows", "pool", "learning_rate"):
             if not getattr(self, name) > 0:
-                got = f"{getattr(self, name)}"
-                raise InputError(name, "a number > 0", got, f"Leave {name} out, or raise it.")
-        if self.by not in BY:
-            raise InputError("by", f"one of {', '.join(BY)}", self.by, "Choose one.")
+                given = f"{getattr(self, name)}"
+                raise InputError(name, "a number > 0", given, f"Leave {name} out, or raise it.")
+        if self.by not in SELECTIONS:
+            raise InputError("by", f"one of {', '.join(SELECTIONS)}", self.by, "Choose one.")
 
 
 @dataclass(frozen=True, eq=False)
-class Corrected:
+class CorrectedModel:
     """A repaired model.
 
     Attributes:
         params: its parameters.
-        taken: the rows that each step was taken on, positions in the table; of anchors theirs.
+        rows_used: the rows that each step was taken on, positions in the table; of anchors theirs.
     """
 
     params: Params
-    taken: Sequence[Int[Tensor, " r"]]
+    rows_used: Sequence[Int[Tensor, " r"]]
 
 
 def correct(
@@ -82,9 +82,9 @@ def correct(
     table: Examples,
     anchors: Examples,
     solve: Callable[[Float[Tensor, "1 p"]], Float[Tensor, "1 p"]],
-    how: Correction,
+    settings: Correction,
     progress: Callable[[int], object] = lambda step: None,
-) -> Corrected:
+) -> CorrectedModel:
     """The objective's parameters after the steps; the objective itself stays as it is.
 
     Gradients are those of the parameters as they then are. The curvature is that of the trained
@@ -95,80 +95,96 @@ def correct(
         table: rows to learn from.
         anchors: labelled examples of what goes wrong.
         solve: (H + λI)⁻¹ of a row, at the trained parameters.
-        how: steps, numbers and seed.
+        settings: steps, numbers and seed.
         progress: is told of every step.
     """
-    now = copy.copy(objective)
-    now.params = {
+    current = copy.copy(objective)
+    current.params = {
         name: tensor.detach().clone().requires_grad_() for name, tensor in objective.params.items()
     }
-    optimiser = torch.optim.Adam(list(now.params.values()), lr=how.learning_rate)
-    generator = torch.Generator().manual_seed(how.seed)
-    taken = []
-    for step in range(how.steps):
-        asked = _drawn(len(anchors), how.anchors, generator)
-        pool = _drawn(len(table), how.pool, generator)
-        source, rows = (anchors, asked)
-        if how.by != "anchors":
-            source, rows = table, _chosen(now, table, pool, anchors, asked, solve, how)
-        loss = now.losses(now.params, source.take(rows)).mean()
+    optimiser = torch.optim.Adam(list(current.params.values()), lr=settings.learning_rate)
+    generator = torch.Generator().manual_seed(settings.seed)
+    rows_used = []
+    for step in range(settings.steps):
+        anchor_ids = _sample_ids(len(anchors), settings.anchors, generator)
+        pool_ids = _sample_ids(len(table), settings.pool, generator)
+        source, rows = (anchors, anchor_ids)
+        if settings.by != "anchors":
+            source, rows = (
+                table,
+                _select_rows(current, table, pool_ids, anchors, anchor_ids, solve, settings),
+            )
+        loss = current.losses(current.params, source.take(rows)).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        taken.append(rows)
+        rows_used.append(rows)
         progress(step + 1)
-    return Corrected({name: tensor.detach() for name, tensor in now.params.items()}, taken)
+    return CorrectedModel(
+        {name: tensor.detach() for name, tensor in current.params.items()}, rows_used
+    )
 
 
-def _chosen(
-    now: Objective,
+def _select_rows(
+    current: Objective,
     table: Examples,
-    pool: Tensor,
+    pool_ids: Tensor,
     anchors: Examples,
-    asked: Tensor,
+    anchor_ids: Tensor,
     solve: Callable[[Tensor], Tensor],
-    how: Correction,
+    settings: Correction,
 ) -> Tensor:
     """The rows of the pool that a step is taken on."""
-    if how.by == "random":
-        return pool[: how.rows]
-    held = copy.copy(now)
-    held.params = {name: tensor.detach() for name, tensor in now.params.items()}
-    gradients = Gradients(held)
-    b = gradient_rows(gradients, anchors, asked, BATCH).mean(0, keepdim=True)
-    candidates = Candidates(pool.sort().values[None], torch.zeros(1, len(pool)))
-    found = influence(gradients, table, solve(b), candidates, batch_size=BATCH)
-    harmful_first = found.ids[0][found.ids[0] != UNSEEN]  # a row without a finite gradient has none
-    order = harmful_first if how.by == "harmful" else harmful_first.flip(0)
-    if not how.balanced:
-        return order[: how.rows]
-    labels, wanted = (some["labels"].cpu() for some in (table.take(order), anchors.take(asked)))
-    return _by_label(order, labels, wanted, how.rows)
+    if settings.by == "random":
+        return pool_ids[: settings.rows]
+    detached = copy.copy(current)
+    detached.params = {name: tensor.detach() for name, tensor in current.params.items()}
+    gradients = Gradients(detached)
+    mean_gradient = compute_loss_gradients(gradients, anchors, anchor_ids, BATCH_SIZE).mean(
+        0, keepdim=True
+    )
+    candidates = Candidates(pool_ids.sort().values[None], torch.zeros(1, len(pool_ids)))
+    influences = influence(
+        gradients, table, solve(mean_gradient), candidates, batch_size=BATCH_SIZE
+    )
+    harmful_first = influences.ids[0][
+        influences.ids[0] != NO_EXAMPLE
+    ]  # a row without a finite gradient has none
+    order = harmful_first if settings.by == "harmful" else harmful_first.flip(0)
+    if not settings.balanced:
+        return order[: settings.rows]
+    labels, anchor_labels = (
+        batch["labels"].cpu() for batch in (table.take(order), anchors.take(anchor_ids))
+    )
+    return _balance_labels(order, labels, anchor_labels, settings.rows)
 
 
-def _by_label(
-    order: Int[Tensor, " m"], labels: Int[Tensor, " m"], wanted: Int[Tensor, " a"], count: int
+def _balance_labels(
+    order: Int[Tensor, " m"],
+    labels: Int[Tensor, " m"],
+    anchor_labels: Int[Tensor, " a"],
+    count: int,
 ) -> Int[Tensor, " r"]:
     """The first of each label in the shares that labels have among the wanted ones.
 
     What a label has too few of is filled up with the first of the others.
 
     >>> order, labels = torch.tensor([9, 8, 7, 6]), torch.tensor([1, 1, 1, 0])
-    >>> _by_label(order, labels, torch.tensor([0, 1]), 2).tolist()
+    >>> _balance_labels(order, labels, torch.tensor([0, 1]), 2).tolist()
     [9, 6]
     """
-    names, counts = wanted.unique(return_counts=True)
-    exact = counts * count / len(wanted)
+    names, counts = anchor_labels.unique(return_counts=True)
+    exact = counts * count / len(anchor_labels)
     quota = exact.floor().long()
-    short = count - int(quota.sum())
-    quota[(exact - quota).argsort(descending=True, stable=True)[:short]] += 1
-    first = torch.zeros(len(order), dtype=torch.bool)
-    for name, some in zip(names, quota.tolist(), strict=True):
-        first[(labels == name).nonzero()[:some, 0]] = True
-    rest = (~first).nonzero()[: count - int(first.sum()), 0]
-    first[rest] = True
-    return order[first]
+    remainder = count - int(quota.sum())
+    quota[(exact - quota).argsort(descending=True, stable=True)[:remainder]] += 1
+    selected = torch.zeros(len(order), dtype=torch.bool)
+    for name, label_quota in zip(names, quota.tolist(), strict=True):
+        selected[(labels == name).nonzero()[:label_quota, 0]] = True
+    filler = (~selected).nonzero()[: count - int(selected.sum()), 0]
+    selected[filler] = True
+    return order[selected]
 
 
-def _drawn(count: int, some: int, generator: torch.Generator) -> Tensor:
-    return torch.randperm(count, generator=generator)[:some]
+def _sample_ids(count: int, size: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(count, generator=generator)[:size]

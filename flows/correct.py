@@ -6,25 +6,25 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from fastif.correction import Correction
-from flows.flow_run_names import named_for_the_night
-from flows.prefect_hooks import tell_of_failure
+from flows.flow_run_names import make_flow_run_name
+from flows.prefect_hooks import notify_failure
 from tasks.correction import (
-    Asked,
-    Repair,
+    CorrectionRequest,
+    CorrectionResult,
     correct_model,
-    slices_frame,
+    make_slices_frame,
 )
-from tasks.runtime.foreign_errors import refusing
+from tasks.runtime.foreign_errors import wrap_library_errors
 
 
 @flow(
     name="correct-model",
-    flow_run_name=named_for_the_night,
+    flow_run_name=make_flow_run_name,
     persist_result=False,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
 )
-@refusing
+@wrap_library_errors
 def correct(
     study: str,
     anchors: str,
@@ -32,7 +32,7 @@ def correct(
     source: str | None = None,
     how: Correction = Correction(),  # noqa: B008
     keep: bool = False,
-) -> Repair:
+) -> CorrectionResult:
     """Take gradient steps on the rows that would help the anchors most, and check the outcome.
 
     Args:
@@ -47,7 +47,9 @@ def correct(
         What came of it.
     """
     where = Path(source) if source else None
-    repair = correct_model(Asked(Path(study), Path(anchors), Path(out), where, how, keep))
+    repair = correct_model(
+        CorrectionRequest(Path(study), Path(anchors), Path(out), where, how, keep)
+    )
     create_markdown_artifact(f"{repair.why}\n", key="correction", description=repair.out or "")
-    create_table_artifact(slices_frame(repair).to_dicts(), key="correction-slices")
+    create_table_artifact(make_slices_frame(repair).to_dicts(), key="correction-slices")
     return repair

@@ -11,19 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from fastif import InputError
 
 
-class Setting(BaseModel):
+class ExecutorConfig(BaseModel):
     """An engine's record: the flow's parameter, and the form in Prefect's pages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Threads(Setting):
+class ThreadsConfig(ExecutorConfig):
     """Threads of the flow's own process, each with a device leased for a shard."""
 
     kind: Literal["threads"] = "threads"
 
 
-class DaskLocal(Setting):
+class LocalDaskConfig(ExecutorConfig):
     """Processes of this machine under Dask, each with one device and the model resident."""
 
     kind: Literal["dask"] = "dask"
@@ -33,7 +33,7 @@ class DaskLocal(Setting):
     """of a worker, which is ended beyond it and its shard computed by another; without it any"""
 
 
-class DaskAt(Setting):
+class RemoteDaskConfig(ExecutorConfig):
     """A Dask cluster that is there already; its workers see the study's files and the store."""
 
     kind: Literal["dask-address"] = "dask-address"
@@ -49,25 +49,27 @@ class DaskAt(Setting):
     """its key"""
 
 
-AnyEngine = Annotated[Threads | DaskLocal | DaskAt, Field(discriminator="kind")]
+AnyExecutorConfig = Annotated[
+    ThreadsConfig | LocalDaskConfig | RemoteDaskConfig, Field(discriminator="kind")
+]
 
 
-def engine_of(text: str) -> Threads | DaskLocal | DaskAt:
+def parse_executor(text: str) -> ThreadsConfig | LocalDaskConfig | RemoteDaskConfig:
     """An engine as the command line names it: threads, dask, dask:WORKERS, or an address.
 
     Raises:
         InputError: none of these.
 
-    >>> engine_of("dask:2")
-    DaskLocal(kind='dask', workers=2, memory_gb=None)
+    >>> parse_executor("dask:2")
+    LocalDaskConfig(kind='dask', workers=2, memory_gb=None)
     """
     name, _, rest = text.partition(":")
     if text == "threads":
-        return Threads()
+        return ThreadsConfig()
     if name == "dask" and (not rest or (rest.isdecimal() and int(rest) >= 1)):
-        return DaskLocal(workers=int(rest) if rest else None)
+        return LocalDaskConfig(workers=int(rest) if rest else None)
     if name in ("tcp", "tls") and rest.rpartition(":")[2].isdecimal():
-        return DaskAt(address=text)
+        return RemoteDaskConfig(address=text)
     raise InputError(
         "--engine",
         "threads, dask, dask:WORKERS, or the address of a Dask scheduler",

@@ -16,45 +16,45 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from fastif import InputError
 from flows.executor_config import (
-    AnyEngine,
-    DaskAt,
-    DaskLocal,
-    Threads,
+    AnyExecutorConfig,
+    LocalDaskConfig,
+    RemoteDaskConfig,
+    ThreadsConfig,
 )
-from flows.presence import Presence
-from tasks.runtime.devices import OVERRIDE, Device, shared_threads
+from flows.presence import WorkerPresence
+from tasks.runtime.devices import DEVICES_VARIABLE, Device, split_threads
 
-NEEDED = "tasks.audit.attribute"
+REQUIRED_MODULE = "tasks.audit.attribute"
 """What workers import for the first shard."""
-WAIT = 30
+CONNECT_TIMEOUT = 30
 """Seconds that a cluster at an address may take to answer."""
-DEATHS = 2
+MAX_WORKER_DEATHS = 2
 """Workers that a shard may take with it before it is given up: one that kills them always does."""
 
 
-class Workers:
+class Executor:
     """A task runner at work.
 
     Args:
         runner: Prefect's.
         count: tells how many tasks work at once; a cluster may grow.
-        placed: a context around every submission, for engines that place tasks by resources.
-        away: whether a task that is alone runs on a worker too, or here.
+        annotate: a context around every submission, for engines that place tasks by resources.
+        remote: whether a task that is alone runs on a worker too, or here.
     """
 
     def __init__(
         self,
         runner: TaskRunner,
         count: Callable[[], int],
-        placed: Callable[[], AbstractContextManager] = nullcontext,
-        away: bool = False,
+        annotate: Callable[[], AbstractContextManager] = nullcontext,
+        remote: bool = False,
     ) -> None:
         self.count = count
-        self._runner, self._placed, self._away = runner, placed, away
+        self._runner, self._annotate, self._remote = runner, annotate, remote
 
     def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
         """Give a task away."""
-        with self._placed():
+        with self._annotate():
             return self._runner.submit(task, parameters=parameters)
 
     def call(self, task: Task, **parameters: Any) -> Any:
@@ -63,15 +63,17 @@ class Workers:
         Raises:
             InputError: every worker is gone.
         """
-        if not self._away:
+        if not self._remote:
             return task(**parameters)
-        ended: SimpleQueue[PrefectFuture] = SimpleQueue()
-        self.submit(task, **parameters).add_done_callback(ended.put)
-        return Presence(self.count).get(ended).result()
+        results: SimpleQueue[PrefectFuture] = SimpleQueue()
+        self.submit(task, **parameters).add_done_callback(results.put)
+        return WorkerPresence(self.count).wait(results).result()
 
 
 @contextmanager
-def started(engine: AnyEngine, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+def start_executor(
+    engine: AnyExecutorConfig, devices: Sequence[Device], shards: int
+) -> Iterator[Executor]:
     """The engine at work for as long as the block lasts.
 
     Args:
@@ -83,24 +85,30 @@ def started(engine: AnyEngine, devices: Sequence[Device], shards: int) -> Iterat
         InputError: Dask without a Prefect server or its packages; a cluster that does not answer,
             or of which no worker offers what is asked for.
     """
-    start = {Threads: _threads, DaskLocal: _dask_local, DaskAt: _dask_at}[type(engine)]
-    with start(engine, devices, max(1, shards)) as workers:
-        yield workers
+    starter = {
+        ThreadsConfig: _start_threads,
+        LocalDaskConfig: _start_local_dask,
+        RemoteDaskConfig: _connect_dask,
+    }[type(engine)]
+    with starter(engine, devices, max(1, shards)) as executor:
+        yield executor
 
 
 @contextmanager
-def _threads(_: Threads, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+def _start_threads(_: ThreadsConfig, devices: Sequence[Device], shards: int) -> Iterator[Executor]:
     """A thread for each device; they share torch's threads."""
     count = min(len(devices), shards)
-    with shared_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
-        yield Workers(runner, lambda: count)
+    with split_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
+        yield Executor(runner, lambda: count)
 
 
 @contextmanager
-def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+def _start_local_dask(
+    engine: LocalDaskConfig, devices: Sequence[Device], shards: int
+) -> Iterator[Executor]:
     """A cluster on loopback, a worker with one device each."""
     _check_server()
-    dask, distributed, runner_of = _packages()
+    dask, distributed, runner_class = _import_dask()
     kind = "GPU" if devices[0].torch.type == "cuda" else "CPU"
     count = min(engine.workers or len(devices), shards)
     limit = int(engine.memory_gb * 2**30) if engine.memory_gb else 0
@@ -108,37 +116,39 @@ def _dask_local(engine: DaskLocal, devices: Sequence[Device], shards: int) -> It
     workers = {
         number: {
             "cls": distributed.Nanny,
-            "options": {**common, "env": _environment(devices[number % len(devices)], count)},
+            "options": {**common, "env": _make_environment(devices[number % len(devices)], count)},
         }
         for number in range(count)
     }
     options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        dask.config.set({"distributed.scheduler.allowed-failures": MAX_WORKER_DEATHS}),
         distributed.SpecCluster(scheduler=scheduler, workers=workers) as cluster,
-        runner_of(cluster=cluster) as runner,
+        runner_class(cluster=cluster) as runner,
     ):
-        placed = partial(dask.annotate, resources={kind: 1})
-        offered = partial(_offering, runner.client, kind)
-        yield Workers(runner, offered, placed, away=True)
+        annotate = partial(dask.annotate, resources={kind: 1})
+        count_slots = partial(_count_slots, runner.client, kind)
+        yield Executor(runner, count_slots, annotate, remote=True)
 
 
 @contextmanager
-def _dask_at(engine: DaskAt, devices: Sequence[Device], shards: int) -> Iterator[Workers]:
+def _connect_dask(
+    engine: RemoteDaskConfig, devices: Sequence[Device], shards: int
+) -> Iterator[Executor]:
     """A cluster that is there; one on which every task would wait for ever is refused."""
     _check_server()
-    dask, distributed, runner_of = _packages()
-    security = _security(engine, distributed)
+    dask, distributed, runner_class = _import_dask()
+    security = _make_security(engine, distributed)
     _check_workers(engine, distributed, security)
     keys = {"security": security} if security else {}
-    with runner_of(address=engine.address, client_kwargs=keys) as runner:
-        placed = partial(dask.annotate, resources={engine.resource: 1})
-        count = partial(_offering, runner.client, engine.resource)
-        yield Workers(runner, count, placed, away=True)
+    with runner_class(address=engine.address, client_kwargs=keys) as runner:
+        annotate = partial(dask.annotate, resources={engine.resource: 1})
+        count = partial(_count_slots, runner.client, engine.resource)
+        yield Executor(runner, count, annotate, remote=True)
 
 
-def _security(engine: DaskAt, distributed: Any) -> Any:
+def _make_security(engine: RemoteDaskConfig, distributed: Any) -> Any:
     if not engine.address.startswith("tls://"):
         return None
     files = {
@@ -151,25 +161,27 @@ def _security(engine: DaskAt, distributed: Any) -> Any:
     return distributed.Security(require_encryption=True, **given)
 
 
-def _check_workers(engine: DaskAt, distributed: Any, security: Any) -> None:
+def _check_workers(engine: RemoteDaskConfig, distributed: Any, security: Any) -> None:
     try:
-        with distributed.Client(engine.address, timeout=WAIT, security=security) as client:
-            workers = _workers_of(client)
-            offering = _offering(client, engine.resource)
+        with distributed.Client(
+            engine.address, timeout=CONNECT_TIMEOUT, security=security
+        ) as client:
+            workers = _list_workers(client)
+            slots = _count_slots(client, engine.resource)
             _check_imports(client, engine.resource)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
         raise InputError(
             "engine address",
-            f"a Dask scheduler that answers within {WAIT} s",
+            f"a Dask scheduler that answers within {CONNECT_TIMEOUT} s",
             f"{type(error).__name__}: {error}",
             "Start one (`dask scheduler`), or correct the address and its certificates.",
         ) from error
-    if not offering:
-        offers = sorted({name for worker in workers for name in worker["resources"]})
+    if not slots:
+        resources = sorted({name for worker in workers for name in worker["resources"]})
         raise InputError(
             "engine resource",
             f"a worker that offers {engine.resource}",
-            f"{len(workers)} workers, which offer {', '.join(offers) or 'nothing'}",
+            f"{len(workers)} workers, which offer {', '.join(resources) or 'nothing'}",
             f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
         )
 
@@ -180,39 +192,41 @@ def _check_imports(client: Any, resource: str) -> None:
     Raises:
         InputError: naming them.
     """
-    able = client.scheduler_info(n_workers=-1).get("workers", {})
-    asked = [address for address, worker in able.items() if worker["resources"].get(resource)]
-    if not asked:
+    workers = client.scheduler_info(n_workers=-1).get("workers", {})
+    addresses = [
+        address for address, worker in workers.items() if worker["resources"].get(resource)
+    ]
+    if not addresses:
         return
-    found = client.run(import_module, NEEDED, workers=asked, on_error="return")
-    failed = {name: error for name, error in found.items() if isinstance(error, BaseException)}
+    results = client.run(import_module, REQUIRED_MODULE, workers=addresses, on_error="return")
+    failed = {name: error for name, error in results.items() if isinstance(error, BaseException)}
     if failed:
         name, error = next(iter(failed.items()))
         raise InputError(
             "engine address",
-            f"workers that can import {NEEDED}",
-            f"{len(failed)} of {len(asked)} that cannot, such as {name}: "
+            f"workers that can import {REQUIRED_MODULE}",
+            f"{len(failed)} of {len(addresses)} that cannot, such as {name}: "
             f"{type(error).__name__}: {error}",
             "Install the same fastif for them (pip install -e . again, if it is an older "
             "installation of a checkout) and start them anew.",
         )
 
 
-def _offering(client: Any, resource: str) -> int:
+def _count_slots(client: Any, resource: str) -> int:
     """Tasks that a cluster can do at once."""
-    return sum(int(worker["resources"].get(resource, 0)) for worker in _workers_of(client))
+    return sum(int(worker["resources"].get(resource, 0)) for worker in _list_workers(client))
 
 
-def _workers_of(client: Any) -> list[dict[str, Any]]:
+def _list_workers(client: Any) -> list[dict[str, Any]]:
     """None where the scheduler is gone; what was given to them says so when it is asked for."""
     return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
 
 
-def _environment(device: Device, count: int) -> dict[str, str]:
+def _make_environment(device: Device, count: int) -> dict[str, str]:
     """Of a worker: it sees one device and has its part of the cores."""
     cores, index = os.cpu_count() or 1, device.torch.index
     visible = {} if index is None else {"CUDA_VISIBLE_DEVICES": f"{index}"}
-    return {**visible, OVERRIDE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
+    return {**visible, DEVICES_VARIABLE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
 
 
 def _check_server() -> None:
@@ -230,7 +244,7 @@ def _check_server() -> None:
         )
 
 
-def _packages() -> tuple[Any, Any, Any]:
+def _import_dask() -> tuple[Any, Any, Any]:
     try:
         import dask
         import distributed

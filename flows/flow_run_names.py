@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 
-def named_for_the_night() -> str:
+def make_flow_run_name() -> str:
     """Such as "influence-audit nli 2026-11-25"; the date is that of UTC."""
     study = Path(str(flow_run.parameters.get("study", "study")))
     name = study.parent.name if study.stem == "study" else study.stem

@@ -11,24 +11,24 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
 NAME = "fastif: killed runs are crashed"
-SILENCE = timedelta(seconds=90)
-ALIVE = "prefect.flow-run.heartbeat"
-ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
+MAX_SILENCE = timedelta(seconds=90)
+HEARTBEAT_EVENT = "prefect.flow-run.heartbeat"
+END_STATES = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
-def automation() -> Automation:
+def make_automation() -> Automation:
     """For each flow run: after a sign of life another one, or an end."""
     return Automation(  # type: ignore[call-arg]  # its other fields have defaults
         name=NAME,
         description="A run that shows no sign of life for 90 s was killed.",
         trigger=EventTrigger(
-            after={ALIVE},
-            expect={ALIVE, *(f"prefect.flow-run.{state}" for state in ENDED)},
+            after={HEARTBEAT_EVENT},
+            expect={HEARTBEAT_EVENT, *(f"prefect.flow-run.{state}" for state in END_STATES)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=SILENCE,
+            within=MAX_SILENCE,
         ),
         actions=[  # type: ignore[arg-type]
             ChangeFlowRunState(  # type: ignore[call-arg]
@@ -44,7 +44,7 @@ def main() -> None:
     try:
         Automation.read(name=NAME)  # pyright: ignore[reportUnusedCoroutine]
     except ValueError:
-        automation().create()  # pyright: ignore[reportUnusedCoroutine]  # no loop: done at once
+        make_automation().create()  # pyright: ignore[reportUnusedCoroutine]  # no loop: done at once
 
 
 if __name__ == "__main__":

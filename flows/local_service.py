@@ -1,8 +1,8 @@
 """What a single machine needs to audit every night: a Prefect server, a worker, the deployments.
 
-`up` starts what is not there, `down` stops what it started and nothing else. What was started is
-written down in a file of the service's folder, each process with the time it began, so that a
-number that the system has given to another process since is never killed.
+`start_service` starts what is not there, `stop_service` stops what it started and nothing else.
+What was started is written down in a file of the service's folder, each process with the time it
+began, so that a number that the system has given to another process since is never killed.
 """
 
 import json
@@ -21,11 +21,11 @@ from fastif import InputError
 
 POOL = "fastif"
 PORT = 4200
-HEALTHY_WITHIN = 120
+START_TIMEOUT = 120
 """Seconds: a first start makes the database, which takes 15 to 25 on two cores."""
-STOPPED_WITHIN = 20
+STOP_TIMEOUT = 20
 
-RECORDER = {
+RECORDER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
@@ -35,14 +35,14 @@ RECORDER = {
 }
 """Without these a server falls behind some thousand task runs and drops what it has no room for."""
 
-QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+NO_TELEMETRY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+HEARTBEAT_SETTINGS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 """Seconds between signs of life of a flow run; see `flows.heartbeat`."""
 
 
 @dataclass(frozen=True)
-class Started:
-    """A process that `up` started.
+class ServiceProcess:
+    """A process that `start_service` started.
 
     Attributes:
         pid: its number.
@@ -53,18 +53,18 @@ class Started:
     began: str
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether this very process is still there."""
-        return _began(self.pid) == self.began
+        return _read_start_time(self.pid) == self.began
 
     def stop(self) -> None:
         """End it and what it started, politely at first."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if not self.alive:
+            if not self.is_alive:
                 return
             os.killpg(self.pid, number)
-            deadline = time.monotonic() + STOPPED_WITHIN
-            while self.alive and time.monotonic() < deadline:
+            deadline = time.monotonic() + STOP_TIMEOUT
+            while self.is_alive and time.monotonic() < deadline:
                 time.sleep(0.1)
 
 
@@ -81,49 +81,49 @@ class Service:
     url: str
 
     @property
-    def page(self) -> str:
+    def dashboard_url(self) -> str:
         """Where a browser finds it."""
         return self.url.removesuffix("/api")
 
-    def started(self) -> dict[str, Started]:
+    def read_processes(self) -> dict[str, ServiceProcess]:
         """What was started and is still there, by name."""
         try:
-            known = json.loads((self.folder / "service.json").read_text("utf-8"))
+            content = json.loads((self.folder / "service.json").read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        found = {name: Started(**told) for name, told in known.items()}
-        return {name: one for name, one in found.items() if one.alive}
+        processes = {name: ServiceProcess(**fields) for name, fields in content.items()}
+        return {name: process for name, process in processes.items() if process.is_alive}
 
     def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         """Start a process of its own group, unless it is there."""
-        there = self.started()
-        if name in there:
+        running = self.read_processes()
+        if name in running:
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", *command],
-                env={**os.environ, **QUIET, **environment},
+                env={**os.environ, **NO_TELEMETRY, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._write({**there, name: Started(process.pid, _began(process.pid))})
+        self._write({**running, name: ServiceProcess(process.pid, _read_start_time(process.pid))})
 
     def stop(self) -> list[str]:
         """Stop what was started, the worker first; the names."""
-        there = self.started()
-        for name in reversed(there):
-            there[name].stop()
+        running = self.read_processes()
+        for name in reversed(running):
+            running[name].stop()
         (self.folder / "service.json").unlink(missing_ok=True)
-        return list(reversed(there))
+        return list(reversed(running))
 
-    def _write(self, found: dict[str, Started]) -> None:
-        text = json.dumps({name: asdict(one) for name, one in found.items()}, indent=1)
-        aside = self.folder / ".service.json.tmp"
-        aside.write_text(text + "\n", "utf-8")
-        aside.replace(self.folder / "service.json")
+    def _write(self, processes: dict[str, ServiceProcess]) -> None:
+        text = json.dumps({name: asdict(process) for name, process in processes.items()}, indent=1)
+        temp = self.folder / ".service.json.tmp"
+        temp.write_text(text + "\n", "utf-8")
+        temp.replace(self.folder / "service.json")
 
 
 def service_folder() -> Path:
@@ -131,7 +131,7 @@ def service_folder() -> Path:
     return Path(os.environ.get("FASTIF_HOME") or Path.home() / ".fastif").absolute()
 
 
-def up(study: Path, port: int = PORT) -> Iterator[str]:
+def start_service(study: Path, port: int = PORT) -> Iterator[str]:
     """Start what is missing and apply the deployments; says what was done, step by step.
 
     With PREFECT_API_URL set, to a server of yours or Prefect Cloud, nothing is started: only the
@@ -140,33 +140,37 @@ def up(study: Path, port: int = PORT) -> Iterator[str]:
     Raises:
         InputError: the server does not start, or a deployment is refused.
     """
-    given = os.environ.get("PREFECT_API_URL")
-    service = Service(service_folder(), given or f"http://127.0.0.1:{port}/api")
+    given_url = os.environ.get("PREFECT_API_URL")
+    service = Service(service_folder(), given_url or f"http://127.0.0.1:{port}/api")
     environment = {"PREFECT_API_URL": service.url, "FASTIF_STUDY": str(study.absolute())}
-    if given:
-        yield f"Using the Prefect server at {given}; nothing is started here."
+    if given_url:
+        yield f"Using the Prefect server at {given_url}; nothing is started here."
     else:
-        yield from _serve(service, port, environment)
-    _prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+        yield from _start_server(service, port, environment)
+    _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
     yield f"Work pool {POOL}: runs are processes of the worker's machine."
-    if not given:
-        service.start("worker", ["worker", "start", "--pool", POOL], {**environment, **HEARTBEAT})
+    if not given_url:
+        service.start(
+            "worker", ["worker", "start", "--pool", POOL], {**environment, **HEARTBEAT_SETTINGS}
+        )
         yield f"Worker at work; its log is {service.folder / 'worker.log'}."
-    _prefect(["--no-prompt", "deploy", "--all", "--prefect-file", str(_file())], environment)
-    yield f"Deployments applied from {_file().name}; they run {study}."
-    _watch(environment)
+    _run_prefect(
+        ["--no-prompt", "deploy", "--all", "--prefect-file", str(_find_prefect_file())], environment
+    )
+    yield f"Deployments applied from {_find_prefect_file().name}; they run {study}."
+    _apply_heartbeat(environment)
     yield "Runs that show no sign of life for 90 s are marked crashed."
-    yield f"Look at {service.page}"
+    yield f"Look at {service.dashboard_url}"
 
 
-def down() -> list[str]:
-    """Stop what `up` started; the names of the processes."""
+def stop_service() -> list[str]:
+    """Stop what `start_service` started; the names of the processes."""
     return Service(service_folder(), "").stop()
 
 
-def _serve(service: Service, port: int, environment: dict[str, str]) -> Iterator[str]:
-    there = "server" in service.started()
-    if not there and _healthy(service.url):
+def _start_server(service: Service, port: int, environment: dict[str, str]) -> Iterator[str]:
+    is_running = "server" in service.read_processes()
+    if not is_running and _is_healthy(service.url):
         raise InputError(
             "--port",
             "a port that is free, or a server that `fastif up` started",
@@ -174,58 +178,65 @@ def _serve(service: Service, port: int, environment: dict[str, str]) -> Iterator
             f"Set PREFECT_API_URL={service.url} to use it, or take another --port.",
         )
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    service.start("server", command, {**environment, **RECORDER})
-    deadline = time.monotonic() + HEALTHY_WITHIN
-    while not _healthy(service.url):
-        if time.monotonic() > deadline or "server" not in service.started():
+    service.start("server", command, {**environment, **RECORDER_SETTINGS})
+    deadline = time.monotonic() + START_TIMEOUT
+    while not _is_healthy(service.url):
+        if time.monotonic() > deadline or "server" not in service.read_processes():
             raise InputError(
                 "fastif up",
-                f"a Prefect server at {service.url} within {HEALTHY_WITHIN} s",
+                f"a Prefect server at {service.url} within {START_TIMEOUT} s",
                 "none",
                 f"Read {service.folder / 'server.log'}.",
             )
         time.sleep(0.5)
-    state = "is there" if there else "started"
-    yield f"Prefect server {state} at {service.page}, on loopback only."
+    state = "is there" if is_running else "started"
+    yield f"Prefect server {state} at {service.dashboard_url}, on loopback only."
 
 
-def _healthy(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     try:
         return httpx.get(f"{url}/health", timeout=2).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
 
-def _prefect(arguments: list[str], environment: dict[str, str]) -> None:
+def _run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "prefect", *arguments]
-    settings = {**os.environ, **QUIET, **environment}
-    done = subprocess.run(
-        command, env=settings, cwd=_file().parent, capture_output=True, text=True, check=False
+    settings = {**os.environ, **NO_TELEMETRY, **environment}
+    completed = subprocess.run(
+        command,
+        env=settings,
+        cwd=_find_prefect_file().parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
+    if completed.returncode:
+        output = (completed.stdout + completed.stderr).strip().splitlines()
         raise InputError(
             f"prefect {' '.join(arguments[:3])}",
             "to be done",
-            said[-1].strip() if said else f"code {done.returncode}",
+            output[-1].strip() if output else f"code {completed.returncode}",
             "Look at the server's log, and at PREFECT_API_URL if it is yours.",
         )
 
 
-def _watch(environment: dict[str, str]) -> None:
+def _apply_heartbeat(environment: dict[str, str]) -> None:
     """Put the automation in place, in a process that has the server's address from its start."""
     command = [sys.executable, "-m", "flows.heartbeat"]
-    settings = {**os.environ, **QUIET, **environment}
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
+    settings = {**os.environ, **NO_TELEMETRY, **environment}
+    completed = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        output = completed.stderr.strip().splitlines()
         raise InputError(
-            "the automation for killed runs", "to be made", said[-1] if said else "nothing", "Look "
-            "at the server's log."
-        )  # fmt: skip
+            "the automation for killed runs",
+            "to be made",
+            output[-1] if output else "nothing",
+            "Look at the server's log.",
+        )
 
 
-def _file() -> Path:
+def _find_prefect_file() -> Path:
     """The deployments; they belong to a checkout.
 
     Raises:
@@ -239,8 +250,8 @@ def _file() -> Path:
     return file
 
 
-def _began(pid: int) -> str:
+def _read_start_time(pid: int) -> str:
     """When a process began; empty if there is none of that number."""
     command = ["ps", "-o", "lstart=", "-o", "stat=", "-p", str(pid)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return "" if not told or told[-1].startswith("Z") else " ".join(told[:-1])
+    fields = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return "" if not fields or fields[-1].startswith("Z") else " ".join(fields[:-1])

@@ -5,24 +5,24 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.flow_run_names import named_for_the_night
-from flows.prefect_hooks import tell_of_failure
-from tasks.mislabels.detect import find_mislabels
-from tasks.mislabels.results import read_found
-from tasks.run.spec import existing_store
-from tasks.runtime.foreign_errors import refusing
+from flows.flow_run_names import make_flow_run_name
+from flows.prefect_hooks import notify_failure
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.results import read_result
+from tasks.run.spec import open_existing_store
+from tasks.runtime.foreign_errors import wrap_library_errors
 from tasks.study.study import load_study
-from tasks.terminal.mislabels import markdown, suspects
+from tasks.terminal.mislabels import make_flagged_table, render_mislabels_markdown
 
 
 @flow(
     name="mislabel-detection",
-    flow_run_name=named_for_the_night,
+    flow_run_name=make_flow_run_name,
     persist_result=False,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
 )
-@refusing
+@wrap_library_errors
 def mislabels(study: str) -> str:
     """Rank every training row of a study by the probability that its label is wrong.
 
@@ -32,8 +32,10 @@ def mislabels(study: str) -> str:
     Returns:
         The digest of the part of the store that holds the table.
     """
-    digest = find_mislabels(study)
-    found = read_found(existing_store(load_study(Path(study))), digest)
-    create_markdown_artifact(markdown(found), key="mislabels", description=found.facts["study"])
-    create_table_artifact(suspects(found), key="mislabels-worst")
+    digest = detect_mislabels(study)
+    result = read_result(open_existing_store(load_study(Path(study))), digest)
+    create_markdown_artifact(
+        render_mislabels_markdown(result), key="mislabels", description=result.facts["study"]
+    )
+    create_table_artifact(make_flagged_table(result), key="mislabels-worst")
     return digest

@@ -6,11 +6,11 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
-from tasks.results.alerts import send
+from tasks.results.alerts import send_alert
 from tasks.study.study import StudyError, load_study
 
 
-def tell_of_failure(flow: Flow, flow_run: FlowRun, state: State) -> None:
+def notify_failure(flow: Flow, flow_run: FlowRun, state: State) -> None:
     """Post it to the study's webhook, if it has one."""
     parameters: dict[str, Any] = flow_run.parameters
     try:
@@ -18,4 +18,4 @@ def tell_of_failure(flow: Flow, flow_run: FlowRun, state: State) -> None:
     except (StudyError, KeyError):
         return  # the failure is that the study cannot be read
     text = f"{flow_run.name}: {state.name}. {state.message or ''}".strip()
-    send(study.notify, study.name, str(parameters.get("run") or ""), text)
+    send_alert(study.notify, study.name, str(parameters.get("run") or ""), text)

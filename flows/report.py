@@ -11,22 +11,22 @@ from prefect.artifacts import (
 )
 from pydantic import Field
 
-from flows.flow_run_names import named_for_the_night
-from flows.prefect_hooks import tell_of_failure
-from tasks.report.build import Wish, build_report
-from tasks.runtime.foreign_errors import refusing
+from flows.flow_run_names import make_flow_run_name
+from flows.prefect_hooks import notify_failure
+from tasks.report.build import ReportRequest, build_report
+from tasks.runtime.foreign_errors import wrap_library_errors
 
 Price = Annotated[float, Field(ge=0)]
 
 
 @flow(
     name="data-quality-report",
-    flow_run_name=named_for_the_night,
+    flow_run_name=make_flow_run_name,
     persist_result=False,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
 )
-@refusing
+@wrap_library_errors
 def report(
     study: str,
     run: str | None = None,
@@ -44,13 +44,13 @@ def report(
     Returns:
         The path of the page.
     """
-    built = build_report(Wish(study, run, against, None, price_per_hour))
-    sentences = "\n".join(f"- {sentence}" for sentence in built.headline)
-    link = Path(built.path).as_uri()
+    page = build_report(ReportRequest(study, run, against, None, price_per_hour))
+    sentences = "\n".join(f"- {sentence}" for sentence in page.headline)
+    link = Path(page.path).as_uri()
     create_markdown_artifact(
-        f"# Data quality, run {built.run}\n\n{sentences}\n\n[The page]({link})\n",
-        key="data-quality", description=built.run,
+        f"# Data quality, run {page.run}\n\n{sentences}\n\n[The page]({link})\n",
+        key="data-quality", description=page.run,
     )  # fmt: skip
-    create_table_artifact(built.trust, key="data-quality-trust", description=built.run)
-    create_link_artifact(link, link_text=f"{built.run}.html", key="data-quality-page")
-    return built.path
+    create_table_artifact(page.reliability, key="data-quality-trust", description=page.run)
+    create_link_artifact(link, link_text=f"{page.run}.html", key="data-quality-page")
+    return page.path

@@ -7,8 +7,8 @@ from typing import Literal
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.prefect_hooks import tell_of_failure
-from tasks.experiments.result import RESULT, markdown
+from flows.prefect_hooks import notify_failure
+from tasks.experiments.result import RESULT, render_result_markdown
 from tasks.experiments.run import reproduce_experiment
 
 
@@ -16,8 +16,8 @@ from tasks.experiments.run import reproduce_experiment
     name="reproduce",
     flow_run_name="reproduce {name} {scale}",
     persist_result=False,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
 )
 def reproduce(
     name: str,
@@ -37,8 +37,8 @@ def reproduce(
         The folder of the result.
     """
     folder = Path(reproduce_experiment(name, scale, out, data))
-    told = json.loads((folder / RESULT).read_text("utf-8"))
+    result = json.loads((folder / RESULT).read_text("utf-8"))
     create_markdown_artifact(
-        markdown({**told, "plots": []}, ""), key="reproduction", description=name
+        render_result_markdown({**result, "plots": []}, ""), key="reproduction", description=name
     )
     return str(folder)

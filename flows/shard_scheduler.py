@@ -16,11 +16,11 @@ from types import FrameType
 
 from prefect.futures import PrefectFuture
 
-from flows.presence import Presence
+from flows.presence import WorkerPresence
 from storage import Shard
-from tasks.runtime.progress import say
+from tasks.runtime.progress import print_line
 
-AHEAD = 1
+QUEUE_AHEAD = 1
 """Shards given out beyond one for each worker, so that none has to wait for the flow."""
 
 
@@ -31,97 +31,103 @@ class UnfinishedError(RuntimeError):
         signal: the number of the signal that asked for it; None for a deadline.
     """
 
-    def __init__(self, why: str, done: int, planned: int, number: int | None = None) -> None:
+    def __init__(
+        self, reason: str, done: int, planned: int, signal_number: int | None = None
+    ) -> None:
         super().__init__(
-            f"{why}: {done} of {planned} shards are committed and can be read. "
+            f"{reason}: {done} of {planned} shards are committed and can be read. "
             "The same command goes on with the rest."
         )
-        self.signal = number
+        self.signal = signal_number
 
 
 @dataclass
-class Limit:
+class Deadline:
     """Until when shards may begin.
 
     Attributes:
         seconds: from now; None for ever.
-        began: when.
-        asked: number of the signal that asked to stop; None if none did.
+        start: when.
+        stop_signal: number of the signal that asked to stop; None if none did.
     """
 
     seconds: float | None = None
-    began: float = field(default_factory=time.monotonic)
-    asked: int | None = None
+    start: float = field(default_factory=time.monotonic)
+    stop_signal: int | None = None
 
-    def why_not(self, expected: float) -> str:
+    def find_stop_reason(self, expected: float) -> str:
         """Why a shard that is expected to take so many seconds is not to begin; empty if it is."""
-        if self.asked is not None:
-            return f"Stopped by {signal.Signals(self.asked).name}"
-        left = None if self.seconds is None else self.began + self.seconds - time.monotonic()
-        if left is None or expected < left:
+        if self.stop_signal is not None:
+            return f"Stopped by {signal.Signals(self.stop_signal).name}"
+        remaining = None if self.seconds is None else self.start + self.seconds - time.monotonic()
+        if remaining is None or expected < remaining:
             return ""
         return f"No other shard would end within {self.seconds / 60:g} minutes"  # type: ignore[operator]
 
 
 @dataclass
-class Dispatch:
+class ShardScheduler:
     """A pass over shards.
 
     Args:
         submit: gives one to a worker.
-        workers: how many there are, asked before each shard: a cluster may grow.
-        limit: until when.
+        count_workers: how many there are, asked before each shard: a cluster may grow.
+        deadline: until when.
 
     Attributes:
         failed: what could not be done, in the order in which it failed.
-        left: shards that were not begun.
-        why: they were not; empty if all were.
+        remaining: shards that were not begun.
+        stop_reason: they were not; empty if all were.
     """
 
     submit: Callable[[Shard], PrefectFuture]
-    workers: Callable[[], int]
-    limit: Limit
+    count_workers: Callable[[], int]
+    deadline: Deadline
     failed: list[tuple[Shard, Exception]] = field(default_factory=list)
-    left: deque[Shard] = field(default_factory=deque)
-    why: str = ""
+    remaining: deque[Shard] = field(default_factory=deque)
+    stop_reason: str = ""
 
-    def done(self, shards: Sequence[Shard]) -> Iterator[Shard]:
+    def run(self, shards: Sequence[Shard]) -> Iterator[Shard]:
         """Each shard that is committed, as soon as it is; a failure does not end the others."""
-        self.left = deque(shards)
-        ended: SimpleQueue[tuple[Shard, PrefectFuture]] = SimpleQueue()
-        begun = time.monotonic()
+        self.remaining = deque(shards)
+        completed: SimpleQueue[tuple[Shard, PrefectFuture]] = SimpleQueue()
+        start = time.monotonic()
         running = finished = 0
-        presence = Presence(self.workers)
-        with graceful(self.limit):
+        presence = WorkerPresence(self.count_workers)
+        with graceful_shutdown(self.deadline):
             while True:
-                workers = max(1, self.workers())
-                each = (time.monotonic() - begun) * workers / finished if finished else 0.0
+                workers = max(1, self.count_workers())
+                seconds_per_shard = (
+                    (time.monotonic() - start) * workers / finished if finished else 0.0
+                )
                 rounds = 1 + running // workers
-                while self.left and running < workers + AHEAD:
-                    self.why = self.why or self.limit.why_not(rounds * each)
-                    if self.why or not self._begun(ended):
+                while self.remaining and running < workers + QUEUE_AHEAD:
+                    self.stop_reason = self.stop_reason or self.deadline.find_stop_reason(
+                        rounds * seconds_per_shard
+                    )
+                    if self.stop_reason or not self._submit_next(completed):
                         break
                     running += 1
                 if not running:
                     return
-                shard, future = presence.get(ended)
+                shard, future = presence.wait(completed)
                 running -= 1
                 finished += 1
-                if self._succeeded(shard, future):
+                if self._check_result(shard, future):
                     yield shard
 
-    def _begun(self, ended: "SimpleQueue[tuple[Shard, PrefectFuture]]") -> bool:
-        shard = self.left.popleft()
+    def _submit_next(self, completed: "SimpleQueue[tuple[Shard, PrefectFuture]]") -> bool:
+        shard = self.remaining.popleft()
         try:
             future = self.submit(shard)
         except Exception as error:  # whoever gives work to workers is gone, and takes no more
             self.failed.append((shard, error))
-            self.why = "No more shards could be given out"
+            self.stop_reason = "No more shards could be given out"
             return False
-        future.add_done_callback(lambda done: ended.put((shard, done)))
+        future.add_done_callback(lambda finished: completed.put((shard, finished)))
         return True
 
-    def _succeeded(self, shard: Shard, future: PrefectFuture) -> bool:
+    def _check_result(self, shard: Shard, future: PrefectFuture) -> bool:
         try:
             future.result()
         except Exception as error:  # whatever a task or its worker died of; raised at the end
@@ -131,7 +137,7 @@ class Dispatch:
 
 
 @contextmanager
-def graceful(limit: Limit) -> Iterator[None]:
+def graceful_shutdown(deadline: Deadline) -> Iterator[None]:
     """For the length of the block the first SIGTERM or SIGINT only asks to stop.
 
     The second does what either did before. Elsewhere than in the main thread, where Python has no
@@ -140,18 +146,18 @@ def graceful(limit: Limit) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        limit.asked = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        say("Stopping: shards in work are finished first. Once more to stop at once.")
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        deadline.stop_signal = number
+        for other, handler in handlers.items():
+            signal.signal(other, handler)
+        print_line("Stopping: shards in work are finished first. Once more to stop at once.")
 
-    for number in before:
-        signal.signal(number, ask)
+    for number in handlers:
+        signal.signal(number, request_stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

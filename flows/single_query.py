@@ -4,35 +4,35 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.executor_config import AnyEngine, Threads
-from flows.executors import started
-from flows.flow_run_names import named_for_the_night
-from flows.prefect_hooks import tell_of_failure
+from flows.executor_config import AnyExecutorConfig, ThreadsConfig
+from flows.executors import start_executor
+from flows.flow_run_names import make_flow_run_name
+from flows.prefect_hooks import notify_failure
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
-from tasks.audit.single_query import answer_urgent, asked_of, solve_repeat
-from tasks.planning.start_run import begin
-from tasks.results.summary import Explained
+from tasks.audit.single_query import attribute_query, make_request, solve_repeat
+from tasks.planning.start_run import start_run
+from tasks.results.summary import ExplainedQuery
 from tasks.run.spec import plan_run
-from tasks.runtime.devices import devices_of
-from tasks.runtime.foreign_errors import refusing
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.foreign_errors import wrap_library_errors
 
 
 @flow(
     name="urgent-query",
-    flow_run_name=named_for_the_night,
+    flow_run_name=make_flow_run_name,
     persist_result=False,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
 )
-@refusing
+@wrap_library_errors
 def urgent(
     study: str,
     query: str,
     repeats: int | None = None,
     k: int = 5,
-    engine: AnyEngine = Threads(),  # noqa: B008
-) -> Explained:
+    engine: AnyExecutorConfig = ThreadsConfig(),  # noqa: B008
+) -> ExplainedQuery:
     """Explain one query now: each repeat of its LiSSA solve on a worker of its own, averaged.
 
     What the solve needs (the damping, the curvature's factor) is what an audit of the study would
@@ -46,14 +46,16 @@ def urgent(
         engine: where tasks run.
     """
     plan = plan_run(Path(study), None)
-    asked = asked_of(plan.inputs, query, repeats, k)
-    job, _ = begin(plan)
-    with started(engine, devices_of(job.study.run.devices), asked.repeats) as workers:
+    request = make_request(plan.inputs, query, repeats, k)
+    job, _ = start_run(plan)
+    with start_executor(
+        engine, resolve_devices(job.study.run.devices), request.repeats
+    ) as executor:
         for prepare in (choose_damping, factor_curvature):
-            workers.call(prepare, ref=plan.ref)
-        waiting = [
-            workers.submit(solve_repeat, index=index, asked=asked, ref=plan.ref)
-            for index in range(asked.repeats)
+            executor.call(prepare, ref=plan.ref)
+        futures = [
+            executor.submit(solve_repeat, index=index, request=request, ref=plan.ref)
+            for index in range(request.repeats)
         ]
-        digests = [future.result() for future in waiting]
-        return workers.call(answer_urgent, digests=digests, asked=asked, ref=plan.ref)
+        digests = [future.result() for future in futures]
+        return executor.call(attribute_query, digests=digests, request=request, ref=plan.ref)

@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from tasks.models.finetune import Trained, train_model
-from tasks.runtime.foreign_errors import refusing
+from tasks.models.finetune import TrainingResult, train_model
+from tasks.runtime.foreign_errors import wrap_library_errors
 
 
 @flow(name="train-classifier", flow_run_name="train {study}", persist_result=False)
-@refusing
-def train(study: str) -> Trained:
+@wrap_library_errors
+def train(study: str) -> TrainingResult:
     """Fine-tune the model that `study` describes, unless the same checkpoint exists.
 
     Args:

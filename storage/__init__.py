@@ -5,7 +5,7 @@ A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries 
 Knows nothing of models, tensors or workflows.
 """
 
-from storage.atomic import commit_file, free_bytes, write_bytes
+from storage.atomic import commit_file, count_free_bytes, write_bytes
 from storage.commits import Commit, FileEntry
 from storage.errors import StoreError
 from storage.fields import CONVENTION
@@ -13,29 +13,29 @@ from storage.garbage_collection import Leftover
 from storage.parquet import write_table
 from storage.paths import Layout
 from storage.queries import (
-    counted_in_top,
-    harmful_rows,
-    in_slice,
-    most_harmful,
-    most_helpful,
-    quarantined,
-    totals_of,
-    touched_by,
-    with_examples,
-    with_queries,
-    worst_queries,
+    count_top_appearances,
+    filter_slice,
+    find_affected_queries,
+    find_most_harmful,
+    find_most_helpful,
+    find_quarantined,
+    find_worst_queries,
+    join_examples,
+    join_queries,
+    rank_harmful_rows,
+    sum_totals,
 )
 from storage.run_record import (
     RunRecord,
     RunStatus,
-    fingerprint,
+    compute_fingerprint,
     sha256_file,
 )
 from storage.schemas import (
+    LABEL_SCORES,
     MISLABELS,
     RUNS,
     SCORES,
-    SIGNALS,
     SOLVES,
     TOTALS,
     VERDICTS,
@@ -46,14 +46,14 @@ from storage.schemas import (
 )
 from storage.shards import Shard, plan_shards
 from storage.store import Store
-from storage.uri import is_remote, location
+from storage.uri import is_remote, parse_location
 
 __all__ = [
     "CONVENTION",
+    "LABEL_SCORES",
     "MISLABELS",
     "RUNS",
     "SCORES",
-    "SIGNALS",
     "SOLVES",
     "TOTALS",
     "VERDICTS",
@@ -67,27 +67,27 @@ __all__ = [
     "Store",
     "StoreError",
     "commit_file",
-    "counted_in_top",
-    "fingerprint",
-    "free_bytes",
-    "harmful_rows",
-    "in_slice",
+    "compute_fingerprint",
+    "count_free_bytes",
+    "count_top_appearances",
+    "filter_slice",
+    "find_affected_queries",
+    "find_most_harmful",
+    "find_most_helpful",
+    "find_quarantined",
+    "find_worst_queries",
     "is_remote",
-    "location",
-    "most_harmful",
-    "most_helpful",
+    "join_examples",
+    "join_queries",
+    "parse_location",
     "plan_shards",
     "polars_schema",
-    "quarantined",
     "queries_schema",
+    "rank_harmful_rows",
     "sha256_file",
+    "sum_totals",
     "table_schema",
-    "totals_of",
-    "touched_by",
     "train_schema",
-    "with_examples",
-    "with_queries",
-    "worst_queries",
     "write_bytes",
     "write_table",
 ]

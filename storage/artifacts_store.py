@@ -8,76 +8,78 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.artifacts import (
-    damaged_parts,
-    find_part,
-    find_parts,
-    keep_parts,
-    sound_parts,
-    write_part,
+    find_artifact,
+    find_artifacts,
+    find_damaged_artifacts,
+    find_verified_artifacts,
+    retain_artifacts,
+    write_artifact,
 )
-from storage.atomic import is_aside
-from storage.garbage_collection import Leftover, remove, unused_parts
-from storage.listing import entries_below, sizes_below
-from storage.local_artifacts import LIST
+from storage.atomic import is_temp_path
+from storage.garbage_collection import Leftover, find_unused_artifacts, remove_files
+from storage.listing import list_entries, list_sizes
+from storage.local_artifacts import LISTING
 from storage.paths import Layout
 
 
 @dataclass(frozen=True)
-class PartsStore:
+class ArtifactStore:
     """Parts by kind and digest; see `storage.artifacts`."""
 
     layout: Layout
 
-    def part(self, kind: str, digest: str) -> Path | None:
+    def find_artifact(self, kind: str, digest: str) -> Path | None:
         """Folder of a part that is there and whole, else None."""
-        return find_part(self.layout, kind, digest)
+        return find_artifact(self.layout, kind, digest)
 
-    def parts(self, kind: str) -> dict[str, Path]:
+    def find_artifacts(self, kind: str) -> dict[str, Path]:
         """Folders of all whole parts of a kind, by digest in ascending order."""
-        return find_parts(self.layout, kind)
+        return find_artifacts(self.layout, kind)
 
-    def part_names(self, kind: str) -> list[str]:
+    def list_artifact_digests(self, kind: str) -> list[str]:
         """Digests of all parts of a kind, sound or not."""
-        names = {name.split("/")[0] for name in sizes_below(self.layout.parts(kind))}
-        return sorted(name for name in names if not is_aside(Path(name)))
+        names = {name.split("/")[0] for name in list_sizes(self.layout.artifacts(kind))}
+        return sorted(name for name in names if not is_temp_path(Path(name)))
 
-    def sound_parts(self, kind: str) -> dict[str, Path]:
+    def find_verified_artifacts(self, kind: str) -> dict[str, Path]:
         """The same, of a kind that nothing can make again: each read and compared with its digest.
 
         Raises:
             StoreError: one of them is damaged, which must not pass for "never written".
         """
-        return sound_parts(self.layout, kind)
+        return find_verified_artifacts(self.layout, kind)
 
-    def damaged_parts(self) -> dict[tuple[str, str], list[str]]:
+    def find_damaged_artifacts(self) -> dict[tuple[str, str], list[str]]:
         """What is wrong with parts, by kind and digest, read byte by byte; sound ones left out."""
-        return damaged_parts(self.layout)
+        return find_damaged_artifacts(self.layout)
 
-    def drop_part(self, kind: str, digest: str) -> None:
+    def remove_artifact(self, kind: str, digest: str) -> None:
         """Remove a part, its list first: it counts as absent from then on."""
         entries = sorted(
-            entries_below(self.layout.part(kind, digest)), key=lambda name: name != LIST
+            list_entries(self.layout.artifact(kind, digest)), key=lambda name: name != LISTING
         )
-        gone = [Leftover(f"parts/{kind}/{digest}/{name}", 0, "damaged") for name in entries]
-        remove(self.layout, gone)
+        files = [Leftover(f"parts/{kind}/{digest}/{name}", 0, "damaged") for name in entries]
+        remove_files(self.layout, files)
 
-    def write_part(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
+    def write_artifact(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
         """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
-        return write_part(self.layout, kind, digest, writer)
+        return write_artifact(self.layout, kind, digest, writer)
 
-    def keep_parts(self, kind: str, digests: Collection[str]) -> None:
+    def retain_artifacts(self, kind: str, digests: Collection[str]) -> None:
         """Remove all parts of a kind but these."""
-        keep_parts(self.layout, kind, digests)
+        retain_artifacts(self.layout, kind, digests)
 
-    def unused_parts(self, days: float, keep: Collection[tuple[str, str]] = ()) -> list[Leftover]:
+    def find_unused_artifacts(
+        self, days: float, keep: Collection[tuple[str, str]] = ()
+    ) -> list[Leftover]:
         """Files of parts that nobody has asked for in so many days, but for those to keep."""
-        return unused_parts(self.layout, keep, days, time.time())
+        return find_unused_artifacts(self.layout, keep, days, time.time())
 
-    def bytes_of_parts(self) -> int:
+    def count_artifact_bytes(self) -> int:
         """Bytes of all parts, which the runs of a store share."""
-        return bytes_below(self.layout.all_parts)
+        return count_bytes_below(self.layout.all_artifacts)
 
 
-def bytes_below(folder: Path) -> int:
+def count_bytes_below(folder: Path) -> int:
     """Bytes of every file below a folder."""
-    return sum(sizes_below(folder).values())
+    return sum(list_sizes(folder).values())

@@ -19,21 +19,23 @@ from storage import object_store as remote
 from storage.errors import StoreError
 from storage.uri import is_remote
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_NEARLY_FULL = 64 * 1024
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+_DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NEARLY_FULL_BYTES = 64 * 1024
+_NO_HARD_LINK_ERRNOS = frozenset(
+    {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+)
 
 
 _Install = Callable[[Path, Path], bool]
 
 
-def aside(path: Path) -> Path:
+def temp_path(path: Path) -> Path:
     """A new hidden name beside `path`, on the same disk."""
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
-def is_aside(path: Path) -> bool:
+def is_temp_path(path: Path) -> bool:
     """Whether `path` is what a killed writer may have left."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
@@ -70,18 +72,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`; as commit_file."""
     if is_remote(path):
         return remote.put(path, data)
-    _commit(path, lambda written: _write(written, data), _replace, len(data))
+    _commit(path, lambda temp: _write(temp, data), _replace, len(data))
 
 
 def create_bytes(path: Path, data: bytes) -> bool:
     """Put `data` at `path` unless something is there; of many callers exactly one gets True."""
     if is_remote(path):
         return remote.create(path, data)
-    return _commit(path, lambda written: _write(written, data), _link, len(data))
+    return _commit(path, lambda temp: _write(temp, data), _link, len(data))
 
 
 @contextmanager
-def explained(path: Path, needed: int | None = None) -> Iterator[None]:
+def translate_os_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     """Turn a failure of the block into a StoreError that says what to do about `path`.
 
     Errors of the writer's own kind pass, unless the disk is full: native libraries (FAISS,
@@ -92,16 +94,16 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        raise _explanation(error, path, needed) from error
+        raise _explain_error(error, path, needed) from error
     except Exception as error:
-        if free_bytes(path) < _NEARLY_FULL:
-            raise _disk_full(path, needed) from error
-        if _number_of(error) is not None:
-            raise _explanation(error, path, needed) from error
+        if count_free_bytes(path) < _NEARLY_FULL_BYTES:
+            raise _make_disk_full_error(path, needed) from error
+        if _find_errno(error) is not None:
+            raise _explain_error(error, path, needed) from error
         raise
 
 
-def free_bytes(path: Path) -> int:
+def count_free_bytes(path: Path) -> int:
     """Bytes free on the disk that holds `path`, or would hold it; of a bucket, more than any."""
     if is_remote(path):
         return sys.maxsize
@@ -114,18 +116,18 @@ def free_bytes(path: Path) -> int:
 def _commit(
     path: Path, writer: Callable[[Path], None], install: _Install, needed: int | None = None
 ) -> bool:
-    written = aside(path)
+    temp = temp_path(path)
     try:
         # Explained before the clean-up, which may free the very bytes that were missing.
-        with explained(path, needed):
+        with translate_os_errors(path, needed):
             make_folder(path.parent)
-            writer(written)
-            fsync(written)
-            installed = install(written, path)
+            writer(temp)
+            fsync(temp)
+            installed = install(temp, path)
             fsync(path.parent)
     finally:
         with suppress(OSError):
-            written.unlink(missing_ok=True)
+            temp.unlink(missing_ok=True)
     return installed
 
 
@@ -133,64 +135,66 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _replace(written: Path, path: Path) -> bool:
-    os.replace(written, path)
+def _replace(temp: Path, path: Path) -> bool:
+    os.replace(temp, path)
     return True
 
 
-def _link(written: Path, path: Path) -> bool:
+def _link(temp: Path, path: Path) -> bool:
     try:
-        os.link(written, path)
+        os.link(temp, path)
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in _NO_HARD_LINK_ERRNOS:
             raise
         # A disk without hard links: check, then rename. Of two first writers in the same instant
         # both may get True and the later one's bytes stay.
-        return not path.exists() and _replace(written, path)
+        return not path.exists() and _replace(temp, path)
     return True
 
 
-def _number_of(error: Exception) -> int | None:
+def _find_errno(error: Exception) -> int | None:
     """Of the system's error; libraries in Rust have it in their words alone."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     return next((n for n in errno.errorcode if f"(os error {n})" in str(error)), None)
 
 
-def _explanation(error: Exception, path: Path, needed: int | None) -> StoreError:
-    number = _number_of(error)
-    if number in _FULL:
-        return _disk_full(path, needed)
-    if number == errno.EFBIG:
+def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreError:
+    code = _find_errno(error)
+    if code in _DISK_FULL_ERRNOS:
+        return _make_disk_full_error(path, needed)
+    if code == errno.EFBIG:
         return StoreError.at(
             path,
-            expected="a file of any size" if needed is None else f"a file of {_size(needed)}",
+            expected="a file of any size"
+            if needed is None
+            else f"a file of {_format_size(needed)}",
             got="a limit on the size of this process's files",
             remedy="Raise it (ulimit -f) or make the file smaller (of shards: [run] shard_size), "
             "then run again.",
         )
-    reason = os.strerror(number) if number else str(error)
-    right = f"Give this user the right to write in {path.parent}, or choose another place."
-    other = "Check the disk and the path, or choose another place, then run again."
+    reason = os.strerror(code) if code else str(error)
+    access_remedy = f"Give this user the right to write in {path.parent}, or choose another place."
+    other_remedy = "Check the disk and the path, or choose another place, then run again."
     return StoreError.at(
         path,
         expected="to write there",
         got=reason.lower(),
-        remedy=right if number in _CLOSED else other,
+        remedy=access_remedy if code in _NO_ACCESS_ERRNOS else other_remedy,
     )
 
 
-def _disk_full(path: Path, needed: int | None) -> StoreError:
+def _make_disk_full_error(path: Path, needed: int | None) -> StoreError:
     return StoreError.at(
         path,
-        expected="room for it" if needed is None else f"room for {_size(needed)}",
-        got=f"a full disk ({_size(free_bytes(path))} free)",
+        expected="room for it" if needed is None else f"room for {_format_size(needed)}",
+        got=f"a full disk ({_format_size(count_free_bytes(path))} free)",
         remedy="Free some space or choose another disk, then run again: everything committed is "
         "kept.",
     )
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} bytes"

@@ -9,18 +9,18 @@ from pathlib import Path
 
 
 @contextmanager
-def in_place(folder: Path) -> Iterator[Path]:
+def replace_folder(folder: Path) -> Iterator[Path]:
     """A folder aside, that takes the place of `folder` as a whole when all is written.
 
     If that fails it is removed again, and what was there before stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
+    temp = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
     try:
-        yield aside
+        yield temp
     except BaseException:  # also when interrupted: a model may be large
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temp, ignore_errors=True)
         raise
     if folder.exists():
         shutil.rmtree(folder)
-    os.replace(aside, folder)
+    os.replace(temp, folder)

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from storage.atomic import write_bytes
 from storage.errors import StoreError
-from storage.frame_validation import check_range, checked
-from storage.object_store import answered
-from storage.parquet import encode
+from storage.frame_validation import check_range, validate_frame
+from storage.object_store import translate_s3_errors
+from storage.parquet import encode_parquet
 from storage.paths import Layout
 from storage.run_record import RunRecord
 from storage.sealed import seal, unseal
@@ -68,7 +68,7 @@ def write_commit(
     """
     where = f"run {record.run}, {key}"
     manifest = layout.manifest(record.run, key)
-    encoded = [_encoded(record, key, name, frame, where) for name, frame in tables.items()]
+    encoded = [_encode_table(record, key, name, frame, where) for name, frame in tables.items()]
     files: list[FileEntry] = []
     for table, groups, rows, data in encoded:
         digest = hashlib.sha256(data).hexdigest()
@@ -92,12 +92,14 @@ def read_commit(manifest: Path) -> Commit | None:
         StoreError: the disk does not let it be read, which must not pass for "never committed".
     """
     try:
-        with answered(manifest):
+        with translate_s3_errors(manifest):
             text = manifest.read_bytes()
-        stated = unseal(text)
-        files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in stated["files"]]
-        parts = (stated["key"], stated["fingerprint"], tuple(files), stated["committed"])
-        commit = Commit(*parts, tuple(stated.get("covers", ())))
+        content = unseal(text)
+        files = [
+            FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in content["files"]
+        ]
+        fields = (content["key"], content["fingerprint"], tuple(files), content["committed"])
+        commit = Commit(*fields, tuple(content.get("covers", ())))
         return commit if manifest.name == f"{commit.key}.json" else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -110,68 +112,72 @@ def read_commit(manifest: Path) -> Commit | None:
         ) from error
 
 
-def is_whole(layout: Layout, record: RunRecord, commit: Commit) -> bool:
+def is_intact(layout: Layout, record: RunRecord, commit: Commit) -> bool:
     """Whether the commit belongs to the run and each file is there with its size."""
     return commit.fingerprint == record.fingerprint and all(
-        size_of(layout.root / file.path) == file.bytes for file in commit.files
+        read_file_size(layout.root / file.path) == file.bytes for file in commit.files
     )
 
 
-def problems(layout: Layout, record: RunRecord, key: str) -> list[str]:
+def find_commit_problems(layout: Layout, record: RunRecord, key: str) -> list[str]:
     """What is wrong with a commit, read byte by byte; empty when all is well."""
     manifest = layout.manifest(record.run, key)
     commit = read_commit(manifest)
     if commit is None:
         return [f"{manifest}: not readable as a manifest"]
-    found = [problem for file in commit.files if (problem := _problem(layout, file)) is not None]
+    messages = [
+        problem
+        for file in commit.files
+        if (problem := _find_file_problem(layout, file)) is not None
+    ]
     if commit.fingerprint != record.fingerprint:
-        found.insert(0, f"{manifest}: committed by another run ({commit.fingerprint[:12]})")
-    return found
+        messages.insert(0, f"{manifest}: committed by another run ({commit.fingerprint[:12]})")
+    return messages
 
 
-def _encoded(
+def _encode_table(
     record: RunRecord, key: str, table: str, frame: pl.DataFrame, where: str
 ) -> tuple[str, tuple[str, ...], int, bytes]:
-    ready = checked(table, frame, where)
+    validated = validate_frame(table, frame, where)
     if "query" in frame.columns:
-        start, stop = _owned(record, key, where)
+        start, stop = _find_query_range(record, key, where)
         check_range(frame, "query", start, stop, f"table {table} of {where}")
     if "train" in frame.columns:
         check_range(frame, "train", 0, record.train_rows, f"table {table} of {where}")
-    return table, ready.groups, frame.height, encode(ready.arrow)
+    return table, validated.groups, frame.height, encode_parquet(validated.arrow)
 
 
-def _owned(record: RunRecord, key: str, where: str) -> tuple[int, int]:
+def _find_query_range(record: RunRecord, key: str, where: str) -> tuple[int, int]:
     if not key.isdecimal():
         return 0, record.query_rows
-    for shard in record.shards():
+    for shard in record.list_shards():
         if shard.key == key:
             return shard.start, shard.stop
     raise StoreError.at(
         where,
-        expected=f"one of the run's {len(record.shards())} shards",
+        expected=f"one of the run's {len(record.list_shards())} shards",
         got=f"key {key}",
         remedy="Plan the shards from the run's record.",
     )
 
 
-def size_of(path: Path) -> int | None:
+def read_file_size(path: Path) -> int | None:
     """Bytes of a file; None if it is not there."""
     try:
-        with answered(path):
+        with translate_s3_errors(path):
             return path.stat().st_size
     except FileNotFoundError:
         return None
 
 
-def _problem(layout: Layout, file: FileEntry) -> str | None:
+def _find_file_problem(layout: Layout, file: FileEntry) -> str | None:
     path = layout.root / file.path
-    size = size_of(path)
+    size = read_file_size(path)
     if size is None:
         return f"{path}: missing"
     if size != file.bytes:
         return f"{path}: expected {file.bytes} bytes, got {size}"
-    with answered(path):
+    with translate_s3_errors(path):
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return f"{path}: the bytes changed since the commit (other sha256)"

@@ -19,8 +19,8 @@ from storage.paths import Layout
 from storage.run_record import RunRecord
 
 COMPACT: Final = "compact"
-TOTALS: Final = "totals"
-MOST_ROWS: Final = 20_000_000
+TOTALS_TABLE: Final = "totals"
+MAX_ROWS: Final = 20_000_000
 """Of all tables together: a file is made in memory."""
 
 
@@ -38,9 +38,12 @@ def compact(
     Raises:
         StoreError: there is nothing to make one of, or the disk fails.
     """
-    tables = {name: _summed(frame) if name == TOTALS else frame for name, frame in tables.items()}
+    tables = {
+        name: _sum_over_shards(frame) if name == TOTALS_TABLE else frame
+        for name, frame in tables.items()
+    }
     rows = sum(frame.select(pl.len()).collect().item() for frame in tables.values())
-    if rows > MOST_ROWS:
+    if rows > MAX_ROWS:
         return None
     if not keys:
         raise StoreError.at(
@@ -50,7 +53,7 @@ def compact(
     return write_commit(layout, record, COMPACT, frames, covers=tuple(keys))
 
 
-def _summed(totals: pl.LazyFrame) -> pl.LazyFrame:
+def _sum_over_shards(totals: pl.LazyFrame) -> pl.LazyFrame:
     """The sums of all shards for each training row and slice."""
     sums = (pl.col("queries").sum().cast(pl.UInt32), pl.col("removal_effect").sum())
     return totals.group_by("train", "correct", "group", maintain_order=True).agg(*sums)

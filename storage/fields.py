@@ -16,28 +16,35 @@ CONVENTION: Final = (
     "grad L(train); positive = the loss would rise = the training example is helpful, "
     "negative = the loss would fall = it is harmful."
 )
-GROUP: Final = "group_"
+GROUP_PREFIX: Final = "group_"
 
 
-def field(name: str, kind: pa.DataType, says: str, unit: str = "", null: bool = False) -> pa.Field:
-    """A column with its meaning and unit; no nulls unless `null`."""
-    notes = {"description": says} | ({"unit": unit} if unit else {})
-    return pa.field(name, kind, nullable=null, metadata=notes)
+def make_field(
+    name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = False
+) -> pa.Field:
+    """A column with its meaning and unit; no nulls unless `nullable`."""
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
-def schema(table: str, fields: Iterable[pa.Field]) -> pa.Schema:
+def make_schema(table: str, fields: Iterable[pa.Field]) -> pa.Schema:
     """Columns with the format, the name of their table and the convention."""
-    notes = {
+    metadata = {
         "fastif.format": FORMAT,
         "fastif.table": table,
         "fastif.convention": CONVENTION,
     }
-    return pa.schema(list(fields), metadata=notes)
+    return pa.schema(list(fields), metadata=metadata)
 
 
-def groups_of(groups: Sequence[str]) -> list[pa.Field]:
+def make_group_fields(groups: Sequence[str]) -> list[pa.Field]:
     """One nullable column for each of the study's groups."""
     return [
-        field(GROUP + name, pa.string(), f"study column {name}, by which reports group", null=True)
+        make_field(
+            GROUP_PREFIX + name,
+            pa.string(),
+            f"study column {name}, by which reports group",
+            nullable=True,
+        )
         for name in groups
     ]

@@ -8,19 +8,19 @@ import polars as pl
 import pyarrow as pa
 
 from storage.errors import StoreError
-from storage.fields import GROUP
+from storage.fields import GROUP_PREFIX
 from storage.schemas import KEYS, polars_schema, table_schema
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidatedFrame:
     """A frame that matches its schema, as Arrow; `groups` are the names of its group columns."""
 
     arrow: pa.Table
     groups: tuple[str, ...]
 
 
-def checked(table: str, frame: pl.DataFrame, where: str) -> Checked:
+def validate_frame(table: str, frame: pl.DataFrame, where: str) -> ValidatedFrame:
     """Arrow table of `frame` in the schema of `table`; the order of its columns is free.
 
     Raises:
@@ -32,15 +32,17 @@ def checked(table: str, frame: pl.DataFrame, where: str) -> Checked:
             where, expected=f"a table of {', '.join(KEYS)}", got=repr(table), remedy="Rename it."
         )
     where = f"table {table} of {where}"
-    odd = [repr(name) for name in frame.columns if "\0" in name]
-    if odd:
+    invalid_names = [repr(name) for name in frame.columns if "\0" in name]
+    if invalid_names:
         raise StoreError.at(
             where,
             expected="names of columns without the character NUL, which no file holds",
-            got=", ".join(odd),
+            got=", ".join(invalid_names),
             remedy="Rename these columns.",
         )
-    groups = tuple(name.removeprefix(GROUP) for name in frame.columns if name.startswith(GROUP))
+    groups = tuple(
+        name.removeprefix(GROUP_PREFIX) for name in frame.columns if name.startswith(GROUP_PREFIX)
+    )
     schema = table_schema(table, groups)
     _check_columns(schema, frame, where)
     frame = frame.select(schema.names)
@@ -49,7 +51,7 @@ def checked(table: str, frame: pl.DataFrame, where: str) -> Checked:
     _check_keys(frame, KEYS[table], where)
     if table == "scores":
         _check_ranks(frame, where)
-    return Checked(frame.to_arrow().cast(schema), groups)
+    return ValidatedFrame(frame.to_arrow().cast(schema), groups)
 
 
 def check_range(frame: pl.DataFrame, column: str, start: int, stop: int, where: str) -> None:
@@ -66,19 +68,19 @@ def check_range(frame: pl.DataFrame, column: str, start: int, stop: int, where: 
 
 def _check_columns(schema: pa.Schema, frame: pl.DataFrame, where: str) -> None:
     expected = polars_schema(schema)
-    wrong = [
+    mismatches = [
         f"{name} {frame.schema.get(name, 'missing')} (expected {kind})"
         for name, kind in expected.items()
         if frame.schema.get(name) != kind
     ]
-    wrong += [
+    mismatches += [
         f"{name} (not a column of this table)" for name in frame.columns if name not in expected
     ]
-    if wrong:
+    if mismatches:
         raise StoreError.at(
             where,
             expected=f"the columns {', '.join(expected)}",
-            got="; ".join(wrong),
+            got="; ".join(mismatches),
             remedy="Build the frame with storage.polars_schema.",
         )
 
@@ -131,9 +133,9 @@ def _check_ranks(frame: pl.DataFrame, where: str) -> None:
         pl.col("removal_effect") >= pl.col("removal_effect").shift()
     )
     starts = (pl.col("rank") == 0) & (pl.col("query") > pl.col("query").shift()).fill_null(True)
-    fine = frame.select(pl.when(same).then(follows).otherwise(starts).alias("fine"))["fine"]
-    if not fine.all():
-        row = frame.row(fine.not_().arg_true()[0], named=True)
+    in_order = frame.select(pl.when(same).then(follows).otherwise(starts).alias("fine"))["fine"]
+    if not in_order.all():
+        row = frame.row(in_order.not_().arg_true()[0], named=True)
         raise StoreError.at(
             where,
             expected="rows sorted by query and rank, where rank 0, 1, ... goes with ascending "

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from storage.atomic import is_aside
-from storage.listing import Entry, entries_below
-from storage.local_artifacts import LIST
-from storage.object_store import answered
+from storage.atomic import is_temp_path
+from storage.listing import Entry, list_entries
+from storage.local_artifacts import LISTING
+from storage.object_store import translate_s3_errors
 from storage.paths import Layout
-from storage.remote_artifacts import stated_writer
+from storage.remote_artifacts import read_writer
 from storage.uri import is_remote
 
-YOUNG: Final = 24 * 3600
+GRACE_SECONDS: Final = 24 * 3600
 """Seconds for which a writer may take to name what it has written."""
 
 
@@ -32,35 +32,35 @@ class Leftover:
     Attributes:
         path: from the root of the store.
         bytes: of it.
-        why: in a few words.
+        reason: in a few words.
     """
 
     path: str
     bytes: int
-    why: str
+    reason: str
 
 
-def leftovers(
-    layout: Layout, listed: Collection[str], runs: Collection[str], now: float
+def find_leftovers(
+    layout: Layout, committed: Collection[str], runs: Collection[str], now: float
 ) -> list[Leftover]:
     """Files of killed writers, files that no commit lists, and what belonged to runs that are gone.
 
     Args:
         layout: of the store.
-        listed: paths that the commits of all runs name, but for those that are replaced.
+        committed: paths that the commits of all runs name, but for those that are replaced.
         runs: names of the runs that are there.
         now: seconds since 1970.
     """
-    entries, found = entries_below(layout.root), []
-    lost = frozenset(_unnamed(layout, entries)) if is_remote(layout.root) else frozenset()
+    entries, removable = list_entries(layout.root), []
+    orphans = frozenset(_find_orphans(layout, entries)) if is_remote(layout.root) else frozenset()
     for name, entry in entries.items():
-        why = _why(PurePosixPath(name), frozenset(listed), frozenset(runs), lost)
-        if why and now - entry.modified > YOUNG:
-            found.append(Leftover(name, entry.bytes, why))
-    return found
+        reason = _find_reason(PurePosixPath(name), frozenset(committed), frozenset(runs), orphans)
+        if reason and now - entry.modified > GRACE_SECONDS:
+            removable.append(Leftover(name, entry.bytes, reason))
+    return removable
 
 
-def unused_parts(
+def find_unused_artifacts(
     layout: Layout, keep: Collection[tuple[str, str]], days: float, now: float
 ) -> list[Leftover]:
     """Files of parts that no audit has used for so long.
@@ -71,43 +71,43 @@ def unused_parts(
         days: since a part was last used; `part.json` is written anew when it is, once a day.
         now: seconds since 1970.
     """
-    entries = entries_below(layout.all_parts)
-    parts: dict[tuple[str, str], dict[str, Entry]] = {}
+    entries = list_entries(layout.all_artifacts)
+    artifacts: dict[tuple[str, str], dict[str, Entry]] = {}
     for name, entry in entries.items():
         kind, digest, *rest = PurePosixPath(name).parts
         if rest:
-            parts.setdefault((kind, digest), {})["/".join(rest)] = entry
-    old = now - days * 24 * 3600
+            artifacts.setdefault((kind, digest), {})["/".join(rest)] = entry
+    oldest_use = now - days * 24 * 3600
     return [
         Leftover(f"parts/{kind}/{digest}/{name}", entry.bytes, f"not used for {days:g} days")
-        for (kind, digest), files in parts.items()
+        for (kind, digest), files in artifacts.items()
         if (kind, digest) not in keep
-        and not is_aside(Path(digest))
-        and max(entry.modified for entry in files.values()) < old
-        for name, entry in sorted(files.items(), key=lambda item: item[0] != LIST)
+        and not is_temp_path(Path(digest))
+        and max(entry.modified for entry in files.values()) < oldest_use
+        for name, entry in sorted(files.items(), key=lambda item: item[0] != LISTING)
     ]
 
 
-def files_of_run(layout: Layout, run: str) -> list[Leftover]:
+def list_run_files(layout: Layout, run: str) -> list[Leftover]:
     """Everything of a run, its record first: without it nobody looks at the rest."""
     folder = layout.record(run).parent
-    places = [folder, *(layout.table(path.name, run) for path in _tables(layout))]
-    found = []
-    for place in places:
-        start = _relative(layout, place)
-        found += [
-            Leftover(f"{start}/{name}", entry.bytes, "the run is forgotten")
-            for name, entry in entries_below(place).items()
+    folders = [folder, *(layout.table(path.name, run) for path in _list_tables(layout))]
+    files = []
+    for base in folders:
+        prefix = _relative_path(layout, base)
+        files += [
+            Leftover(f"{prefix}/{name}", entry.bytes, "the run is forgotten")
+            for name, entry in list_entries(base).items()
         ]
-    return sorted(found, key=lambda one: not one.path.endswith("/run.json"))
+    return sorted(files, key=lambda file: not file.path.endswith("/run.json"))
 
 
-def remove(layout: Layout, found: Iterable[Leftover]) -> None:
+def remove_files(layout: Layout, files: Iterable[Leftover]) -> None:
     """Remove files, in this order, and the folders that are empty then."""
-    paths = [one.path for one in found]
+    paths = [leftover.path for leftover in files]
     if is_remote(layout.root):
         root: Any = layout.root
-        with answered(layout.root):
+        with translate_s3_errors(layout.root):
             for path in paths:
                 with suppress(FileNotFoundError):
                     root.fs.rm_file(f"{root.path.rstrip('/')}/{path}")
@@ -120,31 +120,31 @@ def remove(layout: Layout, found: Iterable[Leftover]) -> None:
                 (layout.root / folder).rmdir()
 
 
-def remove_copies(layout: Layout) -> int:
+def remove_local_copies(layout: Layout) -> int:
     """Remove this machine's copies of a bucket's parts; how many bytes they were."""
-    size = sum(entry.bytes for entry in entries_below(layout.root).values())
+    size = sum(entry.bytes for entry in list_entries(layout.root).values())
     shutil.rmtree(layout.root, ignore_errors=True)
     return size
 
 
-def _unnamed(layout: Layout, entries: Collection[str]) -> Iterator[str]:
+def _find_orphans(layout: Layout, entries: Collection[str]) -> Iterator[str]:
     """Objects of parts under the name of a writer that the part's list does not name."""
-    stated: dict[tuple[str, str], str | None] = {}
+    writers: dict[tuple[str, str], str | None] = {}
     for name in entries:
-        place, *rest = PurePosixPath(name).parts
-        if place != "parts" or len(rest) < 4:
+        top, *rest = PurePosixPath(name).parts
+        if top != "parts" or len(rest) < 4:
             continue
         kind, digest, writer, *_ = rest
-        if (kind, digest) not in stated:
-            stated[kind, digest] = stated_writer(layout, kind, digest)
-        if writer != stated[kind, digest]:
+        if (kind, digest) not in writers:
+            writers[kind, digest] = read_writer(layout, kind, digest)
+        if writer != writers[kind, digest]:
             yield name
 
 
-def _why(
-    path: PurePosixPath, listed: frozenset[str], runs: frozenset[str], lost: frozenset[str]
+def _find_reason(
+    path: PurePosixPath, committed: frozenset[str], runs: frozenset[str], orphans: frozenset[str]
 ) -> str:
-    if any(is_aside(Path(part)) for part in path.parts) or path.as_posix() in lost:
+    if any(is_temp_path(Path(part)) for part in path.parts) or path.as_posix() in orphans:
         return "its writer was killed"
     if path.parts[0] == "runs" and path.parts[1:2] and path.parts[1] not in runs:
         return "its run is gone"
@@ -152,15 +152,15 @@ def _why(
         run = next((p.removeprefix("run=") for p in path.parts if p.startswith("run=")), "")
         if run not in runs:
             return "its run is gone"
-        if path.as_posix() not in listed:
+        if path.as_posix() not in committed:
             return "no commit lists it any more"
     return ""
 
 
-def _tables(layout: Layout) -> Iterator[Path]:
-    names = {PurePosixPath(name).parts[0] for name in entries_below(layout.tables)}
+def _list_tables(layout: Layout) -> Iterator[Path]:
+    names = {PurePosixPath(name).parts[0] for name in list_entries(layout.tables)}
     return (layout.tables / name for name in sorted(names))
 
 
-def _relative(layout: Layout, path: Path) -> str:
+def _relative_path(layout: Layout, path: Path) -> str:
     return "/".join(path.parts[len(layout.root.parts) :])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StoreError
-from storage.object_store import answered
+from storage.object_store import translate_s3_errors
 from storage.uri import is_remote
 
 
@@ -21,7 +21,7 @@ class Entry:
     modified: float
 
 
-def entries_below(folder: Path) -> dict[str, Entry]:
+def list_entries(folder: Path) -> dict[str, Entry]:
     """Every file below, by its path from there; empty if nothing is.
 
     One listing, also of a bucket, where a question for each file would be a request each.
@@ -29,15 +29,15 @@ def entries_below(folder: Path) -> dict[str, Entry]:
     Raises:
         StoreError: a folder that may not be read, which must not pass for an empty one.
     """
-    return _remote(folder) if is_remote(folder) else _local(folder)
+    return _list_remote(folder) if is_remote(folder) else _list_local(folder)
 
 
-def sizes_below(folder: Path) -> dict[str, int]:
+def list_sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below, by its path from there."""
-    return {name: entry.bytes for name, entry in entries_below(folder).items()}
+    return {name: entry.bytes for name, entry in list_entries(folder).items()}
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """Names of what lies in a folder of this machine, sorted; empty if there is none.
 
     Raises:
@@ -50,18 +50,18 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def _local(folder: Path) -> dict[str, Entry]:
-    found = {}
-    for place, _, names in os.walk(folder, onerror=_refuse_unreadable):
-        for path in (Path(place) / name for name in names):
+def _list_local(folder: Path) -> dict[str, Entry]:
+    entries = {}
+    for parent, _, names in os.walk(folder, onerror=_refuse_unreadable):
+        for path in (Path(parent) / name for name in names):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue  # another process has just put it in place, or removed it
             if stat.S_ISREG(status.st_mode):
                 name = path.relative_to(folder).as_posix()
-                found[name] = Entry(status.st_size, status.st_mtime)
-    return found
+                entries[name] = Entry(status.st_size, status.st_mtime)
+    return entries
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -80,12 +80,12 @@ def _refuse_unreadable(error: OSError) -> None:
     ) from error
 
 
-def _remote(folder: Path) -> dict[str, Entry]:
+def _list_remote(folder: Path) -> dict[str, Entry]:
     remote: Any = folder
-    with answered(folder):
-        found = remote.fs.find(remote.path, detail=True)
-    start = len(remote.path.rstrip("/")) + 1
+    with translate_s3_errors(folder):
+        objects = remote.fs.find(remote.path, detail=True)
+    prefix_length = len(remote.path.rstrip("/")) + 1
     return {
-        name[start:]: Entry(int(told["size"]), told["LastModified"].timestamp())
-        for name, told in found.items()
+        name[prefix_length:]: Entry(int(info["size"]), info["LastModified"].timestamp())
+        for name, info in objects.items()
     }

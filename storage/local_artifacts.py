@@ -1,7 +1,7 @@
 """Parts on a local disk: folders that are there whole or not at all.
 
-A part whose files do not have the sizes that its own ``part.json`` states counts as absent, and the
-next writer replaces it.
+A part whose files do not have the sizes that its own ``part.json`` states counts as absent, and
+the next writer replaces it.
 """
 
 from __future__ import annotations
@@ -15,99 +15,101 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from storage.atomic import aside, explained, fsync, is_aside, make_folder
+from storage.atomic import fsync, is_temp_path, make_folder, temp_path, translate_os_errors
 from storage.errors import StoreError
-from storage.listing import names_in
+from storage.listing import list_names
 from storage.paths import Layout
 from storage.run_record import sha256_file
 from storage.sealed import seal, unseal
 
-LIST = "part.json"
+LISTING = "part.json"
 """States a part's files, their sizes and their digests."""
 
-HASHED = 2**30
+MAX_HASHED_BYTES = 2**30
 """Bytes up to which a file is compared with its digest when a process first looks for its part; of
 larger ones, the hidden states of millions of rows, only `fastif verify` reads every byte."""
 
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+_TAKEN_ERRNOS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _ATTEMPTS = 20
-_DEAD = 24 * 3600
+_ABANDONED_AFTER = 24 * 3600
 """Seconds after which whoever wrote aside does so no more."""
 
 
-def find_part(layout: Layout, kind: str, digest: str) -> Path | None:
+def find_local_artifact(layout: Layout, kind: str, digest: str) -> Path | None:
     """Folder of a part that is there and whole, else None."""
-    folder = layout.part(kind, digest)
-    return folder if _is_whole(folder) else None
+    folder = layout.artifact(kind, digest)
+    return folder if _is_intact(folder) else None
 
 
-def find_parts(layout: Layout, kind: str) -> dict[str, Path]:
+def find_local_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
     """Folders of all whole parts of a kind, by digest in ascending order."""
-    folder = layout.parts(kind)
-    names = (name for name in names_in(folder) if name[0] != ".")
-    return {name: folder / name for name in names if _is_whole(folder / name)}
+    folder = layout.artifacts(kind)
+    names = (name for name in list_names(folder) if name[0] != ".")
+    return {name: folder / name for name in names if _is_intact(folder / name)}
 
 
-def write_part(layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
+def write_local_artifact(
+    layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]
+) -> Path:
     """Let `writer` fill a folder aside, then put it in place; the first of two writers wins.
 
     Raises:
         StoreError: the disk is full or cannot be written. Nothing is left behind.
     """
-    folder = layout.part(kind, digest)
-    written = aside(folder)
+    folder = layout.artifact(kind, digest)
+    temp = temp_path(folder)
     try:
-        with explained(folder):
+        with translate_os_errors(folder):
             make_folder(folder.parent)
-            written.mkdir()
-            writer(written)
-            _seal(written)
-            _install(written, folder)
+            temp.mkdir()
+            writer(temp)
+            _seal(temp)
+            _install(temp, folder)
             fsync(folder.parent)
     finally:
-        shutil.rmtree(written, ignore_errors=True)
+        shutil.rmtree(temp, ignore_errors=True)
     return folder
 
 
-def part_problems(folder: Path) -> list[str]:
+def find_local_problems(folder: Path) -> list[str]:
     """What is wrong with a part, read byte by byte; empty when all is well.
 
     A part of before there were digests is checked by its sizes alone.
     """
     try:
-        stated = unseal((folder / LIST).read_bytes())
-        sizes, digests = dict(stated["files"]), dict(stated.get("sha256", {}))
-        there = _sizes(folder)
+        content = unseal((folder / LISTING).read_bytes())
+        sizes, digests = dict(content["files"]), dict(content.get("sha256", {}))
+        actual = _list_sizes(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{folder / LIST}: not readable as the list of a part ({error})"]
+        return [f"{folder / LISTING}: not readable as the list of a part ({error})"]
     return [
-        f"{folder / name}: {wrong}"
+        f"{folder / name}: {problem}"
         for name, size in sizes.items()
-        if (wrong := _wrong(folder / name, there.get(name), size, digests.get(name)))
+        if (problem := _find_file_problem(folder / name, actual.get(name), size, digests.get(name)))
     ]
 
 
-def _wrong(path: Path, there: int | None, size: int, digest: str | None) -> str:
-    if there is None:
+def _find_file_problem(path: Path, actual: int | None, expected: int, digest: str | None) -> str:
+    if actual is None:
         return "missing"
-    if there != size:
-        return f"expected {size} bytes, got {there}"
+    if actual != expected:
+        return f"expected {expected} bytes, got {actual}"
     if digest is not None and sha256_file(path) != digest:
         return "the bytes changed since it was written (other sha256)"
     return ""
 
 
-def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
+def retain_local_artifacts(layout: Layout, kind: str, digests: Collection[str]) -> None:
     """Remove all parts of a kind but these, and what writers left that were killed a day ago.
 
     Who has a file of such a part open goes on reading it.
     """
-    for folder in layout.parts(kind).glob("*"):
-        if is_aside(folder):
-            if time.time() - folder.stat().st_mtime > _DEAD:
+    for folder in layout.artifacts(kind).glob("*"):
+        if is_temp_path(folder):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)
         elif folder.name not in digests:
-            removed = aside(folder)
+            removed = temp_path(folder)
             with suppress(FileNotFoundError):
                 os.rename(folder, removed)
             shutil.rmtree(removed, ignore_errors=True)
@@ -115,24 +117,24 @@ def keep_parts(layout: Layout, kind: str, digests: Collection[str]) -> None:
 
 def _seal(folder: Path) -> None:
     """List the files with sizes and digests, and wait until all of it is on the disk."""
-    files = _sizes(folder)
-    listing = folder / LIST
+    files = _list_sizes(folder)
+    listing = folder / LISTING
     digests = {name: sha256_file(folder / name) for name in files}
     listing.write_bytes(seal({"files": files, "sha256": digests}))
     for path in (*folder.rglob("*"), folder):
         fsync(path)
 
 
-def _install(written: Path, folder: Path) -> None:
+def _install(temp: Path, folder: Path) -> None:
     for _ in range(_ATTEMPTS):
         try:
-            os.rename(written, folder)
+            os.rename(temp, folder)
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in _TAKEN_ERRNOS:
                 raise
         else:
             return
-        if _is_whole(folder):
+        if _is_intact(folder):
             return
         _retire(folder)
     raise StoreError.at(
@@ -145,10 +147,10 @@ def _install(written: Path, folder: Path) -> None:
 
 def _retire(folder: Path) -> None:
     """Take a damaged part away; another writer may have done so already."""
-    damaged = aside(folder)
+    damaged = temp_path(folder)
     with suppress(FileNotFoundError):
         os.rename(folder, damaged)
-    if _is_whole(damaged):
+    if _is_intact(damaged):
         # Another writer mended it between our look and our rename: put it back.
         with suppress(OSError):
             os.rename(damaged, folder)
@@ -158,32 +160,36 @@ def _retire(folder: Path) -> None:
         damaged.unlink(missing_ok=True)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     try:
-        stated = unseal((folder / LIST).read_bytes())
-        files = stated["files"]
-        digests = stated.get("sha256", {})
+        content = unseal((folder / LISTING).read_bytes())
+        files = content["files"]
+        digests = content.get("sha256", {})
         return all(
-            _is_sound(folder / name, size, digests.get(name)) for name, size in files.items()
+            _is_file_intact(folder / name, size, digests.get(name)) for name, size in files.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _is_sound(path: Path, size: int, digest: str | None) -> bool:
+def _is_file_intact(path: Path, size: int, digest: str | None) -> bool:
     """By its size and, up to a limit, by its bytes: a factor with three of them wrong is none."""
     state = path.stat()
     if not path.is_file() or state.st_size != size:
         return False
-    return digest is None or size > HASHED or _digest(path, size, state.st_mtime_ns) == digest
+    return (
+        digest is None
+        or size > MAX_HASHED_BYTES
+        or _compute_sha256(path, size, state.st_mtime_ns) == digest
+    )
 
 
 @lru_cache(maxsize=10_000)
-def _digest(path: Path, size: int, modified: int) -> str:
-    """Of a file; `size` and `modified` say when to read it again."""
+def _compute_sha256(path: Path, size: int, modified: int) -> str:
+    """Of a file; `expected` and `modified` say when to read it again."""
     return sha256_file(path)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != LIST)
+def _list_sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != LISTING)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -19,9 +19,9 @@ SAME: Final = "same"
 RELABELLED: Final = "relabelled"
 EDITED: Final = "edited"
 CONTENT: Final = ("text", "text_pair")
-_KEPT: Final = 0.5
+_MIN_KEPT_SHARE: Final = 0.5
 """Ids are names where at least this share of the rows matched by content kept theirs."""
-_PAIRS: Final = {"before": pl.UInt32, "after": pl.UInt32, "how": pl.String}
+_PAIR_SCHEMA: Final = {"before": pl.UInt32, "after": pl.UInt32, "how": pl.String}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,48 +64,48 @@ def match_rows(before: pl.LazyFrame, after: pl.LazyFrame, key: str) -> Matching:
         StoreError: a table has no texts, and its ids are row numbers or used more than once: then
             nothing says which row is which.
     """
-    old, new = (_columns(frame, key) for frame in (before, after))
+    old, new = (_select_columns(frame, key) for frame in (before, after))
     content = [name for name in CONTENT if name in old.columns and name in new.columns]
     if "text" not in content:
-        return _by_ids(old, new, key)
-    renamed = _renamed(old, new, content)
+        return _match_by_ids(old, new, key)
+    renamed = _find_renamed_labels(old, new, content)
     old = old.with_columns(pl.col("label").replace(renamed))
-    matched = _matched(old, new, list(_passes(content)))
-    if _are_names(old, new, matched):
-        left = old.join(matched, left_on="at", right_on="before", how="anti")
-        others = new.join(matched, left_on="at", right_on="after", how="anti")
-        matched = pl.concat([matched, _pairs(left, others, ["id"], EDITED)])
-    return _result(old, new, matched, by_content=True, renamed=renamed)
+    matched = _match_passes(old, new, list(_list_passes(content)))
+    if _has_stable_ids(old, new, matched):
+        unmatched_old = old.join(matched, left_on="at", right_on="before", how="anti")
+        unmatched_new = new.join(matched, left_on="at", right_on="after", how="anti")
+        matched = pl.concat([matched, _pair_rows(unmatched_old, unmatched_new, ["id"], EDITED)])
+    return _make_matching(old, new, matched, by_content=True, renamed=renamed)
 
 
-def _columns(frame: pl.LazyFrame, key: str) -> pl.DataFrame:
+def _select_columns(frame: pl.LazyFrame, key: str) -> pl.DataFrame:
     wanted = ("id", "label", *CONTENT)
-    there = [name for name in wanted if name in frame.collect_schema().names()]
-    rows = frame.select(pl.col(key).cast(pl.UInt32).alias("at"), *there).sort("at").collect()
-    return rows if "label" in there else rows.with_columns(label=pl.lit(None, pl.String))
+    present = [name for name in wanted if name in frame.collect_schema().names()]
+    rows = frame.select(pl.col(key).cast(pl.UInt32).alias("at"), *present).sort("at").collect()
+    return rows if "label" in present else rows.with_columns(label=pl.lit(None, pl.String))
 
 
-def _passes(content: list[str]) -> Iterator[tuple[list[str], str]]:
+def _list_passes(content: list[str]) -> Iterator[tuple[list[str], str]]:
     yield [*content, "label", "id"], SAME
     yield [*content, "label"], SAME
     yield [*content, "id"], RELABELLED
     yield content, RELABELLED
 
 
-def _matched(
+def _match_passes(
     old: pl.DataFrame, new: pl.DataFrame, passes: list[tuple[list[str], str]]
 ) -> pl.DataFrame:
     """Pairs of each pass among the rows that the passes before it left."""
-    every = [pl.DataFrame(schema=_PAIRS)]
+    matches = [pl.DataFrame(schema=_PAIR_SCHEMA)]
     for columns, how in passes:
-        pairs = _pairs(old, new, columns, how)
+        pairs = _pair_rows(old, new, columns, how)
         old = old.join(pairs, left_on="at", right_on="before", how="anti")
         new = new.join(pairs, left_on="at", right_on="after", how="anti")
-        every.append(pairs)
-    return pl.concat(every)
+        matches.append(pairs)
+    return pl.concat(matches)
 
 
-def _pairs(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: str) -> pl.DataFrame:
+def _pair_rows(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: str) -> pl.DataFrame:
     """The first with the first, the second with the second, of rows that agree in `columns`."""
     # Numbered by expressions, so that no user's value and no null is taken for another.
     sides = [
@@ -116,7 +116,7 @@ def _pairs(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: str) -
     return joined.select(before="at", after="at_after", how=pl.lit(how))
 
 
-def _are_names(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame) -> bool:
+def _has_stable_ids(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame) -> bool:
     """Whether an id that stands in both tables names one row in both."""
     if not (old["id"].is_unique().all() and new["id"].is_unique().all()):
         return False
@@ -124,36 +124,38 @@ def _are_names(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame) -> b
         new.select("id", after="at"), on="after", suffix="_after"
     )
     kept = ids.select((pl.col("id") == pl.col("id_after")).mean()).item()
-    if _are_numbers(old) or _are_numbers(new):
+    if _has_row_number_ids(old) or _has_row_number_ids(new):
         return kept == 1.0  # a row number names a row only where none has moved
-    return kept is None or kept >= _KEPT
+    return kept is None or kept >= _MIN_KEPT_SHARE
 
 
-def _are_numbers(rows: pl.DataFrame) -> bool:
+def _has_row_number_ids(rows: pl.DataFrame) -> bool:
     """Whether the ids count the rows, as they do without an id column."""
     numbers = rows.select(ids=pl.int_range(1, pl.len() + 1).cast(pl.String))["ids"]
     return bool((rows["id"] == numbers).all())
 
 
-def _renamed(old: pl.DataFrame, new: pl.DataFrame, content: list[str]) -> dict[str, str]:
+def _find_renamed_labels(
+    old: pl.DataFrame, new: pl.DataFrame, content: list[str]
+) -> dict[str, str]:
     """Labels that are gone, each of whose rows now bears the same new label, and it alone."""
-    alone = [frame.filter(pl.struct(content).is_unique()) for frame in (old, new)]
-    pairs = alone[0].join(alone[1], on=content, nulls_equal=True, suffix="_after")
+    unique_rows = [frame.filter(pl.struct(content).is_unique()) for frame in (old, new)]
+    pairs = unique_rows[0].join(unique_rows[1], on=content, nulls_equal=True, suffix="_after")
     labels = pairs.group_by("label").agg(to=pl.col("label_after").unique(), rows=pl.len())
-    there, then = set(new["label"].to_list()), set(old["label"].to_list())
-    moved = {
-        label: to[0]
-        for label, to, rows in labels.iter_rows()
-        if rows > 1 and len(to) == 1 and label not in there and to[0] not in then
+    new_labels, old_labels = set(new["label"].to_list()), set(old["label"].to_list())
+    renames = {
+        label: target[0]
+        for label, target, rows in labels.iter_rows()
+        if rows > 1 and len(target) == 1 and label not in new_labels and target[0] not in old_labels
     }
-    names = list(moved.values())
-    return {label: to for label, to in sorted(moved.items()) if names.count(to) == 1}
+    names = list(renames.values())
+    return {label: target for label, target in sorted(renames.items()) if names.count(target) == 1}
 
 
-def _by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
+def _match_by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
     for rows in (old, new):
         unique = bool(rows["id"].is_unique().all())
-        if not unique or (len(rows) > 1 and _are_numbers(rows)):
+        if not unique or (len(rows) > 1 and _has_row_number_ids(rows)):
             raise StoreError.at(
                 f"table of {key} rows without their texts",
                 expected="ids that name rows",
@@ -161,10 +163,10 @@ def _by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
                 remedy="Compare runs whose tables hold the texts, or give the tables an id column.",
             )
     passes = [(["id", "label"], SAME), (["id"], RELABELLED)]
-    return _result(old, new, _matched(old, new, passes), by_content=False)
+    return _make_matching(old, new, _match_passes(old, new, passes), by_content=False)
 
 
-def _result(
+def _make_matching(
     old: pl.DataFrame,
     new: pl.DataFrame,
     pairs: pl.DataFrame,
@@ -172,5 +174,5 @@ def _result(
     by_content: bool,
     renamed: dict[str, str] | None = None,
 ) -> Matching:
-    gone, fresh = (len(frame) - len(pairs) for frame in (old, new))
-    return Matching(pairs.sort("after"), by_content, fresh, gone, renamed or {})
+    gone, added = (len(frame) - len(pairs) for frame in (old, new))
+    return Matching(pairs.sort("after"), by_content, added, gone, renamed or {})

@@ -17,8 +17,8 @@ def put(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the bucket does not answer, or refuses.
     """
-    with answered(path), _in_bucket(path):
-        _files(path).pipe_file(_key(path), data)
+    with translate_s3_errors(path), _require_bucket(path):
+        _filesystem(path).pipe_file(_key(path), data)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -27,9 +27,9 @@ def create(path: Path, data: bytes) -> bool:
     Raises:
         StoreError: as `put`.
     """
-    with answered(path), _in_bucket(path):
+    with translate_s3_errors(path), _require_bucket(path):
         try:
-            _files(path).pipe_file(_key(path), data, mode="create")
+            _filesystem(path).pipe_file(_key(path), data, mode="create")
         except FileExistsError:
             return False
     return True
@@ -41,8 +41,8 @@ def upload(file: Path, path: Path) -> None:
     Raises:
         StoreError: as `put`.
     """
-    with answered(path), _in_bucket(path):
-        _files(path).put_file(str(file), _key(path))
+    with translate_s3_errors(path), _require_bucket(path):
+        _filesystem(path).put_file(str(file), _key(path))
 
 
 def download(path: Path, file: Path) -> None:
@@ -52,12 +52,12 @@ def download(path: Path, file: Path) -> None:
         StoreError: the bucket does not answer.
         FileNotFoundError: it has no such object.
     """
-    with answered(path):
-        _files(path).get_file(_key(path), str(file))
+    with translate_s3_errors(path):
+        _filesystem(path).get_file(_key(path), str(file))
 
 
 @contextmanager
-def answered(path: Path) -> Iterator[None]:
+def translate_s3_errors(path: Path) -> Iterator[None]:
     """Turn whatever a client of S3 raises into a StoreError that says what to do.
 
     That something is not there (or is) passes: it is an answer, and the caller's to judge. Around
@@ -88,7 +88,7 @@ def answered(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _in_bucket(path: Path) -> Iterator[None]:
+def _require_bucket(path: Path) -> Iterator[None]:
     """To put an object, nothing has to be there but its bucket."""
     try:
         yield
@@ -101,7 +101,7 @@ def _in_bucket(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _files(path: Path) -> Any:
+def _filesystem(path: Path) -> Any:
     return path.fs  # type: ignore[attr-defined]  # of a UPath
 
 

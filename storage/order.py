@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from storage.atomic import write_bytes
 from storage.errors import StoreError
-from storage.object_store import answered
+from storage.object_store import translate_s3_errors
 from storage.paths import Layout
 from storage.sealed import seal, unseal
 
 
-def sequence_of(layout: Layout, run: str) -> int:
+def read_sequence(layout: Layout, run: str) -> int:
     """The number of a run; 0 for one of before there were numbers.
 
     Raises:
@@ -23,7 +23,7 @@ def sequence_of(layout: Layout, run: str) -> int:
     """
     path = layout.order(run)
     try:
-        with answered(path):
+        with translate_s3_errors(path):
             data = path.read_bytes()
         return int(unseal(data)["sequence"])
     except FileNotFoundError:
@@ -45,10 +45,10 @@ def make_current(layout: Layout, run: str, runs: Iterable[str]) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    last = max((sequence_of(layout, name) for name in runs), default=0)
-    if last == 0 or sequence_of(layout, run) != last or _shared(layout, run, runs, last):
+    last = max((read_sequence(layout, name) for name in runs), default=0)
+    if last == 0 or read_sequence(layout, run) != last or _is_shared(layout, run, runs, last):
         write_bytes(layout.order(run), seal({"sequence": last + 1}))
 
 
-def _shared(layout: Layout, run: str, runs: Iterable[str], last: int) -> bool:
-    return any(sequence_of(layout, name) == last for name in runs if name != run)
+def _is_shared(layout: Layout, run: str, runs: Iterable[str], last: int) -> bool:
+    return any(read_sequence(layout, name) == last for name in runs if name != run)

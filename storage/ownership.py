@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from storage.atomic import create_bytes, is_aside, write_bytes
+from storage.atomic import create_bytes, is_temp_path, write_bytes
 from storage.errors import StoreError
 from storage.paths import Layout
 from storage.sealed import seal, unseal
 from storage.uri import is_remote
 
 STORE_FORMAT: Final = 3
-READABLE: Final = (1, 2, 3)
+READABLE_FORMATS: Final = (1, 2, 3)
 """Formats that this version reads: what 1 lacks is null; 1 and 2 have no digests of small files and
 parts. Who opens one to write makes it a 3."""
 
 
-def claim(layout: Layout, study: str, create: bool) -> None:
+def claim_ownership(layout: Layout, study: str, create: bool) -> None:
     """Check that `layout` is the store of `study`; with `create`, make an absent one.
 
     Raises:
@@ -30,20 +30,20 @@ def claim(layout: Layout, study: str, create: bool) -> None:
     if create:
         _check_writable(layout.root)
         now = datetime.now(UTC).isoformat()
-        stated = {"format": STORE_FORMAT, "study": study, "created": now}
+        header = {"format": STORE_FORMAT, "study": study, "created": now}
         if not layout.store.is_file():
-            create_bytes(layout.store, seal(stated, None))
-    stated = _check_owner(layout.store, study)
-    if create and stated["format"] != STORE_FORMAT:
-        raised = {**stated, "format": STORE_FORMAT}  # older versions would misread what comes
-        write_bytes(layout.store, seal(raised, None))
+            create_bytes(layout.store, seal(header, None))
+    header = _check_owner(layout.store, study)
+    if create and header["format"] != STORE_FORMAT:
+        upgraded = {**header, "format": STORE_FORMAT}  # older versions would misread what comes
+        write_bytes(layout.store, seal(upgraded, None))
 
 
-def check(layout: Layout, study: str) -> None:
-    """Refuse all that `claim` with `create` would refuse; nothing is written either way.
+def check_ownership(layout: Layout, study: str) -> None:
+    """Refuse all that `claim_ownership` with `create` would refuse; nothing is written either way.
 
     Raises:
-        StoreError: as `claim`.
+        StoreError: as `claim_ownership`.
     """
     if not layout.store.is_file():
         _check_free(layout.root, create=True)
@@ -56,7 +56,7 @@ def _check_free(root: Path, create: bool) -> None:
     """Refuse what is neither a store nor a place where one may begin."""
     if root.exists() and not root.is_dir():
         got, remedy = "a file", "Set the store's path to a folder."
-    elif root.is_dir() and not all(is_aside(path) for path in root.iterdir()):
+    elif root.is_dir() and not all(is_temp_path(path) for path in root.iterdir()):
         got = "a folder with other things in it (no store.json)"
         remedy = "Set the store's path to a new or empty folder."
     elif not create:
@@ -87,8 +87,8 @@ def _check_writable(root: Path) -> None:
 
 def _check_owner(path: Path, study: str) -> dict[str, object]:
     try:
-        stated = unseal(path.read_bytes())
-        kind, owner = stated["format"], stated["study"]
+        header = unseal(path.read_bytes())
+        store_format, owner = header["format"], header["study"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError.at(
             path,
@@ -96,11 +96,11 @@ def _check_owner(path: Path, study: str) -> dict[str, object]:
             got=f"something unreadable ({type(error).__name__}: {error})",
             remedy="Restore the file, or set the store's path to a new folder.",
         ) from error
-    if kind not in READABLE:
+    if store_format not in READABLE_FORMATS:
         raise StoreError.at(
             path,
-            expected=f"format {', '.join(map(str, READABLE))}",
-            got=f"format {kind}",
+            expected=f"format {', '.join(map(str, READABLE_FORMATS))}",
+            got=f"format {store_format}",
             remedy="Use the version of fastif that wrote it, or a new folder.",
         )
     if owner != study:
@@ -110,4 +110,4 @@ def _check_owner(path: Path, study: str) -> dict[str, object]:
             got=f"the one of study {owner!r}",
             remedy="Give each study its own store, or set the study's name back.",
         )
-    return stated
+    return header

@@ -14,26 +14,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from storage.frame_validation import checked
+from storage.frame_validation import validate_frame
 
-ROW_GROUP: Final = 100_000
-_DISTINCT: Final = frozenset({"id", "text", "text_pair"})
+ROW_GROUP_SIZE: Final = 100_000
+_DISTINCT_COLUMNS: Final = frozenset({"id", "text", "text_pair"})
 
 
-def encode(table: pa.Table) -> bytes:
+def encode_parquet(table: pa.Table) -> bytes:
     """Bytes of a Parquet file; equal tables give equal bytes.
 
     The whole file is made in memory: it is smaller than the frame it comes from, and its size and
     digest are known before anything is written.
     """
-    dictionary, encodings = _encodings(table.schema)
+    dictionary, encodings = _choose_encodings(table.schema)
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
         compression="zstd",
         compression_level=3,
-        row_group_size=ROW_GROUP,
+        row_group_size=ROW_GROUP_SIZE,
         use_dictionary=dictionary,  # pyright: ignore[reportArgumentType] (the stub knows bool only)
         column_encoding=encodings,
     )
@@ -46,17 +46,19 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
     Raises:
         StoreError: the frame is not what the schema says.
     """
-    found = checked(table, frame, f"{folder.name}")
-    (folder / f"{table}.parquet").write_bytes(encode(found.arrow))
+    validated = validate_frame(table, frame, f"{folder.name}")
+    (folder / f"{table}.parquet").write_bytes(encode_parquet(validated.arrow))
 
 
-def _encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
+def _choose_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
     # Parquet takes either a dictionary or a named encoding for a column, never both.
     repeated = "query" if "rank" in schema.names else None
     dictionary: list[str] = []
     encodings: dict[str, str] = {}
     for field in schema:
-        if field.name == repeated or (kinds.is_string(field.type) and field.name not in _DISTINCT):
+        if field.name == repeated or (
+            kinds.is_string(field.type) and field.name not in _DISTINCT_COLUMNS
+        ):
             dictionary.append(field.name)
         elif kinds.is_integer(field.type):
             encodings[field.name] = "DELTA_BINARY_PACKED"

@@ -11,16 +11,16 @@ from storage.errors import StoreError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def is_name(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     """Whether a run can be called so; what a file manager leaves (.DS_Store, a copy) is none."""
     return _NAME.fullmatch(name) is not None
 
 
-def checked_name(what: str, name: str) -> str:
+def check_name(kind: str, name: str) -> str:
     """Return `name` if it can be a folder on any disk and a hive value, else raise StoreError."""
-    if not is_name(name):
+    if not is_valid_name(name):
         raise StoreError.at(
-            f"name of the {what}",
+            f"name of the {kind}",
             expected="up to 128 letters, digits, '.', '_' or '-', the first a letter or digit",
             got=repr(name),
             remedy="Choose another name.",
@@ -58,13 +58,13 @@ class Layout:
         return self.root / "tables"
 
     @property
-    def all_parts(self) -> Path:
+    def all_artifacts(self) -> Path:
         """Folder of all parts."""
         return self.root / "parts"
 
     def record(self, run: str) -> Path:
         """The opened run."""
-        return self.runs / checked_name("run", run) / "run.json"
+        return self.runs / check_name("run", run) / "run.json"
 
     def order(self, run: str) -> Path:
         """The place of a run among the others."""
@@ -72,21 +72,21 @@ class Layout:
 
     def manifest(self, run: str, key: str) -> Path:
         """The commit of one key of a run."""
-        return self.record(run).parent / "manifest" / f"{checked_name('key', key)}.json"
+        return self.record(run).parent / "manifest" / f"{check_name('key', key)}.json"
 
     def table(self, table: str, run: str) -> Path:
         """All files of a table in a run."""
-        return self.tables / table / f"run={checked_name('run', run)}"
+        return self.tables / table / f"run={check_name('run', run)}"
 
     def file(self, table: str, run: str, key: str, digest: str) -> Path:
         """One committed file; what belongs to no shard (train, runs) lies under shard 0."""
         shard = key if key.isdecimal() else "00000"
         return self.table(table, run) / f"shard={shard}" / f"{digest[:32]}.parquet"
 
-    def part(self, kind: str, digest: str) -> Path:
+    def artifact(self, kind: str, digest: str) -> Path:
         """Folder of one part."""
-        return self.parts(kind) / checked_name("digest", digest)
+        return self.artifacts(kind) / check_name("digest", digest)
 
-    def parts(self, kind: str) -> Path:
+    def artifacts(self, kind: str) -> Path:
         """Folder of all parts of a kind."""
-        return self.all_parts / checked_name("part", kind)
+        return self.all_artifacts / check_name("part", kind)

@@ -10,28 +10,28 @@ from typing import Final
 
 import polars as pl
 
-EXAMPLE: Final = ("id", "text", "text_pair", "label")
+EXAMPLE_COLUMNS: Final = ("id", "text", "text_pair", "label")
 _EFFECT: Final = pl.col("removal_effect")
 
 
-def most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
+def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
     """The `k` training rows that harm a query most, worst first; fewer if fewer are negative."""
     return scores.filter(pl.col("query") == query, _EFFECT < 0).sort("rank").head(k)
 
 
-def most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
+def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
     """The `k` training rows that help a query most, best first; fewer if fewer are positive."""
     helpful = scores.filter(pl.col("query") == query, _EFFECT > 0)
     return helpful.sort("rank", descending=True).head(k)
 
 
-def touched_by(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
+def find_affected_queries(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
     """Every query that one training row was scored for, strongest effect of either sign first."""
-    touched = scores.filter(pl.col("train") == train)
-    return touched.sort(-_EFFECT.abs(), "query")
+    affected = scores.filter(pl.col("train") == train)
+    return affected.sort(-_EFFECT.abs(), "query")
 
 
-def harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
+def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     """The `k` training rows that do most harm over all queries of `scores`, worst first.
 
     Columns: train; harmful_effect, the sum of its negative effects (nats, below 0);
@@ -53,7 +53,7 @@ def harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     )
 
 
-def counted_in_top(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
+def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     """Of how many queries each training row is among the `k` largest effects, the most first.
 
     By size, whatever the sign; of equal effects on a query the earlier row counts. Columns: train;
@@ -73,7 +73,7 @@ def counted_in_top(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     )
 
 
-def totals_of(totals: pl.LazyFrame) -> pl.LazyFrame:
+def sum_totals(totals: pl.LazyFrame) -> pl.LazyFrame:
     """Each training row's removal effects summed over all the queries of `totals`, worst first.
 
     Filter by `correct` or `group` before, to sum over a slice. Columns: train; queries;
@@ -83,7 +83,7 @@ def totals_of(totals: pl.LazyFrame) -> pl.LazyFrame:
     return sums.sort("removal_effect", "train")
 
 
-def in_slice(
+def filter_slice(
     scores: pl.LazyFrame, queries: pl.LazyFrame, column: str, value: str | bool | None
 ) -> pl.LazyFrame:
     """The scores of the queries whose `column` is `value`; None asks for the nulls.
@@ -94,35 +94,35 @@ def in_slice(
     return scores.join(chosen, on="query", how="semi", maintain_order="left")
 
 
-def worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
+def find_worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
     """The `k` queries with the highest loss, highest first; those without a loss come last."""
     order = queries.sort("loss", "query", descending=[True, False], nulls_last=True)
     return order.head(k)
 
 
-def quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFrame:
+def find_quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFrame:
     """The queries without scores, with the reason of each: query, id, reason; in their order."""
-    named = queries.select("query", "id")
+    ids = queries.select("query", "id")
     out = solves.filter(pl.col("reason").is_not_null()).select("query", "reason")
-    return out.join(named, on="query").select("query", "id", "reason").sort("query")
+    return out.join(ids, on="query").select("query", "id", "reason").sort("query")
 
 
-def with_examples(
-    scores: pl.LazyFrame, train: pl.LazyFrame, columns: Sequence[str] = EXAMPLE
+def join_examples(
+    scores: pl.LazyFrame, train: pl.LazyFrame, columns: Sequence[str] = EXAMPLE_COLUMNS
 ) -> pl.LazyFrame:
     """Add `columns` of each training row as train_id, train_text, ...; the order stays."""
-    return _with(scores, train, "train", columns)
+    return _join_columns(scores, train, "train", columns)
 
 
-def with_queries(
-    scores: pl.LazyFrame, queries: pl.LazyFrame, columns: Sequence[str] = EXAMPLE
+def join_queries(
+    scores: pl.LazyFrame, queries: pl.LazyFrame, columns: Sequence[str] = EXAMPLE_COLUMNS
 ) -> pl.LazyFrame:
     """Add `columns` of each query as query_id, query_text, ...; the order stays."""
-    return _with(scores, queries, "query", columns)
+    return _join_columns(scores, queries, "query", columns)
 
 
-def _with(
+def _join_columns(
     rows: pl.LazyFrame, examples: pl.LazyFrame, key: str, columns: Sequence[str]
 ) -> pl.LazyFrame:
-    named = examples.select(key, *(pl.col(name).alias(f"{key}_{name}") for name in columns))
-    return rows.join(named, on=key, how="left", maintain_order="left")
+    renamed = examples.select(key, *(pl.col(name).alias(f"{key}_{name}") for name in columns))
+    return rows.join(renamed, on=key, how="left", maintain_order="left")

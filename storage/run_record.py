@@ -19,10 +19,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(parts: Mapping[str, object]) -> str:
+def compute_fingerprint(parts: Mapping[str, object]) -> str:
     """Sha256 of the canonical JSON of `parts`: the same for any order of keys.
 
-    >>> fingerprint({"damping": 0.1, "n": 3}) == fingerprint({"n": 3, "damping": 0.1})
+    >>> first = compute_fingerprint({"damping": 0.1, "n": 3})
+    >>> first == compute_fingerprint({"n": 3, "damping": 0.1})
     True
 
     Raises:
@@ -49,7 +50,7 @@ class RunRecord:
     train_rows: int
     shard_size: int
 
-    def shards(self) -> tuple[Shard, ...]:
+    def list_shards(self) -> tuple[Shard, ...]:
         """The shards this run is made of."""
         return plan_shards(self.query_rows, self.shard_size)
 
@@ -69,14 +70,14 @@ class RunRecord:
         except TypeError as error:
             raise ValueError(f"not a run's record: {error}") from error
 
-    def differences(self, other: RunRecord) -> list[str]:
+    def find_differences(self, other: RunRecord) -> list[str]:
         """What `other` would compute differently, as ``name: here -> there``.
 
         >>> a = RunRecord("r", "s", "f", "", {"solver": {"kind": "cg"}}, 4, 9, 2)
-        >>> a.differences(RunRecord("r", "s", "g", "", {"solver": {"kind": "dual"}}, 4, 9, 2))
+        >>> a.find_differences(RunRecord("r", "s", "g", "", {"solver": {"kind": "dual"}}, 4, 9, 2))
         ['solver.kind: "cg" -> "dual"']
         """
-        here, there = self._flat(), other._flat()
+        here, there = self._flatten_parts(), other._flatten_parts()
         names = [*here, *(name for name in there if name not in here)]
         return [
             f"{name}: {here.get(name, 'absent')} -> {there.get(name, 'absent')}"
@@ -84,13 +85,13 @@ class RunRecord:
             if here.get(name) != there.get(name)
         ]
 
-    def _flat(self) -> dict[str, str]:
-        plan = {
+    def _flatten_parts(self) -> dict[str, str]:
+        sizes = {
             "query_rows": self.query_rows,
             "train_rows": self.train_rows,
             "shard_size": self.shard_size,
         }
-        return _flatten({**self.parts, **plan})
+        return _flatten({**self.parts, **sizes})
 
 
 @dataclass(frozen=True)
@@ -102,18 +103,18 @@ class RunStatus:
     planned: int
     finished: bool
     """The row of table runs is committed."""
-    closed: bool = False
+    was_finished: bool = False
     """It was finished once, whatever is left of it."""
 
     @property
-    def whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether it is finished and every shard of it is still there."""
         return self.finished and self.done == self.planned
 
     @property
-    def damaged(self) -> bool:
+    def is_damaged(self) -> bool:
         """Whether it was finished and has lost something since."""
-        return self.closed and not self.whole
+        return self.was_finished and not self.is_intact
 
     @property
     def state(self) -> Literal["complete", "partial"]:

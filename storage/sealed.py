@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-DIGEST: Final = "sha256 of the rest"
+DIGEST_KEY: Final = "sha256 of the rest"
 
 
-def seal(stated: Mapping[str, Any], indent: int | None = 1) -> bytes:
-    """JSON of `stated` with the digest of its canonical form as the last key."""
-    sealed = {**stated, DIGEST: _digest(stated)}
+def seal(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
+    """JSON of `content` with the digest of its canonical form as the last key."""
+    sealed = {**content, DIGEST_KEY: _compute_digest(content)}
     return (json.dumps(sealed, indent=indent, allow_nan=False) + "\n").encode()
 
 
@@ -25,24 +25,24 @@ def unseal(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: not a JSON object, or other content than was sealed.
     """
-    stated = json.loads(data)
-    if not isinstance(stated, dict):
-        raise ValueError(f"expected a JSON object, got {type(stated).__name__}")
-    digest = stated.pop(DIGEST, None)
-    lost = digest is None and any(_seals_the_rest(stated, key) for key in stated)
-    if lost or (digest is not None and digest != _digest(stated)):
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object, got {type(content).__name__}")
+    digest = content.pop(DIGEST_KEY, None)
+    is_key_changed = digest is None and any(_is_digest_of_rest(content, key) for key in content)
+    if is_key_changed or (digest is not None and digest != _compute_digest(content)):
         raise ValueError("its bytes changed since it was written (other sha256)")
-    return stated
+    return content
 
 
-def _seals_the_rest(stated: dict[str, Any], key: str) -> bool:
+def _is_digest_of_rest(content: dict[str, Any], key: str) -> bool:
     """Whether this is a digest whose name changed: then nothing else would look at it."""
-    value = stated[key]
+    value = content[key]
     if not isinstance(value, str) or len(value) != hashlib.sha256().digest_size * 2:
         return False
-    return value == _digest({name: other for name, other in stated.items() if name != key})
+    return value == _compute_digest({name: other for name, other in content.items() if name != key})
 
 
-def _digest(stated: Mapping[str, Any]) -> str:
-    text = json.dumps(stated, sort_keys=True, separators=(",", ":"))
+def _compute_digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -13,33 +13,38 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from storage.artifacts_store import PartsStore, bytes_below
+from storage.artifacts_store import ArtifactStore, count_bytes_below
 from storage.atomic import create_bytes
-from storage.commits import Commit, FileEntry, is_whole, read_commit, write_commit
+from storage.commits import Commit, FileEntry, is_intact, read_commit, write_commit
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
 from storage.garbage_collection import (
     Leftover,
-    files_of_run,
-    leftovers,
-    remove,
+    find_leftovers,
+    list_run_files,
+    remove_files,
 )
-from storage.listing import sizes_below
-from storage.object_store import answered
-from storage.order import make_current, sequence_of
-from storage.ownership import check, claim
-from storage.paths import Layout, is_name
-from storage.readable import compacted, damaged_commits, readable_files, stated_commits
+from storage.listing import list_sizes
+from storage.object_store import translate_s3_errors
+from storage.order import make_current, read_sequence
+from storage.ownership import check_ownership, claim_ownership
+from storage.paths import Layout, is_valid_name
+from storage.readable import (
+    find_compact_commit,
+    find_damaged_commits,
+    list_readable_files,
+    read_commits,
+)
 from storage.run_record import RunRecord, RunStatus
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.shards import Shard
-from storage.uri import location, scan_options
+from storage.uri import make_scan_options, parse_location
 
 FINISH = "finish"
 
 
 @dataclass(frozen=True)
-class Store(PartsStore):
+class Store(ArtifactStore):
     """All results of one study, below one folder. Safe for many processes at once."""
 
     study: str
@@ -52,9 +57,9 @@ class Store(PartsStore):
             StoreError: another study's store, another format, a folder with other things in it,
                 nothing there (without `create`), or no right to write (with it).
         """
-        layout = Layout(location(root))
-        with answered(layout.root):
-            claim(layout, study, create)
+        layout = Layout(parse_location(root))
+        with translate_s3_errors(layout.root):
+            claim_ownership(layout, study, create)
         return cls(layout, study)
 
     @classmethod
@@ -64,11 +69,11 @@ class Store(PartsStore):
         Raises:
             StoreError: as they do.
         """
-        layout = Layout(location(root))
-        with answered(layout.root):
-            check(layout, record.study)
+        layout = Layout(parse_location(root))
+        with translate_s3_errors(layout.root):
+            check_ownership(layout, record.study)
             if layout.record(record.run).exists():
-                cls(layout, record.study)._check_same(record)
+                cls(layout, record.study)._check_same_record(record)
 
     def open_run(self, record: RunRecord) -> None:
         """Begin a run, or go on with it: the first record of a run stays.
@@ -87,7 +92,7 @@ class Store(PartsStore):
         if create_bytes(path, record.to_json().encode()):
             self.make_current(record.run)
         else:
-            self._check_same(record)
+            self._check_same_record(record)
 
     def make_current(self, run: str) -> None:
         """Let a run come last of all, as the one that the study's tables and settings ask for.
@@ -95,11 +100,11 @@ class Store(PartsStore):
         Raises:
             StoreError: it cannot be written.
         """
-        make_current(self.layout, run, self._names())
+        make_current(self.layout, run, self._list_names())
 
-    def _check_same(self, record: RunRecord) -> None:
-        first = self.record(record.run)
-        changes = first.differences(record)
+    def _check_same_record(self, record: RunRecord) -> None:
+        first = self.read_record(record.run)
+        changes = first.find_differences(record)
         if changes or first.fingerprint != record.fingerprint:
             raise StoreError.at(
                 self.layout.record(record.run),
@@ -108,7 +113,7 @@ class Store(PartsStore):
                 remedy="Set it back to resume this run, or give the new run another name.",
             )
 
-    def record(self, run: str) -> RunRecord:
+    def read_record(self, run: str) -> RunRecord:
         """The record a run was opened with.
 
         Raises:
@@ -116,11 +121,11 @@ class Store(PartsStore):
         """
         path = self.layout.record(run)
         try:
-            with answered(path):
+            with translate_s3_errors(path):
                 text = path.read_text()
             return RunRecord.from_json(text)
         except FileNotFoundError:
-            names = self._names()
+            names = self._list_names()
             raise StoreError.at(
                 path,
                 expected=f"run {run!r} in this store",
@@ -135,29 +140,32 @@ class Store(PartsStore):
                 remedy=f"Restore the file, or remove {path.parent} to forget the run.",
             ) from error
 
-    def sequence_of(self, run: str) -> int:
+    def read_sequence(self, run: str) -> int:
         """The place of a run among the others; see `storage.order`."""
-        return sequence_of(self.layout, run)
+        return read_sequence(self.layout, run)
 
-    def names(self) -> tuple[list[str], list[str]]:
+    def list_names(self) -> tuple[list[str], list[str]]:
         """Names of the runs; and of those whose record is lost while their commits are there."""
-        below = {PurePosixPath(name).parts[0] for name in sizes_below(self.layout.runs)}
-        runs = self._names()
-        return runs, sorted(filter(is_name, below - set(runs)))
+        folders = {PurePosixPath(name).parts[0] for name in list_sizes(self.layout.runs)}
+        runs = self._list_names()
+        return runs, sorted(filter(is_valid_name, folders - set(runs)))
 
-    def runs(self) -> list[RunStatus]:
+    def list_runs(self) -> list[RunStatus]:
         """Every run and how far it came, the current one first; see `storage.order`."""
-        found = [(sequence_of(self.layout, name), self.status(name)) for name in self._names()]
-        found.sort(key=lambda pair: (pair[0], pair[1].record.created, pair[1].record.run))
-        return [status for _, status in reversed(found)]
+        statuses = [
+            (read_sequence(self.layout, name), self.read_status(name))
+            for name in self._list_names()
+        ]
+        statuses.sort(key=lambda pair: (pair[0], pair[1].record.created, pair[1].record.run))
+        return [status for _, status in reversed(statuses)]
 
-    def latest(self) -> RunStatus | None:
+    def find_latest(self) -> RunStatus | None:
         """The last finished run, also if it is damaged since; without one the last of all.
 
         None in an empty store.
         """
-        runs = self.runs()
-        finished = (status for status in runs if status.closed)
+        runs = self.list_runs()
+        finished = (status for status in runs if status.was_finished)
         return next(finished, runs[0] if runs else None)
 
     def commit(self, run: str, key: str, tables: Mapping[str, pl.DataFrame]) -> Commit:
@@ -169,19 +177,19 @@ class Store(PartsStore):
             StoreError: no such run or shard, a frame that is not its table (nothing is written
                 then), or a disk that is full.
         """
-        commit = write_commit(self.layout, self.record(run), key, tables)
+        commit = write_commit(self.layout, self.read_record(run), key, tables)
         if key == FINISH:
             self.make_current(run)
         return commit
 
-    def is_done(self, run: str, key: str) -> bool:
+    def is_committed(self, run: str, key: str) -> bool:
         """Whether a key is committed and its files are there."""
-        return self._done(self.record(run), key) is not None
+        return self._find_commit(self.read_record(run), key) is not None
 
-    def missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
+    def find_missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
         """The shards still to compute: never committed, or with a file lost or cut short."""
-        record = self.record(run)
-        return [shard for shard in shards if self._done(record, shard.key) is None]
+        record = self.read_record(run)
+        return [shard for shard in shards if self._find_commit(record, shard.key) is None]
 
     def scan(self, table: str, run: str) -> pl.LazyFrame:
         """The committed rows of a table, ordered by shard; exactly the columns of its schema.
@@ -195,7 +203,7 @@ class Store(PartsStore):
             raise StoreError.at(
                 "scan", expected=f"one of {', '.join(TABLES)}", got=repr(table), remedy="Rename it."
             )
-        files = self._files(table, run)
+        files = self._list_table_files(table, run)
         groups = tuple(dict.fromkeys(name for file in files for name in file.groups))
         schema = polars_schema(table_schema(table, groups))
         if not files:
@@ -203,7 +211,7 @@ class Store(PartsStore):
         return pl.scan_parquet(
             [str(self.layout.root / file.path) for file in files],
             schema=schema,
-            storage_options=scan_options(self.layout.root),
+            storage_options=make_scan_options(self.layout.root),
             missing_columns="insert",
             hive_partitioning=False,
             glob=False,
@@ -215,94 +223,100 @@ class Store(PartsStore):
         Raises:
             StoreError: the run is not finished, or the disk fails.
         """
-        record = self.record(run)
-        shards = [shard.key for shard in record.shards()]
-        if not self.status(run).finished or self.missing(run, record.shards()):
+        record = self.read_record(run)
+        shards = [shard.key for shard in record.list_shards()]
+        if not self.read_status(run).finished or self.find_missing(run, record.list_shards()):
             raise StoreError.at(
                 f"run {run}", expected="a finished run", got="one in work", remedy="Finish it."
             )
-        if len(shards) < 2 or self._done(record, COMPACT):
+        if len(shards) < 2 or self._find_commit(record, COMPACT):
             return None
-        first, *_ = stated_commits(self.layout, record, self._keys(run))
+        first, *_ = read_commits(self.layout, record, self._list_keys(run))
         names = {file.table for file in first.files}
         tables = {name: self.scan(name, run) for name in sorted(names & set(TABLES))}
         return compact(self.layout, record, shards, tables)
 
     def verify(self, run: str) -> list[str]:
         """Read every committed byte of a run and say what is wrong; empty when all is well."""
-        return [text for found in self.damaged(run).values() for text in found]
+        return [text for messages in self.find_damaged(run).values() for text in messages]
 
-    def damaged(self, run: str) -> dict[str, list[str]]:
+    def find_damaged(self, run: str) -> dict[str, list[str]]:
         """The same by the key of the commit; those that are sound are left out."""
-        return dict(damaged_commits(self.layout, self.record(run), self._keys(run)))
+        return dict(find_damaged_commits(self.layout, self.read_record(run), self._list_keys(run)))
 
     def withdraw(self, run: str, keys: Collection[str]) -> None:
         """Take commits back, so that the next audit computes them again.
 
         A run whose shard is taken back is not finished either.
         """
-        self.record(run)
+        self.read_record(run)
         manifests = [self.layout.manifest(run, key) for key in (FINISH, *keys)] if keys else []
-        remove(self.layout, [Leftover(self._relative(path), 0, "damaged") for path in manifests])
+        remove_files(
+            self.layout, [Leftover(self._relative_path(path), 0, "damaged") for path in manifests]
+        )
 
-    def leftovers(self) -> list[Leftover]:
+    def find_leftovers(self) -> list[Leftover]:
         """Files that no reader is ever shown and no writer will name any more."""
-        runs = self._names()
-        records = map(self.record, runs)
-        stated = (stated_commits(self.layout, one, self._keys(one.run)) for one in records)
-        listed = {file.path for commits in stated for commit in commits for file in commit.files}
-        return leftovers(self.layout, listed, runs, time.time())
+        runs = self._list_names()
+        records = map(self.read_record, runs)
+        commits_by_run = (
+            read_commits(self.layout, record, self._list_keys(record.run)) for record in records
+        )
+        committed = {
+            file.path for commits in commits_by_run for commit in commits for file in commit.files
+        }
+        return find_leftovers(self.layout, committed, runs, time.time())
 
-    def files_of(self, run: str) -> list[Leftover]:
+    def list_run_files(self, run: str) -> list[Leftover]:
         """Everything of a run; to remove it is to forget the run."""
-        self.record(run)
-        return files_of_run(self.layout, run)
+        self.read_record(run)
+        return list_run_files(self.layout, run)
 
-    def remove(self, found: Iterable[Leftover]) -> None:
+    def remove(self, files: Iterable[Leftover]) -> None:
         """Remove what one of these three found.
 
         Raises:
             StoreError: the bucket does not answer.
         """
-        remove(self.layout, found)
+        remove_files(self.layout, files)
 
-    def bytes_on_disk(self, run: str) -> int:
+    def count_run_bytes(self, run: str) -> int:
         """Bytes of everything that lies in the folders of a run."""
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
-        return sum(map(bytes_below, folders))
+        return sum(map(count_bytes_below, folders))
 
-    def _relative(self, path: Path) -> str:
+    def _relative_path(self, path: Path) -> str:
         return "/".join(path.parts[len(self.layout.root.parts) :])
 
-    def _names(self) -> list[str]:
-        found = (PurePosixPath(name) for name in sizes_below(self.layout.runs))
-        names = (path.parts[0] for path in found if path.parts[1:] == ("run.json",))
-        return sorted(filter(is_name, names))
+    def _list_names(self) -> list[str]:
+        paths = (PurePosixPath(name) for name in list_sizes(self.layout.runs))
+        names = (path.parts[0] for path in paths if path.parts[1:] == ("run.json",))
+        return sorted(filter(is_valid_name, names))
 
-    def _keys(self, run: str) -> list[str]:
-        names = sizes_below(self.layout.manifest(run, FINISH).parent)
+    def _list_keys(self, run: str) -> list[str]:
+        names = list_sizes(self.layout.manifest(run, FINISH).parent)
         return sorted(
             name.removesuffix(".json")
             for name in names
             if name.endswith(".json") and not name.startswith(".")
         )
 
-    def _files(self, table: str, run: str) -> list[FileEntry]:
-        return readable_files(self.layout, self.record(run), self._keys(run), table)
+    def _list_table_files(self, table: str, run: str) -> list[FileEntry]:
+        return list_readable_files(self.layout, self.read_record(run), self._list_keys(run), table)
 
-    def _done(self, record: RunRecord, key: str) -> Commit | None:
+    def _find_commit(self, record: RunRecord, key: str) -> Commit | None:
         commit = read_commit(self.layout.manifest(record.run, key))
-        if commit and is_whole(self.layout, record, commit):
+        if commit and is_intact(self.layout, record, commit):
             return commit
-        whole = None if key == COMPACT else compacted(self.layout, record)
-        return whole if whole and key in whole.covers else None
+        compact_commit = None if key == COMPACT else find_compact_commit(self.layout, record)
+        return compact_commit if compact_commit and key in compact_commit.covers else None
 
-    def status(self, run: str) -> RunStatus:
+    def read_status(self, run: str) -> RunStatus:
         """How far a run came."""
-        record = self.record(run)
-        planned = record.shards()
-        done = len(planned) - len(self.missing(run, planned))
-        with answered(self.layout.root):
+        record = self.read_record(run)
+        planned = record.list_shards()
+        done = len(planned) - len(self.find_missing(run, planned))
+        with translate_s3_errors(self.layout.root):
             closed = self.layout.manifest(run, FINISH).exists()
-        return RunStatus(record, done, len(planned), self.is_done(run, FINISH), closed)
+        return RunStatus(record, done, len(planned), self.is_committed(run, FINISH), closed)

@@ -13,11 +13,11 @@ from typing import Any, Final, cast
 from storage.errors import StoreError
 
 S3: Final = "s3://"
-TIMEOUTS: Final = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 5}}
+CLIENT_CONFIG: Final = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 5}}
 """A bucket that does not answer is given up after about two minutes."""
 
 
-def location(where: str | Path) -> Path:
+def parse_location(address: str | Path) -> Path:
     """The path of a folder, or of a prefix such as ``s3://bucket/audits``.
 
     Keys, region and endpoint of S3 come from where its other clients have them: the environment
@@ -27,7 +27,7 @@ def location(where: str | Path) -> Path:
         StoreError: another kind of address, an S3 address without a bucket, or the packages for S3
             are not installed.
     """
-    text = str(where)
+    text = str(address)
     if "://" not in text:
         return Path(text).absolute()
     bucket = text.removeprefix(S3).partition("/")[0]
@@ -48,10 +48,10 @@ def location(where: str | Path) -> Path:
             got=str(error),
             remedy="Install them: pip install 'fastif[s3]'.",
         ) from None
-    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": TIMEOUTS}
-    found = UPath(text.rstrip("/"), **options)
-    found.fs.retries = 1  # type: ignore[attr-defined]  # else it would try five times what its client has tried five times
-    return cast(Path, found)
+    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": CLIENT_CONFIG}
+    path = UPath(text.rstrip("/"), **options)
+    path.fs.retries = 1  # type: ignore[attr-defined]  # else it would try five times what its client has tried five times
+    return cast(Path, path)
 
 
 def is_remote(path: Path) -> bool:
@@ -59,7 +59,7 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, PurePath)
 
 
-def scan_options(path: Path) -> dict[str, str] | None:
+def make_scan_options(path: Path) -> dict[str, str] | None:
     """What Polars has to be told to read this path; keys it finds by itself."""
     if not is_remote(path):
         return None

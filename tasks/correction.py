@@ -14,33 +14,33 @@ from torch import Tensor
 
 import fastif
 from fastif import InputError
-from fastif.correction import Corrected, Correction, correct
-from fastif.data.examples import Selected
+from fastif.correction import CorrectedModel, Correction, correct
+from fastif.data.examples import ExampleSubset
 from fastif.models.parameters import Params
-from storage.atomic_folder import in_place
+from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, read_table
-from tasks.data.held_out import different, halves
-from tasks.models.locate import model_digest, model_folder
-from tasks.planning.open_run import checked_job
+from tasks.data.held_out import count_distinct_rows, split_held_out
+from tasks.models.locate import compute_model_digest, find_model_folder
+from tasks.planning.open_run import validate_run
 from tasks.run.artifacts import read_factor
-from tasks.run.context import Job, cached
-from tasks.run.spec import plan_run, versions
-from tasks.runtime.progress import bar
+from tasks.run.context import RunContext, cache_hidden_states
+from tasks.run.spec import plan_run, read_versions
+from tasks.runtime.progress import progress_bar
 from tasks.runtime.writable_path import check_outside
 from tasks.study.errors import Problem, StudyError
 from tasks.study.sections import QuerySource, TableSource
 from tasks.study.study import Study
 
 RECORD = "fastif-correction.json"
-HELD = 0.5
+HELD_OUT_SHARE = 0.5
 """Share of the anchors that no step sees, by which the repair is judged."""
-SURE = 0.95
-LEAST = 20
+CONFIDENCE = 0.95
+MIN_ANCHORS = 20
 """Anchors below which half of them would say nothing."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class CorrectionRequest:
     """What is to be repaired.
 
     Attributes:
@@ -48,7 +48,7 @@ class Asked:
         anchors: a table with the columns of [queries].
         out: a new folder for the model.
         source: a table with the columns of [train] to learn from; the training rows if None.
-        how: steps, numbers and seed.
+        settings: steps, numbers and seed.
         keep: whether the model is written even if it is no improvement.
     """
 
@@ -56,12 +56,12 @@ class Asked:
     anchors: Path
     out: Path
     source: Path | None
-    how: Correction
+    settings: Correction
     keep: bool
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceChange:
     """Examples before and after.
 
     Attributes:
@@ -82,7 +82,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Repair:
+class CorrectionResult:
     """What came of it.
 
     Attributes:
@@ -95,77 +95,82 @@ class Repair:
 
     improved: bool
     why: str
-    slices: Sequence[Slice]
+    slices: Sequence[SliceChange]
     taken: Sequence[Sequence[str]]
     out: str | None
 
 
 @task(name="correct-model", cache_policy=NO_CACHE)
-def correct_model(asked: Asked) -> Repair:
+def correct_model(request: CorrectionRequest) -> CorrectionResult:
     """Repair a study's model on anchors, check it on others, and write it if it is better.
 
     Raises:
         StudyError, InputError: something is wrong with the study, a table or the folder; or the
             damping is yet to be chosen.
     """
-    job, anchors, source = _opened(asked)
-    used, held = halves(anchors, HELD, asked.how.seed)
-    texts = _texts(job, anchors)
+    job, anchors, source = _open_tables(request)
+    used, held_out = split_held_out(anchors, HELD_OUT_SHARE, request.settings.seed)
+    texts = _encode_table(job, anchors)
     table, ids = job.train, job.plan.inputs.train.ids
     if source is not None:
-        table, ids = cached(job.objective, _texts(job, source), job.study), source.ids
-    factor = read_factor(job.store, job.factor_digest) if _is_begun(job) else None
+        table, ids = (
+            cache_hidden_states(job.objective, _encode_table(job, source), job.study),
+            source.ids,
+        )
+    factor = read_factor(job.store, job.factor_digest) if _has_store(job) else None
     factor = factor or job.study.solver.factor(job.operator)
 
-    def solve(b: Tensor) -> Tensor:
+    def solve_queries(b: Tensor) -> Tensor:
         return job.study.solver.solve(job.operator, b, factor).value
 
-    with bar("steps", asked.how.steps) as advance:
-        found = correct(
+    with progress_bar("steps", request.settings.steps) as advance:
+        corrected = correct(
             job.objective,
             table,
-            Selected(texts, used),
-            solve,
-            asked.how,
+            ExampleSubset(texts, used),
+            solve_queries,
+            request.settings,
             lambda _: advance(1),
         )
-    slices = _slices(job, anchors, texts, held, found.params)
-    improved, why = _verdict(slices)
-    written = improved or asked.keep
+    slices = _compute_slices(job, anchors, texts, held_out, corrected.params)
+    improved, reason = _decide_improvement(slices)
+    written = improved or request.keep
     # Of a step on anchors, positions are those among the anchors that were used.
-    names = [anchors.ids[i] for i in used.tolist()] if asked.how.by == "anchors" else ids
-    taken = [[names[i] for i in rows.tolist()] for rows in found.taken]
-    repair = Repair(improved, why, slices, taken, str(asked.out) if written else None)
+    names = [anchors.ids[i] for i in used.tolist()] if request.settings.by == "anchors" else ids
+    rows_used = [[names[i] for i in rows.tolist()] for rows in corrected.rows_used]
+    result = CorrectionResult(
+        improved, reason, slices, rows_used, str(request.out) if written else None
+    )
     if written:
-        _write(job, asked, found, repair)
-    return repair
+        _write_model(job, request, corrected, result)
+    return result
 
 
-def _opened(asked: Asked) -> tuple[Job, Table, Table | None]:
+def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table | None]:
     """The job and the tables, after refusing what would stop it later."""
-    if asked.out.exists():
-        raise InputError(f"--out {asked.out}", "a new folder", "one that exists", "Name another.")
-    plan = plan_run(asked.study)
-    check_outside(plan.store_path, asked.out)
+    if request.out.exists():
+        raise InputError(f"--out {request.out}", "a new folder", "one that exists", "Name another.")
+    plan = plan_run(request.study)
+    check_outside(plan.store_path, request.out)
     study = plan.inputs.study
-    anchors = _read(study, study.queries, asked.anchors, "--anchors")
-    if (count := different(anchors)) < LEAST:
+    anchors = _read_option_table(study, study.queries, request.anchors, "--anchors")
+    if (count := count_distinct_rows(anchors)) < MIN_ANCHORS:
         got = f"{count}" if count == len(anchors) else f"{count} among {len(anchors)} rows"
         remedy = "Give more: half of them are held out to judge the repair."
-        raise InputError("--anchors", f"{LEAST} examples or more", got, remedy)
+        raise InputError("--anchors", f"{MIN_ANCHORS} examples or more", got, remedy)
     source = None
-    if asked.source is not None:
-        source = _read(study, study.train, asked.source, "--from")
-    job = checked_job(plan)
+    if request.source is not None:
+        source = _read_option_table(study, study.train, request.source, "--from")
+    job = validate_run(plan)
     if job.others:
         raise InputError("models", "one model", "several", "Repair one of them by itself.")
-    if job.fixed_or_chosen is None:
-        remedy = f"Run `fastif audit {asked.study}` first, or set a number."
+    if job.known_damping is None:
+        remedy = f"Run `fastif audit {request.study}` first, or set a number."
         raise InputError("[curvature] damping", "one that is chosen", "none yet", remedy)
     return job, anchors, source
 
 
-def _read(study: Study, source: TableSource, table: Path, option: str) -> Table:
+def _read_option_table(study: Study, source: TableSource, table: Path, option: str) -> Table:
     """A table of an option, with the columns of a section; refused by the name of the option.
 
     Raises:
@@ -173,13 +178,15 @@ def _read(study: Study, source: TableSource, table: Path, option: str) -> Table:
     """
     role = "queries" if source is study.queries else "train"
     try:
-        return read_table(_from(source, table), study.labels, Path(), role)
+        return read_table(_replace_table(source, table), study.labels, Path(), role)
     except StudyError as error:
-        problems = [_of(problem, f"[{role}] table", option) for problem in error.problems]
+        problems = [
+            _replace_location(problem, f"[{role}] table", option) for problem in error.problems
+        ]
         raise StudyError(error.file, problems) from None
 
 
-def _of(problem: Problem, key: str, option: str) -> Problem:
+def _replace_location(problem: Problem, key: str, option: str) -> Problem:
     """The same problem of an option in place of a key; its path starts where the command runs."""
     if problem.where != key:
         return problem
@@ -187,19 +194,19 @@ def _of(problem: Problem, key: str, option: str) -> Problem:
     return replace(problem, where=option, change=change)
 
 
-def _from(source, table: Path):
+def _replace_table(source, table: Path):
     """The same columns of another table."""
     groups = {"groups": ()} if isinstance(source, QuerySource) else {}
     changes = {"table": str(table.resolve()), "dataset": None, "split": None, "config": None}
     return source.model_copy(update=changes | groups)
 
 
-def _is_begun(job: Job) -> bool:
+def _has_store(job: RunContext) -> bool:
     return job.plan.store_path.exists()
 
 
-def _texts(job: Job, table: Table) -> fastif.TextExamples:
-    tokenizer = fastif.load_tokenizer(model_folder(job.study), job.objective.whole)
+def _encode_table(job: RunContext, table: Table) -> fastif.TextExamples:
+    tokenizer = fastif.load_tokenizer(find_model_folder(job.study), job.objective.full_model)
     return fastif.encode(
         tokenizer,
         table.texts,
@@ -211,28 +218,39 @@ def _texts(job: Job, table: Table) -> fastif.TextExamples:
     )
 
 
-def _slices(
-    job: Job, anchors: Table, texts: fastif.TextExamples, held: Tensor, params: Params
-) -> list[Slice]:
-    found = [_compared("anchors held out", *_both(job, texts, held, params))]
+def _compute_slices(
+    job: RunContext, anchors: Table, texts: fastif.TextExamples, held_out: Tensor, params: Params
+) -> list[SliceChange]:
+    slices = [
+        _make_slice_change("anchors held out", *_predict_before_after(job, texts, held_out, params))
+    ]
     queries = job.plan.inputs.queries
-    every = _both(job, job.query_texts, fastif.every(job.query_texts), params)
-    found.append(_compared("all queries", *every))
+    all_queries = _predict_before_after(
+        job, job.query_texts, fastif.all_ids(job.query_texts), params
+    )
+    slices.append(_make_slice_change("all queries", *all_queries))
     for column, values in queries.groups.items():
         for value in sorted({v for v in values if v is not None}):
-            of = torch.tensor([v == value for v in values])
-            found.append(_compared(f"{column} {value}", *(part[:, of] for part in every)))
-    return found
+            members = torch.tensor([v == value for v in values])
+            slices.append(
+                _make_slice_change(
+                    f"{column} {value}",
+                    *(values_before_after[:, members] for values_before_after in all_queries),
+                )
+            )
+    return slices
 
 
-def _both(job: Job, texts: fastif.Examples, ids: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+def _predict_before_after(
+    job: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
+) -> tuple[Tensor, Tensor]:
     """Whether each example is right, and its loss, before and after: [2 m] each."""
     right, losses = [], []
     trained = job.objective.params
     labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
     try:
-        for now in (trained, params):
-            job.objective.params = now
+        for candidate in (trained, params):
+            job.objective.params = candidate
             outputs, loss = fastif.predict(job.objective, texts, ids=ids)
             right.append(outputs.argmax(1).cpu() == labels)
             losses.append(loss.cpu())
@@ -241,24 +259,24 @@ def _both(job: Job, texts: fastif.Examples, ids: Tensor, params: Params) -> tupl
     return torch.stack(right), torch.stack(losses)
 
 
-def _compared(name: str, right: Tensor, losses: Tensor) -> Slice:
+def _make_slice_change(name: str, right: Tensor, losses: Tensor) -> SliceChange:
     change = (losses[1] - losses[0]).double()
     half = 0.0
     if len(change) > 1:
-        t = float(stats.t.ppf(0.5 + SURE / 2, len(change) - 1))
+        t = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(change) - 1))
         half = t * float(change.std()) / len(change) ** 0.5
     mean = float(change.mean())
     before, after = (float(r.float().mean()) for r in right)
-    return Slice(name, len(change), before, after, mean, mean - half, mean + half)
+    return SliceChange(name, len(change), before, after, mean, mean - half, mean + half)
 
 
-def _verdict(slices: Sequence[Slice]) -> tuple[bool, str]:
+def _decide_improvement(slices: Sequence[SliceChange]) -> tuple[bool, str]:
     """An improvement is one on the anchors held out that costs the queries no accuracy for sure."""
-    held, queries = slices[0], slices[1]
-    if held.high >= 0:
+    held_out, queries = slices[0], slices[1]
+    if held_out.high >= 0:
         return False, (
-            f"No improvement: on the {held.rows} anchors held out the loss changes by "
-            f"{held.loss:+.3f} nats ({held.low:+.3f} to {held.high:+.3f})."
+            f"No improvement: on the {held_out.rows} anchors held out the loss changes by "
+            f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f})."
         )
     if queries.low > 0 and queries.after < queries.before:
         return False, (
@@ -267,35 +285,38 @@ def _verdict(slices: Sequence[Slice]) -> tuple[bool, str]:
             f"{queries.high:+.3f})."
         )
     return True, (
-        f"Improved: {held.before:.1%} to {held.after:.1%} of the {held.rows} anchors held out, "
-        f"{held.loss:+.3f} nats ({held.low:+.3f} to {held.high:+.3f}); all queries "
+        f"Improved: {held_out.before:.1%} to {held_out.after:.1%} of the {held_out.rows} anchors "
+        "held out, "
+        f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f}); all queries "
         f"{queries.before:.1%} to {queries.after:.1%}."
     )
 
 
-def _write(job: Job, asked: Asked, found: Corrected, repair: Repair) -> None:
+def _write_model(
+    job: RunContext, request: CorrectionRequest, corrected: CorrectedModel, result: CorrectionResult
+) -> None:
     """The model and the record of how it came about, whole or not at all."""
-    model, folder = job.objective.whole, model_folder(job.study)
+    model, folder = job.objective.full_model, find_model_folder(job.study)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     record = {
-        "from": model_digest(folder),
-        "how": asdict(asked.how),
-        "anchors": asked.anchors.name,
-        "source": asked.source.name if asked.source else "training rows",
-        **asdict(repair),
-        "versions": versions(),
+        "from": compute_model_digest(folder),
+        "how": asdict(request.settings),
+        "anchors": request.anchors.name,
+        "source": request.source.name if request.source else "training rows",
+        **asdict(result),
+        "versions": read_versions(),
     }
     try:
-        model.load_state_dict(dict(found.params), strict=False)
-        with in_place(asked.out) as aside:
-            model.save_pretrained(aside, safe_serialization=True)
-            fastif.load_tokenizer(folder, model).save_pretrained(aside)
-            record["model_digest"] = model_digest(aside)
-            (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        model.load_state_dict(dict(corrected.params), strict=False)
+        with replace_folder(request.out) as temp_path:
+            model.save_pretrained(temp_path, safe_serialization=True)
+            fastif.load_tokenizer(folder, model).save_pretrained(temp_path)
+            record["model_digest"] = compute_model_digest(temp_path)
+            (temp_path / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     finally:
         model.load_state_dict(before)
 
 
-def slices_frame(repair: Repair) -> pl.DataFrame:
+def make_slices_frame(result: CorrectionResult) -> pl.DataFrame:
     """Before and after, a row a slice."""
-    return pl.DataFrame([asdict(one) for one in repair.slices])
+    return pl.DataFrame([asdict(change) for change in result.slices])

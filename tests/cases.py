@@ -36,8 +36,8 @@ WEIGHTS = (0.4, 2.0, 1.1)
 LOSSES = {
     "cross-entropy": (CrossEntropy(), reference.cross_entropy),
     "squared": (SquaredError(), reference.squared_error),
-    "as-trained": (CrossEntropy(0.2, WEIGHTS), reference.as_trained(0.2, WEIGHTS)),
-    "binary": (BinaryCrossEntropy(), reference.binary),
+    "as-trained": (CrossEntropy(0.2, WEIGHTS), reference.smoothed_cross_entropy(0.2, WEIGHTS)),
+    "binary": (BinaryCrossEntropy(), reference.binary_cross_entropy),
     "hinge": (SmoothHinge(0.5), reference.smooth_hinge(0.5)),
 }
 
@@ -293,10 +293,10 @@ def text_problem(
     """The same as the reference sees it: one unpadded example at a time, the whole model."""
     inputs = []
     for i, tokens in enumerate(examples.tokens):
-        one = {"input_ids": tokens[None]}
+        example = {"input_ids": tokens[None]}
         if examples.segments is not None:
-            one["token_type_ids"] = examples.segments[i][None]
-        inputs.append(one)
+            example["token_type_ids"] = examples.segments[i][None]
+        inputs.append(example)
     targets = list(examples.labels.split(1))
     return reference.Problem(model, names, inputs, targets, reference.cross_entropy)
 

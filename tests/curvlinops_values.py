@@ -66,21 +66,21 @@ PEERS = [
 ]
 
 
-def made(peer: Peer, file: Path = FILE) -> tuple[nn.Module, Tensor, Tensor, dict[str, Tensor]]:
+def load_peer(peer: Peer, file: Path = FILE) -> tuple[nn.Module, Tensor, Tensor, dict[str, Tensor]]:
     """The model, its inputs and targets, and "rows", "ggn", "kfac", "ekfac": products with rows."""
     stored = load_file(file)
-    found = {
+    tensors = {
         name.removeprefix(f"{peer.key}:"): tensor
         for name, tensor in stored.items()
         if name.startswith(f"{peer.key}:")
     }
     module = peer.build().double()
-    weights = {name: found.pop(f"weights.{name}") for name in module.state_dict()}
+    weights = {name: tensors.pop(f"weights.{name}") for name in module.state_dict()}
     module.load_state_dict(weights)
-    return module, found.pop("inputs"), found.pop("targets"), found
+    return module, tensors.pop("inputs"), tensors.pop("targets"), tensors
 
 
-def taken(peer: Peer, seed: int) -> dict[str, Tensor]:
+def compute_peer(peer: Peer, seed: int) -> dict[str, Tensor]:
     """The same, drawn afresh and multiplied by curvlinops."""
     from curvlinops import EKFACLinearOperator, GGNLinearOperator, KFACLinearOperator
 
@@ -114,6 +114,6 @@ if __name__ == "__main__":
     tensors = {
         f"{peer.key}:{name}": tensor.detach().clone()
         for seed, peer in enumerate(PEERS)
-        for name, tensor in taken(peer, seed).items()
+        for name, tensor in compute_peer(peer, seed).items()
     }
     save_file(tensors, FILE)

@@ -43,7 +43,7 @@ def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
     return ((outputs - target.reshape(-1)) ** 2).sum()
 
 
-def as_trained(smoothing: float, weights: Sequence[float]) -> Loss:
+def smoothed_cross_entropy(smoothing: float, weights: Sequence[float]) -> Loss:
     """Cross-entropy with label smoothing and class weights, a class at a time."""
 
     def loss(outputs: Tensor, target: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def as_trained(smoothing: float, weights: Sequence[float]) -> Loss:
     return loss
 
 
-def binary(outputs: Tensor, target: Tensor) -> Tensor:
+def binary_cross_entropy(outputs: Tensor, target: Tensor) -> Tensor:
     """Minus the log probability of all yes-no answers together."""
     chance = 1 / (1 + torch.exp(-outputs))
     yes = target.reshape(-1).to(outputs.dtype)
@@ -78,7 +78,7 @@ def smooth_hinge(temperature: float) -> Loss:
     return loss
 
 
-def row_of(problem: Problem) -> Tensor:
+def flatten_params(problem: Problem) -> Tensor:
     """The parameters as one row."""
     named = dict(problem.module.named_parameters())
     return torch.cat([named[name].detach().flatten() for name in problem.names])
@@ -120,14 +120,14 @@ def jacobian(values: Tensor, leaf: Tensor) -> Tensor:
 
 def gradients(problem: Problem) -> Tensor:
     """∇L of each example, [n p]."""
-    row = row_of(problem).requires_grad_()
+    row = flatten_params(problem).requires_grad_()
     return jacobian(losses(problem, row), row)
 
 
 def hessian(problem: Problem, ids: Sequence[int] | None = None) -> Tensor:
     """1/m Σ ∇²L, differentiating each entry of the gradient once more."""
     ids = range(len(problem)) if ids is None else ids
-    row = row_of(problem).requires_grad_()
+    row = flatten_params(problem).requires_grad_()
     total = torch.zeros(len(row), len(row), dtype=row.dtype)
     for i in ids:
         loss = problem.loss(output(problem, row, i), problem.targets[i])
@@ -139,7 +139,7 @@ def hessian(problem: Problem, ids: Sequence[int] | None = None) -> Tensor:
 def gauss_newton(problem: Problem, ids: Sequence[int] | None = None) -> Tensor:
     """1/m Σ Jᵀ A J, with J the full Jacobian and A the Hessian of the loss in the outputs."""
     ids = range(len(problem)) if ids is None else ids
-    row = row_of(problem).requires_grad_()
+    row = flatten_params(problem).requires_grad_()
     total = torch.zeros(len(row), len(row), dtype=row.dtype)
     for i in ids:
         outputs = output(problem, row, i)
@@ -212,7 +212,7 @@ class LeaveOneOut:
         self.points, self.labels, self.weights, self.penalty = points, labels, weights, penalty
         self.factor = torch.linalg.cholesky(softmax_hessian(weights, points, penalty))
 
-    def without(self, example: int) -> Tensor:
+    def train_without(self, example: int) -> Tensor:
         weights = self.weights
         for _ in range(100):
             gradient = softmax_gradient(
@@ -252,20 +252,20 @@ class Convex:
         self.points, self.targets, self.loss, self.penalty = points, targets, loss, penalty
         self.shape = outputs, points.shape[1]
         start = torch.zeros(outputs * points.shape[1], dtype=points.dtype)
-        self.weights = self._minimum(start, torch.ones(len(points), dtype=points.dtype))
+        self.weights = self.minimize(start, torch.ones(len(points), dtype=points.dtype))
 
-    def without(self, example: int) -> Tensor:
+    def train_without(self, example: int) -> Tensor:
         """The weights trained without one example; its term is taken away, n is not changed."""
         kept = torch.ones(len(self.points), dtype=self.points.dtype)
         kept[example] = 0
-        return self._minimum(self.weights, kept)
+        return self.minimize(self.weights, kept)
 
     def value(self, row: Tensor, kept: Tensor) -> Tensor:
         """The mean loss of the kept examples, with the penalty."""
         losses = self.loss(self.points @ row.view(self.shape).T, self.targets)
         return (kept * losses).sum() / len(kept) + self.penalty / 2 * row.square().sum()
 
-    def _minimum(self, row: Tensor, kept: Tensor) -> Tensor:
+    def minimize(self, row: Tensor, kept: Tensor) -> Tensor:
         """Newton's method, halving steps that do not go down."""
         for _ in range(100):
             gradient = torch.func.grad(self.value)(row, kept)

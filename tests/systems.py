@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fastif import (
     CrossEntropy,
-    Damped,
-    Dense,
+    DampedOperator,
+    DenseOperator,
     GaussNewton,
     LinearOperator,
     ModuleObjective,
@@ -25,18 +25,18 @@ class Whole(GaussNewton):
     """A Gauss-Newton matrix whose sample is all of it, to take the chance out of LiSSA."""
 
     @cached_property
-    def held(self) -> Dense:
-        return Dense(self.dense())
+    def dense_operator(self) -> DenseOperator:
+        return DenseOperator(self.to_dense())
 
-    def sample(self, generator: torch.Generator, size: int) -> Dense:
-        return self.held
+    def sample(self, generator: torch.Generator, size: int) -> DenseOperator:
+        return self.dense_operator
 
 
 class Mean(LinearOperator):
     """The mean of matrices, of which a sample takes some with replacement: no model behind it."""
 
     def __init__(self, matrices: Tensor) -> None:
-        self.matrices, self.mean = matrices, Dense(matrices.mean(0))
+        self.matrices, self.mean = matrices, DenseOperator(matrices.mean(0))
 
     @property
     def size(self) -> int:
@@ -46,19 +46,19 @@ class Mean(LinearOperator):
     def like(self) -> Tensor:
         return self.mean.like
 
-    def apply(self, rows: Tensor) -> Tensor:
-        return self.mean.apply(rows)
+    def apply(self, vectors: Tensor) -> Tensor:
+        return self.mean.apply(vectors)
 
-    def sample(self, generator: torch.Generator, size: int) -> Dense:
+    def sample(self, generator: torch.Generator, size: int) -> DenseOperator:
         picked = torch.randint(len(self.matrices), (size,), generator=generator)
-        return Dense(self.matrices[picked].mean(0))
+        return DenseOperator(self.matrices[picked].mean(0))
 
 
-def problem(name: str = "mlp", damping: float = DAMPING) -> tuple[Damped, Tensor]:
+def problem(name: str = "mlp", damping: float = DAMPING) -> tuple[DampedOperator, Tensor]:
     """The damped Gauss-Newton matrix of a case, and the same dense."""
     made = case(name)
-    operator = Whole(made.objective, made.train, batch_size=4).damped(damping)
-    return operator, shifted(reference.gauss_newton(made.problem), damping)
+    operator = Whole(made.objective, made.train, batch_size=4).with_damping(damping)
+    return operator, add_damping(reference.gauss_newton(made.problem), damping)
 
 
 def classifier(classes: int) -> tuple[ModuleObjective, TensorExamples, reference.Problem]:
@@ -80,11 +80,11 @@ def classifier(classes: int) -> tuple[ModuleObjective, TensorExamples, reference
     return ModuleObjective(module, loss), TensorExamples(inputs, labels), dense
 
 
-def shifted(matrix: Tensor, damping: float) -> Tensor:
+def add_damping(matrix: Tensor, damping: float) -> Tensor:
     return matrix + damping * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
 
 
-def some_rows(size: int, count: int = 3, seed: int = 0) -> Tensor:
+def random_rows(size: int, count: int = 3, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, size, generator=generator, dtype=torch.float64)
 

@@ -32,16 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     if not (Path(os.environ.get("FASTIF_DATA", "")) / "sst2").is_dir():
         print("FASTIF_DATA must name the folder with sst2/")
         return 2
-    sizes = QUICK if options.quick else FULL
+    sizes = QUICK if options.with_one_partition else FULL
     folder = ROOT / "benchmarks" / ".work" / f"against-{sizes.rows}-{sizes.queries}"
-    if options.anew is not None:
-        forget(folder, options.anew or list(SIDES))
+    if options.losses_from_scratch is not None:
+        forget(folder, options.losses_from_scratch or list(SIDES))
     result = {
         "sizes": asdict(sizes),
         **measure(sizes, folder, options.finished),
         "machine": describe(),
     }
-    if not options.quick:
+    if not options.with_one_partition:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         write_section(ROOT / "docs" / "results.md", result)
     print(section(result))

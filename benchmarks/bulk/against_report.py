@@ -55,7 +55,7 @@ def _sides(result: dict) -> str:
     rows += ["| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
     for name, side in result["sides"].items():
         mark = " *" if side["multiplied_up"] else ""
-        parts = ", ".join(f"{part} {took:.3g}" for part, took in side["parts"].items())
+        parts = ", ".join(f"{part} {seconds:.3g}" for part, seconds in side["parts"].items())
         rows.append(
             f"| {SIDES[name].title} | {side['rounds']} | {side['wall']:,.3g}{mark} "
             f"| {side['cpu']:,.3g}{mark} | {_amount(side['wall'] / queries)}{mark} "
@@ -85,9 +85,9 @@ def _ratios(result: dict) -> str:
 def _settings(result: dict) -> str:
     lines = []
     for side in SIDES.values():
-        words = side.told.format(**result["sizes"])
+        description = side.description.format(**result["sizes"])
         version = result["versions"].get(side.package)
-        lines.append(f"- {side.title} ({side.package} {version}): {words}.")
+        lines.append(f"- {side.title} ({side.package} {version}): {description}.")
     return "\n".join(lines)
 
 
@@ -106,16 +106,17 @@ def _notes(result: dict) -> str:
     )
 
 
-def _residuals(found: dict) -> str:
+def _residuals(residuals: dict) -> str:
     rows = ["| s_test | at λ | residual on the Gauss-Newton matrix | on the Hessian |"]
     rows += ["| --- | --- | ---: | ---: |"]
-    for at, words in (("paper", "the paper's, 50"), ("ours", "ours")):
-        for side, each in found[at].items():
-            cells = (_span(each[name]) for name in ("Gauss-Newton", "Hessian"))
-            rows.append(f"| {side} | {words} | {' | '.join(cells)} |")
+    for at, label in (("paper", "the paper's, 50"), ("ours", "ours")):
+        for side, sides in residuals[at].items():
+            cells = (_span(sides[name]) for name in ("Gauss-Newton", "Hessian"))
+            rows.append(f"| {side} | {label} | {' | '.join(cells)} |")
     note = (
         "‖b - (A + λI) x‖ / ‖b‖ over all training rows, median (most) of the queries that the "
-        f"paper's way solved. At our λ its recursion ran with scale {found['scale_at_ours']:g}, "
+        "paper's way solved. At our λ its recursion ran with scale "
+        f"{residuals['scale_at_ours']:g}, "
         "for one query. Its recursion solves for the Hessian, `Dual` for the Gauss-Newton matrix; "
         "each is measured on both."
     )
@@ -127,12 +128,14 @@ def _agreement(pairs: list[dict]) -> str:
         "| scores of | and of | Pearson's correlation | Spearman's |",
         "| --- | --- | ---: | ---: |",
     ]
-    for found in pairs:
+    for agreement in pairs:
         cells = (
-            f"{found[kind]['median']:.4f} ({found[kind]['least']:.4f})"
+            f"{agreement[kind]['median']:.4f} ({agreement[kind]['least']:.4f})"
             for kind in ("pearson", "spearman")
         )
-        rows.append(f"| {' | '.join([*(SIDES[name].title for name in found['sides']), *cells])} |")
+        rows.append(
+            f"| {' | '.join([*(SIDES[name].title for name in agreement['sides']), *cells])} |"
+        )
     note = (
         "Over all training rows, median (least) of the queries. kronfluence samples labels where "
         "fastif takes their expectation."

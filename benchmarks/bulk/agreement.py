@@ -18,7 +18,7 @@ PAIRS = (
 
 def agreement(folder: Path) -> list[dict]:
     """Correlations of the first round's scores, pair by pair; none for what is not there."""
-    return [found for pair in PAIRS if (found := _agreement(folder, pair))]
+    return [correlations for pair in PAIRS if (correlations := _agreement(folder, pair))]
 
 
 def _agreement(folder: Path, pair: tuple[str, str]) -> dict:
@@ -29,7 +29,7 @@ def _agreement(folder: Path, pair: tuple[str, str]) -> dict:
     return {
         "sides": pair,
         "pearson": _quartiles(correlation(left, right)),
-        "spearman": _ranked(left, right),
+        "spearman": _rank(left, right),
     }
 
 
@@ -44,7 +44,7 @@ def correlation(left: Float[Tensor, "q n"], right: Float[Tensor, "q n"]) -> Floa
     return torch.cosine_similarity(left, right)
 
 
-def _ranked(left: Tensor, right: Tensor) -> dict[str, float]:
+def _rank(left: Tensor, right: Tensor) -> dict[str, float]:
     ranks = [torch.from_numpy(rankdata(rows.numpy(), axis=1)) for rows in (left, right)]
     return _quartiles(correlation(*ranks))
 

@@ -8,7 +8,7 @@ import polars as pl
 
 import fastif
 from benchmarks.fidelity.texts import Texts
-from benchmarks.fidelity.workload import drawn
+from benchmarks.fidelity.workload import read_random_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Corpus(Texts):
 
     @cached_property
     def train(self) -> fastif.Examples:
-        frame = drawn(self.data / self.tables[0], self.rows)
+        frame = read_random_rows(self.data / self.tables[0], self.rows)
         return self.encoded(with_flips(frame, self.labels, self.flipped))
 
 

@@ -40,7 +40,7 @@ import torch
 import transformers
 
 from benchmarks.bulk.gpu_floors import Floor, Peaks, scan_floor, sketch_floor
-from benchmarks.bulk.gpu_stages import Stages, agreement, full_scan, sketches
+from benchmarks.bulk.gpu_stages import Stages, agreement, full_scan, search_sketches
 from benchmarks.bulk.gpu_workload import SCALES, Work
 
 RESULT = Path("benchmarks/results/bulk-gpu.json")
@@ -56,20 +56,20 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     if scale == "full" and not gpu:
         sys.exit("--scale full needs a CUDA GPU; --scale smoke runs anywhere")
-    found = measured(Work.of(SCALES[scale], torch.device("cuda:0" if gpu else "cpu")))
-    print(table(found))
+    result = measure_gpu(Work.of(SCALES[scale], torch.device("cuda:0" if gpu else "cpu")))
+    print(table(result))
     if scale == "full":
-        RESULT.write_text(json.dumps(found, indent=1) + "\n")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def measured(work: Work) -> dict:
+def measure_gpu(work: Work) -> dict:
     """All of it, as written to the result."""
     peaks = Peaks.of(work.device)  # also warms the device up
     scanned = full_scan(work)
     rounding = agreement(work, scanned)
     residual, scan = float(scanned.residual.median()), scanned.stages
     del scanned  # 30 GB
-    sketched = sketches(work)
+    sketched = search_sketches(work)
     least = sketch_floor(work, peaks, sketched.sketcher.dimensions)
     return {
         "machine": machine(work.device),
@@ -80,12 +80,12 @@ def measured(work: Work) -> dict:
         "residual": residual,
         "rounding": rounding,
         "narrowed": sketched.narrowed,
-        "full scan": told(work, scan, "scan", scan_floor(work, peaks)),
-        "sketches": told(work, sketched.stages, "sketches", least),
+        "full scan": summarize_stages(work, scan, "scan", scan_floor(work, peaks)),
+        "sketches": summarize_stages(work, sketched.stages, "sketches", least),
     }
 
 
-def told(work: Work, stages: Stages, sweep: str, floor: Floor) -> dict:
+def summarize_stages(work: Work, stages: Stages, sweep: str, floor: Floor) -> dict:
     """What a way took; floors and tokens concern its sweep over the training rows."""
     total, seconds = sum(stages.seconds.values()), stages.seconds[sweep]
     return {
@@ -101,13 +101,13 @@ def told(work: Work, stages: Stages, sweep: str, floor: Floor) -> dict:
     }
 
 
-def table(found: dict) -> str:
+def table(result: dict) -> str:
     """For a person."""
     ways = ("full scan", "sketches")
     lines = [
-        f"{found['machine']['device']}, torch {found['machine']['torch']}: "
-        f"{found['scale']['rows']:,} rows of {found['tokens']:,} tokens in all, "
-        f"{found['scale']['queries']:,} queries, {found['parameters']:,} parameters",
+        f"{result['machine']['device']}, torch {result['machine']['torch']}: "
+        f"{result['scale']['rows']:,} rows of {result['tokens']:,} tokens in all, "
+        f"{result['scale']['queries']:,} queries, {result['parameters']:,} parameters",
         "",
         f"| | {' | '.join(ways)} |",
         "| --- | --- | --- |",
@@ -124,20 +124,21 @@ def table(found: dict) -> str:
         "peak memory, GB": lambda way: f"{way['peak_gb']:.1f}",
     }
     for name, cell in rows.items():
-        lines.append(f"| {name} | {' | '.join(cell(found[way]) for way in ways)} |")
-    stages = (f"{name} {took:.2f}" for way in ways for name, took in found[way]["stages"].items())
-    return "\n".join([*lines, "", f"Stages, s: {', '.join(stages)}.", *_verdict(found)])
+        lines.append(f"| {name} | {' | '.join(cell(result[way]) for way in ways)} |")
+    stages = (f"{name} {took:.2f}" for way in ways for name, took in result[way]["stages"].items())
+    return "\n".join([*lines, "", f"Stages, s: {', '.join(stages)}.", *_verdict(result)])
 
 
-def _verdict(found: dict) -> list[str]:
-    rounding = found["rounding"]
+def _verdict(result: dict) -> list[str]:
+    rounding = result["rounding"]
     lines = [
-        f"Peaks are {found['peaks']['source']}. Median residual of EK-FAC's answers on the sampled "
-        f"matrix: {found['residual']:.2g}. Low precision: rank correlation with single precision "
+        f"Peaks are {result['peaks']['source']}. Median residual of EK-FAC's answers on the "
+        "sampled "
+        f"matrix: {result['residual']:.2g}. Low precision: rank correlation with single precision "
         f"{rounding['spearman']:.5f}, at least {rounding['least']:.5f} a query."
     ]
-    if found["scale"] == asdict(SCALES["full"]):
-        way = found["full scan"]
+    if result["scale"] == asdict(SCALES["full"]):
+        way = result["full scan"]
         reached = "reached" if way["seconds"] < GOAL_SECONDS else "missed"
         faster = PAPER_SECONDS / way["seconds a query"]
         lines.append(

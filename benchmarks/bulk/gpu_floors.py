@@ -75,7 +75,7 @@ def sketch_floor(work: Work, peaks: Peaks, dimensions: int) -> Floor:
     basis. Bytes: the weights once a batch, and the folded gradients written and read once.
     """
     scale, n = work.scale, len(work.train)
-    weights = sum(tensor.numel() for tensor in work.objective.whole.parameters())
+    weights = sum(tensor.numel() for tensor in work.objective.full_model.parameters())
     arithmetic = passes(work, gradients=False) + 2 * n * scale.width * dimensions
     moved = SINGLE * (weights * -(-n // scale.tile) + 2 * n * scale.width)
     return Floor(arithmetic / peaks.single, moved / peaks.bytes)
@@ -88,7 +88,7 @@ def passes(work: Work, gradients: bool = True) -> float:
     many for the gradient; attention over T tokens adds 4 T d a token, twice that going back. The
     padding of batches is not counted, nor embeddings, norms and activations.
     """
-    config, lengths = work.objective.whole.config, work.train.lengths.double()
+    config, lengths = work.objective.full_model.config, work.train.lengths.double()
     d, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     weights = 2 * (4 * d * d + 2 * d * inner) * float(lengths.sum())
     attention = 4 * d * float(lengths.square().sum())
@@ -110,14 +110,14 @@ def _copy(count: int, device: torch.device) -> float:
 
 def _best(work, device: torch.device, rounds: int = 5) -> float:
     """The least seconds of some rounds."""
-    found = []
+    seconds = []
     for _ in range(rounds):
         settle(device)
         start = time.perf_counter()
         work()
         settle(device)
-        found.append(time.perf_counter() - start)
-    return min(found)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def settle(device: torch.device) -> None:

@@ -10,9 +10,9 @@ import torch
 import fastif
 from benchmarks.bulk.gpu_floors import settle
 from benchmarks.bulk.gpu_workload import Work
-from fastif.attribution.control_sample import control_ids
-from fastif.candidates.sketch_index import Block, StoredSketches
-from fastif.gradients.per_example import spaced_rows
+from fastif.attribution.control_sample import select_control_ids
+from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from fastif.gradients.per_example import aligned_rows
 from fastif.numerics.correlation import spearman
 
 DAMPING = 0.1
@@ -58,7 +58,7 @@ def tensor_cores() -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class Scanned:
+class ScanResult:
     """A full scan.
 
     Attributes:
@@ -66,30 +66,32 @@ class Scanned:
         s_test: of all queries, in half precision.
         exact: of the first few, as they were solved.
         residual: of every query's solve, on the sampled Gauss-Newton matrix.
-        found: both ends of every query's scores.
+        influences: both ends of every query's scores.
     """
 
     stages: Stages
     s_test: torch.Tensor
     exact: torch.Tensor
     residual: torch.Tensor
-    found: fastif.Influences
+    influences: fastif.Influences
 
 
-def full_scan(work: Work) -> Scanned:
+def full_scan(work: Work) -> ScanResult:
     """Solve all queries, then let every training row pass by."""
     stages, scale = Stages(work.device), work.scale
     solver = fastif.Spectral()
     with stages.stage("curvature"):
-        operator = curvature(work).damped(DAMPING)
+        operator = curvature(work).with_damping(DAMPING)
         factor = solver.factor(operator)
         operator.operator.gradients.listens(work.train.take(torch.arange(2)))
     with tensor_cores(), stages.stage("solve"):
-        s_test, exact, residual = solved(work, operator, solver.prepare(operator, factor))
+        s_test, exact, residual = solve_query_batches(
+            work, operator, solver.prepare(operator, factor)
+        )
     with tensor_cores(), stages.stage("scan"):
-        scorer = in_half(work, operator.operator.gradients, s_test)
-        found = fastif.mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
-    return Scanned(stages, s_test, exact, residual, found)
+        scorer = make_half_precision_scorer(work, operator.operator.gradients, s_test)
+        influences = fastif.mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
+    return ScanResult(stages, s_test, exact, residual, influences)
 
 
 def curvature(work: Work) -> fastif.GaussNewton:
@@ -99,80 +101,88 @@ def curvature(work: Work) -> fastif.GaussNewton:
     return fastif.GaussNewton(work.objective, work.train, ids, scale.batch)
 
 
-def solved(
-    work: Work, operator: fastif.Damped, solve
+def solve_query_batches(
+    work: Work, operator: fastif.DampedOperator, solve
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """S_test of all queries in half precision, of the first few in single, and the residuals."""
     scale, like = work.scale, work.objective.like
-    s_test = spaced_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
+    s_test = aligned_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
     exact, residuals = [], []
-    for ids in fastif.every(work.queries).split(scale.together):
-        rows = fastif.measure_rows(operator.operator.gradients, work.queries, ids, scale.batch)
+    for ids in fastif.all_ids(work.queries).split(scale.together):
+        rows = fastif.compute_measure_gradients(
+            operator.operator.gradients, work.queries, ids, scale.batch
+        )
         solution = solve(rows)
         s_test[int(ids[0]) : int(ids[-1]) + 1] = solution.value
         residuals.append(solution.residual)
-        wanted = COMPARED - sum(map(len, exact))
-        exact += [solution.value[:wanted].clone()] if wanted else []
+        missing = COMPARED - sum(map(len, exact))
+        exact += [solution.value[:missing].clone()] if missing else []
     return s_test, torch.cat(exact), torch.cat(residuals)
 
 
-def in_half(work: Work, gradients: fastif.Gradients, s_test: torch.Tensor) -> fastif.Scorer:
+def make_half_precision_scorer(
+    work: Work, gradients: fastif.Gradients, s_test: torch.Tensor
+) -> fastif.Scorer:
     """What multiplies training gradients in half precision with s_test."""
     low = fastif.Gradients(work.objective, torch.bfloat16)
-    low.one_by_one = gradients.one_by_one  # as was found out in single precision
+    low.per_example_backward = (
+        gradients.per_example_backward
+    )  # as was found out in single precision
     return fastif.GradientScorer(low, work.train, s_test)
 
 
-def agreement(work: Work, scanned: Scanned) -> dict:
+def agreement(work: Work, scanned: ScanResult) -> dict:
     """Scores of a sample of rows as they were taken, against single precision all the way."""
     whole = fastif.Gradients(work.objective)
     exact = _effects(work, fastif.GradientScorer(whole, work.train, scanned.exact))
     with tensor_cores():
-        low = _effects(work, in_half(work, whole, scanned.s_test[: len(exact)]))
+        low = _effects(work, make_half_precision_scorer(work, whole, scanned.s_test[: len(exact)]))
     ranks = spearman(exact, low)
     error = (exact - low).norm() / exact.norm()
     return {"spearman": float(ranks.mean()), "least": float(ranks.min()), "error": float(error)}
 
 
 def _effects(work: Work, scorer: fastif.Scorer) -> torch.Tensor:
-    parts = control_ids(len(work.train)).split(work.scale.batch)
-    return torch.cat([scorer.effects(ids).values for ids in parts], 1)
+    parts = select_control_ids(len(work.train)).split(work.scale.batch)
+    return torch.cat([scorer.compute_effects(ids).values for ids in parts], 1)
 
 
 @dataclass(frozen=True, eq=False)
-class SketchedRows:
+class SketchResult:
     """Sketches of all rows, searched.
 
     Attributes:
         stages: what it took.
         sketcher: that made them.
         narrowed: numbers of a gradient before it is folded.
-        found: ids and products of both ends of every query.
+        top_bottom: ids and products of both ends of every query.
     """
 
     stages: Stages
-    sketcher: fastif.Sketcher
+    sketcher: fastif.GradientSketcher
     narrowed: int
-    found: tuple[torch.Tensor, torch.Tensor]
+    top_bottom: tuple[torch.Tensor, torch.Tensor]
 
 
-def sketches(work: Work) -> SketchedRows:
+def search_sketches(work: Work) -> SketchResult:
     """Sketch every training row and every query, and search both ends."""
     stages, scale, device = Stages(work.device), work.scale, work.device
     with stages.stage("directions"):
         matrix = curvature(work)
         sizes = {"dimensions": scale.dimensions, "width": scale.width}
-        sketcher = fastif.Sketcher.fit(matrix, DAMPING, **sizes)
+        sketcher = fastif.GradientSketcher.fit(matrix, DAMPING, **sizes)
         gradients = matrix.gradients
-        gradients.listens(work.train.take(torch.arange(2)))
+        gradients.uses_hooks(work.train.take(torch.arange(2)))
     with tensor_cores(), stages.stage("sketches"):
-        everyone = fastif.every(work.train)
-        rows = fastif.train_sketches(sketcher, gradients, work.train, everyone, scale.tile)
+        train_ids = fastif.all_ids(work.train)
+        rows = fastif.compute_train_sketches(sketcher, gradients, work.train, train_ids, scale.tile)
     with tensor_cores(), stages.stage("query sketches"):
-        asked = fastif.every(work.queries)
-        queries = fastif.query_sketches(sketcher, gradients, work.queries, asked, scale.tile)
+        query_ids = fastif.all_ids(work.queries)
+        queries = fastif.compute_query_sketches(
+            sketcher, gradients, work.queries, query_ids, scale.tile
+        )
     with stages.stage("search"):
-        held = rows.to(device)
-        stored = StoredSketches([Block(lambda: held, everyone, everyone)])
-        found = stored.ends(queries.to(device), scale.keep)
-    return SketchedRows(stages, sketcher, sketcher.fold.folding.size, found)
+        device_rows = rows.to(device)
+        stored = SketchIndex([SketchBlock(lambda: device_rows, train_ids, train_ids)])
+        top_bottom = stored.find_top_bottom(queries.to(device), scale.keep)
+    return SketchResult(stages, sketcher, sketcher.projector.count_sketch.size, top_bottom)

@@ -95,8 +95,8 @@ class Work:
 def texts(count: int, vocabulary: int, seed: int, device: torch.device) -> fastif.TextExamples:
     """Random tokens and labels; lengths are log-normal, rounded and cut, like MultiNLI's."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(count, generator=generator) * LENGTH_LOG_DEVIATION + LENGTH_LOG_MEAN
-    lengths = drawn.exp().round().long().clamp(SHORTEST, LONGEST)
+    log_lengths = torch.randn(count, generator=generator) * LENGTH_LOG_DEVIATION + LENGTH_LOG_MEAN
+    lengths = log_lengths.exp().round().long().clamp(SHORTEST, LONGEST)
     flat = torch.randint(1, vocabulary, (int(lengths.sum()),), generator=generator)
     labels = torch.randint(LABELS, (count,), generator=generator)
     whole = torch.zeros(count, dtype=torch.bool)

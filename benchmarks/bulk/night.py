@@ -19,14 +19,14 @@ from pathlib import Path
 
 from benchmarks.bulk.corpora import MultiNli
 from benchmarks.bulk.night_report import section, write_section
-from benchmarks.fidelity.workload import drawn
+from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
 from storage import Store
-from tasks.planning.actuals import told_outcome
-from tasks.results.diagnostics import read_trust
-from tasks.run.k_selection import told_candidate_choice
-from tasks.run.method_selection import told_method
-from tasks.run.spec import existing_store
+from tasks.planning.actuals import parse_forecast_vs_actual
+from tasks.results.diagnostics import read_diagnostics
+from tasks.run.k_selection import parse_k_selection
+from tasks.run.method_selection import parse_method_selection
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 RESULT = Path("benchmarks/results/bulk-night.json")
@@ -111,34 +111,36 @@ def main() -> int:
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "multinli").is_dir():
         sys.exit("FASTIF_DATA must name the folder with multinli/")
-    rows, queries = QUICK if options.quick else FULL
+    rows, queries = QUICK if options.with_one_partition else FULL
     wanted = options.ways or list(CANDIDATES)
     if unknown := set(wanted) - set(CANDIDATES):
         parser.error(f"expected some of {'; '.join(CANDIDATES)}, got {'; '.join(sorted(unknown))}")
-    found = {}
-    for name, study in prepared(data, rows, queries).items():
+    results = {}
+    for name, study in prepare_studies(data, rows, queries).items():
         done = study.with_suffix(".json")
-        if name in wanted and (options.anew or not done.is_file()):
+        if name in wanted and (options.losses_from_scratch or not done.is_file()):
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
-            done.write_text(json.dumps(asdict(audited(study)), indent=1), "utf-8")
+            done.write_text(json.dumps(asdict(audit_study(study)), indent=1), "utf-8")
         if done.is_file():  # others that were finished earlier stay in the result
-            found[name] = json.loads(done.read_text("utf-8"))
-    result = {"rows": rows, "queries": queries, "audits": found, "machine": describe()}
-    if not options.quick:
+            results[name] = json.loads(done.read_text("utf-8"))
+    result = {"rows": rows, "queries": queries, "audits": results, "machine": describe()}
+    if not options.with_one_partition:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         write_section(Path("docs/results.md"), result)
     print(section(result))
     return 0
 
 
-def prepared(data: Path, rows: int, queries: int) -> dict[str, Path]:
+def prepare_studies(data: Path, rows: int, queries: int) -> dict[str, Path]:
     """The tables, a study for each way, and the model that they share."""
     folder = WORK / f"night-{rows}"
     folder.mkdir(parents=True, exist_ok=True)
     counts = (rows, queries)
     for name, table, count in zip(("train", "queries"), MultiNli.tables, counts, strict=True):
         columns = ["id", *MultiNli.columns, "label"]
-        drawn(data / table, count).select(columns).write_parquet(folder / f"{name}.parquet")
+        read_random_rows(data / table, count).select(columns).write_parquet(
+            folder / f"{name}.parquet"
+        )
     studies = {}
     for number, (name, keys) in enumerate(CANDIDATES.items()):
         study = studies[name] = folder / f"study-{number}.toml"
@@ -148,23 +150,26 @@ def prepared(data: Path, rows: int, queries: int) -> dict[str, Path]:
     return studies
 
 
-def audited(study: Path) -> Night:
+def audit_study(study: Path) -> Night:
     """Audit by the command line, and read what it left."""
     start = time.perf_counter()
     _fastif("audit", study)
     wall = time.perf_counter() - start
-    store = existing_store(load_study(study))
-    status = store.latest()
+    store = open_existing_store(load_study(study))
+    status = store.find_latest()
     assert status is not None, "the audit has just finished"
     return _read(store, status.record.run, wall)
 
 
 def _read(store: Store, run: str, wall: float) -> Night:
     facts = store.scan("runs", run).collect().to_dicts()[0]
-    outcome, method = told_outcome(facts["forecast"]), told_method(facts["candidates"])
+    outcome, method = (
+        parse_forecast_vs_actual(facts["forecast"]),
+        parse_method_selection(facts["candidates"]),
+    )
     choice, trust = (
-        told_candidate_choice(facts["candidates"]),
-        read_trust(store.scan("solves", run)),
+        parse_k_selection(facts["candidates"]),
+        read_diagnostics(store.scan("solves", run)),
     )
     assert outcome is not None, "written by this version"
     return Night(

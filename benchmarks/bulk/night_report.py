@@ -36,23 +36,26 @@ def _table(result: dict) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, audit in result["audits"].items():
-        said, took = (sum(pair[i] for pair in audit["outcome"]["seconds"].values()) for i in (0, 1))
+        predicted, measured = (
+            sum(pair[i] for pair in audit["outcome"]["seconds"].values()) for i in (0, 1)
+        )
         peak = audit["outcome"]["memory"][1] / GIGABYTE
         memory = f"{peak:.2f} GB" + (" (**above 4**)" if peak > MOST else "")
         ten, hundred = (_recall(audit["recall"], at) for at in (10, 100))
         rows.append(
             f"| {name} | {audit['wall']:,.0f} s | {1000 * audit['wall'] / result['queries']:,.0f} "
             f"ms | {audit['chosen_k'] or ''} | {ten} | {hundred} | {memory} "
-            f"| {said:,.0f} s for {took:,.0f} s | {audit['outcome']['disk'][1] / 1e6:,.0f} MB |"
+            f"| {predicted:,.0f} s for {measured:,.0f} s | "
+            f"{audit['outcome']['disk'][1] / 1e6:,.0f} MB |"
         )
     return "\n".join(rows)
 
 
-def _recall(told: list[dict], at: int) -> str:
+def _recall(entries: list[dict], at: int) -> str:
     """Of all queries and methods together, with its interval."""
-    for one in told:
-        if one["at"] == at and not any(one.get(key) for key in ("method", "label", "slice")):
-            return f"{one['share']:.2f} ({one['low']:.2f} - {one['high']:.2f})"
+    for entry in entries:
+        if entry["at"] == at and not any(entry.get(key) for key in ("method", "label", "slice")):
+            return f"{entry['share']:.2f} ({entry['low']:.2f} - {entry['high']:.2f})"
     return ""
 
 
@@ -65,12 +68,12 @@ def _stages(audits: dict[str, dict]) -> str:
     ]
     for name in names:
         pairs = (audit["outcome"]["seconds"].get(name, (0, 0)) for audit in audits.values())
-        cells = (f"{said:,.0f}, {took:,.0f}" for said, took in pairs)
+        cells = (f"{predicted:,.0f}, {measured:,.0f}" for predicted, measured in pairs)
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _method(audit: dict) -> list[str]:
     method = audit["method"]
-    offers = "\n".join(f"- {name}: {told}" for name, told in method["offers"].items())
+    offers = "\n".join(f"- {name}: {estimate}" for name, estimate in method["offers"].items())
     return [f'What `kind = "auto"` chose: {method["name"]}. {method["reason"]}', offers]

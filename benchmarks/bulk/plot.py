@@ -70,26 +70,26 @@ def _axes(name: str, shares: Curve) -> list[str]:
 
 
 def _curves(shares: Curve, curves: Mapping[str, Curve], colours: Mapping[str, str]) -> list[str]:
-    drawn = []
+    elements = []
     for name, values in curves.items():
         points = " ".join(
             f"{_across(share, shares):.1f},{_up(value):.1f}"
             for share, value in zip(shares, values, strict=True)
         )
         look = f'fill="none" stroke="{colours[name]}" stroke-width="2"'
-        drawn.append(f'<polyline points="{points}" {look}{_dashes(name)}/>')
-    return drawn
+        elements.append(f'<polyline points="{points}" {look}{_dashes(name)}/>')
+    return elements
 
 
 def _legend(names: Sequence[str], colours: Mapping[str, str], middle: float) -> list[str]:
-    found = []
+    elements = []
     for place, name in enumerate(names):
         x = 30 + (place % 2) * middle
         y = HEIGHT + 22 + LEGEND * (place // 2)
         look = f'stroke="{colours[name]}" stroke-width="3"{_dashes(name)}'
-        found.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" {look}/>')
-        found.append(_text(x + 32, y, name, "start", 12))
-    return found
+        elements.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" {look}/>')
+        elements.append(_text(x + 32, y, name, "start", 12))
+    return elements
 
 
 def _dashes(name: str) -> str:

@@ -35,9 +35,9 @@ def main() -> int:
     options = parser.parse_args()
     result = {
         "commit": options.before,
-        "before": profiled(checked_out(options.before), "before"),
-        "after": profiled(ROOT, "after"),
-        "whole": profiled(ROOT, "whole", WHOLE),
+        "before": run_profile(check_out(options.before), "before"),
+        "after": run_profile(ROOT, "after"),
+        "whole": run_profile(ROOT, "whole", WHOLE),
         "machine": describe(),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -45,7 +45,7 @@ def main() -> int:
     return 0
 
 
-def checked_out(commit: str) -> Path:
+def check_out(commit: str) -> Path:
     """The files of a commit, beside the work of this benchmark."""
     folder = WORK / "checkout"
     if not folder.is_dir():
@@ -54,7 +54,7 @@ def checked_out(commit: str) -> Path:
     return folder
 
 
-def profiled(version: Path, name: str, edits: tuple[tuple[str, str], ...] = ()) -> dict:
+def run_profile(version: Path, name: str, edits: tuple[tuple[str, str], ...] = ()) -> dict:
     """Train and audit a copy of the example with one version of the project."""
     study = WORK / name / "study.toml"
     shutil.rmtree(study.parent, ignore_errors=True)

@@ -45,4 +45,4 @@ def section(result: dict) -> str:
 
 
 def _row(name: str, seconds: list[float]) -> str:
-    return f"| {name} | " + " | ".join(f"{one:.1f}" for one in seconds) + " |"
+    return f"| {name} | " + " | ".join(f"{value:.1f}" for value in seconds) + " |"

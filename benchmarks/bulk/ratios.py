@@ -68,17 +68,17 @@ def _side(name: str, turns: list[dict], sizes: Sizes) -> dict:
 
 def _ratio(name: str, ours: str, done: dict[str, list[dict]], sizes: Sizes) -> dict:
     """Least, median and most over the rounds that both sides took part in."""
-    found = {}
+    ratios = {}
     for kind in KINDS:
         each = sorted(
-            seconds(name, theirs, sizes, kind)
-            / (seconds(ours, mine, sizes, kind) + _prefix(name, mine, kind))
-            for theirs, mine in zip(done[name], done[ours], strict=False)
+            seconds(name, their_round, sizes, kind)
+            / (seconds(ours, our_round, sizes, kind) + _prefix(name, our_round, kind))
+            for their_round, our_round in zip(done[name], done[ours], strict=False)
         )
-        found[kind] = {"least": each[0], "median": median(each), "most": each[-1]}
+        ratios[kind] = {"least": each[0], "median": median(each), "most": each[-1]}
     goal = SIDES[name].goal
-    reached = found["wall"]["median"] >= goal
-    return {"side": name, "against": ours, "goal": goal, "reached": reached, **found}
+    reached = ratios["wall"]["median"] >= goal
+    return {"side": name, "against": ours, "goal": goal, "reached": reached, **ratios}
 
 
 def _prefix(name: str, ours: dict, kind: str) -> float:

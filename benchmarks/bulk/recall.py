@@ -31,25 +31,27 @@ class Ranking:
         return torch.cat([order[:, :high], order[:, order.shape[1] - (k - high) :]], 1)
 
 
-def recall(found: Int[Tensor, "q k"], exact: Float[Tensor, "q n"], at: int) -> Float[Tensor, " q"]:
+def recall(
+    candidates: Int[Tensor, "q k"], exact: Float[Tensor, "q n"], at: int
+) -> Float[Tensor, " q"]:
     """The share of each query's `at` largest effects by size that are among its candidates.
 
     >>> recall(torch.tensor([[0, 1]]), torch.tensor([[0.1, -0.9, 0.5]]), 2)
     tensor([0.5000])
     """
-    held = torch.zeros_like(exact).scatter_(1, found.expand(len(exact), -1), 1.0)
-    return held.gather(1, exact.abs().topk(at, dim=1).indices).mean(1)
+    hits = torch.zeros_like(exact).scatter_(1, candidates.expand(len(exact), -1), 1.0)
+    return hits.gather(1, exact.abs().topk(at, dim=1).indices).mean(1)
 
 
 def curve(
     ranking: Ranking, exact: Float[Tensor, "q n"], at: int, shares: Sequence[float] = SHARES
 ) -> list[dict]:
     """Mean recall over the queries, with its standard error, for each number of candidates."""
-    found = []
+    points = []
     for share in shares:
-        each = recall(ranking.candidates(count_of(share, exact.shape[1])), exact, at)
-        found.append(mean_and_error(each))
-    return found
+        recalls = recall(ranking.candidates(count_of(share, exact.shape[1])), exact, at)
+        points.append(mean_and_error(recalls))
+    return points
 
 
 def chance(shares: Sequence[float], rows: int) -> list[dict]:
@@ -62,7 +64,7 @@ def count_of(share: float, rows: int) -> int:
     return round(share * rows)
 
 
-def mean_and_error(each: Float[Tensor, " q"]) -> dict[str, float]:
+def mean_and_error(values: Float[Tensor, " q"]) -> dict[str, float]:
     """The mean and its standard error."""
-    each = each.double()
-    return {"mean": float(each.mean()), "error": float(each.std() / len(each) ** 0.5)}
+    values = values.double()
+    return {"mean": float(values.mean()), "error": float(values.std() / len(values) ** 0.5)}

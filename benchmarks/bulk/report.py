@@ -48,8 +48,8 @@ def plot(known: dict) -> str:
     """The recall curves of one corpus."""
     panels = {
         f"R@{at}": {
-            name: [point["mean"] for point in told["recall"][at]]
-            for name, told in known["methods"].items()
+            name: [point["mean"] for point in method["recall"][at]]
+            for name, method in known["methods"].items()
         }
         for at in known["goal"]["asked"]
     }
@@ -81,17 +81,17 @@ def _table(known: dict) -> str:
     head = ["candidates by", *(f"R@{at}, k = {100 * share:g} %" for at, share in spots)]
     head += ["Spearman", "Pearson", "bytes a row", "a query", "a row"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for name, told in known["methods"].items():
-        cells = [_point(told["recall"][at], known["shares"].index(share)) for at, share in spots]
-        rows.append([name, *cells, *_agreement(told), *_cost(told)])
+    for name, method in known["methods"].items():
+        cells = [_point(method["recall"][at], known["shares"].index(share)) for at, share in spots]
+        rows.append([name, *cells, *_agreement(method), *_cost(method)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _goal(known: dict) -> str:
     goal, lines = known["goal"], []
-    for at, asked in goal["asked"].items():
+    for at, required in goal["asked"].items():
         outcome = "reached" if goal["reached"][at] else "**not reached**"
-        lines.append(f"R@{at} ≥ {asked:.2f}: {goal['found'][at]:.3f}, {outcome}")
+        lines.append(f"R@{at} ≥ {required:.2f}: {goal['found'][at]:.3f}, {outcome}")
     return (
         f"The goal at k = {goal['share']:.0%} of the rows with at most {goal['most_bytes']:,} bytes"
         f" a row: {'; '.join(lines)} (by {goal['best']})."
@@ -108,17 +108,19 @@ def _point(points: list[dict], place: int) -> str:
     return f"{point['mean']:.3f}{error}"
 
 
-def _agreement(told: dict) -> list[str]:
-    return [f"{told[kind]['mean']:.3f}" if kind in told else "" for kind in ("spearman", "pearson")]
+def _agreement(method: dict) -> list[str]:
+    return [
+        f"{method[kind]['mean']:.3f}" if kind in method else "" for kind in ("spearman", "pearson")
+    ]
 
 
-def _cost(told: dict) -> list[str]:
-    if "bytes_a_row" not in told:
+def _cost(method: dict) -> list[str]:
+    if "bytes_a_row" not in method:
         return ["", "", ""]
     return [
-        f"{told['bytes_a_row']:,}",
-        f"{told['score_milliseconds']:.2g} ms",
-        f"{1000 * told['row_seconds']:.2g} ms",
+        f"{method['bytes_a_row']:,}",
+        f"{method['score_milliseconds']:.2g} ms",
+        f"{1000 * method['row_seconds']:.2g} ms",
     ]
 
 

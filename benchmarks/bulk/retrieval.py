@@ -9,8 +9,8 @@ from torch import Tensor
 import fastif
 from benchmarks.bulk.corpora import Corpus, FlippedSst2, MultiNli
 from benchmarks.bulk.recall import AT, SHARES, Ranking, chance, curve, mean_and_error
-from benchmarks.bulk.scan import scanned
-from benchmarks.bulk.sketches import MOST_BYTES, SIZES, Sketched, sketched
+from benchmarks.bulk.scan import read_scan
+from benchmarks.bulk.sketches import MOST_BYTES, SIZES, SketchScores, read_sketch_scores
 from benchmarks.bulk.study import Study
 from benchmarks.machine import describe
 from fastif.numerics.correlation import pearson, spearman
@@ -29,20 +29,23 @@ def retrieval(data: Path, work: Path, known: dict, only: Sequence[str] = ()) -> 
         known: what an earlier run found out.
         only: names of corpora; all if there are none.
     """
-    found = dict(known)
+    results = dict(known)
     for make in CORPORA:
         corpus = make(data)
         if not only or corpus.name in only:
             print(f"== {corpus.title}", flush=True)
-            found[corpus.name] = measured(Study(corpus, work / corpus.key))
-    return found
+            results[corpus.name] = measure_retrieval(Study(corpus, work / corpus.key))
+    return results
 
 
-def measured(study: Study) -> dict:
+def measure_retrieval(study: Study) -> dict:
     """Everything about one corpus, ready for JSON."""
-    scan, corpus = scanned(study), study.corpus
-    sizes = {size.name: sketched(study, size) for size in SIZES}
-    methods = {**_plain(scan), **{name: _of_sketch(s, scan) for name, s in sizes.items()}}
+    scan, corpus = read_scan(study), study.corpus
+    sizes = {size.name: read_sketch_scores(study, size) for size in SIZES}
+    methods = {
+        **_score_plain_rankings(scan),
+        **{name: _of_sketch(s, scan) for name, s in sizes.items()},
+    }
     choice = study.choice
     return {
         "title": corpus.title,
@@ -53,7 +56,7 @@ def measured(study: Study) -> dict:
         "parameters": study.matrix.size,
         "query_accuracy": _accuracy(study),
         "damping": {
-            "chosen": choice.effective,
+            "chosen": choice.effective_damping,
             "rule": "best agreement with retraining on 6 random halves "
             "(fastif.evaluation.select_damping)",
             "curve": [
@@ -84,9 +87,9 @@ def verdict(methods: dict[str, dict]) -> dict:
     """The sketch within the bytes that finds most of the 100, beside what is asked of it."""
     place = SHARES.index(GOAL_SHARE)
     within = {
-        name: told["recall"]
-        for name, told in methods.items()
-        if told.get("bytes_a_row", MOST_BYTES + 1) <= MOST_BYTES
+        name: method["recall"]
+        for name, method in methods.items()
+        if method.get("bytes_a_row", MOST_BYTES + 1) <= MOST_BYTES
     }
     best = max(within, key=lambda name: within[name][str(max(AT))][place]["mean"])
     reached = {str(at): within[best][str(at)][place]["mean"] for at in AT}
@@ -100,26 +103,29 @@ def verdict(methods: dict[str, dict]) -> dict:
     }
 
 
-def _plain(scan: dict[str, Tensor]) -> dict[str, dict]:
+def _score_plain_rankings(scan: dict[str, Tensor]) -> dict[str, dict]:
     exact = scan["exact"]
-    found = {name: _told(ranking, exact) for name, ranking in rankings(scan).items()}
-    blind = {str(at): chance(SHARES, exact.shape[1]) for at in AT}
-    return {**found, "chance": {"recall": blind}}
+    methods = {name: _score_ranking(ranking, exact) for name, ranking in rankings(scan).items()}
+    chance_recall = {str(at): chance(SHARES, exact.shape[1]) for at in AT}
+    return {**methods, "chance": {"recall": chance_recall}}
 
 
-def _of_sketch(made: Sketched, scan: dict[str, Tensor]) -> dict:
-    return {**_told(Ranking(made.scores, both_ends=True), scan["exact"]), **made.cost()}
+def _of_sketch(sketch: SketchScores, scan: dict[str, Tensor]) -> dict:
+    return {
+        **_score_ranking(Ranking(sketch.scores, both_ends=True), scan["exact"]),
+        **sketch.cost(),
+    }
 
 
-def _told(ranking: Ranking, exact: Tensor) -> dict:
-    told: dict = {"recall": {str(at): curve(ranking, exact, at) for at in AT}}
+def _score_ranking(ranking: Ranking, exact: Tensor) -> dict:
+    scores: dict = {"recall": {str(at): curve(ranking, exact, at) for at in AT}}
     if ranking.both_ends:
-        told["spearman"] = mean_and_error(spearman(ranking.scores, exact))
-        told["pearson"] = mean_and_error(pearson(ranking.scores, exact))
-    return told
+        scores["spearman"] = mean_and_error(spearman(ranking.scores, exact))
+        scores["pearson"] = mean_and_error(pearson(ranking.scores, exact))
+    return scores
 
 
 def _accuracy(study: Study) -> float:
-    logits = fastif.predict(study.objective, study.corpus.asked)[0]
-    right: Tensor = logits.argmax(1) == study.corpus.answers(study.corpus.asked)
+    logits = fastif.predict(study.objective, study.corpus.query_examples)[0]
+    right: Tensor = logits.argmax(1) == study.corpus.answers(study.corpus.query_examples)
     return float(right.to(torch.double).mean())

@@ -56,8 +56,8 @@ def watch(counts: Counter[str], stop: threading.Event, main: int) -> None:
     while not stop.wait(EVERY):
         frames = sys._current_frames()
         others = [kind_of(f) for thread, f in frames.items() if thread not in (me, main)]
-        found = [kind for kind in others if kind not in (None, IMPORTS)]
-        counts[(found or [kind_of(frames.get(main)) or REST])[0] or REST] += 1
+        kinds = [kind for kind in others if kind not in (None, IMPORTS)]
+        counts[(kinds or [kind_of(frames.get(main)) or REST])[0] or REST] += 1
 
 
 def run(out: Path, arguments: list[str]) -> None:
@@ -79,14 +79,14 @@ def run(out: Path, arguments: list[str]) -> None:
         watcher.join()
     wall, looks = time.monotonic() - begun, sum(counts.values())
     used = resource.getrusage(resource.RUSAGE_SELF)
-    told = {
+    profile = {
         "wall": wall,
         "processor": used.ru_utime + used.ru_stime,
         "peak_mb": used.ru_maxrss / 1024,
         "looks": looks,
         "seconds": {kind: wall * count / looks for kind, count in counts.items()},
     }
-    out.write_text(json.dumps(told, indent=1), "utf-8")
+    out.write_text(json.dumps(profile, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ import fastif
 from benchmarks.bulk.scale_report import write_section
 from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
-from fastif.candidates.sketch_index import Block, StoredSketches
-from fastif.data.examples import Selected
-from tasks.run.row_chunks import mapped
-from tasks.run.sketches import ROWS, SKETCHES
+from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from fastif.data.examples import ExampleSubset
+from tasks.run.row_chunks import map_chunk
+from tasks.run.sketches import ROWS_PER_CHUNK, SKETCHES
 
 RESULT = Path("benchmarks/results/bulk-scale.json")
 WORK = Path("benchmarks/.work")
@@ -60,21 +60,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     if arguments.search:
-        _publish(search=[searched(rows) for rows in arguments.rows], searched_on=describe())
+        _publish(search=[time_search(rows) for rows in arguments.rows], searched_on=describe())
         return
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "sst2").is_dir():
         sys.exit("FASTIF_DATA must name the folder with sst2/")
     if arguments.one is not None:
-        print(json.dumps(measured(data, arguments.one)))
+        print(json.dumps(measure_scale(data, arguments.one)))
         return
-    found = []
+    sizes = []
     for rows in arguments.rows:
         command = [sys.executable, "-m", "benchmarks.bulk.scale", "--one", str(rows)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(found[-1], flush=True)
-        _publish(sizes=found, machine=describe())
+        sizes.append(json.loads(done.stdout.splitlines()[-1]))
+        print(sizes[-1], flush=True)
+        _publish(sizes=sizes, machine=describe())
 
 
 def _publish(**parts: object) -> None:
@@ -100,7 +100,7 @@ class Stages:
         self.peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measured(data: Path, rows: int) -> dict:
+def measure_scale(data: Path, rows: int) -> dict:
     """Sketch so many rows, and search them for each number of queries."""
     stages = Stages({}, {})
     WORK.mkdir(parents=True, exist_ok=True)
@@ -109,22 +109,26 @@ def measured(data: Path, rows: int) -> dict:
             corpus = Phrases(data, rows=min(rows, 67_349), queries=872, subsets=0)
             objective = corpus.start(0)
             distinct = fastif.PrefixCache(objective, corpus.tokens(0), 0)
-            train = _again(distinct, rows)
-            asked = _again(fastif.PrefixCache(objective, corpus.tokens(1), 0), max(QUERIES))
+            train = _repeat_rows(distinct, rows)
+            query_examples = _repeat_rows(
+                fastif.PrefixCache(objective, corpus.tokens(1), 0), max(QUERIES)
+            )
         with stages.stage("directions"):
             ids = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
             curvature = fastif.GaussNewton(objective, distinct, ids[:CURVATURE_ROWS], BATCH)
-            sketcher = fastif.Sketcher.fit(curvature, DAMPING, dimensions=DIMENSIONS)
+            sketcher = fastif.GradientSketcher.fit(curvature, DAMPING, dimensions=DIMENSIONS)
         with stages.stage("sketches"):
-            stored = _written(Path(folder), sketcher, curvature.gradients, train)
+            stored = _write_sketches(Path(folder), sketcher, curvature.gradients, train)
         with stages.stage("query sketches"):
-            every = fastif.every(asked)
-            queries = fastif.query_sketches(sketcher, curvature.gradients, asked, every, BATCH)
-        stored.ends(queries[:1], KEEP)  # the files are read once before
+            every = fastif.all_ids(query_examples)
+            queries = fastif.compute_query_sketches(
+                sketcher, curvature.gradients, query_examples, every, BATCH
+            )
+        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
         for number in QUERIES:
             with stages.stage(f"search, {number:,} queries"):
                 for some in queries[:number].split(TOGETHER):
-                    stored.ends(some, KEEP)
+                    stored.find_top_bottom(some, KEEP)
     return {
         "rows": rows,
         "distinct": len(distinct),
@@ -135,53 +139,56 @@ def measured(data: Path, rows: int) -> dict:
     }
 
 
-def searched(rows: int) -> dict:
+def time_search(rows: int) -> dict:
     """Seconds of the search of so many sketches for each number of queries; least of three."""
     generator = torch.Generator().manual_seed(0)
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         blocks = []
-        for number, ids in enumerate(torch.arange(rows).split(ROWS)):
+        for number, ids in enumerate(torch.arange(rows).split(ROWS_PER_CHUNK)):
             path = Path(folder) / f"{number}-{SKETCHES}"
-            made = torch.randn(len(ids), DIMENSIONS, generator=generator).half()
-            save_file({"rows": made}, path)
+            query_sketches = torch.randn(len(ids), DIMENSIONS, generator=generator).half()
+            save_file({"rows": query_sketches}, path)
             blocks.append(_block(path, ids))
-        stored = StoredSketches(blocks)
+        stored = SketchIndex(blocks)
         queries = torch.randn(max(QUERIES), DIMENSIONS, generator=generator)
-        stored.ends(queries[:1], KEEP)  # the files are read once before
+        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
         stages = Stages({}, {})
         for number in QUERIES:
-            took = []
+            seconds_taken = []
             for _ in range(3):
                 with stages.stage(f"search, {number:,} queries"):
                     for some in queries[:number].split(TOGETHER):
-                        stored.ends(some, KEEP)
-                took.append(stages.seconds[f"search, {number:,} queries"])
-            stages.seconds[f"search, {number:,} queries"] = min(took)
+                        stored.find_top_bottom(some, KEEP)
+                seconds_taken.append(stages.seconds[f"search, {number:,} queries"])
+            stages.seconds[f"search, {number:,} queries"] = min(seconds_taken)
     print(rows, stages.seconds, flush=True)
     return {"rows": rows, "seconds": stages.seconds, "peak": stages.peak}
 
 
-def _again(examples: fastif.Examples, count: int) -> fastif.Examples:
+def _repeat_rows(examples: fastif.Examples, count: int) -> fastif.Examples:
     """So many, from the first on again and again."""
-    return Selected(examples, torch.arange(count) % len(examples))
+    return ExampleSubset(examples, torch.arange(count) % len(examples))
 
 
-def _written(
-    folder: Path, sketcher: fastif.Sketcher, gradients: fastif.Gradients, train: fastif.Examples
-) -> StoredSketches:
+def _write_sketches(
+    folder: Path,
+    sketcher: fastif.GradientSketcher,
+    gradients: fastif.Gradients,
+    train: fastif.Examples,
+) -> SketchIndex:
     """The sketches in files of as many rows as an audit's, one of them in memory at a time."""
     blocks = []
-    for number, ids in enumerate(torch.arange(len(train)).split(ROWS)):
+    for number, ids in enumerate(torch.arange(len(train)).split(ROWS_PER_CHUNK)):
         path = folder / f"{number}-{SKETCHES}"
-        found = fastif.train_sketches(sketcher, gradients, train, ids, BATCH)
-        save_file({"rows": found}, path)
+        sketches = fastif.compute_train_sketches(sketcher, gradients, train, ids, BATCH)
+        save_file({"rows": sketches}, path)
         blocks.append(_block(path, ids))
-    return StoredSketches(blocks)
+    return SketchIndex(blocks)
 
 
-def _block(path: Path, ids: Tensor) -> Block:
-    return Block(partial(mapped, path), ids, torch.arange(len(ids)))
+def _block(path: Path, ids: Tensor) -> SketchBlock:
+    return SketchBlock(partial(map_chunk, path), ids, torch.arange(len(ids)))
 
 
 if __name__ == "__main__":

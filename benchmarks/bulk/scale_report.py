@@ -64,15 +64,23 @@ def _searched(result: dict) -> list[str]:
         for size in sizes
     ]
     growth = [
-        _linear(f"search alone, {few['rows']:,} to {many['rows']:,} rows",
-                few["seconds"][MANY], many["seconds"][MANY], many["rows"] / few["rows"])
+        _linear(
+            f"search alone, {few['rows']:,} to {many['rows']:,} rows",
+            few["seconds"][MANY],
+            many["seconds"][MANY],
+            many["rows"] / few["rows"],
+        )
         for few, many in pairwise(sizes)
-    ]  # fmt: skip
+    ]
     growth += [
-        _linear(f"search alone of {size['rows']:,} rows, 200 to 2,000 queries",
-                size["seconds"][FEW], size["seconds"][MANY], 10)
+        _linear(
+            f"search alone of {size['rows']:,} rows, 200 to 2,000 queries",
+            size["seconds"][FEW],
+            size["seconds"][MANY],
+            10,
+        )
         for size in sizes
-    ]  # fmt: skip
+    ]
     note = NOTE.format(date=result["searched_on"]["date"])
     return [note, "\n".join(table), "\n".join(growth)]
 
@@ -88,26 +96,34 @@ def _row(size: dict) -> str:
 
 def _growth(sizes: list[dict]) -> list[str]:
     """How seconds grow with rows and queries, and memory, beside what is asked of them."""
-    told = []
+    lines = []
     for few, many in pairwise(sizes):
         words = f"{few['rows']:,} to {many['rows']:,} rows"
-        told += [
-            _linear(f"{name}, {words}", _sum(few, stages), _sum(many, stages),
-                    many["rows"] / few["rows"])
+        lines += [
+            _linear(
+                f"{name}, {words}",
+                _sum(few, stages),
+                _sum(many, stages),
+                many["rows"] / few["rows"],
+            )
             for name, stages in GROWING.items()
-        ]  # fmt: skip
-    told += [
-        _linear(f"search of {size['rows']:,} rows, 200 to 2,000 queries",
-                size["seconds"][FEW], size["seconds"][MANY], 10)
+        ]
+    lines += [
+        _linear(
+            f"search of {size['rows']:,} rows, 200 to 2,000 queries",
+            size["seconds"][FEW],
+            size["seconds"][MANY],
+            10,
+        )
         for size in sizes
-    ]  # fmt: skip
+    ]
     peaks = [_peak(size) for size in sizes]
     verdict = "reached" if max(peaks) <= MOST_MEMORY else "**not reached**"
-    told.append(
+    lines.append(
         f"- peak memory, {sizes[0]['rows']:,} to {sizes[-1]['rows']:,} rows: "
         f"{peaks[0] / 2**30:.2f} to {peaks[-1] / 2**30:.2f} GB (below 4 GB: {verdict})"
     )
-    return told
+    return lines
 
 
 def _sum(size: dict, stages: tuple[str, ...]) -> float:
@@ -115,9 +131,10 @@ def _sum(size: dict, stages: tuple[str, ...]) -> float:
 
 
 def _linear(what: str, few: float, many: float, times: float) -> str:
-    found = many / few / times
-    verdict = "reached" if abs(found - 1) <= WITHIN else "**not reached**"
-    return f"- {what}: {times * found:.1f} times the seconds ({found:.2f} of linear, {verdict})"
+    growth_ratio = many / few / times
+    verdict = "reached" if abs(growth_ratio - 1) <= WITHIN else "**not reached**"
+    growth = f"{times * growth_ratio:.1f} times the seconds"
+    return f"- {what}: {growth} ({growth_ratio:.2f} of linear, {verdict})"
 
 
 def _peak(size: dict) -> int:

@@ -8,82 +8,84 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
-from fastif.models.parameter_subset import Subset
+from fastif.models.parameter_subset import ParameterSubset
 
 LARGE = 7_000
 """Root rows from which on the kernel of some of them stands before conjugate gradients."""
 
 DRAWN = 2_000
 
-Take = Callable[[fastif.Tile], Tensor]
+Take = Callable[[fastif.GradientTile], Tensor]
 """From the gradients of b training rows to b rows of numbers."""
 
 
-def scanned(study: Study) -> dict[str, Tensor]:
+def read_scan(study: Study) -> dict[str, Tensor]:
     """Scores of every training row by every method that is not a sketch, [q n] or [n].
 
     "exact" holds removal effects, "residual" that of each query's solve.
     """
-    return study.kept("scan", lambda: _scanned(study))
+    return study.cached_tensors("scan", lambda: _run_scan(study))
 
 
-def _scanned(study: Study) -> dict[str, Tensor]:
+def _run_scan(study: Study) -> dict[str, Tensor]:
     corpus, gradients = study.corpus, study.matrix.gradients
     solver = solver_for(study.matrix)
-    factor = study.kept("factor", lambda: dict(solver.factor(study.operator)))
-    asked = fastif.measure_rows(gradients, corpus.asked, fastif.every(corpus.asked), BATCH)
-    solution = solver.solve(study.operator, asked, factor)
-    head, solved = head_solved(study, asked)
-    takers: dict[str, Take] = {
-        "exact": lambda tile: tile.times(solution.value).T / corpus.rows,
-        "product": lambda tile: tile.times(asked).T,
-        "head": lambda tile: tile.rows[:, head] @ solved.T / corpus.rows,
-        "norm": lambda tile: tile.rows.norm(dim=1, keepdim=True),
+    factor = study.cached_tensors("factor", lambda: dict(solver.factor(study.operator)))
+    query_gradients = fastif.compute_measure_gradients(
+        gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
+    )
+    solution = solver.solve(study.operator, query_gradients, factor)
+    head, head_solution = solve_head(study, query_gradients)
+    reducers: dict[str, Take] = {
+        "exact": lambda tile: tile.dot(solution.value).T / corpus.rows,
+        "product": lambda tile: tile.dot(query_gradients).T,
+        "head": lambda tile: tile.gradients[:, head] @ head_solution.T / corpus.rows,
+        "norm": lambda tile: tile.gradients.norm(dim=1, keepdim=True),
     }
-    found = {name: rows.T for name, rows in one_pass(gradients, corpus.train, takers).items()}
-    return {**found, "distance": distances(study), "residual": solution.residual}
+    scores = {name: rows.T for name, rows in one_pass(gradients, corpus.train, reducers).items()}
+    return {**scores, "distance": distances(study), "residual": solution.residual}
 
 
 def solver_for(matrix: fastif.GaussNewton) -> fastif.Solver:
     """The exact dual; where its kernel is large, conjugate gradients to 1e-3."""
-    if matrix.count * matrix.columns <= LARGE:
-        return fastif.Dual(block_rows=384 // matrix.columns, memory_mb=4_000)
+    if matrix.count * matrix.rows_per_example <= LARGE:
+        return fastif.Dual(block_rows=384 // matrix.rows_per_example, memory_mb=4_000)
     return fastif.ConjugateGradient(1e-3, preconditioner="drawn", rank=DRAWN)
 
 
 def one_pass(
-    gradients: fastif.Gradients, train: fastif.Examples, takers: Mapping[str, Take]
+    gradients: fastif.Gradients, train: fastif.Examples, reducers: Mapping[str, Take]
 ) -> dict[str, Float[Tensor, "n _"]]:
     """What each of the takers makes of every training gradient; each gradient is taken once."""
-    found: dict[str, Tensor] = {}
-    for places, batch in fastif.batches(train, fastif.every(train), BATCH):
-        tile = gradients.of_losses(batch)
-        for name, take in takers.items():
-            rows = take(tile)
-            if name not in found:
-                found[name] = rows.new_empty(len(train), rows.shape[1])
-            found[name][places] = rows
-    return found
+    results: dict[str, Tensor] = {}
+    for places, batch in fastif.batches(train, fastif.all_ids(train), BATCH):
+        tile = gradients.compute_loss_tile(batch)
+        for name, reducer in reducers.items():
+            rows = reducer(tile)
+            if name not in results:
+                results[name] = rows.new_empty(len(train), rows.shape[1])
+            results[name][places] = rows
+    return results
 
 
-def head_solved(study: Study, asked: Float[Tensor, "q p"]) -> tuple[Tensor, Tensor]:
+def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Tensor, Tensor]:
     """Where the classifier's own parameters stand in a row, and the queries solved for them alone.
 
     The curvature is that of these parameters over the same rows, with the same λ.
     """
     whole = study.objective
     names = [name for name in whole.space.names if name.startswith("classifier.")]
-    head = torch.cat([torch.arange(at.start, at.stop) for at in whole.space.places(names)])
-    part = Subset(whole, names)
+    head = torch.cat([torch.arange(at.start, at.stop) for at in whole.space.select_slices(names)])
+    part = ParameterSubset(whole, names)
     matrix = fastif.GaussNewton(part, study.corpus.train, study.matrix.ids, BATCH)
-    operator = fastif.Damped(matrix, study.choice.effective)
-    return head, fastif.Direct().solve(operator, asked[:, head]).value
+    operator = fastif.DampedOperator(matrix, study.choice.effective_damping)
+    return head, fastif.Direct().solve(operator, query_gradients[:, head]).value
 
 
 def distances(study: Study) -> Float[Tensor, "q n"]:
     """Between the last representations, as the paper's nearest neighbours have it."""
-    asked, rows = (
-        fastif.embeddings(study.objective, examples, fastif.every(examples))
-        for examples in (study.corpus.asked, study.corpus.train)
+    query_embeddings, rows = (
+        fastif.compute_embeddings(study.objective, examples, fastif.all_ids(examples))
+        for examples in (study.corpus.query_examples, study.corpus.train)
     )
-    return torch.cdist(asked, rows)
+    return torch.cdist(query_embeddings, rows)

@@ -43,7 +43,7 @@ MOST_BYTES = 8_192
 
 
 @dataclass(frozen=True, eq=False)
-class Sketched:
+class SketchScores:
     """Scores by sketches and their price.
 
     Attributes:
@@ -65,48 +65,50 @@ class Sketched:
         return {name: value for name, value in asdict(self).items() if name != "scores"}
 
 
-def sketched(study: Study, size: Size) -> Sketched:
+def read_sketch_scores(study: Study, size: Size) -> SketchScores:
     """By sketches of this size; kept once they have been taken."""
     path = study.folder / f"{size.key}.json"
     if not path.is_file():
-        made = _sketched(study, size)
-        study.kept(size.key, lambda: {"scores": made.scores})
-        path.write_text(json.dumps(made.cost()))
-    return Sketched(**study.kept(size.key, dict), **json.loads(path.read_text()))
+        scores = _compute_sketch_scores(study, size)
+        study.cached_tensors(size.key, lambda: {"scores": scores.scores})
+        path.write_text(json.dumps(scores.cost()))
+    return SketchScores(**study.cached_tensors(size.key, dict), **json.loads(path.read_text()))
 
 
-def _sketched(study: Study, size: Size) -> Sketched:
+def _compute_sketch_scores(study: Study, size: Size) -> SketchScores:
     corpus, gradients = study.corpus, study.matrix.gradients
     start = time.perf_counter()
-    sketcher = fastif.Sketcher.fit(study.matrix, study.choice.effective, **asdict(size))
+    sketcher = fastif.GradientSketcher.fit(
+        study.matrix, study.choice.effective_damping, **asdict(size)
+    )
     fitted = time.perf_counter()
-    rows = fastif.train_sketches(
-        sketcher, gradients, corpus.train, fastif.every(corpus.train), BATCH
+    rows = fastif.compute_train_sketches(
+        sketcher, gradients, corpus.train, fastif.all_ids(corpus.train), BATCH
     )
-    taken = time.perf_counter()
-    asked = fastif.query_sketches(
-        sketcher, gradients, corpus.asked, fastif.every(corpus.asked), BATCH
+    gradients_done = time.perf_counter()
+    query_sketches = fastif.compute_query_sketches(
+        sketcher, gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
     )
-    scores, seconds = products(asked, rows)
-    return Sketched(
+    scores, seconds = products(query_sketches, rows)
+    return SketchScores(
         scores / len(rows),
         rows.element_size() * rows.shape[1],
         fitted - start,
-        (taken - fitted) / len(rows),
-        1000 * seconds / len(asked),
+        (gradients_done - fitted) / len(rows),
+        1000 * seconds / len(query_sketches),
     )
 
 
 def products(
-    asked: Float[Tensor, "q d"], rows: Float[Tensor, "n d"], rounds: int = 5
+    queries: Float[Tensor, "q d"], rows: Float[Tensor, "n d"], rounds: int = 5
 ) -> tuple[Float[Tensor, "q n"], float]:
     """Inner products of all pairs, and the least seconds of some rounds.
 
     The rows are made single again before: that is how an index holds them.
     """
-    single, took, found = rows.float(), [], asked
+    single, seconds, scores = rows.float(), [], queries
     for _ in range(rounds):
         start = time.perf_counter()
-        found = asked @ single.T
-        took.append(time.perf_counter() - start)
-    return found, min(took)
+        scores = queries @ single.T
+        seconds.append(time.perf_counter() - start)
+    return scores, min(seconds)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.corpora import Corpus
-from benchmarks.fidelity.methods import chosen, outcomes
-from fastif.evaluation.select_damping import DampingChoice
+from benchmarks.fidelity.methods import choose_workload_damping, outcomes
+from fastif.evaluation.select_damping import DampingSelection
 
 BATCH = 64
 
@@ -28,10 +28,10 @@ class Study:
     def objective(self) -> fastif.TransformerObjective:
         """The model trained on all rows."""
         start = self.corpus.start(0)
-        kept = self.kept("model", lambda: dict(self.corpus.trained(0).params))
+        tensors = self.cached_tensors("model", lambda: dict(self.corpus.train_model(0).params))
         # A file has its tensors by name; rows have them in the model's order.
-        params = {name: kept[name] for name in start.params}
-        start.whole.load_state_dict(params, strict=False)
+        params = {name: tensors[name] for name in start.params}
+        start.full_model.load_state_dict(params, strict=False)
         start.params = params
         return start
 
@@ -41,25 +41,25 @@ class Study:
         return fastif.GaussNewton(self.objective, self.corpus.train, batch_size=BATCH)
 
     @cached_property
-    def choice(self) -> DampingChoice:
+    def choice(self) -> DampingSelection:
         """The λ whose effects agree best with retraining on a few random halves."""
         path = self.folder / "damping.json"
         if not path.is_file():
-            retrained = self.kept("halves", lambda: {"margins": outcomes(self.corpus)})
-            made = chosen(self.corpus, self.matrix, retrained["margins"], None)
-            path.write_text(json.dumps(asdict(made)))
-        return DampingChoice(**json.loads(path.read_text()))
+            retrained = self.cached_tensors("halves", lambda: {"margins": outcomes(self.corpus)})
+            choice = choose_workload_damping(self.corpus, self.matrix, retrained["margins"], None)
+            path.write_text(json.dumps(asdict(choice)))
+        return DampingSelection(**json.loads(path.read_text()))
 
     @property
-    def operator(self) -> fastif.Damped:
+    def operator(self) -> fastif.DampedOperator:
         """The damped curvature."""
-        return fastif.Damped(self.matrix, self.choice.effective)
+        return fastif.DampedOperator(self.matrix, self.choice.effective_damping)
 
-    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def cached_tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors that were made before, or are made and kept now."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            made = {key: tensor.contiguous() for key, tensor in make().items()}
-            save_file(made, path)
+            tensors = {key: tensor.contiguous() for key, tensor in make().items()}
+            save_file(tensors, path)
         return load_file(path)

@@ -53,7 +53,7 @@ def examine(family: str, attributed: str) -> Verdict:
         return verdict("not tried", "the tiny model's outputs are not finite")
     try:
         objective = TransformerObjective(model, attributed)
-        objective.prove(rows)
+        objective.verify_shortcuts(rows)
     except InputError as error:
         return verdict("refused", error)
     try:
@@ -69,19 +69,21 @@ def _differences(
     model: PreTrainedModel, objective: TransformerObjective, rows: TextExamples, losses: Tensor
 ) -> Iterator[str]:
     """What is not as it is alone: losses by tokens and from the cache, then gradients."""
-    some = rows.of_equal_lengths() if objective.padding.side is None else rows
+    some = rows.with_equal_lengths() if objective.padding.side is None else rows
     cached = PrefixCache(objective, some, 10**9, 4)
     for name, examples in (("tokens", rows), ("batches", some), ("cache", cached)):
         for size in (1, 4, len(rows)):
-            found = fastif.predict(objective, examples, size)[1]
-            if not _same(found, losses):
-                yield f"losses by {name}, {size} at once: off by {_gap(found, losses):.1e}"
+            values = fastif.predict(objective, examples, size)[1]
+            if not _same(values, losses):
+                yield f"losses by {name}, {size} at once: off by {_gap(values, losses):.1e}"
     names = objective.space.names
     truth = torch.stack([_gradient(model, rows, i, names) for i in range(len(rows))])
     for name, examples in (("tokens", rows), ("cache", cached)):
-        found = fastif.gradient_rows(Gradients(objective), examples, fastif.every(rows), 4)
-        if not _same(found, truth):
-            yield f"gradients by {name}: off by {_gap(found, truth):.1e}"
+        values = fastif.compute_loss_gradients(
+            Gradients(objective), examples, fastif.all_ids(rows), 4
+        )
+        if not _same(values, truth):
+            yield f"gradients by {name}: off by {_gap(values, truth):.1e}"
 
 
 def _rows(model: PreTrainedModel, longer: int) -> TextExamples:
@@ -112,20 +114,20 @@ def _gradient(model: PreTrainedModel, rows: TextExamples, i: int, names: tuple[s
     weights = dict(model.requires_grad_().named_parameters())
     model.zero_grad()
     _loss(model, rows, i).backward()
-    found = [weights[name].grad for name in names]
+    gradients = [weights[name].grad for name in names]
     flat = [
-        torch.zeros_like(weights[name]).flatten() if one is None else one.flatten()
-        for name, one in zip(names, found, strict=True)
+        torch.zeros_like(weights[name]).flatten() if gradient is None else gradient.flatten()
+        for name, gradient in zip(names, gradients, strict=True)
     ]
     return torch.cat(flat)
 
 
-def _same(found: Tensor, truth: Tensor) -> bool:
-    return bool(torch.isfinite(found).all()) and _gap(found, truth) <= TOLERANCE[truth.dtype]
+def _same(values: Tensor, truth: Tensor) -> bool:
+    return bool(torch.isfinite(values).all()) and _gap(values, truth) <= TOLERANCE[truth.dtype]
 
 
-def _gap(found: Tensor, truth: Tensor) -> float:
-    return float((found - truth).abs().max() / truth.abs().max().clamp_min(1e-12))
+def _gap(values: Tensor, truth: Tensor) -> float:
+    return float((values - truth).abs().max() / truth.abs().max().clamp_min(1e-12))
 
 
 def _line(why: object) -> str:

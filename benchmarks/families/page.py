@@ -35,7 +35,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
     by_family: dict[str, dict[str, Verdict]] = {}
     for verdict in verdicts:
         by_family.setdefault(verdict.family, {})[verdict.attributed] = verdict
-    lines = [_line(family, found) for family, found in by_family.items()]
+    lines = [_line(family, family_verdicts) for family, family_verdicts in by_family.items()]
     head = HEAD.format(
         transformers=transformers.__version__,
         torch=torch.__version__.partition("+")[0],
@@ -47,14 +47,14 @@ def page(verdicts: Sequence[Verdict]) -> str:
 def _counts(by_family: dict[str, dict[str, Verdict]]) -> str:
     parts = []
     for attributed in ATTRIBUTED:
-        count = Counter(found[attributed].word for found in by_family.values())
-        said = ", ".join(f"{number} {word}" for word, number in count.most_common())
-        parts.append(f"`{attributed}` {said}")
+        count = Counter(family_verdicts[attributed].word for family_verdicts in by_family.values())
+        counts = ", ".join(f"{number} {word}" for word, number in count.most_common())
+        parts.append(f"`{attributed}` {counts}")
     return "; ".join(parts)
 
 
-def _line(family: str, found: dict[str, Verdict]) -> str:
-    words = " | ".join(found[attributed].word for attributed in ATTRIBUTED)
-    whys = (v.why.replace("|", "/").split("; ") for v in found.values() if v.why)
+def _line(family: str, verdicts: dict[str, Verdict]) -> str:
+    words = " | ".join(verdicts[attributed].word for attributed in ATTRIBUTED)
+    whys = (v.why.replace("|", "/").split("; ") for v in verdicts.values() if v.why)
     notes = list(dict.fromkeys(note for why in whys for note in why))
     return f"| {family} | {words} | {'; '.join(notes)} |"

@@ -116,25 +116,25 @@ def tiny_config(family: str) -> PreTrainedConfig:
     kind = CONFIG_MAPPING[family]
     common = {"num_labels": 3, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
     common |= {"decoder_start_token_id": 2, "sep_token_id": 4}
-    return kind(**{**_shrunk(kind().to_dict()), **common, **OWN.get(family, {})})
+    return kind(**{**_shrink(kind().to_dict()), **common, **OWN.get(family, {})})
 
 
-def _shrunk(config: Mapping[str, object]) -> dict[str, object]:
-    made: dict[str, object] = {}
+def _shrink(config: Mapping[str, object]) -> dict[str, object]:
+    settings: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and "model_type" in value:
             own = OWN.get(str(value["model_type"]), {})
-            small = {**_shrunk(value), "pad_token_id": 1, **own}
-            made[key] = {**small, "model_type": value["model_type"]}
+            small = {**_shrink(value), "pad_token_id": 1, **own}
+            settings[key] = {**small, "model_type": value["model_type"]}
         elif key.endswith(("token_id", "token_index")) and isinstance(value, int):
-            made[key] = min(value, WORDS - 1)
+            settings[key] = min(value, WORDS - 1)
         elif isinstance(value, int) and not isinstance(value, bool):
-            made[key] = _small(key, value)
+            settings[key] = _small(key, value)
         elif value is not None and key not in DERIVED and isinstance(value, (str, float, bool)):
-            made[key] = value
+            settings[key] = value
     for key in ("model_type", "transformers_version"):
-        made.pop(key, None)
-    return made
+        settings.pop(key, None)
+    return settings
 
 
 def _small(key: str, value: int) -> object:

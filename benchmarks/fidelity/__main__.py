@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
-from benchmarks.fidelity.judge import Judge
+from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.mnist import MnistMlp
 from benchmarks.fidelity.report import write_section
 from benchmarks.fidelity.texts import NoisyNews, Sst2
@@ -43,7 +43,9 @@ def main() -> None:
     for make in WORKLOADS:
         workload = make(data)
         if not wanted or workload.name in wanted:
-            judge = Judge(workload, arguments.work / workload.key, not arguments.no_peers)
+            judge = FidelityEvaluation(
+                workload, arguments.work / workload.key, not arguments.no_peers
+            )
             known.setdefault("workloads", {})[workload.name] = judge.result()
             _write(known)
     for name, measure in PARTS.items():

@@ -24,15 +24,20 @@ def gradient_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
     """The cosine of the two gradients; 0 where one of them is zero."""
-    products, asked, trained = _products(objective, train, queries)
-    return products / (asked[:, None] * trained[None]).clamp_min(torch.finfo(asked.dtype).tiny)
+    products, query_norms, train_norms = _products(objective, train, queries)
+    return products / (query_norms[:, None] * train_norms[None]).clamp_min(
+        torch.finfo(query_norms.dtype).tiny
+    )
 
 
 def embedding_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
     """The cosine of the final representations: how alike two examples look to the model."""
-    rows = [F.normalize(fastif.embeddings(objective, e, fastif.every(e))) for e in (queries, train)]
+    rows = [
+        F.normalize(fastif.compute_embeddings(objective, e, fastif.all_ids(e)))
+        for e in (queries, train)
+    ]
     return rows[0] @ rows[1].T
 
 
@@ -40,8 +45,8 @@ def signed_embedding_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
     """The same where the labels are equal, and its negative where they are not."""
-    asked, trained = (e.take(fastif.every(e))["labels"] for e in (queries, train))
-    sign = (asked[:, None] == trained[None]).float() * 2 - 1
+    query_labels, train_labels = (e.take(fastif.all_ids(e))["labels"] for e in (queries, train))
+    sign = (query_labels[:, None] == train_labels[None]).float() * 2 - 1
     return embedding_cosine(objective, train, queries) * sign
 
 
@@ -77,13 +82,15 @@ def _products(
 ) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"], Float[Tensor, " n"]]:
     """Products of all pairs of gradients, and the gradients' lengths, in one pass over the rows."""
     gradients = fastif.Gradients(objective)
-    asked = fastif.gradient_rows(gradients, queries, fastif.every(queries), BATCH)
-    products = asked.new_empty(len(queries), len(train))
-    lengths = asked.new_empty(len(train))
-    for places, batch in fastif.batches(train, fastif.every(train), BATCH):
-        tile = gradients.of_losses(batch)
-        products[:, places], lengths[places] = tile.times(asked), tile.rows.norm(dim=1)
-    return products, asked.norm(dim=1), lengths
+    query_gradients = fastif.compute_loss_gradients(
+        gradients, queries, fastif.all_ids(queries), BATCH
+    )
+    products = query_gradients.new_empty(len(queries), len(train))
+    lengths = query_gradients.new_empty(len(train))
+    for places, batch in fastif.batches(train, fastif.all_ids(train), BATCH):
+        tile = gradients.compute_loss_tile(batch)
+        products[:, places], lengths[places] = tile.dot(query_gradients), tile.gradients.norm(dim=1)
+    return products, query_gradients.norm(dim=1), lengths
 
 
 def _words(text: str) -> list[str]:

@@ -83,22 +83,22 @@ def convex(data: Path, sizes: Sizes = FULL) -> dict:
         sizes: how much is measured.
     """
     points, labels = _images(data / "mnist" / "train.parquet", sizes.rows)
-    asked, answers = _images(data / "mnist" / "test.parquet", sizes.queries)
-    return measured(Softmax(points, labels, sizes.penalty), asked, answers, sizes)
+    query_points, query_labels = _images(data / "mnist" / "test.parquet", sizes.queries)
+    return measure_convex(Softmax(points, labels, sizes.penalty), query_points, query_labels, sizes)
 
 
-def measured(
+def measure_convex(
     model: Softmax, points: Float[Tensor, "q d"], labels: Int[Tensor, " q"], sizes: Sizes
 ) -> dict:
     """The same of any softmax regression and its queries."""
-    training, _ = _timed(lambda: model.weights)
+    training, _ = _time(lambda: model.weights)
     problem = Problem(model, points, labels, sizes)
     queries = model.gradients(points, labels)
     trained = model.gradients(model.points, model.labels)
-    inverting, exact = _timed(lambda: torch.cholesky_solve(queries.T, model.factor).T)
+    inverting, exact = _time(lambda: torch.cholesky_solve(queries.T, model.factor).T)
     effects = exact @ trained.T / len(trained)
-    removed = _removed(effects, sizes.removed)
-    retraining, real = _timed(lambda: _changes(problem, removed))
+    removed = _select_removed(effects, sizes.removed)
+    retraining, real = _time(lambda: _changes(problem, removed))
     return {
         "problem": {
             "train_rows": len(trained),
@@ -142,7 +142,7 @@ def trials(sizes: Sizes) -> list[Trial]:
 
 
 def overlap(
-    found: Float[Tensor, "q n"], exact: Float[Tensor, "q n"], top: int
+    estimated: Float[Tensor, "q n"], exact: Float[Tensor, "q n"], top: int
 ) -> Float[Tensor, " q"]:
     """The share of the `top` most harmful and the `top` most helpful rows that are the true ones.
 
@@ -151,7 +151,7 @@ def overlap(
     """
     shares = []
     for sign in (-1, 1):
-        ends = [(sign * scores.nan_to_num()).topk(top).indices for scores in (found, exact)]
+        ends = [(sign * scores.nan_to_num()).topk(top).indices for scores in (estimated, exact)]
         shares.append((ends[0][:, :, None] == ends[1][:, None]).any(2).double().mean(1))
     return ((shares[0] + shares[1]) / 2).to(exact.dtype)
 
@@ -186,9 +186,9 @@ def _line(
     real: Tensor,
 ) -> dict:
     objective, train = problem.objective(), problem.train
-    operator = fastif.GaussNewton(objective, train, _sample(trial, train), BATCH).damped(0.0)
-    factoring, factor = _timed(lambda: trial.solver.factor(operator))
-    solving, solution = _timed(lambda: trial.solver.solve(operator, queries, factor))
+    operator = fastif.GaussNewton(objective, train, _sample(trial, train), BATCH).with_damping(0.0)
+    factoring, factor = _time(lambda: trial.solver.factor(operator))
+    solving, solution = _time(lambda: trial.solver.solve(operator, queries, factor))
     value, top = solution.value, min(problem.sizes.top, len(train))
     scores = _scores(objective, train, value)
     left = queries - value @ problem.model.curvature
@@ -212,8 +212,8 @@ def _scores(
     objective: fastif.Objective, train: fastif.Examples, value: Tensor
 ) -> Float[Tensor, "q n"]:
     """By the library's own way, put back into the order of the training rows."""
-    found = fastif.influence(fastif.Gradients(objective), train, value, batch_size=len(train))
-    return found.removal_effect.gather(1, found.ids.argsort(1))
+    influences = fastif.influence(fastif.Gradients(objective), train, value, batch_size=len(train))
+    return influences.removal_effect.gather(1, influences.ids.argsort(1))
 
 
 def _sample(trial: Trial, train: fastif.Examples) -> Tensor | None:
@@ -222,26 +222,26 @@ def _sample(trial: Trial, train: fastif.Examples) -> Tensor | None:
     return torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: trial.rows]
 
 
-def _removed(effects: Float[Tensor, "q n"], count: int) -> Int[Tensor, " r"]:
+def _select_removed(effects: Float[Tensor, "q n"], count: int) -> Int[Tensor, " r"]:
     """Half with the largest effects on all queries together, half drawn from the others."""
     order = effects.square().sum(0).argsort(descending=True, stable=True)
     head, rest = order[: count // 2], order[count // 2 :]
-    drawn = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))
-    return torch.cat([head, rest[drawn[: count - len(head)]]])
+    sampled = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))
+    return torch.cat([head, rest[sampled[: count - len(head)]]])
 
 
 def _changes(problem: Problem, removed: Tensor) -> Float[Tensor, "q r"]:
     """How the loss of each query really changes when it is trained again without a row."""
     weights = torch.cat([problem.model.weights[None], problem.model.without(removed)])
-    found = losses(weights, problem.points, problem.labels)
-    return (found[1:] - found[0]).T
+    query_losses = losses(weights, problem.points, problem.labels)
+    return (query_losses[1:] - query_losses[0]).T
 
 
 def _spread(values: Tensor) -> dict:
     return {"median": number(values.median()), "most": number(values.max())}
 
 
-def _timed(call: Callable[[], Result]) -> tuple[float, Result]:
+def _time(call: Callable[[], Result]) -> tuple[float, Result]:
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result

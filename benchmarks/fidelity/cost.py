@@ -13,7 +13,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.convex import number
-from benchmarks.fidelity.memory import Watch
+from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.fidelity.texts import Sst2
 
 FEW_SWEEPS, TIMES_MORE, MILLISECONDS = 20, 5, 10
@@ -67,14 +67,14 @@ QUICK = Sizes(
 
 
 @dataclass(frozen=True, eq=False)
-class Watched(fastif.Damped):
+class CountedOperator(fastif.DampedOperator):
     """A + λI that notes how many rows each product was taken of."""
 
     products: list[int] = field(default_factory=list)
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        self.products.append(len(rows))
-        return super().apply(rows)
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        self.products.append(len(vectors))
+        return super().apply(vectors)
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,20 @@ def cost(data: Path, sizes: Sizes = FULL) -> dict:
         sizes: how much is measured.
     """
     workload = Sst2(data, rows=sizes.rows, queries=sizes.queries)
-    return measured(workload.trained(0), workload.train, workload.asked, sizes)
+    return measure_cost(workload.train_model(0), workload.train, workload.query_examples, sizes)
 
 
-def measured(
-    objective: fastif.Objective, train: fastif.Examples, asked: fastif.Examples, sizes: Sizes
+def measure_cost(
+    objective: fastif.Objective,
+    train: fastif.Examples,
+    query_examples: fastif.Examples,
+    sizes: Sizes,
 ) -> dict:
     """The same of any objective."""
     gradients = fastif.Gradients(objective)
-    queries = fastif.measure_rows(gradients, asked, fastif.every(asked), BATCH)
+    queries = fastif.compute_measure_gradients(
+        gradients, query_examples, fastif.all_ids(query_examples), BATCH
+    )
     lines = {t.name: _line(t, objective, train, queries, sizes) for t in trials(sizes)}
     alone = _ekfac_seconds(_operator(objective, train, sizes.iterative, sizes), queries, sizes)
     return {
@@ -153,9 +158,9 @@ def _note(dual: int, others: int) -> str:
 
 def _operator(
     objective: fastif.Objective, train: fastif.Examples, rows: int, sizes: Sizes
-) -> Watched:
+) -> CountedOperator:
     ids = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:rows]
-    return Watched(fastif.GaussNewton(objective, train, ids, BATCH), sizes.damping)
+    return CountedOperator(fastif.GaussNewton(objective, train, ids, BATCH), sizes.damping)
 
 
 def _line(
@@ -166,10 +171,10 @@ def _line(
     sizes: Sizes,
 ) -> dict:
     operator = _operator(objective, train, trial.rows, sizes)
-    with Watch() as factoring:
+    with MemoryMonitor() as factoring:
         factor = trial.solver.factor(operator)
     operator.products.clear()
-    with Watch() as solving:
+    with MemoryMonitor() as solving:
         solution = trial.solver.solve(operator, queries, factor)
     count = min(trial.rows, len(train))
     return {
@@ -189,7 +194,7 @@ def _line(
     }
 
 
-def _sweeps(trial: Trial, operator: Watched, solution: fastif.Solution, count: int) -> dict:
+def _sweeps(trial: Trial, operator: CountedOperator, solution: fastif.Solution, count: int) -> dict:
     """Sweeps over the curvature's rows until all queries were done, and the median one.
 
     CG multiplies only the rows that are still moving, which tells when each of them stopped: the
@@ -203,22 +208,22 @@ def _sweeps(trial: Trial, operator: Watched, solution: fastif.Solution, count: i
     return {"all": sweeps, "median": sweeps}
 
 
-def _ekfac_seconds(operator: Watched, queries: Tensor, sizes: Sizes) -> float:
+def _ekfac_seconds(operator: CountedOperator, queries: Tensor, sizes: Sizes) -> float:
     """Of EK-FAC's inverse alone, a query."""
     assert isinstance(operator.operator, fastif.GaussNewton)  # as _operator has made it
     ekfac = fastif.Ekfac.fit(operator.operator)
     with _threads(sizes.threads):
-        found = [
-            _seconds(lambda: ekfac.inverse(queries, operator.damping))
+        seconds = [
+            _seconds(lambda: ekfac.apply_inverse(queries, operator.damping))
             for _ in range(sizes.repeats + 1)
         ]
-    return median(found[1:]) / len(queries)  # the first one also fetches memory
+    return median(seconds[1:]) / len(queries)  # the first one also fetches memory
 
 
 def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
     plain = lines["CG"]
     goals = {
-        kind: _compared(plain, lines[name], sizes.queries)
+        kind: _compare(plain, lines[name], sizes.queries)
         for kind, name in (
             ("ekfac", "CG, EK-FAC before it"),
             ("eigen", "CG, eigenpairs before it"),
@@ -234,7 +239,7 @@ def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
     return goals
 
 
-def _compared(plain: dict, other: dict, queries: int) -> dict:
+def _compare(plain: dict, other: dict, queries: int) -> dict:
     """At most so few sweeps where plain CG takes so many times as many, for all queries.
 
     Where plain CG gave up before all had reached the residual, its sweeps are a lower bound.

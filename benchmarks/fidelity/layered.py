@@ -15,7 +15,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.space import ExampleSpace, outputs_of
-from fastif.gradients.hooks import Pulled, hear
+from fastif.gradients.hooks import GradientOf, capture_layer_grads
 
 RANK, BLOCK, BATCH = 5_000, 250, 500
 
@@ -34,12 +34,12 @@ class Layered:
 
     @classmethod
     def of(
-        cls, objective: fastif.Objective, examples: fastif.Examples, pulled: Pulled
+        cls, objective: fastif.Objective, examples: fastif.Examples, pulled: GradientOf
     ) -> "Layered":
         """Of all examples, in their order."""
         parts = [
-            list(_heard(objective, examples.take(ids), pulled))
-            for ids in fastif.every(examples).split(BATCH)
+            list(_capture_layers(objective, examples.take(ids), pulled))
+            for ids in fastif.all_ids(examples).split(BATCH)
         ]
         layers = range(len(parts[0]))
         return cls(*([torch.cat([p[at][side] for p in parts]) for at in layers] for side in (0, 1)))
@@ -54,7 +54,7 @@ class Layered:
         assert torch.is_tensor(total)
         return total.flatten(2, 3).flatten(0, 1)
 
-    def taken(self, rows: Int[Tensor, " m"]) -> "Layered":
+    def select(self, rows: Int[Tensor, " m"]) -> "Layered":
         """Some single gradients, counted over examples and their columns."""
         count = self.deltas[0].shape[1]
         at, column = rows // count, rows % count
@@ -66,29 +66,29 @@ class Layered:
         return sum(a.square().sum(1)[:, None] * d.square().sum(2) for a, d in pairs).flatten()  # type: ignore[union-attr]
 
 
-def _heard(
-    objective: fastif.Objective, batch: fastif.Batch, pulled: Pulled
+def _capture_layers(
+    objective: fastif.Objective, batch: fastif.Batch, pulled: GradientOf
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    columns = list(hear(objective, batch, pulled))
+    columns = list(capture_layer_grads(objective, batch, pulled))
     for place, (call, _) in enumerate(columns[0]):
-        one = torch.ones(len(call.inputs), 1)
-        yield torch.cat([call.inputs, one], 1), torch.stack([c[place][1] for c in columns], 1)
+        ones = torch.ones(len(call.inputs), 1)
+        yield torch.cat([call.inputs, ones], 1), torch.stack([c[place][1] for c in columns], 1)
 
 
 def layered_space(
-    objective: fastif.Objective, train: fastif.Examples, asked: fastif.Examples
+    objective: fastif.Objective, train: fastif.Examples, query_examples: fastif.Examples
 ) -> ExampleSpace:
     """By a randomly pivoted Cholesky factor of the kernel (Chen and others, 2023)."""
     rows = Layered.of(objective, train, "roots")
     factor = _factor(rows)
     values, inner = torch.linalg.eigh(factor.T @ factor)
     values = values.clamp_min(1e-12)
-    roots, pulls, logits, labels = outputs_of(objective, train, fastif.every(train))
+    roots, pulls, logits, labels = outputs_of(objective, train, fastif.all_ids(train))
     owners = torch.arange(len(train)).repeat_interleave(pulls.shape[1])
     return ExampleSpace(
         values,
         (factor @ inner) / values.sqrt(),
-        Layered.of(objective, asked, "measures").times(rows).double(),
+        Layered.of(objective, query_examples, "measures").times(rows).double(),
         pulls.flatten(),
         owners,
         roots,
@@ -98,19 +98,19 @@ def layered_space(
 
 
 def _factor(rows: Layered) -> Float[Tensor, "m r"]:
-    left = rows.squares().double()
-    factor, got = left.new_empty(len(left), RANK), 0
+    remaining = rows.squares().double()
+    factor, column_count = remaining.new_empty(len(remaining), RANK), 0
     generator = torch.Generator().manual_seed(0)
-    while got < RANK:
-        pivots = torch.multinomial(left.clamp_min(0), BLOCK, generator=generator)
-        columns = rows.times(rows.taken(pivots)).double()
-        columns -= factor[:, :got] @ factor[pivots, :got].T
+    while column_count < RANK:
+        pivots = torch.multinomial(remaining.clamp_min(0), BLOCK, generator=generator)
+        columns = rows.times(rows.select(pivots)).double()
+        columns -= factor[:, :column_count] @ factor[pivots, :column_count].T
         block = columns[pivots]
         block.diagonal().add_(1e-9 * block.diagonal().max())
         lower = torch.linalg.cholesky(block)
-        fresh = torch.linalg.solve_triangular(lower, columns.T, upper=False).T
-        factor[:, got : got + BLOCK] = fresh
-        got += BLOCK
-        left = (left - fresh.square().sum(1)).clamp_min(0)
-        left[pivots] = 0
+        new_columns = torch.linalg.solve_triangular(lower, columns.T, upper=False).T
+        factor[:, column_count : column_count + BLOCK] = new_columns
+        column_count += BLOCK
+        remaining = (remaining - new_columns.square().sum(1)).clamp_min(0)
+        remaining[pivots] = 0
     return factor

@@ -12,7 +12,7 @@ EVERY = 0.01
 """Seconds between two looks."""
 
 
-class Watch:
+class MemoryMonitor:
     """Looks at the resident memory of this process while a block runs.
 
     What was freed before is given back first, so that the block does not live on it unseen. Linux

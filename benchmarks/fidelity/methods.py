@@ -12,9 +12,9 @@ import fastif
 from benchmarks.fidelity.workload import Workload
 from fastif.evaluation.select_damping import (
     HALVES,
-    DampingChoice,
-    damping_by_retraining,
-    half_subsets,
+    DampingSelection,
+    sample_halves,
+    select_damping_by_retraining,
 )
 
 BATCH = 64
@@ -52,26 +52,28 @@ def curvature(objective: fastif.Objective, train: fastif.Examples) -> fastif.Gau
 
 def exact(matrix: fastif.GaussNewton) -> fastif.Solver:
     """The dual solver; where its kernel would be large, conjugate gradients to 1e-2."""
-    if matrix.count * matrix.columns <= LARGE:
-        return fastif.Dual(block_rows=512 // matrix.columns, memory_mb=8_000)
+    if matrix.count * matrix.rows_per_example <= LARGE:
+        return fastif.Dual(block_rows=512 // matrix.rows_per_example, memory_mb=8_000)
     return fastif.ConjugateGradient(1e-2, preconditioner="drawn", rank=DRAWN)
 
 
-def chosen(
+def choose_workload_damping(
     workload: Workload,
     matrix: fastif.GaussNewton,
     outcomes: Tensor,
     approximate: fastif.Spectral | None,
-) -> DampingChoice:
+) -> DampingSelection:
     """Damping = "auto": from other halves and other queries than those that judge."""
-    halves = half_subsets(workload.rows, HALVES, seed=7)
-    return damping_by_retraining(matrix, workload.tuned, halves, outcomes, approximate=approximate)
+    halves = sample_halves(workload.rows, HALVES, seed=7)
+    return select_damping_by_retraining(
+        matrix, workload.tuning_examples, halves, outcomes, approximate=approximate
+    )
 
 
 def outcomes(workload: Workload) -> Float[Tensor, "m e"]:
-    """What retraining on the few halves for `chosen` shows."""
-    halves = half_subsets(workload.rows, HALVES, seed=7)
-    return workload.retrained(halves, [500], workload.tuned)
+    """What retraining on the few halves for `choose_workload_damping` shows."""
+    halves = sample_halves(workload.rows, HALVES, seed=7)
+    return workload.train_on_subsets(halves, [500], workload.tuning_examples)
 
 
 def answer(
@@ -83,11 +85,13 @@ def answer(
     factor: fastif.Factor | None = None,
 ) -> Answer:
     """Solve every query and score the whole training set."""
-    operator, start = fastif.Damped(matrix, damping), time.process_time()
+    operator, start = fastif.DampedOperator(matrix, damping), time.process_time()
     factor = solver.factor(operator) if factor is None else factor
     factored = time.process_time()
     gradients = fastif.Gradients(objective)
-    rows = fastif.measure_rows(gradients, workload.asked, fastif.every(workload.asked), BATCH)
+    rows = fastif.compute_measure_gradients(
+        gradients, workload.query_examples, fastif.all_ids(workload.query_examples), BATCH
+    )
     solution = solver.solve(operator, rows, factor)
     effect = scores(gradients, workload.train, solution.value)
     cosine = torch.cosine_similarity(rows, solution.value).median()
@@ -101,13 +105,13 @@ def scores(
 ) -> Float[Tensor, "q n"]:
     """1/n s_testᵀ ∇L of every pair."""
     effect = s_test.new_empty(len(s_test), len(train))
-    for places, batch in fastif.batches(train, fastif.every(train), BATCH):
-        effect[:, places] = gradients.of_losses(batch).times(s_test) / len(train)
+    for places, batch in fastif.batches(train, fastif.all_ids(train), BATCH):
+        effect[:, places] = gradients.compute_loss_tile(batch).dot(s_test) / len(train)
     return effect
 
 
-def mean_of(answers: Sequence[Answer]) -> Answer:
+def average_answers(answers: Sequence[Answer]) -> Answer:
     """The mean over models, as an ensemble gives it."""
-    effect = torch.stack([found.effect for found in answers]).mean(0)
+    effect = torch.stack([member.effect for member in answers]).mean(0)
     seconds = {key: sum(a.seconds[key] for a in answers) for key in answers[0].seconds}
     return Answer(effect, seconds, answers[0].damping)

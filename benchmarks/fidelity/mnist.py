@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import fastif
-from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, drawn, margins
+from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, margins, read_random_rows
 
 WIDTHS = (784, 256, 128, 10)
 EPOCHS, BATCH, RATE, DECAY = 10, 64, 1e-3, 1e-2
@@ -38,23 +38,23 @@ class MnistMlp(Workload):
         return self._rows("train", self.rows)
 
     @cached_property
-    def asked(self) -> fastif.TensorExamples:
+    def query_examples(self) -> fastif.TensorExamples:
         return self._rows("test", self.queries)
 
     @cached_property
-    def tuned(self) -> fastif.TensorExamples:
+    def tuning_examples(self) -> fastif.TensorExamples:
         return self._rows("test", TUNED, without=self.queries)
 
     def start(self, seed: int) -> fastif.ModuleObjective:
         return self._objective(_fresh([seed]))
 
-    def trained(self, seed: int) -> fastif.ModuleObjective:
+    def train_model(self, seed: int) -> fastif.ModuleObjective:
         return self._objective(self._fit([torch.arange(self.rows)], [seed]))
 
     def checkpoints(self) -> list[fastif.ModuleObjective]:
-        found: list[fastif.ModuleObjective] = []
-        self._fit([torch.arange(self.rows)], [0], lambda w: found.append(self._objective(w)))
-        return found
+        objectives: list[fastif.ModuleObjective] = []
+        self._fit([torch.arange(self.rows)], [0], lambda w: objectives.append(self._objective(w)))
+        return objectives
 
     def _objective(self, weights: list[Tensor]) -> fastif.ModuleObjective:
         """The first network of those whose weights these are."""
@@ -64,18 +64,18 @@ class MnistMlp(Workload):
         model = nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
         return fastif.ModuleObjective(model, fastif.CrossEntropy())
 
-    def retrained(
+    def train_on_subsets(
         self, halves: Sequence[Subset], seeds: Sequence[int], queries: fastif.Examples
     ) -> Float[Tensor, "m q"]:
-        asked = queries.take(fastif.every(queries))
+        query_batch = queries.take(fastif.all_ids(queries))
         runs = [(half, seed) for half in halves for seed in seeds]
-        found = []
+        run_margins = []
         for start in range(0, len(runs), TOGETHER):
-            some, drawn = zip(*runs[start : start + TOGETHER], strict=True)
-            weights = self._fit(some, drawn)
-            logits = _forward(weights, asked["inputs"][None])
-            found.append(margins(logits, asked["labels"]))
-        return torch.cat(found).view(len(halves), len(seeds), -1).mean(1)
+            subsets, run_seeds = zip(*runs[start : start + TOGETHER], strict=True)
+            weights = self._fit(subsets, run_seeds)
+            logits = _forward(weights, query_batch["inputs"][None])
+            run_margins.append(margins(logits, query_batch["labels"]))
+        return torch.cat(run_margins).view(len(halves), len(seeds), -1).mean(1)
 
     def _fit(
         self,
@@ -94,8 +94,8 @@ class MnistMlp(Workload):
         schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, EPOCHS * steps)
         kept, step = {round(part * EPOCHS * steps) for part in PARTS}, 0
         for _ in range(EPOCHS):
-            drawn = zip(parts, generators, strict=True)
-            order = torch.stack([p[torch.randperm(len(p), generator=g)] for p, g in drawn])
+            pairs = zip(parts, generators, strict=True)
+            order = torch.stack([p[torch.randperm(len(p), generator=g)] for p, g in pairs])
             for ids in order.split(BATCH, dim=1):
                 logits = _forward(weights, self.train.inputs[ids])
                 loss = F.cross_entropy(
@@ -111,7 +111,7 @@ class MnistMlp(Workload):
         return [w.detach() for w in weights]
 
     def _rows(self, part: str, count: int, without: int = 0) -> fastif.TensorExamples:
-        frame = drawn(self.data / "mnist" / f"{part}.parquet", count, without)
+        frame = read_random_rows(self.data / "mnist" / f"{part}.parquet", count, without)
         pixels = np.stack([np.frombuffer(image, np.uint8) for image in frame["image"]])
         inputs = (torch.from_numpy(pixels).float() / 255 - 0.1307) / 0.3081
         return fastif.TensorExamples(inputs, torch.tensor(frame["label"].cast(pl.Int64).to_list()))

@@ -83,7 +83,7 @@ class Tail(nn.Module):
     @classmethod
     def of(cls, objective: fastif.TransformerObjective) -> "Tail":
         """The same layers as the objective's."""
-        config = json.loads(objective.whole.config.to_json_string(use_diff=False))
+        config = json.loads(objective.full_model.config.to_json_string(use_diff=False))
         model = cls(config, list(objective.space.names))
         model.module.load_state_dict({**objective.module.state_dict(), **objective.params})
         return model.eval()
@@ -96,14 +96,14 @@ class Tail(nn.Module):
         added = (1 - mask.to(hidden.dtype)) * torch.finfo(hidden.dtype).min
         added = added[:, None, None].expand(-1, 1, length, length)
         # What the embeddings make of them is not looked at: the first layer is given them as well.
-        with self._cut.given(hidden):
+        with self._cut.inject_hidden(hidden):
             return self.module(inputs_embeds=hidden, attention_mask=added).logits
 
 
 BUILDERS: dict[str, type[Mlp] | type[Tail]] = {"Mlp": Mlp, "Tail": Tail}
 
 
-def plain_of(model: Mlp | Tail, train: fastif.Examples, queries: fastif.Examples) -> Plain:
+def make_plain(model: Mlp | Tail, train: fastif.Examples, queries: fastif.Examples) -> Plain:
     """The model with all its rows as tensors; examples whose frozen part is computed already."""
     return Plain(model, *_tensors(train), *_tensors(queries))
 
@@ -140,6 +140,6 @@ def load_plain(folder: Path) -> Plain:
 
 def _tensors(examples: fastif.Examples) -> tuple[tuple[Tensor, ...], Tensor]:
     """All inputs and labels; the mask comes last."""
-    batch = examples.take(fastif.every(examples))
+    batch = examples.take(fastif.all_ids(examples))
     names = [name for name in ("inputs", "hidden", "attention_mask") if name in batch]
     return tuple(batch[name] for name in names), batch["labels"]

@@ -49,14 +49,14 @@ def _head(known: dict) -> str:
 def _ours(known: dict) -> str:
     rows = ["| method | λ | LDS | residual | cosine with gradient | CPU seconds |"]
     rows += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for name, told in sorted(known["methods"].items(), key=_best_first):
-        seconds = sum(told["seconds"].values()) if told["seconds"] else None
+    for name, method in sorted(known["methods"].items(), key=_best_first):
+        seconds = sum(method["seconds"].values()) if method["seconds"] else None
         cells = [
             name,
-            _number(told["damping"]) if told["damping"] != float("inf") else "",
-            f"{told['lds']:.3f} ± {told['error']:.3f}",
-            _number(told["residual"]),
-            _number(told["cosine"], ".4f"),
+            _number(method["damping"]) if method["damping"] != float("inf") else "",
+            f"{method['lds']:.3f} ± {method['error']:.3f}",
+            _number(method["residual"]),
+            _number(method["cosine"], ".4f"),
             _number(seconds, ".0f"),
         ]
         rows.append("| " + " | ".join(cells) + " |")
@@ -68,23 +68,23 @@ def _peers(known: dict) -> list[str]:
         return []
     rows = ["| peer | version | LDS | exact is above by (95 %) | CPU seconds | peak MB |"]
     rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
-    for name, told in sorted(known["peers"].items(), key=_best_first):
-        if "lds" not in told:
-            rows.append(f"| {name} | {told['version'] or ''} | {_short(told['failure'])} | | | |")
+    for name, peer in sorted(known["peers"].items(), key=_best_first):
+        if "lds" not in peer:
+            rows.append(f"| {name} | {peer['version'] or ''} | {_short(peer['failure'])} | | | |")
             continue
         more = known["margins_of_error"][name]
         rows.append(
-            f"| {name} | {told['version']} | {told['lds']:.3f} ± {told['error']:.3f} "
-            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {told['cpu_seconds']:.0f} "
-            f"| {told['peak_mb']:,.0f} |"
+            f"| {name} | {peer['version']} | {peer['lds']:.3f} ± {peer['error']:.3f} "
+            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {peer['cpu_seconds']:.0f} "
+            f"| {peer['peak_mb']:,.0f} |"
         )
     return ["\n".join(rows)]
 
 
 def _best_first(named: tuple[str, dict]) -> tuple[float, str]:
     """Those without a score last."""
-    name, told = named
-    return -told.get("lds", -1.0), name
+    name, record = named
+    return -record.get("lds", -1.0), name
 
 
 def _choices(known: dict) -> str:
@@ -92,8 +92,8 @@ def _choices(known: dict) -> str:
     auto, rules = known["auto"], known["rules"]
     at = known["methods"]["exact"]["lds"]
     others = "; ".join(
-        f"{name} λ = {_number(told['damping'])}, LDS {told['lds']:.3f}"
-        for name, told in rules.items()
+        f"{name} λ = {_number(rule['damping'])}, LDS {rule['lds']:.3f}"
+        for name, rule in rules.items()
     )
     return (
         f'`damping = "auto"` chose λ = {_number(auto["exact"]["damping"])} for the exact matrix '

@@ -13,31 +13,37 @@ from benchmarks.fidelity.space import ExampleSpace
 
 
 def by_evidence(
-    space: ExampleSpace, moved: Float[Tensor, " m"], dampings: list[float]
+    space: ExampleSpace, projected_path: Float[Tensor, " m"], dampings: list[float]
 ) -> list[float]:
     """Log marginal likelihood of z (MacKay, 1992), noise 1."""
-    target = space.vectors.T @ (moved - space.pulls)
-    rest = float((moved - space.pulls).square().sum() - target.square().sum())
-    found = []
+    target = space.vectors.T @ (projected_path - space.pulls)
+    unexplained = float((projected_path - space.pulls).square().sum() - target.square().sum())
+    values = []
     for damping in dampings:
-        left = damping * space.rows / (space.values + damping * space.rows)
-        found.append(float(0.5 * (left.log().sum() - (left * target.square()).sum() - rest)))
-    return found
+        shrinkage = damping * space.rows / (space.values + damping * space.rows)
+        values.append(
+            float(0.5 * (shrinkage.log().sum() - (shrinkage * target.square()).sum() - unexplained))
+        )
+    return values
 
 
 def by_cross_validation(
-    space: ExampleSpace, moved: Float[Tensor, " m"], dampings: list[float]
+    space: ExampleSpace, projected_path: Float[Tensor, " m"], dampings: list[float]
 ) -> list[float]:
     """Minus the generalised cross-validation score (Golub, Heath and Wahba, 1979)."""
-    target = space.vectors.T @ (moved - space.pulls)
-    count = len(moved)
-    rest = float((moved - space.pulls).square().sum() - target.square().sum())
-    found = []
+    target = space.vectors.T @ (projected_path - space.pulls)
+    count = len(projected_path)
+    unexplained = float((projected_path - space.pulls).square().sum() - target.square().sum())
+    values = []
     for damping in dampings:
-        left = damping * space.rows / (space.values + damping * space.rows)
-        trace = float(left.sum()) + count - len(left)
-        found.append(-(float((left * target).square().sum()) + rest) / count / (trace / count) ** 2)
-    return found
+        shrinkage = damping * space.rows / (space.values + damping * space.rows)
+        trace = float(shrinkage.sum()) + count - len(shrinkage)
+        values.append(
+            -(float((shrinkage * target).square().sum()) + unexplained)
+            / count
+            / (trace / count) ** 2
+        )
+    return values
 
 
 def by_leave_one_out(space: ExampleSpace, dampings: list[float], held_out: float) -> list[float]:
@@ -46,12 +52,12 @@ def by_leave_one_out(space: ExampleSpace, dampings: list[float], held_out: float
     vectors = space.vectors[by_row].view(space.rows, -1, space.vectors.shape[1])
     pulls = space.by_example(space.pulls)
     unit = torch.eye(pulls.shape[1], dtype=pulls.dtype)
-    found = []
+    values = []
     for damping in dampings:
         share = space.values / (space.values + damping * space.rows)
         lever = torch.einsum("nar,r,nbr->nab", vectors, share, vectors)
         step = torch.linalg.solve(unit - lever + 1e-9 * unit, (lever @ pulls[..., None]))
-        moved = torch.linalg.lstsq(space.roots.mT, step, driver="gelsd").solution[..., 0]
-        loss = float(F.cross_entropy(space.logits + moved, space.labels))
-        found.append(-abs(torch.tensor(loss).log().item() - torch.tensor(held_out).log().item()))
-    return found
+        displacement = torch.linalg.lstsq(space.roots.mT, step, driver="gelsd").solution[..., 0]
+        loss = float(F.cross_entropy(space.logits + displacement, space.labels))
+        values.append(-abs(torch.tensor(loss).log().item() - torch.tensor(held_out).log().item()))
+    return values

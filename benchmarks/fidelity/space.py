@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 import fastif
-from fastif.solvers.gram import project
+from fastif.solvers.gram import apply_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +46,15 @@ class ExampleSpace:
         return len(self.labels)
 
     @cached_property
-    def turned(self) -> Float[Tensor, "q r"]:
+    def to_eigenbasis(self) -> Float[Tensor, "q r"]:
         """The queries in the eigenbasis."""
         return self.queries @ self.vectors
 
     def effect(self, damping: float) -> Float[Tensor, "q n"]:
         """The removal effect of every training row."""
         weight = damping * self.rows
-        turned = self.turned * (1 / (self.values + weight) - 1 / weight)
-        solved = turned @ self.vectors.T + self.queries / weight
+        coefficients = self.to_eigenbasis * (1 / (self.values + weight) - 1 / weight)
+        solved = coefficients @ self.vectors.T + self.queries / weight
         effect = solved.new_zeros(len(solved), self.rows)
         return effect.index_add_(1, self.owners, solved * self.pulls).float()
 
@@ -84,7 +84,7 @@ def example_space(
     return ExampleSpace(
         values,
         vectors,
-        project(matrix, queries),
+        apply_factor(matrix, queries),
         torch.cat([part for part, _ in ordered]),
         torch.cat([ids for _, ids in ordered]),
         *(part[back] for part in (roots, logits, labels)),
@@ -97,7 +97,7 @@ def outputs_of(
     """S, u, logits and labels of the examples, in the order of `ids`."""
     logits = fastif.predict(objective, examples, ids=ids)[0].double()
     labels = torch.cat([examples.take(part)["labels"] for part in ids.split(64)])
-    roots = objective.loss.root(logits, labels)
+    roots = objective.loss.sqrt_hessian(logits, labels)
     error = logits.softmax(1) - F.one_hot(labels, logits.shape[1])
     pulls = torch.linalg.lstsq(roots, error[..., None]).solution[..., 0]
     return roots, pulls, logits, labels

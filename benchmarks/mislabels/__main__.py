@@ -22,14 +22,14 @@ from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
 from benchmarks.mislabels.report import write_section
 from benchmarks.mislabels.rivals import rivals
-from fastif.mislabels.detector import Detector
-from fastif.mislabels.feature_views import TEXT_MIXES, Views
-from fastif.mislabels.features import joined, lexical
-from fastif.mislabels.label_posterior import Suspicions
-from fastif.mislabels.labeled_data import Rows
-from fastif.mislabels.linear_head import fit_head
-from fastif.mislabels.random_audit import Drawn, Sample
-from fastif.mislabels.tfidf import tf_idf, trigrams
+from fastif.mislabels.detector import MislabelDetector
+from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
+from fastif.mislabels.features import compute_lsa, concat_views
+from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.labeled_data import LabeledData
+from fastif.mislabels.linear_head import fit_linear_head
+from fastif.mislabels.random_audit import AuditedRows, RandomAudit
+from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
 RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
@@ -47,26 +47,26 @@ def main() -> None:
         sys.exit("FASTIF_DATA must name the folder with noisy_ag_news/")
     reader = Reader(data, WORK)
     known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    found = known.get("sets", {})
+    sets = known.get("sets", {})
     for name, read in corpora(reader):
         if options.only in name:
-            found[name] = measured(read())
-            print(name, json.dumps(found[name]["procedure"]), flush=True)
-    parts = {**known, "sets": found, "machine": describe()}
+            sets[name] = measure_corpus(read())
+            print(name, json.dumps(sets[name]["procedure"]), flush=True)
+    parts = {**known, "sets": sets, "machine": describe()}
     if options.only in "mnist test":
         parts["mnist_test"] = verified_digits(reader)
     if options.only in "imdb test":
         parts["imdb_test"] = verified_reviews(reader)
     if options.only in "cleaning":
-        parts["cleaning"] = cleaned(dict(corpora(reader))["noisy_ag_news"]())
+        parts["cleaning"] = measure_cleaning(dict(corpora(reader))["noisy_ag_news"]())
     RESULT.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
     write_section(Path("docs/results.md"), parts)
 
 
-def measured(corpus: Corpus) -> dict:
+def measure_corpus(corpus: Corpus) -> dict:
     """The procedure with and without trusted rows, its signals, and its rivals."""
-    detector, start = Detector(), time.perf_counter()
-    found = detector(corpus.rows)
+    detector, start = MislabelDetector(), time.perf_counter()
+    posterior = detector(corpus.rows)
     seconds = time.perf_counter() - start
     out = {
         "rows": len(corpus.wrong),
@@ -74,25 +74,28 @@ def measured(corpus: Corpus) -> dict:
         "goals": corpus.goals,
         "reference": corpus.reference,
         "seconds": seconds,
-        "procedure": scored(found.probability, corpus.wrong) | counted(found, corpus.wrong),
-        "drawn": looked_at(found, corpus),
-        "signals": {n: ranked(s, corpus.wrong) for n, s in found.signals.items()},
-        "rivals": {n: scored(s, corpus.wrong) for n, s in rivals(corpus).items()},
+        "procedure": measure_scores(posterior.probability, corpus.wrong)
+        | measure_calibration(posterior, corpus.wrong),
+        "drawn": simulate_audits(posterior, corpus),
+        "signals": {n: measure_ranking(s, corpus.wrong) for n, s in posterior.label_scores.items()},
+        "rivals": {n: measure_scores(s, corpus.wrong) for n, s in rivals(corpus).items()},
     }
     if corpus.trusted is not None:
         taught = detector(corpus.taught or corpus.rows, corpus.trusted)
-        out["trusted"] = scored(taught.probability, corpus.wrong) | counted(taught, corpus.wrong)
+        out["trusted"] = measure_scores(taught.probability, corpus.wrong) | measure_calibration(
+            taught, corpus.wrong
+        )
         out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
-        out["drawn_trusted"] = looked_at(taught, corpus)
+        out["drawn_trusted"] = simulate_audits(taught, corpus)
     return out
 
 
-def ranked(score: Tensor, wrong: Tensor) -> float:
+def measure_ranking(score: Tensor, wrong: Tensor) -> float:
     """Average precision."""
     return float(average_precision_score(wrong.numpy(), score.double().numpy()))
 
 
-def scored(score: Tensor, wrong: Tensor) -> dict:
+def measure_scores(score: Tensor, wrong: Tensor) -> dict:
     """Average precision with its bootstrap interval, area under the curve, and precision on top."""
     s, w = score.double().numpy(), wrong.numpy()
     draw = np.random.default_rng(0)
@@ -103,7 +106,7 @@ def scored(score: Tensor, wrong: Tensor) -> dict:
     order = np.argsort(-s, kind="stable")
     tops = {"wrong": int(w.sum()), "1 %": len(w) // 100, "5 %": len(w) // 20}
     return {
-        "ap": ranked(score, wrong),
+        "ap": measure_ranking(score, wrong),
         "low": float(np.quantile(again, 0.025)),
         "high": float(np.quantile(again, 0.975)),
         "auroc": float(roc_auc_score(w, s)),
@@ -111,9 +114,9 @@ def scored(score: Tensor, wrong: Tensor) -> dict:
     }
 
 
-def counted(found: Suspicions, wrong: Tensor) -> dict:
+def measure_calibration(posterior: LabelPosterior, wrong: Tensor) -> dict:
     """The calibration error in ten groups of like probability, and the expected number."""
-    errors, p = found.modelled(), found.probability
+    errors, p = posterior.estimate_modelled_errors(), posterior.probability
     return {
         "calibration_error": calibration_error(p, wrong),
         "expected": errors.expected,
@@ -129,24 +132,32 @@ def calibration_error(p: Tensor, wrong: Tensor) -> float:
     return sum(len(part) / len(p) * gap for part, gap in zip(parts, gaps, strict=True))
 
 
-def looked_at(found: Suspicions, corpus: Corpus) -> dict:
+def simulate_audits(posterior: LabelPosterior, corpus: Corpus) -> dict:
     """What a hundred rows drawn at random would say, were a person to look at them; over draws."""
     wrong, labels, n = corpus.wrong, corpus.rows.labels, len(corpus.wrong)
-    inside, width, error = [], [], []
-    for draw in range(DRAWS):
-        place = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + draw))[:LOOKED]
-        seen = torch.zeros(n, dtype=torch.bool).index_fill(0, place, True)
-        every = torch.ones(n, dtype=torch.bool)
-        drawn = Drawn(place, labels[place], wrong[place], found.doubt[place], every)
-        sample = Sample(drawn, labels, found.doubt, seen, seen & wrong)
-        errors = sample.errors()
-        inside.append(errors.low <= int(wrong.sum()) <= errors.high)
+    covered, width, error = [], [], []
+    for trial in range(DRAWS):
+        audit_ids = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + trial))[
+            :LOOKED
+        ]
+        reviewed = torch.zeros(n, dtype=torch.bool).index_fill(0, audit_ids, True)
+        in_sample = torch.ones(n, dtype=torch.bool)
+        audited = AuditedRows(
+            audit_ids,
+            labels[audit_ids],
+            wrong[audit_ids],
+            posterior.prior_error[audit_ids],
+            in_sample,
+        )
+        sample = RandomAudit(audited, labels, posterior.prior_error, reviewed, reviewed & wrong)
+        errors = sample.estimate_errors()
+        covered.append(errors.low <= int(wrong.sum()) <= errors.high)
         width.append(errors.high - errors.low)
-        error.append(calibration_error(sample.recalibrated()[~seen], wrong[~seen]))
+        error.append(calibration_error(sample.recalibrate()[~reviewed], wrong[~reviewed]))
     return {
         "rows": LOOKED,
         "draws": DRAWS,
-        "inside": float(np.mean(inside)),
+        "inside": float(np.mean(covered)),
         "width": float(np.mean(width)),
         "calibration_error": float(np.mean(error)),
     }
@@ -156,29 +167,36 @@ def verified_digits(reader: Reader) -> dict:
     """Ranks of MNIST's 15 verified test errors among its 10,000 digits."""
     frame = reader.frame("mnist/test")
     labels = torch.tensor([int(label) for label in frame["label"]])
-    return _ranks(reader, "mnist", frame, Rows(joined([digits(frame)]), labels, 10))
+    return _ranks(reader, "mnist", frame, LabeledData(concat_views([digits(frame)]), labels, 10))
 
 
 def verified_reviews(reader: Reader) -> dict:
     """Ranks of IMDB's 725 verified test errors among its 25,000 film reviews."""
     frame = reader.frame("imdb/test")
     texts = frame["text"].to_list()
-    said = reader.encoded("imdb/test", texts)
+    embeddings = reader.encode("imdb/test", texts)
     words = tf_idf([reader.tokens(texts).tokens])
-    views = Views.of([said[:, 0], said[:, 1], lexical(words)], TEXT_MIXES)
+    views = FeatureViews.from_features(
+        [embeddings[:, 0], embeddings[:, 1], compute_lsa(words)], TEXT_WEIGHTS
+    )
     labels = torch.tensor([label == "positive" for label in frame["label"]]).long()
     number = {text: i for i, text in enumerate(sorted(set(texts)))}
     groups = torch.tensor([number[text] for text in texts])
-    features = views.mixed(views.most_telling(torch.arange(len(texts)), labels, 2, groups))
+    features = views.concat_weighted(
+        views.select_weights(torch.arange(len(texts)), labels, 2, groups)
+    )
     return _ranks(
-        reader, "imdb", frame, Rows(features, labels, 2, groups, terms=(words, trigrams(texts)))
+        reader,
+        "imdb",
+        frame,
+        LabeledData(features, labels, 2, groups, terms=(words, char_trigrams(texts))),
     )
 
 
-def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:
+def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: LabeledData) -> dict:
     """Where the errors that people confirmed lie in the ranking."""
-    found = Detector()(rows)
-    order = found.probability.argsort(descending=True, stable=True)
+    posterior = MislabelDetector()(rows)
+    order = posterior.probability.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     review = reader.frame(f"{name}/test_label_review")
@@ -188,38 +206,38 @@ def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: Rows) -> dict:
     return {"rows": len(frame), "ranks": ranks, "middle_layer": True}
 
 
-def cleaned(corpus: Corpus) -> dict:
+def measure_cleaning(corpus: Corpus) -> dict:
     """Accuracy on clean rows of heads trained after dropping or relabelling the top 20 %."""
     assert corpus.trusted is not None
     assert corpus.taught is not None
     rows, test = corpus.taught, corpus.trusted
-    found = Detector()(corpus.rows)
+    posterior = MislabelDetector()(corpus.rows)
     n, top = len(rows.labels), int(0.2 * len(rows.labels))
-    worst = found.probability.argsort(descending=True, stable=True)[:top]
-    some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:top]
-    kept = {
+    worst = posterior.probability.argsort(descending=True, stable=True)[:top]
+    random_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:top]
+    keep_masks = {
         name: torch.ones(n, dtype=torch.bool) for name in ("none", "dropped", "random", "clean")
     }
-    kept["dropped"][worst] = kept["random"][some] = False
-    kept["clean"][corpus.wrong] = False
+    keep_masks["dropped"][worst] = keep_masks["random"][random_ids] = False
+    keep_masks["clean"][corpus.wrong] = False
     relabelled = rows.labels.clone()
-    relabelled[worst] = found.suggested[worst]
+    relabelled[worst] = posterior.suggested[worst]
 
     def accuracy(labels: Tensor, of: Tensor) -> float:
         targets = torch.nn.functional.one_hot(labels, rows.classes).float()
-        head = fit_head(rows.features[of], targets[of], Detector().penalty)
+        head = fit_linear_head(rows.features[of], targets[of], MislabelDetector().penalty)
         return float((head(test.features).argmax(1) == test.labels).float().mean())
 
     return {
         "rows": n,
         "changed": top,
         "tested": len(test.labels),
-        "no cleaning": accuracy(rows.labels, kept["none"]),
-        "dropped": accuracy(rows.labels, kept["dropped"]),
-        "suggested label": accuracy(relabelled, kept["none"]),
-        "as many random rows dropped": accuracy(rows.labels, kept["random"]),
-        "every wrong row dropped": accuracy(rows.labels, kept["clean"]),
-        "every label right": accuracy(corpus.truth, kept["none"]),
+        "no cleaning": accuracy(rows.labels, keep_masks["none"]),
+        "dropped": accuracy(rows.labels, keep_masks["dropped"]),
+        "suggested label": accuracy(relabelled, keep_masks["none"]),
+        "as many random rows dropped": accuracy(rows.labels, keep_masks["random"]),
+        "every wrong row dropped": accuracy(rows.labels, keep_masks["clean"]),
+        "every label right": accuracy(corpus.truth, keep_masks["none"]),
     }
 
 

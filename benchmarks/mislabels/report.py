@@ -21,7 +21,8 @@ def section(result: dict) -> str:
     head = (
         f"`python -m benchmarks.mislabels`, {machine['date']}: {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['versions']['torch']}. One fixed procedure for "
-        "all sets (`fastif.mislabels.Detector`), on a middle and the last layer of MiniLM, each "
+        "all sets (`fastif.mislabels.MislabelDetector`), on a middle and the last layer of MiniLM, "
+        "each "
         "mean-pooled, and its word pieces, or on pixels; of three mixes of these views (`Views`) "
         "that which tells most of labels that are put aside. "
         "Average precision of the ranking by the probability of a wrong label, with a "
@@ -49,7 +50,7 @@ def section(result: dict) -> str:
         "these then fitted once, was chosen on sst2, where it is 0.756 for 0.737 when pooled."
     )
     sets = result["sets"]
-    parts = [head, _main_table(sets), _counts(sets), _drawn(sets), _rivals(sets)]
+    parts = [head, _main_table(sets), _counts(sets), _audit_table(sets), _rivals(sets)]
     parts = [part for part in parts if part]
     if "mnist_test" in result:
         pixels = {**result["mnist_test"], "middle_layer": True}  # of which they have none
@@ -61,14 +62,14 @@ def section(result: dict) -> str:
     return "## Wrong labels\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _ap(found: dict | None) -> str:
-    return f"{found['ap']:.3f} ({found['low']:.3f} - {found['high']:.3f})" if found else ""
+def _ap(result: dict | None) -> str:
+    return f"{result['ap']:.3f} ({result['low']:.3f} - {result['high']:.3f})" if result else ""
 
 
-def _goal(found: dict | None, goal: float | None) -> str:
-    if found is None or goal is None:
+def _goal(result: dict | None, goal: float | None) -> str:
+    if result is None or goal is None:
         return ""
-    return f"{goal:g}: {'reached' if found['ap'] >= goal else '**not reached**'}"
+    return f"{goal:g}: {'reached' if result['ap'] >= goal else '**not reached**'}"
 
 
 def _main_table(sets: dict) -> str:
@@ -77,15 +78,17 @@ def _main_table(sets: dict) -> str:
         "precision at the number of errors | in the top 1 % | 5 % | seconds |",
         "| --- | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, one in sets.items():
-        found, taught = one["procedure"], one.get("trusted")
-        top = found["precision"]
-        reference = "" if one["reference"] is None else f"{one['reference']:.3f}"
+    for name, entry in sets.items():
+        result, taught = entry["procedure"], entry.get("trusted")
+        top = result["precision"]
+        reference = "" if entry["reference"] is None else f"{entry['reference']:.3f}"
         lines.append(
-            f"| {name} | {one['rows']:,} | {one['wrong'] / one['rows']:.1%} | {_ap(found)} | "
-            f"{_goal(found, one['goals'][0])} | {_ap(taught)} | {_goal(taught, one['goals'][1])} | "
-            f"{reference} | {found['auroc']:.3f} | {top['wrong']:.3f} | {top['1 %']:.3f} | "
-            f"{top['5 %']:.3f} | {one['seconds']:.1f} |"
+            f"| {name} | {entry['rows']:,} | {entry['wrong'] / entry['rows']:.1%} | {_ap(result)} "
+            "| "
+            f"{_goal(result, entry['goals'][0])} | {_ap(taught)} | "
+            f"{_goal(taught, entry['goals'][1])} | "
+            f"{reference} | {result['auroc']:.3f} | {top['wrong']:.3f} | {top['1 %']:.3f} | "
+            f"{top['5 %']:.3f} | {entry['seconds']:.1f} |"
         )
     note = (
         "`hausa` was labelled by keywords, so that what follows the labels the closest is deceived "
@@ -104,21 +107,23 @@ def _counts(sets: dict) -> str:
         "calibration error |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, one in sets.items():
+    for name, entry in sets.items():
         cells = []
-        for found in (one["procedure"], one.get("trusted")):
-            if found is None:
+        for result in (entry["procedure"], entry.get("trusted")):
+            if result is None:
                 cells += ["", ""]
                 continue
-            inside = found["errors_low"] <= one["wrong"] <= found["errors_high"]
-            mark = "" if inside else " **outside**"
-            within = "" if found["calibration_error"] < CALIBRATION else f" **above {CALIBRATION}**"
+            is_covered = result["errors_low"] <= entry["wrong"] <= result["errors_high"]
+            mark = "" if is_covered else " **outside**"
+            within = (
+                "" if result["calibration_error"] < CALIBRATION else f" **above {CALIBRATION}**"
+            )
             cells += [
-                f"{found['expected']:,.0f} ({found['errors_low']:,.0f} - "
-                f"{found['errors_high']:,.0f}){mark}",
-                f"{found['calibration_error']:.3f}{within}",
+                f"{result['expected']:,.0f} ({result['errors_low']:,.0f} - "
+                f"{result['errors_high']:,.0f}){mark}",
+                f"{result['calibration_error']:.3f}{within}",
             ]
-        lines.append(f"| {name} | {one['wrong']:,} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {entry['wrong']:,} | {' | '.join(cells)} |")
     note = (
         "The count is near where errors fall on the rows of a class alike and features tell the "
         "classes apart. It is far too small where errors follow the text, as people's and keyword "
@@ -133,63 +138,64 @@ def _counts(sets: dict) -> str:
     return "\n".join(lines) + f"\n\n{note}"
 
 
-def _drawn(sets: dict) -> str:
+def _audit_table(sets: dict) -> str:
     """What rows drawn at random say of the count and of the probabilities."""
-    told = [one["drawn"] for one in sets.values() if "drawn" in one]
-    if not told:
+    audits = [entry["drawn"] for entry in sets.values() if "drawn" in entry]
+    if not audits:
         return ""
     lines = [
-        f"| {told[0]['rows']} rows drawn at random and looked at | errors | width of the "
+        f"| {audits[0]['rows']} rows drawn at random and looked at | errors | width of the "
         "interval | intervals that hold the count | calibration error | with trusted rows: width | "
         "hold the count | calibration error |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, one in sets.items():
+    for name, entry in sets.items():
         cells = []
-        for found in (one.get("drawn"), one.get("drawn_trusted")):
-            if found is None:
+        for audit in (entry.get("drawn"), entry.get("drawn_trusted")):
+            if audit is None:
                 cells += ["", "", ""]
                 continue
-            error = found["calibration_error"]
+            error = audit["calibration_error"]
             within = "" if error < CALIBRATION else f" **above {CALIBRATION}**"
-            cells += [f"{found['width']:,.0f}", f"{found['inside']:.1%}", f"{error:.3f}{within}"]
-        lines.append(f"| {name} | {one['wrong']:,} | {' | '.join(cells)} |")
+            cells += [f"{audit['width']:,.0f}", f"{audit['inside']:.1%}", f"{error:.3f}{within}"]
+        lines.append(f"| {name} | {entry['wrong']:,} | {' | '.join(cells)} |")
     note = (
         "So a count that can be relied on takes a hundred verdicts: `fastif review export --random "
-        f"100` (`fastif.mislabels.Sample`). Shares and means over {told[0]['draws']} draws; "
+        f"100` (`fastif.mislabels.RandomAudit`). Shares and means over {audits[0]['draws']} draws; "
         "intervals are to hold the count nine times in ten, whatever errors are like."
     )
     return "\n".join(lines) + f"\n\n{note}"
 
 
 def _rivals(sets: dict) -> str:
-    names = list(dict.fromkeys(name for one in sets.values() for name in one["rivals"]))
-    signals = list(dict.fromkeys(name for one in sets.values() for name in one["signals"]))
+    names = list(dict.fromkeys(name for entry in sets.values() for name in entry["rivals"]))
+    signals = list(dict.fromkeys(name for entry in sets.values() for name in entry["signals"]))
     lines = [
         f"| average precision by | {' | '.join(sets)} |",
         "| --- |" + " ---: |" * len(sets),
         "| **the procedure** | "
-        + " | ".join(f"**{one['procedure']['ap']:.3f}**" for one in sets.values())
+        + " | ".join(f"**{entry['procedure']['ap']:.3f}**" for entry in sets.values())
         + " |",
     ]
     for name in names:
         cells = [
-            f"{one['rivals'][name]['ap']:.3f}" if name in one["rivals"] else ""
-            for one in sets.values()
+            f"{entry['rivals'][name]['ap']:.3f}" if name in entry["rivals"] else ""
+            for entry in sets.values()
         ]
         lines.append(f"| {name}, MiniLM or pixels alone | {' | '.join(cells)} |")
     for name in signals:
         cells = [
-            f"{one['signals'][name]:.3f}" if name in one["signals"] else "" for one in sets.values()
+            f"{entry['signals'][name]:.3f}" if name in entry["signals"] else ""
+            for entry in sets.values()
         ]
         lines.append(f"| column `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _verified(found: dict, whose: str, what: str) -> str:
-    ranks, rows = found["ranks"], found["rows"]
+def _verified(result: dict, whose: str, what: str) -> str:
+    ranks, rows = result["ranks"], result["rows"]
     tops = [sum(rank <= share * rows for rank in ranks) for share in (0.01, 0.05, 0.1)]
-    older = "" if found.get("middle_layer") else " (By the last layer and words alone.)"
+    older = "" if result.get("middle_layer") else " (By the last layer and words alone.)"
     return (
         f"Of the {len(ranks)} verified errors among {whose} {rows:,} {what}, {tops[0]} are in the "
         f"first 1 % of the ranking, {tops[1]} in 5 % and {tops[2]} in 10 %; the median rank is "
@@ -197,13 +203,13 @@ def _verified(found: dict, whose: str, what: str) -> str:
     )
 
 
-def _cleaning(found: dict) -> str:
+def _cleaning(result: dict) -> str:
     lines = ["| a head trained with | accuracy |", "| --- | ---: |"]
-    rows = [n for n in found if n not in ("rows", "changed", "tested")]
-    lines += [f"| {name} | {found[name]:.1%} |" for name in rows]
+    rows = [n for n in result if n not in ("rows", "changed", "tested")]
+    lines += [f"| {name} | {result[name]:.1%} |" for name in rows]
     note = (
-        f"`noisy_ag_news`: the {found['changed']:,} most suspicious of {found['rows']:,} rows "
-        f"dropped or relabelled, accuracy on {found['tested']:,} clean test rows (one point is "
+        f"`noisy_ag_news`: the {result['changed']:,} most suspicious of {result['rows']:,} rows "
+        f"dropped or relabelled, accuracy on {result['tested']:,} clean test rows (one point is "
         "about its standard error)."
     )
     return "\n".join(lines) + f"\n\n{note}"

@@ -19,7 +19,7 @@ def rivals(corpus: Corpus) -> dict[str, Tensor]:
     crossed = cross_val_predict(head, x, y, cv=parts, method="predict_proba")
     fitted = head.fit(x, y).predict_proba(x)
     place = np.arange(len(y))
-    found = {
+    scores = {
         "loss of a head that has seen the row": -np.log(fitted[place, y] + 1e-12),
         "5-fold loss": -np.log(crossed[place, y] + 1e-12),
     }
@@ -30,5 +30,5 @@ def rivals(corpus: Corpus) -> dict[str, Tensor]:
     else:
         for method in ("self_confidence", "normalized_margin"):
             quality = get_label_quality_scores(y, crossed, method=method)
-            found[f"cleanlab, {method.replace('_', ' ')}"] = -quality
-    return {name: torch.from_numpy(np.asarray(score)) for name, score in found.items()}
+            scores[f"cleanlab, {method.replace('_', ' ')}"] = -quality
+    return {name: torch.from_numpy(np.asarray(score)) for name, score in scores.items()}

@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 import fastif
-from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora, kept
-from fastif.data.examples import Selected
-from fastif.mislabels.group_folds import folds
+from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora, tuned_logits_path
+from fastif.data.examples import ExampleSubset
+from fastif.mislabels.group_folds import assign_group_folds
 
 LENGTH = 64
-PAIRS = fastif.Recipe(learning_rate=1e-4, weight_decay=0.01, batch_size=32)
-SENTENCES = fastif.Recipe(epochs=2, learning_rate=5e-5, weight_decay=0.01, batch_size=32)
+PAIRS = fastif.TrainingConfig(learning_rate=1e-4, weight_decay=0.01, batch_size=32)
+SENTENCES = fastif.TrainingConfig(epochs=2, learning_rate=5e-5, weight_decay=0.01, batch_size=32)
 WHOLE = ["encoder.layer", "pooler", "classifier"]
 REPEATS = 2
 """Partitions into folds that are averaged, as those of the heads are."""
@@ -45,11 +45,11 @@ def main() -> None:
     options = parser.parse_args()
     reader = Reader(Path(os.environ["FASTIF_DATA"]), WORK)
     if options.only in "lingnli":
-        torch.save(pairs(reader, options.pairs), kept("lingnli"))
+        torch.save(pairs(reader, options.pairs), tuned_logits_path("lingnli"))
     for name, read in corpora(reader):
         if name.startswith("sst2") and "with" not in name and options.only in name:
             texts = reader.frame("sst2/train", 3000)["text"].to_list()
-            torch.save(crossed(reader, read(), texts), kept(name))
+            torch.save(cross_fit_logits(reader, read(), texts), tuned_logits_path(name))
 
 
 def pairs(reader: Reader, count: int) -> Tensor:
@@ -58,9 +58,9 @@ def pairs(reader: Reader, count: int) -> Tensor:
     frames = [reader.frame(name) for name in OTHERS]
     rows = [row for frame in frames for row in frame.select(columns).iter_rows()]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]
-    training = encoded(reader, [rows[place] for place in order.tolist()], NLI)
-    asked = list(reader.frame("lingnli/validation").select(columns).iter_rows())
-    said = []
+    training = encode_pairs(reader, [rows[place] for place in order.tolist()], NLI)
+    validation_rows = list(reader.frame("lingnli/validation").select(columns).iter_rows())
+    pass_logits = []
     for passes in PASSES:
         trained = classifier(3)
         recipe = replace(PAIRS, epochs=passes)
@@ -68,25 +68,27 @@ def pairs(reader: Reader, count: int) -> Tensor:
         # three hours.
         # The cache would hold the rounded weights of the first step until the last.
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-            trained.params = fastif.fit(trained, training, recipe, told)
-        said.append(fastif.predict(trained, encoded(reader, asked, NLI))[0])
-    return torch.stack([logits.log_softmax(1) for logits in said]).mean(0)
+            trained.params = fastif.fit(trained, training, recipe, print_progress)
+        pass_logits.append(fastif.predict(trained, encode_pairs(reader, validation_rows, NLI))[0])
+    return torch.stack([logits.log_softmax(1) for logits in pass_logits]).mean(0)
 
 
-def crossed(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor:
+def cross_fit_logits(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor:
     """Logits of each sentence by a classifier of the other folds' labels, as they are given."""
     labels = corpus.rows.labels.tolist()
     rows = fastif.encode(reader.tokenizer, texts, None, labels, LENGTH)
     logits = torch.zeros(len(rows), 2)
     for repeat in range(REPEATS):
-        parts = folds(torch.arange(len(rows)), 5, repeat)
+        parts = assign_group_folds(torch.arange(len(rows)), 5, repeat)
         for part in parts.unique():
-            away = parts == part
+            held_out = parts == part
             trained = classifier(2)
             recipe = replace(SENTENCES, seed=repeat)
-            some = Selected(rows, (~away).nonzero()[:, 0])
-            trained.params = fastif.fit(trained, some, recipe, told)
-            logits[away] += fastif.predict(trained, rows, ids=away.nonzero()[:, 0])[0] / REPEATS
+            train_subset = ExampleSubset(rows, (~held_out).nonzero()[:, 0])
+            trained.params = fastif.fit(trained, train_subset, recipe, print_progress)
+            logits[held_out] += (
+                fastif.predict(trained, rows, ids=held_out.nonzero()[:, 0])[0] / REPEATS
+            )
     return logits
 
 
@@ -101,7 +103,7 @@ def classifier(classes: int) -> fastif.TransformerObjective:
     return fastif.TransformerObjective(model.eval(), WHOLE, fastif.CrossEntropy())
 
 
-def encoded(
+def encode_pairs(
     reader: Reader, rows: list[tuple[str, str, str]], labels: tuple[str, ...]
 ) -> fastif.TextExamples:
     """Pairs of sentences as tokens."""
@@ -110,7 +112,7 @@ def encoded(
     return fastif.encode(reader.tokenizer, first, second, numbers, LENGTH)
 
 
-def told(step: int, steps: int, loss: float) -> None:
+def print_progress(step: int, steps: int, loss: float) -> None:
     """A line now and then."""
     if step % 100 == 0 or step == steps:
         print(f"step {step} of {steps}: loss {loss:.3f}", flush=True)

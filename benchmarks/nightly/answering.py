@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.fidelity.workload import drawn
+from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
 from benchmarks.nightly.overhead import LIMITS, makespan
 from benchmarks.nightly.report import machine_of, publish, table
@@ -44,13 +44,13 @@ def main() -> int:
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "hans").is_dir():
         sys.exit("FASTIF_DATA must name the folder with hans/ and multinli/")
-    study = prepared(data, options.queries)
+    study = prepare_answering_study(data, options.queries)
     cases = {}
     with tempfile.TemporaryDirectory() as home, Server(Path(home)) as server:
         os.environ |= server.environment
         for engine in WORKERS:
             shutil.rmtree(study.parent / "store", ignore_errors=True)
-            cases[engine] = measured(engine, study, server)
+            cases[engine] = measure_answering(engine, study, server)
             print(cases[engine], file=sys.stderr, flush=True)
     result = {"queries": options.queries, "rows": ROWS, "cases": cases, "machine": describe()}
     if options.queries == QUERIES:
@@ -60,16 +60,18 @@ def main() -> int:
     return 0
 
 
-def prepared(data: Path, queries: int) -> Path:
+def prepare_answering_study(data: Path, queries: int) -> Path:
     """A copy of the example with so many queries, half of HANS and half of MultiNLI; its model."""
     shutil.copytree(EXAMPLE, WORK, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
     parts = []
     for name, path in TABLES.items():
-        rows = drawn(data / path, pl.scan_parquet(data / path).select(pl.len()).collect().item())
+        rows = read_random_rows(
+            data / path, pl.scan_parquet(data / path).select(pl.len()).collect().item()
+        )
         parts.append(rows.head(queries // 2).with_columns(suite=pl.lit(name)))
     columns = ["id", "premise", "hypothesis", "suite", "heuristic", "subcase"]
-    asked = pl.concat([part.with_columns(label=LABEL) for part in parts], how="diagonal")
-    asked.select(*columns, "label").write_parquet(WORK / "data" / "queries.parquet")
+    queries_frame = pl.concat([part.with_columns(label=LABEL) for part in parts], how="diagonal")
+    queries_frame.select(*columns, "label").write_parquet(WORK / "data" / "queries.parquet")
     train = pl.read_parquet(EXAMPLE / "data" / "train.parquet")
     train.head(ROWS).write_parquet(WORK / "data" / "train.parquet")
     study = WORK / "study.toml"
@@ -83,32 +85,32 @@ def prepared(data: Path, queries: int) -> Path:
     return study
 
 
-def measured(engine: str, study: Path, server: Server) -> dict:
+def measure_answering(engine: str, study: Path, server: Server) -> dict:
     """One audit on this engine, up to its last shard."""
     from prefect import flow
 
     from benchmarks.nightly.timing import timed_shard
-    from flows.audit import PREPARED
-    from flows.executor_config import DaskLocal, Threads
-    from flows.executors import started
-    from flows.shard_scheduler import Dispatch, Limit
+    from flows.audit import PREPARATIONS
+    from flows.executor_config import LocalDaskConfig, ThreadsConfig
+    from flows.executors import start_executor
+    from flows.shard_scheduler import Deadline, ShardScheduler
     from tasks.audit.prepare import describe_train
-    from tasks.planning.start_run import begin
-    from tasks.run.spec import missing_shards, plan_run
-    from tasks.runtime.devices import devices_of
+    from tasks.planning.start_run import start_run
+    from tasks.run.spec import list_missing_shards, plan_run
+    from tasks.runtime.devices import resolve_devices
 
     count = WORKERS[engine]
-    where = Threads() if engine == "threads" else DaskLocal(workers=count)
+    where = ThreadsConfig() if engine == "threads" else LocalDaskConfig(workers=count)
     plan = plan_run(study, f"answering-{engine}")
     seconds: dict[int, float] = {}
     times = {}
 
     @flow(name=f"answering-{engine}")
     def night() -> None:
-        _, store = begin(plan)
-        shards = missing_shards(store, plan.ref.run)
-        with started(where, devices_of(["cpu"]), len(shards)) as workers:
-            for task in (describe_train, *(task for _, task in PREPARED)):
+        _, store = start_run(plan)
+        shards = list_missing_shards(store, plan.ref.run)
+        with start_executor(where, resolve_devices(["cpu"]), len(shards)) as workers:
+            for task in (describe_train, *(task for _, task in PREPARATIONS)):
                 workers.call(task, ref=plan.ref)
             futures = {}
 
@@ -117,8 +119,8 @@ def measured(engine: str, study: Path, server: Server) -> dict:
                 return futures[shard]
 
             times["began"] = time.monotonic()
-            dispatch = Dispatch(submit, workers.count, Limit())
-            for shard in dispatch.done(shards):
+            dispatch = ShardScheduler(submit, workers.count, Deadline())
+            for shard in dispatch.run(shards):
                 seconds[shard.index] = futures.pop(shard).result()
             times["ended"] = time.monotonic()
             assert not dispatch.failed, dispatch.failed[0]

@@ -35,18 +35,23 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
-    study = prepared()
+    study = prepare_engine_study()
     seconds: dict[int, list[float]] = {1: [], 2: []}
     pace: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as home, Server(Path(home)) as server:
         environment = {**os.environ, **server.environment, "OMP_NUM_THREADS": "1"}
         for _ in range(options.rounds):
             for count in seconds:
-                whole, each = audited(study, count, environment)
+                whole, each = time_audit(study, count, environment)
                 seconds[count].append(whole)
                 pace[count].append(each)
                 print(count, whole, each, file=sys.stderr, flush=True)
-    result = {"seconds": seconds, "pace": pace, **compared(seconds, pace), "machine": describe()}
+    result = {
+        "seconds": seconds,
+        "pace": pace,
+        **compare_engines(seconds, pace),
+        "machine": describe(),
+    }
     if options.rounds == ROUNDS:
         publish("engines", "One Dask worker and two", section(result), result)
     else:
@@ -54,16 +59,16 @@ def main() -> int:
     return 0
 
 
-def compared(seconds: dict, pace: dict) -> dict:
+def compare_engines(seconds: dict, pace: dict) -> dict:
     """One worker's time over that of two, by round: all shards, and once both work."""
     pairs = {"ratios": seconds, "paces": pace}
     return {
-        name: [one / two for one, two in zip(times[1], times[2], strict=True)]
+        name: [single / double for single, double in zip(times[1], times[2], strict=True)]
         for name, times in pairs.items()
     }
 
 
-def prepared() -> Path:
+def prepare_engine_study() -> Path:
     """A copy of the example whose queries are solved and scanned shard by shard, and its model."""
     shutil.copytree(EXAMPLE, WORK, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
     queries = WORK / "data" / "queries.parquet"
@@ -82,7 +87,7 @@ def prepared() -> Path:
     return study
 
 
-def audited(study: Path, count: int, environment: dict[str, str]) -> tuple[float, float]:
+def time_audit(study: Path, count: int, environment: dict[str, str]) -> tuple[float, float]:
     """Seconds of the shards on so many workers; parts are there, and every model is warm."""
     for what in ("runs", "tables"):
         shutil.rmtree(study.parent / "store" / what, ignore_errors=True)
@@ -144,7 +149,7 @@ def section(result: dict) -> str:
     rows = [
         [
             f"{count}",
-            *(f"{one:.1f} s, {each:.1f} s a shard" for one, each in zip(*both, strict=True)),
+            *(f"{wall:.1f} s, {each:.1f} s a shard" for wall, each in zip(*both, strict=True)),
         ]
         for count, both in _by_count(result)
     ]

@@ -22,7 +22,7 @@ def main() -> int:
 
 def section(counted: dict) -> str:
     """The section as Markdown."""
-    parts = [told for name, told in counted.items() if name.startswith("kills-")]
+    parts = [counts for name, counts in counted.items() if name.startswith("kills-")]
     kills, stores = (sum(part[key] for part in parts) for key in ("kills", "stores"))
     failed = counted.get("requests of a bucket that failed", 0)
     return "\n".join(

@@ -38,18 +38,18 @@ def main() -> int:
             "threads, a shard a task": ("threads", SHARD),
             "dask, a shard a task": ("dask", SHARD),
         }
-        found = {}
+        cases_measured = {}
         for name, (engine, size) in cases.items():
             if (options.only or "") in name:
                 print(name, file=sys.stderr, flush=True)
-                found[name] = measured(engine, size, options.queries, server)
-                print(found[name], file=sys.stderr, flush=True)
+                cases_measured[name] = measure_case(engine, size, options.queries, server)
+                print(cases_measured[name], file=sys.stderr, flush=True)
     from benchmarks.machine import describe
     from benchmarks.nightly.report import publish
 
     if options.only and RESULT.is_file():  # cases that were measured before stay in the result
-        found = {**json.loads(RESULT.read_text("utf-8"))["cases"], **found}
-    result = {"queries": options.queries, "cases": found, "machine": describe()}
+        cases_measured = {**json.loads(RESULT.read_text("utf-8"))["cases"], **cases_measured}
+    result = {"queries": options.queries, "cases": cases_measured, "machine": describe()}
     if options.queries == QUERIES:
         publish("overhead", "What orchestration takes", section(result), result)
     else:
@@ -57,30 +57,30 @@ def main() -> int:
     return 0
 
 
-def measured(engine: str, size: int, queries: int, server) -> dict:
+def measure_case(engine: str, size: int, queries: int, server) -> dict:
     """One pass over all queries, in shards of this size."""
     from prefect import flow
 
     from benchmarks.nightly.sleeping import sleep
-    from flows.executor_config import DaskLocal, Threads
-    from flows.executors import started
-    from flows.shard_scheduler import Dispatch, Limit
+    from flows.executor_config import LocalDaskConfig, ThreadsConfig
+    from flows.executors import start_executor
+    from flows.shard_scheduler import Deadline, ShardScheduler
     from storage import plan_shards
-    from tasks.runtime.devices import devices_of
+    from tasks.runtime.devices import resolve_devices
 
     shards = plan_shards(queries, size)
     count = WORKERS[engine]
-    where = Threads() if engine == "threads" else DaskLocal(workers=count)
+    where = ThreadsConfig() if engine == "threads" else LocalDaskConfig(workers=count)
     times = {}
 
     @flow(name=f"overhead-{engine}-{size}")
     def night() -> None:
-        with started(where, devices_of(["cpu"] * count), len(shards)) as workers:
+        with start_executor(where, resolve_devices(["cpu"] * count), len(shards)) as workers:
             times["began"] = time.monotonic()
-            pass_ = Dispatch(
-                lambda shard: workers.submit(sleep, shard=shard), workers.count, Limit()
+            pass_ = ShardScheduler(
+                lambda shard: workers.submit(sleep, shard=shard), workers.count, Deadline()
             )
-            for _ in pass_.done(shards):
+            for _ in pass_.run(shards):
                 pass
             times["ended"] = time.monotonic()
             assert not pass_.failed, pass_.failed[0]

@@ -19,11 +19,11 @@ import polars as pl
 
 from benchmarks.bulk.corpora import MultiNli
 from benchmarks.bulk.night import STUDY, WORK
-from benchmarks.fidelity.workload import drawn
+from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
 from benchmarks.nightly.report import machine_of, publish, table
 from storage import Store
-from tasks.run.spec import existing_store
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 FULL, QUICK = (25_000, 2_000), (1_200, 40)
@@ -48,7 +48,7 @@ def main() -> int:
     shutil.rmtree(folder / "night.store", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     study = folder / "night.toml"
-    written(study, carry=True)
+    write_second_study(study, carry=True)
     tables(data, folder, rows, queries)
     run("train", study)
     first = run("audit", study)
@@ -62,16 +62,16 @@ def main() -> int:
         "machine": describe(),
     }
     if options.check:
-        written(folder / "scratch.toml", carry=False)
+        write_second_study(folder / "scratch.toml", carry=False)
         result["nights"]["without carry"] = run("audit", folder / "scratch.toml")
-        result["answers"] = compared(existing_store(load_study(study)))
+        result["answers"] = compare_runs(open_existing_store(load_study(study)))
     print(json.dumps(result, indent=1))
     if not options.quick:
         publish("second-night", "A second night", section(result), result)
     return 0
 
 
-def written(study: Path, carry: bool) -> None:
+def write_second_study(study: Path, carry: bool) -> None:
     """The study, with the section [carry] or without; both have one store."""
     labels = json.dumps(list(MultiNli.labels))
     text = STUDY.format(labels=labels, candidates=ALONE, store="night.store")
@@ -84,7 +84,7 @@ def tables(data: Path, folder: Path, rows: int, queries: int) -> None:
         ("train", "queries"), MultiNli.tables, (rows, queries), strict=True
     ):
         whole = pl.read_parquet(data / source)
-        order = drawn(data / source, whole.height)
+        order = read_random_rows(data / source, whole.height)
         columns = ["id", *MultiNli.columns, "label"]
         order.head(count).select(columns).write_parquet(folder / f"{name}.parquet")
 
@@ -103,16 +103,16 @@ def run(command: str, study: Path) -> dict:
     wall = time.perf_counter() - start
     if command != "audit":
         return {"wall": wall}
-    store = existing_store(load_study(study))
-    status = store.runs()[0]
-    (told,) = store.scan("runs", status.record.run).select("forecast").collect()["forecast"]
-    stages = {name: took for name, (_, took) in json.loads(told)["seconds"].items()}
+    store = open_existing_store(load_study(study))
+    status = store.list_runs()[0]
+    (forecast,) = store.scan("runs", status.record.run).select("forecast").collect()["forecast"]
+    stages = {name: seconds for name, (_, seconds) in json.loads(forecast)["seconds"].items()}
     return {"wall": wall, "run": status.record.run, "stages": stages}
 
 
-def compared(store: Store) -> dict:
+def compare_runs(store: Store) -> dict:
     """The second night's scores beside those from nothing: pairs in both, and the largest gap."""
-    scratch, second, _ = (status.record.run for status in store.runs())
+    scratch, second, _ = (status.record.run for status in store.list_runs())
     both = [store.scan("scores", name).collect() for name in (second, scratch)]
     keys = ["query", "train"]
     joined = both[0].join(both[1], on=keys, suffix="_scratch")

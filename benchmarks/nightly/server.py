@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from flows.local_service import QUIET, RECORDER
+from flows.local_service import NO_TELEMETRY, RECORDER_SETTINGS
 
 PATIENCE = 120
 
@@ -22,13 +22,13 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
-        self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home), **QUIET}
+        self.environment = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home), **NO_TELEMETRY}
 
     def __enter__(self) -> "Server":
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
-            env={**os.environ, **self.environment, **RECORDER},
+            env={**os.environ, **self.environment, **RECORDER_SETTINGS},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -46,10 +46,10 @@ class Server:
 
     def memory(self) -> int:
         """Bytes that it holds, with all its processes."""
-        told = subprocess.run(
+        resident_sizes = subprocess.run(
             ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout.split()
-        return 1024 * sum(map(int, told))
+        return 1024 * sum(map(int, resident_sizes))
 
     def task_runs(self, flow: str, expected: int) -> int:
         """Task runs of a flow that are recorded as completed; waits until they are all there."""
@@ -57,11 +57,11 @@ class Server:
             "flows": {"name": {"any_": [flow]}},
             "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
         }
-        found, deadline = 0, time.monotonic() + 60
-        while found < expected and time.monotonic() < deadline:
+        count, deadline = 0, time.monotonic() + 60
+        while count < expected and time.monotonic() < deadline:
             time.sleep(1)
-            found = httpx.post(f"{self.url}/task_runs/count", json=wanted, timeout=30).json()
-        return found
+            count = httpx.post(f"{self.url}/task_runs/count", json=wanted, timeout=30).json()
+        return count
 
     def _healthy(self) -> bool:
         try:

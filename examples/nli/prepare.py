@@ -17,8 +17,8 @@ from pathlib import Path
 import polars as pl
 
 SEED = "fastif-nli-0"
-TRAIN_A_LABEL = 1750
-QUERIES_A_SUBCASE = 5
+TRAIN_PER_LABEL = 1750
+QUERIES_PER_SUBCASE = 5
 QUERIES_MNLI = 150
 HERE = Path(__file__).parent / "data"
 
@@ -33,35 +33,37 @@ PAIR = pl.concat_str("premise", "hypothesis", separator="\t").str.to_lowercase()
 SKELETON = PAIR.str.replace_all(r"[^\p{L}\p{N}\t]", "")
 
 
-def drawn(rows: pl.DataFrame, count: int, by: str) -> pl.DataFrame:
+def sample_rows(rows: pl.DataFrame, count: int, column: str) -> pl.DataFrame:
     """So many rows of each value of a column, chosen and ordered by hash."""
     digests = [hashlib.sha256(f"{SEED}:{key}".encode()).hexdigest() for key in rows["id"]]
     ranked = rows.with_columns(pl.Series("rank", digests)).sort("rank")
-    return ranked.group_by(by, maintain_order=True).head(count).sort("rank").drop("rank")
+    return ranked.group_by(column, maintain_order=True).head(count).sort("rank").drop("rank")
 
 
 def make_queries(data: Path) -> pl.DataFrame:
     """300 queries: HANS pairs from every subcase, then MultiNLI matched development pairs."""
     hans = pl.read_parquet(data / "hans/evaluation.parquet")
     mnli = pl.read_parquet(data / "multinli/dev_matched.parquet")
-    everything = pl.lit("mnli").alias("suite")
-    parts = [
-        drawn(hans, QUERIES_A_SUBCASE, "subcase").with_columns(pl.lit("hans").alias("suite")),
-        drawn(mnli.with_columns(everything), QUERIES_MNLI, "suite").with_columns(LABEL),
+    suite = pl.lit("mnli").alias("suite")
+    tables = [
+        sample_rows(hans, QUERIES_PER_SUBCASE, "subcase").with_columns(
+            pl.lit("hans").alias("suite")
+        ),
+        sample_rows(mnli.with_columns(suite), QUERIES_MNLI, "suite").with_columns(LABEL),
     ]
     columns = ["id", "premise", "hypothesis", "label", "suite", "heuristic", "subcase", "genre"]
-    return pl.concat(parts, how="diagonal").select(columns)
+    return pl.concat(tables, how="diagonal").select(columns)
 
 
 def make_train(data: Path, queries: pl.DataFrame) -> pl.DataFrame:
     """3,500 training pairs, half of each label, none of them a query."""
     rows = pl.read_parquet(data / "multinli/train_subset.parquet")
     rows = rows.filter(pl.col("source") != "taxinli")  # its licence asks for terms of its own
-    asked = queries.select(SKELETON.alias("skeleton"))["skeleton"].implode()
-    rows = rows.filter(~SKELETON.is_in(asked))
+    query_keys = queries.select(SKELETON.alias("skeleton"))["skeleton"].implode()
+    rows = rows.filter(~SKELETON.is_in(query_keys))
     rows = rows.with_columns(pl.col("label").alias("label_3way")).with_columns(LABEL)
     columns = ["id", "premise", "hypothesis", "label", "label_3way", "genre", "source"]
-    return drawn(rows, TRAIN_A_LABEL, "label").select(columns)
+    return sample_rows(rows, TRAIN_PER_LABEL, "label").select(columns)
 
 
 def main() -> None:

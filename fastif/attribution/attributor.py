@@ -12,54 +12,58 @@ from torch import Tensor
 from fastif.attribution.certificate import (
     HOOKS,
     Certificate,
-    joined,
-    worst_of,
+    combine_certificates,
+    concat_certificates,
 )
-from fastif.attribution.control_sample import agreement, held, rounding
+from fastif.attribution.control_sample import (
+    compute_model_agreement,
+    compute_precision_agreement,
+    estimate_captured_mass,
+)
 from fastif.attribution.influence import (
-    UNSEEN,
+    NO_EXAMPLE,
     Influences,
-    join_influences,
+    concat_influences,
     mean_influence,
 )
 from fastif.attribution.leverage import (
     ON,
     Leverage,
-    Mode,
-    Off,
-    leverage_of,
-    mixing,
+    LeverageMode,
+    NoLeverage,
+    compute_leverage,
+    make_weighted_gradients,
 )
-from fastif.attribution.low_rank_scorer import low_rank
+from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import Scorer
-from fastif.attribution.sketch_scores import answer_by_sketches
-from fastif.attribution.slice_totals import Totals
+from fastif.attribution.sketch_scores import score_by_sketches
+from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import (
-    RowsSolved,
-    Solved,
-    solve_rows,
-    solve_scores,
+    SolvedQueries,
+    SolvedWithIhvp,
+    score_queries,
+    solve_queries,
 )
 from fastif.candidates.retrieval import (
-    Everything,
+    ExhaustiveSearch,
     Search,
-    Sketched,
-    candidates_of,
+    SketchSearch,
+    find_candidates,
 )
-from fastif.candidates.sketch import query_sketches
-from fastif.curvature.operator import Damped, Rooted
+from fastif.candidates.sketch import compute_query_sketches
+from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
-from fastif.data.torch_forms import Given, as_examples
-from fastif.gradients.per_example import Gradients, measure_rows
+from fastif.data.torch_forms import ExamplesLike, as_examples
+from fastif.gradients.per_example import Gradients, compute_measure_gradients
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
-from fastif.numerics.out_of_memory import in_parts
-from fastif.solvers.definiteness import positive_definite, with_least
-from fastif.solvers.dual_scores import KernelScores
-from fastif.solvers.solver import Factor, ScoreAll, Solution, Solve, Solver
+from fastif.numerics.out_of_memory import split_on_oom
+from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
+from fastif.solvers.dual_scores import DualScorer
+from fastif.solvers.solver import Factor, ScoreFn, Solution, Solve, Solver
 
-AnySolved = TypeVar("AnySolved", bound=Solved)
+AnySolved = TypeVar("AnySolved", bound=SolvedQueries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ class Attribution:
 
     influences: Influences
     certificate: Certificate
-    totals: Totals | None = None
+    totals: SliceTotals | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,76 +108,81 @@ class Attributor:
     """
 
     objective: Objective
-    train: Given
-    operator: Damped
+    train: ExamplesLike
+    operator: DampedOperator
     solver: Solver
-    search: Search = field(default_factory=Everything)
+    search: Search = field(default_factory=ExhaustiveSearch)
     factor: Factor | None = None
     batch_size: int = 32
     certify_rows: int | None = 512
-    leverage: Mode | Leverage | Off = "auto"
+    leverage: LeverageMode | Leverage | NoLeverage = "auto"
 
     def __call__(
         self,
-        queries: Given,
+        queries: ExamplesLike,
         ids: Ids,
         slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
-        """Attribute the queries at these positions; with `slices`, also their `Totals`."""
+        """Attribute the queries at these positions; with `slices`, also their `SliceTotals`."""
         return attribute([self], queries, ids, slices)
 
-    def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> RowsSolved:
+    def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedWithIhvp:
         """S_test of the queries and its certificate; two matrices of q x p are held, then one.
 
         Raises:
             InputError: the damped curvature is not positive definite.
         """
-        least, leverage = self._least, self.row_leverage  # before any query is looked at
-        found = solve_rows(
+        least_eigenvalue, leverage = (
+            self._least_eigenvalue,
+            self.row_leverage,
+        )  # before any query is looked at
+        solved = solve_queries(
             self.gradients,
             self.train,
             self.operator,
-            self._solve,
-            self._asked(queries, ids),
+            self._solve_fn,
+            self._measure_queries(queries, ids),
             batch_size=self.batch_size,
             certify_rows=self.certify_rows,
             remedy=self.solver.remedy,
-            mixed=self._mixed if isinstance(leverage, Leverage) else None,
+            weighted_gradients=self._weighted_gradients if isinstance(leverage, Leverage) else None,
             weights=leverage.weights if isinstance(leverage, Leverage) else None,
         )
-        return self._certified(found, least)
+        return self._complete_certificate(solved, least_eigenvalue)
 
-    def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> Solved:
+    def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedQueries:
         """The same where only scores are wanted; a solver may have them without s_test."""
-        operator, score = self.operator.operator, self._score_all
-        if score is None or not isinstance(operator, Rooted):
+        operator, score = self.operator.operator, self._score_fn
+        if score is None or not isinstance(operator, FactoredOperator):
             return self.solve(queries, ids)
         leverage = self.row_leverage
         if isinstance(leverage, Leverage):
-            if not isinstance(score, KernelScores):
+            if not isinstance(score, DualScorer):
                 return self.solve(queries, ids)
-            score = replace(score, scored=leverage.in_rows(score.at))
-        asked = self._asked(queries, ids)
-        found = solve_scores(self.train, operator, score, asked, self.solver.remedy)
-        return self._certified(found, self._least)
+            score = replace(score, score_coefficients=leverage.apply_weights(score.coefficients))
+        query_gradients = self._measure_queries(queries, ids)
+        solved = score_queries(self.train, operator, score, query_gradients, self.solver.remedy)
+        return self._complete_certificate(solved, self._least_eigenvalue)
 
-    def _certified(self, found: AnySolved, least: float) -> AnySolved:
-        taken = self.row_leverage
-        leverage = ON if isinstance(taken, Leverage) else f"off: {taken.reason}"
-        known = replace(found.certificate, least_eigenvalue=least, leverage=leverage)
-        return replace(found, certificate=known)
+    def _complete_certificate(self, solved: AnySolved, least_eigenvalue: float) -> AnySolved:
+        row_leverage = self.row_leverage
+        leverage = ON if isinstance(row_leverage, Leverage) else f"off: {row_leverage.reason}"
+        certificate = replace(
+            solved.certificate, least_eigenvalue=least_eigenvalue, leverage=leverage
+        )
+        return replace(solved, certificate=certificate)
 
-    def solved(self, rhs: Float[Tensor, "q p"]) -> Solution:
+    def apply_inverse(self, rhs: Float[Tensor, "q p"]) -> Solution:
         """(H + λI)⁻¹ of any rows.
 
         Raises:
             InputError: the damped curvature is not positive definite.
         """
-        assert self._least is not None
-        return self._solve(rhs)
+        assert self._least_eigenvalue is not None
+        return self._solve_fn(rhs)
 
-    def _asked(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
-        return measure_rows(self.gradients, queries, ids, self.batch_size)
+    def _measure_queries(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
+        return compute_measure_gradients(self.gradients, queries, ids, self.batch_size)
 
     @cached_property
     def gradients(self) -> Gradients:
@@ -181,49 +190,49 @@ class Attributor:
         return getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
 
     @cached_property
-    def _mixed(self) -> Gradients:
-        return mixing(self.gradients)
+    def _weighted_gradients(self) -> Gradients:
+        return make_weighted_gradients(self.gradients)
 
     @cached_property
     def _factor(self) -> Factor:
-        made = self.solver.factor(self.operator) if self.factor is None else self.factor
-        return with_least(self.operator, made)
+        factor = self.solver.factor(self.operator) if self.factor is None else self.factor
+        return add_min_eigenvalue(self.operator, factor)
 
     @cached_property
-    def row_leverage(self) -> Leverage | Off:
+    def row_leverage(self) -> Leverage | NoLeverage:
         """The leverage of the training examples, or why effects are to first order.
 
         Raises:
             InputError: "on" where there is no leverage to take.
         """
-        if isinstance(self.leverage, Leverage | Off):
+        if isinstance(self.leverage, Leverage | NoLeverage):
             return self.leverage
-        score = None if self.leverage == "off" else self._score_all
-        return leverage_of(
+        score = None if self.leverage == "off" else self._score_fn
+        return compute_leverage(
             self.operator,
             self.solver,
             self._factor,
             self.train,
             self.leverage,
-            score.inverse if isinstance(score, KernelScores) else None,
+            score.inverse if isinstance(score, DualScorer) else None,
         )
 
     @cached_property
-    def _least(self) -> float:
-        return positive_definite(self.operator, self._factor)
+    def _least_eigenvalue(self) -> float:
+        return require_positive_definite(self.operator, self._factor)
 
     @cached_property
-    def _solve(self) -> Solve:
+    def _solve_fn(self) -> Solve:
         return self.solver.prepare(self.operator, self._factor)
 
     @cached_property
-    def _score_all(self) -> ScoreAll | None:
+    def _score_fn(self) -> ScoreFn | None:
         return self.solver.prepare_scores(self.operator, self.train, self._factor)
 
 
 def attribute(
     members: Sequence[Attributor],
-    queries: Given,
+    queries: ExamplesLike,
     ids: Ids,
     slices: Int[Tensor, " q"] | None = None,
     searcher: Attributor | None = None,
@@ -247,103 +256,126 @@ def attribute(
     """
     first = members[0] if searcher is None else searcher
 
-    def some(places: Tensor) -> Attribution:
-        mine = None if slices is None else Totals.of(slices[places], number, len(members[0].train))
-        return _attribute(members, first, queries, ids[places], mine)
+    def attribute_subset(places: Tensor) -> Attribution:
+        subset_totals = (
+            None
+            if slices is None
+            else SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
+        )
+        return _attribute(members, first, queries, ids[places], subset_totals)
 
     ids = as_ids(ids, len(as_examples(queries, "queries")))
     for member in members:
         try_table(member.objective, member.train, "training set")
-        try_table(member.objective, queries, "queries", member.objective.asked)
-    number = 0 if slices is None or not len(slices) else int(slices.max()) + 1
-    return _joined([found for _, found in in_parts(some, torch.arange(len(ids)))])
+        try_table(member.objective, queries, "queries", member.objective.query_measure)
+    slice_count = 0 if slices is None or not len(slices) else int(slices.max()) + 1
+    return _concat_attributions(
+        [answer for _, answer in split_on_oom(attribute_subset, torch.arange(len(ids)))]
+    )
 
 
 def _attribute(
     members: Sequence[Attributor],
-    first: Attributor,
+    searcher: Attributor,
     queries: Examples,
     ids: Tensor,
-    totals: Totals | None,
+    totals: SliceTotals | None,
 ) -> Attribution:
-    if isinstance(first.search, Sketched) and not first.search.rescore:
-        return _by_sketches(first, first.search, queries, ids)
+    if isinstance(searcher.search, SketchSearch) and not searcher.search.rescore:
+        return _sketch_and_attribute(searcher, searcher.search, queries, ids)
     solved = [member.solve_to_score(queries, ids) for member in members]
-    certificate = worst_of([one.certificate for one in solved])
-    controls = [one.control for one in solved]
+    certificate = combine_certificates([result.certificate for result in solved])
+    controls = [result.control for result in solved]
     if len(solved) > 1:
-        certificate = replace(certificate, agreement=agreement(controls))
-    candidates = candidates_of(first.search, first.gradients, queries, ids, first.batch_size)
-    scorers = [one.scorer for one in solved]
-    if isinstance(first.search, Everything) and not first.search.exact:
-        exact, scorers = scorers, [_cheaper(scorer, first.search) for scorer in scorers]
+        certificate = replace(certificate, agreement=compute_model_agreement(controls))
+    candidates = find_candidates(
+        searcher.search, searcher.gradients, queries, ids, searcher.batch_size
+    )
+    scorers = [result.scorer for result in solved]
+    if isinstance(searcher.search, ExhaustiveSearch) and not searcher.search.is_exact:
+        exact, scorers = (
+            scorers,
+            [_approximate_scorer(scorer, searcher.search) for scorer in scorers],
+        )
         del solved  # s_test is not needed in full any more
         if any(low is not full for low, full in zip(scorers, exact, strict=True)):
             del exact
-            alike = rounding(controls, scorers, first.batch_size)
-            certificate = replace(certificate, rounding=alike)
-    found = mean_influence(
+            precision_agreement = compute_precision_agreement(
+                controls, scorers, searcher.batch_size
+            )
+            certificate = replace(certificate, rounding=precision_agreement)
+    influences = mean_influence(
         scorers,
         candidates,
-        keep=first.search.keep if isinstance(first.search, Everything) else None,
-        batch_size=first.batch_size,
+        keep=searcher.search.keep if isinstance(searcher.search, ExhaustiveSearch) else None,
+        batch_size=searcher.batch_size,
         totals=totals,
     )
     if candidates is None:
-        dropped = torch.full((len(ids),), len(found.broken))
+        dropped = torch.full((len(ids),), len(influences.nonfinite_ids))
     else:
-        dropped = torch.isin(candidates.ids, found.broken).sum(1)
-        share = held(controls, len(first.train), found.ids, found.removal_effect)
-        certificate = replace(certificate, held=share)
-    overflown = ((found.ids != UNSEEN) & ~torch.isfinite(found.removal_effect)).any(1)
-    certificate = replace(certificate.settled(overflown, dropped), route=_route(members))
-    asked = totals if candidates is None else None
-    return Attribution(_without(found, certificate.quarantined), certificate, asked)
-
-
-def _route(members: Sequence[Attributor]) -> str:
-    """How the gradients were taken; of several models the first that was not by hooks."""
-    found = [str(member.gradients.route) for member in members]
-    return next((route for route in found if route != HOOKS), HOOKS)
-
-
-def _cheaper(scorer: Scorer, search: Everything) -> Scorer:
-    return scorer.rounded() if search.rank is None else low_rank(scorer, search.rank)
-
-
-def _by_sketches(
-    member: Attributor, search: Sketched, queries: Examples, ids: Tensor
-) -> Attribution:
-    gradients, size = Gradients(member.objective), member.batch_size
-    return attribute_by_sketches(
-        search, query_sketches(search.sketcher, gradients, queries, ids, size)
+        dropped = torch.isin(candidates.ids, influences.nonfinite_ids).sum(1)
+        captured_mass = estimate_captured_mass(
+            controls, len(searcher.train), influences.ids, influences.removal_effect
+        )
+        certificate = replace(certificate, held=captured_mass)
+    overflowed = ((influences.ids != NO_EXAMPLE) & ~torch.isfinite(influences.removal_effect)).any(
+        1
     )
-
-
-def attribute_by_sketches(search: Sketched, rows: Float[Tensor, "q d"]) -> Attribution:
-    """What `answer_by_sketches` says of queries with these sketches."""
-    found, certificate = answer_by_sketches(search, rows)
-    return Attribution(_without(found, certificate.quarantined), certificate)
-
-
-def _joined(parts: Sequence[Attribution]) -> Attribution:
-    """One answer from those of some queries each."""
-    if len(parts) == 1:
-        return parts[0]
-    totals = [part.totals for part in parts if part.totals is not None]
+    certificate = replace(certificate.finalize(overflowed, dropped), route=_describe_route(members))
+    full_scan_totals = totals if candidates is None else None
     return Attribution(
-        join_influences([part.influences for part in parts]),
-        joined([part.certificate for part in parts]),
-        Totals.joined(totals) if totals else None,
+        _mask_quarantined(influences, certificate.quarantined), certificate, full_scan_totals
     )
 
 
-def _without(found: Influences, quarantined: Tensor) -> Influences:
+def _describe_route(members: Sequence[Attributor]) -> str:
+    """How the gradients were taken; of several models the first that was not by hooks."""
+    routes = [str(member.gradients.route) for member in members]
+    return next((route for route in routes if route != HOOKS), HOOKS)
+
+
+def _approximate_scorer(scorer: Scorer, search: ExhaustiveSearch) -> Scorer:
+    return (
+        scorer.to_bfloat16() if search.rank is None else make_low_rank_scorer(scorer, search.rank)
+    )
+
+
+def _sketch_and_attribute(
+    member: Attributor, search: SketchSearch, queries: Examples, ids: Tensor
+) -> Attribution:
+    gradients, batch_size = Gradients(member.objective), member.batch_size
+    return attribute_by_sketches(
+        search, compute_query_sketches(search.sketcher, gradients, queries, ids, batch_size)
+    )
+
+
+def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) -> Attribution:
+    """What `score_by_sketches` says of queries with these sketches."""
+    influences, certificate = score_by_sketches(search, sketches)
+    return Attribution(_mask_quarantined(influences, certificate.quarantined), certificate)
+
+
+def _concat_attributions(answers: Sequence[Attribution]) -> Attribution:
+    """One answer from those of some queries each."""
+    if len(answers) == 1:
+        return answers[0]
+    totals = [answer.totals for answer in answers if answer.totals is not None]
+    return Attribution(
+        concat_influences([answer.influences for answer in answers]),
+        concat_certificates([answer.certificate for answer in answers]),
+        SliceTotals.concat(totals) if totals else None,
+    )
+
+
+def _mask_quarantined(influences: Influences, quarantined: Tensor) -> Influences:
     """The same without the scores of some queries."""
-    out = quarantined[:, None]
+    mask = quarantined[:, None]
     return replace(
-        found,
-        ids=found.ids.masked_fill(out, UNSEEN),
-        removal_effect=found.removal_effect.masked_fill(out, torch.inf),
-        spread=None if found.spread is None else found.spread.masked_fill(out, torch.inf),
+        influences,
+        ids=influences.ids.masked_fill(mask, NO_EXAMPLE),
+        removal_effect=influences.removal_effect.masked_fill(mask, torch.inf),
+        spread=None
+        if influences.spread is None
+        else influences.spread.masked_fill(mask, torch.inf),
     )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-RESEMBLES = 0.99
+MAX_PRODUCT_CORRELATION = 0.99
 """Beyond this correlation a score is the plain gradient product by another name.
 
 The published settings (a damping of 50) give 0.9999 on a small network; where the curvature has a
@@ -18,9 +18,11 @@ say, the correlation stays well below.
 HOOKS = "hooks"
 """The quick route of gradients; see `Route`."""
 
-GRADIENT = "Its gradient is not finite. Look for extreme values in its input or in the weights."
+NONFINITE_GRADIENT = (
+    "Its gradient is not finite. Look for extreme values in its input or in the weights."
+)
 DIVERGED = "Its solve diverged."
-SCORES = "Its scores are too large for the precision of the model. Raise the damping."
+SCORES_OVERFLOWED = "Its scores are too large for the precision of the model. Raise the damping."
 """Why a query is quarantined, and what to change."""
 
 
@@ -83,94 +85,105 @@ class Certificate:
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
         """|score_correlation| > 0.99: the curvature might as well not be there."""
-        return self.score_correlation.abs() > RESEMBLES
+        return self.score_correlation.abs() > MAX_PRODUCT_CORRELATION
 
     @property
     def quarantined(self) -> Bool[Tensor, " q"]:
         """Which queries have no scores."""
         return torch.tensor([reason is not None for reason in self.reasons], dtype=torch.bool)
 
-    def blank(self, out: Bool[Tensor, " q"]) -> "Certificate":
+    def mask_failed(self, failed: Bool[Tensor, " q"]) -> "Certificate":
         """The same with NaN for what a solve that failed cannot tell."""
         names = ("residual", "full_residual", "spread", "solution_norm", "gradient_cosine")
-        parts = {name: getattr(self, name) for name in (*names, "score_correlation")}
-        found = {name: part for name, part in parts.items() if part is not None}
+        values = {name: getattr(self, name) for name in (*names, "score_correlation")}
+        measured = {name: value for name, value in values.items() if value is not None}
         return replace(
             self,
-            **{n: part.masked_fill(out.to(part.device), torch.nan) for n, part in found.items()},
+            **{
+                n: value.masked_fill(failed.to(value.device), torch.nan)
+                for n, value in measured.items()
+            },
         )
 
-    def settled(self, overflown: Bool[Tensor, " q"], dropped: Int[Tensor, " q"]) -> "Certificate":
+    def finalize(self, overflowed: Bool[Tensor, " q"], dropped: Int[Tensor, " q"]) -> "Certificate":
         """The same once scores are there: which of them overflowed, which candidates have none."""
         reasons = tuple(
-            reason or (SCORES if bad else None)
-            for reason, bad in zip(self.reasons, overflown.tolist(), strict=True)
+            reason or (SCORES_OVERFLOWED if overflow else None)
+            for reason, overflow in zip(self.reasons, overflowed.tolist(), strict=True)
         )
-        settled = replace(self, reasons=reasons, dropped=dropped)
-        fine = ~settled.quarantined.to(self.converged.device)
-        return replace(settled, converged=self.converged & fine)
+        final = replace(self, reasons=reasons, dropped=dropped)
+        valid = ~final.quarantined.to(self.converged.device)
+        return replace(final, converged=self.converged & valid)
 
 
-def joined(parts: Sequence[Certificate]) -> Certificate:
+def concat_certificates(certificates: Sequence[Certificate]) -> Certificate:
     """One certificate for all queries, from those of some each."""
 
     def join(name: str) -> Any:
-        found = [getattr(part, name) for part in parts]
-        if isinstance(found[0], Tensor):
-            return torch.cat(found)
+        values = [getattr(certificate, name) for certificate in certificates]
+        if isinstance(values[0], Tensor):
+            return torch.cat(values)
         if name == "route":
-            return _slowest(found)
-        return sum(found, ()) if isinstance(found[0], tuple) else found[0]
+            return _select_route(values)
+        return sum(values, ()) if isinstance(values[0], tuple) else values[0]
 
-    whole: dict[str, Any] = {one.name: join(one.name) for one in fields(Certificate)}
-    return Certificate(**{**whole, "steps": max(part.steps for part in parts)})
+    merged: dict[str, Any] = {field.name: join(field.name) for field in fields(Certificate)}
+    return Certificate(
+        **{**merged, "steps": max(certificate.steps for certificate in certificates)}
+    )
 
 
-def worst_of(models: Sequence[Certificate]) -> Certificate:
+def combine_certificates(models: Sequence[Certificate]) -> Certificate:
     """One certificate for the mean of several models, see `Certificate`."""
     first = models[0]
     if len(models) == 1:
         return first
     return Certificate(
-        residual=torch.stack([one.residual for one in models]).amax(0),
-        full_residual=_largest([one.full_residual for one in models]),
-        converged=torch.stack([one.converged for one in models]).all(0),
-        steps=max(one.steps for one in models),
-        damping=max(one.damping for one in models),
-        spread=_largest([one.spread for one in models]),
-        gradient_norm=torch.stack([one.gradient_norm for one in models]).mean(0),
-        solution_norm=torch.stack([one.solution_norm for one in models]).mean(0),
-        gradient_cosine=torch.stack([one.gradient_cosine for one in models]).amax(0),
-        score_correlation=_farthest(torch.stack([one.score_correlation for one in models])),
+        residual=torch.stack([certificate.residual for certificate in models]).amax(0),
+        full_residual=_max_or_none([certificate.full_residual for certificate in models]),
+        converged=torch.stack([certificate.converged for certificate in models]).all(0),
+        steps=max(certificate.steps for certificate in models),
+        damping=max(certificate.damping for certificate in models),
+        spread=_max_or_none([certificate.spread for certificate in models]),
+        gradient_norm=torch.stack([certificate.gradient_norm for certificate in models]).mean(0),
+        solution_norm=torch.stack([certificate.solution_norm for certificate in models]).mean(0),
+        gradient_cosine=torch.stack([certificate.gradient_cosine for certificate in models]).amax(
+            0
+        ),
+        score_correlation=_select_farthest(
+            torch.stack([certificate.score_correlation for certificate in models])
+        ),
         reasons=tuple(
             next(filter(None, reasons), None)
-            for reasons in zip(*(one.reasons for one in models), strict=True)
+            for reasons in zip(*(certificate.reasons for certificate in models), strict=True)
         ),
         dropped=first.dropped,
         models=len(models),
-        least_eigenvalue=_least([one.least_eigenvalue for one in models]),
-        route=_slowest([one.route for one in models]),
-        leverage=next((one.leverage for one in models if one.leverage != "on"), "on"),
+        least_eigenvalue=_min_or_none([certificate.least_eigenvalue for certificate in models]),
+        route=_select_route([certificate.route for certificate in models]),
+        leverage=next(
+            (certificate.leverage for certificate in models if certificate.leverage != "on"), "on"
+        ),
     )
 
 
-def _largest(parts: Sequence[Tensor | None]) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.stack(known).amax(0) if len(known) == len(parts) else None
+def _max_or_none(values: Sequence[Tensor | None]) -> Tensor | None:
+    known = [value for value in values if value is not None]
+    return torch.stack(known).amax(0) if len(known) == len(values) else None
 
 
-def _least(parts: Sequence[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    return min(known) if len(known) == len(parts) else None
+def _min_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return min(known) if len(known) == len(values) else None
 
 
-def _slowest(routes: Sequence[str | None]) -> str | None:
+def _select_route(routes: Sequence[str | None]) -> str | None:
     """The first that is not by hooks, if there is one."""
     known = [route for route in routes if route is not None]
     return next((route for route in known if route != HOOKS), known[0] if known else None)
 
 
-def _farthest(parts: Float[Tensor, "m q"]) -> Float[Tensor, " q"]:
+def _select_farthest(correlations: Float[Tensor, "m q"]) -> Float[Tensor, " q"]:
     """Of each column the entry farthest from 0; NaN counts as 0 unless there is nothing else."""
-    chosen = parts.abs().nan_to_num(0.0).argmax(0, keepdim=True)
-    return parts.gather(0, chosen)[0]
+    index = correlations.abs().nan_to_num(0.0).argmax(0, keepdim=True)
+    return correlations.gather(0, index)[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastif.attribution.attributor import Attribution, Attributor, attribute
 from fastif.data.arrays import Ids
-from fastif.data.torch_forms import Given
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.models.prefix_cache import PrefixCache
 
@@ -45,10 +45,10 @@ class Ensemble:
     ...     model = torch.nn.Linear(1, 1, bias=False)
     ...     model.weight.data[:] = weight
     ...     objective = ModuleObjective(model, SquaredError())
-    ...     curvature = GaussNewton(objective, train).damped(1.0)
+    ...     curvature = GaussNewton(objective, train).with_damping(1.0)
     ...     members.append(Attributor(objective, train, curvature, Direct(), leverage="off"))
-    >>> found = Ensemble(members)(train, torch.tensor([0])).influences
-    >>> found.removal_effect, found.spread  # 1/2 · (2w)(8w) / (5 + 1): 1.33 w² for row 1
+    >>> influences = Ensemble(members)(train, torch.tensor([0])).influences
+    >>> influences.removal_effect, influences.spread  # 1/2 · (2w)(8w) / (5 + 1): 1.33 w² for row 1
     (tensor([[1.6667, 6.6667]]), tensor([[1.8856, 7.5425]]))
     """
 
@@ -64,7 +64,7 @@ class Ensemble:
                 f"{len(self.members)} with {sorted(counts)} training examples",
                 "Give every member the same training set.",
             )
-        if not self.averaged:
+        if not self.averaged_members:
             raise InputError(
                 "members of an ensemble",
                 "one or more in the mean",
@@ -73,12 +73,14 @@ class Ensemble:
             )
 
     @property
-    def averaged(self) -> list[Attributor]:
+    def averaged_members(self) -> list[Attributor]:
         """The members that are in the mean."""
-        return [one for place, one in enumerate(self.members) if place not in self.left_out]
+        return [
+            member for position, member in enumerate(self.members) if position not in self.left_out
+        ]
 
     def __call__(
-        self, queries: Given, ids: Ids, slices: Int[Tensor, " q"] | None = None
+        self, queries: ExamplesLike, ids: Ids, slices: Int[Tensor, " q"] | None = None
     ) -> Attribution:
         """Attribute the queries at these positions; with `slices`, also their `Totals`.
 
@@ -92,4 +94,4 @@ class Ensemble:
                 "a PrefixCache, which holds the hidden states of one of them",
                 "Give the examples that it was made of.",
             )
-        return attribute(self.averaged, queries, ids, slices, self.members[0])
+        return attribute(self.averaged_members, queries, ids, slices, self.members[0])

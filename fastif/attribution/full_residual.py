@@ -6,30 +6,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, LinearOperator, Rooted
-from fastif.gradients.per_example import Tile
-from fastif.solvers.solver import relative
+from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOperator
+from fastif.gradients.per_example import GradientTile
+from fastif.solvers.solver import safe_ratio
 
-STREAM = 3_141_592_653
+SEED_OFFSET = 3_141_592_653
 """Added to the seed, so that these are not the rows which the curvature drew with the same seed."""
 
-AT_ONCE = 8
+APPLY_BLOCK_SIZE = 8
 """Rows that an operator without a root is applied to together."""
 
 
-def full_residual(
-    operator: Damped,
+def compute_full_residual(
+    operator: DampedOperator,
     value: Float[Tensor, "q p"],
     rhs: Float[Tensor, "q p"],
     *,
-    rows: int | None = None,
+    sample_size: int | None = None,
     seed: int = 0,
 ) -> Float[Tensor, " q"] | None:
     """‖b - (A + λI) x‖ / ‖b‖ with A over all training examples, measured; `rhs` is overwritten.
 
-    The solver's own residual is on the operator it was given, whose A may be a sample. With `rows`
-    None one sweep over all examples gives the residual itself, in `rhs`. With fewer rows, and a
-    curvature that has a root, three sweeps over half of them give an estimate,
+    The solver's own residual is on the operator it was given, whose A may be a sample. With
+    `sample_size` None one sweep over all examples gives the residual itself, in `rhs`. With fewer
+    rows, and a curvature that has a root, three sweeps over half of them give an estimate,
 
         ‖r‖² = E⟨b' - A₂ x, b' - A₃ x⟩,   b' = b - λx,
 
@@ -43,61 +43,71 @@ def full_residual(
         operator: what was solved with.
         value: x.
         rhs: b; it is overwritten.
-        rows: examples of both samples together; None takes all, 0 measures nothing.
+        sample_size: examples of both samples together; None takes all, 0 measures nothing.
         seed: of the samples.
 
     Returns:
         None if nothing is measured: no rows, an operator that has no examples, or a sample of one
         that has no root (the Hessian).
     """
-    whole = operator.operator.whole()
-    if rows == 0 or whole is None or (rows is not None and not isinstance(whole, Rooted)):
+    full_operator = operator.operator.on_all_data()
+    if (
+        sample_size == 0
+        or full_operator is None
+        or (sample_size is not None and not isinstance(full_operator, FactoredOperator))
+    ):
         return None
-    size = _dots(rhs, rhs).sqrt()
+    rhs_norm = _row_dots(rhs, rhs).sqrt()
     rhs.sub_(value, alpha=operator.damping)
-    if rows is not None and isinstance(whole, Rooted):
-        square = _estimated(whole, value, rhs, max(1, rows // 2), seed)
+    if sample_size is not None and isinstance(full_operator, FactoredOperator):
+        squared_norm = _estimate_squared_norm(
+            full_operator, value, rhs, max(1, sample_size // 2), seed
+        )
     else:
-        _subtract(whole, value, rhs)
-        square = _dots(rhs, rhs)
-    return relative(square.clamp_min(0).sqrt(), size).to(rhs.dtype)
+        _subtract_product(full_operator, value, rhs)
+        squared_norm = _row_dots(rhs, rhs)
+    return safe_ratio(squared_norm.clamp_min(0).sqrt(), rhs_norm).to(rhs.dtype)
 
 
-def _estimated(whole: Rooted, value: Tensor, rhs: Tensor, half: int, seed: int) -> Tensor:
+def _estimate_squared_norm(
+    full_operator: FactoredOperator, value: Tensor, rhs: Tensor, half: int, seed: int
+) -> Tensor:
     """⟨b' - A₂ x, b'⟩ - ⟨b' - A₂ x, A₃ x⟩, with b' in `rhs` and then b' - A₂ x."""
-    generator = torch.Generator().manual_seed((STREAM + seed) % 2**32)
-    second, third = (whole.sample(generator, half) for _ in range(2))
-    assert isinstance(second, Rooted)
-    assert isinstance(third, Rooted)
-    square = _dots(rhs, rhs) - _form(second, value, rhs)
-    _subtract(second, value, rhs)
-    return square - _form(third, value, rhs)
+    generator = torch.Generator().manual_seed((SEED_OFFSET + seed) % 2**32)
+    second, third = (full_operator.sample(generator, half) for _ in range(2))
+    assert isinstance(second, FactoredOperator)
+    assert isinstance(third, FactoredOperator)
+    squared_norm = _row_dots(rhs, rhs) - _bilinear_form(second, value, rhs)
+    _subtract_product(second, value, rhs)
+    return squared_norm - _bilinear_form(third, value, rhs)
 
 
-def _subtract(operator: LinearOperator, value: Tensor, rhs: Tensor) -> None:
+def _subtract_product(operator: LinearOperator, value: Tensor, rhs: Tensor) -> None:
     """Rhs -= A value, in place."""
-    if isinstance(operator, Rooted):
-        for tile in _tiles(operator):
-            tile.add_to(rhs, -tile.times(value) / operator.count)
+    if isinstance(operator, FactoredOperator):
+        for tile in _iterate_tiles(operator):
+            tile.accumulate(rhs, -tile.dot(value) / operator.count)
         return
-    for some, rest in zip(value.split(AT_ONCE), rhs.split(AT_ONCE), strict=True):
-        rest.sub_(operator.apply(some))
+    for value_block, rhs_block in zip(
+        value.split(APPLY_BLOCK_SIZE), rhs.split(APPLY_BLOCK_SIZE), strict=True
+    ):
+        rhs_block.sub_(operator.apply(value_block))
 
 
-def _form(rooted: Rooted, left: Tensor, right: Tensor) -> Tensor:
+def _bilinear_form(factored: FactoredOperator, left: Tensor, right: Tensor) -> Tensor:
     """⟨A left, right⟩ of each row."""
     total = left.new_zeros(len(left), dtype=torch.float64)
-    for tile in _tiles(rooted):
-        total += (tile.times(left).double() * tile.times(right).double()).sum(1)
-    return total / rooted.count
+    for tile in _iterate_tiles(factored):
+        total += (tile.dot(left).double() * tile.dot(right).double()).sum(1)
+    return total / factored.count
 
 
-def _tiles(rooted: Rooted) -> Iterator[Tile]:
-    for piece in range(rooted.pieces):
-        yield from rooted.roots(piece)
+def _iterate_tiles(factored: FactoredOperator) -> Iterator[GradientTile]:
+    for batch in range(factored.num_batches):
+        yield from factored.factor_rows(batch)
 
 
-def _dots(left: Tensor, right: Tensor) -> Tensor:
+def _row_dots(left: Tensor, right: Tensor) -> Tensor:
     """⟨left, right⟩ of each row, in double precision, one row at a time."""
     pairs = zip(left, right, strict=True)
     return torch.stack([a.double().dot(b.double()) for a, b in pairs])

@@ -10,17 +10,21 @@ from fastif.attribution.attributor import Attributor
 from fastif.attribution.leverage import check_leverage
 from fastif.data.examples import Batch, Examples, batches
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, gradient_rows, measure_rows
+from fastif.gradients.per_example import (
+    Gradients,
+    compute_loss_gradients,
+    compute_measure_gradients,
+)
 from fastif.models.parameters import Params
 
-MOST_ROWS = 4000
+MAX_GROUP_FACTOR_ROWS = 4000
 """Root rows of a group, which are held and solved for together."""
 
 WHERE = "removal of a group"
 
 
 @dataclass(frozen=True, eq=False)
-class Removal:
+class GroupRemoval:
     """The change of what is asked of q queries, in nats, if a group of rows is removed at once.
 
     Signs are those of `removal_effect`: positive = the loss rises.
@@ -44,7 +48,7 @@ class Removal:
 
 def remove_group(
     attributor: Attributor, group: Int[Tensor, " s"], queries: Examples, ids: Int[Tensor, " q"]
-) -> Removal:
+) -> GroupRemoval:
     """Removal effect of a group S, to second order in what the group has of the curvature.
 
         Δθ = 1/n (A - R_Sᵀ R_S / n)⁻¹ Σ_{i∈S} ∇L(i),   A = H + λI
@@ -65,31 +69,33 @@ def remove_group(
     """
     train, operator = attributor.train, attributor.operator
     check_leverage(operator, train)
-    _check(group, len(train))
+    _check_group(group, len(train))
     size, count = attributor.batch_size, len(train)
-    pull = gradient_rows(attributor.gradients, train, group, size).sum(0, keepdim=True)
-    roots = _roots(attributor.gradients, train, group, size)
-    if not bool(torch.isfinite(torch.cat([pull, roots])).all()):
+    gradient_sum = compute_loss_gradients(attributor.gradients, train, group, size).sum(
+        0, keepdim=True
+    )
+    factor_rows = _collect_factor_rows(attributor.gradients, train, group, size)
+    if not bool(torch.isfinite(torch.cat([gradient_sum, factor_rows])).all()):
         raise InputError(WHERE, "rows of finite gradients", "NaN or infinity", "Leave them out.")
-    solution = attributor.solved(torch.cat([pull, roots]))
-    along, across = solution.value[:1].double(), solution.value[1:].double()
-    met = across @ roots.double().T / count
-    values, vectors = torch.linalg.eigh((met + met.T) / 2)
-    held = (roots.double() @ along[0]) @ vectors / (1 - values)
-    step = (along[0] + (held @ vectors.T) @ across / count) / count
-    asked = measure_rows(attributor.gradients, queries, ids, size).double()
-    return Removal(
-        _moved(attributor, queries, ids, step),
-        asked @ step,
-        asked @ along[0] / count,
+    solution = attributor.apply_inverse(torch.cat([gradient_sum, factor_rows]))
+    gradient_solution, factor_solution = solution.value[:1].double(), solution.value[1:].double()
+    gram = factor_solution @ factor_rows.double().T / count
+    values, vectors = torch.linalg.eigh((gram + gram.T) / 2)
+    coefficients = (factor_rows.double() @ gradient_solution[0]) @ vectors / (1 - values)
+    step = (gradient_solution[0] + (coefficients @ vectors.T) @ factor_solution / count) / count
+    query_gradients = compute_measure_gradients(attributor.gradients, queries, ids, size).double()
+    return GroupRemoval(
+        _measure_change(attributor, queries, ids, step),
+        query_gradients @ step,
+        query_gradients @ gradient_solution[0] / count,
         float(values[-1]),
         float(solution.residual.max()),
     )
 
 
-def _check(group: Tensor, count: int) -> None:
-    inside = bool(((group >= 0) & (group < count)).all())
-    if not len(group) or not inside or len(group.unique()) < len(group) or len(group) == count:
+def _check_group(group: Tensor, count: int) -> None:
+    in_range = bool(((group >= 0) & (group < count)).all())
+    if not len(group) or not in_range or len(group.unique()) < len(group) or len(group) == count:
         raise InputError(
             WHERE,
             f"some of the {count} training rows, each once, and not all",
@@ -98,35 +104,39 @@ def _check(group: Tensor, count: int) -> None:
         )
 
 
-def _roots(gradients: Gradients, train: Examples, group: Tensor, size: int) -> Float[Tensor, "r p"]:
+def _collect_factor_rows(
+    gradients: Gradients, train: Examples, group: Tensor, size: int
+) -> Float[Tensor, "r p"]:
     """The root rows of the group; their order does not matter."""
-    found: list[Tensor] = []
+    collected: list[Tensor] = []
     for _, batch in batches(train, group, size):
-        found += [tile.rows.clone() for tile in gradients.of_roots(batch)]
-        if sum(map(len, found)) > MOST_ROWS:
+        collected += [
+            tile.gradients.clone() for tile in gradients.compute_sqrt_hessian_tiles(batch)
+        ]
+        if sum(map(len, collected)) > MAX_GROUP_FACTOR_ROWS:
             raise InputError(
                 WHERE,
-                f"at most {MOST_ROWS:,} root rows, training rows x (classes - 1)",
+                f"at most {MAX_GROUP_FACTOR_ROWS:,} root rows, training rows x (classes - 1)",
                 f"more, with {len(group):,} training rows",
                 "Train again without so large a group.",
             )
-    return torch.cat(found)
+    return torch.cat(collected)
 
 
 @torch.no_grad()
-def _moved(
+def _measure_change(
     attributor: Attributor, queries: Examples, ids: Tensor, step: Float[Tensor, " p"]
 ) -> Float[Tensor, " q"]:
     """What is asked of the queries at the parameters after the step, minus what it is now."""
     objective = attributor.objective
-    parts = objective.space.unflatten(step.to(objective.like))
-    after = {name: value + parts[name] for name, value in objective.params.items()}
+    step_by_name = objective.space.unflatten(step.to(objective.like))
+    stepped_params = {name: value + step_by_name[name] for name, value in objective.params.items()}
 
-    def measured(params: Params, batch: Batch) -> Tensor:
-        return objective.asked(objective.outputs(params, batch), batch["labels"]).double()
+    def measure(params: Params, batch: Batch) -> Tensor:
+        return objective.query_measure(objective.outputs(params, batch), batch["labels"]).double()
 
-    found = torch.zeros(len(ids), dtype=torch.float64)
-    for places, batch in batches(queries, ids, attributor.batch_size):
-        change = measured(after, batch) - measured(objective.params, batch)
-        found[places] = change.cpu()
-    return found
+    changes = torch.zeros(len(ids), dtype=torch.float64)
+    for positions, batch in batches(queries, ids, attributor.batch_size):
+        change = measure(stepped_params, batch) - measure(objective.params, batch)
+        changes[positions] = change.cpu()
+    return changes

@@ -22,23 +22,23 @@ from fastif.attribution.scorers import (
     Effects,
     GradientScorer,
     Scorer,
-    mean_effects,
+    average_effects,
 )
-from fastif.attribution.slice_totals import Totals
+from fastif.attribution.slice_totals import SliceTotals
 from fastif.candidates.faiss_index import Candidates
-from fastif.curvature.operator import Damped
+from fastif.curvature.operator import DampedOperator
 from fastif.data.arrays import Ids, as_ids
-from fastif.data.examples import every, places_by_length
-from fastif.data.torch_forms import Given
+from fastif.data.examples import all_ids, length_buckets
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, gradient_rows
+from fastif.gradients.per_example import Gradients, compute_loss_gradients
 from fastif.models.trial import try_table
-from fastif.numerics.out_of_memory import in_parts
-from fastif.numerics.top_bottom_k import Ends, ends_of
-from fastif.solvers.definiteness import positive_definite
+from fastif.numerics.out_of_memory import split_on_oom
+from fastif.numerics.top_bottom_k import TopBottomK, top_bottom_k
+from fastif.solvers.definiteness import require_positive_definite
 from fastif.solvers.solver import Factor, Solver
 
-UNSEEN = -1
+NO_EXAMPLE = -1
 """The id of a cell without an example: an approximate index found fewer than k, or the example's
 gradient is not finite."""
 
@@ -48,38 +48,40 @@ class Influences:
     """For each query its scored training examples, the most harmful first.
 
     Equal scores are ordered by position, so the table does not depend on tiles or their order.
-    A cell without an example has the id `UNSEEN`, an infinite score, and comes last.
+    A cell without an example has the id `NO_EXAMPLE`, an infinite score, and comes last.
 
     Attributes:
         ids: positions in the training set.
         removal_effect: nats; negative = harmful.
         distances: of the candidate index; None in a full scan.
         spread: standard deviation of the score over models, in nats; None for one model.
-        broken: training examples that were to be scored but whose gradient is not finite.
+        nonfinite_ids: training examples that were to be scored but whose gradient is not finite.
     """
 
     ids: Int[Tensor, "q k"]
     removal_effect: Float[Tensor, "q k"]
     distances: Float[Tensor, "q k"] | None = None
     spread: Float[Tensor, "q k"] | None = None
-    broken: Int[Tensor, " d"] = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    nonfinite_ids: Int[Tensor, " d"] = field(
+        default_factory=lambda: torch.empty(0, dtype=torch.long)
+    )
 
 
-def join_influences(parts: Sequence[Influences]) -> Influences:
+def concat_influences(batches: Sequence[Influences]) -> Influences:
     """Those of all queries, from those of some each."""
 
     def join(name: str) -> Any:
-        found = [getattr(part, name) for part in parts]
-        return None if found[0] is None else torch.cat(found)
+        values = [getattr(batch, name) for batch in batches]
+        return None if values[0] is None else torch.cat(values)
 
     names = ("ids", "removal_effect", "distances", "spread")
-    broken = torch.cat([part.broken for part in parts]).unique()
-    return Influences(**{name: join(name) for name in names}, broken=broken)
+    nonfinite_ids = torch.cat([batch.nonfinite_ids for batch in batches]).unique()
+    return Influences(**{name: join(name) for name in names}, nonfinite_ids=nonfinite_ids)
 
 
 def influence(
     gradients: Gradients,
-    train: Given,
+    train: ExamplesLike,
     s_test: Float[Tensor, "q p"],
     candidates: Candidates | None = None,
     *,
@@ -114,7 +116,7 @@ def mean_influence(
     *,
     keep: int | None = None,
     batch_size: int = 32,
-    totals: Totals | None = None,
+    totals: SliceTotals | None = None,
 ) -> Influences:
     """The mean of several models' removal effects, and its spread; as `influence` for one model.
 
@@ -127,19 +129,19 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
     if candidates is None:
-        return _scan(scorers, keep, batch_size, totals)
-    return _score(scorers, candidates, batch_size)
+        return _scan_all(scorers, keep, batch_size, totals)
+    return _score_candidates(scorers, candidates, batch_size)
 
 
 def self_influence(
     gradients: Gradients,
-    train: Given,
-    operator: Damped,
+    train: ExamplesLike,
+    operator: DampedOperator,
     solver: Solver,
     ids: Ids | None = None,
     *,
     factor: Factor | None = None,
-    shard: int = 32,
+    chunk_size: int = 32,
     batch_size: int = 32,
 ) -> Float[Tensor, " m"]:
     """1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(z): how much removing a training example raises its own loss.
@@ -150,72 +152,74 @@ def self_influence(
         InputError: the damped curvature is not positive definite.
     """
     try_table(gradients.objective, train, "training set")
-    ids = every(train) if ids is None else as_ids(ids, len(train))
-    made = solver.factor(operator) if factor is None else factor
-    positive_definite(operator, made)
-    solve, found = solver.prepare(operator, made), []
-    for part in ids.split(shard):
-        rows = gradient_rows(gradients, train, part, batch_size)
-        found.append((solve(rows).value * rows).sum(1))
-    return torch.cat(found) / len(train)
+    ids = all_ids(train) if ids is None else as_ids(ids, len(train))
+    operator_factor = solver.factor(operator) if factor is None else factor
+    require_positive_definite(operator, operator_factor)
+    solve, values = solver.prepare(operator, operator_factor), []
+    for chunk in ids.split(chunk_size):
+        vectors = compute_loss_gradients(gradients, train, chunk, batch_size)
+        values.append((solve(vectors).value * vectors).sum(1))
+    return torch.cat(values) / len(train)
 
 
-def _score(scorers: Sequence[Scorer], candidates: Candidates, batch_size: int) -> Influences:
+def _score_candidates(
+    scorers: Sequence[Scorer], candidates: Candidates, batch_size: int
+) -> Influences:
     ids = candidates.ids.clone()
-    wanted, column = ids.unique(return_inverse=True)
-    query = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
-    seen = wanted != UNSEEN
+    unique_ids, column = ids.unique(return_inverse=True)
+    query_index = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
+    valid = unique_ids != NO_EXAMPLE
     scores = scorers[0].like.new_full(ids.shape, torch.inf).cpu()
     spread = scores.clone() if len(scorers) > 1 else None
     # Cells sorted by the candidate they ask for, so that a tile finds its own without a search.
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
-    places, broken = torch.arange(len(wanted))[seen], []
-    for tile, effects in _tiles(scorers, wanted[seen], batch_size):
+    slots, nonfinite_ids = torch.arange(len(unique_ids))[valid], []
+    for tile, effects in _iterate_effects(scorers, unique_ids[valid], batch_size):
         values = effects.values.cpu()
-        gaps = None if effects.spread is None else effects.spread.cpu()
-        for position, place in enumerate(places[tile].tolist()):
-            cells = order[bounds[place] : bounds[place + 1]]
-            if not effects.sound[position]:
-                broken.append(int(wanted[place]))
-                ids.view(-1)[cells] = UNSEEN
+        spreads = None if effects.spread is None else effects.spread.cpu()
+        for position, slot in enumerate(slots[tile].tolist()):
+            cells = order[bounds[slot] : bounds[slot + 1]]
+            if not effects.finite[position]:
+                nonfinite_ids.append(int(unique_ids[slot]))
+                ids.view(-1)[cells] = NO_EXAMPLE
                 continue
-            scores.view(-1)[cells] = values[query[cells], position]
-            if spread is not None and gaps is not None:
-                spread.view(-1)[cells] = gaps[query[cells], position]
-    order = ends_of(ids, scores)
+            scores.view(-1)[cells] = values[query_index[cells], position]
+            if spread is not None and spreads is not None:
+                spread.view(-1)[cells] = spreads[query_index[cells], position]
+    order = top_bottom_k(ids, scores)
     distances = candidates.distances
     return Influences(
         ids.gather(1, order),
         scores.gather(1, order),
         None if distances is None else distances.gather(1, order),
         None if spread is None else spread.gather(1, order),
-        torch.tensor(broken).long().sort().values,
+        torch.tensor(nonfinite_ids).long().sort().values,
     )
 
 
-def _scan(
-    scorers: Sequence[Scorer], keep: int | None, batch_size: int, totals: Totals | None
+def _scan_all(
+    scorers: Sequence[Scorer], keep: int | None, batch_size: int, totals: SliceTotals | None
 ) -> Influences:
-    everyone, broken = every(scorers[0].train), []
-    ends = Ends(scorers[0].queries, keep, spread=len(scorers) > 1)
-    for tile, effects in _tiles(scorers, everyone, batch_size):
-        sound = effects.sound
-        broken.append(everyone[tile][~sound])
-        values, spread, ids = effects.values, effects.spread, everyone[tile][sound]
+    train_ids, nonfinite_ids = all_ids(scorers[0].train), []
+    extremes = TopBottomK(scorers[0].queries, keep, spread=len(scorers) > 1)
+    for tile, effects in _iterate_effects(scorers, train_ids, batch_size):
+        finite = effects.finite
+        nonfinite_ids.append(train_ids[tile][~finite])
+        values, spread, ids = effects.values, effects.spread, train_ids[tile][finite]
         if len(ids) < len(tile):
-            values = values[:, sound]
-            spread = None if spread is None else spread[:, sound]
-        ends.add(ids, values, spread)
+            values = values[:, finite]
+            spread = None if spread is None else spread[:, finite]
+        extremes.add(ids, values, spread)
         if totals is not None:
             totals.add(ids, values)
-    found, scores, spread = ends.found()
-    return Influences(found, scores, None, spread, torch.cat(broken).sort().values)
+    kept_ids, scores, spread = extremes.get_result()
+    return Influences(kept_ids, scores, None, spread, torch.cat(nonfinite_ids).sort().values)
 
 
-def _tiles(
+def _iterate_effects(
     scorers: Sequence[Scorer], ids: Int[Tensor, " m"], batch_size: int
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Places in `ids` and the effects of the examples there; what memory cannot hold, in halves."""
-    for places in places_by_length(scorers[0].train, ids, batch_size):
-        yield from in_parts(lambda some: mean_effects(scorers, ids[some]), places)
+    for positions in length_buckets(scorers[0].train, ids, batch_size):
+        yield from split_on_oom(lambda subset: average_effects(scorers, ids[subset]), positions)

@@ -8,21 +8,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.influence import UNSEEN
-from fastif.attribution.leverage import scored_tile
-from fastif.data.examples import Examples, places_by_length
+from fastif.attribution.influence import NO_EXAMPLE
+from fastif.attribution.leverage import compute_scored_tile
+from fastif.data.examples import Examples, length_buckets
 from fastif.errors import InputError
-from fastif.gradients.hooks import owner_of
+from fastif.gradients.hooks import get_owner_name
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
-from fastif.numerics.blocked_dot import inner_products
+from fastif.numerics.blocked_dot import pairwise_dots
 
-OTHER = "other"
+OTHER_BLOCK = "other"
 """The block of the parameters that no group asks for."""
 
 
 @dataclass(frozen=True)
-class Blocks:
+class ParameterBlocks:
     """A partition of the attributed parameters: each stands in exactly one named block.
 
     Attributes:
@@ -33,44 +33,50 @@ class Blocks:
     slices: Mapping[str, tuple[slice, ...]]
 
     @classmethod
-    def by_layer(cls, space: ParamSpace) -> "Blocks":
+    def from_layers(cls, space: ParamSpace) -> "ParameterBlocks":
         """One block a numbered layer, named up to its number; else the module that owns them.
 
         >>> names = ("net.layer.5.key.weight", "net.layer.5.key.bias", "head.weight", "scale")
         >>> space = ParamSpace(names, ((2, 2), (2,), (2, 2), (3,)))
-        >>> list(Blocks.by_layer(space).slices)
+        >>> list(ParameterBlocks.from_layers(space).slices)
         ['net.layer.5', 'head', 'scale']
         """
-        found: dict[str, tuple[slice, ...]] = {}
-        for name, where in zip(space.names, space.slices, strict=True):
-            numbered = re.match(r"(?:.*?\.)??\d+(?=\.)", name)
-            block = numbered.group() if numbered else owner_of(name) or name
-            found[block] = (*found.get(block, ()), where)
-        return cls(found)
+        slices: dict[str, tuple[slice, ...]] = {}
+        for name, span in zip(space.names, space.slices, strict=True):
+            layer_match = re.match(r"(?:.*?\.)??\d+(?=\.)", name)
+            block = layer_match.group() if layer_match else get_owner_name(name) or name
+            slices[block] = (*slices.get(block, ()), span)
+        return cls(slices)
 
     @classmethod
-    def matching(cls, space: ParamSpace, groups: Mapping[str, str | Sequence[str]]) -> "Blocks":
+    def from_patterns(
+        cls, space: ParamSpace, groups: Mapping[str, str | Sequence[str]]
+    ) -> "ParameterBlocks":
         r"""One block a group, of the parameters in whose name one of its expressions is found.
 
-        What no group asks for is the block `OTHER`, if there is any. A group of which nothing is
+        What no group asks for is the block `OTHER_BLOCK`, if there is any. A group of which nothing
+        is
         attributed stays, as an empty block: its scores are zero.
 
         Raises:
             InputError: a parameter is in two groups, or a group has the name of the rest.
 
         >>> space = ParamSpace(("net.0.weight", "net.1.weight"), ((2,), (3,)))
-        >>> Blocks.matching(space, {"low": r"net\.0", "embeddings": "^table"}).slices
+        >>> ParameterBlocks.from_patterns(space, {"low": r"net\.0", "embeddings": "^table"}).slices
         {'low': (slice(0, 2, None),), 'embeddings': (), 'other': (slice(2, 5, None),)}
         """
-        if OTHER in groups:
+        if OTHER_BLOCK in groups:
             raise InputError(
-                "blocks", "names of groups", f"{OTHER!r}", f"{OTHER!r} names the rest; rename it."
+                "blocks",
+                "names of groups",
+                f"{OTHER_BLOCK!r}",
+                f"{OTHER_BLOCK!r} names the rest; rename it.",
             )
-        found: dict[str, tuple[slice, ...]] = dict.fromkeys(groups, ())
-        for name, where in zip(space.names, space.slices, strict=True):
-            block = _group_of(name, groups)
-            found[block] = (*found.get(block, ()), where)
-        return cls(found)
+        slices: dict[str, tuple[slice, ...]] = dict.fromkeys(groups, ())
+        for name, span in zip(space.names, space.slices, strict=True):
+            block = _find_group(name, groups)
+            slices[block] = (*slices.get(block, ()), span)
+        return cls(slices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,33 +84,33 @@ class Blocks:
         return tuple(self.slices)
 
 
-def _group_of(name: str, groups: Mapping[str, str | Sequence[str]]) -> str:
+def _find_group(name: str, groups: Mapping[str, str | Sequence[str]]) -> str:
     """The one group that asks for this parameter.
 
     Raises:
         InputError: two ask for it.
     """
-    mine = []
+    matches = []
     for group, patterns in groups.items():
         patterns = [patterns] if isinstance(patterns, str) else patterns
         if any(re.search(pattern, name) for pattern in patterns):
-            mine.append(group)
-    if len(mine) > 1:
+            matches.append(group)
+    if len(matches) > 1:
         raise InputError(
             "blocks",
             "every parameter in one group",
-            f"{name} in {' and '.join(mine)}",
+            f"{name} in {' and '.join(matches)}",
             "Make the expressions narrower, or scores would count it twice.",
         )
-    return mine[0] if mine else OTHER
+    return matches[0] if matches else OTHER_BLOCK
 
 
-def influence_by_block(
+def layerwise_influence(
     gradients: Gradients,
     train: Examples,
     s_test: Float[Tensor, "q p"],
     ids: Int[Tensor, "q k"],
-    blocks: Blocks,
+    blocks: ParameterBlocks,
     *,
     batch_size: int = 32,
     weights: Float[Tensor, "n c"] | None = None,
@@ -130,27 +136,31 @@ def influence_by_block(
 
     Returns:
         For each pair one score a block, in the order of `blocks.names`; infinite where the id is
-        `UNSEEN`.
+        `NO_EXAMPLE`.
     """
-    wanted, column = ids.unique(return_inverse=True)
-    query = torch.arange(len(ids))[:, None].expand_as(ids)
+    unique_ids, column = ids.unique(return_inverse=True)
+    query_index = torch.arange(len(ids))[:, None].expand_as(ids)
     scores = s_test.new_full((*ids.shape, len(blocks.names)), torch.inf).cpu()
-    seen = (wanted != UNSEEN).nonzero()[:, 0]
-    for places in places_by_length(train, wanted[seen], batch_size):
-        tile = scored_tile(gradients, train, wanted[seen][places], weights)
-        products = _products(s_test, tile.rows, blocks).div_(len(train)).cpu()
-        place_in_tile = torch.full_like(wanted, -1)
-        place_in_tile[seen[places]] = torch.arange(len(places))
-        asked = place_in_tile[column]
-        here = asked >= 0
-        scores[here] = products[query[here], asked[here]]
+    valid_positions = (unique_ids != NO_EXAMPLE).nonzero()[:, 0]
+    for positions in length_buckets(train, unique_ids[valid_positions], batch_size):
+        tile = compute_scored_tile(
+            gradients, train, unique_ids[valid_positions][positions], weights
+        )
+        products = _blockwise_products(s_test, tile.gradients, blocks).div_(len(train)).cpu()
+        column_by_id = torch.full_like(unique_ids, -1)
+        column_by_id[valid_positions[positions]] = torch.arange(len(positions))
+        tile_column = column_by_id[column]
+        present = tile_column >= 0
+        scores[present] = products[query_index[present], tile_column[present]]
     return scores
 
 
-def _products(s_test: Tensor, rows: Tensor, blocks: Blocks) -> Float[Tensor, "q b m"]:
+def _blockwise_products(
+    s_test: Tensor, vectors: Tensor, blocks: ParameterBlocks
+) -> Float[Tensor, "q b m"]:
     """Inner products within each block."""
-    found = s_test.new_zeros(len(s_test), len(rows), len(blocks.names))
-    for number, slices in enumerate(blocks.slices.values()):
-        for where in slices:
-            found[:, :, number] += inner_products(s_test[:, where], rows[:, where])
-    return found
+    products = s_test.new_zeros(len(s_test), len(vectors), len(blocks.names))
+    for block, slices in enumerate(blocks.slices.values()):
+        for span in slices:
+            products[:, :, block] += pairwise_dots(s_test[:, span], vectors[:, span])
+    return products

@@ -7,26 +7,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, InRoots, Rooted
+from fastif.curvature.operator import DampedOperator, FactorCoefficients, FactoredOperator
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import MIX
-from fastif.gradients.per_example import Gradients, Tile
-from fastif.models.parameter_subset import Subset
-from fastif.solvers.direct import Direct, divided
-from fastif.solvers.gram import ShiftedInverse, shifted_inverse
+from fastif.gradients.hooks import COLUMN_WEIGHTS
+from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.models.parameter_subset import ParameterSubset
+from fastif.solvers.direct import Direct, solve_factored
+from fastif.solvers.gram import ShiftedInverse, make_shifted_inverse
 from fastif.solvers.solver import Factor, Solver
 
-Mode = Literal["auto", "on", "off"]
+LeverageMode = Literal["auto", "on", "off"]
 
 ON = "on"
-MOST = 3 * 10**11
+MAX_AUTO_COST = 3 * 10**11
 """Multiplications that "auto" may take, once a process: some ten seconds on two cores."""
 
-DENSE = 2000
+MAX_DENSE_PARAMS = 2000
 """Parameters up to which "auto" factorises the dense matrix, whatever the solver is."""
 
-NEGLIGIBLE = 1e-9
+MIN_EIGENVALUE_GAP = 1e-9
 """1 - leverage below which nothing holds the direction of the row once it is gone."""
 
 
@@ -52,13 +52,15 @@ class Leverage:
     weights: Float[Tensor, "n c"]
     largest: float
 
-    def in_rows(self, at: InRoots) -> InRoots:
-        """`at` with these weights, in the order of the root rows."""
-        return replace(at, weights=self.weights[at.owners, at.columns])
+    def apply_weights(self, coefficients: FactorCoefficients) -> FactorCoefficients:
+        """`coefficients` with these weights, in the order of the root rows."""
+        return replace(
+            coefficients, weights=self.weights[coefficients.owners, coefficients.columns]
+        )
 
 
 @dataclass(frozen=True)
-class Off:
+class NoLeverage:
     """That effects are to first order.
 
     Attributes:
@@ -68,25 +70,25 @@ class Off:
     reason: str
 
 
-def check_leverage(operator: Damped, train: Examples) -> None:
+def check_leverage(operator: DampedOperator, train: Examples) -> None:
     """Refuse a curvature that no leverage can be taken of, before any work is done.
 
     Raises:
         InputError: why.
     """
-    reason = _impossible(operator, train)
+    reason = _find_obstacle(operator, train)
     if reason is not None:
-        raise _refusal(reason)
+        raise _make_error(reason)
 
 
-def leverage_of(
-    operator: Damped,
+def compute_leverage(
+    operator: DampedOperator,
     solver: Solver,
     factor: Factor,
     train: Examples,
-    mode: Mode = "auto",
+    mode: LeverageMode = "auto",
     inverse: ShiftedInverse | None = None,
-) -> Leverage | Off:
+) -> Leverage | NoLeverage:
     """The leverage of all training examples, or why it is left out.
 
     "auto" takes it where it is cheap: with what `Direct` or `Dual` (without a rank) have factored,
@@ -104,43 +106,47 @@ def leverage_of(
     Raises:
         InputError: the mode is unknown, or "on" where there is no leverage to take.
     """
-    if mode not in get_args(Mode):
+    if mode not in get_args(LeverageMode):
         raise InputError("leverage", '"auto", "on" or "off"', f'"{mode}"', "Leave it out.")
-    reason = "not asked for" if mode == "off" else _impossible(operator, train)
-    rooted = operator.operator
+    reason = "not asked for" if mode == "off" else _find_obstacle(operator, train)
+    factored = operator.operator
     if reason is None and mode == "auto":
-        reason = _dear(operator, factor)
+        reason = _find_cost_obstacle(operator, factor)
     if reason is None:
-        assert isinstance(rooted, Rooted)  # as checked
-        at = rooted.in_roots(train)
-        if at is not None:
-            return _taken(operator, rooted, solver, factor, at, inverse)
+        assert isinstance(factored, FactoredOperator)  # as checked
+        coefficients = factored.compute_factor_coefficients(train)
+        if coefficients is not None:
+            return _compute_from_factor(operator, factored, solver, factor, coefficients, inverse)
         reason = "the gradients of the loss are not made of its root rows"
     if mode == "on":
-        raise _refusal(reason)
-    return Off(reason)
+        raise _make_error(reason)
+    return NoLeverage(reason)
 
 
-def mixing(gradients: Gradients) -> Gradients:
+def make_weighted_gradients(gradients: Gradients) -> Gradients:
     """Gradients of the same objective that take weights of root rows beside each example."""
     objective = gradients.objective
-    mixed = Gradients(Subset(objective, objective.space.names))
-    if gradients.one_by_one:
-        mixed.one_by_one = True
-    return mixed
+    weighted = Gradients(ParameterSubset(objective, objective.space.names))
+    if gradients.per_example_backward:
+        weighted.per_example_backward = True
+    return weighted
 
 
-def scored_tile(
+def compute_scored_tile(
     gradients: Gradients, train: Examples, ids: Int[Tensor, " b"], weights: Tensor | None
-) -> Tile:
+) -> GradientTile:
     """What s_test is multiplied with: loss gradients, or with weights R_iᵀ w_i."""
     batch = train.take(ids)
     if weights is None:
-        return gradients.of_losses(batch)
-    return next(gradients.of_roots({**batch, MIX: weights[ids].to(batch["labels"].device)}))
+        return gradients.compute_loss_tile(batch)
+    return next(
+        gradients.compute_sqrt_hessian_tiles(
+            {**batch, COLUMN_WEIGHTS: weights[ids].to(batch["labels"].device)}
+        )
+    )
 
 
-def _refusal(reason: str) -> InputError:
+def _make_error(reason: str) -> InputError:
     return InputError(
         "[curvature] leverage",
         "a Gauss-Newton matrix over all training rows, of a loss such as cross-entropy",
@@ -149,82 +155,98 @@ def _refusal(reason: str) -> InputError:
     )
 
 
-def _impossible(operator: Damped, train: Examples) -> str | None:
-    rooted = operator.operator
-    if getattr(rooted, "examples", train) is not train:
+def _find_obstacle(operator: DampedOperator, train: Examples) -> str | None:
+    factored = operator.operator
+    if getattr(factored, "examples", train) is not train:
         return "the curvature was made of other examples than those that are scored"
-    if not isinstance(rooted, Rooted):
-        return f"{type(rooted).__name__} has no root rows"
-    if rooted.whole() is not rooted or rooted.count != len(train):
+    if not isinstance(factored, FactoredOperator):
+        return f"{type(factored).__name__} has no root rows"
+    if factored.on_all_data() is not factored or factored.count != len(train):
         return "the curvature is not that of all training rows"
     return None
 
 
-def _dear(operator: Damped, factor: Factor) -> str | None:
+def _find_cost_obstacle(operator: DampedOperator, factor: Factor) -> str | None:
     """Why it is not cheap; None if it is."""
-    rooted, size = operator.operator, operator.size
-    assert isinstance(rooted, Rooted)
-    rows = rooted.count * rooted.columns
+    factored, size = operator.operator, operator.size
+    assert isinstance(factored, FactoredOperator)
+    rows = factored.count * factored.rows_per_example
     cost = rows * size**2
     if "kernel" in factor and "mix" not in factor:
         cost = rows**3 // 3
     elif "lu" in factor:
-        return None if cost <= max(MOST, size**3) else _price(cost)
-    elif size > DENSE:
+        return None if cost <= max(MAX_AUTO_COST, size**3) else _format_cost(cost)
+    elif size > MAX_DENSE_PARAMS:
         return "the solver has no factor to take it from"
-    return None if cost <= MOST else _price(cost)
+    return None if cost <= MAX_AUTO_COST else _format_cost(cost)
 
 
-def _price(cost: int) -> str:
+def _format_cost(cost: int) -> str:
     return f'it takes {cost:.1e} multiplications, which leverage = "on" allows'
 
 
-def _taken(
-    operator: Damped,
-    rooted: Rooted,
+def _compute_from_factor(
+    operator: DampedOperator,
+    factored: FactoredOperator,
     solver: Solver,
     factor: Factor,
-    at: InRoots,
+    coefficients: FactorCoefficients,
     inverse: ShiftedInverse | None,
 ) -> Leverage:
     if inverse is None and "kernel" in factor and "mix" not in factor:
-        kernel = factor["kernel"].to(operator.like.device)
-        inverse = shifted_inverse(kernel, operator.damping * rooted.count)
+        gram = factor["kernel"].to(operator.like.device)
+        inverse = make_shifted_inverse(gram, operator.damping * factored.count)
     if inverse is not None:
-        places = at.by_example(torch.arange(len(at.owners)))
-        gaps = operator.damping * rooted.count * inverse.blocks(places.to(inverse.factor.device))
+        positions = coefficients.arrange_by_example(torch.arange(len(coefficients.owners)))
+        gaps = (
+            operator.damping
+            * factored.count
+            * inverse.extract_blocks(positions.to(inverse.factor.device))
+        )
     else:
-        gaps = _gaps_by_solving(operator, rooted, solver, factor, at)
-    return _weights(gaps.cpu(), at.by_example(at.weights))
+        gaps = _solve_gaps(operator, factored, solver, factor, coefficients)
+    return _solve_weights(gaps.cpu(), coefficients.arrange_by_example(coefficients.weights))
 
 
-def _gaps_by_solving(
-    operator: Damped, rooted: Rooted, solver: Solver, factor: Factor, at: InRoots
+def _solve_gaps(
+    operator: DampedOperator,
+    factored: FactoredOperator,
+    solver: Solver,
+    factor: Factor,
+    coefficients: FactorCoefficients,
 ) -> Float[Tensor, "n c c"]:
     """I - M_i of each example, by A⁻¹ of its root rows."""
-    if "lu" not in factor and operator.size <= DENSE:
+    if "lu" not in factor and operator.size <= MAX_DENSE_PARAMS:
         factor = Direct().factor(operator)
     prepared = None if "lu" in factor else solver.prepare(operator, factor)
     blocks = []
-    for piece in range(rooted.pieces):
-        rows = torch.stack([tile.rows.clone() for tile in rooted.roots(piece)])
-        flat = rows.flatten(0, 1)
-        solved = divided(factor, flat) if prepared is None else prepared(flat).value
+    for batch in range(factored.num_batches):
+        rows = torch.stack([tile.gradients.clone() for tile in factored.factor_rows(batch)])
+        flat_rows = rows.flatten(0, 1)
+        solved = (
+            solve_factored(factor, flat_rows) if prepared is None else prepared(flat_rows).value
+        )
         solved = solved.unflatten(0, rows.shape[:2])
-        met = torch.einsum("cbp,dbp->bcd", rows.double(), solved.double())
-        blocks.append(torch.eye(len(rows), dtype=met.dtype, device=met.device) - met / rooted.count)
-    owners = at.owners[at.columns == 0]  # the examples in the order of the pieces
+        gram = torch.einsum("cbp,dbp->bcd", rows.double(), solved.double())
+        blocks.append(
+            torch.eye(len(rows), dtype=gram.dtype, device=gram.device) - gram / factored.count
+        )
+    owners = coefficients.owners[
+        coefficients.columns == 0
+    ]  # the examples in the order of the pieces
     gaps = torch.cat(blocks).cpu()
-    found = torch.empty_like(gaps)
-    found[owners] = gaps
-    return found
+    ordered_gaps = torch.empty_like(gaps)
+    ordered_gaps[owners] = gaps
+    return ordered_gaps
 
 
-def _weights(gaps: Float[Tensor, "n c c"], own: Float[Tensor, "n c"]) -> Leverage:
+def _solve_weights(gaps: Float[Tensor, "n c c"], loss_gradients: Float[Tensor, "n c"]) -> Leverage:
     finite = torch.isfinite(gaps).all((1, 2))
     gaps = torch.where(finite[:, None, None], gaps, torch.eye(gaps.shape[1], dtype=gaps.dtype))
-    least = torch.linalg.eigvalsh((gaps + gaps.mT) / 2)[:, 0]
-    held = finite & (least > NEGLIGIBLE)
-    safe = torch.where(held[:, None, None], gaps, torch.eye(gaps.shape[1], dtype=gaps.dtype))
-    weights = torch.linalg.solve(safe, own.double()[:, :, None])[:, :, 0]
-    return Leverage(weights.masked_fill(~held[:, None], torch.nan), float((1 - least).max()))
+    min_eigenvalues = torch.linalg.eigvalsh((gaps + gaps.mT) / 2)[:, 0]
+    solvable = finite & (min_eigenvalues > MIN_EIGENVALUE_GAP)
+    safe = torch.where(solvable[:, None, None], gaps, torch.eye(gaps.shape[1], dtype=gaps.dtype))
+    weights = torch.linalg.solve(safe, loss_gradients.double()[:, :, None])[:, :, 0]
+    return Leverage(
+        weights.masked_fill(~solvable[:, None], torch.nan), float((1 - min_eigenvalues).max())
+    )

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.attribution.leverage import scored_tile
+from fastif.attribution.leverage import compute_scored_tile
 from fastif.data.examples import Examples
-from fastif.gradients.per_example import Gradients, Tile
+from fastif.gradients.per_example import Gradients, GradientTile
 
 
 class Scorer(ABC):
@@ -33,11 +33,11 @@ class Scorer(ABC):
     def like(self) -> Tensor: ...
 
     @abstractmethod
-    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+    def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
         """Removal effects of these training examples on the queries."""
 
     @abstractmethod
-    def rounded(self) -> "Scorer":
+    def to_bfloat16(self) -> "Scorer":
         """The same in low precision; itself where nothing would be saved."""
 
 
@@ -65,32 +65,32 @@ class GradientScorer(Scorer):
     def like(self) -> Tensor:
         return self.gradients.objective.like
 
-    def rounded(self) -> "GradientScorer":
+    def to_bfloat16(self) -> "GradientScorer":
         """The same in half the memory and, where the processor has the instructions, less time.
 
         Gradients and s_test are rounded to bfloat16 (8 bits), their products summed in single
         precision.
         """
-        low = Gradients(self.gradients.objective, torch.bfloat16)
-        low.one_by_one = self.gradients.one_by_one
-        return GradientScorer(low, self.train, self.s_test.bfloat16(), self.weights)
+        low_precision = Gradients(self.gradients.objective, torch.bfloat16)
+        low_precision.per_example_backward = self.gradients.per_example_backward
+        return GradientScorer(low_precision, self.train, self.s_test.bfloat16(), self.weights)
 
-    def tile(self, ids: Int[Tensor, " b"]) -> Tile:
+    def compute_tile(self, ids: Int[Tensor, " b"]) -> GradientTile:
         """What s_test is multiplied with, of these training examples."""
-        return scored_tile(self.gradients, self.train, ids, self.weights)
+        return compute_scored_tile(self.gradients, self.train, ids, self.weights)
 
-    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        tile = self.tile(ids)
-        effects = tile.times(self.s_test).div_(len(self.train))
+    def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+        tile = self.compute_tile(ids)
+        effects = tile.dot(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
             return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
         # A gradient with NaN or infinity spoils its products with all queries, and a query that
         # overflows spoils its own. Only the rows themselves tell which it was.
-        return Effects(effects, tile.finite().cpu())
+        return Effects(effects, tile.finite_mask().cpu())
 
 
 @dataclass(frozen=True, eq=False)
-class KnownScorer(Scorer):
+class PrecomputedScorer(Scorer):
     """Scores of all training examples that came with the solve; no gradient is taken again.
 
     They are q x n numbers, held where a solver holds a kernel of n x n anyway.
@@ -98,12 +98,12 @@ class KnownScorer(Scorer):
     Attributes:
         train: the n training examples.
         scores: ∇L(train)ᵀ (H + λI)⁻¹ ∇L(query).
-        sound: whether a training example's gradient is finite.
+        finite: whether a training example's gradient is finite.
     """
 
     train: Examples
     scores: Float[Tensor, "q n"]
-    sound: Bool[Tensor, " n"]
+    finite: Bool[Tensor, " n"]
 
     @property
     def queries(self) -> int:
@@ -113,12 +113,12 @@ class KnownScorer(Scorer):
     def like(self) -> Tensor:
         return self.scores.new_empty(0)
 
-    def rounded(self) -> "KnownScorer":
+    def to_bfloat16(self) -> "PrecomputedScorer":
         return self
 
-    def effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        found = self.scores[:, ids.to(self.scores.device)] / len(self.train)
-        return Effects(found, self.sound[ids])
+    def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
+        values = self.scores[:, ids.to(self.scores.device)] / len(self.train)
+        return Effects(values, self.finite[ids])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,28 +127,28 @@ class Effects:
 
     Attributes:
         values: removal effects, in nats.
-        sound: whether an example's gradient is finite; the others' values mean nothing.
+        finite: whether an example's gradient is finite; the others' values mean nothing.
         spread: standard deviation over models; None for one model.
     """
 
     values: Float[Tensor, "q b"]
-    sound: Bool[Tensor, " b"]
+    finite: Bool[Tensor, " b"]
     spread: Float[Tensor, "q b"] | None = None
 
 
-def mean_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:
+def average_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:
     """The mean of the models' effects, and their standard deviation (m - 1 in its denominator).
 
     Taken of deviations from the first model, in double precision: models that agree to the last bit
     have exactly that mean, and a spread of zero.
     """
-    found = [scorer.effects(ids) for scorer in scorers]
-    first = found[0].values
-    if len(found) == 1:
-        return found[0]
-    gaps = torch.stack([effects.values.double() - first for effects in found])
+    member_effects = [scorer.compute_effects(ids) for scorer in scorers]
+    first = member_effects[0].values
+    if len(member_effects) == 1:
+        return member_effects[0]
+    deviations = torch.stack([effects.values.double() - first for effects in member_effects])
     return Effects(
-        (first + gaps.mean(0)).to(first.dtype),
-        torch.stack([effects.sound for effects in found]).all(0),
-        gaps.std(0).to(first.dtype),
+        (first + deviations.mean(0)).to(first.dtype),
+        torch.stack([effects.finite for effects in member_effects]).all(0),
+        deviations.std(0).to(first.dtype),
     )

@@ -4,15 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.attribution.certificate import GRADIENT, Certificate
+from fastif.attribution.certificate import NONFINITE_GRADIENT, Certificate
 from fastif.attribution.influence import Influences
-from fastif.candidates.retrieval import Sketched
-from fastif.candidates.sketch_index import StoredSketches
+from fastif.candidates.retrieval import SketchSearch
+from fastif.candidates.sketch_index import SketchIndex
 from fastif.errors import InputError
 
 
-def answer_by_sketches(
-    search: Sketched, rows: Float[Tensor, "q d"]
+def score_by_sketches(
+    search: SketchSearch, sketches: Float[Tensor, "q d"]
 ) -> tuple[Influences, Certificate]:
     """The k most extreme of all training examples by their sketches, and these scores.
 
@@ -23,30 +23,30 @@ def answer_by_sketches(
 
     Args:
         search: of exact inner products.
-        rows: sketches of what is asked of the queries; zero for a gradient that is not finite.
+        sketches: sketches of what is asked of the queries; zero for a gradient that is not finite.
 
     Raises:
         InputError: an approximate index, which does not give both ends with their products.
     """
     index = search.index
-    if not isinstance(index, StoredSketches):
+    if not isinstance(index, SketchIndex):
         raise InputError(
             "sketch scores", 'factory = "Flat"', "an approximate index", "Rescore its candidates."
         )
-    found, products = index.ends(rows, search.k - search.k // 2)
-    middle = torch.arange(found.shape[1])
-    kept = (middle < search.k // 2) | (middle >= found.shape[1] - (search.k - search.k // 2))
-    broken = (rows == 0).all(1).cpu()  # the sketch of a gradient that is not finite
-    influences = Influences(found[:, kept], products[:, kept] / index.count)
-    return influences, _certificate(search, broken)
+    ids, products = index.find_top_bottom(sketches, search.k - search.k // 2)
+    position = torch.arange(ids.shape[1])
+    kept = (position < search.k // 2) | (position >= ids.shape[1] - (search.k - search.k // 2))
+    nonfinite = (sketches == 0).all(1).cpu()  # the sketch of a gradient that is not finite
+    influences = Influences(ids[:, kept], products[:, kept] / index.count)
+    return influences, _make_certificate(search, nonfinite)
 
 
-def _certificate(search: Sketched, broken: Tensor) -> Certificate:
-    unknown = torch.full((len(broken),), torch.nan)
+def _make_certificate(search: SketchSearch, nonfinite: Tensor) -> Certificate:
+    unknown = torch.full((len(nonfinite),), torch.nan)
     return Certificate(
         residual=unknown,
         full_residual=None,
-        converged=~broken,
+        converged=~nonfinite,
         steps=0,
         damping=search.sketcher.damping,
         spread=None,
@@ -54,7 +54,7 @@ def _certificate(search: Sketched, broken: Tensor) -> Certificate:
         solution_norm=unknown,
         gradient_cosine=unknown,
         score_correlation=unknown,
-        reasons=tuple(GRADIENT if bad else None for bad in broken.tolist()),
-        dropped=torch.zeros(len(broken), dtype=torch.long),
+        reasons=tuple(NONFINITE_GRADIENT if bad else None for bad in nonfinite.tolist()),
+        dropped=torch.zeros(len(nonfinite), dtype=torch.long),
         leverage="off: scores by sketches alone",
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Totals:
+class SliceTotals:
     """Sums of removal effects over the queries of a slice, for every training example.
 
         effects[slice, train] = Σ removal_effect[query, train] over the queries of the slice
@@ -27,18 +27,20 @@ class Totals:
     effects: Float[Tensor, "s n"]
 
     @classmethod
-    def of(cls, slices: Int[Tensor, " q"], number: int, count: int) -> "Totals":
+    def make_empty(
+        cls, slices: Int[Tensor, " q"], slice_count: int, train_count: int
+    ) -> "SliceTotals":
         """Nothing added yet, for so many slices and training examples."""
-        return cls(slices, torch.full((number, count), torch.nan, dtype=torch.float64))
+        return cls(slices, torch.full((slice_count, train_count), torch.nan, dtype=torch.float64))
 
     @classmethod
-    def joined(cls, parts: "Sequence[Totals]") -> "Totals":
+    def concat(cls, batches: "Sequence[SliceTotals]") -> "SliceTotals":
         """Of all queries, from those of some each."""
-        slices = torch.cat([part.slices for part in parts])
-        return cls(slices, torch.stack([part.effects for part in parts]).sum(0))
+        slices = torch.cat([batch.slices for batch in batches])
+        return cls(slices, torch.stack([batch.effects for batch in batches]).sum(0))
 
     def add(self, ids: Int[Tensor, " b"], scores: Float[Tensor, "q b"]) -> None:
         """Put in the scores of b more training examples."""
-        sound = scores.double().nan_to_num(0.0, 0.0, 0.0)
-        sums = sound.new_zeros(len(self.effects), len(ids))
-        self.effects[:, ids] = sums.index_add_(0, self.slices.to(sums.device), sound).cpu()
+        finite_scores = scores.double().nan_to_num(0.0, 0.0, 0.0)
+        sums = finite_scores.new_zeros(len(self.effects), len(ids))
+        self.effects[:, ids] = sums.index_add_(0, self.slices.to(sums.device), finite_scores).cpu()

@@ -6,19 +6,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fastif.attribution.certificate import DIVERGED, GRADIENT, Certificate
-from fastif.attribution.control_sample import Control, control, control_ids
-from fastif.attribution.full_residual import full_residual
-from fastif.attribution.scorers import GradientScorer, KnownScorer, Scorer
-from fastif.curvature.operator import Damped, Rooted
+from fastif.attribution.certificate import DIVERGED, NONFINITE_GRADIENT, Certificate
+from fastif.attribution.control_sample import (
+    ControlScores,
+    score_control_sample,
+    select_control_ids,
+)
+from fastif.attribution.full_residual import compute_full_residual
+from fastif.attribution.scorers import GradientScorer, PrecomputedScorer, Scorer
+from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.examples import Examples
 from fastif.gradients.per_example import Gradients
-from fastif.numerics.blocked_dot import inner, lengths
-from fastif.solvers.solver import ScoreAll, Solve, relative
+from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.solver import ScoreFn, Solve, safe_ratio
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class SolvedQueries:
     """Queries of one model that have been solved.
 
     Attributes:
@@ -28,30 +32,30 @@ class Solved:
     """
 
     scorer: Scorer
-    control: Control
+    control: ControlScores
     certificate: Certificate
 
 
 @dataclass(frozen=True, eq=False)
-class RowsSolved(Solved):
+class SolvedWithIhvp(SolvedQueries):
     """The same with s_test, [q p], at hand."""
 
     scorer: GradientScorer
 
 
-def solve_rows(
+def solve_queries(
     gradients: Gradients,
     train: Examples,
-    operator: Damped,
+    operator: DampedOperator,
     solve: Solve,
     rhs: Float[Tensor, "q p"],
     *,
     batch_size: int,
     certify_rows: int | None,
     remedy: str,
-    mixed: Gradients | None = None,
+    weighted_gradients: Gradients | None = None,
     weights: Float[Tensor, "n c"] | None = None,
-) -> RowsSolved:
+) -> SolvedWithIhvp:
     """S_test of queries with these gradients, which are overwritten; a matrix of q x p is added.
 
     Args:
@@ -61,89 +65,101 @@ def solve_rows(
         solve: a solver bound to it.
         rhs: gradients of the queries.
         batch_size: training examples whose gradients are held at once.
-        certify_rows: training examples that `full_residual` is estimated on; None for all.
+        certify_rows: training examples that `compute_full_residual` is estimated on; None for all.
         remedy: what to change where a solve diverged.
-        mixed: `mixing` gradients of the objective, where there are weights.
+        weighted_gradients: `mixing` gradients of the objective, where there are weights.
         weights: of each training example's root rows, see `Leverage`; None to first order.
     """
-    size, broken = cleared(rhs)
+    gradient_norm, nonfinite = zero_nonfinite(rhs)
     solution = solve(rhs)
-    value = solution.value
-    length, diverged = cleared(value)
-    product = inner(rhs, value)
-    scorer = GradientScorer(mixed or gradients, train, value, weights)
-    checked = control(scorer, gradients, rhs, batch_size)
-    whole = solution.residual
-    if operator.operator.whole() is not operator.operator:
-        rows = None if certify_rows is not None and certify_rows >= len(train) else certify_rows
-        whole = full_residual(operator, value, rhs, rows=rows)  # the last to need rhs
-    negative = (product <= 0) & (size > 0)  # bᵀ A⁻¹ b, so A is not positive definite along b
+    s_test = solution.value
+    solution_norm, diverged = zero_nonfinite(s_test)
+    product = row_dots(rhs, s_test)
+    scorer = GradientScorer(weighted_gradients or gradients, train, s_test, weights)
+    control_scores = score_control_sample(scorer, gradients, rhs, batch_size)
+    full_data_residual = solution.residual
+    if operator.operator.on_all_data() is not operator.operator:
+        sample_size = (
+            None if certify_rows is not None and certify_rows >= len(train) else certify_rows
+        )
+        full_data_residual = compute_full_residual(
+            operator, s_test, rhs, sample_size=sample_size
+        )  # the last to need rhs
+    indefinite = (product <= 0) & (
+        gradient_norm > 0
+    )  # bᵀ A⁻¹ b, so A is not positive definite along b
     certificate = Certificate(
         residual=solution.residual,
-        full_residual=whole,
-        converged=solution.converged & ~broken & ~diverged & ~negative,
+        full_residual=full_data_residual,
+        converged=solution.converged & ~nonfinite & ~diverged & ~indefinite,
         steps=solution.steps,
         damping=solution.damping,
         spread=solution.spread,
-        gradient_norm=size,
-        solution_norm=length,
-        gradient_cosine=relative(product, size * length),
-        score_correlation=checked.correlation(),
-        reasons=_reasons(broken, diverged, remedy),
+        gradient_norm=gradient_norm,
+        solution_norm=solution_norm,
+        gradient_cosine=safe_ratio(product, gradient_norm * solution_norm),
+        score_correlation=control_scores.compute_correlation(),
+        reasons=_format_reasons(nonfinite, diverged, remedy),
         dropped=torch.zeros(len(rhs), dtype=torch.long),
     )
-    known = certificate.blank(broken | diverged)
-    return RowsSolved(scorer, checked, known)
+    masked = certificate.mask_failed(nonfinite | diverged)
+    return SolvedWithIhvp(scorer, control_scores, masked)
 
 
-def solve_scores(
-    train: Examples, rooted: Rooted, score: ScoreAll, rhs: Float[Tensor, "q p"], remedy: str
-) -> Solved:
+def score_queries(
+    train: Examples,
+    factored: FactoredOperator,
+    score: ScoreFn,
+    rhs: Float[Tensor, "q p"],
+    remedy: str,
+) -> SolvedQueries:
     """Scores of all training examples at once, without s_test; no matrix of q x p is added.
 
     Args:
         train: the n training examples.
-        rooted: the curvature, over all of them.
+        factored: the curvature, over all of them.
         score: a solver bound to it.
         rhs: gradients of the queries; those that are not finite are set to zero.
         remedy: what to change where a solve diverged.
     """
-    size, broken = cleared(rhs)
-    found = score(rhs)
-    sound = torch.ones(len(train), dtype=torch.bool)
-    sound[rooted.broken] = False  # seen in the sweep just now
-    diverged = ~torch.isfinite(found.solution_norm)
-    ids = control_ids(len(train))
-    scores, products = (rows[:, ids].cpu() for rows in (found.scores, found.products))
-    scores[:, ~sound[ids]] = torch.nan
-    checked = Control(scores, products)
+    gradient_norm, nonfinite = zero_nonfinite(rhs)
+    solution = score(rhs)
+    finite = torch.ones(len(train), dtype=torch.bool)
+    finite[factored.nonfinite_ids] = False  # seen in the sweep just now
+    diverged = ~torch.isfinite(solution.solution_norm)
+    ids = select_control_ids(len(train))
+    scores, products = (matrix[:, ids].cpu() for matrix in (solution.scores, solution.products))
+    scores[:, ~finite[ids]] = torch.nan
+    control_scores = ControlScores(scores, products)
     certificate = Certificate(
-        residual=found.residual,
-        full_residual=found.residual,
-        converged=found.converged & ~broken & ~diverged,
+        residual=solution.residual,
+        full_residual=solution.residual,
+        converged=solution.converged & ~nonfinite & ~diverged,
         steps=1,
-        damping=found.damping,
+        damping=solution.damping,
         spread=None,
-        gradient_norm=size,
-        solution_norm=found.solution_norm,
-        gradient_cosine=relative(found.product, size * found.solution_norm),
-        score_correlation=checked.correlation(),
-        reasons=_reasons(broken, diverged, remedy),
+        gradient_norm=gradient_norm,
+        solution_norm=solution.solution_norm,
+        gradient_cosine=safe_ratio(solution.product, gradient_norm * solution.solution_norm),
+        score_correlation=control_scores.compute_correlation(),
+        reasons=_format_reasons(nonfinite, diverged, remedy),
         dropped=torch.zeros(len(rhs), dtype=torch.long),
     )
-    known = certificate.blank(broken | diverged)
-    return Solved(KnownScorer(train, found.scores, sound), checked, known)
+    masked = certificate.mask_failed(nonfinite | diverged)
+    return SolvedQueries(PrecomputedScorer(train, solution.scores, finite), control_scores, masked)
 
 
-def cleared(rows: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
+def zero_nonfinite(vectors: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
     """Norms, and which of them are not finite; such rows are set to zero, to harm no other."""
-    norms = lengths(rows)
-    broken = ~torch.isfinite(norms)
-    rows[broken] = 0
-    return norms, broken
+    norms = row_norms(vectors)
+    nonfinite = ~torch.isfinite(norms)
+    vectors[nonfinite] = 0
+    return norms, nonfinite
 
 
-def _reasons(broken: Tensor, diverged: Tensor, remedy: str) -> tuple[str | None, ...]:
+def _format_reasons(nonfinite: Tensor, diverged: Tensor, remedy: str) -> tuple[str | None, ...]:
     remedy = f"{DIVERGED} {remedy}"
-    pairs = zip(broken.tolist(), diverged.tolist(), strict=True)
-    return tuple(GRADIENT if first else remedy if second else None for first, second in pairs)
+    pairs = zip(nonfinite.tolist(), diverged.tolist(), strict=True)
+    return tuple(
+        NONFINITE_GRADIENT if first else remedy if second else None for first, second in pairs
+    )

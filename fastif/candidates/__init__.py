@@ -1,34 +1,38 @@
 """Where to look for influential training examples."""
 
-from fastif.candidates.class_quota import Quota
+from fastif.candidates.class_quota import ClassQuota
 from fastif.candidates.faiss_index import CandidateIndex, Candidates, Index
-from fastif.candidates.index_factory import faiss_builds, load_faiss
+from fastif.candidates.index_factory import find_faiss_builds, load_faiss
 from fastif.candidates.retrieval import (
-    Everything,
-    Nearest,
+    ExhaustiveSearch,
+    NearestNeighbors,
     Search,
-    Sketched,
-    United,
-    candidates_of,
-    embeddings,
+    SketchSearch,
+    UnionSearch,
+    compute_embeddings,
+    find_candidates,
 )
-from fastif.candidates.sketch import Sketcher, query_sketches, train_sketches
+from fastif.candidates.sketch import (
+    GradientSketcher,
+    compute_query_sketches,
+    compute_train_sketches,
+)
 
 __all__ = [
     "CandidateIndex",
     "Candidates",
-    "Everything",
+    "ClassQuota",
+    "ExhaustiveSearch",
+    "GradientSketcher",
     "Index",
-    "Nearest",
-    "Quota",
+    "NearestNeighbors",
     "Search",
-    "Sketched",
-    "Sketcher",
-    "United",
-    "candidates_of",
-    "embeddings",
-    "faiss_builds",
+    "SketchSearch",
+    "UnionSearch",
+    "compute_embeddings",
+    "compute_query_sketches",
+    "compute_train_sketches",
+    "find_candidates",
+    "find_faiss_builds",
     "load_faiss",
-    "query_sketches",
-    "train_sketches",
 ]

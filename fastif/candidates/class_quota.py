@@ -11,12 +11,12 @@ from fastif.candidates.faiss_index import Candidates, Index
 from fastif.errors import InputError
 
 ROUNDING = 1e-9
-CELLS = 2**24
+MAX_CELLS = 2**24
 """Of a search result that are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class Quota:
+class ClassQuota:
     """The least share of a query's k candidates that each training label gets.
 
     The best share · k (rounded down) of each label by the method's own order, or all of a label
@@ -32,7 +32,7 @@ class Quota:
 
     >>> from fastif import CandidateIndex
     >>> index = CandidateIndex.build(torch.tensor([[0.0], [1.0], [2.0], [9.0]]))
-    >>> Quota(torch.tensor([0, 0, 0, 1]), 0.5).search(index, torch.zeros(1, 1), 2).ids
+    >>> ClassQuota(torch.tensor([0, 0, 0, 1]), 0.5).search(index, torch.zeros(1, 1), 2).ids
     tensor([[0, 3]])
     """
 
@@ -49,83 +49,85 @@ class Quota:
                 "Lower it, or leave it out.",
             )
 
-    def least(self, k: int) -> Int[Tensor, " c"]:
+    def compute_minimum(self, k: int) -> Int[Tensor, " c"]:
         """How many of k candidates each label gets in any case."""
-        return self.labels.bincount().clamp(max=places(self.share, k))
+        return self.labels.bincount().clamp(max=quota_count(self.share, k))
 
     def search(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """As `CandidateIndex.search`, with the quota kept."""
-        least = self.least(k)
-        found = Candidates(
+        minimum = self.compute_minimum(k)
+        candidates = Candidates(
             torch.full((len(queries), k), -1), torch.full((len(queries), k), torch.inf)
         )
-        assert found.distances is not None
-        for query, ids, distances in self._rankings(index, queries, k, least):
-            chosen = _filled(self._first(ids, least), k)
-            found.ids[query, : int(chosen.sum())] = ids[chosen]
-            found.distances[query, : int(chosen.sum())] = distances[chosen]
-        return found
+        assert candidates.distances is not None
+        for query, ids, distances in self._rank_queries(index, queries, k, minimum):
+            mask = _extend_mask(self._mask_first(ids, minimum), k)
+            candidates.ids[query, : int(mask.sum())] = ids[mask]
+            candidates.distances[query, : int(mask.sum())] = distances[mask]
+        return candidates
 
-    def search_ends(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """As `CandidateIndex.search_ends`, half of each label's number at either end."""
-        least = self.least(k)
+    def search_top_bottom(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+        """As `CandidateIndex.search_top_bottom`, half of each label's number at either end."""
+        minimum = self.compute_minimum(k)
         # A row may have been taken at the other end already, hence all of them at either.
-        high = {query: ids for query, ids, _ in self._rankings(index, queries, k, least)}
-        low = {query: ids for query, ids, _ in self._rankings(index, -queries, k, least)}
-        found = torch.full((len(queries), k), -1)
+        high = {query: ids for query, ids, _ in self._rank_queries(index, queries, k, minimum)}
+        low = {query: ids for query, ids, _ in self._rank_queries(index, -queries, k, minimum)}
+        selected_ids = torch.full((len(queries), k), -1)
         for query, ids in high.items():
-            ends = self._ends(ids, low[query], least, k)
-            found[query, : len(ends)] = ends
-        return Candidates(found, None)
+            top_bottom = self._select_top_bottom(ids, low[query], minimum, k)
+            selected_ids[query, : len(top_bottom)] = top_bottom
+        return Candidates(selected_ids, None)
 
-    def _ends(self, high: Tensor, low: Tensor, least: Tensor, k: int) -> Int[Tensor, " _"]:
-        top = self._first(high, least - least // 2)
+    def _select_top_bottom(
+        self, high: Tensor, low: Tensor, minimum: Tensor, k: int
+    ) -> Int[Tensor, " _"]:
+        top = self._mask_first(high, minimum - minimum // 2)
         low = low[~torch.isin(low, high[top])]
-        bottom = self._first(low, least // 2)
+        bottom = self._mask_first(low, minimum // 2)
         free = ~torch.isin(high, low[bottom])
-        top[free] = _filled(top[free], k - k // 2)
+        top[free] = _extend_mask(top[free], k - k // 2)
         free = ~torch.isin(low, high[top])
-        bottom[free] = _filled(bottom[free], k - int(top.sum()))
+        bottom[free] = _extend_mask(bottom[free], k - int(top.sum()))
         return torch.cat([high[top], low[bottom]])
 
-    def _first(self, ids: Int[Tensor, " m"], least: Int[Tensor, " c"]) -> Bool[Tensor, " m"]:
+    def _mask_first(self, ids: Int[Tensor, " m"], minimum: Int[Tensor, " c"]) -> Bool[Tensor, " m"]:
         """The first ones of each label."""
-        chosen, labels = torch.zeros(len(ids), dtype=torch.bool), self.labels[ids]
-        for label, count in enumerate(least.tolist()):
-            chosen[(labels == label).nonzero()[:count, 0]] = True
-        return chosen
+        mask, labels = torch.zeros(len(ids), dtype=torch.bool), self.labels[ids]
+        for label, count in enumerate(minimum.tolist()):
+            mask[(labels == label).nonzero()[:count, 0]] = True
+        return mask
 
-    def _rankings(
-        self, index: Index, queries: Tensor, size: int, least: Tensor
+    def _rank_queries(
+        self, index: Index, queries: Tensor, size: int, minimum: Tensor
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Each query's rows, best first, as deep as it takes to hold the least of each label."""
         pending = torch.arange(len(queries))
         while len(pending):
-            short = []
-            for part in pending.split(max(1, CELLS // size)):
-                found = index.search(queries[part], size)
-                assert found.distances is not None
-                rows = zip(part.tolist(), found.ids, found.distances, strict=True)
+            unfinished = []
+            for chunk in pending.split(max(1, MAX_CELLS // size)):
+                candidates = index.search(queries[chunk], size)
+                assert candidates.distances is not None
+                rows = zip(chunk.tolist(), candidates.ids, candidates.distances, strict=True)
                 for query, ids, distances in rows:
-                    seen = ids >= 0
-                    held = self.labels[ids[seen]].bincount(minlength=len(least))
-                    if size < index.count and bool((held < least).any()):
-                        short.append(query)
+                    filled = ids >= 0
+                    counts = self.labels[ids[filled]].bincount(minlength=len(minimum))
+                    if size < index.count and bool((counts < minimum).any()):
+                        unfinished.append(query)
                     else:
-                        yield query, ids[seen], distances[seen]
-            pending, size = torch.tensor(short, dtype=torch.long), min(2 * size, index.count)
+                        yield query, ids[filled], distances[filled]
+            pending, size = torch.tensor(unfinished, dtype=torch.long), min(2 * size, index.count)
 
 
-def places(share: float, k: int) -> int:
+def quota_count(share: float, k: int) -> int:
     """Candidates that are a share of k, rounded down.
 
-    >>> places(0.29, 100), places(0.25, 7)
+    >>> quota_count(0.29, 100), quota_count(0.25, 7)
     (29, 1)
     """
     return int(share * k + ROUNDING)
 
 
-def _filled(chosen: Bool[Tensor, " m"], count: int) -> Bool[Tensor, " m"]:
+def _extend_mask(mask: Bool[Tensor, " m"], count: int) -> Bool[Tensor, " m"]:
     """The same with the first others, `count` in all."""
-    others = (~chosen).nonzero()[: max(0, count - int(chosen.sum())), 0]
-    return chosen.index_fill(0, others, True)
+    additions = (~mask).nonzero()[: max(0, count - int(mask.sum())), 0]
+    return mask.index_fill(0, additions, True)

@@ -8,21 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.candidates.layer_projection import Narrowing
+from fastif.candidates.layer_projection import LayerProjection
 from fastif.data.examples import Batch
-from fastif.gradients.hooks import Pulled
+from fastif.gradients.hooks import GradientOf
 from fastif.gradients.per_example import Gradients
 
 
 @dataclass(frozen=True)
-class Folding:
+class CountSketch:
     """S: p numbers folded to `width`, each with a random sign; S of the whole is cheap to apply.
 
     A count sketch (Charikar, Chen and Farach-Colton, 2002) whose hash shifts blocks of `width`
     numbers as a whole, so that no number is looked up by itself. E⟨Sx, Sy⟩ = ⟨x, y⟩, with a
     variance of at most (‖x‖²‖y‖² + ⟨x, y⟩²) / width.
 
-    >>> folding = Folding(size=10, width=4, seed=0)
+    >>> folding = CountSketch(size=10, width=4, seed=0)
     >>> folding(torch.eye(10)).abs().sum(1)  # each number lands in one place
     tensor([1., 1., 1., 1., 1., 1., 1., 1., 1., 1.])
     """
@@ -31,22 +31,22 @@ class Folding:
     width: int
     seed: int
 
-    def __call__(self, rows: Float[Tensor, "b p"]) -> Float[Tensor, "b w"]:
-        folded, signs = rows.new_zeros(len(rows), self.width), self._signs_like(rows)
+    def __call__(self, vectors: Float[Tensor, "b p"]) -> Float[Tensor, "b w"]:
+        sketch, signs = vectors.new_zeros(len(vectors), self.width), self._signs_like(vectors)
         for block, shift in enumerate(self._shifts):
             start = block * self.width
             stop = min(start + self.width, self.size)
-            turn = min(stop, start + self.width - shift)  # from here on it begins anew at 0
-            head, tail = slice(start, turn), slice(turn, stop)
-            folded[:, shift : shift + turn - start].addcmul_(rows[:, head], signs[head])
-            folded[:, : stop - turn].addcmul_(rows[:, tail], signs[tail])
-        return folded
+            wrap = min(stop, start + self.width - shift)  # from here on it begins anew at 0
+            head, tail = slice(start, wrap), slice(wrap, stop)
+            sketch[:, shift : shift + wrap - start].addcmul_(vectors[:, head], signs[head])
+            sketch[:, : stop - wrap].addcmul_(vectors[:, tail], signs[tail])
+        return sketch
 
-    def _signs_like(self, rows: Tensor) -> Float[Tensor, " p"]:
+    def _signs_like(self, vectors: Tensor) -> Float[Tensor, " p"]:
         """They stay on the device where they were last used: no batch waits for a copy of them."""
-        if self._signs.device != rows.device:
-            self.__dict__["_signs"] = self._signs.to(rows.device)
-        return self._signs.to(rows)
+        if self._signs.device != vectors.device:
+            self.__dict__["_signs"] = self._signs.to(vectors.device)
+        return self._signs.to(vectors)
 
     @cached_property
     def _signs(self) -> Float[Tensor, " p"]:
@@ -61,35 +61,38 @@ class Folding:
 
 
 @dataclass(frozen=True, eq=False)
-class Fold:
+class GradientProjector:
     """S: the gradients of a batch, narrowed layer by layer where layers can be heard, then folded.
 
     Attributes:
-        narrowing: None for a model whose gradients have to be taken one by one.
-        folding: of what is left.
+        projection: None for a model whose gradients have to be taken one by one.
+        count_sketch: of what is left.
     """
 
-    narrowing: Narrowing | None
-    folding: Folding
+    projection: LayerProjection | None
+    count_sketch: CountSketch
 
     def __call__(
-        self, gradients: Gradients, batch: Batch, of: Pulled
+        self, gradients: Gradients, batch: Batch, gradient_of: GradientOf
     ) -> Iterator[Float[Tensor, "b w"]]:
         """Folded gradients, once for the losses or measures, or for each column of the root.
 
         Those of an example whose gradient is not finite are zero.
         """
-        narrowing, like, count = self.narrowing, gradients.objective.like, len(batch["labels"])
-        if narrowing is None:
-            for tile in gradients.tiles(batch, of):
-                yield _finite(self.folding(tile.rows))
+        projection, like, count = self.projection, gradients.objective.like, len(batch["labels"])
+        if projection is None:
+            for tile in gradients.compute_tiles(batch, gradient_of):
+                yield _zero_nonfinite(self.count_sketch(tile.gradients))
             return
-        made = gradients.taken(
-            batch, of, lambda heard: narrowing(heard, count, like), narrowing.of_rows
+        projected = gradients.map_columns(
+            batch,
+            gradient_of,
+            lambda calls: projection(calls, count, like),
+            projection.project_vectors,
         )
-        for rows in made:
-            yield _finite(self.folding(rows))
+        for rows in projected:
+            yield _zero_nonfinite(self.count_sketch(rows))
 
 
-def _finite(rows: Tensor) -> Tensor:
-    return rows.masked_fill_(~torch.isfinite(rows).all(1, keepdim=True), 0.0)
+def _zero_nonfinite(vectors: Tensor) -> Tensor:
+    return vectors.masked_fill_(~torch.isfinite(vectors).all(1, keepdim=True), 0.0)

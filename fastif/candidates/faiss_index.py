@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.index_factory import load_faiss, made_index, refused
+from fastif.candidates.index_factory import load_faiss, make_index, translate_faiss_errors
 from fastif.errors import InputError
 
 
@@ -45,7 +45,7 @@ class Index(ABC):
         """
 
     @abstractmethod
-    def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+    def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """The k rows of each query that lie at the ends of its inner products, half at either.
 
         A row that is found at both ends (k is about all there are) takes one cell; the other is -1.
@@ -87,12 +87,12 @@ class CandidateIndex(Index):
         Raises:
             InputError: FAISS cannot make such an index of so many rows.
         """
-        index = cls.trained(embeddings, factory, products=products)
+        index = cls.train_on_sample(embeddings, factory, products=products)
         index.add(embeddings)
         return index
 
     @classmethod
-    def trained(
+    def train_on_sample(
         cls, sample: Float[Tensor, "n d"], factory: str, *, products: bool = False
     ) -> "CandidateIndex":
         """An index without rows that has learned its cells from a sample of them.
@@ -100,10 +100,10 @@ class CandidateIndex(Index):
         Raises:
             InputError: FAISS cannot make such an index of so many rows.
         """
-        rows = _numbers(sample)
-        index = made_index(factory, rows.shape[1], len(rows), products=products)
+        rows = _to_numpy(sample)
+        index = make_index(factory, rows.shape[1], len(rows), products=products)
         if not index.is_trained:
-            with refused(factory, rows.shape[1], len(rows)):
+            with translate_faiss_errors(factory, rows.shape[1], len(rows)):
                 index.train(rows)
         return cls(index)
 
@@ -113,8 +113,8 @@ class CandidateIndex(Index):
         Raises:
             InputError: FAISS cannot add so few rows to such an index.
         """
-        with refused(type(self._index).__name__, rows.shape[1], len(rows)):
-            self._index.add(_numbers(rows))
+        with translate_faiss_errors(type(self._index).__name__, rows.shape[1], len(rows)):
+            self._index.add(_to_numpy(rows))
         self._searched = None
 
     @staticmethod
@@ -127,7 +127,7 @@ class CandidateIndex(Index):
             InputError: FAISS does not understand it, its index is of another kind than is needed,
                 or it is not installed as it should be.
         """
-        made_index(factory, width, count, products=products)
+        make_index(factory, width, count, products=products)
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         width = self._index.d
@@ -138,24 +138,24 @@ class CandidateIndex(Index):
                 f"k = {k} and width {queries.shape[1]}",
                 "Lower k, or build the index from the same model.",
             )
-        rows = _numbers(queries)
+        rows = _to_numpy(queries)
         if self._searched is None:
-            self._searched = on_gpus(self._index)
-        with refused(type(self._index).__name__, width, self.count):
+            self._searched = copy_to_gpus(self._index)
+        with translate_faiss_errors(type(self._index).__name__, width, self.count):
             distances, ids = self._searched.search(rows, k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
-    def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+    def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """The same by two searches.
 
         >>> rows = torch.tensor([[2.0], [-3.0], [0.1]])
-        >>> CandidateIndex.build(rows, products=True).search_ends(torch.ones(1, 1), 2).ids
+        >>> CandidateIndex.build(rows, products=True).search_top_bottom(torch.ones(1, 1), 2).ids
         tensor([[0, 1]])
         """
         high = self.search(queries, k - k // 2).ids
         low = self.search(-queries, k // 2).ids if k > 1 else high[:, :0]
-        twice = (low[:, :, None] == high[:, None]).any(2)
-        return Candidates(torch.cat([high, low.masked_fill(twice, -1)], 1), None)
+        duplicates = (low[:, :, None] == high[:, None]).any(2)
+        return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
 
     def save(self, path: Path) -> None:
         """Write the index in FAISS' own format."""
@@ -167,7 +167,7 @@ class CandidateIndex(Index):
         return cls(load_faiss().read_index(str(path)))
 
 
-def on_gpus(index: Any) -> Any:
+def copy_to_gpus(index: Any) -> Any:
     """The index copied to all GPUs that FAISS sees; itself if there are none or it cannot be there.
 
     FAISS' CPU build sees none; of graphs such as HNSW there is no form for a GPU.
@@ -181,10 +181,10 @@ def on_gpus(index: Any) -> Any:
         return index
 
 
-def _numbers(rows: Tensor) -> np.ndarray:
+def _to_numpy(vectors: Tensor) -> np.ndarray:
     """The rows as FAISS wants them; NaN and infinity, which it cannot order, become 0.
 
     The examples they belong to have no finite gradient either, and so get no score.
     """
-    finite = rows.float().nan_to_num(0.0, 0.0, 0.0)
+    finite = vectors.float().nan_to_num(0.0, 0.0, 0.0)
     return np.ascontiguousarray(finite.cpu().numpy())

@@ -9,11 +9,11 @@ from typing import Any
 
 from fastif.errors import InputError
 
-WHERE = "[candidates] factory"
-AT = re.compile(r"^Error in .* at \S+:\d+: ")
+FACTORY_KEY = "[candidates] factory"
+ERROR_PREFIX = re.compile(r"^Error in .* at \S+:\d+: ")
 """Where in its own source FAISS raised."""
 
-SIZES = {
+SIZE_LIMITS = {
     "links a row of its graph": (re.compile(r"(?:HNSW|NSG)(\d+)"), 2, 512),
     "cells": (re.compile(r"IVF(\d+)"), 1, 2**24),
     "columns of a rotation": (re.compile(r"(?:RR|ITQ|Pad)(\d+)"), 1, 2**16),
@@ -26,7 +26,7 @@ NSG_ROWS = 101
 """FAISS builds no smaller graph of this kind."""
 
 
-def made_index(
+def make_index(
     factory: str, width: int, count: int | None = None, *, products: bool = False
 ) -> Any:
     """An index without rows, not trained yet.
@@ -44,35 +44,37 @@ def made_index(
     faiss = load_faiss()
     _check_sizes(factory, width, count)
     metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
-    with refused(factory, width, count):
+    with translate_faiss_errors(factory, width, count):
         index = faiss.index_factory(width, factory, metric)
-    parts = list(_parts(faiss, index))
-    if any(isinstance(part, faiss.IndexIDMap | faiss.IndexIDMap2) for part in parts):
-        raise _refusal(
+    components = list(_iterate_components(faiss, index))
+    if any(isinstance(component, faiss.IndexIDMap | faiss.IndexIDMap2) for component in components):
+        raise _factory_error(
             factory, width, count, "its rows must come with ids, here they are positions"
         )
-    if not products and any(isinstance(part, faiss.IndexLattice) for part in parts):
-        raise _refusal(factory, width, count, "FAISS cannot read back what it writes of one")
-    if any(part.metric_type != metric for part in parts):
-        wanted = "inner products" if products else "distances"
-        raise _refusal(factory, width, count, f"it does not search by {wanted}")
-    least = max(_least_rows(faiss, part) for part in parts)
-    if count is not None and count < least:
-        raise _refusal(factory, width, count, f"it needs {least:,} rows or more")
+    if not products and any(isinstance(component, faiss.IndexLattice) for component in components):
+        raise _factory_error(factory, width, count, "FAISS cannot read back what it writes of one")
+    if any(component.metric_type != metric for component in components):
+        measure = "inner products" if products else "distances"
+        raise _factory_error(factory, width, count, f"it does not search by {measure}")
+    min_rows = max(_min_rows(faiss, component) for component in components)
+    if count is not None and count < min_rows:
+        raise _factory_error(factory, width, count, f"it needs {min_rows:,} rows or more")
     return index
 
 
 def _check_sizes(factory: str, width: int, count: int | None) -> None:
     """Refuse sizes that FAISS makes an index of and cannot fill."""
-    for what, (pattern, least, most) in SIZES.items():
-        if any(not least <= int(size) <= most for size in pattern.findall(factory)):
-            raise _refusal(factory, width, count, f"{least} to {most:,} {what} can be had")
+    for quantity, (pattern, minimum, maximum) in SIZE_LIMITS.items():
+        if any(not minimum <= int(size) <= maximum for size in pattern.findall(factory)):
+            raise _factory_error(
+                factory, width, count, f"{minimum} to {maximum:,} {quantity} can be had"
+            )
     if any(not 1 <= int(size) <= width for size in PROJECTED.findall(factory)):
-        raise _refusal(factory, width, count, f"PCA leaves 1 to {width:,} columns")
+        raise _factory_error(factory, width, count, f"PCA leaves 1 to {width:,} columns")
 
 
 @contextmanager
-def refused(factory: str, width: int, count: int | None) -> Iterator[None]:
+def translate_faiss_errors(factory: str, width: int, count: int | None) -> Iterator[None]:
     """What FAISS raises, as a refusal of the factory string.
 
     Raises:
@@ -81,32 +83,32 @@ def refused(factory: str, width: int, count: int | None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise _refusal(factory, width, count, _reason(error)) from error
+        raise _factory_error(factory, width, count, _format_reason(error)) from error
 
 
-def _refusal(factory: str, width: int, count: int | None, why: str) -> InputError:
+def _factory_error(factory: str, width: int, count: int | None, reason: str) -> InputError:
     rows = "rows" if count is None else f"{count} rows"
     return InputError(
-        WHERE,
+        FACTORY_KEY,
         f"a FAISS factory string that fits {rows} of width {width}",
-        f"{factory!r} ({why})",
+        f"{factory!r} ({reason})",
         'Use "Flat" (exact), or fewer cells than rows in "IVF..."; see the FAISS wiki.',
     )
 
 
-def _parts(faiss: ModuleType, index: Any) -> Iterator[Any]:
+def _iterate_components(faiss: ModuleType, index: Any) -> Iterator[Any]:
     """The index and what it hands its rows on to; not what finds the cells of another."""
     index = faiss.downcast_index(index)
     yield index
-    inside = getattr(index, "index", None)
-    if inside is not None:
-        yield from _parts(faiss, inside)
-    base = getattr(index, "base_index", None)  # of an index that refines what it finds
-    if base is not None:
-        yield from _parts(faiss, base)
+    inner_index = getattr(index, "index", None)
+    if inner_index is not None:
+        yield from _iterate_components(faiss, inner_index)
+    base_index = getattr(index, "base_index", None)  # of an index that refines what it finds
+    if base_index is not None:
+        yield from _iterate_components(faiss, base_index)
 
 
-def _least_rows(faiss: ModuleType, index: Any) -> int:
+def _min_rows(faiss: ModuleType, index: Any) -> int:
     """The fewest rows that an index can learn its cells and codes from."""
     if isinstance(index, faiss.IndexNSG):
         return NSG_ROWS
@@ -120,12 +122,13 @@ def load_faiss() -> ModuleType:
     Raises:
         InputError: both builds are installed, or neither.
     """
-    builds = faiss_builds()
+    builds = find_faiss_builds()
     if len(builds) != 1:
         raise InputError(
             "FAISS",
             "exactly one of faiss-cpu and faiss-gpu (they install the same module)",
-            " and ".join(f"{name} {found}" for name, found in builds.items()) or "neither",
+            " and ".join(f"{name} {build_version}" for name, build_version in builds.items())
+            or "neither",
             "Run `pip uninstall faiss-cpu faiss-gpu`, then install fastif[cpu] or fastif[gpu].",
         )
     import faiss
@@ -133,17 +136,17 @@ def load_faiss() -> ModuleType:
     return faiss
 
 
-def faiss_builds() -> dict[str, str]:
+def find_faiss_builds() -> dict[str, str]:
     """The installed FAISS builds and their versions."""
-    found = {}
+    builds = {}
     for name in ("faiss-cpu", "faiss-gpu"):
         try:
-            found[name] = version(name)
+            builds[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return builds
 
 
-def _reason(error: RuntimeError) -> str:
+def _format_reason(error: RuntimeError) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return AT.sub("", lines[-1].strip())[:160] if lines else "no reason given"
+    return ERROR_PREFIX.sub("", lines[-1].strip())[:160] if lines else "no reason given"

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.gradients.hooks import Call, Heard, owner_of
-from fastif.gradients.layer_rules import is_linear, layer_gradients, positions
+from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
+from fastif.gradients.layer_rules import compute_layer_gradients, flatten_positions, is_linear
 from fastif.models.parameters import ParamSpace
 
 ENERGY = 0.98
@@ -19,7 +19,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class ProjectionBases:
     """Directions of a linear layer: of the gradients δ at its output, and of its inputs a.
 
     Attributes:
@@ -29,13 +29,15 @@ class Sides:
     outputs: Float[Tensor, "o k"]
     inputs: Float[Tensor, "i l"]
 
-    def to(self, like: Tensor) -> "Sides":
+    def to(self, like: Tensor) -> "ProjectionBases":
         """The same in the type and on the device of `like`."""
-        return Sides(self.outputs.to(like).contiguous(), self.inputs.to(like).contiguous())
+        return ProjectionBases(
+            self.outputs.to(like).contiguous(), self.inputs.to(like).contiguous()
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Narrowing:
+class LayerProjection:
     """P: the gradient Σ_t δ_t a_tᵀ of a linear layer becomes Σ_t (Pₒᵀ δ_t)(Pᵢᵀ a_t)ᵀ.
 
     That is Pₒᵀ G Pᵢ of the gradient G, whose o·i numbers are never made. A bias is narrowed by Pₒ;
@@ -45,143 +47,152 @@ class Narrowing:
 
     Attributes:
         space: the parameters.
-        sides: of each linear layer, by the layer's name.
+        bases: of each linear layer, by the layer's name.
     """
 
     space: ParamSpace
-    sides: Mapping[str, Sides]
+    bases: Mapping[str, ProjectionBases]
 
     @classmethod
-    def of(
-        cls, space: ParamSpace, heard: Iterable[Heard], like: Tensor, energy: float = ENERGY
-    ) -> "Narrowing":
+    def fit(
+        cls, space: ParamSpace, passes: Iterable[LayerGrads], like: Tensor, energy: float = ENERGY
+    ) -> "LayerProjection":
         """The directions that keep `energy` of the gradients heard in some passes.
 
         Args:
             space: the parameters.
-            heard: calls of the layers with the gradients at their outputs, pass by pass.
+            passes: calls of the layers with the gradients at their outputs, pass by pass.
             like: of the type and device of the parameters.
             energy: share of the squared length to keep, of a layer.
         """
         sums: dict[str, list[Tensor]] = {}
-        for calls in heard:
+        for calls in passes:
             for call, delta in calls:
                 if is_linear(call.layer):
-                    _add(sums, call, delta)
-        found = {name: _sides(pair[0], pair[1], energy) for name, pair in sums.items()}
-        return cls(space, {name: sides.to(like) for name, sides in found.items()})
+                    _add_covariances(sums, call, delta)
+        bases_by_layer = {name: _fit_bases(pair[0], pair[1], energy) for name, pair in sums.items()}
+        return cls(space, {name: bases.to(like) for name, bases in bases_by_layer.items()})
 
     @property
     def size(self) -> int:
         """Numbers of a narrowed gradient."""
-        return sum(width for _, width in self._places)
+        return sum(width for _, width in self._widths)
 
-    def __call__(self, heard: Heard, count: int, like: Tensor) -> Float[Tensor, "b m"]:
+    def __call__(self, calls: LayerGrads, count: int, like: Tensor) -> Float[Tensor, "b m"]:
         """The narrowed gradients of `count` examples, from what the layers were heard to do."""
-        rows = like.new_zeros(count, self.size)
-        for call, delta in heard:
-            if len(delta) != len(rows):
+        vectors = like.new_zeros(count, self.size)
+        for call, delta in calls:
+            if len(delta) != len(vectors):
                 raise ValueError(f"{call.name}: its first axis is not the example")
-            for name, part in self._parts(call, delta).items():
-                start, width = self._where[f"{call.name}.{name}".lstrip(".")]
-                rows[:, start : start + width] += part.flatten(1)
-        return rows
+            for name, projected in self._project_call(call, delta).items():
+                start, width = self._offsets[f"{call.name}.{name}".lstrip(".")]
+                vectors[:, start : start + width] += projected.flatten(1)
+        return vectors
 
-    def of_rows(self, rows: Float[Tensor, "b p"]) -> Float[Tensor, "b m"]:
+    def project_vectors(self, vectors: Float[Tensor, "b p"]) -> Float[Tensor, "b m"]:
         """The same of gradients that stand as rows."""
-        found = rows.new_empty(len(rows), self.size)
+        projected = vectors.new_empty(len(vectors), self.size)
         space = self.space
-        for name, at, shape in zip(space.names, space.slices, space.shapes, strict=True):
-            part, sides = rows[:, at], self.sides.get(owner_of(name))
-            if sides is not None and len(shape) == 2:
-                part = sides.outputs.mT @ part.unflatten(1, shape) @ sides.inputs
-            elif sides is not None:
-                part = part @ sides.outputs
-            start, width = self._where[name]
-            found[:, start : start + width] = part.flatten(1)
-        return found
+        for name, span, shape in zip(space.names, space.slices, space.shapes, strict=True):
+            values, bases = vectors[:, span], self.bases.get(get_owner_name(name))
+            if bases is not None and len(shape) == 2:
+                values = bases.outputs.mT @ values.unflatten(1, shape) @ bases.inputs
+            elif bases is not None:
+                values = values @ bases.outputs
+            start, width = self._offsets[name]
+            projected[:, start : start + width] = values.flatten(1)
+        return projected
 
-    def _parts(self, call: Call, delta: Tensor) -> dict[str, Tensor]:
-        sides = self.sides.get(call.name)
-        if sides is None:
-            return self._owned(call, layer_gradients(call.layer, call.inputs, delta, call.outputs))
-        inputs, delta = positions(call.inputs, delta)
-        delta = delta @ sides.outputs
-        parts = {"bias": delta.sum(1)}
-        if f"{call.name}.weight".lstrip(".") in self._where:
-            parts["weight"] = delta.mT @ (inputs @ sides.inputs)
-        return self._owned(call, parts)
+    def _project_call(self, call: LayerCall, delta: Tensor) -> dict[str, Tensor]:
+        bases = self.bases.get(call.name)
+        if bases is None:
+            return self._select_owned(
+                call, compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
+            )
+        inputs, delta = flatten_positions(call.inputs, delta)
+        delta = delta @ bases.outputs
+        projected = {"bias": delta.sum(1)}
+        if f"{call.name}.weight".lstrip(".") in self._offsets:
+            projected["weight"] = delta.mT @ (inputs @ bases.inputs)
+        return self._select_owned(call, projected)
 
-    def _owned(self, call: Call, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        names = (f"{call.name}.{name}".lstrip(".") for name in parts)
-        owned = zip(names, parts.items(), strict=True)
-        return {name: part for full, (name, part) in owned if full in self._where}
+    def _select_owned(self, call: LayerCall, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = (f"{call.name}.{name}".lstrip(".") for name in gradients)
+        owned = zip(names, gradients.items(), strict=True)
+        return {name: gradient for full, (name, gradient) in owned if full in self._offsets}
 
     @cached_property
-    def _places(self) -> list[tuple[str, int]]:
+    def _widths(self) -> list[tuple[str, int]]:
         """Each parameter and how many numbers are left of it, in their order."""
-        found = []
+        widths = []
         for name, shape in zip(self.space.names, self.space.shapes, strict=True):
-            width, sides = torch.Size(shape).numel(), self.sides.get(owner_of(name))
-            if sides is not None:
-                width = sides.outputs.shape[1]
-                width *= sides.inputs.shape[1] if len(shape) == 2 else 1
-            found.append((name, width))
-        return found
+            width, bases = torch.Size(shape).numel(), self.bases.get(get_owner_name(name))
+            if bases is not None:
+                width = bases.outputs.shape[1]
+                width *= bases.inputs.shape[1] if len(shape) == 2 else 1
+            widths.append((name, width))
+        return widths
 
     @cached_property
-    def _where(self) -> dict[str, tuple[int, int]]:
-        found, start = {}, 0
-        for name, width in self._places:
-            found[name] = (start, width)
+    def _offsets(self) -> dict[str, tuple[int, int]]:
+        offsets, start = {}, 0
+        for name, width in self._widths:
+            offsets[name] = (start, width)
             start += width
-        return found
+        return offsets
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """As tensors, ready for safetensors."""
         return {
-            f"{name}:{side}": getattr(sides, side)
-            for name, sides in self.sides.items()
+            f"{name}:{side}": getattr(bases, side)
+            for name, bases in self.bases.items()
             for side in ("outputs", "inputs")
         }
 
     @classmethod
-    def of_state(cls, space: ParamSpace, state: Mapping[str, Tensor], like: Tensor) -> "Narrowing":
-        """What `state` gave, on the device of `like`."""
+    def from_state_dict(
+        cls, space: ParamSpace, state: Mapping[str, Tensor], like: Tensor
+    ) -> "LayerProjection":
+        """What `state_dict` gave, on the device of `like`."""
         names = dict.fromkeys(key.rpartition(":")[0] for key in state)
-        sides = {
-            name: Sides(state[f"{name}:outputs"], state[f"{name}:inputs"]).to(like)
+        bases = {
+            name: ProjectionBases(state[f"{name}:outputs"], state[f"{name}:inputs"]).to(like)
             for name in names
         }
-        return cls(space, sides)
+        return cls(space, bases)
 
 
-def _add(sums: dict[str, list[Tensor]], call: Call, delta: Tensor) -> None:
+def _add_covariances(sums: dict[str, list[Tensor]], call: LayerCall, delta: Tensor) -> None:
     """Σ δδᵀ and Σ ‖δ‖² aaᵀ over all positions; an example that is not finite counts as nothing."""
-    inputs, delta = positions(call.inputs, delta)
-    sound = torch.isfinite(delta.flatten(1).sum(1) + inputs.flatten(1).sum(1))
-    inputs, delta = inputs[sound].flatten(0, 1), delta[sound].flatten(0, 1)
-    weighed = inputs * delta.norm(dim=1, keepdim=True)
-    found = [(delta.T @ delta).double(), (weighed.T @ weighed).double()]
-    before = sums.get(call.name)
+    inputs, delta = flatten_positions(call.inputs, delta)
+    finite = torch.isfinite(delta.flatten(1).sum(1) + inputs.flatten(1).sum(1))
+    inputs, delta = inputs[finite].flatten(0, 1), delta[finite].flatten(0, 1)
+    weighted = inputs * delta.norm(dim=1, keepdim=True)
+    covariances = [(delta.T @ delta).double(), (weighted.T @ weighted).double()]
+    previous = sums.get(call.name)
     sums[call.name] = (
-        found if before is None else [a + b for a, b in zip(before, found, strict=True)]
+        covariances
+        if previous is None
+        else [a + b for a, b in zip(previous, covariances, strict=True)]
     )
 
 
-def _sides(outputs: Tensor, inputs: Tensor, energy: float) -> Sides:
+def _fit_bases(outputs: Tensor, inputs: Tensor, energy: float) -> ProjectionBases:
     """The pair of sides that keeps this much with the fewest numbers."""
-    (kept_o, axes_o), (kept_i, axes_i) = _leading(outputs), _leading(inputs)
+    (kept_o, axes_o), (kept_i, axes_i) = (
+        _leading_eigenvectors(outputs),
+        _leading_eigenvectors(inputs),
+    )
     # For each number of rows the columns that are then needed; one more than there are: too few.
-    wanted = min(energy, 1 - ROUNDING)
-    columns = torch.searchsorted(kept_i, wanted / kept_o.clamp_min(1e-300)) + 1
+    target = min(energy, 1 - ROUNDING)
+    columns = torch.searchsorted(kept_i, target / kept_o.clamp_min(1e-300)) + 1
     numbers = torch.arange(1, len(kept_o) + 1, device=columns.device) * columns
     numbers[columns > len(kept_i)] = numbers.max() + 1
     rows = int(numbers.argmin()) + 1
-    return Sides(axes_o[:, :rows], axes_i[:, : int(columns[rows - 1])])
+    return ProjectionBases(axes_o[:, :rows], axes_i[:, : int(columns[rows - 1])])
 
 
-def _leading(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def _leading_eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the trace within the first directions, and the directions, the largest first."""
     values, vectors = torch.linalg.eigh(matrix)
     values = values.flip(0).clamp_min(0)

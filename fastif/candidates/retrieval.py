@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.class_quota import Quota
+from fastif.candidates.class_quota import ClassQuota
 from fastif.candidates.faiss_index import Candidates, Index
-from fastif.candidates.sketch import Sketcher, query_sketches
+from fastif.candidates.sketch import GradientSketcher, compute_query_sketches
 from fastif.data.examples import Examples, batches
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients
@@ -17,7 +17,7 @@ from fastif.models.objective import Objective
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestNeighbors:
     """Score the k training examples whose representation is nearest to the query's.
 
     Attributes:
@@ -28,11 +28,11 @@ class Nearest:
 
     index: Index
     k: int
-    quota: Quota | None = None
+    quota: ClassQuota | None = None
 
 
 @dataclass(frozen=True)
-class Sketched:
+class SketchSearch:
     """Score the k training examples at the ends of the query's scores by sketches.
 
     Attributes:
@@ -44,29 +44,29 @@ class Sketched:
     """
 
     index: Index
-    sketcher: Sketcher
+    sketcher: GradientSketcher
     k: int
-    quota: Quota | None = None
+    quota: ClassQuota | None = None
     rescore: bool = True
 
 
 @dataclass(frozen=True)
-class United:
+class UnionSearch:
     """Score what any of several methods finds, each row once.
 
     Raises:
         InputError: there is no method.
     """
 
-    of: Sequence[Nearest | Sketched]
+    methods: Sequence[NearestNeighbors | SketchSearch]
 
     def __post_init__(self) -> None:
-        if not self.of:
+        if not self.methods:
             raise InputError("a union of candidates", "one method or more", "none", "Add one.")
 
 
 @dataclass(frozen=True)
-class Everything:
+class ExhaustiveSearch:
     """Score the full training set and keep the `keep` rows at each end; None keeps all.
 
     `rounded` scores in bfloat16, see `GradientScorer.rounded`; `rank` with s_test of so many
@@ -92,15 +92,15 @@ class Everything:
             )
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         """Whether scores are those of s_test itself, in full precision."""
         return not self.rounded and self.rank is None
 
 
-Search = Nearest | Sketched | United | Everything
+Search = NearestNeighbors | SketchSearch | UnionSearch | ExhaustiveSearch
 
 
-def candidates_of(
+def find_candidates(
     search: Search,
     gradients: Gradients,
     queries: Examples,
@@ -108,65 +108,83 @@ def candidates_of(
     batch_size: int = 32,
 ) -> Candidates | None:
     """The training examples to score for each query; None for all of them."""
-    if isinstance(search, Everything):
+    if isinstance(search, ExhaustiveSearch):
         return None
-    if isinstance(search, United):
-        return union([found_by(one, gradients, queries, ids, batch_size) for one in search.of])
-    return found_by(search, gradients, queries, ids, batch_size)
+    if isinstance(search, UnionSearch):
+        return unite_candidates(
+            [
+                find_method_candidates(method, gradients, queries, ids, batch_size)
+                for method in search.methods
+            ]
+        )
+    return find_method_candidates(search, gradients, queries, ids, batch_size)
 
 
-def found_by(
-    search: Nearest | Sketched,
+def find_method_candidates(
+    search: NearestNeighbors | SketchSearch,
     gradients: Gradients,
     queries: Examples,
     ids: Int[Tensor, " q"],
     batch_size: int = 32,
 ) -> Candidates:
     """What one method finds for each query."""
-    return look_up(search, searched_rows(search, gradients, queries, ids, batch_size))
+    return search_index(search, compute_query_vectors(search, gradients, queries, ids, batch_size))
 
 
-def searched_rows(
-    search: Nearest | Sketched,
+def compute_query_vectors(
+    search: NearestNeighbors | SketchSearch,
     gradients: Gradients,
     queries: Examples,
     ids: Int[Tensor, " q"],
     batch_size: int = 32,
 ) -> Float[Tensor, "q d"]:
     """What an index is asked with: the queries' sketches or representations."""
-    if isinstance(search, Sketched):
-        return query_sketches(search.sketcher, gradients, queries, ids, batch_size)
-    return embeddings(gradients.objective, queries, ids, batch_size)
+    if isinstance(search, SketchSearch):
+        return compute_query_sketches(search.sketcher, gradients, queries, ids, batch_size)
+    return compute_embeddings(gradients.objective, queries, ids, batch_size)
 
 
-def look_up(search: Nearest | Sketched, rows: Float[Tensor, "q d"]) -> Candidates:
+def search_index(
+    search: NearestNeighbors | SketchSearch, vectors: Float[Tensor, "q d"]
+) -> Candidates:
     """The candidates of queries with these rows."""
     index, quota, k = search.index, search.quota, search.k
-    if isinstance(search, Sketched):
-        return quota.search_ends(index, rows, k) if quota else index.search_ends(rows, k)
-    return quota.search(index, rows, k) if quota else index.search(rows, k)
+    if isinstance(search, SketchSearch):
+        return (
+            quota.search_top_bottom(index, vectors, k)
+            if quota
+            else index.search_top_bottom(vectors, k)
+        )
+    return quota.search(index, vectors, k) if quota else index.search(vectors, k)
 
 
-def union(found: Sequence[Candidates]) -> Candidates:
+def unite_candidates(candidate_sets: Sequence[Candidates]) -> Candidates:
     """Each row once; the cells that become free are -1. Distances of different kinds are left out.
 
     >>> found = [Candidates(torch.tensor([ids]), None) for ids in ([5, 3], [3, 8])]
-    >>> union(found).ids
+    >>> unite_candidates(found).ids
     tensor([[8, 5, 3]])
     """
-    ids = torch.cat([one.ids for one in found], 1).sort(1, descending=True).values
-    twice = torch.zeros_like(ids, dtype=torch.bool)
-    twice[:, 1:] = ids[:, 1:] == ids[:, :-1]
-    ids = ids.masked_fill(twice, -1).sort(1, descending=True).values
+    ids = (
+        torch.cat([candidates.ids for candidates in candidate_sets], 1)
+        .sort(1, descending=True)
+        .values
+    )
+    duplicates = torch.zeros_like(ids, dtype=torch.bool)
+    duplicates[:, 1:] = ids[:, 1:] == ids[:, :-1]
+    ids = ids.masked_fill(duplicates, -1).sort(1, descending=True).values
     return Candidates(ids[:, : max(1, int((ids >= 0).sum(1).max()))], None)
 
 
-def embeddings(
+def compute_embeddings(
     objective: Objective, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
 ) -> Float[Tensor, "m d"]:
     """The final representation of the examples, in the order of `ids`."""
-    places, rows = zip(
-        *((places, objective.embed(batch)) for places, batch in batches(examples, ids, batch_size)),
+    positions, vectors = zip(
+        *(
+            (positions, objective.embed(batch))
+            for positions, batch in batches(examples, ids, batch_size)
+        ),
         strict=True,
     )
-    return torch.cat(rows)[torch.cat(places).argsort()]
+    return torch.cat(vectors)[torch.cat(positions).argsort()]

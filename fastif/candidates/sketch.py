@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.count_sketch import Fold, Folding
-from fastif.candidates.layer_projection import ENERGY, Narrowing
-from fastif.curvature.ggn import GaussNewton, no_curvature
-from fastif.curvature.sampled_ggn import Drawn
+from fastif.candidates.count_sketch import CountSketch, GradientProjector
+from fastif.candidates.layer_projection import ENERGY, LayerProjection
+from fastif.curvature.ggn import GaussNewton, zero_curvature_error
+from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.data.examples import Batch, Examples, batches
 from fastif.errors import InputError
-from fastif.gradients.hooks import Pulled
+from fastif.gradients.hooks import GradientOf
 from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
 
@@ -26,10 +26,10 @@ Sketch = Float[Tensor, "b d"]
 
 
 @dataclass(frozen=True, eq=False)
-class Sketcher:
+class GradientSketcher:
     """From gradients to sketches, whose inner products are ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i.
 
-    With m root rows R drawn from the curvature (`Drawn`) and a folding S: F = R Sᵀ has
+    With m root rows R drawn from the curvature (`SampledGaussNewton`) and a folding S: F = R Sᵀ has
     F Fᵀ = U Λ Uᵀ, so W = Fᵀ U Λ^-½ is a basis of the directions in which there is curvature, Λ / m
     the curvature along each, and
 
@@ -39,13 +39,13 @@ class Sketcher:
     everything else. What of a gradient lies outside of W is left out.
 
     Attributes:
-        fold: S.
+        projector: S.
         basis: W.
         values: Λ / m, ascending.
         damping: the effective λ.
     """
 
-    fold: Fold
+    projector: GradientProjector
     basis: Float[Tensor, "w d"]
     values: Float[Tensor, " d"]
     damping: float
@@ -60,7 +60,7 @@ class Sketcher:
         width: int = WIDTH,
         energy: float = ENERGY,
         seed: int = 0,
-    ) -> "Sketcher":
+    ) -> "GradientSketcher":
         """Find the basis: one forward pass over the examples, and `dimensions` gradients twice.
 
         Args:
@@ -70,93 +70,106 @@ class Sketcher:
                 has a lower rank.
             width: of the folding.
             energy: share of the squared length of each layer's gradients that its directions keep
-                before the folding, see `Narrowing`; 1 narrows nothing.
+                before the folding, see `LayerProjection`; 1 narrows nothing.
             seed: of the folding and the draw.
 
         Raises:
             InputError: λ or a size is not positive, or there is no curvature at all.
         """
-        _check(damping, dimensions, width, energy)
-        drawn = Drawn.of(curvature, dimensions, seed)
-        narrowing = _narrowing(drawn, energy) if energy < 1 else None
-        size = curvature.size if narrowing is None else narrowing.size
-        fold = Fold(narrowing, Folding(size, width, seed))
-        folded = (fold(drawn.gradients, drawn.batch(i), "roots") for i in range(drawn.pieces))
-        rows = torch.cat([part for columns in folded for part in columns]).double()
-        values, vectors = torch.linalg.eigh(rows @ rows.T)
-        kept = values > ROUNDING * float(values[-1])
-        if not bool(kept.any()):
-            raise no_curvature("sketches")
-        values, vectors = values[kept], vectors[:, kept]
-        basis = (rows.T @ (vectors / values.sqrt())).to(curvature.like)
-        return cls(fold, basis, values / drawn.count, damping)
+        _check_sizes(damping, dimensions, width, energy)
+        sampled = SampledGaussNewton.from_curvature(curvature, dimensions, seed)
+        projection = _fit_projection(sampled, energy) if energy < 1 else None
+        size = curvature.size if projection is None else projection.size
+        projector = GradientProjector(projection, CountSketch(size, width, seed))
+        projected = (
+            projector(sampled.gradients, sampled.make_batch(batch_index), "roots")
+            for batch_index in range(sampled.num_batches)
+        )
+        factor = torch.cat(
+            [vectors_chunk for columns in projected for vectors_chunk in columns]
+        ).double()
+        values, vectors = torch.linalg.eigh(factor @ factor.T)
+        significant = values > ROUNDING * float(values[-1])
+        if not bool(significant.any()):
+            raise zero_curvature_error("sketches")
+        values, vectors = values[significant], vectors[:, significant]
+        basis = (factor.T @ (vectors / values.sqrt())).to(curvature.like)
+        return cls(projector, basis, values / sampled.count, damping)
 
     @property
     def dimensions(self) -> int:
         """The length of a sketch."""
         return len(self.values)
 
-    def __call__(self, gradients: Gradients, batch: Batch, of: Pulled = "losses") -> Sketch:
+    def __call__(
+        self, gradients: Gradients, batch: Batch, gradient_of: GradientOf = "losses"
+    ) -> Sketch:
         """The sketches of a batch's gradients; zero for one that is not finite."""
-        return next(self.fold(gradients, batch, of)) @ self._whitening
+        return next(self.projector(gradients, batch, gradient_of)) @ self._whitening
 
     @cached_property
     def _whitening(self) -> Float[Tensor, "w d"]:
         return self.basis * (1 / (self.values + self.damping).sqrt()).to(self.basis)
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """As tensors, ready for safetensors."""
-        folding, narrowing = self.fold.folding, self.fold.narrowing
+        count_sketch, projection = self.projector.count_sketch, self.projector.projection
         return {
             "basis": self.basis,
             "values": self.values,
-            "folding": torch.tensor([folding.size, folding.width, folding.seed]),
+            "folding": torch.tensor([count_sketch.size, count_sketch.width, count_sketch.seed]),
             "damping": torch.tensor(self.damping, dtype=torch.float64),
-            **({} if narrowing is None else narrowing.state()),
+            **({} if projection is None else projection.state_dict()),
         }
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], objective: Objective) -> "Sketcher":
-        """What `state` gave, for the same objective."""
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], objective: Objective
+    ) -> "GradientSketcher":
+        """What `state_dict` gave, for the same objective."""
         like = objective.like
-        folding = Folding(*(int(number) for number in state["folding"]))
-        sides = {name: tensor for name, tensor in state.items() if ":" in name}
-        narrowing = Narrowing.of_state(objective.space, sides, like) if sides else None
+        count_sketch = CountSketch(*(int(number) for number in state["folding"]))
+        bases = {name: tensor for name, tensor in state.items() if ":" in name}
+        projection = (
+            LayerProjection.from_state_dict(objective.space, bases, like) if bases else None
+        )
         values, basis = state["values"].to(like.device), state["basis"].to(like)
-        return cls(Fold(narrowing, folding), basis, values, float(state["damping"]))
+        return cls(
+            GradientProjector(projection, count_sketch), basis, values, float(state["damping"])
+        )
 
 
-def _narrowing(drawn: Drawn, energy: float) -> Narrowing | None:
+def _fit_projection(sampled: SampledGaussNewton, energy: float) -> LayerProjection | None:
     """Directions of the gradients that were drawn; None if layers cannot be listened to."""
-    gradients = drawn.gradients
-    if not gradients.listens(drawn.batch(0)):
+    gradients = sampled.gradients
+    if not gradients.uses_hooks(sampled.make_batch(0)):
         return None
-    batches = (drawn.batch(piece) for piece in range(drawn.pieces))
-    heard = (
+    batches = (sampled.make_batch(batch_index) for batch_index in range(sampled.num_batches))
+    passes = (
         calls
         for batch in batches
-        for calls in gradients.taken(batch, "roots", lambda calls: calls, lambda _: [])
+        for calls in gradients.map_columns(batch, "roots", lambda calls: calls, lambda _: [])
     )
-    found = Narrowing.of(gradients.objective.space, heard, drawn.like, energy)
-    return None if gradients.one_by_one else found
+    projection = LayerProjection.fit(gradients.objective.space, passes, sampled.like, energy)
+    return None if gradients.per_example_backward else projection
 
 
-def train_sketches(
-    sketcher: Sketcher,
+def compute_train_sketches(
+    sketcher: GradientSketcher,
     gradients: Gradients,
     train: Examples,
     ids: Int[Tensor, " m"],
     batch_size: int = 32,
 ) -> Float[Tensor, "m d"]:
     """Sketches of these training examples, in half precision, in the order of `ids`."""
-    found = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
-    for places, batch in batches(train, ids, batch_size):
-        found[places] = _half(sketcher(gradients, batch))
-    return found
+    sketches = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
+    for positions, batch in batches(train, ids, batch_size):
+        sketches[positions] = _to_half(sketcher(gradients, batch))
+    return sketches
 
 
-def query_sketches(
-    sketcher: Sketcher,
+def compute_query_sketches(
+    sketcher: GradientSketcher,
     gradients: Gradients,
     queries: Examples,
     ids: Int[Tensor, " q"],
@@ -164,19 +177,19 @@ def query_sketches(
 ) -> Float[Tensor, "q d"]:
     """Sketches of what is asked of these queries, in the order of `ids`, on the model's device."""
     device = gradients.objective.like.device
-    found = torch.empty(len(ids), sketcher.dimensions, device=device)
-    for places, batch in batches(queries, ids, batch_size):
-        found[places.to(device)] = sketcher(gradients, batch, "measures").float()
-    return found
+    sketches = torch.empty(len(ids), sketcher.dimensions, device=device)
+    for positions, batch in batches(queries, ids, batch_size):
+        sketches[positions.to(device)] = sketcher(gradients, batch, "measures").float()
+    return sketches
 
 
-def _half(rows: Tensor) -> Tensor:
+def _to_half(sketches: Tensor) -> Tensor:
     """In half precision, whose largest number stands for any that is larger."""
-    most = torch.finfo(torch.float16).max
-    return rows.clamp(-most, most).half().cpu()
+    maximum = torch.finfo(torch.float16).max
+    return sketches.clamp(-maximum, maximum).half().cpu()
 
 
-def _check(damping: float, dimensions: int, width: int, energy: float) -> None:
+def _check_sizes(damping: float, dimensions: int, width: int, energy: float) -> None:
     sizes = {"damping": damping, "dimensions": dimensions, "width": width, "energy": energy}
     for name, value in sizes.items():
         if not value > 0:

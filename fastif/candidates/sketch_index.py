@@ -9,42 +9,42 @@ from torch import Tensor
 
 from fastif.candidates.faiss_index import Candidates, Index
 from fastif.errors import InputError
-from fastif.numerics.top_bottom_k import Ends
+from fastif.numerics.top_bottom_k import TopBottomK
 
-ROWS = 8192
+CHUNK_ROWS = 8192
 """Sketches that are made single precision at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class SketchBlock:
     """Some sketches.
 
     Attributes:
         read: gives them, [m d] in half precision. It is called for each pass, and what it maps from
             a file is let go when the pass is over: pages that were read do not stay in the process.
         ids: positions in the training set, ascending.
-        places: the row of each of them.
+        row_positions: the row of each of them.
     """
 
     read: Callable[[], Tensor]
     ids: Int[Tensor, " k"]
-    places: Int[Tensor, " k"]
+    row_positions: Int[Tensor, " k"]
 
 
 @dataclass(frozen=True, eq=False)
-class StoredSketches(Index):
+class SketchIndex(Index):
     """All training sketches, in blocks of half precision; the search by inner product is exact.
 
     One pass over the blocks finds both ends of every query's products. What is held is one piece of
     a block in single precision and the ends found so far, whatever the number of rows.
 
     >>> rows = torch.tensor([[2.0], [-3.0], [0.1]]).half()
-    >>> stored = StoredSketches([Block(lambda: rows, torch.arange(3), torch.arange(3))])
-    >>> stored.search_ends(torch.ones(1, 1), 2).ids
+    >>> stored = SketchIndex([SketchBlock(lambda: rows, torch.arange(3), torch.arange(3))])
+    >>> stored.search_top_bottom(torch.ones(1, 1), 2).ids
     tensor([[0, 1]])
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[SketchBlock]
 
     @property
     def count(self) -> int:
@@ -55,47 +55,49 @@ class StoredSketches(Index):
         """Length of a sketch."""
         return self.blocks[0].read().shape[1]
 
-    def parts(self) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]]:
+    def iterate_chunks(self) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]]:
         """Positions and sketches in single precision, a piece at a time."""
         for block in self.blocks:
             rows = block.read()
-            pieces = zip(block.ids.split(ROWS), block.places.split(ROWS), strict=True)
-            for ids, places in pieces:
-                yield ids, _taken(rows, places).float()
+            chunks = zip(
+                block.ids.split(CHUNK_ROWS), block.row_positions.split(CHUNK_ROWS), strict=True
+            )
+            for ids, row_positions in chunks:
+                yield ids, _take_rows(rows, row_positions).float()
 
     def take(self, ids: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
         """The sketches of the training rows at these positions, in single precision."""
-        found = torch.empty(len(ids), self.dimensions)
+        sketches = torch.empty(len(ids), self.dimensions)
         for block in self.blocks:
-            where = torch.searchsorted(block.ids, ids).clamp_max(len(block.ids) - 1)
-            mine = block.ids[where] == ids
-            if bool(mine.any()):
-                found[mine] = block.read()[block.places[where[mine]]].float()
-        return found
+            positions = torch.searchsorted(block.ids, ids).clamp_max(len(block.ids) - 1)
+            in_block = block.ids[positions] == ids
+            if bool(in_block.any()):
+                sketches[in_block] = block.read()[block.row_positions[positions[in_block]]].float()
+        return sketches
 
-    def ends(self, queries: Float[Tensor, "q d"], keep: int) -> tuple[Tensor, Tensor]:
+    def find_top_bottom(self, queries: Float[Tensor, "q d"], keep: int) -> tuple[Tensor, Tensor]:
         """Ids and products of the `keep` lowest and highest products of each query, ascending.
 
         Raises:
             InputError: the width of the queries does not fit.
         """
         self._check(queries, 1)
-        queries, ends = queries.float(), Ends(len(queries), keep)
-        for ids, rows in self.parts():
-            ends.add(ids, queries @ rows.to(queries.device).T)
-        return ends.found()[:2]
+        queries, top_bottom = queries.float(), TopBottomK(len(queries), keep)
+        for ids, rows in self.iterate_chunks():
+            top_bottom.add(ids, queries @ rows.to(queries.device).T)
+        return top_bottom.get_result()[:2]
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         self._check(queries, k)
-        ids, products = self.ends(queries, k)
+        ids, products = self.find_top_bottom(queries, k)
         return Candidates(ids[:, -k:].flip(1), products[:, -k:].flip(1))
 
-    def search_ends(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
+    def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         self._check(queries, k)
-        ids, _ = self.ends(queries, k - k // 2)
+        ids, _ = self.find_top_bottom(queries, k - k // 2)
         high, low = ids[:, -(k - k // 2) :].flip(1), ids[:, : k // 2]
-        twice = (low[:, :, None] == high[:, None]).any(2)
-        return Candidates(torch.cat([high, low.masked_fill(twice, -1)], 1), None)
+        duplicates = (low[:, :, None] == high[:, None]).any(2)
+        return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
 
     def _check(self, queries: Tensor, k: int) -> None:
         if 1 <= k <= self.count and queries.shape[1] == self.dimensions:
@@ -108,9 +110,9 @@ class StoredSketches(Index):
         )
 
 
-def _taken(rows: Tensor, places: Tensor) -> Tensor:
+def _take_rows(rows: Tensor, positions: Tensor) -> Tensor:
     """These rows; without a copy where they follow each other."""
-    first = int(places[0])
-    if torch.equal(places, torch.arange(first, first + len(places))):
-        return rows[first : first + len(places)]
-    return rows[places]
+    first = int(positions[0])
+    if torch.equal(positions, torch.arange(first, first + len(positions))):
+        return rows[first : first + len(positions)]
+    return rows[positions]

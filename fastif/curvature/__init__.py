@@ -3,6 +3,19 @@
 from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
-from fastif.curvature.operator import Damped, Dense, LinearOperator, Rooted
+from fastif.curvature.operator import (
+    DampedOperator,
+    DenseOperator,
+    FactoredOperator,
+    LinearOperator,
+)
 
-__all__ = ["Damped", "Dense", "Ekfac", "GaussNewton", "Hessian", "LinearOperator", "Rooted"]
+__all__ = [
+    "DampedOperator",
+    "DenseOperator",
+    "Ekfac",
+    "FactoredOperator",
+    "GaussNewton",
+    "Hessian",
+    "LinearOperator",
+]

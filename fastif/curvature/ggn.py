@@ -8,20 +8,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from fastif.curvature.operator import InRoots, Rooted
+from fastif.curvature.operator import FactorCoefficients, FactoredOperator
 from fastif.data.arrays import Ids, as_ids, check_batch_size
-from fastif.data.examples import Examples, every
-from fastif.data.torch_forms import Given
+from fastif.data.examples import Examples, all_ids
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, Tile
-from fastif.losses.sqrt_hessian import in_root
-from fastif.models.batch_invariance import try_crowd
+from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.losses.sqrt_hessian import gradient_in_sqrt_hessian
+from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 
 
 @dataclass(frozen=True, eq=False)
-class GaussNewton(Rooted):
+class GaussNewton(FactoredOperator):
     """G = 1/m Σ_i J_iᵀ (S_i S_iᵀ) J_i, J = d outputs / d params, S Sᵀ = d² loss / d outputs².
 
     For softmax cross-entropy this is the Fisher matrix; it is exact (all classes, no sampling of
@@ -42,17 +42,17 @@ class GaussNewton(Rooted):
     """
 
     objective: Objective
-    examples: Given
+    examples: ExamplesLike
     ids: Ids | None = None
     batch_size: int = 32
     gradients: Gradients = field(init=False)
-    _looked_at: set[tuple[int, int]] = field(init=False, default_factory=set)
-    _broken: set[int] = field(init=False, default_factory=set)
+    _checked_tiles: set[tuple[int, int]] = field(init=False, default_factory=set)
+    _nonfinite_ids: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
         try_table(self.objective, self.examples, "training set")
-        ids = every(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
+        ids = all_ids(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
         # Like lengths together: the mean does not mind, and padding stays small.
         order = torch.argsort(self.examples.lengths[ids], descending=True, stable=True)
         object.__setattr__(self, "ids", ids[order])
@@ -80,78 +80,78 @@ class GaussNewton(Rooted):
         return self.objective.like
 
     @property
-    def columns(self) -> int:
-        return self._columns
+    def rows_per_example(self) -> int:
+        return self._rows_per_example
 
     @cached_property
     @torch.no_grad()
-    def _columns(self) -> int:
+    def _rows_per_example(self) -> int:
         batch = self.examples.take(self._ids[:1])
         outputs = self.objective.outputs(self.objective.params, batch)
-        return self.objective.loss.root(outputs, batch["labels"]).shape[-1]
+        return self.objective.loss.sqrt_hessian(outputs, batch["labels"]).shape[-1]
 
     @property
-    def broken(self) -> Int[Tensor, " d"]:
-        return torch.tensor(sorted(self._broken), dtype=torch.long)
+    def nonfinite_ids(self) -> Int[Tensor, " d"]:
+        return torch.tensor(sorted(self._nonfinite_ids), dtype=torch.long)
 
-    def roots(self, piece: int) -> Iterator[Tile]:
-        ids = self._piece(piece)
-        tiles = self.gradients.of_roots(self.examples.take(ids))
+    def factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
+        ids = self._batch_ids(batch_index)
+        tiles = self.gradients.compute_sqrt_hessian_tiles(self.examples.take(ids))
         for column, tile in enumerate(tiles):
-            if (piece, column) not in self._looked_at:
-                broken = leave_out_broken(tile)
-                self._broken.update(ids[broken].tolist())
-                if not bool(broken.any()):
-                    self._looked_at.add((piece, column))
+            if (batch_index, column) not in self._checked_tiles:
+                nonfinite = zero_nonfinite_rows(tile)
+                self._nonfinite_ids.update(ids[nonfinite].tolist())
+                if not bool(nonfinite.any()):
+                    self._checked_tiles.add((batch_index, column))
             yield tile
 
     @torch.no_grad()
-    def in_roots(self, train: Examples) -> InRoots | None:
-        if train is not self.examples or self.whole() is not self:
+    def compute_factor_coefficients(self, train: Examples) -> FactorCoefficients | None:
+        if train is not self.examples or self.on_all_data() is not self:
             return None
         owners, columns, weights, objective = [], [], [], self.objective
-        for piece in range(self.pieces):
-            ids = self._piece(piece)
+        for batch_index in range(self.num_batches):
+            ids = self._batch_ids(batch_index)
             batch = self.examples.take(ids)
             outputs = objective.outputs(objective.params, batch)
-            try_crowd(objective, batch, outputs)
-            found = in_root(objective.loss, outputs, batch["labels"])
-            if bool((torch.isfinite(outputs).all(1) & ~torch.isfinite(found).all(1)).any()):
+            spot_check_batch(objective, batch, outputs)
+            coefficients = gradient_in_sqrt_hessian(objective.loss, outputs, batch["labels"])
+            if bool((torch.isfinite(outputs).all(1) & ~torch.isfinite(coefficients).all(1)).any()):
                 return None
-            owners.append(ids.repeat(found.shape[1]))  # a tile for each column
-            columns.append(torch.arange(found.shape[1]).repeat_interleave(len(ids)))
-            weights.append(found.T.flatten().cpu())
-        return InRoots(torch.cat(owners), torch.cat(columns), torch.cat(weights))
+            owners.append(ids.repeat(coefficients.shape[1]))  # a tile for each column
+            columns.append(torch.arange(coefficients.shape[1]).repeat_interleave(len(ids)))
+            weights.append(coefficients.T.flatten().cpu())
+        return FactorCoefficients(torch.cat(owners), torch.cat(columns), torch.cat(weights))
 
-    def _piece(self, piece: int) -> Int[Tensor, " b"]:
-        start = piece * self.batch_size
+    def _batch_ids(self, batch_index: int) -> Int[Tensor, " b"]:
+        start = batch_index * self.batch_size
         return self._ids[start : start + self.batch_size]
 
     def sample(self, generator: torch.Generator, size: int) -> "GaussNewton":
-        return self._of(self._ids[torch.randint(self.count, (size,), generator=generator)])
+        return self._with_ids(self._ids[torch.randint(self.count, (size,), generator=generator)])
 
-    def whole(self) -> "GaussNewton":
-        everyone = every(self.examples)
-        return self if torch.equal(self._ids.sort().values, everyone) else self._of(everyone)
+    def on_all_data(self) -> "GaussNewton":
+        full_ids = all_ids(self.examples)
+        return self if torch.equal(self._ids.sort().values, full_ids) else self._with_ids(full_ids)
 
-    def _of(self, ids: Int[Tensor, " m"]) -> "GaussNewton":
-        other = replace(self, ids=ids)
-        object.__setattr__(other, "gradients", self.gradients)  # they know how to be taken
-        return other
+    def _with_ids(self, ids: Int[Tensor, " m"]) -> "GaussNewton":
+        operator = replace(self, ids=ids)
+        object.__setattr__(operator, "gradients", self.gradients)  # they know how to be taken
+        return operator
 
 
-def leave_out_broken(tile: Tile) -> Bool[Tensor, " b"]:
+def zero_nonfinite_rows(tile: GradientTile) -> Bool[Tensor, " b"]:
     """Set rows without a finite norm to zero; which these are."""
-    broken = ~torch.isfinite(tile.rows.norm(dim=1))
-    if bool(broken.any()):
-        tile.rows[broken] = 0
-    return broken.cpu()
+    nonfinite = ~torch.isfinite(tile.gradients.norm(dim=1))
+    if bool(nonfinite.any()):
+        tile.gradients[nonfinite] = 0
+    return nonfinite.cpu()
 
 
-def no_curvature(where: str) -> InputError:
+def zero_curvature_error(setting: str) -> InputError:
     """What to raise for a matrix of zeros, which has no direction to tell from another."""
     return InputError(
-        where,
+        setting,
         "a model that is not sure of all its training rows",
         "a curvature of zero",
         "Look at the losses of the training rows; take a model from earlier in its training, or "

@@ -9,11 +9,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastif.curvature.operator import LinearOperator
 from fastif.data.arrays import Ids, as_ids, check_batch_size
-from fastif.data.examples import Batch, batches, every
-from fastif.data.torch_forms import Given
+from fastif.data.examples import Batch, all_ids, batches
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.hooks import leaves
-from fastif.models.batch_invariance import try_crowd
+from fastif.gradients.hooks import make_leaf_params
+from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import is_out_of_memory
@@ -39,7 +39,7 @@ class Hessian(LinearOperator):
     """
 
     objective: Objective
-    examples: Given
+    examples: ExamplesLike
     ids: Ids | None = None
     batch_size: int = 32
 
@@ -63,48 +63,56 @@ class Hessian(LinearOperator):
 
     @property
     def _ids(self) -> Int[Tensor, " m"]:
-        return every(self.examples) if self.ids is None else self.ids
+        return all_ids(self.examples) if self.ids is None else self.ids
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        total = torch.zeros_like(rows)
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        total = torch.zeros_like(vectors)
         ids = self._ids
         for _, batch in batches(self.examples, ids, self.batch_size):
-            try_crowd(self.objective, batch)
-            self._add_products(batch, rows, total)
+            spot_check_batch(self.objective, batch)
+            self._add_products(batch, vectors, total)
         return total.div_(len(ids))
 
-    def _add_products(self, batch: Batch, rows: Tensor, total: Tensor) -> None:
+    def _add_products(self, batch: Batch, vectors: Tensor, total: Tensor) -> None:
         space = self.objective.space
-        params = leaves(self.objective)
-        at = tuple(params.values())
+        params = make_leaf_params(self.objective)
+        param_tensors = tuple(params.values())
         # Fused attention has no second derivative; the plain one gives the same numbers.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             losses = self.objective.losses(params, batch)
             finite = torch.isfinite(losses)
             if not bool(finite.all()):  # such an example counts as zero
-                kept = {name: tensor[finite] for name, tensor in batch.items()}
-                return self._add_products(kept, rows, total) if bool(finite.any()) else None
+                finite_batch = {name: tensor[finite] for name, tensor in batch.items()}
+                return (
+                    self._add_products(finite_batch, vectors, total) if bool(finite.any()) else None
+                )
             loss = losses.sum()
-            gradient = torch.autograd.grad(loss, at, create_graph=True, materialize_grads=True)
-        for row, out in zip(rows, total, strict=True):
-            products = _differentiated(gradient, at, tuple(space.unflatten(row).values()))
-            for where, product in zip(space.slices, products, strict=True):
-                out[where] += product.reshape(-1)
+            gradient = torch.autograd.grad(
+                loss, param_tensors, create_graph=True, materialize_grads=True
+            )
+        for vector, accumulator in zip(vectors, total, strict=True):
+            products = _differentiate(
+                gradient, param_tensors, tuple(space.unflatten(vector).values())
+            )
+            for span, product in zip(space.slices, products, strict=True):
+                accumulator[span] += product.reshape(-1)
 
-    def whole(self) -> "Hessian":
-        everyone = every(self.examples)
-        return self if torch.equal(self._ids.sort().values, everyone) else replace(self, ids=None)
+    def on_all_data(self) -> "Hessian":
+        full_ids = all_ids(self.examples)
+        return self if torch.equal(self._ids.sort().values, full_ids) else replace(self, ids=None)
 
     def sample(self, generator: torch.Generator, size: int) -> "Hessian":
         ids = self._ids
         return replace(self, ids=ids[torch.randint(len(ids), (size,), generator=generator)])
 
 
-def _differentiated(
-    gradient: tuple[Tensor, ...], at: tuple[Tensor, ...], row: tuple[Tensor, ...]
+def _differentiate(
+    gradient: tuple[Tensor, ...], param_tensors: tuple[Tensor, ...], vector: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     try:
-        return torch.autograd.grad(gradient, at, row, retain_graph=True, materialize_grads=True)
+        return torch.autograd.grad(
+            gradient, param_tensors, vector, retain_graph=True, materialize_grads=True
+        )
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.gradients.per_example import Tile
+from fastif.gradients.per_example import GradientTile
 from fastif.numerics.arithmetic import HALF
 
 
@@ -28,14 +28,14 @@ class LinearOperator(ABC):
         """An empty tensor of the type and on the device that rows must have."""
 
     @abstractmethod
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         """Rows @ A."""
 
     def sample(self, generator: torch.Generator, size: int) -> "LinearOperator":
         """An unbiased estimate of A from `size` examples drawn afresh; A itself if it has none."""
         return self
 
-    def whole(self) -> "LinearOperator | None":
+    def on_all_data(self) -> "LinearOperator | None":
         """The same matrix over all the examples that its own were picked from.
 
         The operator itself if these are all; None if it has no examples to tell it from.
@@ -48,25 +48,25 @@ class LinearOperator(ABC):
         return 0.0
 
     @property
-    def semidefinite(self) -> bool:
+    def is_semidefinite(self) -> bool:
         """Whether the matrix has no eigenvalue below 0 by its making; False where that is open."""
         return False
 
-    def damped(self, damping: float) -> "Damped":
+    def with_damping(self, damping: float) -> "DampedOperator":
         """A + (damping + ridge) * I, the only place where damping enters.
 
         The sum is the effective λ, the `damping` of the result. Where the minimised penalty spared
         some parameters (biases, norms), the ridge still stands on all attributed ones.
         """
-        return Damped(self, damping + self.ridge)
+        return DampedOperator(self, damping + self.ridge)
 
-    def dense(self, tile: int = 64) -> Float[Tensor, "p p"]:
+    def to_dense(self, chunk: int = 64) -> Float[Tensor, "p p"]:
         """The matrix itself; for small p."""
         identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
-        return torch.cat([self.apply(rows) for rows in identity.split(tile)])
+        return torch.cat([self.apply(vectors) for vectors in identity.split(chunk)])
 
 
-class Rooted(LinearOperator):
+class FactoredOperator(LinearOperator):
     """A matrix given as RᵀR / count by the rows of its root R, which pass by in tiles.
 
     Solvers that work in the space of examples need no more than these rows.
@@ -84,30 +84,30 @@ class Rooted(LinearOperator):
 
     @property
     @abstractmethod
-    def columns(self) -> int:
+    def rows_per_example(self) -> int:
         """Root rows an example has."""
 
     @property
-    def semidefinite(self) -> bool:
+    def is_semidefinite(self) -> bool:
         return True
 
     @property
-    def pieces(self) -> int:
+    def num_batches(self) -> int:
         """The number of batches that the examples pass by in."""
         return -(-self.count // self.batch_size)
 
     @abstractmethod
-    def roots(self, piece: int) -> Iterator[Tile]:
+    def factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
         """The root rows of one batch; batches and rows always come in the same order."""
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        total = torch.zeros_like(rows)
-        for piece in range(self.pieces):
-            for tile in self.roots(piece):
-                tile.add_to(total, tile.times(rows))
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        total = torch.zeros_like(vectors)
+        for batch_index in range(self.num_batches):
+            for tile in self.factor_rows(batch_index):
+                tile.accumulate(total, tile.dot(vectors))
         return total.div_(self.count)
 
-    def in_roots(self, train: Examples) -> "InRoots | None":
+    def compute_factor_coefficients(self, train: Examples) -> "FactorCoefficients | None":
         """How the loss gradients of these training examples are made of the root rows.
 
         None if they are not, or the root rows are not those of just these examples.
@@ -115,13 +115,13 @@ class Rooted(LinearOperator):
         return None
 
     @property
-    def broken(self) -> Int[Tensor, " d"]:
+    def nonfinite_ids(self) -> Int[Tensor, " d"]:
         """Examples whose root rows were found not to be finite, and count as zero."""
         return torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True, eq=False)
-class InRoots:
+class FactorCoefficients:
     """Loss gradients in root rows: ∇L(i) = Σ weights[r] R[r] over the rows r with owners[r] = i.
 
     Attributes:
@@ -134,24 +134,24 @@ class InRoots:
     columns: Int[Tensor, " r"]
     weights: Float[Tensor, " r"]
 
-    def gathered(self, rows: Float[Tensor, "q r"], count: int) -> Float[Tensor, "q n"]:
+    def sum_by_example(self, values: Float[Tensor, "q r"], count: int) -> Float[Tensor, "q n"]:
         """Of numbers for each root row (R x), those for each of `count` examples (∇L x)."""
-        total = rows.new_zeros(len(rows), count)
-        return total.index_add_(1, self.owners.to(rows.device), rows * self.weights.to(rows))
+        total = values.new_zeros(len(values), count)
+        return total.index_add_(1, self.owners.to(values.device), values * self.weights.to(values))
 
-    def by_example(self, numbers: Shaped[Tensor, " r"]) -> Shaped[Tensor, "n c"]:
+    def arrange_by_example(self, values: Shaped[Tensor, " r"]) -> Shaped[Tensor, "n c"]:
         """Numbers of the root rows, example by example and column by column."""
         size = (int(self.owners.max()) + 1, int(self.columns.max()) + 1)
-        table = numbers.new_zeros(size)
-        table[self.owners, self.columns] = numbers
+        table = values.new_zeros(size)
+        table[self.owners, self.columns] = values
         return table
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(LinearOperator):
+class DenseOperator(LinearOperator):
     """A matrix held in memory.
 
-    >>> Dense(2 * torch.eye(2)).damped(0.5).apply(torch.ones(1, 2))
+    >>> DenseOperator(2 * torch.eye(2)).with_damping(0.5).apply(torch.ones(1, 2))
     tensor([[2.5000, 2.5000]])
     """
 
@@ -165,15 +165,15 @@ class Dense(LinearOperator):
     def like(self) -> Tensor:
         return self.matrix.new_empty(0)
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        return rows @ self.matrix
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        return vectors @ self.matrix
 
-    def whole(self) -> "Dense":
+    def on_all_data(self) -> "DenseOperator":
         return self
 
 
 @dataclass(frozen=True, eq=False)
-class Damped(LinearOperator):
+class DampedOperator(LinearOperator):
     """A + λI. The λ here is the effective one: no solver scales or adds to it."""
 
     operator: LinearOperator
@@ -200,8 +200,8 @@ class Damped(LinearOperator):
     def like(self) -> Tensor:
         return self.operator.like
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        return self.operator.apply(rows).add_(rows, alpha=self.damping)
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        return self.operator.apply(vectors).add_(vectors, alpha=self.damping)
 
     def sample(self, generator: torch.Generator, size: int) -> LinearOperator:
-        return Damped(self.operator.sample(generator, size), self.damping)
+        return DampedOperator(self.operator.sample(generator, size), self.damping)

@@ -20,25 +20,27 @@ def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
     Raises:
         InputError: they are not whole numbers from 0 to `count` - 1.
     """
-    found = _tensor(ids, where) if not isinstance(ids, Tensor) else ids
-    if found.numel() == 0:
+    positions = _tensor(ids, where) if not isinstance(ids, Tensor) else ids
+    if positions.numel() == 0:
         return torch.empty(0, dtype=torch.long)
-    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-    if not whole or found.dim() != 1:
-        got = f"{found.dtype} of shape {tuple(found.shape)}"
+    is_integer = not (
+        positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool
+    )
+    if not is_integer or positions.dim() != 1:
+        got = f"{positions.dtype} of shape {tuple(positions.shape)}"
         remedy = "Give a list of positions; of a mask, mask.nonzero()[:, 0]."
         raise InputError(where, "whole numbers, one for each example", got, remedy)
-    found = found.long()
-    outside = (found < 0) | (found >= count)
+    positions = positions.long()
+    outside = (positions < 0) | (positions >= count)
     if bool(outside.any()):
-        first = found[outside][:3].tolist()
+        first = positions[outside][:3].tolist()
         raise InputError(
             where,
             f"positions from 0 to {count - 1}",
             ", ".join(map(str, first)),
             "Positions are counted from 0 in the order of the examples.",
         )
-    return found
+    return positions
 
 
 def as_tensor(values: object, where: str) -> Tensor:
@@ -47,10 +49,10 @@ def as_tensor(values: object, where: str) -> Tensor:
     Raises:
         InputError: they are not numbers, or rows of unlike length.
     """
-    found = values if isinstance(values, Tensor) else _tensor(values, where)
-    if found.dim() and found.layout == torch.strided and not found.is_meta:
-        return found
-    kind = "a single number" if not found.dim() else f"{found.layout} on {found.device}"
+    tensor = values if isinstance(values, Tensor) else _tensor(values, where)
+    if tensor.dim() and tensor.layout == torch.strided and not tensor.is_meta:
+        return tensor
+    kind = "a single number" if not tensor.dim() else f"{tensor.layout} on {tensor.device}"
     remedy = "Give a row for each example; of a sparse tensor, tensor.to_dense()."
     raise InputError(where, "a dense tensor with a row for each example", kind, remedy)
 
@@ -64,20 +66,20 @@ def _tensor(values: object, where: str) -> Tensor:
         raise InputError(
             where,
             "a tensor, an array or a list of numbers",
-            f"{kind_of(values)} ({str(error).splitlines()[0]})",
+            f"{format_type_name(values)} ({str(error).splitlines()[0]})",
             "Turn it into a tensor of numbers; rows of unlike length need a class of their own.",
         ) from error
 
 
-def kind_of(given: object) -> str:
+def format_type_name(value: object) -> str:
     """The class of something, by its full name."""
-    kind = given if isinstance(given, type) else type(given)
+    kind = value if isinstance(value, type) else type(value)
     module = kind.__module__.removesuffix("._tensor")
-    name = getattr(given, "__name__", kind.__qualname__)
+    name = getattr(value, "__name__", kind.__qualname__)
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def check_numbers(inputs: int, labels: int, where: str) -> None:
+def check_label_count(inputs: int, labels: int, where: str) -> None:
     """Refuse labels that are not as many as the examples.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from fastif.data.arrays import as_tensor, check_batch_size, check_numbers
+from fastif.data.arrays import as_tensor, check_batch_size, check_label_count
 
 Batch = Mapping[str, Tensor]
 """Named tensors whose first axis is the example; "labels" holds the targets."""
@@ -59,7 +59,7 @@ class TensorExamples(Examples):
     ) -> None:
         self.inputs = as_tensor(inputs, "TensorExamples: inputs")
         self.labels = as_tensor(labels, "TensorExamples: labels")
-        check_numbers(len(self.inputs), len(self.labels), "TensorExamples")
+        check_label_count(len(self.inputs), len(self.labels), "TensorExamples")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -68,7 +68,7 @@ class TensorExamples(Examples):
         return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
 
 
-class Selected(Examples):
+class ExampleSubset(Examples):
     """Some of other examples, in the order of `ids`."""
 
     def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
@@ -93,7 +93,7 @@ class Selected(Examples):
         return self.examples.take(self.ids[ids])
 
 
-class Relabelled(Examples):
+class RelabeledExamples(Examples):
     """Other examples with other labels.
 
     Raises:
@@ -101,7 +101,7 @@ class Relabelled(Examples):
     """
 
     def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
-        check_numbers(len(examples), len(labels), "Relabelled")
+        check_label_count(len(examples), len(labels), "Relabelled")
         self.examples, self.labels = examples, labels
 
     def __len__(self) -> int:
@@ -132,11 +132,11 @@ def batches(
     Yields:
         The places in `ids` that the batch holds, and the batch.
     """
-    for places in places_by_length(examples, ids, size):
+    for places in length_buckets(examples, ids, size):
         yield places, examples.take(ids[places])
 
 
-def places_by_length(
+def length_buckets(
     examples: Examples, ids: Int[Tensor, " m"], size: int
 ) -> Iterator[Int[Tensor, " b"]]:
     """The places in `ids` that each batch of `batches` holds, without taking any.
@@ -148,17 +148,17 @@ def places_by_length(
     check_batch_size(size)
     lengths = examples.lengths[ids]
     order = torch.argsort(lengths, descending=True, stable=True)
-    runs = [order]
+    groups = [order]
     if examples.equal_lengths:
-        runs = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
-    for run in runs:
+        groups = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
+    for group in groups:
         start, tokens = 0, examples.batch_tokens
-        while start < len(run):
-            fit = size if tokens is None else tokens // max(1, int(lengths[run[start]]))
-            yield run[start : start + max(1, min(size, fit))]
-            start += max(1, min(size, fit))
+        while start < len(group):
+            capacity = size if tokens is None else tokens // max(1, int(lengths[group[start]]))
+            yield group[start : start + max(1, min(size, capacity))]
+            start += max(1, min(size, capacity))
 
 
-def every(examples: Examples) -> Int[Tensor, " n"]:
+def all_ids(examples: Examples) -> Int[Tensor, " n"]:
     """The positions of all examples."""
     return torch.arange(len(examples))

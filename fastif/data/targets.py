@@ -7,10 +7,10 @@ from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.losses.measure import Measure
 
-SHOWN = 3
+MAX_LISTED_ROWS = 3
 
 
-def labels_of(examples: Examples) -> Tensor | None:
+def find_targets(examples: Examples) -> Tensor | None:
     """All targets of the examples, in their order; None where they come with the batches only."""
     own = getattr(examples, "labels", None)
     if isinstance(own, Tensor):
@@ -18,8 +18,12 @@ def labels_of(examples: Examples) -> Tensor | None:
     inner = getattr(examples, "examples", None)
     if not isinstance(inner, Examples):
         return None
-    found, ids = labels_of(inner), getattr(examples, "ids", None)
-    return found if found is None or not isinstance(ids, Tensor) else found[ids.to(found.device)]
+    targets, ids = find_targets(inner), getattr(examples, "ids", None)
+    return (
+        targets
+        if targets is None or not isinstance(ids, Tensor)
+        else targets[ids.to(targets.device)]
+    )
 
 
 def check_targets(
@@ -36,15 +40,15 @@ def check_targets(
     Raises:
         InputError: naming the first rows.
     """
-    unfit = measure.unfit(targets, outputs)
-    if unfit is None:
+    invalid = measure.find_invalid_targets(targets, outputs)
+    if invalid is None:
         return
-    expected, rows = unfit
+    expected, rows = invalid
     places = rows.nonzero()[:, 0].tolist()
-    shown = ", ".join(map(str, places[:SHOWN]))
-    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    one = targets[places[0]]
-    value = one.item() if one.numel() == 1 else one.flatten()[:SHOWN].tolist()
+    shown = ", ".join(map(str, places[:MAX_LISTED_ROWS]))
+    more = f" and {len(places) - MAX_LISTED_ROWS} more" if len(places) > MAX_LISTED_ROWS else ""
+    target = targets[places[0]]
+    value = target.item() if target.numel() == 1 else target.flatten()[:MAX_LISTED_ROWS].tolist()
     raise InputError(
         where,
         f"targets of {type(measure).__name__}: {expected}",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from fastif.data.arrays import check_numbers
+from fastif.data.arrays import check_label_count
 from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
 from fastif.models.padding import Side
@@ -36,7 +36,7 @@ class TextExamples(Examples):
         batch_tokens: int | None = None,
         side: Side = "right",
     ) -> None:
-        check_numbers(len(tokens), len(labels), "TextExamples")
+        check_label_count(len(tokens), len(labels), "TextExamples")
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self.truncated, self.padding, self.device = truncated, padding, device
         self._batch_tokens, self.side = batch_tokens, side
@@ -58,34 +58,34 @@ class TextExamples(Examples):
     def equal_lengths(self) -> bool:
         return self._equal_lengths
 
-    def of_equal_lengths(self, only: bool = True) -> "TextExamples":
+    def with_equal_lengths(self, enabled: bool = True) -> "TextExamples":
         """The same tokens, held once, of which only those of equal length share a batch."""
         other = copy.copy(self)
-        other._equal_lengths = only
+        other._equal_lengths = enabled
         return other
 
-    def on(self, device: torch.device | str) -> "TextExamples":
+    def to_device(self, device: torch.device | str) -> "TextExamples":
         """The same tokens, held once, whose batches are made on another device."""
         other = copy.copy(self)
         other.device = device
         return other
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        picked = ids.tolist()
+        positions = ids.tolist()
         lengths = self._lengths[ids]
-        real = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        is_token = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
         batch = {
-            "input_ids": self._pad(self.tokens, picked, self.padding),
-            "attention_mask": real.flip(1) if self.side == "left" else real,
+            "input_ids": self._pad(self.tokens, positions, self.padding),
+            "attention_mask": is_token.flip(1) if self.side == "left" else is_token,
             "labels": self.labels[ids],
         }
         if self.segments is not None:
-            batch["token_type_ids"] = self._pad(self.segments, picked, 0)
+            batch["token_type_ids"] = self._pad(self.segments, positions, 0)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _pad(self, rows: Sequence[Tensor], picked: Sequence[int], value: int) -> Tensor:
-        some = [rows[i] for i in picked]
-        return pad_sequence(some, batch_first=True, padding_value=value, padding_side=self.side)
+    def _pad(self, rows: Sequence[Tensor], positions: Sequence[int], value: int) -> Tensor:
+        selected = [rows[i] for i in positions]
+        return pad_sequence(selected, batch_first=True, padding_value=value, padding_side=self.side)
 
 
 def encode(
@@ -110,16 +110,16 @@ def encode(
     rows = [torch.tensor(row) for row in encoded["input_ids"]]
     truncated = torch.tensor([len(row) > max_length for row in rows])
     if truncated.any():
-        _check_room(tokenizer, second is not None, max_length)
-    kinds = encoded.get("token_type_ids")
-    segments = None if kinds is None else [torch.tensor(row) for row in kinds]
+        _check_min_length(tokenizer, second is not None, max_length)
+    token_types = encoded.get("token_type_ids")
+    segments = None if token_types is None else [torch.tensor(row) for row in token_types]
     for i in truncated.nonzero().flatten().tolist():
         pair = None if second is None else second[i]
-        cut = tokenizer(str(texts[i]), pair, truncation=True, max_length=max_length)
-        rows[i] = torch.tensor(cut["input_ids"])
+        shortened = tokenizer(str(texts[i]), pair, truncation=True, max_length=max_length)
+        rows[i] = torch.tensor(shortened["input_ids"])
         if segments is not None:
-            segments[i] = torch.tensor(cut["token_type_ids"])
-    _check_lengths(rows, max_length)
+            segments[i] = torch.tensor(shortened["token_type_ids"])
+    _check_token_counts(rows, max_length)
     if segments is not None and not any(bool(row.any()) for row in segments):
         segments = None
     padding = int(str(tokenizer.pad_token_id or 0))
@@ -128,7 +128,7 @@ def encode(
     return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens, side)
 
 
-def _check_room(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:
+def _check_min_length(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:
     """Refuse a length at which nothing of a text is left, or at which it would not be cut."""
     special, texts = tokenizer.num_special_tokens_to_add(paired), 2 if paired else 1
     if max_length < special + texts:
@@ -140,10 +140,10 @@ def _check_room(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: in
         )
 
 
-def _check_lengths(rows: Sequence[Tensor], max_length: int) -> None:
+def _check_token_counts(rows: Sequence[Tensor], max_length: int) -> None:
     """Refuse what the tokenizer did not cut, and texts that are nothing to it."""
     lengths = torch.tensor([len(row) for row in rows])
-    uncut, nothing = (lengths > max_length).nonzero()[:, 0], (lengths == 0).nonzero()[:, 0]
+    uncut, empty = (lengths > max_length).nonzero()[:, 0], (lengths == 0).nonzero()[:, 0]
     if len(uncut):
         raise InputError(
             "[model] max_length",
@@ -151,10 +151,10 @@ def _check_lengths(rows: Sequence[Tensor], max_length: int) -> None:
             f"{len(uncut)} that it leaves longer, such as row {int(uncut[0]) + 1}",
             "Raise max_length, or shorten these texts.",
         )
-    if len(nothing):
+    if len(empty):
         raise InputError(
             "text",
             "one token or more in every text",
-            f"none in {len(nothing)} texts, such as row {int(nothing[0]) + 1}",
+            f"none in {len(empty)} texts, such as row {int(empty[0]) + 1}",
             "Remove these rows, or fill them with what the tokenizer knows.",
         )

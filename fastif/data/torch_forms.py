@@ -5,15 +5,15 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from fastif.data.arrays import kind_of
+from fastif.data.arrays import format_type_name
 from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.losses import CrossEntropy, Loss, Measure
 
-Given = Examples | Any
+ExamplesLike = Examples | Any
 """Examples, where something else is refused in words; see `as_examples`."""
 
-INSTEAD = {
+REPLACEMENTS = {
     nn.CrossEntropyLoss: "fastif.CrossEntropy(label_smoothing, class_weights)",
     nn.NLLLoss: "fastif.CrossEntropy() and a model that returns logits",
     nn.BCEWithLogitsLoss: "fastif.BinaryCrossEntropy(pos_weight), which sums over the outputs",
@@ -36,7 +36,10 @@ def as_loss(loss: object) -> Loss:
     if isinstance(loss, nn.CrossEntropyLoss) and _is_plain(loss):
         return CrossEntropy(loss.label_smoothing)
     raise InputError(
-        "loss", "a loss of fastif, a number for each example", kind_of(loss), _instead(loss)
+        "loss",
+        "a loss of fastif, a number for each example",
+        format_type_name(loss),
+        _suggest_replacement(loss),
     )
 
 
@@ -50,13 +53,15 @@ def as_measure(measure: object) -> Measure | None:
 
 
 def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
-    plain = loss.weight is None and loss.ignore_index == -100
-    return plain and loss.reduction in ("mean", "none")
+    is_unweighted = loss.weight is None and loss.ignore_index == -100
+    return is_unweighted and loss.reduction in ("mean", "none")
 
 
-def _instead(loss: object) -> str:
-    known = next((text for kind, text in INSTEAD.items() if isinstance(loss, kind)), None)
-    return f"Give {known or 'fastif.CrossEntropy(), or a subclass of fastif.Loss'}."
+def _suggest_replacement(loss: object) -> str:
+    replacement = next(
+        (text for kind, text in REPLACEMENTS.items() if isinstance(loss, kind)), None
+    )
+    return f"Give {replacement or 'fastif.CrossEntropy(), or a subclass of fastif.Loss'}."
 
 
 def as_examples(examples: object, where: str) -> Examples:
@@ -72,4 +77,6 @@ def as_examples(examples: object, where: str) -> Examples:
         remedy = "A loader may shuffle and change rows; give " + remedy[5:]
     elif isinstance(examples, Dataset):
         remedy = "Give fastif.TensorExamples(*dataset.tensors), or a subclass of fastif.Examples."
-    raise InputError(where, "examples that can be taken by position", kind_of(examples), remedy)
+    raise InputError(
+        where, "examples that can be taken by position", format_type_name(examples), remedy
+    )

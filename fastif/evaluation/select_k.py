@@ -7,16 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.attribution.influence import Influences
-from fastif.candidates.retrieval import Nearest, Sketched, look_up
+from fastif.candidates.retrieval import NearestNeighbors, SketchSearch, search_index
 from fastif.errors import InputError
-from fastif.evaluation.recall import recall
+from fastif.evaluation.recall import compute_recall
 
 PERCENTS = (1, 2, 5, 10, 20, 50)
-AT = 100
+TOP_SIZE = 100
 
 
 @dataclass(frozen=True)
-class Rung:
+class KTrial:
     """One number of candidates that was tried.
 
     Attributes:
@@ -32,7 +32,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class CandidateChoice:
+class KSelection:
     """The least k whose mean recall reaches a target.
 
     Attributes:
@@ -47,26 +47,26 @@ class CandidateChoice:
     target: float
     at: int
     queries: int
-    tried: tuple[Rung, ...]
+    tried: tuple[KTrial, ...]
 
 
-def ladder(count: int) -> tuple[int, ...]:
+def make_k_grid(count: int) -> tuple[int, ...]:
     """The k that are tried: 1, 2, 5, 10, 20 and 50 % of so many training examples, rounded up.
 
-    >>> ladder(1000), ladder(3)
+    >>> make_k_grid(1000), make_k_grid(3)
     ((10, 20, 50, 100, 200, 500), (1, 2))
     """
     return tuple(dict.fromkeys(-(-count * percent // 100) for percent in PERCENTS))
 
 
-def choose_k(
-    search: Nearest | Sketched,
-    rows: Float[Tensor, "q d"],
+def select_k(
+    search: NearestNeighbors | SketchSearch,
+    query_vectors: Float[Tensor, "q d"],
     scanned: Influences,
     target: float,
     ks: Sequence[int],
     weights: Float[Tensor, " q"] | None = None,
-) -> CandidateChoice:
+) -> KSelection:
     """Try one k after the other on queries whose true top is known.
 
     The mean decides, not its lower bound: no bound that holds for any distribution can reach 0.95
@@ -74,7 +74,7 @@ def choose_k(
 
     Args:
         search: the method; its own k is not used.
-        rows: what the index is asked with for each query, of `searched_rows`.
+        query_vectors: what the index is asked with for each query, of `searched_rows`.
         scanned: a full scan of the same queries that kept 100 rows at each end.
         target: mean share of the top 100 that is to be found.
         ks: numbers of candidates, ascending.
@@ -85,13 +85,13 @@ def choose_k(
     """
     if not 0 < target <= 1:
         raise InputError("target recall", "a number > 0, at most 1", f"{target}", "Take 0.95.")
-    tried, chosen = [], None
-    for k in ks if len(rows) else ():
-        found = look_up(replace(search, k=k), rows)
-        (one,) = recall(list(found.ids), scanned, at=(AT,), weights=weights)
-        tried.append(Rung(k, one.share, one.low, one.high))
-        if one.share >= target:
+    trials, chosen = [], None
+    for k in ks if len(query_vectors) else ():
+        candidates = search_index(replace(search, k=k), query_vectors)
+        (summary,) = compute_recall(list(candidates.ids), scanned, at=(TOP_SIZE,), weights=weights)
+        trials.append(KTrial(k, summary.share, summary.low, summary.high))
+        if summary.share >= target:
             chosen = k
             break
-    at = min(AT, search.index.count)
-    return CandidateChoice(chosen, target, at, len(rows), tuple(tried))
+    top_size = min(TOP_SIZE, search.index.count)
+    return KSelection(chosen, target, top_size, len(query_vectors), tuple(trials))

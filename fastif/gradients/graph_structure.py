@@ -12,75 +12,75 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.autograd.graph import Node
 
-from fastif.gradients.hooks import Call, Pass, owner_of
-from fastif.gradients.layer_rules import is_plain
+from fastif.gradients.hooks import HookedPass, LayerCall, get_owner_name
+from fastif.gradients.layer_rules import has_closed_form
 from fastif.gradients.reordering import (
-    STATIC,
+    STATIC_MOVES,
+    get_operation,
+    is_along_first_axis,
     may_reorder,
-    on_rows,
-    operation_of,
 )
 
 
 @dataclass(frozen=True)
-class Structure:
+class GraphStructure:
     """What the graph of one forward pass says.
 
     Attributes:
-        objection: why hooks cannot give per-example gradients; empty if nothing is known.
-        objections: the same for each layer that it is true of.
+        unsupported: why hooks cannot give per-example gradients; empty if nothing is known.
+        unsupported_layers: the same for each layer that it is true of.
         signature: the calls and operations; batches of one signature are computed alike.
         moves_rows: whether rows are moved to where the data say.
     """
 
-    objection: str
-    objections: dict[str, str]
+    unsupported: str
+    unsupported_layers: dict[str, str]
     signature: Hashable
     moves_rows: bool
 
 
-def structure_of(made: Pass) -> Structure:
+def read_graph_structure(hooked_pass: HookedPass) -> GraphStructure:
     """Read it off a forward pass."""
-    walk, objections = _Walk(made), objections_to(made)
-    for layer, reason in walk.outside().items():
-        objections.setdefault(layer, reason)
-    names = tuple(call.name for call in made.calls)
-    objection = next(iter(objections.values()), "")
-    signature = (names, walk.moves_rows, hash(tuple(walk.seen)))
-    return Structure(objection, objections, signature, walk.moves_rows)
+    walk, unsupported_layers = _GraphWalk(hooked_pass), find_unsupported_calls(hooked_pass)
+    for layer, reason in walk.find_params_used_outside().items():
+        unsupported_layers.setdefault(layer, reason)
+    names = tuple(call.name for call in hooked_pass.calls)
+    unsupported = next(iter(unsupported_layers.values()), "")
+    signature = (names, walk.moves_rows, hash(tuple(walk.operations)))
+    return GraphStructure(unsupported, unsupported_layers, signature, walk.moves_rows)
 
 
-def objections_to(made: Pass) -> dict[str, str]:
+def find_unsupported_calls(hooked_pass: HookedPass) -> dict[str, str]:
     """What the calls themselves say, for each layer that cannot be taken by hooks."""
-    count = len(made.batch["labels"])
-    found: dict[str, str] = {}
-    for call in made.calls:
-        reason = call.odd or _unfit(call, count)
+    count = len(hooked_pass.batch["labels"])
+    reasons: dict[str, str] = {}
+    for call in hooked_pass.calls:
+        reason = call.unsupported or _find_call_defect(call, count)
         if reason:
-            found.setdefault(call.name, f"{_named(call.name)} {reason}")
-    return found
+            reasons.setdefault(call.name, f"{_format_layer(call.name)} {reason}")
+    return reasons
 
 
-def _unfit(call: Call, count: int) -> str:
+def _find_call_defect(call: LayerCall, count: int) -> str:
     """Why the call does not show what each example does; empty if nothing is known."""
-    rows = {len(part) if part.dim() else 0 for part in (call.inputs, call.outputs)}
+    rows = {len(tensor) if tensor.dim() else 0 for tensor in (call.inputs, call.outputs)}
     if rows != {count}:
-        found = " and ".join(map(str, sorted(rows)))
-        return f"is given other rows than those of the batch ({found} for {count} examples)"
-    if _own_hooks(call.layer):
+        counts = " and ".join(map(str, sorted(rows)))
+        return f"is given other rows than those of the batch ({counts} for {count} examples)"
+    if _has_foreign_hooks(call.layer):
         return "has hooks of its own"
     if call.inputs._version != call.versions[0]:
         return "has an input that is changed in place after it was read"
-    if not is_plain(call.layer) and call.outputs._version != call.versions[1]:
+    if not has_closed_form(call.layer) and call.outputs._version != call.versions[1]:
         return "has an output that is changed in place"
     return ""
 
 
-def _named(layer: str) -> str:
+def _format_layer(layer: str) -> str:
     return f"layer {layer}" if layer else "the model itself"
 
 
-def _own_hooks(layer: nn.Module) -> bool:
+def _has_foreign_hooks(layer: nn.Module) -> bool:
     """Whether somebody else watches, or changes, what the layer is given or returns."""
     return bool(
         layer._forward_hooks
@@ -91,71 +91,75 @@ def _own_hooks(layer: nn.Module) -> bool:
 
 
 @dataclass
-class _Walk:
+class _GraphWalk:
     """One walk over the graph, from the outputs and from every call's ends.
 
     Attributes:
-        seen: the operations as they are met, with the numbers by which they move rows.
+        operations: the operations as they are met, with the numbers by which they move rows.
         moves_rows: whether some tensor of the data may say where to.
     """
 
-    made: Pass
-    seen: list[Hashable] = field(default_factory=list)
+    hooked_pass: HookedPass
+    operations: list[Hashable] = field(default_factory=list)
     moves_rows: bool = False
 
-    def outside(self) -> dict[str, str]:
+    def find_params_used_outside(self) -> dict[str, str]:
         """The layers with a parameter that acts outside of their calls, and which."""
-        made = self.made
-        leaves = {id(leaf): name for name, leaf in made.params.items()}
-        ends: dict[Node, Call] = {}
-        starts: list[tuple[Node | None, frozenset[str], frozenset[Node]]] = []
-        begin = {call.name: call.start for call in made.calls if call.start is not None}
-        for call in made.calls:
-            node = None if call.edge is None else call.edge.node
-            if node is not None and node not in ends:  # the inner one of two that end together
-                ends[node] = call
-                stop = frozenset(filter(None, [call.start]))
-                starts.append((node, frozenset([call.name]), stop - {node}))
-            outer = frozenset(begin[name] for name in call.within if name in begin)
-            starts.append((call.start, frozenset(call.within), outer))
-        if made.outputs.grad_fn is not None:
-            starts.append((made.outputs.grad_fn, frozenset(), frozenset()))
-        names = {n for args in starts for n in self._region(*args, ends, leaves)}
+        hooked_pass = self.hooked_pass
+        leaves = {id(leaf): name for name, leaf in hooked_pass.params.items()}
+        end_calls: dict[Node, LayerCall] = {}
+        regions: list[tuple[Node | None, frozenset[str], frozenset[Node]]] = []
+        start_nodes = {
+            call.name: call.input_node for call in hooked_pass.calls if call.input_node is not None
+        }
+        for call in hooked_pass.calls:
+            node = None if call.output_edge is None else call.output_edge.node
+            if node is not None and node not in end_calls:  # the inner one of two that end together
+                end_calls[node] = call
+                stop = frozenset(filter(None, [call.input_node]))
+                regions.append((node, frozenset([call.name]), stop - {node}))
+            outer = frozenset(start_nodes[name] for name in call.enclosing if name in start_nodes)
+            regions.append((call.input_node, frozenset(call.enclosing), outer))
+        if hooked_pass.outputs.grad_fn is not None:
+            regions.append((hooked_pass.outputs.grad_fn, frozenset(), frozenset()))
+        names = {n for args in regions for n in self._walk_region(*args, end_calls, leaves)}
         return {
-            owner_of(name): f"{name} acts outside of the calls of its own layer"
-            for name in made.params
+            get_owner_name(name): f"{name} acts outside of the calls of its own layer"
+            for name in hooked_pass.params
             if name in names
         }
 
-    def _region(
+    def _walk_region(
         self,
         start: Node | None,
         allowed: frozenset[str],
         stops: frozenset[Node],
-        ends: dict[Node, Call],
+        end_calls: dict[Node, LayerCall],
         leaves: dict[int, str],
     ) -> Iterator[str]:
         """The parameters of other layers that are met before another call."""
-        inside = start in ends and ends[start].name in allowed
-        if start is None or (start in ends and not inside):
+        inside = start in end_calls and end_calls[start].name in allowed
+        if start is None or (start in end_calls and not inside):
             return
-        todo, met = [start], {start}
-        while todo:
-            node = todo.pop()
+        stack, visited = [start], {start}
+        while stack:
+            node = stack.pop()
             leaf = leaves.get(id(getattr(node, "variable", None)))
-            if leaf is not None and owner_of(leaf) not in allowed:
+            if leaf is not None and get_owner_name(leaf) not in allowed:
                 yield leaf
-            self._note(node)
-            for following, _ in node.next_functions:
-                if following is None or following in met or following in stops:
+            self._record_node(node)
+            for next_node, _ in node.next_functions:
+                if next_node is None or next_node in visited or next_node in stops:
                     continue
-                if following not in ends:
-                    met.add(following)
-                    todo.append(following)
+                if next_node not in end_calls:
+                    visited.add(next_node)
+                    stack.append(next_node)
 
-    def _note(self, node: Node) -> None:
-        name = operation_of(node)
-        if name in STATIC and on_rows(node):
-            self.seen.append((name, *(str(getattr(node, at, "")) for at in STATIC[name])))
-        self.moves_rows |= may_reorder(node, len(self.made.batch["labels"]))
-        self.seen.append(name)
+    def _record_node(self, node: Node) -> None:
+        name = get_operation(node)
+        if name in STATIC_MOVES and is_along_first_axis(node):
+            self.operations.append(
+                (name, *(str(getattr(node, attribute, "")) for attribute in STATIC_MOVES[name]))
+            )
+        self.moves_rows |= may_reorder(node, len(self.hooked_pass.batch["labels"]))
+        self.operations.append(name)

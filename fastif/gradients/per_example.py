@@ -19,61 +19,61 @@ from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Batch, Examples, batches
-from fastif.data.torch_forms import Given
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.combination_check import compare, dense
-from fastif.gradients.graph_structure import Structure, structure_of
+from fastif.gradients.combination_check import compare_with_backward, to_dense
+from fastif.gradients.graph_structure import GraphStructure, read_graph_structure
 from fastif.gradients.hooks import (
-    Heard,
-    Pass,
-    Pulled,
-    cotangents,
-    leaves,
+    GradientOf,
+    HookedPass,
+    LayerGrads,
+    compute_cotangents,
+    make_leaf_params,
 )
-from fastif.gradients.route import Route, route_of
-from fastif.gradients.row_assembly import collect
-from fastif.models.batch_invariance import try_crowd
+from fastif.gradients.route import Route, get_route
+from fastif.gradients.row_assembly import assemble_gradients
+from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
-from fastif.models.trial import foreign, try_batch, try_table
-from fastif.numerics.blocked_dot import inner_products
+from fastif.models.trial import translate_model_errors, try_batch, try_table
+from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.numerics.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 
-UNFIT = (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+LAYER_ERRORS = (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What a layer may raise that cannot be mapped over examples: no vmap rule, data in its flow ..."""
 
-LARGEST_CHECK = 2**24
+MAX_CHECK_SIZE = 2**24
 """Numbers in the rows that are made for a check alone."""
 
-SPACING = 64
+ALIGNMENT = 64
 """A multiple of 16 bytes in any precision: tensor cores read matrices of other strides slowly."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tile:
+class GradientTile:
     """The gradients of b examples, as rows. They stand in a workspace: use before the next tile.
 
     Attributes:
-        rows: one gradient a row.
+        gradients: one gradient a row.
     """
 
-    rows: Float[Tensor, "b p"]
+    gradients: Float[Tensor, "b p"]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.gradients)
 
-    def times(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
+    def dot(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
         """Inner product of every row with every gradient of the tile."""
-        return inner_products(rows, self.rows)
+        return pairwise_dots(vectors, self.gradients)
 
-    def add_to(self, rows: Float[Tensor, "q p"], weights: Float[Tensor, "q b"]) -> None:
+    def accumulate(self, totals: Float[Tensor, "q p"], weights: Float[Tensor, "q b"]) -> None:
         """Rows += weights @ gradients, in place."""
-        rows.addmm_(weights, self.rows)
+        totals.addmm_(weights, self.gradients)
 
-    def finite(self) -> Bool[Tensor, " b"]:
+    def finite_mask(self) -> Bool[Tensor, " b"]:
         """Which gradients are free of NaN and infinity."""
-        return torch.isfinite(self.rows).all(1)
+        return torch.isfinite(self.gradients).all(1)
 
 
 class Gradients:
@@ -91,230 +91,250 @@ class Gradients:
 
     def __init__(self, objective: Objective, dtype: torch.dtype | None = None) -> None:
         self.objective = objective
-        self.route: Route = route_of(objective)
+        self.route: Route = get_route(objective)
         self._forced: bool | None = None
         dtype = dtype or objective.like.dtype
-        self._workspace = spaced_rows(objective.like, 0, objective.space.size, dtype)
+        self._workspace = aligned_rows(objective.like, 0, objective.space.size, dtype)
 
     @property
-    def one_by_one(self) -> bool | None:
+    def per_example_backward(self) -> bool | None:
         """Whether each example takes a backward pass of its own; None while that is open.
 
         Setting it overrides the route of the objective, and all checks, for these gradients.
         """
-        return self.route.one_by_one if self._forced is None else self._forced
+        return self.route.per_example_backward if self._forced is None else self._forced
 
-    @one_by_one.setter
-    def one_by_one(self, forced: bool | None) -> None:
+    @per_example_backward.setter
+    def per_example_backward(self, forced: bool | None) -> None:
         self._forced = forced
 
-    def of_losses(self, batch: Batch) -> Tile:
+    def compute_loss_tile(self, batch: Batch) -> GradientTile:
         """∇L of every example."""
-        return next(self.tiles(batch, "losses"))
+        return next(self.compute_tiles(batch, "losses"))
 
-    def of_measures(self, batch: Batch) -> Tile:
+    def compute_measure_tile(self, batch: Batch) -> GradientTile:
         """∇ of what is asked of every example; ∇L where the objective has no other measure."""
-        return next(self.tiles(batch, "measures"))
+        return next(self.compute_tiles(batch, "measures"))
 
-    def of_roots(self, batch: Batch) -> Iterator[Tile]:
+    def compute_sqrt_hessian_tiles(self, batch: Batch) -> Iterator[GradientTile]:
         """∇(outputsᵀ s_j) for each column s_j of the loss's curvature root.
 
         The Gauss-Newton matrix of the batch is the sum of g gᵀ over all rows g of these tiles.
         """
-        return self.tiles(batch, "roots")
+        return self.compute_tiles(batch, "roots")
 
-    def tiles(self, batch: Batch, of: Pulled) -> Iterator[Tile]:
+    def compute_tiles(self, batch: Batch, gradient_of: GradientOf) -> Iterator[GradientTile]:
         """One tile of the losses or of the measures, or one for each column of the root."""
-        rows = self._rows(len(batch["labels"]))
+        rows = self._get_workspace(len(batch["labels"]))
 
-        def filled(heard: Heard) -> Tile:
-            collect(self.objective, heard, rows)
-            return Tile(rows)
+        def assemble(layer_grads: LayerGrads) -> GradientTile:
+            assemble_gradients(self.objective, layer_grads, rows)
+            return GradientTile(rows)
 
-        return self.taken(batch, of, filled, Tile)
+        return self.map_columns(batch, gradient_of, assemble, GradientTile)
 
-    def taken(
+    def map_columns(
         self,
         batch: Batch,
-        of: Pulled,
-        by_calls: Callable[[Heard], T],
-        by_rows: Callable[[Tensor], T],
+        gradient_of: GradientOf,
+        on_calls: Callable[[LayerGrads], T],
+        on_gradients: Callable[[Tensor], T],
     ) -> Iterator[T]:
         """What a function makes of each column, given the layers' calls or the gradients as rows.
 
         Args:
             batch: the examples.
-            of: what is pulled back.
-            by_calls: given the calls with the gradients at their outputs.
-            by_rows: given rows [b p] where the examples have to be taken one by one.
+            gradient_of: what is pulled back.
+            on_calls: given the calls with the gradients at their outputs.
+            on_gradients: given rows [b p] where the examples have to be taken one by one.
         """
         try_batch(self.objective, batch)
-        with foreign(self.objective):
-            done, opened = 0, self._opened(batch)
-            try_crowd(self.objective, batch, None if opened is None else opened.made.outputs)
-        if opened is not None:
-            for cotangent, heard in opened.made.columns(of):
+        with translate_model_errors(self.objective):
+            num_done, analyzed_pass = 0, self._run_with_hooks(batch)
+            spot_check_batch(
+                self.objective,
+                batch,
+                None if analyzed_pass is None else analyzed_pass.hooked_pass.outputs,
+            )
+        if analyzed_pass is not None:
+            for cotangent, layer_grads in analyzed_pass.hooked_pass.backpropagate(gradient_of):
                 try:
-                    if not done and not self._holds(opened, cotangent, heard, of):
+                    if not num_done and not self._verify_tile(
+                        analyzed_pass, cotangent, layer_grads, gradient_of
+                    ):
                         break
-                    found = by_calls(heard)
+                    result = on_calls(layer_grads)
                 except InputError:
                     raise
-                except UNFIT as error:
+                except LAYER_ERRORS as error:
                     if is_out_of_memory(error):
                         raise
-                    self.route.fall_back(f"a layer cannot be mapped over examples: {_line(error)}")
+                    self.route.fall_back(
+                        f"a layer cannot be mapped over examples: {_first_line(error)}"
+                    )
                     break
-                done += 1
-                yield found
+                num_done += 1
+                yield result
             else:
                 return
-        del opened  # its graph
-        rows = self._rows(len(batch["labels"]))
-        for _ in islice(_fill_one_by_one(self.objective, batch, of, rows), done, None):
-            yield by_rows(rows)
+        del analyzed_pass  # its graph
+        rows = self._get_workspace(len(batch["labels"]))
+        for _ in islice(
+            _fill_by_backward(self.objective, batch, gradient_of, rows), num_done, None
+        ):
+            yield on_gradients(rows)
 
-    def listens(self, batch: Batch) -> bool:
+    def uses_hooks(self, batch: Batch) -> bool:
         """Whether gradients come from forward hooks.
 
         Found out on the first batch that can tell; False until then.
         """
-        if self.one_by_one is None:
-            self.of_losses(batch)
-        return self.one_by_one is False
+        if self.per_example_backward is None:
+            self.compute_loss_tile(batch)
+        return self.per_example_backward is False
 
-    def _opened(self, batch: Batch) -> "_Opened | None":
+    def _run_with_hooks(self, batch: Batch) -> "_AnalyzedPass | None":
         """A forward pass with hooks, and what its graph says; None where there is no use in it.
 
         An example by itself cannot tell rows of the batch from tables that all examples share, and
         a backward pass of its own costs no more.
         """
         if self._forced is False:
-            return _Opened(Pass.run(self.objective, batch), None)
-        if self.one_by_one or len(batch["labels"]) == 1:
+            return _AnalyzedPass(HookedPass.run(self.objective, batch), None)
+        if self.per_example_backward or len(batch["labels"]) == 1:
             return None
-        made = Pass.run(self.objective, batch)
-        structure = structure_of(made)
-        if structure.objection:
-            self.route.fall_back(structure.objection)
+        hooked_pass = HookedPass.run(self.objective, batch)
+        structure = read_graph_structure(hooked_pass)
+        if structure.unsupported:
+            self.route.fall_back(structure.unsupported)
             return None
-        return _Opened(made, structure)
+        return _AnalyzedPass(hooked_pass, structure)
 
-    def _holds(self, opened: "_Opened", cotangent: Tensor, heard: Heard, of: Pulled) -> bool:
+    def _verify_tile(
+        self,
+        analyzed_pass: "_AnalyzedPass",
+        cotangent: Tensor,
+        layer_grads: LayerGrads,
+        gradient_of: GradientOf,
+    ) -> bool:
         """Whether the tile agrees with a backward pass, or need not be looked at."""
-        made, structure = opened.made, opened.structure
+        hooked_pass, structure = analyzed_pass.hooked_pass, analyzed_pass.structure
         if structure is None:
             return True
         if not self.route.is_due(structure):
-            self.route.left_unchecked(structure)
+            self.route.record_unchecked(structure)
             return True
-        rows = self._rows(self._checked(len(made.outputs)))
-        collect(self.objective, _first(heard, len(rows)), rows)
-        compared = compare(made, cotangent, of, rows, self.route.tiles)
-        if compared.parameter:
-            away = f"{compared.gap:.1g} of their length in {compared.parameter}"
-            self.route.failed(structure, f"a backward pass gives other gradients, by {away}")
+        rows = self._get_workspace(self._count_checked_rows(len(hooked_pass.outputs)))
+        assemble_gradients(self.objective, _select_first(layer_grads, len(rows)), rows)
+        comparison = compare_with_backward(
+            hooked_pass, cotangent, gradient_of, rows, self.route.num_tiles
+        )
+        if comparison.parameter:
+            distance = f"{comparison.gap:.1g} of their length in {comparison.parameter}"
+            self.route.record_failure(
+                structure, f"a backward pass gives other gradients, by {distance}"
+            )
             return False
-        self.route.passed(compared.decisive)
+        self.route.record_pass(comparison.decisive)
         return True
 
-    def _checked(self, count: int) -> int:
+    def _count_checked_rows(self, count: int) -> int:
         """How many rows of a tile are compared: whoever needs no rows is not given all of them."""
-        room = max(2, len(self._workspace), LARGEST_CHECK // self.objective.space.size)
-        return min(count, room)
+        max_rows = max(2, len(self._workspace), MAX_CHECK_SIZE // self.objective.space.size)
+        return min(count, max_rows)
 
-    def _rows(self, count: int) -> Float[Tensor, "b p"]:
+    def _get_workspace(self, count: int) -> Float[Tensor, "b p"]:
         if len(self._workspace) < count:
-            self._workspace = spaced_rows(self._workspace, count, self.objective.space.size)
+            self._workspace = aligned_rows(self._workspace, count, self.objective.space.size)
         return self._workspace[:count]
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
+class _AnalyzedPass:
     """A forward pass with hooks; without a structure it is taken as it is."""
 
-    made: Pass
-    structure: Structure | None
+    hooked_pass: HookedPass
+    structure: GraphStructure | None
 
 
-def _first(heard: Heard, count: int) -> Heard:
+def _select_first(layer_grads: LayerGrads, count: int) -> LayerGrads:
     """What the calls say of the first examples."""
     return [
         (replace(call, inputs=call.inputs[:count], outputs=call.outputs[:count]), delta[:count])
-        for call, delta in heard
+        for call, delta in layer_grads
     ]
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of an error."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def spaced_rows(
+def aligned_rows(
     like: Tensor, count: int, size: int, dtype: torch.dtype | None = None
 ) -> Float[Tensor, "count size"]:
-    """A matrix not yet filled, whose rows begin at multiples of `SPACING` numbers.
+    """A matrix not yet filled, whose rows begin at multiples of `ALIGNMENT` numbers.
 
-    >>> spaced_rows(torch.empty(0), 3, 10).stride()
+    >>> aligned_rows(torch.empty(0), 3, 10).stride()
     (64, 1)
     """
-    width = -(-size // SPACING) * SPACING
+    width = -(-size // ALIGNMENT) * ALIGNMENT
     return like.new_empty(count, width, dtype=dtype or like.dtype)[:, :size]
 
 
-def gradient_rows(
-    gradients: Gradients, examples: Given, ids: Ids, batch_size: int
+def compute_loss_gradients(
+    gradients: Gradients, examples: ExamplesLike, ids: Ids, batch_size: int
 ) -> Float[Tensor, "m p"]:
     """∇L of the given examples as rows, in the order of `ids`."""
     try_table(gradients.objective, examples, "examples")
     ids = as_ids(ids, len(examples))
-    return _rows(gradients, gradients.of_losses, examples, ids, batch_size)
+    return _compute_in_order(gradients, gradients.compute_loss_tile, examples, ids, batch_size)
 
 
-def measure_rows(
-    gradients: Gradients, queries: Given, ids: Ids, batch_size: int
+def compute_measure_gradients(
+    gradients: Gradients, queries: ExamplesLike, ids: Ids, batch_size: int
 ) -> Float[Tensor, "q p"]:
     """∇ of what is asked of the given queries as rows: the right-hand sides of their solves."""
-    try_table(gradients.objective, queries, "queries", gradients.objective.asked)
+    try_table(gradients.objective, queries, "queries", gradients.objective.query_measure)
     ids = as_ids(ids, len(queries))
-    return _rows(gradients, gradients.of_measures, queries, ids, batch_size)
+    return _compute_in_order(gradients, gradients.compute_measure_tile, queries, ids, batch_size)
 
 
-def _rows(
+def _compute_in_order(
     gradients: Gradients,
-    take: Callable[[Batch], Tile],
+    compute_tile: Callable[[Batch], GradientTile],
     examples: Examples,
     ids: Tensor,
     batch_size: int,
 ) -> Tensor:
     rows = gradients.objective.like.new_empty(len(ids), gradients.objective.space.size)
     for places, batch in batches(examples, ids, batch_size):
-        rows[places] = take(batch).rows
+        rows[places] = compute_tile(batch).gradients
     return rows
 
 
-def _fill_one_by_one(
-    objective: Objective, batch: Batch, of: Pulled, rows: Tensor
+def _fill_by_backward(
+    objective: Objective, batch: Batch, gradient_of: GradientOf, rows: Tensor
 ) -> Iterator[None]:
     """The same by a backward pass an example and column."""
-    params = leaves(objective)
+    params = make_leaf_params(objective)
     graphs = []
     for index in range(len(rows)):
-        single = {key: tensor[index : index + 1] for key, tensor in batch.items()}
-        with foreign(objective), torch.enable_grad():
-            outputs = objective.outputs(params, single)
-        graphs.append((outputs, list(cotangents(objective, outputs, single, of))))
+        example = {key: tensor[index : index + 1] for key, tensor in batch.items()}
+        with translate_model_errors(objective), torch.enable_grad():
+            outputs = objective.outputs(params, example)
+        graphs.append((outputs, list(compute_cotangents(objective, outputs, example, gradient_of))))
     for column in range(len(graphs[0][1])):
-        for row, (outputs, pulls) in zip(rows, graphs, strict=True):
+        for row, (outputs, cotangent_columns) in zip(rows, graphs, strict=True):
             if not outputs.requires_grad:
                 row.zero_()  # the model uses none of the parameters
                 continue
-            found = torch.autograd.grad(
+            grads = torch.autograd.grad(
                 outputs,
                 tuple(params.values()),
-                pulls[column],
+                cotangent_columns[column],
                 retain_graph=True,
                 materialize_grads=True,
             )
-            torch.cat([dense(tensor).flatten() for tensor in found], out=row)
+            torch.cat([to_dense(tensor).flatten() for tensor in grads], out=row)
         yield

@@ -6,14 +6,14 @@ from weakref import WeakKeyDictionary
 
 from fastif.attribution.certificate import HOOKS
 from fastif.errors import InputError
-from fastif.gradients.graph_structure import Structure
+from fastif.gradients.graph_structure import GraphStructure
 from fastif.models.objective import Objective
 
-FIRST = 2
+ALWAYS_CHECKED_TILES = 2
 """Tiles of a structure that are all checked."""
-SHARE = 32
+SPOT_CHECK_INTERVAL = 32
 """One in so many of the others is checked: a check costs about as much as the tile."""
-GOLDEN = 0.6180339887498949
+GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it fall evenly into the unit interval, whatever period the tiles have."""
 
 
@@ -22,73 +22,79 @@ class Route:
     """Forward hooks, or one backward pass an example; shared by all that ask one objective.
 
     Attributes:
-        one_by_one: whether hooks are given up; None until a tile has shown that they are exact.
-        why: what spoke against hooks; empty if nothing did.
-        tiles: how many were taken by hooks.
-        checked: how many of them were compared with a backward pass over a random combination.
+        per_example_backward: whether hooks are given up; None until a tile has shown that they are
+            exact.
+        reason: what spoke against hooks; empty if nothing did.
+        num_tiles: how many were taken by hooks.
+        num_checked: how many of them were compared with a backward pass over a random combination.
     """
 
-    one_by_one: bool | None = None
-    why: str = ""
-    tiles: int = 0
-    checked: int = 0
-    _met: dict[Hashable, int] = field(default_factory=dict)
+    per_example_backward: bool | None = None
+    reason: str = ""
+    num_tiles: int = 0
+    num_checked: int = 0
+    _tiles_by_structure: dict[Hashable, int] = field(default_factory=dict)
     _unchecked: set[Hashable] = field(default_factory=set)
 
-    def is_due(self, structure: Structure) -> bool:
+    def is_due(self, structure: GraphStructure) -> bool:
         """Whether the next tile is to be checked.
 
         The first ones of every structure are, all whose rows the data may move, and a fixed share.
         """
-        self.tiles += 1
-        before = self._met.get(structure.signature, 0)
-        self._met[structure.signature] = before + 1
-        drawn = (self.tiles * GOLDEN) % 1.0 < 1 / SHARE
-        return self.one_by_one is None or before < FIRST or structure.moves_rows or drawn
+        self.num_tiles += 1
+        previous = self._tiles_by_structure.get(structure.signature, 0)
+        self._tiles_by_structure[structure.signature] = previous + 1
+        sampled = (self.num_tiles * GOLDEN_RATIO) % 1.0 < 1 / SPOT_CHECK_INTERVAL
+        return (
+            self.per_example_backward is None
+            or previous < ALWAYS_CHECKED_TILES
+            or structure.moves_rows
+            or sampled
+        )
 
-    def passed(self, decisive: bool) -> None:
+    def record_pass(self, decisive: bool) -> None:
         """The tile agreed; it tells something only if two of its rows have a gradient."""
-        self.checked += 1
+        self.num_checked += 1
         if decisive:
-            self.one_by_one = False
+            self.per_example_backward = False
 
-    def left_unchecked(self, structure: Structure) -> None:
+    def record_unchecked(self, structure: GraphStructure) -> None:
         """The tile was taken as it is."""
         self._unchecked.add(structure.signature)
 
-    def failed(self, structure: Structure, why: str) -> None:
+    def record_failure(self, structure: GraphStructure, reason: str) -> None:
         """The tile disagreed: from now on examples are taken one by one.
 
         Raises:
             InputError: tiles of the same structure have been used unchecked.
         """
-        self.fall_back(why)
+        self.fall_back(reason)
         if structure.signature in self._unchecked:
             raise InputError(
                 "per-example gradients",
                 "forward hooks to give what a backward pass gives, as on the tiles checked before",
-                why,
+                reason,
                 "Results of this model so far may be wrong: discard them and start again with "
                 "gradients one by one: `objective.one_by_one = True`, or one_by_one = true in "
                 "[run] with another [store].",
             )
 
-    def fall_back(self, why: str) -> None:
+    def fall_back(self, reason: str) -> None:
         """Take all later tiles one example at a time."""
-        self.one_by_one, self.why = True, self.why or why
+        self.per_example_backward, self.reason = True, self.reason or reason
 
     def __str__(self) -> str:
-        if self.one_by_one:
-            return f"one by one: {self.why}"
+        if self.per_example_backward:
+            return f"one by one: {self.reason}"
         return HOOKS  # a tile of one example takes its own backward pass, which is no other route
 
 
 _routes: "WeakKeyDictionary[Objective, Route]" = WeakKeyDictionary()
 
 
-def route_of(objective: Objective) -> Route:
+def get_route(objective: Objective) -> Route:
     """The route of an objective, always the same."""
     route = _routes.setdefault(objective, Route())
-    if objective.one_by_one and not route.one_by_one:
+    if objective.per_example_backward and not route.per_example_backward:
         route.fall_back("asked for")
     return route

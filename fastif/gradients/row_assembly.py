@@ -4,13 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.gradients.hooks import Heard, owner_of
-from fastif.gradients.layer_rules import fill_linear, is_linear, layer_gradients
+from fastif.gradients.hooks import LayerGrads, get_owner_name
+from fastif.gradients.layer_rules import compute_layer_gradients, fill_linear_gradients, is_linear
 from fastif.models.objective import Objective
 
 
 @torch.no_grad()
-def collect(objective: Objective, heard: Heard, rows: Float[Tensor, "b p"]) -> None:
+def assemble_gradients(
+    objective: Objective, layer_grads: LayerGrads, gradients: Float[Tensor, "b p"]
+) -> None:
     """Write what the calls contribute into the rows; the calls of one layer are added up.
 
     Raises:
@@ -18,23 +20,27 @@ def collect(objective: Objective, heard: Heard, rows: Float[Tensor, "b p"]) -> N
     """
     space = objective.space
     blocks = {
-        name: rows[:, where].unflatten(1, shape or (1,))
-        for name, where, shape in zip(space.names, space.slices, space.shapes, strict=True)
+        name: gradients[:, columns].unflatten(1, shape or (1,))
+        for name, columns, shape in zip(space.names, space.slices, space.shapes, strict=True)
     }
     filled: set[str] = set()
-    for call, delta in heard:
-        if len(delta) != len(rows):
+    for call, delta in layer_grads:
+        if len(delta) != len(gradients):
             raise ValueError(f"{call.name}: its first axis is not the example")
         prefix = f"{call.name}." if call.name else ""
-        mine = {name.removeprefix(prefix): name for name in blocks if owner_of(name) == call.name}
-        if is_linear(call.layer) and not filled.intersection(mine.values()):
-            fill_linear(call.inputs, delta, {own: blocks[name] for own, name in mine.items()})
+        own_params = {
+            name.removeprefix(prefix): name for name in blocks if get_owner_name(name) == call.name
+        }
+        if is_linear(call.layer) and not filled.intersection(own_params.values()):
+            fill_linear_gradients(
+                call.inputs, delta, {own: blocks[name] for own, name in own_params.items()}
+            )
         else:
-            found = layer_gradients(call.layer, call.inputs, delta, call.outputs)
-            for own, name in mine.items():
+            grads = compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
+            for own, name in own_params.items():
                 add = blocks[name].add_ if name in filled else blocks[name].copy_
-                add(found[own].view(blocks[name].shape))
-        filled.update(mine.values())
+                add(grads[own].view(blocks[name].shape))
+        filled.update(own_params.values())
     for name, block in blocks.items():
         if name not in filled:
             block.zero_()

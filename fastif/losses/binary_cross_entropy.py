@@ -10,9 +10,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_outputs, as_weights, unfit_numbers
-from fastif.losses.measure import Unfit, unfit_where
-from fastif.numerics.arithmetic import single
+from fastif.losses.loss import Loss, as_outputs, as_weights, find_invalid_numbers
+from fastif.losses.measure import InvalidTargets, report_invalid_rows
+from fastif.numerics.arithmetic import upcast_half
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class BinaryCrossEntropy(Loss):
 
         L = Σ_c -w_c y_c log σ(z_c) - (1 - y_c) log σ(-z_c)
 
-    The Hessian in the outputs is diagonal, σ(z_c) σ(-z_c) (w_c y_c + 1 - y_c), and so is `root`.
-    torch's `reduction="mean"`, with which Hugging Face trains multi-label heads, takes the mean
-    over the labels too and is 1/c of this.
+    The Hessian in the outputs is diagonal, σ(z_c) σ(-z_c) (w_c y_c + 1 - y_c), and so is
+    `sqrt_hessian`. torch's `reduction="mean"`, with which Hugging Face trains multi-label heads,
+    takes the mean over the labels too and is 1/c of this.
 
     Args:
         pos_weight: w, one for each output, as in torch; all one if left out.
@@ -57,26 +57,28 @@ class BinaryCrossEntropy(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         return F.binary_cross_entropy_with_logits(
             outputs,
-            _chances(targets, outputs),
+            _as_probabilities(targets, outputs),
             reduction="none",
             pos_weight=self._weights(outputs),
         ).sum(-1)
 
-    def root(
+    def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
-        outputs = single(outputs)
-        yes = _chances(targets, outputs)
-        mass = self._weights(outputs) * yes + 1 - yes
-        return torch.diag_embed((outputs.sigmoid() * (-outputs).sigmoid() * mass).sqrt())
+        outputs = upcast_half(outputs)
+        probabilities = _as_probabilities(targets, outputs)
+        total_weight = self._weights(outputs) * probabilities + 1 - probabilities
+        return torch.diag_embed((outputs.sigmoid() * (-outputs).sigmoid() * total_weight).sqrt())
 
-    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+    def find_invalid_targets(
+        self, targets: Shaped[Tensor, "n *t"], outputs: int
+    ) -> InvalidTargets | None:
         outside = ((targets < 0) | (targets > 1)).reshape(len(targets), -1).any(1)
         expected = "0 or 1, or probabilities between"
-        return unfit_numbers(targets, outputs) or unfit_where(expected, outside)
+        return find_invalid_numbers(targets, outputs) or report_invalid_rows(expected, outside)
 
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"]:
         if self.pos_weight is None:
@@ -84,16 +86,16 @@ class BinaryCrossEntropy(Loss):
         return as_weights(self.pos_weight, outputs, "pos_weight")
 
 
-def _chances(
+def _as_probabilities(
     targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]
 ) -> Float[Tensor, "b c"]:
     """The targets as probabilities; labels of -1 would have the root of a negative curvature."""
-    chances = as_outputs(targets, outputs)
-    if not ((chances >= 0) & (chances <= 1)).all():
+    probabilities = as_outputs(targets, outputs)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise InputError(
             "targets",
             "0 or 1, or probabilities between",
-            f"values from {float(chances.min()):g} to {float(chances.max()):g}",
+            f"values from {float(probabilities.min()):g} to {float(probabilities.max()):g}",
             "Write 0 for no and 1 for yes.",
         )
-    return chances
+    return probabilities

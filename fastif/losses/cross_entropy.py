@@ -10,10 +10,16 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_classes, as_weights, unfit_classes, unfit_numbers
-from fastif.losses.measure import Unfit, unfit_where
-from fastif.losses.softmax_sqrt_hessian import softmax_root
-from fastif.numerics.arithmetic import single
+from fastif.losses.loss import (
+    Loss,
+    as_classes,
+    as_weights,
+    find_invalid_classes,
+    find_invalid_numbers,
+)
+from fastif.losses.measure import InvalidTargets, report_invalid_rows
+from fastif.losses.softmax_sqrt_hessian import softmax_sqrt_hessian
+from fastif.numerics.arithmetic import upcast_half
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class CrossEntropy(Loss):
         L = -Σ_c q_c log π_c,    q_c = w_c ((1-ε) [c = target] + ε/C)
 
     so its Hessian in the outputs is (Σ_c q_c) (diag(π) - ππᵀ): the target and the smoothing only
-    scale it. `root` is the closed-form Cholesky factor of that, c-1 columns.
+    scale it. `sqrt_hessian` is the closed-form Cholesky factor of that, c-1 columns.
 
     torch's `reduction="mean"` divides by the sum of the weights, the mean here by the number of
     examples. Both are the same for weights whose mean over the training set is one, as those of
@@ -42,7 +48,7 @@ class CrossEntropy(Loss):
 
     >>> outputs = torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64)
     >>> probability = outputs.softmax(1)[0]
-    >>> root = CrossEntropy().root(outputs, torch.tensor([0]))[0]
+    >>> root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
     >>> hessian = probability.diag() - probability.outer(probability)
     >>> root.shape, torch.allclose(root @ root.T, hessian)
     (torch.Size([3, 2]), True)
@@ -71,41 +77,45 @@ class CrossEntropy(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         soft = targets.is_floating_point() and targets.dim() > 1
         return F.cross_entropy(
             outputs,
-            _masses(targets, outputs) if soft else as_classes(targets, outputs),
+            _as_class_probabilities(targets, outputs) if soft else as_classes(targets, outputs),
             self._weights(outputs),
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
 
-    def root(
+    def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
-        outputs = single(outputs)
-        root = softmax_root(outputs)
-        mass = self._mass(outputs, targets)
-        return root if mass is None else root * mass.sqrt()[:, None, None]
+        outputs = upcast_half(outputs)
+        factor = softmax_sqrt_hessian(outputs)
+        total_weight = self._total_weight(outputs, targets)
+        return factor if total_weight is None else factor * total_weight.sqrt()[:, None, None]
 
-    def _mass(
+    def _total_weight(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"] | None:
         """Σ_c q_c of each example; None where it is one for all."""
         weights, soft = self._weights(outputs), targets.is_floating_point() and targets.dim() > 1
-        targets = _masses(targets, outputs) if soft else as_classes(targets, outputs)
+        targets = (
+            _as_class_probabilities(targets, outputs) if soft else as_classes(targets, outputs)
+        )
         if weights is None and not soft:
             return None
         weights = outputs.new_ones(outputs.shape[1]) if weights is None else weights
-        own = targets.to(weights.dtype) @ weights if soft else weights[targets]
-        return (1 - self.label_smoothing) * own + self.label_smoothing * weights.mean()
+        target_weight = targets.to(weights.dtype) @ weights if soft else weights[targets]
+        return (1 - self.label_smoothing) * target_weight + self.label_smoothing * weights.mean()
 
-    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+    def find_invalid_targets(
+        self, targets: Shaped[Tensor, "n *t"], outputs: int
+    ) -> InvalidTargets | None:
         if not targets.is_floating_point() or targets.dim() == 1:
-            return unfit_classes(targets, outputs)
+            return find_invalid_classes(targets, outputs)
         below = (targets < 0).reshape(len(targets), -1).any(1)
-        return unfit_numbers(targets, outputs) or unfit_where("probabilities", below)
+        return find_invalid_numbers(targets, outputs) or report_invalid_rows("probabilities", below)
 
     def _weights(self, outputs: Float[Tensor, "b c"]) -> Float[Tensor, " c"] | None:
         if self.class_weights is None:
@@ -113,7 +123,9 @@ class CrossEntropy(Loss):
         return as_weights(self.class_weights, outputs, "class_weights")
 
 
-def _masses(targets: Float[Tensor, "b c"], outputs: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+def _as_class_probabilities(
+    targets: Float[Tensor, "b c"], outputs: Float[Tensor, "b c"]
+) -> Float[Tensor, "b c"]:
     """Targets that are probabilities of the classes.
 
     Raises:

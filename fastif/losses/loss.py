@@ -8,14 +8,20 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.measure import Measure, Unfit, all_rows, not_finite, unfit_where
+from fastif.losses.measure import (
+    InvalidTargets,
+    Measure,
+    all_rows,
+    nonfinite_rows,
+    report_invalid_rows,
+)
 
 
 class Loss(Measure):
     """A measure that was minimised: convex in the outputs, with its Hessian there as a product."""
 
     @abstractmethod
-    def root(
+    def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
         """S with S Sᵀ = the Hessian of the loss in the outputs, example by example.
@@ -43,18 +49,18 @@ def as_outputs(
     return targets.reshape(outputs.shape).to(outputs.dtype)
 
 
-def unfit_numbers(targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+def find_invalid_numbers(targets: Shaped[Tensor, "n *t"], outputs: int) -> InvalidTargets | None:
     """The targets that are not finite numbers, one for each output."""
     if targets[:1].numel() != min(len(targets), 1) * outputs:
-        return unfit_where(f"{outputs} numbers, one for each output", all_rows(targets))
-    return unfit_where("finite numbers", not_finite(targets))
+        return report_invalid_rows(f"{outputs} numbers, one for each output", all_rows(targets))
+    return report_invalid_rows("finite numbers", nonfinite_rows(targets))
 
 
-def unfit_classes(targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+def find_invalid_classes(targets: Shaped[Tensor, "n *t"], outputs: int) -> InvalidTargets | None:
     """The targets that are no class numbers."""
     if targets.is_floating_point() or targets.dtype == torch.bool or targets.dim() != 1:
-        return unfit_where("class numbers, one whole number a row", all_rows(targets))
-    return unfit_where(
+        return report_invalid_rows("class numbers, one whole number a row", all_rows(targets))
+    return report_invalid_rows(
         f"class numbers from 0 to {outputs - 1}", (targets < 0) | (targets >= outputs)
     )
 
@@ -66,11 +72,11 @@ def as_classes(targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]) -
         InputError: one is not. A number outside, such as torch's -100 for "ignore", has no loss but
             would have a curvature.
     """
-    unfit = unfit_classes(targets, outputs.shape[-1])
-    if unfit is not None:
-        wrong = targets[unfit[1].to(targets.device)][:3].tolist()
+    invalid = find_invalid_classes(targets, outputs.shape[-1])
+    if invalid is not None:
+        wrong = targets[invalid[1].to(targets.device)][:3].tolist()
         raise InputError(
-            "targets", unfit[0], ", ".join(map(str, wrong)), "Correct them or leave the rows out."
+            "targets", invalid[0], ", ".join(map(str, wrong)), "Correct them or leave the rows out."
         )
     return targets.long()
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-Unfit = tuple[str, Bool[Tensor, " n"]]
+InvalidTargets = tuple[str, Bool[Tensor, " n"]]
 """What targets have to be, and which rows are not."""
 
 
@@ -28,20 +28,22 @@ class Measure(ABC):
     ) -> Float[Tensor, " b"]:
         """The value of each example."""
 
-    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
+    def find_invalid_targets(
+        self, targets: Shaped[Tensor, "n *t"], outputs: int
+    ) -> InvalidTargets | None:
         """The targets at which it is not defined for so many outputs; None if there are none.
 
         Unless a class says otherwise those that are NaN or infinite.
         """
-        return unfit_where("finite numbers", not_finite(targets))
+        return report_invalid_rows("finite numbers", nonfinite_rows(targets))
 
 
-def unfit_where(expected: str, rows: Bool[Tensor, " n"]) -> Unfit | None:
+def report_invalid_rows(expected: str, rows: Bool[Tensor, " n"]) -> InvalidTargets | None:
     """The rows with what was expected of them, if there are any."""
     return (expected, rows.cpu()) if bool(rows.any()) else None
 
 
-def not_finite(targets: Shaped[Tensor, "n *t"]) -> Bool[Tensor, " n"]:
+def nonfinite_rows(targets: Shaped[Tensor, "n *t"]) -> Bool[Tensor, " n"]:
     """Which rows hold NaN or infinity."""
     return ~torch.isfinite(targets).reshape(len(targets), -1).all(1)
 

@@ -8,10 +8,16 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.losses.loss import Loss, as_classes, as_outputs, unfit_classes, unfit_numbers
-from fastif.losses.measure import Unfit
-from fastif.losses.softmax_sqrt_hessian import softmax_root
-from fastif.numerics.arithmetic import single
+from fastif.losses.loss import (
+    Loss,
+    as_classes,
+    as_outputs,
+    find_invalid_classes,
+    find_invalid_numbers,
+)
+from fastif.losses.measure import InvalidTargets
+from fastif.losses.softmax_sqrt_hessian import softmax_sqrt_hessian
+from fastif.numerics.arithmetic import upcast_half
 
 
 @dataclass(frozen=True)
@@ -54,27 +60,35 @@ class SmoothHinge(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         if outputs.shape[1] == 1:
             # Not softplus: torch cuts that off at 20, where digits are left in double precision.
             return -self.temperature * F.logsigmoid(-self._violation(outputs, targets))[:, 0]
         targets = as_classes(targets, outputs)
-        lifted = self._lifted(outputs, targets)
-        return self.temperature * F.cross_entropy(lifted, targets, reduction="none")
+        augmented = self._augmented_logits(outputs, targets)
+        return self.temperature * F.cross_entropy(augmented, targets, reduction="none")
 
-    def root(
+    def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         if outputs.shape[1] == 1:
             violation = self._violation(outputs, targets)
             curvature = violation.sigmoid() * (-violation).sigmoid() / self.temperature
             return curvature.sqrt()[:, :, None]
         targets = as_classes(targets, outputs)
-        return softmax_root(self._lifted(outputs, targets)) / self.temperature**0.5
+        return (
+            softmax_sqrt_hessian(self._augmented_logits(outputs, targets)) / self.temperature**0.5
+        )
 
-    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
-        return unfit_numbers(targets, 1) if outputs == 1 else unfit_classes(targets, outputs)
+    def find_invalid_targets(
+        self, targets: Shaped[Tensor, "n *t"], outputs: int
+    ) -> InvalidTargets | None:
+        return (
+            find_invalid_numbers(targets, 1)
+            if outputs == 1
+            else find_invalid_classes(targets, outputs)
+        )
 
     def _violation(
         self, outputs: Float[Tensor, "b 1"], targets: Shaped[Tensor, "b *t"]
@@ -83,7 +97,7 @@ class SmoothHinge(Loss):
         sign = 2 * (as_outputs(targets, outputs) > 0).to(outputs.dtype) - 1
         return (1 - sign * outputs) / self.temperature
 
-    def _lifted(
+    def _augmented_logits(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c"]:
         """(f_j + [j ≠ y]) / t: the logits whose softmax cross-entropy, times t, the loss is."""

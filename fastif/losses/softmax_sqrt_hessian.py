@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def softmax_root(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c r"]:
+def softmax_sqrt_hessian(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c r"]:
     """S with S Sᵀ = diag(π) - ππᵀ, the Hessian of log Σ exp(logits), and r = c-1 columns.
 
     The exact Cholesky factor in closed form (Tanabe and Sagae, 1992), so two classes cost one
@@ -14,11 +14,11 @@ def softmax_root(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c r"]:
     probability = logits.softmax(-1)
     # rest[:, j] = what is left after classes 0..j; summed from the end so that a tiny rest
     # keeps its digits instead of drowning in 1 - (nearly 1).
-    tail = probability.flip(-1).cumsum(-1).flip(-1)
-    before, rest = tail[:, :-1], tail[:, 1:]
+    tail_mass = probability.flip(-1).cumsum(-1).flip(-1)
+    remaining_mass, later_mass = tail_mass[:, :-1], tail_mass[:, 1:]
     tiny = torch.finfo(logits.dtype).tiny
-    scale = (probability[:, :-1] / (before * rest).clamp_min(tiny)).sqrt()
+    scale = (probability[:, :-1] / (remaining_mass * later_mass).clamp_min(tiny)).sqrt()
     below = -probability[:, :, None] * scale[:, None, :]
-    root = below.tril(-1)
-    root[:, :-1] += torch.diag_embed(rest * scale)
-    return root
+    factor = below.tril(-1)
+    factor[:, :-1] += torch.diag_embed(later_mass * scale)
+    return factor

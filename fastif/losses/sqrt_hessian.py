@@ -6,11 +6,11 @@ from torch import Tensor
 
 from fastif.losses.loss import Loss
 
-ENOUGH = 1e-4
+SPAN_TOLERANCE = 1e-4
 """Relative length of what of a gradient may lie outside the root's columns: rounding, no more."""
 
 
-def in_root(
+def gradient_in_sqrt_hessian(
     loss: Loss, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
 ) -> Float[Tensor, "b r"]:
     """U with S u = d loss / d outputs, S the root, in double precision; NaN where there is none.
@@ -21,21 +21,23 @@ def in_root(
 
     >>> from fastif import CrossEntropy, SmoothHinge
     >>> sure = torch.tensor([[4.0, -4.0]])
-    >>> found = in_root(CrossEntropy(), sure, torch.tensor([1]))  # √((1 - π) / π) with π = σ(-8)
-    >>> found.round(decimals=2)
+    >>> # √((1 - π) / π) with π = σ(-8)
+    >>> gradient_in_sqrt_hessian(CrossEntropy(), sure, torch.tensor([1])).round(decimals=2)
     tensor([[54.6000]], dtype=torch.float64)
-    >>> in_root(SmoothHinge(), torch.tensor([[-3.0]]), torch.tensor([1]))
+    >>> gradient_in_sqrt_hessian(SmoothHinge(), torch.tensor([[-3.0]]), torch.tensor([1]))
     tensor([[nan]], dtype=torch.float64)
     """
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
-        (pull,) = torch.autograd.grad(loss(leaf, targets).sum(), leaf)
-    root, pull = loss.root(outputs.detach(), targets).double(), pull.double()
-    sizes = root.norm(dim=1, keepdim=True)
-    scaled = torch.where(sizes > 0, root / sizes, 0.0)
-    finite = torch.isfinite(scaled).all((1, 2)) & torch.isfinite(pull).all(1)
+        (gradient,) = torch.autograd.grad(loss(leaf, targets).sum(), leaf)
+    factor, gradient = loss.sqrt_hessian(outputs.detach(), targets).double(), gradient.double()
+    column_norms = factor.norm(dim=1, keepdim=True)
+    scaled = torch.where(column_norms > 0, factor / column_norms, 0.0)
+    finite = torch.isfinite(scaled).all((1, 2)) & torch.isfinite(gradient).all(1)
     inverse = torch.linalg.pinv(scaled.nan_to_num(0.0, 0.0, 0.0))
-    found = torch.where(sizes[:, 0] > 0, (inverse @ pull[:, :, None])[:, :, 0] / sizes[:, 0], 0.0)
-    outside = ((root @ found[:, :, None])[:, :, 0] - pull).norm(dim=1)
-    inside = finite & (outside <= ENOUGH * pull.norm(dim=1))
-    return found.masked_fill(~inside[:, None], torch.nan)
+    coefficients = torch.where(
+        column_norms[:, 0] > 0, (inverse @ gradient[:, :, None])[:, :, 0] / column_norms[:, 0], 0.0
+    )
+    outside = ((factor @ coefficients[:, :, None])[:, :, 0] - gradient).norm(dim=1)
+    in_span = finite & (outside <= SPAN_TOLERANCE * gradient.norm(dim=1))
+    return coefficients.masked_fill(~in_span[:, None], torch.nan)

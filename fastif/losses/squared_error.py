@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from fastif.losses.loss import Loss, as_outputs, unfit_numbers
-from fastif.losses.measure import Unfit
-from fastif.numerics.arithmetic import single
+from fastif.losses.loss import Loss, as_outputs, find_invalid_numbers
+from fastif.losses.measure import InvalidTargets
+from fastif.numerics.arithmetic import upcast_half
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,18 @@ class SquaredError(Loss):
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         return (outputs - as_outputs(targets, outputs)).square().sum(-1)
 
-    def root(
+    def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
-        outputs = single(outputs)
+        outputs = upcast_half(outputs)
         count, classes = outputs.shape
         identity = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
         return (2**0.5 * identity).expand(count, classes, classes)
 
-    def unfit(self, targets: Shaped[Tensor, "n *t"], outputs: int) -> Unfit | None:
-        return unfit_numbers(targets, outputs)
+    def find_invalid_targets(
+        self, targets: Shaped[Tensor, "n *t"], outputs: int
+    ) -> InvalidTargets | None:
+        return find_invalid_numbers(targets, outputs)

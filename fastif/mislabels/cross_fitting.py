@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.mislabels.group_folds import folds
-from fastif.mislabels.labeled_data import Rows
-from fastif.mislabels.linear_head import FitHead, calibration, fit_head
+from fastif.mislabels.group_folds import assign_group_folds
+from fastif.mislabels.labeled_data import LabeledData
+from fastif.mislabels.linear_head import HeadFitter, fit_calibration, fit_linear_head
 
 
 @dataclass(frozen=True)
-class Crossing:
+class CrossFitter:
     """How rows are cut into folds and heads fitted to the others.
 
     Attributes:
@@ -27,33 +27,33 @@ class Crossing:
     repeats: int
     penalty: float
     seed: int
-    fit: FitHead = fit_head
+    fit: HeadFitter = fit_linear_head
 
-    def __call__(self, rows: Rows, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    def __call__(self, rows: LabeledData, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """Logits of every row by heads fitted to the others' targets, calibrated and averaged."""
-        return self.with_others(rows, targets, rows.features[:0])[0]
+        return self.predict_with_others(rows, targets, rows.features[:0])[0]
 
-    def parts(self, rows: Rows) -> Int[Tensor, " n"]:
+    def assign_folds(self, rows: LabeledData) -> Int[Tensor, " n"]:
         """The fold of each row in the first partition."""
-        return folds(rows.together, self.folds, self.seed)
+        return assign_group_folds(rows.group_ids, self.folds, self.seed)
 
-    def with_others(
-        self, rows: Rows, targets: Float[Tensor, "n c"], others: Float[Tensor, "m d"]
+    def predict_with_others(
+        self, rows: LabeledData, targets: Float[Tensor, "n c"], other_features: Float[Tensor, "m d"]
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
         """The same, and the mean logits of the same heads for features of none of the rows."""
         total = torch.zeros_like(targets)
-        beyond = targets.new_zeros(len(others), targets.shape[1])
+        other_total = targets.new_zeros(len(other_features), targets.shape[1])
         for repeat in range(self.repeats):
-            parts = folds(rows.together, self.folds, self.seed + repeat)
-            logits, mean = torch.empty_like(targets), torch.zeros_like(beyond)
-            found = parts.unique()
-            for fold in found:
-                away = parts == fold
-                kept = rows.features[~away], targets[~away]
-                head = self.fit(*kept, self.penalty, rows.weights[~away])
-                logits[away] = head(rows.features[away])
-                mean += head(others) / len(found)
-            scale, shift = calibration(logits, targets.argmax(1))
+            fold_ids = assign_group_folds(rows.group_ids, self.folds, self.seed + repeat)
+            logits, other_mean = torch.empty_like(targets), torch.zeros_like(other_total)
+            distinct_folds = fold_ids.unique()
+            for fold in distinct_folds:
+                held_out = fold_ids == fold
+                training = rows.features[~held_out], targets[~held_out]
+                head = self.fit(*training, self.penalty, rows.weights[~held_out])
+                logits[held_out] = head(rows.features[held_out])
+                other_mean += head(other_features) / len(distinct_folds)
+            scale, shift = fit_calibration(logits, targets.argmax(1))
             total += scale * logits + shift
-            beyond += scale * mean + shift
-        return total / self.repeats, beyond / self.repeats
+            other_total += scale * other_mean + shift
+        return total / self.repeats, other_total / self.repeats

@@ -10,7 +10,7 @@ not seen it, and what they find is used to fit them again:
    which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
    of class t;
 3. again from 1 with this belief as the target, where that explains labels better that were put
-   aside for the question (`another_round_pays`), and nobody but the heads would count twice.
+   aside for the question (`second_round_improves`), and nobody but the heads would count twice.
 
 1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
 the first heads are fitted to them alone. Where rows were drawn at random and looked at, their
@@ -27,32 +27,32 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.cross_fitting import Crossing
-from fastif.mislabels.group_folds import folds
-from fastif.mislabels.knn import among, neighbours
-from fastif.mislabels.label_posterior import Suspicions
-from fastif.mislabels.labeled_data import Rows, Trusted
+from fastif.mislabels.cross_fitting import CrossFitter
+from fastif.mislabels.group_folds import assign_group_folds
+from fastif.mislabels.knn import find_neighbours, smooth_logits
+from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.labeled_data import LabeledData, TrustedData
 from fastif.mislabels.linear_head import (
-    FitHead,
-    calibrated,
-    fit_head,
-    stacked,
+    HeadFitter,
+    calibrate_logits,
+    fit_linear_head,
+    stack_logits,
 )
 from fastif.mislabels.naive_bayes import NaiveBayes
 from fastif.mislabels.noise_model import (
-    assumed,
-    estimated,
-    jointly,
-    likeliest,
-    posterior,
-    skill_of,
-    tempered_noise,
+    calibrated_pseudo_r2,
+    compute_posterior,
+    fit_joint_mle,
+    fit_noise_model,
+    fit_transition_em,
+    make_initial_transition,
+    shrink_to_symmetric,
 )
-from fastif.mislabels.opinion_pool import pooled
-from fastif.mislabels.scores import signals_of
-from fastif.mislabels.second_round_check import another_round_pays
+from fastif.mislabels.opinion_pool import pool_opinions
+from fastif.mislabels.scores import compute_label_scores
+from fastif.mislabels.second_round_check import second_round_improves
 
-COUNTED = ("word_loss", "letter_loss")
+NAIVE_BAYES_SCORES = ("word_loss", "letter_loss")
 """Signals of naive Bayes, by the kind of terms that it counts."""
 
 TRUSTED_TEMPER = 0.5
@@ -60,7 +60,7 @@ TRUSTED_TEMPER = 0.5
 
 
 @dataclass(frozen=True)
-class Detector:
+class MislabelDetector:
     """The procedure of this module; the same numbers for every data set.
 
     Attributes:
@@ -79,195 +79,289 @@ class Detector:
     penalty: float = 1e-3
     seed: int = 0
     again: bool | None = None
-    fit: FitHead = fit_head
+    fit: HeadFitter = fit_linear_head
 
     def __call__(
-        self, rows: Rows, trusted: Trusted | None = None, near: Int[Tensor, "n k"] | None = None
-    ) -> Suspicions:
+        self,
+        rows: LabeledData,
+        trusted: TrustedData | None = None,
+        neighbour_ids: Int[Tensor, "n k"] | None = None,
+    ) -> LabelPosterior:
         """What is believed of the labels of rows.
 
         Args:
             rows: to be judged.
             trusted: rows of certain label.
-            near: of each row the positions of those most like it; searched if left out.
+            neighbour_ids: of each row the positions of those most like it; searched if left out.
 
         Raises:
             InputError: a single group of rows.
         """
-        again = False
-        near = neighbours(rows.features, self.neighbours) if near is None else near
-        given = one_hot(rows.labels, rows.classes).float()
-        first = self._crossed(rows, given)
-        in_sample = self.fit(rows.features, given, self.penalty, rows.weights)
-        signals = signals_of(rows.features, rows.labels, first, in_sample, near, self.penalty)
-        counting = NaiveBayes(self.folds, self.repeats, self.seed)
-        counted = {
-            name: counting(terms, rows, given)
-            for name, terms in zip(COUNTED, rows.terms, strict=False)
+        second_round = False
+        neighbour_ids = (
+            find_neighbours(rows.features, self.neighbours)
+            if neighbour_ids is None
+            else neighbour_ids
+        )
+        given_one_hot = one_hot(rows.labels, rows.classes).float()
+        first_logits = self._cross_fitter(rows, given_one_hot)
+        in_sample = self.fit(rows.features, given_one_hot, self.penalty, rows.weights)
+        label_scores = compute_label_scores(
+            rows.features, rows.labels, first_logits, in_sample, neighbour_ids, self.penalty
+        )
+        naive_bayes = NaiveBayes(self.folds, self.repeats, self.seed)
+        term_logits = {
+            name: naive_bayes(terms, rows, given_one_hot)
+            for name, terms in zip(NAIVE_BAYES_SCORES, rows.terms, strict=False)
         }
-        own = {} if rows.judged is None else {"judged_loss": rows.judged}
-        for name, logits in {**counted, **own}.items():
-            signals[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
+        classifier_logits = (
+            {} if rows.classifier_logits is None else {"judged_loss": rows.classifier_logits}
+        )
+        for name, logits in {**term_logits, **classifier_logits}.items():
+            label_scores[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
         if trusted is None:
-            again = self._again(rows, near)
-            p, beliefs, noise = self._alone(rows, first, [*counted.values()], near, again)
+            second_round = self._needs_second_round(rows, neighbour_ids)
+            p, posteriors, transition = self._fit_without_trusted(
+                rows, first_logits, [*term_logits.values()], neighbour_ids, second_round
+            )
         else:
-            p, beliefs, noise = self._with_trusted(rows, trusted)
-            told = beliefs[0].gather(1, rows.labels[:, None])[:, 0]
-            signals["trusted_loss"] = -told.clamp_min(1e-30).log()
-        found = _suspicions(rows, p, beliefs, noise, first, near, signals, again)
-        return replace(found, trusted=trusted is not None)
+            p, posteriors, transition = self._fit_with_trusted(rows, trusted)
+            given_probability = posteriors[0].gather(1, rows.labels[:, None])[:, 0]
+            label_scores["trusted_loss"] = -given_probability.clamp_min(1e-30).log()
+        result = _make_label_posterior(
+            rows, p, posteriors, transition, first_logits, neighbour_ids, label_scores, second_round
+        )
+        return replace(result, trusted=trusted is not None)
 
     @property
-    def numbers(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """All that decides an answer."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fit"}
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name != "fit"
+        }
 
-    def quick(self, again: bool) -> "Detector":
+    def with_one_partition(self, again: bool) -> "MislabelDetector":
         """The same with one partition, for questions about the procedure itself."""
         return replace(self, repeats=1, again=again)
 
-    def _again(self, rows: Rows, near: Int[Tensor, "n k"]) -> bool:
+    def _needs_second_round(self, rows: LabeledData, neighbour_ids: Int[Tensor, "n k"]) -> bool:
         """Whether heads are fitted to beliefs; what another classifier said is in these already."""
-        if rows.judged is not None:
+        if rows.classifier_logits is not None:
             return False
-        return another_round_pays(rows, near, self._crossed) if self.again is None else self.again
+        return (
+            second_round_improves(rows, neighbour_ids, self._cross_fitter)
+            if self.again is None
+            else self.again
+        )
 
-    def _alone(
+    def _fit_without_trusted(
         self,
-        rows: Rows,
-        first: Float[Tensor, "n c"],
-        counted: list[Float[Tensor, "n c"]],
-        near: Int[Tensor, "n k"],
-        again: bool,
+        rows: LabeledData,
+        first_logits: Float[Tensor, "n c"],
+        term_logits: list[Float[Tensor, "n c"]],
+        neighbour_ids: Int[Tensor, "n k"],
+        second_round: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         """p(t | x), beliefs without what was seen, and the noise, from the labels themselves.
 
         Args:
             rows: to be judged.
-            first: cross-fitted logits for the labels as given.
-            counted: logits by terms that are counted.
-            near: neighbours.
-            again: whether heads are fitted to the beliefs too.
+            first_logits: cross-fitted logits for the labels as given.
+            term_logits: logits by terms that are counted.
+            neighbour_ids: neighbours.
+            second_round: whether heads are fitted to the beliefs too.
         """
-        fitted = first
-        if rows.judged is not None:
-            fitted = stacked([(first, first), (rows.judged, rows.judged)], rows.labels)
-        p, belief, noise, told = self._weighed(rows, [fitted, *counted], near)
-        if again:
-            second = self._crossed(rows, rows.held(belief))
-            p, belief, noise, more = self._weighed(rows, [second, *counted], near)
-            told += more
-        return p, [*told, belief], noise
+        head_logits = first_logits
+        if rows.classifier_logits is not None:
+            head_logits = stack_logits(
+                [(first_logits, first_logits), (rows.classifier_logits, rows.classifier_logits)],
+                rows.labels,
+            )
+        p, class_posterior, transition, posteriors = self._pool_and_fit_noise(
+            rows, [head_logits, *term_logits], neighbour_ids
+        )
+        if second_round:
+            second_logits = self._cross_fitter(rows, rows.clamp_to_known(class_posterior))
+            p, class_posterior, transition, second_posteriors = self._pool_and_fit_noise(
+                rows, [second_logits, *term_logits], neighbour_ids
+            )
+            posteriors += second_posteriors
+        return p, [*posteriors, class_posterior], transition
 
-    def _weighed(
-        self, rows: Rows, several: list[Float[Tensor, "n c"]], near: Int[Tensor, "n k"]
+    def _pool_and_fit_noise(
+        self,
+        rows: LabeledData,
+        member_logits: list[Float[Tensor, "n c"]],
+        neighbour_ids: Int[Tensor, "n k"],
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """p(t | x), the belief and the noise by several judges, and beliefs to count by."""
-        logits = several[0] if len(several) == 1 else pooled(several, rows.labels)
-        around = among(logits, logits, near)
-        p, noise = likeliest(around, rows.labels, rows.certain)
-        found = [jointly(z, rows.labels, rows.certain) for z in (logits, around)]
-        beliefs = [posterior(q, rows.labels, of) for q, of in (*found, (p, noise))]
-        return p, beliefs[-1], noise, beliefs
+        logits = (
+            member_logits[0]
+            if len(member_logits) == 1
+            else pool_opinions(member_logits, rows.labels)
+        )
+        smoothed = smooth_logits(logits, logits, neighbour_ids)
+        p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot)
+        joint_fits = [fit_joint_mle(z, rows.labels, rows.known_one_hot) for z in (logits, smoothed)]
+        posteriors = [
+            compute_posterior(q, rows.labels, matrix)
+            for q, matrix in (*joint_fits, (p, transition))
+        ]
+        return p, posteriors[-1], transition, posteriors
 
-    def _with_trusted(self, rows: Rows, trusted: Trusted) -> tuple[Tensor, list[Tensor], Tensor]:
+    def _fit_with_trusted(
+        self, rows: LabeledData, trusted: TrustedData
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
         """p(t | x), beliefs, and the noise, with rows of certain label.
 
         Beliefs are those by heads that have seen such rows, by these and the labels, and half by
         each. Noise that follows the text shows in the first alone, noise that follows the class in
         the second.
         """
-        sure = one_hot(trusted.labels, rows.classes).float()
-        alone = self._from_trusted(rows, trusted, sure)
-        if rows.judged is not None:
-            alone = (alone + calibrated(rows.judged, rows.labels)) / 2
-        start, known = assumed(rows.classes), rows.certain
-        noise = estimated(alone.softmax(1), rows.labels, start, known=known)
-        belief = rows.held(posterior(alone.softmax(1), rows.labels, noise))
-        p = ((alone + self._from_both(rows, belief, trusted, sure)) / 2).softmax(1)
-        noise = estimated(p, rows.labels, start, known=known, temper=TRUSTED_TEMPER)
-        noise = tempered_noise(noise, TRUSTED_TEMPER)
-        weighed = posterior(p, rows.labels, noise)
-        mixed = (p * weighed).sqrt()
-        both = mixed / mixed.sum(1, keepdim=True)
-        return p, [p, weighed, both], noise
+        trusted_one_hot = one_hot(trusted.labels, rows.classes).float()
+        trusted_logits = self._predict_from_trusted(rows, trusted, trusted_one_hot)
+        if rows.classifier_logits is not None:
+            trusted_logits = (
+                trusted_logits + calibrate_logits(rows.classifier_logits, rows.labels)
+            ) / 2
+        start, known_one_hot = make_initial_transition(rows.classes), rows.known_one_hot
+        transition = fit_transition_em(
+            trusted_logits.softmax(1), rows.labels, start, known_one_hot=known_one_hot
+        )
+        class_posterior = rows.clamp_to_known(
+            compute_posterior(trusted_logits.softmax(1), rows.labels, transition)
+        )
+        p = (
+            (
+                trusted_logits
+                + self._predict_from_both(rows, class_posterior, trusted, trusted_one_hot)
+            )
+            / 2
+        ).softmax(1)
+        transition = fit_transition_em(
+            p, rows.labels, start, known_one_hot=known_one_hot, temper=TRUSTED_TEMPER
+        )
+        transition = shrink_to_symmetric(transition, TRUSTED_TEMPER)
+        noise_posterior = compute_posterior(p, rows.labels, transition)
+        geometric_mean = (p * noise_posterior).sqrt()
+        mean_posterior = geometric_mean / geometric_mean.sum(1, keepdim=True)
+        return p, [p, noise_posterior, mean_posterior], transition
 
-    def _from_trusted(self, rows: Rows, trusted: Trusted, sure: Tensor) -> Tensor:
+    def _predict_from_trusted(
+        self, rows: LabeledData, trusted: TrustedData, trusted_one_hot: Tensor
+    ) -> Tensor:
         """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
-        head = self.fit(trusted.features, sure, self.penalty)
-        within = folds(torch.arange(len(sure)), self.folds, self.seed)
-        seen = torch.empty_like(sure)
-        for fold in within.unique():
-            away = within == fold
-            seen[away] = self.fit(trusted.features[~away], sure[~away], self.penalty)(
-                trusted.features[away]
-            )
-        return stacked([(head(rows.features), seen)], trusted.labels)
+        head = self.fit(trusted.features, trusted_one_hot, self.penalty)
+        trusted_folds = assign_group_folds(
+            torch.arange(len(trusted_one_hot)), self.folds, self.seed
+        )
+        held_out_logits = torch.empty_like(trusted_one_hot)
+        for fold in trusted_folds.unique():
+            held_out = trusted_folds == fold
+            held_out_logits[held_out] = self.fit(
+                trusted.features[~held_out], trusted_one_hot[~held_out], self.penalty
+            )(trusted.features[held_out])
+        return stack_logits([(head(rows.features), held_out_logits)], trusted.labels)
 
-    def _from_both(self, rows: Rows, belief: Tensor, trusted: Trusted, sure: Tensor) -> Tensor:
+    def _predict_from_both(
+        self,
+        rows: LabeledData,
+        class_posterior: Tensor,
+        trusted: TrustedData,
+        trusted_one_hot: Tensor,
+    ) -> Tensor:
         """Cross-fitted logits of judges that have seen trusted rows and what rows are believed."""
-        parts = folds(rows.together, self.folds, self.seed)
-        within = folds(torch.arange(len(sure)), self.folds, self.seed)
-        logits, seen = torch.empty_like(belief), torch.zeros_like(sure)
-        for fold in parts.unique():
-            away, out = parts == fold, within == fold
+        row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
+        trusted_folds = assign_group_folds(
+            torch.arange(len(trusted_one_hot)), self.folds, self.seed
+        )
+        logits, trusted_logits = (
+            torch.empty_like(class_posterior),
+            torch.zeros_like(trusted_one_hot),
+        )
+        for fold in row_folds.unique():
+            rows_held_out, trusted_held_out = row_folds == fold, trusted_folds == fold
             head = self.fit(
-                torch.cat([rows.features[~away], trusted.features[~out]]),
-                torch.cat([belief[~away], sure[~out]]),
+                torch.cat([rows.features[~rows_held_out], trusted.features[~trusted_held_out]]),
+                torch.cat([class_posterior[~rows_held_out], trusted_one_hot[~trusted_held_out]]),
                 self.penalty,
-                torch.cat([rows.weights[~away], torch.ones(int((~out).sum()))]),
+                torch.cat(
+                    [rows.weights[~rows_held_out], torch.ones(int((~trusted_held_out).sum()))]
+                ),
             )
-            logits[away], seen[out] = head(rows.features[away]), head(trusted.features[out])
-        counting = NaiveBayes(self.folds, 1, self.seed)
-        counted = [
-            counting.with_trusted(both, rows, belief, trusted)
-            for both in zip(rows.terms, trusted.terms, strict=False)
+            logits[rows_held_out], trusted_logits[trusted_held_out] = (
+                head(rows.features[rows_held_out]),
+                head(trusted.features[trusted_held_out]),
+            )
+        naive_bayes = NaiveBayes(self.folds, 1, self.seed)
+        term_logits = [
+            naive_bayes.cross_fit_with_trusted(terms, rows, class_posterior, trusted)
+            for terms in zip(rows.terms, trusted.terms, strict=False)
         ]
-        return stacked([(logits, seen), *counted], trusted.labels)
+        return stack_logits([(logits, trusted_logits), *term_logits], trusted.labels)
 
     @property
-    def _crossed(self) -> Crossing:
-        return Crossing(self.folds, self.repeats, self.penalty, self.seed, self.fit)
+    def _cross_fitter(self) -> CrossFitter:
+        return CrossFitter(self.folds, self.repeats, self.penalty, self.seed, self.fit)
 
 
-def _suspicions(
-    rows: Rows,
+def _make_label_posterior(
+    rows: LabeledData,
     p: Tensor,
-    beliefs: list[Tensor],
-    noise: Tensor,
-    crossed: Tensor,
-    near: Tensor,
-    signals: dict[str, Tensor],
-    again: bool,
-) -> Suspicions:
-    doubt = _wrong(rows, beliefs[-1])
-    sample = rows.sample(doubt)
-    doubted, sampled = beliefs[-1], None
-    if sample is not None:
-        doubted = _doubted(rows, doubted, sample.recalibrated())
-        sampled = tuple(sample.errors(label) for label in (*range(rows.classes), None))
-    belief = rows.held(doubted)
-    wrong = _wrong(rows, belief)
+    posteriors: list[Tensor],
+    transition: Tensor,
+    cross_fitted_logits: Tensor,
+    neighbour_ids: Tensor,
+    label_scores: dict[str, Tensor],
+    second_round: bool,
+) -> LabelPosterior:
+    prior_error = _error_probability(rows, posteriors[-1])
+    audit = rows.make_audit(prior_error)
+    recalibrated, audited_counts = posteriors[-1], None
+    if audit is not None:
+        recalibrated = _rescale_posterior(rows, recalibrated, audit.recalibrate())
+        audited_counts = tuple(
+            audit.estimate_errors(label) for label in (*range(rows.classes), None)
+        )
+    class_posterior = rows.clamp_to_known(recalibrated)
+    error_probability = _error_probability(rows, class_posterior)
     # By the features alone: how often classes are taken for each other is known less well, and
     # would pull the suggestion to the pairs that are.
-    by_features = rows.held(p)
-    best, suggested = by_features.scatter(1, rows.labels[:, None], -1).max(1)
-    given = one_hot(rows.labels, rows.classes).float()
-    counts = torch.stack([_wrong(rows, rows.held(found)) @ given for found in beliefs])
-    confidence = best / _wrong(rows, by_features).clamp_min(1e-30)
-    skill = skill_of(crossed, rows.labels)
-    told = (belief, wrong, doubt, suggested, confidence)
-    return Suspicions(*told, noise, near, counts, skill, signals, again, sampled)
+    feature_posterior = rows.clamp_to_known(p)
+    best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
+    given_one_hot = one_hot(rows.labels, rows.classes).float()
+    error_counts = torch.stack(
+        [
+            _error_probability(rows, rows.clamp_to_known(variant)) @ given_one_hot
+            for variant in posteriors
+        ]
+    )
+    confidence = best / _error_probability(rows, feature_posterior).clamp_min(1e-30)
+    pseudo_r2 = calibrated_pseudo_r2(cross_fitted_logits, rows.labels)
+    row_results = (class_posterior, error_probability, prior_error, suggested, confidence)
+    return LabelPosterior(
+        *row_results,
+        transition,
+        neighbour_ids,
+        error_counts,
+        pseudo_r2,
+        label_scores,
+        second_round,
+        audited_counts,
+    )
 
 
-def _doubted(rows: Rows, belief: Tensor, doubt: Tensor) -> Tensor:
+def _rescale_posterior(
+    rows: LabeledData, class_posterior: Tensor, error_probability: Tensor
+) -> Tensor:
     """The belief with another probability of a wrong label; other classes in the same shares."""
-    others = belief.scatter(1, rows.labels[:, None], 0.0)
-    scaled = others * (doubt / others.sum(1).clamp_min(1e-30))[:, None]
-    return scaled.scatter(1, rows.labels[:, None], (1 - doubt)[:, None])
+    others = class_posterior.scatter(1, rows.labels[:, None], 0.0)
+    scaled = others * (error_probability / others.sum(1).clamp_min(1e-30))[:, None]
+    return scaled.scatter(1, rows.labels[:, None], (1 - error_probability)[:, None])
 
 
-def _wrong(rows: Rows, belief: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+def _error_probability(
+    rows: LabeledData, class_posterior: Float[Tensor, "n c"]
+) -> Float[Tensor, " n"]:
     """Sum of the other classes, and not 1 - own, which is rounded to 0 where the label is sure."""
-    return belief.scatter(1, rows.labels[:, None], 0.0).sum(1)
+    return class_posterior.scatter(1, rows.labels[:, None], 0.0).sum(1)

@@ -12,39 +12,39 @@ from torch import Tensor
 
 from fastif.errors import InputError
 
-LEAST = 2
+MIN_CATEGORY_ROWS = 2
 """Rows that a kind has to be of."""
-FENCE = 15.0
-"""Of `standardised`: median absolute deviations from the median beyond which a number counts as if
-it lay there; ten standard deviations of a normal distribution."""
+WINSOR_LIMIT = 15.0
+"""Of `standardize_robustly`: median absolute deviations from the median where values are clipped;
+ten standard deviations of a normal distribution."""
 ROUNDING = 1e-13
 """Distance from a column's median, in parts of the median, below which a number is it, rounded."""
-KINDS, KNOTS, WAVES, FREQUENCY = 100, 8, 300, 2.0
-"""Of `tabular`: most kinds of a column that count; quantiles of a number; random sums, and how fast
-their cosines turn."""
+MAX_CATEGORIES, KNOTS, FOURIER_FEATURES, FREQUENCY = 100, 8, 300, 2.0
+"""Of `make_tabular_features`: most categories of a column that count; knots of a spline; number and
+frequency of random Fourier features."""
 
 
-def joined(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
+def concat_views(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
     """The views side by side: every column of mean 0, every view of the same weight.
 
     A row's squared length is about 1 whatever the widths, so that one penalty fits all.
 
-    >>> joined([torch.tensor([[0.0], [2.0]])])
+    >>> concat_views([torch.tensor([[0.0], [2.0]])])
     tensor([[-1.],
             [ 1.]])
     """
-    return torch.cat([levelled(view) / len(views) ** 0.5 for view in views], 1)
+    return torch.cat([standardize_view(view) / len(views) ** 0.5 for view in views], 1)
 
 
-def levelled(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def standardize_view(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """The view with every column of mean 0 and of the same spread, rows of squared length 1."""
     spread = view.std(0, correction=0)
-    known = spread > 1e-6 * spread.max().clamp_min(1e-30)
-    columns = torch.where(known, (view - view.mean(0)) / spread.where(known, 1.0), 0.0)
+    varying = spread > 1e-6 * spread.max().clamp_min(1e-30)
+    columns = torch.where(varying, (view - view.mean(0)) / spread.where(varying, 1.0), 0.0)
     return columns / max(1, view.shape[1]) ** 0.5
 
 
-def lexical(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
+def compute_lsa(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
     """Words and pairs of neighbouring words in few dimensions.
 
     The leading singular vectors of their weights (latent semantic analysis; Deerwester and others,
@@ -67,8 +67,8 @@ def lexical(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
     return (rows * signs).round(decimals=6).float()
 
 
-def tabular(
-    numbers: Float[Tensor, "n d"], kinds: Sequence[Sequence[str | None]] = ()
+def make_tabular_features(
+    numbers: Float[Tensor, "n d"], categorical: Sequence[Sequence[str | None]] = ()
 ) -> Float[Tensor, "n w"]:
     """Columns of numbers and of kinds as features that a linear head can tell classes by.
 
@@ -81,22 +81,28 @@ def tabular(
     Args:
         numbers: NaN where missing; the column's median stands for it. In double precision where
             numbers are large beside their differences, as seconds since 1970 are.
-        kinds: columns of words of which only the equality counts; None is a kind too.
+        categorical: columns of words of which only the equality counts; None is a kind too.
 
     Raises:
         InputError: a number is infinite.
 
-    >>> tabular(torch.tensor([[1.0], [2.0], [torch.nan]]), [["a", "b", "a"]]).shape
+    >>> make_tabular_features(torch.tensor([[1.0], [2.0], [torch.nan]]), [["a", "b", "a"]]).shape
     torch.Size([3, 308])
     """
     missing = numbers.isnan()
-    whole = standardised(numbers)
-    plain = torch.cat([whole, missing.float(), *(_one_hot(column) for column in kinds)], 1)
-    views = [joined([plain]), _pieces(whole), _waves(joined([plain]))]
-    return joined([view for view in views if view.shape[1]])
+    standardized = standardize_robustly(numbers)
+    linear = torch.cat(
+        [standardized, missing.float(), *(_encode_one_hot(column) for column in categorical)], 1
+    )
+    views = [
+        concat_views([linear]),
+        _make_splines(standardized),
+        _make_random_fourier(concat_views([linear])),
+    ]
+    return concat_views([view for view in views if view.shape[1]])
 
 
-def standardised(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def standardize_robustly(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Winsorised z-scores of each column by itself; 0 throughout where it is constant.
 
     (x - median) / d, no further out than FENCE, d being the median of the absolute deviations that
@@ -109,7 +115,7 @@ def standardised(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     Raises:
         InputError: a number is infinite.
 
-    >>> standardised(torch.tensor([[1e9, 1.0], [-1e9, 1.0], [1e9, 1.0], [-1e9, 1.0]]))
+    >>> standardize_robustly(torch.tensor([[1e9, 1.0], [-1e9, 1.0], [1e9, 1.0], [-1e9, 1.0]]))
     tensor([[ 1.,  0.],
             [-1.,  0.],
             [ 1.,  0.],
@@ -119,18 +125,20 @@ def standardised(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     if not len(numbers):
         return numbers.float()
     x = numbers.double()
-    x = torch.where(x.isnan(), _median(x), x)
+    x = torch.where(x.isnan(), _lower_median(x), x)
     x = x / 4  # so that no difference overflows
-    middle = _median(x)
-    away = x - middle
-    step = _median(away.abs().where(away.abs() > ROUNDING * middle.abs(), torch.nan))
-    away = (away / step.where(step > 0, 1.0)).clamp(-FENCE, FENCE)
-    centred = away - away.mean(0)
+    median = _lower_median(x)
+    deviation = x - median
+    scale = _lower_median(
+        deviation.abs().where(deviation.abs() > ROUNDING * median.abs(), torch.nan)
+    )
+    deviation = (deviation / scale.where(scale > 0, 1.0)).clamp(-WINSOR_LIMIT, WINSOR_LIMIT)
+    centred = deviation - deviation.mean(0)
     spread = centred.square().mean(0).sqrt()
-    return torch.where(step > 0, centred / spread.clamp_min(1e-30), 0.0).float()
+    return torch.where(scale > 0, centred / spread.clamp_min(1e-30), 0.0).float()
 
 
-def _median(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+def _lower_median(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     """Of the numbers that are there the lower of the middle two; 0 where there is none."""
     return x.nanmedian(0).values.nan_to_num()
 
@@ -147,36 +155,40 @@ def _check_finite(numbers: Float[Tensor, "n d"]) -> None:
         )
 
 
-def _one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
+def _encode_one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
     """A column for each of the commonest kinds; rarer ones have none."""
-    counts = Counter("" if word is None else f"={word}" for word in column)
-    order = sorted(counts, key=lambda kind: (-counts[kind], kind))
-    kept = {kind: place for place, kind in enumerate(order[:KINDS]) if counts[kind] >= LEAST}
-    found = torch.zeros(len(column), len(kept))
-    for row, word in enumerate(column):
-        place = kept.get("" if word is None else f"={word}")
-        if place is not None:
-            found[row, place] = 1.0
-    return found
+    counts = Counter("" if value is None else f"={value}" for value in column)
+    order = sorted(counts, key=lambda category: (-counts[category], category))
+    columns_by_category = {
+        category: position
+        for position, category in enumerate(order[:MAX_CATEGORIES])
+        if counts[category] >= MIN_CATEGORY_ROWS
+    }
+    encoded = torch.zeros(len(column), len(columns_by_category))
+    for row, value in enumerate(column):
+        position = columns_by_category.get("" if value is None else f"={value}")
+        if position is not None:
+            encoded[row, position] = 1.0
+    return encoded
 
 
-def _pieces(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+def _make_splines(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
     """Of each column, how near a number is to each of its quantiles, from 0 to 1, in between."""
-    found = []
+    splines = []
     for column in numbers.T:
         knots = np.unique(np.quantile(column.numpy(), np.linspace(0, 1, KNOTS)))
         if len(knots) > 2:  # with two there is one piece: a straight line, which is there already
-            each = np.eye(len(knots))
-            found += [torch.from_numpy(np.interp(column.numpy(), knots, hat)) for hat in each]
-    return torch.stack(found, 1).float() if found else numbers[:, :0]
+            basis = np.eye(len(knots))
+            splines += [torch.from_numpy(np.interp(column.numpy(), knots, hat)) for hat in basis]
+    return torch.stack(splines, 1).float() if splines else numbers[:, :0]
 
 
-def _waves(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+def _make_random_fourier(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
     """Cosines of random sums; rows have a squared length of about 1."""
     if not rows.shape[1]:
         return rows
     generator = torch.Generator().manual_seed(0)
-    directions = FREQUENCY * torch.randn(rows.shape[1], WAVES, generator=generator)
+    directions = FREQUENCY * torch.randn(rows.shape[1], FOURIER_FEATURES, generator=generator)
     # Rounded: where numbers lie in memory changes a product's last digits.
     phases = (rows.double() @ directions.double()).round(decimals=6).float()
-    return (phases + 2 * torch.pi * torch.rand(WAVES, generator=generator)).cos()
+    return (phases + 2 * torch.pi * torch.rand(FOURIER_FEATURES, generator=generator)).cos()

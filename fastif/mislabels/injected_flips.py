@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.mislabels.detector import Detector
-from fastif.mislabels.label_posterior import Suspicions
-from fastif.mislabels.labeled_data import UNSEEN, Rows
+from fastif.mislabels.detector import MislabelDetector
+from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class InjectedFlips:
     """A shadow copy of labels.
 
     Attributes:
@@ -27,7 +27,7 @@ class Planted:
 
 
 @dataclass(frozen=True)
-class Recall:
+class FlipRecall:
     """Recall of injected label flips.
 
     Attributes:
@@ -43,50 +43,54 @@ class Recall:
     confusable: float
 
 
-def plant(
-    rows: Rows,
-    belief: Float[Tensor, "n c"],
+def inject_flips(
+    rows: LabeledData,
+    class_posterior: Float[Tensor, "n c"],
     share: float,
     seed: int,
-    most: int | None = None,
-    among: Bool[Tensor, " n"] | None = None,
-) -> Planted:
+    max_flips: int | None = None,
+    eligible: Bool[Tensor, " n"] | None = None,
+) -> InjectedFlips:
     """Flip the labels of some rows, half to any other label, half to one that suits the row.
 
     Args:
         rows: whose labels are copied; those that a person has looked at are left alone.
-        belief: in each class, that likely labels are drawn by.
+        class_posterior: in each class, that likely labels are drawn by.
         share: of the rows.
         seed: of the draw.
-        most: rows that are flipped; all of the share if left out.
-        among: rows that may be; all if left out.
+        max_flips: rows that are flipped; all of the share if left out.
+        eligible: rows that may be; all if left out.
     """
     generator = torch.Generator().manual_seed(seed)
-    may = torch.ones(len(rows.labels), dtype=torch.bool) if among is None else among
+    allowed = torch.ones(len(rows.labels), dtype=torch.bool) if eligible is None else eligible
     if rows.known is not None:
-        may = may & (rows.known == UNSEEN)
-    free = may.nonzero()[:, 0]
-    count = min(len(free), max(2, round(share * len(free))))
-    count = count if most is None else min(count, most)
-    picked = free[torch.randperm(len(free), generator=generator)[:count]]
+        allowed = allowed & (rows.known == NOT_REVIEWED)
+    allowed_ids = allowed.nonzero()[:, 0]
+    count = min(len(allowed_ids), max(2, round(share * len(allowed_ids))))
+    count = count if max_flips is None else min(count, max_flips)
+    flipped_ids = allowed_ids[torch.randperm(len(allowed_ids), generator=generator)[:count]]
     confusable = torch.arange(count) % 2 == 0
-    own = rows.labels[picked]
-    turn = torch.randint(1, rows.classes, (count,), generator=generator)
-    chances = belief[picked].clamp_min(1e-9).scatter(1, own[:, None], 0.0)
-    likely = torch.multinomial(chances, 1, generator=generator)[:, 0]
+    given_labels = rows.labels[flipped_ids]
+    offset = torch.randint(1, rows.classes, (count,), generator=generator)
+    probabilities = (
+        class_posterior[flipped_ids].clamp_min(1e-9).scatter(1, given_labels[:, None], 0.0)
+    )
+    likely_labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
     labels = rows.labels.clone()
-    labels[picked] = torch.where(confusable, likely, (own + turn) % rows.classes)
-    return Planted(labels, picked, confusable)
+    labels[flipped_ids] = torch.where(
+        confusable, likely_labels, (given_labels + offset) % rows.classes
+    )
+    return InjectedFlips(labels, flipped_ids, confusable)
 
 
-def recall_of(
-    detector: Detector,
-    rows: Rows,
-    found: Suspicions,
+def measure_flip_recall(
+    detector: MislabelDetector,
+    rows: LabeledData,
+    baseline: LabelPosterior,
     budget: int,
     share: float = 0.05,
-    draws: int = 2,
-) -> Recall:
+    repeats: int = 2,
+) -> FlipRecall:
     """Inject label flips, detect, and count those among the first rows of the order.
 
     A perfect order has a recall of 1 whatever the budget, and one by chance a low one. So no more
@@ -98,23 +102,29 @@ def recall_of(
     Args:
         detector: the procedure, asked with one partition into folds and as many rounds.
         rows: as they are.
-        found: what it found in them.
+        baseline: what it found in them.
         budget: rows that a person will look at.
         share: of the rows, flipped in a draw.
-        draws: of flips.
+        repeats: of flips.
     """
-    believed = found.probability <= 0.5
-    plain = found.probability <= found.probability.median()
-    kept, kinds, window = [], [], 0
-    for draw in range(draws):
-        seed = detector.seed + draw + 1
-        planted = plant(rows, found.belief, share, seed, budget, believed)
-        turned = replace(rows, labels=planted.labels)
-        shadow = detector.quick(found.again)(turned, near=found.near)
-        window = min(budget, 2 * len(planted.rows))
-        counted = plain.index_fill(0, planted.rows, True)
-        order = shadow.probability.where(counted, -1.0).argsort(descending=True, stable=True)
-        kept.append(torch.isin(planted.rows, order[:window]))
-        kinds.append(planted.confusable)
-    hits, likely = torch.cat(kept).float(), torch.cat(kinds)
-    return Recall(len(hits), window, float(hits[~likely].mean()), float(hits[likely].mean()))
+    plausible = baseline.probability <= 0.5
+    unsuspicious = baseline.probability <= baseline.probability.median()
+    recovered, confusable, window = [], [], 0
+    for repeat in range(repeats):
+        seed = detector.seed + repeat + 1
+        flips = inject_flips(rows, baseline.posterior, share, seed, budget, plausible)
+        flipped = replace(rows, labels=flips.labels)
+        flipped_result = detector.with_one_partition(baseline.second_round)(
+            flipped, neighbour_ids=baseline.neighbour_ids
+        )
+        window = min(budget, 2 * len(flips.rows))
+        counted = unsuspicious.index_fill(0, flips.rows, True)
+        order = flipped_result.probability.where(counted, -1.0).argsort(
+            descending=True, stable=True
+        )
+        recovered.append(torch.isin(flips.rows, order[:window]))
+        confusable.append(flips.confusable)
+    hits, is_confusable = torch.cat(recovered).float(), torch.cat(confusable)
+    return FlipRecall(
+        len(hits), window, float(hits[~is_confusable].mean()), float(hits[is_confusable].mean())
+    )

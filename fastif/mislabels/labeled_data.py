@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.errors import InputError
-from fastif.mislabels.random_audit import Drawn, Sample
+from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 
-UNSEEN, DROPPED = -1, -2
-"""Of `Rows.known`: nobody has looked at the row; somebody found that no label fits it."""
+NOT_REVIEWED, NO_LABEL_FITS = -1, -2
+"""Of `LabeledData.known`: nobody has looked at the row; somebody found that no label fits it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class LabeledData:
     """Labelled rows.
 
     Attributes:
@@ -25,11 +25,11 @@ class Rows:
         classes: how many there are.
         groups: equal for rows that must not judge each other, such as duplicates.
         known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
-        judged: logits of a classifier of another kind that has not seen the row, such as the
-            study's own, cross-fitted.
+        classifier_logits: logits of a classifier of another kind that has not seen the row, such as
+            the study's own, cross-fitted.
         terms: of texts, the weight of each term in each row: of words and of letters, each counted
             by a judge of its own; see `terms`.
-        drawn: rows that were drawn at random and looked at.
+        audited: rows that were drawn at random and looked at.
 
     Raises:
         InputError: they do not fit each other, are not finite, or hold a single class.
@@ -40,9 +40,9 @@ class Rows:
     classes: int
     groups: Int[Tensor, " n"] | None = None
     known: Int[Tensor, " n"] | None = None
-    judged: Float[Tensor, "n c"] | None = None
+    classifier_logits: Float[Tensor, "n c"] | None = None
     terms: tuple[csr_matrix, ...] = ()
-    drawn: Drawn | None = None
+    audited: AuditedRows | None = None
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.features).all()):
@@ -62,50 +62,62 @@ class Rows:
             )
 
     @property
-    def together(self) -> Int[Tensor, " n"]:
+    def group_ids(self) -> Int[Tensor, " n"]:
         """The groups, or each row by itself."""
         return torch.arange(len(self.labels)) if self.groups is None else self.groups
 
     @property
-    def certain(self) -> Float[Tensor, "n c"]:
+    def known_one_hot(self) -> Float[Tensor, "n c"]:
         """One-hot rows for those whose class is known, zeros for the others."""
         if self.known is None:
             return torch.zeros(len(self.labels), self.classes)
         return one_hot(self.known.clamp_min(0), self.classes) * (self.known >= 0)[:, None].float()
 
-    def held(self, belief: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    def clamp_to_known(self, class_posterior: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """The belief, but for rows whose class is known."""
-        certain = self.certain
-        return torch.where(certain.sum(1, keepdim=True) > 0, certain, belief)
+        known_one_hot = self.known_one_hot
+        return torch.where(known_one_hot.sum(1, keepdim=True) > 0, known_one_hot, class_posterior)
 
-    def only(self, of: Bool[Tensor, " n"]) -> "Rows":
+    def select(self, mask: Bool[Tensor, " n"]) -> "LabeledData":
         """Some of the rows; their groups as they were, and nothing of those that were drawn."""
-        parts = (self.together, self.known, self.judged)
-        groups, known, judged = (None if part is None else part[of] for part in parts)
-        terms = tuple(csr_matrix(one[of.numpy()]) for one in self.terms)
-        return Rows(self.features[of], self.labels[of], self.classes, groups, known, judged, terms)
+        columns = (self.group_ids, self.known, self.classifier_logits)
+        groups, known, classifier_logits = (
+            None if column is None else column[mask] for column in columns
+        )
+        terms = tuple(csr_matrix(matrix[mask.numpy()]) for matrix in self.terms)
+        return LabeledData(
+            self.features[mask],
+            self.labels[mask],
+            self.classes,
+            groups,
+            known,
+            classifier_logits,
+            terms,
+        )
 
-    def sample(self, doubt: Float[Tensor, " n"]) -> Sample | None:
+    def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:
         """What drawn rows say of all; None if too few were drawn.
 
         Args:
-            doubt: probability of a wrong label, made without what was seen of the row.
+            prior_error: probability of a wrong label, made without what was seen of the row.
         """
-        if self.known is None or self.drawn is None or not self.drawn.enough:
+        if self.known is None or self.audited is None or not self.audited.has_enough:
             return None
-        seen = self.known != UNSEEN
-        return Sample(self.drawn, self.labels, doubt, seen, seen & (self.known != self.labels))
+        reviewed = self.known != NOT_REVIEWED
+        return RandomAudit(
+            self.audited, self.labels, prior_error, reviewed, reviewed & (self.known != self.labels)
+        )
 
     @property
     def weights(self) -> Float[Tensor, " n"]:
         """0 for rows that no label fits, else 1."""
         if self.known is None:
             return torch.ones(len(self.labels))
-        return (self.known != DROPPED).float()
+        return (self.known != NO_LABEL_FITS).float()
 
 
 @dataclass(frozen=True, eq=False)
-class Trusted:
+class TrustedData:
     """Rows whose labels are certain.
 
     Attributes:

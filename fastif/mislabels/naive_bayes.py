@@ -14,10 +14,10 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.group_folds import folds
-from fastif.mislabels.labeled_data import Rows, Trusted
+from fastif.mislabels.group_folds import assign_group_folds
+from fastif.mislabels.labeled_data import LabeledData, TrustedData
 
-AHEAD = 0.1
+PSEUDO_COUNT = 0.1
 """Weight of every term that is counted in each class in advance."""
 
 
@@ -41,7 +41,7 @@ class NaiveBayes:
     seed: int = 0
 
     def __call__(
-        self, terms: csr_matrix, rows: Rows, targets: Float[Tensor, "n c"]
+        self, terms: csr_matrix, rows: LabeledData, targets: Float[Tensor, "n c"]
     ) -> Float[Tensor, "n c"]:
         """Log-probabilities of every row's class by the other folds' targets.
 
@@ -53,16 +53,16 @@ class NaiveBayes:
         weights = targets * rows.weights[:, None]
         total = torch.zeros(weights.shape, dtype=torch.float64)
         for repeat in range(self.repeats):
-            parts = folds(rows.together, self.folds, self.seed + repeat)
-            total += _crossed(terms, weights, parts)
+            fold_ids = assign_group_folds(rows.group_ids, self.folds, self.seed + repeat)
+            total += _cross_fit(terms, weights, fold_ids)
         return (total / self.repeats).log_softmax(1).float()
 
-    def with_trusted(
+    def cross_fit_with_trusted(
         self,
         terms: tuple[csr_matrix, csr_matrix],
-        rows: Rows,
+        rows: LabeledData,
         targets: Float[Tensor, "n c"],
-        trusted: Trusted,
+        trusted: TrustedData,
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
         """The same of rows and of trusted ones, by both in the first partition of each.
 
@@ -72,32 +72,39 @@ class NaiveBayes:
             targets: a distribution over classes for each.
             trusted: rows of certain label.
         """
-        sure = one_hot(trusted.labels, trusted.classes)
-        parts = folds(rows.together, self.folds, self.seed)
-        within = folds(torch.arange(len(sure)), self.folds, self.seed)
-        told = _crossed(
-            csr_matrix(vstack(terms)),
-            torch.cat([targets * rows.weights[:, None], sure]),
-            torch.cat([parts, within]),
+        trusted_one_hot = one_hot(trusted.labels, trusted.classes)
+        row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
+        trusted_folds = assign_group_folds(
+            torch.arange(len(trusted_one_hot)), self.folds, self.seed
         )
-        own, theirs = told.log_softmax(1).float().split([len(targets), len(sure)])
-        return own, theirs
+        logits = _cross_fit(
+            csr_matrix(vstack(terms)),
+            torch.cat([targets * rows.weights[:, None], trusted_one_hot]),
+            torch.cat([row_folds, trusted_folds]),
+        )
+        row_logits, trusted_logits = (
+            logits.log_softmax(1).float().split([len(targets), len(trusted_one_hot)])
+        )
+        return row_logits, trusted_logits
 
 
-def _crossed(
-    terms: csr_matrix, weights: Float[Tensor, "n c"], parts: Int[Tensor, " n"]
+def _cross_fit(
+    terms: csr_matrix, weights: Float[Tensor, "n c"], fold_ids: Int[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
     """Logits of each part by the others."""
-    shares, found = weights.double().numpy(), np.zeros(weights.shape)
-    for part in parts.unique():
-        away = (parts == part).numpy()
-        asked, kept = terms[away], np.where(away[:, None], 0.0, shares)
+    class_weights, logits = weights.double().numpy(), np.zeros(weights.shape)
+    for fold in fold_ids.unique():
+        held_out = (fold_ids == fold).numpy()
+        held_out_terms, training_weights = (
+            terms[held_out],
+            np.where(held_out[:, None], 0.0, class_weights),
+        )
         # A class at a time: all of them by all terms would be much larger than the rows.
-        for t, own in enumerate(kept.T):
-            found[away, t] = asked @ _log_rates(terms, own)
-    return torch.from_numpy(found)
+        for t, weights_of_class in enumerate(training_weights.T):
+            logits[held_out, t] = held_out_terms @ _compute_log_rates(terms, weights_of_class)
+    return torch.from_numpy(logits)
 
 
-def _log_rates(terms: csr_matrix, weights: np.ndarray) -> np.ndarray:
-    counts = terms.T @ weights + AHEAD
+def _compute_log_rates(terms: csr_matrix, weights: np.ndarray) -> np.ndarray:
+    counts = terms.T @ weights + PSEUDO_COUNT
     return np.log(counts / counts.sum())

@@ -5,19 +5,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.linear_head import Head
+from fastif.mislabels.linear_head import LinearHead
 from fastif.numerics.correlation import margins
 
-EPOCHS, RATE, MOMENTUM = 50, 0.5, 0.9
+EPOCHS, LEARNING_RATE, MOMENTUM = 50, 0.5, 0.9
 """Of the training whose dynamics are watched: full batches, on rows of squared length about 1."""
 
 
-def signals_of(
+def compute_label_scores(
     features: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
-    crossed: Float[Tensor, "n c"],
-    in_sample: Head,
-    near: Int[Tensor, "n k"],
+    cross_fitted: Float[Tensor, "n c"],
+    in_sample: LinearHead,
+    neighbour_ids: Int[Tensor, "n k"],
     penalty: float,
 ) -> dict[str, Float[Tensor, " n"]]:
     """The signals by name.
@@ -28,39 +28,48 @@ def signals_of(
     in_sample_loss: of a head that has seen the row, nats.
     training_margin: minus the mean over training of its logit's lead over the next (Pleiss and
     others, 2020).
-    self_influence, crossed_self_influence: see `self_influence_of`, nats.
+    self_influence, crossed_self_influence: see `compute_head_self_influence`, nats.
 
     Args:
         features: of the rows.
         labels: as given.
-        crossed: cross-fitted logits.
+        cross_fitted: cross-fitted logits.
         in_sample: a head fitted to all rows.
-        near: neighbours.
+        neighbour_ids: neighbours.
         penalty: that it was fitted with.
     """
-    p, given = crossed.softmax(1), labels[:, None]
-    around = sum(p[column].gather(1, given)[:, 0] for column in near.T) / near.shape[1]
-    other = sum((labels[column] != labels).float() for column in near.T) / near.shape[1]
+    p, label_column = cross_fitted.softmax(1), labels[:, None]
+    neighbour_probability = (
+        sum(p[column].gather(1, label_column)[:, 0] for column in neighbour_ids.T)
+        / neighbour_ids.shape[1]
+    )
+    neighbour_disagreement = (
+        sum((labels[column] != labels).float() for column in neighbour_ids.T)
+        / neighbour_ids.shape[1]
+    )
     logits = in_sample(features)
     # The head's own curvature holds for both residuals, of logits that have seen the row or not.
-    own, away = (self_influence_of(features, labels, z, logits, penalty) for z in (logits, crossed))
+    in_sample_influence, cross_fitted_influence = (
+        compute_head_self_influence(features, labels, z, logits, penalty)
+        for z in (logits, cross_fitted)
+    )
     return {
-        "loss": -crossed.log_softmax(1).gather(1, given)[:, 0],
-        "margin": -margins(crossed, labels),
-        "neighbours": torch.as_tensor(other),
-        "neighbour_loss": -torch.as_tensor(around).clamp_min(1e-9).log(),
-        "in_sample_loss": -logits.log_softmax(1).gather(1, given)[:, 0],
-        "training_margin": -_training_margin(features, labels, crossed.shape[1], penalty),
-        "self_influence": own,
-        "crossed_self_influence": away,
+        "loss": -cross_fitted.log_softmax(1).gather(1, label_column)[:, 0],
+        "margin": -margins(cross_fitted, labels),
+        "neighbours": torch.as_tensor(neighbour_disagreement),
+        "neighbour_loss": -torch.as_tensor(neighbour_probability).clamp_min(1e-9).log(),
+        "in_sample_loss": -logits.log_softmax(1).gather(1, label_column)[:, 0],
+        "training_margin": -_training_margin(features, labels, cross_fitted.shape[1], penalty),
+        "self_influence": in_sample_influence,
+        "crossed_self_influence": cross_fitted_influence,
     }
 
 
-def self_influence_of(
+def compute_head_self_influence(
     features: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     logits: Float[Tensor, "n c"],
-    fitted: Float[Tensor, "n c"],
+    fitted_logits: Float[Tensor, "n c"],
     penalty: float,
 ) -> Float[Tensor, " n"]:
     """Predicted rise of each row's loss if a head were fitted without it, nats.
@@ -72,20 +81,20 @@ def self_influence_of(
         features: of the rows.
         labels: as given.
         logits: that residuals are taken of.
-        fitted: that the Hessian is taken of.
+        fitted_logits: that the Hessian is taken of.
         penalty: of the head.
     """
     n, classes = logits.shape
     x = torch.cat([features, torch.ones(n, 1)], 1)
     residual = logits.softmax(1) - one_hot(labels, classes)
-    q = fitted.softmax(1)
+    q = fitted_logits.softmax(1)
     total = torch.zeros(n)
     for k in range(classes):
         block = (x * (q[:, k] * (1 - q[:, k]))[:, None]).T @ x / n
         block.diagonal().add_(penalty)
         factor = torch.linalg.cholesky(block)
-        reach = torch.linalg.solve_triangular(factor, x.T, upper=False).square().sum(0)
-        total += residual[:, k].square() * reach / n
+        leverage = torch.linalg.solve_triangular(factor, x.T, upper=False).square().sum(0)
+        total += residual[:, k].square() * leverage / n
     return total
 
 
@@ -95,14 +104,14 @@ def _training_margin(
     """Mean over training of the label's logit above the largest other."""
     targets = one_hot(labels, classes).float()
     W = torch.zeros(features.shape[1] + 1, classes)
-    speed, total = torch.zeros_like(W), torch.zeros(len(labels))
+    velocity, total = torch.zeros_like(W), torch.zeros(len(labels))
     for _ in range(EPOCHS):
         logits = features @ W[:-1] + W[-1]
         error = (logits.softmax(1) - targets) / len(labels)
-        slope = torch.cat([features.T @ error + penalty * W[:-1], error.sum(0, keepdim=True)])
-        speed = MOMENTUM * speed - RATE * slope
-        W = W + speed
+        gradient = torch.cat([features.T @ error + penalty * W[:-1], error.sum(0, keepdim=True)])
+        velocity = MOMENTUM * velocity - LEARNING_RATE * gradient
+        W = W + velocity
         logits = features @ W[:-1] + W[-1]
-        rest = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-        total += logits.gather(1, labels[:, None])[:, 0] - rest
+        runner_up = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+        total += logits.gather(1, labels[:, None])[:, 0] - runner_up
     return total / EPOCHS

@@ -8,25 +8,25 @@ from transformers import PreTrainedModel
 from fastif.data.examples import (
     Batch,
     Examples,
-    Selected,
+    ExampleSubset,
     batches,
 )
-from fastif.models.model_inputs import inputs_of
+from fastif.models.model_inputs import select_model_inputs
 from fastif.models.padding import (
     Padding,
-    each,
-    placed,
+    align_padding,
+    iterate_rows,
     run_by_length,
-    settled,
+    select_padding,
 )
-from fastif.models.probe_batch import sample
+from fastif.models.probe_batch import select_probe_rows
 
-TRIED = 4
+PADDING_TRIALS = 4
 """Texts on which padding is tried."""
 
 
 @torch.no_grad()
-def mean_pooled(
+def mean_pool(
     encoder: PreTrainedModel, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
 ) -> Float[Tensor, "m 2 d"]:
     """The mean of hidden states over the tokens of each text, in order of `ids`.
@@ -40,39 +40,45 @@ def mean_pooled(
         ids: which of them.
         batch_size: texts at once.
     """
-    padding = _padding(encoder, examples.take(ids[sample(Selected(examples, ids), TRIED)]))
-    places, rows = [], []
-    for where, batch in batches(examples, ids, batch_size):
-        places.append(where)
-        found = run_by_length(padding, placed(batch, padding), lambda one: _pooled(encoder, one))
-        rows.append(found.float().cpu())
-    return torch.cat(rows)[torch.cat(places).argsort()]
+    padding = _select_padding(
+        encoder, examples.take(ids[select_probe_rows(ExampleSubset(examples, ids), PADDING_TRIALS)])
+    )
+    position_batches, embeddings = [], []
+    for positions, batch in batches(examples, ids, batch_size):
+        position_batches.append(positions)
+        hidden_means = run_by_length(
+            padding, align_padding(batch, padding), lambda padded: _mean_pool_batch(encoder, padded)
+        )
+        embeddings.append(hidden_means.float().cpu())
+    return torch.cat(embeddings)[torch.cat(position_batches).argsort()]
 
 
-def _pooled(encoder: PreTrainedModel, batch: Batch) -> Float[Tensor, "b 2 d"]:
-    said = encoder(**inputs_of(encoder, batch), output_hidden_states=True)
-    middle = said.hidden_states[(len(said.hidden_states) - 1) // 2]
-    hidden = torch.stack([middle, said.last_hidden_state], 1)
+def _mean_pool_batch(encoder: PreTrainedModel, batch: Batch) -> Float[Tensor, "b 2 d"]:
+    outputs = encoder(**select_model_inputs(encoder, batch), output_hidden_states=True)
+    middle = outputs.hidden_states[(len(outputs.hidden_states) - 1) // 2]
+    hidden = torch.stack([middle, outputs.last_hidden_state], 1)
     mask = batch["attention_mask"][:, None, :, None].to(hidden)
     return (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
 
 
-def _padding(encoder: PreTrainedModel, batch: Batch) -> Padding:
+def _select_padding(encoder: PreTrainedModel, batch: Batch) -> Padding:
     """The side on which padding changes nothing of what the encoder says of some texts."""
 
     def run(part: Batch) -> Tensor:
-        return _pooled(encoder, part)
+        return _mean_pool_batch(encoder, part)
 
-    alone = torch.cat([run(row) for row in each(batch)])
+    unpadded = torch.cat([run(row) for row in iterate_rows(batch)])
     token = getattr(encoder.config.get_text_config(), "pad_token_id", None)
-    first = Padding("right", -1 if token is None else token)
-    return settled(first, batch, alone, run) or Padding(None, first.token)
+    candidate = Padding("right", -1 if token is None else token)
+    return select_padding(candidate, batch, unpadded, run) or Padding(None, candidate.token)
 
 
-def compared(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+def make_pair_features(
+    first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]
+) -> Float[Tensor, "n w"]:
     """A pair of texts as one row: both, how they differ and what they share (Conneau, 2017).
 
-    >>> compared(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
+    >>> make_pair_features(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
     tensor([[1., 3., 2., 3.]])
     """
     return torch.cat([first, second, (first - second).abs(), first * second], 1)

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-LEAST = 2
+MIN_TEXTS = 2
 """Texts that a term has to be in."""
 
 
@@ -27,53 +27,59 @@ def tf_idf(texts: Sequence[Sequence[Int[Tensor, " _"]]]) -> csr_matrix:
     array([[1.],
            [1.]])
     """
-    return _weighted(Counter(_words(row)) for row in zip(*texts, strict=True))
+    return _weight_terms(Counter(_iterate_words(row)) for row in zip(*texts, strict=True))
 
 
-def trigrams(texts: Sequence[str]) -> csr_matrix:
+def char_trigrams(texts: Sequence[str]) -> csr_matrix:
     """Every three letters in a row within a word, weighted in the same way.
 
     They know a word in all its forms, and a language that no tokeniser was made for (Cavnar and
     Trenkle, 1994). A word's first two and last two letters are counted too.
 
-    >>> trigrams(["ab", "ab ab", "abc"]).shape
+    >>> char_trigrams(["ab", "ab ab", "abc"]).shape
     (3, 2)
     """
-    return _weighted(Counter(_letters(text)) for text in texts)
+    return _weight_terms(Counter(_iterate_trigrams(text)) for text in texts)
 
 
-def _words(row: Sequence[Tensor]) -> Iterator[tuple[int, int, int]]:
+def _iterate_words(row: Sequence[Tensor]) -> Iterator[tuple[int, int, int]]:
     """Of one row: words and pairs, those of each text column by themselves."""
-    for place, tokens in enumerate(row):
+    for column, tokens in enumerate(row):
         words = tokens.tolist()
-        yield from ((place, word, -1) for word in words)
-        yield from ((place, *pair) for pair in pairwise(words))
+        yield from ((column, word, -1) for word in words)
+        yield from ((column, *pair) for pair in pairwise(words))
 
 
-def _letters(text: str) -> Iterator[str]:
+def _iterate_trigrams(text: str) -> Iterator[str]:
     for word in text.lower().split():
-        edged = f" {word} "
-        yield from (edged[i : i + 3] for i in range(len(edged) - 2))
+        padded = f" {word} "
+        yield from (padded[i : i + 3] for i in range(len(padded) - 2))
 
 
-def _weighted(rows: Iterable[Counter]) -> csr_matrix:
-    number: dict[Hashable, int] = {}
-    columns, times, ends = array("q"), array("q"), array("q", [0])
+def _weight_terms(rows: Iterable[Counter]) -> csr_matrix:
+    term_ids: dict[Hashable, int] = {}
+    columns, term_counts, row_ends = array("q"), array("q"), array("q", [0])
     for counts in rows:
         for term, count in counts.items():
-            columns.append(number.setdefault(term, len(number)))
-            times.append(count)
-        ends.append(len(columns))
-    places, counted = np.frombuffer(columns, np.int64), np.frombuffer(times, np.int64)
-    found, n = np.bincount(places, minlength=len(number)), len(ends) - 1
-    kept = sorted(term for term, place in number.items() if found[place] >= LEAST)  # type: ignore[type-var]
+            columns.append(term_ids.setdefault(term, len(term_ids)))
+            term_counts.append(count)
+        row_ends.append(len(columns))
+    cell_terms, cell_counts = np.frombuffer(columns, np.int64), np.frombuffer(term_counts, np.int64)
+    document_counts, n = np.bincount(cell_terms, minlength=len(term_ids)), len(row_ends) - 1
+    kept = sorted(
+        term  # type: ignore[type-var]
+        for term, term_id in term_ids.items()
+        if document_counts[term_id] >= MIN_TEXTS
+    )
     # By name: in which order rows come decides nothing.
-    column = np.full(len(number), -1)
-    column[[number[term] for term in kept]] = range(len(kept))
-    there = column[places] >= 0
-    row = np.repeat(np.arange(n), np.diff(np.frombuffer(ends, np.int64)))[there]
-    values = (1 + np.log(counted[there])) * (1 + np.log(n / found[places[there]]))
+    column = np.full(len(term_ids), -1)
+    column[[term_ids[term] for term in kept]] = range(len(kept))
+    is_kept = column[cell_terms] >= 0
+    row = np.repeat(np.arange(n), np.diff(np.frombuffer(row_ends, np.int64)))[is_kept]
+    values = (1 + np.log(cell_counts[is_kept])) * (
+        1 + np.log(n / document_counts[cell_terms[is_kept]])
+    )
     shape = (n, max(1, len(kept)))
-    matrix = csr_matrix((values, (row, column[places[there]])), shape)
+    matrix = csr_matrix((values, (row, column[cell_terms[is_kept]])), shape)
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
     return csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-9)[:, None]))

@@ -10,59 +10,63 @@ from torch import Tensor
 
 from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import MIX
-from fastif.gradients.route import GOLDEN, SHARE
+from fastif.gradients.hooks import COLUMN_WEIGHTS
+from fastif.gradients.route import GOLDEN_RATIO, SPOT_CHECK_INTERVAL
 from fastif.models.objective import Objective
-from fastif.models.parameter_subset import Subset
+from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.same_outputs import (
-    Run,
-    alike,
-    blame,
-    gap,
+    ForwardFn,
+    locate_difference,
+    make_rounding_test,
+    max_difference,
 )
 
-EARLY = 4
+ALWAYS_CHECKED_BATCHES = 4
 """Batches that are all tried."""
-LARGER = 1.5
+GROWTH_FACTOR = 1.5
 """A batch is tried if it is so many times as large as those tried before."""
-UNITS = 1000.0
+BATCH_ULPS = 1000.0
 """Units in the last place, of the usual outputs of a batch, that are rounding in any batch of it:
 matrix products of another size may add up in another order."""
 
 
-WORK, LEAST, MOST = 5e8, 16, 256
+MAX_WORK, MIN_TABLE_ROWS, MAX_TABLE_ROWS = 5e8, 16, 256
 """Rows of a table that are tried in company: as many as this work allows, tokens times parameters;
 a rare row may be the one that changes others."""
 
 
 @dataclass
-class _Met:
+class _BatchHistory:
     """How many batches an objective has met, and the size of the largest that was tried."""
 
-    batches: int = 0
+    num_batches: int = 0
     largest: int = 0
 
     def is_due(self, count: int) -> bool:
         """Whether a batch is tried: the first ones, larger ones, and a share of the others."""
-        self.batches += 1
-        drawn = (self.batches * GOLDEN) % 1.0 < 1 / SHARE
-        due = self.batches <= EARLY or drawn or count >= LARGER * self.largest
+        self.num_batches += 1
+        sampled = (self.num_batches * GOLDEN_RATIO) % 1.0 < 1 / SPOT_CHECK_INTERVAL
+        due = (
+            self.num_batches <= ALWAYS_CHECKED_BATCHES
+            or sampled
+            or count >= GROWTH_FACTOR * self.largest
+        )
         self.largest = max(self.largest, count) if due else self.largest
         return due and count > 1
 
 
-_met: "WeakKeyDictionary[Objective, _Met]" = WeakKeyDictionary()
+_histories: "WeakKeyDictionary[Objective, _BatchHistory]" = WeakKeyDictionary()
 
 
-def whole_of(objective: Objective) -> Objective:
+def get_full_objective(objective: Objective) -> Objective:
     """The objective that others are a part of."""
-    while isinstance(objective, Subset):
-        objective = objective.whole
+    while isinstance(objective, ParameterSubset):
+        objective = objective.full_objective
     return objective
 
 
 @torch.no_grad()
-def try_crowd(objective: Objective, batch: Batch, outputs: Tensor | None = None) -> None:
+def spot_check_batch(objective: Objective, batch: Batch, outputs: Tensor | None = None) -> None:
     """Refuse batches as they come, now and then, whose rows have other outputs among fewer rows.
 
     A few rows cannot show what sets in with many: a normalisation of large batches, experts of
@@ -76,66 +80,77 @@ def try_crowd(objective: Objective, batch: Batch, outputs: Tensor | None = None)
     Raises:
         InputError: naming the module that is the cause.
     """
-    objective, count = whole_of(objective), len(batch["labels"])
-    if not _met.setdefault(objective, _Met()).is_due(count):
+    objective, count = get_full_objective(objective), len(batch["labels"])
+    if not _histories.setdefault(objective, _BatchHistory()).is_due(count):
         return
-    rows = {name: tensor for name, tensor in batch.items() if name != MIX}
+    rows = {name: tensor for name, tensor in batch.items() if name != COLUMN_WEIGHTS}
     if outputs is None:
         outputs = objective.outputs(objective.params, rows)
-    every = torch.arange(count).flip(0)
-    _compare(objective, rows, outputs.detach(), (every[::2], every[:1]), UNITS, 1.0)
+    positions = torch.arange(count).flip(0)
+    _compare_subsets(
+        objective, rows, outputs.detach(), (positions[::2], positions[:1]), BATCH_ULPS, 1.0
+    )
 
 
 @torch.no_grad()
-def check_many(objective: Objective, table: Examples) -> None:
+def check_table_invariance(objective: Objective, table: Examples) -> None:
     """Refuse a table of which some row among many has other outputs in other company.
 
     Raises:
         InputError: naming the module that is the cause.
     """
     cost = sum(p.numel() for p in objective.module.parameters()) * float(table.lengths.max())
-    count = min(len(table), MOST, int(WORK / cost))
-    if count < LEAST:
+    count = min(len(table), MAX_TABLE_ROWS, int(MAX_WORK / cost))
+    if count < MIN_TABLE_ROWS:
         return  # the early batches show them all
     ids = torch.linspace(0, len(table) - 1, count, dtype=torch.float64).long()
     order = ids[torch.randperm(count, generator=torch.Generator().manual_seed(0))]
     for places in order.split(32):
-        batch = objective.prefix(table.take(places))
-        outputs, every = objective.outputs(objective.params, batch), torch.arange(len(places))
-        _compare(objective, batch, outputs, every.flip(0).split(5), UNITS, 1.0)
+        batch = objective.compute_prefix(table.take(places))
+        outputs, positions = objective.outputs(objective.params, batch), torch.arange(len(places))
+        _compare_subsets(objective, batch, outputs, positions.flip(0).split(5), BATCH_ULPS, 1.0)
 
 
-def check_company(objective: Objective, batch: Batch, outputs: Float[Tensor, "b c"]) -> None:
+def check_batch_invariance(
+    objective: Objective, batch: Batch, outputs: Float[Tensor, "b c"]
+) -> None:
     """Refuse outputs of a row that are others alone or in another order."""
-    every = torch.arange(len(outputs))  # in pairs too: some layers refuse to see a row by itself
-    if len(every) > 1:
-        _compare(objective, batch, outputs, (every.flip(0), *every.split(2), *every.split(1)))
+    positions = torch.arange(
+        len(outputs)
+    )  # in pairs too: some layers refuse to see a row by itself
+    if len(positions) > 1:
+        _compare_subsets(
+            objective, batch, outputs, (positions.flip(0), *positions.split(2), *positions.split(1))
+        )
 
 
-def _compare(
+def _compare_subsets(
     objective: Objective,
     batch: Batch,
     outputs: Float[Tensor, "b c"],
-    parts: Iterable[Tensor],
+    subsets: Iterable[Tensor],
     *limits: float,
 ) -> None:
     """Refuse outputs that are others where only a part of the rows is run."""
-    same, count = alike(outputs, objective, *limits), len(outputs)
+    same, count = make_rounding_test(outputs, objective, *limits), len(outputs)
 
-    def part(places: Tensor) -> Run:
+    def make_run(places: Tensor) -> ForwardFn:
         rows = {name: tensor[places.to(tensor.device)] for name, tensor in batch.items()}
         return lambda: objective.outputs(objective.params, rows)
 
-    for places in parts:
-        found, expected = part(places)(), outputs[places.to(outputs.device)]
-        if same(found, expected).all():
+    for places in subsets:
+        subset_outputs, expected = make_run(places)(), outputs[places.to(outputs.device)]
+        if same(subset_outputs, expected).all():
             continue
-        cause = blame(objective, part(torch.arange(count)), part(places), places, count)
-        company = "in another order" if len(places) == count else "without them"
+        cause = locate_difference(
+            objective, make_run(torch.arange(count)), make_run(places), places, count
+        )
+        condition = "in another order" if len(places) == count else "without them"
         raise InputError(
             cause,
             "outputs of a row that do not depend on the other rows of its batch",
-            f"a difference of {gap(found, expected):.1e} where a row is {company}",
+            f"a difference of {max_difference(subset_outputs, expected):.1e} where a row is "
+            f"{condition}",
             "Look for statistics or operations over the batch, such as batch normalisation without "
             "running statistics; take a model that treats each row by itself.",
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fastif.errors import InputError
 
 
-def logits_of(output: object, count: int, where: str) -> Float[Tensor, "b c"]:
+def extract_logits(output: object, count: int, where: str) -> Float[Tensor, "b c"]:
     """The logits in what a model returns: a tensor, a tuple, a mapping, or with `.logits`.
 
     Args:
@@ -20,7 +20,7 @@ def logits_of(output: object, count: int, where: str) -> Float[Tensor, "b c"]:
     Raises:
         InputError: there are no logits in it, one row for each example.
     """
-    logits = _logits(output)
+    logits = _find_logits(output)
     if torch.is_tensor(logits) and logits.is_floating_point():
         if logits.shape == (count,):
             return logits[:, None]
@@ -36,7 +36,7 @@ def logits_of(output: object, count: int, where: str) -> Float[Tensor, "b c"]:
     )
 
 
-def _logits(output: object) -> object:
+def _find_logits(output: object) -> object:
     if isinstance(output, Mapping):
         return output.get("logits")
     if isinstance(output, (tuple, list)):
@@ -45,7 +45,9 @@ def _logits(output: object) -> object:
 
 
 @torch.no_grad()
-def head_input(module: nn.Module, call: Callable[[], Tensor], where: str) -> Float[Tensor, "b d"]:
+def capture_head_input(
+    module: nn.Module, call: Callable[[], Tensor], where: str
+) -> Float[Tensor, "b d"]:
     """Run `call` and return what the last linear layer of `module` was given for its logits.
 
     A head that is applied at every token gives the one whose outputs became the logits.
@@ -58,27 +60,27 @@ def head_input(module: nn.Module, call: Callable[[], Tensor], where: str) -> Flo
     Raises:
         InputError: the module has no linear layer.
     """
-    seen: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
 
-    def note(_: nn.Module, args: tuple, output: Tensor) -> None:
-        seen.update(given=args[0], made=output)
+    def record(_: nn.Module, args: tuple, output: Tensor) -> None:
+        captured.update(given=args[0], made=output)
 
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     try:
         logits = call()
     finally:
         for handle in handles:
             handle.remove()
-    if not seen:
+    if not captured:
         raise InputError(
             where,
             "a linear layer to take the final representation from",
             "none",
             'Use the full training set as candidates (kind = "full").',
         )
-    given, made = seen["given"], seen["made"]
-    if given.dim() == 3 and made.shape[-1:] == logits.shape[-1:]:
-        token = (made - logits[:, None]).abs().sum(-1).argmin(1)
-        return given[torch.arange(len(given), device=given.device), token]
-    return given.flatten(1)
+    inputs, outputs = captured["given"], captured["made"]
+    if inputs.dim() == 3 and outputs.shape[-1:] == logits.shape[-1:]:
+        token = (outputs - logits[:, None]).abs().sum(-1).argmin(1)
+        return inputs[torch.arange(len(inputs), device=inputs.device), token]
+    return inputs.flatten(1)

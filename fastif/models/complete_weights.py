@@ -22,13 +22,17 @@ def check_layers(
     Raises:
         InputError: naming them.
     """
-    kinds = {_kind(name) for name in model.state_dict()}
-    left_out = sorted(n for n in report["unexpected_keys"] if _number(n) and _kind(n) in kinds)
-    if left_out:
+    known_names = {_strip_layer_index(name) for name in model.state_dict()}
+    dropped = sorted(
+        n
+        for n in report["unexpected_keys"]
+        if _has_layer_index(n) and _strip_layer_index(n) in known_names
+    )
+    if dropped:
         raise InputError(
             f"model {source}",
             "as many layers in its config.json as in its weights",
-            f"more in the weights, such as {left_out[0]}",
+            f"more in the weights, such as {dropped[0]}",
             "Correct the number of layers in config.json, or save the model again.",
         )
 
@@ -41,23 +45,23 @@ def check_base(
     Raises:
         InputError: naming what it lacks.
     """
-    inside = "" if model.base_model is model else f"{model.base_model_prefix}."
-    others = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
-    anew = {*report["missing_keys"], *others}
-    lacks = sorted(n for n in anew if n.startswith(inside) and POOLER not in n)
-    if lacks:
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    reinitialized = {*report["missing_keys"], *mismatched}
+    missing = sorted(n for n in reinitialized if n.startswith(prefix) and POOLER not in n)
+    if missing:
         raise InputError(
             f"model {source}",
             "a base with the weights of all its layers",
-            f"none, or of another shape, for {len(lacks)} of them, such as {lacks[0]}",
+            f"none, or of another shape, for {len(missing)} of them, such as {missing[0]}",
             "Name the folder of a pre-trained model with its own config.json.",
         )
 
 
-def _number(name: str) -> bool:
+def _has_layer_index(name: str) -> bool:
     return re.search(r"\.\d+\.", name) is not None
 
 
-def _kind(name: str) -> str:
+def _strip_layer_index(name: str) -> str:
     """A weight's name without the number of its layer."""
     return re.sub(r"\.\d+\.", ".N.", name)

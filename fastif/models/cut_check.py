@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 from fastif.models.objective import frozen_copy
 from fastif.models.parameters import Params
 
-_given: ContextVar[Tensor | None] = ContextVar("_given", default=None)
+_injected_hidden: ContextVar[Tensor | None] = ContextVar("_given", default=None)
 Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class TruncatedModel:
     """A model without its first layers.
 
     Attributes:
@@ -40,30 +40,34 @@ class Cut:
     token_first: bool
     width: int
 
-    def states(self, whole: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "b t d"]:
+    def compute_hidden_states(
+        self, full_model: PreTrainedModel, inputs: Inputs
+    ) -> Float[Tensor, "b t d"]:
         """Run the whole model up to the cut."""
-        hidden = _run_until(whole, whole.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
+        hidden = _forward_until(full_model, full_model.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
         return hidden.transpose(0, 1) if self.token_first else hidden
 
     @contextmanager
-    def given(self, hidden: Float[Tensor, "b t d"]) -> Iterator[None]:
+    def inject_hidden(self, hidden: Float[Tensor, "b t d"]) -> Iterator[None]:
         """Give these to the first layer that is left, while the module runs."""
-        token = _given.set(hidden.transpose(0, 1) if self.token_first else hidden)
+        token = _injected_hidden.set(hidden.transpose(0, 1) if self.token_first else hidden)
         try:
             yield
         finally:
-            _given.reset(token)
+            _injected_hidden.reset(token)
 
 
 class CutError(Exception):
     """A model cannot be cut; says why."""
 
 
-def cut_below(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs) -> Cut | None:
+def cut_frozen_layers(
+    full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
+) -> TruncatedModel | None:
     """The model without the layers that these parameters do not reach; None if there are none.
 
     Args:
-        whole: the model.
+        full_model: the model.
         path: name of its list of layers.
         params: the attributed parameters.
         inputs: of a run that tells which layers those are and what they return.
@@ -71,23 +75,23 @@ def cut_below(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs)
     Raises:
         CutError: layers are frozen and cannot be left out.
     """
-    index = _frozen_layers(whole, path, params, inputs)
+    index = _count_frozen_layers(full_model, path, params, inputs)
     if index < 1:
         return None
-    layers = list(whole.get_submodule(path).children())
-    hidden, shape = _run_until(whole, layers[index], inputs), inputs["input_ids"].shape
+    layers = list(full_model.get_submodule(path).children())
+    hidden, shape = _forward_until(full_model, layers[index], inputs), inputs["input_ids"].shape
     if hidden.dim() != 3 or hidden.shape[:2] not in (shape, shape[::-1]):
         raise CutError(f"hidden states of shape {list(hidden.shape)} for tokens {list(shape)}")
-    module = frozen_copy(whole)
-    rest = module.get_submodule(path)
-    structures = _structures(whole, layers[:index], inputs)
+    module = frozen_copy(full_model)
+    remaining = module.get_submodule(path)
+    structures = _record_structures(full_model, layers[:index], inputs)
     for name, (layer, structure) in enumerate(zip(layers, structures, strict=False)):
-        setattr(rest, str(name), _Skip(layer, structure))
-    rest.get_submodule(str(index)).register_forward_pre_hook(_give, with_kwargs=True)
-    return Cut(path, index, module, hidden.shape[:2] != shape, hidden.shape[-1])
+        setattr(remaining, str(name), _SkippedLayer(layer, structure))
+    remaining.get_submodule(str(index)).register_forward_pre_hook(_replace_hidden, with_kwargs=True)
+    return TruncatedModel(path, index, module, hidden.shape[:2] != shape, hidden.shape[-1])
 
 
-class _Skip(nn.Module):
+class _SkippedLayer(nn.Module):
     """In place of a frozen layer: its first argument, in a structure like the layer's output.
 
     Models look at a layer before they call it (its kind of attention, say), so it has the layer's
@@ -101,7 +105,7 @@ class _Skip(nn.Module):
         self.structure = structure
 
     def forward(self, *args: object, **kwargs: object) -> object:
-        hidden = _first(args, kwargs)
+        hidden = _get_hidden_argument(args, kwargs)
         if self.structure is None:
             return hidden
         return type(self.structure)([hidden, *self.structure[1:]])  # type: ignore[call-arg]
@@ -111,24 +115,24 @@ class _ReachedError(Exception):
     """Raised at the cut to end a run early."""
 
 
-def _first(args: tuple, kwargs: dict) -> Tensor:
+def _get_hidden_argument(args: tuple, kwargs: dict) -> Tensor:
     """The hidden states that a layer is called with."""
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _give(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    hidden = _given.get()
+def _replace_hidden(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    hidden = _injected_hidden.get()
     if hidden is None:
         return None
     return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
 
-def _run_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
+def _forward_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
     """Run the model up to `layer` and return the hidden states that it would have been given."""
-    seen: list[Tensor] = []
+    captured: list[Tensor] = []
 
     def stop(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        seen.append(_first(args, kwargs))
+        captured.append(_get_hidden_argument(args, kwargs))
         raise _ReachedError
 
     handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
@@ -138,51 +142,55 @@ def _run_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
         pass
     finally:
         handle.remove()
-    return seen[0]
+    return captured[0]
 
 
-def _frozen_layers(whole: PreTrainedModel, path: str, params: Params, inputs: Inputs) -> int:
+def _count_frozen_layers(
+    full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
+) -> int:
     """How many layers can be left out: the next one is still given what depends on no parameter.
 
     Seen from the graph: hidden states from which a path leads back to a parameter are not frozen,
     wherever in the model the parameter lives. One layer at least is left.
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
-    moving: list[bool] = []
+    depends_on_params: list[bool] = []
 
-    def note(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        moving.append(_first(args, kwargs).requires_grad)
+    def record(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        depends_on_params.append(_get_hidden_argument(args, kwargs).requires_grad)
 
-    layers = list(whole.get_submodule(path).children())
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    layers = list(full_model.get_submodule(path).children())
+    handles = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in layers]
     try:
         with torch.enable_grad():
-            functional_call(whole, leaves, (), inputs)
+            functional_call(full_model, leaves, (), inputs)
     finally:
         for handle in handles:
             handle.remove()
-    if len(moving) != len(layers):
-        raise CutError(f"{len(layers)} layers are called {len(moving)} times")
-    return next((i for i, moves in enumerate(moving) if moves), len(layers)) - 1
+    if len(depends_on_params) != len(layers):
+        raise CutError(f"{len(layers)} layers are called {len(depends_on_params)} times")
+    return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers)) - 1
 
 
 @torch.no_grad()
-def _structures(
-    whole: PreTrainedModel, layers: Sequence[nn.Module], inputs: Inputs
+def _record_structures(
+    full_model: PreTrainedModel, layers: Sequence[nn.Module], inputs: Inputs
 ) -> list[Sequence[object] | None]:
     """What each layer returns, its tensors left out; None for a bare tensor."""
-    seen: list[Sequence[object] | None] = []
+    structures: list[Sequence[object] | None] = []
 
-    def note(_: nn.Module, args: tuple, output: object) -> None:
+    def record(_: nn.Module, args: tuple, output: object) -> None:
         if isinstance(output, (tuple, list)):
-            seen.append(type(output)(None if torch.is_tensor(one) else one for one in output))
+            structures.append(
+                type(output)(None if torch.is_tensor(item) else item for item in output)
+            )
         else:
-            seen.append(None)
+            structures.append(None)
 
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     try:
-        whole(**inputs)
+        full_model(**inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return structures

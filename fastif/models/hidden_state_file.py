@@ -10,12 +10,12 @@ from torch import Tensor
 
 from fastif.data.examples import Examples
 from fastif.models.objective import Objective
-from fastif.models.padding import without_padding
+from fastif.models.padding import remove_padding
 
-STATES, PLACES = "states.bin", "places.npz"
+STATES_FILE, POSITIONS_FILE = "states.bin", "places.npz"
 
 
-class HiddenFile:
+class HiddenStateFile:
     """Hidden states of some examples: their tokens one after another, without padding.
 
     It is mapped for each batch anew, so that what was read does not stay in the process.
@@ -25,14 +25,14 @@ class HiddenFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        with np.load(folder / PLACES) as told:
-            places, lengths, like = told["places"], told["lengths"], told["like"]
+        with np.load(folder / POSITIONS_FILE) as arrays:
+            places, lengths, like = arrays["places"], arrays["lengths"], arrays["like"]
         ends = lengths.cumsum()
         spans = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
         self._spans = dict(zip(places.tolist(), spans, strict=True))
         self._shape, self._dtype = (int(ends[-1]), like.shape[1]), like.dtype
         # Kept open: another process may remove the file meanwhile, to make room for newer ones.
-        self._file = (folder / STATES).open("rb")
+        self._file = (folder / STATES_FILE).open("rb")
 
     def __contains__(self, place: int) -> bool:
         return place in self._spans
@@ -66,20 +66,20 @@ class HiddenFile:
         """
         written: list[Tensor] = []
         like = np.empty((0, 0), np.float32)
-        with (folder / STATES).open("wb") as file:
+        with (folder / STATES_FILE).open("wb") as file:
             for places in groups:
-                for row in without_padding(objective.prefix(examples.take(places))):
-                    like = _array(row)
+                for row in remove_padding(objective.compute_prefix(examples.take(places))):
+                    like = _to_numpy(row)
                     file.write(like.tobytes())
                 written.append(places)
                 if progress:
                     progress(len(places))
         places = torch.cat(written)
         lengths = examples.lengths[places].numpy()
-        np.savez(folder / PLACES, places=places.numpy(), lengths=lengths, like=like[:0])
+        np.savez(folder / POSITIONS_FILE, places=places.numpy(), lengths=lengths, like=like[:0])
 
 
-def _array(row: Tensor) -> np.ndarray:
+def _to_numpy(row: Tensor) -> np.ndarray:
     """As numpy, which has no bfloat16; it is exact in float32."""
     row = row.detach().cpu()
     return (row.float() if row.dtype == torch.bfloat16 else row).numpy()

@@ -8,28 +8,32 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fastif.errors import InputError
-from fastif.models.parameters import matching
+from fastif.models.parameters import match_names
 
 Attributed = Literal["all"] | str | Sequence[str]
 """\"all\", \"last:K\" (the last K encoder layers and the head), or regular expressions."""
 
-OTHER = re.compile("vision|visual|image|audio")
+NON_TEXT_MODULE = re.compile("vision|visual|image|audio")
 """Names of what reads no text."""
 
 
-def layer_path(model: PreTrainedModel) -> str | None:
+def find_layer_path(model: PreTrainedModel) -> str | None:
     """Name of the encoder's list of layers; None if no list has `num_hidden_layers` of them."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     for name, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList) or len(module) != count or OTHER.search(name):
+        if (
+            not isinstance(module, nn.ModuleList)
+            or len(module) != count
+            or NON_TEXT_MODULE.search(name)
+        ):
             continue
         if all(any(True for _ in layer.parameters()) for layer in module):
             return name
     return None
 
 
-def _layer_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
-    path = layer_path(model)
+def _find_layer_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
+    path = find_layer_path(model)
     if path is None:
         return None
     layers = model.get_submodule(path)
@@ -37,10 +41,10 @@ def _layer_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
     return path, layers
 
 
-def encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+def get_encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """Name and modules of the encoder's layers, or a refusal."""
-    found = _layer_list(model)
-    if found is None:
+    layer_list = _find_layer_list(model)
+    if layer_list is None:
         names = [name for name, _ in model.named_parameters()]
         raise InputError(
             type(model).__name__,
@@ -49,15 +53,15 @@ def encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
             'Attribute parameters by regular expressions or "all" instead of "last:K"; the last '
             f"ones are {', '.join(names[-4:])}.",
         )
-    return found
+    return layer_list
 
 
-def _before_layers(model: PreTrainedModel) -> list[str]:
+def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
     """Names of the modules that run before the first encoder layer or beside all of them."""
-    found = _layer_list(model)
-    if found is None:
+    layer_list = _find_layer_list(model)
+    if layer_list is None:
         return []
-    encoder = found[0].rpartition(".")[0]
+    encoder = layer_list[0].rpartition(".")[0]
     base = encoder.rpartition(".")[0]
     before = []
     for name, _ in model.get_submodule(base).named_children():
@@ -68,12 +72,12 @@ def _before_layers(model: PreTrainedModel) -> list[str]:
     beside = [
         f"{encoder}.{name}"
         for name, _ in model.get_submodule(encoder).named_children()
-        if f"{encoder}.{name}" != found[0]
+        if f"{encoder}.{name}" != layer_list[0]
     ]
     return before + beside
 
 
-def attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:
+def select_attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:
     """The parameter names that "all", "last:K" or a list of patterns stands for.
 
     Raises:
@@ -83,17 +87,17 @@ def attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str
     if attributed == "all":
         return names
     if not isinstance(attributed, str):
-        return matching(names, attributed)
-    path, layers = encoder_layers(model)
-    found = re.fullmatch(r"last:(\d+)", attributed)
-    if not found or not 1 <= int(found[1]) <= len(layers):
+        return match_names(names, attributed)
+    path, layers = get_encoder_layers(model)
+    match = re.fullmatch(r"last:(\d+)", attributed)
+    if not match or not 1 <= int(match[1]) <= len(layers):
         raise InputError(
             "attributed parameters",
             f'"all", a list of patterns, or "last:K" with K from 1 to {len(layers)}',
             repr(attributed),
             "Correct [parameters] attributed.",
         )
-    first = len(layers) - int(found[1])
+    first = len(layers) - int(match[1])
     frozen = [f"{path}.{index}." for index in range(first)]
-    frozen += [f"{name}." for name in _before_layers(model)]
+    frozen += [f"{name}." for name in _find_modules_before_encoder(model)]
     return [name for name in names if not name.startswith(tuple(frozen))]

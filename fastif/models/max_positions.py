@@ -6,11 +6,11 @@ from transformers import PreTrainedModel
 
 from fastif.errors import InputError
 
-SPARE = 8
+MAX_EXTRA_ROWS = 8
 """Rows that a table of positions may have beside those that its configuration states."""
 
 
-def longest_text(model: PreTrainedModel) -> int | None:
+def find_max_length(model: PreTrainedModel) -> int | None:
     """Tokens for which the model has a table of positions; None if it has no such table.
 
     Rotary, relative and no positions at all are without limit. Tables are recognised by name and
@@ -18,11 +18,13 @@ def longest_text(model: PreTrainedModel) -> int | None:
     """
     config = model.config.get_text_config()
     stated = getattr(config, "max_position_embeddings", None)
-    if not isinstance(stated, int) or _turned(config):
+    if not isinstance(stated, int) or _has_rotary_positions(config):
         return None
-    tables = [rows for name, rows in _tables(model) if _names_positions(name)]
-    rows = [(count, kept) for count, kept in tables if 0 <= count - stated <= SPARE]
-    return min((min(stated, count - kept) for count, kept in rows), default=None)
+    tables = [rows for name, rows in _find_tables(model) if _is_position_name(name)]
+    rows = [
+        (count, reserved) for count, reserved in tables if 0 <= count - stated <= MAX_EXTRA_ROWS
+    ]
+    return min((min(stated, count - reserved) for count, reserved in rows), default=None)
 
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
@@ -31,7 +33,7 @@ def check_length(model: PreTrainedModel, max_length: int) -> None:
     Raises:
         InputError: naming the longest that it takes.
     """
-    longest = longest_text(model)
+    longest = find_max_length(model)
     if longest is not None and max_length > longest:
         raise InputError(
             "[model] max_length",
@@ -41,25 +43,25 @@ def check_length(model: PreTrainedModel, max_length: int) -> None:
         )
 
 
-def _tables(model: PreTrainedModel) -> list[tuple[str, tuple[int, int]]]:
+def _find_tables(model: PreTrainedModel) -> list[tuple[str, tuple[int, int]]]:
     """Rows of every table, and how many of them stand for no position."""
-    found = []
+    tables = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            kept = 0 if module.padding_idx is None else module.padding_idx + 1
-            found.append((name, (module.num_embeddings, kept)))
-        plain = {**module._parameters, **module._buffers, **vars(module)}
-        for own, tensor in plain.items():
+            reserved = 0 if module.padding_idx is None else module.padding_idx + 1
+            tables.append((name, (module.num_embeddings, reserved)))
+        tensors = {**module._parameters, **module._buffers, **vars(module)}
+        for attribute, tensor in tensors.items():
             if torch.is_tensor(tensor) and tensor.dim() == 2 and tensor.is_floating_point():
-                found.append((f"{name}.{own}", (len(tensor), 0)))
-    return found
+                tables.append((f"{name}.{attribute}", (len(tensor), 0)))
+    return tables
 
 
-def _names_positions(name: str) -> bool:
+def _is_position_name(name: str) -> bool:
     last = name.removesuffix(".weight").rpartition(".")[2].lower()
     return ("pos" in last or last == "wpe") and "rel" not in last
 
 
-def _turned(config: object) -> bool:
+def _has_rotary_positions(config: object) -> bool:
     """Whether positions turn the hidden states and a table is there for nothing."""
     return str(getattr(config, "position_embedding_type", "")).startswith(("rot", "rope"))

@@ -8,20 +8,24 @@ from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch
 
-OURS = frozenset({"labels", "hidden", "mix"})
+OBJECTIVE_KEYS = frozenset({"labels", "hidden", "mix"})
 """What a batch holds for the objective and not for the model."""
 SEGMENTS = "token_type_ids"
 
 
-def inputs_of(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
+def select_model_inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
     """What of a batch the model is given.
 
     Token types only where it knows more than one: a RoBERTa has a table of a single row, a Llama
     none, and neither was trained on those that a tokenizer of another family makes.
     """
-    accepted, others = _parameters(type(model))
-    kinds = getattr(model.config.get_text_config(), "type_vocab_size", None)
-    left_out = OURS if SEGMENTS in accepted and kinds != 1 else OURS | {SEGMENTS}
+    accepted, others = _read_forward_parameters(type(model))
+    num_token_types = getattr(model.config.get_text_config(), "type_vocab_size", None)
+    left_out = (
+        OBJECTIVE_KEYS
+        if SEGMENTS in accepted and num_token_types != 1
+        else OBJECTIVE_KEYS | {SEGMENTS}
+    )
     return {
         name: tensor
         for name, tensor in batch.items()
@@ -30,7 +34,7 @@ def inputs_of(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
 
 
 @cache
-def _parameters(kind: type) -> tuple[frozenset[str], bool]:
+def _read_forward_parameters(kind: type) -> tuple[frozenset[str], bool]:
     """Names that `forward` takes, and whether it takes others too."""
-    found = inspect.signature(kind.forward).parameters
-    return frozenset(found), any(p.kind is p.VAR_KEYWORD for p in found.values())
+    parameters = inspect.signature(kind.forward).parameters
+    return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())

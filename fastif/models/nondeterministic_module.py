@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-Agree = Callable[[Tensor, Tensor], bool]
+TensorsAgree = Callable[[Tensor, Tensor], bool]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ModuleCall:
     """One call of a module.
 
     Attributes:
@@ -32,10 +32,10 @@ class Seen:
 class Trace:
     """The calls of all modules in the order they ended, so that inner ones come first."""
 
-    calls: list[Seen] = field(default_factory=list)
+    calls: list[ModuleCall] = field(default_factory=list)
 
     @contextmanager
-    def of(self, module: nn.Module) -> Iterator["Trace"]:
+    def record(self, module: nn.Module) -> Iterator["Trace"]:
         """Note what is called while this is entered."""
         handles = []
         for name, layer in module.named_modules():
@@ -43,8 +43,8 @@ class Trace:
             def note(
                 layer: nn.Module, args: tuple, kwargs: dict, output: object, name: str = name
             ) -> None:
-                given, made = _tensors((args, kwargs)), _tensors(output)
-                self.calls.append(Seen(name, type(layer).__name__, given, made))
+                inputs, outputs = _collect_tensors((args, kwargs)), _collect_tensors(output)
+                self.calls.append(ModuleCall(name, type(layer).__name__, inputs, outputs))
 
             handles.append(layer.register_forward_hook(note, with_kwargs=True))
         try:
@@ -54,7 +54,7 @@ class Trace:
                 handle.remove()
 
 
-def culprit(first: Trace, second: Trace, agree: Agree) -> str:
+def find_differing_module(first: Trace, second: Trace, agree: TensorsAgree) -> str:
     """The innermost module that was given the same and gave something else; empty if none is seen.
 
     Args:
@@ -62,31 +62,33 @@ def culprit(first: Trace, second: Trace, agree: Agree) -> str:
         second: of the other.
         agree: whether a tensor of the first and of the second run are the same but for rounding.
     """
-    for one, other in zip(first.calls, second.calls, strict=False):
-        if one.name != other.name:
+    for first_call, second_call in zip(first.calls, second.calls, strict=False):
+        if first_call.name != second_call.name:
             return ""
-        if _same(one.inputs, other.inputs, agree) and not _same(one.outputs, other.outputs, agree):
-            return str(one)
+        if _all_agree(first_call.inputs, second_call.inputs, agree) and not _all_agree(
+            first_call.outputs, second_call.outputs, agree
+        ):
+            return str(first_call)
     return ""
 
 
-def _same(first: list[Tensor], second: list[Tensor], agree: Agree) -> bool:
+def _all_agree(first: list[Tensor], second: list[Tensor], agree: TensorsAgree) -> bool:
     return len(first) == len(second) and all(map(agree, first, second))
 
 
-def _tensors(given: object) -> list[Tensor]:
+def _collect_tensors(value: object) -> list[Tensor]:
     """All tensors in something, as they are now."""
-    if isinstance(given, Tensor):
-        return [given.detach().clone()]
-    if isinstance(given, Mapping):
-        given = list(given.values())
-    if isinstance(given, tuple | list):
-        return [tensor for part in given for tensor in _tensors(part)]
+    if isinstance(value, Tensor):
+        return [value.detach().clone()]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return [tensor for item in value for tensor in _collect_tensors(item)]
     return []
 
 
 @torch.no_grad()
-def in_half_precision(trace: Trace) -> str:
+def find_half_precision_module(trace: Trace) -> str:
     """The innermost module that gave numbers of half precision; empty if none did."""
     half = (torch.float16, torch.bfloat16)
     return next((str(c) for c in trace.calls if any(t.dtype in half for t in c.outputs)), "")

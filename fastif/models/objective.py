@@ -11,19 +11,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fastif.data.arrays import kind_of
+from fastif.data.arrays import format_type_name
 from fastif.data.examples import Batch
 from fastif.data.torch_forms import as_loss, as_measure
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
-from fastif.models.classifier_head import logits_of
+from fastif.models.classifier_head import extract_logits
 from fastif.models.parameters import (
     Params,
     ParamSpace,
     check_finite,
-    matching,
+    match_names,
 )
-from fastif.numerics.arithmetic import HALF, single
+from fastif.numerics.arithmetic import HALF, upcast_half
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -35,8 +35,8 @@ class Objective(ABC):
         loss: the training loss of an example.
         measure: what is asked of a query, where that is not its loss. A model trained with label
             smoothing or class weights is still judged by its plain loss.
-        one_by_one: whether gradients are to be taken by a backward pass an example, whatever
-            quicker ways there are; False unless set.
+        per_example_backward: whether gradients are to be taken by a backward pass an example,
+            whatever quicker ways there are; False unless set.
         penalty: the L2 weight decay that was part of training: 1/n Σ L_i + penalty/2 ‖params‖² was
             minimised. It belongs to the curvature, which it raises by penalty·I; no gradient of an
             example holds it. 0 for decoupled decay (AdamW), which no loss contains.
@@ -48,13 +48,13 @@ class Objective(ABC):
     loss: Loss
     measure: Measure | None = None
     penalty: float = 0.0
-    one_by_one: bool = False
+    per_example_backward: bool = False
     module: nn.Module
     params: Params
     space: ParamSpace
 
     @property
-    def asked(self) -> Measure:
+    def query_measure(self) -> Measure:
         """What is asked of a query: the measure, or the loss where there is none."""
         return self.measure or self.loss
 
@@ -71,21 +71,21 @@ class Objective(ABC):
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         """The final representation: what the last linear layer is given."""
 
-    def prefix(self, batch: Batch) -> Batch:
+    def compute_prefix(self, batch: Batch) -> Batch:
         """The batch with its frozen part already computed; as it is where nothing is frozen."""
         return batch
 
-    def placed(self, batch: Batch) -> Batch:
+    def align_padding(self, batch: Batch) -> Batch:
         """The batch with its padding where the model wants it; as it is where there is none."""
         return batch
 
-    def unused(self) -> "Objective":
+    def make_fresh_copy(self) -> "Objective":
         """The same with a module that has not run yet; as it is where there is none."""
         return self
 
     def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
         """The loss of each example, in nats."""
-        return self.loss(single(self.outputs(params, batch)), batch["labels"])
+        return self.loss(upcast_half(self.outputs(params, batch)), batch["labels"])
 
 
 class ModuleObjective(Objective):
@@ -121,21 +121,23 @@ class ModuleObjective(Objective):
         measure: Measure | nn.Module | Callable | None = None,
         penalty: float = 0.0,
     ) -> None:
-        module = unwrapped(module)
+        module = unwrap_module(module)
         if not isinstance(module, nn.Module):
-            raise InputError("model", "a torch module", kind_of(module), "Give an nn.Module.")
+            raise InputError(
+                "model", "a torch module", format_type_name(module), "Give an nn.Module."
+            )
         check_quantised(module)
         check_finite(module, type(module).__name__)
         self.loss, self.measure = as_loss(loss), as_measure(measure)
-        self.penalty = checked_penalty(penalty)
-        self.module = frozen_copy(in_single_precision(module))
+        self.penalty = check_penalty(penalty)
+        self.module = frozen_copy(upcast_module(module))
         self._unused = frozen_copy(self.module)
         names = [name for name, _ in self.module.named_parameters()]
-        chosen = names if attributed == "all" else matching(names, attributed)
-        self.params = attributed_params(self.module, chosen)
-        self.space = ParamSpace.of(self.params)
+        chosen = names if attributed == "all" else match_names(names, attributed)
+        self.params = select_attributed_params(self.module, chosen)
+        self.space = ParamSpace.from_params(self.params)
 
-    def unused(self) -> "ModuleObjective":
+    def make_fresh_copy(self) -> "ModuleObjective":
         other = copy.copy(self)
         other.module = frozen_copy(self._unused)
         return other
@@ -152,13 +154,13 @@ class ModuleObjective(Objective):
                 f"a {type(output).__name__} of {len(output)}",
                 "Wrap the module in one that returns the logits alone.",
             )
-        return logits_of(output, len(inputs), type(self.module).__name__)
+        return extract_logits(output, len(inputs), type(self.module).__name__)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
-        return last_linear_input(self.module, lambda: self.outputs(self.params, batch))
+        return capture_last_linear_input(self.module, lambda: self.outputs(self.params, batch))
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
+def unwrap_module(module: nn.Module) -> nn.Module:
     """The module itself, out of what wraps it for several devices or for a compiler."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while isinstance(module, wrappers) or hasattr(module, "_orig_mod"):
@@ -183,7 +185,7 @@ def check_quantised(module: nn.Module) -> None:
             )
 
 
-def in_single_precision(module: AnyModule) -> AnyModule:
+def upcast_module(module: AnyModule) -> AnyModule:
     """The module, or a copy in single precision if some of it is in half precision."""
     tensors = (*module.parameters(), *module.buffers())
     if not any(tensor.dtype in HALF for tensor in tensors):
@@ -192,7 +194,7 @@ def in_single_precision(module: AnyModule) -> AnyModule:
     return copy.deepcopy(module).to(torch.float64 if wide else torch.float32)
 
 
-def checked_penalty(penalty: float) -> float:
+def check_penalty(penalty: float) -> float:
     """The penalty itself.
 
     Raises:
@@ -234,7 +236,7 @@ def frozen_copy(module: AnyModule) -> AnyModule:
     return frozen
 
 
-def attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
+def select_attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
     """The trained values of the named parameters, detached.
 
     Raises:
@@ -249,15 +251,17 @@ def attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
 
 
 @torch.no_grad()
-def last_linear_input(module: nn.Module, call: Callable[[], object]) -> Float[Tensor, "b d"]:
+def capture_last_linear_input(
+    module: nn.Module, call: Callable[[], object]
+) -> Float[Tensor, "b d"]:
     """Run `call` and return what the last linear layer of `module` was given.
 
     Raises:
         InputError: the module has no linear layer.
     """
-    seen: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
     handles = [
-        layer.register_forward_pre_hook(lambda _, inputs: seen.update(last=inputs[0]))
+        layer.register_forward_pre_hook(lambda _, inputs: captured.update(last=inputs[0]))
         for layer in module.modules()
         if isinstance(layer, nn.Linear)
     ]
@@ -266,11 +270,11 @@ def last_linear_input(module: nn.Module, call: Callable[[], object]) -> Float[Te
     finally:
         for handle in handles:
             handle.remove()
-    if not seen:
+    if not captured:
         raise InputError(
             type(module).__name__,
             "a linear layer to take the final representation from",
             "none",
             'Use the full training set as candidates (kind = "full").',
         )
-    return seen["last"].flatten(1)
+    return captured["last"].flatten(1)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.data.examples import Batch
-from fastif.models.single_precision import same_outputs
+from fastif.models.single_precision import is_within_rounding
 
 Side = Literal["right", "left"]
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
@@ -30,7 +30,7 @@ class Padding:
     token: int
 
 
-def placed(batch: Batch, padding: Padding) -> Batch:
+def align_padding(batch: Batch, padding: Padding) -> Batch:
     """The batch with its rows on the side of `padding`, and its token wherever the mask is 0.
 
     The result does not depend on where the padding stood before, nor on its token.
@@ -38,58 +38,58 @@ def placed(batch: Batch, padding: Padding) -> Batch:
     mask = batch.get("attention_mask")
     if mask is None:
         return batch
-    real, width = (mask != 0).long(), mask.shape[1]
-    start = width - real.flip(1).argmax(1) if padding.side == "left" else real.argmax(1)
+    is_token, width = (mask != 0).long(), mask.shape[1]
+    start = width - is_token.flip(1).argmax(1) if padding.side == "left" else is_token.argmax(1)
     order = (torch.arange(width, device=mask.device) + start[:, None]) % width
-    moved = {name: _in_order(batch[name], order) for name in token_names(batch)}
-    if "input_ids" in moved and padding.token >= 0:
-        ids, away = moved["input_ids"], moved["attention_mask"] == 0
-        moved["input_ids"] = ids.masked_fill(away, padding.token)
-    return {**batch, **moved}
+    reordered = {name: _reorder_tokens(batch[name], order) for name in list_token_tensors(batch)}
+    if "input_ids" in reordered and padding.token >= 0:
+        ids, is_padding = reordered["input_ids"], reordered["attention_mask"] == 0
+        reordered["input_ids"] = ids.masked_fill(is_padding, padding.token)
+    return {**batch, **reordered}
 
 
 def run_by_length(padding: Padding, batch: Batch, run: Callable[[Batch], Tensor]) -> Tensor:
     """What `run` gives for all rows of a batch, in one pass or in one for each length."""
     if padding.side is not None or "attention_mask" not in batch:
         return run(batch)
-    parts = list(by_length(batch))
-    if len(parts) == 1:
-        return run(parts[0][1])
-    places = torch.cat([places for places, _ in parts])
-    return torch.cat([run(part) for _, part in parts])[places.argsort()]
+    groups = list(group_by_length(batch))
+    if len(groups) == 1:
+        return run(groups[0][1])
+    places = torch.cat([places for places, _ in groups])
+    return torch.cat([run(group) for _, group in groups])[places.argsort()]
 
 
-def settled(
-    padding: Padding, batch: Batch, alone: Tensor, run: Callable[[Batch], Tensor]
+def select_padding(
+    padding: Padding, batch: Batch, expected: Tensor, run: Callable[[Batch], Tensor]
 ) -> Padding | None:
     """The first side, from the present one on, on which padding changes nothing; None if all do.
 
     Args:
         padding: the present one.
         batch: rows of unlike length, two of them of one.
-        alone: what `run` gives for each of them by itself.
+        expected: what `run` gives for each of them by itself.
         run: takes rows that may share a forward pass.
     """
     for side in SIDES[SIDES.index(padding.side) :]:
-        tried = replace(padding, side=side)
+        candidate = replace(padding, side=side)
         try:
-            found = run_by_length(tried, placed(batch, tried), run)
+            outputs = run_by_length(candidate, align_padding(batch, candidate), run)
         except Exception:  # a model may take no batch at all, or no padding
             continue
-        if same_outputs(found, alone):
-            return tried
+        if is_within_rounding(outputs, expected):
+            return candidate
     return None
 
 
-def by_length(batch: Batch) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:
+def group_by_length(batch: Batch) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:
     """The rows of each length without their padding, after their places in the batch."""
     lengths = span_lengths(batch["attention_mask"])
     for length in lengths.unique():
         places = (lengths == length).nonzero().flatten()
-        yield places, trimmed(batch, places, int(length))
+        yield places, select_unpadded_rows(batch, places, int(length))
 
 
-def each(batch: Batch) -> Iterator[Batch]:
+def iterate_rows(batch: Batch) -> Iterator[Batch]:
     """Every row by itself, without its padding."""
     rows = torch.arange(len(batch["input_ids"]))
     if "attention_mask" not in batch:
@@ -97,26 +97,29 @@ def each(batch: Batch) -> Iterator[Batch]:
         return
     lengths = span_lengths(batch["attention_mask"]).tolist()
     for row, length in zip(rows.split(1), lengths, strict=True):
-        yield trimmed(batch, row.to(batch["input_ids"].device), length)
+        yield select_unpadded_rows(batch, row.to(batch["input_ids"].device), length)
 
 
-def trimmed(batch: Batch, places: Int[Tensor, " m"], length: int) -> Batch:
+def select_unpadded_rows(batch: Batch, places: Int[Tensor, " m"], length: int) -> Batch:
     """Rows of one length without their padding, on whichever side it stands."""
-    picked = {name: tensor[places] for name, tensor in batch.items()}
-    start = (picked["attention_mask"] != 0).long().argmax(1)
+    selected = {name: tensor[places] for name, tensor in batch.items()}
+    start = (selected["attention_mask"] != 0).long().argmax(1)
     order = start[:, None] + torch.arange(length, device=start.device)
-    return {**picked, **{name: _in_order(picked[name], order) for name in token_names(batch)}}
+    return {
+        **selected,
+        **{name: _reorder_tokens(selected[name], order) for name in list_token_tensors(batch)},
+    }
 
 
-def without_padding(batch: Batch) -> list[Float[Tensor, "_ d"]]:
+def remove_padding(batch: Batch) -> list[Float[Tensor, "_ d"]]:
     """The hidden states of every row, one for each of its tokens."""
     mask = batch.get("attention_mask")
     if mask is None:
         return list(batch["hidden"])
-    return [row[real] for row, real in zip(batch["hidden"], mask != 0, strict=True)]
+    return [row[is_token] for row, is_token in zip(batch["hidden"], mask != 0, strict=True)]
 
 
-def with_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Tensor, "b t d"]:
+def add_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Tensor, "b t d"]:
     """Hidden states of every row where the batch has its tokens, and zeros elsewhere."""
     mask = batch.get("attention_mask")
     if mask is None:
@@ -128,16 +131,16 @@ def with_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Te
 
 def span_lengths(mask: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
     """The tokens of each row from its first real one to its last; at least 1."""
-    real = (mask != 0).long()
-    return (mask.shape[1] - real.flip(1).argmax(1) - real.argmax(1)).clamp_min(1)
+    is_token = (mask != 0).long()
+    return (mask.shape[1] - is_token.flip(1).argmax(1) - is_token.argmax(1)).clamp_min(1)
 
 
-def token_names(batch: Batch) -> list[str]:
+def list_token_tensors(batch: Batch) -> list[str]:
     """The tensors of a batch that have an entry a token."""
     shape = batch["attention_mask"].shape
     return [name for name, t in batch.items() if name != "labels" and t.shape[:2] == shape]
 
 
-def _in_order(tensor: Tensor, order: Int[Tensor, "b t"]) -> Tensor:
+def _reorder_tokens(tensor: Tensor, order: Int[Tensor, "b t"]) -> Tensor:
     rows = torch.arange(len(order), device=order.device)[:, None]
     return tensor[rows, order]

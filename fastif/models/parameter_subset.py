@@ -6,39 +6,46 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.examples import Batch
-from fastif.gradients.hooks import MIX
+from fastif.gradients.hooks import COLUMN_WEIGHTS
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params, ParamSpace
 
 
-class Subset(Objective):
+class ParameterSubset(Objective):
     """The same model, loss and examples; `names` alone are attributed, the others stay as trained.
 
     A batch may hold weights that mix the columns of the root; the model does not see them.
 
     >>> from torch import nn
     >>> from fastif import ModuleObjective, SquaredError
-    >>> Subset(ModuleObjective(nn.Linear(2, 1), SquaredError()), ["bias"]).space.size
+    >>> ParameterSubset(ModuleObjective(nn.Linear(2, 1), SquaredError()), ["bias"]).space.size
     1
     """
 
-    def __init__(self, whole: Objective, names: Iterable[str]) -> None:
-        self.whole = whole
-        self.loss, self.measure, self.penalty = whole.loss, whole.measure, whole.penalty
-        self.module, self.one_by_one = whole.module, whole.one_by_one
-        self.params = {name: whole.params[name] for name in names}
-        self.space = ParamSpace.of(self.params)
+    def __init__(self, full_objective: Objective, names: Iterable[str]) -> None:
+        self.full_objective = full_objective
+        self.loss, self.measure, self.penalty = (
+            full_objective.loss,
+            full_objective.measure,
+            full_objective.penalty,
+        )
+        self.module, self.per_example_backward = (
+            full_objective.module,
+            full_objective.per_example_backward,
+        )
+        self.params = {name: full_objective.params[name] for name in names}
+        self.space = ParamSpace.from_params(self.params)
 
     @property
     def like(self) -> Tensor:
-        return self.whole.like
+        return self.full_objective.like
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
-        seen = {key: tensor for key, tensor in batch.items() if key != MIX}
-        return self.whole.outputs({**self.whole.params, **params}, seen)
+        model_batch = {key: tensor for key, tensor in batch.items() if key != COLUMN_WEIGHTS}
+        return self.full_objective.outputs({**self.full_objective.params, **params}, model_batch)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
-        return self.whole.embed(batch)
+        return self.full_objective.embed(batch)
 
-    def prefix(self, batch: Batch) -> Batch:
-        return self.whole.prefix(batch)
+    def compute_prefix(self, batch: Batch) -> Batch:
+        return self.full_objective.compute_prefix(batch)

@@ -22,7 +22,7 @@ class ParamSpace:
 
     Solvers and scoring know rows only; names exist at the edge.
 
-    >>> space = ParamSpace.of({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
+    >>> space = ParamSpace.from_params({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
     >>> space.size, space.slices
     (8, (slice(0, 6, None), slice(6, 8, None)))
     """
@@ -31,7 +31,7 @@ class ParamSpace:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, params: Params) -> "ParamSpace":
+    def from_params(cls, params: Params) -> "ParamSpace":
         """The space of these tensors, in their order."""
         return cls(tuple(params), tuple(tuple(tensor.shape) for tensor in params.values()))
 
@@ -46,10 +46,10 @@ class ParamSpace:
         """The number p of attributed parameters."""
         return self.slices[-1].stop if self.names else 0
 
-    def places(self, names: Iterable[str]) -> tuple[slice, ...]:
+    def select_slices(self, names: Iterable[str]) -> tuple[slice, ...]:
         """Where these parameters stand in a row, in the order of `names`."""
-        found = dict(zip(self.names, self.slices, strict=True))
-        return tuple(found[name] for name in names)
+        slices_by_name = dict(zip(self.names, self.slices, strict=True))
+        return tuple(slices_by_name[name] for name in names)
 
     def flatten(self, params: Params) -> Float[Tensor, " p"]:
         """One row from named tensors."""
@@ -63,7 +63,7 @@ class ParamSpace:
         }
 
 
-def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+def match_names(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names in which at least one regular expression is found.
 
     Raises:
@@ -74,12 +74,12 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         _check_pattern(pattern)
         if not any(re.search(pattern, name) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[-3:]
+            suggestions = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[-3:]
             raise InputError(
                 "attributed parameters",
                 "every pattern to match a parameter",
                 f"no match for {pattern!r} among {len(names)} names",
-                f"Correct the pattern; there are, for instance, {', '.join(near)}.",
+                f"Correct the pattern; there are, for instance, {', '.join(suggestions)}.",
             )
     return [name for name in names if any(re.search(pattern, name) for pattern in patterns)]
 
@@ -103,12 +103,12 @@ def check_finite(module: nn.Module, where: str) -> None:
         InputError: naming the first such parameter.
     """
     for name, tensor in module.named_parameters():
-        lack = _lack(tensor)
-        if lack:
+        defect = _find_defect(tensor)
+        if defect:
             raise InputError(
                 where,
                 "weights of 16, 32 or 64 bits, in memory",
-                f"{name} {lack}",
+                f"{name} {defect}",
                 "Load or run the model as for training, then give it again.",
             )
         if not torch.isfinite(tensor).all():
@@ -121,7 +121,7 @@ def check_finite(module: nn.Module, where: str) -> None:
             )
 
 
-def _lack(tensor: Tensor) -> str:
+def _find_defect(tensor: Tensor) -> str:
     """Why nothing can be computed with a parameter; empty if it can."""
     if nn.parameter.is_lazy(tensor):
         return "has no shape before the first forward pass"

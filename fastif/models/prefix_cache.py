@@ -9,13 +9,13 @@ from torch import Tensor
 from fastif.data.examples import (
     Batch,
     Examples,
+    all_ids,
     batches,
-    every,
-    places_by_length,
+    length_buckets,
 )
-from fastif.models.hidden_state_file import HiddenFile
+from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.objective import Objective
-from fastif.models.padding import with_padding, without_padding
+from fastif.models.padding import add_padding, remove_padding
 from fastif.models.trial import try_table
 
 
@@ -41,21 +41,23 @@ class PrefixCache(Examples):
         budget_bytes: int,
         batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
-        file: HiddenFile | None = None,
+        file: HiddenStateFile | None = None,
     ) -> None:
-        try_table(objective, examples, "examples", objective.asked)  # a cut may be given up by it
+        try_table(
+            objective, examples, "examples", objective.query_measure
+        )  # a cut may be given up by it
         self.objective, self.examples, self.file = objective, examples, file
-        self.kept: dict[int, Tensor] = {}
+        self.cached: dict[int, Tensor] = {}
         free = budget_bytes
-        for places, batch in batches(examples, every(examples), batch_size):
+        for places, batch in batches(examples, all_ids(examples), batch_size):
             if free <= 0:
                 break
-            ready = objective.prefix(batch)
-            if "hidden" not in ready:
+            prepared = objective.compute_prefix(batch)
+            if "hidden" not in prepared:
                 break  # nothing is frozen, so there is nothing to keep
-            for place, row in zip(places.tolist(), without_padding(ready), strict=True):
-                self.kept[place] = row.clone()
-                free -= self.kept[place].nbytes
+            for place, row in zip(places.tolist(), remove_padding(prepared), strict=True):
+                self.cached[place] = row.clone()
+                free -= self.cached[place].nbytes
             if progress:
                 progress(len(places))
 
@@ -76,26 +78,26 @@ class PrefixCache(Examples):
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
-        rows = self._rows(ids.tolist())
+        rows = self._find_states(ids.tolist())
         if rows is None:
-            return self.objective.prefix(batch)
-        batch = self.objective.placed(batch)
-        return {**batch, "hidden": with_padding(rows, batch)}
+            return self.objective.compute_prefix(batch)
+        batch = self.objective.align_padding(batch)
+        return {**batch, "hidden": add_padding(rows, batch)}
 
-    def _rows(self, places: list[int]) -> list[Tensor] | None:
+    def _find_states(self, places: list[int]) -> list[Tensor] | None:
         """Their hidden states, from memory or from the file; None if one is in neither."""
-        far = [place for place in places if place not in self.kept]
-        if not far:
-            return [self.kept[place] for place in places]
-        if self.file is None or not all(place in self.file for place in far):
+        uncached = [place for place in places if place not in self.cached]
+        if not uncached:
+            return [self.cached[place] for place in places]
+        if self.file is None or not all(place in self.file for place in uncached):
             return None
-        read = (row.to(self.objective.like) for row in self.file.take(far))
-        found = dict(zip(far, read, strict=True))
-        return [found[i] if i in found else self.kept[i] for i in places]
+        states = (row.to(self.objective.like) for row in self.file.take(uncached))
+        loaded = dict(zip(uncached, states, strict=True))
+        return [loaded[i] if i in loaded else self.cached[i] for i in places]
 
 
 @dataclass(frozen=True)
-class Split:
+class CachePlan:
     """Groups of examples, each a forward pass of the frozen layers.
 
     Attributes:
@@ -107,24 +109,24 @@ class Split:
     disk: tuple[Int[Tensor, " _"], ...]
 
 
-def split(
+def plan_cache(
     examples: Examples,
-    bytes_a_token: int,
+    bytes_per_token: int,
     memory_bytes: int,
     disk_bytes: int,
     batch_size: int,
-) -> Split:
+) -> CachePlan:
     """What a `PrefixCache` of so many bytes keeps, and what of the rest a file has room for."""
     memory, disk, free = [], [], memory_bytes
-    left = disk_bytes
-    for places in places_by_length(examples, every(examples), batch_size):
-        size = int(examples.lengths[places].sum()) * bytes_a_token
+    remaining = disk_bytes
+    for places in length_buckets(examples, all_ids(examples), batch_size):
+        size = int(examples.lengths[places].sum()) * bytes_per_token
         if free > 0:
             memory.append(places)
             free -= size
-        elif size <= left:
+        elif size <= remaining:
             disk.append(places)
-            left -= size
+            remaining -= size
         else:
             break
-    return Split(tuple(memory), tuple(disk))
+    return CachePlan(tuple(memory), tuple(disk))

@@ -18,10 +18,10 @@ from transformers.utils import logging as transformers_logging
 
 from fastif.errors import InputError
 from fastif.models.complete_weights import check_base, check_layers
-from fastif.models.label_names import GENERIC, displaced
-from fastif.models.max_positions import longest_text
+from fastif.models.label_names import GENERIC_NAME, find_misplaced_labels
+from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
-from fastif.models.problem_type import SINGLE, problem_of
+from fastif.models.problem_type import SINGLE_LABEL, read_problem_type
 
 FLOATS = {
     "F16": torch.float16,
@@ -98,7 +98,7 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
     return model.eval()
 
 
-def encoder_width(source: str | Path) -> int:
+def read_encoder_width(source: str | Path) -> int:
     """Numbers in which a model says what it reads; its weights are not loaded.
 
     Raises:
@@ -107,7 +107,7 @@ def encoder_width(source: str | Path) -> int:
     return _from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
 
 
-def encoder_length(source: str | Path) -> int | None:
+def read_encoder_max_length(source: str | Path) -> int | None:
     """Tokens that a model has positions for, None for any number; its weights are not loaded.
 
     Raises:
@@ -115,7 +115,7 @@ def encoder_length(source: str | Path) -> int | None:
     """
     config = _from_pretrained(AutoConfig, source, "config")
     with quiet_loading(), torch.device("meta"):
-        return longest_text(AutoModel.from_config(config))
+        return find_max_length(AutoModel.from_config(config))
 
 
 def load_tokenizer(
@@ -129,13 +129,15 @@ def load_tokenizer(
     tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
     if model is None:
         return tokenizer
-    rows = getattr(model.config.get_text_config(), "vocab_size", None)
-    words = len(tokenizer)
-    if rows is not None and (words > rows or words < 0.9 * rows):
+    num_embeddings = getattr(model.config.get_text_config(), "vocab_size", None)
+    num_tokens = len(tokenizer)
+    if num_embeddings is not None and (
+        num_tokens > num_embeddings or num_tokens < 0.9 * num_embeddings
+    ):
         raise InputError(
             f"tokenizer {source}",
-            f"the vocabulary of the model, {rows} entries",
-            f"{words}",
+            f"the vocabulary of the model, {num_embeddings} entries",
+            f"{num_tokens}",
             "Put the files of the tokenizer it was trained with into the model's folder.",
         )
     return tokenizer
@@ -144,14 +146,14 @@ def load_tokenizer(
 def _from_pretrained(
     auto: type,
     source: str | Path,
-    what: str,
+    kind: str,
     dtype: torch.dtype | None = None,
     **config: object,
 ):
     folder = Path(source)
     if (str(source).startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
         raise InputError(
-            f"{what} {source}",
+            f"{kind} {source}",
             "a folder with a saved model",
             "no such folder",
             "Correct [model] path, or run `fastif train` first.",
@@ -163,32 +165,32 @@ def _from_pretrained(
         "dtype": dtype or "auto",
         **config,
     }
-    options = options if what == "model" else {}
+    options = options if kind == "model" else {}
     try:
         with quiet_loading():
             loaded = auto.from_pretrained(str(source), trust_remote_code=False, **options)
     except Exception as error:  # whatever reading a stranger's files raises
         raise InputError(
-            f"{what} {source}",
+            f"{kind} {source}",
             "a folder as save_pretrained writes it" + ("" if folder.is_dir() else _OR_HUB),
-            _got(error),
-            _remedy(folder),
+            _summarize_error(error),
+            _suggest_remedy(folder),
         ) from error
-    if what == "model" and folder.is_dir():
+    if kind == "model" and folder.is_dir():
         loaded[0].saved_dtypes = saved_dtypes(folder)
     return loaded
 
 
 def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
     """The types of floating point that the weights in a folder were saved in."""
-    found: set[str] = set()
+    dtype_names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    return tuple(dtype for name, dtype in FLOATS.items() if name in found)
+            dtype_names |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return tuple(dtype for name, dtype in FLOATS.items() if name in dtype_names)
 
 
-def _remedy(folder: Path) -> str:
+def _suggest_remedy(folder: Path) -> str:
     """What to do about a folder that cannot be loaded."""
     if (folder / "adapter_config.json").is_file():
         return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
@@ -202,7 +204,7 @@ def _remedy(folder: Path) -> str:
 _OR_HUB = ", or the name of a hub model that can be reached"
 
 
-def _got(error: Exception) -> str:
+def _summarize_error(error: Exception) -> str:
     """The first line of what was raised, in place of what it says of options that are not there."""
     if "ignore_mismatched_sizes" in str(error):
         return "weights of other shapes than its config.json says"
@@ -230,37 +232,41 @@ def _check_head(model: PreTrainedModel, labels: Sequence[str], source: str | Pat
             f"{config.num_labels}",
             "Correct `labels` in the study, or take the model that was trained on them.",
         )
-    problem = problem_of(model)
-    if problem not in (None, SINGLE):
+    problem = read_problem_type(model)
+    if problem not in (None, SINGLE_LABEL):
         raise InputError(
             f"model {source}",
-            f"a classifier of one label a row, problem_type {SINGLE!r}",
+            f"a classifier of one label a row, problem_type {SINGLE_LABEL!r}",
             f"{problem!r}",
             "Audit it from Python with the loss that it was trained with, see docs/how-to.md; or "
             "correct problem_type in its config.json.",
         )
-    named = [str(name) for _, name in sorted((config.id2label or {}).items())]
+    label_names = [str(name) for _, name in sorted((config.id2label or {}).items())]
     units = {name: int(unit) for name, unit in (config.label2id or {}).items()}
-    _check_names(named, units, labels, source)
+    _check_label_names(label_names, units, labels, source)
 
 
-def _check_names(
-    named: Sequence[str], units: Mapping[str, int], labels: Sequence[str], source: str | Path
+def _check_label_names(
+    label_names: Sequence[str], units: Mapping[str, int], labels: Sequence[str], source: str | Path
 ) -> None:
-    split = [n for unit, n in enumerate(named) if n in units and units[n] != unit]
-    if split and not all(GENERIC.fullmatch(name) for name in units):
+    inconsistent = [n for unit, n in enumerate(label_names) if n in units and units[n] != unit]
+    if inconsistent and not all(GENERIC_NAME.fullmatch(name) for name in units):
         raise InputError(
             f"model {source}",
             "id2label and label2id that say the same",
-            f"id2label {named}, label2id {dict(units)}",
+            f"id2label {label_names}, label2id {dict(units)}",
             "Correct its config.json: which output unit is which label?",
         )
-    if all(map(GENERIC.fullmatch, named)) and sorted(units.values()) == list(range(len(named))):
-        named = sorted(units, key=lambda name: units[name])  # a configuration with label2id alone
-    if displaced(labels, named):
+    if all(map(GENERIC_NAME.fullmatch, label_names)) and sorted(units.values()) == list(
+        range(len(label_names))
+    ):
+        label_names = sorted(
+            units, key=lambda name: units[name]
+        )  # a configuration with label2id alone
+    if find_misplaced_labels(labels, label_names):
         raise InputError(
             f"model {source}",
-            f"labels in the order of the model's output units, {named}",
+            f"labels in the order of the model's output units, {label_names}",
             f"{list(labels)}",
             "Put `labels` of the study into the model's order.",
         )

@@ -7,53 +7,53 @@ from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch, Examples
 
-LENGTHS = (8, 3, 5, 8)
+ROW_LENGTHS = (8, 3, 5, 8)
 """Two of them equal, so that rows of equal length are tried in company as well."""
-LONGER = 9
+EXTRA_LENGTH = 9
 """Tokens more, for models that cannot read so short a text."""
-SPECIAL = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
-WORDS = 1000
+SPECIAL_TOKENS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
+MAX_TOKEN_IDS = 1000
 
 
-def probes(model: PreTrainedModel) -> list[Batch]:
+def make_probe_batches(model: PreTrainedModel) -> list[Batch]:
     """Rows of ordinary tokens; with the end-of-text token last, as some heads ask; longer ones."""
-    eos = _special(model).get("eos")
-    ends = (None,) if eos is None else (None, eos)
-    return [_rows(model, end, longer) for longer in (0, LONGER) for end in ends]
+    eos = _read_special_tokens(model).get("eos")
+    last_tokens = (None,) if eos is None else (None, eos)
+    return [_make_rows(model, end, longer) for longer in (0, EXTRA_LENGTH) for end in last_tokens]
 
 
-def sample(examples: Examples, count: int) -> Int[Tensor, " m"]:
+def select_probe_rows(examples: Examples, count: int) -> Int[Tensor, " m"]:
     """Positions of a few examples: the shortest, the longest, between them, two of like length."""
     order = torch.argsort(examples.lengths, stable=True)
     places = torch.linspace(0, len(order) - 1, count - 1).long()
     return order[torch.cat([places, places[-1:] - 1]).clamp_min(0).unique()]
 
 
-def _rows(model: PreTrainedModel, last: int | None, longer: int) -> Batch:
-    special, words = set(_special(model).values()), _words(model)
-    ordinary = torch.tensor([i for i in range(words) if i not in special] or [0])
-    lengths, width = torch.tensor(LENGTHS) + longer, max(LENGTHS) + longer
+def _make_rows(model: PreTrainedModel, last: int | None, longer: int) -> Batch:
+    special, num_token_ids = set(_read_special_tokens(model).values()), _count_token_ids(model)
+    ordinary = torch.tensor([i for i in range(num_token_ids) if i not in special] or [0])
+    lengths, width = torch.tensor(ROW_LENGTHS) + longer, max(ROW_LENGTHS) + longer
     generator = torch.Generator().manual_seed(0)
-    ids = ordinary[torch.randint(len(ordinary), (len(LENGTHS), width), generator=generator)]
+    ids = ordinary[torch.randint(len(ordinary), (len(ROW_LENGTHS), width), generator=generator)]
     if last is not None:
-        ids[torch.arange(len(LENGTHS)), lengths - 1] = last
+        ids[torch.arange(len(ROW_LENGTHS)), lengths - 1] = last
     mask = (torch.arange(width) < lengths[:, None]).long()
     batch = {
         "input_ids": ids * mask,
         "attention_mask": mask,
         "token_type_ids": (torch.arange(width) >= lengths[:, None] // 2).long() * mask,
-        "labels": torch.zeros(len(LENGTHS), dtype=torch.long),
+        "labels": torch.zeros(len(ROW_LENGTHS), dtype=torch.long),
     }
     device = next(model.parameters()).device
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def _words(model: PreTrainedModel) -> int:
-    return min(getattr(model.config.get_text_config(), "vocab_size", WORDS), WORDS)
+def _count_token_ids(model: PreTrainedModel) -> int:
+    return min(getattr(model.config.get_text_config(), "vocab_size", MAX_TOKEN_IDS), MAX_TOKEN_IDS)
 
 
-def _special(model: PreTrainedModel) -> dict[str, int]:
+def _read_special_tokens(model: PreTrainedModel) -> dict[str, int]:
     """Ids of special tokens that the configuration names."""
     config = model.config.get_text_config()
-    ids = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL}
-    return {name: one for name, one in ids.items() if isinstance(one, int)}
+    ids = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL_TOKENS}
+    return {name: token_id for name, token_id in ids.items() if isinstance(token_id, int)}

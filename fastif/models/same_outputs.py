@@ -7,32 +7,32 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from fastif.models.nondeterministic_module import Trace, culprit
+from fastif.models.nondeterministic_module import Trace, find_differing_module
 from fastif.models.objective import Objective
-from fastif.numerics.arithmetic import rounding_of
+from fastif.numerics.arithmetic import matmul_eps
 
-UNITS = 300.0
+ROW_ULPS = 300.0
 """Units in the last place, of the outputs of a row, that are rounding."""
-LEAST = 0.1
+MIN_RELATIVE_SIZE = 0.1
 """Outputs of a row count as large as this part of those of the middle row, at least."""
 
-Run = Callable[[], Tensor]
+ForwardFn = Callable[[], Tensor]
 
-_coarsest: "WeakKeyDictionary[Objective, torch.dtype]" = WeakKeyDictionary()
+_coarsest_dtypes: "WeakKeyDictionary[Objective, torch.dtype]" = WeakKeyDictionary()
 
 
-def blame(
+def locate_difference(
     objective: Objective,
-    first: Run,
-    second: Run,
+    first: ForwardFn,
+    second: ForwardFn,
     places: Tensor | None = None,
     count: int = 0,
 ) -> str:
     """The module by which two runs differ; the second may be of some rows of the first."""
-    one, other = Trace(), Trace()
-    with one.of(objective.module):
+    first_trace, second_trace = Trace(), Trace()
+    with first_trace.record(objective.module):
         first()
-    with other.of(objective.module):
+    with second_trace.record(objective.module):
         second()
 
     def agree(left: Tensor, right: Tensor) -> bool:
@@ -40,43 +40,47 @@ def blame(
             left = left[places.to(left.device)]
         if left.shape != right.shape or not left.is_floating_point():
             return left.shape != right.shape or torch.equal(left, right)
-        return bool(alike(left, objective)(right, left).all())
+        return bool(make_rounding_test(left, objective)(right, left).all())
 
-    return culprit(one, other, agree) or type(objective.module).__name__
+    return (
+        find_differing_module(first_trace, second_trace, agree) or type(objective.module).__name__
+    )
 
 
-def alike(
-    like: Tensor, objective: Objective, units: float = UNITS, least: float = LEAST
+def make_rounding_test(
+    like: Tensor, objective: Objective, units: float = ROW_ULPS, least: float = MIN_RELATIVE_SIZE
 ) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
     """Row by row, whether outputs are the same but for rounding.
 
     That is the rounding of whatever was computed on the way: some models take a softmax or a norm
     in single precision where weights and outputs are double.
     """
-    known = _coarsest.get(objective, like.dtype)
-    coarsest = max(like.dtype, objective.like.dtype, known, key=_eps)
-    most = min(units * rounding_of(like.new_empty(0, dtype=coarsest)), 0.05)
+    recorded = _coarsest_dtypes.get(objective, like.dtype)
+    coarsest = max(like.dtype, objective.like.dtype, recorded, key=_eps)
+    tolerance = min(units * matmul_eps(like.new_empty(0, dtype=coarsest)), 0.05)
 
-    def compare(found: Tensor, expected: Tensor) -> Bool[Tensor, " b"]:
-        found, expected = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
-        sound = torch.isfinite(expected)
-        sizes = expected.abs().masked_fill(~sound, 0).amax(1) if expected.numel() else found.sum(1)
+    def compare_rows(outputs: Tensor, expected: Tensor) -> Bool[Tensor, " b"]:
+        outputs, expected = outputs.reshape(len(outputs), -1), expected.reshape(len(expected), -1)
+        finite = torch.isfinite(expected)
+        sizes = (
+            expected.abs().masked_fill(~finite, 0).amax(1) if expected.numel() else outputs.sum(1)
+        )
         sizes = torch.maximum(sizes, least * sizes.median()) if len(sizes) else sizes
-        near = (found - expected).abs() <= most * sizes[:, None]
-        return torch.where(sound, near, ~torch.isfinite(found)).all(1)
+        is_close = (outputs - expected).abs() <= tolerance * sizes[:, None]
+        return torch.where(finite, is_close, ~torch.isfinite(outputs)).all(1)
 
-    return compare
+    return compare_rows
 
 
-def computed_in(objective: Objective, dtypes: Iterable[torch.dtype]) -> None:
+def record_dtypes(objective: Objective, dtypes: Iterable[torch.dtype]) -> None:
     """Note the floating types in which something is computed on the way to outputs."""
-    _coarsest[objective] = max(dtypes, key=_eps, default=objective.like.dtype)
+    _coarsest_dtypes[objective] = max(dtypes, key=_eps, default=objective.like.dtype)
 
 
 def _eps(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps
 
 
-def gap(found: Tensor, expected: Tensor) -> float:
+def max_difference(outputs: Tensor, expected: Tensor) -> float:
     """The largest difference."""
-    return float((found - expected).abs().nan_to_num(0.0).max())
+    return float((outputs - expected).abs().nan_to_num(0.0).max())

@@ -14,33 +14,33 @@ from transformers import PreTrainedModel
 from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
-from fastif.models.classifier_head import head_input, logits_of
-from fastif.models.cut_check import Cut, CutError, cut_below
-from fastif.models.layer_split import Attributed, attributed_names, layer_path
-from fastif.models.model_inputs import inputs_of
+from fastif.models.classifier_head import capture_head_input, extract_logits
+from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
+from fastif.models.layer_split import Attributed, find_layer_path, select_attributed_names
+from fastif.models.model_inputs import select_model_inputs
 from fastif.models.objective import (
     Objective,
-    attributed_params,
-    checked_penalty,
+    check_penalty,
     frozen_copy,
+    select_attributed_params,
 )
 from fastif.models.padding import (
     Padding,
-    by_length,
-    each,
-    placed,
+    align_padding,
+    group_by_length,
+    iterate_rows,
     run_by_length,
-    settled,
+    select_padding,
 )
 from fastif.models.parameters import Params, ParamSpace, check_finite
-from fastif.models.probe_batch import probes, sample
-from fastif.models.problem_type import loss_of
-from fastif.models.single_precision import same_outputs, single_copy
+from fastif.models.probe_batch import make_probe_batches, select_probe_rows
+from fastif.models.problem_type import select_loss
+from fastif.models.single_precision import is_within_rounding, make_single_precision_copy
 from fastif.models.trial import check_rows
 
 NO_TOKEN = -1
-UNCUT = "frozen layers are run each time"
-PROVED = 5
+NOT_CUT = "frozen layers are run each time"
+VERIFIED_ROWS = 5
 """Rows of a table that are tried."""
 
 
@@ -48,14 +48,14 @@ class TransformerObjective(Objective):
     """A sequence classifier with its loss.
 
     The outputs of an example are what the model gives for it alone, without padding. Two shortcuts
-    are proved against that, on a probe here and on own rows by `prove`; where one changes outputs
-    it is not taken, and `notes` says so:
+    are proved against that, on a probe here and on own rows by `verify_shortcuts`; where one
+    changes outputs it is not taken, and `notes` says so:
 
     - Rows of unlike length share a forward pass, padded by the model's own token on the side that
       changes nothing; if both sides do, only rows of equal length share one.
     - What lies below the first layer that attributed parameters reach never changes, so the model
-      is cut there: `prefix` runs the frozen layers once, and `outputs` of a batch that holds
-      hidden states runs only the rest.
+      is cut there: `compute_prefix` runs the frozen layers once, and `outputs` of a batch that
+      holds hidden states runs only the rest.
 
     Weights of half precision are computed with in single precision.
 
@@ -69,7 +69,7 @@ class TransformerObjective(Objective):
         half: leave weights of half precision as they are.
 
     Attributes:
-        whole: the model.
+        full_model: the model.
         padding: how rows of unlike length share a forward pass.
         cut_note: why frozen layers are run each time; None if there are none, or they are not.
 
@@ -89,27 +89,27 @@ class TransformerObjective(Objective):
         half: bool = False,
     ) -> None:
         self.name = f"model {model.config._name_or_path or type(model).__name__}"
-        self.whole, self._precision = single_copy(model, half)
-        check_finite(self.whole, self.name)
-        self.loss, self.measure = loss_of(model, loss), measure
-        self.penalty = checked_penalty(penalty)
-        names = attributed_names(self.whole, attributed)
-        self.params = attributed_params(self.whole, names)
+        self.full_model, self._precision = make_single_precision_copy(model, half)
+        check_finite(self.full_model, self.name)
+        self.loss, self.measure = select_loss(model, loss), measure
+        self.penalty = check_penalty(penalty)
+        names = select_attributed_names(self.full_model, attributed)
+        self.params = select_attributed_params(self.full_model, names)
         _check_floating(self.params, self.name)
-        self.space = ParamSpace.of(self.params)
-        self.padding, self._cut = Padding("right", _padding_token(self.whole)), None
-        self._unused = frozen_copy(self.whole)
+        self.space = ParamSpace.from_params(self.params)
+        self.padding, self._cut = Padding("right", _get_padding_token(self.full_model)), None
+        self._unused = frozen_copy(self.full_model)
         self.cut_note: str | None = None
-        self._proved: WeakSet[Examples] = WeakSet()
-        self._probe()
+        self._verified: WeakSet[Examples] = WeakSet()
+        self._verify_on_probes()
 
     @property
     def module(self) -> nn.Module:  # type: ignore[override]
         """The model above the cut."""
-        return self._cut.module if self._cut else self.whole
+        return self._cut.module if self._cut else self.full_model
 
     @property
-    def cut(self) -> int:
+    def num_frozen_layers(self) -> int:
         """The number of frozen layers that are run once; 0 if none are."""
         return self._cut.index if self._cut else 0
 
@@ -128,46 +128,48 @@ class TransformerObjective(Objective):
         }[self.padding.side]
         return tuple(note for note in (self._precision, padding, self.cut_note) if note)
 
-    def prefix(self, batch: Batch) -> Batch:
+    def compute_prefix(self, batch: Batch) -> Batch:
         """The batch with its hidden states at the cut, zero at the padding, if there is a cut."""
-        return batch if self._cut is None else self._ready(batch)
+        return batch if self._cut is None else self._prepare(batch)
 
-    def placed(self, batch: Batch) -> Batch:
-        return batch if "hidden" in batch else placed(batch, self.padding)
+    def align_padding(self, batch: Batch) -> Batch:
+        return batch if "hidden" in batch else align_padding(batch, self.padding)
 
-    def unused(self) -> "TransformerObjective":
+    def make_fresh_copy(self) -> "TransformerObjective":
         other = copy.copy(self)
-        other.whole, other._cut = frozen_copy(self._unused), None
+        other.full_model, other._cut = frozen_copy(self._unused), None
         return other
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
         return run_by_length(
-            self.padding, self._ready(batch), lambda part: self._run(self._cut, params, part)
+            self.padding,
+            self._prepare(batch),
+            lambda group: self._forward(self._cut, params, group),
         )
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
-        def given(part: Batch) -> Tensor:
+        def capture_input(group: Batch) -> Tensor:
             def call() -> Tensor:
-                return self._run(self._cut, self.params, part)
+                return self._forward(self._cut, self.params, group)
 
-            return head_input(self.module, call, self.name)
+            return capture_head_input(self.module, call, self.name)
 
-        return run_by_length(self.padding, self._ready(batch), given)
+        return run_by_length(self.padding, self._prepare(batch), capture_input)
 
     @torch.no_grad()
-    def prove(self, *tables: Examples) -> None:
+    def verify_shortcuts(self, *tables: Examples) -> None:
         """Try padding and cut on a few rows of each table, and give up what changes outputs.
 
         Raises:
             InputError: the model cannot read a row, or its outputs depend on others of its batch.
         """
         for examples in tables:
-            if examples in self._proved:
+            if examples in self._verified:
                 continue
-            self._proved.add(examples)
-            batch = examples.take(sample(examples, PROVED))
+            self._verified.add(examples)
+            batch = examples.take(select_probe_rows(examples, VERIFIED_ROWS))
             try:
-                alone = self._alone(batch)
+                expected = self._run_each_row(batch)
             except Exception as error:
                 raise InputError(
                     self.name,
@@ -175,63 +177,81 @@ class TransformerObjective(Objective):
                     f"{type(error).__name__}: {error}".splitlines()[0],
                     "Check that tokenizer and model belong together, and [model] max_length.",
                 ) from error
-            self._settle_padding(batch, alone)
-            self._check_cut(batch, alone)
+            self._select_padding(batch, expected)
+            self._check_cut(batch, expected)
 
     @torch.no_grad()
-    def _probe(self) -> None:
+    def _verify_on_probes(self) -> None:
         """Settle padding and cut on rows of random tokens."""
-        for batch in probes(self.whole):
+        for batch in make_probe_batches(self.full_model):
             try:
-                alone = self._alone(batch)
+                expected = self._run_each_row(batch)
             except Exception:  # what a model's own code raises is not known
                 continue
-            self._settle_padding(batch, alone)
+            self._select_padding(batch, expected)
             self._make_cut(batch)
-            self._check_cut(batch, alone)
+            self._check_cut(batch, expected)
             self._check_gradient(batch)
             return
-        self.cut_note = f"{UNCUT}: the model cannot read a row of random tokens"
+        self.cut_note = f"{NOT_CUT}: the model cannot read a row of random tokens"
 
-    def _ready(self, batch: Batch) -> Batch:
+    def _prepare(self, batch: Batch) -> Batch:
         """The batch padded as the model wants it, with hidden states if there is a cut."""
         if "hidden" in batch:
             return batch
-        batch = self.placed(batch)
-        return batch if self._cut is None else {**batch, "hidden": self._states(batch, self._cut)}
+        batch = self.align_padding(batch)
+        return (
+            batch
+            if self._cut is None
+            else {**batch, "hidden": self._compute_hidden_states(batch, self._cut)}
+        )
 
     @torch.no_grad()
-    def _states(self, batch: Batch, cut: Cut) -> Float[Tensor, "b t d"]:
+    def _compute_hidden_states(self, batch: Batch, cut: TruncatedModel) -> Float[Tensor, "b t d"]:
         if self.padding.side is not None:
-            hidden = cut.states(self.whole, inputs_of(self.whole, batch))
+            hidden = cut.compute_hidden_states(
+                self.full_model, select_model_inputs(self.full_model, batch)
+            )
             mask = batch.get("attention_mask")
             return hidden if mask is None else hidden.masked_fill(mask[..., None] == 0, 0)
-        parts = [
-            (places, cut.states(self.whole, inputs_of(self.whole, part)))
-            for places, part in by_length(batch)
+        groups = [
+            (
+                places,
+                cut.compute_hidden_states(
+                    self.full_model, select_model_inputs(self.full_model, group)
+                ),
+            )
+            for places, group in group_by_length(batch)
         ]
-        like = parts[0][1]
+        like = groups[0][1]
         hidden = like.new_zeros(*batch["input_ids"].shape, like.shape[-1])
-        for places, states in parts:
+        for places, states in groups:
             hidden[places, : states.shape[1]] = states
         return hidden
 
-    def _run(self, cut: Cut | None, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
+    def _forward(
+        self, cut: TruncatedModel | None, params: Params, batch: Batch
+    ) -> Float[Tensor, "b c"]:
         """Outputs of rows that may share a forward pass, as they stand."""
-        module, inputs = cut.module if cut else self.whole, inputs_of(self.whole, batch)
-        with cut.given(batch["hidden"]) if cut else nullcontext():
+        module, inputs = (
+            cut.module if cut else self.full_model,
+            select_model_inputs(self.full_model, batch),
+        )
+        with cut.inject_hidden(batch["hidden"]) if cut else nullcontext():
             output = functional_call(module, dict(params), (), inputs)
-        return logits_of(output, len(batch["input_ids"]), self.name)
+        return extract_logits(output, len(batch["input_ids"]), self.name)
 
-    def _alone(self, batch: Batch) -> Float[Tensor, "b c"]:
+    def _run_each_row(self, batch: Batch) -> Float[Tensor, "b c"]:
         """Outputs of the whole model for each row without company or padding."""
-        return torch.cat([self._run(None, self.params, row) for row in each(batch)])
+        return torch.cat([self._forward(None, self.params, row) for row in iterate_rows(batch)])
 
-    def _settle_padding(self, batch: Batch, alone: Tensor) -> None:
+    def _select_padding(self, batch: Batch, expected: Tensor) -> None:
         """Take the first side, from the present one on, on which padding changes no outputs."""
-        found = settled(self.padding, batch, alone, lambda part: self._run(None, self.params, part))
-        if found is not None:
-            self.padding = found
+        padding = select_padding(
+            self.padding, batch, expected, lambda group: self._forward(None, self.params, group)
+        )
+        if padding is not None:
+            self.padding = padding
             return
         self.padding = replace(self.padding, side=None)
         check_rows(self, batch)  # names the module, if it is one
@@ -243,30 +263,33 @@ class TransformerObjective(Objective):
         )
 
     def _make_cut(self, batch: Batch) -> None:
-        if len(self.params) == len(dict(self.whole.named_parameters())):
+        if len(self.params) == len(dict(self.full_model.named_parameters())):
             return  # nothing is frozen
-        path = layer_path(self.whole)
+        path = find_layer_path(self.full_model)
         if path is None:
-            self.cut_note = f"{UNCUT}: no list of layers is recognised"
+            self.cut_note = f"{NOT_CUT}: no list of layers is recognised"
             return
-        inputs = inputs_of(self.whole, placed(batch, self.padding))
+        inputs = select_model_inputs(self.full_model, align_padding(batch, self.padding))
         try:
-            self._cut = cut_below(self.whole, path, self.params, inputs)
+            self._cut = cut_frozen_layers(self.full_model, path, self.params, inputs)
         except CutError as error:
-            self.cut_note = f"{UNCUT}: {error}"
+            self.cut_note = f"{NOT_CUT}: {error}"
         except Exception as error:
-            self.cut_note = f"{UNCUT}: {type(error).__name__}"
+            self.cut_note = f"{NOT_CUT}: {type(error).__name__}"
 
-    def _check_cut(self, batch: Batch, alone: Tensor) -> None:
+    def _check_cut(self, batch: Batch, reference: Tensor) -> None:
         """Give the cut up unless it changes no outputs, in company and alone."""
         if self._cut is None:
             return
-        padded = ({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(alone)))
-        rows = [batch, *padded, *each(batch)]
-        expected = [alone, *alone.split(1), *alone.split(1)]
-        if all(self._agrees(self._cut, one, e) for one, e in zip(rows, expected, strict=True)):
+        padded = ({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(reference)))
+        rows = [batch, *padded, *iterate_rows(batch)]
+        expected = [reference, *reference.split(1), *reference.split(1)]
+        if all(
+            self._is_unchanged(self._cut, inputs, e)
+            for inputs, e in zip(rows, expected, strict=True)
+        ):
             return
-        self._cut, self.cut_note = None, f"{UNCUT}: without them the outputs are others"
+        self._cut, self.cut_note = None, f"{NOT_CUT}: without them the outputs are others"
 
     @torch.enable_grad()
     def _check_gradient(self, batch: Batch) -> None:
@@ -275,13 +298,15 @@ class TransformerObjective(Objective):
         Operations with a backward pass of their own may give none where nothing before them asks
         for one.
         """
-        row = next(each(batch))
+        row = next(iterate_rows(batch))
         try:
-            alone, joined = (self._gradient(row, words) for words in (False, True))
+            params_only, with_frozen = (
+                self._gradient(row, with_embeddings) for with_embeddings in (False, True)
+            )
         except Exception as error:
             got = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
-            if same_outputs(alone, joined):
+            if is_within_rounding(params_only, with_frozen):
                 return
             got = "others when no gradient is asked of the frozen layers"
         raise InputError(
@@ -291,52 +316,58 @@ class TransformerObjective(Objective):
             "Take another model: its own operations hide parameters from the gradient.",
         )
 
-    def _gradient(self, row: Batch, words: bool) -> Tensor:
+    def _gradient(self, row: Batch, with_embeddings: bool) -> Tensor:
         """Of a row's outputs in the attributed parameters, and in the embedded words beside."""
         leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
-        wanted = list(leaves.values())
-        table = next((m for m in self.whole.modules() if isinstance(m, nn.Embedding)), None)
+        inputs = list(leaves.values())
+        embedding = next(
+            (m for m in self.full_model.modules() if isinstance(m, nn.Embedding)), None
+        )
 
-        def note(_: nn.Module, args: tuple, output: Tensor) -> Tensor:
-            wanted.append(torch.zeros_like(output).requires_grad_())
-            return output + wanted[-1]
+        def add_perturbation(_: nn.Module, args: tuple, output: Tensor) -> Tensor:
+            inputs.append(torch.zeros_like(output).requires_grad_())
+            return output + inputs[-1]
 
-        handle = table.register_forward_hook(note) if words and table is not None else None
+        handle = (
+            embedding.register_forward_hook(add_perturbation)
+            if with_embeddings and embedding is not None
+            else None
+        )
         try:
-            total = self._run(None, leaves, row).sum()
+            total = self._forward(None, leaves, row).sum()
         finally:
             if handle is not None:
                 handle.remove()
         if not total.requires_grad:
             return total.new_zeros(self.space.size)
-        found = torch.autograd.grad(total, wanted, materialize_grads=True)
-        return torch.cat([one.flatten() for one in found[: len(leaves)]])
+        grads = torch.autograd.grad(total, inputs, materialize_grads=True)
+        return torch.cat([grad.flatten() for grad in grads[: len(leaves)]])
 
-    def _agrees(self, cut: Cut | None, batch: Batch, alone: Tensor) -> bool:
+    def _is_unchanged(self, cut: TruncatedModel | None, batch: Batch, expected: Tensor) -> bool:
         try:
-            ready = placed(batch, self.padding)
+            prepared = align_padding(batch, self.padding)
             if cut:
-                ready = {**ready, "hidden": self._states(ready, cut)}
-            found = run_by_length(
-                self.padding, ready, lambda part: self._run(cut, self.params, part)
+                prepared = {**prepared, "hidden": self._compute_hidden_states(prepared, cut)}
+            outputs = run_by_length(
+                self.padding, prepared, lambda group: self._forward(cut, self.params, group)
             )
         except Exception:
             return False  # rows of one length alone, say, or hidden states of another shape
-        return same_outputs(found, alone)
+        return is_within_rounding(outputs, expected)
 
 
 def _check_floating(params: Params, where: str) -> None:
-    whole = [name for name, one in params.items() if not one.is_floating_point()]
-    if whole:
+    integer_names = [name for name, tensor in params.items() if not tensor.is_floating_point()]
+    if integer_names:
         raise InputError(
             where,
             "attributed parameters of floating point",
-            f"{len(whole)} of whole numbers, such as {whole[0]}",
+            f"{len(integer_names)} of whole numbers, such as {integer_names[0]}",
             "Load it without quantisation, or attribute other parameters.",
         )
 
 
-def _padding_token(model: PreTrainedModel) -> int:
+def _get_padding_token(model: PreTrainedModel) -> int:
     """The model's own; -1 if it has none, and then it takes no token for padding."""
     config = model.config.get_text_config()
     if getattr(config, "pad_token_id", None) is None:

@@ -17,33 +17,37 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastif.data.examples import Batch, Examples
-from fastif.data.targets import check_targets, labels_of
-from fastif.data.torch_forms import Given, as_examples
+from fastif.data.targets import check_targets, find_targets
+from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import MIX, leaves
+from fastif.gradients.hooks import COLUMN_WEIGHTS, make_leaf_params
 from fastif.losses import Measure
-from fastif.models.batch_invariance import check_company, check_many, whole_of
-from fastif.models.nondeterministic_module import Trace, in_half_precision
+from fastif.models.batch_invariance import (
+    check_batch_invariance,
+    check_table_invariance,
+    get_full_objective,
+)
+from fastif.models.nondeterministic_module import Trace, find_half_precision_module
 from fastif.models.objective import Objective
-from fastif.models.probe_batch import sample
+from fastif.models.probe_batch import select_probe_rows
 from fastif.models.same_outputs import (
-    Run,
-    alike,
-    blame,
-    computed_in,
-    gap,
+    ForwardFn,
+    locate_difference,
+    make_rounding_test,
+    max_difference,
+    record_dtypes,
 )
 from fastif.numerics.arithmetic import HALF
 from fastif.numerics.out_of_memory import is_out_of_memory
 
-ROWS = 5
+TRIAL_ROWS = 5
 """Rows that are tried, of unlike length."""
-REPEATS, MORE = 3, 16
+REPEATS, MORE_REPEATS = 3, 16
 """Runs of the same rows, chance striking in some only; and once something else has differed."""
 
 
 @dataclass
-class _Tried:
+class _TrialRecord:
     """What has been tried of an objective.
 
     Attributes:
@@ -57,7 +61,7 @@ class _Tried:
     tables: "WeakSet[Examples]" = field(default_factory=WeakSet)
 
 
-_known: "WeakKeyDictionary[Objective, _Tried]" = WeakKeyDictionary()
+_records: "WeakKeyDictionary[Objective, _TrialRecord]" = WeakKeyDictionary()
 
 
 def try_batch(objective: Objective, batch: Batch) -> None:
@@ -66,19 +70,19 @@ def try_batch(objective: Objective, batch: Batch) -> None:
     Raises:
         InputError: naming the module that is the cause.
     """
-    objective = whole_of(objective)
+    objective = get_full_objective(objective)
     _check_autocast(objective)
-    known = _known.setdefault(objective, _Tried())
-    if known.batch:
+    record = _records.setdefault(objective, _TrialRecord())
+    if record.batch:
         return
-    few = {name: tensor[:ROWS] for name, tensor in batch.items() if name != MIX}
+    few = {name: tensor[:TRIAL_ROWS] for name, tensor in batch.items() if name != COLUMN_WEIGHTS}
     outputs = check_rows(objective, few)
     check_targets(objective.loss, few["labels"], outputs.shape[1], "targets of the first batch")
-    known.batch = len(few["labels"]) > 1  # one row has no company
+    record.batch = len(few["labels"]) > 1  # one row has no company
 
 
 def try_table(
-    objective: Objective, examples: Given, where: str, measure: Measure | None = None
+    objective: Objective, examples: ExamplesLike, where: str, measure: Measure | None = None
 ) -> Examples:
     """Try the model on rows of a table, and the targets of all rows, once for each pair.
 
@@ -94,32 +98,32 @@ def try_table(
     Raises:
         InputError: these are no examples, or naming the module or the rows that are the cause.
     """
-    examples, objective = as_examples(examples, where), whole_of(objective)
+    examples, objective = as_examples(examples, where), get_full_objective(objective)
     _check_autocast(objective)
-    known = _known.setdefault(objective, _Tried())
-    if examples in known.tables or not len(examples):
+    record = _records.setdefault(objective, _TrialRecord())
+    if examples in record.tables or not len(examples):
         return examples
-    table = _innermost(examples)
-    if table not in known.tables:
-        batch = _same_rows(table, where)
-        prove = getattr(objective, "prove", None)
-        if prove is not None:
-            prove(table)
+    table = _unwrap_examples(examples)
+    if table not in record.tables:
+        batch = _take_repeatable_rows(table, where)
+        verify_shortcuts = getattr(objective, "verify_shortcuts", None)
+        if verify_shortcuts is not None:
+            verify_shortcuts(table)
         outputs = check_rows(objective, batch)
         _check_padding(objective, table, outputs)
-        with foreign(objective):
-            check_many(objective, table)
-        known.batch |= len(outputs) > 1
-        known.outputs = outputs.shape[1]
-        known.tables.add(table)
-    targets = labels_of(examples)
+        with translate_model_errors(objective):
+            check_table_invariance(objective, table)
+        record.batch |= len(outputs) > 1
+        record.outputs = outputs.shape[1]
+        record.tables.add(table)
+    targets = find_targets(examples)
     if targets is not None:
-        check_targets(measure or objective.loss, targets, known.outputs, where)
-    known.tables.add(examples)
+        check_targets(measure or objective.loss, targets, record.outputs, where)
+    record.tables.add(examples)
     return examples
 
 
-def _innermost(examples: Examples) -> Examples:
+def _unwrap_examples(examples: Examples) -> Examples:
     """The rows themselves, out of what counts or keeps them; a selection of them as it is."""
     while isinstance(inner := getattr(examples, "examples", None), Examples):
         if len(inner) != len(examples):
@@ -128,12 +132,12 @@ def _innermost(examples: Examples) -> Examples:
     return examples
 
 
-def _same_rows(table: Examples, where: str) -> Batch:
+def _take_repeatable_rows(table: Examples, where: str) -> Batch:
     """A few rows, after seeing that they are the same each time."""
-    ids = sample(table, ROWS)
+    ids = select_probe_rows(table, TRIAL_ROWS)
     first, second = table.take(ids), table.take(ids)
     for name, tensor in first.items():
-        if tensor.shape != second[name].shape or not _equal(tensor, second[name]):
+        if tensor.shape != second[name].shape or not _is_equal(tensor, second[name]):
             raise InputError(
                 where,
                 "the same rows each time they are taken",
@@ -143,7 +147,7 @@ def _same_rows(table: Examples, where: str) -> Batch:
     return first
 
 
-def _equal(first: Tensor, second: Tensor) -> bool:
+def _is_equal(first: Tensor, second: Tensor) -> bool:
     return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
@@ -155,30 +159,32 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
         InputError: they depend on chance, on company, on gradients, or are of half precision.
     """
 
-    def run(part: Batch = batch) -> Tensor:
-        return objective.outputs(objective.params, part)
+    def run(rows: Batch = batch) -> Tensor:
+        return objective.outputs(objective.params, rows)
 
-    with foreign(objective):
-        with _Precisions() as watch:
+    with translate_model_errors(objective):
+        with _DtypeRecorder() as recorder:
             outputs = run()
-        half = watch.dtypes.intersection(HALF)
-        if half and objective.like.dtype not in HALF:
-            raise _half(objective, run, half)
-        computed_in(objective, watch.dtypes)
+        half_dtypes = recorder.dtypes.intersection(HALF)
+        if half_dtypes and objective.like.dtype not in HALF:
+            raise _make_half_precision_error(objective, run, half_dtypes)
+        record_dtypes(objective, recorder.dtypes)
         try:
-            _check_chance(objective, run, outputs, REPEATS)
+            _check_determinism(objective, run, outputs, REPEATS)
             _check_gradients(objective, batch, outputs)
-            check_company(objective, batch, outputs)
+            check_batch_invariance(objective, batch, outputs)
         except InputError:
-            _check_chance(objective, run, outputs, MORE)  # it may have been this all along
+            _check_determinism(
+                objective, run, outputs, MORE_REPEATS
+            )  # it may have been this all along
             raise
     return outputs
 
 
-def _check_chance(objective: Objective, run: Run, outputs: Tensor, times: int) -> None:
-    same = alike(outputs, objective)
-    if not all(bool(same(run(), outputs).all()) for _ in range(times)):
-        raise _chance(objective, run)
+def _check_determinism(objective: Objective, run: ForwardFn, outputs: Tensor, repeats: int) -> None:
+    same = make_rounding_test(outputs, objective)
+    if not all(bool(same(run(), outputs).all()) for _ in range(repeats)):
+        raise _make_nondeterminism_error(objective, run)
 
 
 def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> None:
@@ -186,33 +192,33 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
 
     And a backward pass that fails, or that computes in half precision.
     """
-    params = leaves(objective)
+    params = make_leaf_params(objective)
 
     def run() -> Tensor:
         with torch.enable_grad():
             return objective.outputs(params, batch)
 
-    found = run()
-    if not found.requires_grad:
+    grad_outputs = run()
+    if not grad_outputs.requires_grad:
         raise InputError(
             type(objective.module).__name__,
             "outputs that depend on the attributed parameters",
             f"none of {len(objective.space.names)} does, such as {objective.space.names[0]}",
             "Attribute parameters that the model uses; look for no_grad or detach in it.",
         )
-    if alike(outputs, objective)(found.detach(), outputs).all():
-        with _Precisions() as watch:
-            ones = torch.ones_like(found)
-            torch.autograd.grad(found, tuple(params.values()), ones, allow_unused=True)
-        half = watch.dtypes.intersection(HALF)
-        if half and objective.like.dtype not in HALF:
-            raise _half(objective, run, half, "the backward pass of ")
+    if make_rounding_test(outputs, objective)(grad_outputs.detach(), outputs).all():
+        with _DtypeRecorder() as recorder:
+            ones = torch.ones_like(grad_outputs)
+            torch.autograd.grad(grad_outputs, tuple(params.values()), ones, allow_unused=True)
+        half_dtypes = recorder.dtypes.intersection(HALF)
+        if half_dtypes and objective.like.dtype not in HALF:
+            raise _make_half_precision_error(objective, run, half_dtypes, "the backward pass of ")
         return
-    cause = blame(objective, lambda: objective.outputs(objective.params, batch), run)
+    cause = locate_difference(objective, lambda: objective.outputs(objective.params, batch), run)
     raise InputError(
         cause,
         "the same outputs with and without gradients",
-        f"a difference of {gap(found.detach(), outputs):.1e}",
+        f"a difference of {max_difference(grad_outputs.detach(), outputs):.1e}",
         "Look for a fast path of inference, such as enable_nested_tensor, and switch it off.",
     )
 
@@ -220,36 +226,36 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
 @torch.no_grad()
 def _check_padding(objective: Objective, table: Examples, outputs: Tensor) -> None:
     """Refuse outputs of a row that are others beside longer rows, or in a model not used before."""
-    ids, same = sample(table, ROWS), alike(outputs, objective)
-    varied = bool((table.lengths != table.lengths[0]).any())
+    ids, same = select_probe_rows(table, TRIAL_ROWS), make_rounding_test(outputs, objective)
+    has_varied_lengths = bool((table.lengths != table.lengths[0]).any())
     for place in table.lengths[ids].argsort(descending=True).tolist():
         expected, batch = outputs[place : place + 1], table.take(ids[place : place + 1])
-        with foreign(objective):
-            found = objective.unused().outputs(objective.params, batch)
-            fits = bool(same(found, expected).all())
-            if fits and not varied:
+        with translate_model_errors(objective):
+            fresh_outputs = objective.make_fresh_copy().outputs(objective.params, batch)
+            is_same = bool(same(fresh_outputs, expected).all())
+            if is_same and not has_varied_lengths:
                 continue
-            again = objective.outputs(objective.params, batch)  # after a longer one
-        off = f"in row {int(ids[place])}"
-        if not same(again, found).all():
+            repeated_outputs = objective.outputs(objective.params, batch)  # after a longer one
+        location = f"in row {int(ids[place])}"
+        if not same(repeated_outputs, fresh_outputs).all():
             raise InputError(
                 type(objective.module).__name__,
                 "outputs of a row that do not depend on what the model was given before",
-                f"a difference of {gap(again, found):.1e} {off}",
+                f"a difference of {max_difference(repeated_outputs, fresh_outputs):.1e} {location}",
                 "Look for what is kept from one call to the next: a cache, a setting, a statistic.",
             )
-        if not fits:
+        if not is_same:
             raise InputError(
                 type(objective.module).__name__,
                 "outputs of a row that do not depend on the longer rows of its batch",
-                f"a difference of {gap(found, expected):.1e} {off}",
+                f"a difference of {max_difference(fresh_outputs, expected):.1e} {location}",
                 "Look for padding that is read; give the model a mask.",
             )
 
 
-def _chance(objective: Objective, run: Run) -> InputError:
+def _make_nondeterminism_error(objective: Objective, run: ForwardFn) -> InputError:
     return InputError(
-        blame(objective, run, run),
+        locate_difference(objective, run, run),
         "the same outputs each time in evaluation mode",
         "other outputs for the same rows",
         "Look for dropout or sampling that evaluation mode does not switch off: "
@@ -257,15 +263,17 @@ def _chance(objective: Objective, run: Run) -> InputError:
     )
 
 
-def _half(objective: Objective, run: Run, types: set[torch.dtype], of: str = "") -> InputError:
-    with Trace().of(objective.module) as trace:
+def _make_half_precision_error(
+    objective: Objective, run: ForwardFn, dtypes: set[torch.dtype], prefix: str = ""
+) -> InputError:
+    with Trace().record(objective.module) as trace:
         run()
-    found = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
-    like = str(objective.like.dtype).removeprefix("torch.")
+    dtype_names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    weight_dtype = str(objective.like.dtype).removeprefix("torch.")
     return InputError(
-        of + (in_half_precision(trace) or type(objective.module).__name__),
-        f"computation in the precision of the weights, {like}",
-        f"numbers of {found}",
+        prefix + (find_half_precision_module(trace) or type(objective.module).__name__),
+        f"computation in the precision of the weights, {weight_dtype}",
+        f"numbers of {dtype_names}",
         "Switch autocast off in evaluation: torch.autocast(..., enabled=self.training).",
     )
 
@@ -282,7 +290,7 @@ def _check_autocast(objective: Objective) -> None:
         )
 
 
-class _Precisions(TorchDispatchMode):
+class _DtypeRecorder(TorchDispatchMode):
     """Notes in which floating types something is computed."""
 
     def __init__(self) -> None:
@@ -290,15 +298,15 @@ class _Precisions(TorchDispatchMode):
         self.dtypes: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else (made,):
+        results = func(*args, **(kwargs or {}))
+        for tensor in results if isinstance(results, tuple | list) else (results,):
             if isinstance(tensor, Tensor) and tensor.is_floating_point():
                 self.dtypes.add(tensor.dtype)
-        return made
+        return results
 
 
 @contextmanager
-def foreign(objective: Objective) -> Iterator[None]:
+def translate_model_errors(objective: Objective) -> Iterator[None]:
     """Whatever the model's own code raises becomes a refusal; a lack of memory stays one."""
     try:
         yield

@@ -12,50 +12,50 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PIECE = 2**16
+BLOCK_SIZE = 2**16
 """Numbers of a row that are summed before they are added to the sum of the others."""
 
 HALF = (torch.bfloat16, torch.float16)
 
 
-def inner_products(left: Float[Tensor, "q p"], right: Float[Tensor, "b p"]) -> Float[Tensor, "q b"]:
+def pairwise_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "b p"]) -> Float[Tensor, "q b"]:
     """⟨left, right⟩ of every two rows.
 
     Rows in half precision give single precision: a product of theirs is rounded to half precision
     only at its end, so each piece is, and the pieces are summed in single precision.
 
-    >>> inner_products(torch.eye(2), torch.tensor([[3.0, 4.0]]))
+    >>> pairwise_dots(torch.eye(2), torch.tensor([[3.0, 4.0]]))
     tensor([[3.],
             [4.]])
     """
-    kind = torch.float32 if left.dtype in HALF else left.dtype
-    total = torch.zeros(len(left), len(right), dtype=kind, device=left.device)
-    for some in _pieces(left):
-        total += left[:, some] @ right[:, some].T
+    dtype = torch.float32 if left.dtype in HALF else left.dtype
+    total = torch.zeros(len(left), len(right), dtype=dtype, device=left.device)
+    for columns in _iterate_column_blocks(left):
+        total += left[:, columns] @ right[:, columns].T
     return total
 
 
-def inner(left: Float[Tensor, "q p"], right: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
+def row_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
     """⟨left, right⟩ of each row with the one in its place; without a third matrix of this size.
 
-    >>> inner(torch.eye(2), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    >>> row_dots(torch.eye(2), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([3., 6.])
     """
     total = left.new_zeros(len(left))
-    for some in _pieces(left):
-        total += torch.linalg.vecdot(left[:, some], right[:, some])
+    for columns in _iterate_column_blocks(left):
+        total += torch.linalg.vecdot(left[:, columns], right[:, columns])
     return total
 
 
-def lengths(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
+def row_norms(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
     """The Euclidean norm of each row.
 
-    >>> lengths(torch.tensor([[3.0, 4.0]]))
+    >>> row_norms(torch.tensor([[3.0, 4.0]]))
     tensor([5.])
     """
-    return inner(rows, rows).sqrt_()
+    return row_dots(rows, rows).sqrt_()
 
 
-def _pieces(rows: Tensor) -> Iterator[slice]:
-    for start in range(0, rows.shape[1], PIECE):
-        yield slice(start, start + PIECE)
+def _iterate_column_blocks(rows: Tensor) -> Iterator[slice]:
+    for start in range(0, rows.shape[1], BLOCK_SIZE):
+        yield slice(start, start + BLOCK_SIZE)

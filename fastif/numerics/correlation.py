@@ -16,8 +16,8 @@ def pearson(left: Float[Tensor, "q c"], right: Float[Tensor, "q c"]) -> Float[Te
         return torch.full((len(left),), torch.nan, dtype=torch.float64)
     constant = (left.amin(1) == left.amax(1)) | (right.amin(1) == right.amax(1))
     left, right = (rows.double() - rows.double().mean(1, keepdim=True) for rows in (left, right))
-    found = (left * right).sum(1) / (left.norm(dim=1) * right.norm(dim=1))
-    return torch.where(constant, torch.nan, found).clamp(-1, 1)
+    correlation = (left * right).sum(1) / (left.norm(dim=1) * right.norm(dim=1))
+    return torch.where(constant, torch.nan, correlation).clamp(-1, 1)
 
 
 def spearman(left: Float[Tensor, "q c"], right: Float[Tensor, "q c"]) -> Float[Tensor, " q"]:

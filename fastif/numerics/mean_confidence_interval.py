@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LEVEL = 0.95
-DRAWS, SEED = 20_000, 141_421_356
+CONFIDENCE = 0.95
+SAMPLES, SEED = 20_000, 141_421_356
 
 
-def mean_bounds(
+def mean_confidence_interval(
     values: Float[Tensor, " q"], weights: Float[Tensor, " q"] | None = None
 ) -> tuple[float, float]:
     """95 % interval of the mean of what the values were drawn from.
@@ -21,19 +21,19 @@ def mean_bounds(
     a proof for all distributions neither. Weights stand for unequal chances of having been drawn;
     the added value has the largest of them.
 
-    >>> [round(bound, 2) for bound in mean_bounds(torch.ones(8))]
+    >>> [round(bound, 2) for bound in mean_confidence_interval(torch.ones(8))]
     [0.63, 1.0]
-    >>> [round(bound, 2) for bound in mean_bounds(torch.full((8,), 0.8))]
+    >>> [round(bound, 2) for bound in mean_confidence_interval(torch.full((8,), 0.8))]
     [0.51, 0.87]
     """
     values = values.double()
     weights = torch.ones_like(values) if weights is None else weights.double()
     generator = torch.Generator().manual_seed(SEED)
-    drawn = torch.empty(DRAWS, len(values) + 1, dtype=torch.float64)
-    masses = drawn.exponential_(generator=generator) * torch.cat([weights, weights.max()[None]])
+    samples = torch.empty(SAMPLES, len(values) + 1, dtype=torch.float64)
+    masses = samples.exponential_(generator=generator) * torch.cat([weights, weights.max()[None]])
     masses /= masses.sum(1, keepdim=True)
     mean = float(values @ weights / weights.sum())
     means, added = masses[:, :-1] @ values, masses[:, -1]
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = means.quantile(tail), (means + added).quantile(1 - tail)
     return max(0.0, min(mean, float(low))), min(1.0, max(mean, float(high)))

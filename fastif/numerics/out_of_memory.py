@@ -13,7 +13,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def in_parts(
+def split_on_oom(
     work: Callable[[Int[Tensor, " b"]], T], ids: Int[Tensor, " m"]
 ) -> Iterator[tuple[Int[Tensor, " b"], T]]:
     """What `work` finds for all of `ids`, or for halves of them, and of these, until it fits.
@@ -25,21 +25,21 @@ def in_parts(
     ...     if len(ids) > 2:
     ...         raise MemoryError
     ...     return ids.sum().item()
-    >>> [found for _, found in in_parts(work, torch.arange(5))]
+    >>> [found for _, found in split_on_oom(work, torch.arange(5))]
     [1, 2, 7]
     """
     try:
-        found = work(ids)
+        result = work(ids)
     except (MemoryError, RuntimeError) as error:
         if len(ids) == 1 or not is_out_of_memory(error):
             raise
     else:
-        yield ids, found
+        yield ids, result
         return
     # Out of the handler: the failure's traceback held what was allocated before it.
-    release()
+    free_cache()
     for half in ids.split(-(-len(ids) // 2)):
-        yield from in_parts(work, half)
+        yield from split_on_oom(work, half)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -49,15 +49,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def release() -> None:
+def free_cache() -> None:
     """Give memory that is free but held back to the device, and to the system."""
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
-    trim()
+    release_to_os()
 
 
-def trim() -> None:
+def release_to_os() -> None:
     """Give memory that is free but held back to the system.
 
     glibc keeps what was freed below something that is still in use: after a stage of many small

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped
-from fastif.numerics.blocked_dot import inner, lengths
+from fastif.curvature.operator import DampedOperator
+from fastif.numerics.blocked_dot import row_dots, row_norms
 from fastif.solvers.lanczos import Inverse
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
-    preconditioner_factor,
-    preconditioner_inverse,
+    fit_preconditioner,
+    make_preconditioner_inverse,
 )
 from fastif.solvers.solver import (
     Factor,
@@ -23,10 +23,10 @@ from fastif.solvers.solver import (
     Solve,
     Solver,
     check_positive,
-    joined,
-    measured_residual,
-    on_finite_rows,
-    relative,
+    measure_residual,
+    merge_by_position,
+    safe_ratio,
+    solve_finite_rows,
 )
 
 
@@ -57,8 +57,8 @@ class ConjugateGradient(Solver):
             matrix.
         rank: eigenvalues of "eigen", or root rows of "drawn".
 
-    >>> from fastif.curvature import Dense
-    >>> operator = Dense(torch.diag(torch.tensor([1.0, 3.0]))).damped(1.0)
+    >>> from fastif.curvature import DenseOperator
+    >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
     >>> solution = ConjugateGradient().solve(operator, torch.ones(1, 2))
     >>> solution.value, solution.steps
     (tensor([[0.5000, 0.2500]]), 2)
@@ -78,71 +78,71 @@ class ConjugateGradient(Solver):
     def __post_init__(self) -> None:
         check_positive(self)
 
-    def check(self, operator: Damped) -> None:
+    def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)
 
-    def factor(self, operator: Damped) -> Factor:
-        return preconditioner_factor(self.preconditioner, operator, self.rank)
+    def factor(self, operator: DampedOperator) -> Factor:
+        return fit_preconditioner(self.preconditioner, operator, self.rank)
 
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         return self.prepare(operator, factor)(rhs)
 
-    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
-        made = self.factor(operator) if factor is None else factor
-        inverse = preconditioner_inverse(self.preconditioner, operator, made)
-        return lambda rhs: on_finite_rows(
-            operator, rhs, lambda rows: self._solve(operator, rows, inverse)
+    def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
+        operator_factor = self.factor(operator) if factor is None else factor
+        inverse = make_preconditioner_inverse(self.preconditioner, operator, operator_factor)
+        return lambda rhs: solve_finite_rows(
+            operator, rhs, lambda vectors: self._solve(operator, vectors, inverse)
         )
 
-    def _solve(self, operator: Damped, rhs: Tensor, inverse: Inverse) -> Solution:
-        norm = lengths(rhs)
+    def _solve(self, operator: DampedOperator, rhs: Tensor, inverse: Inverse) -> Solution:
+        norm = row_norms(rhs)
         value, steps = conjugate_gradients(
             operator, rhs, inverse, self.tolerance * norm, self.max_steps
         )
         # Measured anew: the recurrence's own residual drifts from the true one.
-        residual = measured_residual(operator, value, rhs) if steps else relative(norm, norm)
+        residual = measure_residual(operator, value, rhs) if steps else safe_ratio(norm, norm)
         # No residual can be measured below the rounding of the product it is measured with.
         reachable = max(2 * self.tolerance, 100 * torch.finfo(rhs.dtype).eps)
         return Solution(value, residual, residual <= reachable, steps, operator.damping)
 
 
 def conjugate_gradients(
-    operator: Damped,
+    operator: DampedOperator,
     rhs: Float[Tensor, "q p"],
     inverse: Inverse,
-    goal: Float[Tensor, " q"],
+    target: Float[Tensor, " q"],
     max_steps: int,
-    length: Callable[[Tensor], Tensor] = lengths,
+    residual_norm: Callable[[Tensor], Tensor] = row_norms,
 ) -> tuple[Float[Tensor, "q p"], int]:
     """The rows x, and the number of steps.
 
     A row stops when its residual is no longer than its goal, and only the rows that are still
     moving are held together and multiplied.
     """
-    places = torch.arange(len(rhs), device=rhs.device)
-    value, left = torch.zeros_like(rhs), rhs.clone()
-    solved = inverse(left)
-    direction, square = solved.clone(), inner(left, solved)
-    going = length(left) > goal
-    ended: list[tuple[Tensor, Tensor]] = []
+    positions = torch.arange(len(rhs), device=rhs.device)
+    value, residual = torch.zeros_like(rhs), rhs.clone()
+    preconditioned = inverse(residual)
+    direction, square = preconditioned.clone(), row_dots(residual, preconditioned)
+    active = residual_norm(residual) > target
+    finished: list[tuple[Tensor, Tensor]] = []
     steps = 0
-    while steps < max_steps and bool(going.any()):
-        if not going.all():
-            ended.append((places[~going], value[~going]))
-            places, goal, square = places[going], goal[going], square[going]
-            value, left, direction = value[going], left[going], direction[going]
+    while steps < max_steps and bool(active.any()):
+        if not active.all():
+            finished.append((positions[~active], value[~active]))
+            positions, target, square = positions[active], target[active], square[active]
+            value, residual, direction = value[active], residual[active], direction[active]
         product = operator.apply(direction)
-        curve = inner(direction, product)
-        fit = (curve > 0) & (square > 0)
-        stride = torch.where(fit, square / curve, 0.0)[:, None]
+        curvature = row_dots(direction, product)
+        valid = (curvature > 0) & (square > 0)
+        stride = torch.where(valid, square / curvature, 0.0)[:, None]
         value.addcmul_(stride, direction)
-        left.addcmul_(-stride, product)
+        residual.addcmul_(-stride, product)
         del product  # as large as all rows, and the preconditioner needs room
-        solved = inverse(left)
-        before, square = square, inner(left, solved)
-        direction.mul_(torch.where(fit, square / before, 0.0)[:, None]).add_(solved)
-        going = fit & (length(left) > goal)
+        preconditioned = inverse(residual)
+        previous, square = square, row_dots(residual, preconditioned)
+        direction.mul_(torch.where(valid, square / previous, 0.0)[:, None]).add_(preconditioned)
+        active = valid & (residual_norm(residual) > target)
         steps += 1
-    return joined([*ended, (places, value)]), steps
+    return merge_by_position([*finished, (positions, value)]), steps

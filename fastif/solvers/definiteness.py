@@ -7,65 +7,65 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, LinearOperator
+from fastif.curvature.operator import DampedOperator, LinearOperator
 from fastif.errors import InputError
 from fastif.solvers.lanczos import check_finite_products
 from fastif.solvers.solver import Factor
 
-LEAST = "least"
-"""Key of a factor that holds `Least` of the operator without its damping."""
+MIN_EIGENVALUE = "least"
+"""Key of a factor that holds `EigenvalueBounds` of the operator without its damping."""
 
 STEPS = 200
 SEED = 0
 """Of the first row: a bound taken again is the same."""
 
-CHANCE = 1e-3
+FAILURE_PROBABILITY = 1e-3
 """That a bound does not hold, over the random first row."""
 
-BASIS = 2**24
+MAX_BASIS_SIZE = 2**24
 """Numbers that the Lanczos rows may take; with fewer they are kept orthogonal to each other."""
 
-DENSE = 4000
+MAX_DENSE_SIZE = 4000
 """Parameters up to which all eigenvalues of a dense matrix are taken."""
 
-MARGIN = 1.05
+DAMPING_MARGIN = 1.05
 """Of a damping that is proposed."""
 
 
 @dataclass(frozen=True)
-class Least:
+class EigenvalueBounds:
     """What is known of the least eigenvalue of a symmetric matrix.
 
     Attributes:
-        reached: a Rayleigh quotient, so the least eigenvalue is no larger.
-        bound: it is no smaller, but for a chance of 1 in 1,000 where Lanczos found it.
+        upper: a Rayleigh quotient, so the least eigenvalue is no larger.
+        lower: it is no smaller, but for a chance of 1 in 1,000 where Lanczos found it.
         steps: products that it took; 0 for one that is known from the operator or exactly.
     """
 
-    reached: float
-    bound: float
+    upper: float
+    lower: float
     steps: int = 0
 
-    def damped(self, damping: float) -> "Least":
+    def with_damping(self, damping: float) -> "EigenvalueBounds":
         """Of the same matrix with damping on its diagonal."""
-        return Least(self.reached + damping, self.bound + damping, self.steps)
+        return EigenvalueBounds(self.upper + damping, self.lower + damping, self.steps)
 
     @property
-    def settled(self) -> bool:
+    def is_decided(self) -> bool:
         """Whether the sign is known, or would not be known by more steps."""
-        return self.bound > 0 or self.reached <= 0 or self.steps in (0, STEPS)
+        return self.lower > 0 or self.upper <= 0 or self.steps in (0, STEPS)
 
 
-def with_least(operator: Damped, factor: Factor) -> Factor:
+def add_min_eigenvalue(operator: DampedOperator, factor: Factor) -> Factor:
     """The factor with what tells whether the operator is positive definite, where that is open."""
-    if operator.operator.semidefinite or _kept(operator, factor) is not None:
+    if operator.operator.is_semidefinite or _read_bounds(operator, factor) is not None:
         return factor
-    least = lanczos_least(operator.operator, operator.damping)
-    kept = torch.tensor([least.reached, least.bound, least.steps], dtype=torch.float64)
-    return {**factor, LEAST: kept}
+    bounds = bound_min_eigenvalue(operator.operator, operator.damping)
+    values = torch.tensor([bounds.upper, bounds.lower, bounds.steps], dtype=torch.float64)
+    return {**factor, MIN_EIGENVALUE: values}
 
 
-def positive_definite(operator: Damped, factor: Factor) -> float:
+def require_positive_definite(operator: DampedOperator, factor: Factor) -> float:
     """A lower bound of the least eigenvalue of H + λI.
 
     λ where H is semidefinite by its making (Gauss-Newton, EK-FAC). Of others it is taken from the
@@ -74,67 +74,78 @@ def positive_definite(operator: Damped, factor: Factor) -> float:
     Raises:
         InputError: there is an eigenvalue of 0 or less; with the damping that would do.
     """
-    if operator.operator.semidefinite:
+    if operator.operator.is_semidefinite:
         return operator.damping
-    kept = with_least(operator, factor)[LEAST].tolist()
-    least = Least(kept[0], kept[1], int(kept[2])).damped(operator.damping)
-    if least.reached <= 0:
-        raise _indefinite(operator, least)
-    return least.bound
+    values = add_min_eigenvalue(operator, factor)[MIN_EIGENVALUE].tolist()
+    bounds = EigenvalueBounds(values[0], values[1], int(values[2])).with_damping(operator.damping)
+    if bounds.upper <= 0:
+        raise _indefinite_error(operator, bounds)
+    return bounds.lower
 
 
-def damping_that_does(operator: Damped, bound: float) -> float:
-    """What to give `LinearOperator.damped` so that no eigenvalue is 0 or less, with 5 % to spare.
+def find_sufficient_damping(operator: DampedOperator, lower: float) -> float:
+    """Damping under which no eigenvalue is 0 or less, with 5 % to spare.
 
     Args:
         operator: with too little damping.
-        bound: of its least eigenvalue, 0 or less.
+        lower: of its least eigenvalue, 0 or less.
     """
-    needed = MARGIN * (operator.damping - bound) - operator.operator.ridge
+    needed = DAMPING_MARGIN * (operator.damping - lower) - operator.operator.ridge
     power = 10.0 ** (math.floor(math.log10(needed)) - 2) if needed > 0 else 1.0
     return max(0.0, math.ceil(needed / power) * power)
 
 
-def exact_least(matrix: Float[Tensor, "p p"], damping: float) -> Float[Tensor, " 3"] | None:
-    """What a factor holds of a dense H + λI under `LEAST`; None for too large a matrix."""
-    if len(matrix) > DENSE or not bool(torch.isfinite(matrix).all()):
+def compute_min_eigenvalue(
+    matrix: Float[Tensor, "p p"], damping: float
+) -> Float[Tensor, " 3"] | None:
+    """What a factor holds of a dense H + λI under `MIN_EIGENVALUE`; None for too large a matrix."""
+    if len(matrix) > MAX_DENSE_SIZE or not bool(torch.isfinite(matrix).all()):
         return None
-    least = float(torch.linalg.eigvalsh((matrix + matrix.T) / 2)[0]) - damping
-    return torch.tensor([least, least, 0.0], dtype=torch.float64)
+    min_eigenvalue = float(torch.linalg.eigvalsh((matrix + matrix.T) / 2)[0]) - damping
+    return torch.tensor([min_eigenvalue, min_eigenvalue, 0.0], dtype=torch.float64)
 
 
-def lanczos_least(operator: LinearOperator, damping: float = 0.0, steps: int = STEPS) -> Least:
+def bound_min_eigenvalue(
+    operator: LinearOperator, damping: float = 0.0, steps: int = STEPS
+) -> EigenvalueBounds:
     """Lanczos from a random row; it ends once the sign of the least eigenvalue + damping is known.
 
     After k steps the least Ritz value θ exceeds the least eigenvalue by at most ε (largest - least
     eigenvalue), where 1.648 √p exp(-(2k - 1) √ε) is the chance that it does not, whatever the
     spectrum is (Kuczyński and Woźniakowski, 1992). After p steps θ is exact.
 
-    >>> from fastif.curvature import Dense
-    >>> round(lanczos_least(Dense(torch.diag(torch.tensor([3.0, 1.0, -2.0])))).bound, 3)
+    >>> from fastif.curvature import DenseOperator
+    >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))
+    >>> round(bound_min_eigenvalue(operator).lower, 3)
     -2.0
     """
     size, steps = operator.size, min(steps, operator.size)
-    rows = _Lanczos(operator, keep=steps * size <= BASIS)
-    found = Least(math.inf, -math.inf)
+    recurrence = _Lanczos(operator, keep=steps * size <= MAX_BASIS_SIZE)
+    bounds = EigenvalueBounds(math.inf, -math.inf)
     for step in range(1, steps + 1):
-        ritz, ended = rows.step()
-        exact = ended or step == size
-        part = 0.0 if exact else (math.log(1.648 * math.sqrt(size) / CHANCE) / (2 * step - 1)) ** 2
+        ritz, is_invariant = recurrence.step()
+        exact = is_invariant or step == size
+        gap_ratio = (
+            0.0
+            if exact
+            else (math.log(1.648 * math.sqrt(size) / FAILURE_PROBABILITY) / (2 * step - 1)) ** 2
+        )
         spread = float(ritz[-1] - ritz[0])
-        bound = float(ritz[0]) - (part / (1 - part) * spread if part < 1 else math.inf)
-        found = Least(float(ritz[0]), bound, 0 if exact else step)
-        if exact or _told(found, damping):
+        lower = float(ritz[0]) - (
+            gap_ratio / (1 - gap_ratio) * spread if gap_ratio < 1 else math.inf
+        )
+        bounds = EigenvalueBounds(float(ritz[0]), lower, 0 if exact else step)
+        if exact or _is_precise(bounds, damping):
             break
-    return found
+    return bounds
 
 
-def _told(found: Least, damping: float) -> bool:
+def _is_precise(bounds: EigenvalueBounds, damping: float) -> bool:
     """Whether the sign is known, and how large the eigenvalue is, to a useful degree."""
-    least = found.damped(damping)
-    if least.reached <= 0:
-        return found.reached - found.bound <= 0.05 * abs(found.reached)
-    return least.bound > 0.5 * least.reached
+    damped_bounds = bounds.with_damping(damping)
+    if damped_bounds.upper <= 0:
+        return bounds.upper - bounds.lower <= 0.05 * abs(bounds.upper)
+    return damped_bounds.lower > 0.5 * damped_bounds.upper
 
 
 class _Lanczos:
@@ -157,13 +168,13 @@ class _Lanczos:
         alpha = float((product.double() * self.row.double()).sum())
         product = product - alpha * self.row - self.beta * self.before
         if self.keep:
-            held = torch.cat(self.basis)
-            product = product - (product @ held.T) @ held
+            basis = torch.cat(self.basis)
+            product = product - (product @ basis.T) @ basis
         self.diagonal.append(alpha)
         matrix = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64))
         if self.beside:
-            off = torch.tensor(self.beside, dtype=torch.float64)
-            matrix += torch.diag(off, 1) + torch.diag(off, -1)
+            off_diagonal = torch.tensor(self.beside, dtype=torch.float64)
+            matrix += torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1)
         ritz = torch.linalg.eigvalsh(matrix)
         self.beta = float(product.double().norm())
         tiny = 10 * torch.finfo(product.dtype).eps * float(ritz.abs().max())
@@ -176,21 +187,21 @@ class _Lanczos:
         return ritz, False
 
 
-def _kept(operator: Damped, factor: Factor) -> Least | None:
+def _read_bounds(operator: DampedOperator, factor: Factor) -> EigenvalueBounds | None:
     """What the factor holds, unless it was settled for a larger damping alone."""
-    if LEAST not in factor:
+    if MIN_EIGENVALUE not in factor:
         return None
-    reached, bound, steps = factor[LEAST].tolist()
-    least = Least(reached, bound, int(steps))
-    return least if least.damped(operator.damping).settled else None
+    upper, lower, steps = factor[MIN_EIGENVALUE].tolist()
+    bounds = EigenvalueBounds(upper, lower, int(steps))
+    return bounds if bounds.with_damping(operator.damping).is_decided else None
 
 
-def _indefinite(operator: Damped, least: Least) -> InputError:
+def _indefinite_error(operator: DampedOperator, bounds: EigenvalueBounds) -> InputError:
     kind = type(operator.operator).__name__
-    does = damping_that_does(operator, min(least.bound, least.reached))
+    sufficient = find_sufficient_damping(operator, min(bounds.lower, bounds.upper))
     return InputError(
         "curvature",
         f"{kind} + λI with no eigenvalue of 0 or less, or effects have no sign to trust",
-        f"one of {least.reached:.3g} or less with an effective λ of {operator.damping:.3g}",
-        f"Take a damping of {does:.3g} or more, or the Gauss-Newton matrix, which has none.",
+        f"one of {bounds.upper:.3g} or less with an effective λ of {operator.damping:.3g}",
+        f"Take a damping of {sufficient:.3g} or more, or the Gauss-Newton matrix, which has none.",
     )

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped
+from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
-from fastif.solvers.definiteness import LEAST, exact_least
-from fastif.solvers.solver import Factor, Solution, Solver, measured_residual, on_finite_rows
+from fastif.solvers.definiteness import MIN_EIGENVALUE, compute_min_eigenvalue
+from fastif.solvers.solver import Factor, Solution, Solver, measure_residual, solve_finite_rows
 
-LARGEST = 10_000
+MAX_SIZE = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Direct(Solver):
 
     Of a matrix that may be indefinite (a Hessian) the factor also holds the least eigenvalue.
 
-    >>> from fastif.curvature import Dense
-    >>> operator = Dense(torch.diag(torch.tensor([1.0, 3.0]))).damped(1.0)
+    >>> from fastif.curvature import DenseOperator
+    >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
     >>> Direct().solve(operator, torch.ones(1, 2)).value
     tensor([[0.5000, 0.2500]])
     """
@@ -30,18 +30,18 @@ class Direct(Solver):
     kind: Literal["direct"] = "direct"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
-    def check(self, operator: Damped) -> None:
-        if operator.size > LARGEST:
+    def check(self, operator: DampedOperator) -> None:
+        if operator.size > MAX_SIZE:
             raise InputError(
                 "solver direct",
-                f"at most {LARGEST} attributed parameters",
+                f"at most {MAX_SIZE} attributed parameters",
                 f"{operator.size}",
                 'Use kind = "dual" or "cg", or attribute fewer parameters.',
             )
 
-    def factor(self, operator: Damped) -> Factor:
+    def factor(self, operator: DampedOperator) -> Factor:
         self.check(operator)
-        matrix = operator.dense().double()
+        matrix = operator.to_dense().double()
         lu, pivots, failed = torch.linalg.lu_factor_ex(matrix)
         if failed:
             raise InputError(
@@ -50,24 +50,32 @@ class Direct(Solver):
                 f"a singular one with damping {operator.damping}",
                 "Take a positive damping, say 0.1.",
             )
-        made = {"lu": lu, "pivots": pivots}
-        least = None if operator.operator.semidefinite else exact_least(matrix, operator.damping)
-        return made if least is None else {**made, LEAST: least}
+        operator_factor = {"lu": lu, "pivots": pivots}
+        min_eigenvalue = (
+            None
+            if operator.operator.is_semidefinite
+            else compute_min_eigenvalue(matrix, operator.damping)
+        )
+        return (
+            operator_factor
+            if min_eigenvalue is None
+            else {**operator_factor, MIN_EIGENVALUE: min_eigenvalue}
+        )
 
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        made = factor or self.factor(operator)
+        operator_factor = factor or self.factor(operator)
 
-        def divide(rows: Tensor) -> Solution:
-            value = divided(made, rows).to(rows.dtype)
-            residual = measured_residual(operator, value, rows)
+        def solve_finite(vectors: Tensor) -> Solution:
+            value = solve_factored(operator_factor, vectors).to(vectors.dtype)
+            residual = measure_residual(operator, value, vectors)
             return Solution(value, residual, residual < 1e-3, 1, operator.damping)
 
-        return on_finite_rows(operator, rhs, divide)
+        return solve_finite_rows(operator, rhs, solve_finite)
 
 
-def divided(factor: Factor, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+def solve_factored(factor: Factor, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
     """Rows A⁻¹ in double precision, A being the damped matrix that `Direct` factored."""
-    lu, pivots = factor["lu"].to(rows.device), factor["pivots"].to(rows.device)
-    return torch.linalg.lu_solve(lu, pivots, rows.double().T).T
+    lu, pivots = factor["lu"].to(vectors.device), factor["pivots"].to(vectors.device)
+    return torch.linalg.lu_solve(lu, pivots, vectors.double().T).T

@@ -8,40 +8,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, Rooted
+from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.numerics.blocked_dot import lengths
+from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cg import conjugate_gradients
-from fastif.solvers.dual_scores import CONVERGED, kernel_scores
+from fastif.solvers.dual_scores import CONVERGENCE_TOLERANCE, make_dual_scorer
 from fastif.solvers.gram import (
-    Kernel,
-    Probe,
-    add_spread,
-    kernel_matrix,
-    kernel_norms,
-    project,
-    shifted_inverse,
+    GramOperator,
+    RoundingEstimator,
+    apply_factor,
+    apply_factor_transpose,
+    compute_gram_matrix,
+    gram_norms,
+    make_shifted_inverse,
 )
-from fastif.solvers.pivoted_cholesky import low_rank_root
+from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
 from fastif.solvers.solver import (
     Factor,
-    ScoreAll,
+    ScoreFn,
     Solution,
     Solve,
     Solver,
     check_positive,
-    measured_residual,
-    on_finite_rows,
-    relative,
+    measure_residual,
+    safe_ratio,
+    solve_finite_rows,
 )
 
 MEGABYTE = 10**6
-GOAL = 1e-3
+TARGET_RESIDUAL = 1e-3
 """Relative residual to which the answer of a low-rank factor is refined."""
 
-MOST_STEPS = 20
-ENOUGH = 0.1
+MAX_STEPS = 20
+TRACE_TOLERANCE = 0.1
 """Trace left out by a low-rank factor, as a part of λ m, below which one refinement or two do."""
 
 
@@ -75,7 +75,7 @@ class Dual(Solver):
     >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = torch.nn.Linear(2, 1, bias=False)
     >>> examples = TensorExamples(points, torch.zeros(2, 1))
-    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).damped(1.0)
+    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).with_damping(1.0)
     >>> Dual().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
     tensor([[0.5000, 0.2000]])
     """
@@ -96,114 +96,132 @@ class Dual(Solver):
         """How far a low-rank factor is taken does; the kernel itself does not."""
         return self.rank is not None
 
-    def check(self, operator: Damped) -> None:
-        rooted = _rooted(operator)
-        self._check_size(rooted.count, rooted.columns)
+    def check(self, operator: DampedOperator) -> None:
+        factored = _require_factored(operator)
+        self._check_size(factored.count, factored.rows_per_example)
 
-    def factor(self, operator: Damped) -> Factor:
+    def factor(self, operator: DampedOperator) -> Factor:
         """K and its rounding, or F and the trace it leaves out."""
-        rooted = _rooted(operator)
-        made = {"batch_size": torch.tensor(rooted.batch_size)}
-        self._check_size(rooted.count, rooted.columns)
+        factored = _require_factored(operator)
+        batch_size_entry = {"batch_size": torch.tensor(factored.batch_size)}
+        self._check_size(factored.count, factored.rows_per_example)
         if self.rank is None:
-            held = max(1, self.block_rows // rooted.batch_size)
-            probe = Probe(rooted)
-            kernel = kernel_matrix(rooted, held, probe)
-            return {"kernel": kernel, "rounding": probe.rounding(kernel), **made}
-        enough = ENOUGH * operator.damping * rooted.count
-        held = self.block_rows * rooted.columns
-        root, left = low_rank_root(rooted, self.rank, enough, held)
-        return {"root": root, "left": torch.tensor(left, dtype=torch.float64), **made}
+            held_count = max(1, self.block_rows // factored.batch_size)
+            estimator = RoundingEstimator(factored)
+            kernel = compute_gram_matrix(factored, held_count, estimator)
+            return {
+                "kernel": kernel,
+                "rounding": estimator.estimate_rounding(kernel),
+                **batch_size_entry,
+            }
+        target_trace = TRACE_TOLERANCE * operator.damping * factored.count
+        held_count = self.block_rows * factored.rows_per_example
+        root, remaining_trace = randomly_pivoted_cholesky(
+            factored, self.rank, target_trace, held_count
+        )
+        return {
+            "root": root,
+            "left": torch.tensor(remaining_trace, dtype=torch.float64),
+            **batch_size_entry,
+        }
 
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         return self.prepare(operator, factor)(rhs)
 
-    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
-        rooted = _rooted(operator)
-        made = self.factor(operator) if factor is None else factor
-        _check_order(made, rooted)
-        build = _by_kernel if self.rank is None else _by_root
-        solve = build(operator, rooted, made)
-        return lambda rhs: on_finite_rows(operator, rhs, solve)
+    def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
+        factored = _require_factored(operator)
+        operator_factor = self.factor(operator) if factor is None else factor
+        _check_order(operator_factor, factored)
+        build = _prepare_exact if self.rank is None else _prepare_low_rank
+        solve = build(operator, factored, operator_factor)
+        return lambda rhs: solve_finite_rows(operator, rhs, solve)
 
     def prepare_scores(
-        self, operator: Damped, train: Examples, factor: Factor | None = None
-    ) -> ScoreAll | None:
-        rooted = _rooted(operator)
-        at = None if self.rank is not None else rooted.in_roots(train)
-        if at is None:
+        self, operator: DampedOperator, train: Examples, factor: Factor | None = None
+    ) -> ScoreFn | None:
+        factored = _require_factored(operator)
+        coefficients = (
+            None if self.rank is not None else factored.compute_factor_coefficients(train)
+        )
+        if coefficients is None:
             return None
-        made = self.factor(operator) if factor is None else factor
-        _check_order(made, rooted)
-        if "rounding" not in made:
+        operator_factor = self.factor(operator) if factor is None else factor
+        _check_order(operator_factor, factored)
+        if "rounding" not in operator_factor:
             return None
-        kernel = made["kernel"].to(operator.like.device)
-        return kernel_scores(operator, rooted, at, len(train), kernel, made["rounding"])
+        kernel = operator_factor["kernel"].to(operator.like.device)
+        return make_dual_scorer(
+            operator, factored, coefficients, len(train), kernel, operator_factor["rounding"]
+        )
 
     def _check_size(self, count: int, columns: int) -> None:
-        rows, numbers = count * columns, self.memory_mb * MEGABYTE // 8
-        if rows * min(rows, self.rank or rows) <= numbers:
+        rows, max_numbers = count * columns, self.memory_mb * MEGABYTE // 8
+        if rows * min(rows, self.rank or rows) <= max_numbers:
             return
-        fit = math.isqrt(numbers) if self.rank is None else numbers // self.rank
+        max_rows = math.isqrt(max_numbers) if self.rank is None else max_numbers // self.rank
         needed = -(-8 * rows * min(rows, self.rank or rows) // MEGABYTE)
         raise InputError(
             "solver dual",
-            f"at most {fit} root rows, examples of the curvature x (classes - 1), "
+            f"at most {max_rows} root rows, examples of the curvature x (classes - 1), "
             f"for memory_mb = {self.memory_mb}",
             f"{count} x {columns} = {rows}",
             'Take kind = "cg", preconditioner = "drawn" and rank = 4000, with a smaller kernel; or '
-            f"set [curvature] rows to {fit // columns} or less, a smaller rank (now "
+            f"set [curvature] rows to {max_rows // columns} or less, a smaller rank (now "
             f"{self.rank or 'none, which is all'}), or memory_mb = {needed}.",
         )
 
 
-def _by_kernel(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
+def _prepare_exact(operator: DampedOperator, factored: FactoredOperator, factor: Factor) -> Solve:
     """With K itself; it is factorised once."""
     kernel = factor["kernel"].to(operator.like.device)
-    damping, weight = operator.damping, operator.damping * rooted.count
-    inverse = shifted_inverse(kernel, weight)
+    damping, weight = operator.damping, operator.damping * factored.count
+    inverse = make_shifted_inverse(kernel, weight)
 
     def solve(rhs: Tensor) -> Solution:
-        dual = inverse(project(rooted, rhs))
-        value = add_spread(rooted, -dual, rhs.clone()).div_(damping)
-        error = dual - project(rooted, value) / rooted.count
-        length = kernel_norms(error, kernel).to(rhs.dtype)
-        residual = relative(length, lengths(rhs))
-        return Solution(value, residual, residual <= CONVERGED, 3, damping)
+        dual = inverse(apply_factor(factored, rhs))
+        value = apply_factor_transpose(factored, -dual, rhs.clone()).div_(damping)
+        error = dual - apply_factor(factored, value) / factored.count
+        error_norms = gram_norms(error, kernel).to(rhs.dtype)
+        residual = safe_ratio(error_norms, row_norms(rhs))
+        return Solution(value, residual, residual <= CONVERGENCE_TOLERANCE, 3, damping)
 
     return solve
 
 
-def _by_root(operator: Damped, rooted: Rooted, factor: Factor) -> Solve:
+def _prepare_low_rank(
+    operator: DampedOperator, factored: FactoredOperator, factor: Factor
+) -> Solve:
     """With F of few columns before, and K by sweeps."""
-    root, left = factor["root"].to(operator.like.device), float(factor["left"])
-    damping, weight = operator.damping, operator.damping * rooted.count
+    root, remaining_trace = factor["root"].to(operator.like.device), float(factor["left"])
+    damping, weight = operator.damping, operator.damping * factored.count
     small = root.T @ root
     small.diagonal().add_(weight)
     lower, _ = torch.linalg.cholesky_ex(small)  # positive definite; NaN stays NaN
 
-    def inverse(rows: Tensor) -> Tensor:
-        return (rows - torch.cholesky_solve(root.T @ rows.T, lower).T @ root.T) / weight
+    def inverse(vectors: Tensor) -> Tensor:
+        return (vectors - torch.cholesky_solve(root.T @ vectors.T, lower).T @ root.T) / weight
 
-    def length(error: Tensor) -> Tensor:
+    def error_norm(error: Tensor) -> Tensor:
         """At least as long as b - A x, which is Rᵀ times the error over λ m."""
-        return ((error @ root).square().sum(1) + left * error.square().sum(1)).sqrt() / weight
+        return (
+            (error @ root).square().sum(1) + remaining_trace * error.square().sum(1)
+        ).sqrt() / weight
 
     def solve(rhs: Tensor) -> Solution:
-        projected, goal = project(rooted, rhs), GOAL * lengths(rhs).double()
-        system = Damped(Kernel(rooted), weight)
-        dual, steps = conjugate_gradients(system, projected, inverse, goal, MOST_STEPS, length)
-        value = add_spread(rooted, -dual, rhs.clone()).div_(damping)
-        residual = measured_residual(operator, value, rhs)
-        return Solution(value, residual, residual <= CONVERGED, 3 + 2 * steps, damping)
+        projected, target = apply_factor(factored, rhs), TARGET_RESIDUAL * row_norms(rhs).double()
+        system = DampedOperator(GramOperator(factored), weight)
+        dual, steps = conjugate_gradients(system, projected, inverse, target, MAX_STEPS, error_norm)
+        value = apply_factor_transpose(factored, -dual, rhs.clone()).div_(damping)
+        residual = measure_residual(operator, value, rhs)
+        return Solution(value, residual, residual <= CONVERGENCE_TOLERANCE, 3 + 2 * steps, damping)
 
     return solve
 
 
-def _rooted(operator: Damped) -> Rooted:
-    if not isinstance(operator.operator, Rooted) or not operator.damping > 0:
+def _require_factored(operator: DampedOperator) -> FactoredOperator:
+    if not isinstance(operator.operator, FactoredOperator) or not operator.damping > 0:
         raise InputError(
             "solver dual",
             "a Gauss-Newton curvature and a damping > 0",
@@ -213,13 +231,13 @@ def _rooted(operator: Damped) -> Rooted:
     return operator.operator
 
 
-def _check_order(factor: Factor, rooted: Rooted) -> None:
+def _check_order(factor: Factor, factored: FactoredOperator) -> None:
     """Refuse a factor whose rows stand in another order than the operator gives its own in."""
-    taken_with = int(factor["batch_size"])
-    if taken_with != rooted.batch_size:
+    factor_batch_size = int(factor["batch_size"])
+    if factor_batch_size != factored.batch_size:
         raise InputError(
             "solver dual",
-            f"a factor taken with batch size {rooted.batch_size}, as the operator has now",
-            f"one taken with {taken_with}",
+            f"a factor taken with batch size {factored.batch_size}, as the operator has now",
+            f"one taken with {factor_batch_size}",
             "Factor again, or give the operator the batch size of the factor.",
         )

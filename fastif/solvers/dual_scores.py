@@ -7,25 +7,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, Dense, InRoots, Rooted
-from fastif.numerics.blocked_dot import lengths
+from fastif.curvature.operator import (
+    DampedOperator,
+    DenseOperator,
+    FactorCoefficients,
+    FactoredOperator,
+)
+from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.gram import (
     ShiftedInverse,
-    kernel_norms,
-    kernel_times,
-    project,
-    shifted_inverse,
+    apply_factor,
+    gram_norms,
+    make_shifted_inverse,
+    matmul_f64,
 )
-from fastif.solvers.lanczos import top_eigenvalue
-from fastif.solvers.solver import ByExample, relative
+from fastif.solvers.lanczos import max_eigenvalue
+from fastif.solvers.solver import TrainingScores, safe_ratio
 
-CONVERGED = 1e-2
-MOST_ROUNDING = 5e-3
+CONVERGENCE_TOLERANCE = 1e-2
+MAX_ROUNDING = 5e-3
 """Relative residual that rounding may add; beyond it s_test is computed and looked at instead."""
 
 
 @dataclass(frozen=True, eq=False)
-class KernelScores:
+class DualScorer:
     """One sweep a set of queries: with P = R b, everything follows from K = R Rᵀ.
 
     With w = λ m and (w I + K) y = P, the solution is x = (b - Rᵀ y) / λ. It is never made, for
@@ -43,67 +48,80 @@ class KernelScores:
     direction; ‖δK‖ is 2 ‖δK‖_F / √r, that of a matrix whose r² errors have nothing in common.
     """
 
-    rooted: Rooted
+    factored: FactoredOperator
     damping: float
-    at: InRoots
+    coefficients: FactorCoefficients
     count: int
     kernel: Float[Tensor, "r r"]
     inverse: ShiftedInverse
     rounding: Float[Tensor, " 2"]
-    reach: float
-    scored: InRoots | None = None
+    rounding_scale: float
+    score_coefficients: FactorCoefficients | None = None
 
-    def __call__(self, rhs: Float[Tensor, "q p"]) -> ByExample:
-        projected, size = project(self.rooted, rhs), lengths(rhs).double()
-        dual, examples = self.inverse(projected), self.rooted.count
-        weight = self.damping * examples
-        error = (kernel_times(dual, self.kernel) + weight * dual - projected) / weight
-        length, (matrix, product) = dual.norm(dim=1), self.rounding.tolist()
-        added = self.reach * (matrix * length + product * size)
-        residual = relative(kernel_norms(error, self.kernel) + added, size)
-        along = (size.square() - (dual * projected).sum(1)) / self.damping
-        square = (along - examples * length.square()) / self.damping
-        return ByExample(
-            self._told(examples * dual, rhs, self.scored or self.at),
-            self._told(projected, rhs, self.at),
+    def __call__(self, rhs: Float[Tensor, "q p"]) -> TrainingScores:
+        projected, rhs_norms = apply_factor(self.factored, rhs), row_norms(rhs).double()
+        dual, example_count = self.inverse(projected), self.factored.count
+        weight = self.damping * example_count
+        error = (matmul_f64(dual, self.kernel) + weight * dual - projected) / weight
+        dual_norms, (matrix, product) = dual.norm(dim=1), self.rounding.tolist()
+        rounding_error = self.rounding_scale * (matrix * dual_norms + product * rhs_norms)
+        residual = safe_ratio(gram_norms(error, self.kernel) + rounding_error, rhs_norms)
+        product_with_rhs = (rhs_norms.square() - (dual * projected).sum(1)) / self.damping
+        squared_norms = (product_with_rhs - example_count * dual_norms.square()) / self.damping
+        return TrainingScores(
+            self._sum_by_example(
+                example_count * dual, rhs, self.score_coefficients or self.coefficients
+            ),
+            self._sum_by_example(projected, rhs, self.coefficients),
             residual.to(rhs.dtype),
-            residual <= CONVERGED,
-            square.clamp_min(0).sqrt().to(rhs.dtype),
-            along.to(rhs.dtype),
+            residual <= CONVERGENCE_TOLERANCE,
+            squared_norms.clamp_min(0).sqrt().to(rhs.dtype),
+            product_with_rhs.to(rhs.dtype),
             self.damping,
         )
 
-    def _told(self, rows: Tensor, rhs: Tensor, at: InRoots) -> Float[Tensor, "q n"]:
-        return at.gathered(rows, self.count).to(rhs.dtype)
+    def _sum_by_example(
+        self, values: Tensor, rhs: Tensor, coefficients: FactorCoefficients
+    ) -> Float[Tensor, "q n"]:
+        return coefficients.sum_by_example(values, self.count).to(rhs.dtype)
 
 
-def kernel_scores(
-    operator: Damped,
-    rooted: Rooted,
-    at: InRoots,
+def make_dual_scorer(
+    operator: DampedOperator,
+    factored: FactoredOperator,
+    coefficients: FactorCoefficients,
     count: int,
     kernel: Float[Tensor, "r r"],
     rounding: Float[Tensor, " 2"],
-) -> KernelScores | None:
-    """None if rounding might add more than `MOST_ROUNDING` to a residual, or K is not finite.
+) -> DualScorer | None:
+    """None if rounding might add more than `MAX_ROUNDING` to a residual, or K is not finite.
 
     Args:
         operator: the damped curvature, over all training examples.
-        rooted: the same without damping.
-        at: how loss gradients are made of its root rows.
+        factored: the same without damping.
+        coefficients: how loss gradients are made of its root rows.
         count: n, training examples.
         kernel: K.
         rounding: as a `Probe` measured it: ‖δK‖_F, and ε.
     """
-    weight = operator.damping * rooted.count
+    weight = operator.damping * factored.count
     matrix, product = rounding.tolist()
     if not math.isfinite(matrix + product):
         return None
-    reach = math.sqrt(top_eigenvalue(Dense(kernel))) / weight
+    rounding_scale = math.sqrt(max_eigenvalue(DenseOperator(kernel))) / weight
     matrix *= 2 / math.sqrt(len(kernel))
     # ‖y‖ / ‖b‖ is at most 1 / (2 √w): no singular value of (w + R Rᵀ)⁻¹ R is larger.
-    if reach * (product + matrix / (2 * math.sqrt(weight))) > MOST_ROUNDING:
+    if rounding_scale * (product + matrix / (2 * math.sqrt(weight))) > MAX_ROUNDING:
         return None
-    known = torch.tensor([matrix, product], dtype=torch.float64)
-    inverse = shifted_inverse(kernel, weight)
-    return KernelScores(rooted, operator.damping, at, count, kernel, inverse, known, reach)
+    measured_rounding = torch.tensor([matrix, product], dtype=torch.float64)
+    inverse = make_shifted_inverse(kernel, weight)
+    return DualScorer(
+        factored,
+        operator.damping,
+        coefficients,
+        count,
+        kernel,
+        inverse,
+        measured_rounding,
+        rounding_scale,
+    )

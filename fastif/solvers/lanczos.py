@@ -6,64 +6,69 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped, LinearOperator, Rooted
+from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOperator
 from fastif.errors import InputError
 
 Inverse = Callable[[Tensor], Tensor]
 """Rows times a fixed positive definite matrix P⁻¹; it returns new rows."""
 
 STEPS = 12
-CLOSE = 0.05
+RELATIVE_GAP = 0.05
 SAMPLES = 16
 
 
-def unchanged(rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+def identity(vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
     """P⁻¹ of a solver without a preconditioner."""
-    return rows
+    return vectors
 
 
-def top_eigenvalue(
-    operator: LinearOperator, inverse: Inverse = unchanged, seed: int = 0, steps: int = STEPS
+def max_eigenvalue(
+    operator: LinearOperator, inverse: Inverse = identity, seed: int = 0, steps: int = STEPS
 ) -> float:
     """The largest |eigenvalue| of P⁻¹A, from above: Lanczos in the inner product of P.
 
     A Ritz value θ is below the largest eigenvalue; θ plus its residual is above it in all but
     contrived cases (Zhou and Li, 2011), and stops the iteration once it is within 5 % of θ.
 
-    >>> from fastif.curvature import Dense
-    >>> round(top_eigenvalue(Dense(torch.diag(torch.tensor([3.0, 1.0, -2.0])))), 3)
+    >>> from fastif.curvature import DenseOperator
+    >>> round(max_eigenvalue(DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))), 3)
     3.0
     """
     generator = torch.Generator().manual_seed(seed)
     like = operator.like
-    left = torch.randn(1, operator.size, generator=generator, dtype=like.dtype).to(like.device)
-    before, beta = torch.zeros_like(left), 0.0
-    direction = inverse(left)
-    size = _norm(left, direction)
-    left, direction = left / size, direction / size
+    basis_vector = torch.randn(1, operator.size, generator=generator, dtype=like.dtype).to(
+        like.device
+    )
+    previous, beta = torch.zeros_like(basis_vector), 0.0
+    direction = inverse(basis_vector)
+    norm = _inner_norm(basis_vector, direction)
+    basis_vector, direction = basis_vector / norm, direction / norm
     matrix = torch.zeros(steps, steps, dtype=torch.float64)
     bound = 0.0
     for step in range(min(steps, operator.size)):
         product = operator.apply(direction)
         alpha = float((product * direction).sum())
         check_finite_products(product)
-        product = product - alpha * left - beta * before
-        solved = inverse(product)
-        beta = _norm(product, solved)
+        product = product - alpha * basis_vector - beta * previous
+        preconditioned = inverse(product)
+        beta = _inner_norm(product, preconditioned)
         matrix[step, step] = alpha
         ritz, vectors = torch.linalg.eigh(matrix[: step + 1, : step + 1])
-        at = int(ritz.abs().argmax())
-        theta, rest = float(ritz[at].abs()), beta * float(vectors[-1, at].abs())
-        bound = theta + rest
-        if step + 1 == steps or not rest > CLOSE * theta:
+        position = int(ritz.abs().argmax())
+        theta, residual_bound = (
+            float(ritz[position].abs()),
+            beta * float(vectors[-1, position].abs()),
+        )
+        bound = theta + residual_bound
+        if step + 1 == steps or not residual_bound > RELATIVE_GAP * theta:
             break
         matrix[step, step + 1] = matrix[step + 1, step] = beta
-        before, left, direction = left, product / beta, solved / beta
+        previous, basis_vector, direction = basis_vector, product / beta, preconditioned / beta
     return bound
 
 
-def batch_excess(
-    operator: Damped, batch: int, inverse: Inverse = unchanged, seed: int = 0
+def minibatch_eigenvalue_margin(
+    operator: DampedOperator, batch: int, inverse: Inverse = identity, seed: int = 0
 ) -> float:
     """How far P⁻¹A_B of `batch` examples drawn afresh may exceed P⁻¹A, for a step that is safe.
 
@@ -74,16 +79,16 @@ def batch_excess(
     some mini-batches are looked at.
     """
     inner = operator.operator
-    if isinstance(inner, Rooted):
-        return _largest_trace(inner, inverse) / batch
+    if isinstance(inner, FactoredOperator):
+        return _max_trace(inner, inverse) / batch
     generator = torch.Generator().manual_seed(seed)
-    found = 0.0
-    for place in range(SAMPLES):
+    largest = 0.0
+    for offset in range(SAMPLES):
         sampled = inner.sample(generator, batch)
         if sampled is inner:
             return 0.0
-        found = max(found, top_eigenvalue(sampled, inverse, seed + place))
-    return found
+        largest = max(largest, max_eigenvalue(sampled, inverse, seed + offset))
+    return largest
 
 
 def check_finite_products(products: Float[Tensor, "q p"]) -> None:
@@ -101,13 +106,16 @@ def check_finite_products(products: Float[Tensor, "q p"]) -> None:
         )
 
 
-def _largest_trace(rooted: Rooted, inverse: Inverse) -> float:
+def _max_trace(factored: FactoredOperator, inverse: Inverse) -> float:
     largest = 0.0
-    for piece in range(rooted.pieces):
-        columns = [(tile.rows * inverse(tile.rows)).sum(1) for tile in rooted.roots(piece)]
+    for batch_index in range(factored.num_batches):
+        columns = [
+            (tile.gradients * inverse(tile.gradients)).sum(1)
+            for tile in factored.factor_rows(batch_index)
+        ]
         largest = max(largest, float(torch.stack(columns).sum(0).max()))
     return largest
 
 
-def _norm(rows: Tensor, solved: Tensor) -> float:
-    return float((rows * solved).sum().clamp_min(0).sqrt())
+def _inner_norm(vectors: Tensor, preconditioned: Tensor) -> float:
+    return float((vectors * preconditioned).sum().clamp_min(0).sqrt())

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped
+from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
-from fastif.numerics.blocked_dot import inner, lengths
-from fastif.solvers.lanczos import batch_excess, top_eigenvalue
-from fastif.solvers.neumann import Series
+from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
+from fastif.solvers.neumann import NeumannSeries
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
-    preconditioner_factor,
-    preconditioner_inverse,
+    fit_preconditioner,
+    make_preconditioner_inverse,
 )
 from fastif.solvers.solver import (
     Factor,
@@ -26,10 +26,10 @@ from fastif.solvers.solver import (
     Solve,
     Solver,
     check_positive,
-    marked,
-    measured_residual,
-    on_finite_rows,
-    relative,
+    mark_failed,
+    measure_residual,
+    safe_ratio,
+    solve_finite_rows,
 )
 
 SCALE = "scale"
@@ -70,8 +70,9 @@ class Lissa(Solver):
         preset: "fastif" sets what the paper's experiments used: J = 1000, T = 1, B = 1, s = 1e4;
             their damping of 5e-3 is λ = 50 here, see `effective_damping`.
 
-    >>> from fastif.curvature import Dense
-    >>> Lissa(depth=200, scale=4.0).solve(Dense(torch.eye(2)).damped(1.0), torch.ones(1, 2)).value
+    >>> from fastif.curvature import DenseOperator
+    >>> operator = DenseOperator(torch.eye(2)).with_damping(1.0)
+    >>> Lissa(depth=200, scale=4.0).solve(operator, torch.ones(1, 2)).value
     tensor([[0.5000, 0.5000]])
     """
 
@@ -97,12 +98,12 @@ class Lissa(Solver):
         check_positive(self)
         defaults = {item.name: item.default for item in fields(self)}
         for name, value in PRESETS.get(self.preset or "", {}).items():
-            given = getattr(self, name)
-            if given not in (defaults[name], value):
+            configured = getattr(self, name)
+            if configured not in (defaults[name], value):
                 raise InputError(
                     f"[solver] {name}",
                     f'{value}, as the preset "{self.preset}" has it',
-                    f"{given}",
+                    f"{configured}",
                     "Leave out one of the two.",
                 )
             object.__setattr__(self, name, value)
@@ -112,49 +113,51 @@ class Lissa(Solver):
         """The λ that belongs to the preset: the paper's damping times its scale."""
         return EFFECTIVE_DAMPING.get(self.preset or "")
 
-    def check(self, operator: Damped) -> None:
+    def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)
 
-    def factor(self, operator: Damped) -> Factor:
+    def factor(self, operator: DampedOperator) -> Factor:
         """The preconditioner, and the scale where it is "auto"."""
-        made = dict(preconditioner_factor(self.preconditioner, operator, self.rank))
+        operator_factor = dict(fit_preconditioner(self.preconditioner, operator, self.rank))
         if self.scale == "auto":
-            inverse = preconditioner_inverse(self.preconditioner, operator, made)
-            top = top_eigenvalue(operator, inverse)
-            scale = top + batch_excess(operator, self.batch, inverse)
-            made[SCALE] = torch.tensor(scale, dtype=torch.float64)
-        return made
+            inverse = make_preconditioner_inverse(self.preconditioner, operator, operator_factor)
+            largest = max_eigenvalue(operator, inverse)
+            scale = largest + minibatch_eigenvalue_margin(operator, self.batch, inverse)
+            operator_factor[SCALE] = torch.tensor(scale, dtype=torch.float64)
+        return operator_factor
 
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         return self.prepare(operator, factor)(rhs)
 
-    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
-        series = self._series(operator, self.factor(operator) if factor is None else factor)
+    def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
+        series = self._make_series(operator, self.factor(operator) if factor is None else factor)
 
         def solve(rows: Tensor) -> Solution:
             runs = (self._run(series, operator, rows, index) for index in range(self.repeats))
-            return self.merged(operator, rows, runs)
+            return self.merge_runs(operator, rows, runs)
 
-        return lambda rhs: on_finite_rows(operator, rhs, solve)
+        return lambda rhs: solve_finite_rows(operator, rhs, solve)
 
-    def repeat(
+    def run_repeat(
         self,
-        operator: Damped,
+        operator: DampedOperator,
         rhs: Float[Tensor, "q p"],
         index: int,
         factor: Factor | None = None,
     ) -> Solution:
-        """One of the T runs alone, for a worker of its own; `merged` makes one answer of them.
+        """One of the T runs alone, for a worker of its own; `merge_runs` makes one answer of them.
 
         Its residual is NaN where it was not measured: with a depth in numbers.
         """
-        series = self._series(operator, self.factor(operator) if factor is None else factor)
-        return on_finite_rows(operator, rhs, lambda rows: self._run(series, operator, rows, index))
+        series = self._make_series(operator, self.factor(operator) if factor is None else factor)
+        return solve_finite_rows(
+            operator, rhs, lambda rows: self._run(series, operator, rows, index)
+        )
 
-    def merged(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
+    def merge_runs(
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
     ) -> Solution:
         """The mean of runs in their order, its residual, and their relative standard deviation.
 
@@ -169,28 +172,32 @@ class Lissa(Solver):
                 continue
             change = run.value - mean
             mean = mean.add(change, alpha=1 / count)
-            square += inner(change, run.value - mean)  # Welford: no cancellation
+            square += row_dots(change, run.value - mean)  # Welford: no cancellation
         if count > 1 or not residual.isfinite().any():
-            residual = measured_residual(operator, mean, rhs)
-        good, damping = residual <= self.tolerance, operator.damping
-        return marked(Solution(mean, residual, good, steps, damping, _spread(mean, square, count)))
+            residual = measure_residual(operator, mean, rhs)
+        converged, damping = residual <= self.tolerance, operator.damping
+        return mark_failed(
+            Solution(mean, residual, converged, steps, damping, _relative_std(mean, square, count))
+        )
 
-    def _series(self, operator: Damped, factor: Factor) -> Series:
+    def _make_series(self, operator: DampedOperator, factor: Factor) -> NeumannSeries:
         scale = float(factor[SCALE]) if self.scale == "auto" else self.scale
-        inverse = preconditioner_inverse(self.preconditioner, operator, factor)
+        inverse = make_preconditioner_inverse(self.preconditioner, operator, factor)
         if self.depth != "auto":
-            return Series(scale, self.batch, self.depth, None, 0.0, inverse)
+            return NeumannSeries(scale, self.batch, self.depth, None, 0.0, inverse)
         # (1 - smallest eigenvalue / s)^J = tolerance; EK-FAC has them around 1.
-        least = 1.0 if self.preconditioner == "ekfac" else operator.damping
-        bias = math.log(1 / self.tolerance) * scale / least if least else math.inf
-        return Series(scale, self.batch, self.max_steps, self.tolerance, bias, inverse)
+        min_eigenvalue = 1.0 if self.preconditioner == "ekfac" else operator.damping
+        bias = math.log(1 / self.tolerance) * scale / min_eigenvalue if min_eigenvalue else math.inf
+        return NeumannSeries(scale, self.batch, self.max_steps, self.tolerance, bias, inverse)
 
-    def _run(self, series: Series, operator: Damped, rhs: Tensor, index: int) -> Solution:
+    def _run(
+        self, series: NeumannSeries, operator: DampedOperator, rhs: Tensor, index: int
+    ) -> Solution:
         value, residual, steps = series.run(operator, rhs, self.seed + index)
         return Solution(value, residual, residual <= self.tolerance, steps, operator.damping)
 
 
-def _spread(mean: Tensor, square: Tensor, count: int) -> Tensor | None:
+def _relative_std(mean: Tensor, square: Tensor, count: int) -> Tensor | None:
     if count < 2:
         return None
-    return relative((square / (count - 1)).sqrt(), lengths(mean))
+    return safe_ratio((square / (count - 1)).sqrt(), row_norms(mean))

@@ -5,17 +5,21 @@ from typing import Literal
 from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
-from fastif.curvature.operator import Damped, LinearOperator
+from fastif.curvature.operator import DampedOperator, LinearOperator
 from fastif.errors import InputError
-from fastif.solvers.lanczos import Inverse, unchanged
-from fastif.solvers.randomized_eigh import divided, eigenpairs
-from fastif.solvers.sampled_preconditioner import check_rows, drawn_factor, drawn_inverse
+from fastif.solvers.lanczos import Inverse, identity
+from fastif.solvers.randomized_eigh import apply_spectral_preconditioner, compute_eigenpairs
+from fastif.solvers.sampled_preconditioner import (
+    check_row_count,
+    fit_sampled_factor,
+    make_sampled_inverse,
+)
 from fastif.solvers.solver import Factor
 
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
 
 
-def check_preconditioner(kind: Preconditioner, operator: Damped, rank: int) -> None:
+def check_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int) -> None:
     """Refuse an operator that the preconditioner knows nothing of.
 
     Raises:
@@ -30,7 +34,7 @@ def check_preconditioner(kind: Preconditioner, operator: Damped, rank: int) -> N
             'Use preconditioner = "eigen", or "none".',
         )
     if kind == "drawn":
-        check_rows(rank)
+        check_row_count(rank)
     if kind != "none" and not operator.damping > 0:
         raise InputError(
             "[solver] preconditioner",
@@ -40,8 +44,8 @@ def check_preconditioner(kind: Preconditioner, operator: Damped, rank: int) -> N
         )
 
 
-def preconditioner_factor(kind: Preconditioner, operator: Damped, rank: int) -> Factor:
-    """What `preconditioner_inverse` needs, as tensors; it serves every damping.
+def fit_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int) -> Factor:
+    """What `make_preconditioner_inverse` needs, as tensors; it serves every damping.
 
     Raises:
         InputError: see `check_preconditioner`.
@@ -50,33 +54,35 @@ def preconditioner_factor(kind: Preconditioner, operator: Damped, rank: int) -> 
     curvature = _gauss_newton(operator)
     if kind == "ekfac":
         assert isinstance(curvature, GaussNewton)  # as checked
-        return Ekfac.fit(curvature).state()
+        return Ekfac.fit(curvature).state_dict()
     if kind == "eigen":
-        vectors, values = eigenpairs(curvature, rank)
+        vectors, values = compute_eigenpairs(curvature, rank)
         return {"vectors": vectors, "values": values}
     if kind == "drawn":
         assert isinstance(curvature, GaussNewton)
-        return drawn_factor(curvature, rank)
+        return fit_sampled_factor(curvature, rank)
     return {}
 
 
-def preconditioner_inverse(kind: Preconditioner, operator: Damped, made: Factor) -> Inverse:
+def make_preconditioner_inverse(
+    kind: Preconditioner, operator: DampedOperator, factor: Factor
+) -> Inverse:
     """What the solver applies to its residuals."""
     curvature, damping = _gauss_newton(operator), operator.damping
     if kind == "ekfac":
         assert isinstance(curvature, GaussNewton)
-        ekfac = Ekfac.of_state(made, curvature.objective.space, operator.like)
-        return lambda rows: ekfac.inverse(rows, damping)
+        ekfac = Ekfac.from_state_dict(factor, curvature.objective.space, operator.like)
+        return lambda rows: ekfac.apply_inverse(rows, damping)
     if kind == "eigen":
-        vectors, values = (made[name].to(operator.like) for name in ("vectors", "values"))
-        return lambda rows: divided(rows, vectors, values, damping)
+        vectors, values = (factor[name].to(operator.like) for name in ("vectors", "values"))
+        return lambda rows: apply_spectral_preconditioner(rows, vectors, values, damping)
     if kind == "drawn":
         assert isinstance(curvature, GaussNewton)
-        return drawn_inverse(curvature, made, damping)
-    return unchanged
+        return make_sampled_inverse(curvature, factor, damping)
+    return identity
 
 
-def _gauss_newton(operator: Damped) -> LinearOperator:
+def _gauss_newton(operator: DampedOperator) -> LinearOperator:
     """Of a Hessian the Gauss-Newton matrix of its examples; any other operator as it is."""
     inner = operator.operator
     if isinstance(inner, Hessian):

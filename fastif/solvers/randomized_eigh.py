@@ -5,14 +5,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import LinearOperator
-from fastif.numerics.blocked_dot import inner_products
+from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.solvers.lanczos import check_finite_products
 
 SEED = 0
 """Of the random rows to start from: eigenpairs taken again are the same."""
 
 
-def eigenpairs(
+def compute_eigenpairs(
     operator: LinearOperator, rank: int
 ) -> tuple[Float[Tensor, "r p"], Float[Tensor, " r"]]:
     """Orthonormal rows U and w with A ≈ Uᵀ diag(w) U, for positive semi-definite A.
@@ -23,8 +23,9 @@ def eigenpairs(
     Raises:
         InputError: a product with the operator is not finite.
 
-    >>> from fastif.curvature import Dense
-    >>> _, values = eigenpairs(Dense(torch.diag(torch.tensor([3.0, 1.0, 0.0]))), rank=2)
+    >>> from fastif.curvature import DenseOperator
+    >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, 0.0])))
+    >>> _, values = compute_eigenpairs(operator, rank=2)
     >>> values.sort().values.round(decimals=4)
     tensor([1., 3.])
     """
@@ -34,13 +35,13 @@ def eigenpairs(
     products = operator.apply(start.to(like.device))
     check_finite_products(products)
     span = torch.linalg.qr(products.T).Q.T.contiguous()
-    inner = inner_products(operator.apply(span), span).double()
-    values, turn = torch.linalg.eigh((inner + inner.T) / 2)
-    return turn.T.to(like.dtype) @ span, values.clamp_min_(0).to(like.dtype)
+    inner = pairwise_dots(operator.apply(span), span).double()
+    values, rotation = torch.linalg.eigh((inner + inner.T) / 2)
+    return rotation.T.to(like.dtype) @ span, values.clamp_min_(0).to(like.dtype)
 
 
-def divided(
-    rows: Float[Tensor, "q p"],
+def apply_spectral_preconditioner(
+    rhs: Float[Tensor, "q p"],
     vectors: Float[Tensor, "r p"],
     values: Float[Tensor, " r"],
     damping: float,
@@ -50,4 +51,4 @@ def divided(
     Up to a factor, which no solver minds (Frangella, Tropp and Udell, 2023).
     """
     weights = (values.min() + damping) / (values + damping) - 1
-    return rows + (inner_products(rows, vectors) * weights) @ vectors
+    return rhs + (pairwise_dots(rhs, vectors) * weights) @ vectors

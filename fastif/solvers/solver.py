@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fastif.curvature.operator import Damped
+from fastif.curvature.operator import DampedOperator
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.numerics.blocked_dot import lengths
+from fastif.numerics.blocked_dot import row_norms
 
 Factor = Mapping[str, Tensor]
 """What a solver keeps of an operator between calls: named tensors, ready for safetensors."""
@@ -48,7 +48,7 @@ Solve = Callable[[Tensor], Solution]
 
 
 @dataclass(frozen=True, eq=False)
-class ByExample:
+class TrainingScores:
     """Products of x = (A + λI)⁻¹ b with the loss gradients of all n training examples.
 
     Attributes:
@@ -69,7 +69,7 @@ class ByExample:
     damping: float
 
 
-ScoreAll = Callable[[Tensor], ByExample]
+ScoreFn = Callable[[Tensor], TrainingScores]
 """From right-hand sides b [q p] to their scores of all training examples."""
 
 
@@ -90,20 +90,20 @@ class Solver(ABC):
     factor_fields: ClassVar[tuple[str, ...]] = ()
     remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
 
-    def check(self, operator: Damped) -> None:  # noqa: B027  most solvers take any operator
+    def check(self, operator: DampedOperator) -> None:  # noqa: B027  most solvers take any operator
         """Refuse an operator that this solver cannot treat, before any work is done.
 
         Raises:
             InputError: what is wrong with it.
         """
 
-    def factor(self, operator: Damped) -> Factor:
+    def factor(self, operator: DampedOperator) -> Factor:
         """What depends on the operator alone; nothing unless a solver says otherwise."""
         return {}
 
     @abstractmethod
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         """X with (A + λI) x = rhs for every row; `rhs` is left as it is.
 
@@ -111,18 +111,18 @@ class Solver(ABC):
             InputError: the solver cannot treat this operator.
         """
 
-    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
+    def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
         """`solve` for many sets of rows: what they share is done now, once, and held.
 
         Raises:
             InputError: the solver cannot treat this operator.
         """
-        made = self.factor(operator) if factor is None else factor
-        return lambda rhs: self.solve(operator, rhs, made)
+        operator_factor = self.factor(operator) if factor is None else factor
+        return lambda rhs: self.solve(operator, rhs, operator_factor)
 
     def prepare_scores(
-        self, operator: Damped, train: Examples, factor: Factor | None = None
-    ) -> ScoreAll | None:
+        self, operator: DampedOperator, train: Examples, factor: Factor | None = None
+    ) -> ScoreFn | None:
         """Scores of all training examples without s_test, for a solver that has them cheaper.
 
         None if it has not: then `prepare`, and take the training gradients once more.
@@ -143,94 +143,98 @@ def check_positive(solver: Solver) -> None:
     """
     hints = get_type_hints(type(solver))
     for item in fields(solver):  # type: ignore[arg-type]
-        value, words = getattr(solver, item.name), _words(hints[item.name])
-        least = 0 if item.name == "seed" else math.ulp(0.0)
+        value, allowed = getattr(solver, item.name), _allowed_words(hints[item.name])
+        minimum = 0 if item.name == "seed" else math.ulp(0.0)
         if isinstance(value, str):
-            fits, expected = value in words, " or ".join(f'"{word}"' for word in words)
+            is_valid, expected = value in allowed, " or ".join(f'"{option}"' for option in allowed)
         elif isinstance(value, int | float):
-            fits = math.isfinite(value) and value >= least
+            is_valid = math.isfinite(value) and value >= minimum
             expected = "a number of 0 or more" if item.name == "seed" else "a finite number > 0"
-            expected += "".join(f' or "{word}"' for word in words)
+            expected += "".join(f' or "{option}"' for option in allowed)
             if item.name == "tolerance" and value > 1:
-                fits, expected = False, "at most 1, the relative residual of a solution of 0"
+                is_valid, expected = False, "at most 1, the relative residual of a solution of 0"
         else:
             continue
-        if not fits:
+        if not is_valid:
             raise InputError(
                 f"[solver] {item.name}", expected, f"{value}", f"Leave it out for {item.default}."
             )
 
 
-def _words(hint: object) -> list[str]:
+def _allowed_words(hint: object) -> list[str]:
     """The words a field may hold, by its annotation."""
     if get_origin(hint) is Literal:
-        return [word for word in get_args(hint) if isinstance(word, str)]
-    return [word for member in get_args(hint) for word in _words(member)]
+        return [value for value in get_args(hint) if isinstance(value, str)]
+    return [value for member in get_args(hint) for value in _allowed_words(member)]
 
 
-def on_finite_rows(operator: Damped, rhs: Float[Tensor, "q p"], solve: Solve) -> Solution:
+def solve_finite_rows(
+    operator: DampedOperator, rhs: Float[Tensor, "q p"], solve: Solve
+) -> Solution:
     """`solve` on the rows without NaN or infinity; the others come back as NaN, residual infinite.
 
     A row whose solution is not finite is made such a row too.
     """
-    good = torch.isfinite(rhs.norm(dim=1))
-    if good.all():
-        return marked(solve(rhs))
+    finite = torch.isfinite(rhs.norm(dim=1))
+    if finite.all():
+        return mark_failed(solve(rhs))
     value = torch.full_like(rhs, torch.nan)
-    solution = Solution(value, value[:, 0], good, 0, operator.damping)
-    if good.any():
-        found = solve(rhs[good])
-        value[good] = found.value
+    solution = Solution(value, value[:, 0], finite, 0, operator.damping)
+    if finite.any():
+        finite_solution = solve(rhs[finite])
+        value[finite] = finite_solution.value
         solution = replace(
-            found,
+            finite_solution,
             value=value,
-            residual=_spread_out(found.residual, good),
-            converged=_spread_out(found.converged, good),
-            spread=None if found.spread is None else _spread_out(found.spread, good),
+            residual=_scatter_values(finite_solution.residual, finite),
+            converged=_scatter_values(finite_solution.converged, finite),
+            spread=None
+            if finite_solution.spread is None
+            else _scatter_values(finite_solution.spread, finite),
         )
-    return marked(solution)
+    return mark_failed(solution)
 
 
-def _spread_out(values: Tensor, good: Tensor) -> Tensor:
-    everywhere = values.new_zeros(len(good))
-    everywhere[good] = values
-    return everywhere
+def _scatter_values(values: Tensor, mask: Tensor) -> Tensor:
+    scattered = values.new_zeros(len(mask))
+    scattered[mask] = values
+    return scattered
 
 
-def marked(solution: Solution) -> Solution:
+def mark_failed(solution: Solution) -> Solution:
     """The solution with its rows that are not finite made NaN, not converged, residual infinite."""
-    bad = ~torch.isfinite(solution.value.norm(dim=1))
-    if not bad.any():
+    failed = ~torch.isfinite(solution.value.norm(dim=1))
+    if not failed.any():
         return solution
-    solution.value[bad] = torch.nan
+    solution.value[failed] = torch.nan
     spread = solution.spread
     return replace(
         solution,
-        residual=solution.residual.masked_fill(bad, torch.inf),
-        converged=solution.converged & ~bad,
-        spread=None if spread is None else spread.masked_fill(bad, torch.nan),
+        residual=solution.residual.masked_fill(failed, torch.inf),
+        converged=solution.converged & ~failed,
+        spread=None if spread is None else spread.masked_fill(failed, torch.nan),
     )
 
 
-def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def merge_by_position(chunks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Rows that were finished at different times, as (places, rows), in one matrix."""
-    if len(parts) == 1:
-        return parts[0][1]
-    rows = parts[0][1]
-    whole = rows.new_empty(sum(len(places) for places, _ in parts), *rows.shape[1:])
-    for places, done in parts:
-        whole[places] = done
-    return whole
+    if len(chunks) == 1:
+        return chunks[0][1]
+    rows = chunks[0][1]
+    merged = rows.new_empty(sum(len(positions) for positions, _ in chunks), *rows.shape[1:])
+    for positions, values in chunks:
+        merged[positions] = values
+    return merged
 
 
-def measured_residual(
-    operator: Damped, value: Float[Tensor, "q p"], rhs: Float[Tensor, "q p"]
+def measure_residual(
+    operator: DampedOperator, value: Float[Tensor, "q p"], rhs: Float[Tensor, "q p"]
 ) -> Float[Tensor, " q"]:
     """‖rhs - A value‖ / ‖rhs‖, by one more product with the whole operator; 0 for a zero rhs."""
-    return relative(lengths(rhs - operator.apply(value)), lengths(rhs))
+    return safe_ratio(row_norms(rhs - operator.apply(value)), row_norms(rhs))
 
 
-def relative(error: Float[Tensor, " q"], size: Float[Tensor, " q"]) -> Float[Tensor, " q"]:
+def safe_ratio(error: Float[Tensor, " q"], reference: Float[Tensor, " q"]) -> Float[Tensor, " q"]:
     """Error / size, 0 where both are 0."""
-    tiny = torch.finfo(size.dtype).tiny
-    return torch.where((size == 0) & (error == 0), 0.0, error / size.clamp_min(tiny))
+    tiny = torch.finfo(reference.dtype).tiny
+    return torch.where((reference == 0) & (error == 0), 0.0, error / reference.clamp_min(tiny))

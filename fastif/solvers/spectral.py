@@ -9,7 +9,7 @@ from torch import Tensor
 from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ekfac.fit_spec import Labels
 from fastif.curvature.ggn import GaussNewton
-from fastif.curvature.operator import Damped
+from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
 from fastif.solvers.solver import (
     Factor,
@@ -17,8 +17,8 @@ from fastif.solvers.solver import (
     Solve,
     Solver,
     check_positive,
-    measured_residual,
-    on_finite_rows,
+    measure_residual,
+    solve_finite_rows,
 )
 
 
@@ -43,7 +43,7 @@ class Spectral(Solver):
     >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = torch.nn.Linear(2, 1, bias=False)
     >>> examples = TensorExamples(points, torch.zeros(2, 1))
-    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).damped(1.0)
+    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).with_damping(1.0)
     >>> Spectral().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
     tensor([[0.5000, 0.2000]])
     """
@@ -69,7 +69,7 @@ class Spectral(Solver):
                 "Leave it out for 0.001.",
             )
 
-    def check(self, operator: Damped) -> None:
+    def check(self, operator: DampedOperator) -> None:
         if not isinstance(operator.operator, GaussNewton | Ekfac) or not operator.damping > 0:
             raise InputError(
                 "solver spectral",
@@ -78,27 +78,27 @@ class Spectral(Solver):
                 'Set kind = "gauss-newton" and a positive damping, or use kind = "cg" or "lissa".',
             )
 
-    def factor(self, operator: Damped) -> Factor:
+    def factor(self, operator: DampedOperator) -> Factor:
         """The fitted EK-FAC; it does not depend on the damping."""
-        return self._fitted(operator).state()
+        return self._load_or_fit(operator).state_dict()
 
     def solve(
-        self, operator: Damped, rhs: Float[Tensor, "q p"], factor: Factor | None = None
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
         return self.prepare(operator, factor)(rhs)
 
-    def prepare(self, operator: Damped, factor: Factor | None = None) -> Solve:
-        ekfac = self._fitted(operator, factor)
-        return lambda rhs: on_finite_rows(
+    def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
+        ekfac = self._load_or_fit(operator, factor)
+        return lambda rhs: solve_finite_rows(
             operator, rhs, lambda rows: self._solve(operator, rows, ekfac)
         )
 
-    def _solve(self, operator: Damped, rhs: Tensor, ekfac: Ekfac) -> Solution:
-        value = ekfac.inverse(rhs, operator.damping, self.negligible)
-        residual = measured_residual(operator, value, rhs)
+    def _solve(self, operator: DampedOperator, rhs: Tensor, ekfac: Ekfac) -> Solution:
+        value = ekfac.apply_inverse(rhs, operator.damping, self.negligible)
+        residual = measure_residual(operator, value, rhs)
         return Solution(value, residual, residual <= self.tolerance, 1, operator.damping)
 
-    def _fitted(self, operator: Damped, factor: Factor | None = None) -> Ekfac:
+    def _load_or_fit(self, operator: DampedOperator, factor: Factor | None = None) -> Ekfac:
         """EK-FAC from its factor, or fitted; an operator that is EK-FAC is its own."""
         self.check(operator)
         curvature = operator.operator
@@ -106,5 +106,5 @@ class Spectral(Solver):
             return curvature
         assert isinstance(curvature, GaussNewton)  # as checked
         if factor is not None:
-            return Ekfac.of_state(factor, curvature.objective.space, operator.like)
+            return Ekfac.from_state_dict(factor, curvature.objective.space, operator.like)
         return Ekfac.fit(curvature, labels=self.labels, seed=self.seed)

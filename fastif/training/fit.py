@@ -8,17 +8,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.data.examples import Examples, batches, every
+from fastif.data.examples import Examples, all_ids, batches
 from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
 
-POOL = 16
+POOLED_BATCHES = 16
 """Batches that are drawn together and sorted by length."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """How to fit: Adam, warm-up over a tenth, then linear decay.
 
     Attributes:
@@ -50,25 +50,25 @@ class Recipe:
 
 _OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 
-Progress = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 """Told the step, the number of steps and the loss of the step's batch, without weight decay."""
 
-Watch = Callable[[Int[Tensor, " b"], Float[Tensor, "b c"]], None]
+BatchCallback = Callable[[Int[Tensor, " b"], Float[Tensor, "b c"]], None]
 """Told the positions of a batch's rows and their outputs, before the step that they lead to."""
 
-Keep = Callable[[float, Params], None]
+CheckpointCallback = Callable[[float, Params], None]
 """Told a part of training that has passed, and a copy of the parameters then."""
 
 
 def fit(
     objective: Objective,
     examples: Examples,
-    recipe: Recipe,
-    progress: Progress | None = None,
+    config: TrainingConfig,
+    progress: ProgressCallback | None = None,
     *,
-    watch: Watch | None = None,
-    keep: Keep | None = None,
-    keep_at: Collection[float] = (),
+    on_batch: BatchCallback | None = None,
+    on_checkpoint: CheckpointCallback | None = None,
+    checkpoint_fractions: Collection[float] = (),
 ) -> Params:
     """The objective's parameters after training, starting from their present values.
 
@@ -78,37 +78,41 @@ def fit(
     Args:
         objective: what is fitted.
         examples: the training set.
-        recipe: how.
+        config: how.
         progress: is told of every step.
-        watch: is told of every batch, such as `Dynamics`.
-        keep: is told of the checkpoints.
-        keep_at: where these lie, as parts of training between 0 and 1. Parts that fall on the same
-            step are all kept, each with the parameters after that step.
+        on_batch: is told of every batch, such as `Dynamics`.
+        on_checkpoint: is told of the checkpoints.
+        checkpoint_fractions: where these lie, as parts of training between 0 and 1. Parts that fall
+            on the same step are all kept, each with the parameters after that step.
 
     Raises:
         InputError: the learning rate is not a positive number, the weight decay turns parameters
             over, or the loss became NaN or infinite.
     """
-    _check(recipe)
+    _check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
-    optimiser = _OPTIMISERS[recipe.weight_decay_kind](
-        params.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    optimiser = _OPTIMISERS[config.weight_decay_kind](
+        params.values(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
-    kept = {part: max(1, round(part * steps)) for part in keep_at}
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _slope(step, steps))
-    for step, ids in enumerate(_epochs(examples.lengths, recipe), start=1):
+    steps = config.epochs * -(-len(examples) // config.batch_size)
+    checkpoint_steps = {
+        fraction: max(1, round(fraction * steps)) for fraction in checkpoint_fractions
+    }
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: _learning_rate_factor(step, steps)
+    )
+    for step, ids in enumerate(_iterate_batches(examples.lengths, config), start=1):
         batch = examples.take(ids)
         outputs = objective.outputs(params, batch)
         loss = objective.loss(outputs, batch["labels"]).mean()
-        if watch:
-            watch(ids, outputs.detach())
+        if on_batch:
+            on_batch(ids, outputs.detach())
         if not torch.isfinite(loss):
             raise InputError(
                 "[training] learning_rate",
                 "a loss that stays finite",
                 f"{loss.item()} at step {step}",
-                f"Try learning_rate = {recipe.learning_rate / 10:g}.",
+                f"Try learning_rate = {config.learning_rate / 10:g}.",
             )
         optimiser.zero_grad()
         loss.backward()
@@ -116,47 +120,51 @@ def fit(
         schedule.step()
         if progress:
             progress(step, steps, loss.item())
-        for part, last in kept.items():
-            if keep and step == last:
-                keep(part, {name: tensor.detach().clone() for name, tensor in params.items()})
+        for fraction, checkpoint_step in checkpoint_steps.items():
+            if on_checkpoint and step == checkpoint_step:
+                on_checkpoint(
+                    fraction, {name: tensor.detach().clone() for name, tensor in params.items()}
+                )
     return {name: tensor.detach() for name, tensor in params.items()}
 
 
-def _check(recipe: Recipe) -> None:
-    if not 0 < recipe.learning_rate < math.inf:
+def _check_config(config: TrainingConfig) -> None:
+    if not 0 < config.learning_rate < math.inf:
         raise InputError(
             "[training] learning_rate",
             "a finite number > 0",
-            f"{recipe.learning_rate}",
-            f"Try learning_rate = {Recipe.learning_rate:g}.",
+            f"{config.learning_rate}",
+            f"Try learning_rate = {TrainingConfig.learning_rate:g}.",
         )
-    pull = recipe.learning_rate * recipe.weight_decay
-    if recipe.weight_decay_kind == "decoupled" and pull >= 1 < recipe.weight_decay:
+    shrinkage = config.learning_rate * config.weight_decay
+    if config.weight_decay_kind == "decoupled" and shrinkage >= 1 < config.weight_decay:
         raise InputError(
             "[training] weight_decay",
-            f"less than {1 / recipe.learning_rate:g}, at which one step takes parameters beyond 0",
-            f"{recipe.weight_decay:g}",
-            f"Try weight_decay = {Recipe.weight_decay:g}.",
+            f"less than {1 / config.learning_rate:g}, at which one step takes parameters beyond 0",
+            f"{config.weight_decay:g}",
+            f"Try weight_decay = {TrainingConfig.weight_decay:g}.",
         )
 
 
-def _slope(step: int, steps: int) -> float:
+def _learning_rate_factor(step: int, steps: int) -> float:
     warm = max(1, steps // 10)
     return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm + 1))
 
 
-def _epochs(lengths: Int[Tensor, " n"], recipe: Recipe) -> Iterator[Int[Tensor, " b"]]:
+def _iterate_batches(
+    lengths: Int[Tensor, " n"], config: TrainingConfig
+) -> Iterator[Int[Tensor, " b"]]:
     """Shuffled batches, of like length within every few batches so that padding is small."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    for _ in range(recipe.epochs):
+    generator = torch.Generator().manual_seed(config.seed)
+    for _ in range(config.epochs):
         shuffled = torch.randperm(len(lengths), generator=generator)
-        batches = [
+        shuffled_batches = [
             batch
-            for pool in shuffled.split(POOL * recipe.batch_size)
-            for batch in pool[lengths[pool].argsort(stable=True)].split(recipe.batch_size)
+            for pool in shuffled.split(POOLED_BATCHES * config.batch_size)
+            for batch in pool[lengths[pool].argsort(stable=True)].split(config.batch_size)
         ]
-        for place in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[place]
+        for place in torch.randperm(len(shuffled_batches), generator=generator).tolist():
+            yield shuffled_batches[place]
 
 
 @torch.no_grad()
@@ -170,11 +178,11 @@ def predict(
 
     That is each example's loss, without smoothing or weights where the objective's measure is.
     """
-    places, outputs, asked = [], [], []
-    for where, batch in batches(examples, every(examples) if ids is None else ids, batch_size):
-        found = objective.outputs(objective.params, batch)
+    places, outputs, measures = [], [], []
+    for where, batch in batches(examples, all_ids(examples) if ids is None else ids, batch_size):
+        batch_outputs = objective.outputs(objective.params, batch)
         places.append(where)
-        outputs.append(found)
-        asked.append(objective.asked(found, batch["labels"]))
+        outputs.append(batch_outputs)
+        measures.append(objective.query_measure(batch_outputs, batch["labels"]))
     order = torch.cat(places).argsort()
-    return torch.cat(outputs)[order], torch.cat(asked)[order]
+    return torch.cat(outputs)[order], torch.cat(measures)[order]

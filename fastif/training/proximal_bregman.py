@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from fastif.data.examples import Examples, every
+from fastif.data.examples import Examples, all_ids
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
-from fastif.training.retrain import minimised
+from fastif.training.retrain import minimize_lbfgs
 
 
-def proximal_response(
+def proximal_bregman_response(
     objective: Objective, examples: Examples, row: int, damping: float, steps: int = 300
 ) -> Params:
     """Argmin of 1/n Σ_i D(f(x_i, θ), f(x_i, θ_s)) + ½ λ ‖θ - θ_s‖² - 1/n L(z, θ).
@@ -34,17 +34,17 @@ def proximal_response(
         damping: λ, as influence is asked with.
         steps: of L-BFGS at most.
     """
-    batch, trained = examples.take(every(examples)), objective.params
-    alone = examples.take(torch.tensor([row]))
+    batch, trained = examples.take(all_ids(examples)), objective.params
+    removed = examples.take(torch.tensor([row]))
     with torch.no_grad():
-        held = objective.outputs(trained, batch).log_softmax(1)
+        trained_log_probs = objective.outputs(trained, batch).log_softmax(1)
     n = len(examples)
 
-    def proximal(params: Params) -> Tensor:
-        told = objective.outputs(params, batch).log_softmax(1)
-        outputs = kl_div(told, held, reduction="sum", log_target=True) / n
-        moved = [(params[name] - trained[name]).square().sum() for name in trained]
-        taken = objective.losses(params, alone).sum() / n
-        return outputs + damping / 2 * torch.stack(moved).sum() - taken
+    def proximal_objective(params: Params) -> Tensor:
+        log_probs = objective.outputs(params, batch).log_softmax(1)
+        outputs = kl_div(log_probs, trained_log_probs, reduction="sum", log_target=True) / n
+        squared_changes = [(params[name] - trained[name]).square().sum() for name in trained]
+        removed_loss = objective.losses(params, removed).sum() / n
+        return outputs + damping / 2 * torch.stack(squared_changes).sum() - removed_loss
 
-    return minimised(proximal, trained, steps)
+    return minimize_lbfgs(proximal_objective, trained, steps)

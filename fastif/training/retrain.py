@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.data.examples import Batch, Examples, every
+from fastif.data.examples import Batch, Examples, all_ids
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
 
@@ -14,7 +14,7 @@ STEPS, TOLERANCE, MEMORY = 1000, 1e-10, 30
 """L-BFGS iterations at most, the largest entry of the gradient to stop at, and pairs remembered."""
 
 
-def refit(
+def retrain_exact(
     objective: Objective,
     examples: Examples,
     penalty: float = 0.0,
@@ -38,10 +38,10 @@ def refit(
     >>> from fastif import ModuleObjective, SquaredError, TensorExamples
     >>> points = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [4.0]]))
     >>> line = ModuleObjective(nn.Linear(1, 1, bias=False), SquaredError())
-    >>> refit(line, points)["weight"].round(decimals=4)
+    >>> retrain_exact(line, points)["weight"].round(decimals=4)
     tensor([[2.]])
     """
-    batch = examples.take(every(examples))
+    batch = examples.take(all_ids(examples))
     share = 1 / len(examples) if weights is None else weights / len(examples)
 
     def loss(params: Params) -> Tensor:
@@ -49,10 +49,10 @@ def refit(
         size = torch.stack([tensor.square().sum() for tensor in params.values()]).sum()
         return total + penalty / 2 * size
 
-    return minimised(loss, start or objective.params)
+    return minimize_lbfgs(loss, start or objective.params)
 
 
-def minimised(loss: Callable[[Params], Tensor], start: Params, steps: int = STEPS) -> Params:
+def minimize_lbfgs(loss: Callable[[Params], Tensor], start: Params, steps: int = STEPS) -> Params:
     """The parameters at the minimum of a smooth function, by L-BFGS from `start`."""
     params = {name: tensor.detach().clone().requires_grad_() for name, tensor in start.items()}
     optimiser = torch.optim.LBFGS(
@@ -67,15 +67,15 @@ def minimised(loss: Callable[[Params], Tensor], start: Params, steps: int = STEP
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        found = loss(params)
-        found.backward()
-        return found
+        value = loss(params)
+        value.backward()
+        return value
 
     optimiser.step(closure)  # type: ignore[arg-type]
     return {name: tensor.detach() for name, tensor in params.items()}
 
 
-def losses_of(objective: Objective, params: Params, batch: Batch) -> Float[Tensor, " b"]:
+def compute_losses(objective: Objective, params: Params, batch: Batch) -> Float[Tensor, " b"]:
     """The loss of each example under other parameters."""
     with torch.no_grad():
         return objective.losses(params, batch)

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-class Dynamics:
+class TrainingDynamics:
     """The lead of each row's own label over the next, averaged over the epochs.
 
     margin = mean over epochs of z_y - max_{j != y} z_j, with the outputs z that the training step
@@ -15,7 +15,7 @@ class Dynamics:
     Args:
         labels: of the training rows.
 
-    >>> seen = Dynamics(torch.tensor([0, 1]))
+    >>> seen = TrainingDynamics(torch.tensor([0, 1]))
     >>> seen(torch.tensor([1, 0]), torch.tensor([[3.0, 1.0], [2.0, 0.5]]))
     >>> seen.margins
     tensor([ 1.5000, -2.0000])
@@ -24,16 +24,16 @@ class Dynamics:
     def __init__(self, labels: Int[Tensor, " n"]) -> None:
         self.labels = labels.cpu()
         self._total = torch.zeros(len(labels), dtype=torch.float64)
-        self._seen = torch.zeros(len(labels), dtype=torch.long)
+        self._counts = torch.zeros(len(labels), dtype=torch.long)
 
     def __call__(self, ids: Int[Tensor, " b"], outputs: Float[Tensor, "b c"]) -> None:
         """Take note of a batch: the positions of its rows, and its outputs."""
-        z, own = outputs.detach().double().cpu(), self.labels[ids][:, None]
-        rest = z.scatter(1, own, -torch.inf).amax(1)
-        self._total.index_add_(0, ids, z.gather(1, own)[:, 0] - rest)
-        self._seen.index_add_(0, ids, torch.ones_like(ids))
+        logits, labels = outputs.detach().double().cpu(), self.labels[ids][:, None]
+        runner_up = logits.scatter(1, labels, -torch.inf).amax(1)
+        self._total.index_add_(0, ids, logits.gather(1, labels)[:, 0] - runner_up)
+        self._counts.index_add_(0, ids, torch.ones_like(ids))
 
     @property
     def margins(self) -> Float[Tensor, " n"]:
         """Of each row; NaN for a row that no batch had."""
-        return (self._total / self._seen).float()
+        return (self._total / self._counts).float()

@@ -14,7 +14,7 @@ from flows.cli import (
     correct as correct_commands,
 )
 from flows.cli import (
-    mislabels as label_commands,
+    mislabels as mislabels_commands,
 )
 from flows.cli import (
     report as report_commands,
@@ -23,7 +23,7 @@ from flows.cli import (
     reproduce as reproduce_commands,
 )
 from flows.cli import (
-    single_query as urgent_commands,
+    single_query as single_query_commands,
 )
 from flows.cli import (
     store as store_commands,
@@ -32,10 +32,10 @@ from flows.cli.common import (
     RunOption,
     StudyOption,
     err,
-    opened,
+    open_study,
     out,
-    refusals,
-    run_name,
+    report_errors,
+    resolve_run,
 )
 
 if TYPE_CHECKING:  # heavy imports wait until a command needs them
@@ -50,11 +50,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(correct_commands.app)
-app.add_typer(label_commands.app)
+app.add_typer(mislabels_commands.app)
 app.add_typer(report_commands.app)
 app.add_typer(reproduce_commands.app)
 app.add_typer(store_commands.app)
-app.add_typer(urgent_commands.app)
+app.add_typer(single_query_commands.app)
 
 UNFINISHED = 3
 """Exit code of an audit that a deadline ended; a mistake's is 2, of a failure 1."""
@@ -82,17 +82,17 @@ def init(
     """Write a commented study file for your own model and tables."""
     from tasks.study.study import init_study
 
-    with refusals():
+    with report_errors():
         written = init_study(path, *(["labels_template.toml"] if labels else []))
         command = "mislabels" if labels else "doctor --study"
-        then = f"Fill in the names, then: fastif {command} {written}"
-        out.print(f"Wrote {written}. {then}", markup=False)
+        next_step = f"Fill in the names, then: fastif {command} {written}"
+        out.print(f"Wrote {written}. {next_step}", markup=False)
 
 
 @app.command()
 def train(study: StudyFile) -> None:
     """Fine-tune the classifier of a study (section [training]); skipped when it exists."""
-    with refusals():
+    with report_errors():
         from tasks.models.finetune import train_model
 
         # The task's own function: one step on one machine gains nothing from Prefect's start.
@@ -129,59 +129,59 @@ def audit(
     Kill it and run it again: everything committed is kept, only the rest is computed. Ends with
     code 3 if --within left shards for the next start.
     """
-    with refusals():
-        from flows.executor_config import engine_of
+    with report_errors():
+        from flows.executor_config import parse_executor
         from tasks.run.spec import plan_run
 
-        where = engine_of(engine)
+        executor = parse_executor(engine)
         plan = plan_run(study, run)
         if dry_run:
             _print_forecast(plan)
             return
         from tasks.results.summary import read_summary
-        from tasks.run.spec import existing_run
-        from tasks.terminal.audit import draw
+        from tasks.run.spec import find_finished_run
+        from tasks.terminal.audit import render_summary
 
-        since: list[str] = []
-        if (finished := existing_run(plan)) is not None:
-            from tasks.results.provenance_since import changed_since
+        changes: list[str] = []
+        if (finished := find_finished_run(plan)) is not None:
+            from tasks.results.provenance_since import find_changes_since
 
-            since = list(changed_since(finished, plan))
+            changes = list(find_changes_since(finished, plan))
         else:
-            from tasks.planning.open_run import checked_job
+            from tasks.planning.open_run import validate_run
 
-            checked_job(plan)  # what can be refused at once need not wait for Prefect
-            _prefect()
+            validate_run(plan)  # what can be refused at once need not wait for Prefect
+            _announce_prefect()
             from flows.audit import audit as flow
             from flows.shard_scheduler import UnfinishedError
 
             try:
-                flow(str(study.resolve()), run, where, within)
+                flow(str(study.resolve()), run, executor, within)
             except UnfinishedError as error:
                 err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
                 raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
-        store = existing_run(plan)
+        store = find_finished_run(plan)
         assert store is not None
         from storage import StoreError
 
         with suppress(StoreError):  # a store that this user may only read
             store.make_current(plan.record.run)
-        out.print(draw(read_summary(store, plan.record.run, study)))
-        for line in since:
+        out.print(render_summary(read_summary(store, plan.record.run, study)))
+        for line in changes:
             out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def runs(study: StudyOption = Path("study.toml")) -> None:
     """List the runs in a study's store and how far they came."""
-    with refusals():
-        _, store = opened(study)
+    with report_errors():
+        _, store = open_study(study)
         table = Table("run", "state", "shards", "queries", "training rows", "opened")
-        for status in store.runs():
+        for status in store.list_runs():
             record = status.record
             table.add_row(
                 record.run,
-                _state_of(status),
+                _format_state(status),
                 f"{status.done}/{status.planned}",
                 f"{record.query_rows}",
                 f"{record.train_rows}",
@@ -190,8 +190,8 @@ def runs(study: StudyOption = Path("study.toml")) -> None:
         out.print(table)
 
 
-def _state_of(status: "RunStatus") -> str:
-    if status.damaged:
+def _format_state(status: "RunStatus") -> str:
+    if status.is_damaged:
         return "damaged"
     return "finished" if status.finished else status.state
 
@@ -208,20 +208,20 @@ def top(
     ] = False,
 ) -> None:
     """Show the training examples that harmed and helped one query most."""
-    with refusals():
-        from tasks.results.summary import explain
-        from tasks.run.lookup import position
-        from tasks.terminal.audit import draw_explained, draw_layers
+    with report_errors():
+        from tasks.results.summary import explain_query
+        from tasks.run.lookup import find_position
+        from tasks.terminal.audit import render_explained_query, render_layers
 
-        _, store = opened(study)
-        name = run_name(store, run)
-        explained = explain(store, name, position(store, name, "queries", query_id), k)
-        out.print(draw_explained(explained))
+        _, store = open_study(study)
+        name = resolve_run(store, run)
+        explained = explain_query(store, name, find_position(store, name, "queries", query_id), k)
+        out.print(render_explained_query(explained))
         if layers:
-            from tasks.audit.layers import effects_by_layer
+            from tasks.audit.layers import compute_layer_effects
             from tasks.run.spec import plan_run
 
-            out.print(draw_layers(effects_by_layer(plan_run(study, name), explained)))
+            out.print(render_layers(compute_layer_effects(plan_run(study, name), explained)))
 
 
 @app.command()
@@ -232,14 +232,18 @@ def show(
     k: Annotated[int, typer.Option("-k", min=1, help="Queries to show.")] = 10,
 ) -> None:
     """Show one training example and the queries it moved most."""
-    with refusals():
-        from tasks.results.summary import trace
-        from tasks.run.lookup import position
-        from tasks.terminal.audit import draw_trace
+    with report_errors():
+        from tasks.results.summary import trace_example
+        from tasks.run.lookup import find_position
+        from tasks.terminal.audit import render_trace
 
-        _, store = opened(study)
-        name = run_name(store, run)
-        out.print(draw_trace(*trace(store, name, position(store, name, "train", train_id), k)))
+        _, store = open_study(study)
+        name = resolve_run(store, run)
+        out.print(
+            render_trace(
+                *trace_example(store, name, find_position(store, name, "train", train_id), k)
+            )
+        )
 
 
 @app.command()
@@ -253,14 +257,14 @@ def doctor(
 ) -> None:
     """Check versions, FAISS, threads and device, and probe a study's model."""
     failed = False
-    with refusals():
-        from tasks.terminal.doctor import examine
+    with report_errors():
+        from tasks.terminal.doctor import run_checks
 
-        for check in examine(study):
+        for check in run_checks(study):
             failed |= not check.passed
             mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
             out.print(mark, end=" ")
-            out.print(f"{check.name}: {check.found}", markup=False, highlight=False)
+            out.print(f"{check.name}: {check.detail}", markup=False, highlight=False)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -269,15 +273,15 @@ def main() -> None:
     app()
 
 
-def _prefect() -> None:
+def _announce_prefect() -> None:
     """Say what the pause is, and let Ctrl-C and a polite kill end it at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        signal.signal(number, _exit_now)
     if not os.environ.get("PREFECT_API_URL"):
         err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
 
 
-def _stop(number: int, _frame: object) -> NoReturn:
+def _exit_now(number: int, _frame: object) -> NoReturn:
     """End now: what is committed is whole, and Prefect would wait for the shard in work."""
     from prefect.server.api.server import SubprocessASGIServer
 
@@ -289,16 +293,16 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 
 def _print_forecast(plan) -> None:
-    from tasks.models.provenance import differences
-    from tasks.planning.forecast import draw, forecast
-    from tasks.planning.open_run import checked_job
+    from tasks.models.provenance import list_differences
+    from tasks.planning.forecast import forecast_run, render_forecast
+    from tasks.planning.open_run import validate_run
     from tasks.planning.start_run import check_disk
-    from tasks.run.spec import planned_shards
+    from tasks.run.spec import list_planned_shards
 
-    job = checked_job(plan)
+    job = validate_run(plan)
     check_disk(job)
-    found = forecast(job, planned_shards(job.plan))
-    out.print(draw(found, job.plan, differences(job.provenance)))
+    estimate = forecast_run(job, list_planned_shards(job.plan))
+    out.print(render_forecast(estimate, job.plan, list_differences(job.provenance)))
 
 
 if __name__ == "__main__":

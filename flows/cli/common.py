@@ -26,47 +26,47 @@ RunOption = Annotated[
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """A user's mistake is a message and exit code 2, and so is what a library says of an input.
 
     What is neither is a message and exit code 1. A traceback is printed where it is asked for.
     """
     from tasks.runtime.foreign_errors import (
-        TRACEBACK,
-        UNFORESEEN,
-        refusal_of,
-        told,
+        LIBRARY_ERRORS,
+        TRACEBACK_VARIABLE,
+        format_error,
+        to_input_error,
     )
-    from tasks.runtime.retries import MISTAKES
+    from tasks.runtime.retries import USER_ERRORS
 
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except UNFORESEEN as error:
-        refused = isinstance(error, MISTAKES) or refusal_of(error) is not None
-        if os.environ.get(TRACEBACK):
+    except LIBRARY_ERRORS as error:
+        is_user_error = isinstance(error, USER_ERRORS) or to_input_error(error) is not None
+        if os.environ.get(TRACEBACK_VARIABLE):
             traceback.print_exc()
-        err.print("[bold red]Refused.[/]" if refused else "[bold red]Failed.[/]", end=" ")
-        err.print(told(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2 if refused else 1) from None
+        err.print("[bold red]Refused.[/]" if is_user_error else "[bold red]Failed.[/]", end=" ")
+        err.print(format_error(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if is_user_error else 1) from None
 
 
-def opened(study: Path) -> "tuple[Study, Store]":
+def open_study(study: Path) -> "tuple[Study, Store]":
     """A study and its store, for reading."""
-    from tasks.run.spec import existing_store
+    from tasks.run.spec import open_existing_store
     from tasks.study.study import load_study
 
     loaded = load_study(study)
-    return loaded, existing_store(loaded)
+    return loaded, open_existing_store(loaded)
 
 
-def run_name(store: "Store", run: str | None) -> str:
+def resolve_run(store: "Store", run: str | None) -> str:
     """The run that was named, or the newest; whether it is not finished is said."""
-    from tasks.run.lookup import newest_run, undamaged_run
+    from tasks.run.lookup import check_undamaged, find_latest_run
 
-    name = undamaged_run(store, run) if run else newest_run(store)
-    status = store.status(name)
+    name = check_undamaged(store, run) if run else find_latest_run(store)
+    status = store.read_status(name)
     if not status.finished:
         note = f"Run {name} is not finished: {status.done} of {status.planned} shards are here."
         err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.common import out, refusals
+from flows.cli.common import out, report_errors
 
 app = typer.Typer()
 UNIMPROVED = 4
@@ -46,18 +46,26 @@ def correct(
     Half of the anchors are held out. If these do not gain, or all queries lose, no model is
     written, and the exit code is 4.
     """
-    with refusals():
+    with report_errors():
         from fastif.correction import Correction
-        from tasks.correction import Asked, correct_model
+        from tasks.correction import CorrectionRequest, correct_model
 
         how = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
         # The task's own function: one step on one machine gains nothing from Prefect's start.
-        repair = correct_model.fn(Asked(study.resolve(), anchors, to, source, how, keep))
+        repair = correct_model.fn(
+            CorrectionRequest(study.resolve(), anchors, to, source, how, keep)
+        )
     table = Table("slice", "rows", "before", "after", "loss, nats", "95 %")
-    for one in repair.slices:
-        interval = f"{one.low:+.3f} to {one.high:+.3f}"
-        table.add_row(Text(one.name), f"{one.rows:,}", f"{one.before:.1%}", f"{one.after:.1%}",
-                      f"{one.loss:+.3f}", interval)  # fmt: skip
+    for entry in repair.slices:
+        interval = f"{entry.low:+.3f} to {entry.high:+.3f}"
+        table.add_row(
+            Text(entry.name),
+            f"{entry.rows:,}",
+            f"{entry.before:.1%}",
+            f"{entry.after:.1%}",
+            f"{entry.loss:+.3f}",
+            interval,
+        )
     out.print(table)
     out.print(repair.why, markup=False, highlight=False, soft_wrap=True)
     if repair.out:

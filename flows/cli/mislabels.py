@@ -11,9 +11,9 @@ from rich.text import Text
 
 from flows.cli.common import (
     StudyOption,
-    opened,
+    open_study,
     out,
-    refusals,
+    report_errors,
 )
 
 app = typer.Typer()
@@ -40,28 +40,28 @@ def mislabels(
     Needs no true labels; rows of certain label ([queries] trusted = true) make it far better. What
     was read before is kept: the next time only new texts are.
     """
-    with refusals():
-        from tasks.mislabels.detect import find_mislabels, search_of
-        from tasks.mislabels.results import read_found
-        from tasks.run.spec import existing_store
+    with report_errors():
+        from tasks.mislabels.detect import detect_mislabels, read_detection_plan
+        from tasks.mislabels.results import read_result
+        from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
-        from tasks.terminal.mislabels import draw_mislabels
+        from tasks.terminal.mislabels import render_mislabels
 
         if dry_run:
             from tasks.mislabels.forecast import forecast_mislabels
 
-            expected = forecast_mislabels(search_of(study))
-            already = "Everything is there already; it would only be shown."
-            out.print(already if expected is None else f"{expected}", highlight=False)
+            expected = forecast_mislabels(read_detection_plan(study))
+            notice = "Everything is there already; it would only be shown."
+            out.print(notice if expected is None else f"{expected}", highlight=False)
             return
         # The task's own function: one step on one machine gains nothing from Prefect's start.
-        digest = find_mislabels.fn(str(study.resolve()))
-        found = read_found(existing_store(load_study(study)), digest)
-        out.print(draw_mislabels(found, study, shown))
+        digest = detect_mislabels.fn(str(study.resolve()))
+        result = read_result(open_existing_store(load_study(study)), digest)
+        out.print(render_mislabels(result, study, shown))
         if validate:
-            from tasks.mislabels.cleaning_gain import draw_validation, validated
+            from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
-            out.print(draw_validation(validated(study, found, validate)))
+            out.print(render_comparison(compare_cleaning(study, result, validate)))
 
 
 @review.command()
@@ -84,15 +84,15 @@ def export(
     Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
     several people look; leave the column row as it is. A .json file is for Label Studio.
     """
-    with refusals():
+    with report_errors():
         from fastif import InputError
-        from tasks.mislabels.annotations import read_verdicts
-        from tasks.mislabels.label_studio import label_config
-        from tasks.mislabels.results import current_found
+        from tasks.mislabels.annotations import read_annotations
+        from tasks.mislabels.label_studio import make_label_config
+        from tasks.mislabels.results import read_current_result
         from tasks.mislabels.review_export import (
-            check_new,
-            to_draw,
-            to_review,
+            check_new_file,
+            make_review_frame,
+            sample_for_review,
             write_review,
         )
         from tasks.run.spec import read_inputs
@@ -101,18 +101,20 @@ def export(
         if random and budget:
             what = "--budget or --random", "one of them", "both"
             raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
-        loaded, store = opened(study)
+        loaded, store = open_study(study)
         inputs = read_inputs(study)
-        found = current_found(store, inputs)
-        check_new(to)
+        result = read_current_result(store, inputs)
+        check_new_file(to)
         check_outside(store.layout.root, to)
-        known = read_verdicts(store, inputs.train, loaded.labels)
-        most = budget or loaded.mislabels.budget
-        sample = to_draw(store, found, random, known) if random else None
-        count = write_review(to_review(found, most, known) if sample is None else sample, to)
+        known = read_annotations(store, inputs.train, loaded.labels)
+        limit = budget or loaded.mislabels.budget
+        sample = sample_for_review(store, result, random, known) if random else None
+        count = write_review(
+            make_review_frame(result, limit, known) if sample is None else sample, to
+        )
         out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
-            config = label_config(loaded.labels)
+            config = make_label_config(loaded.labels)
             out.print(f"Labelling interface: {config}", markup=False, soft_wrap=True)
 
 
@@ -122,38 +124,40 @@ def import_(
     study: StudyOption = Path("study.toml"),
 ) -> None:
     """Take verdicts back: they are kept, and the next search learns from them."""
-    with refusals():
-        from tasks.mislabels.annotation_import import import_verdicts
-        from tasks.mislabels.results import current_or_newest
+    with report_errors():
+        from tasks.mislabels.annotation_import import import_annotations
+        from tasks.mislabels.results import read_current_or_latest
         from tasks.run.spec import read_inputs
 
-        _, store = opened(study)
+        _, store = open_study(study)
         inputs = read_inputs(study)
-        table = current_or_newest(store, inputs).table
+        table = read_current_or_latest(store, inputs).table
         when = datetime.now(UTC).isoformat()
-        kept = import_verdicts(store, inputs.study, inputs.train, table, verdicts, when)
+        kept = import_annotations(store, inputs.study, inputs.train, table, verdicts, when)
         for note in kept.notes:
             out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
         for problem in kept.refused:
             text = f"Not kept: {problem.where}\n  expected: {problem.expected}"
             text += f"\n  got:      {problem.got}\n  change:   {problem.change}"
             out.print(text, markup=False, soft_wrap=True, highlight=False)
-        then = f"Next: fastif mislabels {shlex.quote(str(study))}"
-        out.print(f"Verdicts on {kept.rows} rows are kept. {then}", markup=False, soft_wrap=True)
+        next_step = f"Next: fastif mislabels {shlex.quote(str(study))}"
+        out.print(
+            f"Verdicts on {kept.rows} rows are kept. {next_step}", markup=False, soft_wrap=True
+        )
 
 
 @review.command()
 def conflicts(study: StudyOption = Path("study.toml")) -> None:
     """Show the rows on which reviewers disagree; they are not used until they agree."""
-    with refusals():
+    with report_errors():
         from tasks.data.row_hashes import row_digests
-        from tasks.mislabels.annotations import read_verdicts
-        from tasks.mislabels.review_export import conflicts as disputed
+        from tasks.mislabels.annotations import read_annotations
+        from tasks.mislabels.review_export import list_conflicts as disputed
         from tasks.run.spec import read_inputs
 
-        loaded, store = opened(study)
+        loaded, store = open_study(study)
         train = read_inputs(study).train
-        known = read_verdicts(store, train, loaded.labels)
+        known = read_annotations(store, train, loaded.labels)
         digests = row_digests(train, loaded.labels)
         table = Table("id", "label", "reviewers")
         for row in disputed(known, train.ids, digests, loaded.labels).iter_rows():

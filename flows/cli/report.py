@@ -8,10 +8,10 @@ import typer
 from flows.cli.common import (
     RunOption,
     StudyOption,
-    opened,
+    open_study,
     out,
-    refusals,
-    run_name,
+    report_errors,
+    resolve_run,
 )
 
 app = typer.Typer()
@@ -36,15 +36,15 @@ def report(
 
     It is made from the store alone. Suspected mislabels are in it once `fastif mislabels` has run.
     """
-    with refusals():
-        from tasks.report.build import Wish, build_report
+    with report_errors():
+        from tasks.report.build import ReportRequest, build_report
 
-        wish = Wish(str(study.resolve()), run, against, str(to) if to else None, price)
+        request = ReportRequest(str(study.resolve()), run, against, str(to) if to else None, price)
         # The task's own function: one step on one machine gains nothing from Prefect's start.
-        built = build_report.fn(wish)
-        for sentence in built.headline:
+        page = build_report.fn(request)
+        for sentence in page.headline:
             out.print(f"  {sentence}", highlight=False, markup=False)
-        out.print(f"The page: {built.path}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"The page: {page.path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -64,22 +64,22 @@ def export(
 
     Scores come with the ids and labels of both sides. Mislabels as .json are for Label Studio.
     """
-    with refusals():
+    with report_errors():
         from tasks.results.export import write_export
 
-        _, store = opened(study)
-        name = None if table == "mislabels" else run_name(store, run)
-        found = None
+        _, store = open_study(study)
+        name = None if table == "mislabels" else resolve_run(store, run)
+        result = None
         if table == "mislabels":
-            from tasks.mislabels.results import current_or_newest
+            from tasks.mislabels.results import read_current_or_latest
             from tasks.run.spec import read_inputs
 
             inputs = read_inputs(study)
-            found = current_or_newest(store, inputs)
-            if found.table["text"].to_list() != inputs.train.texts:
+            result = read_current_or_latest(store, inputs)
+            if result.table["text"].to_list() != inputs.train.texts:
                 words = "Note: the training table has changed since; these are the rows before."
                 out.print(words, highlight=False)
-        written = write_export(store, name, table, to, only, found)
+        written = write_export(store, name, table, to, only, result)
         for note in written.notes:
             out.print(f"Note: {note}.", highlight=False, markup=False, soft_wrap=True)
         out.print(f"{written.rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import typer
 from rich.markdown import Markdown
 from rich.table import Table
 
-from flows.cli.common import out, refusals
+from flows.cli.common import out, report_errors
 
 app = typer.Typer()
 
@@ -32,20 +32,25 @@ def reproduce(
 
     What was stopped goes on with its steps.
     """
-    with refusals():
-        from tasks.experiments.registry import ALSO, CATALOGUE, named
-        from tasks.experiments.run import checked
+    with report_errors():
+        from tasks.experiments.registry import ALIASES, EXPERIMENTS, resolve_name
+        from tasks.experiments.run import check_experiment
 
         if name is None:
             table = Table("experiment", "what", "source", "needs")
-            for each, one in CATALOGUE.items():
-                others = [other for other, of in ALSO.items() if of == each]
-                names = f"{each} ({', '.join(others)})" if others else each
-                table.add_row(names, one.title, one.source, ", ".join(one.needs) or "nothing")
+            for key, experiment in EXPERIMENTS.items():
+                aliases = [alias for alias, target in ALIASES.items() if target == key]
+                names = f"{key} ({', '.join(aliases)})" if aliases else key
+                table.add_row(
+                    names,
+                    experiment.title,
+                    experiment.source,
+                    ", ".join(experiment.datasets) or "nothing",
+                )
             out.print(table)
             return
-        name = named(name)
-        checked(name, scale, to, data)  # refused before Prefect starts
+        name = resolve_name(name)
+        check_experiment(name, scale, to, data)  # refused before Prefect starts
         from flows.reproduce import reproduce as flow
 
         folder = Path(flow(name, scale, str(to), str(data) if data else None))

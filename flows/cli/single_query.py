@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import StudyOption, out, refusals
+from flows.cli.common import StudyOption, out, report_errors
 
 app = typer.Typer()
 
@@ -27,14 +27,16 @@ def urgent(
 
     For a query of the table that no audit has answered yet. Every training row is scored.
     """
-    with refusals():
-        from flows.executor_config import engine_of
-        from tasks.audit.single_query import asked_of
+    with report_errors():
+        from flows.executor_config import parse_executor
+        from tasks.audit.single_query import make_request
         from tasks.run.spec import read_inputs
-        from tasks.terminal.audit import draw_explained
+        from tasks.terminal.audit import render_explained_query
 
-        where = engine_of(engine)
-        asked_of(read_inputs(study), query_id, repeats, k)  # refused before Prefect starts
+        executor = parse_executor(engine)
+        make_request(read_inputs(study), query_id, repeats, k)  # refused before Prefect starts
         from flows.single_query import urgent as flow
 
-        out.print(draw_explained(flow(str(study.resolve()), query_id, repeats, k, where)))
+        out.print(
+            render_explained_query(flow(str(study.resolve()), query_id, repeats, k, executor))
+        )

@@ -9,9 +9,9 @@ from flows.cli.common import (
     RunOption,
     StudyOption,
     err,
-    opened,
+    open_study,
     out,
-    refusals,
+    report_errors,
 )
 
 app = typer.Typer()
@@ -31,12 +31,12 @@ def diff(
 
     Also by slice and source, and whether the two runs may be compared at all.
     """
-    with refusals():
-        from tasks.results.compare_runs import difference
-        from tasks.terminal.diff import draw_difference
+    with report_errors():
+        from tasks.results.compare_runs import diff_runs
+        from tasks.terminal.diff import render_difference
 
-        _, store = opened(study)
-        out.print(draw_difference(difference(store, before, after, k), before, after))
+        _, store = open_study(study)
+        out.print(render_difference(diff_runs(store, before, after, k), before, after))
 
 
 @app.command()
@@ -48,8 +48,8 @@ def up(
 
     With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
     """
-    with refusals():
-        from flows.local_service import up as start
+    with report_errors():
+        from flows.local_service import start_service as start
         from tasks.study.study import load_study
 
         load_study(study)
@@ -60,11 +60,11 @@ def up(
 @app.command()
 def down() -> None:
     """Stop what `fastif up` started, and nothing else."""
-    from flows.local_service import down as stop
+    from flows.local_service import stop_service as stop
 
     stopped = stop()
-    said = ", ".join(stopped) if stopped else "nothing that `fastif up` started is at work"
-    out.print(f"Stopped: {said}." if stopped else f"There is {said}.", highlight=False)
+    names = ", ".join(stopped) if stopped else "nothing that `fastif up` started is at work"
+    out.print(f"Stopped: {names}." if stopped else f"There is {names}.", highlight=False)
 
 
 @app.command()
@@ -78,20 +78,20 @@ def verify(
     Ends with code 1 if anything is wrong, with 3 if all is sound but a run is not finished. With
     --repair the next audit computes again what is damaged; verdicts of people are never removed.
     """
-    with refusals():
-        from tasks.results.integrity import examined, repair_parts, repair_run
+    with report_errors():
+        from tasks.results.integrity import check_integrity, repair_artifacts, repair_run
 
-        _, store = opened(study)
+        _, store = open_study(study)
         wrong = unfinished = 0
-        for part in examined(store, run):
-            out.print(f"{part.name}: {part.state}", markup=False, highlight=False, soft_wrap=True)
-            for problem in part.problems:
+        for item in check_integrity(store, run):
+            out.print(f"{item.name}: {item.state}", markup=False, highlight=False, soft_wrap=True)
+            for problem in item.problems:
                 err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
-            wrong += len(part.problems)
-            unfinished += part.unfinished
-            if repair and part.problems:
-                taken = repair_run(store, part) if part.run else repair_parts(store, part)
-                out.print(f"  {taken}", markup=False, highlight=False, soft_wrap=True)
+            wrong += len(item.problems)
+            unfinished += item.unfinished
+            if repair and item.problems:
+                outcome = repair_run(store, item) if item.run else repair_artifacts(store, item)
+                out.print(f"  {outcome}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
 
 
@@ -118,13 +118,13 @@ def gc(
     Without options these are leftovers of killed processes and files that were replaced, a day old
     or more. No run is forgotten unless you say which; the newest finished one never is.
     """
-    with refusals():
-        from tasks.results.retention import Keep, compact_finished, swept
-        from tasks.terminal.gc import draw_sweep
+    with report_errors():
+        from tasks.results.retention import RetentionPolicy, compact_finished, plan_gc
+        from tasks.terminal.gc import render_gc_plan
 
-        _, store = opened(study)
+        _, store = open_study(study)
         compacted = compact_finished(store) if compact and not dry_run else ()
-        found = swept(store, Keep(keep_runs, older_than, parts_unused))
+        plan = plan_gc(store, RetentionPolicy(keep_runs, older_than, parts_unused))
         if not dry_run:
-            store.remove(found.files)
-        out.print(draw_sweep(found, compacted, dry_run))
+            store.remove(plan.files)
+        out.print(render_gc_plan(plan, compacted, dry_run))

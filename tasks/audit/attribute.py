@@ -7,16 +7,16 @@ from torch import Tensor
 
 import fastif
 from storage import Shard
-from tasks.audit.frames import score_frames, totals_frame
-from tasks.audit.sketch_scores import by_sketches_alone
-from tasks.planning.open_run import leased_job
-from tasks.run.context import Job
-from tasks.run.reuse import NONE as NEW
-from tasks.run.reuse import kept_frames
-from tasks.run.slices import slices_of, wants_totals
+from tasks.audit.frames import make_shard_frames, make_totals_frame
+from tasks.audit.sketch_scores import attribute_without_rescoring
+from tasks.planning.open_run import lease_run
+from tasks.run.context import RunContext
+from tasks.run.reuse import NEW_ROW as NEW
+from tasks.run.reuse import read_reused_frames
+from tasks.run.slices import has_totals, make_slices
 from tasks.run.spec import RunRef
-from tasks.runtime.retries import passing_faults
-from tasks.runtime.shard_error import named
+from tasks.runtime.retries import retry_if_transient
+from tasks.runtime.shard_error import name_failed_shard
 
 ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",)}
 """Tables of a shard of which each query has rows of its own, and their order."""
@@ -29,7 +29,7 @@ ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",
     persist_result=False,
     retries=2,
     retry_delay_seconds=[1, 10],
-    retry_condition_fn=passing_faults,
+    retry_condition_fn=retry_if_transient,
 )
 def attribute_shard(shard: Shard, ref: RunRef) -> int:
     """Attribute the queries of a shard and commit them; the number of queries.
@@ -37,31 +37,35 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
     Raises:
         ShardError: whatever failed, with the shard and its queries named.
     """
-    with named(shard, ref.run), leased_job(ref) as job:
-        ids, carried = fastif.every(job.query_texts)[shard.start : shard.stop], job.carried
-        if carried is None:
-            frames = _answered(job, ids)
+    with name_failed_shard(shard, ref.run), lease_run(ref) as job:
+        ids, reuse = fastif.all_ids(job.query_texts)[shard.start : shard.stop], job.reuse
+        if reuse is None:
+            frames = _attribute_queries(job, ids)
         else:
-            new = carried.queries[ids] == NEW
-            parts = [_answered(job, ids[new])] if bool(new.any()) else []
-            parts += [kept_frames(job, carried, ids[~new])] if not bool(new.all()) else []
+            is_new = reuse.queries[ids] == NEW
+            frame_sets = [_attribute_queries(job, ids[is_new])] if bool(is_new.any()) else []
+            frame_sets += (
+                [read_reused_frames(job, reuse, ids[~is_new])] if not bool(is_new.all()) else []
+            )
             frames = {
-                name: pl.concat([part[name] for part in parts]).sort(*order)
+                name: pl.concat([frame_set[name] for frame_set in frame_sets]).sort(*order)
                 for name, order in ORDER.items()
             }
         job.store.commit(ref.run, shard.key, frames)
         return len(shard)
 
 
-def _answered(job: Job, ids: Tensor) -> dict[str, pl.DataFrame]:
+def _attribute_queries(job: RunContext, ids: Tensor) -> dict[str, pl.DataFrame]:
     """The tables of queries that are answered now."""
     outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
-    if job.by_sketches:
-        return score_frames(job, ids, by_sketches_alone(job, ids), outputs, losses)
-    slices = slices_of(job, ids, outputs) if wants_totals(job.study) else None
+    if job.has_sketch_scores:
+        return make_shard_frames(job, ids, attribute_without_rescoring(job, ids), outputs, losses)
+    slices = make_slices(job, ids, outputs) if has_totals(job.study) else None
     numbers = None if slices is None else slices.numbers
-    answer = job.attributor(job.queries, ids, numbers)
-    frames = score_frames(job, ids, answer, outputs, losses)
-    if slices is not None and answer.totals is not None:
-        frames["totals"] = totals_frame(slices.named(answer.certificate), answer.totals)
+    attribution = job.attributor(job.queries, ids, numbers)
+    frames = make_shard_frames(job, ids, attribution, outputs, losses)
+    if slices is not None and attribution.totals is not None:
+        frames["totals"] = make_totals_frame(
+            slices.count_queries(attribution.certificate), attribution.totals
+        )
     return frames

@@ -9,29 +9,29 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.candidates.retrieval import found_by
-from fastif.data.examples import Selected
+from fastif.candidates.retrieval import find_method_candidates
+from fastif.data.examples import ExampleSubset
 from fastif.evaluation.recall import (
-    AT,
+    DEFAULT_SIZES,
     Recall,
-    agreement,
-    recall,
+    compute_recall,
+    compute_score_agreement,
 )
-from fastif.numerics.stratified_sample import Column, raked, stratified
-from tasks.planning.open_run import leased_job
-from tasks.run.context import Job, cached
-from tasks.run.k_selection import MIN_ASKED
-from tasks.run.reuse import recalled
+from fastif.numerics.stratified_sample import Column, raking_weights, stratified_sample
+from tasks.planning.open_run import lease_run
+from tasks.run.context import RunContext, cache_hidden_states
+from tasks.run.k_selection import MIN_QUERIES
+from tasks.run.reuse import read_reused_recall
 from tasks.run.spec import RunRef
-from tasks.runtime.progress import stage
-from tasks.runtime.retries import passing_faults
-from tasks.study.sections import FullScan
+from tasks.runtime.progress import progress_stage
+from tasks.runtime.retries import retry_if_transient
+from tasks.study.sections import FullScanSection
 
 SEED = 1_618_033_988
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CheckQueries:
     """Queries that are scanned in full.
 
     Attributes:
@@ -45,117 +45,124 @@ class Asked:
     groups: Mapping[str, Column]
 
 
-@task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=passing_faults)
+@task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient)
 def check_recall(ref: RunRef) -> list[Recall]:
     """Recall of the run's candidates, and of each of several methods.
 
     Empty for a full scan, or where none is asked for. A run that goes on from another has that
     one's: its candidates are found in the same way.
     """
-    with leased_job(ref) as job:
+    with lease_run(ref) as job:
         candidates = job.candidates
-        if isinstance(candidates, FullScan) or not candidates.check:
+        if isinstance(candidates, FullScanSection) or not candidates.check:
             return []
-        if job.carried:
-            return recalled(job)
-        places = _others(job, _answered(job, ref.run), candidates.check)
-        asked = drawn(job, places, candidates.check, SEED)
-        if not len(asked.ids):
+        if job.reuse:
+            return read_reused_recall(job)
+        eligible = _exclude_k_queries(job, _read_answered_ids(job, ref.run), candidates.check)
+        sample = sample_queries(job, eligible, candidates.check, SEED)
+        if not len(sample.ids):
             return []
-        scanned = scanned_in_full(job, asked.ids).influences
-        ids, effects = _found(job, ref.run, asked.ids)
-        methods = {None: ids, **_found_by_each(job, asked.ids)}
+        full_scan = run_full_scan(job, sample.ids).influences
+        ids, effects = _read_candidates(job, ref.run, sample.ids)
+        ids_by_method = {None: ids, **_find_candidates_by_method(job, sample.ids)}
         first, *others = (
-            replace(one, method=name)
-            for name, found in methods.items()
-            for one in recall(found, scanned, weights=asked.weights, groups=asked.groups)
+            replace(entry, method=name)
+            for name, method_ids in ids_by_method.items()
+            for entry in compute_recall(
+                method_ids, full_scan, weights=sample.weights, groups=sample.groups
+            )
         )
-        if job.by_sketches:
-            first = replace(first, agreement=agreement(ids, effects, scanned))
+        if job.has_sketch_scores:
+            first = replace(first, agreement=compute_score_agreement(ids, effects, full_scan))
         return [first, *others]
 
 
-def told(found: Sequence[Recall]) -> list[dict]:
-    """For the column `recall` of the table `runs`."""
-    return [asdict(one) for one in found]
+def make_recall_records(recalls: Sequence[Recall]) -> list[dict]:
+    """For the column `compute_recall` of the table `runs`."""
+    return [asdict(entry) for entry in recalls]
 
 
-def asked_for_k(job: Job) -> Asked:
+def sample_queries_for_k(job: RunContext) -> CheckQueries:
     """The queries that k is chosen on; always the same ones."""
-    given = job.study.candidates
-    count = MIN_ASKED if isinstance(given, FullScan) else max(given.check, MIN_ASKED)
-    return drawn(job, torch.arange(len(job.query_texts)), count, SEED + 1)
+    section = job.study.candidates
+    count = MIN_QUERIES if isinstance(section, FullScanSection) else max(section.check, MIN_QUERIES)
+    return sample_queries(job, torch.arange(len(job.query_texts)), count, SEED + 1)
 
 
-def drawn(job: Job, places: torch.Tensor, count: int, seed: int) -> Asked:
+def sample_queries(job: RunContext, positions: torch.Tensor, count: int, seed: int) -> CheckQueries:
     """So many of these queries at random, of every label and slice if it can be."""
-    if not len(places):
-        return Asked(places, places.double(), {})
+    if not len(positions):
+        return CheckQueries(positions, positions.double(), {})
     table, names = job.plan.inputs.queries, job.study.labels
-    columns = {"label": [names[table.labels[i]] for i in places.tolist()]}
+    columns = {"label": [names[table.labels[i]] for i in positions.tolist()]}
     for group in list(table.groups.values())[:1]:
-        columns["slice"] = [group[i] for i in places.tolist()]
-    chosen = stratified(list(columns.values()), count, seed)
-    groups = {name: [column[i] for i in chosen.tolist()] for name, column in columns.items()}
-    return Asked(places[chosen], raked(list(columns.values()), chosen), groups)
+        columns["slice"] = [group[i] for i in positions.tolist()]
+    sampled = stratified_sample(list(columns.values()), count, seed)
+    groups = {name: [column[i] for i in sampled.tolist()] for name, column in columns.items()}
+    return CheckQueries(positions[sampled], raking_weights(list(columns.values()), sampled), groups)
 
 
-def scanned_in_full(job: Job, ids: torch.Tensor) -> fastif.Attribution:
+def run_full_scan(job: RunContext, ids: torch.Tensor) -> fastif.Attribution:
     """These queries' most influential rows of all."""
-    everything = fastif.Everything(max(AT))
-    members = [replace(member.alone(everything), certify_rows=0) for member in job.averaged]
-    with stage("recall: queries scanned in full", len(job.train)) as watch:
+    full_scan = fastif.ExhaustiveSearch(max(DEFAULT_SIZES))
+    members = [
+        replace(member.make_attributor(full_scan), certify_rows=0)
+        for member in job.averaged_members
+    ]
+    with progress_stage("recall: queries scanned in full", len(job.train)) as track:
         # of its own training set, since what watches is another one
-        known, watched = members[0].row_leverage, watch(members[0].train)
-        members[0] = replace(members[0], train=watched, leverage=known)
+        leverage, tracked = members[0].row_leverage, track(members[0].train)
+        members[0] = replace(members[0], train=tracked, leverage=leverage)
         return fastif.Ensemble(members)(job.queries, ids)
 
 
-def _others(job: Job, answered: torch.Tensor, count: int) -> torch.Tensor:
+def _exclude_k_queries(job: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:
     """Those that k was not chosen on, if there are enough: on these the recall is flattered."""
-    if job.candidate_choice is None:
-        return answered
-    others = answered[~torch.isin(answered, asked_for_k(job).ids)]
-    return others if len(others) >= count else answered
+    if job.k_selection is None:
+        return answered_ids
+    others = answered_ids[~torch.isin(answered_ids, sample_queries_for_k(job).ids)]
+    return others if len(others) >= count else answered_ids
 
 
-def _answered(job: Job, run: str) -> torch.Tensor:
+def _read_answered_ids(job: RunContext, run: str) -> torch.Tensor:
     solves = job.store.scan("solves", run).filter(pl.col("reason").is_null())
-    places = solves.select("query").collect()["query"].to_list()
-    return torch.tensor(sorted(places), dtype=torch.long)
+    positions = solves.select("query").collect()["query"].to_list()
+    return torch.tensor(sorted(positions), dtype=torch.long)
 
 
-def _found(job: Job, run: str, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def _read_candidates(
+    job: RunContext, run: str, ids: torch.Tensor
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Each query's candidates and their effects."""
     scores = job.store.scan("scores", run).filter(pl.col("query").is_in(ids.tolist()))
-    wanted = scores.select("query", "train", "removal_effect").collect()
-    by_query = wanted.group_by("query").agg("train", "removal_effect").rows_by_key("query")
-    none: list[tuple] = [([], [])]
-    rows = [by_query.get(query, none)[0] for query in ids.tolist()]
-    found = [torch.tensor(train, dtype=torch.long) for train, _ in rows]
-    return found, [torch.tensor(effects) for _, effects in rows]
+    pairs = scores.select("query", "train", "removal_effect").collect()
+    by_query = pairs.group_by("query").agg("train", "removal_effect").rows_by_key("query")
+    no_pairs: list[tuple] = [([], [])]
+    lists = [by_query.get(query, no_pairs)[0] for query in ids.tolist()]
+    candidate_ids = [torch.tensor(train, dtype=torch.long) for train, _ in lists]
+    return candidate_ids, [torch.tensor(effects) for _, effects in lists]
 
 
-def _found_by_each(job: Job, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+def _find_candidates_by_method(job: RunContext, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:
     """The same anew for each method of a union, by its name; nothing for one method."""
-    if not isinstance(job.search, fastif.United):
+    if not isinstance(job.search, fastif.UnionSearch):
         return {}
     gradients = fastif.Gradients(job.objective)
-    queries = cached(job.objective, Selected(job.query_texts, ids), job.study)
-    size, every = job.study.run.batch_size, fastif.every(queries)
-    names = _names([method.kind for method in job.study.candidates.methods])
+    queries = cache_hidden_states(job.objective, ExampleSubset(job.query_texts, ids), job.study)
+    size, query_ids = job.study.run.batch_size, fastif.all_ids(queries)
+    names = _name_methods([method.kind for method in job.study.candidates.methods])
     return {
-        name: list(found_by(search, gradients, queries, every, size).ids)
-        for name, search in zip(names, job.search.of, strict=True)
+        name: list(find_method_candidates(search, gradients, queries, query_ids, size).ids)
+        for name, search in zip(names, job.search.methods, strict=True)
     }
 
 
-def _names(kinds: Sequence[str]) -> list[str]:
+def _name_methods(kinds: Sequence[str]) -> list[str]:
     """The kinds of several methods, with the place of those that stand there twice.
 
-    >>> _names(["sketch", "knn", "sketch"])
+    >>> _name_methods(["sketch", "knn", "sketch"])
     ['sketch 1', 'knn', 'sketch 3']
     """
     return [
-        f"{kind} {place + 1}" if kinds.count(kind) > 1 else kind for place, kind in enumerate(kinds)
+        f"{kind} {index + 1}" if kinds.count(kind) > 1 else kind for index, kind in enumerate(kinds)
     ]

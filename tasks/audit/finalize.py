@@ -11,38 +11,41 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif.evaluation.recall import Recall
 from storage import RUNS, StoreError, polars_schema
-from tasks.audit.check_recall import told
-from tasks.planning.actuals import Outcome
-from tasks.planning.open_run import leased_job
-from tasks.run.context import Job
-from tasks.run.method_selection import as_record
-from tasks.run.selections import left_out_record
-from tasks.run.sketches import sketcher_of
+from tasks.audit.check_recall import make_recall_records
+from tasks.planning.actuals import ForecastVsActual
+from tasks.planning.open_run import lease_run
+from tasks.run.context import RunContext
+from tasks.run.method_selection import make_record
+from tasks.run.selections import make_excluded_record
+from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import (
     FINISH,
     RunRef,
-    missing_shards,
-    versions,
+    list_missing_shards,
+    read_versions,
 )
 
 
 @task(name="finish-run", cache_policy=NO_CACHE)
 def finish_run(
-    ref: RunRef, seconds: float, found: Sequence[Recall] = (), outcome: Outcome | None = None
+    ref: RunRef,
+    seconds: float,
+    recalls: Sequence[Recall] = (),
+    outcome: ForecastVsActual | None = None,
 ) -> None:
     """Commit the run's own row, once every shard is there.
 
     Args:
         ref: the run.
         seconds: wall time of the flow.
-        found: recall of its candidates, where that was checked.
+        recalls: recall of its candidates, where that was checked.
         outcome: its forecast beside what it took, where it was forecast.
 
     Raises:
         StoreError: a shard is missing.
     """
-    with leased_job(ref) as job:
-        missing = missing_shards(job.store, ref.run)
+    with lease_run(ref) as job:
+        missing = list_missing_shards(job.store, ref.run)
         if missing:
             raise StoreError.at(
                 f"run {ref.run}",
@@ -50,49 +53,58 @@ def finish_run(
                 got=f"{len(missing)} missing, the first is {missing[0].key}",
                 remedy="Run the audit again; it computes only these.",
             )
-        job.store.commit(ref.run, FINISH, {"runs": _row(job, ref.run, seconds, found, outcome)})
+        job.store.commit(
+            ref.run, FINISH, {"runs": _make_run_row(job, ref.run, seconds, recalls, outcome)}
+        )
 
 
-def _line(job: Job) -> dict[str, object]:
+def _make_lineage_record(job: RunContext) -> dict[str, object]:
     """What the next night has to know, and how much of this one is the last one's."""
-    found: dict[str, object] = {}
-    if job.by_sketches:
-        found["sketcher"] = sketcher_of(job.store, job.index_digests[0])
-    if job.carried and job.plan.lineage and job.plan.lineage.base:
-        kept = {name: int((places >= 0).sum()) for name, places in job.carried.places.items()}
-        runs = {"from": job.plan.lineage.base.run, "root": job.plan.root.run}
-        found["carried"] = {**kept, **runs}
-    return found
+    record: dict[str, object] = {}
+    if job.has_sketch_scores:
+        record["sketcher"] = read_sketcher_digest(job.store, job.index_digests[0])
+    if job.reuse and job.plan.lineage and job.plan.lineage.parent:
+        counts = {
+            name: int((positions >= 0).sum()) for name, positions in job.reuse.positions.items()
+        }
+        runs = {"from": job.plan.lineage.parent.run, "root": job.plan.root.run}
+        record["carried"] = {**counts, **runs}
+    return record
 
 
-def _chosen(job: Job) -> dict[str, object]:
+def _make_damping_record(job: RunContext) -> dict[str, object]:
     """How each model's damping was chosen, and which models that leaves out of the mean."""
-    choices = [member.choice for member in job.members if member.choice]
+    choices = [member.damping_choice for member in job.members if member.damping_choice]
     if not choices:
         return {}
     first, *others = map(asdict, choices)
-    found: dict[str, object] = {"chosen": first, "chosen_for_others": others}
-    if job.left_out:
+    record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
+    if job.excluded_members:
         names = [job.study.model.path, *job.study.models]
-        found["left_out"] = left_out_record(names, choices, job.left_out)
-    return found
+        record["left_out"] = make_excluded_record(names, choices, job.excluded_members)
+    return record
 
 
-def _row(
-    job: Job, run: str, seconds: float, found: Sequence[Recall], outcome: Outcome | None
+def _make_run_row(
+    job: RunContext,
+    run: str,
+    seconds: float,
+    recalls: Sequence[Recall],
+    outcome: ForecastVsActual | None,
 ) -> pl.DataFrame:
     store = job.store
-    record, parts = store.record(run), store.record(run).parts
+    record, fingerprint_inputs = store.read_record(run), store.read_record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
-    chosen = _chosen(job)
-    parts = parts | {"curvature": parts["curvature"] | chosen}  # type: ignore[operator]
-    if job.candidate_choice:
-        told_choice = {"chosen": asdict(job.candidate_choice)}
-        parts |= {"candidates": parts["candidates"] | told_choice}  # type: ignore[operator]
+    curvature: dict[str, object] = fingerprint_inputs["curvature"]  # type: ignore[assignment]
+    candidates: dict[str, object] = fingerprint_inputs["candidates"]  # type: ignore[assignment]
+    curvature = curvature | _make_damping_record(job)
+    if job.k_selection:
+        candidates = candidates | {"chosen": asdict(job.k_selection)}
     if job.plan.method:
-        parts |= {"candidates": parts["candidates"] | {"method": as_record(job.plan.method)}}  # type: ignore[operator]
-    parts |= {"candidates": parts["candidates"] | _line(job)}  # type: ignore[operator]
+        candidates = candidates | {"method": make_record(job.plan.method)}
+    candidates = candidates | _make_lineage_record(job)
+    fingerprint_inputs = fingerprint_inputs | {"curvature": curvature, "candidates": candidates}
     columns = {
         "run": run,
         "study": record.study,
@@ -103,18 +115,21 @@ def _row(
         "query_rows": record.query_rows,
         "parameters": job.objective.space.size,
         "damping": job.damping,
-        **{name: json.dumps(parts[name]) for name in ("solver", "curvature", "candidates")},
-        "model_digest": parts["model"],
-        "train_digest": parts["train"],
-        "query_digest": parts["queries"],
+        **{
+            name: json.dumps(fingerprint_inputs[name])
+            for name in ("solver", "curvature", "candidates")
+        },
+        "model_digest": fingerprint_inputs["model"],
+        "train_digest": fingerprint_inputs["train"],
+        "query_digest": fingerprint_inputs["queries"],
         "accuracy": queries["correct"].mean(),
         "quarantined_queries": quarantined,
         "truncated_queries": int(queries["truncated"].sum()),
         "truncated_train": int(job.train_texts.truncated.sum()),
         "seconds": seconds,
-        "versions": json.dumps(versions()),
-        "recall": json.dumps(told(found)) if found else None,
+        "versions": json.dumps(read_versions()),
+        "recall": json.dumps(make_recall_records(recalls)) if recalls else None,
         "forecast": outcome.to_json() if outcome else None,
-        "training": known.to_json() if (known := job.provenance) else None,
+        "training": provenance.to_json() if (provenance := job.provenance) else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

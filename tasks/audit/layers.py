@@ -7,15 +7,15 @@ import torch
 
 import fastif
 from storage import StoreError
-from tasks.planning.open_run import checked_job
+from tasks.planning.open_run import validate_run
 from tasks.results.diagnostics import Row
-from tasks.results.summary import Explained
-from tasks.run.context import Job
-from tasks.run.spec import Plan
+from tasks.results.summary import ExplainedQuery
+from tasks.run.context import RunContext
+from tasks.run.spec import RunPlan
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerEffects:
     """Removal effects in nats, split over named parts of the parameters.
 
     Attributes:
@@ -27,13 +27,13 @@ class Layers:
     rows: tuple[tuple[str, tuple[float, ...]], ...]
 
 
-def effects_by_layer(plan: Plan, explained: Explained) -> Layers:
+def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEffects:
     """Split the effects of the shown training examples over the layers that they pull on.
 
     Raises:
         StoreError: the query was quarantined, so there is nothing to split.
     """
-    query, shown = explained.query, [*explained.harmful, *explained.helpful]
+    query, shown = explanation.query, [*explanation.harmful, *explanation.helpful]
     if query["reason"]:
         raise StoreError.at(
             f"query {query['id']}",
@@ -41,20 +41,26 @@ def effects_by_layer(plan: Plan, explained: Explained) -> Layers:
             got=f"a quarantined one: {query['reason']}",
             remedy="Take another query.",
         )
-    job = checked_job(plan)
-    blocks = fastif.Blocks.by_layer(job.objective.space)
-    found = [_split(member, query, shown, blocks) for member in job.averaged]
-    effects = torch.stack(found).mean(0)
+    job = validate_run(plan)
+    blocks = fastif.ParameterBlocks.from_layers(job.objective.space)
+    model_effects = [
+        _compute_model_effects(member, query, shown, blocks) for member in job.averaged_members
+    ]
+    effects = torch.stack(model_effects).mean(0)
     rows = zip(shown, effects.tolist(), strict=True)
-    return Layers(blocks.names, tuple((str(row["train_id"]), tuple(each)) for row, each in rows))
+    return LayerEffects(
+        blocks.names, tuple((str(row["train_id"]), tuple(values)) for row, values in rows)
+    )
 
 
-def _split(job: Job, query: Row, shown: Sequence[Row], blocks: fastif.Blocks) -> torch.Tensor:
+def _compute_model_effects(
+    job: RunContext, query: Row, shown: Sequence[Row], blocks: fastif.ParameterBlocks
+) -> torch.Tensor:
     """[rows blocks] of one model."""
-    asked = torch.tensor([int(str(query["query"]))])
-    scorer = job.alone(fastif.Everything()).solve(job.query_texts, asked).scorer
+    query_ids = torch.tensor([int(str(query["query"]))])
+    scorer = job.make_attributor(fastif.ExhaustiveSearch()).solve(job.query_texts, query_ids).scorer
     ids = torch.tensor([[int(str(row["train"])) for row in shown]])
-    return fastif.influence_by_block(
+    return fastif.layerwise_influence(
         scorer.gradients,
         job.train,
         scorer.s_test,

@@ -18,28 +18,28 @@ from torch import Tensor
 
 import fastif
 from fastif import InputError
-from storage import StoreError, fingerprint
+from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
-from tasks.planning.open_run import leased_job
+from tasks.planning.open_run import lease_run
 from tasks.results.diagnostics import Row
-from tasks.results.summary import Explained
+from tasks.results.summary import ExplainedQuery
 from tasks.run.artifacts import read_factor
-from tasks.run.context import Job
+from tasks.run.context import RunContext
 from tasks.run.spec import (
-    MATHEMATICS,
+    INFLUENCE_VERSION,
     Inputs,
     RunRef,
-    check_audited,
+    check_has_audit,
 )
-from tasks.runtime.retries import passing_faults
-from tasks.study.spelling import composed
+from tasks.runtime.retries import retry_if_transient
+from tasks.study.spelling import normalize_nfc
 from tasks.study.study import Study
 
 KIND, FILE = "repeats", "repeat.safetensors"
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryRequest:
     """An urgent question.
 
     Attributes:
@@ -58,24 +58,24 @@ class Asked:
         return torch.tensor([self.query])
 
 
-def asked_of(inputs: Inputs, name: str, repeats: int | None, k: int) -> Asked:
+def make_request(inputs: Inputs, name: str, repeats: int | None, k: int) -> QueryRequest:
     """The question about the query with this id.
 
     Raises:
         StudyError: it is a study of labels alone.
         InputError: no such query, or the study's solver is not LiSSA.
     """
-    check_audited(inputs.study)
-    lissa = lissa_of(inputs.study)
-    name = composed(name)
+    check_has_audit(inputs.study)
+    lissa = require_lissa(inputs.study)
+    name = normalize_nfc(name)
     if name not in inputs.queries.ids:
         raise InputError(
             "query", f"an id of {inputs.queries.place}", name, f"Such as {inputs.queries.ids[0]}."
         )
-    return Asked(inputs.queries.ids.index(name), repeats or lissa.repeats, k)
+    return QueryRequest(inputs.queries.ids.index(name), repeats or lissa.repeats, k)
 
 
-def lissa_of(study: Study) -> fastif.Lissa:
+def require_lissa(study: Study) -> fastif.Lissa:
     """The study's solver.
 
     Raises:
@@ -97,58 +97,62 @@ def lissa_of(study: Study) -> fastif.Lissa:
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=2,
-    retry_condition_fn=passing_faults,
+    retry_condition_fn=retry_if_transient,
 )
-def solve_repeat(index: int, asked: Asked, ref: RunRef) -> str:
+def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
     """Solve one repeat and keep it; the digest of its part."""
-    with leased_job(ref) as job:
-        digest = _digest(job, asked, index)
-        if job.store.part(KIND, digest) is None:
+    with lease_run(ref) as job:
+        digest = _compute_repeat_digest(job, request, index)
+        if job.store.find_artifact(KIND, digest) is None:
             gradients = fastif.Gradients(job.objective)
-            rhs = fastif.measure_rows(gradients, job.queries, asked.ids, 1)
+            rhs = fastif.compute_measure_gradients(gradients, job.queries, request.ids, 1)
             factor = read_factor(job.store, job.factor_digest)
-            found = lissa_of(job.study).repeat(job.operator, rhs, index, factor)
+            solution = require_lissa(job.study).run_repeat(job.operator, rhs, index, factor)
             tensors = {
-                "value": found.value.cpu().contiguous(),
-                "residual": found.residual.cpu(),
-                "converged": found.converged.cpu(),
-                "steps": torch.tensor(found.steps),
+                "value": solution.value.cpu().contiguous(),
+                "residual": solution.residual.cpu(),
+                "converged": solution.converged.cpu(),
+                "steps": torch.tensor(solution.steps),
             }
-            job.store.write_part(KIND, digest, lambda to: save_file(tensors, to / FILE))
+            job.store.write_artifact(KIND, digest, lambda folder: save_file(tensors, folder / FILE))
         return digest
 
 
 @task(name="answer-urgent", cache_policy=NO_CACHE, persist_result=False)
-def answer_urgent(digests: Sequence[str], asked: Asked, ref: RunRef) -> Explained:
+def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) -> ExplainedQuery:
     """Average the repeats, and score every training row with the mean."""
-    with leased_job(ref) as job:
+    with lease_run(ref) as job:
         device = job.train_texts.device
-        runs = tuple(_read(job, digest, device) for digest in digests)
-        solver = Repeated(lissa_of(job.study), runs)
-        attributor = replace(job.alone(fastif.Everything(asked.k)), solver=solver, factor={})
-        answer = attributor(job.queries, asked.ids)
-        outputs, losses = fastif.predict(job.objective, job.queries, ids=asked.ids)
-        return _explained(job, asked, answer, int(outputs[0].argmax()), float(losses[0]))
+        solutions = tuple(_read_repeat(job, digest, device) for digest in digests)
+        solver = AveragedLissa(require_lissa(job.study), solutions)
+        attributor = replace(
+            job.make_attributor(fastif.ExhaustiveSearch(request.k)), solver=solver, factor={}
+        )
+        attribution = attributor(job.queries, request.ids)
+        outputs, losses = fastif.predict(job.objective, job.queries, ids=request.ids)
+        return _make_explanation(
+            job, request, attribution, int(outputs[0].argmax()), float(losses[0])
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Repeated(fastif.Solver):
+class AveragedLissa(fastif.Solver):
     """LiSSA of which every repeat has been solved already."""
 
     lissa: fastif.Lissa
-    runs: tuple[fastif.Solution, ...]
+    solutions: tuple[fastif.Solution, ...]
 
     def solve(
         self,
-        operator: fastif.Damped,
+        operator: fastif.DampedOperator,
         rhs: Float[Tensor, "q p"],
         factor: fastif.Factor | None = None,
     ) -> fastif.Solution:
-        return self.lissa.merged(operator, rhs, self.runs)
+        return self.lissa.merge_runs(operator, rhs, self.solutions)
 
 
-def _read(job: Job, digest: str, device: torch.device | str) -> fastif.Solution:
-    folder = job.store.part(KIND, digest)
+def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> fastif.Solution:
+    folder = job.store.find_artifact(KIND, digest)
     if folder is None:
         raise StoreError.at(
             f"repeat {digest[:12]}",
@@ -156,71 +160,86 @@ def _read(job: Job, digest: str, device: torch.device | str) -> fastif.Solution:
             got="none",
             remedy="Somebody emptied the store meanwhile; ask again.",
         )
-    found = load_file(folder / FILE, device=str(device))
+    tensors = load_file(folder / FILE, device=str(device))
     return fastif.Solution(
-        found["value"],
-        found["residual"],
-        found["converged"],
-        int(found["steps"]),
+        tensors["value"],
+        tensors["residual"],
+        tensors["converged"],
+        int(tensors["steps"]),
         job.damping,
     )
 
 
-def _digest(job: Job, asked: Asked, index: int) -> str:
+def _compute_repeat_digest(job: RunContext, request: QueryRequest, index: int) -> str:
     """Of everything that a repeat depends on; not of how many there are."""
-    solver = {name: value for name, value in vars(lissa_of(job.study)).items() if name != "repeats"}
-    row = job.plan.inputs.queries.take([asked.query])
-    return fingerprint(
+    solver = {
+        name: value for name, value in vars(require_lissa(job.study)).items() if name != "repeats"
+    }
+    query = job.plan.inputs.queries.take([request.query])
+    return compute_fingerprint(
         {
-            "mathematics": MATHEMATICS,
+            "mathematics": INFLUENCE_VERSION,
             "factor": job.factor_digest,
             "damping": job.damping,
-            "query": row.digest,
+            "query": query.digest,
             "solver": solver,
             "repeat": index,
         }
     )
 
 
-def _explained(
-    job: Job, asked: Asked, answer: fastif.Attribution, predicted: int, loss: float
-) -> Explained:
+def _make_explanation(
+    job: RunContext,
+    request: QueryRequest,
+    attribution: fastif.Attribution,
+    predicted: int,
+    loss: float,
+) -> ExplainedQuery:
     inputs, labels = job.plan.inputs, job.study.labels
-    row = _example(inputs.queries, asked.query, labels)
+    row = _make_example_row(inputs.queries, request.query, labels)
     query = row | {
         "prediction": labels[predicted],
         "loss": loss,
         "correct": row["label"] == labels[predicted],
-        "reason": answer.certificate.reasons[0],
-        "residual": float(answer.certificate.residual[0]),
+        "reason": attribution.certificate.reasons[0],
+        "residual": float(attribution.certificate.residual[0]),
         "spread": None
-        if answer.certificate.spread is None
-        else float(answer.certificate.spread[0]),
+        if attribution.certificate.spread is None
+        else float(attribution.certificate.spread[0]),
     }
-    found = answer.influences
-    pairs = zip(found.ids[0].tolist(), found.removal_effect[0].tolist(), strict=True)
+    influences = attribution.influences
+    pairs = zip(influences.ids[0].tolist(), influences.removal_effect[0].tolist(), strict=True)
     scored = [(train, effect) for train, effect in pairs if train >= 0]
     rows: list[dict[str, Any]] = [
-        {f"train_{name}": value for name, value in _example(inputs.train, train, labels).items()}
-        | {"removal_effect": effect, "spread": None, "train_trained": _trained(job, train)}
+        {
+            f"train_{name}": value
+            for name, value in _make_example_row(inputs.train, train, labels).items()
+        }
+        | {"removal_effect": effect, "spread": None, "train_trained": _is_trained_on(job, train)}
         for train, effect in scored
     ]
-    harmful = [one for one in rows if one["removal_effect"] < 0][: asked.k]
-    helpful = [one for one in reversed(rows) if one["removal_effect"] > 0][: asked.k]
-    return Explained(query, harmful, helpful)
+    harmful = [train_row for train_row in rows if train_row["removal_effect"] < 0][: request.k]
+    helpful = [train_row for train_row in reversed(rows) if train_row["removal_effect"] > 0][
+        : request.k
+    ]
+    return ExplainedQuery(query, harmful, helpful)
 
 
-def _trained(job: Job, train: int) -> bool | None:
+def _is_trained_on(job: RunContext, train: int) -> bool | None:
     """Whether the model was fitted to a training row with its label; None where not known."""
-    known = job.provenance
-    return None if known is None or known.trained is None else bool(known.trained[train])
+    provenance = job.provenance
+    return (
+        None
+        if provenance is None or provenance.trained is None
+        else bool(provenance.trained[train])
+    )
 
 
-def _example(table: Table, place: int, labels: Sequence[str]) -> Row:
-    pair = None if table.text_pairs is None else table.text_pairs[place]
+def _make_example_row(table: Table, position: int, labels: Sequence[str]) -> Row:
+    pair = None if table.text_pairs is None else table.text_pairs[position]
     return {
-        "id": table.ids[place],
-        "text": table.texts[place],
+        "id": table.ids[position],
+        "text": table.texts[position],
         "text_pair": pair,
-        "label": labels[table.labels[place]],
+        "label": labels[table.labels[position]],
     }

@@ -7,28 +7,28 @@ import polars as pl
 FORMULA = r"^[=+\-@\t\r]"
 
 
-def inert(frame: pl.DataFrame) -> pl.DataFrame:
+def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """With an apostrophe before what a spreadsheet would take for a formula, in columns of text.
 
     Numbers stay: "-1" is one, "-1+cmd" is none.
 
-    >>> inert(pl.DataFrame({"text": ["=1+1", "-1", "fine"]}))["text"].to_list()
+    >>> escape_formulas(pl.DataFrame({"text": ["=1+1", "-1", "fine"]}))["text"].to_list()
     ["'=1+1", '-1', 'fine']
     """
     names = [name for name, kind in frame.schema.items() if kind == pl.String]
-    return frame.with_columns(_inert(name) for name in names)
+    return frame.with_columns(_escape_column(name) for name in names)
 
 
-def active(text: str) -> str:
-    """Without the apostrophe of `inert`.
+def unescape_formula(text: str) -> str:
+    """Without the apostrophe of `escape_formulas`.
 
-    >>> active("'=1+1"), active("'tis fine")
+    >>> unescape_formula("'=1+1"), unescape_formula("'tis fine")
     ('=1+1', "'tis fine")
     """
     return text[1:] if text.startswith("'") and re.match(FORMULA, text[1:]) else text
 
 
-def _inert(name: str) -> pl.Expr:
+def _escape_column(name: str) -> pl.Expr:
     text = pl.col(name)
     risky = text.str.contains(FORMULA) & text.cast(pl.Float64, strict=False).is_null()
     return pl.when(risky).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).alias(name)

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.data.readers import ROW, Opened, open_source
-from tasks.data.tabular import Measurements, measured
+from tasks.data.readers import ROW, RawTable, read_source
+from tasks.data.tabular import Measurements, read_measurements
 from tasks.study.errors import (
     Problem,
     StudyError,
-    did_you_mean,
-    listed,
-    show,
+    format_value,
+    join_some,
+    suggest,
 )
-from tasks.study.methods import placed
+from tasks.study.methods import locate_methods
 from tasks.study.sections import TableSource
-from tasks.study.spelling import NOTHING
+from tasks.study.spelling import BLANK_CHARACTERS
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
     from tasks.study.study import Study
 
-SHOWN = 5
+MAX_SHOWN = 5
 """How many rows with one mistake a message names."""
 
 
@@ -34,7 +34,7 @@ class Table:
     """Labelled texts in the order of their source; all lists have one entry a row.
 
     `labels` are positions in the study's label names. `text_pairs` is None for single texts.
-    `measured` is None for texts; else it holds the rows, and `texts` tells them in words.
+    `measurements` is None for texts; else it holds the rows, and `texts` tells them in words.
     `groups` has one list for each column that reports group by. `digest` is the SHA-256 of ids,
     texts, labels and groups in their order: equal content has an equal digest whatever the file
     format. `place` is for messages.
@@ -47,7 +47,7 @@ class Table:
     groups: dict[str, list[str | None]]
     digest: str
     place: str
-    measured: Measurements | None = None
+    measurements: Measurements | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -59,9 +59,9 @@ class Table:
         pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in rows]
         ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
         labels = [self.labels[i] for i in rows]
-        digest = _digest(ids, texts, pairs, labels, groups)
-        some = self.measured.take(rows) if self.measured else None
-        return Table(ids, texts, pairs, labels, groups, digest, self.place, some)
+        digest = _compute_digest(ids, texts, pairs, labels, groups)
+        measurements = self.measurements.take(rows) if self.measurements else None
+        return Table(ids, texts, pairs, labels, groups, digest, self.place, measurements)
 
 
 def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
@@ -80,27 +80,32 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     Raises:
         StudyError: every problem found: rows count from 1 without a header line.
     """
-    columns = [*source.contents, source.label, *([source.id] if source.id else []), *source.groups]
-    opened = open_source(source, columns, folder, role)
+    columns = [
+        *source.content_columns,
+        source.label,
+        *([source.id] if source.id else []),
+        *source.groups,
+    ]
+    opened = read_source(source, columns, folder, role)
     _require_columns(source, opened, role)
     if opened.frame.is_empty():
         problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
         raise StudyError(opened.place, [problem])
-    frame = _as_texts(source, opened)
-    problems = [problem for name in source.text for problem in _text_problems(frame, name)]
-    problems += _label_problems(frame, source.label, labels, opened)
-    problems += _id_problems(frame, source.id) if source.id else []
+    frame = _cast_to_text(source, opened)
+    problems = [problem for name in source.text for problem in _find_text_problems(frame, name)]
+    problems += _find_label_problems(frame, source.label, labels, opened)
+    problems += _find_id_problems(frame, source.id) if source.id else []
     if problems:
         raise StudyError(opened.place, problems)
     if source.text:
         texts = frame[source.text[0]].to_list()
         pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
-        return _table(frame, source, labels, opened.place, texts, pairs, None)
-    rows, texts = measured(source, opened)
-    return _table(frame, source, labels, opened.place, texts, None, rows)
+        return _make_table(frame, source, labels, opened.place, texts, pairs, None)
+    rows, texts = read_measurements(source, opened)
+    return _make_table(frame, source, labels, opened.place, texts, None, rows)
 
 
-def check_against(study: "Study", train: Table, queries: Table) -> None:
+def check_tables(study: "Study", train: Table, queries: Table) -> None:
     """Refuse a study that its own tables contradict.
 
     A `keep` above the number of rows is no mistake: all rows are kept then.
@@ -110,18 +115,23 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
     """
     problems, n = [], len(train)
     allowed = f"1 to {n}, the rows of {train.place}"
-    for where, method in placed(study.candidates):
+    for where, method in locate_methods(study.candidates):
         if method.k is not None and method.k > n:
             change = 'lower k, or set kind = "full" to score every row'
             problems.append(Problem(f"{where} k", allowed, str(method.k), change))
     if study.curvature.rows is not None and study.curvature.rows > n:
         change = "leave rows out to use all of them"
         problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))
-    problems += one_label(study.labels, train)
-    widths = [0 if t.measured is None else t.measured.numbers.shape[1] for t in (train, queries)]
+    problems += check_label_variety(study.labels, train)
+    widths = [
+        0 if table.measurements is None else table.measurements.numbers.shape[1]
+        for table in (train, queries)
+    ]
     if widths[0] != widths[1] and len(queries):
         where = (
-            "[queries] image" if train.measured and train.measured.image else "[queries] features"
+            "[queries] image"
+            if train.measurements and train.measurements.image
+            else "[queries] features"
         )
         expected, change = f"{widths[0]} numbers a row, as in [train]", "give both tables the same"
         problems.append(Problem(where, expected, f"{widths[1]}", change))
@@ -132,28 +142,28 @@ def check_against(study: "Study", train: Table, queries: Table) -> None:
         raise StudyError(study.path, problems)
 
 
-def one_label(labels: Sequence[str], train: Table) -> list[Problem]:
+def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:
     """That all training rows have the same label, from which nothing can be learned."""
     if len(set(train.labels)) > 1:
         return []
-    only = f"{show(labels[train.labels[0]])} in all {len(train)} rows"
+    got = f"{format_value(labels[train.labels[0]])} in all {len(train)} rows"
     change = "name the table the model was trained on"
-    return [Problem("[train] label", "rows of 2 or more labels", only, change)]
+    return [Problem("[train] label", "rows of 2 or more labels", got, change)]
 
 
-def _require_columns(source: TableSource, opened: Opened, role: str) -> None:
+def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
     kind = "text" if source.text else "features" if source.features else "image"
-    wanted = [(kind, name) for name in source.contents] + [("label", source.label)]
+    wanted = [(kind, name) for name in source.content_columns] + [("label", source.label)]
     wanted += [("id", source.id)] if source.id else []
     wanted += [("groups", name) for name in source.groups]
-    have = listed(opened.available, 20) or "none"
+    available = join_some(opened.available, 20) or "none"
     missing = [(key, name) for key, name in wanted if name not in opened.available]
     problems = [
         Problem(
             f"[{role}] {key}",
-            f"a column {show(name)}",
-            f"the columns {have}",
-            did_you_mean(name, opened.available) or f"set {key} to one of these columns",
+            f"a column {format_value(name)}",
+            f"the columns {available}",
+            suggest(name, opened.available) or f"set {key} to one of these columns",
         )
         for key, name in missing
     ]
@@ -161,7 +171,7 @@ def _require_columns(source: TableSource, opened: Opened, role: str) -> None:
         raise StudyError(opened.place, problems)
 
 
-def _as_texts(source: TableSource, opened: Opened) -> pl.DataFrame:
+def _cast_to_text(source: TableSource, opened: RawTable) -> pl.DataFrame:
     """The frame with every column as text; columns that are none are refused.
 
     Whole numbers and true/false are taken as they are written, except in a text column. Groups may
@@ -176,7 +186,7 @@ def _as_texts(source: TableSource, opened: Opened) -> pl.DataFrame:
         if name == source.label and name in opened.class_names:
             names = dict(enumerate(opened.class_names[name]))
             column = column.replace_strict(names, default=None, return_dtype=pl.String)
-        if not _readable(column.dtype, expected):
+        if not _is_readable(column.dtype, expected):
             change = "name another column, or save this one as text"
             problems.append(Problem(f"column {name}", expected, str(column.dtype), change))
             continue
@@ -189,76 +199,82 @@ def _as_texts(source: TableSource, opened: Opened) -> pl.DataFrame:
     return frame
 
 
-def _readable(dtype: pl.DataType, expected: str) -> bool:
+def _is_readable(dtype: pl.DataType, expected: str) -> bool:
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
         return True
     if expected == "text":
         return False
-    whole = dtype.is_integer() or dtype == pl.Boolean
-    dated = dtype.is_numeric() or (dtype.is_temporal() and not isinstance(dtype, pl.Duration))
-    return whole or (expected.endswith("dates") and dated)
+    is_whole = dtype.is_integer() or dtype == pl.Boolean
+    is_ordered = dtype.is_numeric() or (dtype.is_temporal() and not isinstance(dtype, pl.Duration))
+    return is_whole or (expected.endswith("dates") and is_ordered)
 
 
-def _text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+def _find_text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
     missing = frame.filter(pl.col(name).is_null())
     blank = frame.filter(_is_blank(name))
     change = "fill these rows, or remove them from the table"
     if len(missing):
-        yield Problem(f"column {name}", "a text in every row", f"null in {_rows(missing)}", change)
+        yield Problem(
+            f"column {name}", "a text in every row", f"null in {_format_rows(missing)}", change
+        )
     if len(blank):
-        got = f"an empty text in {_rows(blank)}"
+        got = f"an empty text in {_format_rows(blank)}"
         yield Problem(f"column {name}", "a text in every row", got, change)
 
 
 def _is_blank(name: str) -> pl.Expr:
     """Whether there is nothing in it that a person or a tokenizer could read."""
-    return pl.col(name).str.replace_all(NOTHING, "") == ""
+    return pl.col(name).str.replace_all(BLANK_CHARACTERS, "") == ""
 
 
-def _label_problems(
-    frame: pl.DataFrame, name: str, labels: Sequence[str], opened: Opened
+def _find_label_problems(
+    frame: pl.DataFrame, name: str, labels: Sequence[str], opened: RawTable
 ) -> Iterator[Problem]:
     missing = frame.filter(pl.col(name).is_null())
     if len(missing):
         change = "label these rows, or remove them from the table"
-        yield Problem(f"column {name}", "a label in every row", f"null in {_rows(missing)}", change)
-    foreign = frame.filter(~pl.col(name).is_in(list(labels)))
-    if foreign.is_empty():
+        yield Problem(
+            f"column {name}", "a label in every row", f"null in {_format_rows(missing)}", change
+        )
+    unknown = frame.filter(~pl.col(name).is_in(list(labels)))
+    if unknown.is_empty():
         return
-    numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
-    if numbers:
+    are_numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
+    if are_numbers:
         change = 'write labels as these numbers, such as ["0", "1"], or replace them by the names'
     else:
-        hint = did_you_mean(foreign[name][0], labels)
+        hint = suggest(unknown[name][0], labels)
         change = hint or "correct these rows, or add the label to labels if the model has it"
-    got = _rows(foreign, name)
-    yield Problem(f"column {name}", f"one of {listed(map(show, labels))}", got, change)
+    got = _format_rows(unknown, name)
+    yield Problem(f"column {name}", f"one of {join_some(map(format_value, labels))}", got, change)
 
 
-def _id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+def _find_id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
     missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
     if len(missing):
         change = "fill these rows, or leave id out to use row numbers"
-        got = f"null or empty in {_rows(missing)}"
+        got = f"null or empty in {_format_rows(missing)}"
         yield Problem(f"column {name}", "an id in every row", got, change)
-    again = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
-    if len(again):
+    repeated = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
+    if len(repeated):
         change = "make the ids unique, or leave id out to use row numbers"
-        got = f"the same again in {_rows(again, name)}"
+        got = f"the same again in {_format_rows(repeated, name)}"
         yield Problem(f"column {name}", "each id once", got, change)
 
 
-def _rows(bad: pl.DataFrame, name: str | None = None) -> str:
+def _format_rows(bad: pl.DataFrame, name: str | None = None) -> str:
     """`row 3`, `rows 3, 8 and 9 more`, or with the values of a column: `row 3: "x"`."""
     numbers = bad[ROW].to_list()
     if name is None:
-        return f"row{'s' if len(numbers) > 1 else ''} {listed(map(str, numbers), SHOWN)}"
+        return f"row{'s' if len(numbers) > 1 else ''} {join_some(map(str, numbers), MAX_SHOWN)}"
     values = bad[name].to_list()
     pairs = zip(numbers, values, strict=True)
-    return listed((f"row {number}: {show(value, 40)}" for number, value in pairs), SHOWN)
+    return join_some(
+        (f"row {number}: {format_value(value, 40)}" for number, value in pairs), MAX_SHOWN
+    )
 
 
-def _table(
+def _make_table(
     frame: pl.DataFrame,
     source: TableSource,
     labels: Sequence[str],
@@ -271,11 +287,11 @@ def _table(
     ids = frame[source.id or ROW].cast(pl.String).to_list()
     numbers = [positions[label] for label in frame[source.label]]
     groups = {name: frame[name].to_list() for name in source.groups}
-    digest = _digest(ids, texts, pairs, numbers, groups)
+    digest = _compute_digest(ids, texts, pairs, numbers, groups)
     return Table(ids, texts, pairs, numbers, groups, digest, place, rows)
 
 
-def _digest(
+def _compute_digest(
     ids: list[str],
     texts: list[str],
     pairs: list[str] | None,
@@ -284,8 +300,10 @@ def _digest(
 ) -> str:
     """SHA-256 of one JSON array a row, after one with the names of the groups."""
     names = sorted(groups)
-    hashed = hashlib.sha256(json.dumps(["table 1", pairs is not None, *names]).encode())
-    seconds: Sequence[str | None] = pairs if pairs is not None else [None] * len(ids)
-    for row in zip(ids, texts, seconds, labels, *(groups[name] for name in names), strict=True):
-        hashed.update(b"\n" + json.dumps(row).encode())
-    return hashed.hexdigest()
+    hasher = hashlib.sha256(json.dumps(["table 1", pairs is not None, *names]).encode())
+    second_texts: Sequence[str | None] = pairs if pairs is not None else [None] * len(ids)
+    for row in zip(
+        ids, texts, second_texts, labels, *(groups[name] for name in names), strict=True
+    ):
+        hasher.update(b"\n" + json.dumps(row).encode())
+    return hasher.hexdigest()

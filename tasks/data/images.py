@@ -9,13 +9,13 @@ import polars as pl
 
 from tasks.study.errors import Problem, StudyError
 
-SIDE = 32
+MAX_SIDE = 32
 """Pixels along each side of images that are of unequal size, or larger."""
-STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 """First bytes of image files: PNG, JPEG, GIF, BMP, WebP, TIFF."""
 
 
-def pixels_of(column: pl.Series, place: str) -> np.ndarray:
+def read_pixels(column: pl.Series, place: str) -> np.ndarray:
     """Every image as numbers from 0 to 1, [n d].
 
     Args:
@@ -31,59 +31,62 @@ def pixels_of(column: pl.Series, place: str) -> np.ndarray:
         column = column.struct.field("bytes")
     if column.null_count():
         row = int(column.is_null().arg_true()[0]) + 1
-        raise _refused(place, where, "an image in every row", f"null in row {row}", "fill it")
+        raise _make_error(place, where, "an image in every row", f"null in row {row}", "fill it")
     if column.dtype == pl.Binary:
         files = column.to_list()
-        if files and any(files[0].startswith(start) for start in STARTS):
-            return _opened(files, place, where)
+        if files and any(files[0].startswith(prefix) for prefix in MAGIC_BYTES):
+            return _decode_images(files, place, where)
         rows = [np.frombuffer(file, np.uint8) for file in files]
     elif isinstance(column.dtype, pl.List | pl.Array):
-        rows = [_whole(row, number, place, where) for number, row in enumerate(column.to_list(), 1)]
+        rows = [
+            _parse_pixels(row, number, place, where)
+            for number, row in enumerate(column.to_list(), 1)
+        ]
     else:
         expected = "bytes of image files, or a byte a pixel"
         change = "save images as bytes; numbers of another kind belong into features"
-        raise _refused(place, where, expected, f"{column.dtype}", change)
+        raise _make_error(place, where, expected, f"{column.dtype}", change)
     sizes = [len(row) for row in rows]
     if len(set(sizes)) > 1:
         odd = next(i for i, size in enumerate(sizes) if size != sizes[0])
         got = f"{sizes[0]} in row 1, {sizes[odd]} in row {odd + 1}"
         change = "save images of one size, or the files of images, such as PNG"
-        raise _refused(place, where, "as many pixels in every row", got, change)
+        raise _make_error(place, where, "as many pixels in every row", got, change)
     return np.stack(rows).astype(np.float32) / 255
 
 
-def _whole(row: Any, number: int, place: str, where: str) -> np.ndarray:
-    found = np.asarray(row)
-    if found.dtype.kind not in "iu" or found.size == 0 or found.min() < 0 or found.max() > 255:
+def _parse_pixels(row: Any, number: int, place: str, where: str) -> np.ndarray:
+    pixels = np.asarray(row)
+    if pixels.dtype.kind not in "iu" or pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255:
         expected, change = "whole numbers from 0 to 255", "scale them, or name them as features"
-        raise _refused(place, where, expected, f"others in row {number}", change)
-    return found.ravel().astype(np.uint8)
+        raise _make_error(place, where, expected, f"others in row {number}", change)
+    return pixels.ravel().astype(np.uint8)
 
 
-def _opened(files: list[bytes], place: str, where: str) -> np.ndarray:
+def _decode_images(files: list[bytes], place: str, where: str) -> np.ndarray:
     """Images of one size as they are, if small; else all of them made so."""
     try:
         from PIL import Image
     except ImportError:
         change = "pip install 'fastif[images]', or save a byte a pixel"
-        raise _refused(place, where, "the library Pillow", "it is not there", change) from None
-    read = []
+        raise _make_error(place, where, "the library Pillow", "it is not there", change) from None
+    images = []
     for number, file in enumerate(files, 1):
         try:
             image = Image.open(io.BytesIO(file))
-            read.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+            images.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         except Exception as error:  # a foreign library at hostile input: any class may come
             got = f"row {number}: {type(error).__name__}"
             change = "correct or remove this row"
             expected = "a whole image file"
-            raise _refused(place, where, expected, got, change) from None
-    grey = all(image.mode == "L" for image in read)
-    sizes = {image.size for image in read}
-    small = len(sizes) == 1 and max(itertools.chain(*sizes)) <= 2 * SIDE
-    shape = next(iter(sizes)) if small else (SIDE, SIDE)
-    alike = (image.convert("L" if grey else "RGB").resize(shape) for image in read)
-    return np.stack([np.asarray(image, np.float32).ravel() for image in alike]) / 255
+            raise _make_error(place, where, expected, got, change) from None
+    is_grey = all(image.mode == "L" for image in images)
+    sizes = {image.size for image in images}
+    is_small = len(sizes) == 1 and max(itertools.chain(*sizes)) <= 2 * MAX_SIDE
+    shape = next(iter(sizes)) if is_small else (MAX_SIDE, MAX_SIDE)
+    resized = (image.convert("L" if is_grey else "RGB").resize(shape) for image in images)
+    return np.stack([np.asarray(image, np.float32).ravel() for image in resized]) / 255
 
 
-def _refused(place: str, where: str, expected: str, got: str, change: str) -> StudyError:
+def _make_error(place: str, where: str, expected: str, got: str, change: str) -> StudyError:
     return StudyError(place, [Problem(where, expected, got, change)])

@@ -23,14 +23,14 @@ from pyarrow import ArrowException
 from tasks.study.errors import (
     Problem,
     StudyError,
-    did_you_mean,
-    listed,
-    show,
+    format_value,
+    join_some,
+    suggest,
 )
 from tasks.study.fields import HUB
-from tasks.study.path_kinds import what_is
+from tasks.study.path_kinds import describe_path
 from tasks.study.sections import TableSource
-from tasks.study.spelling import composed
+from tasks.study.spelling import normalize_nfc
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,7 +41,7 @@ ROW = "__row__"
 
 
 @dataclass(frozen=True)
-class Opened:
+class RawTable:
     """What was read, and the name by which messages call it.
 
     `frame` has the wanted columns that exist, and ROW. `class_names` holds, for columns in which a
@@ -54,18 +54,18 @@ class Opened:
     class_names: dict[str, list[str]]
 
 
-def open_source(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> Opened:
+def read_source(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:
     """Read the wanted columns of a source; `role` is its section, train or queries.
 
     Raises:
         StudyError: the file or data set is not there or cannot be read.
     """
     if source.table is not None:
-        return _open_file(folder / source.table, wanted, f"[{role}] table")
-    return _open_dataset(source, wanted, folder, role)
+        return _read_file(folder / source.table, wanted, f"[{role}] table")
+    return _read_dataset(source, wanted, folder, role)
 
 
-def _parquet(path: Path) -> pl.LazyFrame:
+def _scan_parquet(path: Path) -> pl.LazyFrame:
     _check_extent(path)
     rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     return rows.with_row_index(ROW, 1)
@@ -86,7 +86,7 @@ def _check_extent(path: Path) -> None:
                 raise ValueError(f"column {chunk.path_in_schema} ends beyond the file: it is cut")
 
 
-def _csv(path: Path) -> pl.LazyFrame:
+def _scan_csv(path: Path) -> pl.LazyFrame:
     # Everything is text: an id of 007 stays as it is. A blank line is no row, but is counted.
     _check_header(path)
     rows = pl.scan_csv(path, glob=False, infer_schema=False).with_row_index(ROW, 1)
@@ -101,19 +101,19 @@ def _check_header(path: Path) -> None:
     """
     first = pl.scan_csv(path, glob=False, infer_schema=False, has_header=False, n_rows=1).collect()
     names = [name for name in first.row(0) if name] if first.height else []
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"more than one column {show(twice[0])}")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"more than one column {format_value(duplicates[0])}")
 
 
-def _json_lines(path: Path) -> pl.LazyFrame:
+def _scan_json_lines(path: Path) -> pl.LazyFrame:
     text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         _check_keys(number, line)
     for number, line in enumerate(lines, 1):
-        if _HALF.search(line):  # the reader would put another character in its place
-            _check_line(number, line)
+        if _SURROGATE_ESCAPE.search(line):  # the reader would put another character in its place
+            _check_surrogates(number, line)
     return pl.read_ndjson(BytesIO(text), infer_schema_length=None).lazy().with_row_index(ROW, 1)
 
 
@@ -124,21 +124,21 @@ def _check_keys(number: int, line: bytes) -> None:
         ValueError: naming it.
     """
 
-    def refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    def check_distinct(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            twice = min(name for name in names if names.count(name) > 1)
-            raise ValueError(f"line {number}: more than one key {show(twice)}")
+            duplicate = min(name for name in names if names.count(name) > 1)
+            raise ValueError(f"line {number}: more than one key {format_value(duplicate)}")
 
     with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):  # told by the reader
-        json.loads(line, object_pairs_hook=refuse_twice)
+        json.loads(line, object_pairs_hook=check_distinct)
 
 
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of a character beyond U+FFFF; two make one."""
 
 
-def _check_line(number: int, line: bytes) -> None:
+def _check_surrogates(number: int, line: bytes) -> None:
     text = json.dumps(json.loads(line), ensure_ascii=False)
     try:
         text.encode()
@@ -147,18 +147,18 @@ def _check_line(number: int, line: bytes) -> None:
 
 
 _READERS: dict[str, tuple[str, Callable[[Path], pl.LazyFrame]]] = {
-    ".parquet": ("a Parquet file", _parquet),
-    ".csv": ("a CSV file in UTF-8, with a header line", _csv),
-    ".jsonl": ("JSON Lines in UTF-8, one object a line", _json_lines),
+    ".parquet": ("a Parquet file", _scan_parquet),
+    ".csv": ("a CSV file in UTF-8, with a header line", _scan_csv),
+    ".jsonl": ("JSON Lines in UTF-8, one object a line", _scan_json_lines),
 }
 
 
-def _open_file(path: Path, wanted: Sequence[str], key: str) -> Opened:
+def _read_file(path: Path, wanted: Sequence[str], key: str) -> RawTable:
     if path.suffix.lower() not in _READERS:
-        expected = f"a file that ends in {listed(_READERS)}"
+        expected = f"a file that ends in {join_some(_READERS)}"
         change = "save the table in one of these formats"
-        raise StudyError(path, [Problem(key, expected, show(path.name), change)])
-    _check_there(path, key)
+        raise StudyError(path, [Problem(key, expected, format_value(path.name), change)])
+    _check_readable(path, key)
     expected, reader = _READERS[path.suffix.lower()]
     if path.stat().st_size == 0:
         got = "an empty file (0 bytes)"
@@ -168,25 +168,27 @@ def _open_file(path: Path, wanted: Sequence[str], key: str) -> Opened:
     try:
         rows = reader(path)
         names = [name for name in rows.collect_schema().names() if name != ROW]
-        frame = rows.select(ROW, *(name for name in names if composed(name) in wanted)).collect()
-        frame = frame.rename(_spelled(frame.columns))
+        frame = rows.select(
+            ROW, *(name for name in names if normalize_nfc(name) in wanted)
+        ).collect()
+        frame = frame.rename(_normalize_columns(frame.columns))
     except (PolarsError, PanicException, ArrowException, OSError, ValueError) as error:
-        got = _first_broken_line(path) or str(error).splitlines()[0]
+        got = _find_broken_line(path) or str(error).splitlines()[0]
         change = "correct these rows, or save the table again"
         raise StudyError(path, [Problem(key, expected, got, change)]) from None
-    return Opened(str(path), list(map(composed, names)), frame, {})
+    return RawTable(str(path), list(map(normalize_nfc, names)), frame, {})
 
 
-def _spelled(names: Sequence[str]) -> dict[str, str]:
+def _normalize_columns(names: Sequence[str]) -> dict[str, str]:
     """Each column's name -> as it is compared.
 
     Raises:
         ValueError: two are the same name in two Unicode forms.
     """
-    spelled = {name: composed(name) for name in names}
-    if len(set(spelled.values())) < len(spelled):
-        raise ValueError(f"columns that are one in Unicode's form NFC: {listed(spelled)}")
-    return spelled
+    normalized = {name: normalize_nfc(name) for name in names}
+    if len(set(normalized.values())) < len(normalized):
+        raise ValueError(f"columns that are one in Unicode's form NFC: {join_some(normalized)}")
+    return normalized
 
 
 def _is_utf_16(path: Path) -> bool:
@@ -201,38 +203,38 @@ def _is_utf_16(path: Path) -> bool:
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def _check_there(path: Path, key: str) -> None:
+def _check_readable(path: Path, key: str) -> None:
     try:
-        there = path.is_file() and os.access(path, os.R_OK)
+        is_readable = path.is_file() and os.access(path, os.R_OK)
         got = "a file that may not be read" if path.is_file() else ""
     except OSError as error:  # a name that is too long, say
-        there, got = False, error.strerror or str(error)
-    if not there:
-        other = Problem(key, "a file", got, "correct the path, or its permissions")
-        raise StudyError(path, [other if got else _missing_file(key, path)])
+        is_readable, got = False, error.strerror or str(error)
+    if not is_readable:
+        problem = Problem(key, "a file", got, "correct the path, or its permissions")
+        raise StudyError(path, [problem if got else _explain_missing_file(key, path)])
 
 
-def _missing_file(key: str, path: Path) -> Problem:
+def _explain_missing_file(key: str, path: Path) -> Problem:
     if not path.parent.is_dir():
         got = f"no folder {path.parent}"
         return Problem(key, "a file", got, "correct the path; it starts from the study's folder")
     names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS and p.is_file()]
-    hint, got = "", what_is(path)
+    hint, got = "", describe_path(path)
     if got == "nothing there":
-        hint = did_you_mean(path.name, names)
+        hint = suggest(path.name, names)
     return Problem(
         key, "a file", got, hint or "correct the path; it starts from the study's folder"
     )
 
 
-def _first_broken_line(path: Path) -> str:
+def _find_broken_line(path: Path) -> str:
     """The place a text format breaks at, found by a slow reader once the fast one has failed."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".jsonl":
-                return _broken_json(file)
+                return _find_broken_json(file)
             if path.suffix.lower() == ".csv":
-                return _broken_csv(file)
+                return _find_broken_csv(file)
     except UnicodeDecodeError as error:
         return f"text that is not UTF-8 ({error.reason})"
     except (OSError, csv.Error):
@@ -242,7 +244,7 @@ def _first_broken_line(path: Path) -> str:
     return ""
 
 
-def _broken_json(lines: Any) -> str:
+def _find_broken_json(lines: Any) -> str:
     blank = True
     for number, line in enumerate(lines, 1):
         blank = blank and not line.strip()
@@ -254,7 +256,7 @@ def _broken_json(lines: Any) -> str:
     return "no rows in it" if blank else ""
 
 
-def _broken_csv(lines: Any) -> str:
+def _find_broken_csv(lines: Any) -> str:
     reader = csv.reader(lines, strict=True)
     header = next(reader, [])
     for number, cells in enumerate(reader, 1):
@@ -263,7 +265,7 @@ def _broken_csv(lines: Any) -> str:
     return ""
 
 
-def _open_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> Opened:
+def _read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:
     """A data set of the `datasets` library: saved to a folder, a folder of files, or of the hub.
 
     Only a name after `hub:` is looked up there: a path that is mistyped is refused.
@@ -284,51 +286,51 @@ def _open_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role
         problem = Problem(key, "a folder with a data set", f"no folder {local}", change)
         raise StudyError(name, [problem])
     try:
-        if local.is_dir() and _was_saved(local):
-            found = datasets.load_from_disk(str(local))
+        if local.is_dir() and _is_saved_dataset(local):
+            dataset = datasets.load_from_disk(str(local))
         else:
             place = str(local) if local.is_dir() else name.removeprefix(HUB)
-            found = datasets.load_dataset(place, source.config)
-        rows = _split(found, source, role)
+            dataset = datasets.load_dataset(place, source.config)
+        rows = _select_split(dataset, source, role)
         # Only columns that are asked for are read: others may hold images or sound.
-        present = [column for column in rows.column_names if composed(column) in wanted]
+        present = [column for column in rows.column_names if normalize_nfc(column) in wanted]
         frame = pl.DataFrame(rows.select_columns(present).with_format("arrow")[:])
-        frame = frame.rename(_spelled(frame.columns))
+        frame = frame.rename(_normalize_columns(frame.columns))
     except StudyError:
         raise
     except Exception as error:  # a foreign library at its network edge: any class may come
-        raise StudyError(name, [_unreachable(key, error)]) from None
+        raise StudyError(name, [_explain_load_error(key, error)]) from None
     names = {
-        composed(column): list(feature.names)
+        normalize_nfc(column): list(feature.names)
         for column, feature in rows.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
     place = f"{name}, split {rows.split}" if rows.split else name
-    available = list(map(composed, rows.column_names))
-    return Opened(place, available, frame.with_row_index(ROW, 1), names)
+    available = list(map(normalize_nfc, rows.column_names))
+    return RawTable(place, available, frame.with_row_index(ROW, 1), names)
 
 
-def _was_saved(folder: Path) -> bool:
+def _is_saved_dataset(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
-def _split(found: Any, source: TableSource, role: str) -> "Dataset":
+def _select_split(dataset: Any, source: TableSource, role: str) -> "Dataset":
     """The split that is asked for; without a question the only one."""
-    if not isinstance(found, dict):
-        if found.split is None:  # made without a split, so it has only itself to offer
-            return found
-        found = {str(found.split): found}
-    if source.split is None and len(found) == 1:
-        return next(iter(found.values()))
-    if source.split in found:
-        return found[source.split]
-    expected = f"one of {listed(found)}"
-    got = "nothing" if source.split is None else show(source.split)
-    hint = did_you_mean(source.split or "", found) or f'add split = "{next(iter(found))}"'
+    if not isinstance(dataset, dict):
+        if dataset.split is None:  # made without a split, so it has only itself to offer
+            return dataset
+        dataset = {str(dataset.split): dataset}
+    if source.split is None and len(dataset) == 1:
+        return next(iter(dataset.values()))
+    if source.split in dataset:
+        return dataset[source.split]
+    expected = f"one of {join_some(dataset)}"
+    got = "nothing" if source.split is None else format_value(source.split)
+    hint = suggest(source.split or "", dataset) or f'add split = "{next(iter(dataset))}"'
     raise StudyError(str(source.dataset), [Problem(f"[{role}] split", expected, got, hint)])
 
 
-def _unreachable(key: str, error: Exception) -> Problem:
+def _explain_load_error(key: str, error: Exception) -> Problem:
     got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'}"
     change = (
         "check the name and the network; offline, name a folder made by save_to_disk, "

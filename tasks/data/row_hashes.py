@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from storage import Store
 from tasks.data.dataset import Table
 
-LEGACY = 16
+EXTRA_LEGACY_LABELS = 16
 """Positions beyond the labels there are that a label may have had when there were more."""
 
 
@@ -30,7 +30,7 @@ def content_digests(table: Table) -> list[bytes]:
     return [content_digest(*row) for row in zip(table.texts, pairs, strict=True)]
 
 
-def stored_row_digests(store: Store, run: str, table: str) -> list[bytes]:
+def read_row_digests(store: Store, run: str, table: str) -> list[bytes]:
     """Row digests of a run's table `queries` or `train`, in the order of its positions.
 
     Args:
@@ -45,15 +45,15 @@ def stored_row_digests(store: Store, run: str, table: str) -> list[bytes]:
 
 def content_digest(text: str, pair: str | None) -> bytes:
     """SHA-256 of one or two texts, cut to 16 bytes."""
-    return _digest(json.dumps([text, pair]).encode())
+    return _short_sha256(json.dumps([text, pair]).encode())
 
 
 def row_digest(content: bytes, label: str) -> bytes:
     """SHA-256 of the digest of the texts and the name of the label, cut to 16 bytes."""
-    return _digest(content + label.encode())
+    return _short_sha256(content + label.encode())
 
 
-def legacy_contents(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, str], bytes]:
+def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, str], bytes]:
     """Content digests by the row digests of before and the label's name.
 
     Those of before had the position of the label for its name; it is not known, so of all that the
@@ -64,23 +64,23 @@ def legacy_contents(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, st
         labels: the study's label names.
     """
     pairs = table.text_pairs or [None] * len(table)
-    known = {}
+    contents = {}
     for text, pair, label in zip(table.texts, pairs, table.labels, strict=True):
         content = content_digest(text, pair)
-        for place in range(len(labels) + LEGACY):
-            known[_legacy(text, pair, place), labels[label]] = content
-    return known
+        for place in range(len(labels) + EXTRA_LEGACY_LABELS):
+            contents[_legacy_digest(text, pair, place), labels[label]] = content
+    return contents
 
 
 def legacy_row_digests(table: Table) -> list[bytes]:
     """Row digests of before: with the position of the label for its name."""
     pairs = table.text_pairs or [None] * len(table)
-    return [_legacy(*row) for row in zip(table.texts, pairs, table.labels, strict=True)]
+    return [_legacy_digest(*row) for row in zip(table.texts, pairs, table.labels, strict=True)]
 
 
-def _legacy(text: str, pair: str | None, place: int) -> bytes:
-    return _digest(json.dumps([text, pair, place]).encode())
+def _legacy_digest(text: str, pair: str | None, place: int) -> bytes:
+    return _short_sha256(json.dumps([text, pair, place]).encode())
 
 
-def _digest(content: bytes) -> bytes:
+def _short_sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:16]

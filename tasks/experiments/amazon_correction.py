@@ -4,24 +4,29 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.experiments.nli_data import REST
+from tasks.experiments.nli_data import SHARED_STUDY
 from tasks.experiments.repeated_corrections import (
-    PAPER,
+    PAPER_RATE,
     STEPS,
-    TRAINING,
-    Way,
-    repaired,
+    TRAIN_SOURCE,
+    Strategy,
+    repeat_corrections,
 )
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.workspace import Place
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.workspace import Workspace
 from tasks.models.finetune import train_model
 
 EVALUATED, ANCHORS, SEED = 2_000, 400, 0
 POOL = {"small": 300, "full": 1000}
-TABLES = {TRAINING: "the training rows", "new": "reviews never seen"}
-ROWS = 50
-WAYS = [Way(TRAINING, by, rows=ROWS) for by in ("helpful", "harmful", "random", "anchors")]
-MORE = [Way("new", by, rows=ROWS) for by in ("helpful", "harmful", "random")]
+TABLES = {TRAIN_SOURCE: "the training rows", "new": "reviews never seen"}
+ROWS_PER_STEP = 50
+STRATEGIES = [
+    Strategy(TRAIN_SOURCE, by, rows=ROWS_PER_STEP)
+    for by in ("helpful", "harmful", "random", "anchors")
+]
+FULL_SCALE_STRATEGIES = [
+    Strategy("new", by, rows=ROWS_PER_STEP) for by in ("helpful", "harmful", "random")
+]
 """At full scale."""
 
 STUDY = """name = "reviews"
@@ -47,55 +52,78 @@ groups = ["suite"]
 """
 
 
-def reviews(place: Place) -> Outcome:
+def reproduce_amazon_correction(workspace: Workspace) -> ExperimentResult:
     """Ten steps on fifty rows each, towards fifty anchors each."""
-    study = _written(place, place.sized(1_500, 3_500), place.sized(128, 512))
+    study = _write_study(
+        workspace, workspace.select_size(1_500, 3_500), workspace.select_size(128, 512)
+    )
     train_model.fn(str(study))
-    times = place.sized(3, 5)
-    ways = WAYS if place.scale == "small" else [*WAYS, *MORE]
-    found = repaired(place, study, ways, times, POOL[place.scale], TABLES, "suite test")
-    helpful, harmful, random, anchors = (found.gains[way] for way in WAYS)
-    mean = {name: 100 * sum(of) / len(of) for name, of in
-            (("helpful", helpful), ("harmful", harmful), ("anchors", anchors))}  # fmt: skip
-    worse = found.over(WAYS[1], WAYS[2])
-    title = f"Accuracy on {EVALUATED:,} reviews, {found.before:.1%} before, mean of {times}"
-    return Outcome(
+    repeats = workspace.select_size(3, 5)
+    strategies = STRATEGIES if workspace.scale == "small" else [*STRATEGIES, *FULL_SCALE_STRATEGIES]
+    corrections = repeat_corrections(
+        workspace, study, strategies, repeats, POOL[workspace.scale], TABLES, "suite test"
+    )
+    helpful, harmful, random, anchors = (corrections.gains[strategy] for strategy in STRATEGIES)
+    mean = {
+        name: 100 * sum(gains) / len(gains)
+        for name, gains in (("helpful", helpful), ("harmful", harmful), ("anchors", anchors))
+    }
+    difference = corrections.compare(STRATEGIES[1], STRATEGIES[2])
+    title = f"Accuracy on {EVALUATED:,} reviews, {corrections.before:.1%} before, mean of {repeats}"
+    return ExperimentResult(
         claims=[
-            Claim("Steps on helpful rows have little effect on other reviews.", "little",
-                  f"{mean['helpful']:+.1f} points", abs(mean["helpful"]) < 1),
-            Claim("Nor have steps on the anchors themselves.", "little",
-                  f"{mean['anchors']:+.1f} points", abs(mean["anchors"]) < 1),
-            Claim("Steps on harmful rows make it worse.", "worse",
-                  f"{mean['harmful']:+.1f} points; {worse[0]} against random rows",
-                  mean["harmful"] < 0 and mean["harmful"] < mean["helpful"]),
+            Claim(
+                "Steps on helpful rows have little effect on other reviews.",
+                "little",
+                f"{mean['helpful']:+.1f} points",
+                abs(mean["helpful"]) < 1,
+            ),
+            Claim(
+                "Nor have steps on the anchors themselves.",
+                "little",
+                f"{mean['anchors']:+.1f} points",
+                abs(mean["anchors"]) < 1,
+            ),
+            Claim(
+                "Steps on harmful rows make it worse.",
+                "worse",
+                f"{mean['harmful']:+.1f} points; {difference[0]} against random rows",
+                mean["harmful"] < 0 and mean["harmful"] < mean["helpful"],
+            ),
         ],
-        tables={title: found.rows()},
-        plots={"reviews": found.drawn()},
-        notes=[f"{STEPS} steps on {ROWS} rows towards {ROWS} anchors each, Adam at "
-               f"{PAPER:g}. Without reviewers there is no shift between those of training and "
-               "those of the test; so it is a test of the mechanism, not of that shift. With "
-               f"{len(random)} repetitions differences below a point are chance."],
-    )  # fmt: skip
+        tables={title: corrections.make_rows()},
+        plots={"reviews": corrections.plot()},
+        notes=[
+            f"{STEPS} steps on {ROWS_PER_STEP} rows towards {ROWS_PER_STEP} anchors each, Adam at "
+            f"{PAPER_RATE:g}. Without reviewers there is no shift between those of training and "
+            "those of the test; so it is a test of the mechanism, not of that shift. With "
+            f"{len(random)} repetitions differences below a point are chance."
+        ],
+    )
 
 
-def _written(place: Place, rows: int, roots: int) -> Path:
+def _write_study(workspace: Workspace, rows: int, curvature_rows: int) -> Path:
     """The study's file and tables; none of a table is in another."""
-    folder = place.folder / "study"
+    folder = workspace.folder / "study"
     folder.mkdir(parents=True, exist_ok=True)
-    seen, other = (_shuffled(place, f"amazon_reviews5/{name}") for name in ("train", "test"))
+    train, test = (
+        _read_shuffled(workspace, f"amazon_reviews5/{name}") for name in ("train", "test")
+    )
     tables = {
-        "train": seen.head(rows),
-        "new": seen.slice(rows),
-        "queries": other.head(EVALUATED).with_columns(suite=pl.lit("test")),
-        "anchors": other.slice(EVALUATED, ANCHORS),
+        "train": train.head(rows),
+        "new": train.slice(rows),
+        "queries": test.head(EVALUATED).with_columns(suite=pl.lit("test")),
+        "anchors": test.slice(EVALUATED, ANCHORS),
     }
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
-    (folder / "study.toml").write_text(STUDY + REST.format(roots=roots, epochs=3), "utf-8")
+    (folder / "study.toml").write_text(
+        STUDY + SHARED_STUDY.format(roots=curvature_rows, epochs=3), "utf-8"
+    )
     return folder / "study.toml"
 
 
-def _shuffled(place: Place, name: str) -> pl.DataFrame:
-    frame = place.table(name).sample(fraction=1, shuffle=True, seed=SEED)
+def _read_shuffled(workspace: Workspace, name: str) -> pl.DataFrame:
+    frame = workspace.read_table(name).sample(fraction=1, shuffle=True, seed=SEED)
     text = pl.concat_str(pl.col("title"), pl.lit(". "), pl.col("text"), ignore_nulls=True)
     return frame.select("id", "label", text=text)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 import fastif
-from tasks.experiments.nli_data import MNLI, SLICE, written
-from tasks.experiments.radial_plot import wheel
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.trained_nli import Explained, Pick
-from tasks.experiments.workspace import Place
+from tasks.experiments.nli_data import MNLI, SLICE, write_nli_study
+from tasks.experiments.radial_plot import render_radial_plot
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.trained_nli import QueryPicker, TrainedNli
+from tasks.experiments.workspace import Workspace
 
-DAMPING, NEAR, FEWEST = 0.1, 0.1, 5
+DAMPING, NEIGHBOUR_SHARE, MIN_QUERIES = 0.1, 0.1, 5
 SLICES = {
     "lexical_overlap": "HANS (L)",
     "subsequence": "HANS (S)",
@@ -22,170 +22,237 @@ SLICES = {
     "none": "MultiNLI",
 }
 HANS = [name for key, name in SLICES.items() if key != "none"]
-PUBLISHED = {"HANS (L)": (8.66, 0.34, 0.05), "HANS (S)": (9.34, 0.66, 0.08),
-             "HANS (C)": (4.65, 1.79, 0.29), "MultiNLI": (136.89, 44.19, 0.27)}  # fmt: skip
+PUBLISHED = {
+    "HANS (L)": (8.66, 0.34, 0.05),
+    "HANS (S)": (9.34, 0.66, 0.08),
+    "HANS (C)": (4.65, 1.79, 0.29),
+    "MultiNLI": (136.89, 44.19, 0.27),
+}
 """Table 5: mean size of helpful and of harmful influences, and the share of helpful ones."""
-AGREED = {("HANS (L)", "HANS (S)"): 0.99, ("HANS (L)", "HANS (C)"): 0.99,
-          ("HANS (S)", "HANS (C)"): 0.99, ("HANS (L)", "MultiNLI"): 0.92,
-          ("HANS (S)", "MultiNLI"): 0.91, ("HANS (C)", "MultiNLI"): 0.67}  # fmt: skip
+PUBLISHED_CORRELATIONS = {
+    ("HANS (L)", "HANS (S)"): 0.99,
+    ("HANS (L)", "HANS (C)"): 0.99,
+    ("HANS (S)", "HANS (C)"): 0.99,
+    ("HANS (L)", "MultiNLI"): 0.92,
+    ("HANS (S)", "MultiNLI"): 0.91,
+    ("HANS (C)", "MultiNLI"): 0.67,
+}
 """Table 6."""
 
 
-def visualisation(place: Place) -> Outcome:
+def reproduce_influence_graph(workspace: Workspace) -> ExperimentResult:
     """A model of MultiNLI and one of HANS: what acts on their wrong predictions."""
-    size, each = place.sized(1_500, 3_500), place.sized(40, 100)
+    size, each = workspace.select_size(1_500, 3_500), workspace.select_size(40, 100)
     mnli, hans = (
-        _Seen(place, f"effects-{of}", written(place, size, size, of), each) for of in (MNLI, "hans")
+        _WrongPredictions(
+            workspace, f"effects-{dataset}", write_nli_study(workspace, size, size, dataset), each
+        )
+        for dataset in (MNLI, "hans")
     )
-    five, six = mnli.sizes(), mnli.agreement()
-    kinds = hans.by_kind()
-    few = [row["helpful, share"] for row in five if row["slice"] in HANS]
-    larger = [row["helpful, mean size"] / row["harmful, mean size"] for row in five
-              if row["slice"] in HANS]  # fmt: skip
-    among = [row["correlation"] for row in six if row["one"] in HANS and row["other"] in HANS]
-    beyond = [row["correlation"] for row in six if "MultiNLI" in (row["one"], row["other"])]
-    own = [row for row in kinds if row["queries"] in HANS]
-    lexical = [row["HANS (L)"] > max(row["HANS (S)"], row["HANS (C)"]) for row in own]
-    return Outcome(
+    table5, table6 = mnli.compare_sizes(), mnli.correlate_slices()
+    kinds = hans.compare_kinds()
+    helpful_shares = [row["helpful, share"] for row in table5 if row["slice"] in HANS]
+    size_ratios = [
+        row["helpful, mean size"] / row["harmful, mean size"]
+        for row in table5
+        if row["slice"] in HANS
+    ]
+    within_hans = [
+        row["correlation"] for row in table6 if row["one"] in HANS and row["other"] in HANS
+    ]
+    with_mnli = [row["correlation"] for row in table6 if "MultiNLI" in (row["one"], row["other"])]
+    hans_kinds = [row for row in kinds if row["queries"] in HANS]
+    is_lexical_largest = [
+        row["HANS (L)"] > max(row["HANS (S)"], row["HANS (C)"]) for row in hans_kinds
+    ]
+    return ExperimentResult(
         claims=[
-            Claim("Few training rows help the wrong predictions of HANS, more harm them.",
-                  "5 % to 29 % help", f"{min(few):.0%} to {max(few):.0%}", max(few) < 0.5),
-            Claim("But those that help have larger influences.", "2.6 to 25 times as large",
-                  f"{min(larger):.1f} to {max(larger):.1f} times", min(larger) > 2),
-            Claim("A row's influence on one slice of HANS is like that on another.",
-                  "correlation 0.99", f"{min(among):.2f} to {max(among):.2f}", min(among) > 0.9),
-            Claim("And like that on MultiNLI.", "0.67 to 0.92",
-                  f"{min(beyond):.2f} to {max(beyond):.2f}", min(beyond) > 0.5),
-            Claim("In a model of HANS the rows of lexical overlap are the most influential to all "
-                  "of its slices.", "noticeably", f"to {sum(lexical)} of {len(lexical)} slices",
-                  bool(lexical) and all(lexical)),
+            Claim(
+                "Few training rows help the wrong predictions of HANS, more harm them.",
+                "5 % to 29 % help",
+                f"{min(helpful_shares):.0%} to {max(helpful_shares):.0%}",
+                max(helpful_shares) < 0.5,
+            ),
+            Claim(
+                "But those that help have larger influences.",
+                "2.6 to 25 times as large",
+                f"{min(size_ratios):.1f} to {max(size_ratios):.1f} times",
+                min(size_ratios) > 2,
+            ),
+            Claim(
+                "A row's influence on one slice of HANS is like that on another.",
+                "correlation 0.99",
+                f"{min(within_hans):.2f} to {max(within_hans):.2f}",
+                min(within_hans) > 0.9,
+            ),
+            Claim(
+                "And like that on MultiNLI.",
+                "0.67 to 0.92",
+                f"{min(with_mnli):.2f} to {max(with_mnli):.2f}",
+                min(with_mnli) > 0.5,
+            ),
+            Claim(
+                "In a model of HANS the rows of lexical overlap are the most influential to all "
+                "of its slices.",
+                "noticeably",
+                f"to {sum(is_lexical_largest)} of {len(is_lexical_largest)} slices",
+                bool(is_lexical_largest) and all(is_lexical_largest),
+            ),
         ],
         tables={
-            "A model of MultiNLI: sizes of influences on its wrong predictions (Table 5)": five,
-            "How alike a row's mean influences on two slices are (Table 6)": six,
-            "A model of HANS: mean size of the influence of its training rows, by their kind":
-                kinds,
+            "A model of MultiNLI: sizes of influences on its wrong predictions (Table 5)": table5,
+            "How alike a row's mean influences on two slices are (Table 6)": table6,
+            "A model of HANS: mean size of the influence of its training rows, "
+            "by their kind": kinds,
         },
-        plots={"wheel_mnli": mnli.drawn(), "wheel_hans": hans.drawn()},
-        notes=[f"{size:,} training pairs each; wrong predictions, up to {each} of a slice "
-               f"({mnli.counted} of the model of MultiNLI, {hans.counted} of that of HANS; a slice "
-               f"of fewer than {FEWEST} is left out). Exact Gauss-Newton of all rows, last layer, "
-               f"λ = {DAMPING:g}; shares and sizes over each query's nearest {NEAR:.0%} of the "
-               "rows, as the paper takes its nearest thousand; correlations over rows that are "
-               "near to some query of both slices. Sizes are not the paper's, whose influences are "
-               "not divided by the number of rows.",
-               "The wheels: queries outside, training rows inside, each where the queries that it "
-               "acts on are. Blue helps, orange harms; the strongest effects are drawn."],
-    )  # fmt: skip
+        plots={"wheel_mnli": mnli.render(), "wheel_hans": hans.render()},
+        notes=[
+            f"{size:,} training pairs each; wrong predictions, up to {each} of a slice "
+            f"({mnli.count_text} of the model of MultiNLI, {hans.count_text} of that of HANS; a "
+            "slice "
+            f"of fewer than {MIN_QUERIES} is left out). Exact Gauss-Newton of all rows, last "
+            "layer, "
+            f"λ = {DAMPING:g}; shares and sizes over each query's nearest {NEIGHBOUR_SHARE:.0%} "
+            "of the "
+            "rows, as the paper takes its nearest thousand; correlations over rows that are "
+            "near to some query of both slices. Sizes are not the paper's, whose influences are "
+            "not divided by the number of rows.",
+            "The wheels: queries outside, training rows inside, each where the queries that it "
+            "acts on are. Blue helps, orange harms; the strongest effects are drawn.",
+        ],
+    )
 
 
-class _Seen:
+class _WrongPredictions:
     """Effects of all training rows on the wrong predictions of one model.
 
     Attributes:
         effects: removal effects, [q n]; positive helps.
-        near: which rows are near which query, [q n].
+        is_near: which rows are near which query, [q n].
         slices: the name of each query's slice.
         kinds: of each training row.
     """
 
-    def __init__(self, place: Place, step: str, study: Path, each: int) -> None:
-        asked = pl.read_parquet(study.parent / "queries.parquet")[SLICE].to_list()
-        made = place.kept(step, lambda: _effects(study, _wrong(asked, each)))
-        names = [SLICES[asked[i]] for i in made["picked"].tolist()]
-        kept = torch.tensor([names.count(name) >= FEWEST for name in names])
-        self.effects = made["effects"][kept]
-        distances = made["distances"][kept]
-        k = max(1, round(NEAR * distances.shape[1]))
+    def __init__(self, workspace: Workspace, step: str, study: Path, max_per_slice: int) -> None:
+        query_slices = pl.read_parquet(study.parent / "queries.parquet")[SLICE].to_list()
+        computed = workspace.cache_tensors(
+            step, lambda: _compute_effects(study, _make_wrong_picker(query_slices, max_per_slice))
+        )
+        names = [SLICES[query_slices[i]] for i in computed["picked"].tolist()]
+        is_kept = torch.tensor([names.count(name) >= MIN_QUERIES for name in names])
+        self.effects = computed["effects"][is_kept]
+        distances = computed["distances"][is_kept]
+        k = max(1, round(NEIGHBOUR_SHARE * distances.shape[1]))
         nearest = distances.topk(k, dim=1, largest=False).indices
-        self.near = torch.zeros_like(distances, dtype=torch.bool).scatter_(1, nearest, value=True)
-        self.slices = [name for name, keep in zip(names, kept.tolist(), strict=True) if keep]
+        self.is_near = torch.zeros_like(distances, dtype=torch.bool).scatter_(
+            1, nearest, value=True
+        )
+        self.slices = [name for name, keep in zip(names, is_kept.tolist(), strict=True) if keep]
         train = pl.read_parquet(study.parent / "train.parquet")
-        own = train[SLICE].to_list() if SLICE in train.columns else ["none"] * len(train)
-        self.kinds = [SLICES[kind] for kind in own]
-        self.counted = ", ".join(
+        train_slices = train[SLICE].to_list() if SLICE in train.columns else ["none"] * len(train)
+        self.kinds = [SLICES[kind] for kind in train_slices]
+        self.count_text = ", ".join(
             f"{names.count(name)} {name}" for name in SLICES.values() if name in names
         )
 
-    def of(self, name: str) -> Tensor:
+    def find_queries(self, name: str) -> Tensor:
         """Positions of a slice's queries."""
-        return torch.tensor([i for i, one in enumerate(self.slices) if one == name])
+        return torch.tensor([i for i, slice_name in enumerate(self.slices) if slice_name == name])
 
     @property
-    def named(self) -> list[str]:
+    def slice_names(self) -> list[str]:
         """Slices that have queries."""
         return [name for name in SLICES.values() if name in self.slices]
 
-    def sizes(self) -> list[dict]:
+    def compare_sizes(self) -> list[dict]:
         """Table 5: a row a slice."""
         rows = []
-        for name in self.named:
-            some = self.effects[self.of(name)][self.near[self.of(name)]]
-            helps, harms = some[some > 0], -some[some < 0]
-            told = PUBLISHED[name]
-            rows.append({
-                "slice": name,
-                "helpful, mean size": float(helps.mean()), "harmful, mean size":
-                float(harms.mean()), "helpful, share": len(helps) / len(some),
-                "published: ratio of the sizes": told[0] / told[1], "published: share": told[2],
-            })  # fmt: skip
+        for name in self.slice_names:
+            effects = self.effects[self.find_queries(name)][self.is_near[self.find_queries(name)]]
+            helps, harms = effects[effects > 0], -effects[effects < 0]
+            published = PUBLISHED[name]
+            rows.append(
+                {
+                    "slice": name,
+                    "helpful, mean size": float(helps.mean()),
+                    "harmful, mean size": float(harms.mean()),
+                    "helpful, share": len(helps) / len(effects),
+                    "published: ratio of the sizes": published[0] / published[1],
+                    "published: share": published[2],
+                }
+            )
         return rows
 
-    def agreement(self) -> list[dict]:
+    def correlate_slices(self) -> list[dict]:
         """Table 6: a row a pair of slices."""
         rows = []
-        for one, other in combinations(self.named, 2):
-            both, means = torch.ones(self.effects.shape[1], dtype=torch.bool), []
-            for name in (one, other):
-                near = self.near[self.of(name)]
-                means.append((self.effects[self.of(name)] * near).sum(0) / near.sum(0).clamp_min(1))
-                both &= near.any(0)
-            pair = torch.stack([mean[both] for mean in means]).double()
-            every = torch.stack([self.effects[self.of(name)].mean(0) for name in (one, other)])
-            rows.append({"one": one, "other": other, "rows near to both": int(both.sum()),
-                         "correlation": float(torch.corrcoef(pair)[0, 1]),
-                         "over all rows": float(torch.corrcoef(every.double())[0, 1]),
-                         "published": AGREED[one, other]})  # fmt: skip
+        for first, second in combinations(self.slice_names, 2):
+            near_both, means = torch.ones(self.effects.shape[1], dtype=torch.bool), []
+            for name in (first, second):
+                is_near = self.is_near[self.find_queries(name)]
+                means.append(
+                    (self.effects[self.find_queries(name)] * is_near).sum(0)
+                    / is_near.sum(0).clamp_min(1)
+                )
+                near_both &= is_near.any(0)
+            near_means = torch.stack([mean[near_both] for mean in means]).double()
+            all_means = torch.stack(
+                [self.effects[self.find_queries(name)].mean(0) for name in (first, second)]
+            )
+            rows.append(
+                {
+                    "one": first,
+                    "other": second,
+                    "rows near to both": int(near_both.sum()),
+                    "correlation": float(torch.corrcoef(near_means)[0, 1]),
+                    "over all rows": float(torch.corrcoef(all_means.double())[0, 1]),
+                    "published": PUBLISHED_CORRELATIONS[first, second],
+                }
+            )
         return rows
 
-    def by_kind(self) -> list[dict]:
+    def compare_kinds(self) -> list[dict]:
         """Mean size of all effects of each kind of training rows, on each slice."""
         rows = []
-        for name in self.named:
-            some = self.effects[self.of(name)].abs().mean(0)
-            rows.append({"queries": name} | {
-                kind: float(some[torch.tensor([k == kind for k in self.kinds])].mean())
-                for kind in SLICES.values() if kind in self.kinds
-            })  # fmt: skip
+        for name in self.slice_names:
+            mean_sizes = self.effects[self.find_queries(name)].abs().mean(0)
+            rows.append(
+                {"queries": name}
+                | {
+                    kind: float(mean_sizes[torch.tensor([k == kind for k in self.kinds])].mean())
+                    for kind in SLICES.values()
+                    if kind in self.kinds
+                }
+            )
         return rows
 
-    def drawn(self) -> str:
+    def render(self) -> str:
         """The wheel as SVG."""
-        return wheel(self.effects, self.slices, self.kinds)
+        return render_radial_plot(self.effects, self.slices, self.kinds)
 
 
-def _wrong(slices: list[str], each: int) -> Pick:
+def _make_wrong_picker(slices: list[str], max_per_slice: int) -> QueryPicker:
     """The first wrong predictions of each slice."""
 
     def pick(right: Tensor) -> Tensor:
-        found = []
+        positions = []
         for name in SLICES:
-            of = torch.tensor([one == name for one in slices])
-            found.append((of & ~right).nonzero()[:each, 0])
-        return torch.cat(found)
+            in_slice = torch.tensor([slice_name == name for slice_name in slices])
+            positions.append((in_slice & ~right).nonzero()[:max_per_slice, 0])
+        return torch.cat(positions)
 
     return pick
 
 
-def _effects(study: Path, pick: Pick) -> dict[str, Tensor]:
-    world = Explained(study, "last:1", pick)
-    solved = fastif.Dual().solve(world.matrix.damped(DAMPING), world.gradients)
-    rows, asked = (
-        fastif.embeddings(world.objective, some, fastif.every(some))
-        for some in (world.train, world.asked)
+def _compute_effects(study: Path, pick: QueryPicker) -> dict[str, Tensor]:
+    world = TrainedNli(study, "last:1", pick)
+    solved = fastif.Dual().solve(world.curvature.with_damping(DAMPING), world.query_gradients)
+    train_embeddings, query_embeddings = (
+        fastif.compute_embeddings(world.objective, dataset, fastif.all_ids(dataset))
+        for dataset in (world.train, world.queries)
     )
     return {
-        "effects": world.scores(solved.value),
-        "distances": torch.cdist(asked, rows),
-        "picked": world.picked,
+        "effects": world.compute_removal_effects(solved.value),
+        "distances": torch.cdist(query_embeddings, train_embeddings),
+        "picked": world.positions,
     }

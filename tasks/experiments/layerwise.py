@@ -7,97 +7,133 @@ from torch import Tensor
 
 import fastif
 from fastif.numerics.correlation import spearman
-from tasks.experiments.nli_data import written
-from tasks.experiments.plots import BLUE, svg
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.trained_nli import BATCH, Explained, halves
-from tasks.experiments.workspace import Place
+from tasks.experiments.nli_data import write_nli_study
+from tasks.experiments.plots import BLUE, chart_to_svg
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.trained_nli import BATCH, TrainedNli, make_balanced_picker
+from tasks.experiments.workspace import Workspace
 
-DAMPING, TOP = 0.1, 50
-ROOTS = {"small": 256, "full": 1024}
+DAMPING, TOP_K = 0.1, 50
+CURVATURE_ROWS = {"small": 256, "full": 1024}
 """Rows that the curvature is of, drawn once: of all parameters the exact one takes hours."""
-WHOLE = "last:3"
-ALONE = {"last layer and head": "last:1", "head": ["pooler", "classifier"]}
+ALL_TRAINED = "last:3"
+ATTRIBUTED_ALONE = {"last layer and head": "last:1", "head": ["pooler", "classifier"]}
 """Attributed by themselves, as is done to save time."""
 
 
-def parts(place: Place) -> Outcome:
+def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
     """Effects of all trained parameters, split by layer, and effects of some layers alone."""
-    size = place.sized(1_500, 3_500)
-    study, pick = written(place, size, size), halves(place.sized(20, 100))
-    made = place.kept("whole", lambda: _whole(Explained(study, WHOLE, pick), ROOTS[place.scale]))
-    names = sorted(name for name in made if name not in ("sizes", "order"))
-    sizes = dict(zip(names, made["sizes"].tolist(), strict=True))
-    whole = torch.stack([made[name] for name in names]).sum(0)
-    rows = [_told(name, sizes[name], made[name], whole) for name in names]
-    for name, attributed in ALONE.items():
-        found = place.kept(
+    size = workspace.select_size(1_500, 3_500)
+    study, pick = (
+        write_nli_study(workspace, size, size),
+        make_balanced_picker(workspace.select_size(20, 100)),
+    )
+    by_layer = workspace.cache_tensors(
+        "whole",
+        lambda: _compute_layer_effects(
+            TrainedNli(study, ALL_TRAINED, pick), CURVATURE_ROWS[workspace.scale]
+        ),
+    )
+    names = sorted(name for name in by_layer if name not in ("sizes", "order"))
+    sizes = dict(zip(names, by_layer["sizes"].tolist(), strict=True))
+    whole = torch.stack([by_layer[name] for name in names]).sum(0)
+    rows = [_compare_with_whole(name, sizes[name], by_layer[name], whole) for name in names]
+    for name, attributed in ATTRIBUTED_ALONE.items():
+        computed = workspace.cache_tensors(
             f"alone-{name.replace(' ', '-')}",
-            lambda a=attributed: _alone(Explained(study, a, pick), ROOTS[place.scale]),
+            lambda a=attributed: _compute_effects(
+                TrainedNli(study, a, pick), CURVATURE_ROWS[workspace.scale]
+            ),
         )
-        told = _told(f"{name}, by itself", int(found["size"]), found["effects"], whole)
-        rows.append(told | {"share of the effects": None})
+        comparison = _compare_with_whole(
+            f"{name}, by itself", int(computed["size"]), computed["effects"], whole
+        )
+        rows.append(comparison | {"share of the effects": None})
     head = next(row for row in rows if row["part"] == "head, by itself")
     last = next(row for row in rows if row["part"] == "last layer and head, by itself")
     largest = max(rows[: len(names)], key=lambda row: row["share of the effects"] or 0)
-    return Outcome(
+    return ExperimentResult(
         claims=[
-            Claim("(Proposed, not done there.) Parts differ in how much of an effect goes through "
-                  "them.", "none", f"most through {largest['part']}: "
-                  f"{largest['share of the effects']:.0%} of the absolute effects", None),
-            Claim("(Ours.) The head by itself ranks rows as all trained parameters do.", "none",
-                  f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
-                  f"{TOP}", None),
-            Claim("(Ours.) The last layer and the head do.", "none",
-                  f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
-                  f"{TOP}", None),
+            Claim(
+                "(Proposed, not done there.) Parts differ in how much of an effect goes through "
+                "them.",
+                "none",
+                f"most through {largest['part']}: "
+                f"{largest['share of the effects']:.0%} of the absolute effects",
+                None,
+            ),
+            Claim(
+                "(Ours.) The head by itself ranks rows as all trained parameters do.",
+                "none",
+                f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
+                f"{TOP_K}",
+                None,
+            ),
+            Claim(
+                "(Ours.) The last layer and the head do.",
+                "none",
+                f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
+                f"{TOP_K}",
+                None,
+            ),
         ],
         tables={"Effects of all training rows, mean over the queries": rows},
-        plots={"parts": _drawn(rows[: len(names)])},
-        notes=[f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
-               f"predicted right; Gauss-Newton of the same {ROOTS[place.scale]} rows for all, "
-               f"λ = {DAMPING:g}. The parts of a "
-               "row's effect add up to the effect: each is what its share of the row's pull does "
-               "to the query once all parameters have given way."],
-    )  # fmt: skip
+        plots={"parts": _plot_shares(rows[: len(names)])},
+        notes=[
+            f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
+            f"predicted right; Gauss-Newton of the same {CURVATURE_ROWS[workspace.scale]} rows "
+            "for all, "
+            f"λ = {DAMPING:g}. The parts of a "
+            "row's effect add up to the effect: each is what its share of the row's pull does "
+            "to the query once all parameters have given way."
+        ],
+    )
 
 
-OVERLAP = f"share of the top {TOP}"
+OVERLAP = f"share of the top {TOP_K}"
 
 
-def _solved(world: Explained, roots: int) -> Tensor:
-    drawn = torch.randperm(len(world.train), generator=torch.Generator().manual_seed(0))[:roots]
-    matrix = fastif.GaussNewton(world.objective, world.train, drawn.sort().values, batch_size=BATCH)
-    return fastif.Dual().solve(matrix.damped(DAMPING), world.gradients).value
+def _solve_queries(world: TrainedNli, curvature_rows: int) -> Tensor:
+    sample = torch.randperm(len(world.train), generator=torch.Generator().manual_seed(0))[
+        :curvature_rows
+    ]
+    matrix = fastif.GaussNewton(
+        world.objective, world.train, sample.sort().values, batch_size=BATCH
+    )
+    return fastif.Dual().solve(matrix.with_damping(DAMPING), world.query_gradients).value
 
 
-def _whole(world: Explained, roots: int) -> dict[str, Tensor]:
+def _compute_layer_effects(world: TrainedNli, curvature_rows: int) -> dict[str, Tensor]:
     """Effects [q n] of each block, and how many parameters it has."""
-    blocks = fastif.Blocks.by_layer(world.objective.space)
-    ids = fastif.every(world.train).expand(len(world.picked), -1)
-    found = fastif.influence_by_block(
-        fastif.Gradients(world.objective), world.train, _solved(world, roots), ids, blocks,
+    blocks = fastif.ParameterBlocks.from_layers(world.objective.space)
+    ids = fastif.all_ids(world.train).expand(len(world.positions), -1)
+    effects = fastif.layerwise_influence(
+        fastif.Gradients(world.objective),
+        world.train,
+        _solve_queries(world, curvature_rows),
+        ids,
+        blocks,
         batch_size=BATCH,
-    )  # fmt: skip
-    made = {name: found[:, :, i].clone() for i, name in enumerate(blocks.names)}
-    count = {
+    )
+    by_layer = {name: effects[:, :, i].clone() for i, name in enumerate(blocks.names)}
+    sizes = {
         name: sum(where.stop - where.start for where in slices)
         for name, slices in blocks.slices.items()
     }
-    return made | {"sizes": torch.tensor([count[name] for name in sorted(made)])}
+    return by_layer | {"sizes": torch.tensor([sizes[name] for name in sorted(by_layer)])}
 
 
-def _alone(world: Explained, roots: int) -> dict[str, Tensor]:
+def _compute_effects(world: TrainedNli, curvature_rows: int) -> dict[str, Tensor]:
     return {
-        "effects": world.scores(_solved(world, roots)),
+        "effects": world.compute_removal_effects(_solve_queries(world, curvature_rows)),
         "size": torch.tensor(world.objective.space.size),
     }
 
 
-def _told(name: str, size: int, effects: Tensor, whole: Tensor) -> dict:
+def _compare_with_whole(name: str, size: int, effects: Tensor, whole: Tensor) -> dict:
     """How a part's effects compare with those of all, mean over the queries."""
-    top = [
-        {*a.abs().topk(TOP).indices.tolist()} & {*b.abs().topk(TOP).indices.tolist()}
+    common = [
+        {*a.abs().topk(TOP_K).indices.tolist()} & {*b.abs().topk(TOP_K).indices.tolist()}
         for a, b in zip(effects, whole, strict=True)
     ]
     return {
@@ -105,14 +141,14 @@ def _told(name: str, size: int, effects: Tensor, whole: Tensor) -> dict:
         "parameters": size,
         "share of the effects": float((effects * whole.sign()).sum() / whole.abs().sum()),
         "Spearman with the whole": float(spearman(effects, whole).mean()),
-        OVERLAP: sum(map(len, top)) / (TOP * len(top)),
+        OVERLAP: sum(map(len, common)) / (TOP_K * len(common)),
     }
 
 
-def _drawn(rows: list[dict]) -> str:
-    told = [{"part": row["part"], "share": row["share of the effects"]} for row in rows]
-    base = alt.Chart(pl.DataFrame(told)).encode(
+def _plot_shares(rows: list[dict]) -> str:
+    shares = [{"part": row["part"], "share": row["share of the effects"]} for row in rows]
+    base = alt.Chart(pl.DataFrame(shares)).encode(
         x=alt.X("share:Q", axis=alt.Axis(format="%"), title="share of the effects"),
         y=alt.Y("part:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
     )
-    return svg(base.mark_bar(color=BLUE).properties(width=320))
+    return chart_to_svg(base.mark_bar(color=BLUE).properties(width=320))

@@ -5,70 +5,75 @@ import torch
 import fastif
 from fastif.numerics.correlation import pearson, spearman
 from tasks.experiments.mnist import OneAgainstSeven
-from tasks.experiments.plots import digits as pictures
-from tasks.experiments.plots import scatter, svg
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.workspace import Place
+from tasks.experiments.plots import chart_to_svg, plot_scatter
+from tasks.experiments.plots import render_digits as pictures
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.workspace import Workspace
 
 SHOWN = 6
-ASKED = 157
+QUERY = 157
 """Of the test digits, the text's own index."""
 
 
-def digits(place: Place) -> Outcome:
+def reproduce_mnist_1_vs_7(workspace: Workspace) -> ExperimentResult:
     """One test digit, all training digits, and as many of them removed as the scale says."""
-    world = OneAgainstSeven(place)
-    kept = place.kept("model", lambda: dict(world.fitted()))
-    world.objective.params = kept
-    one = torch.tensor([ASKED])
-    exact, _ = world.effects(one, fastif.Direct())
-    nearly, solution = world.effects(one, fastif.Lissa(depth=2000, batch=256, scale=5.0))
+    world = OneAgainstSeven(workspace)
+    params = workspace.cache_tensors("model", lambda: dict(world.fit()))
+    world.objective.params = params
+    query_ids = torch.tensor([QUERY])
+    exact, _ = world.compute_removal_effects(query_ids, fastif.Direct())
+    lissa_effects, solution = world.compute_removal_effects(
+        query_ids, fastif.Lissa(depth=2000, batch=256, scale=5.0)
+    )
     order = exact[0].argsort()
-    rows = _some(order, place.sized(40, 200))
-    real = place.told("removed", lambda: {"change": [world.change(r, ASKED) for r in rows]})
+    rows = select_removals(order, workspace.select_size(40, 200))
+    measured = workspace.cache_json(
+        "removed", lambda: {"change": [world.retrain_change(r, QUERY) for r in rows]}
+    )
     predicted = exact[0][rows]
-    agreement = float(pearson(predicted[None], torch.tensor([real["change"]]))[0])
-    ends = {*order[:SHOWN].tolist(), *order[-SHOWN:].tolist()}
-    guess = nearly[0].argsort()
-    common = len(ends & {*guess[:SHOWN].tolist(), *guess[-SHOWN:].tolist()})
-    same = float(spearman(exact, nearly)[0])
+    agreement = float(pearson(predicted[None], torch.tensor([measured["change"]]))[0])
+    extremes = {*order[:SHOWN].tolist(), *order[-SHOWN:].tolist()}
+    lissa_order = lissa_effects[0].argsort()
+    common = len(extremes & {*lissa_order[:SHOWN].tolist(), *lissa_order[-SHOWN:].tolist()})
+    rank_agreement = float(spearman(exact, lissa_effects)[0])
     residual = float(solution.residual.max())
-    return Outcome(
+    return ExperimentResult(
         claims=[
             Claim("The recursive estimate names the digits that the inverse names.", "none",
-                  f"{common} of {2 * SHOWN} in common, Spearman over all rows {same:.4f}, residual "
+                  f"{common} of {2 * SHOWN} in common, Spearman over all rows "
+                  f"{rank_agreement:.4f}, residual "
                   f"{residual:.1e}", common == 2 * SHOWN),
             Claim("Influence foretells the change of the loss when a point is removed (Koh and "
                   "Liang, convex model; goal: Pearson above 0.99).", "close to the diagonal",
                   f"Pearson {agreement:.4f} over {len(rows)} removals", agreement > 0.99),
         ],
         plots={
-            "digits-removal": svg(scatter(predicted.tolist(), real["change"],
+            "digits-removal": chart_to_svg(plot_scatter(predicted.tolist(), measured["change"],
                                           "predicted change of the loss, nats",
                                           "trained without the row")),
-            "digits-ends": _drawn(world, order, exact[0]),
+            "digits-ends": _render_extremes(world, order, exact[0]),
         },
-        notes=[f"{len(world.rows):,} training digits; the query is number {ASKED} of the 1s and 7s "
+        notes=[f"{len(world.rows):,} training digits; the query is number {QUERY} of the 1s and 7s "
                "of the test file. Every removal is trained to a gradient of 1e-10. Beside each "
                "picture its label and its removal effect in thousandths of a nat."],
     )  # fmt: skip
 
 
-def _some(order: torch.Tensor, count: int) -> list[int]:
+def select_removals(order: torch.Tensor, count: int) -> list[int]:
     """The ten rows at each end, and others at random."""
     generator = torch.Generator().manual_seed(0)
     middle = order[10:-10][torch.randperm(len(order) - 20, generator=generator)[: count - 20]]
     return torch.cat([order[:10], order[-10:], middle]).tolist()
 
 
-def _drawn(world: OneAgainstSeven, order: torch.Tensor, effect: torch.Tensor) -> str:
-    shown = [*order[:SHOWN].tolist(), *order.flip(0)[:SHOWN].tolist()]
+def _render_extremes(world: OneAgainstSeven, order: torch.Tensor, effect: torch.Tensor) -> str:
+    shown_ids = [*order[:SHOWN].tolist(), *order.flip(0)[:SHOWN].tolist()]
     names = {0: "1", 1: "7"}
-    titles = [f"asked: {names[int(world.asked.labels[ASKED])]}"]
-    titles += [f"{names[int(world.rows.labels[i])]}: {1e3 * effect[i]:+.3f}" for i in shown]
+    titles = [f"asked: {names[int(world.queries.labels[QUERY])]}"]
+    titles += [f"{names[int(world.rows.labels[i])]}: {1e3 * effect[i]:+.3f}" for i in shown_ids]
     titles += [""] * (SHOWN - 1)
     blank = [0.0] * 784
-    images = [world.asked_images[ASKED].tolist(), *[blank] * (SHOWN - 1)]
-    images += [world.images[i].tolist() for i in shown]
+    images = [world.query_images[QUERY].tolist(), *[blank] * (SHOWN - 1)]
+    images += [world.images[i].tolist() for i in shown_ids]
     titles = [titles[0], *[""] * (SHOWN - 1), *titles[1 : 1 + 2 * SHOWN]]
     return pictures(images, titles, SHOWN)

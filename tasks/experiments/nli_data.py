@@ -5,7 +5,7 @@ from typing import Literal
 
 import polars as pl
 
-from tasks.experiments.workspace import Place
+from tasks.experiments.workspace import Workspace
 
 LABELS = ("entailment", "non-entailment")
 EVALUATED, ANCHORS, NEW = 1_000, 400, 3_000
@@ -36,7 +36,7 @@ groups = ["suite"]
 """
 
 
-REST = """[curvature]
+SHARED_STUDY = """[curvature]
 rows = {roots}
 damping = 0.1
 
@@ -55,44 +55,60 @@ learning_rate = 3e-4
 """What studies of experiments have in common."""
 
 
-def written(place: Place, rows: int, roots: int, of: Literal["multinli", "hans"] = MNLI) -> Path:
+def write_nli_study(
+    workspace: Workspace,
+    rows: int,
+    curvature_rows: int,
+    dataset: Literal["multinli", "hans"] = MNLI,
+) -> Path:
     """The study's file and tables, below the place's folder; none of a table is in another.
 
     Args:
-        place: of an experiment.
+        workspace: of an experiment.
         rows: that the model is trained on.
-        roots: of them that the curvature is of.
-        of: the set that it is trained on.
+        curvature_rows: of them that the curvature is of.
+        dataset: the set that it is trained on.
     """
-    folder = place.folder / ("study" if of == MNLI else f"study-{of}")
+    folder = workspace.folder / ("study" if dataset == MNLI else f"study-{dataset}")
     folder.mkdir(parents=True, exist_ok=True)
-    seen, new = _shuffled(place, "hans/train"), _shuffled(place, "hans/evaluation")
-    own = seen.slice(ANCHORS + NEW) if of == "hans" else _shuffled(place, "multinli/train_subset")
+    hans_train, hans_evaluation = (
+        _read_shuffled(workspace, "hans/train"),
+        _read_shuffled(workspace, "hans/evaluation"),
+    )
+    train = (
+        hans_train.slice(ANCHORS + NEW)
+        if dataset == "hans"
+        else _read_shuffled(workspace, "multinli/train_subset")
+    )
     tables = {
-        "train": own.head(rows),
+        "train": train.head(rows),
         "queries": pl.concat(
-            [_of(new.head(EVALUATED), "hans"),
-             _of(_shuffled(place, "multinli/dev_matched").head(EVALUATED), "mnli")]
+            [_make_suite(hans_evaluation.head(EVALUATED), "hans"),
+             _make_suite(_read_shuffled(workspace, "multinli/dev_matched").head(EVALUATED), "mnli")]
         ),
-        "anchors": seen.head(ANCHORS),
-        "hans": seen.slice(ANCHORS, NEW),
-        "lingnli": _shuffled(place, "lingnli/train").head(NEW),
+        "anchors": hans_train.head(ANCHORS),
+        "hans": hans_train.slice(ANCHORS, NEW),
+        "lingnli": _read_shuffled(workspace, "lingnli/train").head(NEW),
     }  # fmt: skip
     for name, table in tables.items():
         columns = ["id", "premise", "hypothesis", "label"]
         columns += [name for name in ("suite", SLICE) if name in table.columns]
         table.select(columns).write_parquet(folder / f"{name}.parquet")
-    (folder / "study.toml").write_text(STUDY + REST.format(roots=roots, epochs=2), "utf-8")
+    (folder / "study.toml").write_text(
+        STUDY + SHARED_STUDY.format(roots=curvature_rows, epochs=2), "utf-8"
+    )
     return folder / "study.toml"
 
 
-def _shuffled(place: Place, name: str) -> pl.DataFrame:
-    frame = place.table(name).sample(fraction=1, shuffle=True, seed=SEED)
-    two = pl.when(pl.col("label") == LABELS[0]).then(pl.lit(LABELS[0])).otherwise(pl.lit(LABELS[1]))
-    return frame.with_columns(label=two, id=pl.col("id").cast(pl.String))
+def _read_shuffled(workspace: Workspace, name: str) -> pl.DataFrame:
+    frame = workspace.read_table(name).sample(fraction=1, shuffle=True, seed=SEED)
+    binary_label = (
+        pl.when(pl.col("label") == LABELS[0]).then(pl.lit(LABELS[0])).otherwise(pl.lit(LABELS[1]))
+    )
+    return frame.with_columns(label=binary_label, id=pl.col("id").cast(pl.String))
 
 
-def _of(frame: pl.DataFrame, suite: str) -> pl.DataFrame:
+def _make_suite(frame: pl.DataFrame, suite: str) -> pl.DataFrame:
     columns = ("id", "premise", "hypothesis", "label")
     return frame.select(
         *columns, pl.col(SLICE) if SLICE in frame.columns else pl.lit("none").alias(SLICE)

@@ -12,7 +12,7 @@ BLUE, ORANGE, GREY = "#0369a1", "#c2410c", "#64748b"
 SIDE, PIXEL = 28, 3
 
 
-def svg(chart: alt.TopLevelMixin) -> str:
+def chart_to_svg(chart: alt.TopLevelMixin) -> str:
     """A chart as SVG."""
     themed = chart.configure(background="white", font="sans-serif", padding=12)  # type: ignore[attr-defined]
     themed = themed.configure_view(stroke=None).configure_axis(gridOpacity=0.3)
@@ -20,41 +20,45 @@ def svg(chart: alt.TopLevelMixin) -> str:
     return vl_convert.vegalite_to_svg(themed.to_json(), vl_version=version)
 
 
-def scatter(
-    predicted: Sequence[float], real: Sequence[float], x: str, y: str, title: str = ""
+def plot_scatter(
+    predicted: Sequence[float], measured: Sequence[float], x: str, y: str, title: str = ""
 ) -> alt.TopLevelMixin:
     """Predicted against real changes, with the line on which they are equal."""
-    told = pl.DataFrame({"x": list(predicted), "y": list(real)})
-    ends = [min(*predicted, *real), max(*predicted, *real)]
-    line = alt.Chart(pl.DataFrame({"x": ends, "y": ends})).mark_line(color=GREY, strokeDash=[4, 3])
-    dots = alt.Chart(told).mark_circle(size=40, color=BLUE, opacity=0.6)
-    shown = {"x": alt.X("x", title=x), "y": alt.Y("y", title=y)}
-    return alt.layer(line.encode(**shown), dots.encode(**shown)).properties(
+    points = pl.DataFrame({"x": list(predicted), "y": list(measured)})
+    limits = [min(*predicted, *measured), max(*predicted, *measured)]
+    line = alt.Chart(pl.DataFrame({"x": limits, "y": limits})).mark_line(
+        color=GREY, strokeDash=[4, 3]
+    )
+    dots = alt.Chart(points).mark_circle(size=40, color=BLUE, opacity=0.6)
+    axes = {"x": alt.X("x", title=x), "y": alt.Y("y", title=y)}
+    return alt.layer(line.encode(**axes), dots.encode(**axes)).properties(
         width=280, height=240, title=title
     )
 
 
-def digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: int) -> str:
+def render_digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: int) -> str:
     """Pictures of 28 x 28 numbers from 0 to 1 under their titles; a place without one is free."""
     step, down = SIDE * PIXEL + 16, SIDE * PIXEL + 34
     rows = -(-len(images) // columns)
-    parts = [
+    elements = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * step}" '
         f'height="{rows * down}" font-family="sans-serif" font-size="11">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
-    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+    for position, (image, title) in enumerate(zip(images, titles, strict=True)):
         if not title:
             continue
-        left, top = place % columns * step + 8, place // columns * down + 20
-        parts.append(f'<text x="{left}" y="{top - 6}">{title}</text>')
+        left, top = position % columns * step + 8, position // columns * down + 20
+        elements.append(f'<text x="{left}" y="{top - 6}">{title}</text>')
         size = SIDE * PIXEL
-        parts.append(f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="#f1f5f9"/>')
-        for at, value in enumerate(image):
+        elements.append(
+            f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="#f1f5f9"/>'
+        )
+        for pixel, value in enumerate(image):
             if value > 0.05:
-                x, y = left + at % SIDE * PIXEL, top + at // SIDE * PIXEL
-                parts.append(
+                x, y = left + pixel % SIDE * PIXEL, top + pixel // SIDE * PIXEL
+                elements.append(
                     f'<rect x="{x}" y="{y}" width="{PIXEL}" height="{PIXEL}" fill="#111827" '
                     f'fill-opacity="{value:.2f}"/>'
                 )
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return "\n".join([*elements, "</svg>"]) + "\n"

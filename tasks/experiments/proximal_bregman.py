@@ -7,18 +7,20 @@ from torch import Tensor, nn
 import fastif
 from fastif.models.parameters import Params
 from fastif.numerics.correlation import pearson, spearman
-from fastif.training.proximal_bregman import proximal_response
-from fastif.training.retrain import losses_of
-from tasks.experiments.mnist import pixels
-from tasks.experiments.plots import scatter, svg
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.workspace import Place
+from fastif.training.proximal_bregman import proximal_bregman_response
+from fastif.training.retrain import compute_losses
+from tasks.experiments.mnist import decode_pixels
+from tasks.experiments.plots import chart_to_svg, plot_scatter
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.workspace import Workspace
 
 WIDTH, DAMPING = 32, 0.1
 QUERIES, SEEDS = 20, 3
-RECIPE = fastif.Recipe(epochs=10, learning_rate=1e-3, weight_decay=0.0, batch_size=64)
-AGAIN = fastif.Recipe(epochs=5, learning_rate=3e-4, weight_decay=0.0, batch_size=64)
-WAYS = {
+RECIPE = fastif.TrainingConfig(epochs=10, learning_rate=1e-3, weight_decay=0.0, batch_size=64)
+CONTINUED_RECIPE = fastif.TrainingConfig(
+    epochs=5, learning_rate=3e-4, weight_decay=0.0, batch_size=64
+)
+RETRAININGS = {
     "response": "proximal Bregman response",
     "warm": "trained on without the row, from where it was",
     "cold": "trained anew without the row, same seed",
@@ -26,128 +28,161 @@ WAYS = {
 }
 
 
-def response(place: Place) -> Outcome:
+def reproduce_proximal_bregman(workspace: Workspace) -> ExperimentResult:
     """784-32-10 by Adam, ten epochs: neither convex nor at a minimum."""
-    rows, asked = (
-        _digits(place, "train", place.sized(1_000, 2_000)),
-        _digits(place, "test", QUERIES),
+    rows, queries = (
+        _read_digits(workspace, "train", workspace.select_size(1_000, 2_000)),
+        _read_digits(workspace, "test", QUERIES),
     )
-    objective = _network(0)
-    objective.params = place.kept("model", lambda: dict(fastif.fit(objective, rows, RECIPE)))
-    effects = _effects(objective, rows, asked)
-    removed = _some(effects, place.sized(20, 100))
-    batch = asked.take(fastif.every(asked))
-    before = losses_of(objective, objective.params, batch)
-    found = {}
+    objective = _make_network(0)
+    objective.params = workspace.cache_tensors(
+        "model", lambda: dict(fastif.fit(objective, rows, RECIPE))
+    )
+    effects = _compute_removal_effects(objective, rows, queries)
+    removed = _select_removals(effects, workspace.select_size(20, 100))
+    batch = queries.take(fastif.all_ids(queries))
+    before = compute_losses(objective, objective.params, batch)
+    changes = {}
     for row in removed:
-        kept = place.kept(
+        row_changes = workspace.cache_tensors(
             f"without-{row}",
-            lambda row=row: _changes(objective, rows, batch, before, row, place),
+            lambda row=row: _compute_changes(objective, rows, batch, before, row, workspace),
         )
-        for name, change in kept.items():
-            found.setdefault(name, []).append(change)
+        for name, change in row_changes.items():
+            changes.setdefault(name, []).append(change)
     predicted = effects[:, removed]
-    real = {name: torch.stack(found[name], 1) for name in WAYS}
-    agree = {name: _mean(pearson(predicted, change)) for name, change in real.items()}
-    ranks = {name: _mean(spearman(predicted, change)) for name, change in real.items()}
-    best, cold = agree["response"], max(agree["warm"], agree["cold"], agree["seeds"])
-    return Outcome(
+    measured = {name: torch.stack(changes[name], 1) for name in RETRAININGS}
+    pearson_by_kind = {
+        name: _nan_mean(pearson(predicted, change)) for name, change in measured.items()
+    }
+    spearman_by_kind = {
+        name: _nan_mean(spearman(predicted, change)) for name, change in measured.items()
+    }
+    best, cold = (
+        pearson_by_kind["response"],
+        max(pearson_by_kind["warm"], pearson_by_kind["cold"], pearson_by_kind["seeds"]),
+    )
+    return ExperimentResult(
         claims=[
-            Claim("For a network influence does not foretell training again without the row: "
-                  "training is not convex and has not converged (Bae and others).", "weak",
-                  f"Pearson {cold:.2f} at best", cold < best),
-            Claim("What it tracks is the proximal Bregman response.", "strong",
-                  f"Pearson {best:.3f}", best > 0.9),
+            Claim(
+                "For a network influence does not foretell training again without the row: "
+                "training is not convex and has not converged (Bae and others).",
+                "weak",
+                f"Pearson {cold:.2f} at best",
+                cold < best,
+            ),
+            Claim(
+                "What it tracks is the proximal Bregman response.",
+                "strong",
+                f"Pearson {best:.3f}",
+                best > 0.9,
+            ),
         ],
         tables={
             f"Predicted effect of {len(removed)} rows on {QUERIES} test digits, mean over digits": [
-                {"against": words, "Pearson": agree[name], "Spearman": ranks[name],
-                 "mean size, nats": float(real[name].abs().mean())} for name, words in WAYS.items()
+                {
+                    "against": words,
+                    "Pearson": pearson_by_kind[name],
+                    "Spearman": spearman_by_kind[name],
+                    "mean size, nats": float(measured[name].abs().mean()),
+                }
+                for name, words in RETRAININGS.items()
             ]
         },
         plots={
-            f"response-{name}": svg(scatter(predicted.flatten().tolist(),
-                                            real[name].flatten().tolist(),
-                                            "predicted change, nats", WAYS[name]))
+            f"response-{name}": chart_to_svg(
+                plot_scatter(
+                    predicted.flatten().tolist(),
+                    measured[name].flatten().tolist(),
+                    "predicted change, nats",
+                    RETRAININGS[name],
+                )
+            )
             for name in ("response", "cold")
         },
-        notes=[f"{len(rows):,} training digits, network of {objective.space.size:,} parameters, "
-               f"λ = {DAMPING:g}, exact Gauss-Newton. The predicted effects have a mean size of "
-               f"{float(predicted.abs().mean()):.1e} nats: what a seed moves is far more.",
-               "The damping matters to the question itself: the response takes the row's loss away "
-               "without a bound, and with 500 rows and λ = 0.01 it ran off to changes of 4 nats, "
-               "which no first order foretells (Pearson 0.84)."],
-    )  # fmt: skip
+        notes=[
+            f"{len(rows):,} training digits, network of {objective.space.size:,} parameters, "
+            f"λ = {DAMPING:g}, exact Gauss-Newton. The predicted effects have a mean size of "
+            f"{float(predicted.abs().mean()):.1e} nats: what a seed moves is far more.",
+            "The damping matters to the question itself: the response takes the row's loss away "
+            "without a bound, and with 500 rows and λ = 0.01 it ran off to changes of 4 nats, "
+            "which no first order foretells (Pearson 0.84).",
+        ],
+    )
 
 
-def _digits(place: Place, part: str, count: int) -> fastif.TensorExamples:
-    frame = place.table(f"mnist/{part}").head(count)
+def _read_digits(workspace: Workspace, split: str, count: int) -> fastif.TensorExamples:
+    frame = workspace.read_table(f"mnist/{split}").head(count)
     labels = frame["label"].cast(pl.String).cast(pl.Int64).to_torch()
-    return fastif.TensorExamples(pixels(frame), labels)
+    return fastif.TensorExamples(decode_pixels(frame), labels)
 
 
-def _network(seed: int) -> fastif.ModuleObjective:
+def _make_network(seed: int) -> fastif.ModuleObjective:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(784, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)).double()
     return fastif.ModuleObjective(net, fastif.CrossEntropy())
 
 
-def _effects(
-    objective: fastif.ModuleObjective, rows: fastif.Examples, asked: fastif.Examples
+def _compute_removal_effects(
+    objective: fastif.ModuleObjective, rows: fastif.Examples, queries: fastif.Examples
 ) -> Tensor:
     """Removal effects of all rows on all queries, [q n]."""
     gradients = fastif.Gradients(objective)
-    b = fastif.gradient_rows(gradients, asked, fastif.every(asked), QUERIES)
-    matrix = fastif.GaussNewton(objective, rows, batch_size=64).damped(DAMPING)
-    found = fastif.influence(gradients, rows, fastif.Dual().solve(matrix, b).value)
-    return found.removal_effect.gather(1, found.ids.argsort(1))
+    b = fastif.compute_loss_gradients(gradients, queries, fastif.all_ids(queries), QUERIES)
+    matrix = fastif.GaussNewton(objective, rows, batch_size=64).with_damping(DAMPING)
+    influence = fastif.influence(gradients, rows, fastif.Dual().solve(matrix, b).value)
+    return influence.removal_effect.gather(1, influence.ids.argsort(1))
 
 
-def _some(effects: Tensor, count: int) -> list[int]:
+def _select_removals(effects: Tensor, count: int) -> list[int]:
     """Half of them with large effects, half at random."""
-    size = effects.abs().mean(0).argsort(descending=True)
+    order = effects.abs().mean(0).argsort(descending=True)
     generator = torch.Generator().manual_seed(0)
-    large = size[: count // 2]
-    others = size[count // 2 :]
-    picked = others[torch.randperm(len(others), generator=generator)[: count - len(large)]]
-    return torch.cat([large, picked]).tolist()
+    large = order[: count // 2]
+    others = order[count // 2 :]
+    random_rows = others[torch.randperm(len(others), generator=generator)[: count - len(large)]]
+    return torch.cat([large, random_rows]).tolist()
 
 
-def _changes(
+def _compute_changes(
     objective: fastif.ModuleObjective,
     rows: fastif.TensorExamples,
     batch: fastif.Batch,
     before: Tensor,
     row: int,
-    place: Place,
+    workspace: Workspace,
 ) -> dict[str, Tensor]:
     """Change of every query's loss without a row, by each way of training."""
-    kept = fastif.every(rows) != row
-    without = fastif.TensorExamples(rows.inputs[kept], rows.labels[kept])
+    is_kept = fastif.all_ids(rows) != row
+    without = fastif.TensorExamples(rows.inputs[is_kept], rows.labels[is_kept])
 
-    def change(params: Params, base: Tensor) -> Tensor:
-        return losses_of(objective, params, batch) - base
+    def loss_change(params: Params, base: Tensor) -> Tensor:
+        return compute_losses(objective, params, batch) - base
 
-    def whole(seed: int) -> Tensor:
+    def losses_on_all(seed: int) -> Tensor:
         """Losses of a network trained anew on all rows: the base of that seed."""
-        made = place.kept(f"whole-{seed}", lambda: {"losses": anew(seed, rows)})
-        return made["losses"]
+        computed = workspace.cache_tensors(
+            f"whole-{seed}", lambda: {"losses": losses_from_scratch(seed, rows)}
+        )
+        return computed["losses"]
 
-    def anew(seed: int, some: fastif.Examples) -> Tensor:
-        return losses_of(objective, fastif.fit(_network(seed), some, RECIPE), batch)
+    def losses_from_scratch(seed: int, examples: fastif.Examples) -> Tensor:
+        return compute_losses(objective, fastif.fit(_make_network(seed), examples, RECIPE), batch)
 
-    def on(some: fastif.Examples) -> Params:
-        return fastif.fit(objective, some, AGAIN)
+    def continue_training(examples: fastif.Examples) -> Params:
+        return fastif.fit(objective, examples, CONTINUED_RECIPE)
 
-    base = place.kept("whole-on", lambda: {"losses": change(on(rows), torch.zeros(()))})["losses"]
-    cold = [anew(seed, without) - whole(seed) for seed in range(SEEDS)]
+    base = workspace.cache_tensors(
+        "whole-on", lambda: {"losses": loss_change(continue_training(rows), torch.zeros(()))}
+    )["losses"]
+    cold = [losses_from_scratch(seed, without) - losses_on_all(seed) for seed in range(SEEDS)]
     return {
-        "response": change(proximal_response(objective, rows, row, DAMPING), before),
-        "warm": change(on(without), base),
+        "response": loss_change(proximal_bregman_response(objective, rows, row, DAMPING), before),
+        "warm": loss_change(continue_training(without), base),
         "cold": cold[0],
         "seeds": torch.stack(cold).mean(0),
     }
 
 
-def _mean(values: Tensor) -> float:
+def _nan_mean(values: Tensor) -> float:
     return float(values.nanmean())

@@ -14,7 +14,9 @@ RING = 26
 """Between the circles of kinds of training rows."""
 
 
-def wheel(effects: Float[Tensor, "q n"], slices: Sequence[str], kinds: Sequence[str]) -> str:
+def render_radial_plot(
+    effects: Float[Tensor, "q n"], slices: Sequence[str], kinds: Sequence[str]
+) -> str:
     """The strongest effects as lines from training rows inside to queries outside.
 
     A training row lies in the direction of the queries that it acts on, weighed by how much; rows
@@ -30,59 +32,73 @@ def wheel(effects: Float[Tensor, "q n"], slices: Sequence[str], kinds: Sequence[
     angle[torch.tensor(order)] = 2 * math.pi * torch.arange(len(slices)) / len(slices)
     # Each query's effects by their own size: else one query has all lines.
     sized = effects / effects.abs().amax(1, keepdim=True).clamp_min(1e-30)
-    shown = sized.abs().flatten().topk(min(EDGES, sized.numel())).indices
-    queries: list[int] = (shown // sized.shape[1]).tolist()
-    rows: list[int] = (shown % sized.shape[1]).tolist()
-    places = {row: _inside(sized[:, row], angle, kinds[row], kinds) for row in set(rows)}
+    strongest = sized.abs().flatten().topk(min(EDGES, sized.numel())).indices
+    queries: list[int] = (strongest // sized.shape[1]).tolist()
+    rows: list[int] = (strongest % sized.shape[1]).tolist()
+    positions = {row: _place_row(sized[:, row], angle, kinds[row], kinds) for row in set(rows)}
     lines = []
     for query, row in zip(queries, rows, strict=True):
         size = float(sized[query, row])
-        x, y = _at(OUTER, float(angle[query]))
-        u, v = places[row]
+        x, y = _point_at(OUTER, float(angle[query]))
+        u, v = positions[row]
         lines.append(
             f'<line x1="{u:.1f}" y1="{v:.1f}" x2="{x:.1f}" y2="{y:.1f}" stroke-opacity='
             f'"{0.1 + 0.5 * abs(size):.2f}" stroke="{BLUE if size > 0 else ORANGE}"/>'
         )
-    dots = [_dot(*_at(OUTER, float(a)), 3, "#111827") for a in angle]
-    dots += [_dot(*place, 2.5, GREY) for place in places.values()]
+    dots = [_render_dot(*_point_at(OUTER, float(a)), 3, "#111827") for a in angle]
+    dots += [_render_dot(*position, 2.5, GREY) for position in positions.values()]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIDE}" height="{SIDE}" '
         'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
     )
-    return "\n".join([head, *lines, *dots, *_names(angle, slices), *_rings(kinds), "</svg>"]) + "\n"
+    return (
+        "\n".join(
+            [
+                head,
+                *lines,
+                *dots,
+                *_render_slice_names(angle, slices),
+                *_render_ring_names(kinds),
+                "</svg>",
+            ]
+        )
+        + "\n"
+    )
 
 
-def _at(radius: float, angle: float) -> tuple[float, float]:
+def _point_at(radius: float, angle: float) -> tuple[float, float]:
     return SIDE / 2 + radius * math.cos(angle), SIDE / 2 + radius * math.sin(angle)
 
 
-def _inside(acts: Tensor, angle: Tensor, kind: str, kinds: Sequence[str]) -> tuple[float, float]:
+def _place_row(
+    row_effects: Tensor, angle: Tensor, kind: str, kinds: Sequence[str]
+) -> tuple[float, float]:
     """Where a training row lies: in the mean direction of the queries that it acts on."""
-    weight = acts.square()
+    weight = row_effects.square()
     x, y = float((weight * angle.cos()).sum()), float((weight * angle.sin()).sum())
-    return _at(_radius(kind, kinds), math.atan2(y, x))
+    return _point_at(_ring_radius(kind, kinds), math.atan2(y, x))
 
 
-def _radius(kind: str, kinds: Sequence[str]) -> float:
+def _ring_radius(kind: str, kinds: Sequence[str]) -> float:
     return INNER - RING * list(dict.fromkeys(sorted(kinds))).index(kind)
 
 
-def _dot(x: float, y: float, size: float, colour: str) -> str:
+def _render_dot(x: float, y: float, size: float, colour: str) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" fill="{colour}"/>'
 
 
-def _names(angle: Tensor, slices: Sequence[str]) -> list[str]:
+def _render_slice_names(angle: Tensor, slices: Sequence[str]) -> list[str]:
     """The slices' names at the middle of their queries."""
-    found = []
+    texts = []
     for name in dict.fromkeys(slices):
-        of = angle[torch.tensor([one == name for one in slices])]
-        x, y = _at(OUTER + 22, float(of.mean()))
+        angles = angle[torch.tensor([slice_name == name for slice_name in slices])]
+        x, y = _point_at(OUTER + 22, float(angles.mean()))
         anchor = "start" if x > SIDE / 2 + 40 else "end" if x < SIDE / 2 - 40 else "middle"
-        found.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{name}</text>')
-    return found
+        texts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{name}</text>')
+    return texts
 
 
-def _rings(kinds: Sequence[str]) -> list[str]:
+def _render_ring_names(kinds: Sequence[str]) -> list[str]:
     """What the inner circles are, where there are several; from outside."""
     names = list(dict.fromkeys(sorted(kinds)))
     if len(names) < 2:

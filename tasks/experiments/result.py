@@ -27,7 +27,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentResult:
     """What an experiment found.
 
     Attributes:
@@ -43,56 +43,58 @@ class Outcome:
     notes: Sequence[str] = ()
 
 
-def write_outcome(folder: Path, head: Mapping[str, object], found: Outcome) -> None:
+def write_result(folder: Path, head: Mapping[str, object], result: ExperimentResult) -> None:
     """Write result.json, result.md and the plots.
 
     Args:
         folder: that is there.
         head: title, source, what stands in, scale, machine, seconds.
-        found: by the experiment.
+        result: by the experiment.
     """
-    for name, drawn in found.plots.items():
-        (folder / f"{name}.svg").write_text(drawn, "utf-8")
-    told = {**head, **asdict(found), "plots": list(found.plots)}
-    (folder / RESULT).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    (folder / PAGE).write_text(markdown(told, ""), "utf-8")
+    for name, svg in result.plots.items():
+        (folder / f"{name}.svg").write_text(svg, "utf-8")
+    record = {**head, **asdict(result), "plots": list(result.plots)}
+    (folder / RESULT).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    (folder / PAGE).write_text(render_result_markdown(record, ""), "utf-8")
 
 
-def markdown(told: Mapping, images: str) -> str:
+def render_result_markdown(record: Mapping, image_prefix: str) -> str:
     """A result as Markdown.
 
     Args:
-        told: what result.json holds.
-        images: before the names of the plots.
+        record: what result.json holds.
+        image_prefix: before the names of the plots.
     """
-    told_of = (
-        told["source"],
-        told["stands_in"],
-        f"{told['machine']}; {told['seconds']:,.0f} s, its longest start.",
+    remarks = (
+        record["source"],
+        record["stands_in"],
+        f"{record['machine']}; {record['seconds']:,.0f} s, its longest start.",
     )
-    head = f"`fastif reproduce {told['name']}`, {told['scale']}."
-    lines = [f"### {told['title']}", "", " ".join([head, *filter(None, told_of)]), ""]
+    head = f"`fastif reproduce {record['name']}`, {record['scale']}."
+    lines = [f"### {record['title']}", "", " ".join([head, *filter(None, remarks)]), ""]
     lines += ["| the source says | published | here | |", "| --- | ---: | ---: | --- |"]
     words = {True: "reproduced", False: "**not reproduced**", None: ""}
-    for claim in told["claims"]:
+    for claim in record["claims"]:
         cells = (claim["says"], claim["published"], claim["ours"], words[claim["holds"]])
         lines.append(f"| {' | '.join(cells)} |")
-    for title, rows in told["tables"].items():
-        lines += ["", f"{title}:", "", *_table(rows)]
-    lines += [line for note in told["notes"] for line in ("", note)]
-    for name in told["plots"]:
-        lines += ["", f"![{name}]({images}{name}.svg)"]
+    for title, rows in record["tables"].items():
+        lines += ["", f"{title}:", "", *_render_table(rows)]
+    lines += [line for note in record["notes"] for line in ("", note)]
+    for name in record["plots"]:
+        lines += ["", f"![{name}]({image_prefix}{name}.svg)"]
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
+def _render_table(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
     names = list(rows[0])
-    right = (" ---: |" if isinstance(rows[0][name], int | float) else " --- |" for name in names)
-    lines = [f"| {' | '.join(names)} |", "|" + "".join(right)]
-    return lines + [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
+    alignments = (
+        " ---: |" if isinstance(rows[0][name], int | float) else " --- |" for name in names
+    )
+    lines = [f"| {' | '.join(names)} |", "|" + "".join(alignments)]
+    return lines + [f"| {' | '.join(_format_cell(row[name]) for name in names)} |" for row in rows]
 
 
-def _cell(value: Cell) -> str:
+def _format_cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

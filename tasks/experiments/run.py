@@ -11,30 +11,30 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fastif import InputError
-from tasks.experiments.registry import CATALOGUE
-from tasks.experiments.result import RESULT, write_outcome
-from tasks.experiments.workspace import Place, Scale, data_folder
-from tasks.run.spec import MATHEMATICS
-from tasks.runtime.versions import processor
-from tasks.study.errors import did_you_mean
+from tasks.experiments.registry import EXPERIMENTS
+from tasks.experiments.result import RESULT, write_result
+from tasks.experiments.workspace import Scale, Workspace, find_data_folder
+from tasks.run.spec import INFLUENCE_VERSION
+from tasks.runtime.versions import read_processor_name
+from tasks.study.errors import suggest
 
 
-def checked(name: str, scale: Scale, out: Path, data: Path | None) -> Place:
+def check_experiment(name: str, scale: Scale, out: Path, data: Path | None) -> Workspace:
     """Where an experiment will work. Nothing is written.
 
     Raises:
         InputError: no such experiment, or its data is not there.
     """
-    if name not in CATALOGUE:
-        hint = did_you_mean(name, CATALOGUE) or "`fastif reproduce` lists them"
-        raise InputError("experiment", f"one of {', '.join(CATALOGUE)}", name, f"{hint}.")
-    place = Place(out / f"{name}-{scale}", scale, data_folder(data))
-    for needed in CATALOGUE[name].needs:
-        if place.data is None or not (place.data / needed).is_dir():
-            remedy = f"Set FASTIF_DATA, or give --data, to a folder that has {needed}/."
-            got = f"{place.data}" if place.data else "no folder of data"
-            raise InputError("data", f"the public data set {needed}", got, remedy)
-    return place
+    if name not in EXPERIMENTS:
+        hint = suggest(name, EXPERIMENTS) or "`fastif reproduce` lists them"
+        raise InputError("experiment", f"one of {', '.join(EXPERIMENTS)}", name, f"{hint}.")
+    workspace = Workspace(out / f"{name}-{scale}", scale, find_data_folder(data))
+    for dataset in EXPERIMENTS[name].datasets:
+        if workspace.data is None or not (workspace.data / dataset).is_dir():
+            remedy = f"Set FASTIF_DATA, or give --data, to a folder that has {dataset}/."
+            got = f"{workspace.data}" if workspace.data else "no folder of data"
+            raise InputError("data", f"the public data set {dataset}", got, remedy)
+    return workspace
 
 
 @task(name="reproduce-experiment", task_run_name="reproduce-{name}", cache_policy=NO_CACHE)
@@ -42,12 +42,13 @@ def reproduce_experiment(name: str, scale: Scale, out: str, data: str | None) ->
     """Do an experiment, or what is left of it; the folder with result.json, result.md and plots.
 
     Raises:
-        InputError: as `checked`; or the folder has steps of another version of the mathematics.
+        InputError: as `check_experiment`; or the folder has steps of another version of the
+            mathematics.
     """
-    place = checked(name, scale, Path(out), Path(data) if data else None)
-    _same_mathematics(place.folder)
-    experiment, start = CATALOGUE[name], time.monotonic()
-    found = experiment.run(place)
+    workspace = check_experiment(name, scale, Path(out), Path(data) if data else None)
+    _check_influence_version(workspace.folder)
+    experiment, start = EXPERIMENTS[name], time.monotonic()
+    result = experiment.run(workspace)
     head = {
         "name": name,
         "title": experiment.title,
@@ -55,27 +56,27 @@ def reproduce_experiment(name: str, scale: Scale, out: str, data: str | None) ->
         "stands_in": experiment.stands_in,
         "scale": scale,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "seconds": _spent(place.folder, time.monotonic() - start),
+        "machine": f"{read_processor_name()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "seconds": _longest_seconds(workspace.folder, time.monotonic() - start),
     }
-    write_outcome(place.folder, head, found)
-    return str(place.folder)
+    write_result(workspace.folder, head, result)
+    return str(workspace.folder)
 
 
-def _same_mathematics(folder: Path) -> None:
-    mark = folder / "steps" / "mathematics"
-    if mark.is_file() and mark.read_text() != f"{MATHEMATICS}":
+def _check_influence_version(folder: Path) -> None:
+    version_file = folder / "steps" / "mathematics"
+    if version_file.is_file() and version_file.read_text() != f"{INFLUENCE_VERSION}":
         raise InputError(
             f"{folder}",
-            f"steps by version {MATHEMATICS} of the mathematics",
-            mark.read_text(),
+            f"steps by version {INFLUENCE_VERSION} of the mathematics",
+            version_file.read_text(),
             "Remove the folder, or name another with --out.",
         )
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{MATHEMATICS}")
+    version_file.parent.mkdir(parents=True, exist_ok=True)
+    version_file.write_text(f"{INFLUENCE_VERSION}")
 
 
-def _spent(folder: Path, seconds: float) -> float:
+def _longest_seconds(folder: Path, seconds: float) -> float:
     """Seconds of the longest start: one that finds all steps takes next to none."""
     path = folder / RESULT
     before = json.loads(path.read_text("utf-8"))["seconds"] if path.is_file() else 0.0

@@ -4,66 +4,90 @@ import torch
 
 import fastif
 from fastif.numerics.correlation import pearson
-from fastif.training.retrain import losses_of
+from fastif.training.retrain import compute_losses
 from tasks.experiments.mnist import OneAgainstSeven
-from tasks.experiments.mnist_1_vs_7 import _some
-from tasks.experiments.plots import scatter, svg
-from tasks.experiments.result import Claim, Outcome
-from tasks.experiments.workspace import Place
+from tasks.experiments.mnist_1_vs_7 import select_removals
+from tasks.experiments.plots import chart_to_svg, plot_scatter
+from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.workspace import Workspace
 
-SHARP = 1e-3
+SHARP_TEMPERATURE = 1e-3
 """Temperature of the hinge that is trained with, as in the text."""
-TRIED = (1e-3, 1e-2, 1e-1)
-FALLING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, SHARP)
+TEMPERATURES = (1e-3, 1e-2, 1e-1)
+ANNEALING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, SHARP_TEMPERATURE)
 """From which to which the hinge is sharpened while it is fitted."""
-DOUBTED = 0.2
+MIN_QUERY_LOSS = 0.2
 """Loss from which a test digit is asked about: beyond the margin the hinge is flat, and nothing
 changes it."""
 
 
-def hinge(place: Place) -> Outcome:
+def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
     """Trained with a hinge that is nearly sharp; influence with it and with smoother ones."""
-    world = OneAgainstSeven(place, fastif.SmoothHinge(SHARP), outputs=1)
-    world.objective.params = place.kept("model", lambda: _sharpened(world))
-    asked = _doubted(world)
-    one = torch.tensor([asked])
+    world = OneAgainstSeven(workspace, fastif.SmoothHinge(SHARP_TEMPERATURE), outputs=1)
+    world.objective.params = workspace.cache_tensors("model", lambda: _fit_by_annealing(world))
+    query = _select_query(world)
+    query_ids = torch.tensor([query])
     predicted = {}
-    for t in TRIED:
+    for t in TEMPERATURES:
         world.objective.loss = fastif.SmoothHinge(t)
         world.objective.measure = fastif.SmoothHinge(t)
-        predicted[t], _ = world.effects(one, fastif.Direct())
-    world.objective.loss = world.objective.measure = fastif.SmoothHinge(SHARP)
-    rows = _some(predicted[1e-1][0].argsort(), place.sized(30, 100))
-    real = place.told("removed", lambda: {"change": [world.change(r, asked) for r in rows]})
-    change = torch.tensor([real["change"]])
-    agree = {t: float(pearson(found[:, rows], change)[0]) for t, found in predicted.items()}
-    best = max(agree, key=lambda t: agree[t])
-    return Outcome(
+        predicted[t], _ = world.compute_removal_effects(query_ids, fastif.Direct())
+    world.objective.loss = world.objective.measure = fastif.SmoothHinge(SHARP_TEMPERATURE)
+    rows = select_removals(predicted[1e-1][0].argsort(), workspace.select_size(30, 100))
+    measured = workspace.cache_json(
+        "removed", lambda: {"change": [world.retrain_change(r, query) for r in rows]}
+    )
+    change = torch.tensor([measured["change"]])
+    pearson_by_temperature = {
+        t: float(pearson(effects[:, rows], change)[0]) for t, effects in predicted.items()
+    }
+    best = max(pearson_by_temperature, key=lambda t: pearson_by_temperature[t])
+    return ExperimentResult(
         claims=[
-            Claim("The hinge has no second derivative; a close smooth approximation lets influence "
-                  "work.", "none", f"Pearson {agree[best]:.3f} at t = {best:g} over {len(rows)} "
-                  "removals", agree[best] > 0.9),
+            Claim(
+                "The hinge has no second derivative; a close smooth approximation lets influence "
+                "work.",
+                "none",
+                f"Pearson {pearson_by_temperature[best]:.3f} at t = {best:g} over {len(rows)} "
+                "removals",
+                pearson_by_temperature[best] > 0.9,
+            ),
         ],
-        tables={"Predicted against trained without the row": [
-            {"temperature of the influence": t, "Pearson": agree[t]} for t in TRIED]},
-        plots={"hinge": svg(scatter(predicted[best][0][rows].tolist(), real["change"],
-                                    "predicted change of the loss",
-                                    "trained without the row", f"t = {best:g}"))},
-        notes=[f"{len(world.rows):,} training digits, penalty 0.01, trained at t = {SHARP:g} by "
-               "sharpening from 1. The sharper the hinge, the fewer rows carry its curvature."],
-    )  # fmt: skip
+        tables={
+            "Predicted against trained without the row": [
+                {"temperature of the influence": t, "Pearson": pearson_by_temperature[t]}
+                for t in TEMPERATURES
+            ]
+        },
+        plots={
+            "hinge": chart_to_svg(
+                plot_scatter(
+                    predicted[best][0][rows].tolist(),
+                    measured["change"],
+                    "predicted change of the loss",
+                    "trained without the row",
+                    f"t = {best:g}",
+                )
+            )
+        },
+        notes=[
+            f"{len(world.rows):,} training digits, penalty 0.01, trained at t = "
+            f"{SHARP_TEMPERATURE:g} by "
+            "sharpening from 1. The sharper the hinge, the fewer rows carry its curvature."
+        ],
+    )
 
 
-def _doubted(world: OneAgainstSeven) -> int:
+def _select_query(world: OneAgainstSeven) -> int:
     """The first test digit within the margin."""
-    batch = world.asked.take(fastif.every(world.asked))
-    losses = losses_of(world.objective, world.objective.params, batch)
-    return int((losses > DOUBTED).nonzero()[0])
+    batch = world.queries.take(fastif.all_ids(world.queries))
+    losses = compute_losses(world.objective, world.objective.params, batch)
+    return int((losses > MIN_QUERY_LOSS).nonzero()[0])
 
 
-def _sharpened(world: OneAgainstSeven) -> dict[str, torch.Tensor]:
+def _fit_by_annealing(world: OneAgainstSeven) -> dict[str, torch.Tensor]:
     params = dict(world.objective.params)
-    for t in FALLING:
+    for t in ANNEALING:
         world.objective.loss = fastif.SmoothHinge(t)
-        params = dict(world.fitted(start=params))
+        params = dict(world.fit(start=params))
     return params

@@ -19,7 +19,7 @@ DATA = "FASTIF_DATA"
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """A folder of one experiment at one scale.
 
     Attributes:
@@ -32,11 +32,11 @@ class Place:
     scale: Scale
     data: Path | None
 
-    def sized(self, small: int, full: int) -> int:
+    def select_size(self, small: int, full: int) -> int:
         """One of two numbers, by the scale."""
         return small if self.scale == "small" else full
 
-    def table(self, name: str) -> pl.DataFrame:
+    def read_table(self, name: str) -> pl.DataFrame:
         """A data set such as mnist/train.
 
         Raises:
@@ -49,15 +49,15 @@ class Place:
             raise InputError("data", f"the public data set {name}", got, remedy)
         return pl.read_parquet(path)
 
-    def kept(self, step: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def cache_tensors(self, step: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors of a step, made once; a run that was stopped goes on after its last step."""
         path = self.folder / "steps" / f"{step}.safetensors"
         if not path.is_file():
-            made = {name: tensor.contiguous() for name, tensor in make().items()}
-            commit_file(path, lambda aside: save_file(made, aside))
+            tensors = {name: tensor.contiguous() for name, tensor in make().items()}
+            commit_file(path, lambda temp_path: save_file(tensors, temp_path))
         return load_file(path)
 
-    def told(self, step: str, make: Callable[[], dict]) -> dict:
+    def cache_json(self, step: str, make: Callable[[], dict]) -> dict:
         """The same of what JSON can hold."""
         path = self.folder / "steps" / f"{step}.json"
         if not path.is_file():
@@ -65,8 +65,8 @@ class Place:
         return json.loads(path.read_text("utf-8"))
 
 
-def data_folder(given: Path | None) -> Path | None:
+def find_data_folder(folder: Path | None) -> Path | None:
     """The folder of data that was named, or that the environment names."""
-    if given is not None:
-        return given
+    if folder is not None:
+        return folder
     return Path(os.environ[DATA]) if os.environ.get(DATA) else None

@@ -10,31 +10,31 @@ import polars as pl
 from storage import VERDICTS, Store, polars_schema
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digest, row_digest
-from tasks.mislabels.annotations import write_verdicts
+from tasks.mislabels.annotations import write_annotations
 from tasks.mislabels.label_words import (
-    flag_of,
-    folded_word,
-    label_of,
-    none_word,
+    choose_none_word,
+    normalize_word,
+    parse_flag,
+    parse_label,
 )
 from tasks.mislabels.review_files import read_review
-from tasks.mislabels.review_records import Reading, Record, time_of
-from tasks.mislabels.row_index import RowIndex, plain_texts
-from tasks.mislabels.stored_samples import Draw, read_draws
+from tasks.mislabels.review_records import ReviewFile, ReviewRecord, parse_time
+from tasks.mislabels.row_index import RowIndex, strip_export_marks
+from tasks.mislabels.stored_samples import StoredSample, read_samples
 from tasks.study.errors import (
     Problem,
     StudyError,
-    listed,
-    show,
+    format_value,
+    join_some,
 )
 from tasks.study.study import Study
 
-SHOWN = 5
+MAX_SHOWN = 5
 YES_OR_NO = "true or false, or a word for them such as WAHR, VRAI, yes, x, 1"
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What became of a file.
 
     Attributes:
@@ -49,25 +49,25 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ImportedAnnotation:
     """A record that is kept: its row, the right label, whether it counts as drawn."""
 
-    record: Record
+    record: ReviewRecord
     row: bytes
     right: str | None
-    drawn: bool
+    audited: bool
 
 
-def import_verdicts(
-    store: Store, study: Study, table: Table, found: pl.DataFrame, path: Path, when: str
-) -> Imported:
+def import_annotations(
+    store: Store, study: Study, table: Table, mislabels: pl.DataFrame, path: Path, when: str
+) -> ImportResult:
     """Keep what a file says of rows, and of those that are alike.
 
     Args:
         store: of the study.
         study: names the labels.
         table: training rows as they are now.
-        found: the table of mislabels of these rows, which knows what is alike.
+        mislabels: the table of mislabels of these rows, which knows what is alike.
         path: a reviewer's file; see `tasks.mislabels.review_files`.
         when: time of the import, for people.
 
@@ -75,203 +75,245 @@ def import_verdicts(
         StudyError: the file cannot be read, has an unknown word for a flag, or no row of it can be
             kept; nothing is kept then.
     """
-    reading = read_review(path)
-    _check_flags(reading, path)
-    named = getattr(study.train, "id", None) is not None
-    draws = read_draws(store)
-    index = RowIndex(table, study.labels, named)
-    kept, refused, notes = _judged(reading, index, draws)
-    kept, again = _agreeing(kept, study.labels)
-    refused = [*reading.refused, *refused, *again]
-    if not kept:
-        raise StudyError(path, _nothing(refused))
-    frame = _frame(kept, index, found, draws)
-    write_verdicts(store, frame, study.labels, path.name, when)
-    return Imported(len(frame), tuple(refused), (*reading.notes, *notes))
+    review = read_review(path)
+    _check_flags(review, path)
+    has_ids = getattr(study.train, "id", None) is not None
+    samples = read_samples(store)
+    index = RowIndex(table, study.labels, has_ids)
+    accepted, refused, notes = _match_records(review, index, samples)
+    accepted, disagreements = _resolve_reviewers(accepted, study.labels)
+    refused = [*review.refused, *refused, *disagreements]
+    if not accepted:
+        raise StudyError(path, _make_nothing_kept_problems(refused))
+    frame = _make_frame(accepted, index, mislabels, samples)
+    write_annotations(store, frame, study.labels, path.name, when)
+    return ImportResult(len(frame), tuple(refused), (*review.notes, *notes))
 
 
-def _nothing(refused: Sequence[Problem]) -> list[Problem]:
+def _make_nothing_kept_problems(refused: Sequence[Problem]) -> list[Problem]:
     if refused:
-        more = len(refused) - SHOWN
-        last = [Problem("file", "rows that can be kept", f"{more} more like these", "as above")]
-        return [*refused[:SHOWN], *(last if more > 0 else [])]
+        num_more = len(refused) - MAX_SHOWN
+        last = [Problem("file", "rows that can be kept", f"{num_more} more like these", "as above")]
+        return [*refused[:MAX_SHOWN], *(last if num_more > 0 else [])]
     change = "write the right label of the rows that you have looked at"
     return [Problem("column right_label", "one label or more", "none", change)]
 
 
-def _check_flags(reading: Reading, path: Path) -> None:
+def _check_flags(review: ReviewFile, path: Path) -> None:
     """A sample whose flag is misread is lost, so that an unknown word refuses the file."""
-    odd = [record for record in reading.records if flag_of(record.drawn) is None]
-    if odd:
-        got = listed((f"{r.place}: {show(r.drawn, 20)}" for r in odd), SHOWN)
+    unknown = [record for record in review.records if parse_flag(record.drawn) is None]
+    if unknown:
+        got = join_some((f"{r.place}: {format_value(r.drawn, 20)}" for r in unknown), MAX_SHOWN)
         raise StudyError(path, [Problem("column drawn", YES_OR_NO, got, "correct these rows")])
 
 
-def _judged(
-    reading: Reading, index: RowIndex, draws: Sequence[Draw]
-) -> tuple[list[Judgement], list[Problem], list[str]]:
+def _match_records(
+    review: ReviewFile, index: RowIndex, samples: Sequence[StoredSample]
+) -> tuple[list[ImportedAnnotation], list[Problem], list[str]]:
     """What is kept, what is refused, and notes."""
-    kept: list[Judgement] = []
+    accepted: list[ImportedAnnotation] = []
     refused: list[Problem] = []
-    by_id, undrawn = 0, 0
-    whole = not reading.flagged and _is_whole_draw(reading, index, draws)
-    for record in reading.records:
+    num_by_id, unsampled = 0, 0
+    is_whole_sample = not review.flagged and _is_whole_sample(review, index, samples)
+    for record in review.records:
         if record.right is None:
             continue
-        right = label_of(record.right, index.labels)
+        right = parse_label(record.right, index.labels)
         if right is None:
-            refused.append(_foreign(record, index.labels))
+            refused.append(_make_unknown_label_problem(record, index.labels))
             continue
         match = index.match(record)
-        gone = _drawn_but_gone(record, draws) if isinstance(match, Problem) else None
-        if isinstance(match, Problem) and gone is None:
+        removed_row = _find_removed_row(record, samples) if isinstance(match, Problem) else None
+        if isinstance(match, Problem) and removed_row is None:
             refused.append(match)
             continue
-        row = gone if isinstance(match, Problem) else match.row
+        row = removed_row if isinstance(match, Problem) else match.row
         assert row is not None, "either it is in the table or in a draw"
-        by_id += not isinstance(match, Problem) and match.how == "id"
-        flagged = bool(flag_of(record.drawn)) or whole
-        drawn = flagged and any(row in draw.drawn for draw in draws)
-        undrawn += flagged and not drawn
-        right = None if right == none_word(index.labels) else right
-        kept.append(Judgement(record, row, right, drawn))
-    notes = [*_notes_of_ids(by_id, len(kept)), *_notes_of_flags(reading, kept, draws, undrawn)]
-    return kept, refused, notes
+        num_by_id += not isinstance(match, Problem) and match.how == "id"
+        flagged = bool(parse_flag(record.drawn)) or is_whole_sample
+        audited = flagged and any(row in sample.sampled_rows for sample in samples)
+        unsampled += flagged and not audited
+        right = None if right == choose_none_word(index.labels) else right
+        accepted.append(ImportedAnnotation(record, row, right, audited))
+    notes = [
+        *_make_id_notes(num_by_id, len(accepted)),
+        *_make_flag_notes(review, accepted, samples, unsampled),
+    ]
+    return accepted, refused, notes
 
 
-def _notes_of_ids(by_id: int, kept: int) -> Iterator[str]:
-    if by_id:
+def _make_id_notes(num_by_id: int, num_accepted: int) -> Iterator[str]:
+    if num_by_id:
         yield (
-            f"{by_id} of {kept} rows are known by their id alone, since the file has no column "
+            f"{num_by_id} of {num_accepted} rows are known by their id alone, since the file has "
+            "no column "
             "`row` or `text`: if texts were edited or ids used again, these verdicts are wrong"
         )
 
 
-def _notes_of_flags(
-    reading: Reading, kept: Sequence[Judgement], draws: Sequence[Draw], undrawn: int
+def _make_flag_notes(
+    review: ReviewFile,
+    accepted: Sequence[ImportedAnnotation],
+    samples: Sequence[StoredSample],
+    unsampled: int,
 ) -> Iterator[str]:
-    if undrawn:
+    if unsampled:
         yield (
-            f"{undrawn} rows are flagged as drawn, but are in no random sample that this store has "
+            f"{unsampled} rows are flagged as drawn, but are in no random sample that this store "
+            "has "
             "recorded: they are verdicts, and are not counted by"
         )
-    drawn = sum(judgement.drawn for judgement in kept)
-    if reading.flagged:
+    audited = sum(annotation.audited for annotation in accepted)
+    if review.flagged:
         return
-    if drawn:
-        gone = "though the column `drawn` is gone or empty"
-        yield f"the {drawn} rows are those of a random sample, {gone}"
-    elif lost := sum(any(judgement.row in draw.drawn for draw in draws) for judgement in kept):
+    if audited:
+        reason = "though the column `drawn` is gone or empty"
+        yield f"the {audited} rows are those of a random sample, {reason}"
+    elif unflagged := sum(
+        any(annotation.row in sample.sampled_rows for sample in samples) for annotation in accepted
+    ):
         yield (
-            f"{lost} rows are of a random sample, but the file has no column `drawn`, or an empty "
+            f"{unflagged} rows are of a random sample, but the file has no column `drawn`, or an "
+            "empty "
             "one: they are verdicts, and are not counted by"
         )
 
 
-def _is_whole_draw(reading: Reading, index: RowIndex, draws: Sequence[Draw]) -> bool:
+def _is_whole_sample(review: ReviewFile, index: RowIndex, samples: Sequence[StoredSample]) -> bool:
     """Whether the rows of a file are exactly those of a random sample."""
-    if not draws:
+    if not samples:
         return False
-    matches = [index.match(record) for record in reading.records]
+    matches = [index.match(record) for record in review.records]
     rows = {match.row for match in matches if not isinstance(match, Problem)}
-    return any(rows == set(draw.drawn) for draw in draws)
+    return any(rows == set(sample.sampled_rows) for sample in samples)
 
 
-def _drawn_but_gone(record: Record, draws: Sequence[Draw]) -> bytes | None:
+def _find_removed_row(record: ReviewRecord, samples: Sequence[StoredSample]) -> bytes | None:
     """The digest of a drawn row that is not in the table any more; its verdict still counts."""
-    if record.row is None or not flag_of(record.drawn):
+    if record.row is None or not parse_flag(record.drawn):
         return None
     try:
         row = bytes.fromhex(record.row)
     except ValueError:
         return None
-    of = next((draw.drawn[row] for draw in draws if row in draw.drawn), None)
-    if of is None or record.texts is None:
+    sampled_row = next(
+        (sample.sampled_rows[row] for sample in samples if row in sample.sampled_rows), None
+    )
+    if sampled_row is None or record.texts is None:
         return None
-    texts = (record.texts, plain_texts(record.texts))
+    texts = (record.texts, strip_export_marks(record.texts))
     contents = (content_digest(first, second or None) for first, second in texts)
-    return row if any(row_digest(content, of.label) == row for content in contents) else None
+    return (
+        row if any(row_digest(content, sampled_row.label) == row for content in contents) else None
+    )
 
 
-def _foreign(record: Record, labels: Sequence[str]) -> Problem:
-    word = none_word(labels)
-    expected = f"one of {listed(map(show, labels))}, or {show(word)} if none fits"
-    return record.refused("right_label", expected, show(record.right, 40), "correct this row")
+def _make_unknown_label_problem(record: ReviewRecord, labels: Sequence[str]) -> Problem:
+    none = choose_none_word(labels)
+    expected = (
+        f"one of {join_some(map(format_value, labels))}, or {format_value(none)} if none fits"
+    )
+    return record.make_problem(
+        "right_label", expected, format_value(record.right, 40), "correct this row"
+    )
 
 
-def _agreeing(
-    kept: Sequence[Judgement], labels: Sequence[str]
-) -> tuple[list[Judgement], list[Problem]]:
+def _resolve_reviewers(
+    accepted: Sequence[ImportedAnnotation], labels: Sequence[str]
+) -> tuple[list[ImportedAnnotation], list[Problem]]:
     """Of one reviewer's on a row the newest annotation; without a newest, those that agree."""
-    by: dict[tuple[bytes, str], list[Judgement]] = defaultdict(list)
-    for judgement in kept:
-        by[judgement.row, folded_word(judgement.record.reviewer)].append(judgement)
-    agreed: list[Judgement] = []
+    by_reviewer: dict[tuple[bytes, str], list[ImportedAnnotation]] = defaultdict(list)
+    for annotation in accepted:
+        by_reviewer[annotation.row, normalize_word(annotation.record.reviewer)].append(annotation)
+    agreed: list[ImportedAnnotation] = []
     refused: list[Problem] = []
-    for several in map(_newest, by.values()):
-        if len({judgement.right for judgement in several}) == 1:
-            agreed.append(several[0])
+    for group in map(_select_newest, by_reviewer.values()):
+        if len({annotation.right for annotation in group}) == 1:
+            agreed.append(group[0])
         else:
-            rights = (f"{s.record.place}: {show(s.right or none_word(labels))}" for s in several)
-            expected = f"one right label by {several[0].record.reviewer or 'one reviewer'}"
+            right_labels = (
+                f"{annotation.record.place}: "
+                f"{format_value(annotation.right or choose_none_word(labels))}"
+                for annotation in group
+            )
+            expected = f"one right label by {group[0].record.reviewer or 'one reviewer'}"
             change = "leave one of these rows, or name the reviewers"
-            first = several[0].record
-            refused.append(first.refused("right_label", expected, listed(rights, SHOWN), change))
+            first = group[0].record
+            refused.append(
+                first.make_problem(
+                    "right_label", expected, join_some(right_labels, MAX_SHOWN), change
+                )
+            )
     return agreed, refused
 
 
-def _newest(several: Sequence[Judgement]) -> Sequence[Judgement]:
+def _select_newest(annotations: Sequence[ImportedAnnotation]) -> Sequence[ImportedAnnotation]:
     """Those of the latest time; all where the time of one is not known."""
-    times = [time_of(judgement.record.when) for judgement in several]
-    known = [time for time in times if time is not None]
-    if len(known) < len(several):
-        return several
-    return [one for one, time in zip(several, known, strict=True) if time == max(known)]
+    times = [parse_time(annotation.record.when) for annotation in annotations]
+    known_times = [time for time in times if time is not None]
+    if len(known_times) < len(annotations):
+        return annotations
+    return [
+        annotation
+        for annotation, time in zip(annotations, known_times, strict=True)
+        if time == max(known_times)
+    ]
 
 
-def _frame(
-    kept: Sequence[Judgement], index: RowIndex, found: pl.DataFrame, draws: Sequence[Draw]
+def _make_frame(
+    accepted: Sequence[ImportedAnnotation],
+    index: RowIndex,
+    mislabels: pl.DataFrame,
+    samples: Sequence[StoredSample],
 ) -> pl.DataFrame:
     """Rows of verdicts: of what was said, and of rows that are alike."""
-    rows = found.select("text", "text_pair", "label").iter_rows()
+    rows = mislabels.select("text", "text_pair", "label").iter_rows()
     digests = [row_digest(content_digest(a, b), label) for a, b, label in rows]
-    cluster = dict(zip(digests, found["cluster"], strict=True))
-    chance = dict(zip(digests, found["probability"], strict=True))
+    cluster = dict(zip(digests, mislabels["cluster"], strict=True))
+    probability = dict(zip(digests, mislabels["probability"], strict=True))
     # A search of before there was such a column knew only the one probability.
-    doubts = found["doubt"].fill_null(found["probability"])
-    doubt = dict(zip(digests, doubts, strict=True))
-    members: dict[int, list[bytes]] = defaultdict(list)
+    prior_errors = mislabels["doubt"].fill_null(mislabels["probability"])
+    prior_error = dict(zip(digests, prior_errors, strict=True))
+    cluster_rows: dict[int, list[bytes]] = defaultdict(list)
     for digest, number in cluster.items():
-        members[number].append(digest)
+        cluster_rows[number].append(digest)
     records: dict[tuple[bytes, str], dict] = {}
-    alike: dict[tuple[bytes, str], list[Judgement]] = defaultdict(list)
-    for judgement in kept:
-        key = judgement.row, folded_word(judgement.record.reviewer)
-        records[key] = _verdict(judgement, judgement.row, index, draws) | {"drawn": judgement.drawn}
-        for member in members[cluster[judgement.row]] if judgement.row in cluster else []:
-            alike[member, key[1]].append(judgement)
-    for key, several in alike.items():
+    from_duplicates: dict[tuple[bytes, str], list[ImportedAnnotation]] = defaultdict(list)
+    for annotation in accepted:
+        key = annotation.row, normalize_word(annotation.record.reviewer)
+        records[key] = _make_annotation_row(annotation, annotation.row, index, samples) | {
+            "drawn": annotation.audited
+        }
+        for member in cluster_rows[cluster[annotation.row]] if annotation.row in cluster else []:
+            from_duplicates[member, key[1]].append(annotation)
+    for key, group in from_duplicates.items():
         # What was said of a row itself goes before what was said of one like it.
-        other = key not in records and key[0] in index.by_digest
-        if other and len({judgement.right for judgement in several}) == 1:
-            records[key] = _verdict(several[0], key[0], index, draws) | {"drawn": False}
+        is_unreviewed = key not in records and key[0] in index.by_digest
+        if is_unreviewed and len({annotation.right for annotation in group}) == 1:
+            records[key] = _make_annotation_row(group[0], key[0], index, samples) | {"drawn": False}
     for (row, _), record in records.items():
-        record |= {"probability": chance.get(row), "doubt": doubt.get(row)}
+        record |= {"probability": probability.get(row), "doubt": prior_error.get(row)}
     return pl.DataFrame(list(records.values()), schema=polars_schema(VERDICTS))
 
 
-def _verdict(judgement: Judgement, row: bytes, index: RowIndex, draws: Sequence[Draw]) -> dict:
-    record = judgement.record
+def _make_annotation_row(
+    annotation: ImportedAnnotation, row: bytes, index: RowIndex, samples: Sequence[StoredSample]
+) -> dict:
+    record = annotation.record
     if row in index.by_digest:
-        place = index.by_digest[row][0]
-        label, name = index.labels[index.table.labels[place]], index.table.ids[place]
-        pair = index.table.text_pairs[place] if index.table.text_pairs else None
-        content = content_digest(index.table.texts[place], pair)
+        position = index.by_digest[row][0]
+        label, name = index.labels[index.table.labels[position]], index.table.ids[position]
+        pair = index.table.text_pairs[position] if index.table.text_pairs else None
+        content = content_digest(index.table.texts[position], pair)
     else:
-        of: Mapping = {r: s for draw in draws for r, s in draw.drawn.items()}
-        label, name, content = of[row].label, record.id or "", of[row].content
+        sampled_rows: Mapping = {
+            digest: sampled_row
+            for sample in samples
+            for digest, sampled_row in sample.sampled_rows.items()
+        }
+        label, name, content = sampled_rows[row].label, record.id or "", sampled_rows[row].content
     reviewer = " ".join(record.reviewer.split())
     return {
-        "row": row, "content": content, "id": name, "label": label, "right_label": judgement.right,
+        "row": row, "content": content, "id": name, "label": label, "right_label": annotation.right,
         "reviewer": reviewer,
     }  # fmt: skip

@@ -14,70 +14,77 @@ from scipy import stats
 from torch import Tensor
 
 import fastif
-from fastif.data.examples import Selected
-from fastif.mislabels.linear_head import fit_head
+from fastif.data.examples import ExampleSubset
+from fastif.mislabels.linear_head import fit_linear_head
 from storage import Store
 from tasks.data.dataset import Table
 from tasks.mislabels.detect import (
     DETECTOR,
-    Search,
-    search_of,
-    views_in,
+    DetectionPlan,
+    make_views,
+    read_detection_plan,
 )
-from tasks.mislabels.results import Found
-from tasks.models.finetune import new_objective, recipe_of
-from tasks.models.locate import base_folder
-from tasks.run.context import cached
-from tasks.run.spec import Inputs, store_path
-from tasks.runtime.devices import devices_of
-from tasks.runtime.progress import bar
+from tasks.mislabels.results import MislabelResult
+from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.locate import find_base_folder
+from tasks.run.context import cache_hidden_states
+from tasks.run.spec import Inputs, resolve_store_path
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.progress import progress_bar
 from tasks.study.errors import Problem, StudyError
 
-AS_IT_IS, WITHOUT, CORRECTED, RANDOM = "as it is", "without", "suggested label", "random removed"
-WAYS = (AS_IT_IS, WITHOUT, CORRECTED, RANDOM)
-KEPT = 0.8
+UNCHANGED, REMOVED, CORRECTED, RANDOM_REMOVED = (
+    "as it is",
+    "without",
+    "suggested label",
+    "random removed",
+)
+STRATEGIES = (UNCHANGED, REMOVED, CORRECTED, RANDOM_REMOVED)
+TRAIN_FRACTION = 0.8
 """Share of the rows that a head is fitted to, others with each seed: nothing else differs."""
 
-WHOLE, HEADS = "the study's classifier", "a linear head on frozen features"
+OWN_CLASSIFIER, LINEAR_HEAD = "the study's classifier", "a linear head on frozen features"
 
-Outputs = Callable[[int, Tensor, Tensor], Tensor]
+PredictFn = Callable[[int, Tensor, Tensor], Tensor]
 """Of the queries, by what was trained with a seed, on the rows of some positions, with labels."""
 
 
 @dataclass(frozen=True)
-class Validation:
+class CleaningComparison:
     """Accuracy on the queries of models trained in several ways.
 
     Attributes:
         rows: how many training rows are removed or corrected.
         queries: how many rows accuracy is taken over.
         accuracy: by way, one number a seed; the seeds are the same for all ways.
-        trained: what was trained.
-        asked_before: whether the search was given the queries' labels.
+        classifier: what was trained.
+        queries_trusted: whether the search was given the queries' labels.
     """
 
     rows: int
     queries: int
     accuracy: dict[str, list[float]]
-    trained: str
-    asked_before: bool
+    classifier: str
+    queries_trusted: bool
 
-    def gain(self, way: str, over: str = AS_IT_IS) -> tuple[float, float, float]:
+    def estimate_gain(self, strategy: str, baseline: str = UNCHANGED) -> tuple[float, float, float]:
         """Mean difference over the seeds, and its 95 % interval by Student's t."""
-        pairs = zip(self.accuracy[way], self.accuracy[over], strict=True)
-        gains = torch.tensor([one - other for one, other in pairs], dtype=torch.float64)
+        pairs = zip(self.accuracy[strategy], self.accuracy[baseline], strict=True)
+        gains = torch.tensor(
+            [treated - reference for treated, reference in pairs], dtype=torch.float64
+        )
         if len(gains) < 2:
             return float(gains.mean()), float("-inf"), float("inf")
         half = float(stats.t.ppf(0.975, len(gains) - 1) * gains.std() / len(gains) ** 0.5)
         return float(gains.mean()), float(gains.mean()) - half, float(gains.mean()) + half
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """In one sentence."""
-        best = max((WITHOUT, CORRECTED), key=lambda way: self.gain(way)[0])
-        mean, low, high = self.gain(best)
+        best = max((REMOVED, CORRECTED), key=lambda strategy: self.estimate_gain(strategy)[0])
+        mean, low, high = self.estimate_gain(best)
         if low > 0:
-            words = "removing them" if best == WITHOUT else "the suggested labels"
+            words = "removing them" if best == REMOVED else "the suggested labels"
             return f"Cleaning pays: {words} gains {mean:+.1%} ({low:+.1%} to {high:+.1%})."
         return (
             f"Cleaning does not pay here, as far as {len(self.accuracy[best])} seeds can tell: "
@@ -85,7 +92,7 @@ class Validation:
         )
 
 
-def validated(path: Path, found: Found, seeds: int) -> Validation:
+def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> CleaningComparison:
     """Train a classifier again in each way, so many times.
 
     The study's own, with another seed each time; where it has none, a linear head on the features
@@ -94,110 +101,115 @@ def validated(path: Path, found: Found, seeds: int) -> Validation:
     Raises:
         StudyError: there is no row to measure accuracy on.
     """
-    search = search_of(path)
-    inputs = search.inputs
-    if not inputs.study.asks:
+    plan = read_detection_plan(path)
+    inputs = plan.inputs
+    if not inputs.study.has_queries:
         expected = "a section with rows whose labels are right, in the columns of [train]"
         change = "add it: accuracy is measured on them"
         raise StudyError(path, [Problem("[queries]", expected, "none", change)])
-    top = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
-    top = top.head(min(found.facts["budget"], len(inputs.train) // 2))
-    is_whole = inputs.study.training is not None
-    outputs = _classifiers(inputs) if is_whole else _heads(search, found.facts["mix"])
-    labels, asked = torch.tensor(inputs.train.labels), torch.tensor(inputs.queries.labels)
-    right, everything = labels.clone(), torch.arange(len(labels))
-    suspects = torch.tensor(top["train"].to_list(), dtype=torch.long)
-    suggested = [inputs.study.labels.index(label) for label in top["suggested"]]
-    right[suspects] = torch.tensor(suggested, dtype=torch.long)
-    accuracy: dict[str, list[float]] = {way: [] for way in WAYS}
-    with bar("trainings", seeds * len(WAYS)) as advance:
+    flagged = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    flagged = flagged.head(min(result.facts["budget"], len(inputs.train) // 2))
+    has_training = inputs.study.training is not None
+    predict = (
+        _make_classifier_fn(inputs) if has_training else _make_head_fn(plan, result.facts["mix"])
+    )
+    labels, query_labels = torch.tensor(inputs.train.labels), torch.tensor(inputs.queries.labels)
+    corrected, all_ids = labels.clone(), torch.arange(len(labels))
+    flagged_ids = torch.tensor(flagged["train"].to_list(), dtype=torch.long)
+    suggested = [inputs.study.labels.index(label) for label in flagged["suggested"]]
+    corrected[flagged_ids] = torch.tensor(suggested, dtype=torch.long)
+    accuracy: dict[str, list[float]] = {strategy: [] for strategy in STRATEGIES}
+    with progress_bar("trainings", seeds * len(STRATEGIES)) as advance:
         for seed in range(seeds):
-            drawn = torch.Generator().manual_seed(seed)
-            some = torch.randperm(len(labels), generator=drawn)[: len(suspects)]
-            ways = {
-                AS_IT_IS: (everything, labels),
-                WITHOUT: (_others(len(labels), suspects), labels),
-                CORRECTED: (everything, right),
-                RANDOM: (_others(len(labels), some), labels),
+            generator = torch.Generator().manual_seed(seed)
+            random_ids = torch.randperm(len(labels), generator=generator)[: len(flagged_ids)]
+            strategies = {
+                UNCHANGED: (all_ids, labels),
+                REMOVED: (_exclude_ids(len(labels), flagged_ids), labels),
+                CORRECTED: (all_ids, corrected),
+                RANDOM_REMOVED: (_exclude_ids(len(labels), random_ids), labels),
             }
-            for way, (ids, targets) in ways.items():
-                hit = outputs(seed, ids, targets).argmax(1).cpu() == asked
-                accuracy[way].append(float(hit.float().mean()))
+            for strategy, (ids, targets) in strategies.items():
+                is_correct = predict(seed, ids, targets).argmax(1).cpu() == query_labels
+                accuracy[strategy].append(float(is_correct.float().mean()))
                 advance(1)
-    trained = WHOLE if is_whole else HEADS
-    return Validation(len(suspects), len(asked), accuracy, trained, search.trusted)
+    classifier = OWN_CLASSIFIER if has_training else LINEAR_HEAD
+    return CleaningComparison(
+        len(flagged_ids), len(query_labels), accuracy, classifier, plan.trusted
+    )
 
 
-def draw_validation(found: Validation) -> RenderableType:
+def render_comparison(comparison: CleaningComparison) -> RenderableType:
     """Accuracy a way, its gain over no cleaning, and the verdict."""
     table = RichTable(box=None, padding=(0, 1))
     for name in ("trained on", "accuracy", "gain", "95 % interval"):
         table.add_column(name, justify="left" if name == "trained on" else "right")
-    for way, seen in found.accuracy.items():
-        mean, low, high = found.gain(way)
-        gain = ("", "") if way == AS_IT_IS else (f"{mean:+.2%}", f"{low:+.2%} to {high:+.2%}")
-        table.add_row(way, f"{sum(seen) / len(seen):.2%}", *gain)
-    seeds = len(found.accuracy[AS_IT_IS])
+    for strategy, accuracies in comparison.accuracy.items():
+        mean, low, high = comparison.estimate_gain(strategy)
+        gain = ("", "") if strategy == UNCHANGED else (f"{mean:+.2%}", f"{low:+.2%} to {high:+.2%}")
+        table.add_row(strategy, f"{sum(accuracies) / len(accuracies):.2%}", *gain)
+    seeds = len(comparison.accuracy[UNCHANGED])
     note = (
-        f"\n{found.rows} rows removed or corrected, {seeds} trainings of {found.trained} a way, "
-        f"accuracy on {found.queries:,} queries.\n{found.verdict}"
+        f"\n{comparison.rows} rows removed or corrected, {seeds} trainings of "
+        f"{comparison.classifier} a way, "
+        f"accuracy on {comparison.queries:,} queries.\n{comparison.conclusion}"
     )
-    if found.asked_before:
+    if comparison.queries_trusted:
         note += "\nThe search knew these queries' labels: the gain on others may be smaller."
     title = "what cleaning is worth"
     return Panel(Group(table, Text(note)), title=title, title_align="left")
 
 
-def _classifiers(inputs: Inputs) -> Outputs:
+def _make_classifier_fn(inputs: Inputs) -> PredictFn:
     """The study's own classifier, its frozen layers computed once."""
-    study, base = inputs.study, base_folder(inputs.study)
+    study, base = inputs.study, find_base_folder(inputs.study)
     assert study.training is not None
-    device = devices_of(study.run.devices)[0].torch
+    device = resolve_devices(study.run.devices)[0].torch
 
-    def objective_of(seed: int) -> fastif.TransformerObjective:
-        return new_objective(study, base, inputs.train, seed, device)
+    def make_with_seed(seed: int) -> fastif.TransformerObjective:
+        return make_objective(study, base, inputs.train, seed, device)
 
-    objective = objective_of(study.training.seed)
-    tokenizer = fastif.load_tokenizer(base, objective.whole)
+    objective = make_with_seed(study.training.seed)
+    tokenizer = fastif.load_tokenizer(base, objective.full_model)
 
-    def rows_of(table: Table) -> fastif.Examples:
+    def encode_table(table: Table) -> fastif.Examples:
         length = study.model.max_length
         texts = fastif.encode(
             tokenizer, table.texts, table.text_pairs, table.labels, length, device
         )
-        return cached(objective, texts, study)
+        return cache_hidden_states(objective, texts, study)
 
-    train, queries = rows_of(inputs.train), rows_of(inputs.queries)
+    train, queries = encode_table(inputs.train), encode_table(inputs.queries)
 
-    def outputs(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
-        new = objective_of(seed)
-        rows = Selected(fastif.Relabelled(train, labels), ids)
-        new.params = fastif.fit(new, rows, recipe_of(study, seed))
-        return fastif.predict(new, queries)[0]
+    def predict(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
+        model = make_with_seed(seed)
+        examples = ExampleSubset(fastif.RelabeledExamples(train, labels), ids)
+        model.params = fastif.fit(model, examples, make_training_config(study, seed))
+        return fastif.predict(model, queries)[0]
 
-    return outputs
+    return predict
 
 
-def _heads(search: Search, mix: Sequence[float]) -> Outputs:
+def _make_head_fn(plan: DetectionPlan, weights: Sequence[float]) -> PredictFn:
     """Linear heads on views that rows and queries are given together, mixed as in the search."""
-    inputs, classes = search.inputs, len(search.inputs.study.labels)
-    store = Store.open(store_path(inputs.study), inputs.study.name)
+    inputs, classes = plan.inputs, len(plan.inputs.study.labels)
+    store = Store.open(resolve_store_path(inputs.study), inputs.study.name)
     tables = [inputs.train, inputs.queries]
-    views = views_in(store, search, tables)
-    train, queries = views.mixed(mix).split([len(table) for table in tables])
+    views = make_views(store, plan, tables)
+    train, queries = views.concat_weighted(weights).split([len(table) for table in tables])
 
-    def outputs(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
-        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-        kept = torch.zeros(len(train), dtype=torch.bool)
-        kept[drawn[: round(KEPT * len(train))]] = True
-        rows = ids[kept[ids]]
+    def predict(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        is_kept = torch.zeros(len(train), dtype=torch.bool)
+        is_kept[order[: round(TRAIN_FRACTION * len(train))]] = True
+        rows = ids[is_kept[ids]]
         targets = torch.nn.functional.one_hot(labels[rows], classes).float()
-        return fit_head(train[rows], targets, DETECTOR.penalty)(queries)
+        return fit_linear_head(train[rows], targets, DETECTOR.penalty)(queries)
 
-    return outputs
+    return predict
 
 
-def _others(count: int, ids: torch.Tensor) -> torch.Tensor:
-    kept = torch.ones(count, dtype=torch.bool)
-    kept[ids] = False
-    return kept.nonzero()[:, 0]
+def _exclude_ids(count: int, ids: torch.Tensor) -> torch.Tensor:
+    is_kept = torch.ones(count, dtype=torch.bool)
+    is_kept[ids] = False
+    return is_kept.nonzero()[:, 0]

@@ -7,125 +7,127 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from torch import Tensor
 
-from fastif.mislabels.injected_flips import Recall
-from fastif.mislabels.label_posterior import Suspicions
-from fastif.mislabels.labeled_data import Rows
-from fastif.mislabels.random_audit import Errors
+from fastif.mislabels.injected_flips import FlipRecall
+from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.labeled_data import LabeledData
+from fastif.mislabels.random_audit import CountEstimate
 from tasks.data.row_hashes import content_digests
-from tasks.mislabels.annotations import Verdicts
+from tasks.mislabels.annotations import Annotations
 from tasks.mislabels.label_count import SAMPLE, TRUSTED
 from tasks.mislabels.random_sample import RandomSample
-from tasks.run.spec import versions
+from tasks.run.spec import read_versions
 
 if TYPE_CHECKING:  # a search asks this module what it says
-    from tasks.mislabels.detect import Search
+    from tasks.mislabels.detect import DetectionPlan
 
 
-def search_facts(
-    search: "Search",
-    rows: Rows,
-    found: Suspicions,
-    recall: Recall,
+def make_facts(
+    plan: "DetectionPlan",
+    data: LabeledData,
+    posterior: LabelPosterior,
+    recall: FlipRecall,
     frame: pl.DataFrame,
     sample: RandomSample | None,
 ) -> dict[str, Any]:
     """Counts, and what limits them.
 
     Args:
-        search: what was asked.
-        rows: that were judged.
-        found: of them.
+        plan: what was asked.
+        data: that were judged.
+        posterior: of them.
         recall: of injected label flips.
         frame: the table.
         sample: the random samples that count.
     """
-    inputs, study = search.inputs, search.inputs.study
-    counted, by = rows.labels >= 0, None
-    if found.sampled is not None and rows.drawn is not None and rows.known is not None:
-        seen = rows.known != -1
-        counted, by = seen | rows.drawn.population, SAMPLE
-    elif search.trusted:
-        by = TRUSTED
+    inputs, study = plan.inputs, plan.inputs.study
+    is_counted, source = data.labels >= 0, None
+    if posterior.audited_counts is not None and data.audited is not None and data.known is not None:
+        is_reviewed = data.known != -1
+        is_counted, source = is_reviewed | data.audited.population, SAMPLE
+    elif plan.trusted:
+        source = TRUSTED
     return {
         "study": study.name,
         "created": datetime.now(UTC).isoformat(),
-        "rows": len(rows.labels),
-        "budget": min(study.mislabels.budget, len(rows.labels)),
-        "columns": list(inputs.train.measured.notes) if inputs.train.measured else [],
-        "encoder": str(search.encoder.folder.name) if search.encoder else None,
-        "encoder_saw_labels": search.seen,
-        "trusted": len(inputs.queries) if search.trusted else 0,
-        **_trusted_rows(search),
-        "counted_by": by,
-        "errors": _count(found.errors(), counted),
-        "drawn": _of_drawn(rows, sample, counted),
+        "rows": len(data.labels),
+        "budget": min(study.mislabels.budget, len(data.labels)),
+        "columns": list(inputs.train.measurements.notes) if inputs.train.measurements else [],
+        "encoder": str(plan.encoder.folder.name) if plan.encoder else None,
+        "encoder_saw_labels": plan.encoder_saw_labels,
+        "trusted": len(inputs.queries) if plan.trusted else 0,
+        **_count_leaked_rows(plan),
+        "counted_by": source,
+        "errors": _make_count(posterior.estimate_errors(), is_counted),
+        "drawn": _describe_sample(data, sample, is_counted),
         "by_label": {
             label: {
-                "rows": int((rows.labels == i).sum()),
-                **(_count(found.errors(i), counted & (rows.labels == i)) or {}),
+                "rows": int((data.labels == i).sum()),
+                **(
+                    _make_count(posterior.estimate_errors(i), is_counted & (data.labels == i)) or {}
+                ),
             }
             for i, label in enumerate(study.labels)
         },
-        "noise": found.noise.tolist(),
-        "skill": found.skill,
+        "noise": posterior.transition.tolist(),
+        "skill": posterior.pseudo_r2,
         "recall": asdict(recall),
-        "reviewed": _reviewed(search.verdicts, frame),
+        "reviewed": _count_reviewed(plan.annotations, frame),
         "harm": frame["harm"].null_count() == 0,
-        "versions": versions(),
+        "versions": read_versions(),
     }
 
 
-def _trusted_rows(search: "Search") -> dict[str, int]:
+def _count_leaked_rows(plan: "DetectionPlan") -> dict[str, int]:
     """How many rows of certain label are training rows too; nothing where none is."""
-    if not search.trusted:
+    if not plan.trusted:
         return {}
-    train = set(content_digests(search.inputs.train))
-    leaked = sum(content in train for content in content_digests(search.inputs.queries))
+    train = set(content_digests(plan.inputs.train))
+    leaked = sum(content in train for content in content_digests(plan.inputs.queries))
     return {"trusted_in_train": leaked} if leaked else {}
 
 
-def _count(errors: Errors | None, counted: Tensor) -> dict[str, float | int] | None:
+def _make_count(errors: CountEstimate | None, is_counted: Tensor) -> dict[str, float | int] | None:
     if errors is None:
         return None
-    rows = int(counted.sum())
+    rows = int(is_counted.sum())
     # No more can be wrong than there are, whatever the spread of a model of the noise.
-    ends = {name: min(value, float(rows)) for name, value in asdict(errors).items()}
-    return {**ends, "counted": rows}
+    bounds = {name: min(value, float(rows)) for name, value in asdict(errors).items()}
+    return {**bounds, "counted": rows}
 
 
-def _of_drawn(
-    rows: Rows, sample: RandomSample | None, counted: Tensor
+def _describe_sample(
+    data: LabeledData, sample: RandomSample | None, is_counted: Tensor
 ) -> dict[str, int | bool] | None:
-    drawn = rows.drawn
-    if drawn is None or sample is None:
+    audited = data.audited
+    if audited is None or sample is None:
         return None
     return {
-        "rows": len(drawn.place),
-        "wrong": int(drawn.wrong.sum()),
-        "enough": drawn.enough,
+        "rows": len(audited.position),
+        "wrong": int(audited.wrong.sum()),
+        "enough": audited.has_enough,
         "population": len(sample.population),
         "gone": sample.gone,
         "skipped": sample.skipped,
-        "later": int((~counted).sum()) if drawn.enough else 0,
+        "later": int((~is_counted).sum()) if audited.has_enough else 0,
     }
 
 
-def _reviewed(verdicts: Verdicts, frame: pl.DataFrame) -> dict[str, Any]:
+def _count_reviewed(annotations: Annotations, frame: pl.DataFrame) -> dict[str, Any]:
     """How many rows were looked at and were wrong, and how many had been expected to be.
 
     Of the same rows: those with a verdict and a probability from before it, in the table or
     mended since.
     """
-    rows = [row for row in verdicts.settled if row in verdicts.before]
-    wrong = sum(verdicts.settled[row] != verdicts.labels[row] for row in verdicts.settled)
+    rows = [row for row in annotations.agreed if row in annotations.predicted_at_review]
+    wrong = sum(annotations.agreed[row] != annotations.labels[row] for row in annotations.agreed)
     return {
-        "rows": len(verdicts.settled),
+        "rows": len(annotations.agreed),
         "wrong": wrong,
         "foreseen": len(rows),
-        "foreseen_wrong": sum(verdicts.settled[row] != verdicts.labels[row] for row in rows),
-        "expected": float(sum(verdicts.before[row] for row in rows)),
+        "foreseen_wrong": sum(annotations.agreed[row] != annotations.labels[row] for row in rows),
+        "expected": float(sum(annotations.predicted_at_review[row] for row in rows)),
         "in_table": len(frame.filter(pl.col("reviewed").is_not_null())),
-        "conflicts": len(verdicts.conflicts),
-        "renamed": dict(verdicts.renamed),
-        "unusable": dict(verdicts.unusable),
+        "conflicts": len(annotations.conflicts),
+        "renamed": dict(annotations.renamed),
+        "unusable": dict(annotations.unusable),
     }

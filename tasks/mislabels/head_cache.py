@@ -9,54 +9,61 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fastif.mislabels.linear_head import Head, fit_head
-from storage import Store, fingerprint
+from fastif.mislabels.linear_head import LinearHead, fit_linear_head
+from storage import Store, compute_fingerprint
 from tasks.runtime.progress import Advance
 
 KIND, FILE = "heads", "head.safetensors"
-LEAST = 20_000
+MIN_ROWS = 20_000
 """Rows from which a head takes seconds; below, writing would take longer than fitting again."""
 
 
-class KeptHeads:
-    """Fits heads as `fit_head` does, or finds them in the store.
+class HeadCache:
+    """Fits heads as `fit_linear_head` does, or finds them in the store.
 
     Args:
         store: keeps them.
-        search: digest of the search.
+        detection_digest: digest of the search.
         advance: is told of each.
-        least: rows from which they are kept.
+        min_rows: rows from which they are kept.
     """
 
-    def __init__(self, store: Store, search: str, advance: Advance, least: int = LEAST) -> None:
-        self.store, self.search, self.advance, self.least = store, search, advance, least
+    def __init__(
+        self, store: Store, detection_digest: str, advance: Advance, min_rows: int = MIN_ROWS
+    ) -> None:
+        self.store, self.search, self.advance, self.least = (
+            store,
+            detection_digest,
+            advance,
+            min_rows,
+        )
         self._asked: list[str] = []
 
     def __call__(
         self, features: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
-    ) -> Head:
+    ) -> LinearHead:
         """The next head."""
-        digest = fingerprint({"search": self.search, "number": len(self._asked)})
+        digest = compute_fingerprint({"search": self.search, "number": len(self._asked)})
         self._asked.append(digest)
-        folder = self.store.part(KIND, digest) if len(features) >= self.least else None
+        folder = self.store.find_artifact(KIND, digest) if len(features) >= self.least else None
         if folder is not None:
-            head = Head(**load_file(folder / FILE))
+            head = LinearHead(**load_file(folder / FILE))
         else:
-            head = fit_head(features, targets, penalty, weights)
+            head = fit_linear_head(features, targets, penalty, weights)
             if len(features) >= self.least:
                 self._write(digest, head)
         self.advance(1)
         return head
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove those of this search."""
-        others = set(self.store.parts(KIND)) - set(self._asked)
-        self.store.keep_parts(KIND, others)
+        others = set(self.store.find_artifacts(KIND)) - set(self._asked)
+        self.store.retain_artifacts(KIND, others)
 
-    def _write(self, digest: str, head: Head) -> None:
+    def _write(self, digest: str, head: LinearHead) -> None:
         tensors = {"weight": head.weight.contiguous(), "bias": head.bias.contiguous()}
 
         def write(folder: Path) -> None:
             save_file(tensors, folder / FILE)
 
-        self.store.write_part(KIND, digest, write)
+        self.store.write_artifact(KIND, digest, write)

@@ -15,14 +15,14 @@ class LabelCount:
         expected: the number.
         low, high: ends of its 90 % interval.
         rows: that it is a count of; those that came after the draw are not among them.
-        by: SAMPLE or TRUSTED.
+        source: SAMPLE or TRUSTED.
     """
 
     expected: float
     low: float
     high: float
     rows: int
-    by: str
+    source: str
 
     @property
     def share(self) -> float:
@@ -30,7 +30,7 @@ class LabelCount:
         return self.expected / max(1, self.rows)
 
 
-def label_count(facts: Mapping[str, Any], label: str | None = None) -> LabelCount | None:
+def read_label_count(facts: Mapping[str, Any], label: str | None = None) -> LabelCount | None:
     """The count of wrong labels; None where nothing can know it.
 
     What labels and features say of each other leaves out every error that follows the text, so
@@ -41,14 +41,14 @@ def label_count(facts: Mapping[str, Any], label: str | None = None) -> LabelCoun
         facts: of a search.
         label: given label; all if left out.
     """
-    by, errors = facts.get("counted_by"), facts.get("errors")
-    if by is None or errors is None:
+    source, errors = facts.get("counted_by"), facts.get("errors")
+    if source is None or errors is None:
         return None
     if label is not None:
         errors = facts["by_label"][label]
-    return LabelCount(errors["expected"], errors["low"], errors["high"], errors["counted"], by)
+    return LabelCount(errors["expected"], errors["low"], errors["high"], errors["counted"], source)
 
 
-def counted_by_draw(facts: Mapping[str, Any]) -> bool:
+def is_count_audited(facts: Mapping[str, Any]) -> bool:
     """Whether the count goes by rows that were drawn at random, and so holds for every error."""
     return facts.get("counted_by") == SAMPLE

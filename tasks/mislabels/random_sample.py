@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from fastif.mislabels.random_audit import (
-    FEWEST,
-    GONE,
+    MIN_AUDITED,
+    REMOVED_ROW,
     UNCLEAR,
-    Drawn,
+    AuditedRows,
 )
 from tasks.data.row_hashes import row_digest
-from tasks.mislabels.annotations import Verdicts
-from tasks.mislabels.stored_samples import Draw, Selected
+from tasks.mislabels.annotations import Annotations
+from tasks.mislabels.stored_samples import SampledRow, StoredSample
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class RandomSample:
         gone: rows of the population that are not in the table as they were, nor have a verdict.
     """
 
-    rows: Mapping[bytes, Selected]
+    rows: Mapping[bytes, SampledRow]
     wrong: Mapping[bytes, bool]
     population: frozenset[bytes]
     skipped: int
     gone: int
 
-    def drawn(
+    def locate_rows(
         self,
         digests: Sequence[bytes],
         contents: Sequence[bytes],
         labels: Sequence[str],
         given: Sequence[int],
-        alike: Sequence[int],
-    ) -> Drawn:
+        groups: Sequence[int],
+    ) -> AuditedRows:
         """The sample by positions in the table.
 
         A wrong row whose text is still there was given another label, as verdicts are for. One
@@ -54,29 +54,44 @@ class RandomSample:
             contents: digests of their texts.
             labels: the study's label names.
             given: label of each row, as a position in `labels`.
-            alike: equal for rows that are one decision where they have one label.
+            groups: equal for rows that are one decision where they have one label.
         """
-        place = {digest: i for i, digest in enumerate(digests)}
-        number = {label: i for i, label in enumerate(labels)}
-        there = set(contents)
-        kept = [
-            (row, of, place.get(row, GONE if of.content in there or not self.gone else UNCLEAR))
-            for row, of in sorted(self.rows.items())
-            if of.label in number
+        positions = {digest: i for i, digest in enumerate(digests)}
+        class_ids = {label: i for i, label in enumerate(labels)}
+        present = set(contents)
+        located = [
+            (
+                row,
+                sampled_row,
+                positions.get(
+                    row, REMOVED_ROW if sampled_row.content in present or not self.gone else UNCLEAR
+                ),
+            )
+            for row, sampled_row in sorted(self.rows.items())
+            if sampled_row.label in class_ids
         ]
-        key = list(zip(alike, given, strict=True))
-        copies = Counter(key)
-        return Drawn(
-            torch.tensor([at for _, _, at in kept], dtype=torch.long),
-            torch.tensor([number[of.label] for _, of, _ in kept], dtype=torch.long),
-            torch.tensor([self.wrong[row] for row, _, _ in kept], dtype=torch.bool),
-            torch.tensor([of.doubt for _, of, _ in kept], dtype=torch.float32),
+        decision_keys = list(zip(groups, given, strict=True))
+        copies = Counter(decision_keys)
+        return AuditedRows(
+            torch.tensor([position for _, _, position in located], dtype=torch.long),
+            torch.tensor(
+                [class_ids[sampled_row.label] for _, sampled_row, _ in located], dtype=torch.long
+            ),
+            torch.tensor([self.wrong[row] for row, _, _ in located], dtype=torch.bool),
+            torch.tensor(
+                [sampled_row.prior_error for _, sampled_row, _ in located], dtype=torch.float32
+            ),
             torch.tensor([digest in self.population for digest in digests], dtype=torch.bool),
-            torch.tensor([copies[key[at]] if at >= 0 else 1 for _, _, at in kept]),
+            torch.tensor(
+                [
+                    copies[decision_keys[position]] if position >= 0 else 1
+                    for _, _, position in located
+                ]
+            ),
         )
 
 
-def random_sample(verdicts: Verdicts, digests: Sequence[bytes]) -> RandomSample | None:
+def select_random_sample(annotations: Annotations, digests: Sequence[bytes]) -> RandomSample | None:
     """The samples since the draw that, with enough verdicts, stands for most of today's rows.
 
     Rows that were there at a draw were drawn from by it and by all later ones, so that together
@@ -84,39 +99,47 @@ def random_sample(verdicts: Verdicts, digests: Sequence[bytes]) -> RandomSample 
     the rows that came in between.
 
     Args:
-        verdicts: of the store.
+        annotations: of the store.
         digests: of the table's rows.
     """
-    samples = [_since(verdicts, start, digests) for start in range(len(verdicts.draws))]
+    samples = [
+        _pool_samples(annotations, start, digests) for start in range(len(annotations.samples))
+    ]
     samples = [sample for sample in samples if sample.rows]
     if not samples:
         return None
-    today = set(digests)
+    current = set(digests)
     return max(
         samples,
         key=lambda sample: (
-            len(sample.rows) >= FEWEST,
-            len(sample.population & today) if len(sample.rows) >= FEWEST else 0,
+            len(sample.rows) >= MIN_AUDITED,
+            len(sample.population & current) if len(sample.rows) >= MIN_AUDITED else 0,
             len(sample.rows),
         ),
     )
 
 
-def _since(verdicts: Verdicts, start: int, digests: Sequence[bytes]) -> RandomSample:
-    draws: Sequence[Draw] = verdicts.draws[start:]
-    population = draws[0].rows
-    rows: dict[bytes, Selected] = {}
+def _pool_samples(annotations: Annotations, start: int, digests: Sequence[bytes]) -> RandomSample:
+    samples: Sequence[StoredSample] = annotations.samples[start:]
+    population = samples[0].population_digests
+    rows: dict[bytes, SampledRow] = {}
     skipped = 0
-    for draw in draws:
-        order = [row_digest(row.content, row.label) for row in draw.selected]
-        known = [row in verdicts.settled and row in verdicts.drawn for row in order]
-        last = max((place for place, has in enumerate(known) if has), default=-1)
-        skipped += known[: last + 1].count(False)
+    for sample in samples:
+        sample_digests = [row_digest(row.content, row.label) for row in sample.selected]
+        is_known = [
+            row in annotations.agreed and row in annotations.audited for row in sample_digests
+        ]
+        last = max(
+            (index for index, has_annotation in enumerate(is_known) if has_annotation), default=-1
+        )
+        skipped += is_known[: last + 1].count(False)
         rows |= {
-            row: of
-            for row, of, has in zip(order, draw.selected, known, strict=True)
-            if has and row in population
+            row: sampled_row
+            for row, sampled_row, has_annotation in zip(
+                sample_digests, sample.selected, is_known, strict=True
+            )
+            if has_annotation and row in population
         }
-    wrong = {row: verdicts.settled[row] != of.label for row, of in rows.items()}
-    gone = population - set(digests) - verdicts.settled.keys() - verdicts.conflicts.keys()
+    wrong = {row: annotations.agreed[row] != sampled_row.label for row, sampled_row in rows.items()}
+    gone = population - set(digests) - annotations.agreed.keys() - annotations.conflicts.keys()
     return RandomSample(rows, wrong, population, skipped, len(gone))

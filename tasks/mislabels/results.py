@@ -10,17 +10,17 @@ from typing import Any
 import polars as pl
 
 from storage import MISLABELS, Store, StoreError, polars_schema
-from tasks.mislabels.annotations import no_mislabels
-from tasks.run.sequence import next_number, numbered
+from tasks.mislabels.annotations import make_no_mislabels_error
+from tasks.run.sequence import find_next_number, read_numbered_records
 from tasks.run.spec import Inputs
 
 KIND, FACTS = "mislabels", "facts.json"
-ASKED, RECORD = "searches", "search.json"
+REQUESTS, RECORD = "searches", "search.json"
 """Parts that say which search was asked for again, after others."""
 
 
 @dataclass(frozen=True)
-class Found:
+class MislabelResult:
     """What a search found.
 
     Attributes:
@@ -32,18 +32,22 @@ class Found:
     facts: dict[str, Any]
 
 
-def read_found(store: Store, digest: str) -> Found:
+def read_result(store: Store, digest: str) -> MislabelResult:
     """What a search wrote."""
-    folder = store.part(KIND, digest)
+    folder = store.find_artifact(KIND, digest)
     assert folder is not None, "it is searched before it is read"
     table = pl.read_parquet(folder / f"{KIND}.parquet")
-    later = {name: kind for name, kind in polars_schema(MISLABELS).items() if name not in table}
+    missing_columns = {
+        name: kind for name, kind in polars_schema(MISLABELS).items() if name not in table
+    }
     # Columns that came after it was written.
-    table = table.with_columns(pl.lit(None, kind).alias(name) for name, kind in later.items())
-    return Found(table, json.loads((folder / FACTS).read_text()))
+    table = table.with_columns(
+        pl.lit(None, kind).alias(name) for name, kind in missing_columns.items()
+    )
+    return MislabelResult(table, json.loads((folder / FACTS).read_text()))
 
 
-def newest_found(store: Store) -> Found:
+def read_latest_result(store: Store) -> MislabelResult:
     """What the search that was asked for last wrote, of whatever rows.
 
     By a number of its own, and not by a clock.
@@ -51,37 +55,37 @@ def newest_found(store: Store) -> Found:
     Raises:
         StoreError: there was none.
     """
-    searches = _in_order(store)
-    if not searches:
-        raise no_mislabels(store)
-    return read_found(store, searches[-1][0])
+    results = _list_results(store)
+    if not results:
+        raise make_no_mislabels_error(store)
+    return read_result(store, results[-1][0])
 
 
-def current_found(store: Store, inputs: Inputs) -> Found:
+def read_current_result(store: Store, inputs: Inputs) -> MislabelResult:
     """What the newest search among the training rows as they are wrote.
 
     Raises:
         StoreError: there was none, or none of these rows.
     """
-    match = _found_of(store, inputs)
-    if match is None:
-        newest_found(store)  # refuses where there was none at all
+    result = _find_current(store, inputs)
+    if result is None:
+        read_latest_result(store)  # refuses where there was none at all
         raise StoreError.at(
             inputs.train.place,
             expected="a search for wrong labels among these rows",
             got="searches among other rows: the table, its labels or its ids have changed since",
             remedy="Run `fastif mislabels` first.",
         )
-    return match
+    return result
 
 
-def current_or_newest(store: Store, inputs: Inputs) -> Found:
+def read_current_or_latest(store: Store, inputs: Inputs) -> MislabelResult:
     """The same, or what the newest search wrote where there was none among these rows."""
-    match = _found_of(store, inputs)
-    return newest_found(store) if match is None else match
+    result = _find_current(store, inputs)
+    return read_latest_result(store) if result is None else result
 
 
-def _found_of(store: Store, inputs: Inputs) -> Found | None:
+def _find_current(store: Store, inputs: Inputs) -> MislabelResult | None:
     table, labels = inputs.train, inputs.study.labels
     rows = {
         "id": table.ids,
@@ -89,43 +93,49 @@ def _found_of(store: Store, inputs: Inputs) -> Found | None:
         "text_pair": table.text_pairs or [None] * len(table),
         "label": [labels[i] for i in table.labels],
     }
-    wanted = pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
-    for digest, facts in reversed(_in_order(store)):
+    expected = pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
+    for digest, facts in reversed(_list_results(store)):
         if facts["rows"] == len(table):
-            found = read_found(store, digest)
-            if found.table.select(list(rows)).equals(wanted):
-                return found
+            result = read_result(store, digest)
+            if result.table.select(list(rows)).equals(expected):
+                return result
     return None
 
 
-def next_search(store: Store) -> int:
+def next_result_number(store: Store) -> int:
     """Number of a search that is written now."""
-    parts = [*numbered(store, KIND, FACTS), *numbered(store, ASKED, RECORD)]
-    return next_number(record for _, record in parts)
+    artifacts = [
+        *read_numbered_records(store, KIND, FACTS),
+        *read_numbered_records(store, REQUESTS, RECORD),
+    ]
+    return find_next_number(record for _, record in artifacts)
 
 
-def note_asked(store: Store, digest: str) -> None:
+def record_request(store: Store, digest: str) -> None:
     """Record that a search that is there already was asked for again, after others."""
-    if _in_order(store)[-1][0] == digest:
+    if _list_results(store)[-1][0] == digest:
         return
-    number = next_search(store)
+    number = next_result_number(store)
     record = {"number": number, "when": datetime.now(UTC).isoformat(), "search": digest}
 
     def write(folder: Path) -> None:
         (folder / RECORD).write_text(json.dumps(record) + "\n")
 
-    store.write_part(ASKED, hashlib.sha256(f"{number} {digest}".encode()).hexdigest(), write)
+    store.write_artifact(REQUESTS, hashlib.sha256(f"{number} {digest}".encode()).hexdigest(), write)
 
 
-def _in_order(store: Store) -> list[tuple[str, dict[str, Any]]]:
+def _list_results(store: Store) -> list[tuple[str, dict[str, Any]]]:
     """Digests and facts of all searches, that which was asked for last at the end."""
-    searches = [(folder.name, facts) for folder, facts in numbered(store, KIND, FACTS)]
-    numbers = {record["search"]: record["number"] for _, record in numbered(store, ASKED, RECORD)}
-    order = {digest: place for place, (digest, _) in enumerate(searches)}
+    results = [(folder.name, facts) for folder, facts in read_numbered_records(store, KIND, FACTS)]
+    request_numbers = {
+        record["search"]: record["number"]
+        for _, record in read_numbered_records(store, REQUESTS, RECORD)
+    }
+    positions = {digest: position for position, (digest, _) in enumerate(results)}
     return sorted(
-        searches,
-        key=lambda part: (
-            max(part[1].get("number", 0), numbers.get(part[0], 0)),
-            order[part[0]],
+        results,
+        key=lambda result: (
+            max(result[1].get("number", 0), request_numbers.get(result[0], 0)),
+            positions[result[0]],
         ),
     )

@@ -10,39 +10,41 @@ from pathlib import Path
 import polars as pl
 
 from tasks.mislabels.label_studio import (
-    READ,
+    EXPORT_FORMATS,
     is_flat_list,
     is_task_list,
-    read_annotation,
-    read_tasks,
+    parse_annotation,
+    parse_tasks,
 )
 from tasks.mislabels.review_records import (
-    Cells,
-    Reading,
-    Record,
-    word_of,
+    ReviewFile,
+    ReviewRecord,
+    RowCells,
+    format_cell,
 )
 from tasks.study.errors import (
     Problem,
     StudyError,
-    listed,
-    show,
+    format_value,
+    join_some,
 )
-from tasks.study.path_kinds import what_is
+from tasks.study.path_kinds import describe_path
 
-KNOWN = ("right_label", "id", "row", "reviewer", "drawn", "text", "text_pair", "label")
-OTHERS = {
+KNOWN_COLUMNS = ("right_label", "id", "row", "reviewer", "drawn", "text", "text_pair", "label")
+UNSUPPORTED = {
     ".zip": "a zip, as Label Studio gives COCO, YOLO, VOC and brush exports in",
     ".conll": "a CONLL2003 export of Label Studio",
     ".xlsx": "an Excel workbook",
     ".xls": "an Excel workbook",
     ".ods": "a workbook",
 }
-ENDINGS = ".csv, .tsv, .parquet, .json or .jsonl"
-AGAIN = "fill in a file of `fastif review export`, or export from Label Studio as " + READ
+SUFFIXES = ".csv, .tsv, .parquet, .json or .jsonl"
+EXPORT_HINT = (
+    "fill in a file of `fastif review export`, or export from Label Studio as " + EXPORT_FORMATS
+)
 
 
-def read_review(path: Path) -> Reading:
+def read_review(path: Path) -> ReviewFile:
     """Records of a reviewer's file.
 
     Args:
@@ -52,13 +54,18 @@ def read_review(path: Path) -> Reading:
         StudyError: the file is none of these, or cannot be read as one.
     """
     kind = path.suffix.lower()
-    readers = {".parquet": _parquet, ".json": _json, ".jsonl": _json, ".ndjson": _json}
-    readers |= dict.fromkeys((".csv", ".tsv", ".txt"), _table)
+    readers = {
+        ".parquet": _read_parquet,
+        ".json": _read_json,
+        ".jsonl": _read_json,
+        ".ndjson": _read_json,
+    }
+    readers |= dict.fromkeys((".csv", ".tsv", ".txt"), _read_csv)
     if kind not in readers:
-        got = OTHERS.get(kind, show(path.suffix or path.name))
-        raise _refusal(path, ENDINGS, got, AGAIN)
+        got = UNSUPPORTED.get(kind, format_value(path.suffix or path.name))
+        raise _make_file_error(path, SUFFIXES, got, EXPORT_HINT)
     if not path.is_file():
-        raise _refusal(path, "a file of verdicts", what_is(path), "correct the path")
+        raise _make_file_error(path, "a file of verdicts", describe_path(path), "correct the path")
     try:
         return readers[kind](path)
     except StudyError:
@@ -66,73 +73,83 @@ def read_review(path: Path) -> Reading:
     except (OSError, ValueError, RecursionError, csv.Error, pl.exceptions.PolarsError) as error:
         text = str(error).strip()
         got = text.splitlines()[0][:200] if text else type(error).__name__
-        raise _refusal(path, "a readable table", got, AGAIN) from None
+        raise _make_file_error(path, "a readable table", got, EXPORT_HINT) from None
 
 
-def _parquet(path: Path) -> Reading:
+def _read_parquet(path: Path) -> ReviewFile:
     frame = pl.read_parquet(path)
-    return _rows(path, frame.columns, (row.values() for row in frame.iter_rows(named=True)))
+    return _parse_rows(path, frame.columns, (row.values() for row in frame.iter_rows(named=True)))
 
 
-def _json(path: Path) -> Reading:
-    text, notes = _decoded(path)
-    content = _parsed(path, text)
+def _read_json(path: Path) -> ReviewFile:
+    text, notes = _decode(path)
+    content = _parse_json(path, text)
     if isinstance(content, Mapping):
         names = "COCO" if {"images", "annotations"} <= content.keys() else "one JSON object"
-        raise _refusal(path, f"a list of rows or tasks ({READ})", names, AGAIN)
+        raise _make_file_error(
+            path, f"a list of rows or tasks ({EXPORT_FORMATS})", names, EXPORT_HINT
+        )
     if not isinstance(content, list) or not content:
-        got = "an empty list" if content == [] else show(content, 40)
-        raise _refusal(path, f"a list of rows or tasks ({READ})", got, AGAIN)
-    odd = next((item for item in content if not isinstance(item, Mapping)), None)
-    if odd is not None:
+        got = "an empty list" if content == [] else format_value(content, 40)
+        raise _make_file_error(
+            path, f"a list of rows or tasks ({EXPORT_FORMATS})", got, EXPORT_HINT
+        )
+    unexpected = next((item for item in content if not isinstance(item, Mapping)), None)
+    if unexpected is not None:
         expected = "a list of objects, one a row or task"
-        raise _refusal(path, expected, f"{show(odd, 40)} in the list", AGAIN)
+        raise _make_file_error(
+            path, expected, f"{format_value(unexpected, 40)} in the list", EXPORT_HINT
+        )
     if is_task_list(content):
-        return read_tasks(content).noted(*notes)
+        return parse_tasks(content).add_notes(*notes)
     if is_flat_list(content):
         # JSON_MIN has the number of the task where the id was.
         content = [{**row, "id": None} for row in content]
     if any("audio_filepath" in row for row in content):
-        raise _refusal(path, READ, "an ASR_MANIFEST export of Label Studio", AGAIN)
+        raise _make_file_error(
+            path, EXPORT_FORMATS, "an ASR_MANIFEST export of Label Studio", EXPORT_HINT
+        )
     names = list(dict.fromkeys(str(name) for row in content for name in row))
-    return _rows(path, names, ([row.get(name) for name in names] for row in content)).noted(*notes)
+    return _parse_rows(
+        path, names, ([row.get(name) for name in names] for row in content)
+    ).add_notes(*notes)
 
 
-def _parsed(path: Path, text: str) -> object:
+def _parse_json(path: Path, text: str) -> object:
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
             got = f"line {error.lineno}, column {error.colno}: {error.msg}"
-            raise _refusal(path, "JSON", got, AGAIN) from None
+            raise _make_file_error(path, "JSON", got, EXPORT_HINT) from None
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:
             got = f"line {number}, column {error.colno}: {error.msg}"
-            raise _refusal(path, "a JSON object a line", got, AGAIN) from None
+            raise _make_file_error(path, "a JSON object a line", got, EXPORT_HINT) from None
     return rows
 
 
-def _table(path: Path) -> Reading:
-    text, notes = _decoded(path)
+def _read_csv(path: Path) -> ReviewFile:
+    text, notes = _decode(path)
     csv.field_size_limit(sys.maxsize)  # a text may be long
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep="):
         text = rest
-    best = max(",;\t", key=lambda mark: _columns_known(text, mark))
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=best)
+    delimiter = max(",;\t", key=lambda candidate: _count_known_columns(text, candidate))
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(lines, [])]
-    return _rows(path, header, (line for line in lines if any(line))).noted(*notes)
+    return _parse_rows(path, header, (line for line in lines if any(line))).add_notes(*notes)
 
 
-def _columns_known(text: str, mark: str) -> int:
-    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])
-    return len({name.strip().lower() for name in header} & set(KNOWN))
+def _count_known_columns(text: str, delimiter: str) -> int:
+    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    return len({name.strip().lower() for name in header} & set(KNOWN_COLUMNS))
 
 
-def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
+def _decode(path: Path) -> tuple[str, tuple[str, ...]]:
     """The text of a file in UTF-8 or UTF-16, else in Windows-1252, which is told."""
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -148,13 +165,13 @@ def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
             return content.decode("cp1252"), (note,)
         except UnicodeDecodeError:
             got = f"bytes that are no text at {error.start}"
-            raise _refusal(path, "text in UTF-8", got, "save it as UTF-8") from None
+            raise _make_file_error(path, "text in UTF-8", got, "save it as UTF-8") from None
 
 
-def _rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[object]]) -> Reading:
-    names = _canonical(path, header)
+def _parse_rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[object]]) -> ReviewFile:
+    names = _normalize_header(path, header)
     annotated = "annotation_id" in names
-    records: list[Record] = []
+    records: list[ReviewRecord] = []
     refused: list[Problem] = []
     for number, line in enumerate(lines, 1):
         values = list(line)
@@ -167,33 +184,37 @@ def _rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[object]]) 
         raw = dict(zip(names, values, strict=False))
         # A choice of several is an object, and read as such.
         right = raw.get("right_label")
-        cells = Cells({name: word_of(value) for name, value in raw.items()})
-        record = read_annotation(place, cells, right) if annotated else _record(place, cells)
+        cells = RowCells({name: format_cell(value) for name, value in raw.items()})
+        record = parse_annotation(place, cells, right) if annotated else _make_record(place, cells)
         (refused if isinstance(record, Problem) else records).append(record)  # type: ignore[arg-type]
     # A column that somebody emptied flags nothing, as one that is gone.
     flagged = any(record.drawn is not None for record in records)
-    return Reading(tuple(records), tuple(refused), (), flagged)
+    return ReviewFile(tuple(records), tuple(refused), (), flagged)
 
 
-def _record(place: str, cells: Cells) -> Record:
-    right, who = cells["right_label"], cells["reviewer"] or cells["annotator"] or ""
+def _make_record(place: str, cells: RowCells) -> ReviewRecord:
+    right, reviewer = cells["right_label"], cells["reviewer"] or cells["annotator"] or ""
     row, name = cells["row"], cells["id"]
-    return Record(place, right, who, row, name, cells.texts(), cells["label"], cells["drawn"])
+    return ReviewRecord(
+        place, right, reviewer, row, name, cells.read_texts(), cells["label"], cells["drawn"]
+    )
 
 
-def _canonical(path: Path, header: Sequence[str]) -> list[str]:
+def _normalize_header(path: Path, header: Sequence[str]) -> list[str]:
     """Names of columns, ours in small letters whatever their case."""
-    names = [name.lower() if name.lower() in KNOWN else name for name in header]
-    twice = [name for name in names if name in KNOWN and names.count(name) > 1]
-    if twice:
+    names = [name.lower() if name.lower() in KNOWN_COLUMNS else name for name in header]
+    duplicates = [name for name in names if name in KNOWN_COLUMNS and names.count(name) > 1]
+    if duplicates:
         change = "remove one of them"
-        raise _refusal(path, f"one column {twice[0]}", f"{names.count(twice[0])}", change)
+        raise _make_file_error(
+            path, f"one column {duplicates[0]}", f"{names.count(duplicates[0])}", change
+        )
     if "right_label" not in names or not {"id", "row", "text"} & set(names):
-        got = listed(map(show, names)) or "none"
+        got = join_some(map(format_value, names)) or "none"
         expected = "id and right_label (or row, or text, in place of id)"
-        raise StudyError(path, [Problem("columns", expected, got, AGAIN)])
+        raise StudyError(path, [Problem("columns", expected, got, EXPORT_HINT)])
     return names
 
 
-def _refusal(path: Path, expected: str, got: str, change: str) -> StudyError:
+def _make_file_error(path: Path, expected: str, got: str, change: str) -> StudyError:
     return StudyError(path, [Problem("file", expected, got, change)])

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from tasks.study.errors import Problem, show
+from tasks.study.errors import Problem, format_value
 
 
 @dataclass(frozen=True)
-class Record:
+class ReviewRecord:
     """What a file says of one row.
 
     Attributes:
@@ -36,15 +36,15 @@ class Record:
     @property
     def name(self) -> str:
         """The place, and the id if there is one."""
-        return self.place if self.id is None else f"{self.place}, id {show(self.id, 40)}"
+        return self.place if self.id is None else f"{self.place}, id {format_value(self.id, 40)}"
 
-    def refused(self, where: str, expected: str, got: str, change: str) -> Problem:
+    def make_problem(self, where: str, expected: str, got: str, change: str) -> Problem:
         """Why nothing of this record is kept."""
         return Problem(f"{self.name}: {where}", expected, got, change)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReviewFile:
     """A file as read.
 
     Attributes:
@@ -54,18 +54,18 @@ class Reading:
         flagged: whether there is a column for the flag of a random sample.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[ReviewRecord, ...]
     refused: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     flagged: bool = False
 
-    def noted(self, *notes: str) -> "Reading":
+    def add_notes(self, *notes: str) -> "ReviewFile":
         """The same with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True)
-class Cells:
+class RowCells:
     """A row of a table by column, as text; empty cells are None."""
 
     values: Mapping[str, str | None] = field(default_factory=dict)
@@ -74,16 +74,16 @@ class Cells:
         """A cell; None if there is no such column."""
         return self.values.get(name)
 
-    def texts(self) -> tuple[str, str] | None:
+    def read_texts(self) -> tuple[str, str] | None:
         """Both texts, the second empty where there is none; None without a column of texts."""
         first = self["text"]
         return None if first is None else (first, self["text_pair"] or "")
 
 
-def word_of(value: object) -> str | None:
+def format_cell(value: object) -> str | None:
     """A value as text, empty ones as None; true and false as a spreadsheet has them.
 
-    >>> word_of(True), word_of(2), word_of("  "), word_of(None)
+    >>> format_cell(True), format_cell(2), format_cell("  "), format_cell(None)
     ('true', '2', None, None)
     """
     if value is None:
@@ -92,12 +92,12 @@ def word_of(value: object) -> str | None:
     return text if text.strip() else None
 
 
-def time_of(word: str | None) -> datetime | None:
+def parse_time(word: str | None) -> datetime | None:
     """An ISO time, in UTC where it names no zone; None for no time, or one in another form.
 
     Times are compared as times: as words, 10:00:00.5Z would come before 10:00:00Z.
 
-    >>> time_of("2026-01-01T10:30:00+02:00") < time_of("2026-01-01T09:00:00Z")
+    >>> parse_time("2026-01-01T10:30:00+02:00") < parse_time("2026-01-01T09:00:00Z")
     True
     """
     try:

@@ -12,29 +12,29 @@ import polars as pl
 
 from storage import Store
 from tasks.data.row_hashes import content_digest, row_digest
-from tasks.run.sequence import next_number, numbered
+from tasks.run.sequence import find_next_number, read_numbered_records
 
 KIND, RECORD = "draws", "draw.json"
 POPULATION, SELECTED = "population.parquet", "selected.parquet"
 
 
 @dataclass(frozen=True)
-class Selected:
+class SampledRow:
     """A row of a random sample.
 
     Attributes:
         content: digest of its texts.
         label: given when it was drawn.
-        doubt: probability that this label is wrong, made without a verdict.
+        prior_error: probability that this label is wrong, made without a verdict.
     """
 
     content: bytes
     label: str
-    doubt: float
+    prior_error: float
 
 
 @dataclass(frozen=True)
-class Draw:
+class StoredSample:
     """A random sample.
 
     Attributes:
@@ -43,28 +43,30 @@ class Draw:
     """
 
     population: frozenset[tuple[bytes, str]]
-    selected: tuple[Selected, ...]
+    selected: tuple[SampledRow, ...]
 
     @cached_property
-    def rows(self) -> frozenset[bytes]:
+    def population_digests(self) -> frozenset[bytes]:
         """Row digests of the population."""
         return frozenset(row_digest(content, label) for content, label in self.population)
 
     @cached_property
-    def drawn(self) -> dict[bytes, Selected]:
+    def sampled_rows(self) -> dict[bytes, SampledRow]:
         """The sample by row digest."""
         return {row_digest(row.content, row.label): row for row in self.selected}
 
-    def renamed(self, names: Mapping[str, str]) -> "Draw":
+    def rename_labels(self, names: Mapping[str, str]) -> "StoredSample":
         """The same, labels having other names since."""
         if not names:
             return self
-        population = frozenset((row, names.get(label, label)) for row, label in self.population)
+        population = frozenset(
+            (content, names.get(label, label)) for content, label in self.population
+        )
         selected = (replace(row, label=names.get(row.label, row.label)) for row in self.selected)
-        return Draw(population, tuple(selected))
+        return StoredSample(population, tuple(selected))
 
 
-def write_draw(store: Store, population: pl.DataFrame, selected: pl.DataFrame) -> None:
+def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame) -> None:
     """Record a random sample; one of the same rows from the same rows is recorded once.
 
     Args:
@@ -72,40 +74,48 @@ def write_draw(store: Store, population: pl.DataFrame, selected: pl.DataFrame) -
         population: the rows of a table of mislabels that it is drawn from.
         selected: those that are drawn.
     """
-    every = _contents(population)
-    rows = _contents(selected).with_columns(doubt=selected["doubt"].fill_null(0.0))
-    named = [f"{content.hex()} {label}" for content, label in every.iter_rows()]
-    drawn = [f"{content.hex()} {label}" for content, label, _ in rows.iter_rows()]
-    text = json.dumps([sorted(named), drawn])
-    earlier = (record for _, record in numbered(store, KIND, RECORD))
+    population_contents = _make_content_frame(population)
+    selected_contents = _make_content_frame(selected).with_columns(
+        doubt=selected["doubt"].fill_null(0.0)
+    )
+    population_lines = [
+        f"{content.hex()} {label}" for content, label in population_contents.iter_rows()
+    ]
+    selected_lines = [
+        f"{content.hex()} {label}" for content, label, _ in selected_contents.iter_rows()
+    ]
+    text = json.dumps([sorted(population_lines), selected_lines])
+    earlier = (record for _, record in read_numbered_records(store, KIND, RECORD))
     record = {
-        "number": next_number(earlier),
+        "number": find_next_number(earlier),
         "when": datetime.now(UTC).isoformat(),
-        "population": len(every),
-        "selected": len(rows),
+        "population": len(population_contents),
+        "selected": len(selected_contents),
     }
 
     def write(folder: Path) -> None:
-        every.write_parquet(folder / POPULATION)
-        rows.write_parquet(folder / SELECTED)
+        population_contents.write_parquet(folder / POPULATION)
+        selected_contents.write_parquet(folder / SELECTED)
         (folder / RECORD).write_text(json.dumps(record) + "\n")
 
-    store.write_part(KIND, hashlib.sha256(text.encode()).hexdigest(), write)
+    store.write_artifact(KIND, hashlib.sha256(text.encode()).hexdigest(), write)
 
 
-def read_draws(store: Store | None) -> list[Draw]:
+def read_samples(store: Store | None) -> list[StoredSample]:
     """All random samples of a store, the first drawn first."""
     if store is None:
         return []
-    draws = []
-    for folder, _ in numbered(store, KIND, RECORD):
+    samples = []
+    for folder, _ in read_numbered_records(store, KIND, RECORD):
         population = pl.read_parquet(folder / POPULATION).rows()
         selected = pl.read_parquet(folder / SELECTED).rows()
-        draws.append(Draw(frozenset(population), tuple(Selected(*row) for row in selected)))
-    return draws
+        samples.append(
+            StoredSample(frozenset(population), tuple(SampledRow(*row) for row in selected))
+        )
+    return samples
 
 
-def _contents(rows: pl.DataFrame) -> pl.DataFrame:
+def _make_content_frame(rows: pl.DataFrame) -> pl.DataFrame:
     texts = rows.select("text", "text_pair").iter_rows()
     contents = [content_digest(text, pair) for text, pair in texts]
     columns = {"content": contents, "label": rows["label"].to_list()}

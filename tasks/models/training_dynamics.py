@@ -10,44 +10,44 @@ from fastif import InputError
 from storage import sha256_file
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import legacy_row_digests, row_digests
-from tasks.models.locate import model_folder
+from tasks.models.locate import find_model_folder
 from tasks.study.study import Study
 
-FILE = "fastif-dynamics.parquet"
+DYNAMICS_FILE = "fastif-dynamics.parquet"
 SCHEMA = {"row": pl.Binary, "margin": pl.Float32}
 
 
 def write_dynamics(folder: Path, table: Table, labels: Sequence[str], margins: Tensor) -> None:
     """Keep what training found of each row of a table."""
     rows = {"row": row_digests(table, labels), "margin": margins.tolist()}
-    pl.DataFrame(rows, schema=SCHEMA).write_parquet(folder / FILE)
+    pl.DataFrame(rows, schema=SCHEMA).write_parquet(folder / DYNAMICS_FILE)
 
 
-def dynamics_mark(study: Study) -> str | None:
+def compute_dynamics_digest(study: Study) -> str | None:
     """Names what a study's training has found; None where nothing is kept."""
-    path = _file(study)
+    path = _find_file(study)
     return None if path is None else sha256_file(path)
 
 
-def dynamics_of(study: Study, table: Table) -> list[float | None]:
+def read_dynamics(study: Study, table: Table) -> list[float | None]:
     """Margin of each row by its digest; None for rows that the training has not seen.
 
     Rows that are alike have the mean of theirs. Models of before name rows by label positions.
     """
-    path = _file(study)
+    path = _find_file(study)
     if path is None:
         return [None] * len(table)
-    known = pl.read_parquet(path).group_by("row").agg(pl.col("margin").mean())
-    margins = dict(known.iter_rows())
+    means = pl.read_parquet(path).group_by("row").agg(pl.col("margin").mean())
+    margins = dict(means.iter_rows())
     both = zip(row_digests(table, study.labels), legacy_row_digests(table), strict=True)
-    return [margins.get(row, margins.get(placed)) for row, placed in both]
+    return [margins.get(row, margins.get(legacy_row)) for row, legacy_row in both]
 
 
-def _file(study: Study) -> Path | None:
-    if not study.audited:
+def _find_file(study: Study) -> Path | None:
+    if not study.has_audit:
         return None
     try:
-        path = model_folder(study) / FILE
+        path = find_model_folder(study) / DYNAMICS_FILE
     except InputError:
         return None  # it is not trained yet, and the search needs no model of its own
     return path if path.is_file() else None

@@ -12,7 +12,7 @@ import polars as pl
 from tasks.data.dataset import Table
 from tasks.study.study import Study
 
-RECORD, ROWS = "fastif-training.json", "fastif-rows.parquet"
+RECORD_FILE, TRAINING_ROWS_FILE = "fastif-training.json", "fastif-rows.parquet"
 FORMAT = 1
 """Of the entry `study`; a record of before there was one says only its fingerprint."""
 SCHEMA = {"content": pl.Binary, "label": pl.String}
@@ -24,28 +24,28 @@ class TrainingRecord:
 
     Attributes:
         folder: of the model.
-        known: the record as it was written; empty where it cannot be read.
+        entries: the record as it was written; empty where it cannot be read.
         rows: content and label of each training row, in their order; None where not kept.
         damage: why it cannot be read; empty if it can.
     """
 
     folder: Path
-    known: Mapping[str, Any]
+    entries: Mapping[str, Any]
     rows: pl.DataFrame | None = None
     damage: str = ""
 
     @property
     def study(self) -> Mapping[str, Any] | None:
         """The settings; None where an earlier version wrote none."""
-        return self.known.get("study")
+        return self.entries.get("study")
 
     @property
     def model_digest(self) -> str:
         """Of the files that were written beside it."""
-        return str(self.known.get("model_digest", ""))
+        return str(self.entries.get("model_digest", ""))
 
 
-def settings_of(study: Study, table: Table, base: str) -> dict[str, Any]:
+def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
     """All that decides the weights, as the record keeps it.
 
     Args:
@@ -54,30 +54,30 @@ def settings_of(study: Study, table: Table, base: str) -> dict[str, Any]:
         base: digest of the model that training starts from.
     """
     assert study.training is not None
-    weights = study.loss.made(table.labels, len(study.labels)).class_weights
+    weights = study.loss.build(table.labels, len(study.labels)).class_weights
     return {
         "format": FORMAT,
         "labels": list(study.labels),
         "max_length": study.model.max_length,
-        "loss": study.loss.shape,
+        "loss": study.loss.example_settings,
         "class_weights": None if weights is None else [float(weight) for weight in weights],
         "weight_decay": study.weight_decay,
         "weight_decay_kind": study.loss.weight_decay_kind,
-        "training": how_of(study),
+        "training": collect_training_options(study),
         "base": base,
         "rows": len(table),
         "table": table.digest,
     }
 
 
-def how_of(study: Study) -> dict[str, Any]:
+def collect_training_options(study: Study) -> dict[str, Any]:
     """The settings of [training] that decide the weights, but for the base and the decay."""
     assert study.training is not None
-    left_out = {"base", "checkpoints", "weight_decay"}
-    return study.training.model_dump(mode="json", exclude=left_out)
+    excluded = {"base", "checkpoints", "weight_decay"}
+    return study.training.model_dump(mode="json", exclude=excluded)
 
 
-def contents_of(study: Study, table: Table) -> pl.DataFrame:
+def make_content_table(study: Study, table: Table) -> pl.DataFrame:
     """A digest of what each row is, without its label, and the label's name."""
     pairs = table.text_pairs or [None] * len(table)
     rows = zip(table.texts, pairs, strict=True)
@@ -88,39 +88,41 @@ def contents_of(study: Study, table: Table) -> pl.DataFrame:
 
 def read_record(folder: Path) -> TrainingRecord | None:
     """The record beside a model; None where there is none."""
-    path = folder / RECORD
+    path = folder / RECORD_FILE
     try:
-        known = json.loads(path.read_text("utf-8"))
+        entries = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        return TrainingRecord(folder, {}, damage=f"{RECORD} cannot be read: {error}")
-    study = known.get("study") if isinstance(known, dict) else None
-    if not isinstance(known, dict) or not isinstance(study, dict | None):
-        return TrainingRecord(folder, {}, damage=f"{RECORD} holds no record")
+        return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} cannot be read: {error}")
+    study = entries.get("study") if isinstance(entries, dict) else None
+    if not isinstance(entries, dict) or not isinstance(study, dict | None):
+        return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} holds no record")
     if study is None:
-        return TrainingRecord(folder, known)
+        return TrainingRecord(folder, entries)
     if study.get("format") != FORMAT:
-        later = f"{RECORD} has the format {study.get('format')}, this version reads {FORMAT}"
-        return TrainingRecord(folder, {}, damage=later)
-    missing = sorted(KEYS - study.keys())
+        damage = f"{RECORD_FILE} has the format {study.get('format')}, this version reads {FORMAT}"
+        return TrainingRecord(folder, {}, damage=damage)
+    missing = sorted(SETTINGS_KEYS - study.keys())
     if missing:
-        return TrainingRecord(folder, {}, damage=f"{RECORD} lacks {', '.join(missing)}")
-    return _with_rows(TrainingRecord(folder, known))
+        return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} lacks {', '.join(missing)}")
+    return _attach_rows(TrainingRecord(folder, entries))
 
 
-KEYS = {
+SETTINGS_KEYS = {
     "labels", "max_length", "loss", "class_weights", "weight_decay", "weight_decay_kind",
     "training", "base", "rows", "table",
 }  # fmt: skip
 
 
-def _with_rows(record: TrainingRecord) -> TrainingRecord:
+def _attach_rows(record: TrainingRecord) -> TrainingRecord:
     try:
-        rows = pl.read_parquet(record.folder / ROWS)
+        rows = pl.read_parquet(record.folder / TRAINING_ROWS_FILE)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        damage = f"{ROWS} cannot be read: {str(error).splitlines()[0]}"
-        return TrainingRecord(record.folder, record.known, damage=damage)
-    if rows.schema != pl.Schema(SCHEMA) or len(rows) != record.known["study"]["rows"]:
-        return TrainingRecord(record.folder, record.known, damage=f"{ROWS} holds other rows")
-    return TrainingRecord(record.folder, record.known, rows)
+        damage = f"{TRAINING_ROWS_FILE} cannot be read: {str(error).splitlines()[0]}"
+        return TrainingRecord(record.folder, record.entries, damage=damage)
+    if rows.schema != pl.Schema(SCHEMA) or len(rows) != record.entries["study"]["rows"]:
+        return TrainingRecord(
+            record.folder, record.entries, damage=f"{TRAINING_ROWS_FILE} holds other rows"
+        )
+    return TrainingRecord(record.folder, record.entries, rows)

@@ -7,7 +7,7 @@ GIGABYTE = 2**30
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ForecastVsActual:
     """Forecast and measurement side by side, of one process: a resumed run has that of the rest.
 
     Attributes:
@@ -27,18 +27,18 @@ class Outcome:
     def __str__(self) -> str:
         """One line for a summary.
 
-        >>> gigabyte = 2**30
-        >>> print(Outcome({"shards": (80, 90), "recall": (20, 15)}, (gigabyte, gigabyte), (0, 0)))
+        >>> gigabyte, seconds = 2**30, {"shards": (80, 90), "recall": (20, 15)}
+        >>> print(ForecastVsActual(seconds, (gigabyte, gigabyte), (0, 0)))
         forecast 100 s, took 105 s; memory 1.0 GB forecast, 1.0 GB measured
         """
-        said, took = (sum(pair[place] for pair in self.seconds.values()) for place in (0, 1))
-        foreseen, peak = (bytes_ / GIGABYTE for bytes_ in self.memory)
+        forecast, actual = (sum(pair[index] for pair in self.seconds.values()) for index in (0, 1))
+        forecast_memory, peak = (bytes_ / GIGABYTE for bytes_ in self.memory)
         return (
-            f"forecast {said:.0f} s, took {took:.0f} s; "
-            f"memory {foreseen:.1f} GB forecast, {peak:.1f} GB measured"
+            f"forecast {forecast:.0f} s, took {actual:.0f} s; "
+            f"memory {forecast_memory:.1f} GB forecast, {peak:.1f} GB measured"
         )
 
 
-def told_outcome(column: object) -> Outcome | None:
+def parse_forecast_vs_actual(column: object) -> ForecastVsActual | None:
     """What the column holds; None for a run of an older version."""
-    return None if column is None else Outcome(**json.loads(str(column)))
+    return None if column is None else ForecastVsActual(**json.loads(str(column)))

@@ -11,7 +11,7 @@ import torch
 import fastif
 
 if TYPE_CHECKING:  # a job is planned by its rates while it is made
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
 CALIBRATION_QUERIES = 16
 
@@ -31,44 +31,44 @@ class Rates:
         return replace(self, forward=self.forward + more, gradient=self.gradient + more)
 
 
-_measured: "WeakKeyDictionary[fastif.Objective, dict[int, Rates]]" = WeakKeyDictionary()
+_rates_cache: "WeakKeyDictionary[fastif.Objective, dict[int, Rates]]" = WeakKeyDictionary()
 
 
-def rates_of(job: "Job") -> Rates:
+def get_rates(job: "RunContext") -> Rates:
     """Those of the job's model and batches, measured once while the model is in memory."""
-    known, size = _measured.setdefault(job.objective, {}), job.study.run.batch_size
-    if size not in known:
-        known[size] = calibrate(job)
-    return known[size]
+    by_batch_size, size = _rates_cache.setdefault(job.objective, {}), job.study.run.batch_size
+    if size not in by_batch_size:
+        by_batch_size[size] = calibrate(job)
+    return by_batch_size[size]
 
 
-def calibrate(job: "Job") -> Rates:
+def calibrate(job: "RunContext") -> Rates:
     """Time each kind of work on a few of the study's own rows."""
     objective, batch_size = job.objective, job.study.run.batch_size
     lengths = job.train_texts.lengths
     ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]
     tokens = job.train_texts.take(ids)
-    batch = objective.prefix(tokens)
+    batch = objective.compute_prefix(tokens)
     gradients = fastif.Gradients(objective)
-    tile = gradients.of_losses(batch)
-    rows = torch.zeros(CALIBRATION_QUERIES, objective.space.size, device=objective.like.device)
+    tile = gradients.compute_loss_tile(batch)
+    vectors = torch.zeros(CALIBRATION_QUERIES, objective.space.size, device=objective.like.device)
     count = len(ids)
     with torch.no_grad():
-        prefix = _seconds(lambda: objective.prefix(tokens)) / count
-        forward = _seconds(lambda: objective.outputs(objective.params, batch)) / count
+        prefix = _time_call(lambda: objective.compute_prefix(tokens)) / count
+        forward = _time_call(lambda: objective.outputs(objective.params, batch)) / count
     return Rates(
         prefix,
         forward,
-        _seconds(lambda: gradients.of_losses(batch)) / count,
-        _seconds(lambda: tile.times(rows)) / count / CALIBRATION_QUERIES,
+        _time_call(lambda: gradients.compute_loss_tile(batch)) / count,
+        _time_call(lambda: tile.dot(vectors)) / count / CALIBRATION_QUERIES,
     )
 
 
-def _seconds(work: Callable[[], object], times: int = 3) -> float:
-    work()
+def _time_call(call: Callable[[], object], repeats: int = 3) -> float:
+    call()
     start = time.perf_counter()
-    for _ in range(times):
-        work()
+    for _ in range(repeats):
+        call()
     if torch.cuda.is_available():
         torch.cuda.synchronize()  # kernels are queued; wait until they are done
-    return (time.perf_counter() - start) / times
+    return (time.perf_counter() - start) / repeats

@@ -4,72 +4,83 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import fastif
-from tasks.planning.memory import FLOAT, dimensions_of, root_rows
-from tasks.run.hidden_states import unwritten_bytes
-from tasks.run.sketches import pending
-from tasks.study.sections import AnyMethod, FullScan, Sketches
+from tasks.planning.memory import FLOAT32_BYTES, compute_sketch_dimensions, count_factor_rows
+from tasks.run.hidden_states import count_unwritten_bytes
+from tasks.run.sketches import find_pending_sketches
+from tasks.study.sections import AnyMethod, FullScanSection, SketchSection
 
 if TYPE_CHECKING:  # a job is planned by its forecast while it is made
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
-BYTES_A_SCORE = 10
-BYTES_A_SUM = 20
+BYTES_PER_SCORE = 10
+BYTES_PER_TOTAL = 20
 """Of a training row and shard: two slices or more, of which most compress well."""
-HALF = 2
+FLOAT16_BYTES = 2
 """Bytes of a number of a sketch."""
-PLACE, DIGEST = 8, 16
+POSITION_BYTES, DIGEST_BYTES = 8, 16
 """Of where a training row's sketch lies, and of the name that it is found again by."""
-EXTRA = 1.15
+SKETCHER_OVERHEAD = 1.15
 """A sketcher is its basis, and the directions that it narrows each layer to."""
 
 
-def added_bytes(job: "Job", pairs: int, there: Collection[str]) -> int:
+def estimate_disk_usage(job: "RunContext", pairs: int, ready: Collection[str]) -> int:
     """Of scores, texts, sums over queries, and of parts that are not there yet.
 
     Args:
         job: the study.
         pairs: scores to be written.
-        there: what earlier runs left: "train", and digests of parts.
+        ready: what earlier runs left: "train", and digests of parts.
     """
     methods = zip(job.study.candidates.methods, job.index_digests, strict=True)
-    indices = sum(_index_bytes(job, method, digest, there) for method, digest in methods)
-    factors = sum(_factor_bytes(one) for one in job.members if one.factor_digest not in there)
-    summed = _sum_bytes(job) + unwritten_bytes(job)
-    return pairs * BYTES_A_SCORE + _text_bytes(job, there) + indices + factors + summed
+    indices = sum(_index_bytes(job, method, digest, ready) for method, digest in methods)
+    factors = sum(
+        _factor_bytes(member) for member in job.members if member.factor_digest not in ready
+    )
+    sums = _sum_bytes(job) + count_unwritten_bytes(job)
+    return pairs * BYTES_PER_SCORE + _text_bytes(job, ready) + indices + factors + sums
 
 
-def _index_bytes(job: "Job", method: AnyMethod, digest: str, there: Collection[str]) -> int:
+def _index_bytes(job: "RunContext", method: AnyMethod, digest: str, ready: Collection[str]) -> int:
     """As if nothing were compressed, as FAISS' approximate indices do; what is there not again."""
     rows = len(job.train_texts)
-    if not isinstance(method, Sketches):
-        width = job.objective.whole.config.get_text_config().hidden_size
-        return rows * width * FLOAT * (digest not in there)
-    left = pending(job, method, digest)
-    if left.listed:
+    if not isinstance(method, SketchSection):
+        width = job.objective.full_model.config.get_text_config().hidden_size
+        return rows * width * FLOAT32_BYTES * (digest not in ready)
+    remaining = find_pending_sketches(job, method, digest)
+    if remaining.has_list:
         return 0
-    dimensions = dimensions_of(job, method)
-    basis = 0 if left.fitted else int(EXTRA * dimensions * method.width * FLOAT)
-    approximate = rows * dimensions * FLOAT * (method.factory != "Flat")
-    return basis + approximate + HALF * left.rows * dimensions + rows * (PLACE + DIGEST)
+    dimensions = compute_sketch_dimensions(job, method)
+    basis = (
+        0
+        if remaining.has_sketcher
+        else int(SKETCHER_OVERHEAD * dimensions * method.width * FLOAT32_BYTES)
+    )
+    approximate = rows * dimensions * FLOAT32_BYTES * (method.factory != "Flat")
+    return (
+        basis
+        + approximate
+        + FLOAT16_BYTES * remaining.rows * dimensions
+        + rows * (POSITION_BYTES + DIGEST_BYTES)
+    )
 
 
-def _factor_bytes(job: "Job") -> int:
+def _factor_bytes(job: "RunContext") -> int:
     """Of a kernel or of rows; small against these is what other solvers keep."""
-    solver, rows, p = job.study.solver, root_rows(job), job.objective.space.size
+    solver, rows, p = job.study.solver, count_factor_rows(job), job.objective.space.size
     if isinstance(solver, fastif.Dual):
-        return FLOAT * rows * min(rows, solver.rank or rows)
-    kept = getattr(solver, "preconditioner", "none")
-    return FLOAT * min(solver.rank, p) * p if kept == "eigen" else 0  # type: ignore[union-attr]
+        return FLOAT32_BYTES * rows * min(rows, solver.rank or rows)
+    preconditioner = getattr(solver, "preconditioner", "none")
+    return FLOAT32_BYTES * min(solver.rank, p) * p if preconditioner == "eigen" else 0  # type: ignore[union-attr]
 
 
-def _sum_bytes(job: "Job") -> int:
+def _sum_bytes(job: "RunContext") -> int:
     candidates = job.candidates
-    totals = isinstance(candidates, FullScan) and candidates.totals
-    return totals * len(job.plan.record.shards()) * len(job.train_texts) * BYTES_A_SUM
+    totals = isinstance(candidates, FullScanSection) and candidates.totals
+    return totals * len(job.plan.record.list_shards()) * len(job.train_texts) * BYTES_PER_TOTAL
 
 
-def _text_bytes(job: "Job", there: Collection[str]) -> int:
+def _text_bytes(job: "RunContext", ready: Collection[str]) -> int:
     inputs = job.plan.inputs
-    tables = (inputs.queries,) if "train" in there else (inputs.train, inputs.queries)
+    tables = (inputs.queries,) if "train" in ready else (inputs.train, inputs.queries)
     texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]
     return sum(len(text) for text in texts) // 2  # zstd about halves short texts

@@ -10,25 +10,25 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import Shard
-from tasks.models.provenance import Difference
-from tasks.planning.calibration import rates_of
+from tasks.models.provenance import TrainingDifference
+from tasks.planning.calibration import get_rates
 from tasks.planning.cost_model import (
-    DAMPING,
-    kept_scores,
-    prepared,
-    unchosen,
-    work_of,
+    DAMPING_STAGE,
+    count_kept_scores,
+    estimate_work,
+    find_prepared,
+    is_k_pending,
 )
-from tasks.planning.disk import added_bytes
-from tasks.planning.memory import memory, sizes_of
-from tasks.run.hidden_states import recomputed_share, states_to_compute
-from tasks.run.method_selection import method_evidence
-from tasks.run.spec import Plan
+from tasks.planning.disk import estimate_disk_usage
+from tasks.planning.memory import estimate_peak_memory, get_sizes
+from tasks.run.hidden_states import compute_recomputed_share, count_states_to_compute
+from tasks.run.method_selection import describe_method_selection
+from tasks.run.spec import RunPlan
 
 if TYPE_CHECKING:  # a job is planned by its forecast while it is made
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
-OF_SHARDS = ("solve", "certificate", "score")
+SHARD_STAGES = ("solve", "certificate", "score")
 """Stages that every shard goes through."""
 
 
@@ -59,11 +59,11 @@ class Forecast:
         return sum(self.stages.values())
 
     @property
-    def compared(self) -> dict[str, float]:
+    def comparable_stages(self) -> dict[str, float]:
         """The stages as they can be measured: what is done shard by shard is one."""
-        parts = sum(self.stages[name] for name in OF_SHARDS)
-        others = {name: time for name, time in self.stages.items() if name not in OF_SHARDS}
-        return others | {"shards": parts}
+        shard_seconds = sum(self.stages[name] for name in SHARD_STAGES)
+        others = {name: time for name, time in self.stages.items() if name not in SHARD_STAGES}
+        return others | {"shards": shard_seconds}
 
     def __str__(self) -> str:
         """One line for a log."""
@@ -73,53 +73,65 @@ class Forecast:
         ) + "".join(f"; model: {note}" for note in self.notes)
 
 
-def forecast(job: "Job", shards: Sequence[Shard]) -> Forecast:
-    """Forecast the missing `shards` and what has to be prepared for them."""
-    found = rates_of(job)
-    rates = found.with_prefix(recomputed_share(job))
+def forecast_run(job: "RunContext", shards: Sequence[Shard]) -> Forecast:
+    """Forecast the missing `list_shards` and what has to be prepared for them."""
+    base_rates = get_rates(job)
+    rates = base_rates.with_prefix(compute_recomputed_share(job))
     rows, missing, queries = len(job.train_texts), len(shards), sum(map(len, shards))
-    kept = kept_scores(job.candidates, rows)
-    hidden = states_to_compute(job) * found.prefix if missing else 0.0
-    stages = {name: work.seconds(rates) for name, work in work_of(job, shards).items()}
-    pairs = queries * min(kept, rows)
+    scores_per_query = count_kept_scores(job.candidates, rows)
+    hidden_seconds = count_states_to_compute(job) * base_rates.prefix if missing else 0.0
+    stages = {
+        name: work.estimate_seconds(rates) for name, work in estimate_work(job, shards).items()
+    }
+    pairs = queries * min(scores_per_query, rows)
     return Forecast(
         shards=missing,
         queries=queries,
         pairs=pairs,
-        stages={DAMPING: stages.pop(DAMPING), "hidden states": hidden, **stages},
-        memory=memory(job, sizes_of(job)),
-        disk=added_bytes(job, pairs, prepared(job)) if missing else 0,
-        guessed_k=kept if unchosen(job) else None,
-        notes=tuple(dict.fromkeys(n for one in job.members for n in one.objective.notes)),
+        stages={
+            DAMPING_STAGE: stages.pop(DAMPING_STAGE),
+            "hidden states": hidden_seconds,
+            **stages,
+        },
+        memory=estimate_peak_memory(job, get_sizes(job)),
+        disk=estimate_disk_usage(job, pairs, find_prepared(job)) if missing else 0,
+        guessed_k=scores_per_query if is_k_pending(job) else None,
+        notes=tuple(
+            dict.fromkeys(note for member in job.members for note in member.objective.notes)
+        ),
     )
 
 
-def draw(found: Forecast, plan: Plan, differences: Sequence[Difference] = ()) -> RenderableType:
+def render_forecast(
+    forecast: Forecast, plan: RunPlan, differences: Sequence[TrainingDifference] = ()
+) -> RenderableType:
     """The forecast for a terminal, and in what the model's training differs from the study."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column(justify="right")
     record = plan.record
-    done = len(record.shards()) - found.shards
+    done = len(record.list_shards()) - forecast.shards
     table.add_row("run", record.run)
     table.add_row("training rows", f"{record.train_rows:,}")
-    table.add_row("shards to compute", f"{found.shards} of {len(record.shards())} ({done} kept)")
-    table.add_row("queries to attribute", f"{found.queries:,}")
+    table.add_row(
+        "shards to compute", f"{forecast.shards} of {len(record.list_shards())} ({done} kept)"
+    )
+    table.add_row("queries to attribute", f"{forecast.queries:,}")
     if plan.sizes:
         table.add_row("sizes", plan.sizes)
-    table.add_row("scored pairs", f"{found.pairs:,}")
-    for name, told in method_evidence(plan.method) if plan.method else ():
-        table.add_row(name, Text(told, justify="left"))
-    if found.guessed_k is not None:
-        table.add_row("candidates", f"k is not chosen yet; as if it were {found.guessed_k:,}")
-    for name, seconds in found.stages.items():
+    table.add_row("scored pairs", f"{forecast.pairs:,}")
+    for name, text in describe_method_selection(plan.method) if plan.method else ():
+        table.add_row(name, Text(text, justify="left"))
+    if forecast.guessed_k is not None:
+        table.add_row("candidates", f"k is not chosen yet; as if it were {forecast.guessed_k:,}")
+    for name, seconds in forecast.stages.items():
         table.add_row(f"  {name}", f"{seconds:.0f} s")
-    table.add_row("time", f"about {found.seconds:.0f} s, and up to 20 s for Prefect to start")
-    for note in found.notes:
+    table.add_row("time", f"about {forecast.seconds:.0f} s, and up to 20 s for Prefect to start")
+    for note in forecast.notes:
         table.add_row("model", Text(note, justify="left"))
-    table.add_row("peak memory", f"about {found.memory / 2**30:.1f} GB")
-    for one in differences:
-        table.add_row("training record", Text(f"{one}", style="bold red", justify="left"))
-    table.add_row("written", Text(f"about {found.disk / 1e6:.1f} MB to {plan.store_path}"))
+    table.add_row("peak memory", f"about {forecast.memory / 2**30:.1f} GB")
+    for difference in differences:
+        table.add_row("training record", Text(f"{difference}", style="bold red", justify="left"))
+    table.add_row("written", Text(f"about {forecast.disk / 1e6:.1f} MB to {plan.store_path}"))
     note = "Nothing was written. Times come from a calibration of a second on your own rows."
     return Panel(Group(table, note), title="forecast", title_align="left")

@@ -5,43 +5,43 @@ import sys
 from dataclasses import dataclass
 
 from storage import Store
-from tasks.planning.actuals import Outcome
-from tasks.planning.forecast import Forecast, forecast
-from tasks.run.context import Job
-from tasks.run.spec import planned_shards
-from tasks.runtime.stage_timer import CLOCK
+from tasks.planning.actuals import ForecastVsActual
+from tasks.planning.forecast import Forecast, forecast_run
+from tasks.run.context import RunContext
+from tasks.run.spec import list_planned_shards
+from tasks.runtime.stage_timer import STAGE_TIMER
 
 
 @dataclass(frozen=True)
-class Expected:
+class ForecastTimer:
     """A forecast, and the size of the store when it was made."""
 
     forecast: Forecast
-    held: int
+    bytes_before: int
 
-    def outcome(self, store: Store, run: str) -> Outcome:
+    def compare_with_actual(self, store: Store, run: str) -> ForecastVsActual:
         """The forecast beside what has been measured since."""
-        said, took = self.forecast.compared, CLOCK.seconds
-        names = [*said, *(name for name in took if name not in said)]
-        return Outcome(
-            {name: (said.get(name, 0.0), took.get(name, 0.0)) for name in names},
-            (self.forecast.memory, peak_memory()),
-            (self.forecast.disk, _held(store, run) - self.held),
+        predicted, actual = self.forecast.comparable_stages, STAGE_TIMER.seconds
+        names = [*predicted, *(name for name in actual if name not in predicted)]
+        return ForecastVsActual(
+            {name: (predicted.get(name, 0.0), actual.get(name, 0.0)) for name in names},
+            (self.forecast.memory, measure_peak_memory()),
+            (self.forecast.disk, _count_stored_bytes(store, run) - self.bytes_before),
         )
 
 
-def expect(job: Job, store: Store) -> Expected:
+def start_forecast_timer(job: RunContext, store: Store) -> ForecastTimer:
     """Forecast what is missing of a run, and begin to measure."""
-    found = forecast(job, planned_shards(job.plan))
-    CLOCK.restart()
-    return Expected(found, _held(store, job.plan.record.run))
+    run_forecast = forecast_run(job, list_planned_shards(job.plan))
+    STAGE_TIMER.restart()
+    return ForecastTimer(run_forecast, _count_stored_bytes(store, job.plan.record.run))
 
 
-def peak_memory() -> int:
+def measure_peak_memory() -> int:
     """The most bytes that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere it is in kibibytes
 
 
-def _held(store: Store, run: str) -> int:
-    return store.bytes_on_disk(run) + store.bytes_of_parts()
+def _count_stored_bytes(store: Store, run: str) -> int:
+    return store.count_run_bytes(run) + store.count_artifact_bytes()

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import fastif
-from fastif.evaluation.select_damping import HELD_BYTES, LARGEST_KERNEL
-from tasks.study.sections import Sketches
+from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
+from tasks.study.sections import SketchSection
 
 if TYPE_CHECKING:  # a job is fitted into memory while it is made
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
 MEGABYTE = 2**20
-LOADED = 600 * MEGABYTE
+BASE_MEMORY = 600 * MEGABYTE
 """What the process takes before it computes: Python and its libraries."""
-KERNELS = 3
+KERNEL_COPIES = 3
 """Copies of a kernel while it is factorised."""
-FLOAT = 4
-ROWS_HELD = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}
+FLOAT32_BYTES = 4
+VECTORS_PER_QUERY = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}
 """Matrices with a row for each query of a shard, by solver."""
 
 
@@ -29,78 +29,82 @@ class Sizes:
     prefix_cache_mb: int
 
 
-def sizes_of(job: "Job") -> Sizes:
+def get_sizes(job: "RunContext") -> Sizes:
     """Those that a job works with."""
     run = job.study.run
     return Sizes(job.plan.record.shard_size, run.batch_size, run.prefix_cache_mb)
 
 
-def memory(job: "Job", sizes: Sizes) -> int:
+def estimate_peak_memory(job: "RunContext", sizes: Sizes) -> int:
     """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
     study, p, models = job.study, job.objective.space.size, len(job.members)
-    model = models * sum(tensor.nbytes for tensor in job.objective.whole.parameters())
-    hidden = sum(min(table, sizes.prefix_cache_mb * MEGABYTE) for table in hidden_bytes(job))
+    model_bytes = models * sum(tensor.nbytes for tensor in job.objective.full_model.parameters())
+    cache_bytes = sum(min(table, sizes.prefix_cache_mb * MEGABYTE) for table in hidden_bytes(job))
     # A setting beyond what there is takes no more than what there is.
     train, queries = len(job.train_texts), len(job.query_texts)
     shard, batch = min(sizes.shard_size, queries), min(sizes.batch_size, max(train, queries))
-    rows = ROWS_HELD[study.solver.kind] * shard + 2 * batch + (models - 1) * (shard + batch)
-    block = 2 * (min(getattr(study.solver, "block_rows", 0), curvature_rows(job)) + 2 * batch)
-    work = max(rows, block) * p * FLOAT + _factor_bytes(job)
+    rows = VECTORS_PER_QUERY[study.solver.kind] * shard + 2 * batch + (models - 1) * (shard + batch)
+    block = 2 * (min(getattr(study.solver, "block_rows", 0), count_curvature_rows(job)) + 2 * batch)
+    working_bytes = max(rows, block) * p * FLOAT32_BYTES + _factor_bytes(job)
     for method in study.candidates.methods:
-        if isinstance(method, Sketches):
-            each = dimensions_of(job, method) * FLOAT
-            work = max(work, 4 * each * method.width)  # the sketches themselves are mapped
-    if job.fixed_or_chosen is None:
-        work = max(work, _kernel_bytes(min(LARGEST_KERNEL, root_rows(job)), p))
-    return LOADED + model + hidden + work
+        if isinstance(method, SketchSection):
+            sketch_bytes = compute_sketch_dimensions(job, method) * FLOAT32_BYTES
+            working_bytes = max(
+                working_bytes, 4 * sketch_bytes * method.width
+            )  # the sketches themselves are mapped
+    if job.known_damping is None:
+        working_bytes = max(
+            working_bytes, _kernel_bytes(min(MAX_GRAM_ROWS, count_factor_rows(job)), p)
+        )
+    return BASE_MEMORY + model_bytes + cache_bytes + working_bytes
 
 
-def hidden_bytes(job: "Job") -> tuple[int, int]:
+def hidden_bytes(job: "RunContext") -> tuple[int, int]:
     """Of the hidden states of the training rows and of the queries, all models'; 0 uncut."""
-    each = len(job.members) * bytes_a_token(job)
+    token_bytes = len(job.members) * bytes_per_token(job)
     train, queries = (int(t.lengths.sum()) for t in (job.train_texts, job.query_texts))
-    return train * each, queries * each
+    return train * token_bytes, queries * token_bytes
 
 
-def bytes_a_token(job: "Job") -> int:
+def bytes_per_token(job: "RunContext") -> int:
     """Of the hidden state of one token; 0 if no layer is frozen."""
     objective = job.objective
     return objective.hidden_width * objective.like.element_size()
 
 
-def curvature_rows(job: "Job") -> int:
+def count_curvature_rows(job: "RunContext") -> int:
     """Training rows that the curvature is taken over."""
     count, rows = len(job.train_texts), job.study.curvature.rows
     return count if rows is None else min(rows, count)
 
 
-def _factor_bytes(job: "Job") -> int:
+def _factor_bytes(job: "RunContext") -> int:
     """Of a kernel in double precision and its factorisation, or of the rows of a preconditioner."""
-    solver, p, rows = job.study.solver, job.objective.space.size, root_rows(job)
+    solver, p, rows = job.study.solver, job.objective.space.size, count_factor_rows(job)
     if isinstance(solver, fastif.Dual):
-        return KERNELS * 8 * rows * min(rows, solver.rank or rows)
+        return KERNEL_COPIES * 8 * rows * min(rows, solver.rank or rows)
     if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
         return 0
     if solver.preconditioner == "drawn":
         return _kernel_bytes(min(solver.rank, rows), p)
-    return 3 * min(solver.rank, p) * p * FLOAT if solver.preconditioner == "eigen" else 0
+    return 3 * min(solver.rank, p) * p * FLOAT32_BYTES if solver.preconditioner == "eigen" else 0
 
 
 def _kernel_bytes(rows: int, p: int) -> int:
     """Of a kernel of root rows, and of these rows as far as they are held."""
-    return KERNELS * 8 * rows**2 + min(rows * p * FLOAT, HELD_BYTES)
+    return KERNEL_COPIES * 8 * rows**2 + min(rows * p * FLOAT32_BYTES, MAX_GRAM_BATCH_BYTES)
 
 
-def root_rows(job: "Job") -> int:
+def count_factor_rows(job: "RunContext") -> int:
     """Root rows of the curvature: softmax has one less than labels for an example."""
-    return curvature_rows(job) * columns(job)
+    return count_curvature_rows(job) * count_rows_per_example(job)
 
 
-def dimensions_of(job: "Job", method: Sketches) -> int:
+def compute_sketch_dimensions(job: "RunContext", method: SketchSection) -> int:
     """Length of a sketch: the curvature has no more directions than root rows."""
-    return min(method.dimensions, root_rows(job))
+    return min(method.dimensions, count_factor_rows(job))
 
 
-def columns(job: "Job") -> int:
+def count_rows_per_example(job: "RunContext") -> int:
     """Root rows of one example."""
-    return (job.objective.whole.config.num_labels or 2) - 1
+    return (job.objective.full_model.config.num_labels or 2) - 1

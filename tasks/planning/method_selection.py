@@ -5,105 +5,115 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastif import InputError
-from fastif.evaluation.select_k import ladder
-from storage import StoreError, free_bytes
-from tasks.planning.batch_sizing import fitted
-from tasks.planning.cost_model import GUESSED_PART
-from tasks.planning.forecast import forecast
+from fastif.evaluation.select_k import make_k_grid
+from storage import StoreError, count_free_bytes
+from tasks.planning.batch_sizing import fit_to_memory
+from tasks.planning.cost_model import K_GUESS_DIVISOR
+from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
-from tasks.run.members import with_plan, with_study
+from tasks.run.members import replace_plan, replace_study
 from tasks.run.method_choice import (
-    ALONE,
     FULL,
     KNN,
     SKETCH,
-    MethodChoice,
-    Offer,
-    choose,
+    SKETCH_ONLY,
+    MethodEstimate,
+    MethodSelection,
+    select_method,
 )
-from tasks.run.method_selection import read_method
-from tasks.run.spec import planned_shards
+from tasks.run.method_selection import read_method_selection
+from tasks.run.spec import list_planned_shards
 from tasks.study.sections import (
     AnyCandidates,
-    Auto,
-    FullScan,
-    Knn,
-    Sketches,
+    AutoSection,
+    FullScanSection,
+    KnnSection,
+    SketchSection,
 )
 
 if TYPE_CHECKING:  # a job is planned while it is made
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
-ENDS = 200
+SKETCH_SCORES_KEPT = 200
 """Scores of a query that sketches alone keep, as many as a full scan."""
 
 
-def planned(job: "Job") -> "Job":
+def resolve_auto_settings(job: "RunContext") -> "RunContext":
     """The job with all that its study leaves to us. Nothing is written.
 
     Raises:
         InputError: nothing fits into what the study allows.
     """
     section = job.study.candidates
-    if not isinstance(section, Auto):
-        return fitted(job)
-    choice = chosen_before(job) or choose(offers(job, section), section.minutes)
+    if not isinstance(section, AutoSection):
+        return fit_to_memory(job)
+    choice = find_earlier_choice(job) or select_method(
+        estimate_methods(job, section), section.minutes
+    )
     if choice is None:
-        raise _nothing_to_take(job, section)
-    job = _as_if(job, choice.taken.candidates)
-    return fitted(with_plan(job, replace(job.plan, method=choice)))
+        raise _make_no_method_error(job, section)
+    job = _replace_candidates(job, choice.selected.candidates)
+    return fit_to_memory(replace_plan(job, replace(job.plan, method=choice)))
 
 
-def chosen_before(job: "Job") -> MethodChoice | None:
+def find_earlier_choice(job: "RunContext") -> MethodSelection | None:
     """The choice that the run began with; None if it is not made, or the study names a method."""
     try:
-        return read_method(job.store, method_digest(job.plan.record))
+        return read_method_selection(job.store, method_digest(job.plan.record))
     except StoreError:
         return None  # there is no store yet
 
 
-def offers(job: "Job", section: Auto) -> list[Offer]:
+def estimate_methods(job: "RunContext", section: AutoSection) -> list[MethodEstimate]:
     """What each method would take from here."""
     rows, check = len(job.train_texts), section.check
-    sketch = Sketches(target_recall=section.target_recall, check=check)
-    found = [_offer(job, FULL, FullScan()), _offer(job, SKETCH, sketch)]
+    sketch = SketchSection(target_recall=section.target_recall, check=check)
+    estimates = [
+        _estimate_method(job, FULL, FullScanSection()),
+        _estimate_method(job, SKETCH, sketch),
+    ]
     if section.sketch_scores:
-        alone = Sketches(k=min(ENDS, rows), rescore=False, check=check)
-        found.append(_offer(job, ALONE, alone))
+        sketch_only = SketchSection(k=min(SKETCH_SCORES_KEPT, rows), rescore=False, check=check)
+        estimates.append(_estimate_method(job, SKETCH_ONLY, sketch_only))
     limit = float("inf") if section.minutes is None else 60 * section.minutes
-    return [*found, _widest(list(_nearest(job, check)), limit)]
+    return [*estimates, _select_widest(list(_estimate_knn(job, check)), limit)]
 
 
-def _nearest(job: "Job", check: int) -> Iterator[Offer]:
+def _estimate_knn(job: "RunContext", check: int) -> Iterator[MethodEstimate]:
     """Of up to a tenth of the rows, the most first."""
     rows = len(job.train_texts)
-    for k in reversed(ladder(rows)):
-        if k * GUESSED_PART <= rows + GUESSED_PART:
-            yield _offer(job, KNN, Knn(k=k, check=check))
+    for k in reversed(make_k_grid(rows)):
+        if k * K_GUESS_DIVISOR <= rows + K_GUESS_DIVISOR:
+            yield _estimate_method(job, KNN, KnnSection(k=k, check=check))
 
 
-def _widest(offers: list[Offer], limit: float) -> Offer:
+def _select_widest(estimates: list[MethodEstimate], limit: float) -> MethodEstimate:
     """The first that takes no longer than that, or the last."""
-    return next((one for one in offers if not one.lacks and one.seconds <= limit), offers[-1])
+    return next(
+        (estimate for estimate in estimates if not estimate.lacks and estimate.seconds <= limit),
+        estimates[-1],
+    )
 
 
-def _offer(job: "Job", name: str, candidates: AnyCandidates) -> Offer:
-    lacks = _hindrance(job, candidates)
-    if lacks:
-        return Offer(name, candidates, lacks=lacks)
+def _estimate_method(job: "RunContext", name: str, candidates: AnyCandidates) -> MethodEstimate:
+    reason = _find_obstacle(job, candidates)
+    if reason:
+        return MethodEstimate(name, candidates, lacks=reason)
     try:
-        fit = fitted(_as_if(job, candidates))
+        sized_job = fit_to_memory(_replace_candidates(job, candidates))
     except InputError as error:
-        return Offer(name, candidates, lacks=f"it needs {error.where} {error.expected}")
-    found = forecast(fit, planned_shards(fit.plan))
-    free = free_bytes(job.plan.store_path)
-    lacks = "" if found.disk <= free else f"it needs {found.disk / 1e6:,.0f} MB of disk"
-    return Offer(name, candidates, found.seconds, found.memory, found.disk, lacks)
+        return MethodEstimate(name, candidates, lacks=f"it needs {error.where} {error.expected}")
+    expected = forecast_run(sized_job, list_planned_shards(sized_job.plan))
+    free = count_free_bytes(job.plan.store_path)
+    reason = "" if expected.disk <= free else f"it needs {expected.disk / 1e6:,.0f} MB of disk"
+    return MethodEstimate(
+        name, candidates, expected.seconds, expected.memory, expected.disk, reason
+    )
 
 
-def _hindrance(job: "Job", candidates: AnyCandidates) -> str:
+def _find_obstacle(job: "RunContext", candidates: AnyCandidates) -> str:
     """Why the study cannot be sketched; empty if it can, or need not be."""
-    if not isinstance(candidates, Sketches):
+    if not isinstance(candidates, SketchSection):
         return ""
     if job.study.fixed_damping == 0:
         return "sketches need a damping > 0"
@@ -114,15 +124,17 @@ def _hindrance(job: "Job", candidates: AnyCandidates) -> str:
     return ""
 
 
-def _as_if(job: "Job", candidates: AnyCandidates) -> "Job":
-    return with_study(job, job.study.model_copy(update={"candidates": candidates}))
+def _replace_candidates(job: "RunContext", candidates: AnyCandidates) -> "RunContext":
+    return replace_study(job, job.study.model_copy(update={"candidates": candidates}))
 
 
-def _nothing_to_take(job: "Job", section: Auto) -> InputError:
-    lacks = "; ".join(f"{one.name}: {one.lacks}" for one in offers(job, section))
+def _make_no_method_error(job: "RunContext", section: AutoSection) -> InputError:
+    reasons = "; ".join(
+        f"{estimate.name}: {estimate.lacks}" for estimate in estimate_methods(job, section)
+    )
     return InputError(
         "[candidates] kind",
         "a method that memory and disk have room for",
-        lacks,
+        reasons,
         "Raise [run] memory_gb, free some space, or attribute fewer parameters.",
     )

@@ -12,42 +12,42 @@ import fastif
 from fastif import InputError
 from fastif.attribution.leverage import check_leverage
 from fastif.models.trial import try_table
-from fastif.numerics.out_of_memory import trim
+from fastif.numerics.out_of_memory import release_to_os
 from storage import Store
-from tasks.models.load import Texts, load_objective, load_texts
-from tasks.models.locate import model_folders
-from tasks.planning.memory import dimensions_of
-from tasks.planning.method_selection import planned
+from tasks.models.load import TokenizedTables, load_objective, load_tokenized_tables
+from tasks.models.locate import find_model_folders
+from tasks.planning.memory import compute_sketch_dimensions
+from tasks.planning.method_selection import resolve_auto_settings
 from tasks.run import hidden_states as hidden
-from tasks.run.context import Job
-from tasks.run.members import check_alike
-from tasks.run.spec import Plan, RunRef, plan_run
-from tasks.runtime.devices import LEASES, Device, devices_of
-from tasks.study.sections import Knn
+from tasks.run.context import RunContext
+from tasks.run.members import check_compatible
+from tasks.run.spec import RunPlan, RunRef, plan_run
+from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
+from tasks.study.sections import KnnSection
 from tasks.study.study import Study, load_study
 
-_loading = threading.Lock()
-_jobs: dict[tuple[RunRef, Study, Device], Job] = {}
+_load_lock = threading.Lock()
+_open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
 
 
 @contextmanager
-def leased_job(ref: RunRef) -> Iterator[Job]:
+def lease_run(ref: RunRef) -> Iterator[RunContext]:
     """The job of a run on a device that is this thread's alone; waits until one is free.
 
     What the work frees goes back to the system, so that no stage stands on the one before it.
 
     Raises:
-        InputError: as `open_job`.
+        InputError: as `open_run`.
     """
-    devices = devices_of(load_study(Path(ref.study)).run.devices)
-    with LEASES.one_of(devices) as device:
+    devices = resolve_devices(load_study(Path(ref.study)).run.devices)
+    with DEVICE_LEASES.lease_first_free(devices) as device:
         try:
-            yield open_job(ref, device)
+            yield open_run(ref, device)
         finally:
-            trim()
+            release_to_os()
 
 
-def open_job(ref: RunRef, device: Device | None = None) -> Job:
+def open_run(ref: RunRef, device: Device | None = None) -> RunContext:
     """The job of a run on a device, opened on first use and kept until another is asked for.
 
     A long-lived process may see the same run in another store or with other sizes, which are no
@@ -62,17 +62,17 @@ def open_job(ref: RunRef, device: Device | None = None) -> Job:
             such device.
     """
     study = load_study(Path(ref.study))
-    key = (ref, study, device or devices_of(study.run.devices)[0])
-    job = _jobs.get(key)
+    key = (ref, study, device or resolve_devices(study.run.devices)[0])
+    job = _open_runs.get(key)
     if job is None:
         # One at a time: loading a model changes torch's defaults for the whole process.
-        with _loading:
-            job = _jobs.get(key) or _opened(*key)
-            _jobs[key] = job
+        with _load_lock:
+            job = _open_runs.get(key) or _open_new_run(*key)
+            _open_runs[key] = job
     return job
 
 
-def _opened(ref: RunRef, study: Study, device: Device) -> Job:
+def _open_new_run(ref: RunRef, study: Study, device: Device) -> RunContext:
     plan = plan_run(Path(ref.study), ref.run)
     if plan.record.fingerprint != ref.fingerprint:
         raise InputError(
@@ -81,20 +81,20 @@ def _opened(ref: RunRef, study: Study, device: Device) -> Job:
             "other contents",
             "Do not change them while a run works; start the audit again.",
         )
-    for other in [key for key in _jobs if key[:2] != (ref, study)]:
-        del _jobs[other]  # one model on a device at a time
-    twin = next(iter(_jobs.values()), None)
-    return make_job(plan, device, twin)
+    for stale_key in [key for key in _open_runs if key[:2] != (ref, study)]:
+        del _open_runs[stale_key]  # one model on a device at a time
+    same_run = next(iter(_open_runs.values()), None)
+    return load_run(plan, device, same_run)
 
 
-def reopen_job(ref: RunRef) -> Job:
+def reopen_run(ref: RunRef) -> RunContext:
     """The job of a run as the store now has it, whatever this process has held of it."""
-    with _loading:
-        _jobs.clear()
-    return open_job(ref)
+    with _load_lock:
+        _open_runs.clear()
+    return open_run(ref)
 
 
-def checked_job(plan: Plan) -> Job:
+def validate_run(plan: RunPlan) -> RunContext:
     """The job of a plan, after refusing all that would stop it later. Nothing is written.
 
     Raises:
@@ -103,65 +103,73 @@ def checked_job(plan: Plan) -> Job:
             disk, or there is no such device.
     """
     Store.check_run(plan.store_path, plan.record)
-    with leased_job(plan.ref) as job:
-        _check(job)
+    with lease_run(plan.ref) as job:
+        _check_run(job)
     return job
 
 
-def _check(job: Job) -> None:
-    hidden.check_room(job)
+def _check_run(job: RunContext) -> None:
+    hidden.check_disk_space(job)
     for member in job.members:
         try_table(member.objective, job.train_texts, "[train] table")
-        try_table(member.objective, job.query_texts, "[queries] table", member.objective.asked)
+        try_table(
+            member.objective, job.query_texts, "[queries] table", member.objective.query_measure
+        )
     _ = job.provenance  # it refuses an order of labels that the model was not trained in
     damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
-    operator = job.curvature(job.train_texts, damping)
+    operator = job.make_curvature(job.train_texts, damping)
     job.study.solver.check(operator)
     if job.study.curvature.leverage == "on":
         check_leverage(operator, job.train_texts)
     for method in job.study.candidates.methods:
-        nearest = isinstance(method, Knn)
-        if nearest:
+        is_knn = isinstance(method, KnnSection)
+        if is_knn:
             width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
         else:
-            width = dimensions_of(job, method)
+            width = compute_sketch_dimensions(job, method)
         rows = len(job.train_texts)
-        fastif.CandidateIndex.check(method.factory, width, rows, products=not nearest)
+        fastif.CandidateIndex.check(method.factory, width, rows, products=not is_knn)
 
 
-def make_job(plan: Plan, device: Device | None = None, twin: Job | None = None) -> Job:
+def load_run(
+    plan: RunPlan, device: Device | None = None, same_run: RunContext | None = None
+) -> RunContext:
     """Load every model, check it against the study, tokenise both tables.
 
     Args:
         plan: the run.
         device: where it computes; the study's first if left out.
-        twin: the same job on another device, whose tokens are shared.
+        same_run: the same job on another device, whose tokens are shared.
 
     Raises:
         InputError: there is no such device, a model does not fit the study, the further ones do not
             fit the first, or nothing fits into the memory that the study allows.
     """
-    where = (device or devices_of(plan.inputs.study.run.devices)[0]).torch
-    texts = None if twin is None else Texts(twin.train_texts, twin.query_texts).on(where)
-    parts = plan.record.parts
-    digests = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
-    folders = model_folders(plan.inputs.study)
-    first = _open_model(plan, folders[0], digests[0], where, texts)
+    torch_device = (device or resolve_devices(plan.inputs.study.run.devices)[0]).torch
+    texts = (
+        None
+        if same_run is None
+        else TokenizedTables(same_run.train_texts, same_run.query_texts).to_device(torch_device)
+    )
+    fingerprint_inputs = plan.record.parts
+    digests = [str(fingerprint_inputs["model"]), *fingerprint_inputs.get("models", [])]  # type: ignore[misc]
+    folders = find_model_folders(plan.inputs.study)
+    first = _load_model(plan, folders[0], digests[0], torch_device, texts)
     others = []
     for folder, digest in zip(folders[1:], digests[1:], strict=True):
-        other = _open_model(plan, folder, digest, where, texts)
-        check_alike(first, other, folder)
-        same = {"train_texts": first.train_texts, "query_texts": first.query_texts}
-        others.append(replace(other, **same))  # the same tokens: held once
-    return planned(replace(first, others=tuple(others)))
+        other = _load_model(plan, folder, digest, torch_device, texts)
+        check_compatible(first, other, folder)
+        shared_texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
+        others.append(replace(other, **shared_texts))  # the same tokens: held once
+    return resolve_auto_settings(replace(first, others=tuple(others)))
 
 
-def _open_model(
-    plan: Plan, folder: Path, digest: str, device: torch.device, texts: Texts | None
-) -> Job:
+def _load_model(
+    plan: RunPlan, folder: Path, digest: str, device: torch.device, texts: TokenizedTables | None
+) -> RunContext:
     objective = load_objective(plan, folder, device)
     if texts is None:
-        texts = load_texts(plan, folder, objective)
+        texts = load_tokenized_tables(plan, folder, objective)
     else:
-        objective.prove(texts.train, texts.queries)
-    return Job(plan, objective, texts.train, texts.queries, digest)
+        objective.verify_shortcuts(texts.train, texts.queries)
+    return RunContext(plan, objective, texts.train, texts.queries, digest)

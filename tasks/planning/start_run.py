@@ -1,53 +1,53 @@
 """The start of an audit: checked, opened in the store, and its plan written down."""
 
 from fastif import InputError
-from storage import Store, StoreError, free_bytes
-from tasks.planning.forecast import forecast
-from tasks.planning.method_selection import chosen_before
-from tasks.planning.open_run import checked_job, reopen_job
+from storage import Store, StoreError, count_free_bytes
+from tasks.planning.forecast import forecast_run
+from tasks.planning.method_selection import find_earlier_choice
+from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
-from tasks.run.context import Job
-from tasks.run.method_selection import write_method
+from tasks.run.context import RunContext
+from tasks.run.method_selection import write_method_selection
 from tasks.run.spec import (
-    Plan,
-    missing_shards,
+    RunPlan,
+    list_missing_shards,
+    list_planned_shards,
     open_store,
-    planned_shards,
 )
 
 
-def begin(plan: Plan) -> tuple[Job, Store]:
+def start_run(plan: RunPlan) -> tuple[RunContext, Store]:
     """The job of a run and the store, opened for it.
 
     What cannot be computed is refused before anything is written. What was chosen by forecast is
     written down, since the next start would measure other times, and answers must not depend on it.
 
     Raises:
-        InputError, StoreError: as `checked_job`, `open_store`; the disk has no room for what is
+        InputError, StoreError: as `validate_run`, `open_store`; the disk has no room for what is
             forecast; or the choice that a run began with is lost.
     """
-    job = checked_job(plan)
+    job = validate_run(plan)
     check_disk(job)
     store = open_store(job.plan)
-    mine = job.plan.method
-    if mine is None:
+    choice = job.plan.method
+    if choice is None:
         return job, store
-    if chosen_before(job) is None:
-        _refuse_a_second_choice(job, store)
-        write_method(store, method_digest(job.plan.record), mine)
-    if chosen_before(job) != mine:  # another process has chosen at the same moment
-        job = reopen_job(plan.ref)
+    if find_earlier_choice(job) is None:
+        _refuse_second_choice(job, store)
+        write_method_selection(store, method_digest(job.plan.record), choice)
+    if find_earlier_choice(job) != choice:  # another process has chosen at the same moment
+        job = reopen_run(plan.ref)
     return job, store
 
 
-def check_disk(job: Job) -> None:
+def check_disk(job: RunContext) -> None:
     """Refuse an audit that the disk has no room for.
 
     Raises:
         InputError: it has not.
     """
     path = job.plan.store_path
-    needed, free = forecast(job, planned_shards(job.plan)).disk, free_bytes(path)
+    needed, free = forecast_run(job, list_planned_shards(job.plan)).disk, count_free_bytes(path)
     if needed > free:
         raise InputError(
             "[store] path",
@@ -57,9 +57,9 @@ def check_disk(job: Job) -> None:
         )
 
 
-def _refuse_a_second_choice(job: Job, store: Store) -> None:
+def _refuse_second_choice(job: RunContext, store: Store) -> None:
     record = job.plan.record
-    shards, missing = record.shards(), missing_shards(store, record.run)
+    shards, missing = record.list_shards(), list_missing_shards(store, record.run)
     if len(missing) < len(shards):
         raise StoreError.at(
             f"run {record.run}",

@@ -8,12 +8,12 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tasks.data.normalize_text import letters
-from tasks.report.formatting import Row, examples
-from tasks.report.run_data import Night
-from tasks.report.tfidf_space import WORDS, Space
+from tasks.data.normalize_text import normalize_text
+from tasks.report.formatting import Row, index_rows
+from tasks.report.run_data import RunData
+from tasks.report.tfidf_space import WORDS, TfidfSpace
 
-NEAR, WORDS_ALIKE = 0.9, 0.8
+MIN_COSINE, MIN_JACCARD = 0.9, 0.8
 """Cosine from which a pair is looked at, and share of their words that near-duplicates have in
 common (Jaccard)."""
 
@@ -28,9 +28,9 @@ class Duplicates:
         exact: training rows that repeat an earlier one, letter by letter and digit by digit.
         near: that nearly do.
         conflicting: groups of the same rows that bear different labels.
-        nearly: groups of alike rows, not all the same, that do.
+        near_conflicting: groups of alike rows, not all the same, that do.
         leaked: queries that are training rows, exactly.
-        nearly_leaked: that nearly are.
+        near_leaked: that nearly are.
         cluster: of each training row; -1 for none.
         groups: the largest clusters: their rows.
         leaks: queries with the training row that they are like.
@@ -39,68 +39,72 @@ class Duplicates:
     exact: int
     near: int
     conflicting: int
-    nearly: int
+    near_conflicting: int
     leaked: int
-    nearly_leaked: int
+    near_leaked: int
     cluster: np.ndarray
     groups: list[list[Row]]
     leaks: list[Row]
 
 
-def duplicates_of(night: Night, space: Space) -> Duplicates:
+def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
     """All pairs that are near by their words are compared word by word."""
-    own, asked = (_keys(frame) for frame in (night.train, night.queries))
-    sets = [_words(frame) for frame in (night.train, night.queries)]
+    train_keys, query_keys = (_make_keys(frame) for frame in (data.train, data.queries))
+    word_sets = [_split_words(frame) for frame in (data.train, data.queries)]
     first: dict[str, int] = {}
-    pairs = [(i, first.setdefault(key, i)) for i, key in enumerate(own)]
-    same = [(i, j) for i, j in pairs if i != j]
-    near = [
+    pairs = [(i, first.setdefault(key, i)) for i, key in enumerate(train_keys)]
+    exact_pairs = [(i, j) for i, j in pairs if i != j]
+    near_pairs = [
         (i, j)
-        for i, j in _close(space.similarity, space.near)
-        if own[i] != own[j] and _jaccard(sets[0][i], sets[0][j]) >= WORDS_ALIKE
+        for i, j in _find_near_pairs(space.similarity, space.neighbours)
+        if train_keys[i] != train_keys[j]
+        and _jaccard(word_sets[0][i], word_sets[0][j]) >= MIN_JACCARD
     ]
-    cluster = _clusters(len(own), [*same, *near])
-    labels = night.train["label"].to_list()
+    cluster = _cluster_pairs(len(train_keys), [*exact_pairs, *near_pairs])
+    labels = data.train["label"].to_list()
     members: dict[int, list[int]] = {}
-    for place, number in enumerate(cluster.tolist()):
+    for position, number in enumerate(cluster.tolist()):
         if number >= 0:
-            members.setdefault(number, []).append(place)
+            members.setdefault(number, []).append(position)
     conflicting = {n for n, rows in members.items() if len({labels[i] for i in rows}) > 1}
-    same_rows = {own[i] for n in conflicting for i in members[n]}
-    said: dict[str, set[str]] = {key: set() for key in same_rows}
-    for key, label in zip(own, labels, strict=True):
-        if key in said:
-            said[key].add(label)
-    exact = sum(len(told) > 1 for told in said.values())
-    leaked = {q: first[key] for q, key in enumerate(asked) if key in first}
-    nearly = {
+    same_rows = {train_keys[i] for n in conflicting for i in members[n]}
+    labels_by_key: dict[str, set[str]] = {key: set() for key in same_rows}
+    for key, label in zip(train_keys, labels, strict=True):
+        if key in labels_by_key:
+            labels_by_key[key].add(label)
+    exact = sum(len(key_labels) > 1 for key_labels in labels_by_key.values())
+    leaked = {q: first[key] for q, key in enumerate(query_keys) if key in first}
+    near_leaked = {
         q: t
-        for q, t in reversed(_close(space.leaked, space.leaks))
-        if q not in leaked and _jaccard(sets[1][q], sets[0][t]) >= WORDS_ALIKE
+        for q, t in reversed(_find_near_pairs(space.query_similarity, space.query_neighbours))
+        if q not in leaked and _jaccard(word_sets[1][q], word_sets[0][t]) >= MIN_JACCARD
     }
-    train = examples(night.train, "train")
+    train = index_rows(data.train, "train")
     order = sorted(members, key=lambda n: (n not in conflicting, -len(members[n])))
     groups = [[train[i] for i in members[n][:10]] for n in order[:SHOWN]]
-    leaks = _leaks(night, train, {**leaked, **nearly}, set(leaked))
-    counts = (len(same), len({i for i, _ in near}), exact, len(conflicting) - exact)
-    return Duplicates(*counts, len(leaked), len(nearly), cluster, groups, leaks)
+    leaks = _list_leaks(data, train, {**leaked, **near_leaked}, set(leaked))
+    counts = (len(exact_pairs), len({i for i, _ in near_pairs}), exact, len(conflicting) - exact)
+    return Duplicates(*counts, len(leaked), len(near_leaked), cluster, groups, leaks)
 
 
-def _keys(frame: pl.DataFrame) -> list[str]:
+def _make_keys(frame: pl.DataFrame) -> list[str]:
     pairs = frame["text_pair"].fill_null("").to_list()
-    return [f"{letters(a)}\0{letters(b)}" for a, b in zip(frame["text"], pairs, strict=True)]
+    return [
+        f"{normalize_text(a)}\0{normalize_text(b)}"
+        for a, b in zip(frame["text"], pairs, strict=True)
+    ]
 
 
-def _words(frame: pl.DataFrame) -> list[tuple[frozenset[str], ...]]:
+def _split_words(frame: pl.DataFrame) -> list[tuple[frozenset[str], ...]]:
     """The words of each text of a row."""
     columns = [name for name in ("text", "text_pair") if frame[name].null_count() < len(frame)]
-    found = [[frozenset(WORDS.findall(t.casefold())) for t in frame[name]] for name in columns]
-    return list(zip(*found, strict=True))
+    word_sets = [[frozenset(WORDS.findall(t.casefold())) for t in frame[name]] for name in columns]
+    return list(zip(*word_sets, strict=True))
 
 
-def _close(similarity, near) -> Sequence[tuple[int, int]]:
-    rows, columns = (similarity >= NEAR).nonzero(as_tuple=True)
-    return list(zip(rows.tolist(), near[rows, columns].tolist(), strict=True))
+def _find_near_pairs(similarity, neighbours) -> Sequence[tuple[int, int]]:
+    rows, columns = (similarity >= MIN_COSINE).nonzero(as_tuple=True)
+    return list(zip(rows.tolist(), neighbours[rows, columns].tolist(), strict=True))
 
 
 def _jaccard(a: tuple[frozenset[str], ...], b: tuple[frozenset[str], ...]) -> float:
@@ -108,7 +112,7 @@ def _jaccard(a: tuple[frozenset[str], ...], b: tuple[frozenset[str], ...]) -> fl
     return min(len(x & y) / max(1, len(x | y)) for x, y in zip(a, b, strict=True))
 
 
-def _clusters(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+def _cluster_pairs(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     """A number for each row; -1 for rows that are like no other."""
     if not pairs:
         return np.full(n, -1)
@@ -119,13 +123,13 @@ def _clusters(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return np.where(sizes[number] > 1, number, -1)
 
 
-def _leaks(
-    night: Night, train: dict[int, Row], found: dict[int, int], exact: set[int]
+def _list_leaks(
+    data: RunData, train: dict[int, Row], matches: dict[int, int], exact: set[int]
 ) -> list[Row]:
-    queries = examples(night.queries, "query")
-    order = sorted(found, key=lambda q: (q not in exact, q))
+    queries = index_rows(data.queries, "query")
+    order = sorted(matches, key=lambda q: (q not in exact, q))
     return [
-        queries[q] | {"train_id": train[found[q]]["id"], "train_text": train[found[q]]["text"],
-                      "train_label": train[found[q]]["label"], "exact": q in exact}
+        queries[q] | {"train_id": train[matches[q]]["id"], "train_text": train[matches[q]]["text"],
+                      "train_label": train[matches[q]]["label"], "exact": q in exact}
         for q in order[:SHOWN]
     ]  # fmt: skip

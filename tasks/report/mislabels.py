@@ -5,16 +5,16 @@ from typing import Any
 
 import polars as pl
 
-from storage import SIGNALS
-from tasks.mislabels.label_count import LabelCount, counted_by_draw, label_count
+from storage import LABEL_SCORES
+from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
 from tasks.report.formatting import Row
-from tasks.report.run_data import Night
+from tasks.report.run_data import RunData
 
-SHOWN, HARMED = 300, 3
+SHOWN, MAX_HARMED = 300, 3
 
 
 @dataclass(frozen=True)
-class Suspects:
+class FlaggedLabels:
     """A search for wrong labels.
 
     Attributes:
@@ -24,80 +24,82 @@ class Suspects:
             training); `conflict`, the nearest row of another label; `harms`, queries with what they
             lose (nats); `new`, whether the search before had it in its first ones too.
         signals: names of the bars.
-        compared: whether there was a search before.
+        has_previous: whether there was a search before.
     """
 
     facts: dict[str, Any]
     rows: list[Row]
     signals: list[str]
-    compared: bool
+    has_previous: bool
 
     @property
     def count(self) -> LabelCount | None:
         """How many labels are wrong; None where nothing can know it."""
-        return label_count(self.facts)
+        return read_label_count(self.facts)
 
     @property
-    def drawn(self) -> str | None:
+    def audit_note(self) -> str | None:
         """By how many rows drawn at random it was counted; None if not."""
-        if not counted_by_draw(self.facts):
+        if not is_count_audited(self.facts):
             return None
-        of = self.facts["drawn"]
-        later = f"; {of['later']:,} rows came later and are not counted" if of["later"] else ""
+        audit = self.facts["drawn"]
+        later = (
+            f"; {audit['later']:,} rows came later and are not counted" if audit["later"] else ""
+        )
         return (
-            f"It is counted by {of['rows']:,} rows drawn at random, {of['wrong']:,} of them "
+            f"It is counted by {audit['rows']:,} rows drawn at random, {audit['wrong']:,} of them "
             f"wrong{later}"
         )
 
 
-def suspects_of(night: Night) -> Suspects | None:
+def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
     """Of the newest search among the rows of a night; None without one."""
-    found = night.found
-    if found is None:
+    result = data.mislabels
+    if result is None:
         return None
-    signals = [name for name in SIGNALS if found.table[name].null_count() < len(found.table)]
-    places = [
+    signals = [name for name in LABEL_SCORES if result.table[name].null_count() < len(result.table)]
+    ranks = [
         (pl.col(name).rank("average") / pl.col(name).count()).alias(f"bar_{name}")
         for name in signals
     ]
-    table = found.table.with_columns(places).filter(pl.col("reviewed").is_null()).sort("rank")
+    table = result.table.with_columns(ranks).filter(pl.col("reviewed").is_null()).sort("rank")
     top = table.head(SHOWN)
-    near = found.table.select(
+    neighbours = result.table.select(
         conflicting="train", near_id="id", near_text="text", near_pair="text_pair",
         near_label="label",
     )  # fmt: skip
-    top = top.join(near, on="conflicting", how="left", maintain_order="left")
-    sources = night.train.select("train", source=night.source)
+    top = top.join(neighbours, on="conflicting", how="left", maintain_order="left")
+    sources = data.train.select("train", source=data.source_column)
     top = top.join(sources, on="train", how="left", maintain_order="left")
-    harms = _harms(night, top)
-    before = _before(night)
+    harms = _list_harmed_queries(data, top)
+    previous_ids = _read_previous_ids(data)
     rows: list[Row] = []
     for row in top.iter_rows(named=True):
         bars = [(name, row[f"bar_{name}"]) for name in signals]
-        new = before is not None and row["id"] not in before
+        new = previous_ids is not None and row["id"] not in previous_ids
         rows.append(row | {"bars": bars, "harms": harms.get(row["train"], []), "new": new})
-    return Suspects(found.facts, rows, signals, before is not None)
+    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None)
 
 
-def _harms(night: Night, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
-    chosen = night.scores.join(rows.select("train"), on="train", how="semi")
-    worst = chosen.filter(pl.col("removal_effect") < 0).sort("train", "removal_effect")
-    named = worst.join(night.queries.select("query", "id"), on="query", maintain_order="left")
-    found: dict[int, list[tuple[str, float]]] = {}
-    for train, name, effect in named.select("train", "id", "removal_effect").iter_rows():
-        told = found.setdefault(train, [])
-        if len(told) < HARMED:
-            told.append((name, -effect))
-    return found
+def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
+    scores = data.scores.join(rows.select("train"), on="train", how="semi")
+    worst = scores.filter(pl.col("removal_effect") < 0).sort("train", "removal_effect")
+    with_ids = worst.join(data.queries.select("query", "id"), on="query", maintain_order="left")
+    harmed: dict[int, list[tuple[str, float]]] = {}
+    for train, name, effect in with_ids.select("train", "id", "removal_effect").iter_rows():
+        queries = harmed.setdefault(train, [])
+        if len(queries) < MAX_HARMED:
+            queries.append((name, -effect))
+    return harmed
 
 
-def _before(night: Night) -> set[str] | None:
+def _read_previous_ids(data: RunData) -> set[str] | None:
     """Ids among the first ones of the search before; None if there was none.
 
     One by another procedure is no search before: what it did not see need not be new.
     """
-    own = night.searches[0].facts.get("procedure") if night.searches else None
-    for found in night.searches[1:]:
-        if found.facts.get("procedure") == own:
-            return set(found.table.sort("rank").head(SHOWN)["id"].to_list())
+    procedure = data.mislabel_results[0].facts.get("procedure") if data.mislabel_results else None
+    for result in data.mislabel_results[1:]:
+        if result.facts.get("procedure") == procedure:
+            return set(result.table.sort("rank").head(SHOWN)["id"].to_list())
     return None

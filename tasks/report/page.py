@@ -12,28 +12,28 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from storage.run_comparison import BECAME, STOPPED
+from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
-from tasks.report.data_quality import Quality, quality_of
-from tasks.report.duplicates import Duplicates, duplicates_of
-from tasks.report.formatting import Row, legible, shown
-from tasks.report.headline import headline
-from tasks.report.mislabels import Suspects, suspects_of
+from tasks.report.data_quality import DataQuality, assess_data_quality
+from tasks.report.duplicates import Duplicates, find_duplicates
+from tasks.report.formatting import Row, escape_unprintable, shorten_text
+from tasks.report.headline import make_headline
+from tasks.report.mislabels import FlaggedLabels, read_flagged_labels
 from tasks.report.reliability import (
-    Assurance,
     Baseline,
-    assurances,
-    baselines,
-    costs,
+    ReliabilityCheck,
+    check_reliability,
+    compare_baselines,
+    list_stage_seconds,
 )
-from tasks.report.run_data import Night
-from tasks.report.slices import Slices, slices_of
-from tasks.report.tfidf_space import space_of
-from tasks.report.worst_queries import Case, cases, offenders
-from tasks.results.group_names import name_of
+from tasks.report.run_data import RunData
+from tasks.report.slices import SourceSliceEffects, summarize_slices
+from tasks.report.tfidf_space import make_tfidf_space
+from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
+from tasks.results.group_names import format_group_value
 
-CHANGED = 100
+MAX_CHANGED = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,89 +41,93 @@ class Page:
     """What a page says, section by section.
 
     Attributes:
-        night: the run.
+        data: the run.
         headline: three sentences.
         cases: the worst queries and their evidence.
-        offenders: training rows that do most harm.
-        suspects: labels that are probably wrong; None if nobody searched.
+        most_harmful: training rows that do most harm.
+        flagged: labels that are probably wrong; None if nobody searched.
         slices: who harms whom.
         duplicates: rows that are alike.
         quality: the rest.
-        assurances: how far to trust it.
+        reliability_checks: how far to trust it.
         baselines: simpler measures beside influence.
         changed: rows that became harmful or stopped being so.
-        costs: seconds by stage.
+        stage_seconds: seconds by stage.
         pictures: SVG by name.
-        price: of an hour, if it is known.
+        price_per_hour: of an hour, if it is known.
     """
 
-    night: Night
+    data: RunData
     headline: list[str]
-    cases: list[Case]
-    offenders: list[Row]
-    suspects: Suspects | None
-    slices: Slices
+    cases: list[QueryCase]
+    most_harmful: list[Row]
+    flagged: FlaggedLabels | None
+    slices: SourceSliceEffects
     duplicates: Duplicates
-    quality: Quality
-    assurances: list[Assurance]
+    quality: DataQuality
+    reliability_checks: list[ReliabilityCheck]
     baselines: list[Baseline]
     changed: list[Row]
-    costs: list[Row]
+    stage_seconds: list[Row]
     pictures: dict[str, str]
-    price: float | None
+    price_per_hour: float | None
 
     @property
-    def computed(self) -> int:
+    def computed_queries(self) -> int:
         """Queries that were not carried over from an earlier night."""
-        facts = self.night.summary.facts
-        carried = json.loads(str(facts["candidates"])).get("carried") or {}
-        return int(str(facts["query_rows"])) - int(carried.get("queries", 0))
+        facts = self.data.summary.facts
+        reuse = json.loads(str(facts["candidates"])).get("carried") or {}
+        return int(str(facts["query_rows"])) - int(reuse.get("queries", 0))
 
 
-def page_of(night: Night, price: float | None = None) -> Page:
+def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
     """All sections of a night."""
-    space = space_of(night)
-    duplicates, slices, suspects = duplicates_of(night, space), slices_of(night), suspects_of(night)
-    told, spent = assurances(night, duplicates), costs(night)
+    space = make_tfidf_space(data)
+    duplicates, slices, flagged = (
+        find_duplicates(data, space),
+        summarize_slices(data),
+        read_flagged_labels(data),
+    )
+    checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     pictures = {
-        "matrix": charts.matrix(slices.matrix, slices.slice, slices.source),
-        "correlations": charts.correlations(slices.correlations),
-        "influence": charts.influence_map(night),
-        "space": charts.space_map(night, space),
-        "costs": charts.costs(spent),
+        "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
+        "correlations": charts.render_correlations(slices.correlations),
+        "influence": charts.render_influence_map(data),
+        "space": charts.render_space_map(data, space),
+        "costs": charts.render_stage_seconds(stage_seconds),
     }
     return Page(
-        night=night,
-        headline=headline(night, slices, suspects, told),
-        cases=cases(night, duplicates),
-        offenders=offenders(night),
-        suspects=suspects,
+        data=data,
+        headline=make_headline(data, slices, flagged, checks),
+        cases=make_query_cases(data, duplicates),
+        most_harmful=find_most_harmful(data),
+        flagged=flagged,
         slices=slices,
         duplicates=duplicates,
-        quality=quality_of(night, space),
-        assurances=told,
-        baselines=baselines(night, space),
-        changed=_changed(night),
-        costs=spent,
-        pictures={name: Markup(drawn) for name, drawn in pictures.items()},
-        price=price,
+        quality=assess_data_quality(data, space),
+        reliability_checks=checks,
+        baselines=compare_baselines(data, space),
+        changed=_list_changed(data),
+        stage_seconds=stage_seconds,
+        pictures={name: Markup(rendered) for name, rendered in pictures.items()},
+        price_per_hour=price_per_hour,
     )
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page as HTML: nothing is asked of a network, and no text of the data is markup."""
-    script, style = _asset("page.js"), _asset("page.css")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("page.html.jinja").render(
-        page=page, night=page.night, facts=page.night.summary.facts, script=Markup(script),
-        style=Markup(style), digest=digest, made=datetime.now(UTC), gigabyte=GIGABYTE,
+    script, style = _read_asset("page.js"), _read_asset("page.css")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _make_environment().get_template("page.html.jinja").render(
+        page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
+        style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
     )  # fmt: skip
 
 
 @cache
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
-        finalize=_legible,
+        finalize=_escape_value,
         loader=PackageLoader("tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -131,44 +135,48 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "shown": shown,
-        "named": name_of,
-        "nats": _nats,
-        "percent": _percent,
-        "bare": _bare,
-        "pace": _pace,
+        "shown": shorten_text,
+        "named": format_group_value,
+        "nats": _format_effect,
+        "percent": _format_percent,
+        "bare": _format_column,
+        "pace": _format_duration,
         "zip": zip,
     }
     return environment
 
 
-def _asset(name: str) -> str:
+def _read_asset(name: str) -> str:
     return (files("tasks.report") / "templates" / name).read_text("utf-8")
 
 
-def _legible(value: object) -> object:
+def _escape_value(value: object) -> object:
     """Every text that is put out, wherever it comes from: the page is valid whatever rows hold."""
-    return legible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return (
+        escape_unprintable(value)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )
 
 
-def _nats(value: float | None) -> str:
+def _format_effect(value: float | None) -> str:
     return "not finite" if value is None else f"{value:+.4f}"
 
 
-def _percent(value: float | None, digits: int = 0) -> str:
+def _format_percent(value: float | None, digits: int = 0) -> str:
     return "" if value is None else f"{value:.{digits}%}"
 
 
-def _pace(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
-def _bare(column: str) -> str:
+def _format_column(column: str) -> str:
     return column.removeprefix("group_").replace("_", " ")
 
 
-def _changed(night: Night) -> list[Row]:
-    if night.difference is None or night.difference.rows is None:
+def _list_changed(data: RunData) -> list[Row]:
+    if data.difference is None or data.difference.rows is None:
         return []
-    rows = night.difference.rows.filter(pl.col("change").is_in([BECAME, STOPPED]))
-    return rows.head(CHANGED).to_dicts()
+    rows = data.difference.rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
+    return rows.head(MAX_CHANGED).to_dicts()

@@ -12,37 +12,37 @@ from scipy.stats import binomtest, spearmanr
 
 from tasks.report.duplicates import Duplicates
 from tasks.report.formatting import Row
-from tasks.report.run_data import Night
-from tasks.report.tfidf_space import Space
-from tasks.results.diagnostics import LEAKED
+from tasks.report.run_data import RunData
+from tasks.report.tfidf_space import TfidfSpace
+from tasks.results.diagnostics import MAX_LEAKED_SHARE
 
-RECALL, RESIDUAL, CANARIES = 0.95, 1e-2, 0.5
-ASKED, TOP = 200, 10
+MIN_RECALL, MAX_RESIDUAL, MIN_FLIP_RECALL = 0.95, 1e-2, 0.5
+MAX_QUERIES, TOP_K = 200, 10
 
 
 @dataclass(frozen=True)
-class Assurance:
+class ReliabilityCheck:
     """One thing that was measured.
 
     Attributes:
         name: of it.
-        figure: as measured.
-        words: what it means.
-        fine: whether it is as it should be; None where nobody can say.
-        unsure: that is because too little was measured, and not because there is no limit.
+        measured: as measured.
+        meaning: what it means.
+        passed: whether it is as it should be; None where nobody can say.
+        inconclusive: that is because too little was measured, and not because there is no limit.
     """
 
     name: str
-    figure: str
-    words: str
-    fine: bool | None = None
-    unsure: bool = False
+    measured: str
+    meaning: str
+    passed: bool | None = None
+    inconclusive: bool = False
 
     @property
-    def state(self) -> str:
+    def verdict(self) -> str:
         """Whether it is in order, in a word or two."""
-        unknown = "not enough to tell" if self.unsure else "no limit"
-        return {None: unknown, True: "yes", False: "no"}[self.fine]
+        unknown = "not enough to tell" if self.inconclusive else "no limit"
+        return {None: unknown, True: "yes", False: "no"}[self.passed]
 
 
 @dataclass(frozen=True)
@@ -53,209 +53,237 @@ class Baseline:
         name: of it.
         correlation: rank correlation with influence.
         overlap: share of the ten largest effects that it finds too; None where there is no such.
-        words: what is compared.
+        description: what is compared.
     """
 
     name: str
     correlation: float
     overlap: float | None
-    words: str
+    description: str
 
 
-def assurances(night: Night, duplicates: Duplicates | None = None) -> list[Assurance]:
+def check_reliability(
+    data: RunData, duplicates: Duplicates | None = None
+) -> list[ReliabilityCheck]:
     """What the store knows of a night's own errors, and whether its queries are new."""
-    leaks = [] if duplicates is None else [_leaks(night, duplicates)]
-    return [*_recall(night), *_solves(night), *_rest(night), *leaks]
+    leaks = [] if duplicates is None else [_check_leaks(data, duplicates)]
+    return [
+        *_check_recall(data),
+        *_check_solves(data),
+        *_check_mislabels_and_quarantine(data),
+        *leaks,
+    ]
 
 
-def above(low: float, high: float, limit: float) -> bool | None:
+def is_above(low: float, high: float, limit: float) -> bool | None:
     """Whether a share is at least `limit` by its interval; None where that cannot be told.
 
-    >>> above(0.97, 1.0, 0.95), above(0.58, 1.0, 0.95), above(0.3, 0.6, 0.95)
+    >>> is_above(0.97, 1.0, 0.95), is_above(0.58, 1.0, 0.95), is_above(0.3, 0.6, 0.95)
     (True, None, False)
     """
     return True if low >= limit else False if high < limit else None
 
 
-def _leaks(night: Night, duplicates: Duplicates) -> Assurance:
-    share = duplicates.leaked / max(1, len(night.queries))
-    return Assurance(
+def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
+    share = duplicates.leaked / max(1, len(data.queries))
+    return ReliabilityCheck(
         "queries that are no training rows",
-        f"{len(night.queries) - duplicates.leaked:,} of {len(night.queries):,}",
+        f"{len(data.queries) - duplicates.leaked:,} of {len(data.queries):,}",
         "The accuracy on queries that the model was trained on says nothing about new data; they "
         "stand under quality.",
-        True if not duplicates.leaked else False if share >= LEAKED else None,
+        True if not duplicates.leaked else False if share >= MAX_LEAKED_SHARE else None,
     )
 
 
-def _recall(night: Night) -> Iterator[Assurance]:
-    told = [one for one in night.summary.recall if not one.get("method")]
-    overall = [one for one in told if one.get("label") is None and one.get("slice") is None]
-    root = night.summary.root
-    of = f" in {root}, which this run goes on with, and not measured again" if root else ""
-    for one in overall:
-        fine = above(float(str(one["low"])), float(str(one["high"])), RECALL)
-        yield Assurance(
-            f"recall at {one['at']}",
-            f"{one['share']:.2f} ({one['low']:.2f} - {one['high']:.2f})",
-            f"Of the {one['at']} training rows that matter most to a query, this share was among "
-            f"those that were scored; measured on {one['queries']} queries scanned in full{of}, "
-            f"with a 95 % interval. It should be {RECALL} or more.",
-            fine,
-            unsure=fine is None,
+def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
+    entries = [entry for entry in data.summary.recall if not entry.get("method")]
+    overall = [
+        entry for entry in entries if entry.get("label") is None and entry.get("slice") is None
+    ]
+    root_run = data.summary.root_run
+    origin = (
+        f" in {root_run}, which this run goes on with, and not measured again" if root_run else ""
+    )
+    for entry in overall:
+        passed = is_above(float(str(entry["low"])), float(str(entry["high"])), MIN_RECALL)
+        yield ReliabilityCheck(
+            f"recall at {entry['at']}",
+            f"{entry['share']:.2f} ({entry['low']:.2f} - {entry['high']:.2f})",
+            f"Of the {entry['at']} training rows that matter most to a query, this share was among "
+            f"those that were scored; measured on {entry['queries']} queries scanned in "
+            f"full{origin}, "
+            f"with a 95 % interval. It should be {MIN_RECALL} or more.",
+            passed,
+            inconclusive=passed is None,
         )
     if not overall:
-        yield Assurance(
+        yield ReliabilityCheck(
             "recall",
-            "all" if _is_full(night) else "not measured",
+            "all" if _is_full_scan(data) else "not measured",
             "Every training row was scored for every query, so none can be missed."
-            if _is_full(night)
+            if _is_full_scan(data)
             else "Nobody knows what the candidates miss. Set [candidates] check.",
-            True if _is_full(night) else None,
-            unsure=not _is_full(night),
+            True if _is_full_scan(data) else None,
+            inconclusive=not _is_full_scan(data),
         )
 
 
-def _is_full(night: Night) -> bool:
+def _is_full_scan(data: RunData) -> bool:
     """By the kind that the study names, the method that was chosen, or where no k was enough."""
-    known = json.loads(str(night.summary.facts["candidates"]))
-    method = known.get("method") or {}
+    candidates = json.loads(str(data.summary.facts["candidates"]))
+    method = candidates.get("method") or {}
     offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
-    fallen_back = "chosen" in known and known["chosen"].get("k") is None
-    return "full" in (known["kind"], offers.get(method.get("name"))) or fallen_back
+    is_fallback = "chosen" in candidates and candidates["chosen"].get("k") is None
+    return "full" in (candidates["kind"], offers.get(method.get("name"))) or is_fallback
 
 
-def _solves(night: Night) -> Iterator[Assurance]:
-    trust = night.summary.trust
-    if trust["worst_residual"] is not None:
-        worst = float(str(trust["worst_residual"]))
-        yield Assurance(
+def _check_solves(data: RunData) -> Iterator[ReliabilityCheck]:
+    diagnostics = data.summary.diagnostics
+    if diagnostics["worst_residual"] is not None:
+        worst = float(str(diagnostics["worst_residual"]))
+        yield ReliabilityCheck(
             "residual",
             f"{worst:.1e} at most",
             "What is left of the equation that every query's answer solves. 0 is exact; 1 would be "
             "no answer at all.",
-            worst <= RESIDUAL and not trust["unconverged"],
+            worst <= MAX_RESIDUAL and not diagnostics["unconverged"],
         )
-    yield Assurance(
+    yield ReliabilityCheck(
         "damping",
-        f"{float(str(trust['damping'])):g}",
+        f"{float(str(diagnostics['damping'])):g}",
         "How strongly directions that the model hardly knows are held back. Too large, and "
         "influence becomes a plain product of gradients.",
     )
-    if trust["correlation"] is not None:
-        resembling, answered = int(str(trust["resembling"])), int(str(trust["answered"]))
-        yield Assurance(
+    if diagnostics["correlation"] is not None:
+        resembling, answered = (
+            int(str(diagnostics["resembling"])),
+            int(str(diagnostics["answered"])),
+        )
+        yield ReliabilityCheck(
             "gradient product",
-            f"{float(str(trust['correlation'])):.2f}; {resembling} of {answered} resemble it",
+            f"{float(str(diagnostics['correlation'])):.2f}; {resembling} of {answered} resemble it",
             "Correlation of the effects with what would come out without curvature. Near 1 the "
             "curvature changed nothing.",
             2 * resembling <= answered,
         )
-    if trust["agreement"] is not None:
-        yield Assurance(
+    if diagnostics["agreement"] is not None:
+        yield ReliabilityCheck(
             "several trainings",
-            f"{float(str(trust['agreement'])):.2f}",
+            f"{float(str(diagnostics['agreement'])):.2f}",
             "Rank correlation of the effects by models that were trained from other seeds: how "
             "much of a score is the data's and not the seed's.",
         )
-    if trust["held"] is not None:
-        yield Assurance(
+    if diagnostics["held"] is not None:
+        yield ReliabilityCheck(
             "mass of effects",
-            f"{float(str(trust['held'])):.0%}",
+            f"{float(str(diagnostics['held'])):.0%}",
             "Share of the size of all effects that the scored rows hold, estimated from random "
             "ones. The rest is many small effects.",
         )
 
 
-def _rest(night: Night) -> Iterator[Assurance]:
-    lost = len(night.summary.quarantined)
-    yield Assurance(
+def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]:
+    quarantined = len(data.summary.quarantined)
+    yield ReliabilityCheck(
         "queries without an answer",
-        f"{lost} of {len(night.queries)}",
+        f"{quarantined} of {len(data.queries)}",
         "Set aside because their loss or their solution is not finite; the others are not touched.",
-        lost == 0,
+        quarantined == 0,
     )
-    if night.found is not None:
-        yield from _injected(night.found.facts["recall"])
+    if data.mislabels is not None:
+        yield from _check_injected_flips(data.mislabels.facts["recall"])
 
 
-def _injected(recall: Row) -> Iterator[Assurance]:
+def _check_injected_flips(recall: Row) -> Iterator[ReliabilityCheck]:
     """Injected label flips: of either kind about half, so each share has so wide an interval."""
-    shares = {name: recall[name] for name in ("any", "confusable") if _is_share(recall[name])}
+    shares = {
+        name: recall[name] for name in ("any", "confusable") if _is_finite_number(recall[name])
+    }
     if not shares:
-        words = (
+        meaning = (
             "No labels were flipped in copies of the data, so nobody knows what the order misses."
         )
-        yield Assurance("canaries", "not measured", words, unsure=True)
+        yield ReliabilityCheck("canaries", "not measured", meaning, inconclusive=True)
         return
     share, count = shares.get("any", 0.0), max(1, int(recall["planted"]) // 2)
     interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    fine = above(interval.low, interval.high, CANARIES) if "any" in shares else None
-    yield Assurance(
+    passed = is_above(interval.low, interval.high, MIN_FLIP_RECALL) if "any" in shares else None
+    yield ReliabilityCheck(
         "canaries",
         " and ".join(f"{value:.0%}" for value in shares.values()),
         f"{recall['planted']} labels were flipped in copies of the data on purpose, half to any "
         f"label and half to a likely one: such shares of the two came up in the first "
         f"{recall['budget']} suspects. Of the former it should be half.",
-        fine,
-        unsure=fine is None,
+        passed,
+        inconclusive=passed is None,
     )
 
 
-def _is_share(value: object) -> bool:
+def _is_finite_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def baselines(night: Night, space: Space) -> list[Baseline]:
+def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
     """How far simpler measures say the same."""
-    found = list(_similar(night, space))
-    loss = night.train["loss"].to_numpy().astype(float)
-    harm = -night.harm["harm"].to_numpy()
-    known = np.isfinite(loss)
-    if known.sum() > TOP and harm[known].std() > 0 and loss[known].std() > 0:
-        rank = _rank(loss[known], harm[known])
-        top = set(np.argsort(-harm, kind="stable")[:100])
-        told = set(np.argsort(-np.where(known, loss, -math.inf), kind="stable")[:100])
-        words = "The training row's own loss, against the harm it does to all queries; overlap "
-        found.append(
-            Baseline("loss", rank, len(top & told) / len(top), f"{words}of the first 100.")
+    results = list(_compare_text_similarity(data, space))
+    loss = data.train["loss"].to_numpy().astype(float)
+    harm = -data.harm["harm"].to_numpy()
+    is_finite = np.isfinite(loss)
+    if is_finite.sum() > TOP_K and harm[is_finite].std() > 0 and loss[is_finite].std() > 0:
+        rank = _rank_correlation(loss[is_finite], harm[is_finite])
+        most_harmful = set(np.argsort(-harm, kind="stable")[:100])
+        largest_losses = set(np.argsort(-np.where(is_finite, loss, -math.inf), kind="stable")[:100])
+        description = (
+            "The training row's own loss, against the harm it does to all queries; overlap "
         )
-    return found
+        results.append(
+            Baseline(
+                "loss",
+                rank,
+                len(most_harmful & largest_losses) / len(most_harmful),
+                f"{description}of the first 100.",
+            )
+        )
+    return results
 
 
-def _similar(night: Night, space: Space) -> Iterator[Baseline]:
+def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Baseline]:
     """Cosine of the words of query and training row, against the size of the effect."""
-    queries = night.scores["query"].unique().sort().to_list()
-    chosen = queries[:: max(1, len(queries) // ASKED)][:ASKED]
-    told = night.scores.filter(pl.col("query").is_in(chosen))
+    queries = data.scores["query"].unique().sort().to_list()
+    sampled_queries = queries[:: max(1, len(queries) // MAX_QUERIES)][:MAX_QUERIES]
+    scores = data.scores.filter(pl.col("query").is_in(sampled_queries))
     ranks, shares = [], []
-    for (query,), rows in told.group_by("query", maintain_order=True):
+    for (query,), rows in scores.group_by("query", maintain_order=True):
         train = torch.tensor(rows["train"].to_list())
         effect = np.abs(rows["removal_effect"].to_numpy())
         likeness = (space.train[train] @ space.queries[int(str(query))]).numpy()
-        if len(train) > TOP and effect.std() > 0 and likeness.std() > 0:
-            ranks.append(_rank(effect, likeness))
-            best, near = (set(np.argsort(-v, kind="stable")[:TOP]) for v in (effect, likeness))
-            shares.append(len(best & near) / TOP)
+        if len(train) > TOP_K and effect.std() > 0 and likeness.std() > 0:
+            ranks.append(_rank_correlation(effect, likeness))
+            most_influential, most_similar = (
+                set(np.argsort(-v, kind="stable")[:TOP_K]) for v in (effect, likeness)
+            )
+            shares.append(len(most_influential & most_similar) / TOP_K)
     if ranks:
-        words = f"Words in common with the query, among its scored rows; mean of {len(ranks)} "
+        description = (
+            f"Words in common with the query, among its scored rows; mean of {len(ranks)} "
+        )
         yield Baseline(
             "similar words", float(np.mean(ranks)), float(np.mean(shares)),
-            f"{words}queries, overlap of the first ten.",
+            f"{description}queries, overlap of the first ten.",
         )  # fmt: skip
 
 
-def _rank(a: np.ndarray, b: np.ndarray) -> float:
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b)[0])  # type: ignore[arg-type]
 
 
-def costs(night: Night) -> list[Row]:
+def list_stage_seconds(data: RunData) -> list[Row]:
     """Stage by stage: seconds that were forecast and taken."""
-    outcome = night.summary.outcome
+    outcome = data.summary.outcome
     if outcome is None:
         return []
     return [
-        {"stage": stage, "forecast": said, "measured": took}
-        for stage, (said, took) in outcome.seconds.items()
-        if said or took
+        {"stage": stage, "forecast": forecast, "measured": measured}
+        for stage, (forecast, measured) in outcome.seconds.items()
+        if forecast or measured
     ]

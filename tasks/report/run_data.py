@@ -7,15 +7,15 @@ from pathlib import Path
 import polars as pl
 
 from storage import Store, StoreError
-from tasks.mislabels.results import KIND, Found, read_found
-from tasks.results.compare_runs import Difference, difference, previous
+from tasks.mislabels.results import KIND, MislabelResult, read_result
+from tasks.results.compare_runs import RunDifference, diff_runs, find_comparable_run
 from tasks.results.summary import Summary, read_summary
-from tasks.run.lookup import undamaged_run
-from tasks.run.sequence import order_of
+from tasks.run.lookup import check_undamaged
+from tasks.run.sequence import sort_key
 
 
 @dataclass(frozen=True, eq=False)
-class Night:
+class RunData:
     """A run, and what else the store knows of its rows.
 
     Attributes:
@@ -25,7 +25,7 @@ class Night:
         train: one row a training example.
         scores: removal effects that were kept.
         totals: sums of all of them, which a full scan keeps; empty without.
-        searches: for wrong labels among the same training rows, newest first.
+        mislabel_results: for wrong labels among the same training rows, newest first.
         against: an earlier run, if one can be compared.
         difference: from that one to this.
     """
@@ -36,24 +36,24 @@ class Night:
     train: pl.DataFrame
     scores: pl.DataFrame
     totals: pl.DataFrame
-    searches: tuple[Found, ...]
+    mislabel_results: tuple[MislabelResult, ...]
     against: str | None
-    difference: Difference | None
+    difference: RunDifference | None
 
     @property
-    def found(self) -> Found | None:
+    def mislabels(self) -> MislabelResult | None:
         """The newest search for wrong labels, if there was one."""
-        return self.searches[0] if self.searches else None
+        return self.mislabel_results[0] if self.mislabel_results else None
 
     @cached_property
-    def slice(self) -> str:
+    def slice_column(self) -> str:
         """The column of the queries that they are sliced by: the study's first group, or label."""
-        return _first_group(self.queries)
+        return _find_first_group(self.queries)
 
     @cached_property
-    def source(self) -> str:
+    def source_column(self) -> str:
         """The column of the training rows that they are grouped by: likewise."""
-        return _first_group(self.train)
+        return _find_first_group(self.train)
 
     @property
     def has_pairs(self) -> bool:
@@ -64,19 +64,19 @@ class Night:
     def harm(self) -> pl.DataFrame:
         """Of each training row: train, effect (summed, nats), harm (negative part), harmed."""
         effect = pl.col("removal_effect").cast(pl.Float64)
-        known = self.scores.group_by("train", maintain_order=True).agg(
+        sums = self.scores.group_by("train", maintain_order=True).agg(
             effect=effect.sum(),
             harm=effect.filter(effect < 0).sum(),
             harmed=(effect < 0).sum().cast(pl.Int64),
         )
         return (
             self.train.select("train")
-            .join(known, on="train", how="left", maintain_order="left")
+            .join(sums, on="train", how="left", maintain_order="left")
             .with_columns(pl.col("effect", "harm", "harmed").fill_null(0))
         )
 
 
-def read_night(store: Store, run: str, study: Path, against: str | None = None) -> Night:
+def read_run_data(store: Store, run: str, study: Path, against: str | None = None) -> RunData:
     """Everything of a run that a report needs.
 
     Args:
@@ -88,7 +88,7 @@ def read_night(store: Store, run: str, study: Path, against: str | None = None) 
     Raises:
         StoreError: no such run, it is not finished, or a search for wrong labels is damaged.
     """
-    status = store.status(undamaged_run(store, run))
+    status = store.read_status(check_undamaged(store, run))
     if not status.finished:
         raise StoreError.at(
             f"run {run}",
@@ -98,31 +98,36 @@ def read_night(store: Store, run: str, study: Path, against: str | None = None) 
         )
     tables = {name: store.scan(name, run).collect() for name in ("queries", "train", "scores")}
     tables["totals"] = store.scan("totals", run).collect()
-    before = against or previous(store, run)
-    told = difference(store, before, run) if before else None
-    searches = _searches(store, tables["train"])
-    return Night(
-        run, read_summary(store, run, study), **tables, searches=searches, against=before,
-        difference=told,
-    )  # fmt: skip
+    earlier = against or find_comparable_run(store, run)
+    run_difference = diff_runs(store, earlier, run) if earlier else None
+    mislabel_results = _read_mislabel_results(store, tables["train"])
+    return RunData(
+        run,
+        read_summary(store, run, study),
+        **tables,
+        mislabel_results=mislabel_results,
+        against=earlier,
+        difference=run_difference,
+    )
 
 
-def _searches(store: Store, train: pl.DataFrame) -> tuple[Found, ...]:
+def _read_mislabel_results(store: Store, train: pl.DataFrame) -> tuple[MislabelResult, ...]:
     """Searches whose rows are those of the run, label by label.
 
     Raises:
         StoreError: one of them is damaged, which must not pass for "nobody searched".
     """
-    same = ("id", "text", "label")
-    found = (read_found(store, digest) for digest in store.sound_parts(KIND))
-    fitting = [
-        one
-        for one in found
-        if len(one.table) == len(train) and one.table.select(same).equals(train.select(same))
+    columns = ("id", "text", "label")
+    results = (read_result(store, digest) for digest in store.find_verified_artifacts(KIND))
+    matching = [
+        result
+        for result in results
+        if len(result.table) == len(train)
+        and result.table.select(columns).equals(train.select(columns))
     ]
-    return tuple(sorted(fitting, key=lambda one: order_of(one.facts), reverse=True))
+    return tuple(sorted(matching, key=lambda result: sort_key(result.facts), reverse=True))
 
 
-def _first_group(rows: pl.DataFrame) -> str:
+def _find_first_group(rows: pl.DataFrame) -> str:
     groups = [name for name in rows.columns if name.startswith("group_")]
     return groups[0] if groups else "label"

@@ -11,16 +11,16 @@ from prefect.logging import get_logger
 
 from storage import Store
 from storage.run_comparison import (
-    BECAME,
-    ROSE,
-    Tables,
-    changes,
+    BECAME_HARMFUL,
+    MOVED_UP,
+    RunTables,
+    find_changes,
 )
-from tasks.results.compare_runs import previous
-from tasks.results.diagnostics import read_trust
+from tasks.results.compare_runs import find_comparable_run
+from tasks.results.diagnostics import read_diagnostics
 from tasks.study.sections import Notify
 
-TRIES, PATIENCE = 3, 10.0
+MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0
 """And seconds for each."""
 
 
@@ -47,39 +47,46 @@ class Breach:
         return f"{self.what} {self.limit:g}: {self.found:.3g}"
 
 
-def breaches(store: Store, run: str, asked: Notify) -> Iterator[Breach]:
+def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
     """What of a finished run is beyond the limits; what was not measured is not."""
-    found = {
-        "recall_below": _recall(store, run),
-        "residual_above": read_trust(store.scan("solves", run))["worst_residual"],
-        "harmful_above": _harmful(store, run),
-        "new_suspects_above": _new_suspects(store, run),
+    measured = {
+        "recall_below": _read_lowest_recall(store, run),
+        "residual_above": read_diagnostics(store.scan("solves", run))["worst_residual"],
+        "harmful_above": _compute_harmful_share(store, run),
+        "new_suspects_above": _count_newly_harmful(store, run),
     }
-    for what, value in found.items():
-        limit = getattr(asked, what)
+    for key, value in measured.items():
+        limit = getattr(notify, key)
         if limit is None or value is None:
             continue
         number = float(str(value))
-        if number < limit if what.endswith("below") else number > limit:
-            yield Breach(what, limit, number)
+        if number < limit if key.endswith("below") else number > limit:
+            yield Breach(key, limit, number)
 
 
-def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach] = ()) -> bool:
+def send_alert(
+    notify: Notify, study: str, run: str, text: str, breaches: Sequence[Breach] = ()
+) -> bool:
     """Post it to the webhook; whether it arrived. A webhook that fails never fails a run.
 
     The address is a secret: it is read from the environment, and stands in no log.
     """
-    if not asked.webhook_env:
+    if not notify.webhook_env:
         return False
-    problem = webhook_problem(asked)
+    problem = find_webhook_problem(notify)
     if problem:
         get_logger("fastif").warning("No word of %s was sent: %s", study, problem)
         return False
-    url = os.environ[asked.webhook_env]
-    told = {"study": study, "run": run, "text": text, "breaches": [asdict(one) for one in found]}
-    for _ in range(TRIES):
+    url = os.environ[notify.webhook_env]
+    payload = {
+        "study": study,
+        "run": run,
+        "text": text,
+        "breaches": [asdict(breach) for breach in breaches],
+    }
+    for _ in range(MAX_ATTEMPTS):
         try:
-            httpx.post(url, json=told, timeout=PATIENCE).raise_for_status()
+            httpx.post(url, json=payload, timeout=TIMEOUT_SECONDS).raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             problem = type(error).__name__
         else:
@@ -88,7 +95,7 @@ def send(asked: Notify, study: str, run: str, text: str, found: Sequence[Breach]
     return False
 
 
-def webhook_problem(notify: Notify) -> str:
+def find_webhook_problem(notify: Notify) -> str:
     """Why nothing could be posted to the study's webhook; empty if it could, or if it has none.
 
     The address is a secret, so that of a wrong one no more is said than that it is wrong.
@@ -108,27 +115,27 @@ def webhook_problem(notify: Notify) -> str:
     return ""
 
 
-def _recall(store: Store, run: str) -> float | None:
-    (told,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
-    whole = [
-        one
-        for one in json.loads(told or "[]")
-        if all(one.get(key) is None for key in ("method", "label", "slice"))
+def _read_lowest_recall(store: Store, run: str) -> float | None:
+    (recorded,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
+    overall = [
+        entry
+        for entry in json.loads(recorded or "[]")
+        if all(entry.get(key) is None for key in ("method", "label", "slice"))
     ]
-    return min((one["share"] for one in whole), default=None)
+    return min((entry["share"] for entry in overall), default=None)
 
 
-def _harmful(store: Store, run: str) -> float | None:
+def _compute_harmful_share(store: Store, run: str) -> float | None:
     """Share of the scored training rows that do harm on balance."""
     effects = store.scan("scores", run).group_by("train").agg(pl.col("removal_effect").sum())
     share = effects.select((pl.col("removal_effect") < 0).mean()).collect().item()
     return None if share is None else float(share)
 
 
-def _new_suspects(store: Store, run: str) -> int | None:
+def _count_newly_harmful(store: Store, run: str) -> int | None:
     """Rows among the worst hundred that were not in the last comparable run."""
-    before = previous(store, run)
+    before = find_comparable_run(store, run)
     if before is None:
         return None
-    rows = changes(Tables.of(store, before), Tables.of(store, run), k=100)
-    return int(rows["change"].is_in([BECAME, ROSE]).sum())
+    rows = find_changes(RunTables.scan(store, before), RunTables.scan(store, run), k=100)
+    return int(rows["change"].is_in([BECAME_HARMFUL, MOVED_UP]).sum())

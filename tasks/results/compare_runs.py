@@ -8,17 +8,17 @@ import polars as pl
 from storage import RunRecord, Store
 from storage.matching import EDITED, RELABELLED, SAME
 from storage.run_comparison import (
-    BECAME,
-    STOPPED,
-    Matched,
-    Tables,
-    changes,
+    BECAME_HARMFUL,
+    STOPPED_HARMING,
+    RunMatching,
+    RunTables,
+    find_changes,
 )
-from tasks.run.lookup import undamaged_run
+from tasks.run.lookup import check_undamaged
 
-SAME_SCALE = ("train", "queries", "certificate", "groups", "carried")
+SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
 """Parts of a run of which another changes what is asked, and not what a number means."""
-SAME_ORDER = (*SAME_SCALE, "model", "models", "candidates")
+ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
 """Parts of which another leaves the order of rows comparable, but not the sizes of effects."""
 WORST = 100
 """Rows that do most harm in a run: who enters or leaves these has changed."""
@@ -26,7 +26,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparability:
     """How far two runs may be compared.
 
     Attributes:
@@ -40,7 +40,7 @@ class Verdict:
     def __str__(self) -> str:
         """In a sentence.
 
-        >>> print(Verdict("order", ("model: another one",)))
+        >>> print(Comparability("order", ("model: another one",)))
         Only the order of rows can be compared, not the sizes of effects: model: another one.
         """
         what = {
@@ -52,7 +52,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceDifference:
     """What moved for some of the queries that both runs were asked.
 
     Attributes:
@@ -60,49 +60,50 @@ class Slice:
         queries: asked in both runs.
         before: share that the earlier run's model predicted correctly.
         after: the same of the later one's.
-        became: training rows that became harmful to these queries; None if that cannot be told.
-        stopped: training rows that stopped being so.
+        newly_harmful: training rows that became harmful to these queries; None if that cannot be
+            told.
+        no_longer_harmful: training rows that stopped being so.
     """
 
     value: str | None
     queries: int
     before: float
     after: float
-    became: int | None
-    stopped: int | None
+    newly_harmful: int | None
+    no_longer_harmful: int | None
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class RunPair:
     """Two runs whose worst rows are compared.
 
     Attributes:
         before, after: their tables.
         matched: which rows are the same.
         k: rows that do most harm in a run.
-        level: how far effects may be compared, see `Verdict`.
+        level: how far effects may be compared, see `Comparability`.
     """
 
-    before: Tables
-    after: Tables
-    matched: Matched
+    before: RunTables
+    after: RunTables
+    matched: RunMatching
     k: int
     level: str
 
-    def changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
+    def find_changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
         """Rows that entered or left the worst of these queries; None if that cannot be told."""
         if self.level == "nothing" or queries.is_empty():
             return None
         sizes = self.level == "numbers"
-        return changes(self.before, self.after, self.k, self.matched, queries, sizes)
+        return find_changes(self.before, self.after, self.k, self.matched, queries, sizes)
 
 
 @dataclass(frozen=True)
-class Difference:
+class RunDifference:
     """Two runs side by side.
 
     Attributes:
-        verdict: how far they may be compared.
+        comparability: how far they may be compared.
         overall: of all queries asked in both; None if there are none.
         group: by which `slices` are cut, without its prefix; None without groups.
         slices: the same by that group.
@@ -111,10 +112,10 @@ class Difference:
         notes: how rows were matched, and what could not be compared, sentence by sentence.
     """
 
-    verdict: Verdict
-    overall: Slice | None
+    comparability: Comparability
+    overall: SliceDifference | None
     group: str | None
-    slices: tuple[Slice, ...]
+    slices: tuple[SliceDifference, ...]
     rows: pl.DataFrame | None
     notes: tuple[str, ...]
 
@@ -123,83 +124,87 @@ class Difference:
         return None if self.rows is None else int(self.rows["change"].is_in(words).sum())
 
     @property
-    def common(self) -> int:
+    def common_queries(self) -> int:
         """Queries asked in both."""
         return self.overall.queries if self.overall else 0
 
 
-def difference(store: Store, before: str, after: str, k: int = WORST) -> Difference:
+def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDifference:
     """Compare two runs of a store; rows are the same by their content, see `storage.matching`.
 
     Raises:
         StoreError: there is no such run, or a file of it is damaged.
     """
-    old, new = (store.record(undamaged_run(store, run)) for run in (before, after))
-    earlier, later = Tables.of(store, before), Tables.of(store, after)
-    matched = Matched.of(earlier, later)
-    verdict = _of_one_expansion(compared(old, new), store, before, after)
-    sides = Sides(earlier, later, matched, k, verdict.level)
-    rows = sides.changes(matched.common)
-    group = _group(later)
-    notes = [*_unfinished(store, before, after), *matching_notes(matched)]
-    notes += _group_notes(earlier, later, group)
-    if matched.common.is_empty():
+    old, new = (store.read_record(check_undamaged(store, run)) for run in (before, after))
+    earlier, later = RunTables.scan(store, before), RunTables.scan(store, after)
+    matched = RunMatching.match(earlier, later)
+    comparability = _check_leverage(check_comparability(old, new), store, before, after)
+    pair = RunPair(earlier, later, matched, k, comparability.level)
+    rows = pair.find_changes(matched.common_queries)
+    group = _find_first_group(later)
+    notes = [*_describe_unfinished(store, before, after), *describe_matching(matched)]
+    notes += _describe_groups(earlier, later, group)
+    if matched.common_queries.is_empty():
         notes.append("No query is the same in both runs, so that no effect can be compared.")
-    return Difference(
-        verdict,
-        _overall(earlier, later, matched, rows),
+    return RunDifference(
+        comparability,
+        _compare_overall(earlier, later, matched, rows),
         group.removeprefix("group_") if group else None,
-        tuple(_slices(sides)),
+        tuple(_compare_slices(pair)),
         rows,
         tuple(notes),
     )
 
 
-def previous(store: Store, run: str) -> str | None:
+def find_comparable_run(store: Store, run: str) -> str | None:
     """The last whole run before this one whose effects, or their order, can be compared.
 
     Before goes by the numbers that runs are given, see `storage.order`.
     """
-    record = store.record(run)
-    names = [status.record.run for status in store.runs()]
+    record = store.read_record(run)
+    names = [status.record.run for status in store.list_runs()]
     for name in names[names.index(run) + 1 :]:
-        status = store.status(name)
-        if status.whole and compared(status.record, record).level != "nothing":
+        status = store.read_status(name)
+        if status.is_intact and check_comparability(status.record, record).level != "nothing":
             return name
     return None
 
 
-def compared(before: RunRecord, after: RunRecord) -> Verdict:
+def check_comparability(before: RunRecord, after: RunRecord) -> Comparability:
     """How far effects of the two may be compared, by what each depends on."""
-    parts = {
+    differing = {
         name
         for name in {*before.parts, *after.parts}
         if before.parts.get(name) != after.parts.get(name)
     }
-    reasons = list(_reasons(before, after, parts))
-    if parts <= set(SAME_SCALE):
-        return Verdict("numbers", tuple(reasons))
-    return Verdict("order" if parts <= set(SAME_ORDER) else "nothing", tuple(reasons))
+    reasons = list(_describe_settings(before, after, differing))
+    if differing <= set(SCALE_PRESERVING):
+        return Comparability("numbers", tuple(reasons))
+    return Comparability(
+        "order" if differing <= set(ORDER_PRESERVING) else "nothing", tuple(reasons)
+    )
 
 
-def _of_one_expansion(verdict: Verdict, store: Store, before: str, after: str) -> Verdict:
+def _check_leverage(
+    comparability: Comparability, store: Store, before: str, after: str
+) -> Comparability:
     """Numbers of which one run counts the leverage of rows and the other does not are unlike.
 
     "auto" may have decided so by the size of the tables, which the settings do not show.
     """
-    on = [
+    has_leverage = [
         store.scan("solves", run).select((pl.col("leverage") == "on").fill_null(False).any())
         for run in (before, after)
     ]
-    first, second = (bool(found.collect().item()) for found in on)
-    if verdict.level != "numbers" or first == second:
-        return verdict
+    first, second = (bool(frame.collect().item()) for frame in has_leverage)
+    if comparability.level != "numbers" or first == second:
+        return comparability
     reason = f"leverage of rows: {'on' if first else 'off'} became {'on' if second else 'off'}"
-    return Verdict("order", (*verdict.reasons, reason))
+    return Comparability("order", (*comparability.reasons, reason))
 
 
-def _reasons(before: RunRecord, after: RunRecord, parts: set[str]) -> Iterator[str]:
-    for name in sorted(parts):
+def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str]) -> Iterator[str]:
+    for name in sorted(differing):
         if name == "train" and before.train_rows != after.train_rows:
             ratio = before.train_rows / after.train_rows
             yield (
@@ -212,41 +217,51 @@ def _reasons(before: RunRecord, after: RunRecord, parts: set[str]) -> Iterator[s
             yield "another model"
         elif name == "carried":
             yield "one has answers and curvature of an earlier night"
-    told = [one for one in before.differences(after) if one.split(":")[0].split(".")[0] in parts]
+    differences = [
+        difference
+        for difference in before.find_differences(after)
+        if difference.split(":")[0].split(".")[0] in differing
+    ]
     skipped = ("train", "query", "queries:", "model:", "models:", "shard_size", "certificate")
     skipped += ("carried",)
-    yield from (one for one in told if not one.startswith(skipped))
+    yield from (difference for difference in differences if not difference.startswith(skipped))
 
 
-def matching_notes(matched: Matched) -> Iterator[str]:
+def describe_matching(matched: RunMatching) -> Iterator[str]:
     """How many rows of each table are the same, and what became of the others."""
-    for name, part in (("training rows", matched.train), ("queries", matched.queries)):
-        by = "content" if part.by_content else "their ids alone (a run holds no texts)"
+    for name, table_match in (("training rows", matched.train), ("queries", matched.queries)):
+        criterion = (
+            "content" if table_match.by_content else "their ids alone (a run holds no texts)"
+        )
         counts = [
-            f"{part.count(SAME):,} the same",
-            *(f"{part.count(how):,} {how}" for how in (RELABELLED, EDITED) if part.count(how)),
-            *([f"{part.new:,} new"] if part.new else []),
-            *([f"{part.gone:,} gone"] if part.gone else []),
+            f"{table_match.count(SAME):,} the same",
+            *(
+                f"{table_match.count(kind):,} {kind}"
+                for kind in (RELABELLED, EDITED)
+                if table_match.count(kind)
+            ),
+            *([f"{table_match.new:,} new"] if table_match.new else []),
+            *([f"{table_match.gone:,} gone"] if table_match.gone else []),
         ]
-        yield f"{name.capitalize()} are matched by {by}: {', '.join(counts)}."
+        yield f"{name.capitalize()} are matched by {criterion}: {', '.join(counts)}."
     for old, new in {**matched.queries.renamed, **matched.train.renamed}.items():
         yield f"Label {old} is called {new} now."
 
 
-def _unfinished(store: Store, *runs: str) -> Iterator[str]:
+def _describe_unfinished(store: Store, *runs: str) -> Iterator[str]:
     for run in dict.fromkeys(runs):
-        status = store.status(run)
+        status = store.read_status(run)
         if not status.finished:
             yield f"Run {run} is not finished: {status.done} of {status.planned} shards are here."
 
 
-def _group(tables: Tables) -> str | None:
+def _find_first_group(tables: RunTables) -> str | None:
     """The first group of the queries."""
     names = tables.queries.collect_schema().names()
     return next((name for name in names if name.startswith("group_")), None)
 
 
-def _group_notes(before: Tables, after: Tables, group: str | None) -> Iterator[str]:
+def _describe_groups(before: RunTables, after: RunTables, group: str | None) -> Iterator[str]:
     old, new = (
         [
             name.removeprefix("group_")
@@ -257,41 +272,49 @@ def _group_notes(before: Tables, after: Tables, group: str | None) -> Iterator[s
     )
     if set(old) != set(new):
         was, now = (", ".join(names) or "nothing" for names in (old, new))
-        by = f" Slices are by {group.removeprefix('group_')} as it is now." if group else ""
-        yield f"Queries were grouped by {was} and are by {now}.{by}"
+        note = f" Slices are by {group.removeprefix('group_')} as it is now." if group else ""
+        yield f"Queries were grouped by {was} and are by {now}.{note}"
 
 
-def _asked(before: Tables, after: Tables, matched: Matched) -> pl.DataFrame:
+def _join_common_queries(before: RunTables, after: RunTables, matched: RunMatching) -> pl.DataFrame:
     """The queries of both runs: before, after, correct, correct_after, and the group as it is."""
-    group = _group(after)
+    group = _find_first_group(after)
     value = pl.col(group) if group else pl.lit(None, pl.String)
-    place, correct = pl.col("query").cast(pl.UInt32), pl.col("correct")
-    old = before.queries.select(before=place, correct=correct).collect()
-    new = after.queries.select(after=place, correct_after=correct, group=value).collect()
-    return matched.common.join(old, on="before").join(new, on="after").sort("after")
+    position, correct = pl.col("query").cast(pl.UInt32), pl.col("correct")
+    old = before.queries.select(before=position, correct=correct).collect()
+    new = after.queries.select(after=position, correct_after=correct, group=value).collect()
+    return matched.common_queries.join(old, on="before").join(new, on="after").sort("after")
 
 
-def _overall(
-    before: Tables, after: Tables, matched: Matched, rows: pl.DataFrame | None
-) -> Slice | None:
-    both = _asked(before, after, matched)
-    return None if both.is_empty() else _moved(None, both, rows)
+def _compare_overall(
+    before: RunTables, after: RunTables, matched: RunMatching, rows: pl.DataFrame | None
+) -> SliceDifference | None:
+    queries = _join_common_queries(before, after, matched)
+    return None if queries.is_empty() else _make_slice_difference(None, queries, rows)
 
 
-def _slices(sides: Sides) -> Iterator[Slice]:
+def _compare_slices(pair: RunPair) -> Iterator[SliceDifference]:
     """By the values of the first group of the later run, whatever the earlier one grouped by."""
-    if _group(sides.after) is None:
+    if _find_first_group(pair.after) is None:
         return
-    asked = _asked(sides.before, sides.after, sides.matched)
-    values = {value: part for (value,), part in asked.group_by("group", maintain_order=True)}
+    queries = _join_common_queries(pair.before, pair.after, pair.matched)
+    values = {
+        value: members for (value,), members in queries.group_by("group", maintain_order=True)
+    }
     for value in sorted(values, key=lambda value: (value is None, value)):
-        part = values[value]
-        yield _moved(value, part, sides.changes(part.select("before", "after")))  # type: ignore[arg-type]
+        members = values[value]
+        yield _make_slice_difference(
+            value, members, pair.find_changes(members.select("before", "after"))
+        )  # type: ignore[arg-type]
 
 
-def _moved(value: str | None, both: pl.DataFrame, rows: pl.DataFrame | None) -> Slice:
-    before, after = both.select(pl.col("correct", "correct_after").mean()).row(0)
+def _make_slice_difference(
+    value: str | None, queries: pl.DataFrame, rows: pl.DataFrame | None
+) -> SliceDifference:
+    before, after = queries.select(pl.col("correct", "correct_after").mean()).row(0)
     counts = [None, None]
     if rows is not None:
-        counts = [int((rows["change"] == change).sum()) for change in (BECAME, STOPPED)]
-    return Slice(value, len(both), before, after, *counts)
+        counts = [
+            int((rows["change"] == change).sum()) for change in (BECAME_HARMFUL, STOPPED_HARMING)
+        ]
+    return SliceDifference(value, len(queries), before, after, *counts)

@@ -6,14 +6,18 @@ ALL, NO_VALUE = "(all)", "(no value)"
 """Our words stand in parentheses."""
 
 
-def name_of(value: str | None) -> str:
+def format_group_value(value: str | None) -> str:
     """The value as it is; in quotes where it could be taken for a word of ours, or not be seen.
 
-    >>> name_of("north"), name_of(None), name_of("None"), name_of("(all)"), name_of("")
+    >>> tuple(map(format_group_value, ("north", None, "None", "(all)", "")))
     ('north', '(no value)', 'None', '"(all)"', '""')
     """
     if value is None:
         return NO_VALUE
-    ours = value.startswith("(") and value.endswith(")")
-    unseen = value != value.strip() or not value
-    return json.dumps(value, ensure_ascii=False) if ours or unseen or value[0] == '"' else value
+    is_reserved = value.startswith("(") and value.endswith(")")
+    is_invisible = value != value.strip() or not value
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if is_reserved or is_invisible or value[0] == '"'
+        else value
+    )

@@ -12,13 +12,13 @@ from tasks.run.lookup import TRAIN
 from tasks.run.method_selection import KIND as METHOD
 from tasks.run.selections import KIND as DAMPING
 
-PARTS: Final = "parts"
-ONCE: Final = frozenset({VERDICTS, DRAWS, DAMPING, CANDIDATES, METHOD, "sketcher"})
+ARTIFACTS: Final = "parts"
+IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, DAMPING, CANDIDATES, METHOD, "sketcher"})
 """Kinds of parts that hold what people or a run's first shards decided: never made again alike."""
 
 
 @dataclass(frozen=True)
-class Examined:
+class IntegrityReport:
     """A run, or all parts of a store.
 
     Attributes:
@@ -38,83 +38,95 @@ class Examined:
     damaged: tuple[tuple[str, ...], ...] = field(default=())
 
 
-def examined(store: Store, run: str | None = None) -> Iterator[Examined]:
+def check_integrity(store: Store, run: str | None = None) -> Iterator[IntegrityReport]:
     """Examine every run and every part of a store, or one run alone."""
-    names, lost = ([run], []) if run else store.names()
+    names, orphaned = ([run], []) if run else store.list_names()
     for name in names:
-        yield _of_run(store, name)
-    for name in lost:
+        yield _check_run(store, name)
+    for name in orphaned:
         got = f"{store.layout.record(name)}: missing, though the run has commits"
-        yield Examined(name, "", "1 problems", (got,))
+        yield IntegrityReport(name, "", "1 problems", (got,))
     if run is None:
-        yield _of_parts(store)
+        yield _check_artifacts(store)
 
 
-def _of_run(store: Store, name: str) -> Examined:
+def _check_run(store: Store, name: str) -> IntegrityReport:
     try:
-        status = store.status(name)
-        store.sequence_of(name)
-        damaged = store.damaged(name)
+        status = store.read_status(name)
+        store.read_sequence(name)
+        damaged = store.find_damaged(name)
     except StoreError as error:
         if not store.layout.record(name).exists():
             raise  # nobody has such a run
-        return Examined(name, "", "1 problems", (f"{error}",))
-    problems = [problem for found in damaged.values() for problem in found]
-    problems += _lost_place(store, name)
-    missing = [shard.key for shard in store.missing(name, status.record.shards())]
+        return IntegrityReport(name, "", "1 problems", (f"{error}",))
+    problems = [problem for file_problems in damaged.values() for problem in file_problems]
+    problems += _find_missing_sequence(store, name)
+    missing = [shard.key for shard in store.find_missing(name, status.record.list_shards())]
     keys = [key for key in missing if key not in damaged]
-    if status.closed and TRAIN not in damaged and not store.is_done(name, TRAIN):
+    if status.was_finished and TRAIN not in damaged and not store.is_committed(name, TRAIN):
         keys.append(TRAIN)
-    if status.closed and keys:
+    if status.was_finished and keys:
         problems += [f"{store.layout.manifest(name, key)}: missing" for key in keys]
     count = f"{status.done} of {status.planned} shards"
     if problems:
         state = f"{len(problems)} problems, {count}"
     else:
-        state = "whole" if status.whole else f"not finished, {count}; what is there is sound"
-    taken = tuple((key,) for key in damaged) or tuple((key,) for key in keys if status.closed)
-    return Examined(name, name, state, tuple(problems), not status.closed, taken)
+        state = "whole" if status.is_intact else f"not finished, {count}; what is there is sound"
+    damaged_keys = tuple((key,) for key in damaged) or tuple(
+        (key,) for key in keys if status.was_finished
+    )
+    return IntegrityReport(
+        name, name, state, tuple(problems), not status.was_finished, damaged_keys
+    )
 
 
-def _lost_place(store: Store, name: str) -> list[str]:
+def _find_missing_sequence(store: Store, name: str) -> list[str]:
     """A run without a number though one opened before it has one: an earlier run passes for newer.
 
     Stores of before there were numbers have runs without, all older than those with one.
     """
-    if store.sequence_of(name):
+    if store.read_sequence(name):
         return []
-    before = [opened for other in store.names()[0] if (opened := _opened(store, other))]
-    if not before or min(before) > store.record(name).created:
+    created_times = [
+        created for other in store.list_names()[0] if (created := _read_created(store, other))
+    ]
+    if not created_times or min(created_times) > store.read_record(name).created:
         return []
     return [f"{store.layout.order(name)}: missing; its next audit gives the run a place again"]
 
 
-def _opened(store: Store, name: str) -> str:
+def _read_created(store: Store, name: str) -> str:
     """When a run with a number was opened; empty of one without, or whose record is unreadable."""
     try:
-        return store.record(name).created if store.sequence_of(name) else ""
+        return store.read_record(name).created if store.read_sequence(name) else ""
     except StoreError:
         return ""
 
 
-def _of_parts(store: Store) -> Examined:
-    damaged = store.damaged_parts()
-    problems = tuple(problem for found in damaged.values() for problem in found)
+def _check_artifacts(store: Store) -> IntegrityReport:
+    damaged = store.find_damaged_artifacts()
+    problems = tuple(problem for file_problems in damaged.values() for problem in file_problems)
     state = f"{len(problems)} problems" if problems else "sound"
-    return Examined(PARTS, "", state, problems, False, tuple(damaged))
+    return IntegrityReport(ARTIFACTS, "", state, problems, False, tuple(damaged))
 
 
-def repair_run(store: Store, part: Examined) -> str:
+def repair_run(store: Store, report: IntegrityReport) -> str:
     """Take the damaged commits of a run back."""
-    store.withdraw(part.run, [key for (key,) in part.damaged])
-    return f"{len(part.damaged)} commits taken back; the next audit computes them."
+    store.withdraw(report.run, [key for (key,) in report.damaged])
+    return f"{len(report.damaged)} commits taken back; the next audit computes them."
 
 
-def repair_parts(store: Store, part: Examined) -> str:
+def repair_artifacts(store: Store, report: IntegrityReport) -> str:
     """Remove damaged parts, which are made again when needed; not what was decided once."""
-    again = [pair for pair in part.damaged if pair[0] not in ONCE]
-    for kind, digest in again:
-        store.drop_part(kind, digest)
-    stay = len(part.damaged) - len(again)
-    kept = f" {stay} hold what was decided once: put the files back from a copy." if stay else ""
-    return f"{len(again)} parts removed, which are computed again when they are needed.{kept}"
+    recomputable = [pair for pair in report.damaged if pair[0] not in IRREPLACEABLE_KINDS]
+    for kind, digest in recomputable:
+        store.remove_artifact(kind, digest)
+    kept_count = len(report.damaged) - len(recomputable)
+    note = (
+        f" {kept_count} hold what was decided once: put the files back from a copy."
+        if kept_count
+        else ""
+    )
+    return (
+        f"{len(recomputable)} parts removed, which are computed again when they are needed.{note}"
+    )

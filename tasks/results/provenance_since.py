@@ -7,38 +7,38 @@ no part of what its numbers depend on, so that both may change afterwards.
 from collections.abc import Iterator
 
 from storage import Store
-from tasks.models.locate import model_folders
+from tasks.models.locate import find_model_folders
 from tasks.models.provenance import (
     CHANGED,
     LENGTH,
-    Difference,
-    of_the_settings,
-    told_provenance,
+    TrainingDifference,
+    compare_settings,
+    parse_provenance,
 )
 from tasks.models.training_record import read_record
-from tasks.run.spec import Plan
+from tasks.run.spec import RunPlan
 
-NEED_THE_MODEL = (LENGTH, CHANGED)
+REQUIRES_MODEL = (LENGTH, CHANGED)
 """Meanings of differences that are not looked for again: they need the model, or its tokens."""
 
 
-def changed_since(store: Store, plan: Plan) -> Iterator[str]:
+def find_changes_since(store: Store, plan: RunPlan) -> Iterator[str]:
     """Differences that came, or went, since a run was finished, sentence by sentence.
 
     Raises:
-        InputError: as `tasks.models.provenance.provenance_of`.
+        InputError: as `tasks.models.provenance.collect_provenance`.
     """
     study, table = plan.inputs.study, plan.inputs.train
     facts = store.scan("runs", plan.record.run).collect().to_dicts()
-    told = told_provenance(facts[0].get("training")) if facts else None
-    before = told[0] if told else ()
-    records = [read_record(folder) for folder in model_folders(study)]
-    now: dict[Difference, None] = {}
+    provenance = parse_provenance(facts[0].get("training")) if facts else None
+    recorded = provenance[0] if provenance else ()
+    records = [read_record(folder) for folder in find_model_folders(study)]
+    current: dict[TrainingDifference, None] = {}
     for record in records:
-        now |= dict.fromkeys(of_the_settings(record, study, table) if record else ())
-    for one in now:
-        if one not in before:
-            yield f"Since this run was finished: {one}"
-    for one in before:
-        if one not in now and one.means not in NEED_THE_MODEL and any(records):
-            yield f"No longer so, though the run says it: {one.what}."
+        current |= dict.fromkeys(compare_settings(record, study, table) if record else ())
+    for difference in current:
+        if difference not in recorded:
+            yield f"Since this run was finished: {difference}"
+    for difference in recorded:
+        if difference not in current and difference.means not in REQUIRES_MODEL and any(records):
+            yield f"No longer so, though the run says it: {difference.what}."

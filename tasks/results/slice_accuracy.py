@@ -3,10 +3,10 @@
 import polars as pl
 from scipy.stats import binomtest
 
-SURE = 0.95
+CONFIDENCE = 0.95
 
 
-def worst_first(queries: pl.DataFrame, column: str) -> pl.DataFrame:
+def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
     """Accuracy of each value of a column, those that are surely low first.
 
     Columns: slice (null for queries without a value), queries, accuracy, low and high (its 95 %
@@ -19,7 +19,7 @@ def worst_first(queries: pl.DataFrame, column: str) -> pl.DataFrame:
         accuracy=pl.col("correct").mean(),
         loss=pl.col("loss").mean(),
     )
-    bounds = [_bounds(*row) for row in grouped.select("right", "queries").iter_rows()]
+    bounds = [_wilson_interval(*row) for row in grouped.select("right", "queries").iter_rows()]
     low, high = (pl.Series(name, [b[i] for b in bounds], pl.Float64) for i, name in BOUNDS)
     return grouped.with_columns(low, high).drop("right").sort("high", "accuracy", "slice")
 
@@ -27,6 +27,6 @@ def worst_first(queries: pl.DataFrame, column: str) -> pl.DataFrame:
 BOUNDS = ((0, "low"), (1, "high"))
 
 
-def _bounds(right: int, queries: int) -> tuple[float, float]:
-    interval = binomtest(right, queries).proportion_ci(SURE, method="wilson")
+def _wilson_interval(right: int, queries: int) -> tuple[float, float]:
+    interval = binomtest(right, queries).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)

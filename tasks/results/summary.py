@@ -7,44 +7,48 @@ from pathlib import Path
 
 import polars as pl
 
-from fastif.evaluation.select_damping import DampingChoice
-from fastif.evaluation.select_k import CandidateChoice
+from fastif.evaluation.select_damping import DampingSelection
+from fastif.evaluation.select_k import KSelection
 from storage import (
     Store,
-    harmful_rows,
-    in_slice,
+    filter_slice,
+    find_affected_queries,
+    find_most_harmful,
+    find_most_helpful,
+    find_quarantined,
+    find_worst_queries,
     is_remote,
-    most_harmful,
-    most_helpful,
-    quarantined,
-    touched_by,
-    with_examples,
-    with_queries,
-    worst_queries,
+    join_examples,
+    join_queries,
+    rank_harmful_rows,
 )
-from tasks.models.label_order import OtherOrder, other_order
-from tasks.models.provenance import provenance_evidence, told_provenance
-from tasks.planning.actuals import Outcome, told_outcome
+from tasks.models.label_order import LabelReordering, find_better_label_order
+from tasks.models.provenance import describe_provenance, parse_provenance
+from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
 from tasks.results.diagnostics import (
-    LEAKED,
+    MAX_LEAKED_SHARE,
     Row,
-    alarms,
-    evidence,
-    nats,
-    number_of,
-    read_trust,
+    describe_diagnostics,
+    format_loss,
+    parse_count,
+    read_diagnostics,
+    warn_diagnostics,
 )
-from tasks.results.missed_candidates import recall_alarms, recall_evidence
-from tasks.results.slice_accuracy import worst_first
-from tasks.run.k_selection import enough_alarms, enough_evidence, told_candidate_choice
-from tasks.run.method_choice import MethodChoice
-from tasks.run.method_selection import method_alarms, method_evidence, told_method
+from tasks.results.missed_candidates import describe_recall, warn_low_recall
+from tasks.results.slice_accuracy import rank_slices
+from tasks.run.k_selection import describe_k_selection, parse_k_selection, warn_k_selection
+from tasks.run.method_choice import MethodSelection
+from tasks.run.method_selection import (
+    describe_method_selection,
+    parse_method_selection,
+    warn_method_selection,
+)
 from tasks.run.selections import (
-    choice_alarms,
-    choice_evidence,
-    left_out_alarms,
-    told_choice,
-    told_others,
+    describe_damping_choice,
+    parse_damping_choice,
+    parse_other_damping_choices,
+    warn_damping_choice,
+    warn_excluded_models,
 )
 
 WORST, EACH, SLICES = 5, 3, 8
@@ -54,7 +58,7 @@ TRAIN_COLUMNS = (*COLUMNS, "trained")
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedQuery:
     """A query with the training examples that harmed and helped it most."""
 
     query: Row
@@ -68,9 +72,9 @@ class Summary:
 
     Attributes:
         quarantined: queries without scores, each with its reason.
-        broken: ids of the training rows whose loss is not finite.
-        order: an order of the labels that fits the model's outputs surely better.
-        leaked: queries that are training rows, word for word.
+        nonfinite_ids: ids of the training rows whose loss is not finite.
+        other_order: an order of the labels that fits the model's outputs surely better.
+        leaked_queries: queries that are training rows, word for word.
     """
 
     run: str
@@ -78,28 +82,28 @@ class Summary:
     store: Path
     facts: Row
     slices: list[Row]
-    trust: Row
-    worst: list[Explained]
-    offenders: list[Row]
+    diagnostics: Row
+    worst: list[ExplainedQuery]
+    most_harmful: list[Row]
     quarantined: list[Row]
-    broken: list[str]
-    order: OtherOrder | None = None
-    leaked: int = 0
+    nonfinite_ids: list[str]
+    other_order: LabelReordering | None = None
+    leaked_queries: int = 0
 
     @property
-    def choice(self) -> DampingChoice | None:
+    def damping_choice(self) -> DampingSelection | None:
         """How the damping was chosen; None if it was given."""
-        return told_choice(str(self.facts["curvature"])) if self.facts else None
+        return parse_damping_choice(str(self.facts["curvature"])) if self.facts else None
 
     @property
-    def method(self) -> MethodChoice | None:
+    def method_selection(self) -> MethodSelection | None:
         """How the method of finding candidates was chosen; None if it was given."""
-        return told_method(str(self.facts["candidates"])) if self.facts else None
+        return parse_method_selection(str(self.facts["candidates"])) if self.facts else None
 
     @property
-    def enough(self) -> CandidateChoice | None:
+    def k_selection(self) -> KSelection | None:
         """How the number of candidates was chosen; None if it was given."""
-        return told_candidate_choice(str(self.facts["candidates"])) if self.facts else None
+        return parse_k_selection(str(self.facts["candidates"])) if self.facts else None
 
     @property
     def recall(self) -> list[Row]:
@@ -107,151 +111,177 @@ class Summary:
         return json.loads(str(self.facts["recall"])) if self.facts.get("recall") else []
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> ForecastVsActual | None:
         """What the last process of the run was forecast to take, and took; None if unknown."""
-        return told_outcome(self.facts.get("forecast"))
+        return parse_forecast_vs_actual(self.facts.get("forecast"))
 
     @property
-    def root(self) -> str | None:
+    def root_run(self) -> str | None:
         """The run whose curvature and recall this one goes on with; None if they are its own."""
-        known = json.loads(str(self.facts["candidates"])).get("carried") if self.facts else None
-        return known["root"] if known else None
+        reuse = json.loads(str(self.facts["candidates"])).get("carried") if self.facts else None
+        return reuse["root"] if reuse else None
 
     @property
     def evidence(self) -> list[tuple[str, str]]:
         """What the certificates say, name by name."""
-        found = list(evidence(self.trust))
-        if self.choice:
-            others = told_others(str(self.facts["curvature"]))
-            found.append(("damping chosen", choice_evidence(self.choice, others)))
-        if self.method:
-            found.extend(method_evidence(self.method))
-        if self.enough:
-            found.append(("candidates chosen", enough_evidence(self.enough)))
+        lines = list(describe_diagnostics(self.diagnostics))
+        if self.damping_choice:
+            others = parse_other_damping_choices(str(self.facts["curvature"]))
+            lines.append(("damping chosen", describe_damping_choice(self.damping_choice, others)))
+        if self.method_selection:
+            lines.extend(describe_method_selection(self.method_selection))
+        if self.k_selection:
+            lines.append(("candidates chosen", describe_k_selection(self.k_selection)))
         if self.recall:
-            since = f"; of {self.root}, not measured again" if self.root else ""
-            found.append(("recall", recall_evidence(self.recall) + since))
+            since = f"; of {self.root_run}, not measured again" if self.root_run else ""
+            lines.append(("recall", describe_recall(self.recall) + since))
         if self.facts:
-            found.extend(carried_evidence(self.facts))
-            known = self.facts.get("training"), self.facts["train_rows"]
-            found.extend(provenance_evidence(*known))
-        return found
+            lines.extend(describe_reuse(self.facts))
+            provenance = self.facts.get("training"), self.facts["train_rows"]
+            lines.extend(describe_provenance(*provenance))
+        return lines
 
     @property
-    def alarms(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What must not be overlooked."""
-        doubts = choice_alarms(self.choice) if self.choice else ()
-        fewer = left_out_alarms(str(self.facts["curvature"])) if self.facts else ()
-        missed = recall_alarms(self.recall)
-        few = enough_alarms(self.enough, self.recall) if self.enough else ()
-        coarse = method_alarms(self.method, self.recall) if self.method else ()
-        trust = alarms(self.trust, self.quarantined, self.broken)
-        known = told_provenance(self.facts.get("training"))
-        training = map(str, known[0]) if known else ()
-        order = [str(self.order)] if self.order else []
-        leaks = leak_alarms(self.leaked, self.facts)
-        return [*order, *leaks, *trust, *training, *doubts, *fewer, *coarse, *few, *missed]
+        damping_warnings = warn_damping_choice(self.damping_choice) if self.damping_choice else ()
+        left_out_warnings = warn_excluded_models(str(self.facts["curvature"])) if self.facts else ()
+        recall_warnings = warn_low_recall(self.recall)
+        k_selection_warnings = (
+            warn_k_selection(self.k_selection, self.recall) if self.k_selection else ()
+        )
+        method_warnings = (
+            warn_method_selection(self.method_selection, self.recall)
+            if self.method_selection
+            else ()
+        )
+        diagnostic_warnings = warn_diagnostics(
+            self.diagnostics, self.quarantined, self.nonfinite_ids
+        )
+        provenance = parse_provenance(self.facts.get("training"))
+        training_warnings = map(str, provenance[0]) if provenance else ()
+        order_warnings = [str(self.other_order)] if self.other_order else []
+        leak_warnings = warn_leaks(self.leaked_queries, self.facts)
+        return [
+            *order_warnings,
+            *leak_warnings,
+            *diagnostic_warnings,
+            *training_warnings,
+            *damping_warnings,
+            *left_out_warnings,
+            *method_warnings,
+            *k_selection_warnings,
+            *recall_warnings,
+        ]
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
     """Read the summary of a run: accuracy, trust, and its worst queries explained."""
     queries, solves = store.scan("queries", run), store.scan("solves", run)
-    lost = store.scan("train", run).filter(pl.col("loss").is_null())
+    nonfinite = store.scan("train", run).filter(pl.col("loss").is_null())
     facts = store.scan("runs", run).collect().to_dicts()
-    worst = worst_queries(queries, WORST).select("query").collect()["query"]
+    worst = find_worst_queries(queries, WORST).select("query").collect()["query"]
     return Summary(
         run,
         study,
         store.layout.root,
         facts[0] if facts else {},
-        _slices(queries.collect()),
-        read_trust(solves),
-        [explain(store, run, query, EACH) for query in worst],
-        _offenders(store, run),
-        quarantined(solves, queries).collect().to_dicts(),
-        lost.select("id").collect()["id"].to_list(),
-        _order(store.scan("train", run)),
-        leaked_queries(queries, store.scan("train", run)),
+        _rank_first_group(queries.collect()),
+        read_diagnostics(solves),
+        [explain_query(store, run, query, EACH) for query in worst],
+        _read_most_harmful(store, run),
+        find_quarantined(solves, queries).collect().to_dicts(),
+        nonfinite.select("id").collect()["id"].to_list(),
+        _find_other_order(store.scan("train", run)),
+        count_leaked_queries(queries, store.scan("train", run)),
     )
 
 
-def leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
+def count_leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
     """How many queries are training rows, word for word; 0 where a run holds no texts."""
     if "text" not in train.collect_schema().names():
         return 0
     content, rows = ["text", "text_pair"], train.select("text", "text_pair")
-    found = queries.select(content).join(rows, on=content, how="semi", nulls_equal=True)
-    return int(found.select(pl.len()).collect().item())
+    leaked = queries.select(content).join(rows, on=content, how="semi", nulls_equal=True)
+    return int(leaked.select(pl.len()).collect().item())
 
 
-def leak_alarms(leaked: int, facts: Row) -> Iterator[str]:
+def warn_leaks(leaked: int, facts: Row) -> Iterator[str]:
     """A share of queries that is too large for their accuracy to be trusted."""
-    if facts and leaked >= max(1.0, LEAKED * number_of(facts["query_rows"])):
+    if facts and leaked >= max(1.0, MAX_LEAKED_SHARE * parse_count(facts["query_rows"])):
         yield (
-            f"{leaked:,} of {number_of(facts['query_rows']):,} queries are training rows, word for "
+            f"{leaked:,} of {parse_count(facts['query_rows']):,} queries are training rows, word "
+            "for "
             "word: accuracy on these says nothing about new data, and they answer for themselves."
         )
 
 
-def _order(train: pl.LazyFrame) -> OtherOrder | None:
+def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
     """Whether the model's answers to its training rows fit another order of the labels."""
     rows = train.select("label", "prediction").drop_nulls().collect()
     labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
-    place = {label: i for i, label in enumerate(labels)}
-    given, predicted = ([place[label] for label in rows[name].to_list()] for name in rows.columns)
-    return other_order(given, predicted, labels)
+    position = {label: i for i, label in enumerate(labels)}
+    given, predicted = (
+        [position[label] for label in rows[name].to_list()] for name in rows.columns
+    )
+    return find_better_label_order(given, predicted, labels)
 
 
-def _offenders(store: Store, run: str) -> list[Row]:
+def _read_most_harmful(store: Store, run: str) -> list[Row]:
     """The training examples that harm the wrongly predicted queries most, summed over them."""
-    wrong = in_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
-    rows = with_examples(harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
+    wrong = filter_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
+    rows = join_examples(rank_harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
 
 
-def explain(store: Store, run: str, query: int, k: int) -> Explained:
+def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
     """The k most harmful and the k most helpful training examples of one query."""
     scores, train = store.scan("scores", run), store.scan("train", run)
     row = store.scan("queries", run).filter(pl.col("query") == query).collect().to_dicts()[0]
     solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
-    ends = [
-        with_examples(end(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
-        for end in (most_harmful, most_helpful)
+    examples = [
+        join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
+        for select_rows in (find_most_harmful, find_most_helpful)
     ]
-    return Explained(row | solve, *ends)
+    return ExplainedQuery(row | solve, *examples)
 
 
-def trace(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
+def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
     """A training example and the k queries it moved most."""
     row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
-    touched = touched_by(store.scan("scores", run), train)
-    rows = with_queries(touched.head(k), store.scan("queries", run), COLUMNS)
+    affected = find_affected_queries(store.scan("scores", run), train)
+    rows = join_queries(affected.head(k), store.scan("queries", run), COLUMNS)
     return row, rows.collect().to_dicts()
 
 
-def _slices(queries: pl.DataFrame) -> list[Row]:
+def _rank_first_group(queries: pl.DataFrame) -> list[Row]:
     """Accuracy by the first group column, if there is one; those that are surely low first."""
     groups = [name for name in queries.columns if name.startswith("group_")]
     if not groups:
         return []
-    return worst_first(queries, groups[0]).head(SLICES).to_dicts()
+    return rank_slices(queries, groups[0]).head(SLICES).to_dicts()
 
 
-def carried_evidence(facts: Row) -> Iterator[tuple[str, str]]:
+def describe_reuse(facts: Row) -> Iterator[tuple[str, str]]:
     """What of a run is an earlier one's; nothing for a run that began from nothing."""
-    known = json.loads(str(facts["candidates"])).get("carried")
-    if known:
-        kept = f"{known['queries']:,} of {facts['query_rows']:,} queries from {known['from']}"
-        rows = f"{known['train']:,} of {facts['train_rows']:,} training rows"
-        yield "carried over", f"{kept}, {rows}; curvature and recall of {known['root']}"
+    reuse = json.loads(str(facts["candidates"])).get("carried")
+    if reuse:
+        reused_queries = (
+            f"{reuse['queries']:,} of {facts['query_rows']:,} queries from {reuse['from']}"
+        )
+        reused_rows = f"{reuse['train']:,} of {facts['train_rows']:,} training rows"
+        yield (
+            "carried over",
+            f"{reused_queries}, {reused_rows}; curvature and recall of {reuse['root']}",
+        )
 
 
-def count_of_cut(facts: Row) -> str:
+def format_truncated_counts(facts: Row) -> str:
     """How many texts were longer than the model reads."""
     return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
 
 
-def markdown(summary: Summary) -> str:
+def render_summary_markdown(summary: Summary) -> str:
     """The summary as a Prefect artifact: numbers and ids, no example text."""
     facts = summary.facts
     expected = f"| expected | {summary.outcome} |"
@@ -262,46 +292,50 @@ def markdown(summary: Summary) -> str:
         "| --- | --- |",
         f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
         f"| training rows | {facts['train_rows']} |",
-        f"| cut to max_length | {count_of_cut(facts)} |",
-        *(f"| {name} | {found} |" for name, found in summary.evidence),
+        f"| cut to max_length | {format_truncated_counts(facts)} |",
+        *(f"| {name} | {text} |" for name, text in summary.evidence),
         *([expected] if summary.outcome else []),
         f"| results | `{summary.store}` |",
-        f"| report | {_page(summary)} |",
+        f"| report | {_format_page_link(summary)} |",
         "",
-        *(f"**{alarm}**\n" for alarm in summary.alarms),
+        *(f"**{warning}**\n" for warning in summary.warnings),
         f"| {' | '.join(WORST_COLUMNS)} |",
         f"| {' | '.join('---' for _ in WORST_COLUMNS)} |",
     ]
-    lines += [f"| {' | '.join(row.values())} |" for row in worst_rows(summary)]
+    lines += [f"| {' | '.join(row.values())} |" for row in make_worst_queries_table(summary)]
     return "\n".join(lines) + "\n"
 
 
-def _page(summary: Summary) -> str:
+def _format_page_link(summary: Summary) -> str:
     """A link to the page about the run, or the command that builds it."""
-    page = page_path(summary.store, summary.study.parent, summary.run)
+    page = make_page_path(summary.store, summary.study.parent, summary.run)
     if page.is_file():
         return f"[{page.name}]({page.resolve().as_uri()})"
     return f"`fastif report {summary.run} --study {summary.study}`"
 
 
-def page_path(root: Path, folder: Path, run: str) -> Path:
+def make_page_path(store_root: Path, folder: Path, run: str) -> Path:
     """Where the page of a run is: beside a store in a folder, beside the study of any other.
 
     Args:
-        root: of the store.
+        store_root: of the store.
         folder: of the study.
         run: by name.
     """
-    near = folder if is_remote(root) else Path(root).parent
-    return near / "reports" / f"{run}.html"
+    parent = folder if is_remote(store_root) else Path(store_root).parent
+    return parent / "reports" / f"{run}.html"
 
 
-def worst_rows(summary: Summary) -> list[dict[str, str]]:
+def make_worst_queries_table(summary: Summary) -> list[dict[str, str]]:
     """The worst queries as a Prefect table: numbers, rounded, and ids, no example text."""
     rows = []
     for explained in summary.worst:
-        harm = explained.harmful[0] if explained.harmful else None
-        ends = (str(harm["train_id"]), f"{harm['removal_effect']:+.4f}") if harm else ("none", "")
-        found = (str(explained.query["id"]), nats(explained.query["loss"]), *ends)
-        rows.append(dict(zip(WORST_COLUMNS, found, strict=True)))
+        example = explained.harmful[0] if explained.harmful else None
+        worst_example = (
+            (str(example["train_id"]), f"{example['removal_effect']:+.4f}")
+            if example
+            else ("none", "")
+        )
+        cells = (str(explained.query["id"]), format_loss(explained.query["loss"]), *worst_example)
+        rows.append(dict(zip(WORST_COLUMNS, cells, strict=True)))
     return rows

@@ -12,9 +12,9 @@ from tasks.run.sketches import read_sketches
 from tasks.study.sections import (
     AnyCandidates,
     AnyMethod,
-    FullScan,
-    Knn,
-    UnionOf,
+    FullScanSection,
+    KnnSection,
+    UnionSection,
 )
 
 INDEX, FACTOR = "index.faiss", "factor.safetensors"
@@ -41,30 +41,34 @@ def read_search(
         objective: the model.
         labels: of the training rows, for quotas.
     """
-    if isinstance(candidates, FullScan):
-        rounded = candidates.precision == "bfloat16"
-        return fastif.Everything(candidates.keep, rounded, candidates.rank)
+    if isinstance(candidates, FullScanSection):
+        in_bfloat16 = candidates.precision == "bfloat16"
+        return fastif.ExhaustiveSearch(candidates.keep, in_bfloat16, candidates.rank)
     pairs = zip(candidates.methods, digests, strict=True)
-    found = [read_method(store, digest, one, objective, labels) for one, digest in pairs]
-    return fastif.United(found) if isinstance(candidates, UnionOf) else found[0]
+    methods = [
+        read_search_method(store, digest, method, objective, labels) for method, digest in pairs
+    ]
+    return fastif.UnionSearch(methods) if isinstance(candidates, UnionSection) else methods[0]
 
 
-def read_method(
+def read_search_method(
     store: Store,
     digest: str,
     method: AnyMethod,
     objective: fastif.Objective,
     labels: torch.Tensor,
-) -> fastif.Nearest | fastif.Sketched:
+) -> fastif.NearestNeighbors | fastif.SketchSearch:
     """One method that searches, with its index."""
-    part = store.part("index", digest)
-    assert part is not None, "the index is prepared before any shard"
+    artifact = store.find_artifact("index", digest)
+    assert artifact is not None, "the index is prepared before any shard"
     assert method.k is not None, "k is given or chosen before any shard"
-    quota = None if method.quota is None else fastif.Quota(labels, method.quota)
-    if isinstance(method, Knn):
-        return fastif.Nearest(fastif.CandidateIndex.load(part / INDEX), method.k, quota)
+    quota = None if method.quota is None else fastif.ClassQuota(labels, method.quota)
+    if isinstance(method, KnnSection):
+        return fastif.NearestNeighbors(
+            fastif.CandidateIndex.load(artifact / INDEX), method.k, quota
+        )
     index, sketcher = read_sketches(store, digest, method.factory, objective)
-    return fastif.Sketched(index, sketcher, method.k, quota, method.rescore)
+    return fastif.SketchSearch(index, sketcher, method.k, quota, method.rescore)
 
 
 def write_factor(folder: Path, factor: fastif.Factor) -> None:
@@ -75,5 +79,5 @@ def write_factor(folder: Path, factor: fastif.Factor) -> None:
 
 def read_factor(store: Store, digest: str) -> fastif.Factor | None:
     """The factor that was prepared, or None for a solver that has none."""
-    part = store.part("factor", digest)
-    return None if part is None else load_file(part / FACTOR)
+    artifact = store.find_artifact("factor", digest)
+    return None if artifact is None else load_file(artifact / FACTOR)

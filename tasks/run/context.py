@@ -6,47 +6,47 @@ from functools import cached_property
 import torch
 
 import fastif
-from fastif.evaluation.select_damping import DampingChoice, clearly_worse
-from fastif.evaluation.select_k import CandidateChoice
-from fastif.models.hidden_state_file import HiddenFile
+from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
+from fastif.evaluation.select_k import KSelection
+from fastif.models.hidden_state_file import HiddenStateFile
 from storage import Store, StoreError
-from tasks.models.provenance import Provenance, provenance_of
+from tasks.models.provenance import Provenance, collect_provenance
 from tasks.planning.memory import MEGABYTE
 from tasks.run import artifact_keys as digests
 from tasks.run import hidden_states as hidden
 from tasks.run.artifacts import read_factor, read_search
-from tasks.run.k_selection import read_candidate_choice, settled, target_of
-from tasks.run.reuse import Carried, carried_of
-from tasks.run.selections import read_choice
-from tasks.run.spec import Plan, existing_store
-from tasks.runtime.progress import bar
-from tasks.runtime.stage_timer import CLOCK
-from tasks.study.methods import by_sketches
+from tasks.run.k_selection import apply_k_selection, find_target_method, read_k_selection
+from tasks.run.reuse import Reuse, find_reuse
+from tasks.run.selections import read_damping_choice
+from tasks.run.spec import RunPlan, open_existing_store
+from tasks.runtime.progress import progress_bar
+from tasks.runtime.stage_timer import STAGE_TIMER
+from tasks.study.methods import has_sketch_scores
 from tasks.study.sections import AnyCandidates
 from tasks.study.study import Study
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class RunContext:
     """What the tasks of a run share, made by `tasks.planning.open_run`; none of it is written to.
 
     Attributes:
         plan: the run.
         objective: its model; the first of several.
         train_texts, query_texts: its tables, as tokens.
-        digest: of the model.
+        model_digest: of the model.
         others: the same for the study's further models.
     """
 
-    plan: Plan
+    plan: RunPlan
     objective: fastif.TransformerObjective
     train_texts: fastif.TextExamples
     query_texts: fastif.TextExamples
-    digest: str
-    others: "tuple[Job, ...]" = ()
+    model_digest: str
+    others: "tuple[RunContext, ...]" = ()
 
     @property
-    def members(self) -> "tuple[Job, ...]":
+    def members(self) -> "tuple[RunContext, ...]":
         """This job and those of the further models."""
         return (self, *self.others)
 
@@ -58,17 +58,17 @@ class Job:
     @property
     def store(self) -> Store:
         """The store that the run is written to."""
-        return existing_store(self.study)
+        return open_existing_store(self.study)
 
     @cached_property
     def provenance(self) -> Provenance | None:
         """What the records beside its models say of the study; None where there is none."""
-        return provenance_of(self)
+        return collect_provenance(self)
 
     @cached_property
-    def carried(self) -> Carried | None:
+    def reuse(self) -> Reuse | None:
         """What the run takes over from an earlier one; None if it begins from nothing."""
-        return carried_of(self)
+        return find_reuse(self)
 
     @cached_property
     def train(self) -> fastif.Examples:
@@ -76,25 +76,29 @@ class Job:
 
         As tokens where a run goes on by sketches: few rows are looked at then, each once.
         """
-        if self.goes_on_by_sketches:
+        if self.is_incremental_by_sketches:
             return self.train_texts
-        return cached(self.objective, self.train_texts, self.study, self._on_disk("train"))
+        return cache_hidden_states(
+            self.objective, self.train_texts, self.study, self._open_hidden_file("train")
+        )
 
     @cached_property
     def queries(self) -> fastif.Examples:
         """The queries, likewise; as tokens if several models read them."""
-        if self.others or self.goes_on_by_sketches:
+        if self.others or self.is_incremental_by_sketches:
             return self.query_texts
-        return cached(self.objective, self.query_texts, self.study, self._on_disk("queries"))
+        return cache_hidden_states(
+            self.objective, self.query_texts, self.study, self._open_hidden_file("queries")
+        )
 
-    def _on_disk(self, which: hidden.Which) -> HiddenFile | None:
-        with CLOCK.stage("hidden states"):
-            return hidden.hidden_file(self, which)
+    def _open_hidden_file(self, table: hidden.TableName) -> HiddenStateFile | None:
+        with STAGE_TIMER.stage("hidden states"):
+            return hidden.open_hidden_file(self, table)
 
     @cached_property
-    def operator(self) -> fastif.Damped:
+    def operator(self) -> fastif.DampedOperator:
         """The damped curvature of the study."""
-        return self.curvature(self.train, self.damping)
+        return self.make_curvature(self.train, self.damping)
 
     @cached_property
     def damping(self) -> float:
@@ -102,49 +106,51 @@ class Job:
         fixed = self.study.fixed_damping
         if fixed is not None:
             return fixed
-        assert self.choice is not None, "the damping is chosen before it is asked for"
-        return self.choice.effective
+        assert self.damping_choice is not None, "the damping is chosen before it is asked for"
+        return self.damping_choice.effective_damping
 
     @property
-    def fixed_or_chosen(self) -> float | None:
+    def known_damping(self) -> float | None:
         """The effective lambda, or None if it is yet to be chosen."""
-        if self.study.fixed_damping is None and self.choice is None:
+        if self.study.fixed_damping is None and self.damping_choice is None:
             return None
         return self.damping
 
     @property
-    def choice(self) -> DampingChoice | None:
+    def damping_choice(self) -> DampingSelection | None:
         """How the damping was chosen; None if the study gives it, or it is not chosen yet."""
         if self.study.fixed_damping is not None:
             return None
         try:
-            return read_choice(self.store, self.choice_digest)
+            return read_damping_choice(self.store, self.damping_digest)
         except StoreError:
             return None  # there is no store yet
 
-    def curvature(self, train: fastif.Examples, damping: float) -> fastif.Damped:
+    def make_curvature(self, train: fastif.Examples, damping: float) -> fastif.DampedOperator:
         """The curvature with this effective lambda, taking its examples from `train`."""
         if self.study.curvature.kind == "gauss-newton":
-            return fastif.Damped(self.gauss_newton(train), damping)
+            return fastif.DampedOperator(self.make_gauss_newton(train), damping)
         size = self.study.run.batch_size
-        ids = self._curvature_ids(train)
-        return fastif.Damped(fastif.Hessian(self.objective, train, ids, batch_size=size), damping)
+        ids = self._sample_curvature_rows(train)
+        return fastif.DampedOperator(
+            fastif.Hessian(self.objective, train, ids, batch_size=size), damping
+        )
 
-    def gauss_newton(self, train: fastif.Examples) -> fastif.GaussNewton:
+    def make_gauss_newton(self, train: fastif.Examples) -> fastif.GaussNewton:
         """The Gauss-Newton matrix over the curvature's rows."""
         size = self.study.run.batch_size
         return fastif.GaussNewton(
-            self.objective, train, self._curvature_ids(train), batch_size=size
+            self.objective, train, self._sample_curvature_rows(train), batch_size=size
         )
 
-    def _curvature_ids(self, train: fastif.Examples) -> torch.Tensor:
+    def _sample_curvature_rows(self, train: fastif.Examples) -> torch.Tensor:
         curvature = self.study.curvature
-        return sampled_rows(len(train), curvature.rows, curvature.seed)
+        return sample_rows(len(train), curvature.rows, curvature.seed)
 
     @property
     def index_digests(self) -> tuple[str, ...]:
         """What the index of each method that searches depends on."""
-        return tuple(digests.index_digest(self, one) for one in self.study.candidates.methods)
+        return tuple(digests.index_digest(self, method) for method in self.study.candidates.methods)
 
     @property
     def factor_digest(self) -> str:
@@ -152,47 +158,49 @@ class Job:
         return digests.factor_digest(self)
 
     @property
-    def choice_digest(self) -> str:
+    def damping_digest(self) -> str:
         """What the choice of the damping depends on."""
-        return digests.choice_digest(self)
+        return digests.damping_digest(self)
 
     @cached_property
     def attributor(self) -> fastif.Attributor | fastif.Ensemble:
         """The attributor of this study, with the parts that were prepared in the store."""
         if not self.others:
-            return self.alone(self.search)
-        members = [job.alone(self.search) for job in self.members]
-        return fastif.Ensemble(members, self.left_out)
+            return self.make_attributor(self.search)
+        members = [job.make_attributor(self.search) for job in self.members]
+        return fastif.Ensemble(members, self.excluded_members)
 
     @property
-    def left_out(self) -> list[int]:
+    def excluded_members(self) -> list[int]:
         """Places of the models that agree clearly less with retraining than the best of them.
 
         None where the damping was given, so that nobody measured how well they agree.
         """
-        choices = [member.choice for member in self.members]
-        return clearly_worse([one for one in choices if one]) if all(choices) else []
+        choices = [member.damping_choice for member in self.members]
+        return find_clearly_worse([choice for choice in choices if choice]) if all(choices) else []
 
     @property
-    def averaged(self) -> "tuple[Job, ...]":
+    def averaged_members(self) -> "tuple[RunContext, ...]":
         """The jobs of the models whose answers are averaged."""
-        out = self.left_out
-        return tuple(one for place, one in enumerate(self.members) if place not in out)
+        excluded = self.excluded_members
+        return tuple(
+            member for position, member in enumerate(self.members) if position not in excluded
+        )
 
     @property
-    def candidate_choice(self) -> CandidateChoice | None:
+    def k_selection(self) -> KSelection | None:
         """How k was chosen; None if the study gives it, or it is not chosen yet."""
-        if self.fixed_or_chosen is None or target_of(self.study.candidates) is None:
+        if self.known_damping is None or find_target_method(self.study.candidates) is None:
             return None
         try:
-            return read_candidate_choice(self.store, digests.candidate_digest(self))
+            return read_k_selection(self.store, digests.k_digest(self))
         except StoreError:
             return None  # there is no store yet
 
     @property
     def candidates(self) -> AnyCandidates:
         """Where the study looks, with the k that was chosen; every row if none was enough."""
-        return settled(self.study.candidates, self.candidate_choice)
+        return apply_k_selection(self.study.candidates, self.k_selection)
 
     @cached_property
     def search(self) -> fastif.Search:
@@ -202,16 +210,16 @@ class Job:
         return read_search(self.store, indices, self.candidates, self.objective, labels)
 
     @property
-    def by_sketches(self) -> bool:
+    def has_sketch_scores(self) -> bool:
         """Whether scores are left as the sketches give them."""
-        return by_sketches(self.candidates)
+        return has_sketch_scores(self.candidates)
 
     @property
-    def goes_on_by_sketches(self) -> bool:
+    def is_incremental_by_sketches(self) -> bool:
         """Whether only what is new has to be sketched."""
-        return self.plan.lineage is not None and self.by_sketches
+        return self.plan.lineage is not None and self.has_sketch_scores
 
-    def alone(self, search: fastif.Search) -> fastif.Attributor:
+    def make_attributor(self, search: fastif.Search) -> fastif.Attributor:
         """The attributor of this model without the others."""
         return fastif.Attributor(
             self.objective,
@@ -226,20 +234,20 @@ class Job:
         )
 
 
-def cached(
+def cache_hidden_states(
     objective: fastif.Objective,
     texts: fastif.Examples,
     study: Study,
-    file: HiddenFile | None = None,
+    file: HiddenStateFile | None = None,
 ) -> fastif.PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
     name = "hidden states of frozen layers"
-    with CLOCK.stage("hidden states"), bar(name, len(texts)) as advance:
+    with STAGE_TIMER.stage("hidden states"), progress_bar(name, len(texts)) as advance:
         return fastif.PrefixCache(objective, texts, budget, hidden.GROUP, advance, file)
 
 
-def sampled_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
+def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
     """The training rows that the curvature is taken over: all, or a fixed random sample."""
     if rows is None or rows >= count:
         return torch.arange(count)

@@ -8,48 +8,48 @@ from torch import Tensor
 
 import fastif
 from fastif import InputError
-from fastif.models.hidden_state_file import HiddenFile
-from fastif.models.prefix_cache import Split, split
-from storage import Store, StoreError, fingerprint, free_bytes
-from tasks.planning.memory import MEGABYTE, bytes_a_token
-from tasks.run.spec import versions
-from tasks.runtime.progress import bar
+from fastif.models.hidden_state_file import HiddenStateFile
+from fastif.models.prefix_cache import CachePlan, plan_cache
+from storage import Store, StoreError, compute_fingerprint, count_free_bytes
+from tasks.planning.memory import MEGABYTE, bytes_per_token
+from tasks.run.spec import read_versions
+from tasks.runtime.progress import progress_bar
 
 if TYPE_CHECKING:  # a job opens its files here
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
 KIND = "hidden"
 GROUP = 64
 """Examples in a forward pass of the frozen layers."""
-DECIDING = ("torch", "transformers")
+VERSIONED_LIBRARIES = ("torch", "transformers")
 """Libraries of which another version may give other last digits."""
 
-Which = Literal["train", "queries"]
-TABLES: tuple[Which, ...] = ("train", "queries")
+TableName = Literal["train", "queries"]
+TABLES: tuple[TableName, ...] = ("train", "queries")
 
 
-def hidden_split(job: "Job", which: Which) -> Split:
+def place_hidden_states(job: "RunContext", table: TableName) -> CachePlan:
     """Where the hidden states of a table are kept, within this model's share of both budgets.
 
     The training rows come first on the disk; the queries have what they leave. A run that goes on
     by sketches keeps none: it looks at few rows, once.
     """
-    if job.goes_on_by_sketches:
-        return Split((), ())
-    run, models, each = job.study.run, 1 + len(job.study.models), bytes_a_token(job)
+    if job.is_incremental_by_sketches:
+        return CachePlan((), ())
+    run, models, token_bytes = job.study.run, 1 + len(job.study.models), bytes_per_token(job)
     memory, disk = (mb * MEGABYTE // models for mb in (run.prefix_cache_mb, run.prefix_disk_mb))
-    if not each:
-        return Split((), ())
-    train = split(job.train_texts, each, memory, disk, GROUP)
-    if which == "train":
+    if not token_bytes:
+        return CachePlan((), ())
+    train = plan_cache(job.train_texts, token_bytes, memory, disk, GROUP)
+    if table == "train":
         return train
     if models > 1:
-        return Split((), ())  # they are read as tokens
-    left = disk - _size(job, "train", train)
-    return split(job.query_texts, each, memory, left, GROUP)
+        return CachePlan((), ())  # they are read as tokens
+    disk_left = disk - _count_bytes(job, "train", train)
+    return plan_cache(job.query_texts, token_bytes, memory, disk_left, GROUP)
 
 
-def hidden_file(job: "Job", which: Which) -> HiddenFile | None:
+def open_hidden_file(job: "RunContext", table: TableName) -> HiddenStateFile | None:
     """The file of a table's hidden states that have no room in memory; written if it is not there.
 
     Files of other models and tables are removed before, so that the budget is that of all of them.
@@ -57,82 +57,86 @@ def hidden_file(job: "Job", which: Which) -> HiddenFile | None:
     Raises:
         StoreError: the disk is full.
     """
-    groups, store = hidden_split(job, which).disk, _store(job)
+    groups, store = place_hidden_states(job, table).disk, _find_store(job)
     if not groups or store is None:
         return None
-    digest = hidden_digest(job, which)
-    part = store.part(KIND, digest)
-    if part is None:
-        store.keep_parts(KIND, _all_digests(job))
-        with bar("hidden states: to disk", sum(map(len, groups))) as advance:
+    digest = hidden_digest(job, table)
+    artifact = store.find_artifact(KIND, digest)
+    if artifact is None:
+        store.retain_artifacts(KIND, _collect_digests(job))
+        with progress_bar("hidden states: to disk", sum(map(len, groups))) as advance:
 
             def write(folder: Path) -> None:
-                HiddenFile.write(folder, job.objective, _texts(job, which), groups, advance)
+                HiddenStateFile.write(
+                    folder, job.objective, _select_texts(job, table), groups, advance
+                )
 
-            part = store.write_part(KIND, digest, write)
-    return HiddenFile(part)
+            artifact = store.write_artifact(KIND, digest, write)
+    return HiddenStateFile(artifact)
 
 
-def hidden_digest(job: "Job", which: Which, model: str | None = None) -> str:
+def hidden_digest(job: "RunContext", table: TableName, model: str | None = None) -> str:
     """Of what a file holds: the states of a model's frozen layers for some rows of a table.
 
     Args:
         job: has the model and the table.
-        which: the table.
+        table: the table.
         model: digest of another model of the study that is cut alike.
     """
-    found, known = hidden_split(job, which), versions()
+    placement, library_versions = place_hidden_states(job, table), read_versions()
     parts = job.plan.record.parts
-    return fingerprint(
+    return compute_fingerprint(
         {
-            "model": model or job.digest,
-            "cut": job.objective.cut,
+            "model": model or job.model_digest,
+            "cut": job.objective.num_frozen_layers,
             "padding": job.objective.padding.side,
             "max_length": parts["max_length"],
-            "table": parts[which],
+            "table": parts[table],
             "batch_tokens": job.study.run.batch_tokens,
             "group": GROUP,
-            "places": [sum(map(len, groups)) for groups in (found.memory, found.disk)],
+            "places": [sum(map(len, groups)) for groups in (placement.memory, placement.disk)],
             "device": job.objective.like.device.type,
-            "versions": {name: known[name] for name in DECIDING},
+            "versions": {name: library_versions[name] for name in VERSIONED_LIBRARIES},
         }
     )
 
 
-def unwritten_bytes(job: "Job") -> int:
+def count_unwritten_bytes(job: "RunContext") -> int:
     """Of the files that are yet to be written."""
     return sum(
-        _size(member, which) for member, which, name in _files(job) if not _is_there(job, name)
+        _count_bytes(member, table)
+        for member, table, digest in _iterate_files(job)
+        if not _is_stored(job, digest)
     )
 
 
-def states_to_compute(job: "Job") -> int:
+def count_states_to_compute(job: "RunContext") -> int:
     """Examples whose hidden states are computed once, for memory or for a file."""
-    there = {digest for _, _, digest in _files(job) if _is_there(job, digest)}
+    stored = {digest for _, _, digest in _iterate_files(job) if _is_stored(job, digest)}
     count = 0
     for member in job.members:
-        for which in TABLES:
-            found = hidden_split(member, which)
-            count += sum(map(len, found.memory))
-            if found.disk and hidden_digest(member, which) not in there:
-                count += sum(map(len, found.disk))
+        for table in TABLES:
+            placement = place_hidden_states(member, table)
+            count += sum(map(len, placement.memory))
+            if placement.disk and hidden_digest(member, table) not in stored:
+                count += sum(map(len, placement.disk))
     return count
 
 
-def recomputed_share(job: "Job") -> float:
+def compute_recomputed_share(job: "RunContext") -> float:
     """Part of the training rows whose hidden states are kept nowhere."""
-    found = hidden_split(job, "train")
-    kept = sum(map(len, (*found.memory, *found.disk)))
-    return 1 - kept / len(job.train_texts) if bytes_a_token(job) else 0.0
+    placement = place_hidden_states(job, "train")
+    kept = sum(map(len, (*placement.memory, *placement.disk)))
+    return 1 - kept / len(job.train_texts) if bytes_per_token(job) else 0.0
 
 
-def check_room(job: "Job") -> None:
+def check_disk_space(job: "RunContext") -> None:
     """Refuse files that the disk has no room for.
 
     Raises:
         InputError: it has not.
     """
-    needed, free = unwritten_bytes(job), free_bytes(job.plan.store_path)
+    needed, free = count_unwritten_bytes(job), count_free_bytes(job.plan.store_path)
     if needed > free:
         raise InputError(
             "[run] prefix_disk_mb",
@@ -142,38 +146,38 @@ def check_room(job: "Job") -> None:
         )
 
 
-def _store(job: "Job") -> Store | None:
+def _find_store(job: "RunContext") -> Store | None:
     try:
         return job.store
     except StoreError:
         return None  # not made yet
 
 
-def _all_digests(job: "Job") -> set[str]:
+def _collect_digests(job: "RunContext") -> set[str]:
     """Of the files of every model of the study; a member of several does not know the others."""
     parts = job.plan.record.parts
     models = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
-    return {hidden_digest(job, which, model) for model in models for which in TABLES}
+    return {hidden_digest(job, table, model) for model in models for table in TABLES}
 
 
-def _is_there(job: "Job", digest: str) -> bool:
-    store = _store(job)
-    return store is not None and store.part(KIND, digest) is not None
+def _is_stored(job: "RunContext", digest: str) -> bool:
+    store = _find_store(job)
+    return store is not None and store.find_artifact(KIND, digest) is not None
 
 
-def _files(job: "Job") -> Iterator[tuple["Job", Which, str]]:
+def _iterate_files(job: "RunContext") -> Iterator[tuple["RunContext", TableName, str]]:
     """Every file of a study: its model, its table, its digest."""
     for member in job.members:
-        for which in TABLES:
-            if hidden_split(member, which).disk:
-                yield member, which, hidden_digest(member, which)
+        for table in TABLES:
+            if place_hidden_states(member, table).disk:
+                yield member, table, hidden_digest(member, table)
 
 
-def _size(job: "Job", which: Which, found: Split | None = None) -> int:
-    groups: tuple[Tensor, ...] = (found or hidden_split(job, which)).disk
-    lengths = _texts(job, which).lengths
-    return sum(int(lengths[places].sum()) for places in groups) * bytes_a_token(job)
+def _count_bytes(job: "RunContext", table: TableName, placement: CachePlan | None = None) -> int:
+    groups: tuple[Tensor, ...] = (placement or place_hidden_states(job, table)).disk
+    lengths = _select_texts(job, table).lengths
+    return sum(int(lengths[places].sum()) for places in groups) * bytes_per_token(job)
 
 
-def _texts(job: "Job", which: Which) -> fastif.Examples:
-    return job.train_texts if which == "train" else job.query_texts
+def _select_texts(job: "RunContext", table: TableName) -> fastif.Examples:
+    return job.train_texts if table == "train" else job.query_texts

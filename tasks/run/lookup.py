@@ -5,14 +5,14 @@ import difflib
 import polars as pl
 
 from storage import Store, StoreError
-from tasks.study.spelling import composed
+from tasks.study.spelling import normalize_nfc
 
-SHOWN = 5
+MAX_SHOWN = 5
 TRAIN = "train"
 """Key of the commit that holds the training rows."""
 
 
-def position(store: Store, run: str, table: str, name: str) -> int:
+def find_position(store: Store, run: str, table: str, name: str) -> int:
     """The position of the example with this id in the run's `queries` or `train` table.
 
     Raises:
@@ -20,8 +20,8 @@ def position(store: Store, run: str, table: str, name: str) -> int:
     """
     key = "query" if table == "queries" else "train"
     rows = store.scan(table, run).select(key, "id").collect()
-    found = rows.filter(pl.col("id").str.normalize("NFC") == composed(name))
-    if found.is_empty():
+    matches = rows.filter(pl.col("id").str.normalize("NFC") == normalize_nfc(name))
+    if matches.is_empty():
         near = difflib.get_close_matches(name, rows["id"].to_list(), n=3, cutoff=0.5)
         raise StoreError.at(
             f"run {run}",
@@ -30,16 +30,16 @@ def position(store: Store, run: str, table: str, name: str) -> int:
             got=repr(name),
             remedy=f"Did you mean {', '.join(near)}?" if near else "Take an id from the table.",
         )
-    return int(found[key][0])
+    return int(matches[key][0])
 
 
-def newest_run(store: Store) -> str:
+def find_latest_run(store: Store) -> str:
     """The run that was finished or shown last; the newest at all if none is finished.
 
     Raises:
         StoreError: the store has no run, or this one has lost a shard since.
     """
-    status = store.latest()
+    status = store.find_latest()
     if status is None:
         raise StoreError.at(
             store.layout.root,
@@ -48,21 +48,21 @@ def newest_run(store: Store) -> str:
             remedy="Start one with `fastif audit`; a study of labels alone has no runs: what "
             "`fastif mislabels` found is given by `fastif export mislabels` and `fastif review`.",
         )
-    return undamaged_run(store, status.record.run)
+    return check_undamaged(store, status.record.run)
 
 
-def undamaged_run(store: Store, run: str) -> str:
+def check_undamaged(store: Store, run: str) -> str:
     """The same name, if the run is whole or in work.
 
     Raises:
         StoreError: no such run, or it was finished and has lost something since.
     """
-    store.record(run)  # says which runs there are
-    status = store.status(run)
-    if status.damaged:
-        lost = store.missing(run, status.record.shards())
-        names = ", ".join(shard.key for shard in lost[:SHOWN])
-        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    store.read_record(run)  # says which runs there are
+    status = store.read_status(run)
+    if status.is_damaged:
+        lost = store.find_missing(run, status.record.list_shards())
+        names = ", ".join(shard.key for shard in lost[:MAX_SHOWN])
+        more = f" and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
         got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "it damaged"
         raise StoreError.at(
             f"run {run}",
@@ -71,7 +71,7 @@ def undamaged_run(store: Store, run: str) -> str:
             remedy="Run `fastif audit` again: it computes only what is missing. "
             "`fastif verify` names every damaged file.",
         )
-    if not store.is_done(run, TRAIN):
+    if not store.is_committed(run, TRAIN):
         store.scan("train", run)  # refuses by the name of a file that is not whole
         raise StoreError.at(
             f"run {run}",

@@ -7,37 +7,37 @@ from typing import TYPE_CHECKING
 from fastif import InputError
 
 if TYPE_CHECKING:  # a job is put together here
-    from tasks.run.context import Job
-    from tasks.run.spec import Plan
+    from tasks.run.context import RunContext
+    from tasks.run.spec import RunPlan
     from tasks.study.study import Study
 
 
-def with_study(job: "Job", study: "Study") -> "Job":
+def replace_study(job: "RunContext", study: "Study") -> "RunContext":
     """The job and those of its further models with some settings replaced; the run is the same."""
     plan = job.plan
-    return with_plan(job, replace(plan, inputs=replace(plan.inputs, study=study)))
+    return replace_plan(job, replace(plan, inputs=replace(plan.inputs, study=study)))
 
 
-def with_plan(job: "Job", plan: "Plan") -> "Job":
+def replace_plan(job: "RunContext", plan: "RunPlan") -> "RunContext":
     """The job and those of its further models under another plan."""
     others = tuple(replace(other, plan=plan) for other in job.others)
     return replace(job, plan=plan, others=others)
 
 
-def check_alike(first: "Job", other: "Job", folder: Path) -> None:
+def check_compatible(first: "RunContext", other: "RunContext", folder: Path) -> None:
     """Refuse a model that reads other tokens or has other parameters than the first.
 
     Raises:
         InputError: naming the first difference.
     """
     where = f"models: {folder}"
-    mine, theirs = first.objective.space, other.objective.space
-    if (mine.names, mine.shapes) != (theirs.names, theirs.shapes):
+    first_space, other_space = first.objective.space, other.objective.space
+    if (first_space.names, first_space.shapes) != (other_space.names, other_space.shapes):
         raise InputError(
             where,
-            f"the attributed parameters of the first model, {len(mine.names)} tensors of "
-            f"{mine.size:,} numbers",
-            f"{len(theirs.names)} tensors of {theirs.size:,} numbers, or other names",
+            f"the attributed parameters of the first model, {len(first_space.names)} tensors of "
+            f"{first_space.size:,} numbers",
+            f"{len(other_space.names)} tensors of {other_space.size:,} numbers, or other names",
             "Take checkpoints or seeds of one training; another architecture is another study.",
         )
     for name in ("train_texts", "query_texts"):

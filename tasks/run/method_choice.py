@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from tasks.study.sections import AnyCandidates
 
-FULL, SKETCH, ALONE, KNN = "full", "sketch", "sketch alone", "knn"
+FULL, SKETCH, SKETCH_ONLY, KNN = "full", "sketch", "sketch alone", "knn"
 
 
 @dataclass(frozen=True)
-class Offer:
+class MethodEstimate:
     """A method that an audit could take.
 
     Attributes:
-        name: one of `FULL`, `SKETCH`, `ALONE` (scores as sketches give them), `KNN`.
+        name: one of `FULL`, `SKETCH`, `SKETCH_ONLY` (scores as sketches give them), `KNN`.
         candidates: the section that stands for it in a study file.
         seconds: of the whole audit.
         memory: peak bytes of the process.
@@ -31,8 +31,8 @@ class Offer:
     def __str__(self) -> str:
         """In a few words.
 
-        >>> from tasks.study.study.sections import FullScan
-        >>> print(Offer(FULL, FullScan(), 75.2, 2**31, 3_000_000))
+        >>> from tasks.study.sections import FullScanSection
+        >>> print(MethodEstimate(FULL, FullScanSection(), 75.2, 2**31, 3_000_000))
         75 s, 2.0 GB of memory, 3.0 MB written
         """
         if self.lacks:
@@ -42,7 +42,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class MethodChoice:
+class MethodSelection:
     """The method that a study was given.
 
     Attributes:
@@ -54,16 +54,18 @@ class MethodChoice:
 
     name: str
     reason: str
-    offers: tuple[Offer, ...]
+    offers: tuple[MethodEstimate, ...]
     fits: bool = True
 
     @property
-    def taken(self) -> Offer:
+    def selected(self) -> MethodEstimate:
         """The offer that was taken."""
         return next(offer for offer in self.offers if offer.name == self.name)
 
 
-def choose(offers: Sequence[Offer], minutes: float | None = None) -> MethodChoice | None:
+def select_method(
+    offers: Sequence[MethodEstimate], minutes: float | None = None
+) -> MethodSelection | None:
     """Exact answers before recall, recall before time; None if nothing can be taken.
 
     1. a full scan, unless sketches whose candidates are scored exactly are quicker: it misses
@@ -74,45 +76,50 @@ def choose(offers: Sequence[Offer], minutes: float | None = None) -> MethodChoic
 
     The first that is forecast to take no more than `minutes` is taken; if none is, the quickest.
 
-    >>> from tasks.study.study.sections import FullScan, Sketches
-    >>> full, sketch = Offer(FULL, FullScan(), 700), Offer(SKETCH, Sketches(k=9), 120)
-    >>> choose([full, sketch]).reason
+    >>> from tasks.study.sections import FullScanSection, SketchSection
+    >>> full = MethodEstimate(FULL, FullScanSection(), 700)
+    >>> sketch = MethodEstimate(SKETCH, SketchSection(k=9), 120)
+    >>> select_method([full, sketch]).reason
     'Sketches are quicker than a full scan, 120 s against 700 s.'
-    >>> choose([full, sketch], minutes=1).reason
+    >>> select_method([full, sketch], minutes=1).reason
     'Nothing is forecast to fit into 1 min; it is the quickest.'
     """
-    able = {offer.name: offer for offer in offers if not offer.lacks}
-    if not able:
+    available = {offer.name: offer for offer in offers if not offer.lacks}
+    if not available:
         return None
     limit = float("inf") if minutes is None else 60 * minutes
-    fit = {name: offer for name, offer in able.items() if offer.seconds <= limit}
-    if not fit:
-        quickest = min(able.values(), key=lambda offer: offer.seconds)
+    within_limit = {name: offer for name, offer in available.items() if offer.seconds <= limit}
+    if not within_limit:
+        quickest = min(available.values(), key=lambda offer: offer.seconds)
         reason = f"Nothing is forecast to fit into {minutes:g} min; it is the quickest."
-        return MethodChoice(quickest.name, reason, tuple(offers), fits=False)
-    name = next(name for name in _order(fit) if name in fit)
-    return MethodChoice(name, _reason(name, offers, minutes), tuple(offers))
+        return MethodSelection(quickest.name, reason, tuple(offers), fits=False)
+    name = next(name for name in _order_by_preference(within_limit) if name in within_limit)
+    return MethodSelection(name, _explain_selection(name, offers, minutes), tuple(offers))
 
 
-def _order(fit: dict[str, Offer]) -> tuple[str, ...]:
-    both = FULL in fit and SKETCH in fit
-    first = (SKETCH, FULL) if both and fit[SKETCH].seconds < fit[FULL].seconds else (FULL, SKETCH)
-    return (*first, ALONE, KNN)
+def _order_by_preference(within_limit: dict[str, MethodEstimate]) -> tuple[str, ...]:
+    has_both = FULL in within_limit and SKETCH in within_limit
+    first = (
+        (SKETCH, FULL)
+        if has_both and within_limit[SKETCH].seconds < within_limit[FULL].seconds
+        else (FULL, SKETCH)
+    )
+    return (*first, SKETCH_ONLY, KNN)
 
 
-def _reason(name: str, offers: Sequence[Offer], minutes: float | None) -> str:
+def _explain_selection(name: str, offers: Sequence[MethodEstimate], minutes: float | None) -> str:
     by_name = {offer.name: offer for offer in offers}
     full, sketch = by_name[FULL], by_name[SKETCH]
-    fits = "can be taken" if minutes is None else f"fits into {minutes:g} min"
+    fitness = "can be taken" if minutes is None else f"fits into {minutes:g} min"
     if name == KNN:
-        return f"Nothing else {fits}."
-    if name == ALONE:
-        return f"Nothing with exact scores {fits}, and sketch_scores allows others."
-    against = f"{sketch.seconds:.0f} s against {full.seconds:.0f} s"
+        return f"Nothing else {fitness}."
+    if name == SKETCH_ONLY:
+        return f"Nothing with exact scores {fitness}, and sketch_scores allows others."
+    comparison = f"{sketch.seconds:.0f} s against {full.seconds:.0f} s"
     if name == SKETCH:
         if full.lacks:
             return f"A full scan cannot be taken: {full.lacks}."
-        return f"Sketches are quicker than a full scan, {against}."
+        return f"Sketches are quicker than a full scan, {comparison}."
     if sketch.lacks:
         return f"It misses nothing, and sketches cannot be taken: {sketch.lacks}."
-    return f"It misses nothing, and sketches are no quicker, {against}."
+    return f"It misses nothing, and sketches are no quicker, {comparison}."

@@ -9,30 +9,34 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from storage import Store
-from tasks.run.method_choice import KNN, MethodChoice, Offer
+from tasks.run.method_choice import KNN, MethodEstimate, MethodSelection
 from tasks.study.sections import AnyCandidates
 
 KIND, FILE = "method", "method.json"
-SECTION: TypeAdapter[AnyCandidates] = TypeAdapter(AnyCandidates)
+SECTION_ADAPTER: TypeAdapter[AnyCandidates] = TypeAdapter(AnyCandidates)
 
 
-def read_method(store: Store, digest: str) -> MethodChoice | None:
+def read_method_selection(store: Store, digest: str) -> MethodSelection | None:
     """What was chosen, if it has been."""
-    part = store.part(KIND, digest)
-    return None if part is None else _choice(json.loads((part / FILE).read_text("utf-8")))
+    artifact = store.find_artifact(KIND, digest)
+    return (
+        None
+        if artifact is None
+        else _make_method_selection(json.loads((artifact / FILE).read_text("utf-8")))
+    )
 
 
-def write_method(store: Store, digest: str, choice: MethodChoice) -> None:
+def write_method_selection(store: Store, digest: str, choice: MethodSelection) -> None:
     """Keep a choice with all that there was to choose from; one that is there stays."""
 
     def write(folder: Path) -> None:
-        text = json.dumps(as_record(choice), indent=1)
+        text = json.dumps(make_record(choice), indent=1)
         (folder / FILE).write_text(text + "\n", "utf-8")
 
-    store.write_part(KIND, digest, write)
+    store.write_artifact(KIND, digest, write)
 
 
-def as_record(choice: MethodChoice) -> dict[str, Any]:
+def make_record(choice: MethodSelection) -> dict[str, Any]:
     """For a file, or the column `candidates` of the table `runs`."""
     offers = [
         {**vars(offer), "candidates": offer.candidates.model_dump(mode="json")}
@@ -41,44 +45,49 @@ def as_record(choice: MethodChoice) -> dict[str, Any]:
     return {**asdict(choice), "offers": offers}
 
 
-def told_method(candidates: str) -> MethodChoice | None:
+def parse_method_selection(candidates: str) -> MethodSelection | None:
     """The choice in the column `candidates` of the table `runs`; None if the study named one."""
     known = json.loads(candidates).get("method")
-    return None if known is None else _choice(known)
+    return None if known is None else _make_method_selection(known)
 
 
-def method_evidence(choice: MethodChoice) -> Iterator[tuple[str, str]]:
+def describe_method_selection(choice: MethodSelection) -> Iterator[tuple[str, str]]:
     """What was chosen and why, and what each method was forecast to take, for a summary."""
     yield "method chosen", f"{choice.name}. {choice.reason}"
     for offer in choice.offers:
         yield f"  {offer.name}", f"{offer}"
 
 
-def method_alarms(choice: MethodChoice, told: Sequence[dict]) -> Iterator[str]:
+def warn_method_selection(choice: MethodSelection, recalls: Sequence[dict]) -> Iterator[str]:
     """Whether what was taken misses most, or takes longer than it may."""
     if choice.name == KNN:
         yield (
             f"Nearest neighbours miss most of the influential rows, and were taken all the same. "
-            f"{choice.reason} They hold {_held(told)}."
+            f"{choice.reason} They hold {_format_recalls(recalls)}."
         )
     elif not choice.fits:
         yield f"[candidates] minutes: {choice.reason}"
 
 
-def _held(told: Sequence[dict]) -> str:
-    whole = [
-        one for one in told if all(one.get(key) is None for key in ("method", "label", "slice"))
+def _format_recalls(recalls: Sequence[dict]) -> str:
+    overall = [
+        recall
+        for recall in recalls
+        if all(recall.get(key) is None for key in ("method", "label", "slice"))
     ]
     shares = [
-        f"{one['share']:.2f} of the top {one['at']} ({one['low']:.2f} - {one['high']:.2f})"
-        for one in whole
+        f"{recall['share']:.2f} of the top {recall['at']} ({recall['low']:.2f} - "
+        f"{recall['high']:.2f})"
+        for recall in overall
     ]
     return ", ".join(shares) or "nobody knows how much, since check = 0"
 
 
-def _choice(known: dict[str, Any]) -> MethodChoice:
+def _make_method_selection(known: dict[str, Any]) -> MethodSelection:
     offers = (
-        Offer(**{**offer, "candidates": SECTION.validate_python(offer["candidates"])})
+        MethodEstimate(
+            **{**offer, "candidates": SECTION_ADAPTER.validate_python(offer["candidates"])}
+        )
         for offer in known.pop("offers")
     )
-    return MethodChoice(**known, offers=tuple(offers))
+    return MethodSelection(**known, offers=tuple(offers))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from storage import RunRecord, RunStatus, Store, StoreError
 from tasks.data.dataset import Table
-from tasks.data.row_hashes import row_digests, stored_row_digests
-from tasks.study.methods import by_sketches
+from tasks.data.row_hashes import read_row_digests, row_digests
+from tasks.study.methods import has_sketch_scores
 from tasks.study.sections import (
     AnyCandidates,
-    Auto,
+    AutoSection,
     Carry,
-    FullScan,
+    FullScanSection,
 )
 from tasks.study.study import Study
 
@@ -27,23 +27,23 @@ class Lineage:
     """Where a run goes on from.
 
     Attributes:
-        base: the run whose answers are taken over; None if it was forgotten since.
+        parent: the run whose answers are taken over; None if it was forgotten since.
         root: the run from nothing at the start of the line: its curvature and its choices hold.
-        part: of the run's record, since its answers depend on it: fingerprints of both, and the
-            digest of what makes the sketches if there are some.
+        record_entry: of the run's record, since its answers depend on it: fingerprints of both, and
+            the digest of what makes the sketches if there are some.
     """
 
-    base: RunRecord | None
+    parent: RunRecord | None
     root: RunRecord
-    part: Mapping[str, str]
+    record_entry: Mapping[str, str]
 
     @property
     def sketcher(self) -> str:
         """Digest of what makes the sketches; empty if there are none."""
-        return self.part.get("sketcher", "")
+        return self.record_entry.get("sketcher", "")
 
 
-def lineage_of(
+def find_lineage(
     study: Study, store: Store | None, parts: Mapping[str, object], train: Table
 ) -> Lineage | None:
     """The run to go on from; None to begin from nothing.
@@ -57,67 +57,73 @@ def lineage_of(
         parts: of the run that is planned, without its lineage.
         train: its training rows.
     """
-    if study.carry is None or store is None or not carries_queries(study.candidates):
+    if study.carry is None or store is None or not may_reuse_queries(study.candidates):
         return None
-    asked = json.loads(json.dumps(parts))  # as it would come back from the store
-    statuses = store.runs()
+    stored_inputs = json.loads(json.dumps(parts))  # as it would come back from the store
+    statuses = store.list_runs()
     runs = {status.record.fingerprint: status.record for status in statuses}
     for record in runs.values():
-        mine = dict(record.parts)
-        begun = mine.pop(CARRIED, None)
-        if mine == asked:
-            return _known(store, runs, begun)
+        other_inputs = dict(record.parts)
+        lineage_entry = other_inputs.pop(CARRIED, None)
+        if other_inputs == stored_inputs:
+            return _restore_lineage(store, runs, lineage_entry)
     for status in statuses:
-        if status.whole and _without(status.record.parts) == _without(asked):
-            return _from(store, status.record, runs, study, asked, train)
+        if status.is_intact and _drop_changeable(status.record.parts) == _drop_changeable(
+            stored_inputs
+        ):
+            return _make_lineage(store, status.record, runs, study, stored_inputs, train)
     return None
 
 
-def carries_queries(candidates: AnyCandidates) -> bool:
+def may_reuse_queries(candidates: AnyCandidates) -> bool:
     """Whether the answer of one query stands alone, so that it can be taken over."""
-    if isinstance(candidates, FullScan):
+    if isinstance(candidates, FullScanSection):
         return not candidates.totals
-    return not isinstance(candidates, Auto)
+    return not isinstance(candidates, AutoSection)
 
 
-def carries_rows(study: Study) -> bool:
+def may_reuse_rows(study: Study) -> bool:
     """Whether new training rows can be scored for old queries without solving these again."""
-    return by_sketches(study.candidates) and study.loss.class_weights is None
+    return has_sketch_scores(study.candidates) and study.loss.class_weights is None
 
 
-def _from(
+def _make_lineage(
     store: Store,
-    base: RunRecord,
+    parent: RunRecord,
     runs: Mapping[str, RunRecord],
     study: Study,
-    asked: Mapping[str, object],
+    inputs: Mapping[str, object],
     train: Table,
 ) -> Lineage | None:
-    begun = base.parts.get(CARRIED)
-    root = runs.get(begun["root"]) if isinstance(begun, Mapping) else base
+    lineage_entry = parent.parts.get(CARRIED)
+    root = runs.get(lineage_entry["root"]) if isinstance(lineage_entry, Mapping) else parent
     if root is None:
         return None  # it was forgotten, and with it the rows that the curvature is of
-    told = _told(store, base)
-    if told.get("chosen", {}).get("k", 0) is None:
+    candidates = _read_candidates(store, parent)
+    if candidates.get("chosen", {}).get("k", 0) is None:
         return None  # no number of candidates was enough: it was a full scan with its sums
-    sketcher = _sketcher(base, told) if by_sketches(study.candidates) else ""
-    if by_sketches(study.candidates) and not (sketcher and store.part("sketcher", sketcher)):
+    sketcher = _find_sketcher(parent, candidates) if has_sketch_scores(study.candidates) else ""
+    if has_sketch_scores(study.candidates) and not (
+        sketcher and store.find_artifact("sketcher", sketcher)
+    ):
         return None
-    part = {"from": base.fingerprint, "root": root.fingerprint}
-    lineage = Lineage(base, root, part | ({"sketcher": sketcher} if sketcher else {}))
-    if base.parts["train"] == asked["train"]:
+    record_entry = {"from": parent.fingerprint, "root": root.fingerprint}
+    lineage = Lineage(parent, root, record_entry | ({"sketcher": sketcher} if sketcher else {}))
+    if parent.parts["train"] == inputs["train"]:
         return lineage
     carry: Carry = study.carry  # type: ignore[assignment]
-    if not carries_rows(study) or _share(store, root, study, train) < carry.least:
+    if not may_reuse_rows(study) or _compute_row_overlap(store, root, study, train) < carry.least:
         return None
     return lineage
 
 
-def _known(store: Store, runs: Mapping[str, RunRecord], begun: object) -> Lineage | None:
+def _restore_lineage(
+    store: Store, runs: Mapping[str, RunRecord], lineage_entry: object
+) -> Lineage | None:
     """What a run that is there began with."""
-    if not isinstance(begun, Mapping):
+    if not isinstance(lineage_entry, Mapping):
         return None
-    root = runs.get(str(begun["root"]))
+    root = runs.get(str(lineage_entry["root"]))
     if root is None:
         raise StoreError.at(
             store.layout.root,
@@ -125,37 +131,39 @@ def _known(store: Store, runs: Mapping[str, RunRecord], begun: object) -> Lineag
             got="no such run",
             remedy="Put it back, or remove this run and begin anew.",
         )
-    return Lineage(runs.get(str(begun["from"])), root, dict(begun))
+    return Lineage(runs.get(str(lineage_entry["from"])), root, dict(lineage_entry))
 
 
-def _share(store: Store, root: RunRecord, study: Study, train: Table) -> float:
+def _compute_row_overlap(store: Store, root: RunRecord, study: Study, train: Table) -> float:
     """Training rows that two tables have in common, of all that either has."""
-    before = Counter(stored_row_digests(store, root.run, "train"))
+    before = Counter(read_row_digests(store, root.run, "train"))
     now = Counter(row_digests(train, study.labels))
     return (before & now).total() / max(1, (before | now).total())
 
 
-def _told(store: Store, record: RunRecord) -> dict:
+def _read_candidates(store: Store, record: RunRecord) -> dict:
     """What a finished run says of its candidates."""
-    (told,) = store.scan("runs", record.run).select("candidates").collect()["candidates"]
-    return json.loads(told)
+    (candidates,) = store.scan("runs", record.run).select("candidates").collect()["candidates"]
+    return json.loads(candidates)
 
 
-def _sketcher(record: RunRecord, told: Mapping[str, object]) -> str:
-    begun = record.parts.get(CARRIED)
-    known = begun if isinstance(begun, Mapping) else told
-    return str(known.get("sketcher", ""))
+def _find_sketcher(record: RunRecord, candidates: Mapping[str, object]) -> str:
+    lineage_entry = record.parts.get(CARRIED)
+    source = lineage_entry if isinstance(lineage_entry, Mapping) else candidates
+    return str(source.get("sketcher", ""))
 
 
-def _without(parts: Mapping[str, object]) -> dict[str, object]:
-    return {name: part for name, part in parts.items() if name not in MAY_CHANGE}
+def _drop_changeable(parts: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in parts.items() if name not in MAY_CHANGE}
 
 
-def needed(statuses: Iterable[RunStatus]) -> set[str]:
+def find_ancestors_in_use(statuses: Iterable[RunStatus]) -> set[str]:
     """Fingerprints of runs that others go on from: their first nights, and what is not done yet."""
-    found = set()
+    ancestors = set()
     for status in statuses:
-        begun = status.record.parts.get(CARRIED)
-        if isinstance(begun, Mapping):
-            found |= {str(begun["root"])} | ({str(begun["from"])} if not status.finished else set())
-    return found
+        lineage_entry = status.record.parts.get(CARRIED)
+        if isinstance(lineage_entry, Mapping):
+            ancestors |= {str(lineage_entry["root"])} | (
+                {str(lineage_entry["from"])} if not status.finished else set()
+            )
+    return ancestors

@@ -6,7 +6,7 @@ from fastif.evaluation.recall import Recall
 from storage import Store
 
 
-def recall_of(store: Store, run: str) -> list[Recall]:
+def read_recall(store: Store, run: str) -> list[Recall]:
     """What the row of a finished run says; empty if it was not measured."""
-    (told,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
-    return [Recall(**one) for one in json.loads(told or "[]")]
+    (stored,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
+    return [Recall(**fields) for fields in json.loads(stored or "[]")]

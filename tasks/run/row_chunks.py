@@ -13,58 +13,64 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from storage import Store, fingerprint
+from storage import Store, compute_fingerprint
 
 ROWS_FILE = "rows.parquet"
 
 
-def missing_rows(store: Store, kind: str, rows: Sequence[bytes]) -> pl.DataFrame:
+def find_missing_rows(store: Store, kind: str, rows: Sequence[bytes]) -> pl.DataFrame:
     """The rows that are in no block, each once: its digest and its first position."""
-    frame = digest_frame(rows).with_row_index("id").unique("row", keep="first", maintain_order=True)
-    known = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_known(store, kind)])
-    return frame.join(known, on="row", how="anti", maintain_order="left")
+    frame = (
+        make_digest_frame(rows)
+        .with_row_index("id")
+        .unique("row", keep="first", maintain_order=True)
+    )
+    stored = pl.concat([pl.DataFrame(schema={"row": pl.Binary}), *_iterate_digests(store, kind)])
+    return frame.join(stored, on="row", how="anti", maintain_order="left")
 
 
-def keep_block(store: Store, kind: str, found: torch.Tensor, rows: pl.DataFrame, file: str) -> None:
+def write_chunk(
+    store: Store, kind: str, vectors: torch.Tensor, rows: pl.DataFrame, file: str
+) -> None:
     """Commit a block: what was found for these rows, in their order."""
-    name = fingerprint({"rows": [row.hex() for row in rows["row"]]})
-    store.write_part(kind, name, partial(_write, found, rows, file))
+    name = compute_fingerprint({"rows": [row.hex() for row in rows["row"]]})
+    store.write_artifact(kind, name, partial(_write_files, vectors, rows, file))
 
 
-def gathered(store: Store, kind: str, rows: Sequence[bytes], file: str) -> torch.Tensor:
+def gather_rows(store: Store, kind: str, rows: Sequence[bytes], file: str) -> torch.Tensor:
     """What the blocks of a kind hold of these rows, in their order; all are there."""
-    frame = digest_frame(rows).with_row_index("id")
+    frame = make_digest_frame(rows).with_row_index("id")
     out: torch.Tensor | None = None
-    for folder in store.parts(kind).values():
-        block = pl.read_parquet(folder / ROWS_FILE).with_row_index("place")
-        places = frame.join(block, on="row", how="inner")
+    for folder in store.find_artifacts(kind).values():
+        chunk = pl.read_parquet(folder / ROWS_FILE).with_row_index("place")
+        places = frame.join(chunk, on="row", how="inner")
         if places.is_empty():
             continue
-        held = mapped(folder / file)
+        vectors = map_chunk(folder / file)
         if out is None:
-            out = torch.empty(len(frame), *held.shape[1:], dtype=held.dtype)
-        out[torch.tensor(places["id"].to_list())] = held[torch.tensor(places["place"].to_list())]
+            out = torch.empty(len(frame), *vectors.shape[1:], dtype=vectors.dtype)
+        out[torch.tensor(places["id"].to_list())] = vectors[torch.tensor(places["place"].to_list())]
     assert out is not None, "rows are written before they are read"
     return out
 
 
-def mapped(path: Path) -> torch.Tensor:
+def map_chunk(path: Path) -> torch.Tensor:
     """A block's numbers; the file is mapped, not read, as long as somebody holds them."""
     with safe_open(path, framework="pt") as file:
         return file.get_tensor("rows")
 
 
-def digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:
+def make_digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:
     """Digests as a column."""
     return pl.DataFrame({"row": list(rows)}, schema={"row": pl.Binary})
 
 
-def _write(found: torch.Tensor, rows: pl.DataFrame, file: str, folder: Path) -> None:
-    save_file({"rows": found.contiguous()}, folder / file)
+def _write_files(vectors: torch.Tensor, rows: pl.DataFrame, file: str, folder: Path) -> None:
+    save_file({"rows": vectors.contiguous()}, folder / file)
     rows.select("row").write_parquet(folder / ROWS_FILE)
 
 
-def _known(store: Store, kind: str) -> Iterator[pl.DataFrame]:
+def _iterate_digests(store: Store, kind: str) -> Iterator[pl.DataFrame]:
     """The rows of each block."""
-    for folder in store.parts(kind).values():
+    for folder in store.find_artifacts(kind).values():
         yield pl.read_parquet(folder / ROWS_FILE)

@@ -5,97 +5,110 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fastif.evaluation.select_damping import DampingChoice
+from fastif.evaluation.select_damping import DampingSelection
 from storage import Store
 
 KIND, FILE = "damping", "damping.json"
-FORETOLD = 0.1
+MIN_CORRELATION = 0.1
 """Correlation with retraining, below which no λ is better than another."""
 
 
-def read_choice(store: Store, digest: str) -> DampingChoice | None:
+def read_damping_choice(store: Store, digest: str) -> DampingSelection | None:
     """What was chosen, if it has been."""
-    part = store.part(KIND, digest)
-    return None if part is None else _choice(json.loads((part / FILE).read_text("utf-8")))
-
-
-def told_choice(curvature: str) -> DampingChoice | None:
-    """The choice in the column `curvature` of the table `runs`; None if λ was given."""
-    known = json.loads(curvature).get("chosen")
-    return None if known is None else _choice(known)
-
-
-def told_others(curvature: str) -> list[DampingChoice]:
-    """The same for the further models of the study."""
-    return [_choice(known) for known in json.loads(curvature).get("chosen_for_others", [])]
-
-
-def choice_evidence(choice: DampingChoice, others: Sequence[DampingChoice] = ()) -> str:
-    """How far the chosen λ is to be trusted, for a summary.
-
-    >>> choice_evidence(DampingChoice(0.1, "retraining", (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)))
-    'by retraining, which its effects foretell with a correlation of 0.48'
-    """
-    further = ", ".join(f"{other.best:.2f}" for other in others)
+    artifact = store.find_artifact(KIND, digest)
     return (
-        f"by {choice.rule}, which its effects foretell with a correlation of {choice.best:.2f}"
-        + (f"; further models {further}" if others else "")
+        None
+        if artifact is None
+        else _make_damping_choice(json.loads((artifact / FILE).read_text("utf-8")))
     )
 
 
-def choice_alarms(choice: DampingChoice) -> Iterator[str]:
+def parse_damping_choice(curvature: str) -> DampingSelection | None:
+    """The choice in the column `curvature` of the table `runs`; None if λ was given."""
+    known = json.loads(curvature).get("chosen")
+    return None if known is None else _make_damping_choice(known)
+
+
+def parse_other_damping_choices(curvature: str) -> list[DampingSelection]:
+    """The same for the further models of the study."""
+    return [
+        _make_damping_choice(known) for known in json.loads(curvature).get("chosen_for_others", [])
+    ]
+
+
+def describe_damping_choice(
+    choice: DampingSelection, others: Sequence[DampingSelection] = ()
+) -> str:
+    """How far the chosen λ is to be trusted, for a summary.
+
+    >>> dampings, agreements = (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)
+    >>> describe_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements))
+    'by retraining, which its effects foretell with a correlation of 0.48'
+    """
+    correlations = ", ".join(f"{other.best_agreement:.2f}" for other in others)
+    return (
+        f"by {choice.rule}, which its effects foretell with a correlation of "
+        f"{choice.best_agreement:.2f}" + (f"; further models {correlations}" if others else "")
+    )
+
+
+def warn_damping_choice(choice: DampingSelection) -> Iterator[str]:
     """What is to be doubted about a choice.
 
-    >>> list(choice_alarms(DampingChoice(0.1, "retraining", (0.01, 0.1, 1.0), (0.2, 0.48, 0.3))))
+    >>> dampings, agreements = (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)
+    >>> list(warn_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements)))
     []
     """
-    if not choice.best > FORETOLD:
+    if not choice.best_agreement > MIN_CORRELATION:
         yield (
-            f"No damping foretells what retraining does (correlation {choice.best:.2f}): the "
+            f"No damping foretells what retraining does (correlation {choice.best_agreement:.2f}): "
+            "the "
             "seeds of training move these queries more than the rows do."
         )
-    elif choice.at_edge:
+    elif choice.is_at_edge:
         yield (
             f"The chosen damping {choice.damping:.2g} is the last that was tried on its side: a "
             "better one may lie beyond. Set [curvature] damping to compare."
         )
 
 
-def left_out_record(
-    names: Sequence[str], choices: Sequence[DampingChoice], places: Sequence[int]
+def make_excluded_record(
+    names: Sequence[str], choices: Sequence[DampingSelection], places: Sequence[int]
 ) -> list[dict[str, object]]:
     """The models that are not in the mean, for the column `curvature` of the table `runs`."""
-    best = max(choice.best for choice in choices)
+    best = max(choice.best_agreement for choice in choices)
     return [
-        {"model": names[place], "agreement": choices[place].best, "best": best} for place in places
+        {"model": names[place], "agreement": choices[place].best_agreement, "best": best}
+        for place in places
     ]
 
 
-def left_out_alarms(curvature: str) -> Iterator[str]:
+def warn_excluded_models(curvature: str) -> Iterator[str]:
     """Which models of the study are not in the mean, and why.
 
-    >>> one = {"model": "half", "agreement": 0.31, "best": 0.59}
-    >>> list(left_out_alarms(json.dumps({"left_out": [one]})))[0][:54]
+    >>> model = {"model": "half", "agreement": 0.31, "best": 0.59}
+    >>> list(warn_excluded_models(json.dumps({"left_out": [model]})))[0][:54]
     'half is left out of the mean over models: its effects '
     """
-    for one in json.loads(curvature).get("left_out", []):
+    for model in json.loads(curvature).get("left_out", []):
         yield (
-            f"{one['model']} is left out of the mean over models: its effects foretell retraining "
-            f"with a correlation of {one['agreement']:.2f}, those of the best with "
-            f"{one['best']:.2f}."
+            f"{model['model']} is left out of the mean over models: its effects foretell "
+            "retraining "
+            f"with a correlation of {model['agreement']:.2f}, those of the best with "
+            f"{model['best']:.2f}."
         )
 
 
-def _choice(known: dict) -> DampingChoice:
+def _make_damping_choice(known: dict) -> DampingSelection:
     dampings, agreement = (tuple(known.pop(name)) for name in ("dampings", "agreement"))
     by_query = tuple(known.pop("by_query", ()))  # an older version kept none
-    return DampingChoice(**known, dampings=dampings, agreement=agreement, by_query=by_query)
+    return DampingSelection(**known, dampings=dampings, agreement=agreement, by_query=by_query)
 
 
-def write_choice(store: Store, digest: str, choice: DampingChoice) -> None:
+def write_damping_choice(store: Store, digest: str, choice: DampingSelection) -> None:
     """Keep a choice with its whole curve."""
 
     def write(folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(choice), indent=1) + "\n", "utf-8")
 
-    store.write_part(KIND, digest, write)
+    store.write_artifact(KIND, digest, write)

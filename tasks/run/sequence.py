@@ -8,7 +8,7 @@ from typing import Any
 from storage import Store
 
 
-def numbered(store: Store, kind: str, file: str) -> list[tuple[Path, dict[str, Any]]]:
+def read_numbered_records(store: Store, kind: str, file: str) -> list[tuple[Path, dict[str, Any]]]:
     """Folders of a kind's parts with the record of each, the first written first.
 
     Parts of before there were numbers come first, by their time.
@@ -18,16 +18,16 @@ def numbered(store: Store, kind: str, file: str) -> list[tuple[Path, dict[str, A
         kind: theirs.
         file: JSON file in each, with `number` and `when`.
     """
-    folders = store.sound_parts(kind).values()
+    folders = store.find_verified_artifacts(kind).values()
     records = [(folder, json.loads((folder / file).read_text())) for folder in folders]
-    return sorted(records, key=lambda part: order_of(part[1]))
+    return sorted(records, key=lambda entry: sort_key(entry[1]))
 
 
-def next_number(records: Iterable[Mapping[str, Any]]) -> int:
+def find_next_number(records: Iterable[Mapping[str, Any]]) -> int:
     """One more than the largest."""
     return 1 + max((int(record.get("number", 0)) for record in records), default=0)
 
 
-def order_of(record: Mapping[str, Any]) -> tuple[int, str]:
+def sort_key(record: Mapping[str, Any]) -> tuple[int, str]:
     """By number; of before there were numbers, by time."""
     return int(record.get("number", 0)), str(record.get("when", record.get("created", "")))

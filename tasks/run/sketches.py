@@ -17,31 +17,31 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
-from fastif.candidates.sketch_index import Block, StoredSketches
-from storage import Store, StoreError, fingerprint
+from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from storage import Store, StoreError, compute_fingerprint
 from tasks.data.row_hashes import row_digests
 from tasks.run import artifact_keys as digests
 from tasks.run.row_chunks import (
     ROWS_FILE,
-    digest_frame,
-    keep_block,
-    mapped,
-    missing_rows,
+    find_missing_rows,
+    make_digest_frame,
+    map_chunk,
+    write_chunk,
 )
-from tasks.runtime.progress import stage
-from tasks.study.sections import Sketches
+from tasks.runtime.progress import progress_stage
+from tasks.study.sections import SketchSection
 
 if TYPE_CHECKING:  # a job reads its sketches here
-    from tasks.run.context import Job
+    from tasks.run.context import RunContext
 
-ROWS = 8192
+ROWS_PER_CHUNK = 8192
 """Sketches a block: what a killed run loses at most."""
 
-REUSE = 0.9
+MIN_SHARED_ROWS = 0.9
 """Least share of its rows that a training table has in common with the one a sketcher was fitted
 to. A basis drawn from nearly the same rows is as good, and keeps the sketches of all of them."""
 
-TRAINED_ON = 100_000
+INDEX_TRAINING_SKETCHES = 100_000
 """Sketches that an approximate index learns its cells from."""
 
 SKETCHER, SKETCHES = "sketcher.safetensors", "sketches.safetensors"
@@ -49,95 +49,99 @@ LIST, INDEX = "sketches.json", "index.faiss"
 
 
 @dataclass(frozen=True)
-class Fitted:
+class SketcherRef:
     """A sketcher in the store, and the kind of its blocks."""
 
     digest: str
 
     @property
-    def blocks(self) -> str:
+    def train_kind(self) -> str:
         """Kind of the parts that hold its sketches."""
         return f"sketches-{self.digest[:16]}"
 
     @property
-    def asked(self) -> str:
+    def query_kind(self) -> str:
         """Kind of the parts that hold those of queries."""
         return f"asked-{self.digest[:16]}"
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingSketches:
     """What an index of sketches still takes.
 
     Attributes:
-        fitted: whether a sketcher is there.
+        has_sketcher: whether a sketcher is there.
         rows: training rows without a sketch; of several that are alike one is counted.
-        listed: whether the list of them all is there.
+        has_list: whether the list of them all is there.
     """
 
-    fitted: bool
+    has_sketcher: bool
     rows: int
-    listed: bool = False
+    has_list: bool = False
 
 
-def pending(job: "Job", method: Sketches, digest: str) -> Pending:
+def find_pending_sketches(job: "RunContext", method: SketchSection, digest: str) -> PendingSketches:
     """What `write_sketches` would do now; nothing is written."""
     try:
         store = job.store
     except StoreError:
-        return Pending(False, len(job.train_texts))
-    if sketches_ready(store, digest):
-        return Pending(True, 0, True)
-    if not store.parts(_kind(digests.sketch_family(job, method))):
-        return Pending(False, len(job.train_texts))  # no need to look at every row
+        return PendingSketches(False, len(job.train_texts))
+    if has_sketches(store, digest):
+        return PendingSketches(True, 0, True)
+    if not store.find_artifacts(_format_family_kind(digests.sketch_family(job, method))):
+        return PendingSketches(False, len(job.train_texts))  # no need to look at every row
     rows = row_digests(job.plan.inputs.train, job.study.labels)
-    found = _carried(job) or _reusable(store, digests.sketch_family(job, method), rows, method)
-    if found is None:
-        return Pending(False, len(set(rows)))
-    return Pending(True, len(missing_rows(store, found.blocks, rows)))
+    sketcher_ref = _find_parent_sketcher(job) or _find_reusable_sketcher(
+        store, digests.sketch_family(job, method), rows, method
+    )
+    if sketcher_ref is None:
+        return PendingSketches(False, len(set(rows)))
+    return PendingSketches(True, len(find_missing_rows(store, sketcher_ref.train_kind, rows)))
 
 
-def write_sketches(job: "Job", method: Sketches, digest: str) -> None:
+def write_sketches(job: "RunContext", method: SketchSection, digest: str) -> None:
     """Sketch the training rows that have none yet, and list where all of them lie."""
     rows = row_digests(job.plan.inputs.train, job.study.labels)
-    fitted = _fitted(job, method, rows)
-    sketcher = read_sketcher(job.store, fitted.digest, job.objective)
-    _write_missing(job, sketcher, fitted, rows)
-    places, blocks = _places(job.store, fitted, rows)
+    sketcher_ref = _find_or_fit_sketcher(job, method, rows)
+    sketcher = read_sketcher(job.store, sketcher_ref.digest, job.objective)
+    _write_missing_sketches(job, sketcher, sketcher_ref, rows)
+    places, blocks = _locate_rows(job.store, sketcher_ref, rows)
 
     def write(folder: Path) -> None:
-        (folder / LIST).write_text(json.dumps({"sketcher": fitted.digest, "blocks": blocks}))
+        (folder / LIST).write_text(json.dumps({"sketcher": sketcher_ref.digest, "blocks": blocks}))
         places.write_parquet(folder / ROWS_FILE)
         if method.factory != "Flat":
-            stored = _stored(job.store, fitted, blocks, places)
-            approximate_index(stored, method.factory).save(folder / INDEX)
+            sketch_index = _make_sketch_index(job.store, sketcher_ref, blocks, places)
+            build_approximate_index(sketch_index, method.factory).save(folder / INDEX)
 
-    job.store.write_part("index", digest, write)
+    job.store.write_artifact("index", digest, write)
 
 
 def read_sketches(
     store: Store, digest: str, factory: str, objective: fastif.Objective
-) -> tuple[fastif.Index, fastif.Sketcher]:
+) -> tuple[fastif.Index, fastif.GradientSketcher]:
     """What `write_sketches` listed: mapped into memory, or the approximate index of it."""
-    part = store.part("index", digest)
-    assert part is not None, "the index is prepared before any shard"
-    listed = json.loads((part / LIST).read_text())
-    sketcher = read_sketcher(store, listed["sketcher"], objective)
+    artifact = store.find_artifact("index", digest)
+    assert artifact is not None, "the index is prepared before any shard"
+    listing = json.loads((artifact / LIST).read_text())
+    sketcher = read_sketcher(store, listing["sketcher"], objective)
     if factory != "Flat":
-        return fastif.CandidateIndex.load(part / INDEX), sketcher
-    places = pl.read_parquet(part / ROWS_FILE)
-    return _stored(store, Fitted(listed["sketcher"]), listed["blocks"], places), sketcher
+        return fastif.CandidateIndex.load(artifact / INDEX), sketcher
+    places = pl.read_parquet(artifact / ROWS_FILE)
+    return _make_sketch_index(
+        store, SketcherRef(listing["sketcher"]), listing["blocks"], places
+    ), sketcher
 
 
-def sketcher_of(store: Store, digest: str) -> str:
+def read_sketcher_digest(store: Store, digest: str) -> str:
     """Digest of the sketcher behind an index of sketches."""
-    part = store.part("index", digest)
-    assert part is not None, "the index is prepared before any shard"
-    return str(json.loads((part / LIST).read_text())["sketcher"])
+    artifact = store.find_artifact("index", digest)
+    assert artifact is not None, "the index is prepared before any shard"
+    return str(json.loads((artifact / LIST).read_text())["sketcher"])
 
 
-def asked_sketches(
-    job: "Job", search: fastif.Sketched, ids: torch.Tensor, keep: bool
+def load_query_sketches(
+    job: "RunContext", search: fastif.SketchSearch, ids: torch.Tensor, keep: bool
 ) -> torch.Tensor:
     """Sketches of these queries, [q d]: those that an earlier night kept, and the others made now.
 
@@ -147,115 +151,136 @@ def asked_sketches(
         ids: positions of the queries.
         keep: whether those that are made are kept for the next night.
     """
-    fitted = Fitted(sketcher_of(job.store, job.index_digests[0]))
-    every = row_digests(job.plan.inputs.queries, job.study.labels)
-    rows = [every[i] for i in ids.tolist()]
-    missing = missing_rows(job.store, fitted.asked, rows)
+    sketcher_ref = SketcherRef(read_sketcher_digest(job.store, job.index_digests[0]))
+    all_rows = row_digests(job.plan.inputs.queries, job.study.labels)
+    rows = [all_rows[i] for i in ids.tolist()]
+    missing = find_missing_rows(job.store, sketcher_ref.query_kind, rows)
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
-    made = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
-    fresh = fastif.query_sketches(search.sketcher, gradients, job.queries, made, size)
-    if keep and len(made):
-        keep_block(job.store, fitted.asked, fresh.cpu(), missing, SKETCHES)
-    found = dict(zip(missing["row"].to_list(), fresh, strict=True))
-    for folder in job.store.parts(fitted.asked).values():
+    new_ids = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
+    new_sketches = fastif.compute_query_sketches(
+        search.sketcher, gradients, job.queries, new_ids, size
+    )
+    if keep and len(new_ids):
+        write_chunk(job.store, sketcher_ref.query_kind, new_sketches.cpu(), missing, SKETCHES)
+    sketch_by_row = dict(zip(missing["row"].to_list(), new_sketches, strict=True))
+    for folder in job.store.find_artifacts(sketcher_ref.query_kind).values():
         block = pl.read_parquet(folder / ROWS_FILE)["row"].to_list()
-        if not found.keys() >= set(rows) and not set(rows).isdisjoint(block):
-            held = mapped(folder / SKETCHES).to(fresh.device)
-            found |= {row: held[i] for i, row in enumerate(block) if row not in found}
-    return torch.stack([found[row] for row in rows]) if rows else fresh
+        if not sketch_by_row.keys() >= set(rows) and not set(rows).isdisjoint(block):
+            stored = map_chunk(folder / SKETCHES).to(new_sketches.device)
+            sketch_by_row |= {
+                row: stored[i] for i, row in enumerate(block) if row not in sketch_by_row
+            }
+    return torch.stack([sketch_by_row[row] for row in rows]) if rows else new_sketches
 
 
-def sketches_ready(store: Store, digest: str) -> bool:
+def has_sketches(store: Store, digest: str) -> bool:
     """Whether the list is there, and every block and the sketcher that it names."""
-    part = store.part("index", digest)
-    if part is None:
+    artifact = store.find_artifact("index", digest)
+    if artifact is None:
         return False
-    listed = json.loads((part / LIST).read_text())
-    blocks = (store.part(Fitted(listed["sketcher"]).blocks, name) for name in listed["blocks"])
-    return store.part("sketcher", listed["sketcher"]) is not None and all(blocks)
+    listing = json.loads((artifact / LIST).read_text())
+    blocks = (
+        store.find_artifact(SketcherRef(listing["sketcher"]).train_kind, name)
+        for name in listing["blocks"]
+    )
+    return store.find_artifact("sketcher", listing["sketcher"]) is not None and all(blocks)
 
 
-def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> fastif.Sketcher:
+def read_sketcher(
+    store: Store, digest: str, objective: fastif.Objective
+) -> fastif.GradientSketcher:
     """The sketcher of this digest.
 
     Raises:
         StoreError: it is gone or damaged, and a run that goes on with it cannot fit it again.
     """
-    part = store.part("sketcher", digest)
-    if part is None:
+    artifact = store.find_artifact("sketcher", digest)
+    if artifact is None:
         raise StoreError.at(
-            store.layout.part("sketcher", digest),
+            store.layout.artifact("sketcher", digest),
             expected="the sketcher that the earlier night was computed with",
             got="none, or a damaged one (see `fastif verify`)",
             remedy="Put its files back from a copy, or take out [carry] to begin anew.",
         )
-    return fastif.Sketcher.of_state(load_file(part / SKETCHER), objective)
+    return fastif.GradientSketcher.from_state_dict(load_file(artifact / SKETCHER), objective)
 
 
-def approximate_index(stored: StoredSketches, factory: str) -> fastif.CandidateIndex:
+def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.CandidateIndex:
     """By FAISS' factory string, taught by some sketches and filled piece by piece."""
-    count = stored.count
-    some = torch.arange(0, count, -(-count // TRAINED_ON))
-    index = fastif.CandidateIndex.trained(stored.take(some), factory, products=True)
-    for ids in torch.arange(count).split(ROWS):
-        index.add(stored.take(ids))
+    count = sketch_index.count
+    sample = torch.arange(0, count, -(-count // INDEX_TRAINING_SKETCHES))
+    index = fastif.CandidateIndex.train_on_sample(sketch_index.take(sample), factory, products=True)
+    for ids in torch.arange(count).split(ROWS_PER_CHUNK):
+        index.add(sketch_index.take(ids))
     return index
 
 
-def _fitted(job: "Job", method: Sketches, rows: Sequence[bytes]) -> Fitted:
+def _find_or_fit_sketcher(
+    job: "RunContext", method: SketchSection, rows: Sequence[bytes]
+) -> SketcherRef:
     """A sketcher that was fitted to the same rows, or nearly so, or a new one."""
     family = digests.sketch_family(job, method)
-    known = _carried(job) or _reusable(job.store, family, rows, method)
-    if known is not None:
-        return known
-    fitted = Fitted(fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]}))
-    sketcher = _fit(job, method)
-    state = {name: tensor.contiguous() for name, tensor in sketcher.state().items()}
-    job.store.write_part("sketcher", fitted.digest, lambda to: save_file(state, to / SKETCHER))
-    frame = digest_frame(rows)
-    job.store.write_part(
-        _kind(family), fitted.digest, lambda to: frame.write_parquet(to / ROWS_FILE)
+    reusable = _find_parent_sketcher(job) or _find_reusable_sketcher(
+        job.store, family, rows, method
     )
-    return fitted
+    if reusable is not None:
+        return reusable
+    sketcher_ref = SketcherRef(
+        compute_fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]})
+    )
+    sketcher = _fit_sketcher(job, method)
+    state = {name: tensor.contiguous() for name, tensor in sketcher.state_dict().items()}
+    job.store.write_artifact(
+        "sketcher", sketcher_ref.digest, lambda folder: save_file(state, folder / SKETCHER)
+    )
+    frame = make_digest_frame(rows)
+    job.store.write_artifact(
+        _format_family_kind(family),
+        sketcher_ref.digest,
+        lambda folder: frame.write_parquet(folder / ROWS_FILE),
+    )
+    return sketcher_ref
 
 
-def _carried(job: "Job") -> Fitted | None:
+def _find_parent_sketcher(job: "RunContext") -> SketcherRef | None:
     """The sketcher of the run that this one goes on from."""
     lineage = job.plan.lineage
-    return Fitted(lineage.sketcher) if lineage and lineage.sketcher else None
+    return SketcherRef(lineage.sketcher) if lineage and lineage.sketcher else None
 
 
-def _kind(family: str) -> str:
+def _format_family_kind(family: str) -> str:
     """Kind of the parts that name the rows of each sketcher of a family."""
     return f"sketchers-{family[:16]}"
 
 
-def _reusable(store: Store, family: str, rows: Sequence[bytes], method: Sketches) -> Fitted | None:
+def _find_reusable_sketcher(
+    store: Store, family: str, rows: Sequence[bytes], method: SketchSection
+) -> SketcherRef | None:
     """The sketcher that was fitted to most of these rows, if it was to enough of them.
 
     Scores by sketches alone are those of its curvature, so that it has to be of these very rows.
     """
-    enough = REUSE if method.rescore else 1.0
-    folders = store.parts(_kind(family))
+    min_share = MIN_SHARED_ROWS if method.rescore else 1.0
+    folders = store.find_artifacts(_format_family_kind(family))
     shares = {
-        name: _share(folder, rows)
+        name: _compute_row_overlap(folder, rows)
         for name, folder in folders.items()
-        if store.part("sketcher", name) is not None
+        if store.find_artifact("sketcher", name) is not None
     }
     best = max(sorted(shares), key=lambda name: shares[name], default=None)
-    return Fitted(best) if best is not None and shares[best] >= enough else None
+    return SketcherRef(best) if best is not None and shares[best] >= min_share else None
 
 
-def _share(folder: Path, rows: Sequence[bytes]) -> float:
+def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
     """Distinct rows that two tables have in common, of all that either has."""
     before, now = set(pl.read_parquet(folder / ROWS_FILE)["row"].to_list()), set(rows)
     return len(before & now) / len(before | now)
 
 
-def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
-    with stage("sketches: directions of curvature", None) as watch:
-        return fastif.Sketcher.fit(
-            job.gauss_newton(watch(job.train)),
+def _fit_sketcher(job: "RunContext", method: SketchSection) -> fastif.GradientSketcher:
+    with progress_stage("sketches: directions of curvature", None) as watch:
+        return fastif.GradientSketcher.fit(
+            job.make_gauss_newton(watch(job.train)),
             job.damping,
             dimensions=method.dimensions,
             width=method.width,
@@ -264,44 +289,49 @@ def _fit(job: "Job", method: Sketches) -> fastif.Sketcher:
         )
 
 
-def _write_missing(
-    job: "Job", sketcher: fastif.Sketcher, fitted: Fitted, rows: Sequence[bytes]
+def _write_missing_sketches(
+    job: "RunContext",
+    sketcher: fastif.GradientSketcher,
+    sketcher_ref: SketcherRef,
+    rows: Sequence[bytes],
 ) -> None:
-    missing = missing_rows(job.store, fitted.blocks, rows)
+    missing = find_missing_rows(job.store, sketcher_ref.train_kind, rows)
     if missing.is_empty():
         return
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
-    with stage("training rows: sketches", len(missing)) as watch:
+    with progress_stage("training rows: sketches", len(missing)) as watch:
         train = watch(job.train)
-        for part in missing.iter_slices(ROWS):
-            ids = torch.tensor(part["id"].to_list())
-            found = fastif.train_sketches(sketcher, gradients, train, ids, size)
-            keep_block(job.store, fitted.blocks, found, part, SKETCHES)
+        for batch in missing.iter_slices(ROWS_PER_CHUNK):
+            ids = torch.tensor(batch["id"].to_list())
+            sketches = fastif.compute_train_sketches(sketcher, gradients, train, ids, size)
+            write_chunk(job.store, sketcher_ref.train_kind, sketches, batch, SKETCHES)
 
 
-def _places(store: Store, fitted: Fitted, rows: Sequence[bytes]) -> tuple[pl.DataFrame, list[str]]:
+def _locate_rows(
+    store: Store, sketcher_ref: SketcherRef, rows: Sequence[bytes]
+) -> tuple[pl.DataFrame, list[str]]:
     """Block and place in it of every training row, and the names of the blocks."""
-    blocks = store.parts(fitted.blocks)
-    known = [
+    blocks = store.find_artifacts(sketcher_ref.train_kind)
+    stored = [
         pl.read_parquet(folder / ROWS_FILE)
         .with_row_index("place")
         .with_columns(block=pl.lit(number, pl.UInt32))
         for number, folder in enumerate(blocks.values())
     ]
     # Two runs at once may have sketched the same row, each in a block of its own.
-    first = pl.concat(known).unique("row", keep="first", maintain_order=True)
-    found = digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
-    return found.select("block", "place"), list(blocks)
+    first = pl.concat(stored).unique("row", keep="first", maintain_order=True)
+    locations = make_digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
+    return locations.select("block", "place"), list(blocks)
 
 
-def _stored(
-    store: Store, fitted: Fitted, blocks: Sequence[str], places: pl.DataFrame
-) -> StoredSketches:
-    found = []
-    numbered = places.with_row_index("id").partition_by("block", as_dict=True)
-    for (number,), part in sorted(numbered.items()):
-        folder = store.part(fitted.blocks, blocks[int(str(number))])
+def _make_sketch_index(
+    store: Store, sketcher_ref: SketcherRef, blocks: Sequence[str], places: pl.DataFrame
+) -> SketchIndex:
+    sketch_blocks = []
+    by_block = places.with_row_index("id").partition_by("block", as_dict=True)
+    for (number,), rows in sorted(by_block.items()):
+        folder = store.find_artifact(sketcher_ref.train_kind, blocks[int(str(number))])
         assert folder is not None, "a block that is listed is never removed before its list"
-        ids, where = (torch.tensor(part[name].to_list()) for name in ("id", "place"))
-        found.append(Block(partial(mapped, folder / SKETCHES), ids, where))
-    return StoredSketches(found)
+        ids, positions = (torch.tensor(rows[name].to_list()) for name in ("id", "place"))
+        sketch_blocks.append(SketchBlock(partial(map_chunk, folder / SKETCHES), ids, positions))
+    return SketchIndex(sketch_blocks)

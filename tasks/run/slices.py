@@ -8,8 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fastif import Certificate
-from tasks.run.context import Job
-from tasks.study.sections import FullScan
+from tasks.run.context import RunContext
+from tasks.study.sections import FullScanSection
 from tasks.study.study import Study
 
 
@@ -25,27 +25,29 @@ class Slices:
     numbers: Int[Tensor, " q"]
     keys: pl.DataFrame
 
-    def named(self, certificate: Certificate) -> pl.DataFrame:
+    def count_queries(self, certificate: Certificate) -> pl.DataFrame:
         """The keys with the number of queries that have scores, which are those added up."""
-        fine = (~certificate.quarantined).long()
-        counts = torch.zeros(len(self.keys), dtype=torch.long).index_add_(0, self.numbers, fine)
+        has_scores = (~certificate.quarantined).long()
+        counts = torch.zeros(len(self.keys), dtype=torch.long).index_add_(
+            0, self.numbers, has_scores
+        )
         return self.keys.with_columns(queries=pl.Series(counts.numpy()))
 
 
-def wants_totals(study: Study) -> bool:
+def has_totals(study: Study) -> bool:
     """Whether the study asks for sums over its queries; only a full scan has them."""
-    return isinstance(study.candidates, FullScan) and study.candidates.totals
+    return isinstance(study.candidates, FullScanSection) and study.candidates.totals
 
 
-def slices_of(job: Job, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
+def make_slices(job: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
     """By whether the prediction is right, and by the first of the study's groups if it has one."""
     table = job.plan.inputs.queries
     correct = outputs.argmax(1).cpu() == job.query_texts.labels[ids].cpu()
     group = next(iter(table.groups.values()), None)
-    names = [None if group is None else group[i] for i in ids.tolist()]
-    columns = {"correct": correct.numpy(), "group": names}
+    group_names = [None if group is None else group[i] for i in ids.tolist()]
+    columns = {"correct": correct.numpy(), "group": group_names}
     frame = pl.DataFrame(columns, schema={"correct": pl.Boolean, "group": pl.String})
     keys = frame.unique(maintain_order=True)
     numbered = keys.with_row_index("number")
-    found = frame.join(numbered, on=keys.columns, nulls_equal=True, maintain_order="left")
-    return Slices(torch.tensor(found["number"].to_list(), dtype=torch.long), keys)
+    numbered_rows = frame.join(numbered, on=keys.columns, nulls_equal=True, maintain_order="left")
+    return Slices(torch.tensor(numbered_rows["number"].to_list(), dtype=torch.long), keys)

@@ -19,10 +19,10 @@ import torch
 from fastif import InputError
 from tasks.study.device_names import AUTO
 
-OVERRIDE = "FASTIF_DEVICES"
+DEVICES_VARIABLE = "FASTIF_DEVICES"
 """Variable that stands for `[run] devices` where it is set: a worker that is given one device sees
 no other, and the study names those of the whole machine."""
-POLL = 0.2
+POLL_SECONDS = 0.2
 """Seconds between looks at a device that another process has."""
 
 
@@ -48,55 +48,55 @@ class Device:
         """By which other processes know it, whatever number they see it under; None for a CPU."""
         if self.torch.type != "cuda":
             return None
-        found = torch.cuda.get_device_properties(self.torch)
-        return f"gpu-{getattr(found, 'uuid', self.torch.index)}"
+        properties = torch.cuda.get_device_properties(self.torch)
+        return f"gpu-{getattr(properties, 'uuid', self.torch.index)}"
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """For a person: the model of a GPU and its memory."""
         if self.torch.type != "cuda":
             return self.name
-        found = torch.cuda.get_device_properties(self.torch)
-        return f"{self.name} {found.name} ({found.total_memory / 2**30:.0f} GiB)"
+        properties = torch.cuda.get_device_properties(self.torch)
+        return f"{self.name} {properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
 
 
-def devices_of(names: str | Sequence[str]) -> tuple[Device, ...]:
+def resolve_devices(names: str | Sequence[str]) -> tuple[Device, ...]:
     """The devices of `[run] devices`, one for each worker; "auto": every GPU, or else the CPU.
 
     Raises:
         InputError: torch does not see one of them.
 
-    >>> devices_of(["cpu", "cpu"])
+    >>> resolve_devices(["cpu", "cpu"])
     (Device(name='cpu', place=0), Device(name='cpu', place=1))
     """
-    gpus = [f"cuda:{number}" for number in range(_gpus())]
-    names = os.environ.get(OVERRIDE) or names
+    gpus = [f"cuda:{number}" for number in range(_count_gpus())]
+    names = os.environ.get(DEVICES_VARIABLE) or names
     if names == AUTO:
         names = gpus or ["cpu"]
-    there = ["cpu", *gpus]
+    available = ["cpu", *gpus]
     for name in names:
-        if name not in there:
+        if name not in available:
             raise InputError(
                 "[run] devices",
-                f"devices that torch sees here: {', '.join(there)}",
+                f"devices that torch sees here: {', '.join(available)}",
                 name,
                 'Write devices = "auto", or look at CUDA_VISIBLE_DEVICES and the build of torch.',
             )
     return tuple(Device(name, list(names[:i]).count(name)) for i, name in enumerate(names))
 
 
-def _gpus() -> int:
+def _count_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-class Leases:
+class DeviceLeases:
     """Who computes where. A device that is lent to a thread is lent to no other until it is back.
 
     Args:
         folder: of the files that stand for devices which processes share.
 
-    >>> leases, both = Leases(), devices_of(["cpu", "cpu"])
-    >>> with leases.one_of(both) as first, leases.one_of(both) as second:
+    >>> leases, both = DeviceLeases(), resolve_devices(["cpu", "cpu"])
+    >>> with leases.lease_first_free(both) as first, leases.lease_first_free(both) as second:
     ...     first.place, second.place
     (0, 1)
     """
@@ -107,9 +107,9 @@ class Leases:
         self._returned = threading.Condition()
 
     @contextmanager
-    def one_of(self, devices: Sequence[Device]) -> Iterator[Device]:
+    def lease_first_free(self, devices: Sequence[Device]) -> Iterator[Device]:
         """The first of these that is free, for as long as the block lasts; waits if none is."""
-        device, lock = self._take(devices)
+        device, lock = self._acquire(devices)
         try:
             with torch.cuda.device(device.torch) if device.name != "cpu" else nullcontext():
                 yield device
@@ -119,48 +119,48 @@ class Leases:
                 self._lent.remove(device)
                 self._returned.notify_all()
 
-    def _take(self, devices: Sequence[Device]) -> tuple[Device, ExitStack]:
+    def _acquire(self, devices: Sequence[Device]) -> tuple[Device, ExitStack]:
         with self._returned:
             while True:
-                free = [one for one in devices if one not in self._lent]
+                free = [candidate for candidate in devices if candidate not in self._lent]
                 for device in free:
-                    lock = self._lock(device)
+                    lock = self._try_lock(device)
                     if lock is not None:
                         self._lent.add(device)
                         return device, lock
                 self._returned.wait(
-                    POLL if free else None
+                    POLL_SECONDS if free else None
                 )  # no other process tells that it is done
 
-    def _lock(self, device: Device) -> ExitStack | None:
+    def _try_lock(self, device: Device) -> ExitStack | None:
         """Held by this process until it is closed; None if another one has it."""
-        name, held = device.shared_name, ExitStack()
+        name, lock = device.shared_name, ExitStack()
         if name is None:
-            return held
+            return lock
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = held.enter_context((self._folder / name).open("w"))
+        file = lock.enter_context((self._folder / name).open("w"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            held.close()
+            lock.close()
             return None
-        return held
+        return lock
 
 
-LEASES = Leases()
+DEVICE_LEASES = DeviceLeases()
 """Those of this process."""
 
 
 @contextmanager
-def shared_threads(workers: int) -> Iterator[None]:
+def split_threads(workers: int) -> Iterator[None]:
     """Give each of so many workers its part of torch's threads, at least one.
 
     To be entered before the workers' threads begin: a thread takes the number that holds when it
     first computes. OMP_NUM_THREADS says how many there are to share.
     """
-    allotted = torch.get_num_threads()
-    torch.set_num_threads(max(1, allotted // workers))
+    total = torch.get_num_threads()
+    torch.set_num_threads(max(1, total // workers))
     try:
         yield
     finally:
-        torch.set_num_threads(allotted)
+        torch.set_num_threads(total)

@@ -18,19 +18,19 @@ from typing import ParamSpec, TypeVar
 from polars.exceptions import PanicException
 
 from fastif import InputError
-from tasks.runtime.retries import MISTAKES
+from tasks.runtime.retries import USER_ERRORS
 
-UNFORESEEN = (Exception, PanicException)
+LIBRARY_ERRORS = (Exception, PanicException)
 """What a library may raise; a panic of Rust's is no `Exception`."""
 
-TRACEBACK = "FASTIF_TRACEBACK"
+TRACEBACK_VARIABLE = "FASTIF_TRACEBACK"
 """Environment variable that has the whole trace of an unforeseen exception printed."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_ROOT = Path(__file__).parents[1]
-_OURS = tuple(str(_ROOT / name) + os.sep for name in ("fastif", "storage", "tasks", "flows"))
+_ROOT = Path(__file__).parents[2]
+_OWN_FOLDERS = tuple(str(_ROOT / name) + os.sep for name in ("fastif", "storage", "tasks", "flows"))
 
 _MODEL = ("model of the study", "a classifier that transformers can load and run")
 _TABLE = ("[train] or [queries] table", "a table that can be read")
@@ -42,87 +42,92 @@ _CHOOSE_SOLVER = 'Take solver kind = "dual" with curvature kind = "gauss-newton"
 _SAVE_TABLE = "Save the table again as Parquet with columns of text and numbers."
 _PLACES: tuple[tuple[tuple[str, ...], tuple[str, str], str], ...] = (
     (
-        ("fastif/text", "tasks/encoded"),
+        ("fastif/data/tokenized_text", "tasks/mislabels/text_features"),
         ("tokenizer of the study", "a tokenizer that reads every text"),
         "Put the tokenizer's files of the model into its folder, or name another model.",
     ),
     (
-        ("fastif/gradients", "fastif/listening", "fastif/inner"),
+        ("fastif/gradients", "fastif/numerics/blocked_dot"),
         ("[parameters] attributed", "parameters with a gradient for each example"),
         'Attribute others, such as "last:1", or name another model.',
     ),
-    (("tasks/sources", "tasks/tables", "tasks/measurements", "tasks/images"), _TABLE, _SAVE_TABLE),
+    (("tasks/data/",), _TABLE, _SAVE_TABLE),
     (("fastif/candidates",), _CANDIDATES, 'Take factory = "Flat", or kind = "full".'),
-    (("fastif/solvers", "fastif/curvature", "fastif/damping"), _CURVATURE, _CHOOSE_SOLVER),
     (
-        ("tasks/devices",),
+        ("fastif/solvers", "fastif/curvature", "fastif/evaluation/select_damping"),
+        _CURVATURE,
+        _CHOOSE_SOLVER,
+    ),
+    (
+        ("tasks/runtime/devices",),
         ("[run] devices", "devices that torch can compute on"),
         'Name others, or set devices = "auto".',
     ),
-    (("flows/workers",), ("--engine", "an engine that starts"), "Take --engine threads."),
+    (("flows/executors",), ("--engine", "an engine that starts"), "Take --engine threads."),
     (("storage/",), _STORE, "Free or mount it, or name another folder."),
     (
-        ("fastif/", "tasks/model", "tasks/loading", "tasks/opening", "tasks/train"),
+        ("fastif/", "tasks/models/", "tasks/planning/open_run"),
         _MODEL,
         _SAVE_MODEL,
     ),
 )
-_ELSEWHERE = ("the study", "inputs that the libraries can read")
-_ANSWERS = "See that it runs (`fastif up`), or unset PREFECT_API_URL for a temporary one."
-_PREFECT = ("Prefect", "a server that answers", _ANSWERS)
+_DEFAULT_PLACE = ("the study", "inputs that the libraries can read")
+_RESTART_SERVER = "See that it runs (`fastif up`), or unset PREFECT_API_URL for a temporary one."
+_PREFECT = ("Prefect", "a server that answers", _RESTART_SERVER)
 _DASK = (
     "--engine",
     "a Dask cluster that answers",
     "Look at its workers, or take --engine threads.",
 )
-_OF_LIBRARY = {
+_LIBRARY_PLACES = {
     **dict.fromkeys(("prefect", "httpx", "httpcore", "sqlalchemy", "sqlite3"), _PREFECT),
     **dict.fromkeys(("distributed", "dask", "tornado"), _DASK),
 }
 """The place of what these libraries raise, wherever they were called from."""
 
 
-def refusal_of(error: BaseException) -> InputError | None:
+def to_input_error(error: BaseException) -> InputError | None:
     """What a user can change about the exception of a library; None for a mistake of ours."""
-    if isinstance(error, MemoryError) or _says_memory(error):
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
         remedy = "Set [run] memory_gb, lower shard_size or batch_size, or take a larger machine."
-        return InputError("memory", "room for what is computed", _words(error), remedy)
-    place, expected, remedy = _OF_LIBRARY.get(_package(error)) or _place_of(error)
-    if isinstance(error, OSError) and error.errno in _DISK:
+        return InputError("memory", "room for what is computed", _summarize_error(error), remedy)
+    place, expected, remedy = _LIBRARY_PLACES.get(_find_package(error)) or _find_place(error)
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         place = str(error.filename or place)
-        expected, remedy = _DISK[error.errno]
+        expected, remedy = _DISK_ERRORS[error.errno]
         return InputError(place, expected, error.strerror or str(error), remedy)
     if isinstance(error, ImportError):
         name = error.name or "a package"
         remedy = f"pip install {name}" if error.name else "Install what is missing."
-        return InputError(place, f"the package {name}", _words(error), remedy)
-    if not _is_foreign(error):
+        return InputError(place, f"the package {name}", _summarize_error(error), remedy)
+    if not _is_raised_by_library(error):
         return None
-    return InputError(place, expected, _words(error), remedy)
+    return InputError(place, expected, _summarize_error(error), remedy)
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """An exception in words for a user, whoever raised it."""
-    if isinstance(error, MISTAKES):
+    if isinstance(error, USER_ERRORS):
         return str(error)
-    refusal = refusal_of(error)
-    if refusal is not None:
-        return f"{refusal} (Set {TRACEBACK}=1 to see where the library raised it.)"
-    if not _is_unnamed(error):
-        cause = None if error.__cause__ is None else refusal_of(error.__cause__)
+    input_error = to_input_error(error)
+    if input_error is not None:
+        return f"{input_error} (Set {TRACEBACK_VARIABLE}=1 to see where the library raised it.)"
+    if not _is_external_class(error):
+        cause = None if error.__cause__ is None else to_input_error(error.__cause__)
         remedy = "" if cause is None else f" {cause.remedy}"
         return f"{error}.{remedy} What was committed is kept; the same command goes on from there."
-    last = _last_of_ours(error)
+    last = _find_own_frame(error)
     where = f" at {last.filename.removeprefix(str(_ROOT) + os.sep)}:{last.lineno}" if last else ""
     function = f", in {last.name}" if last else ""
     return (
-        f"A mistake in fastif, not in your study: {_words(error)}{where}{function}. Please report "
-        f"it with what {TRACEBACK}=1 prints. What was committed is kept."
+        f"A mistake in fastif, not in your study: {_summarize_error(error)}{where}{function}. "
+        "Please report "
+        f"it with what {TRACEBACK_VARIABLE}=1 prints. What was committed is kept."
     )
 
 
 @contextmanager
-def refused() -> Iterator[None]:
+def translate_library_errors() -> Iterator[None]:
     """Raise the refusal in place of a library's exception, which stays its cause.
 
     Raises:
@@ -130,27 +135,27 @@ def refused() -> Iterator[None]:
     """
     try:
         yield
-    except MISTAKES:
+    except USER_ERRORS:
         raise
-    except UNFORESEEN as error:
-        refusal = refusal_of(error) if _is_unnamed(error) else None
-        if refusal is None:
+    except LIBRARY_ERRORS as error:
+        input_error = to_input_error(error) if _is_external_class(error) else None
+        if input_error is None:
             raise
-        raise refusal from error
+        raise input_error from error
 
 
-def refusing(work: Callable[P, R]) -> Callable[P, R]:
-    """The same function within `refused`; unlike a generator's decorator it can be pickled."""
+def wrap_library_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """The function within `translate_library_errors`; unlike a generator's decorator it pickles."""
 
-    @wraps(work)
-    def bounded(*args: P.args, **keys: P.kwargs) -> R:
-        with refused():
-            return work(*args, **keys)
+    @wraps(function)
+    def wrapped(*args: P.args, **keys: P.kwargs) -> R:
+        with translate_library_errors():
+            return function(*args, **keys)
 
-    return bounded
+    return wrapped
 
 
-_DISK = {
+_DISK_ERRORS = {
     errno.ENOSPC: ("room on the disk", "Free some space, or name a folder on another disk."),
     errno.EDQUOT: ("room on the disk", "Free some space, or name a folder on another disk."),
     errno.EACCES: (
@@ -171,55 +176,55 @@ _DISK = {
 }
 
 
-def _is_unnamed(error: BaseException) -> bool:
+def _is_external_class(error: BaseException) -> bool:
     """Whether it says nothing of its own: exceptions of ours name the shard, or the deadline."""
-    return _package(error) not in ("fastif", "storage", "tasks", "flows")
+    return _find_package(error) not in ("fastif", "storage", "tasks", "flows")
 
 
-def _package(error: BaseException) -> str:
+def _find_package(error: BaseException) -> str:
     """The package that its class is of."""
     return type(error).__module__.partition(".")[0]
 
 
-def _is_foreign(error: BaseException) -> bool:
+def _is_raised_by_library(error: BaseException) -> bool:
     """Whether a library raised it: the innermost frame, or the class, is none of ours.
 
     The cores of torch and of the tokenizers have no frames: bare RuntimeError and Exception.
     """
-    if not _is_unnamed(error):
+    if not _is_external_class(error):
         return False
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or not frames[-1].filename.startswith(_OURS):
+    if not frames or not frames[-1].filename.startswith(_OWN_FOLDERS):
         return True
-    built_in = type(error).__module__ == "builtins"
-    return not built_in or isinstance(error, OSError) or type(error) in (RuntimeError, Exception)
+    is_builtin = type(error).__module__ == "builtins"
+    return not is_builtin or isinstance(error, OSError) or type(error) in (RuntimeError, Exception)
 
 
-def _says_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """The class torch has for a GPU, and what its allocator says on a CPU."""
-    out = type(error).__name__ == "OutOfMemoryError"
-    return out or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    is_gpu_memory = type(error).__name__ == "OutOfMemoryError"
+    return is_gpu_memory or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
-def _place_of(error: BaseException) -> tuple[str, str, str]:
+def _find_place(error: BaseException) -> tuple[str, str, str]:
     """Place, what is expected there, and a remedy: of the innermost frame that has a place."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_OURS):
+        if not frame.filename.startswith(_OWN_FOLDERS):
             continue
         module = frame.filename.removeprefix(str(_ROOT) + os.sep).replace(os.sep, "/")
         for prefixes, (place, expected), remedy in _PLACES:
             if module.startswith(prefixes):
                 return place, expected, remedy
-    return *_ELSEWHERE, "Run `fastif doctor --study`, which names the part that fails."
+    return *_DEFAULT_PLACE, "Run `fastif doctor --study`, which names the part that fails."
 
 
-def _last_of_ours(error: BaseException) -> traceback.FrameSummary | None:
+def _find_own_frame(error: BaseException) -> traceback.FrameSummary | None:
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if frame.filename.startswith(_OURS)]
-    return ours[-1] if ours else None
+    own_frames = [frame for frame in frames if frame.filename.startswith(_OWN_FOLDERS)]
+    return own_frames[-1] if own_frames else None
 
 
-def _words(error: BaseException) -> str:
+def _summarize_error(error: BaseException) -> str:
     """Its class and the first line that it says; no example text is more than that line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

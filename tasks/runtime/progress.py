@@ -13,14 +13,14 @@ from torch import Tensor
 
 from fastif import Batch, Examples
 
-LINE_EVERY = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between lines where there is no terminal to draw a bar on."""
 
-Watch = Callable[[Examples], Examples]
+WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]
 
 
-class Observed(Examples):
+class ProgressExamples(Examples):
     """Examples that tell how many have been taken, so that the mathematics need not."""
 
     def __init__(self, examples: Examples, advance: Advance) -> None:
@@ -47,22 +47,22 @@ class Observed(Examples):
         return batch
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """One line to whoever watches."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def stage(name: str, total: int | None) -> Iterator[Watch]:
+def progress_stage(name: str, total: int | None) -> Iterator[WrapExamples]:
     """Show a stage of `total` examples; wrap the examples it takes with the function given."""
-    with bar(name, total) as advance:
-        yield lambda examples: Observed(examples, advance)
+    with progress_bar(name, total) as advance:
+        yield lambda examples: ProgressExamples(examples, advance)
 
 
 @contextmanager
-def bar(name: str, total: int | None) -> Iterator[Advance]:
+def progress_bar(name: str, total: int | None) -> Iterator[Advance]:
     """Show a stage of `total` units; call what is given with the number just done."""
-    yield from _on_terminal(name, total) if sys.stderr.isatty() else _in_lines(name, total)
+    yield from _show_bar(name, total) if sys.stderr.isatty() else _print_lines(name, total)
 
 
 _display: Progress | None = None
@@ -70,7 +70,7 @@ _open = 0
 _lock = threading.Lock()
 
 
-def _on_terminal(name: str, total: int | None) -> Iterator[Advance]:
+def _show_bar(name: str, total: int | None) -> Iterator[Advance]:
     """All bars share one display: stages of a flow and of its task threads may overlap."""
     global _display, _open
     with _lock:
@@ -84,19 +84,19 @@ def _on_terminal(name: str, total: int | None) -> Iterator[Advance]:
             )
             _display.start()
         _open += 1
-        display, row = _display, _display.add_task(name, total=total)
+        display, bar_id = _display, _display.add_task(name, total=total)
     try:
-        yield lambda count: display.advance(row, count)
+        yield lambda count: display.advance(bar_id, count)
     finally:
         with _lock:
-            display.update(row, total=display.tasks[row].completed)
+            display.update(bar_id, total=display.tasks[bar_id].completed)
             _open -= 1
             if _open == 0:
                 display.stop()
                 _display = None
 
 
-def _in_lines(name: str, total: int | None) -> Iterator[Advance]:
+def _print_lines(name: str, total: int | None) -> Iterator[Advance]:
     start = last = time.monotonic()
     done = 0
 
@@ -104,11 +104,11 @@ def _in_lines(name: str, total: int | None) -> Iterator[Advance]:
         nonlocal done, last
         done += count
         now = time.monotonic()
-        if now - last >= LINE_EVERY:
+        if now - last >= LINE_INTERVAL:
             last = now
-            share = f"{done}/{total}" if total else str(done)
-            print(f"{name}: {share}, {now - start:.0f} s", file=sys.stderr, flush=True)
+            progress = f"{done}/{total}" if total else str(done)
+            print(f"{name}: {progress}, {now - start:.0f} s", file=sys.stderr, flush=True)
 
     yield advance
-    took = time.monotonic() - start
-    print(f"{name}: {done} done in {took:.1f} s", file=sys.stderr, flush=True)
+    elapsed = time.monotonic() - start
+    print(f"{name}: {done} done in {elapsed:.1f} s", file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storage import Shard
-from tasks.runtime.retries import MISTAKES
+from tasks.runtime.retries import USER_ERRORS
 
 
 class ShardError(RuntimeError):
@@ -12,7 +12,7 @@ class ShardError(RuntimeError):
 
 
 @contextmanager
-def named(shard: Shard, run: str) -> Iterator[None]:
+def name_failed_shard(shard: Shard, run: str) -> Iterator[None]:
     """Name the shard in whatever fails, but for mistakes, which say themselves what to change.
 
     Raises:
@@ -21,26 +21,26 @@ def named(shard: Shard, run: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = shard_error(shard, error, run)
-        if found is error:
+        shard_failure = make_shard_error(shard, error, run)
+        if shard_failure is error:
             raise
-        raise found from error
+        raise shard_failure from error
 
 
-def shard_error(shard: Shard, error: Exception, run: str, failed: int = 1) -> Exception:
+def make_shard_error(shard: Shard, error: Exception, run: str, failed_count: int = 1) -> Exception:
     """What to raise for a shard that failed: it names the shard, the queries and the cause.
 
     Args:
         shard: that failed.
         error: the cause.
         run: its run.
-        failed: how many shards did.
+        failed_count: how many shards did.
     """
-    if isinstance(error, (ShardError, *MISTAKES)):
+    if isinstance(error, (ShardError, *USER_ERRORS)):
         return error
     queries = f"queries {shard.start} to {shard.stop - 1}"
-    others = f" ({failed} shards failed in all)" if failed > 1 else ""
+    others = f" ({failed_count} shards failed in all)" if failed_count > 1 else ""
     cause = f"{type(error).__name__}: {error}{others}"
-    found = ShardError(f"run {run}, shard {shard.key} ({queries}): {cause}")
-    found.__cause__ = error
-    return found
+    failure = ShardError(f"run {run}, shard {shard.key} ({queries}): {cause}")
+    failure.__cause__ = error
+    return failure

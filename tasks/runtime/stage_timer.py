@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 
-class Clock:
+class StageTimer:
     """Seconds of named stages; what opens within a stage stops its time until it closes.
 
     Stages may open in any thread of the process: a flow waits for its tasks, so that of two open
@@ -16,7 +16,7 @@ class Clock:
         now: tells the time.
 
     >>> times = iter(range(0, 100, 10))
-    >>> clock = Clock(lambda: next(times))
+    >>> clock = StageTimer(lambda: next(times))
     >>> with clock.stage("outer"):
     ...     with clock.stage("inner"):
     ...         pass
@@ -37,13 +37,13 @@ class Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """The block is this stage's, except for stages that open within it."""
-        self._turn()
+        self._credit_elapsed()
         self._open.append(name)
         self._spent.setdefault(name, 0)
         try:
             yield
         finally:
-            self._turn()
+            self._credit_elapsed()
             if name in self._open:  # not if the clock was started anew in the meantime
                 self._open.remove(name)
 
@@ -52,7 +52,7 @@ class Clock:
         """Seconds of each stage that was open at all, in the order in which they first were."""
         return dict(self._spent)
 
-    def _turn(self) -> None:
+    def _credit_elapsed(self) -> None:
         """Credit the time since the last turn to the innermost stage."""
         with self._lock:
             now = self._now()
@@ -61,10 +61,10 @@ class Clock:
             self._since = now
 
 
-CLOCK = Clock()
+STAGE_TIMER = StageTimer()
 """That of this process, in which one audit works at a time."""
 
 
-def timed(name: str) -> AbstractContextManager[None]:
+def time_stage(name: str) -> AbstractContextManager[None]:
     """A stage of this process's clock; a flow, which travels to its workers, holds no clock."""
-    return CLOCK.stage(name)
+    return STAGE_TIMER.stage(name)

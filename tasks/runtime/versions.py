@@ -4,7 +4,7 @@ import platform
 from pathlib import Path
 
 
-def processor() -> str:
+def read_processor_name() -> str:
     """Its model, as the system names it."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():

@@ -4,24 +4,24 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastif.solvers import Direct, Dual, Spectral
-from tasks.study.errors import Problem, show
+from tasks.study.errors import Problem, format_value
 from tasks.study.fields import HUB
-from tasks.study.methods import placed
-from tasks.study.sections import Sketches
+from tasks.study.methods import locate_methods
+from tasks.study.sections import SketchSection
 
-ROUNDING = 1e-9
+TOLERANCE = 1e-9
 
 if TYPE_CHECKING:  # a study asks this module while it is made
     from tasks.study.study import Study
 
 
-def contradictions(study: "Study") -> Iterator[Problem]:
+def find_contradictions(study: "Study") -> Iterator[Problem]:
     """Everything in which one section contradicts another."""
-    yield from _of_the_solver(study)
-    yield from _of_the_candidates(study)
-    yield from _of_the_loss(study)
-    yield from _of_the_run(study)
-    yield from _of_the_contents(study)
+    yield from _check_solver(study)
+    yield from _check_candidates(study)
+    yield from _check_loss(study)
+    yield from _check_run(study)
+    yield from _check_contents(study)
     if study.mislabels.folds is not None and study.training is None:
         yield Problem(
             "[mislabels] folds",
@@ -33,26 +33,26 @@ def contradictions(study: "Study") -> Iterator[Problem]:
         yield Problem(
             "[model] path",
             "a folder, which `fastif train` fills as [training] says",
-            show(study.model.path),
+            format_value(study.model.path),
             "name a folder, or leave out [training]; a base may be of the hub",
         )
     if study.model.path in study.models:
         yield Problem(
             "models",
             "other models than that of [model] path, which is always one of them",
-            show(study.model.path),
+            format_value(study.model.path),
             "remove it from models",
         )
     if study.train.text and len(study.train.text) != len(study.queries.text):
         yield Problem(
             "[queries] text",
             f"as many columns as in [train]: {len(study.train.text)}",
-            show(study.queries.text),
+            format_value(study.queries.text),
             "give both tables one text column, or both a pair",
         )
 
 
-def _of_the_contents(study: "Study") -> Iterator[Problem]:
+def _check_contents(study: "Study") -> Iterator[Problem]:
     """What is no text can be searched for wrong labels, and nothing else."""
     key = "features" if study.train.features else "image"
     if study.train.text:
@@ -64,7 +64,7 @@ def _of_the_contents(study: "Study") -> Iterator[Problem]:
             "nothing",
             f"give both tables {key}",
         )
-    if study.audited:
+    if study.has_audit:
         yield Problem(
             f"[train] {key}",
             "text, which is what an audit explains a classifier of",
@@ -82,12 +82,12 @@ def _of_the_contents(study: "Study") -> Iterator[Problem]:
         yield Problem(
             "[mislabels] encoder",
             f"none for {key}, which are taken as they are",
-            show(study.mislabels.encoder),
+            format_value(study.mislabels.encoder),
             "remove it; what another model says of a row can be a column of lists in features",
         )
 
 
-def _of_the_solver(study: "Study") -> Iterator[Problem]:
+def _check_solver(study: "Study") -> Iterator[Problem]:
     solver = study.solver
     if study.fixed_damping is None and study.training is None:
         yield Problem(
@@ -101,43 +101,45 @@ def _of_the_solver(study: "Study") -> Iterator[Problem]:
         # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).
         yield Problem(
             "[curvature] damping",
-            f"a number > 0 for the solver {show(solver.kind)} (only direct takes 0)",
-            show(study.curvature.damping),
+            f"a number > 0 for the solver {format_value(solver.kind)} (only direct takes 0)",
+            format_value(study.curvature.damping),
             "set damping = 0.1 and compare with 0.01",
         )
     if isinstance(solver, Dual | Spectral) and study.curvature.kind != "gauss-newton":
         yield Problem(
             "[curvature] kind",
             f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
-            show(study.curvature.kind),
+            format_value(study.curvature.kind),
             'set kind = "gauss-newton", or the solver to cg, lissa or direct',
         )
 
 
-def _of_the_candidates(study: "Study") -> Iterator[Problem]:
-    for where, method in placed(study.candidates):
-        most = 1 / len(study.labels)
-        if method.quota is not None and method.quota > most + ROUNDING:
+def _check_candidates(study: "Study") -> Iterator[Problem]:
+    for where, method in locate_methods(study.candidates):
+        max_quota = 1 / len(study.labels)
+        if method.quota is not None and method.quota > max_quota + TOLERANCE:
             yield Problem(
                 f"{where} quota",
                 f"at most 1 / {len(study.labels)}, since there are so many labels",
-                show(method.quota),
-                f"lower it to {int(100 * most) / 100:g} or less",
+                format_value(method.quota),
+                f"lower it to {int(100 * max_quota) / 100:g} or less",
             )
     methods = study.candidates.methods
-    if any(isinstance(one, Sketches) and not one.rescore for one in methods):
-        yield from _of_sketch_scores(study)
-    if study.fixed_damping == 0 and any(isinstance(one, Sketches) for one in methods):
+    if any(isinstance(searched, SketchSection) and not searched.rescore for searched in methods):
+        yield from _check_sketch_scores(study)
+    if study.fixed_damping == 0 and any(
+        isinstance(searched, SketchSection) for searched in methods
+    ):
         # Without it directions of hardly any curvature, which are rounding, outweigh all others.
         yield Problem(
             "[curvature] damping",
             'a number > 0 for candidates of kind "sketch"',
-            show(study.curvature.damping),
+            format_value(study.curvature.damping),
             'set damping = 0.1 and compare with 0.01, or kind = "full" under [candidates]',
         )
 
 
-def _of_sketch_scores(study: "Study") -> Iterator[Problem]:
+def _check_sketch_scores(study: "Study") -> Iterator[Problem]:
     change = "remove rescore = false under [candidates]"
     if study.models:
         got = f"{len(study.models)} models more"
@@ -150,13 +152,13 @@ def _of_sketch_scores(study: "Study") -> Iterator[Problem]:
         yield Problem("[curvature] leverage", expected, '"on"', change)
 
 
-def _of_the_loss(study: "Study") -> Iterator[Problem]:
+def _check_loss(study: "Study") -> Iterator[Problem]:
     loss, training = study.loss, study.training
     if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
         yield Problem(
             "[loss] class_weights",
             f"{len(study.labels)} numbers, one for each of labels",
-            show(list(loss.class_weights)),
+            format_value(list(loss.class_weights)),
             "give one number a label, in the order of labels",
         )
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
@@ -166,17 +168,17 @@ def _of_the_loss(study: "Study") -> Iterator[Problem]:
             "nothing",
             "add weight_decay = ... under [loss], or remove weight_decay_kind",
         )
-    own = training.weight_decay if training else None
-    if loss.weight_decay is not None and own not in (None, loss.weight_decay):
+    training_decay = training.weight_decay if training else None
+    if loss.weight_decay is not None and training_decay not in (None, loss.weight_decay):
         yield Problem(
             "[training] weight_decay",
             f"{loss.weight_decay:g}, as [loss] says, or no such key",
-            show(own),
+            format_value(training_decay),
             "give it in one of the two sections",
         )
 
 
-def _of_the_run(study: "Study") -> Iterator[Problem]:
+def _check_run(study: "Study") -> Iterator[Problem]:
     run = study.run
     if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
         # Sizes are chosen for one model in memory.

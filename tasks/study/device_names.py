@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from tasks.study.errors import Problem, show
-from tasks.study.validation_errors import broken
+from tasks.study.errors import Problem, format_value
+from tasks.study.validation_errors import make_validation_error
 
 AUTO = "auto"
 
 
-def _devices(value: Any) -> Any:
+def _parse_devices(value: Any) -> Any:
     """`"auto"`, one device, or a list of devices of one kind, of which only "cpu" may repeat."""
     if value == AUTO:
         return AUTO
@@ -19,20 +19,20 @@ def _devices(value: Any) -> Any:
     if not isinstance(names, list | tuple) or not names or not all(map(_is_device, names)):
         expected = '"auto", "cpu", "cuda:N", or a list of these'
         change = 'write devices = "auto" for every GPU, or else the CPU'
-        raise broken(Problem("", expected, show(value), change))
-    whole = tuple("cuda:0" if name == "cuda" else name for name in names)
-    if len({name.partition(":")[0] for name in whole}) > 1:
+        raise make_validation_error(Problem("", expected, format_value(value), change))
+    full_names = tuple("cuda:0" if name == "cuda" else name for name in names)
+    if len({name.partition(":")[0] for name in full_names}) > 1:
         change = "name only GPUs, or only the CPU: their answers differ in the last digits"
-        raise broken(Problem("", "devices of one kind", show(value), change))
-    if whole[0] != "cpu" and len(set(whole)) < len(whole):
+        raise make_validation_error(Problem("", "devices of one kind", format_value(value), change))
+    if full_names[0] != "cpu" and len(set(full_names)) < len(full_names):
         change = "remove the repetition; only the CPU can have several workers"
-        raise broken(Problem("", "each GPU once", show(value), change))
-    return whole
+        raise make_validation_error(Problem("", "each GPU once", format_value(value), change))
+    return full_names
 
 
 def _is_device(name: Any) -> bool:
     return isinstance(name, str) and bool(re.fullmatch(r"cpu|cuda(:(0|[1-9]\d*))?", name))
 
 
-DeviceNames = Annotated[str | tuple[str, ...], BeforeValidator(_devices)]
+DeviceNames = Annotated[str | tuple[str, ...], BeforeValidator(_parse_devices)]
 """`"auto"`, or the names of the devices, one for each worker."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
-from tasks.study.spelling import unlike
+from tasks.study.spelling import describe_difference
 
 
 @dataclass(frozen=True)
@@ -46,39 +46,39 @@ class StudyError(ValueError):
         return "\n".join([head, *map(str, self.problems)])
 
 
-def did_you_mean(word: str, options: Iterable[str]) -> str:
+def suggest(word: str, options: Iterable[str]) -> str:
     """The question `did you mean "x"?` for the option nearest to a word, or an empty text.
 
-    >>> did_you_mean("dampign", ["kind", "damping"])
+    >>> suggest("dampign", ["kind", "damping"])
     'did you mean "damping"?'
-    >>> did_you_mean("zebra", ["kind", "damping"])
+    >>> suggest("zebra", ["kind", "damping"])
     ''
     """
     folded = {option.casefold(): option for option in options}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    if not near:
+    matches = difflib.get_close_matches(word.casefold(), folded, n=1)
+    if not matches:
         return ""
-    difference = unlike(word, folded[near[0]])
+    difference = describe_difference(word, folded[matches[0]])
     hint = f" It has {difference}." if difference else ""
-    return f"did you mean {show(folded[near[0]])}?{hint}"
+    return f"did you mean {format_value(folded[matches[0]])}?{hint}"
 
 
-def show(value: object, width: int = 80) -> str:
+def format_value(value: object, width: int = 80) -> str:
     """A value as it is written in the file, cut to a width.
 
-    >>> show(True), show("a"), show([1, 2])
+    >>> format_value(True), format_value("a"), format_value([1, 2])
     ('true', '"a"', '[1, 2]')
     """
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def listed(words: Iterable[str], most: int = 12) -> str:
+def join_some(words: Iterable[str], limit: int = 12) -> str:
     """Words in a row, at most so many of them.
 
-    >>> listed("abc", most=2)
+    >>> join_some("abc", limit=2)
     'a, b and 1 more'
     """
     words = list(words)
-    more = len(words) - most
-    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
+    remaining = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {remaining} more" if remaining > 0 else "")

@@ -8,23 +8,23 @@ import torch
 from pydantic import BeforeValidator, Field
 
 import fastif
-from tasks.study.errors import Problem, did_you_mean, show
+from tasks.study.errors import Problem, format_value, suggest
 from tasks.study.fields import Section
-from tasks.study.validation_errors import broken
+from tasks.study.validation_errors import make_validation_error
 
 
-def _class_weights(value: Any) -> Any:
+def _parse_class_weights(value: Any) -> Any:
     """`"balanced"`, or numbers of 0 or more, not all 0, as a tuple."""
     if value is None or value == "balanced":
         return value
     numbers = value if isinstance(value, list | tuple) else ()
-    sound = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-    if not sound or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
+    are_numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    if not are_numbers or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
         expected = 'one number of 0 or more a label, not all 0, or "balanced"'
         change = (
             "write class_weights = [1.0, 3.0], in the order of labels, or {neg = 1.0, pos = 3.0}"
         )
-        raise broken(Problem("", expected, show(value), change))
+        raise make_validation_error(Problem("", expected, format_value(value), change))
     return tuple(float(n) for n in numbers)
 
 
@@ -49,9 +49,15 @@ def order_class_weights(values: dict[str, Any]) -> Iterator[Problem]:
     if not unknown and not missing:
         values["loss"] = {**loss, "class_weights": [weights[name] for name in names]}
         return
-    got = f"no weight for {show(missing[0])}" if missing else f"a weight for {show(unknown[0])}"
-    guess = did_you_mean(unknown[0], names) if unknown else ""
-    change = f"add {show(missing[0])} to class_weights" if missing else guess or "remove it"
+    got = (
+        f"no weight for {format_value(missing[0])}"
+        if missing
+        else f"a weight for {format_value(unknown[0])}"
+    )
+    suggestion = suggest(unknown[0], names) if unknown else ""
+    change = (
+        f"add {format_value(missing[0])} to class_weights" if missing else suggestion or "remove it"
+    )
     yield Problem("[loss] class_weights", "one number for each of labels", got, change)
 
 
@@ -64,7 +70,7 @@ class TrainingLoss(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """the share of each target that was spread over all labels"""
     class_weights: Annotated[
-        Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weights)
+        Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_parse_class_weights)
     ] = None
     """one number a label in their order, or balanced: rows / (labels x rows of the label)"""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
@@ -73,11 +79,11 @@ class TrainingLoss(Section):
     """coupled: an L2 penalty in the loss (Adam, SGD); decoupled: beside it (AdamW)"""
 
     @property
-    def shape(self) -> dict[str, object]:
+    def example_settings(self) -> dict[str, object]:
         """What the loss of an example depends on."""
         return self.model_dump(mode="json", include={"label_smoothing", "class_weights"})
 
-    def made(self, labels: Sequence[int], classes: int) -> fastif.CrossEntropy:
+    def build(self, labels: Sequence[int], num_classes: int) -> fastif.CrossEntropy:
         """The loss itself; `labels` are those of the training rows.
 
         Raises:
@@ -85,5 +91,5 @@ class TrainingLoss(Section):
         """
         weights = self.class_weights
         if weights == "balanced":
-            weights = fastif.balanced_weights(torch.tensor(list(labels)), classes)
+            weights = fastif.balanced_weights(torch.tensor(list(labels)), num_classes)
         return fastif.CrossEntropy(self.label_smoothing, weights)

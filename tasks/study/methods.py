@@ -3,18 +3,20 @@
 from tasks.study.sections import (
     AnyCandidates,
     AnyMethod,
-    Sketches,
-    UnionOf,
+    SketchSection,
+    UnionSection,
 )
 
 
-def placed(candidates: AnyCandidates) -> list[tuple[str, AnyMethod]]:
+def locate_methods(candidates: AnyCandidates) -> list[tuple[str, AnyMethod]]:
     """The methods that search, and where each stands in the file."""
-    if not isinstance(candidates, UnionOf):
+    if not isinstance(candidates, UnionSection):
         return [("[candidates]", method) for method in candidates.methods]
     return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(candidates.of)]
 
 
-def by_sketches(candidates: AnyCandidates) -> bool:
+def has_sketch_scores(candidates: AnyCandidates) -> bool:
     """Whether scores are left as sketches give them, and nothing is solved."""
-    return any(isinstance(one, Sketches) and not one.rescore for one in candidates.methods)
+    return any(
+        isinstance(method, SketchSection) and not method.rescore for method in candidates.methods
+    )

@@ -13,10 +13,10 @@ _KINDS = {
 }
 
 
-def what_is(path: Path) -> str:
+def describe_path(path: Path) -> str:
     """What lies there, in words; empty for a file.
 
-    >>> what_is(Path("/")), what_is(Path("/no/such/file"))
+    >>> describe_path(Path("/")), describe_path(Path("/no/such/file"))
     ('a folder', 'nothing there')
     """
     try:
@@ -24,6 +24,6 @@ def what_is(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return "a symbolic link to nothing" if path.is_symlink() else "nothing there"
     except OSError as error:
-        loop = error.errno == errno.ELOOP
-        return "symbolic links in a circle" if loop else error.strerror or str(error)
+        is_loop = error.errno == errno.ELOOP
+        return "symbolic links in a circle" if is_loop else error.strerror or str(error)
     return _KINDS.get(kind, "")

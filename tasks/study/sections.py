@@ -9,19 +9,19 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.study.device_names import AUTO, DeviceNames
-from tasks.study.errors import Problem, show
+from tasks.study.errors import Problem, format_value
 from tasks.study.fields import (
-    Check,
+    CheckCount,
     Columns,
     Damping,
     Name,
     Names,
+    NormalizedName,
     Section,
     Seed,
     Selection,
-    Spelled,
 )
-from tasks.study.validation_errors import broken
+from tasks.study.validation_errors import make_validation_error
 
 
 class ModelSource(Section):
@@ -48,45 +48,49 @@ class TableSource(Section):
     """the column with the text, or two columns for pairs"""
     features: Names = ()
     """in place of text: columns of numbers, of lists of numbers, or of kinds such as a job"""
-    image: Spelled | None = None
+    image: NormalizedName | None = None
     """in place of text: the column of images: the bytes of their files, or one byte a pixel"""
-    label: Spelled
+    label: NormalizedName
     """the column with the label"""
-    id: Spelled | None = None
+    id: NormalizedName | None = None
     """the column with a unique id; without it the row number, counted from 1"""
     groups: Names = ()
     """columns that reports group by"""
 
     @property
-    def contents(self) -> tuple[str, ...]:
+    def content_columns(self) -> tuple[str, ...]:
         """The columns with what a row is."""
         return (*self.text, *self.features, *((self.image,) if self.image else ()))
 
     @model_validator(mode="after")
-    def _one_content(self) -> Self:
+    def _check_content(self) -> Self:
         given = [key for key in ("text", "features", "image") if getattr(self, key)]
         if len(given) != 1:
             expected = "exactly one of the keys text, features, image"
             change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
             got = " and ".join(given) or "nothing"
-            raise broken(Problem("text", expected, got, change))
-        if self.label in self.contents:
-            expected, got = f"another column than {given[0]}", show(self.label)
+            raise make_validation_error(Problem("text", expected, got, change))
+        if self.label in self.content_columns:
+            expected, got = f"another column than {given[0]}", format_value(self.label)
             change = "name the column with the right answers"
-            raise broken(Problem("label", expected, got, change))
+            raise make_validation_error(Problem("label", expected, got, change))
         return self
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.table is None) == (self.dataset is None):
             got = "neither" if self.table is None else "both"
             change = "remove one" if self.table else 'add table = "your-file.parquet"'
-            raise broken(Problem("", "exactly one of the keys table, dataset", got, change))
+            raise make_validation_error(
+                Problem("", "exactly one of the keys table, dataset", got, change)
+            )
         for key in ("split", "config"):
             value = getattr(self, key)
             if self.table is not None and value is not None:
                 change = "remove it, or name a dataset instead of a table"
-                raise broken(Problem(key, "no such key beside table", show(value), change))
+                raise make_validation_error(
+                    Problem(key, "no such key beside table", format_value(value), change)
+                )
         return self
 
 
@@ -112,10 +116,12 @@ class Mislabels(Section):
     """rows that people will look at"""
 
     @model_validator(mode="after")
-    def _one_judge(self) -> Self:
+    def _check_classifier(self) -> Self:
         if self.folds is not None and self.judge is not None:
             got = f"{self.folds}"
-            raise broken(Problem("folds", "no such key beside judge", got, "remove one"))
+            raise make_validation_error(
+                Problem("folds", "no such key beside judge", got, "remove one")
+            )
         return self
 
 
@@ -141,8 +147,8 @@ class Curvature(Section):
     """whether an effect counts the curvature that goes with the row; auto: where it is cheap"""
 
 
-class Searched(Section):
-    """`[candidates]` of a kind that searches an index: `Knn` and `Sketches`."""
+class IndexSection(Section):
+    """`[candidates]` of a kind that searches an index: `KnnSection` and `SketchSection`."""
 
     k: Annotated[int, Field(ge=1)] | None = None
     """candidates a query, at most the number of training rows"""
@@ -152,36 +158,40 @@ class Searched(Section):
     """least share of k that each label of the training rows gets; without it none"""
     factory: Name = "Flat"
     """a FAISS index factory string"""
-    check: Check = 8
+    check: CheckCount = 8
     """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
     @property
     def methods(self) -> "tuple[AnyMethod, ...]":
         """The methods that search: this one."""
-        assert isinstance(self, Knn | Sketches)
+        assert isinstance(self, KnnSection | SketchSection)
         return (self,)
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_k(self) -> Self:
         if self.k is None and self.target_recall is None:
             change = "add k = 100, or target_recall = 0.95"
-            raise broken(Problem("k", "candidates a query", "nothing", change))
+            raise make_validation_error(Problem("k", "candidates a query", "nothing", change))
         if self.k is not None and self.target_recall is not None:
             expected, change = "no such key beside k", "remove it, or k"
-            raise broken(Problem("target_recall", expected, show(self.target_recall), change))
+            raise make_validation_error(
+                Problem("target_recall", expected, format_value(self.target_recall), change)
+            )
         if self.k is not None and self.quota is not None and self.quota * self.k < 1:
             expected = f"at least 1 / k = {1 / self.k:.2g}, a whole candidate"
-            raise broken(Problem("quota", expected, f"{self.quota:g}", "raise it, or k"))
+            raise make_validation_error(
+                Problem("quota", expected, f"{self.quota:g}", "raise it, or k")
+            )
         return self
 
 
-class Knn(Searched):
+class KnnSection(IndexSection):
     """`[candidates]`: the nearest training examples by the model's own representation."""
 
     kind: Literal["knn"] = "knn"
 
 
-class Sketches(Searched):
+class SketchSection(IndexSection):
     """`[candidates]`: the training examples whose sketches promise the largest effects.
 
     Half of the k at either end.
@@ -198,24 +208,24 @@ class Sketches(Searched):
     """whether candidates are scored exactly; false keeps their scores by sketches, at once"""
 
     @model_validator(mode="after")
-    def _scores_by_sketches(self) -> Self:
+    def _check_sketch_scores(self) -> Self:
         if not self.rescore and (self.factory != "Flat" or self.quota is not None):
             key = "quota" if self.quota is not None else "factory"
-            expected, got = "no such key beside rescore = false", show(getattr(self, key))
-            raise broken(Problem(key, expected, got, "remove it, or rescore"))
+            expected, got = "no such key beside rescore = false", format_value(getattr(self, key))
+            raise make_validation_error(Problem(key, expected, got, "remove it, or rescore"))
         return self
 
 
-AnyMethod = Annotated[Knn | Sketches, Field(discriminator="kind")]
+AnyMethod = Annotated[KnnSection | SketchSection, Field(discriminator="kind")]
 
 
-class UnionOf(Section):
+class UnionSection(Section):
     """`[candidates]`: what any of several methods finds."""
 
     kind: Literal["union"] = "union"
     of: tuple[AnyMethod, ...]
     """two or more of { kind = "sketch", k = ... }, { kind = "knn", k = ... }"""
-    check: Check = 8
+    check: CheckCount = 8
     """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
     @property
@@ -224,22 +234,28 @@ class UnionOf(Section):
         return self.of
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_methods(self) -> Self:
         if len(self.of) < 2:
             got = f"{len(self.of)}"
-            raise broken(Problem("of", "2 or more methods", got, "add the missing ones"))
+            raise make_validation_error(
+                Problem("of", "2 or more methods", got, "add the missing ones")
+            )
         for place, method in enumerate(self.of):
-            if method.check != Searched.model_fields["check"].default:
-                got, change = show(method.check), "set check once, beside of"
-                raise broken(Problem(f"of[{place + 1}] check", "no such key", got, change))
+            if method.check != IndexSection.model_fields["check"].default:
+                got, change = format_value(method.check), "set check once, beside of"
+                raise make_validation_error(
+                    Problem(f"of[{place + 1}] check", "no such key", got, change)
+                )
             if method.target_recall is not None:
-                got, change = show(method.target_recall), "give each method its k"
+                got, change = format_value(method.target_recall), "give each method its k"
                 expected = "no such key in a union"
-                raise broken(Problem(f"of[{place + 1}] target_recall", expected, got, change))
+                raise make_validation_error(
+                    Problem(f"of[{place + 1}] target_recall", expected, got, change)
+                )
         return self
 
 
-class FullScan(Section):
+class FullScanSection(Section):
     """`[candidates]`: every training example; the most extreme of each query are kept."""
 
     kind: Literal["full"] = "full"
@@ -253,10 +269,13 @@ class FullScan(Section):
     """directions of a linear layer that a query is held in for scoring; all if left out"""
 
     @model_validator(mode="after")
-    def _one_way_to_save(self) -> Self:
+    def _check_rank(self) -> Self:
         if self.rank is not None and self.precision != "full":
-            expected, got = f"no such key beside precision = {show(self.precision)}", f"{self.rank}"
-            raise broken(Problem("rank", expected, got, "remove one of the two"))
+            expected, got = (
+                f"no such key beside precision = {format_value(self.precision)}",
+                f"{self.rank}",
+            )
+            raise make_validation_error(Problem("rank", expected, got, "remove one of the two"))
         return self
 
     @property
@@ -265,7 +284,7 @@ class FullScan(Section):
         return ()
 
 
-class Auto(Section):
+class AutoSection(Section):
     """`[candidates]`: a full scan, sketches or nearest rows, by what each is forecast to take."""
 
     kind: Literal["auto"] = "auto"
@@ -275,7 +294,7 @@ class Auto(Section):
     """time that an audit may take; without it any"""
     sketch_scores: bool = False
     """whether scores by sketches alone will do where exact ones do not fit into minutes"""
-    check: Check = 8
+    check: CheckCount = 8
     """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
     @property
@@ -284,10 +303,13 @@ class Auto(Section):
         return ()
 
 
-AnyCandidates = Annotated[Knn | Sketches | UnionOf | FullScan | Auto, Field(discriminator="kind")]
+AnyCandidates = Annotated[
+    KnnSection | SketchSection | UnionSection | FullScanSection | AutoSection,
+    Field(discriminator="kind"),
+]
 
 
-class Certificate(Section):
+class CertificateSection(Section):
     """`[certificate]`: how answers are checked. The evidence is stored, so it is a part of them."""
 
     rows: Annotated[int, Field(ge=0)] = 512
@@ -315,7 +337,7 @@ class Run(Section):
     """where to compute, a worker each; "auto": every GPU, or else the CPU with one worker"""
 
 
-class Store(Section):
+class StoreSection(Section):
     """`[store]`: where the answers lie."""
 
     path: Name
@@ -343,12 +365,14 @@ class Training(Section):
     """parts of the training, such as [0.25, 0.5], at which it is kept too, for `models`"""
 
     @model_validator(mode="after")
-    def _checkpoints_apart(self) -> Self:
-        names = [f"{part:g}" for part in self.checkpoints]  # as their folders are named
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            got, change = f"{twice[0]} twice", "remove one of them"
-            raise broken(Problem("checkpoints", "parts that differ in six digits", got, change))
+    def _check_checkpoints(self) -> Self:
+        names = [f"{fraction:g}" for fraction in self.checkpoints]  # as their folders are named
+        duplicates = [name for name in names if names.count(name) > 1]
+        if duplicates:
+            got, change = f"{duplicates[0]} twice", "remove one of them"
+            raise make_validation_error(
+                Problem("checkpoints", "parts that differ in six digits", got, change)
+            )
         return self
 
     @property
@@ -369,21 +393,21 @@ class Carry(Section):
     below it everything is computed anew"""
 
 
-def _variable(name: str) -> str:
+def _check_variable_name(name: str) -> str:
     """The name of an environment variable; an address in its place is a secret, and not shown."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
         change = (
             'keep the address in a variable, and write its name: webhook_env = "FASTIF_WEBHOOK"'
         )
         got = f"{len(name)} characters that are no such name"
-        raise broken(Problem("", "the name of an environment variable", got, change))
+        raise make_validation_error(Problem("", "the name of an environment variable", got, change))
     return name
 
 
 class Notify(Section):
     """`[notify]`: when word of a run is posted to a webhook; a failure always is."""
 
-    webhook_env: Annotated[Name, AfterValidator(_variable)] | None = None
+    webhook_env: Annotated[Name, AfterValidator(_check_variable_name)] | None = None
     """name of the environment variable that holds the address, which is a secret"""
     recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
     """least share of the top 10 or 100 that candidates may hold"""

@@ -7,37 +7,37 @@ they are, since a tokenizer reads every code point.
 
 import unicodedata
 
-NOTHING = r"[\s\p{Cc}\p{Cf}\p{Z}]"
+BLANK_CHARACTERS = r"[\s\p{Cc}\p{Cf}\p{Z}]"
 """Characters of no ink: white space, controls, joiners and other formats."""
 
 
-def composed(name: str) -> str:
+def normalize_nfc(name: str) -> str:
     r"""A name in Unicode's form NFC, in which equal words are equal strings.
 
-    >>> composed("cafe\u0301") == "caf\u00e9"
+    >>> normalize_nfc("cafe\u0301") == "caf\u00e9"
     True
     """
     return unicodedata.normalize("NFC", name)
 
 
-def unlike(word: str, other: str) -> str:
+def describe_difference(word: str, expected: str) -> str:
     r"""The code points in which two names differ, where one of them is none of ASCII; else nothing.
 
-    >>> unlike("n\u0435g", "neg")
+    >>> describe_difference("n\u0435g", "neg")
     'U+0435 CYRILLIC SMALL LETTER IE in place of U+0065 LATIN SMALL LETTER E'
-    >>> unlike("Neg", "neg")
+    >>> describe_difference("Neg", "neg")
     ''
     """
-    if word.isascii() and other.isascii():
+    if word.isascii() and expected.isascii():
         return ""
-    mine, its = list(word), list(other)
-    while mine and its and mine[0] == its[0]:
-        mine, its = mine[1:], its[1:]
-    while mine and its and mine[-1] == its[-1]:
-        mine, its = mine[:-1], its[:-1]
-    return f"{_points(mine)} in place of {_points(its)}"
+    word_rest, expected_rest = list(word), list(expected)
+    while word_rest and expected_rest and word_rest[0] == expected_rest[0]:
+        word_rest, expected_rest = word_rest[1:], expected_rest[1:]
+    while word_rest and expected_rest and word_rest[-1] == expected_rest[-1]:
+        word_rest, expected_rest = word_rest[:-1], expected_rest[:-1]
+    return f"{_format_code_points(word_rest)} in place of {_format_code_points(expected_rest)}"
 
 
-def _points(characters: list[str]) -> str:
+def _format_code_points(characters: list[str]) -> str:
     names = [f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in characters[:3]]
     return ", ".join(names) + (", ..." if len(characters) > 3 else "") or "nothing"

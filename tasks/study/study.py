@@ -14,16 +14,16 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
-from tasks.study.cross_checks import contradictions
-from tasks.study.errors import Problem, StudyError, did_you_mean
-from tasks.study.fields import Distinct, Names, Section
+from tasks.study.cross_checks import find_contradictions
+from tasks.study.errors import Problem, StudyError, suggest
+from tasks.study.fields import DistinctNames, Names, Section
 from tasks.study.loss import TrainingLoss, order_class_weights
-from tasks.study.magnitudes import without_unheld
-from tasks.study.path_kinds import what_is
+from tasks.study.magnitudes import drop_unrepresentable
+from tasks.study.path_kinds import describe_path
 from tasks.study.sections import (
     AnyCandidates,
     Carry,
-    Certificate,
+    CertificateSection,
     Curvature,
     Mislabels,
     ModelSource,
@@ -31,15 +31,15 @@ from tasks.study.sections import (
     Parameters,
     QuerySource,
     Run,
-    Store,
+    StoreSection,
     TableSource,
     Training,
 )
-from tasks.study.validation_errors import broken, problems_of
+from tasks.study.validation_errors import list_problems, make_validation_error
 
 __all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
 
-AUDIT = {
+AUDIT_SECTIONS = {
     "model": {"path": "none"},
     "curvature": {"damping": 1.0},
     "candidates": {"kind": "full"},
@@ -59,7 +59,7 @@ class Study(Section):
     """a short name of small letters, digits and hyphens; the store belongs to it"""
     labels: Annotated[Names, Field(min_length=2)]
     """the label names in the order of the model's outputs"""
-    models: Distinct = ()
+    models: DistinctNames = ()
     """further checkpoints or seeds of the same training: answers are means over them and [model]"""
     model: ModelSource
     train: TableSource
@@ -69,31 +69,31 @@ class Study(Section):
     curvature: Curvature
     solver: AnySolver = Dual()
     candidates: AnyCandidates
-    certificate: Certificate = Certificate()
+    certificate: CertificateSection = CertificateSection()
     run: Run = Run()
-    store: Store
+    store: StoreSection
     carry: Carry | None = None
     notify: Notify = Notify()
     training: Training | None = None
     mislabels: Mislabels = Mislabels()
 
     _path: Path = PrivateAttr(default=Path("study.toml"))
-    _without: frozenset[str] = PrivateAttr(default=frozenset())
+    _absent: frozenset[str] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, context: Any) -> None:
         """Remember the file, which is no key of itself, and what it does without."""
         if context is not None:
-            self._path, self._without = context
+            self._path, self._absent = context
 
     @property
-    def audited(self) -> bool:
+    def has_audit(self) -> bool:
         """Whether it says what an audit needs; else it can only be searched for wrong labels."""
-        return not self._without & AUDIT.keys()
+        return not self._absent & AUDIT_SECTIONS.keys()
 
     @property
-    def asks(self) -> bool:
+    def has_queries(self) -> bool:
         """Whether there are queries."""
-        return "queries" not in self._without
+        return "queries" not in self._absent
 
     @property
     def path(self) -> Path:
@@ -132,17 +132,17 @@ class Study(Section):
         return getattr(self.solver, "effective_damping", None)
 
     @property
-    def loss_parts(self) -> dict[str, object]:
+    def loss_settings(self) -> dict[str, object]:
         """What of the loss decides an answer: its shape and the penalty; nothing if it is plain."""
-        parts: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}
-        shape = self.loss.shape
-        return parts | ({} if shape == TrainingLoss().shape else {"loss": shape})
+        settings: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}
+        shape = self.loss.example_settings
+        return settings | ({} if shape == TrainingLoss().example_settings else {"loss": shape})
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = list(contradictions(self))
+    def _check_consistency(self) -> Self:
+        problems = list(find_contradictions(self))
         if problems:
-            raise broken(*problems)
+            raise make_validation_error(*problems)
         return self
 
 
@@ -152,36 +152,40 @@ def load_study(path: Path) -> Study:
     Raises:
         StudyError: every problem of the file at once: where, expected, got, what to change.
     """
-    values, unheld = without_unheld(_values(path))
-    unheld += order_class_weights(values)
-    without = _filled_in(values)
+    values, problems = drop_unrepresentable(_read_toml(path))
+    problems += order_class_weights(values)
+    absent = _fill_absent_sections(values)
     # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
     # A bare TOML date becomes the text it was written as.
     text = json.dumps(values, default=str)
     try:
-        study = Study.model_validate_json(text, strict=True, context=(Path(path), without))
+        study = Study.model_validate_json(text, strict=True, context=(Path(path), absent))
     except ValidationError as error:
         # What stands in for a section that is not there is not to be blamed, nor is a key that was
         # put aside.
-        named = {problem.where for problem in unheld}
-        own = [p for p in problems_of(error, Study) if not _is_of(p.where, without)]
-        raise StudyError(path, unheld + [p for p in own if p.where not in named]) from None
-    if unheld:
-        raise StudyError(path, unheld)
+        reported = {problem.where for problem in problems}
+        field_problems = [
+            p for p in list_problems(error, Study) if not _is_in_sections(p.where, absent)
+        ]
+        raise StudyError(
+            path, problems + [p for p in field_problems if p.where not in reported]
+        ) from None
+    if problems:
+        raise StudyError(path, problems)
     return study
 
 
-def _values(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     """The file as TOML has it.
 
     Raises:
         StudyError: it is none.
     """
-    text = _text(path)
+    text = _read_text(path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(path, [_syntax_problem(error)]) from None
+        raise StudyError(path, [_explain_syntax_error(error)]) from None
     except RecursionError:
         change = "write lists and sections that are not nested so deep"
         raise StudyError(path, [Problem("file", "valid TOML", "deep nesting", change)]) from None
@@ -190,17 +194,17 @@ def _values(path: Path) -> dict[str, Any]:
         raise StudyError(path, [problem]) from None
 
 
-def _filled_in(values: dict[str, Any]) -> frozenset[str]:
+def _fill_absent_sections(values: dict[str, Any]) -> frozenset[str]:
     """Put in what a study of labels alone does without, and name it."""
-    if AUDIT.keys() & values.keys() or not isinstance(values.get("train"), dict):
+    if AUDIT_SECTIONS.keys() & values.keys() or not isinstance(values.get("train"), dict):
         return frozenset()
-    without = {**AUDIT, "queries": values["train"]}
-    missing = without.keys() - values.keys()
-    values |= {name: without[name] for name in missing}
+    defaults = {**AUDIT_SECTIONS, "queries": values["train"]}
+    missing = defaults.keys() - values.keys()
+    values |= {name: defaults[name] for name in missing}
     return frozenset(missing)
 
 
-def _is_of(where: str, sections: frozenset[str]) -> bool:
+def _is_in_sections(where: str, sections: frozenset[str]) -> bool:
     return where.partition("]")[0].removeprefix("[") in sections
 
 
@@ -236,12 +240,12 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
     return path
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """The text of a study file; a byte order mark, as some editors write it, is dropped."""
     if not path.is_file():
-        got = what_is(path)
-        nearby = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, nearby)
+        got = describe_path(path)
+        neighbours = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        hint = suggest(path.name, neighbours)
         change = f"{hint or 'correct the path'}; `fastif init` writes a new one"
         raise StudyError(path, [Problem("file", "a study file (TOML)", got, change)])
     try:
@@ -258,7 +262,7 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _syntax_problem(error: tomllib.TOMLDecodeError) -> Problem:
+def _explain_syntax_error(error: tomllib.TOMLDecodeError) -> Problem:
     """Where the TOML breaks; the parser's message ends with the place in brackets."""
     reason, _, place = str(error).rpartition(" (at ")
     change = "correct that line: texts in quotes, paths with /, [section] before its keys"

@@ -9,90 +9,113 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.run_comparison import (
-    BECAME,
-    ROSE,
-    SANK,
-    STOPPED,
+    BECAME_HARMFUL,
+    MOVED_UP,
+    OVERTAKEN,
+    STOPPED_HARMING,
 )
-from tasks.results.compare_runs import SHOWN, Difference, Slice
-from tasks.results.group_names import ALL, name_of
+from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference
+from tasks.results.group_names import ALL, format_group_value
 
 MEASURED = ("queries", "right before", "after", "became harmful", "stopped")
 STYLES = {"numbers": "green", "order": "yellow", "nothing": "bold red"}
 
 
-def draw_difference(found: Difference, before: str, after: str) -> RenderableType:
+def render_difference(difference: RunDifference, before: str, after: str) -> RenderableType:
     """The verdict, accuracy by slice, then rows that became harmful and that stopped being so."""
-    head = Text(f"{found.verdict}\n", style=STYLES[found.verdict.level])
-    head.append(f"{found.common:,} queries were asked in both.", style="default")
-    for note in found.notes:
+    head = Text(f"{difference.comparability}\n", style=STYLES[difference.comparability.level])
+    head.append(f"{difference.common_queries:,} queries were asked in both.", style="default")
+    for note in difference.notes:
         head.append(f"\n{note}", style="dim")
-    parts: list[RenderableType] = [head]
-    if found.overall:
-        parts.append(_accuracy(found, found.overall))
-    if found.rows is not None:
-        parts += _by_source(found.rows)
-        parts += [_rows(found.rows.filter(change=change), change) for change in (BECAME, STOPPED)]
-        parts.append(Text(f"\n{_others(found)}", style="dim"))
+    body: list[RenderableType] = [head]
+    if difference.overall:
+        body.append(_make_accuracy_table(difference, difference.overall))
+    if difference.rows is not None:
+        body += _make_source_tables(difference.rows)
+        body += [
+            _make_row_table(difference.rows.filter(change=change), change)
+            for change in (BECAME_HARMFUL, STOPPED_HARMING)
+        ]
+        body.append(Text(f"\n{_describe_displaced_rows(difference)}", style="dim"))
     title = Text(f"{before} → {after}")
-    return Panel(Group(*parts), title=title, title_align="left")
+    return Panel(Group(*body), title=title, title_align="left")
 
 
-def _accuracy(found: Difference, overall: Slice) -> Table:
+def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) -> Table:
     """Of each slice: its queries, right before and after, rows that became harmful and stopped."""
     table = Table(box=None, padding=(0, 1))
-    for name in (found.group or "slice", *MEASURED):
+    for name in (difference.group or "slice", *MEASURED):
         table.add_column(Text(name), justify="right" if name in MEASURED else "left")
-    for name, part in [(ALL, overall), *((name_of(part.value), part) for part in found.slices)]:
-        shares = (f"{part.before:.1%}", f"{part.after:.1%}")
-        moved = ("-" if count is None else f"{count}" for count in (part.became, part.stopped))
-        table.add_row(Text(name), f"{part.queries:,}", *shares, *moved)
+    for name, slice_difference in [
+        (ALL, overall),
+        *(
+            (format_group_value(slice_difference.value), slice_difference)
+            for slice_difference in difference.slices
+        ),
+    ]:
+        shares = (f"{slice_difference.before:.1%}", f"{slice_difference.after:.1%}")
+        counts = (
+            "-" if count is None else f"{count}"
+            for count in (slice_difference.newly_harmful, slice_difference.no_longer_harmful)
+        )
+        table.add_row(Text(name), f"{slice_difference.queries:,}", *shares, *counts)
     return table
 
 
-def _others(found: Difference) -> str:
+def _describe_displaced_rows(difference: RunDifference) -> str:
     """Rows that entered or left the worst since other rows moved."""
     return (
-        f"{found.count(ROSE)} more entered the worst rows and {found.count(SANK)} left them, their "
+        f"{difference.count(MOVED_UP)} more entered the worst rows and "
+        f"{difference.count(OVERTAKEN)} left them, their "
         "own harm not known to have doubled or halved: others moved."
     )
 
 
-def _by_source(rows: pl.DataFrame) -> Iterator[Table]:
+def _make_source_tables(rows: pl.DataFrame) -> Iterator[Table]:
     """Rows that became harmful or stopped, by each group of the training table."""
-    rows = rows.filter(pl.col("change").is_in([BECAME, STOPPED]))
+    rows = rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
     for column in [name for name in rows.columns if name.startswith("group_")]:
         table = Table(box=None, padding=(0, 1))
         table.add_column(Text(f"training rows by {column.removeprefix('group_')}"))
-        for change in (BECAME, STOPPED):
+        for change in (BECAME_HARMFUL, STOPPED_HARMING):
             table.add_column(change, justify="right")
         counts = (
             rows.group_by(column)
             .agg(
-                *((pl.col("change") == change).sum().alias(change) for change in (BECAME, STOPPED))
+                *(
+                    (pl.col("change") == change).sum().alias(change)
+                    for change in (BECAME_HARMFUL, STOPPED_HARMING)
+                )
             )
-            .sort(pl.sum_horizontal(BECAME, STOPPED), column, descending=[True, False])
+            .sort(
+                pl.sum_horizontal(BECAME_HARMFUL, STOPPED_HARMING), column, descending=[True, False]
+            )
         )
         for row in counts.head(SHOWN).iter_rows(named=True):
-            table.add_row(Text(name_of(row[column])), f"{row[BECAME]}", f"{row[STOPPED]}")
+            table.add_row(
+                Text(format_group_value(row[column])),
+                f"{row[BECAME_HARMFUL]}",
+                f"{row[STOPPED_HARMING]}",
+            )
         if not counts.is_empty():
             yield table
 
 
-def _rows(rows: pl.DataFrame, change: str) -> RenderableType:
-    title = f"\n{len(rows)} training rows {change if change == BECAME else 'stopped being harmful'}"
+def _make_row_table(rows: pl.DataFrame, change: str) -> RenderableType:
+    what = change if change == BECAME_HARMFUL else "stopped being harmful"
+    title = f"\n{len(rows)} training rows {what}"
     if rows.is_empty():
         return Text(title, style="dim")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     for name in ("before", "after", "training row", "label", ""):
         table.add_column(name, justify="right" if name in ("before", "after") else "left")
     for row in rows.head(SHOWN).iter_rows(named=True):
-        marks = [name for name in ("new", "gone", "relabelled", "edited") if row[name]]
+        notes = [name for name in ("new", "gone", "relabelled", "edited") if row[name]]
         table.add_row(
             f"{row['effect_before']:+.4f}",
             f"{row['effect_after']:+.4f}",
             Text(f"{row['id']}"),
             Text(f"{row['label']}"),
-            ", ".join(marks),
+            ", ".join(notes),
         )
     return table

@@ -11,22 +11,22 @@ import torch
 import fastif
 from fastif import InputError
 from fastif.models.trial import try_table
-from tasks.mislabels.detect import search_of
-from tasks.models.label_order import other_order
-from tasks.planning.open_run import make_job
-from tasks.results.alerts import webhook_problem
-from tasks.run.context import Job
-from tasks.run.spec import plan_run, versions
-from tasks.runtime.devices import devices_of
-from tasks.runtime.foreign_errors import told
+from tasks.mislabels.detect import read_detection_plan
+from tasks.models.label_order import find_better_label_order
+from tasks.planning.open_run import load_run
+from tasks.results.alerts import find_webhook_problem
+from tasks.run.context import RunContext
+from tasks.run.spec import plan_run, read_versions
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.foreign_errors import format_error
 from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError
 from tasks.study.sections import Notify
 from tasks.study.study import load_study
 
 TOLERANCE = 1e-4
-PROBE = 4
-ORDERED = 128
+PROBE_SIZE = 4
+LABEL_ORDER_ROWS = 128
 """Training rows whose predictions tell the order of the labels."""
 
 
@@ -36,157 +36,169 @@ class Check:
 
     name: str
     passed: bool
-    found: str
+    detail: str
 
 
-def examine(study: Path | None) -> Iterator[Check]:
+def run_checks(study: Path | None) -> Iterator[Check]:
     """Check the machine and, if there is one, the study."""
-    yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
-    yield _checked("faiss", _faiss)
+    yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in read_versions().items()))
+    yield _run_check("faiss", _check_faiss)
     yield Check("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores")
-    yield _checked("devices", lambda: _devices(study))
+    yield _run_check("devices", lambda: _check_devices(study))
     if study is None:
         return
-    jobs: list[Job] = []
-    yield _checked("study, tables, model", lambda: _open(study, jobs))
+    jobs: list[RunContext] = []
+    yield _run_check("study, tables, model", lambda: _check_study(study, jobs))
     for job in jobs:
-        yield _checked("trial on a few rows", lambda job=job: _trial(job))
-        yield _checked("losses ignore batch mates", lambda job=job: _batch_mates(job))
-        yield _checked("evaluation is deterministic", lambda job=job: _deterministic(job))
-        yield _checked("every parameter has a gradient", lambda job=job: _gradients(job))
-        yield _checked("double backward", lambda job=job: _double_backward(job))
-        yield Check("frozen prefix", True, _prefix(job))
+        yield _run_check("trial on a few rows", lambda job=job: _check_trial(job))
+        yield _run_check(
+            "losses ignore batch mates", lambda job=job: _check_batch_independence(job)
+        )
+        yield _run_check("evaluation is deterministic", lambda job=job: _check_determinism(job))
+        yield _run_check("every parameter has a gradient", lambda job=job: _check_gradients(job))
+        yield _run_check("double backward", lambda job=job: _check_double_backward(job))
+        yield Check("frozen prefix", True, _describe_prefix_cache(job))
         for note in job.objective.notes:
             yield Check("model", True, note)
-        yield _checked("order of labels", lambda job=job: _label_order(job))
-        yield _checked("webhook", lambda job=job: _webhook(job.study.notify))
-        yield _checked("training record", lambda job=job: _training(job))
+        yield _run_check("order of labels", lambda job=job: _check_label_order(job))
+        yield _run_check("webhook", lambda job=job: _check_webhook(job.study.notify))
+        yield _run_check("training record", lambda job=job: _check_training_record(job))
 
 
-def _checked(name: str, check: Callable[[], str]) -> Check:
+def _run_check(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
     except Exception as error:  # of any library: a check that fails is an answer, no traceback
-        return Check(name, False, told(error))
+        return Check(name, False, format_error(error))
 
 
-def _faiss() -> str:
+def _check_faiss() -> str:
     fastif.load_faiss()
-    return ", ".join(f"{name} {found}" for name, found in fastif.faiss_builds().items())
+    return ", ".join(f"{name} {build}" for name, build in fastif.find_faiss_builds().items())
 
 
-def _devices(study: Path | None) -> str:
+def _check_devices(study: Path | None) -> str:
     """Those of the study; without one, or with one that cannot be read, those of the machine."""
     try:
         names = AUTO if study is None else load_study(study).run.devices
     except StudyError:
         names = AUTO  # the next check says what is wrong with it
-    found = ", ".join(device.described for device in devices_of(names))
-    return f"{found}; the processor is {platform.processor() or platform.machine()}"
+    descriptions = ", ".join(device.description for device in resolve_devices(names))
+    return f"{descriptions}; the processor is {platform.processor() or platform.machine()}"
 
 
-def _open(study: Path, jobs: list[Job]) -> str:
+def _check_study(study: Path, jobs: list[RunContext]) -> str:
     loaded = load_study(study)
-    if not loaded.audited:
-        return _labels_alone(study)
-    job = make_job(plan_run(study))
+    if not loaded.has_audit:
+        return _check_labels_only(study)
+    job = load_run(plan_run(study))
     jobs.append(job)
-    cut = int(job.train_texts.truncated.sum()), int(job.query_texts.truncated.sum())
+    truncated = int(job.train_texts.truncated.sum()), int(job.query_texts.truncated.sum())
     return (
-        f"{len(job.train_texts)} training rows ({cut[0]} cut), "
-        f"{len(job.query_texts)} queries ({cut[1]} cut), "
+        f"{len(job.train_texts)} training rows ({truncated[0]} cut), "
+        f"{len(job.query_texts)} queries ({truncated[1]} cut), "
         f"{job.objective.space.size:,} attributed parameters"
     )
 
 
-def _labels_alone(study: Path) -> str:
-    search = search_of(study)
-    reader = "as they are" if search.encoder is None else f"read by {search.encoder.folder}"
-    return f"labels alone: {len(search.inputs.train):,} rows, {reader}"
+def _check_labels_only(study: Path) -> str:
+    mislabel_study = read_detection_plan(study)
+    reader = (
+        "as they are"
+        if mislabel_study.encoder is None
+        else f"read by {mislabel_study.encoder.folder}"
+    )
+    return f"labels alone: {len(mislabel_study.inputs.train):,} rows, {reader}"
 
 
-def _webhook(notify: Notify) -> str:
-    problem = webhook_problem(notify)
+def _check_webhook(notify: Notify) -> str:
+    problem = find_webhook_problem(notify)
     if problem:
         change = "Set it where the audit runs, the worker of a deployment among them."
         raise InputError("[notify]", "an address to post to", problem, change)
     return "there is an address to post to" if notify.webhook_env else "none in the study"
 
 
-def _trial(job: Job) -> str:
+def _check_trial(job: RunContext) -> str:
     """What an audit tries before its first shard, in other orders and companies."""
     for member in job.members:
         try_table(member.objective, job.train_texts, "[train] table")
-        try_table(member.objective, job.query_texts, "[queries] table", member.objective.asked)
+        try_table(
+            member.objective, job.query_texts, "[queries] table", member.objective.query_measure
+        )
     return "no chance, no batch mates, the precision of the weights, labels that the loss knows"
 
 
-def _losses(job: Job, ids: torch.Tensor) -> torch.Tensor:
+def _compute_losses(job: RunContext, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return job.objective.losses(job.objective.params, job.query_texts.take(ids))
 
 
-def _probe(job: Job) -> torch.Tensor:
+def _select_probe(job: RunContext) -> torch.Tensor:
     """The shortest and the longest queries, where padding matters most."""
     order = job.query_texts.lengths.argsort()
-    return torch.cat([order[: PROBE // 2], order[-PROBE // 2 :]]).unique()
+    return torch.cat([order[: PROBE_SIZE // 2], order[-PROBE_SIZE // 2 :]]).unique()
 
 
-def _batch_mates(job: Job) -> str:
-    ids = _probe(job)
-    alone = torch.cat([_losses(job, one) for one in ids.split(1)])
-    gap = float((alone - _losses(job, ids)).abs().max())
-    if gap > TOLERANCE:
+def _check_batch_independence(job: RunContext) -> str:
+    ids = _select_probe(job)
+    single_losses = torch.cat([_compute_losses(job, single_id) for single_id in ids.split(1)])
+    difference = float((single_losses - _compute_losses(job, ids)).abs().max())
+    if difference > TOLERANCE:
         raise InputError(
             "model",
             "a loss that does not depend on the other rows of its batch",
-            f"a difference of {gap:.1e} nats",
+            f"a difference of {difference:.1e} nats",
             "Look for batch statistics or a wrong attention mask in the model.",
         )
-    return f"largest difference {gap:.1e} nats"
+    return f"largest difference {difference:.1e} nats"
 
 
-def _deterministic(job: Job) -> str:
-    ids = _probe(job)
-    gap = float((_losses(job, ids) - _losses(job, ids)).abs().max())
-    if gap > 0:
+def _check_determinism(job: RunContext) -> str:
+    ids = _select_probe(job)
+    difference = float((_compute_losses(job, ids) - _compute_losses(job, ids)).abs().max())
+    if difference > 0:
         raise InputError(
             "model",
             "the same loss twice in evaluation mode",
-            f"a difference of {gap:.1e} nats",
+            f"a difference of {difference:.1e} nats",
             "Look for dropout or sampling that evaluation mode does not switch off.",
         )
     return "the same losses twice"
 
 
-def _gradients(job: Job) -> str:
+def _check_gradients(job: RunContext) -> str:
     gradients = fastif.Gradients(job.objective)
-    tile = gradients.of_losses(job.query_texts.take(_probe(job)))
+    tile = gradients.compute_loss_tile(job.query_texts.take(_select_probe(job)))
     names = job.objective.space.names
     slices = job.objective.space.slices
-    silent = [n for n, where in zip(names, slices, strict=True) if not tile.rows[:, where].any()]
-    if silent:
+    without_gradient = [
+        n for n, where in zip(names, slices, strict=True) if not tile.gradients[:, where].any()
+    ]
+    if without_gradient:
         raise InputError(
             "[parameters] attributed",
             "parameters that the loss depends on",
-            f"{len(silent)} without any gradient, such as {silent[0]}",
+            f"{len(without_gradient)} without any gradient, such as {without_gradient[0]}",
             "Attribute fewer parameters, or ignore this if they are unused on purpose.",
         )
-    slow = f"one example at a time (slow): {gradients.route.why}"
-    way = slow if gradients.one_by_one else "a tile at a time"
-    return f"{len(names)} tensors, gradients taken {way}"
+    slow = f"one example at a time (slow): {gradients.route.reason}"
+    mode = slow if gradients.per_example_backward else "a tile at a time"
+    return f"{len(names)} tensors, gradients taken {mode}"
 
 
-def _label_order(job: Job) -> str:
+def _check_label_order(job: RunContext) -> str:
     """What the model says of a few training rows, which it knows best."""
     rows = torch.randperm(len(job.train_texts), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
-        for _, batch in fastif.batches(job.train_texts, rows[:ORDERED], job.study.run.batch_size):
+        for _, batch in fastif.batches(
+            job.train_texts, rows[:LABEL_ORDER_ROWS], job.study.run.batch_size
+        ):
             outputs = job.objective.outputs(job.objective.params, batch)
             given.extend(batch["labels"].tolist())
             predicted.extend(outputs.argmax(1).tolist())
-    other = other_order(given, predicted, job.study.labels)
+    other = find_better_label_order(given, predicted, job.study.labels)
     if other is not None:
         raise InputError(
             "labels",
@@ -194,12 +206,12 @@ def _label_order(job: Job) -> str:
             str(other),
             "Put `labels` of the study into the model's order.",
         )
-    right = sum(one == other for one, other in zip(given, predicted, strict=True))
+    right = sum(label == prediction for label, prediction in zip(given, predicted, strict=True))
     return f"{right} of {len(given)} training rows are predicted as labelled"
 
 
-def _double_backward(job: Job) -> str:
-    ids = _probe(job)[:1]
+def _check_double_backward(job: RunContext) -> str:
+    ids = _select_probe(job)[:1]
     operator = fastif.Hessian(job.objective, job.query_texts, ids)
     try:
         product = operator.apply(torch.ones(1, operator.size, device=operator.like.device))
@@ -213,15 +225,15 @@ def _double_backward(job: Job) -> str:
     return f"a Hessian product of norm {float(product.norm()):.2g}"
 
 
-def _prefix(job: Job) -> str:
-    cut = job.objective.cut
-    if not cut:
+def _describe_prefix_cache(job: RunContext) -> str:
+    cut_layers = job.objective.num_frozen_layers
+    if not cut_layers:
         return "none: the whole model is run each time"
-    return f"{cut} encoder layers and the embeddings are run once a row"
+    return f"{cut_layers} encoder layers and the embeddings are run once a row"
 
 
-def _training(job: Job) -> str:
-    known = job.provenance
-    if known is None:
+def _check_training_record(job: RunContext) -> str:
+    provenance = job.provenance
+    if provenance is None:
         return "none beside the model: how it was trained is taken from the study"
-    return " ".join(map(str, known.differences)) or "agrees with the study"
+    return " ".join(map(str, provenance.differences)) or "agrees with the study"

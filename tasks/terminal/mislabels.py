@@ -11,20 +11,20 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fastif.mislabels.random_audit import FEWEST
-from storage import SIGNALS
-from tasks.mislabels.label_count import counted_by_draw, label_count
-from tasks.mislabels.results import Found
-from tasks.results.group_names import ALL, name_of
+from fastif.mislabels.random_audit import MIN_AUDITED
+from storage import LABEL_SCORES
+from tasks.mislabels.label_count import is_count_audited, read_label_count
+from tasks.mislabels.results import MislabelResult
+from tasks.results.group_names import ALL, format_group_value
 
 SHOWN = 10
-CUT = 160
+MAX_NEIGHBOUR_CHARS = 160
 """Letters of a neighbour that are shown."""
 
-LEAST_SKILL = 0.05
+MIN_PSEUDO_R2 = 0.05
 """Of the labels' uncertainty, that features must take away for an order to mean much."""
 
-UNKNOWN = (
+UNKNOWN_COUNT = (
     "How many labels are wrong is not known: labels and features alone cannot tell it, since a "
     "label that is wrong by a rule that follows the text (a keyword, a habit of the annotators) "
     "looks right to every classifier that has learned from it. Verdicts on a random sample count "
@@ -33,27 +33,31 @@ UNKNOWN = (
 )
 
 
-def draw_mislabels(found: Found, study: Path, shown: int = SHOWN) -> RenderableType:
+def render_mislabels(result: MislabelResult, study: Path, shown: int = SHOWN) -> RenderableType:
     """The most suspicious rows, what was counted, and what to do next with this study."""
-    table = found.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    table = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
     first = table.unique("cluster", keep="first", maintain_order=True).head(shown)
-    parts: list[RenderableType] = [_suspect(found, row) for row in first.iter_rows(named=True)]
-    parts.append(_facts(found))
-    parts += [Panel(Text(text, style="bold red"), border_style="red") for text in alarms(found)]
-    named = "" if study == Path("study.toml") else f" --study {shlex.quote(str(study))}"
-    parts.append(Text(f"Next: fastif review export --out review.csv{named}", style="dim"))
-    return Group(*parts)
+    body: list[RenderableType] = [
+        _make_flagged_panel(result, row) for row in first.iter_rows(named=True)
+    ]
+    body.append(_make_facts_panel(result))
+    body += [
+        Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
+    ]
+    study_option = "" if study == Path("study.toml") else f" --study {shlex.quote(str(study))}"
+    body.append(Text(f"Next: fastif review export --out review.csv{study_option}", style="dim"))
+    return Group(*body)
 
 
-def alarms(found: Found) -> Iterator[str]:
+def warn_mislabels(result: MislabelResult) -> Iterator[str]:
     """What must not be overlooked."""
-    facts = found.facts
+    facts = result.facts
     if facts["encoder_saw_labels"]:
         yield (
             "The texts were read by the model itself, which has seen their labels and defends "
             "them. Name a model that has not: [mislabels] encoder."
         )
-    if facts["skill"] < LEAST_SKILL:
+    if facts["skill"] < MIN_PSEUDO_R2:
         yield (
             "What the encoder sees hardly tells the labels apart (it takes away "
             f"{max(0.0, facts['skill']):.0%} of their uncertainty): the order means little. Name a "
@@ -66,32 +70,38 @@ def alarms(found: Found) -> Iterator[str]:
         )
 
 
-def markdown(found: Found) -> str:
+def render_mislabels_markdown(result: MislabelResult) -> str:
     """The counts as a Prefect artifact: numbers and ids, no example text."""
-    facts = found.facts
+    facts = result.facts
     lines = [f"# Mislabels of {facts['study']}", "", "| label | rows | wrong | 90 % |"]
     lines.append("| --- | ---: | ---: | ---: |")
-    lines += [f"| {' | '.join(cells[:4])} |" for cells in _counts(facts)]
-    lines += ["", recall_told(facts), "", *drawn_told(facts), *_unknown(facts)]
-    lines += [f"**{alarm}**" for alarm in alarms(found)]
+    lines += [f"| {' | '.join(cells[:4])} |" for cells in _format_counts(facts)]
+    lines += [
+        "",
+        describe_flip_recall(facts),
+        "",
+        *describe_random_audit(facts),
+        *_describe_unknown_count(facts),
+    ]
+    lines += [f"**{warning}**" for warning in warn_mislabels(result)]
     return "\n".join(lines) + "\n"
 
 
-def suspects(found: Found, count: int = SHOWN) -> list[dict[str, str]]:
+def make_flagged_table(result: MislabelResult, count: int = SHOWN) -> list[dict[str, str]]:
     """The most suspicious rows as a Prefect table: ids and labels, no example text."""
-    first = found.table.filter(pl.col("reviewed").is_null()).sort("rank").head(count)
+    first = result.table.filter(pl.col("reviewed").is_null()).sort("rank").head(count)
     return [
         {
             "id": str(row["id"]),
             "label": str(row["label"]),
             "suggested": str(row["suggested"]),
-            "probability": _chance(row),
+            "probability": _format_probability(row),
         }
         for row in first.iter_rows(named=True)
     ]
 
 
-def recall_told(facts: dict[str, Any]) -> str:
+def describe_flip_recall(facts: dict[str, Any]) -> str:
     """Recall of injected label flips, in words."""
     recall = facts["recall"]
     if not recall["planted"]:
@@ -108,7 +118,7 @@ def _percent(share: float) -> str:
     return "none" if share != share else f"{share:.0%}"  # NaN: no flip of the kind
 
 
-def trusted_told(facts: dict[str, Any]) -> list[str]:
+def describe_trusted_leaks(facts: dict[str, Any]) -> list[str]:
     """That rows of certain label are training rows as well, if some are."""
     leaked = facts.get("trusted_in_train", 0)
     if not leaked:
@@ -120,129 +130,144 @@ def trusted_told(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def drawn_told(facts: dict[str, Any]) -> list[str]:
+def describe_random_audit(facts: dict[str, Any]) -> list[str]:
     """What a random sample says, and what it says nothing of; nothing where there is none."""
-    drawn = facts.get("drawn")
-    if drawn is None:
+    audit = facts.get("drawn")
+    if audit is None:
         return []
-    head = f"{drawn['rows']:,} rows at random, {drawn['wrong']:,} of them wrong: "
-    is_counted = counted_by_draw(facts)
+    head = f"{audit['rows']:,} rows at random, {audit['wrong']:,} of them wrong: "
+    is_counted = is_count_audited(facts)
     if is_counted:
         lines = [f"{head}the count and the probabilities go by these"]
     else:
-        lines = [f"{head}too few to count by ({FEWEST} are needed)"]
-    if is_counted and drawn["later"]:
+        lines = [f"{head}too few to count by ({MIN_AUDITED} are needed)"]
+    if is_counted and audit["later"]:
         lines.append(
-            f"{drawn['later']:,} rows came after the draw and are not counted, and their "
+            f"{audit['later']:,} rows came after the draw and are not counted, and their "
             "probabilities are those of rows like the others: draw again (fastif review export "
             "--random 100)"
         )
-    if is_counted and drawn["gone"]:
+    if is_counted and audit["gone"]:
         lines.append(
-            f"{drawn['gone']:,} of the {drawn['population']:,} rows drawn from are gone or have "
+            f"{audit['gone']:,} of the {audit['population']:,} rows drawn from are gone or have "
             "another text or label: the count is of those that are left"
         )
-    if drawn["skipped"]:
+    if audit["skipped"]:
         then = "the count takes" if is_counted else "a count would take"
         lines.append(
-            f"{drawn['skipped']:,} drawn rows have no verdict on which reviewers agree: {then} "
+            f"{audit['skipped']:,} drawn rows have no verdict on which reviewers agree: {then} "
             "them to be like the others, which they are not if somebody chose which to look at"
         )
     return lines
 
 
-def _unknown(facts: dict[str, Any]) -> list[str]:
+def _describe_unknown_count(facts: dict[str, Any]) -> list[str]:
     """That the number of wrong labels is not known, unless something shows it."""
-    return [] if label_count(facts) else [UNKNOWN]
+    return [] if read_label_count(facts) else [UNKNOWN_COUNT]
 
 
-def _counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def _format_counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """Label, rows that are counted, wrong ones, interval and share; dashes if nothing is known."""
     rows = []
     for label in (*facts["by_label"], None):
         size = facts["rows"] if label is None else facts["by_label"][label]["rows"]
-        count = label_count(facts, label)
-        known = ("-", "-", "-")
+        count = read_label_count(facts, label)
+        cells = ("-", "-", "-")
         if count is not None:
             interval, size = f"{count.low:,.0f} - {count.high:,.0f}", count.rows
-            known = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
+            cells = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
         # As a group's: a label may be called all.
-        rows.append((ALL if label is None else name_of(label), f"{size:,}", *known))
-    if counted_by_draw(facts) and facts["drawn"]["later"]:
+        rows.append((ALL if label is None else format_group_value(label), f"{size:,}", *cells))
+    if is_count_audited(facts) and facts["drawn"]["later"]:
         rows.append(("(after the draw)", f"{facts['drawn']['later']:,}", "-", "-", "-"))
     return rows
 
 
-def _suspect(found: Found, row: dict[str, Any]) -> RenderableType:
-    judged = row["probability"] is not None
-    rather = (", rather ", (f"{row['suggested']}", "bold green")) if judged else ()
-    said = f"wrong with probability {_chance(row)}" if judged else _chance(row)
-    head = Text.assemble((f"{row['label']}", "bold red"), *rather, f"   {said}\n", _text(row, None))
-    alike = found.table.filter(pl.col("cluster") == row["cluster"]).height - 1
-    if alike:
-        head.append(f"\nand {alike} rows like it", style="italic")
+def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> RenderableType:
+    is_judged = row["probability"] is not None
+    suggestion = (", rather ", (f"{row['suggested']}", "bold green")) if is_judged else ()
+    probability = (
+        f"wrong with probability {_format_probability(row)}"
+        if is_judged
+        else _format_probability(row)
+    )
+    head = Text.assemble(
+        (f"{row['label']}", "bold red"), *suggestion, f"   {probability}\n", _format_text(row, None)
+    )
+    duplicates = result.table.filter(pl.col("cluster") == row["cluster"]).height - 1
+    if duplicates:
+        head.append(f"\nand {duplicates} rows like it", style="italic")
     body: list[RenderableType] = [head]
     for name, words in (("conflicting", "nearest of another label"), ("agreeing", "of this label")):
         if row[name] is not None:
-            other = found.table.row(row[name], named=True)
+            other = result.table.row(row[name], named=True)
             line = Text.assemble(
                 f"\n{words}: ", (f"{other['label']}", "bold"), (f"  {other['id']}\n", "dim")
             )
-            body.append(line.append_text(_text(other, CUT)))
+            body.append(line.append_text(_format_text(other, MAX_NEIGHBOUR_CHARS)))
     if row["harm"]:
-        told = f"\nharms queries by {row['harm']:.4f} nats in all, those of its own label by "
-        body.append(Text(f"{told}{row['harm_same_label']:.4f}", style="red"))
+        harm = f"\nharms queries by {row['harm']:.4f} nats in all, those of its own label by "
+        body.append(Text(f"{harm}{row['harm_same_label']:.4f}", style="red"))
     return Panel(Group(*body), title=Text(f"{row['id']}"), title_align="left")
 
 
-def _chance(row: dict[str, Any]) -> str:
+def _format_probability(row: dict[str, Any]) -> str:
     """The probability of a wrong label; in words for a row that nobody can judge."""
-    chance = row["probability"]
-    return "cannot be judged: the only row of its class" if chance is None else f"{chance:.2f}"
+    probability = row["probability"]
+    return (
+        "cannot be judged: the only row of its class"
+        if probability is None
+        else f"{probability:.2f}"
+    )
 
 
-def _text(row: dict[str, Any], most: int | None) -> Text:
+def _format_text(row: dict[str, Any], max_chars: int | None) -> Text:
     """The one or two texts of an example; never read as markup."""
-    parts = [t for t in (row["text"], row["text_pair"]) if t is not None]
-    cut = [t if most is None or len(t) <= most else f"{t[: most - 1]}…" for t in parts]
-    return Text("\n→ ".join(cut))
+    texts = [t for t in (row["text"], row["text_pair"]) if t is not None]
+    truncated = [
+        t if max_chars is None or len(t) <= max_chars else f"{t[: max_chars - 1]}…" for t in texts
+    ]
+    return Text("\n→ ".join(truncated))
 
 
-def _facts(found: Found) -> RenderableType:
-    facts = found.facts
+def _make_facts_panel(result: MislabelResult) -> RenderableType:
+    facts = result.facts
     counts = Table(box=None, padding=(0, 1))
     for name in ("label", "rows", "wrong", "90 % interval", "share"):
         counts.add_column(name, justify="left" if name == "label" else "right")
-    for label, *cells in _counts(facts):
+    for label, *cells in _format_counts(facts):
         counts.add_row(Text(label), *cells)
-    lines = [f"\ncanaries  {recall_told(facts)}"]
+    lines = [f"\ncanaries  {describe_flip_recall(facts)}"]
     if facts["trusted"]:
         lines.append(f"trusted   {facts['trusted']:,} queries of certain label")
-        lines += [f"trusted   {line}" for line in trusted_told(facts)]
-    lines += [f"reviewed  {line}" for line in _reviewed(facts["reviewed"])]
-    lines += [f"drawn     {line}" for line in drawn_told(facts)]
+        lines += [f"trusted   {line}" for line in describe_trusted_leaks(facts)]
+    lines += [f"reviewed  {line}" for line in _describe_reviewed(facts["reviewed"])]
+    lines += [f"drawn     {line}" for line in describe_random_audit(facts)]
     lines += [f"features  {note}" for note in facts.get("columns", [])]
-    signals = [name for name in SIGNALS if found.table[name].null_count() < found.table.height]
+    signals = [
+        name for name in LABEL_SCORES if result.table[name].null_count() < result.table.height
+    ]
     lines.append(f"columns   {', '.join(signals)}")
-    lines += [f"\n{line}" for line in _unknown(facts)]
-    count = label_count(facts)
+    lines += [f"\n{line}" for line in _describe_unknown_count(facts)]
+    count = read_label_count(facts)
     title = "labels"
     if count is not None:
         title = f"wrong labels, expected: {count.expected:,.0f} of {count.rows:,} rows"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
 
 
-def _reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
+def _describe_reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
     """What reviewers said, beside what had been expected of the same rows."""
     if reviewed["rows"]:
         share = reviewed["wrong"] / reviewed["rows"]
-        known = reviewed.get("foreseen", 0)
+        predicted = reviewed.get("foreseen", 0)
         expected = ""
-        if known == reviewed["rows"]:
+        if predicted == reviewed["rows"]:
             expected = f"; {reviewed['expected']:.0f} had been expected"
-        elif known:
+        elif predicted:
             expected = (
-                f"; of the {known:,} with a probability from before {reviewed['foreseen_wrong']:,} "
+                f"; of the {predicted:,} with a probability from before "
+                f"{reviewed['foreseen_wrong']:,} "
                 f"are, and {reviewed['expected']:.0f} had been expected"
             )
         wrong = f"{reviewed['wrong']:,} of them wrong ({share:.0%}{expected})"

@@ -17,7 +17,7 @@ BLOCKED = ("prefect", "polars", "pyarrow", "dask", "distributed", "pydantic", "t
 
 def dense_gradients(work: "Work") -> torch.Tensor:
     """One ordinary backward pass for each training row, [n p]."""
-    model, rows = work.objective.whole, []
+    model, rows = work.objective.full_model, []
     params = [model.get_parameter(name).requires_grad_() for name in work.objective.space.names]
     for tokens, label in zip(work.train.tokens, work.train.labels, strict=True):
         loss = model(input_ids=tokens[None], labels=label[None]).loss
@@ -29,22 +29,22 @@ def main() -> None:
     for name in BLOCKED:  # here, since the doctests of the whole folder import this file
         sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
     from benchmarks.bulk import gpu
-    from benchmarks.bulk.gpu_stages import full_scan, sketches
+    from benchmarks.bulk.gpu_stages import full_scan, search_sketches
     from benchmarks.bulk.gpu_workload import SMOKE, Work
 
     sys.argv[1:], target = ["--scale", "smoke"], sys.argv[1]
     gpu.main()
     work = Work.of(SMOKE, torch.device("cpu"))
-    scanned, sketched = full_scan(work), sketches(work)
+    scanned, sketched = full_scan(work), search_sketches(work)
     gradients = dense_gradients(work)
-    found = {
-        "ids": scanned.found.ids,
-        "effects": scanned.found.removal_effect,
+    tensors = {
+        "ids": scanned.influences.ids,
+        "effects": scanned.influences.removal_effect,
         "dense": scanned.s_test.float() @ gradients.T / len(gradients),
-        "sketch ids": sketched.found[0],
-        "sketch products": sketched.found[1],
+        "sketch ids": sketched.top_bottom[0],
+        "sketch products": sketched.top_bottom[1],
     }
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, target)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, target)
     loaded = [name for name in BLOCKED if sys.modules[name] is not None]
     assert not loaded, loaded
 

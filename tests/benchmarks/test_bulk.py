@@ -22,9 +22,9 @@ EXACT = torch.tensor(
 
 
 def test_recall_counts_the_largest_by_size_whatever_their_sign():
-    found = torch.tensor([[0, 1, 2], [8, 7, 6]])
-    assert recall(found, EXACT, 2).tolist() == [1.0, 0.5]
-    assert recall(found, EXACT, 1).tolist() == [1.0, 0.0]  # 9 is not among 8, 7, 6
+    ranking = torch.tensor([[0, 1, 2], [8, 7, 6]])
+    assert recall(ranking, EXACT, 2).tolist() == [1.0, 0.5]
+    assert recall(ranking, EXACT, 1).tolist() == [1.0, 0.0]  # 9 is not among 8, 7, 6
 
 
 def test_candidates_lie_at_both_ends_or_at_the_top():
@@ -36,11 +36,11 @@ def test_candidates_lie_at_both_ends_or_at_the_top():
 
 def test_a_ranking_without_queries_serves_all_of_them():
     norm = Ranking(torch.arange(10.0)[None], both_ends=False)
-    found = curve(norm, EXACT, 2, shares=(0.2, 0.9))
+    points = curve(norm, EXACT, 2, shares=(0.2, 0.9))
     # k = 2 finds rows 9, 8: none and both; k = 9 all but row 0: half and both.
-    assert [point["mean"] for point in found] == [0.5, 0.75]
-    assert found[0]["error"] == pytest.approx(0.5)  # deviation √½ over √2
-    assert found[1]["error"] == pytest.approx(0.25)
+    assert [point["mean"] for point in points] == [0.5, 0.75]
+    assert points[0]["error"] == pytest.approx(0.5)  # deviation √½ over √2
+    assert points[1]["error"] == pytest.approx(0.25)
 
 
 def test_the_exact_scores_find_everything_there_is_room_for():

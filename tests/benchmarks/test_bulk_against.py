@@ -11,7 +11,7 @@ from benchmarks.bulk.agreement import correlation
 from benchmarks.bulk.ratios import seconds, summarise
 from benchmarks.bulk.sides.ours import in_order
 from benchmarks.bulk.sides.registry import SIDES
-from benchmarks.bulk.sides.residuals import asked
+from benchmarks.bulk.sides.residuals import read_query_ids
 from benchmarks.bulk.sides.sizes import FULL, Sizes
 
 SIZES = Sizes(rows=10, queries=4, rounds=2, solved=2, scored=5, few=2)
@@ -46,36 +46,36 @@ def test_a_query_of_conjugate_gradients_is_what_few_take_more_than_one():
 
 
 def test_the_frozen_part_counts_against_the_paper_alone():
-    found = {one["side"]: one for one in summarise(full_raw(), SIZES)["ratios"]}
-    assert found["published"]["wall"]["least"] == pytest.approx(44 / 4)
-    assert found["published"]["wall"]["most"] == pytest.approx(84 / 2)
-    assert found["kronfluence"]["wall"]["median"] == pytest.approx(8 / 2)
-    assert found["kronfluence"]["reached"]
-    assert not found["published"]["reached"]
+    ratios = {ratio["side"]: ratio for ratio in summarise(full_raw(), SIZES)["ratios"]}
+    assert ratios["published"]["wall"]["least"] == pytest.approx(44 / 4)
+    assert ratios["published"]["wall"]["most"] == pytest.approx(84 / 2)
+    assert ratios["kronfluence"]["wall"]["median"] == pytest.approx(8 / 2)
+    assert ratios["kronfluence"]["reached"]
+    assert not ratios["published"]["reached"]
 
 
 def test_a_failed_side_has_a_reason_and_no_ratio():
-    found = summarise(full_raw(), SIZES)
-    assert found["failures"] == {"captum-arnoldi": "MemoryError: none | left"}
-    assert "captum-arnoldi" not in {one["side"] for one in found["ratios"]}
+    summary = summarise(full_raw(), SIZES)
+    assert summary["failures"] == {"captum-arnoldi": "MemoryError: none | left"}
+    assert "captum-arnoldi" not in {ratio["side"] for ratio in summary["ratios"]}
 
 
 def test_every_side_is_compared_with_one_of_ours():
     for side in SIDES.values():
         assert all(SIDES[ours].package == "fastif" for ours in side.against)
-        assert side.told.format(**FULL.__dict__)
+        assert side.description.format(**FULL.__dict__)
 
 
 def test_the_papers_way_solves_other_queries_in_every_round():
     sizes = replace(FULL, rounds=3, solved=2)
-    picked = [i for turn in range(3) for i in asked(sizes, turn)]
+    picked = [i for turn in range(3) for i in read_query_ids(sizes, turn)]
     assert len(set(picked)) == 6
     assert max(picked) < sizes.queries
 
 
 def test_scores_stand_by_position():
-    found = fastif.Influences(torch.tensor([[2, 0, 1]]), torch.tensor([[-1.0, 0.5, 3.0]]))
-    assert in_order(found).tolist() == [[0.5, 3.0, -1.0]]
+    influences = fastif.Influences(torch.tensor([[2, 0, 1]]), torch.tensor([[-1.0, 0.5, 3.0]]))
+    assert in_order(influences).tolist() == [[0.5, 3.0, -1.0]]
 
 
 def test_correlation_is_pearsons():

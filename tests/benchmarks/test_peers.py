@@ -16,9 +16,9 @@ from torch import Tensor
 import fastif
 from benchmarks.fidelity.baselines import BASELINES, bm25
 from benchmarks.fidelity.peers import PEERS, Peer
-from benchmarks.fidelity.peers.rows import by_length, put_back
+from benchmarks.fidelity.peers.rows import by_length, restore_order
 from benchmarks.fidelity.peers.run import run_peer
-from benchmarks.fidelity.plain import Mlp, Plain, Tail, load_plain, plain_of, save_plain
+from benchmarks.fidelity.plain import Mlp, Plain, Tail, load_plain, make_plain, save_plain
 
 SMALL = {"width": 10, "rank": 12, "batch": 20, "krylov": 30}
 """Sizes that fit a problem of 15 parameters."""
@@ -29,7 +29,7 @@ PRODUCTS = ("dattri TracIn", "captum TracInCP")
 each_peer = pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)
 
 
-def ready(peer: Peer) -> Peer:
+def prepare_peer(peer: Peer) -> Peer:
     """The peer at sizes that fit, or the test is skipped."""
     if peer.version is None:
         pytest.skip(f"{peer.package} is not installed: the extra bench-peers")
@@ -58,7 +58,7 @@ def convex() -> Plain:
     return Plain(model, (points[:50],), labels[:50], (points[50:],), labels[50:])
 
 
-def dense(plain: Plain) -> tuple[Tensor, Tensor, Tensor]:
+def compute_dense(plain: Plain) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of queries and rows, and the Hessian, by naive autograd in double precision."""
 
     def problem(inputs: Tensor, labels: Tensor) -> truth.Problem:
@@ -83,8 +83,8 @@ def correlation(left: Tensor, right: Tensor) -> float:
 
 @each_peer
 def test_scores_follow_the_dense_influence_with_its_sign(peer, convex):
-    peer = ready(peer)
-    queries, train, hessian = dense(convex)
+    peer = prepare_peer(peer)
+    queries, train, hessian = compute_dense(convex)
     damping = peer.options.get("damping") or 1e-2
     exact = truth.removal_effects(queries, train, hessian, damping)
     solves = peer.name in SOLVERS or peer.grid in SOLVERS
@@ -93,27 +93,27 @@ def test_scores_follow_the_dense_influence_with_its_sign(peer, convex):
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_gradient_product_is_one(name, convex):
-    peer = ready(PEERS[name])
-    queries, train, _ = dense(convex)
+    peer = prepare_peer(PEERS[name])
+    queries, train, _ = compute_dense(convex)
     torch.testing.assert_close(peer.scores(convex), (queries @ train.T).float())
 
 
 def test_baselines_are_what_they_say(convex):
-    queries, train, _ = dense(convex)
+    queries, train, _ = compute_dense(convex)
     objective = fastif.ModuleObjective(convex.model, fastif.CrossEntropy())
     rows = fastif.TensorExamples(convex.train_inputs[0], convex.train_labels)
-    asked = fastif.TensorExamples(convex.query_inputs[0], convex.query_labels)
-    found = {name: scores(objective, rows, asked) for name, scores in BASELINES.items()}
+    query_examples = fastif.TensorExamples(convex.query_inputs[0], convex.query_labels)
+    actual = {name: scores(objective, rows, query_examples) for name, scores in BASELINES.items()}
     normed = [torch.nn.functional.normalize(g) for g in (queries, train)]
-    points = [torch.nn.functional.normalize(e.inputs) for e in (asked, rows)]
+    points = [torch.nn.functional.normalize(e.inputs) for e in (query_examples, rows)]
     same = convex.query_labels[:, None] == convex.train_labels[None]
     alike = points[0] @ points[1].T
-    torch.testing.assert_close(found["gradient product"], (queries @ train.T).float())
+    torch.testing.assert_close(actual["gradient product"], (queries @ train.T).float())
     cosine = (normed[0] @ normed[1].T).float()  # in double; a gradient near zero costs digits
-    torch.testing.assert_close(found["gradient cosine"], cosine, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found["embedding cosine"], alike)
+    torch.testing.assert_close(actual["gradient cosine"], cosine, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(actual["embedding cosine"], alike)
     signed = torch.where(same, alike, -alike)
-    torch.testing.assert_close(found["embedding cosine, signed by label"], signed)
+    torch.testing.assert_close(actual["embedding cosine, signed by label"], signed)
 
 
 def test_words_are_matched():
@@ -132,13 +132,13 @@ def texts() -> tuple[Plain, truth.Problem, truth.Problem]:
     names = objective.space.names
     whole = transformer("bert")
     cached = [fastif.PrefixCache(objective, e, 2**20) for e in (train, queries)]
-    plain = plain_of(Tail.of(objective), *cached)
+    plain = make_plain(Tail.of(objective), *cached)
     return plain, text_problem(whole, names, queries), text_problem(whole, names, train)
 
 
 def test_a_plain_encoder_has_the_logits_of_the_whole_one(texts):
     plain, queries, _ = texts
-    row = truth.row_of(queries)
+    row = truth.flatten_params(queries)
     expected = torch.stack([truth.output(queries, row, i) for i in range(len(queries))])
     torch.testing.assert_close(plain.model(*plain.query_inputs), expected.float())
     wanted = [name for name, p in plain.model.named_parameters() if p.requires_grad]
@@ -148,8 +148,8 @@ def test_a_plain_encoder_has_the_logits_of_the_whole_one(texts):
 @each_peer
 def test_an_encoder_is_done_or_refused_for_a_reason(peer, texts):
     plain, queries, train = texts
-    refusal = peer.refuses(plain)
-    peer = ready(peer)
+    refusal = peer.explain_refusal(plain)
+    peer = prepare_peer(peer)
     if refusal is not None and "EK-FAC" not in refusal:
         pytest.skip(f"works, but {refusal}")
     if refusal is not None:
@@ -158,20 +158,20 @@ def test_an_encoder_is_done_or_refused_for_a_reason(peer, texts):
             peer.scores(spare)
         return
     ordered, *places = by_length(plain)
-    found = put_back(peer.scores(ordered), *places)
+    actual = restore_order(peer.scores(ordered), *places)
     product = truth.gradients(queries) @ truth.gradients(train).T
-    assert found.shape == product.shape
-    assert found.isfinite().all()
+    assert actual.shape == product.shape
+    assert actual.isfinite().all()
     if peer.name in PRODUCTS:
-        torch.testing.assert_close(found, product.float(), rtol=1e-4, atol=1e-6)
-    assert correlation(found, product) > 0.1
+        torch.testing.assert_close(actual, product.float(), rtol=1e-4, atol=1e-6)
+    assert correlation(actual, product) > 0.1
 
 
 def test_settings_are_told_in_words(convex, texts):
     for peer in PEERS.values():
         for plain in (convex, texts[0]):
-            assert "{" not in peer.described(plain)
-    assert "of 50 rows" in PEERS["dattri CG"].described(convex)
+            assert "{" not in peer.describe(plain)
+    assert "of 50 rows" in PEERS["dattri CG"].describe(convex)
 
 
 def test_a_saved_workload_comes_back(texts, convex, tmp_path):
@@ -204,7 +204,7 @@ def test_a_process_of_its_own_gives_the_same_scores(texts, tmp_path):
 
 
 def test_a_peer_that_fails_is_an_outcome(convex, texts, tmp_path):
-    ready(PEERS["captum TracInCPFast"])
+    prepare_peer(PEERS["captum TracInCPFast"])
     save_plain(convex, tmp_path)
     slow = run_peer("captum TracInCPFast", tmp_path, tmp_path, limit_seconds=0.1)
     assert slow.failure == "ended after 0.1 seconds"
@@ -212,6 +212,6 @@ def test_a_peer_that_fails_is_an_outcome(convex, texts, tmp_path):
     assert tight.failure
     assert tight.path is None
     save_plain(texts[0], tmp_path)
-    ready(PEERS["pyDVL EK-FAC"])
+    prepare_peer(PEERS["pyDVL EK-FAC"])
     refused = run_peer("pyDVL EK-FAC", tmp_path, tmp_path)
     assert (refused.failure or "").startswith("refused: ")

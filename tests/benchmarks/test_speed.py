@@ -18,14 +18,14 @@ from benchmarks.sides import SIDES
 from benchmarks.speed import problem
 from benchmarks.summary import summarise
 from fastif import Candidates, Gradients, TransformerObjective, influence
-from fastif.models.transformer import attributed_names
+from fastif.models.transformer import select_attributed_names
 
 
 @pytest.fixture
 def tiny():
     """A tiny BERT, six texts, its attributed names, and the same as the truth sees it."""
     model = transformer("bert", hidden_size=4, intermediate_size=2, num_hidden_layers=2)
-    names = attributed_names(model, "last:1")
+    names = select_attributed_names(model, "last:1")
     examples = token_examples(6, segments=True)
     return model, names, examples, text_problem(model, names, examples)
 
@@ -87,8 +87,8 @@ def test_candidate_scores_equal_ours_for_the_same_s_test(tiny):
     params, singles = reference.attribute(model, names), Singles(examples)
     theirs = [
         [
-            reference.removal_effect(model, params, reference.pieces(row, params), one, 6)
-            for one in singles
+            reference.removal_effect(model, params, reference.pieces(row, params), single, 6)
+            for single in singles
         ]
         for row in s_test
     ]

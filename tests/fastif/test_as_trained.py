@@ -24,7 +24,7 @@ from fastif import (
     CrossEntropy,
     Direct,
     Dual,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     Gradients,
     Hessian,
@@ -39,9 +39,9 @@ from fastif import (
     TensorExamples,
     TextExamples,
     TransformerObjective,
-    every,
-    gradient_rows,
-    measure_rows,
+    all_ids,
+    compute_loss_gradients,
+    compute_measure_gradients,
     predict,
     self_influence,
 )
@@ -59,7 +59,7 @@ class Head:
 
     points: Tensor
     targets: Tensor
-    asked: tuple[Tensor, Tensor]
+    queries: tuple[Tensor, Tensor]
     ours: Loss
     measure: Measure | None
     theirs: Losses
@@ -84,15 +84,17 @@ class Trained:
 
     @property
     def queries(self) -> TensorExamples:
-        return TensorExamples(*self.head.asked)
+        return TensorExamples(*self.head.queries)
 
     def effects(self, operator, solver) -> Tensor:
         """Predicted changes of the queries, [q n]."""
         attribute = Attributor(
-            self.objective, self.train, operator, solver, Everything(), leverage="off"
+            self.objective, self.train, operator, solver, ExhaustiveSearch(), leverage="off"
         )
-        found = attribute(self.queries, every(self.queries)).influences
-        return torch.empty_like(found.removal_effect).scatter_(1, found.ids, found.removal_effect)
+        influences = attribute(self.queries, all_ids(self.queries)).influences
+        return torch.empty_like(influences.removal_effect).scatter_(
+            1, influences.ids, influences.removal_effect
+        )
 
 
 @cache
@@ -111,9 +113,11 @@ def _digits(*chosen: int) -> tuple[Tensor, Tensor]:
     return points, torch.where(wrong, (labels + 1) % len(chosen), labels)
 
 
-def _head(points, targets, ours, theirs, outputs, measure=None, plain=None) -> Head:
-    asked = points[-QUERIES:], targets[-QUERIES:]
-    return Head(points[:N], targets[:N], asked, ours, measure, theirs, plain or theirs, outputs)
+def _make_head(points, targets, ours, theirs, outputs, measure=None, plain=None) -> Head:
+    query_examples = points[-QUERIES:], targets[-QUERIES:]
+    return Head(
+        points[:N], targets[:N], query_examples, ours, measure, theirs, plain or theirs, outputs
+    )
 
 
 def _as_trained() -> Head:
@@ -127,7 +131,7 @@ def _as_trained() -> Head:
         return F.cross_entropy(z, y, reduction="none")
 
     ours = CrossEntropy(0.1, weights)
-    return _head(*_digits(0, 1, 8), ours, theirs, 3, CrossEntropy(), plain)
+    return _make_head(*_digits(0, 1, 8), ours, theirs, 3, CrossEntropy(), plain)
 
 
 def _multi_label() -> Head:
@@ -139,7 +143,7 @@ def _multi_label() -> Head:
     def theirs(z: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(z, y.double(), reduction="none").sum(1)
 
-    return _head(points, targets, BinaryCrossEntropy(), theirs, 3)
+    return _make_head(points, targets, BinaryCrossEntropy(), theirs, 3)
 
 
 def _regression() -> Head:
@@ -147,14 +151,14 @@ def _regression() -> Head:
     points = torch.from_numpy(table.data)
     points = torch.cat([points / points.std(0), torch.ones(len(points), 1).double()], 1)
     targets = torch.from_numpy(table.target) / 100
-    return _head(points, targets, SquaredError(), lambda z, y: (z[:, 0] - y).square(), 1)
+    return _make_head(points, targets, SquaredError(), lambda z, y: (z[:, 0] - y).square(), 1)
 
 
 def _hinge(t: float = 0.1) -> Head:
     def theirs(z: Tensor, y: Tensor) -> Tensor:
         return t * F.softplus((1 - (2 * y - 1) * z[:, 0]) / t, threshold=500)
 
-    return _head(*_digits(1, 7), SmoothHinge(t), theirs, 1)
+    return _make_head(*_digits(1, 7), SmoothHinge(t), theirs, 1)
 
 
 def _hinges(t: float = 0.2) -> Head:
@@ -162,7 +166,7 @@ def _hinges(t: float = 0.2) -> Head:
         right = z.gather(1, y[:, None])
         return t * torch.logsumexp((1 - F.one_hot(y, 3) + z - right) / t, 1)
 
-    return _head(*_digits(0, 1, 8), SmoothHinge(t), theirs, 3)
+    return _make_head(*_digits(0, 1, 8), SmoothHinge(t), theirs, 3)
 
 
 HEADS = {
@@ -181,16 +185,16 @@ def trained(request) -> Trained:
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:ROWS].tolist()
     shape, points, targets = convex.shape, *head.asked
 
-    def judged(row: Tensor) -> Tensor:
+    def query_losses(row: Tensor) -> Tensor:
         return head.plain(points @ row.view(shape).T, targets)
 
-    def own(row: Tensor, i: int) -> Tensor:
+    def own_loss(row: Tensor, i: int) -> Tensor:
         outputs = head.points[i : i + 1] @ row.view(shape).T
         return head.theirs(outputs, head.targets[i : i + 1])[0]
 
-    again = {i: convex.without(i) for i in rows}
-    changes = [judged(row) - judged(convex.weights) for row in again.values()]
-    of_itself = [own(row, i) - own(convex.weights, i) for i, row in again.items()]
+    again = {i: convex.train_without(i) for i in rows}
+    changes = [query_losses(row) - query_losses(convex.weights) for row in again.values()]
+    of_itself = [own_loss(row, i) - own_loss(convex.weights, i) for i, row in again.items()]
     module = nn.Linear(points.shape[1], head.outputs, bias=False).double()
     module.weight.data.copy_(convex.weights.view(shape))
     objective = ModuleObjective(module, head.ours, measure=head.measure, penalty=PENALTY)
@@ -203,10 +207,10 @@ KINDS = {"gauss-newton": GaussNewton, "hessian": Hessian}
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_curvature_is_that_of_what_was_minimised(trained, kind):
     """A linear model's Gauss-Newton matrix is its Hessian; the penalty is all of the damping."""
-    operator = KINDS[kind](trained.objective, trained.train).damped(0.0)
+    operator = KINDS[kind](trained.objective, trained.train).with_damping(0.0)
     all_kept = torch.ones(N, dtype=torch.float64)
     expected = torch.func.hessian(trained.convex.value)(trained.convex.weights, all_kept)
-    torch.testing.assert_close(operator.dense(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(operator.to_dense(), expected, rtol=1e-9, atol=1e-12)
     assert operator.damping == PENALTY
 
 
@@ -219,7 +223,7 @@ def test_the_curvature_is_that_of_what_was_minimised(trained, kind):
     ],
 )
 def test_predicted_effects_are_those_of_training_again(trained, kind, solver):
-    operator = KINDS[kind](trained.objective, trained.train).damped(0.0)
+    operator = KINDS[kind](trained.objective, trained.train).with_damping(0.0)
     predicted, real = trained.effects(operator, solver)[:, trained.rows], trained.changes
     assert reference.pearson(predicted, real) > 0.985
     big = real.abs() > 0.1 * real.abs().max()
@@ -231,23 +235,25 @@ def test_predicted_effects_are_those_of_training_again(trained, kind, solver):
 
 
 def test_self_influence_is_what_an_example_loses_without_itself(trained):
-    operator = GaussNewton(trained.objective, trained.train).damped(0.0)
-    found = self_influence(Gradients(trained.objective), trained.train, operator, Dual())
-    found = found[trained.rows]
-    assert (found >= 0).all()
-    assert reference.pearson(found, trained.own) > 0.98
+    operator = GaussNewton(trained.objective, trained.train).with_damping(0.0)
+    actual = self_influence(Gradients(trained.objective), trained.train, operator, Dual())
+    actual = actual[trained.rows]
+    assert (actual >= 0).all()
+    assert reference.pearson(actual, trained.own) > 0.98
 
 
 def test_the_penalty_is_in_no_gradient_so_that_all_effects_sum_to_its_pull(trained):
     """At the minimum the losses pull as much as the penalty: 1/n Σ ∇L = -penalty·weights."""
     objective, train = trained.objective, trained.train
-    rows = gradient_rows(Gradients(objective), train, every(train), 16)
+    rows = compute_loss_gradients(Gradients(objective), train, all_ids(train), 16)
     bare = ModuleObjective(objective.module, trained.head.ours)
-    assert torch.equal(rows, gradient_rows(Gradients(bare), train, every(train), 16))
+    assert torch.equal(rows, compute_loss_gradients(Gradients(bare), train, all_ids(train), 16))
     pull = -PENALTY * trained.convex.weights
     torch.testing.assert_close(rows.mean(0), pull, rtol=1e-7, atol=1e-9)
-    operator = GaussNewton(objective, train).damped(0.0)
-    queries = measure_rows(Gradients(objective), trained.queries, every(trained.queries), 8)
+    operator = GaussNewton(objective, train).with_damping(0.0)
+    queries = compute_measure_gradients(
+        Gradients(objective), trained.queries, all_ids(trained.queries), 8
+    )
     expected = Dual().solve(operator, queries).value @ pull
     torch.testing.assert_close(trained.effects(operator, Dual()).sum(1), expected)
 
@@ -260,11 +266,11 @@ def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean
     module.weight.data.copy_(convex.weights.view(convex.shape))
     objective = ModuleObjective(module, head.ours, measure=head.measure, penalty=0.1)
     made = Trained(head, convex, objective, [], torch.empty(0), torch.empty(0))
-    effects = made.effects(GaussNewton(objective, made.train).damped(0.0), Dual())
+    effects = made.effects(GaussNewton(objective, made.train).with_damping(0.0), Dual())
     shifted = effects - effects.mean(1, keepdim=True)
 
-    def judged(row: Tensor) -> Tensor:
-        return head.plain(head.asked[0] @ row.view(convex.shape).T, head.asked[1])
+    def query_losses(row: Tensor) -> Tensor:
+        return head.plain(head.queries[0] @ row.view(convex.shape).T, head.queries[1])
 
     real = []
     for i in range(12):
@@ -272,7 +278,7 @@ def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean
         again = reference.Convex(
             head.points[kept], head.targets[kept], head.theirs, head.outputs, 0.1
         )
-        real.append(judged(again.weights) - judged(convex.weights))
+        real.append(query_losses(again.weights) - query_losses(convex.weights))
     error = (shifted[:, :12] - torch.stack(real, 1)).norm()
     assert error < 0.1 * torch.stack(real, 1).norm()
     assert error < 0.5 * (effects[:, :12] - torch.stack(real, 1)).norm()
@@ -287,18 +293,20 @@ def test_smoothing_and_weights_shape_training_and_not_what_a_query_is_judged_by(
         made.objective.module, made.objective.loss, measure=CrossEntropy(), penalty=0.1
     )
     plain = reference.Problem(**{**vars(made.problem), "loss": reference.cross_entropy})
-    gradients, ids = Gradients(objective), every(made.train)
-    trained, asked = reference.gradients(made.problem), reference.gradients(plain)
-    assert not torch.allclose(trained, asked, rtol=0.1)
-    torch.testing.assert_close(gradient_rows(gradients, made.train, ids, 4), trained)
-    torch.testing.assert_close(measure_rows(gradients, made.train, ids, 4), asked)
-    operator = GaussNewton(objective, made.train).damped(0.3)
+    gradients, ids = Gradients(objective), all_ids(made.train)
+    trained, query_gradients = reference.gradients(made.problem), reference.gradients(plain)
+    assert not torch.allclose(trained, query_gradients, rtol=0.1)
+    torch.testing.assert_close(compute_loss_gradients(gradients, made.train, ids, 4), trained)
+    torch.testing.assert_close(
+        compute_measure_gradients(gradients, made.train, ids, 4), query_gradients
+    )
+    operator = GaussNewton(objective, made.train).with_damping(0.3)
     answer = Attributor(objective, made.train, operator, Dual(), leverage="off")(made.train, ids)
     matrix = reference.gauss_newton(made.problem)
-    expected = reference.removal_effects(asked, trained, matrix, 0.4)
-    found = answer.influences
-    torch.testing.assert_close(found.removal_effect, expected.gather(1, found.ids))
-    row = reference.row_of(plain)
+    expected = reference.removal_effects(query_gradients, trained, matrix, 0.4)
+    influences = answer.influences
+    torch.testing.assert_close(influences.removal_effect, expected.gather(1, influences.ids))
+    row = reference.flatten_params(plain)
     torch.testing.assert_close(
         predict(objective, made.train)[1], reference.losses(plain, row).detach()
     )
@@ -320,14 +328,14 @@ def test_a_measure_may_be_any_function_of_the_outputs(name, one_by_one):
     objective = ModuleObjective(made.objective.module, made.objective.loss, measure=Margin())
     gradients = Gradients(objective)
     if made.listens:
-        gradients.one_by_one = one_by_one
+        gradients.per_example_backward = one_by_one
     problem = reference.Problem(**{**vars(made.problem), "loss": margin})
-    found = measure_rows(gradients, made.train, every(made.train), 4)
-    torch.testing.assert_close(found, reference.gradients(problem))
+    actual = compute_measure_gradients(gradients, made.train, all_ids(made.train), 4)
+    torch.testing.assert_close(actual, reference.gradients(problem))
 
 
 TEXT_HEADS = {
-    "multi-label": (BinaryCrossEntropy(), reference.binary, lambda z: (z > 0).long()),
+    "multi-label": (BinaryCrossEntropy(), reference.binary_cross_entropy, lambda z: (z > 0).long()),
     "regression": (SquaredError(), reference.squared_error, lambda z: z),
 }
 
@@ -351,11 +359,11 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
     )
     rows = reference.gradients(problem)
     expected = reference.removal_effects(rows, rows, reference.gauss_newton(problem), 0.15)
-    operator = GaussNewton(objective, train, batch_size=3).damped(0.1)
-    found = Attributor(objective, train, operator, Dual(), leverage="off")(
-        train, every(train)
+    operator = GaussNewton(objective, train, batch_size=3).with_damping(0.1)
+    influences = Attributor(objective, train, operator, Dual(), leverage="off")(
+        train, all_ids(train)
     ).influences
-    torch.testing.assert_close(found.removal_effect, expected.gather(1, found.ids))
+    torch.testing.assert_close(influences.removal_effect, expected.gather(1, influences.ids))
 
 
 # Weight decay.
@@ -373,10 +381,12 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
 def test_a_penalty_adds_to_the_damping_of_every_solver(solver):
     made = case("mlp")
     objective = ModuleObjective(made.objective.module, made.objective.loss, penalty=0.3)
-    operator = GaussNewton(objective, made.train, batch_size=128).damped(0.2)
+    operator = GaussNewton(objective, made.train, batch_size=128).with_damping(0.2)
     assert operator.damping == operator.sample(torch.Generator(), 2).damping == 0.5
     matrix = reference.gauss_newton(made.problem)
-    torch.testing.assert_close(operator.operator.dense(), matrix)  # the ridge is not of the losses
+    torch.testing.assert_close(
+        operator.operator.to_dense(), matrix
+    )  # the ridge is not of the losses
     rhs = reference.gradients(made.problem)[:2]
     solution = solver.solve(operator, rhs)
     expected = rhs @ torch.linalg.inv(matrix + 0.5 * torch.eye(len(matrix), dtype=matrix.dtype))
@@ -407,7 +417,7 @@ class Score(Measure):
 def test_a_smooth_hinge_predicts_a_machine_that_was_trained_with_the_hinge():
     """As in Koh and Liang: the smoothing serves the influence, not the training."""
     points, labels = _digits(1, 7)
-    points, labels, asked = points[:N], labels[:N], (points[-QUERIES:], labels[-QUERIES:])
+    points, labels, queries = points[:N], labels[:N], (points[-QUERIES:], labels[-QUERIES:])
     penalty = 0.1
 
     def machine(kept: Tensor) -> Tensor:
@@ -418,16 +428,16 @@ def test_a_smooth_hinge_predicts_a_machine_that_was_trained_with_the_hinge():
 
     weights, ids, score = machine(torch.arange(N)), torch.arange(N), Score()
     again = [machine(ids[ids != i]) for i in range(N)]
-    before = score(asked[0] @ weights.T, asked[1])
-    real = torch.stack([score(asked[0] @ w.T, asked[1]) - before for w in again], 1)
+    before = score(queries[0] @ weights.T, queries[1])
+    real = torch.stack([score(queries[0] @ w.T, queries[1]) - before for w in again], 1)
     module = nn.Linear(points.shape[1], 1, bias=False).double()
     module.weight.data.copy_(weights)
     objective = ModuleObjective(module, SmoothHinge(0.01), measure=score, penalty=penalty)
     train = TensorExamples(points, labels)
-    operator = GaussNewton(objective, train).damped(0.0)
-    attribute = Attributor(objective, train, operator, Dual(), Everything(), leverage="off")
-    found = attribute(TensorExamples(*asked), torch.arange(QUERIES)).influences
-    predicted = torch.empty_like(real).scatter_(1, found.ids, found.removal_effect)
+    operator = GaussNewton(objective, train).with_damping(0.0)
+    attribute = Attributor(objective, train, operator, Dual(), ExhaustiveSearch(), leverage="off")
+    influences = attribute(TensorExamples(*queries), torch.arange(QUERIES)).influences
+    predicted = torch.empty_like(real).scatter_(1, influences.ids, influences.removal_effect)
     assert reference.pearson(predicted, real) > 0.9
     idle = real.abs().amax(0) < 1e-4  # no support vectors: to remove one changes nothing
     assert idle.sum() > 5

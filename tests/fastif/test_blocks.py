@@ -6,20 +6,20 @@ import torch
 from cases import case, token_examples, transformer
 
 from fastif import (
-    Blocks,
     Candidates,
     Dual,
     GaussNewton,
     Gradients,
     InputError,
+    ParameterBlocks,
     ParamSpace,
     TransformerObjective,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
     influence,
-    influence_by_block,
+    layerwise_influence,
 )
-from fastif.attribution.influence import UNSEEN
+from fastif.attribution.influence import NO_EXAMPLE
 
 DAMPING = 0.1
 
@@ -32,7 +32,7 @@ def solved(request):
     queries = truth[[1, 3, 4]]
     matrix = reference.gauss_newton(made.problem)
     inverse = torch.linalg.inv(matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype))
-    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
     return made, Dual().solve(operator, queries).value, queries @ inverse, truth
 
 
@@ -44,11 +44,11 @@ def _pairs(made) -> torch.Tensor:
 def test_each_block_is_a_dense_product_over_its_parameters(solved, batch_size):
     made, s_test, solution, truth = solved
     space, ids = made.objective.space, _pairs(made)
-    blocks = Blocks.by_layer(space)
-    found = influence_by_block(
+    blocks = ParameterBlocks.from_layers(space)
+    actual = layerwise_influence(
         Gradients(made.objective), made.train, s_test, ids, blocks, batch_size=batch_size
     )
-    assert found.shape == (3, 4, len(blocks.names))
+    assert actual.shape == (3, 4, len(blocks.names))
     owners = {"outside": ["inner"], "layernorm": ["inner", "norm", "outer"], "mlp": ["0", "2"]}
     if made.name in owners:
         assert list(blocks.names) == owners[made.name]
@@ -63,7 +63,7 @@ def test_each_block_is_a_dense_product_over_its_parameters(solved, batch_size):
         for k, train in enumerate(ids[q].tolist()):
             each = solution[q] * truth[train] / len(made.train)
             expected = [each[named == block].sum() for block in range(len(blocks.names))]
-            torch.testing.assert_close(found[q, k], torch.stack(expected), rtol=1e-8, atol=1e-12)
+            torch.testing.assert_close(actual[q, k], torch.stack(expected), rtol=1e-8, atol=1e-12)
 
 
 def test_the_blocks_sum_to_the_effect(solved):
@@ -72,46 +72,52 @@ def test_the_blocks_sum_to_the_effect(solved):
     whole = influence(gradients, made.train, s_test, Candidates(ids, torch.zeros(3, 2)))
     space = made.objective.space
     for blocks in (
-        Blocks.by_layer(space),
-        Blocks.matching(space, {"weights": "weight$"}),
-        Blocks.matching(space, {"weights": ["weight$"], "biases": ["bias$"], "none": "no such"}),
+        ParameterBlocks.from_layers(space),
+        ParameterBlocks.from_patterns(space, {"weights": "weight$"}),
+        ParameterBlocks.from_patterns(
+            space, {"weights": ["weight$"], "biases": ["bias$"], "none": "no such"}
+        ),
     ):
-        found = influence_by_block(gradients, made.train, s_test, whole.ids, blocks).sum(2)
-        torch.testing.assert_close(found, whole.removal_effect, rtol=1e-10, atol=1e-14)
+        actual = layerwise_influence(gradients, made.train, s_test, whole.ids, blocks).sum(2)
+        torch.testing.assert_close(actual, whole.removal_effect, rtol=1e-10, atol=1e-14)
 
 
 def test_a_block_that_is_not_attributed_is_zero(solved):
     made, s_test, _, _ = solved
-    blocks = Blocks.matching(made.objective.space, {"biases": "bias$", "frozen": "embeddings"})
-    found = influence_by_block(Gradients(made.objective), made.train, s_test, _pairs(made), blocks)
+    blocks = ParameterBlocks.from_patterns(
+        made.objective.space, {"biases": "bias$", "frozen": "embeddings"}
+    )
+    actual = layerwise_influence(
+        Gradients(made.objective), made.train, s_test, _pairs(made), blocks
+    )
     assert blocks.names[:2] == ("biases", "frozen")
-    assert (found[:, :, 1] == 0).all()
-    assert (found[:, :, 0] != 0).any()
+    assert (actual[:, :, 1] == 0).all()
+    assert (actual[:, :, 0] != 0).any()
 
 
 def test_what_an_index_did_not_find_is_no_number(solved):
     made, s_test, _, _ = solved
     ids = _pairs(made)
-    blocks = Blocks.by_layer(made.objective.space)
-    full = influence_by_block(Gradients(made.objective), made.train, s_test, ids, blocks)
-    ids[1, 2] = ids[0, 0] = UNSEEN
-    found = influence_by_block(Gradients(made.objective), made.train, s_test, ids, blocks)
-    assert torch.isinf(found[ids == UNSEEN]).all()
-    assert torch.equal(found[ids != UNSEEN], full[ids != UNSEEN])
+    blocks = ParameterBlocks.from_layers(made.objective.space)
+    full = layerwise_influence(Gradients(made.objective), made.train, s_test, ids, blocks)
+    ids[1, 2] = ids[0, 0] = NO_EXAMPLE
+    actual = layerwise_influence(Gradients(made.objective), made.train, s_test, ids, blocks)
+    assert torch.isinf(actual[ids == NO_EXAMPLE]).all()
+    assert torch.equal(actual[ids != NO_EXAMPLE], full[ids != NO_EXAMPLE])
 
 
 def test_a_query_without_pairs_has_no_scores(solved):
     made, s_test, _, _ = solved
-    blocks = Blocks.by_layer(made.objective.space)
+    blocks = ParameterBlocks.from_layers(made.objective.space)
     none = torch.empty(3, 0, dtype=torch.long)
-    found = influence_by_block(Gradients(made.objective), made.train, s_test, none, blocks)
-    assert found.shape == (3, 0, len(blocks.names))
+    actual = layerwise_influence(Gradients(made.objective), made.train, s_test, none, blocks)
+    assert actual.shape == (3, 0, len(blocks.names))
 
 
 def test_layers_of_a_transformer_are_named_as_in_the_model():
     model, examples = transformer("bert"), token_examples(6)
     objective = TransformerObjective(model, ["layer\\.[12]\\.", "pooler", "classifier"])
-    blocks = Blocks.by_layer(objective.space)
+    blocks = ParameterBlocks.from_layers(objective.space)
     assert blocks.names == (
         "bert.encoder.layer.1",
         "bert.encoder.layer.2",
@@ -119,16 +125,16 @@ def test_layers_of_a_transformer_are_named_as_in_the_model():
         "classifier",
     )
     gradients = Gradients(objective)
-    rows = gradient_rows(gradients, examples, every(examples)[:2], 2)
-    ids = every(examples).expand(2, -1)
-    found = influence_by_block(gradients, examples, rows, ids, blocks)
-    plain = rows @ gradient_rows(gradients, examples, every(examples), 6).T / 6
-    torch.testing.assert_close(found.sum(2), plain)
+    rows = compute_loss_gradients(gradients, examples, all_ids(examples)[:2], 2)
+    ids = all_ids(examples).expand(2, -1)
+    actual = layerwise_influence(gradients, examples, rows, ids, blocks)
+    plain = rows @ compute_loss_gradients(gradients, examples, all_ids(examples), 6).T / 6
+    torch.testing.assert_close(actual.sum(2), plain)
 
 
 def test_every_parameter_is_in_exactly_one_block():
     space = ParamSpace(("a.0.w", "a.0.b", "a.10.w", "a.1.x.2.w", "3.w", "top"), ((2,),) * 6)
-    blocks = Blocks.by_layer(space)
+    blocks = ParameterBlocks.from_layers(space)
     assert blocks.names == ("a.0", "a.10", "a.1", "3", "top")
     places = [
         i for slices in blocks.slices.values() for s in slices for i in range(s.start, s.stop)
@@ -139,6 +145,6 @@ def test_every_parameter_is_in_exactly_one_block():
 def test_groups_that_overlap_or_take_the_name_of_the_rest_are_refused():
     space = ParamSpace(("a.weight", "b.weight"), ((2,), (2,)))
     with pytest.raises(InputError, match=r"a\.weight in first and second"):
-        Blocks.matching(space, {"first": "^a", "second": ["weight$"]})
+        ParameterBlocks.from_patterns(space, {"first": "^a", "second": ["weight$"]})
     with pytest.raises(InputError, match="rename it"):
-        Blocks.matching(space, {"other": "^a"})
+        ParameterBlocks.from_patterns(space, {"other": "^a"})

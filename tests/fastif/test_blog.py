@@ -31,10 +31,10 @@ from fastif import (
     Solution,
     SquaredError,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
+    compute_measure_gradients,
     influence,
-    measure_rows,
 )
 
 FIRST_OUTLIER, SECOND_OUTLIER = 1, 15  # positions 1 and -5 of 20
@@ -85,10 +85,10 @@ def line() -> Line:
 def _effects(line: Line, measure: Measure) -> Tensor:
     """What removing each of the 20 points is predicted to change in the measure of the query."""
     objective = ModuleObjective(line.module, SquaredError(), measure=measure)
-    rows = measure_rows(Gradients(objective), line.query, every(line.query), 1)
-    operator = Hessian(objective, line.train).damped(0.0)
-    found = influence(Gradients(objective), line.train, Direct().solve(operator, rows).value)
-    return found.removal_effect[0][found.ids[0].argsort()]
+    rows = compute_measure_gradients(Gradients(objective), line.query, all_ids(line.query), 1)
+    operator = Hessian(objective, line.train).with_damping(0.0)
+    influences = influence(Gradients(objective), line.train, Direct().solve(operator, rows).value)
+    return influences.removal_effect[0][influences.ids[0].argsort()]
 
 
 def test_the_two_outliers_have_the_largest_effects_with_the_signs_of_training_again(line):
@@ -127,27 +127,29 @@ class Digits:
     def train(self) -> TensorExamples:
         return TensorExamples(self.points, self.labels)
 
-    def ranking(self, solution: Solution) -> tuple[list[int], Tensor]:
+    def rank_rows(self, solution: Solution) -> tuple[list[int], Tensor]:
         """All training rows from the most harmful to the most helpful, and effects by row."""
-        found = influence(Gradients(self.objective), self.train, solution.value, batch_size=256)
-        return found.ids[0].tolist(), found.removal_effect[0][found.ids[0].argsort()]
+        influences = influence(
+            Gradients(self.objective), self.train, solution.value, batch_size=256
+        )
+        return influences.ids[0].tolist(), influences.removal_effect[0][influences.ids[0].argsort()]
 
     @property
     def gradient(self) -> Tensor:
-        return gradient_rows(Gradients(self.objective), self.query, every(self.query), 1)
+        return compute_loss_gradients(Gradients(self.objective), self.query, all_ids(self.query), 1)
 
     def changes(self, rows: list[int]) -> Tensor:
         """The change of the query's loss after really training without each of these rows."""
         again = reference.LeaveOneOut(self.points, self.labels, self.weights, PENALTY)
         before = self._loss(self.weights)
-        return torch.stack([self._loss(again.without(row)) - before for row in rows])
+        return torch.stack([self._loss(again.train_without(row)) - before for row in rows])
 
     def _loss(self, weights: Tensor) -> Tensor:
         outputs = self.query.inputs[0] @ weights.T
         return reference.cross_entropy(outputs, self.query.labels[0])
 
 
-def _fitted(points: Tensor, labels: Tensor, point: Tensor, label: Tensor) -> Digits:
+def _fit_digits(points: Tensor, labels: Tensor, point: Tensor, label: Tensor) -> Digits:
     points, point = (p / p.norm(dim=-1, keepdim=True) for p in (points, point))
     weights = reference.train_softmax(points, labels, 2, PENALTY)
     module = nn.Linear(points.shape[1], 2, bias=False).double()
@@ -161,7 +163,7 @@ def _ends(ranking: list[int]) -> tuple[set[int], set[int]]:
     return set(ranking[:6]), set(ranking[-6:])
 
 
-def _some_rows(ranking: list[int], count: int) -> list[int]:
+def _select_rows(ranking: list[int], count: int) -> list[int]:
     """The ten rows at each end, and rows drawn from the others."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randperm(len(ranking) - 20, generator=generator)[: count - 20] + 10
@@ -169,7 +171,7 @@ def _some_rows(ranking: list[int], count: int) -> list[int]:
 
 
 def _check_against_training_again(digits: Digits, ranking: list[int], effects: Tensor, count: int):
-    rows = _some_rows(ranking, count)
+    rows = _select_rows(ranking, count)
     predicted, real = effects[rows], digits.changes(rows)
     assert reference.pearson(predicted, real) > 0.95
     assert reference.pearson(predicted[20:], real[20:]) > 0.95  # not by the ends alone
@@ -185,22 +187,22 @@ def small() -> Digits:
     chosen = np.isin(digits.target, (1, 7))
     points = torch.from_numpy(digits.data[chosen])
     labels = torch.from_numpy((digits.target[chosen] == 7).astype(np.int64))
-    return _fitted(points[:300], labels[:300], points[300], labels[300])
+    return _fit_digits(points[:300], labels[:300], points[300], labels[300])
 
 
 def test_lissa_and_the_exact_inverse_name_the_same_digits(small):
-    operator = Hessian(small.objective, small.train, batch_size=64).damped(PENALTY)
-    exact, effects = small.ranking(Direct().solve(operator, small.gradient))
+    operator = Hessian(small.objective, small.train, batch_size=64).with_damping(PENALTY)
+    exact, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     solution = Lissa(depth=2000, batch=50, scale=5.0).solve(operator, small.gradient)
-    estimated, nearly = small.ranking(solution)
+    estimated, nearly = small.rank_rows(solution)
     assert solution.converged.all()
     assert _ends(estimated) == _ends(exact)
     assert not torch.equal(nearly, effects)  # two computations, not one
 
 
 def test_predicted_effects_on_a_digit_are_those_of_training_again(small):
-    operator = GaussNewton(small.objective, small.train, batch_size=64).damped(PENALTY)
-    ranking, effects = small.ranking(Direct().solve(operator, small.gradient))
+    operator = GaussNewton(small.objective, small.train, batch_size=64).with_damping(PENALTY)
+    ranking, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     _check_against_training_again(small, ranking, effects, 40)
 
 
@@ -211,9 +213,9 @@ def mnist() -> Digits:
     if not root:
         pytest.skip("needs FASTIF_DATA, the folder with mnist/train.parquet and mnist/test.parquet")
     points, labels = _images(Path(root) / "mnist" / "train.parquet")
-    asked, answers = _images(Path(root) / "mnist" / "test.parquet")
+    test_points, answers = _images(Path(root) / "mnist" / "test.parquet")
     assert len(points) == 13_007
-    return _fitted(points, labels, asked[0], answers[0])
+    return _fit_digits(points, labels, test_points[0], answers[0])
 
 
 def _images(path: Path) -> tuple[Tensor, Tensor]:
@@ -226,9 +228,9 @@ def _images(path: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_whole_of_mnist_agrees_with_the_exact_inverse_and_with_training_again(mnist):
-    operator = GaussNewton(mnist.objective, mnist.train, batch_size=256).damped(PENALTY)
+    operator = GaussNewton(mnist.objective, mnist.train, batch_size=256).with_damping(PENALTY)
     exact, effects = mnist.ranking(Direct().solve(operator, mnist.gradient))
-    sampled = Hessian(mnist.objective, mnist.train, batch_size=512).damped(PENALTY)
+    sampled = Hessian(mnist.objective, mnist.train, batch_size=512).with_damping(PENALTY)
     solution = Lissa(depth=2000, repeats=2, batch=256, scale=5.0).solve(sampled, mnist.gradient)
     estimated, _ = mnist.ranking(solution)
     assert solution.converged.all()

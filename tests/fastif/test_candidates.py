@@ -11,20 +11,20 @@ from cases import case
 from fastif import (
     Attributor,
     CandidateIndex,
+    ClassQuota,
     Direct,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
+    GradientSketcher,
     InputError,
-    Nearest,
-    Quota,
-    Sketched,
-    Sketcher,
-    United,
-    train_sketches,
+    NearestNeighbors,
+    SketchSearch,
+    UnionSearch,
+    compute_train_sketches,
 )
-from fastif.candidates import embeddings, faiss_builds, load_faiss
-from fastif.candidates.faiss_index import on_gpus
-from fastif.data.examples import Selected, every
+from fastif.candidates import compute_embeddings, find_faiss_builds, load_faiss
+from fastif.candidates.faiss_index import copy_to_gpus
+from fastif.data.examples import ExampleSubset, all_ids
 
 
 def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:
@@ -42,17 +42,17 @@ def _nearest(points: torch.Tensor, queries: torch.Tensor, k: int) -> np.ndarray:
 
 def test_flat_equals_brute_force():
     points, queries = _points(300), _points(20, seed=1)
-    found = CandidateIndex.build(points, "Flat").search(queries, 17)
+    candidates = CandidateIndex.build(points, "Flat").search(queries, 17)
     ids, gaps = _nearest(points, queries, 17)
-    assert found.ids.tolist() == ids.tolist()
-    np.testing.assert_allclose(found.distances.numpy(), gaps, rtol=1e-4)
-    assert len(found) == 20
+    assert candidates.ids.tolist() == ids.tolist()
+    np.testing.assert_allclose(candidates.distances.numpy(), gaps, rtol=1e-4)
+    assert len(candidates) == 20
 
 
 def test_all_rows_can_be_asked_for():
     points = _points(30)
-    found = CandidateIndex.build(points).search(points[:2], 30)
-    assert [sorted(row) for row in found.ids.tolist()] == [list(range(30))] * 2
+    candidates = CandidateIndex.build(points).search(points[:2], 30)
+    assert [sorted(row) for row in candidates.ids.tolist()] == [list(range(30))] * 2
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_all_rows_can_be_asked_for():
 def test_an_approximate_index_finds_most_of_what_the_exact_one_finds(factory, least):
     points, queries = _points(400), _points(30, seed=1)
     exact, _ = _nearest(points, queries, 10)
-    found = CandidateIndex.build(points, factory).search(queries, 10).ids.tolist()
-    hits = sum(len(set(a) & set(b)) for a, b in zip(found, exact.tolist(), strict=True))
+    candidates = CandidateIndex.build(points, factory).search(queries, 10).ids.tolist()
+    hits = sum(len(set(a) & set(b)) for a, b in zip(candidates, exact.tolist(), strict=True))
     assert hits / exact.size >= least
 
 
 def test_an_index_that_finds_too_few_fills_up_with_minus_one():
     points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
     points += 0.1 * _points(200, 4)
-    found = CandidateIndex.build(points, "IVF2,Flat").search(points[:1], 150)
-    assert (found.ids[0, :100] < 100).all()
-    assert (found.ids[0, 100:] == -1).all()
+    candidates = CandidateIndex.build(points, "IVF2,Flat").search(points[:1], 150)
+    assert (candidates.ids[0, :100] < 100).all()
+    assert (candidates.ids[0, 100:] == -1).all()
 
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF4,Flat"])
@@ -147,15 +147,15 @@ def _install(folder, name: str) -> None:
 
 
 def test_one_build_is_found_and_loaded():
-    assert len(faiss_builds()) == 1
+    assert len(find_faiss_builds()) == 1
     assert load_faiss().__name__ == "faiss"
 
 
 def test_two_builds_side_by_side_are_refused(tmp_path, monkeypatch):
-    missing = ({"faiss-cpu", "faiss-gpu"} - set(faiss_builds())).pop()
+    missing = ({"faiss-cpu", "faiss-gpu"} - set(find_faiss_builds())).pop()
     _install(tmp_path, missing)
     monkeypatch.syspath_prepend(tmp_path)
-    assert faiss_builds()[missing] == "1.99.0"
+    assert find_faiss_builds()[missing] == "1.99.0"
     with pytest.raises(InputError, match=f"exactly one.*{missing} 1.99.0.*pip uninstall") as caught:
         CandidateIndex.build(_points(5))
     assert " and " in caught.value.got
@@ -163,7 +163,7 @@ def test_two_builds_side_by_side_are_refused(tmp_path, monkeypatch):
 
 def test_no_build_at_all_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "path", [])  # where installed distributions are looked for
-    assert faiss_builds() == {}
+    assert find_faiss_builds() == {}
     with pytest.raises(InputError, match=r"got neither.*install fastif\[cpu\] or fastif\[gpu\]"):
         load_faiss()
 
@@ -172,26 +172,26 @@ def test_both_ends_of_inner_products_equal_brute_force():
     points, queries = _points(200), _points(9, seed=2)
     index = CandidateIndex.build(points, products=True)
     order = (queries.double() @ points.double().T).argsort(1)
-    found = index.search_ends(queries, 11)
-    assert found.distances is None
-    for ids, row in zip(found.ids.tolist(), order.tolist(), strict=True):
+    candidates = index.search_top_bottom(queries, 11)
+    assert candidates.distances is None
+    for ids, row in zip(candidates.ids.tolist(), order.tolist(), strict=True):
         assert set(ids) == set(row[:5]) | set(row[-6:])
-    every = index.search_ends(queries, 200).ids
+    every = index.search_top_bottom(queries, 200).ids
     assert [sorted(row) for row in every.tolist()] == [list(range(200))] * 9
 
 
 def test_a_row_found_at_both_ends_is_scored_once():
     points = torch.ones(4, 3)  # all products are the same
-    ids = CandidateIndex.build(points, products=True).search_ends(torch.ones(1, 3), 4).ids[0]
-    seen = ids[ids >= 0].tolist()
-    assert len(seen) == len(set(seen))
+    ids = CandidateIndex.build(points, products=True).search_top_bottom(torch.ones(1, 3), 4).ids[0]
+    scored_ids = ids[ids >= 0].tolist()
+    assert len(scored_ids) == len(set(scored_ids))
 
 
-class _Counted(Selected):
+class _Counted(ExampleSubset):
     """All of other examples, with the sizes of the batches that were taken."""
 
     def __init__(self, examples):
-        super().__init__(examples, every(examples))
+        super().__init__(examples, all_ids(examples))
         self.sizes = []
 
     def take(self, ids):
@@ -199,13 +199,15 @@ class _Counted(Selected):
         return super().take(ids)
 
 
-def _searches(made, curvature):
-    rows = embeddings(made.objective, made.train, every(made.train))
-    sketcher = Sketcher.fit(curvature, 0.1, dimensions=8, width=64)
-    sketches = train_sketches(sketcher, curvature.gradients, made.train, every(made.train))
+def _make_searches(made, curvature):
+    rows = compute_embeddings(made.objective, made.train, all_ids(made.train))
+    sketcher = GradientSketcher.fit(curvature, 0.1, dimensions=8, width=64)
+    sketches = compute_train_sketches(
+        sketcher, curvature.gradients, made.train, all_ids(made.train)
+    )
     return {
-        "nearest": Nearest(CandidateIndex.build(rows), 3),
-        "sketched": Sketched(CandidateIndex.build(sketches, products=True), sketcher, 4),
+        "nearest": NearestNeighbors(CandidateIndex.build(rows), 3),
+        "sketched": SketchSearch(CandidateIndex.build(sketches, products=True), sketcher, 4),
     }
 
 
@@ -213,18 +215,23 @@ def _searches(made, curvature):
 def test_no_more_queries_are_taken_at_once_than_the_attributor_allows(kind):
     made = case("mlp")
     curvature = GaussNewton(made.objective, made.train)
-    search, found = _searches(made, curvature)[kind], []
+    search, results = _make_searches(made, curvature)[kind], []
     for size in (2, len(made.train)):
         queries = _Counted(made.train)
         attribute = Attributor(
-            made.objective, made.train, curvature.damped(0.1), Direct(), search, batch_size=size
+            made.objective,
+            made.train,
+            curvature.with_damping(0.1),
+            Direct(),
+            search,
+            batch_size=size,
         )
-        found.append(attribute(queries, every(queries)).influences.ids.sort(1).values)
+        results.append(attribute(queries, all_ids(queries)).influences.ids.sort(1).values)
         assert max(queries.sizes) == size
-    assert torch.equal(*found)
+    assert torch.equal(*results)
 
 
-def _ranked_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
+def _select_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
     """The first `least` of each label in this order, and the first others up to k."""
     held = set()
     for label in set(labels):
@@ -240,18 +247,18 @@ LABELS = [0] * 150 + [1] * 47 + [2] * 3
 def test_quotas_equal_brute_force_by_label(k, share):
     points, queries = _points(200), _points(9, seed=2)
     points[150:] += 9.0  # far from every query, so that labels 1 and 2 are found by quota alone
-    index, quota = CandidateIndex.build(points), Quota(torch.tensor(LABELS), share)
-    found = quota.search(index, queries, k)
+    index, quota = CandidateIndex.build(points), ClassQuota(torch.tensor(LABELS), share)
+    candidates = quota.search(index, queries, k)
     order, gaps = _nearest(points, queries, 200)
     least = math.floor(share * k + 1e-9)
-    for row, ids in enumerate(found.ids.tolist()):
-        assert set(ids) == _ranked_with_quota(order[row].tolist(), LABELS, least, k)
+    for row, ids in enumerate(candidates.ids.tolist()):
+        assert set(ids) == _select_with_quota(order[row].tolist(), LABELS, least, k)
         counts = [sum(LABELS[i] == label for i in ids) for label in range(3)]
         assert counts[1] >= min(least, 47)
         assert counts[2] == min(least, 3) or k == 200
         place = dict(zip(order[row], gaps[row], strict=True))
         expected = [place[i] for i in ids]
-        np.testing.assert_allclose(found.distances[row].numpy(), expected, rtol=1e-4)
+        np.testing.assert_allclose(candidates.distances[row].numpy(), expected, rtol=1e-4)
         assert expected == sorted(expected)
 
 
@@ -262,16 +269,16 @@ def test_quotas_at_both_ends_equal_brute_force_by_label(k, share):
     points, queries = _points(200), _points(9, seed=2)
     points[150:] *= 0.01  # no large products, so that labels 1 and 2 are found by quota alone
     index = CandidateIndex.build(points, products=True)
-    found = Quota(torch.tensor(LABELS), share).search_ends(index, queries, k).ids
+    candidates = ClassQuota(torch.tensor(LABELS), share).search_top_bottom(index, queries, k).ids
     products = (queries.double() @ points.double().T).tolist()
-    for row, ids in zip(products, found.tolist(), strict=True):
+    for row, ids in zip(products, candidates.tolist(), strict=True):
         high = sorted(range(200), key=lambda i: -row[i])
         top, bottom = set(), set()
         for label in range(3):
-            mine = [i for i in high if LABELS[i] == label]
-            least = min(math.floor(share * k + 1e-9), len(mine))
-            top |= set(mine[: least - least // 2])
-            bottom |= set(mine[len(mine) - least // 2 :])
+            label_ids = [i for i in high if LABELS[i] == label]
+            least = min(math.floor(share * k + 1e-9), len(label_ids))
+            top |= set(label_ids[: least - least // 2])
+            bottom |= set(label_ids[len(label_ids) - least // 2 :])
         for i in high:
             if len(top) < k - k // 2 and i not in bottom:
                 top.add(i)
@@ -284,7 +291,7 @@ def test_quotas_at_both_ends_equal_brute_force_by_label(k, share):
 
 def test_without_need_a_quota_changes_nothing():
     points, queries = _points(200), _points(9, seed=2)
-    index, quota = CandidateIndex.build(points), Quota(torch.arange(200) % 2, 0.1)
+    index, quota = CandidateIndex.build(points), ClassQuota(torch.arange(200) % 2, 0.1)
     assert torch.equal(quota.search(index, queries, 20).ids, index.search(queries, 20).ids)
 
 
@@ -292,45 +299,51 @@ def test_a_quota_of_an_approximate_index_takes_what_it_finds():
     points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
     points += 0.1 * _points(200, 4)
     index = CandidateIndex.build(points, "IVF2,Flat")  # looks into one of two cells
-    quota = Quota(torch.arange(200) // 100, 0.5)
+    quota = ClassQuota(torch.arange(200) // 100, 0.5)
     (ids,) = quota.search(index, points[:1], 10).ids.tolist()
     assert all(0 <= i < 100 for i in ids)
 
 
 def test_quotas_that_do_not_fit_together_are_refused():
-    Quota(torch.tensor([0, 1, 2]), 1 / 3)
+    ClassQuota(torch.tensor([0, 1, 2]), 1 / 3)
     for share in (0.4, 0.0, -1.0):
         with pytest.raises(InputError, match="since there are 3 labels"):
-            Quota(torch.tensor([0, 1, 2]), share)
+            ClassQuota(torch.tensor([0, 1, 2]), share)
 
 
 def test_a_union_scores_what_any_finds_once_and_exactly():
     made = case("mlp")
     curvature = GaussNewton(made.objective, made.train)
-    parts, ids = _searches(made, curvature), every(made.train)
+    parts, ids = _make_searches(made, curvature), all_ids(made.train)
 
-    def attributed(search):
+    def attribute_with(search):
         attribute = Attributor(
-            made.objective, made.train, curvature.damped(0.1), Direct(), search, batch_size=4
+            made.objective, made.train, curvature.with_damping(0.1), Direct(), search, batch_size=4
         )
         return attribute(made.train, ids).influences
 
-    both, full = attributed(United(list(parts.values()))), attributed(Everything())
-    alone = [attributed(search) for search in parts.values()]
+    both, full = (
+        attribute_with(UnionSearch(list(parts.values()))),
+        attribute_with(ExhaustiveSearch()),
+    )
+    alone = [attribute_with(search) for search in parts.values()]
     for query in range(len(ids)):
-        rows = [found.ids[query][found.ids[query] >= 0].tolist() for found in (both, *alone)]
+        rows = [
+            influences.ids[query][influences.ids[query] >= 0].tolist()
+            for influences in (both, *alone)
+        ]
         assert sorted(rows[0]) == sorted(set(rows[1]) | set(rows[2]))
         exact = dict(zip(full.ids[query].tolist(), full.removal_effect[query], strict=True))
         for row, effect in zip(rows[0], both.removal_effect[query], strict=False):
             assert effect == pytest.approx(float(exact[row]), rel=1e-5, abs=1e-9)
     with pytest.raises(InputError, match="one method or more"):
-        United([])
+        UnionSearch([])
 
 
 def test_an_index_lies_on_gpus_where_faiss_sees_some_and_it_can(monkeypatch):
     faiss, points = load_faiss(), _points(50)
     index = faiss.index_factory(16, "Flat")
-    assert on_gpus(index) is index, "the CPU build sees none"
+    assert copy_to_gpus(index) is index, "the CPU build sees none"
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", faiss.clone_index, raising=False)
     there = CandidateIndex.build(points)
@@ -343,4 +356,4 @@ def test_an_index_lies_on_gpus_where_faiss_sees_some_and_it_can(monkeypatch):
         raise RuntimeError("not implemented on GPU")
 
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", impossible, raising=False)
-    assert on_gpus(index) is index
+    assert copy_to_gpus(index) is index

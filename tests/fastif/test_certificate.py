@@ -12,14 +12,14 @@ from fastif import (
     CrossEntropy,
     Direct,
     Dual,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     Hessian,
     Lissa,
     ModuleObjective,
     TensorExamples,
 )
-from fastif.attribution.control_sample import control_ids
+from fastif.attribution.control_sample import select_control_ids
 from fastif.numerics.correlation import pearson
 
 QUERIES = torch.tensor([1, 5, 6])
@@ -27,7 +27,7 @@ QUERIES = torch.tensor([1, 5, 6])
 
 def _attributor(name="mlp", damping=0.1, ids=None, solver=None, kind=GaussNewton, **options):
     made = case(name, 12)
-    operator = kind(made.objective, made.train, ids, batch_size=5).damped(damping)
+    operator = kind(made.objective, made.train, ids, batch_size=5).with_damping(damping)
     return Attributor(
         made.objective, made.train, operator, solver or Dual(), leverage="off", **options
     ), made
@@ -45,7 +45,7 @@ def _dense(made, damping, ids=None):
 def test_every_number_is_that_of_the_dense_matrix(damping):
     ids = [0, 2, 3, 5, 8, 9]
     attributor, made = _attributor(damping=damping, ids=torch.tensor(ids), certify_rows=None)
-    found = attributor(made.train, QUERIES).certificate
+    certificate = attributor(made.train, QUERIES).certificate
     rhs, solved, train = _dense(made, damping, ids)
     whole = reference.gauss_newton(made.problem) + damping * torch.eye(rhs.shape[1]).double()
     full = (rhs - solved @ whole).norm(dim=1) / rhs.norm(dim=1)
@@ -59,13 +59,13 @@ def test_every_number_is_that_of_the_dense_matrix(damping):
         "gradient_cosine": torch.cosine_similarity(rhs, solved),
         "score_correlation": torch.tensor(correlation).double(),
     }.items():
-        torch.testing.assert_close(getattr(found, name).double(), expected, msg=name)
-    assert (found.residual < 1e-10).all()
-    assert found.converged.all()
-    assert found.reasons == (None, None, None)
-    assert found.damping == damping
-    assert (found.models, found.agreement, found.spread) == (1, None, None)
-    assert found.resembles_gradient_product.tolist() == [damping == 50] * 3
+        torch.testing.assert_close(getattr(certificate, name).double(), expected, msg=name)
+    assert (certificate.residual < 1e-10).all()
+    assert certificate.converged.all()
+    assert certificate.reasons == (None, None, None)
+    assert certificate.damping == damping
+    assert (certificate.models, certificate.agreement, certificate.spread) == (1, None, None)
+    assert certificate.resembles_gradient_product.tolist() == [damping == 50] * 3
 
 
 def test_a_curvature_of_all_rows_is_not_swept_again():
@@ -73,11 +73,11 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
     swept = []
 
     class Counted(GaussNewton):
-        def roots(self, piece):
-            swept.append(piece)
-            return super().roots(piece)
+        def factor_rows(self, batch_index):
+            swept.append(batch_index)
+            return super().factor_rows(batch_index)
 
-    operator = Counted(made.objective, made.train, torch.randperm(12)).damped(0.1)
+    operator = Counted(made.objective, made.train, torch.randperm(12)).with_damping(0.1)
     attributor = Attributor(made.objective, made.train, operator, Dual(), leverage="off")
     factor = Dual().factor(operator)
     swept.clear()
@@ -85,9 +85,9 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
     alone = len(swept)
     swept.clear()
     member = Attributor(made.objective, made.train, operator, Dual(), factor=factor, leverage="off")
-    found = member.solve(made.train, QUERIES).certificate
+    certificate = member.solve(made.train, QUERIES).certificate
     assert len(swept) == alone
-    assert torch.equal(found.full_residual, found.residual)
+    assert torch.equal(certificate.full_residual, certificate.residual)
     assert attributor(made.train, QUERIES).certificate.full_residual is not None
 
 
@@ -97,16 +97,16 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
 def test_rows_of_the_certificate(rows, exact):
     ids = [0, 2, 3, 5, 8, 9]
     attributor, made = _attributor(ids=torch.tensor(ids), certify_rows=rows)
-    found = attributor(made.train, QUERIES).certificate.full_residual
+    residual = attributor(made.train, QUERIES).certificate.full_residual
     rhs, solved, _ = _dense(made, 0.1, ids)
     whole = reference.gauss_newton(made.problem) + 0.1 * torch.eye(rhs.shape[1]).double()
     truth = (rhs - solved @ whole).norm(dim=1) / rhs.norm(dim=1)
     if exact is None:
-        assert found is None
+        assert residual is None
         return
-    assert torch.allclose(found, truth, rtol=1e-6) == exact
+    assert torch.allclose(residual, truth, rtol=1e-6) == exact
     again = attributor(made.train, QUERIES).certificate.full_residual
-    assert torch.equal(found, again), "the sample is fixed"
+    assert torch.equal(residual, again), "the sample is fixed"
 
 
 def test_a_hessian_is_certified_on_all_rows_or_not_at_all():
@@ -115,15 +115,17 @@ def test_a_hessian_is_certified_on_all_rows_or_not_at_all():
         attributor, made = _attributor(
             ids=ids, certify_rows=rows, kind=Hessian, solver=Direct(), damping=1.0
         )
-        found = attributor(made.train, QUERIES).certificate
-        assert (found.full_residual is not None) == measured
+        certificate = attributor(made.train, QUERIES).certificate
+        assert (certificate.full_residual is not None) == measured
         if measured:
             rhs = reference.gradients(made.problem)[QUERIES]
             eye = torch.eye(rhs.shape[1], dtype=rhs.dtype)
             small = reference.hessian(made.problem, ids.tolist()) + eye
             solved = torch.linalg.solve(small, rhs.T).T
             left = rhs - solved @ (reference.hessian(made.problem) + eye)
-            torch.testing.assert_close(found.full_residual, left.norm(dim=1) / rhs.norm(dim=1))
+            torch.testing.assert_close(
+                certificate.full_residual, left.norm(dim=1) / rhs.norm(dim=1)
+            )
 
 
 @pytest.mark.parametrize(
@@ -131,13 +133,13 @@ def test_a_hessian_is_certified_on_all_rows_or_not_at_all():
 )
 def test_the_certificate_does_not_change_the_scores(solver):
     ids = torch.tensor([0, 2, 3, 5, 8, 9])
-    found = []
+    results = []
     for rows in (None, 6, 0):
         attributor, made = _attributor(ids=ids, certify_rows=rows, solver=solver)
-        found.append(attributor(made.train, QUERIES).influences)
-    for other in found[1:]:
-        assert torch.equal(found[0].ids, other.ids)
-        assert torch.equal(found[0].removal_effect, other.removal_effect)
+        results.append(attributor(made.train, QUERIES).influences)
+    for other in results[1:]:
+        assert torch.equal(results[0].ids, other.ids)
+        assert torch.equal(results[0].removal_effect, other.removal_effect)
 
 
 def test_queries_certified_alone_are_certified_alike():
@@ -154,17 +156,19 @@ def test_scores_that_are_all_alike_resemble_nothing():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         objective = ModuleObjective(nn.Linear(2, 2).double(), CrossEntropy())
-    operator = GaussNewton(objective, train).damped(0.1)
-    found = Attributor(objective, train, operator, Dual())(train, torch.tensor([0])).certificate
-    assert torch.isnan(found.score_correlation).all()
-    assert not found.resembles_gradient_product.any()
+    operator = GaussNewton(objective, train).with_damping(0.1)
+    certificate = Attributor(objective, train, operator, Dual())(
+        train, torch.tensor([0])
+    ).certificate
+    assert torch.isnan(certificate.score_correlation).all()
+    assert not certificate.resembles_gradient_product.any()
 
 
 def test_the_control_sample_is_fixed_and_without_repetition():
-    assert control_ids(10).sort().values.tolist() == list(range(10))
-    few = control_ids(5000)
+    assert select_control_ids(10).sort().values.tolist() == list(range(10))
+    few = select_control_ids(5000)
     assert len(few.unique()) == len(few) == 256
-    assert torch.equal(few, control_ids(5000))
+    assert torch.equal(few, select_control_ids(5000))
 
 
 def test_pearson_of_any_rows():
@@ -179,5 +183,5 @@ def test_pearson_of_any_rows():
 
 
 def test_everything_is_kept_when_keep_is_above_the_number_of_rows():
-    attributor, made = _attributor(search=Everything(100))
+    attributor, made = _attributor(search=ExhaustiveSearch(100))
     assert attributor(made.train, QUERIES).influences.ids.shape == (3, 12)

@@ -5,20 +5,20 @@ import reference
 import torch
 from cases import case
 from sklearn.datasets import load_digits
-from systems import problem, residuals, shifted, some_rows
+from systems import add_damping, problem, random_rows, residuals
 from torch import Tensor, nn
 
 from fastif import (
     ConjugateGradient,
     CrossEntropy,
-    Dense,
+    DenseOperator,
     GaussNewton,
     Gradients,
     Hessian,
     InputError,
     ModuleObjective,
     TensorExamples,
-    gradient_rows,
+    compute_loss_gradients,
 )
 
 
@@ -30,24 +30,26 @@ def test_a_converged_row_stands_still_while_others_go_on():
     solver = ConjugateGradient(tolerance=1e-6)
     applied = []
 
-    class Counted(Dense):
-        def apply(self, rows):
-            applied.append(len(rows))
-            return super().apply(rows)
+    class Counted(DenseOperator):
+        def apply(self, vectors):
+            applied.append(len(vectors))
+            return super().apply(vectors)
 
-    solution = solver.solve(Counted(matrix).damped(0.0), rhs)
+    solution = solver.solve(Counted(matrix).with_damping(0.0), rhs)
     assert applied[0] == 2
     assert set(applied[1:-1]) == {1}  # the last product measures the residual of both
     assert applied[-1] == 2
     assert solution.steps == len(applied) - 1 > 5
-    alone = solver.solve(Dense(matrix).damped(0.0), rhs[:1])
+    alone = solver.solve(DenseOperator(matrix).with_damping(0.0), rhs[:1])
     assert alone.steps == 1
     assert torch.equal(solution.value[0], alone.value[0])
 
 
 def test_conjugate_gradients_need_no_more_steps_than_eigenvalues():
     matrix = torch.diag(torch.tensor([1.0, 2.0, 3.0, 3.0, 3.0], dtype=torch.float64))
-    solution = ConjugateGradient(tolerance=1e-9).solve(Dense(matrix).damped(0.5), some_rows(5))
+    solution = ConjugateGradient(tolerance=1e-9).solve(
+        DenseOperator(matrix).with_damping(0.5), random_rows(5)
+    )
     assert solution.steps <= 3
     assert solution.converged.all()
 
@@ -55,7 +57,7 @@ def test_conjugate_gradients_need_no_more_steps_than_eigenvalues():
 def test_conjugate_gradients_on_an_indefinite_operator_do_not_report_convergence():
     matrix = torch.diag(torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64))
     rhs = torch.tensor([[1.0, 2.0, 0.5], [1.0, 0.0, 1.0]], dtype=torch.float64)
-    solution = ConjugateGradient(tolerance=1e-6).solve(Dense(matrix).damped(0.1), rhs)
+    solution = ConjugateGradient(tolerance=1e-6).solve(DenseOperator(matrix).with_damping(0.1), rhs)
     assert solution.converged.tolist() == [False, True]  # the second never meets the bad direction
     assert torch.isfinite(solution.value).all()
     assert solution.residual[0] > 0.1
@@ -67,7 +69,8 @@ def test_an_indefinite_hessian_of_a_network_is_noticed():
     lowest = torch.linalg.eigvalsh(reference.hessian(made.problem)).min()
     damping = float(-lowest) / 2  # too little
     solution = ConjugateGradient(tolerance=1e-6).solve(
-        Hessian(made.objective, made.train).damped(damping), some_rows(made.objective.space.size, 5)
+        Hessian(made.objective, made.train).with_damping(damping),
+        random_rows(made.objective.space.size, 5),
     )
     assert not solution.converged.all()
 
@@ -78,7 +81,7 @@ def test_an_indefinite_hessian_of_a_network_is_noticed():
 @pytest.mark.parametrize("kind", ["ekfac", "eigen", "drawn"])
 def test_a_preconditioner_changes_the_steps_and_not_the_answer(kind):
     operator, matrix = problem("mlp", damping=1e-4)
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     plain = ConjugateGradient(tolerance=1e-8, max_steps=500).solve(operator, rhs)
     solver = ConjugateGradient(tolerance=1e-8, max_steps=500, preconditioner=kind, rank=18)
     solution = solver.solve(operator, rhs)
@@ -90,7 +93,7 @@ def test_a_preconditioner_changes_the_steps_and_not_the_answer(kind):
 def test_all_eigenpairs_there_are_leave_one_step():
     matrix = torch.diag(torch.tensor([5.0, 3.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64))
     solver = ConjugateGradient(tolerance=1e-6, preconditioner="eigen", rank=4)
-    solution = solver.solve(Dense(matrix).damped(1e-3), some_rows(6))
+    solution = solver.solve(DenseOperator(matrix).with_damping(1e-3), random_rows(6))
     assert solution.steps == 1
     assert solution.converged.all()
 
@@ -101,25 +104,25 @@ def test_a_hessian_is_preconditioned_by_its_gauss_newton_matrix(kind):
     ids = torch.tensor([5, 1, 1, 7])
     H = reference.hessian(made.problem, ids.tolist())
     damping = 1.5 * float(-torch.linalg.eigvalsh(H)[0])
-    operator = Hessian(made.objective, made.train, ids).damped(damping)
+    operator = Hessian(made.objective, made.train, ids).with_damping(damping)
     solver = ConjugateGradient(tolerance=1e-9, max_steps=300, preconditioner=kind, rank=8)
     factor = solver.factor(operator)
-    same = solver.factor(GaussNewton(made.objective, made.train, ids).damped(0.5))
+    same = solver.factor(GaussNewton(made.objective, made.train, ids).with_damping(0.5))
     assert all(torch.equal(factor[name], same[name]) for name in factor)
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     solution = solver.solve(operator, rhs, factor)
     assert solution.converged.all()
-    inverse = torch.linalg.inv(shifted(H, damping))
+    inverse = torch.linalg.inv(add_damping(H, damping))
     torch.testing.assert_close(solution.value, rhs @ inverse, rtol=1e-5, atol=1e-5)
 
 
 def test_ekfac_of_a_bare_matrix_and_a_damping_of_zero_are_refused():
-    matrix = Dense(torch.eye(3, dtype=torch.float64))
+    matrix = DenseOperator(torch.eye(3, dtype=torch.float64))
     with pytest.raises(InputError, match=r"Gauss-Newton.*got Dense.*eigen"):
-        ConjugateGradient(preconditioner="ekfac").solve(matrix.damped(1.0), some_rows(3))
+        ConjugateGradient(preconditioner="ekfac").solve(matrix.with_damping(1.0), random_rows(3))
     with pytest.raises(InputError, match=r"damping > 0.*got 0"):
-        ConjugateGradient(preconditioner="eigen").check(matrix.damped(0.0))
-    ConjugateGradient(preconditioner="eigen").check(matrix.damped(1.0))
+        ConjugateGradient(preconditioner="eigen").check(matrix.with_damping(0.0))
+    ConjugateGradient(preconditioner="eigen").check(matrix.with_damping(1.0))
 
 
 @pytest.fixture(scope="module")
@@ -136,15 +139,15 @@ def digits() -> tuple[GaussNewton, Tensor]:
         nn.functional.cross_entropy(module(points[:200]), labels[:200]).backward()
         optimizer.step()
     objective = ModuleObjective(module, CrossEntropy())
-    asked = TensorExamples(points[200:], labels[200:])
-    rows = gradient_rows(Gradients(objective), asked, torch.arange(4), 4)
+    queries = TensorExamples(points[200:], labels[200:])
+    rows = compute_loss_gradients(Gradients(objective), queries, torch.arange(4), 4)
     return GaussNewton(objective, TensorExamples(points[:200], labels[:200])), rows
 
 
 @pytest.mark.long
 def test_eigenpairs_save_four_steps_of_five_on_an_ill_conditioned_network(digits):
     curvature, rows = digits
-    operator = curvature.damped(1e-3)
+    operator = curvature.with_damping(1e-3)
     plain = ConjugateGradient(tolerance=1e-2, max_steps=400).solve(operator, rows)
     solver = ConjugateGradient(tolerance=1e-2, preconditioner="eigen", rank=100)
     solution = solver.solve(operator, rows)

@@ -36,7 +36,7 @@ from fastif import (
     load_model,
     predict,
 )
-from fastif.models.label_names import displaced
+from fastif.models.label_names import find_misplaced_labels
 
 # Precision.
 
@@ -48,7 +48,7 @@ TYPES = {
 }
 
 
-def _saved(folder, dtype: torch.dtype | None, **changes):
+def _save_model(folder, dtype: torch.dtype | None, **changes):
     """A saved model, its weights of this type; of two types if None."""
     model = transformer("bert", torch.float32, **changes)
     model.save_pretrained(folder)
@@ -67,7 +67,7 @@ def _saved(folder, dtype: torch.dtype | None, **changes):
 
 @pytest.mark.parametrize("name", TYPES)
 def test_weights_of_any_type_are_computed_with_in_single_precision_and_that_is_told(tmp_path, name):
-    folder, weights = _saved(tmp_path, TYPES[name])
+    folder, weights = _save_model(tmp_path, TYPES[name])
     loaded = load_model(folder)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     truth = transformer("bert")
@@ -76,12 +76,12 @@ def test_weights_of_any_type_are_computed_with_in_single_precision_and_that_is_t
     problem = text_problem(truth, (), examples)
     expected = torch.stack([truth(**given).logits[0] for given in problem.inputs]).detach()
     objective = TransformerObjective(loaded, "last:1")
-    found = predict(objective, examples)[0].double()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    actual = predict(objective, examples)[0].double()
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     note = objective.notes[0]
     assert ("bfloat16" if name == "mixed" else name) in note
     assert note.endswith("computed with in float32")
-    operator = GaussNewton(objective, examples).damped(0.1)
+    operator = GaussNewton(objective, examples).with_damping(0.1)
     Attributor(objective, examples, operator, Dual())(examples, torch.arange(2))
     assert {p.dtype for p in load_encoder(folder).parameters()} == {torch.float32}
     assert {p.dtype for p in load_base(folder, ["a", "b"]).parameters()} == {torch.float32}
@@ -143,10 +143,10 @@ def test_quantised_weights_are_refused():
     ],
 )
 def test_labels_in_another_order_are_seen_whatever_their_spelling(labels, names, expected):
-    assert displaced(labels, names) == (labels if expected is None else expected)
+    assert find_misplaced_labels(labels, names) == (labels if expected is None else expected)
 
 
-def _with(folder, **config):
+def _save_with_config(folder, **config):
     transformer("bert", torch.float32).save_pretrained(folder)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | config))
@@ -181,12 +181,12 @@ NAMED = {"0": "POS", "1": "NEUTRAL", "2": "NEG"}
 )
 def test_a_configuration_that_contradicts_the_study_is_refused(tmp_path, config, got):
     with pytest.raises(InputError, match=got):
-        load_model(_with(tmp_path, **config), LABELS)
+        load_model(_save_with_config(tmp_path, **config), LABELS)
     assert load_model(tmp_path).config.num_labels == 3, "without labels nothing is compared"
 
 
 def test_the_same_labels_in_another_spelling_are_taken(tmp_path):
-    load_model(_with(tmp_path, id2label={0: "NEG", 1: "Neutral", 2: "POS"}), LABELS)
+    load_model(_save_with_config(tmp_path, id2label={0: "NEG", 1: "Neutral", 2: "POS"}), LABELS)
 
 
 def test_the_loss_is_that_of_the_models_problem_or_refused():
@@ -230,22 +230,22 @@ def test_outputs_are_found_in_whatever_the_model_returns(make, monkeypatch):
     expected = predict(TransformerObjective(model, "last:1"), examples)[0]
     forward = type(model).forward
 
-    def changed(self, *args, **kwargs):
+    def changed_forward(self, *args, **kwargs):
         logits = forward(self, *args, **kwargs).logits
         return {tuple: (logits, None), dict: {"logits": logits}, "bare": logits}[make]
 
-    monkeypatch.setattr(type(model), "forward", changed)
+    monkeypatch.setattr(type(model), "forward", changed_forward)
     for attributed in ("last:1", "all"):
-        found = predict(TransformerObjective(model, attributed), examples)[0]
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        actual = predict(TransformerObjective(model, attributed), examples)[0]
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_configuration_that_asks_for_tuples_is_followed():
     model, examples = transformer("bert"), token_examples(4)
     expected = predict(TransformerObjective(model, "last:1"), examples)[0]
     model.config.return_dict = False
-    found = predict(TransformerObjective(model, "last:1"), examples)[0]
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    actual = predict(TransformerObjective(model, "last:1"), examples)[0]
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_one_number_a_text_is_a_column_and_other_shapes_are_refused():
@@ -256,7 +256,7 @@ def test_one_number_a_text_is_a_column_and_other_shapes_are_refused():
     torch.testing.assert_close(predict(TransformerObjective(model, "all"), examples)[0], expected)
     model.classifier.make = lambda logits: logits[:, None, :]
     with pytest.raises(InputError, match=r"logits of shape.*got .*\[\d, 1, 1\]"):
-        TransformerObjective(model, "last:1").prove(examples)
+        TransformerObjective(model, "last:1").verify_shortcuts(examples)
 
 
 # Positions.

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fastif import CandidateIndex, Influences, InputError, Nearest, Quota
-from fastif.evaluation.select_k import choose_k, ladder
+from fastif import CandidateIndex, ClassQuota, Influences, InputError, NearestNeighbors
+from fastif.evaluation.select_k import make_k_grid, select_k
 
 N, QUERIES = 400, 6
 
@@ -22,28 +22,28 @@ def truth():
     effects = torch.exp(-gaps) * torch.exp(0.3 * noise) * noise.sign()
     order = effects.argsort(1)
     scanned = Influences(order, effects.gather(1, order))
-    return scanned, effects, gaps, queries, Nearest(CandidateIndex.build(points), 1)
+    return scanned, effects, gaps, queries, NearestNeighbors(CandidateIndex.build(points), 1)
 
 
 def _shares(effects, gaps, k):
     """Of each query's top 100 by size, the share among its k nearest; plain sets."""
-    found = []
+    shares = []
     for effect, gap in zip(effects.abs().tolist(), gaps.tolist(), strict=True):
         top = set(sorted(range(N), key=lambda i: -effect[i])[:100])
-        found.append(len(top & set(sorted(range(N), key=lambda i: gap[i])[:k])) / 100)
-    return found
+        shares.append(len(top & set(sorted(range(N), key=lambda i: gap[i])[:k])) / 100)
+    return shares
 
 
 @pytest.mark.parametrize("target", [0.01, 0.3, 0.6, 0.8, 1.0])
 def test_the_first_k_that_reaches_the_target_is_chosen(truth, target):
     scanned, effects, gaps, rows, search = truth
-    choice = choose_k(search, rows, scanned, target, ladder(N))
-    means = {k: sum(_shares(effects, gaps, k)) / QUERIES for k in ladder(N)}
+    choice = select_k(search, rows, scanned, target, make_k_grid(N))
+    means = {k: sum(_shares(effects, gaps, k)) / QUERIES for k in make_k_grid(N)}
     expected = next((k for k, mean in means.items() if mean >= target), None)
     assert choice.k == expected
     assert (choice.at, choice.queries, choice.target) == (100, QUERIES, target)
     assert [rung.k for rung in choice.tried] == [
-        k for k in ladder(N) if expected is None or k <= expected
+        k for k in make_k_grid(N) if expected is None or k <= expected
     ]
     for rung in choice.tried:
         assert rung.share == pytest.approx(means[rung.k])
@@ -54,7 +54,7 @@ def test_the_first_k_that_reaches_the_target_is_chosen(truth, target):
 def test_queries_count_for_what_they_stand_for(truth):
     scanned, effects, gaps, rows, search = truth
     weights = torch.tensor([10.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    (rung,) = choose_k(search, rows, scanned, 1.0, [80], weights).tried
+    (rung,) = select_k(search, rows, scanned, 1.0, [80], weights).tried
     shares = torch.tensor(_shares(effects, gaps, 80))
     assert rung.share == pytest.approx(float(shares @ weights / weights.sum()), abs=1e-6)
 
@@ -62,20 +62,20 @@ def test_queries_count_for_what_they_stand_for(truth):
 def test_the_quota_of_the_method_is_kept(truth):
     scanned, _, _, rows, search = truth
     labels = (torch.arange(N) >= N - 20).long()
-    plain = choose_k(search, rows, scanned, 1.0, [40]).tried[0]
-    fair = Nearest(search.index, 1, Quota(labels, 0.5))
-    ids = Quota(labels, 0.5).search(search.index, rows, 40).ids
+    plain = select_k(search, rows, scanned, 1.0, [40]).tried[0]
+    fair = NearestNeighbors(search.index, 1, ClassQuota(labels, 0.5))
+    ids = ClassQuota(labels, 0.5).search(search.index, rows, 40).ids
     top = scanned.ids.gather(1, scanned.removal_effect.abs().argsort(1, descending=True)[:, :100])
     shares = [len(set(a) & set(b)) / 100 for a, b in zip(top.tolist(), ids.tolist(), strict=True)]
-    found = choose_k(fair, rows, scanned, 1.0, [40]).tried[0]
-    assert found.share == pytest.approx(sum(shares) / QUERIES)
-    assert found.share != plain.share
+    trial = select_k(fair, rows, scanned, 1.0, [40]).tried[0]
+    assert trial.share == pytest.approx(sum(shares) / QUERIES)
+    assert trial.share != plain.share
 
 
 def test_without_a_query_nothing_is_known_and_no_k_is_chosen(truth):
     scanned, _, _, rows, search = truth
     none = Influences(scanned.ids[:0], scanned.removal_effect[:0])
-    choice = choose_k(search, rows[:0], none, 0.5, ladder(N))
+    choice = select_k(search, rows[:0], none, 0.5, make_k_grid(N))
     assert (choice.k, choice.queries, choice.tried) == (None, 0, ())
 
 
@@ -83,4 +83,4 @@ def test_without_a_query_nothing_is_known_and_no_k_is_chosen(truth):
 def test_a_target_that_is_no_share_is_refused(truth, target):
     scanned, _, _, rows, search = truth
     with pytest.raises(InputError, match="at most 1"):
-        choose_k(search, rows, scanned, target, ladder(N))
+        select_k(search, rows, scanned, target, make_k_grid(N))

@@ -25,7 +25,7 @@ from fastif import (
     TensorExamples,
     TextExamples,
     TransformerObjective,
-    gradient_rows,
+    compute_loss_gradients,
 )
 from fastif.attribution.attributor import Attributor, attribute
 from fastif.data.arrays import as_tensor, check_batch_size
@@ -106,7 +106,7 @@ class HalfBackwards(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):  # type: ignore[override]
-        x, weight = (one.bfloat16() for one in ctx.saved_tensors)
+        x, weight = (tensor.bfloat16() for tensor in ctx.saved_tensors)
         return (g.bfloat16() @ weight).to(g), (g.bfloat16().T @ x).to(g)
 
 
@@ -128,7 +128,7 @@ def _rows() -> TensorExamples:
 
 
 def _rows_of_gradients(objective: ModuleObjective) -> Tensor:
-    return gradient_rows(Gradients(objective), _rows(), range(N), N)
+    return compute_loss_gradients(Gradients(objective), _rows(), range(N), N)
 
 
 def _hessian(objective: ModuleObjective) -> Tensor:
@@ -136,7 +136,7 @@ def _hessian(objective: ModuleObjective) -> Tensor:
 
 
 def _scores(objective: ModuleObjective) -> object:
-    operator = GaussNewton(objective, _rows(), batch_size=N).damped(0.1)
+    operator = GaussNewton(objective, _rows(), batch_size=N).with_damping(0.1)
     return attribute([Attributor(objective, _rows(), operator, Direct())], _rows(), [0, 1])
 
 
@@ -160,7 +160,7 @@ def test_what_five_rows_do_not_show_is_refused_on_use(kind, use):
 
 @pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
 def test_batches_are_tried_as_they_come_where_a_table_is_too_large(kind, monkeypatch):
-    monkeypatch.setattr("fastif.models.batch_invariance.WORK", 0.0)
+    monkeypatch.setattr("fastif.models.batch_invariance.MAX_WORK", 0.0)
     with pytest.raises(InputError, match=REFUSED[kind]):
         _rows_of_gradients(ModuleObjective(kind(), CrossEntropy()))
 
@@ -228,7 +228,7 @@ def test_arrays_that_are_no_rows_are_refused():
 def test_a_batch_size_is_a_number_of_examples(size):
     objective = ModuleObjective(Net(), CrossEntropy())
     for use in (
-        lambda: gradient_rows(Gradients(objective), _rows(), [0], size),
+        lambda: compute_loss_gradients(Gradients(objective), _rows(), [0], size),
         lambda: GaussNewton(objective, _rows(), batch_size=size),
         lambda: Hessian(objective, _rows(), batch_size=size),
     ):
@@ -244,10 +244,10 @@ def test_a_batch_size_that_is_no_number_is_refused(size):
 
 def test_positions_of_any_whole_kind_are_taken():
     objective, rows = ModuleObjective(Net(), CrossEntropy()), _rows()
-    expected = gradient_rows(Gradients(objective), rows, [3, 1], 2)
+    expected = compute_loss_gradients(Gradients(objective), rows, [3, 1], 2)
     for kind in (np.uint64, np.uint8, np.int32):
         ids = np.array([3, 1], dtype=kind)
-        assert torch.equal(gradient_rows(Gradients(objective), rows, ids, 2), expected)
+        assert torch.equal(compute_loss_gradients(Gradients(objective), rows, ids, 2), expected)
 
 
 def test_a_single_pattern_is_not_taken_letter_by_letter():
@@ -286,7 +286,7 @@ def test_a_model_that_reads_a_text_by_the_longest_before_it_is_refused():
     config = LlamaConfig(**SMALL, pad_token_id=0, **more)
     objective = TransformerObjective(LlamaForSequenceClassification(config).eval(), "all")
     with pytest.raises(InputError, match="given before"):
-        gradient_rows(Gradients(objective), _texts(), range(12), 5)
+        compute_loss_gradients(Gradients(objective), _texts(), range(12), 5)
 
 
 def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
@@ -294,8 +294,8 @@ def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
     config = LongformerConfig(**SMALL, pad_token_id=1, attention_window=4)
     model = LongformerForSequenceClassification(config).eval()
     objective, texts = TransformerObjective(model, "last:1"), _texts()
-    found = gradient_rows(Gradients(objective), texts, range(12), 5)
-    assert objective.cut == 0
+    actual = compute_loss_gradients(Gradients(objective), texts, range(12), 5)
+    assert objective.num_frozen_layers == 0
     double = model.double()
     parameters = dict(double.named_parameters())
     for row, tokens in enumerate(texts.tokens):
@@ -303,8 +303,8 @@ def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
         loss = nn.functional.cross_entropy(logits, texts.labels[row : row + 1])
         own = [parameters[name] for name in objective.space.names]
         truth = torch.autograd.grad(loss, own, materialize_grads=True)
-        flat = torch.cat([one.flatten() for one in truth])
-        torch.testing.assert_close(found[row].double(), flat, rtol=1e-4, atol=1e-5)
+        flat = torch.cat([gradient.flatten() for gradient in truth])
+        torch.testing.assert_close(actual[row].double(), flat, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_model_raises_on_a_later_batch_is_a_refusal():
@@ -324,4 +324,4 @@ def test_what_a_model_raises_on_a_later_batch_is_a_refusal():
     )
     objective = TransformerObjective(BartForSequenceClassification(config).eval(), "all")
     with pytest.raises(InputError, match="<eos>"):
-        gradient_rows(Gradients(objective), _texts(2, 2), range(12), 6)
+        compute_loss_gradients(Gradients(objective), _texts(2, 2), range(12), 6)

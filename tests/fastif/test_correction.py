@@ -8,12 +8,12 @@ from torch import nn
 
 from fastif import CrossEntropy, Direct, GaussNewton, InputError, ModuleObjective, TensorExamples
 from fastif.correction import Correction, correct
-from fastif.training.retrain import losses_of, refit
+from fastif.training.retrain import compute_losses, retrain_exact
 
 DAMPING = 0.1
 
 
-def world(seed=0):
+def make_world(seed=0):
     """A softmax that was fitted to points of which none lie where the anchors are."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
@@ -21,14 +21,14 @@ def world(seed=0):
     y[:20] = (x[:20, 1] > 0).long()  # some rows teach another rule
     objective = ModuleObjective(nn.Linear(5, 2).double(), CrossEntropy())
     rows = TensorExamples(x, y)
-    objective.params = refit(objective, rows, 0.05)
+    objective.params = retrain_exact(objective, rows, 0.05)
     a = torch.randn(30, 5, generator=generator, dtype=torch.float64)
     anchors = TensorExamples(a, (a[:, 1] > 0).long())
-    operator = GaussNewton(objective, rows).damped(DAMPING)
+    operator = GaussNewton(objective, rows).with_damping(DAMPING)
     return objective, rows, anchors, lambda b: Direct().solve(operator, b).value
 
 
-def dense(objective, rows, anchors, asked):
+def compute_effects(objective, rows, anchors, query_ids):
     """Removal effect of every row on the mean loss of some anchors, by autograd, in full."""
     theta = torch.cat([p.flatten() for p in objective.params.values()])
 
@@ -44,57 +44,61 @@ def dense(objective, rows, anchors, asked):
         return torch.nn.functional.cross_entropy(outputs(t, rows.inputs), rows.labels)
 
     H = torch.autograd.functional.hessian(mean_loss, theta)
-    s = torch.linalg.solve(H + DAMPING * torch.eye(12).double(),
-                           gradient(anchors.inputs[asked], anchors.labels[asked]))  # fmt: skip
+    s = torch.linalg.solve(
+        H + DAMPING * torch.eye(12).double(),
+        gradient(anchors.inputs[query_ids], anchors.labels[query_ids]),
+    )
     each = [gradient(rows.inputs[i : i + 1], rows.labels[i : i + 1]) for i in range(80)]
     return torch.stack(each) @ s / 80
 
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
 def test_a_step_is_on_the_most_extreme_rows_of_the_dense_formula(by):
-    objective, rows, anchors, solve = world()
-    how = Correction(steps=1, anchors=8, rows=6, pool=80, by=by)
-    found = correct(objective, rows, anchors, solve, how)
-    asked = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
-    effects = dense(objective, rows, anchors, asked)
+    objective, rows, anchors, solve = make_world()
+    config = Correction(steps=1, anchors=8, rows=6, pool=80, by=by)
+    result = correct(objective, rows, anchors, solve, config)
+    query_ids = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
+    effects = compute_effects(objective, rows, anchors, query_ids)
     order = effects.argsort(descending=by == "helpful")
-    assert set(found.taken[0].tolist()) == set(order[:6].tolist())
+    assert set(result.rows_used[0].tolist()) == set(order[:6].tolist())
 
 
-def loss_after(by, **changes):
-    objective, rows, anchors, solve = world()
-    how = replace(Correction(steps=30, rows=8, pool=60, learning_rate=0.02), by=by, **changes)
-    found = correct(objective, rows, anchors, solve, how)
+def compute_loss_after(by, **changes):
+    objective, rows, anchors, solve = make_world()
+    config = replace(Correction(steps=30, rows=8, pool=60, learning_rate=0.02), by=by, **changes)
+    result = correct(objective, rows, anchors, solve, config)
     batch = anchors.take(torch.arange(30))
-    return float(losses_of(objective, found.params, batch).mean())
+    return float(compute_losses(objective, result.params, batch).mean())
 
 
 def test_helpful_rows_repair_harmful_ones_do_not():
-    objective, _, anchors, _ = world()
-    before = float(losses_of(objective, objective.params, anchors.take(torch.arange(30))).mean())
-    helped, harmed, random = (loss_after(by) for by in ("helpful", "harmful", "random"))
+    objective, _, anchors, _ = make_world()
+    before = float(
+        compute_losses(objective, objective.params, anchors.take(torch.arange(30))).mean()
+    )
+    helped, harmed, random = (compute_loss_after(by) for by in ("helpful", "harmful", "random"))
     assert helped < before - 0.1
     assert helped < random < harmed
     assert harmed > before
 
 
 def test_the_same_seed_is_the_same_repair_and_the_model_stays_as_it_is():
-    objective, rows, anchors, solve = world()
+    objective, rows, anchors, solve = make_world()
     kept = {name: tensor.clone() for name, tensor in objective.params.items()}
-    how = Correction(steps=3, pool=40)
-    one, two = (correct(objective, rows, anchors, solve, how) for _ in range(2))
-    assert all(torch.equal(one.params[name], two.params[name]) for name in kept)
-    assert all(torch.equal(a, b) for a, b in zip(one.taken, two.taken, strict=True))
+    config = Correction(steps=3, pool=40)
+    first, second = (correct(objective, rows, anchors, solve, config) for _ in range(2))
+    assert all(torch.equal(first.params[name], second.params[name]) for name in kept)
+    assert all(torch.equal(a, b) for a, b in zip(first.rows_used, second.rows_used, strict=True))
     assert all(torch.equal(objective.params[name], kept[name]) for name in kept)
-    other = correct(objective, rows, anchors, solve, replace(how, seed=1))
-    assert not all(torch.equal(a, b) for a, b in zip(one.taken, other.taken, strict=True))
+    other = correct(objective, rows, anchors, solve, replace(config, seed=1))
+    assert not all(torch.equal(a, b) for a, b in zip(first.rows_used, other.rows_used, strict=True))
 
 
 def test_anchors_themselves_can_be_learned_from():
-    objective, rows, anchors, solve = world()
-    found = correct(objective, rows, anchors, solve, Correction(steps=2, anchors=5, by="anchors"))
-    assert [len(taken) for taken in found.taken] == [5, 5]
-    assert all(int(taken.max()) < 30 for taken in found.taken)
+    objective, rows, anchors, solve = make_world()
+    result = correct(objective, rows, anchors, solve, Correction(steps=2, anchors=5, by="anchors"))
+    assert [len(taken) for taken in result.rows_used] == [5, 5]
+    assert all(int(taken.max()) < 30 for taken in result.rows_used)
 
 
 @pytest.mark.parametrize("keys", [{"steps": 0}, {"learning_rate": -1.0}, {"by": "best"}])
@@ -105,36 +109,36 @@ def test_numbers_that_mean_nothing_are_refused(keys):
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
 def test_rows_whose_gradient_is_not_finite_are_never_stepped_on(by):
-    objective, rows, anchors, solve = world()
+    objective, rows, anchors, solve = make_world()
     rows.inputs[[3, 79]] = torch.nan
-    how = Correction(steps=2, rows=6, pool=80, by=by)
-    found = correct(objective, rows, anchors, solve, how)
-    taken = torch.cat(list(found.taken))
+    config = Correction(steps=2, rows=6, pool=80, by=by)
+    result = correct(objective, rows, anchors, solve, config)
+    taken = torch.cat(list(result.rows_used))
     assert not {-1, 3, 79} & set(taken.tolist())
-    assert all(bool(tensor.isfinite().all()) for tensor in found.params.values())
+    assert all(bool(tensor.isfinite().all()) for tensor in result.params.values())
 
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
 def test_balanced_rows_are_the_most_extreme_of_each_label_in_the_anchors_shares(by):
-    objective, rows, anchors, solve = world()
-    how = Correction(steps=1, anchors=8, rows=9, pool=80, by=by, balanced=True)
-    found = correct(objective, rows, anchors, solve, how)
-    asked = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
-    effects = dense(objective, rows, anchors, asked)
+    objective, rows, anchors, solve = make_world()
+    config = Correction(steps=1, anchors=8, rows=9, pool=80, by=by, balanced=True)
+    result = correct(objective, rows, anchors, solve, config)
+    query_ids = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]
+    effects = compute_effects(objective, rows, anchors, query_ids)
     order = effects.argsort(descending=by == "helpful").tolist()
-    ones = int(anchors.labels[asked].sum())
+    ones = int(anchors.labels[query_ids].sum())
     expected = []
     for label, share in ((0, 8 - ones), (1, ones)):
         expected.append([i for i in order if rows.labels[i] == label][: round(share * 9 / 8)])
-    assert set(found.taken[0].tolist()) == {i for some in expected for i in some}
+    assert set(result.rows_used[0].tolist()) == {i for some in expected for i in some}
 
 
 def test_what_a_label_has_too_few_of_is_filled_up():
-    objective, rows, anchors, solve = world()
+    objective, rows, anchors, solve = make_world()
     few = TensorExamples(
         rows.inputs[:40], torch.zeros(40).long().index_fill(0, torch.tensor([3]), 1)
     )
-    how = Correction(steps=2, anchors=20, rows=10, pool=40, balanced=True)
-    found = correct(objective, few, anchors, solve, how)
-    assert all(len({*taken.tolist()}) == 10 for taken in found.taken)
-    assert all(3 in taken.tolist() for taken in found.taken)
+    config = Correction(steps=2, anchors=20, rows=10, pool=40, balanced=True)
+    result = correct(objective, few, anchors, solve, config)
+    assert all(len({*taken.tolist()}) == 10 for taken in result.rows_used)
+    assert all(3 in taken.tolist() for taken in result.rows_used)

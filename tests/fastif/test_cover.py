@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastif.curvature.ekfac.truncation import cover
+from fastif.curvature.ekfac.truncation import find_dominant_blocks
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(0, 2**31))
@@ -13,18 +13,18 @@ from fastif.curvature.ekfac.truncation import cover
 def test_boxes_are_disjoint_and_hold_every_large_entry(rows, columns, share, seed):
     large = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed)) < share
     times = torch.zeros(rows, columns, dtype=torch.long)
-    for box in cover(large):
+    for box in find_dominant_blocks(large):
         times[box.rows[:, None], box.columns] += 1
     assert (times[large] == 1).all()
     assert times.max() <= 1
 
 
 def test_nothing_large_needs_no_box():
-    assert cover(torch.zeros(3, 4, dtype=torch.bool)) == []
+    assert find_dominant_blocks(torch.zeros(3, 4, dtype=torch.bool)) == []
 
 
 def test_a_full_matrix_needs_one_box():
-    (box,) = cover(torch.ones(3, 4, dtype=torch.bool))
+    (box,) = find_dominant_blocks(torch.ones(3, 4, dtype=torch.bool))
     assert (len(box.rows), len(box.columns)) == (3, 4)
 
 
@@ -34,5 +34,5 @@ def test_a_staircase_costs_a_fraction_of_its_one_box(turned):
     large = (values.T if turned else values) >= 1e-3
     o, i = large.shape
     r, c = int(large.any(1).sum()), int(large.any(0).sum())
-    one = min(o * c * (i + r), r * i * (o + c))
-    assert sum(box.cost for box in cover(large)) < 0.5 * one
+    box_cost = min(o * c * (i + r), r * i * (o + c))
+    assert sum(box.cost for box in find_dominant_blocks(large)) < 0.5 * box_cost

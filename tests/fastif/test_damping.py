@@ -16,12 +16,12 @@ from fastif import (
     Spectral,
     TensorExamples,
 )
-from fastif.data.examples import every
+from fastif.data.examples import all_ids
 from fastif.evaluation.select_damping import (
-    DampingChoice,
-    clearly_worse,
-    damping_by_retraining,
-    half_subsets,
+    DampingSelection,
+    find_clearly_worse,
+    sample_halves,
+    select_damping_by_retraining,
 )
 from fastif.numerics.correlation import linear_datamodelling_score, margins, pearson
 
@@ -35,42 +35,44 @@ def _outcomes(halves, queries):
 @pytest.mark.parametrize("approximate", [False, True])
 def test_the_curve_is_that_of_the_dense_matrix(name, approximate):
     made = case(name)
-    halves = half_subsets(len(made.train), 5, seed=1)
+    halves = sample_halves(len(made.train), 5, seed=1)
     outcomes = _outcomes(halves, len(made.train))
     curvature = GaussNewton(made.objective, made.train, batch_size=4)
-    found = damping_by_retraining(
+    choice = select_damping_by_retraining(
         curvature, made.train, halves, outcomes, approximate=Spectral() if approximate else None
     )
     gradients = reference.gradients(made.problem)
-    matrix = Ekfac.fit(curvature).dense() if approximate else reference.gauss_newton(made.problem)
-    for damping, agreement in zip(found.dampings, found.agreement, strict=True):
+    matrix = (
+        Ekfac.fit(curvature).to_dense() if approximate else reference.gauss_newton(made.problem)
+    )
+    for damping, agreement in zip(choice.dampings, choice.agreement, strict=True):
         effects = reference.removal_effects(gradients, gradients, matrix, damping)
         sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
         expected = pearson(sums, outcomes.T).mean()
         tolerance = 2e-2 if approximate else 1e-4  # EK-FAC leaves small directions out
         assert agreement == pytest.approx(float(expected), abs=tolerance)
-    assert found.agreement[found.dampings.index(found.damping)] == max(found.agreement)
+    assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
 
 
 def test_batches_do_not_matter():
     made = case("mlp")
-    halves = half_subsets(len(made.train), 4, seed=2)
+    halves = sample_halves(len(made.train), 4, seed=2)
     outcomes = _outcomes(halves, len(made.train))
-    one, other = (
-        damping_by_retraining(
+    first, other = (
+        select_damping_by_retraining(
             GaussNewton(made.objective, made.train, batch_size=size), made.train, halves, outcomes
         )
         for size in (2, 5)
     )
-    assert one.agreement == pytest.approx(other.agreement, abs=1e-6)
-    assert one.damping == pytest.approx(other.damping)
+    assert first.agreement == pytest.approx(other.agreement, abs=1e-6)
+    assert first.damping == pytest.approx(other.damping)
 
 
 def test_outcomes_that_do_not_fit_are_refused():
     made = case("mlp")
-    halves = half_subsets(len(made.train), 3, seed=0)
+    halves = sample_halves(len(made.train), 3, seed=0)
     with pytest.raises(InputError, match="an outcome of every query"):
-        damping_by_retraining(
+        select_damping_by_retraining(
             GaussNewton(made.objective, made.train), made.train, halves, torch.zeros(2, 1)
         )
 
@@ -79,13 +81,15 @@ def test_outcomes_that_do_not_fit_are_refused():
 def test_outcomes_that_say_nothing_are_refused(outcome):
     """Of every query the same under all models, or not a number."""
     made = case("mlp")
-    halves = half_subsets(len(made.train), 3, seed=0)
+    halves = sample_halves(len(made.train), 3, seed=0)
     outcomes = torch.full((3, len(made.train)), outcome)
     with pytest.raises(InputError, match="no correlation at any damping"):
-        damping_by_retraining(GaussNewton(made.objective, made.train), made.train, halves, outcomes)
+        select_damping_by_retraining(
+            GaussNewton(made.objective, made.train), made.train, halves, outcomes
+        )
 
 
-def _sure(logit):
+def _make_confident_model(logit):
     """A linear model with this logit for its class on every row, wrong on every second one."""
     points = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
     points[:, 0] = 1
@@ -97,30 +101,30 @@ def _sure(logit):
 @pytest.mark.parametrize("approximate", [None, Spectral()])
 @pytest.mark.parametrize("most", [4000, 5])
 def test_a_curvature_of_zero_is_refused(monkeypatch, most, approximate):
-    objective, train = _sure(300.0)  # exp(-300) is zero in single precision
-    monkeypatch.setattr("fastif.evaluation.select_damping.LARGEST_KERNEL", most)
-    curvature, halves = GaussNewton(objective, train), half_subsets(12, 3, seed=0)
+    objective, train = _make_confident_model(300.0)  # exp(-300) is zero in single precision
+    monkeypatch.setattr("fastif.evaluation.select_damping.MAX_GRAM_ROWS", most)
+    curvature, halves = GaussNewton(objective, train), sample_halves(12, 3, seed=0)
     outcomes = _outcomes(halves, 12)
     with pytest.raises(InputError, match="a curvature of zero"):
-        damping_by_retraining(curvature, train, halves, outcomes, approximate=approximate)
+        select_damping_by_retraining(curvature, train, halves, outcomes, approximate=approximate)
 
 
 def test_a_damping_without_a_correlation_is_not_chosen():
     """Beside little curvature: effects at the smallest λ are too large for single precision."""
-    objective, train = _sure(80.0)
+    objective, train = _make_confident_model(80.0)
     train.inputs[:6, 2] = 0  # of the six rows of the curvature, so none lies along this input
     curvature = GaussNewton(objective, train, torch.arange(6))
-    halves = half_subsets(12, 5, seed=0)
+    halves = sample_halves(12, 5, seed=0)
     wrong = TensorExamples(train.inputs[7::2], train.labels[7::2])
-    found = damping_by_retraining(curvature, wrong, halves, _outcomes(halves, 3))
-    agreement = torch.tensor(found.agreement, dtype=torch.float64)
+    choice = select_damping_by_retraining(curvature, wrong, halves, _outcomes(halves, 3))
+    agreement = torch.tensor(choice.agreement, dtype=torch.float64)
     assert bool(agreement[0].isnan())
     assert bool(agreement[-1].isfinite())
-    chosen = found.agreement[found.dampings.index(found.damping)]
+    chosen = choice.agreement[choice.dampings.index(choice.damping)]
     assert chosen == float(agreement.nan_to_num(-2).max())
 
 
-def _trained_with_a_penalty(penalty):
+def _train_with_penalty(penalty):
     """Logistic regression at the minimum of 1/n Σ L + penalty/2 ‖w‖², by Newton's method."""
     generator = torch.Generator().manual_seed(3)
     points = torch.randn(40, 4, generator=generator, dtype=torch.float64)
@@ -144,11 +148,11 @@ def _trained_with_a_penalty(penalty):
 @pytest.mark.parametrize("penalty", [1e-3, 0.05, 100.0])
 def test_a_coupled_penalty_counts_once(penalty):
     """The curve and the operator of the choice, against the dense Hessian of what was minimised."""
-    objective, train, full = _trained_with_a_penalty(penalty)
+    objective, train, full = _train_with_penalty(penalty)
     curvature = GaussNewton(objective, train)
-    halves = half_subsets(40, 5, seed=1)
+    halves = sample_halves(40, 5, seed=1)
     outcomes = _outcomes(halves, 40)
-    found = damping_by_retraining(curvature, train, halves, outcomes)
+    choice = select_damping_by_retraining(curvature, train, halves, outcomes)
     rows = torch.stack(
         [
             torch.func.grad(lambda w, x=x, y=y: nn.functional.cross_entropy(w.view(2, 4) @ x, y))(
@@ -158,25 +162,25 @@ def test_a_coupled_penalty_counts_once(penalty):
         ]
     )
     identity = torch.eye(8, dtype=torch.float64)
-    for damping, agreement in zip(found.dampings, found.agreement, strict=True):
+    for damping, agreement in zip(choice.dampings, choice.agreement, strict=True):
         effects = rows @ torch.linalg.inv(full + damping * identity) @ rows.T
         sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
         assert agreement == pytest.approx(float(pearson(sums, outcomes.T).mean()), abs=1e-6)
-    assert min(found.dampings) >= 0
-    assert found.penalty == penalty
-    operator = curvature.damped(found.damping)
-    assert operator.damping == found.effective
-    torch.testing.assert_close(operator.dense(), full + found.damping * identity)
+    assert min(choice.dampings) >= 0
+    assert choice.penalty == penalty
+    operator = curvature.with_damping(choice.damping)
+    assert operator.damping == choice.effective_damping
+    torch.testing.assert_close(operator.to_dense(), full + choice.damping * identity)
 
 
 def test_no_damping_below_the_penalty_is_an_edge():
-    assert not DampingChoice(0.0, "retraining", (0.0, 1.0), (0.3, 0.2), penalty=0.1).at_edge
-    assert DampingChoice(1.0, "retraining", (0.0, 1.0), (0.2, 0.3), penalty=0.1).at_edge
+    assert not DampingSelection(0.0, "retraining", (0.0, 1.0), (0.3, 0.2), penalty=0.1).is_at_edge
+    assert DampingSelection(1.0, "retraining", (0.0, 1.0), (0.2, 0.3), penalty=0.1).is_at_edge
 
 
 def test_an_edge_is_told():
-    assert DampingChoice(1.0, "retraining", (0.1, 1.0), (0.2, 0.3)).at_edge
-    assert not DampingChoice(1.0, "retraining", (0.1, 1.0, 10.0), (0.2, 0.3, 0.1)).at_edge
+    assert DampingSelection(1.0, "retraining", (0.1, 1.0), (0.2, 0.3)).is_at_edge
+    assert not DampingSelection(1.0, "retraining", (0.1, 1.0, 10.0), (0.2, 0.3, 0.1)).is_at_edge
 
 
 def _fit(points, labels, seed):
@@ -198,44 +202,46 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     points = torch.tensor(digits.data, dtype=torch.float32) / 16
     labels = torch.tensor(digits.target)
     train = TensorExamples(points[:400], labels[:400])
-    asked = TensorExamples(points[400:500], labels[400:500])
+    queries = TensorExamples(points[400:500], labels[400:500])
 
-    def retrained(halves):
+    def retrain_margins(halves):
         models = [_fit(points[half], labels[half], 100 + i) for i, half in enumerate(halves)]
-        return torch.stack([margins(m(asked.inputs).detach(), asked.labels) for m in models])
+        return torch.stack([margins(m(queries.inputs).detach(), queries.labels) for m in models])
 
     objective = ModuleObjective(_fit(train.inputs, train.labels, 0), CrossEntropy())
-    few, many = half_subsets(400, 6, seed=7), half_subsets(400, 40, seed=8)
+    few, many = sample_halves(400, 6, seed=7), sample_halves(400, 40, seed=8)
     curvature = GaussNewton(objective, train, batch_size=100)
-    outcomes = retrained(few)
-    found = damping_by_retraining(curvature, asked, few, outcomes)
-    truth = retrained(many)
-    matrix = curvature.dense().double()
+    outcomes = retrain_margins(few)
+    choice = select_damping_by_retraining(curvature, queries, few, outcomes)
+    truth = retrain_margins(many)
+    matrix = curvature.to_dense().double()
     train_rows = _gradients(curvature, train)
-    asked_rows = _gradients(curvature, asked)
+    query_gradients = _gradients(curvature, queries)
 
     def score(damping):
-        effects = reference.removal_effects(asked_rows, train_rows, matrix, damping)
+        effects = reference.removal_effects(query_gradients, train_rows, matrix, damping)
         return float(linear_datamodelling_score(effects, many, truth.double()).mean())
 
-    best = max(score(damping) for damping in found.dampings[::2])
-    assert score(found.damping) > 0.9 * best
+    best = max(score(damping) for damping in choice.dampings[::2])
+    assert score(choice.damping) > 0.9 * best
     assert best > 0.3  # there is something to find
-    monkeypatch.setattr(
-        "fastif.evaluation.select_damping.LARGEST_KERNEL", 600
-    )  # of 3,600 root rows
-    again = damping_by_retraining(curvature, asked, few, outcomes)
-    assert 0.5 <= again.damping / found.damping <= 2  # one step of the grid is 1.8
+    monkeypatch.setattr("fastif.evaluation.select_damping.MAX_GRAM_ROWS", 600)  # of 3,600 root rows
+    again = select_damping_by_retraining(curvature, queries, few, outcomes)
+    assert 0.5 <= again.damping / choice.damping <= 2  # one step of the grid is 1.8
     assert score(again.damping) > 0.9 * best
 
 
 def _gradients(curvature, examples):
-    return curvature.gradients.of_losses(examples.take(every(examples))).rows.double().clone()
+    return (
+        curvature.gradients.compute_loss_tile(examples.take(all_ids(examples)))
+        .rows.double()
+        .clone()
+    )
 
 
-def _choice(*by_query):
-    known = [one for one in by_query if one is not None]
-    return DampingChoice(1.0, "retraining", (1.0,), (sum(known) / len(known),), 0.0, by_query)
+def _make_choice(*by_query):
+    known = [correlation for correlation in by_query if correlation is not None]
+    return DampingSelection(1.0, "retraining", (1.0,), (sum(known) / len(known),), 0.0, by_query)
 
 
 def test_a_model_is_left_out_only_where_it_is_clearly_worse():
@@ -243,35 +249,41 @@ def test_a_model_is_left_out_only_where_it_is_clearly_worse():
     common = torch.randn(64, generator=generator) * 0.3
 
     def model(mean, noise):
-        return _choice(*(common + mean + noise * torch.randn(64, generator=generator)).tolist())
+        return _make_choice(
+            *(common + mean + noise * torch.randn(64, generator=generator)).tolist()
+        )
 
     good, alike, bad = model(0.59, 0.05), model(0.57, 0.05), model(0.4, 0.05)
-    assert clearly_worse([bad, good, alike]) == [0]
-    assert clearly_worse([good, model(0.48, 2.0)]) == [], "queries do not agree on it"
-    assert clearly_worse([good]) == []
-    short = DampingChoice(1.0, "retraining", (1.0,), (0.1,))
-    assert clearly_worse([good, short]) == [], "nothing was measured by query"
-    assert clearly_worse([short, short]) == []
+    assert find_clearly_worse([bad, good, alike]) == [0]
+    assert find_clearly_worse([good, model(0.48, 2.0)]) == [], "queries do not agree on it"
+    assert find_clearly_worse([good]) == []
+    short = DampingSelection(1.0, "retraining", (1.0,), (0.1,))
+    assert find_clearly_worse([good, short]) == [], "nothing was measured by query"
+    assert find_clearly_worse([short, short]) == []
 
 
 def test_queries_without_a_correlation_say_nothing_of_a_model():
-    assert clearly_worse([_choice(0.9, 0.8, None, 0.9), _choice(0.1, 0.1, 0.2, None)]) == [1]
-    assert clearly_worse([_choice(0.9, None), _choice(0.1, None)]) == [], "one query is too few"
+    assert find_clearly_worse(
+        [_make_choice(0.9, 0.8, None, 0.9), _make_choice(0.1, 0.1, 0.2, None)]
+    ) == [1]
+    assert find_clearly_worse([_make_choice(0.9, None), _make_choice(0.1, None)]) == [], (
+        "one query is too few"
+    )
 
 
 def test_the_correlation_of_each_query_is_kept():
     made = case("mlp")
-    halves = half_subsets(len(made.train), 5, seed=1)
+    halves = sample_halves(len(made.train), 5, seed=1)
     outcomes = _outcomes(halves, len(made.train))
     outcomes[:, 3] = 1.0  # nothing happened to this query
     curvature = GaussNewton(made.objective, made.train)
-    found = damping_by_retraining(curvature, made.train, halves, outcomes)
+    choice = select_damping_by_retraining(curvature, made.train, halves, outcomes)
     gradients = reference.gradients(made.problem)
     matrix = reference.gauss_newton(made.problem)
-    effects = reference.removal_effects(gradients, gradients, matrix, found.damping)
+    effects = reference.removal_effects(gradients, gradients, matrix, choice.damping)
     sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
     expected = pearson(sums, outcomes.T)
-    for query, known in enumerate(found.by_query):
+    for query, known in enumerate(choice.by_query):
         assert (known is None) == (query == 3)
         assert known is None or known == pytest.approx(float(expected[query]), abs=1e-4)
-    assert found.best == pytest.approx(float(expected.nanmean()), abs=1e-4)
+    assert choice.best_agreement == pytest.approx(float(expected.nanmean()), abs=1e-4)

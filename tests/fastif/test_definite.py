@@ -12,7 +12,7 @@ from fastif import (
     Attributor,
     ConjugateGradient,
     CrossEntropy,
-    Dense,
+    DenseOperator,
     Direct,
     Dual,
     Ensemble,
@@ -27,11 +27,11 @@ from fastif import (
     self_influence,
 )
 from fastif.solvers.definiteness import (
-    LEAST,
-    damping_that_does,
-    lanczos_least,
-    positive_definite,
-    with_least,
+    MIN_EIGENVALUE,
+    add_min_eigenvalue,
+    bound_min_eigenvalue,
+    find_sufficient_damping,
+    require_positive_definite,
 )
 
 SOLVERS = [Direct(), ConjugateGradient(max_steps=2000), Lissa(batch=9)]
@@ -44,7 +44,7 @@ def _hessian(name="mlp"):
 
 
 def _attributor(made, damping, solver):
-    operator = Hessian(made.objective, made.train).damped(damping)
+    operator = Hessian(made.objective, made.train).with_damping(damping)
     return Attributor(made.objective, made.train, operator, solver)
 
 
@@ -53,9 +53,9 @@ def test_too_little_damping_is_refused_with_the_one_that_does(solver):
     made, values = _hessian()
     too_little = float(-values[0]) / 2
     refused = _attributor(made, too_little, solver)
-    with pytest.raises(InputError, match="no eigenvalue of 0 or less") as told:
+    with pytest.raises(InputError, match="no eigenvalue of 0 or less") as caught:
         refused(made.train, IDS)
-    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(told.value)).group(1))
+    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(caught.value)).group(1))
     assert float(-values[0]) < damping < 1.2 * float(-values[0])
     answer = _attributor(made, damping, solver)(made.train, IDS)
     least = answer.certificate.least_eigenvalue
@@ -67,8 +67,8 @@ def test_a_self_influence_of_an_indefinite_curvature_is_refused(solver):
     made, values = _hessian()
     gradients, hessian = Gradients(made.objective), Hessian(made.objective, made.train)
     with pytest.raises(InputError, match="no eigenvalue of 0 or less"):
-        self_influence(gradients, made.train, hessian.damped(float(-values[0]) / 2), solver)
-    enough = hessian.damped(float(-values[0]) * 1.5)
+        self_influence(gradients, made.train, hessian.with_damping(float(-values[0]) / 2), solver)
+    enough = hessian.with_damping(float(-values[0]) * 1.5)
     assert (self_influence(gradients, made.train, enough, solver) > 0).all()
 
 
@@ -82,12 +82,12 @@ def test_a_member_of_an_ensemble_is_refused_too():
 @pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(), Dual(), Lissa()])
 def test_a_gauss_newton_matrix_is_known_by_its_damping(solver):
     made = case("mlp")
-    operator = GaussNewton(made.objective, made.train).damped(0.3)
+    operator = GaussNewton(made.objective, made.train).with_damping(0.3)
     certificate = Attributor(made.objective, made.train, operator, solver)(
         made.train, IDS
     ).certificate
     assert certificate.least_eigenvalue == 0.3
-    assert LEAST not in with_least(operator, solver.factor(operator))
+    assert MIN_EIGENVALUE not in add_min_eigenvalue(operator, solver.factor(operator))
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
@@ -106,26 +106,28 @@ def test_the_bound_holds_for_spectra_of_all_kinds(size, least, kind):
         values[0] = least
         matrix = ((basis * values) @ basis.T).to(kind)
         for damping in (0.2, 1e-3):
-            found = lanczos_least(Dense(matrix), damping)
+            estimate = bound_min_eigenvalue(DenseOperator(matrix), damping)
             rounding = 1e-6 * float(values.abs().max())
-            assert found.bound - rounding <= values.min() <= found.reached + rounding
+            assert estimate.lower - rounding <= values.min() <= estimate.upper + rounding
             if values.min() + damping > 0.1:
-                assert found.bound + damping > 0, "so much damping is seen to be enough"
-            if found.reached + damping <= 0:
-                does = damping_that_does(Dense(matrix).damped(damping), found.bound + damping)
-                assert float(values.min()) + does > 0
+                assert estimate.lower + damping > 0, "so much damping is seen to be enough"
+            if estimate.upper + damping <= 0:
+                sufficient = find_sufficient_damping(
+                    DenseOperator(matrix).with_damping(damping), estimate.lower + damping
+                )
+                assert float(values.min()) + sufficient > 0
 
 
 def test_what_is_not_settled_is_taken_anew_for_less_damping():
     """A factor serves every damping, but a bound is taken as far as one damping needs."""
     values = torch.logspace(-6, 0, 900, dtype=torch.float64)
     values[0] = -1e-3
-    matrix = Dense(torch.diag(values))
-    factor = with_least(matrix.damped(0.5), {})
-    assert with_least(matrix.damped(0.4), factor) is factor
-    assert positive_definite(matrix.damped(0.5), factor) > 0
-    again = with_least(matrix.damped(1e-5), factor)
-    assert float(again[LEAST][2]) > float(factor[LEAST][2])
+    matrix = DenseOperator(torch.diag(values))
+    factor = add_min_eigenvalue(matrix.with_damping(0.5), {})
+    assert add_min_eigenvalue(matrix.with_damping(0.4), factor) is factor
+    assert require_positive_definite(matrix.with_damping(0.5), factor) > 0
+    again = add_min_eigenvalue(matrix.with_damping(1e-5), factor)
+    assert float(again[MIN_EIGENVALUE][2]) > float(factor[MIN_EIGENVALUE][2])
 
 
 def test_the_penalty_of_training_counts_in_the_proposal():
@@ -134,11 +136,11 @@ def test_the_penalty_of_training_counts_in_the_proposal():
     operator = Hessian(objective, made.train)
     object.__setattr__(objective, "penalty", lowest / 4)
     try:
-        with pytest.raises(InputError) as told:
-            self_influence(Gradients(objective), made.train, operator.damped(0.0), Direct())
+        with pytest.raises(InputError) as caught:
+            self_influence(Gradients(objective), made.train, operator.with_damping(0.0), Direct())
     finally:
         object.__setattr__(objective, "penalty", 0.0)
-    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(told.value)).group(1))
+    damping = float(re.search(r"damping of ([\d.e-]+) or more", str(caught.value)).group(1))
     assert 0.75 * lowest < damping < 0.85 * lowest + 0.01
 
 
@@ -149,11 +151,11 @@ def test_no_system_is_solved_in_half_precision(kind):
     train = token_examples(3)
     for curvature in (GaussNewton(objective, train), Hessian(objective, train)):
         with pytest.raises(InputError, match=r"single precision at least.*model\.float"):
-            curvature.damped(0.1)
+            curvature.with_damping(0.1)
     made = case("softmax")
     module = copy.deepcopy(made.objective.module).to(kind)
     rows = TensorExamples(made.train.inputs.to(kind), made.train.labels)
-    raised = GaussNewton(ModuleObjective(module, CrossEntropy()), rows).damped(0.1)
+    raised = GaussNewton(ModuleObjective(module, CrossEntropy()), rows).with_damping(0.1)
     assert raised.like.dtype == torch.float32  # unless half precision was asked for
     with pytest.raises(InputError, match="single precision at least"):
-        Dense(torch.eye(2, dtype=kind)).damped(0.1)
+        DenseOperator(torch.eye(2, dtype=kind)).with_damping(0.1)

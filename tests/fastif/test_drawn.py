@@ -14,47 +14,64 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
 )
-from fastif.curvature.sampled_ggn import Drawn, drawn_by, inclusion
-from fastif.solvers.gram import kernel_matrix, tiles
+from fastif.curvature.sampled_ggn import (
+    SampledGaussNewton,
+    inclusion_probabilities,
+    systematic_sample,
+)
+from fastif.solvers.gram import compute_gram_matrix, iterate_tiles
 
 NAMES = ["mlp", "layernorm"]
 
 
-def _all(drawn):
-    return torch.cat([tile.rows.clone() for tile in tiles(drawn, 0, drawn.pieces)])
+def _concat_tiles(drawn):
+    return torch.cat(
+        [tile.gradients.clone() for tile in iterate_tiles(drawn, 0, drawn.num_batches)]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rows_are_the_whole_matrix(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train, batch_size=3)
-    drawn = Drawn.of(curvature, curvature.count * curvature.columns)
-    rows, expected = _all(drawn), reference.gauss_newton(made.problem)
+    drawn = SampledGaussNewton.from_curvature(
+        curvature, curvature.count * curvature.rows_per_example
+    )
+    rows, expected = _concat_tiles(drawn), reference.gauss_newton(made.problem)
     torch.testing.assert_close((rows.T @ rows / drawn.count).double(), expected)
-    torch.testing.assert_close(drawn.dense().double(), expected)
+    torch.testing.assert_close(drawn.to_dense().double(), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_mean_over_draws_is_the_whole_matrix(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train, batch_size=8)
-    count, draws = curvature.count * curvature.columns // 3, 150
-    mean = sum(Drawn.of(curvature, count, seed).dense() for seed in range(draws)) / draws
+    count, draws = curvature.count * curvature.rows_per_example // 3, 150
+    mean = (
+        sum(
+            SampledGaussNewton.from_curvature(curvature, count, seed).to_dense()
+            for seed in range(draws)
+        )
+        / draws
+    )
     expected = reference.gauss_newton(made.problem)
-    one = Drawn.of(curvature, count, 0).dense()
+    sampled = SampledGaussNewton.from_curvature(curvature, count, 0).to_dense()
     off = float((mean - expected).norm())
-    assert off < 0.2 * float((one - expected).norm())  # 12 times less, if without bias
-    assert float((one - expected).norm()) > 0.01 * float(expected.norm())  # it is a draw
+    assert off < 0.2 * float((sampled - expected).norm())  # 12 times less, if without bias
+    assert float((sampled - expected).norm()) > 0.01 * float(expected.norm())  # it is a draw
 
 
 def test_batches_do_not_matter():
     made = case("mlp")
-    found = [
-        Drawn.of(GaussNewton(made.objective, made.train, batch_size=size), 10) for size in (2, 7)
+    operators = [
+        SampledGaussNewton.from_curvature(
+            GaussNewton(made.objective, made.train, batch_size=size), 10
+        )
+        for size in (2, 7)
     ]
-    one, other = map(_all, found)
-    torch.testing.assert_close(one, other)
-    torch.testing.assert_close(kernel_matrix(found[0], 2), one @ one.T)
+    first, other = map(_concat_tiles, operators)
+    torch.testing.assert_close(first, other)
+    torch.testing.assert_close(compute_gram_matrix(operators[0], 2), first @ first.T)
 
 
 def test_chances_add_up_and_the_largest_are_sure():
@@ -62,10 +79,10 @@ def test_chances_add_up_and_the_largest_are_sure():
     sizes = torch.randn(200, generator=generator, dtype=torch.float64).exp() ** 3
     sizes[::5] = 0
     for count in (1, 17, 100, 159, 160, 500):
-        chances = inclusion(sizes, count)
+        chances = inclusion_probabilities(sizes, count)
         assert float(chances.sum()) == pytest.approx(min(count, 160))
         assert bool((chances <= 1).all())
-        drawn = drawn_by(chances, seed=count)
+        drawn = systematic_sample(chances, seed=count)
         assert len(drawn) == min(count, 160)
         assert bool((sizes[drawn] > 0).all())
         assert set(torch.nonzero(chances >= 1)[:, 0].tolist()) <= set(drawn.tolist())
@@ -76,10 +93,10 @@ def test_chances_add_up_and_the_largest_are_sure():
 
 
 def test_each_is_drawn_as_often_as_its_chance_says():
-    chances = inclusion(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
+    chances = inclusion_probabilities(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
     times = torch.zeros(20)
     for seed in range(3000):
-        times[drawn_by(chances, seed)] += 1
+        times[systematic_sample(chances, seed)] += 1
     torch.testing.assert_close(times / 3000, chances.float(), atol=0.04, rtol=0)
 
 
@@ -89,9 +106,9 @@ def test_an_example_that_is_not_finite_has_no_rows():
     inputs[2] = torch.nan
     train = TensorExamples(inputs, made.train.labels)
     curvature = GaussNewton(made.objective, train, batch_size=4)
-    drawn = Drawn.of(curvature, 1000)
+    drawn = SampledGaussNewton.from_curvature(curvature, 1000)
     assert 2 not in drawn.ids.tolist()
-    torch.testing.assert_close(drawn.dense(), curvature.dense())
+    torch.testing.assert_close(drawn.to_dense(), curvature.to_dense())
 
 
 def _saturated():
@@ -105,16 +122,16 @@ def _saturated():
 
 def test_a_model_that_is_sure_of_all_its_rows_is_refused():
     curvature = _saturated()
-    assert float(curvature.dense().norm()) == 0
+    assert float(curvature.to_dense().norm()) == 0
     with pytest.raises(InputError, match=r"root rows: .*curvature of zero.*Look at the losses"):
-        Drawn.of(curvature, 5)
+        SampledGaussNewton.from_curvature(curvature, 5)
     solver = ConjugateGradient(preconditioner="drawn", rank=5)
     with pytest.raises(InputError, match="curvature of zero"):
-        solver.solve(curvature.damped(0.1), torch.ones(1, curvature.size))
+        solver.solve(curvature.with_damping(0.1), torch.ones(1, curvature.size))
 
 
 def test_rows_that_are_all_broken_are_refused():
     made = case("mlp")
     train = TensorExamples(torch.full_like(made.train.inputs, torch.nan), made.train.labels)
     with pytest.raises(InputError, match="curvature of zero"):
-        Drawn.of(GaussNewton(made.objective, train), 5)
+        SampledGaussNewton.from_curvature(GaussNewton(made.objective, train), 5)

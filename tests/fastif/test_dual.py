@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 from cases import case
-from systems import DAMPING, classifier, residuals, shifted, some_rows
+from systems import DAMPING, add_damping, classifier, random_rows, residuals
 from torch import Tensor
 
 from fastif import (
@@ -17,16 +17,16 @@ from fastif import (
     SquaredError,
     TensorExamples,
 )
-from fastif.solvers.gram import kernel_matrix
-from fastif.solvers.pivoted_cholesky import low_rank_root
+from fastif.solvers.gram import compute_gram_matrix
+from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])  # 1: regression
 @pytest.mark.parametrize("damping", [1e-4, 0.1, 10.0])
 def test_dual_is_exact_for_any_number_of_outputs(classes, damping):
     objective, examples, problem = classifier(classes)
-    rhs = some_rows(objective.space.size)
-    solution = Dual().solve(GaussNewton(objective, examples).damped(damping), rhs)
+    rhs = random_rows(objective.space.size)
+    solution = Dual().solve(GaussNewton(objective, examples).with_damping(damping), rhs)
     matrix = reference.gauss_newton(problem)
     inverse = torch.linalg.inv(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
     torch.testing.assert_close(solution.value, rhs @ inverse, rtol=1e-8, atol=1e-8)
@@ -36,8 +36,8 @@ def test_dual_is_exact_for_any_number_of_outputs(classes, damping):
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 32])
 def test_dual_does_not_depend_on_blocks_and_batches(block_rows, batch_size):
     objective, examples, problem = classifier(3)
-    rhs = some_rows(objective.space.size)
-    operator = GaussNewton(objective, examples, batch_size=batch_size).damped(DAMPING)
+    rhs = random_rows(objective.space.size)
+    operator = GaussNewton(objective, examples, batch_size=batch_size).with_damping(DAMPING)
     solver = Dual(block_rows=block_rows)
     kernel = solver.factor(operator)["kernel"]
     torch.testing.assert_close(kernel, kernel.T)
@@ -51,8 +51,8 @@ def test_dual_takes_a_sample_of_rows_as_the_mean_over_them():
     objective, examples, problem = classifier(3)
     ids = [2, 9, 9, 4, 7]
     operator = GaussNewton(objective, examples, torch.tensor(ids), batch_size=2)
-    rhs = some_rows(objective.space.size)
-    solution = Dual().solve(operator.damped(DAMPING), rhs)
+    rhs = random_rows(objective.space.size)
+    solution = Dual().solve(operator.with_damping(DAMPING), rhs)
     matrix = reference.gauss_newton(problem, ids)
     inverse = torch.linalg.inv(matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype))
     torch.testing.assert_close(solution.value, rhs @ inverse)
@@ -61,11 +61,11 @@ def test_dual_takes_a_sample_of_rows_as_the_mean_over_them():
 def test_the_kernel_of_dual_serves_every_damping():
     objective, examples, problem = classifier(3)
     operator = GaussNewton(objective, examples)
-    rhs = some_rows(objective.space.size)
-    factor = Dual().factor(operator.damped(7.0))
+    rhs = random_rows(objective.space.size)
+    factor = Dual().factor(operator.with_damping(7.0))
     matrix = reference.gauss_newton(problem)
     for damping in (1e-3, 0.1, 50.0):
-        solution = Dual().solve(operator.damped(damping), rhs, factor)
+        solution = Dual().solve(operator.with_damping(damping), rhs, factor)
         inverse = torch.linalg.inv(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
         torch.testing.assert_close(solution.value, rhs @ inverse, rtol=1e-8, atol=1e-8)
         assert solution.damping == damping
@@ -74,9 +74,9 @@ def test_the_kernel_of_dual_serves_every_damping():
 def test_a_kernel_of_other_examples_shows_in_the_residual_that_is_measured():
     objective, examples, _ = classifier(3)
     other = TensorExamples(examples.inputs.flip(0) * 3, examples.labels)
-    factor = Dual().factor(GaussNewton(objective, other).damped(1e-3))
-    operator = GaussNewton(objective, examples).damped(1e-3)
-    rhs = some_rows(objective.space.size)
+    factor = Dual().factor(GaussNewton(objective, other).with_damping(1e-3))
+    operator = GaussNewton(objective, examples).with_damping(1e-3)
+    rhs = random_rows(objective.space.size)
     value = Dual().solve(operator, rhs, factor).value
     assert ((rhs - operator.apply(value)).norm(dim=1) / rhs.norm(dim=1) > 0.1).all()
 
@@ -88,10 +88,10 @@ def test_dual_reports_the_rounding_of_single_precision_to_an_order_of_magnitude(
     module = torch.nn.Linear(20, 3)
     examples = TensorExamples(3 * torch.randn(40, 20), torch.randint(3, (40,)))
     operator = GaussNewton(ModuleObjective(module, CrossEntropy()), examples)
-    rhs = some_rows(63).float()
-    solution = Dual().solve(operator.damped(damping), rhs)
+    rhs = random_rows(63).float()
+    solution = Dual().solve(operator.with_damping(damping), rhs)
     exact = GaussNewton(ModuleObjective(module.double(), CrossEntropy()), _double(examples))
-    left = rhs.double() - exact.damped(damping).apply(solution.value.double())
+    left = rhs.double() - exact.with_damping(damping).apply(solution.value.double())
     measured = left.norm(dim=1) / rhs.double().norm(dim=1)
     assert (solution.residual.double() > measured / 10 - 1e-6).all()
 
@@ -102,17 +102,17 @@ def _double(examples: TensorExamples) -> TensorExamples:
 
 def test_dual_refuses_a_kernel_whose_rows_stand_in_another_order():
     objective, examples, _ = classifier(3)
-    operator = GaussNewton(objective, examples, batch_size=4).damped(DAMPING)
+    operator = GaussNewton(objective, examples, batch_size=4).with_damping(DAMPING)
     factor = Dual().factor(operator)
-    other = GaussNewton(objective, examples, batch_size=3).damped(DAMPING)
+    other = GaussNewton(objective, examples, batch_size=3).with_damping(DAMPING)
     with pytest.raises(InputError, match=r"batch size 3.*got one taken with 4"):
-        Dual().solve(other, some_rows(objective.space.size), factor)
+        Dual().solve(other, random_rows(objective.space.size), factor)
 
 
 def test_dual_refuses_more_examples_than_it_can_hold():
     examples = TensorExamples(torch.zeros(20_001, 1), torch.zeros(20_001, 1))
     objective = ModuleObjective(torch.nn.Linear(1, 1), SquaredError())
-    operator = GaussNewton(objective, examples).damped(1.0)
+    operator = GaussNewton(objective, examples).with_damping(1.0)
     with pytest.raises(
         InputError, match=r"at most 20000 root.*got 20001 x 1.*rows to 20000.*= 3201"
     ):
@@ -121,11 +121,11 @@ def test_dual_refuses_more_examples_than_it_can_hold():
 
 def test_dual_refuses_a_hessian_and_a_damping_of_zero():
     made = case("mlp")
-    rhs = some_rows(made.objective.space.size)
+    rhs = random_rows(made.objective.space.size)
     with pytest.raises(InputError, match=r"Gauss-Newton.*got Hessian with damping 0.1.*cg"):
-        Dual().solve(Hessian(made.objective, made.train).damped(0.1), rhs)
+        Dual().solve(Hessian(made.objective, made.train).with_damping(0.1), rhs)
     with pytest.raises(InputError, match=r"damping > 0; got GaussNewton with damping 0"):
-        Dual().solve(GaussNewton(made.objective, made.train).damped(0.0), rhs)
+        Dual().solve(GaussNewton(made.objective, made.train).with_damping(0.0), rhs)
 
 
 def test_a_kernel_that_rounding_made_indefinite_is_no_error():
@@ -133,9 +133,9 @@ def test_a_kernel_that_rounding_made_indefinite_is_no_error():
     torch.manual_seed(0)
     module = torch.nn.Linear(2, 1, bias=False)
     examples = TensorExamples(1e3 * torch.randn(60, 2), torch.zeros(60, 1))
-    operator = GaussNewton(ModuleObjective(module, SquaredError()), examples).damped(1e-9)
+    operator = GaussNewton(ModuleObjective(module, SquaredError()), examples).with_damping(1e-9)
     kernel = Dual().factor(operator)["kernel"].double()
-    assert torch.linalg.cholesky_ex(shifted(kernel, 60e-9)).info > 0
+    assert torch.linalg.cholesky_ex(add_damping(kernel, 60e-9)).info > 0
     solution = Dual().solve(operator, torch.ones(2, 2))
     assert torch.isfinite(solution.value).all()
     assert torch.isfinite(solution.residual).all()
@@ -154,7 +154,11 @@ def _wide(count: int = 150, dtype: torch.dtype = torch.float64) -> GaussNewton:
 
 
 def _kernel(operator: GaussNewton) -> Tensor:
-    rows = [tile.rows.clone() for piece in range(operator.pieces) for tile in operator.roots(piece)]
+    rows = [
+        tile.gradients.clone()
+        for piece in range(operator.num_batches)
+        for tile in operator.factor_rows(piece)
+    ]
     return torch.cat(rows) @ torch.cat(rows).T
 
 
@@ -162,7 +166,7 @@ def _kernel(operator: GaussNewton) -> Tensor:
 @pytest.mark.parametrize("held", [50, 1000])
 def test_a_low_rank_root_knows_what_it_leaves_out(rank, held):
     operator = _wide()
-    root, left = low_rank_root(operator, rank, 0.0, held)
+    root, left = randomly_pivoted_cholesky(operator, rank, 0.0, held)
     rest = _kernel(operator) - root @ root.T
     assert root.shape == (300, rank)
     assert float(rest.trace()) == pytest.approx(left, rel=1e-6)
@@ -175,10 +179,10 @@ def test_it_stops_where_enough_is_known_and_where_nothing_is_left():
     operator = _wide()
     kernel = _kernel(operator)
     enough = 0.01 * float(kernel.trace())
-    root, left = low_rank_root(operator, 300, enough, 64)
+    root, left = randomly_pivoted_cholesky(operator, 300, enough, 64)
     assert root.shape[1] < 300
     assert 0 < left <= enough
-    root, left = low_rank_root(operator, 300, 0.0, 64)
+    root, left = randomly_pivoted_cholesky(operator, 300, 0.0, 64)
     assert root.shape[1] <= operator.size + 10  # the rank of the kernel, nearly
     assert left < 1e-9 * float(kernel.trace())
     torch.testing.assert_close(root @ root.T, kernel, rtol=1e-6, atol=1e-8)
@@ -186,14 +190,14 @@ def test_it_stops_where_enough_is_known_and_where_nothing_is_left():
 
 def test_pivots_held_a_few_at_a_time_give_the_same_root():
     operator = _wide()
-    once, apart = (low_rank_root(operator, 80, 0.0, held)[0] for held in (1000, 9))
+    once, apart = (randomly_pivoted_cholesky(operator, 80, 0.0, held)[0] for held in (1000, 9))
     torch.testing.assert_close(once, apart, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("damping", [1e-4, 1e-2, 1.0])
 def test_with_the_rank_of_the_kernel_it_is_exact(damping):
-    operator = _wide().damped(damping)
-    rhs = some_rows(operator.size)
+    operator = _wide().with_damping(damping)
+    rhs = random_rows(operator.size)
     exact, low = Dual().solve(operator, rhs), Dual(rank=300).solve(operator, rhs)
     error = (low.value - exact.value).norm(dim=1) / exact.value.norm(dim=1)
     assert (error < 1e-3).all()
@@ -204,11 +208,11 @@ def test_with_the_rank_of_the_kernel_it_is_exact(damping):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("rank", [10, 40, 100])
 def test_the_rank_decides_the_sweeps_and_not_the_answer(rank, dtype):
-    operator = _wide(dtype=dtype).damped(1e-2)
-    rhs = some_rows(operator.size).to(dtype)
+    operator = _wide(dtype=dtype).with_damping(1e-2)
+    rhs = random_rows(operator.size).to(dtype)
     solution = Dual(rank=rank).solve(operator, rhs)
-    exact = _wide(dtype=torch.float64).damped(1e-2)
-    matrix = shifted(exact.operator.dense(), 1e-2)
+    exact = _wide(dtype=torch.float64).with_damping(1e-2)
+    matrix = add_damping(exact.operator.to_dense(), 1e-2)
     measured = residuals(matrix, solution.value.double(), rhs.double())
     torch.testing.assert_close(solution.residual.double(), measured, rtol=1e-3, atol=1e-5)
     assert (measured < 2e-3).all()
@@ -216,24 +220,24 @@ def test_the_rank_decides_the_sweeps_and_not_the_answer(rank, dtype):
 
 
 def test_fewer_sweeps_with_more_columns():
-    operator, rhs = _wide().damped(1e-3), some_rows(227)
+    operator, rhs = _wide().with_damping(1e-3), random_rows(227)
     steps = [Dual(rank=rank).solve(operator, rhs).steps for rank in (10, 40, 100)]
     assert steps[0] > steps[1] > steps[2]
 
 
 def test_a_rank_that_is_too_small_is_reported_and_not_passed_over():
-    operator = _wide().damped(1e-7)
-    solution = Dual(rank=1).solve(operator, some_rows(operator.size))
+    operator = _wide().with_damping(1e-7)
+    solution = Dual(rank=1).solve(operator, random_rows(operator.size))
     assert not solution.converged.any()
 
 
 def test_a_low_rank_factor_serves_another_damping_too():
-    operator, rhs = _wide(), some_rows(227)
-    factor = Dual(rank=60).factor(operator.damped(1e-2))
+    operator, rhs = _wide(), random_rows(227)
+    factor = Dual(rank=60).factor(operator.with_damping(1e-2))
     assert factor["root"].shape[1] <= 60
     for damping in (1e-3, 1e-2, 1.0):
-        solution = Dual(rank=60).solve(operator.damped(damping), rhs, factor)
-        exact = Dual().solve(operator.damped(damping), rhs)
+        solution = Dual(rank=60).solve(operator.with_damping(damping), rhs, factor)
+        exact = Dual().solve(operator.with_damping(damping), rhs)
         error = (solution.value - exact.value).norm(dim=1) / exact.value.norm(dim=1)
         assert (error < 0.02).all()
     assert Dual(rank=60).factor_depends_on_damping
@@ -241,12 +245,12 @@ def test_a_low_rank_factor_serves_another_damping_too():
 
 
 def test_memory_decides_what_is_refused_and_the_refusal_says_what_fits():
-    operator = _wide().damped(1.0)  # 300 root rows: 720 kB, or 24 kB for 10 columns
+    operator = _wide().with_damping(1.0)  # 300 root rows: 720 kB, or 24 kB for 10 columns
     Dual(memory_mb=1).check(operator)
     Dual(memory_mb=1, rank=10).check(operator)
     large = GaussNewton(operator.operator.objective, operator.operator.examples, torch.arange(150))
     ids = torch.arange(400) % 150
-    large = GaussNewton(large.objective, large.examples, ids).damped(1.0)  # 800: 5.12 MB
+    large = GaussNewton(large.objective, large.examples, ids).with_damping(1.0)  # 800: 5.12 MB
     with pytest.raises(InputError, match=r"at most 353 root rows.*memory_mb = 1.*rows to 176.*= 6"):
         Dual(memory_mb=1).check(large)
     Dual(memory_mb=1, rank=150).check(large)
@@ -256,5 +260,5 @@ def test_memory_decides_what_is_refused_and_the_refusal_says_what_fits():
 
 def test_the_kernel_is_held_once_in_its_own_type():
     operator = _wide(dtype=torch.float32)
-    torch.testing.assert_close(kernel_matrix(operator, 2), _kernel(operator))
-    assert Dual().factor(operator.damped(1.0))["kernel"].dtype == torch.float32
+    torch.testing.assert_close(compute_gram_matrix(operator, 2), _kernel(operator))
+    assert Dual().factor(operator.with_damping(1.0))["kernel"].dtype == torch.float32

@@ -5,38 +5,38 @@ import torch
 import fastif
 
 
-def fitted(labels, epochs=4, watch=None):
+def fit_linear(labels, epochs=4, watch=None):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(len(labels), 5, generator=generator) + 2 * torch.eye(3, 5)[labels]
     torch.manual_seed(0)
     objective = fastif.ModuleObjective(torch.nn.Linear(5, 3), fastif.CrossEntropy())
-    recipe = fastif.Recipe(epochs=epochs, learning_rate=0.05, batch_size=7)
+    recipe = fastif.TrainingConfig(epochs=epochs, learning_rate=0.05, batch_size=7)
     rows = fastif.TensorExamples(inputs, labels)
-    return fastif.fit(objective, rows, recipe, watch=watch)
+    return fastif.fit(objective, rows, recipe, on_batch=watch)
 
 
 def test_the_margin_is_the_mean_over_the_epochs():
     """Computed again, one row at a time, from what each step was told."""
     labels = torch.arange(20) % 3
-    told = []
-    seen = fastif.Dynamics(labels)
+    calls = []
+    dynamics = fastif.TrainingDynamics(labels)
 
-    def both(ids, outputs):
-        told.extend(zip(ids.tolist(), outputs.tolist(), strict=True))
-        seen(ids, outputs)
+    def record_both(ids, outputs):
+        calls.extend(zip(ids.tolist(), outputs.tolist(), strict=True))
+        dynamics(ids, outputs)
 
-    fitted(labels, watch=both)
-    assert len(told) == 4 * 20
+    fit_linear(labels, watch=record_both)
+    assert len(calls) == 4 * 20
     for row in range(20):
         own = int(labels[row])
-        leads = [z[own] - max(z[:own] + z[own + 1 :]) for at, z in told if at == row]
+        leads = [z[own] - max(z[:own] + z[own + 1 :]) for at, z in calls if at == row]
         assert len(leads) == 4
-        torch.testing.assert_close(seen.margins[row], torch.tensor(sum(leads) / 4))
+        torch.testing.assert_close(dynamics.margins[row], torch.tensor(sum(leads) / 4))
 
 
 def test_watching_changes_nothing():
     labels = torch.arange(20) % 3
-    alone, watched = fitted(labels), fitted(labels, watch=fastif.Dynamics(labels))
+    alone, watched = fit_linear(labels), fit_linear(labels, watch=fastif.TrainingDynamics(labels))
     assert all(torch.equal(alone[name], watched[name]) for name in alone)
 
 
@@ -44,18 +44,18 @@ def test_wrong_labels_have_the_lowest_margins():
     truth = torch.arange(120) % 3
     labels = truth.clone()
     labels[:6] = (labels[:6] + 1) % 3
-    seen = fastif.Dynamics(labels)
+    dynamics = fastif.TrainingDynamics(labels)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(120, 5, generator=generator) + 6 * torch.eye(3, 5)[truth]
     torch.manual_seed(0)
     objective = fastif.ModuleObjective(torch.nn.Linear(5, 3), fastif.CrossEntropy())
     fastif.fit(objective, fastif.TensorExamples(inputs, labels),
-               fastif.Recipe(epochs=10, learning_rate=0.05), watch=seen)  # fmt: skip
-    assert set(seen.margins.argsort()[:6].tolist()) == set(range(6))
+               fastif.TrainingConfig(epochs=10, learning_rate=0.05), on_batch=dynamics)  # fmt: skip
+    assert set(dynamics.margins.argsort()[:6].tolist()) == set(range(6))
 
 
 def test_a_row_that_no_batch_had_has_none():
-    seen = fastif.Dynamics(torch.tensor([0, 1]))
-    seen(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
-    assert seen.margins[0] == 1
-    assert seen.margins[1].isnan()
+    dynamics = fastif.TrainingDynamics(torch.tensor([0, 1]))
+    dynamics(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
+    assert dynamics.margins[0] == 1
+    assert dynamics.margins[1].isnan()

@@ -6,7 +6,7 @@ from elsewhere import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif
-from fastif.candidates.sketch_index import Block, StoredSketches
+from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 
 SOLVERS = {
     "dual": fastif.Dual(),
@@ -46,7 +46,7 @@ class World:
         self.curvature = fastif.GaussNewton(self.objective, self.train, None, 8)
 
     def attributor(self, solver: fastif.Solver, search: fastif.Search) -> fastif.Attributor:
-        operator = self.curvature.damped(0.1)
+        operator = self.curvature.with_damping(0.1)
         kept = solver.factor(operator)
         factor = {name: tensor.cpu() for name, tensor in kept.items()}  # as from a file
         sizes = {"batch_size": 8, "certify_rows": 8}
@@ -56,30 +56,34 @@ class World:
 
     def search(self, name: str) -> fastif.Search:
         if name == "rounded":
-            return fastif.Everything(5, rounded=True)
-        made = fastif.Sketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
-        state = {name: tensor.cpu() for name, tensor in made.state().items()}
-        sketcher = fastif.Sketcher.of_state(state, self.objective)
-        every = fastif.every(self.train)
-        rows = fastif.train_sketches(sketcher, self.curvature.gradients, self.train, every, 8)
-        sketched = fastif.Sketched(
-            StoredSketches([Block(lambda: rows, every, every)]),
+            return fastif.ExhaustiveSearch(5, rounded=True)
+        made = fastif.GradientSketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
+        state = {name: tensor.cpu() for name, tensor in made.state_dict().items()}
+        sketcher = fastif.GradientSketcher.from_state_dict(state, self.objective)
+        every = fastif.all_ids(self.train)
+        rows = fastif.compute_train_sketches(
+            sketcher, self.curvature.gradients, self.train, every, 8
+        )
+        sketched = fastif.SketchSearch(
+            SketchIndex([SketchBlock(lambda: rows, every, every)]),
             sketcher,
             6,
             rescore=name != "sketch scores",
         )
         if name != "united":
             return sketched
-        near = fastif.CandidateIndex.build(fastif.embeddings(self.objective, self.train, every))
-        return fastif.United((sketched, fastif.Nearest(near, 3)))
+        near = fastif.CandidateIndex.build(
+            fastif.compute_embeddings(self.objective, self.train, every)
+        )
+        return fastif.UnionSearch((sketched, fastif.NearestNeighbors(near, 3)))
 
 
-def assert_same(found: fastif.Attribution, expected: fastif.Attribution) -> None:
-    assert found.influences.ids.equal(expected.influences.ids)
+def assert_same(actual: fastif.Attribution, expected: fastif.Attribution) -> None:
+    assert actual.influences.ids.equal(expected.influences.ids)
     for name in ("removal_effect", "spread"):
-        pair = [getattr(one.influences, name) for one in (found, expected)]
+        pair = [getattr(attribution.influences, name) for attribution in (actual, expected)]
         assert pair[0] is pair[1] is None or torch.allclose(*pair, equal_nan=True)
-    pair = [one.certificate.residual.cpu() for one in (found, expected)]
+    pair = [attribution.certificate.residual.cpu() for attribution in (actual, expected)]
     assert torch.allclose(*pair, equal_nan=True)
 
 
@@ -115,23 +119,25 @@ def test_the_pretended_device_is_one():
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_solves_there(here, there, name):
-    expected = here.attributor(SOLVERS[name], fastif.Everything(5))(here.queries, here.ids)
+    expected = here.attributor(SOLVERS[name], fastif.ExhaustiveSearch(5))(here.queries, here.ids)
     with Elsewhere():
-        found = there.attributor(SOLVERS[name], fastif.Everything(5))(there.queries, there.ids)
-        assert_same(found, expected)
+        actual = there.attributor(SOLVERS[name], fastif.ExhaustiveSearch(5))(
+            there.queries, there.ids
+        )
+        assert_same(actual, expected)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_search_works_there(here, there, name):
     expected = here.attributor(fastif.Dual(), here.search(name))(here.queries, here.ids)
     with Elsewhere():
-        found = there.attributor(fastif.Dual(), there.search(name))(there.queries, there.ids)
-        assert_same(found, expected)
+        actual = there.attributor(fastif.Dual(), there.search(name))(there.queries, there.ids)
+        assert_same(actual, expected)
 
 
 def test_a_model_is_trained_there(here, there):
-    recipe = fastif.Recipe(1, 1e-3, 0.01, 8, 0)
+    recipe = fastif.TrainingConfig(1, 1e-3, 0.01, 8, 0)
     wanted = fastif.fit(here.objective, here.train, recipe)
     with Elsewhere():
-        found = fastif.fit(there.objective, there.train, recipe)
-        assert all(torch.allclose(found[name].cpu(), wanted[name]) for name in wanted)
+        actual = fastif.fit(there.objective, there.train, recipe)
+        assert all(torch.allclose(actual[name].cpu(), wanted[name]) for name in wanted)

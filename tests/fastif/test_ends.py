@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastif.attribution.slice_totals import Totals
-from fastif.numerics.top_bottom_k import PENDING, Ends
+from fastif.attribution.slice_totals import SliceTotals
+from fastif.numerics.top_bottom_k import MERGE_THRESHOLD, TopBottomK
 
 
 def _dense(scores, keep):
@@ -31,43 +31,43 @@ def test_any_tiles_in_any_order_keep_the_ends_of_the_dense_matrix(
     generator = torch.Generator().manual_seed(seed)
     # Few different values, so that ties are everywhere.
     scores = torch.randint(-3, 4, (queries, count), generator=generator).double()
-    order, ends, start = torch.randperm(count, generator=generator), Ends(queries, keep), 0
+    order, ends, start = torch.randperm(count, generator=generator), TopBottomK(queries, keep), 0
     while start < count:
         ids = order[start : start + sizes[start % len(sizes)]]
         ends.add(ids, scores[:, ids])
         start += len(ids)
-    ids, found, spread = ends.found()
+    ids, kept_scores, spread = ends.get_result()
     assert ids.tolist() == _dense(scores, keep)
-    assert torch.equal(found, scores.gather(1, ids))
+    assert torch.equal(kept_scores, scores.gather(1, ids))
     assert spread is None
 
 
 def test_many_columns_are_merged_on_the_way_and_spreads_stay_with_their_scores():
-    count = 3 * PENDING + 5
+    count = 3 * MERGE_THRESHOLD + 5
     scores = torch.randn(3, count, generator=torch.Generator().manual_seed(0))
-    ends = Ends(3, keep=7, spread=True)
+    ends = TopBottomK(3, k=7, spread=True)
     for ids in torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(97):
         ends.add(ids, scores[:, ids], 2 * scores[:, ids])
         held = sum(part.shape[1] for part in ends._scores)
-        assert held < PENDING + 97 + 14, "more is held than waits for a merge"
-    ids, found, spread = ends.found()
+        assert held < MERGE_THRESHOLD + 97 + 14, "more is held than waits for a merge"
+    ids, kept_scores, spread = ends.get_result()
     assert ids.tolist() == _dense(scores, 7)
     assert spread is not None
-    assert torch.equal(spread, 2 * found)
+    assert torch.equal(spread, 2 * kept_scores)
 
 
 def test_without_a_limit_all_are_kept_and_without_scores_nothing():
     scores = torch.tensor([[2.0, -1.0, 0.0]])
-    ends = Ends(1, None)
+    ends = TopBottomK(1, None)
     ends.add(torch.arange(3), scores)
-    assert ends.found()[0].tolist() == [[1, 2, 0]]
-    assert Ends(2, 3).found()[0].shape == (2, 0)
+    assert ends.get_result()[0].tolist() == [[1, 2, 0]]
+    assert TopBottomK(2, 3).get_result()[0].shape == (2, 0)
 
 
 def test_sums_over_slices_are_those_of_the_dense_matrix():
     scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(2))
     slices = torch.tensor([0, 2, 0, 0, 2])
-    totals = Totals.of(slices, 3, 40)
+    totals = SliceTotals.make_empty(slices, 3, 40)
     for ids in torch.arange(39).split(7):
         totals.add(ids, scores[:, ids])
     expected = torch.stack([scores[slices == s].double().sum(0) for s in range(3)])
@@ -76,7 +76,7 @@ def test_sums_over_slices_are_those_of_the_dense_matrix():
 
 
 def test_a_score_that_is_not_finite_counts_as_nothing():
-    totals = Totals.of(torch.tensor([0, 0]), 1, 2)
+    totals = SliceTotals.make_empty(torch.tensor([0, 0]), 1, 2)
     totals.add(torch.tensor([0, 1]), torch.tensor([[1.0, torch.inf], [2.0, -3.0]]))
     assert totals.effects.tolist() == [[3.0, -3.0]]
 
@@ -85,19 +85,19 @@ def test_sums_of_some_queries_each_add_up():
     scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
     slices, parts = torch.tensor([1, 0, 1, 1]), []
     for part in (slice(0, 1), slice(1, 4)):
-        parts.append(Totals.of(slices[part], 2, 3))
+        parts.append(SliceTotals.make_empty(slices[part], 2, 3))
         parts[-1].add(torch.arange(3), scores[part])
-    whole = Totals.of(slices, 2, 3)
+    whole = SliceTotals.make_empty(slices, 2, 3)
     whole.add(torch.arange(3), scores)
-    torch.testing.assert_close(Totals.joined(parts).effects, whole.effects)
+    torch.testing.assert_close(SliceTotals.concat(parts).effects, whole.effects)
 
 
 @pytest.mark.parametrize("keep", [1, 4, 100])
 def test_the_same_whatever_the_device_type_of_the_numbers(keep):
     scores = torch.randn(2, 9, generator=torch.Generator().manual_seed(4))
-    found = []
+    results = []
     for dtype in (torch.float32, torch.float64):
-        ends = Ends(2, keep)
+        ends = TopBottomK(2, keep)
         ends.add(torch.arange(9), scores.to(dtype))
-        found.append(ends.found()[0])
-    assert torch.equal(*found)
+        results.append(ends.get_result()[0])
+    assert torch.equal(*results)

@@ -16,16 +16,16 @@ from fastif import (
     CrossEntropy,
     Dual,
     Ensemble,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     InputError,
     Lissa,
     ModuleObjective,
-    Nearest,
+    NearestNeighbors,
     PrefixCache,
     TensorExamples,
-    embeddings,
-    every,
+    all_ids,
+    compute_embeddings,
 )
 
 N, DAMPING = 17, 0.05
@@ -34,7 +34,7 @@ POINTS = torch.randn(N, 3, generator=GENERATOR, dtype=torch.float64)
 LABELS = torch.randint(3, (N,), generator=GENERATOR)
 TRAIN = TensorExamples(POINTS, LABELS)
 QUERIES = torch.tensor([2, 11, 5, 16])
-EVERYTHING = Everything()
+EVERYTHING = ExhaustiveSearch()
 
 
 def _net(seed: int) -> nn.Module:
@@ -45,7 +45,9 @@ def _net(seed: int) -> nn.Module:
 
 def _attributor(seed: int, search=EVERYTHING, damping=DAMPING, solver=None) -> Attributor:
     objective = ModuleObjective(_net(seed), CrossEntropy())
-    operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2), batch_size=4).damped(damping)
+    operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2), batch_size=4).with_damping(
+        damping
+    )
     solver = solver or Dual()
     return Attributor(
         objective, TRAIN, operator, solver, search, batch_size=5, certify_rows=None, leverage="off"
@@ -64,57 +66,59 @@ def _truth(seed: int) -> torch.Tensor:
     return reference.removal_effects(rows[QUERIES], rows, matrix, DAMPING)
 
 
-def _close(found: Attribution, expected: Attribution) -> None:
-    assert torch.equal(found.influences.ids, expected.influences.ids)
+def _check_close(actual: Attribution, expected: Attribution) -> None:
+    assert torch.equal(actual.influences.ids, expected.influences.ids)
     for name in ("removal_effect", "spread"):
-        pair = [getattr(one.influences, name) for one in (found, expected)]
+        pair = [getattr(attribution.influences, name) for attribution in (actual, expected)]
         if pair[1] is not None:
             torch.testing.assert_close(*pair, msg=name)
 
 
 def test_scores_and_spread_are_those_of_the_dense_truths():
     seeds = (0, 1, 2)
-    found = Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
+    actual = Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
     truths = torch.stack([_truth(seed) for seed in seeds])
-    ids = found.influences.ids
+    ids = actual.influences.ids
     assert ids.sort(1).values.tolist() == [list(range(N))] * len(QUERIES)
-    torch.testing.assert_close(found.influences.removal_effect, truths.mean(0).gather(1, ids))
-    torch.testing.assert_close(found.influences.spread, truths.std(0).gather(1, ids))
-    assert (found.influences.removal_effect.diff(dim=1) >= 0).all()
+    torch.testing.assert_close(actual.influences.removal_effect, truths.mean(0).gather(1, ids))
+    torch.testing.assert_close(actual.influences.spread, truths.std(0).gather(1, ids))
+    assert (actual.influences.removal_effect.diff(dim=1) >= 0).all()
     for row, query in enumerate(truths.unbind(1)):
         pairs = [spearmanr(query[i], query[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))]
-        assert float(found.certificate.agreement[row]) == pytest.approx(sum(pairs) / 3)
-    assert found.certificate.models == 3
+        assert float(actual.certificate.agreement[row]) == pytest.approx(sum(pairs) / 3)
+    assert actual.certificate.models == 3
 
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_ends_that_are_kept_are_those_of_the_mean(keep):
-    found = Ensemble([_attributor(seed, Everything(keep)) for seed in (0, 1)])(TRAIN, QUERIES)
+    actual = Ensemble([_attributor(seed, ExhaustiveSearch(keep)) for seed in (0, 1)])(
+        TRAIN, QUERIES
+    )
     order = torch.stack([_truth(0), _truth(1)]).mean(0).argsort(1)
-    assert torch.equal(found.influences.ids, torch.cat([order[:, :keep], order[:, -keep:]], 1))
+    assert torch.equal(actual.influences.ids, torch.cat([order[:, :keep], order[:, -keep:]], 1))
 
 
 def test_one_member_is_the_attributor():
     alone = _attributor(0)(TRAIN, QUERIES)
-    found = Ensemble([_attributor(0)])(TRAIN, QUERIES)
-    assert torch.equal(found.influences.ids, alone.influences.ids)
-    assert torch.equal(found.influences.removal_effect, alone.influences.removal_effect)
-    assert found.influences.spread is None
-    assert found.certificate.agreement is None
-    assert found.certificate.models == 1
+    actual = Ensemble([_attributor(0)])(TRAIN, QUERIES)
+    assert torch.equal(actual.influences.ids, alone.influences.ids)
+    assert torch.equal(actual.influences.removal_effect, alone.influences.removal_effect)
+    assert actual.influences.spread is None
+    assert actual.certificate.agreement is None
+    assert actual.certificate.models == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_same_model_thrice_agrees_with_itself_to_the_last_bit(dtype):
     objective = ModuleObjective(_net(0).to(dtype), CrossEntropy())
     train = TensorExamples(POINTS.to(dtype), LABELS)
-    operator = GaussNewton(objective, train).damped(DAMPING)
+    operator = GaussNewton(objective, train).with_damping(DAMPING)
     members = [Attributor(objective, train, operator, Dual()) for _ in range(3)]
-    alone, found = members[0](train, QUERIES), Ensemble(members)(train, QUERIES)
-    assert torch.equal(found.influences.ids, alone.influences.ids)
-    assert torch.equal(found.influences.removal_effect, alone.influences.removal_effect)
-    assert not found.influences.spread.any()
-    torch.testing.assert_close(found.certificate.agreement, torch.ones(4, dtype=torch.float64))
+    alone, actual = members[0](train, QUERIES), Ensemble(members)(train, QUERIES)
+    assert torch.equal(actual.influences.ids, alone.influences.ids)
+    assert torch.equal(actual.influences.removal_effect, alone.influences.removal_effect)
+    assert not actual.influences.spread.any()
+    torch.testing.assert_close(actual.certificate.agreement, torch.ones(4, dtype=torch.float64))
 
 
 def test_the_order_of_members_does_not_matter():
@@ -123,7 +127,7 @@ def test_the_order_of_members_does_not_matter():
         for seeds in permutations((0, 1, 2))
     ]
     for other in others:
-        _close(other, first)
+        _check_close(other, first)
         torch.testing.assert_close(other.certificate.agreement, first.certificate.agreement)
 
 
@@ -131,15 +135,17 @@ def test_candidates_are_those_of_the_first_member():
     members = []
     for seed in (0, 1):
         objective = ModuleObjective(_net(seed), CrossEntropy())
-        index = CandidateIndex.build(embeddings(objective, TRAIN, every(TRAIN)))
-        members.append(_attributor(seed, Nearest(index, 5)))
-    found = Ensemble(members)(TRAIN, QUERIES).influences
+        index = CandidateIndex.build(compute_embeddings(objective, TRAIN, all_ids(TRAIN)))
+        members.append(_attributor(seed, NearestNeighbors(index, 5)))
+    actual = Ensemble(members)(TRAIN, QUERIES).influences
     chosen = members[0](TRAIN, QUERIES).influences
-    assert torch.equal(found.ids.sort(1).values, chosen.ids.sort(1).values)
+    assert torch.equal(actual.ids.sort(1).values, chosen.ids.sort(1).values)
     truths = torch.stack([_truth(0), _truth(1)])
-    torch.testing.assert_close(found.removal_effect, truths.mean(0).gather(1, found.ids))
-    torch.testing.assert_close(found.spread, truths.std(0).gather(1, found.ids))
-    by_id = [one.distances.gather(1, one.ids.argsort(1)) for one in (found, chosen)]
+    torch.testing.assert_close(actual.removal_effect, truths.mean(0).gather(1, actual.ids))
+    torch.testing.assert_close(actual.spread, truths.std(0).gather(1, actual.ids))
+    by_id = [
+        influences.distances.gather(1, influences.ids.argsort(1)) for influences in (actual, chosen)
+    ]
     assert torch.equal(*by_id)
 
 
@@ -177,24 +183,30 @@ def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_average
         loud = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
     objectives = [ModuleObjective(net, CrossEntropy()) for net in (_net(0), loud)]
     members = [
-        Attributor(one, TRAIN, GaussNewton(one, TRAIN).damped(DAMPING), Dual(), leverage="off")
-        for one in objectives
+        Attributor(
+            objective,
+            TRAIN,
+            GaussNewton(objective, TRAIN).with_damping(DAMPING),
+            Dual(),
+            leverage="off",
+        )
+        for objective in objectives
     ]
     points = POINTS[QUERIES].clone()
     points[1] = 1e308
     spoilt = TensorExamples(points, LABELS[QUERIES])
-    found = Ensemble(members)(spoilt, torch.arange(4))
-    assert found.certificate.quarantined.tolist() == [False, True, False, False]
+    actual = Ensemble(members)(spoilt, torch.arange(4))
+    assert actual.certificate.quarantined.tolist() == [False, True, False, False]
     sound = Ensemble(members)(TRAIN, QUERIES).influences
     rest = [0, 2, 3]
-    assert torch.equal(found.influences.ids[rest], sound.ids[rest])
-    torch.testing.assert_close(found.influences.removal_effect[rest], sound.removal_effect[rest])
+    assert torch.equal(actual.influences.ids[rest], sound.ids[rest])
+    torch.testing.assert_close(actual.influences.removal_effect[rest], sound.removal_effect[rest])
 
 
 def test_members_of_other_training_sets_are_refused():
     objective = ModuleObjective(_net(0), CrossEntropy())
     few = TensorExamples(POINTS[:5], LABELS[:5])
-    other = Attributor(objective, few, GaussNewton(objective, few).damped(0.1), Dual())
+    other = Attributor(objective, few, GaussNewton(objective, few).with_damping(0.1), Dual())
     with pytest.raises(InputError, match="same training examples"):
         Ensemble([_attributor(0), other])
     with pytest.raises(InputError, match="one or more"):
@@ -211,28 +223,28 @@ def test_the_hidden_states_of_one_member_are_no_queries_for_another():
 
 def test_a_member_that_is_left_out_has_no_part_in_the_mean():
     members = [_attributor(seed) for seed in (0, 1, 2)]
-    found = Ensemble(members, left_out=[0])(TRAIN, QUERIES)
+    actual = Ensemble(members, left_out=[0])(TRAIN, QUERIES)
     kept = Ensemble(members[1:])(TRAIN, QUERIES)
-    assert found.certificate.models == 2
-    assert torch.equal(found.influences.ids, kept.influences.ids)
-    assert torch.equal(found.influences.removal_effect, kept.influences.removal_effect)
+    assert actual.certificate.models == 2
+    assert torch.equal(actual.influences.ids, kept.influences.ids)
+    assert torch.equal(actual.influences.removal_effect, kept.influences.removal_effect)
 
 
 def test_a_first_member_that_is_left_out_still_searches():
-    rows = embeddings(_attributor(0).objective, TRAIN, every(TRAIN))
-    near = Nearest(CandidateIndex.build(rows), 5)
+    rows = compute_embeddings(_attributor(0).objective, TRAIN, all_ids(TRAIN))
+    near = NearestNeighbors(CandidateIndex.build(rows), 5)
     members = [_attributor(seed, near) for seed in (0, 1, 2)]
-    found, whole, kept = (
+    actual, whole, kept = (
         Ensemble(some, left_out)(TRAIN, QUERIES).influences
         for some, left_out in ((members, [0]), (members, []), (members[1:], []))
     )
-    chosen = [set(row.tolist()) for row in found.ids]
+    chosen = [set(row.tolist()) for row in actual.ids]
     assert chosen == [set(row.tolist()) for row in whole.ids]
     assert chosen != [set(row.tolist()) for row in kept.ids], "or any model would find these"
     everything = Ensemble([_attributor(seed) for seed in (1, 2)])(TRAIN, QUERIES).influences
     table = torch.zeros(len(QUERIES), N).double()
     table.scatter_(1, everything.ids, everything.removal_effect)
-    torch.testing.assert_close(found.removal_effect, table.gather(1, found.ids))
+    torch.testing.assert_close(actual.removal_effect, table.gather(1, actual.ids))
 
 
 def test_a_mean_of_no_member_is_refused():

@@ -13,28 +13,28 @@ from benchmarks.families.page import page
 
 ROOT = Path(__file__).parents[2]
 FOUND = [
-    Verdict(**found)
-    for found in json.loads((ROOT / "benchmarks/results/families.json").read_text())
+    Verdict(**record)
+    for record in json.loads((ROOT / "benchmarks/results/families.json").read_text())
 ]
 QUICK = ("qwen3", "modernbert", "xlm")
 """In the default run: a head of the last token, layers that are looked at, spread layers."""
 
 
-def _named(known: Verdict) -> str:
+def _case_id(known: Verdict) -> str:
     return f"{known.family}-{known.attributed}"
 
 
 @pytest.mark.parametrize(
     "known",
     [
-        pytest.param(v, marks=[] if v.family in QUICK else [pytest.mark.long], id=_named(v))
+        pytest.param(v, marks=[] if v.family in QUICK else [pytest.mark.long], id=_case_id(v))
         for v in FOUND
     ],
 )
 def test_a_family_is_exact_or_refused(known):
-    found = examine(known.family, known.attributed)
-    assert found.word != "wrong", found.why
-    assert (found.word, found.why) == (known.word, known.why)
+    verdict = examine(known.family, known.attributed)
+    assert verdict.word != "wrong", verdict.why
+    assert (verdict.word, verdict.why) == (known.word, known.why)
 
 
 def test_the_page_is_of_these_verdicts_and_of_every_family():

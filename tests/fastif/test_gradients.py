@@ -12,8 +12,8 @@ from fastif import (
     Gradients,
     ModuleObjective,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
 )
 
 
@@ -23,8 +23,8 @@ def made(request):
 
 
 def test_gradients_equal_a_loop_of_backward_passes(made):
-    found = gradient_rows(Gradients(made.objective), made.train, every(made.train), 4)
-    torch.testing.assert_close(found, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
+    actual = compute_loss_gradients(Gradients(made.objective), made.train, all_ids(made.train), 4)
+    torch.testing.assert_close(actual, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
 
 
 WAYS = [(name, True) for name in NAMES]
@@ -35,30 +35,32 @@ WAYS += [(name, False) for name in NAMES if case(name).listens]
 def test_both_ways_of_taking_gradients_give_the_same(name, one_by_one):
     made = case(name)
     gradients = Gradients(made.objective)
-    gradients.one_by_one = one_by_one
-    found = gradient_rows(gradients, made.train, every(made.train), 3)
-    torch.testing.assert_close(found, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
+    gradients.per_example_backward = one_by_one
+    actual = compute_loss_gradients(gradients, made.train, all_ids(made.train), 3)
+    torch.testing.assert_close(actual, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
 def test_the_batch_changes_no_gradient(made, batch_size):
     ids = torch.tensor([7, 0, 3, 3])
-    found = gradient_rows(Gradients(made.objective), made.train, ids, batch_size)
+    actual = compute_loss_gradients(Gradients(made.objective), made.train, ids, batch_size)
     expected = reference.gradients(made.problem)[ids]
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("first", [1, 2, 9])
 def test_examples_are_taken_one_by_one_exactly_where_listening_is_wrong(made, first):
     """Whether the first tile holds one example, two or more."""
     gradients = Gradients(made.objective)
-    gradients.of_losses(made.train.take(torch.arange(first)))
-    assert gradients.one_by_one is not made.listens
+    gradients.compute_loss_tile(made.train.take(torch.arange(first)))
+    assert gradients.per_example_backward is not made.listens
 
 
 def test_squared_root_rows_sum_to_the_gauss_newton_matrix(made):
-    tiles = Gradients(made.objective).of_roots(made.train.take(every(made.train)))
-    rows = torch.cat([tile.rows.clone() for tile in tiles])
+    tiles = Gradients(made.objective).compute_sqrt_hessian_tiles(
+        made.train.take(all_ids(made.train))
+    )
+    rows = torch.cat([tile.gradients.clone() for tile in tiles])
     expected = len(made.problem) * reference.gauss_newton(made.problem)
     torch.testing.assert_close(rows.T @ rows, expected, rtol=1e-9, atol=1e-11)
 
@@ -66,19 +68,21 @@ def test_squared_root_rows_sum_to_the_gauss_newton_matrix(made):
 def test_softmax_takes_one_root_row_less_than_classes():
     for name, columns in {"layernorm": 1, "softmax": 2, "linear": 1, "two-outputs": 2}.items():
         made = case(name)
-        tiles = Gradients(made.objective).of_roots(made.train.take(torch.arange(4)))
+        tiles = Gradients(made.objective).compute_sqrt_hessian_tiles(
+            made.train.take(torch.arange(4))
+        )
         assert [len(tile) for tile in tiles] == [4] * columns
 
 
 def test_a_tile_multiplies_like_its_rows():
     made = case("mlp")
-    tile = Gradients(made.objective).of_losses(made.train.take(torch.arange(5)))
-    matrix = tile.rows.clone()
+    tile = Gradients(made.objective).compute_loss_tile(made.train.take(torch.arange(5)))
+    matrix = tile.gradients.clone()
     rows = torch.randn(3, matrix.shape[1], dtype=torch.float64)
     weights = torch.randn(3, 5, dtype=torch.float64)
-    torch.testing.assert_close(tile.times(rows), rows @ matrix.T)
+    torch.testing.assert_close(tile.dot(rows), rows @ matrix.T)
     sums = rows.clone()
-    tile.add_to(sums, weights)
+    tile.accumulate(sums, weights)
     torch.testing.assert_close(sums, rows + weights @ matrix)
 
 
@@ -86,16 +90,16 @@ def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
     made = case("mlp")
     objective = ModuleObjective(made.problem.module, CrossEntropy(), [r"2\.weight", r"0\.bias"])
     assert objective.space.names == ("0.bias", "2.weight")
-    found = gradient_rows(Gradients(objective), made.train, every(made.train), 4)
+    actual = compute_loss_gradients(Gradients(objective), made.train, all_ids(made.train), 4)
     whole = reference.gradients(made.problem)  # 0.weight, 0.bias, 2.weight, 2.bias
-    torch.testing.assert_close(found, torch.cat([whole[:, 12:16], whole[:, 16:28]], 1))
+    torch.testing.assert_close(actual, torch.cat([whole[:, 12:16], whole[:, 16:28]], 1))
 
 
 def test_gradients_are_those_of_the_given_models_type():
     objective = ModuleObjective(nn.Linear(2, 2), CrossEntropy())
     examples = TensorExamples(torch.randn(3, 2), torch.tensor([0, 1, 1]))
-    found = gradient_rows(Gradients(objective), examples, every(examples), 2)
-    assert found.dtype == torch.float32
+    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 2)
+    assert actual.dtype == torch.float32
 
 
 def test_the_callers_model_is_left_as_it_was():
@@ -104,7 +108,7 @@ def test_the_callers_model_is_left_as_it_was():
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     objective = ModuleObjective(module, CrossEntropy())
     examples = TensorExamples(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))
-    GaussNewton(objective, examples).dense()
+    GaussNewton(objective, examples).to_dense()
     assert module.training
     assert module[1].inplace
     assert [p.requires_grad for p in module.parameters()] == [True, False, True, True]
@@ -121,8 +125,8 @@ def test_a_use_outside_the_layer_is_noticed_even_when_the_first_examples_hide_it
     inputs = torch.cat([torch.zeros(2, 3), torch.randn(4, 3)]).double()
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     examples = TensorExamples(inputs, labels)
-    found = gradient_rows(
-        Gradients(ModuleObjective(module, CrossEntropy())), examples, every(examples), 3
+    actual = compute_loss_gradients(
+        Gradients(ModuleObjective(module, CrossEntropy())), examples, all_ids(examples), 3
     )
     problem = reference.Problem(
         module,
@@ -131,4 +135,4 @@ def test_a_use_outside_the_layer_is_noticed_even_when_the_first_examples_hide_it
         list(labels.split(1)),
         reference.cross_entropy,
     )
-    torch.testing.assert_close(found, reference.gradients(problem))
+    torch.testing.assert_close(actual, reference.gradients(problem))

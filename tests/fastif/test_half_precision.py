@@ -14,8 +14,8 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
     TransformerObjective,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
 )
 
 
@@ -24,11 +24,11 @@ from fastif import (
 def test_gradients_of_half_precision_weights_are_those_of_the_weights_in_double(dtype, attributed):
     model, examples = transformer("bert", dtype), token_examples(7)
     objective = TransformerObjective(model, attributed)
-    found = gradient_rows(Gradients(objective), examples, every(examples), 3)
+    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
     exact = copy.deepcopy(model).double()
     expected = reference.gradients(text_problem(exact, objective.space.names, examples))
     largest = float(expected.abs().max())
-    assert float((found.double() - expected).abs().max()) < 1e-5 * largest
+    assert float((actual.double() - expected).abs().max()) < 1e-5 * largest
     assert next(model.parameters()).dtype == dtype
 
 
@@ -36,7 +36,7 @@ def test_half_precision_may_be_asked_for_and_is_then_what_is_computed_with():
     model, examples = transformer("bert", torch.bfloat16), token_examples(3)
     objective = TransformerObjective(model, "last:1", half=True)
     assert objective.like.dtype == torch.bfloat16
-    assert objective.outputs(objective.params, examples.take(every(examples))).isfinite().all()
+    assert objective.outputs(objective.params, examples.take(all_ids(examples))).isfinite().all()
 
 
 def test_losses_and_roots_of_half_precision_outputs_are_taken_in_single_precision():
@@ -49,11 +49,14 @@ def test_losses_and_roots_of_half_precision_outputs_are_taken_in_single_precisio
     module.weight.data.zero_()
     objective = ModuleObjective(module, CrossEntropy(), ["bias"])
     examples = TensorExamples(inputs, labels)
-    batch = examples.take(every(examples))
+    batch = examples.take(all_ids(examples))
     outputs = module.bias.detach().double().expand(count, 5)
-    found = Gradients(objective).of_losses(batch).rows.double()
+    actual = Gradients(objective).compute_loss_tile(batch).gradients.double()
     expected = outputs.softmax(1) - nn.functional.one_hot(labels, 5)
-    torch.testing.assert_close(found, expected, rtol=2**-8, atol=0.0)
-    roots = torch.stack([tile.rows.clone() for tile in Gradients(objective).of_roots(batch)], -1)
-    exact = CrossEntropy().root(outputs, labels)
+    torch.testing.assert_close(actual, expected, rtol=2**-8, atol=0.0)
+    roots = torch.stack(
+        [tile.gradients.clone() for tile in Gradients(objective).compute_sqrt_hessian_tiles(batch)],
+        -1,
+    )
+    exact = CrossEntropy().sqrt_hessian(outputs, labels)
     torch.testing.assert_close(roots.double(), exact, rtol=2**-8, atol=0.0)

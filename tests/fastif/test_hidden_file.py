@@ -7,44 +7,44 @@ import pytest
 import torch
 from cases import token_examples, transformer
 
-from fastif import PrefixCache, TransformerObjective, every, predict
-from fastif.data.examples import places_by_length
-from fastif.models.hidden_state_file import HiddenFile
-from fastif.models.prefix_cache import split
+from fastif import PrefixCache, TransformerObjective, all_ids, predict
+from fastif.data.examples import length_buckets
+from fastif.models.hidden_state_file import HiddenStateFile
+from fastif.models.prefix_cache import plan_cache
 
 COUNT, GROUP = 23, 4
 
 
-def made(dtype=torch.float32, family="bert"):
+def make_model(dtype=torch.float32, family="bert"):
     model = transformer(family, dtype)
     return TransformerObjective(model, "last:1", half=True), token_examples(COUNT)
 
 
-def written(folder, objective, examples, groups) -> HiddenFile:
-    HiddenFile.write(folder, objective, examples, groups)
-    return HiddenFile(folder)
+def write_file(folder, objective, examples, groups) -> HiddenStateFile:
+    HiddenStateFile.write(folder, objective, examples, groups)
+    return HiddenStateFile(folder)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
-    objective, examples = made(dtype, family)
-    groups = list(places_by_length(examples, every(examples), GROUP))
+    objective, examples = make_model(dtype, family)
+    groups = list(length_buckets(examples, all_ids(examples), GROUP))
     kept = PrefixCache(objective, examples, 10**9, GROUP)
     read = PrefixCache(
-        objective, examples, 0, GROUP, file=written(tmp_path, objective, examples, groups)
+        objective, examples, 0, GROUP, file=write_file(tmp_path, objective, examples, groups)
     )
-    assert not read.kept
+    assert not read.cached
     for places in groups:
-        anew = objective.prefix(examples.take(places))
+        anew = objective.compute_prefix(examples.take(places))
         real = anew["attention_mask"].bool()
         for cache in (kept, read):
-            found = cache.take(places)
-            assert found["hidden"].dtype == dtype
-            assert torch.equal(found["hidden"][real], anew["hidden"][real])
-            assert not found["hidden"][~real].any()
+            actual = cache.take(places)
+            assert actual["hidden"].dtype == dtype
+            assert torch.equal(actual["hidden"][real], anew["hidden"][real])
+            assert not actual["hidden"][~real].any()
             assert torch.equal(
-                objective.outputs(objective.params, found),
+                objective.outputs(objective.params, actual),
                 objective.outputs(objective.params, kept.take(places)),
             )
     mixed = torch.tensor([5, 1, 22, 5, 9])
@@ -52,21 +52,21 @@ def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
 
 
 def test_a_split_is_by_the_budgets_and_every_example_answers(tmp_path):
-    objective, examples = made()
+    objective, examples = make_model()
     width = 8
     each = width * 4
     total = int(examples.lengths.sum()) * each
-    found = split(examples, each, total // 4, total // 3, GROUP)
-    memory, disk = (torch.cat(groups) for groups in (found.memory, found.disk))
+    tiers = plan_cache(examples, each, total // 4, total // 3, GROUP)
+    memory, disk = (torch.cat(groups) for groups in (tiers.memory, tiers.disk))
     assert not torch.isin(memory, disk).any()
     bytes_on_disk = int(examples.lengths[disk].sum()) * each
     assert total // 3 - GROUP * 9 * each < bytes_on_disk <= total // 3
     assert len(memory) + len(disk) < COUNT
-    file = written(tmp_path, objective, examples, found.disk)
+    file = write_file(tmp_path, objective, examples, tiers.disk)
     assert len(file) == len(disk)
     assert (tmp_path / "states.bin").stat().st_size == bytes_on_disk
     cache = PrefixCache(objective, examples, total // 4, GROUP, file=file)
-    assert sorted(cache.kept) == sorted(memory.tolist())
+    assert sorted(cache.cached) == sorted(memory.tolist())
     whole, _ = predict(objective, examples)
     for size in (1, 5, COUNT):
         logits, _ = predict(objective, cache, size)
@@ -74,13 +74,13 @@ def test_a_split_is_by_the_budgets_and_every_example_answers(tmp_path):
 
 
 def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
-    objective, examples = made()
-    found = split(examples, 32, 0, 10**9, GROUP)
+    objective, examples = make_model()
+    tiers = plan_cache(examples, 32, 0, 10**9, GROUP)
     cache = PrefixCache(
-        objective, examples, 0, GROUP, file=written(tmp_path, objective, examples, found.disk)
+        objective, examples, 0, GROUP, file=write_file(tmp_path, objective, examples, tiers.disk)
     )
     runs = []
-    objective.whole.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
+    objective.full_model.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
     predict(objective, cache)
     assert not runs
     predict(objective, examples)
@@ -88,9 +88,9 @@ def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
 
 
 def test_a_file_that_is_removed_while_it_is_open_is_read_on(tmp_path):
-    objective, examples = made()
-    groups = list(places_by_length(examples, every(examples), GROUP))
-    file = written(tmp_path, objective, examples, groups)
+    objective, examples = make_model()
+    groups = list(length_buckets(examples, all_ids(examples), GROUP))
+    file = write_file(tmp_path, objective, examples, groups)
     before = file.take([3, 0])
     (tmp_path / "states.bin").unlink()
     for now, then in zip(file.take([3, 0]), before, strict=True):

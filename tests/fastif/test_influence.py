@@ -17,12 +17,12 @@ from fastif import (
     Influences,
     ModuleObjective,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
     influence,
     self_influence,
 )
-from fastif.attribution.influence import UNSEEN
+from fastif.attribution.influence import NO_EXAMPLE
 
 DAMPING = 0.1
 
@@ -35,15 +35,15 @@ def scored(request):
     queries = truth[[1, 5, 6]] * torch.tensor([[1.0], [-2.0], [0.5]], dtype=torch.float64)
     matrix = reference.gauss_newton(made.problem)
     effects = reference.removal_effects(queries, truth, matrix, DAMPING)
-    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
     s_test = Dual().solve(operator, queries).value
     return Gradients(made.objective), made.train, s_test, effects
 
 
-def _table(found: Influences) -> list[dict[int, float]]:
+def _table(influences: Influences) -> list[dict[int, float]]:
     return [
         dict(zip(ids.tolist(), effects.tolist(), strict=True))
-        for ids, effects in zip(found.ids, found.removal_effect, strict=True)
+        for ids, effects in zip(influences.ids, influences.removal_effect, strict=True)
     ]
 
 
@@ -51,19 +51,19 @@ def _candidates(ids: list[list[int]]) -> Candidates:
     return Candidates(torch.tensor(ids), torch.zeros(len(ids), len(ids[0])))
 
 
-def _check(found: Influences, effects: torch.Tensor) -> None:
+def _check(influences: Influences, effects: torch.Tensor) -> None:
     """Each score is its cell of the true matrix, and rows go from harmful to helpful."""
-    expected = effects.gather(1, found.ids)
-    torch.testing.assert_close(found.removal_effect, expected, rtol=1e-8, atol=1e-11)
-    assert (found.removal_effect.diff(dim=1) >= 0).all()
+    expected = effects.gather(1, influences.ids)
+    torch.testing.assert_close(influences.removal_effect, expected, rtol=1e-8, atol=1e-11)
+    assert (influences.removal_effect.diff(dim=1) >= 0).all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_size):
     gradients, train, s_test, effects = scored
-    found = influence(gradients, train, s_test, batch_size=batch_size)
-    assert found.ids.sort(1).values.tolist() == [list(range(12))] * 3
-    _check(found, effects)
+    influences = influence(gradients, train, s_test, batch_size=batch_size)
+    assert influences.ids.sort(1).values.tolist() == [list(range(12))] * 3
+    _check(influences, effects)
     assert effects.min() < 0 < effects.max()
 
 
@@ -71,9 +71,13 @@ def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_s
 def test_candidates_get_the_scores_of_the_dense_inverse(scored, batch_size):
     gradients, train, s_test, effects = scored
     candidates = _candidates([[4, 0, 11, 7], [0, 1, 2, 3], [7, 4, 0, 11]])
-    found = influence(gradients, train, s_test, candidates, batch_size=batch_size)
-    assert [set(row) for row in found.ids.tolist()] == [{4, 0, 11, 7}, {0, 1, 2, 3}, {4, 0, 11, 7}]
-    _check(found, effects)
+    influences = influence(gradients, train, s_test, candidates, batch_size=batch_size)
+    assert [set(row) for row in influences.ids.tolist()] == [
+        {4, 0, 11, 7},
+        {0, 1, 2, 3},
+        {4, 0, 11, 7},
+    ]
+    _check(influences, effects)
 
 
 def test_the_order_of_candidates_and_of_queries_changes_nothing(scored):
@@ -98,21 +102,21 @@ def test_queries_scored_alone_score_the_same(scored):
 def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
     gradients, train, s_test, _ = scored
     scan = influence(gradients, train, s_test, batch_size=5)
-    all_rows = Candidates(every(train).expand(3, -1), torch.zeros(3, 12))
-    found = influence(gradients, train, s_test, all_rows, batch_size=7)
-    assert torch.equal(scan.ids, found.ids)
-    torch.testing.assert_close(scan.removal_effect, found.removal_effect)
+    all_rows = Candidates(all_ids(train).expand(3, -1), torch.zeros(3, 12))
+    influences = influence(gradients, train, s_test, all_rows, batch_size=7)
+    assert torch.equal(scan.ids, influences.ids)
+    torch.testing.assert_close(scan.removal_effect, influences.removal_effect)
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5, 6, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_keep_holds_exactly_both_ends(scored, keep, batch_size):
     gradients, train, s_test, effects = scored
-    found = influence(gradients, train, s_test, keep=keep, batch_size=batch_size)
+    influences = influence(gradients, train, s_test, keep=keep, batch_size=batch_size)
     order = effects.argsort(1)
     expected = order if 2 * keep >= 12 else torch.cat([order[:, :keep], order[:, -keep:]], 1)
-    assert found.ids.tolist() == expected.tolist()
-    _check(found, effects)
+    assert influences.ids.tolist() == expected.tolist()
+    _check(influences, effects)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
@@ -125,8 +129,8 @@ def test_equal_scores_are_ordered_by_position(batch_size):
     module.weight.data.zero_()
     gradients = Gradients(ModuleObjective(module, CrossEntropy()))
     s_test = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    found = influence(gradients, train, s_test, batch_size=batch_size)
-    assert found.ids.tolist() == [[0, 2, 3, 5, 1, 4], [1, 4, 0, 2, 3, 5]]
+    influences = influence(gradients, train, s_test, batch_size=batch_size)
+    assert influences.ids.tolist() == [[0, 2, 3, 5, 1, 4], [1, 4, 0, 2, 3, 5]]
     ends = influence(gradients, train, s_test, keep=1, batch_size=batch_size)
     assert ends.ids.tolist() == [[0, 4], [1, 5]]
     candidates = _candidates([[5, 3, 2, 0], [4, 5, 1, 0]])
@@ -136,15 +140,15 @@ def test_equal_scores_are_ordered_by_position(batch_size):
 
 def test_what_an_index_did_not_find_comes_last_and_is_not_a_number_of_any_example(scored):
     gradients, train, s_test, effects = scored
-    candidates = _candidates([[4, UNSEEN, 7, UNSEEN], [0, 1, 2, 3], [UNSEEN] * 4])
-    found = influence(gradients, train, s_test, candidates, batch_size=2)
-    assert sorted(found.ids[0, :2].tolist()) == [4, 7]
-    assert (found.ids[0, 2:] == UNSEEN).all()
-    assert (found.ids[2] == UNSEEN).all()
-    assert not torch.isfinite(found.removal_effect[found.ids == UNSEEN]).any()
-    seen = found.ids != UNSEEN
-    expected = effects.gather(1, found.ids.clamp_min(0))
-    torch.testing.assert_close(found.removal_effect[seen], expected[seen])
+    candidates = _candidates([[4, NO_EXAMPLE, 7, NO_EXAMPLE], [0, 1, 2, 3], [NO_EXAMPLE] * 4])
+    influences = influence(gradients, train, s_test, candidates, batch_size=2)
+    assert sorted(influences.ids[0, :2].tolist()) == [4, 7]
+    assert (influences.ids[0, 2:] == NO_EXAMPLE).all()
+    assert (influences.ids[2] == NO_EXAMPLE).all()
+    assert not torch.isfinite(influences.removal_effect[influences.ids == NO_EXAMPLE]).any()
+    valid = influences.ids != NO_EXAMPLE
+    expected = effects.gather(1, influences.ids.clamp_min(0))
+    torch.testing.assert_close(influences.removal_effect[valid], expected[valid])
 
 
 @pytest.mark.parametrize("solver", [Direct(), Dual()])
@@ -154,14 +158,16 @@ def test_self_influence_is_the_diagonal(solver, shard):
     truth = reference.gradients(made.problem)
     matrix = reference.gauss_newton(made.problem)
     effects = reference.removal_effects(truth, truth, matrix, DAMPING)
-    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
-    found = self_influence(
-        Gradients(made.objective), made.train, operator, solver, shard=shard, batch_size=3
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
+    actual = self_influence(
+        Gradients(made.objective), made.train, operator, solver, chunk_size=shard, batch_size=3
     )
-    torch.testing.assert_close(found, effects.diagonal())
-    assert (found > 0).all()
+    torch.testing.assert_close(actual, effects.diagonal())
+    assert (actual > 0).all()
     ids = torch.tensor([8, 0, 8])
-    some = self_influence(Gradients(made.objective), made.train, operator, solver, ids, shard=shard)
+    some = self_influence(
+        Gradients(made.objective), made.train, operator, solver, ids, chunk_size=shard
+    )
     torch.testing.assert_close(some, effects.diagonal()[ids])
 
 
@@ -170,18 +176,20 @@ def test_self_influence_factors_the_operator_once():
     calls = []
 
     class Counted(GaussNewton):
-        def roots(self, piece):
-            calls.append(piece)
-            return super().roots(piece)
+        def factor_rows(self, batch_index):
+            calls.append(batch_index)
+            return super().factor_rows(batch_index)
 
-    operator = Counted(made.objective, made.train).damped(DAMPING)
-    self_influence(Gradients(made.objective), made.train, operator, Dual(), shard=3)
+    operator = Counted(made.objective, made.train).with_damping(DAMPING)
+    self_influence(Gradients(made.objective), made.train, operator, Dual(), chunk_size=3)
     factored = len(calls)
     calls.clear()
     factor = Dual().factor(operator)
     once = len(calls)
     calls.clear()
-    self_influence(Gradients(made.objective), made.train, operator, Dual(), factor=factor, shard=3)
+    self_influence(
+        Gradients(made.objective), made.train, operator, Dual(), factor=factor, chunk_size=3
+    )
     assert factored == once + len(calls)
 
 
@@ -198,18 +206,20 @@ def test_the_effect_has_the_size_and_sign_of_really_training_again():
     objective = ModuleObjective(module, CrossEntropy())
     train = TensorExamples(points, labels)
     queries = TensorExamples(torch.randn(5, 4, generator=generator).double(), labels[:5])
-    operator = Hessian(objective, train).damped(penalty)  # the penalty is curvature, no gradient
+    operator = Hessian(objective, train).with_damping(
+        penalty
+    )  # the penalty is curvature, no gradient
     gradients = Gradients(objective)
-    rows = gradient_rows(gradients, queries, every(queries), 8)
-    found = _table(influence(gradients, train, Direct().solve(operator, rows).value))
+    rows = compute_loss_gradients(gradients, queries, all_ids(queries), 8)
+    tables = _table(influence(gradients, train, Direct().solve(operator, rows).value))
 
     def losses(w: torch.Tensor) -> torch.Tensor:
         scores = queries.inputs @ w.T
         return scores.logsumexp(1) - scores[torch.arange(5), queries.labels]
 
     again = reference.LeaveOneOut(points, labels, weights, penalty)
-    real = torch.stack([losses(again.without(i)) - losses(weights) for i in range(40)], 1)
-    predicted = torch.tensor([[row[i] for i in range(40)] for row in found]).double()
+    real = torch.stack([losses(again.train_without(i)) - losses(weights) for i in range(40)], 1)
+    predicted = torch.tensor([[row[i] for i in range(40)] for row in tables]).double()
     assert reference.pearson(predicted, real) > 0.99
     big = real.abs() > 0.1 * real.abs().max()
     assert big.sum() > 20

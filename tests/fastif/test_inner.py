@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from fastif.numerics.blocked_dot import (
-    PIECE,
-    inner,
-    inner_products,
-    lengths,
+    BLOCK_SIZE,
+    pairwise_dots,
+    row_dots,
+    row_norms,
 )
 
-LONG = 16 * PIECE + 5
+LONG = 16 * BLOCK_SIZE + 5
 NEAR = 2e-6
 
 
-def _alike(count: int, seed: int) -> torch.Tensor:
+def _similar_rows(count: int, seed: int) -> torch.Tensor:
     """Rows whose products are sums of numbers of one sign, nearly: those lose most in summing."""
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(LONG, generator=torch.Generator().manual_seed(9))
@@ -23,29 +23,29 @@ def _alike(count: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_products_of_long_rows_keep_their_digits_for_any_number_of_rows(count):
-    left, right = _alike(count, 0), _alike(5, 1)
+    left, right = _similar_rows(count, 0), _similar_rows(5, 1)
     exact = left.double() @ right.double().T
-    for found in (inner_products(left, right), inner_products(right, left).T):
-        torch.testing.assert_close(found.double(), exact, rtol=NEAR, atol=0.0)
+    for actual in (pairwise_dots(left, right), pairwise_dots(right, left).T):
+        torch.testing.assert_close(actual.double(), exact, rtol=NEAR, atol=0.0)
 
 
 def test_row_by_row_too():
-    left, right = _alike(6, 0), _alike(6, 1)
+    left, right = _similar_rows(6, 0), _similar_rows(6, 1)
     exact = (left.double() * right.double()).sum(1)
-    torch.testing.assert_close(inner(left, right).double(), exact, rtol=NEAR, atol=0.0)
+    torch.testing.assert_close(row_dots(left, right).double(), exact, rtol=NEAR, atol=0.0)
     norms = left.double().norm(dim=1)
-    torch.testing.assert_close(lengths(left).double(), norms, rtol=NEAR, atol=0.0)
+    torch.testing.assert_close(row_norms(left).double(), norms, rtol=NEAR, atol=0.0)
 
 
 def test_rows_that_are_no_longer_than_a_piece_or_empty():
     left, right = torch.rand(3, 7).double(), torch.rand(2, 7).double()
-    torch.testing.assert_close(inner_products(left, right), left @ right.T)
-    assert inner_products(left[:, :0], right[:, :0]).tolist() == [[0.0, 0.0]] * 3
-    assert lengths(left[:0]).shape == (0,)
+    torch.testing.assert_close(pairwise_dots(left, right), left @ right.T)
+    assert pairwise_dots(left[:, :0], right[:, :0]).tolist() == [[0.0, 0.0]] * 3
+    assert row_norms(left[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_not_finite_stays_in_its_row(bad):
-    rows = torch.ones(2, PIECE + 2)
+    rows = torch.ones(2, BLOCK_SIZE + 2)
     rows[1, -1] = bad
-    assert torch.isfinite(lengths(rows)).tolist() == [True, False]
+    assert torch.isfinite(row_norms(rows)).tolist() == [True, False]

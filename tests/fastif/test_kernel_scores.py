@@ -13,17 +13,17 @@ from fastif import (
     Candidates,
     CrossEntropy,
     Dual,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     ModuleObjective,
+    SliceTotals,
     SmoothHinge,
     TensorExamples,
-    Totals,
 )
-from fastif.attribution.scorers import GradientScorer, KnownScorer
-from fastif.losses.sqrt_hessian import in_root
-from fastif.solvers.dual_scores import kernel_scores
-from fastif.solvers.gram import Probe, kernel_matrix, shifted_inverse
+from fastif.attribution.scorers import GradientScorer, PrecomputedScorer
+from fastif.losses.sqrt_hessian import gradient_in_sqrt_hessian
+from fastif.solvers.dual_scores import make_dual_scorer
+from fastif.solvers.gram import RoundingEstimator, compute_gram_matrix, make_shifted_inverse
 
 QUERIES = torch.tensor([1, 5, 6])
 DAMPING = 0.05
@@ -32,7 +32,7 @@ DAMPING = 0.05
 def _attributor(name, batch_size=4, **options):
     made = case(name, 12)
     ids = torch.randperm(12, generator=torch.Generator().manual_seed(3))
-    operator = GaussNewton(made.objective, made.train, ids, batch_size).damped(DAMPING)
+    operator = GaussNewton(made.objective, made.train, ids, batch_size).with_damping(DAMPING)
     return Attributor(
         made.objective, made.train, operator, Dual(block_rows=8), leverage="off", **options
     ), made
@@ -51,16 +51,16 @@ def _dense(made):
 def test_every_score_and_number_is_that_of_the_dense_matrix(name, batch_size):
     attributor, made = _attributor(name, batch_size)
     solved = attributor.solve_to_score(made.train, QUERIES)
-    assert isinstance(solved.scorer, KnownScorer), "no training gradient is taken to score"
+    assert isinstance(solved.scorer, PrecomputedScorer), "no training gradient is taken to score"
     rhs, s_test, effects, _ = _dense(made)
-    found = solved.scorer.effects(torch.arange(12))
-    assert found.sound.all()
+    actual = solved.scorer.compute_effects(torch.arange(12))
+    assert actual.finite.all()
     exact = (
         {"rtol": 1e-6, "atol": 1e-9}
-        if rhs.dtype == found.values.dtype
+        if rhs.dtype == actual.values.dtype
         else {"rtol": 1e-3, "atol": 1e-6}
     )
-    torch.testing.assert_close(found.values, effects.to(found.values.dtype), **exact)
+    torch.testing.assert_close(actual.values, effects.to(actual.values.dtype), **exact)
     evidence = solved.certificate
     norms, cosine = s_test.norm(dim=1), torch.cosine_similarity(rhs, s_test)
     torch.testing.assert_close(evidence.solution_norm.double(), norms.double(), rtol=1e-3, atol=0)
@@ -73,20 +73,20 @@ def test_every_score_and_number_is_that_of_the_dense_matrix(name, batch_size):
 
 
 def test_one_sweep_answers_a_full_scan():
-    attributor, made = _attributor("mlp", search=Everything(3))
+    attributor, made = _attributor("mlp", search=ExhaustiveSearch(3))
     factor = attributor.solver.factor(attributor.operator)
     swept = []
 
     class Counted(GaussNewton):
-        def roots(self, piece):
-            swept.append(piece)
-            return super().roots(piece)
+        def factor_rows(self, batch_index):
+            swept.append(batch_index)
+            return super().factor_rows(batch_index)
 
     operator = attributor.operator.operator
     counted = Counted(made.objective, made.train, operator.ids, operator.batch_size)
-    call = replace(attributor, operator=counted.damped(DAMPING), factor=factor)
+    call = replace(attributor, operator=counted.with_damping(DAMPING), factor=factor)
     call(made.train, QUERIES)
-    assert swept == list(range(counted.pieces))
+    assert swept == list(range(counted.num_batches))
 
 
 def test_candidates_are_scored_without_a_gradient():
@@ -114,7 +114,7 @@ def test_where_the_kernel_does_not_hold_the_scores_s_test_is_computed(options):
         attributor = replace(attributor, solver=options["solver"])
     if "sample" in options:
         sampled = replace(operator.operator, ids=options["sample"])
-        attributor = replace(attributor, operator=sampled.damped(DAMPING))
+        attributor = replace(attributor, operator=sampled.with_damping(DAMPING))
     if "others" in options:
         again = case("mlp", 12).train
         other = TensorExamples(*[t.clone() for t in again.take(torch.arange(12)).values()])
@@ -128,10 +128,12 @@ def test_where_the_kernel_does_not_hold_the_scores_s_test_is_computed(options):
 
 def test_a_loss_without_curvature_where_it_has_a_gradient_is_seen():
     sure = torch.tensor([[0.0, 200.0], [0.0, 1.0], [200.0, 0.0]])
-    found = in_root(CrossEntropy(), sure, torch.tensor([0, 0, 0]))
-    assert torch.isfinite(found).all(1).tolist() == [False, True, True]
+    coefficients = gradient_in_sqrt_hessian(CrossEntropy(), sure, torch.tensor([0, 0, 0]))
+    assert torch.isfinite(coefficients).all(1).tolist() == [False, True, True]
     far = torch.tensor([[-500.0], [0.5]])
-    assert torch.isfinite(in_root(SmoothHinge(0.1), far, torch.tensor([1, 1]))).all(1).tolist() == [
+    assert torch.isfinite(
+        gradient_in_sqrt_hessian(SmoothHinge(0.1), far, torch.tensor([1, 1]))
+    ).all(1).tolist() == [
         False,
         True,
     ]
@@ -144,24 +146,26 @@ def test_rows_that_are_not_finite_have_no_scores():
     labels = torch.arange(9) % 3
     objective = ModuleObjective(nn.Linear(3, 3), CrossEntropy())
     train = TensorExamples(points, labels)
-    operator = GaussNewton(objective, train, batch_size=4).damped(DAMPING)
-    asked = TensorExamples(torch.randn(2, 3), torch.tensor([0, 1]))
-    totals = Totals.of(torch.zeros(2).long(), 1, 9)
-    found = Attributor(objective, train, operator, Dual(), leverage="off")(
-        asked, torch.arange(2), totals.slices
+    operator = GaussNewton(objective, train, batch_size=4).with_damping(DAMPING)
+    queries = TensorExamples(torch.randn(2, 3), torch.tensor([0, 1]))
+    totals = SliceTotals.make_empty(torch.zeros(2).long(), 1, 9)
+    attribution = Attributor(objective, train, operator, Dual(), leverage="off")(
+        queries, torch.arange(2), totals.slices
     )
-    assert found.influences.broken.tolist() == [4]
-    assert torch.isfinite(found.influences.removal_effect).all()
-    assert found.influences.ids.shape == (2, 8)
-    assert found.totals is not None
-    assert torch.isnan(found.totals.effects[0]).nonzero().flatten().tolist() == [4]
+    assert attribution.influences.nonfinite_ids.tolist() == [4]
+    assert torch.isfinite(attribution.influences.removal_effect).all()
+    assert attribution.influences.ids.shape == (2, 8)
+    assert attribution.totals is not None
+    assert torch.isnan(attribution.totals.effects[0]).nonzero().flatten().tolist() == [4]
     rest = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])
     clean = TensorExamples(points[rest], labels[rest])
     matrix = GaussNewton(objective, clean, batch_size=4)
     # The same mean but for its count: a row that counts as zero still counts.
-    other = Attributor(objective, clean, matrix.damped(DAMPING * 9 / 8), Dual(), leverage="off")
-    expected = other(asked, torch.arange(2)).influences
-    assert torch.equal(rest[expected.ids], found.influences.ids)
+    other = Attributor(
+        objective, clean, matrix.with_damping(DAMPING * 9 / 8), Dual(), leverage="off"
+    )
+    expected = other(queries, torch.arange(2)).influences
+    assert torch.equal(rest[expected.ids], attribution.influences.ids)
 
 
 def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
@@ -172,36 +176,38 @@ def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
     train = TensorExamples(points, labels)
     double = ModuleObjective(net.double(), CrossEntropy())
     exact = GaussNewton(double, TensorExamples(points.double(), labels))
-    rows = torch.cat([t.rows.clone() for k in range(exact.pieces) for t in exact.roots(k)])
+    rows = torch.cat(
+        [t.gradients.clone() for k in range(exact.num_batches) for t in exact.factor_rows(k)]
+    )
     matrix = rows.T @ rows / 60
     operator = GaussNewton(objective, train)
-    asked = torch.arange(5)
+    query_ids = torch.arange(5)
     for damping in (1e-3, 1.0):
         call = Attributor(
-            objective, train, operator.damped(damping), Dual(block_rows=32), leverage="off"
+            objective, train, operator.with_damping(damping), Dual(block_rows=32), leverage="off"
         )
-        found = call.solve_to_score(train, asked)
-        assert isinstance(found.scorer, KnownScorer)
+        solved = call.solve_to_score(train, query_ids)
+        assert isinstance(solved.scorer, PrecomputedScorer)
         # The true s_test gives the true scores: what is off is at most the residual over λ.
-        taken = exact.gradients.of_losses(exact.examples.take(torch.arange(60))).rows
+        taken = exact.gradients.compute_loss_tile(exact.examples.take(torch.arange(60))).gradients
         truth = torch.linalg.solve(
-            matrix + damping * torch.eye(len(matrix)).double(), taken[asked].T
+            matrix + damping * torch.eye(len(matrix)).double(), taken[query_ids].T
         ).T
-        gap = (found.scorer.scores.double() - truth @ taken.T).abs()
-        bound = found.certificate.residual.double() * taken[asked].norm(dim=1) / damping
+        gap = (solved.scorer.scores.double() - truth @ taken.T).abs()
+        bound = solved.certificate.residual.double() * taken[query_ids].norm(dim=1) / damping
         assert (gap <= bound[:, None] * taken.norm(dim=1)).all()
-        assert (found.certificate.residual < 1e-3).all()
+        assert (solved.certificate.residual < 1e-3).all()
 
 
 def test_a_probe_sees_the_rounding_that_was_put_in():
     made = case("mlp", 12)
     rooted = GaussNewton(made.objective, made.train, batch_size=4)
-    probe = Probe(rooted)
-    kernel = kernel_matrix(rooted, 1, probe=probe)
-    assert probe.rounding(kernel)[0] < 1e-12
+    probe = RoundingEstimator(rooted)
+    kernel = compute_gram_matrix(rooted, 1, estimator=probe)
+    assert probe.estimate_rounding(kernel)[0] < 1e-12
     noise = 1e-3 * torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0)).double()
-    found = float(probe.rounding(kernel + noise)[0])
-    assert 0.6 < found / float(noise.norm()) < 1.6
+    estimate = float(probe.estimate_rounding(kernel + noise)[0])
+    assert 0.6 < estimate / float(noise.norm()) < 1.6
 
 
 def test_candidates_of_a_search_are_those_scores():
@@ -211,8 +217,10 @@ def test_candidates_of_a_search_are_those_scores():
     from fastif.attribution.influence import mean_influence
 
     ids = torch.tensor([[0, 4, -1], [7, 7, 2], [1, 0, 11]])
-    found = mean_influence([scorer], Candidates(ids, torch.zeros(3, 3)))
-    for row, (query, known) in enumerate(zip(found.ids, found.removal_effect, strict=True)):
+    influences = mean_influence([scorer], Candidates(ids, torch.zeros(3, 3)))
+    for row, (query, known) in enumerate(
+        zip(influences.ids, influences.removal_effect, strict=True)
+    ):
         for position, value in zip(query.tolist(), known.tolist(), strict=True):
             if position >= 0:
                 assert value == pytest.approx(float(effects[row, position]), rel=1e-6)
@@ -223,18 +231,18 @@ def test_a_kernel_whose_rounding_might_show_gives_no_scores(rounding):
     """‖K‖^½ (‖δK‖ / (2 √w) + ε) / w, with the norms of dense matrices, against 5e-3."""
     attributor, made = _attributor("mlp")
     rooted = attributor.operator.operator
-    kernel = kernel_matrix(rooted, 2)
+    kernel = compute_gram_matrix(rooted, 2)
     weight = DAMPING * rooted.count
     added = rounding[0] * 2 / len(kernel) ** 0.5 / (2 * weight**0.5) + rounding[1]
     most = torch.linalg.matrix_norm(kernel, 2).sqrt() / weight * added
-    at = rooted.in_roots(made.train)
+    at = rooted.compute_factor_coefficients(made.train)
     given = torch.tensor(rounding, dtype=torch.float64)
-    found = kernel_scores(attributor.operator, rooted, at, len(made.train), kernel, given)
-    assert (found is None) is bool(most > 5e-3)
+    scores = make_dual_scorer(attributor.operator, rooted, at, len(made.train), kernel, given)
+    assert (scores is None) is bool(most > 5e-3)
 
 
 def test_what_rounding_made_negative_in_a_kernel_counts_as_zero():
     kernel = torch.diag(torch.tensor([2.0, -0.75], dtype=torch.float64))
-    inverse = shifted_inverse(kernel, 0.5)
+    inverse = make_shifted_inverse(kernel, 0.5)
     rows = torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(inverse(rows), torch.diag(torch.tensor([0.4, 2.0]).double()))

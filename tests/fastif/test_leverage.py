@@ -8,24 +8,24 @@ from torch import nn
 
 from fastif import (
     Attributor,
-    Blocks,
     ConjugateGradient,
     CrossEntropy,
     Direct,
     Dual,
     Ensemble,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     Hessian,
     InputError,
     ModuleObjective,
+    ParameterBlocks,
     Spectral,
     SquaredError,
     TensorExamples,
-    every,
-    influence_by_block,
+    all_ids,
+    layerwise_influence,
 )
-from fastif.solvers.gram import shifted_inverse
+from fastif.solvers.gram import make_shifted_inverse
 
 DAMPING, N = 0.05, 12
 QUERIES = torch.tensor([1, 5, 6])
@@ -35,18 +35,18 @@ OTHERS = [Dual(rank=500), ConjugateGradient(tolerance=1e-12, max_steps=500)]
 def _attributor(name, solver=None, batch_size=5, **options):
     made = case(name, N)
     ids = torch.randperm(N, generator=torch.Generator().manual_seed(3))
-    operator = GaussNewton(made.objective, made.train, ids, batch_size).damped(DAMPING)
-    options = {"search": Everything(), "batch_size": batch_size, **options}
+    operator = GaussNewton(made.objective, made.train, ids, batch_size).with_damping(DAMPING)
+    options = {"search": ExhaustiveSearch(), "batch_size": batch_size, **options}
     return Attributor(made.objective, made.train, operator, solver or Direct(), **options), made
 
 
 def _effects(attributor, made):
     """[q n] and the certificate."""
-    found = attributor(made.train, QUERIES)
-    effects = found.influences.removal_effect
+    attribution = attributor(made.train, QUERIES)
+    effects = attribution.influences.removal_effect
     return torch.zeros(len(QUERIES), N).to(effects).scatter(
-        1, found.influences.ids, effects
-    ), found.certificate
+        1, attribution.influences.ids, effects
+    ), attribution.certificate
 
 
 def _dense(made):
@@ -62,12 +62,12 @@ def _dense(made):
 
 def _check_dense(name, solver):
     attributor, made = _attributor(name, solver)
-    found, certificate = _effects(attributor, made)
+    actual, certificate = _effects(attributor, made)
     assert certificate.leverage == "on"
     expected = _dense(made)
-    single = torch.float32 in (found.dtype, expected.dtype)
+    single = torch.float32 in (actual.dtype, expected.dtype)
     near = {"rtol": 2e-3, "atol": 1e-5} if single else {"rtol": 1e-6, "atol": 1e-9}
-    torch.testing.assert_close(found, expected.to(found), **near)
+    torch.testing.assert_close(actual, expected.to(actual), **near)
 
 
 @pytest.mark.parametrize("solver", [Direct(), Dual()], ids=lambda solver: solver.kind)
@@ -119,7 +119,7 @@ class Trained:
         again = reference.LeaveOneOut(self.points, self.labels, weights, penalty)
         before = self._losses(weights)
         self.changes = torch.stack(
-            [self._losses(again.without(i)) - before for i in self.ids.tolist()], 1
+            [self._losses(again.train_without(i)) - before for i in self.ids.tolist()], 1
         )
 
     def _losses(self, weights):
@@ -130,15 +130,15 @@ class Trained:
         attribute = Attributor(
             self.objective,
             self.train,
-            self.curvature.damped(0.0),
+            self.curvature.with_damping(0.0),
             solver,
             batch_size=200,
             **options,
         )
-        found = attribute(self.asked, every(self.asked))
-        effects = found.influences.removal_effect
-        table = torch.zeros_like(effects).scatter(1, found.influences.ids, effects)
-        return table[:, self.ids], found.certificate
+        attribution = attribute(self.asked, all_ids(self.asked))
+        effects = attribution.influences.removal_effect
+        table = torch.zeros_like(effects).scatter(1, attribution.influences.ids, effects)
+        return table[:, self.ids], attribution.certificate
 
     def slope(self, predicted):
         """Of predicted on real changes, least squares with an intercept."""
@@ -152,12 +152,12 @@ def test_effects_have_the_size_of_leaving_rows_out(classes, width, penalty):
     """A thousand rows, weakly regularised: to first order effects are far too small."""
     world = Trained(classes, width, penalty)
     for solver in (Direct(), Dual()):
-        plain, told = world.predicted(solver, leverage="off")
-        assert told.leverage == "off: not asked for"
+        plain, certificate = world.predicted(solver, leverage="off")
+        assert certificate.leverage == "off: not asked for"
         assert world.slope(plain) < 0.91
-        found, told = world.predicted(solver)
-        assert told.leverage == "on"
-        assert abs(world.slope(found) - 1) < 0.03
+        effects, certificate = world.predicted(solver)
+        assert certificate.leverage == "on"
+        assert abs(world.slope(effects) - 1) < 0.03
 
 
 REASONS = {
@@ -171,16 +171,16 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_where_it_is_off_the_certificate_says_why(monkeypatch, reason):
-    monkeypatch.setattr("fastif.attribution.leverage.MOST", 10)
-    monkeypatch.setattr("fastif.attribution.leverage.DENSE", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.MAX_AUTO_COST", 10)
+    monkeypatch.setattr("fastif.attribution.leverage.MAX_DENSE_PARAMS", 1)
     chosen = {"kind": GaussNewton, "ids": None, "leverage": "auto", **REASONS[reason]}
     made = case("softmax", 40)  # 15 parameters, so that 80 root rows cost more than a factor
-    operator = chosen["kind"](made.objective, made.train, chosen["ids"]).damped(3.0)
+    operator = chosen["kind"](made.objective, made.train, chosen["ids"]).with_damping(3.0)
     options = {"leverage": chosen["leverage"]}
     attribute = Attributor(made.objective, made.train, operator, chosen["solver"], **options)
-    told = attribute(made.train, QUERIES).certificate.leverage
-    assert told.startswith("off: ")
-    assert reason in told
+    leverage = attribute(made.train, QUERIES).certificate.leverage
+    assert leverage.startswith("off: ")
+    assert reason in leverage
 
 
 def test_a_loss_without_root_rows_for_its_gradient_has_none():
@@ -189,10 +189,10 @@ def test_a_loss_without_root_rows_for_its_gradient_has_none():
     model.weight.data[:] = torch.tensor([[60.0], [-60.0]])
     objective = ModuleObjective(model, CrossEntropy())
     train = TensorExamples(torch.tensor([[1.0], [0.01], [0.02]]), torch.tensor([1, 0, 1]))
-    operator = GaussNewton(objective, train).damped(0.1)
+    operator = GaussNewton(objective, train).with_damping(0.1)
     attribute = Attributor(objective, train, operator, Direct())
-    told = attribute(train, torch.tensor([1])).certificate.leverage
-    assert told == "off: the gradients of the loss are not made of its root rows"
+    leverage = attribute(train, torch.tensor([1])).certificate.leverage
+    assert leverage == "off: the gradients of the loss are not made of its root rows"
     with pytest.raises(InputError, match="not made of its root rows"):
         Attributor(objective, train, operator, Direct(), leverage="on")(train, torch.tensor([1]))
 
@@ -200,8 +200,8 @@ def test_a_loss_without_root_rows_for_its_gradient_has_none():
 @pytest.mark.parametrize(
     "operator",
     [
-        lambda made: Hessian(made.objective, made.train).damped(3.0),
-        lambda made: GaussNewton(made.objective, made.train, torch.arange(5)).damped(0.1),
+        lambda made: Hessian(made.objective, made.train).with_damping(3.0),
+        lambda made: GaussNewton(made.objective, made.train, torch.arange(5)).with_damping(0.1),
     ],
 )
 def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
@@ -213,12 +213,12 @@ def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
 
 
 def test_on_takes_it_from_any_solver(monkeypatch):
-    monkeypatch.setattr("fastif.attribution.leverage.DENSE", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.MAX_DENSE_PARAMS", 1)
     for solver in (*OTHERS, Spectral(negligible=1e-9)):
         attributor, made = _attributor("linear", solver, leverage="on")
-        found, certificate = _effects(attributor, made)
+        actual, certificate = _effects(attributor, made)
         assert certificate.leverage == "on"
-        torch.testing.assert_close(found, _dense(made), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(actual, _dense(made), rtol=1e-6, atol=1e-9)
 
 
 def test_blocks_coarser_scores_and_the_control_sample_count_it_too():
@@ -226,16 +226,20 @@ def test_blocks_coarser_scores_and_the_control_sample_count_it_too():
     scorer = attributor.solve(made.train, QUERIES).scorer
     expected = _dense(made)
     ids = torch.arange(N).expand(3, N)
-    split = influence_by_block(
+    split = layerwise_influence(
         scorer.gradients,
         made.train,
         scorer.s_test,
         ids,
-        Blocks.by_layer(made.objective.space),
+        ParameterBlocks.from_layers(made.objective.space),
         weights=scorer.weights,
     )
     torch.testing.assert_close(split.sum(2), expected, rtol=1e-6, atol=1e-9)
-    for search in (Everything(rank=100), Everything(rank=1), Everything(rounded=True)):
+    for search in (
+        ExhaustiveSearch(rank=100),
+        ExhaustiveSearch(rank=1),
+        ExhaustiveSearch(rounded=True),
+    ):
         coarse, _ = _effects(_attributor("mlp", search=search)[0], made)
         error = (coarse - expected).abs().max() / expected.abs().max()
         assert error < (1e-6 if search.rank == 100 else 0.5)
@@ -250,10 +254,10 @@ def test_the_mean_of_models_is_on_only_where_all_are():
     made = case("mlp", N)
     mean = Ensemble(members)(made.train, QUERIES)
     assert mean.certificate.leverage == "on"
-    found = (
+    actual = (
         torch.zeros(3, N).double().scatter(1, mean.influences.ids, mean.influences.removal_effect)
     )
-    torch.testing.assert_close(found, _dense(made), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(actual, _dense(made), rtol=1e-6, atol=1e-9)
     mixed = [members[0], _attributor("mlp", leverage="off")[0]]
     assert Ensemble(mixed)(made.train, QUERIES).certificate.leverage.startswith("off")
 
@@ -264,10 +268,10 @@ def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
     inputs[4] = torch.nan
     train = TensorExamples(inputs, made.train.labels)
     for solver in (Direct(), Dual()):
-        operator = GaussNewton(made.objective, train).damped(DAMPING)
-        found = Attributor(made.objective, train, operator, solver)(train, QUERIES)
-        assert found.certificate.leverage == "on"
-        assert found.influences.broken.tolist() == [4]
+        operator = GaussNewton(made.objective, train).with_damping(DAMPING)
+        attribution = Attributor(made.objective, train, operator, solver)(train, QUERIES)
+        assert attribution.certificate.leverage == "on"
+        assert attribution.influences.nonfinite_ids.tolist() == [4]
         train_rows = reference.gradients(made.problem)
         kept = [i for i in range(N) if i != 4]
         damped = reference.gauss_newton(made.problem, kept) * len(kept) / N
@@ -275,8 +279,10 @@ def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
         for query, row in enumerate(QUERIES.tolist()):
             without = damped - reference.gauss_newton(made.problem, [7]) / N
             effect = train_rows[row] @ torch.linalg.solve(without, train_rows[7]) / N
-            where = found.influences.ids[query] == 7
-            torch.testing.assert_close(found.influences.removal_effect[query][where][0], effect)
+            where = attribution.influences.ids[query] == 7
+            torch.testing.assert_close(
+                attribution.influences.removal_effect[query][where][0], effect
+            )
 
 
 def test_a_row_that_alone_holds_a_direction_has_no_effect_once_nothing_else_does():
@@ -285,14 +291,18 @@ def test_a_row_that_alone_holds_a_direction_has_no_effect_once_nothing_else_does
     module = nn.Linear(2, 1, bias=False).double()
     train = TensorExamples(points, torch.tensor([[1.0], [-1.0], [0.5], [2.0]]).double())
     objective = ModuleObjective(module, SquaredError())
-    operator = GaussNewton(objective, train).damped(0.0)
-    found = Attributor(objective, train, operator, Direct(), leverage="on")(train, every(train))
-    assert found.influences.broken.tolist() == [0]
+    operator = GaussNewton(objective, train).with_damping(0.0)
+    attribution = Attributor(objective, train, operator, Direct(), leverage="on")(
+        train, all_ids(train)
+    )
+    assert attribution.influences.nonfinite_ids.tolist() == [0]
     rows = 2 * (module(points) - train.labels).detach() * points
     hessians = 2 * points[:, :, None] * points[:, None, :] / len(points)
     for place in range(4):
-        effects = found.influences.removal_effect[place][: len(points) - 1]
-        for train_id, effect in zip(found.influences.ids[place][:3].tolist(), effects, strict=True):
+        effects = attribution.influences.removal_effect[place][: len(points) - 1]
+        for train_id, effect in zip(
+            attribution.influences.ids[place][:3].tolist(), effects, strict=True
+        ):
             without = hessians.sum(0) - hessians[train_id]
             expected = rows[place] @ torch.linalg.solve(without, rows[train_id]) / len(points)
             torch.testing.assert_close(effect, expected)
@@ -303,13 +313,13 @@ def test_the_blocks_of_an_inverse_are_its_blocks():
     places = torch.randperm(30, generator=torch.Generator().manual_seed(2)).view(10, 3)
     kernel = root @ root.T
     expected = torch.linalg.inv(kernel + 0.3 * torch.eye(30))
-    inverse = shifted_inverse(kernel, 0.3)
-    assert inverse.cholesky
-    for found, some in zip(inverse.blocks(places), places, strict=True):
-        torch.testing.assert_close(found, expected[some][:, some])
+    inverse = make_shifted_inverse(kernel, 0.3)
+    assert inverse.is_cholesky
+    for block, some in zip(inverse.extract_blocks(places), places, strict=True):
+        torch.testing.assert_close(block, expected[some][:, some])
     low = root[:, :5] @ root[:, :5].T - 0.01 * torch.eye(30)  # so indefinite that eigh is taken
-    inverse = shifted_inverse(low, 1e-3)
-    assert not inverse.cholesky
+    inverse = make_shifted_inverse(low, 1e-3)
+    assert not inverse.is_cholesky
     dense = inverse(torch.eye(30).double())
-    for found, some in zip(inverse.blocks(places), places, strict=True):
-        torch.testing.assert_close(found, dense[some][:, some])
+    for block, some in zip(inverse.extract_blocks(places), places, strict=True):
+        torch.testing.assert_close(block, dense[some][:, some])

@@ -7,15 +7,23 @@ import pytest
 import reference
 import torch
 from cases import case
-from systems import Mean, problem, residuals, shifted, some_rows
+from systems import Mean, add_damping, problem, random_rows, residuals
 
-from fastif import ConjugateGradient, Dense, GaussNewton, Hessian, InputError, Lissa, Spectral
+from fastif import (
+    ConjugateGradient,
+    DenseOperator,
+    GaussNewton,
+    Hessian,
+    InputError,
+    Lissa,
+    Spectral,
+)
 from fastif.solvers.solver import check_positive
 
 
 def test_twenty_steps_of_lissa_do_not_suffice_where_many_do():
     operator, matrix = problem()
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     few = Lissa(depth=20, scale=2.0, tolerance=1e-4).solve(operator, rhs)
     many = Lissa(depth=1000, scale=2.0, tolerance=1e-4).solve(operator, rhs)
     assert not few.converged.any()
@@ -29,7 +37,7 @@ def test_lissa_with_too_small_a_scale_diverges_in_good_time_and_says_so(dtype):
     matrix = torch.diag(torch.tensor([100.0, 1.0], dtype=dtype))
     started = time.monotonic()
     solution = Lissa(depth=10**9, scale=1.0).solve(
-        Dense(matrix).damped(0.1), torch.ones(1, 2, dtype=dtype)
+        DenseOperator(matrix).with_damping(0.1), torch.ones(1, 2, dtype=dtype)
     )
     assert time.monotonic() - started < 20
     assert not solution.converged.any()
@@ -38,7 +46,7 @@ def test_lissa_with_too_small_a_scale_diverges_in_good_time_and_says_so(dtype):
 def test_lissa_that_diverges_slowly_is_not_reported_as_converged():
     matrix = torch.diag(torch.tensor([4.0, 1.0], dtype=torch.float64))
     solution = Lissa(depth=100, scale=1.9).solve(
-        Dense(matrix).damped(0.0), torch.ones(1, 2, dtype=torch.float64)
+        DenseOperator(matrix).with_damping(0.0), torch.ones(1, 2, dtype=torch.float64)
     )
     assert torch.isfinite(solution.value).all()
     assert solution.residual[0] > 1
@@ -52,7 +60,7 @@ def test_lissa_converges_exactly_when_the_scale_exceeds_half_the_largest_eigenva
     """The iteration multiplies the error by 1 - μ/scale; at μ = 2.8 the bound is 1.4."""
     matrix = torch.diag(torch.tensor([2.7, 1.0], dtype=torch.float64))
     solution = Lissa(depth=600, scale=scale, tolerance=1e-6).solve(
-        Dense(matrix).damped(0.1), torch.ones(1, 2, dtype=torch.float64)
+        DenseOperator(matrix).with_damping(0.1), torch.ones(1, 2, dtype=torch.float64)
     )
     assert bool(solution.converged[0]) is converges
 
@@ -63,11 +71,11 @@ def test_the_papers_recursion_is_ours_with_damping_times_scale(damp, scale, dept
     """FastIF: e ← v + (1 - damp) e - H e / scale, then e / scale; so its λ is damp · scale."""
     made = case("mlp")
     H = reference.gauss_newton(made.problem)
-    v = some_rows(len(H))
+    v = random_rows(len(H))
     e = v.clone()
     for _ in range(depth):
         e = v + (1 - damp) * e - e @ H / scale
-    ours = Lissa(depth=depth, scale=scale).solve(Dense(H).damped(damp * scale), v)
+    ours = Lissa(depth=depth, scale=scale).solve(DenseOperator(H).with_damping(damp * scale), v)
     torch.testing.assert_close(ours.value, e / scale, rtol=1e-9, atol=1e-12)
     if depth == 4000:
         inverse = torch.linalg.inv(H + damp * scale * torch.eye(len(H), dtype=H.dtype))
@@ -76,8 +84,8 @@ def test_the_papers_recursion_is_ours_with_damping_times_scale(damp, scale, dept
 
 def test_stochastic_lissa_follows_the_papers_recursion_on_the_examples_it_draws():
     made, damp, scale, depth = case("softmax"), 0.01, 10.0, 12
-    operator = Hessian(made.objective, made.train).damped(damp * scale)
-    v = some_rows(operator.size)
+    operator = Hessian(made.objective, made.train).with_damping(damp * scale)
+    v = random_rows(operator.size)
     generator = torch.Generator().manual_seed(21)
     e = v.clone()
     for _ in range(depth):
@@ -89,24 +97,26 @@ def test_stochastic_lissa_follows_the_papers_recursion_on_the_examples_it_draws(
 
 def test_repeats_are_averaged_and_their_spread_is_reported():
     made = case("softmax")
-    operator = GaussNewton(made.objective, made.train).damped(0.1)
-    rhs = some_rows(operator.size)
-    one = Lissa(depth=20, batch=2, scale=5.0, seed=4)
-    singles = torch.stack([replace(one, seed=4 + t).solve(operator, rhs).value for t in range(4)])
+    operator = GaussNewton(made.objective, made.train).with_damping(0.1)
+    rhs = random_rows(operator.size)
+    solver = Lissa(depth=20, batch=2, scale=5.0, seed=4)
+    singles = torch.stack(
+        [replace(solver, seed=4 + t).solve(operator, rhs).value for t in range(4)]
+    )
     assert not torch.equal(singles[0], singles[1])
-    solution = replace(one, repeats=4).solve(operator, rhs)
+    solution = replace(solver, repeats=4).solve(operator, rhs)
     mean = singles.mean(0)
     torch.testing.assert_close(solution.value, mean)
     deviation = ((singles - mean) ** 2).sum((0, 2)) / 3
     torch.testing.assert_close(solution.spread, deviation.sqrt() / mean.norm(dim=1))
     assert solution.steps == 80
-    assert one.solve(operator, rhs).spread is None
+    assert solver.solve(operator, rhs).spread is None
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
     made = case("softmax")
-    operator = GaussNewton(made.objective, made.train).damped(0.1)
-    rhs = some_rows(operator.size)
+    operator = GaussNewton(made.objective, made.train).with_damping(0.1)
+    rhs = random_rows(operator.size)
     values = [
         Lissa(depth=30, batch=2, scale=5.0, seed=seed).solve(operator, rhs).value
         for seed in (1, 1, 2)
@@ -118,23 +128,23 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
 # Repeats that are taken apart.
 
 
-def _sampled(damping: float = 0.1, seed: int = 3):
+def _make_sampled_mean(damping: float = 0.1, seed: int = 3):
     """20 matrices of rank 2, so that mini-batches differ much; and their mean, damped."""
-    roots = some_rows(40, 6, seed).T.reshape(20, 2, 6)
+    roots = random_rows(40, 6, seed).T.reshape(20, 2, 6)
     matrices = roots.mT @ roots
-    return Mean(matrices).damped(damping), shifted(matrices.mean(0), damping)
+    return Mean(matrices).with_damping(damping), add_damping(matrices.mean(0), damping)
 
 
 @pytest.mark.parametrize("solver", [Lissa(depth=40, batch=2, scale=15.0), Lissa(batch=4)])
 def test_repeats_solved_apart_and_merged_are_those_solved_together(solver):
-    operator, matrix = _sampled()
-    rhs = some_rows(6)
+    operator, matrix = _make_sampled_mean()
+    rhs = random_rows(6)
     rhs[1, 0] = torch.nan
     solver = replace(solver, repeats=3, seed=8)
     factor = solver.factor(operator)
     together = solver.solve(operator, rhs, factor)
-    apart = [solver.repeat(operator, rhs, index, factor) for index in range(3)]
-    merged = solver.merged(operator, rhs, apart)
+    apart = [solver.run_repeat(operator, rhs, index, factor) for index in range(3)]
+    merged = solver.merge_runs(operator, rhs, apart)
     for name in (item.name for item in fields(together)):
         torch.testing.assert_close(
             getattr(merged, name), getattr(together, name), equal_nan=True, msg=name
@@ -148,20 +158,20 @@ def test_repeats_solved_apart_and_merged_are_those_solved_together(solver):
 
 
 def test_one_repeat_merged_is_that_repeat_with_its_residual():
-    operator, matrix = _sampled()
-    rhs = some_rows(6)
+    operator, matrix = _make_sampled_mean()
+    rhs = random_rows(6)
     solver = Lissa(depth=40, batch=2, scale=15.0)
-    merged = solver.merged(operator, rhs, iter([solver.repeat(operator, rhs, 0)]))
+    merged = solver.merge_runs(operator, rhs, iter([solver.run_repeat(operator, rhs, 0)]))
     assert merged.spread is None
     torch.testing.assert_close(merged.residual, residuals(matrix, merged.value, rhs))
 
 
 def test_a_step_on_mini_batches_is_unbiased():
     """The mean over runs is the recursion on all examples, to what chance allows."""
-    operator, matrix = _sampled()
-    rhs, runs, depth, scale = some_rows(6, 2), 400, 25, 15.0
+    operator, matrix = _make_sampled_mean()
+    rhs, runs, depth, scale = random_rows(6, 2), 400, 25, 15.0
     solver = Lissa(depth=depth, batch=2, scale=scale)
-    values = torch.stack([solver.repeat(operator, rhs, t).value for t in range(runs)])
+    values = torch.stack([solver.run_repeat(operator, rhs, t).value for t in range(runs)])
     e = rhs.clone()
     for _ in range(depth):
         e = rhs + e - e @ matrix / scale
@@ -177,8 +187,8 @@ def test_a_step_on_mini_batches_is_unbiased():
 @pytest.mark.parametrize("batch", [1, 4, 64])
 @pytest.mark.parametrize("damping", [0.02, 1.0])
 def test_by_default_it_converges_whatever_the_batch(batch, damping):
-    operator, matrix = _sampled(damping)
-    rhs = some_rows(6)
+    operator, matrix = _make_sampled_mean(damping)
+    rhs = random_rows(6)
     solution = Lissa(batch=batch, max_steps=100_000).solve(operator, rhs)
     assert solution.converged.all()
     assert (residuals(matrix, solution.value, rhs) <= 0.1 + 1e-9).all()
@@ -186,16 +196,19 @@ def test_by_default_it_converges_whatever_the_batch(batch, damping):
 
 def test_by_default_it_converges_on_a_network_for_gauss_newton_and_hessian():
     made = case("mlp")
-    rhs = some_rows(made.objective.space.size)
+    rhs = random_rows(made.objective.space.size)
     curvature = GaussNewton(made.objective, made.train)
-    for operator in (curvature.damped(0.2), Hessian(made.objective, made.train).damped(1.0)):
+    for operator in (
+        curvature.with_damping(0.2),
+        Hessian(made.objective, made.train).with_damping(1.0),
+    ):
         solution = Lissa(batch=4, max_steps=2000).solve(operator, rhs)
         assert solution.converged.all()
 
 
 def test_the_mean_of_estimates_gets_where_no_single_one_does():
-    operator, _ = _sampled(0.02)
-    rhs, solver = some_rows(6), Lissa(batch=1, tolerance=0.05, max_steps=100_000)
+    operator, _ = _make_sampled_mean(0.02)
+    rhs, solver = random_rows(6), Lissa(batch=1, tolerance=0.05, max_steps=100_000)
     factor = solver.factor(operator)
     averaged = solver.solve(operator, rhs, factor)
     last = replace(solver, depth=averaged.steps).solve(operator, rhs, factor)
@@ -204,7 +217,7 @@ def test_the_mean_of_estimates_gets_where_no_single_one_does():
 
 
 def test_a_row_that_has_converged_does_not_wait_for_the_others():
-    operator = Dense(torch.diag(torch.tensor([1.0, 1e-4]).double())).damped(1e-4)
+    operator = DenseOperator(torch.diag(torch.tensor([1.0, 1e-4]).double())).with_damping(1e-4)
     rhs = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
     solver = Lissa(tolerance=1e-3, max_steps=200)
     solution = solver.solve(operator, rhs)
@@ -214,8 +227,8 @@ def test_a_row_that_has_converged_does_not_wait_for_the_others():
 
 
 def test_max_steps_end_a_series_that_would_go_on():
-    operator, matrix = _sampled(1e-4)
-    rhs = some_rows(6)
+    operator, matrix = _make_sampled_mean(1e-4)
+    rhs = random_rows(6)
     solution = Lissa(batch=1, max_steps=77).solve(operator, rhs)
     assert solution.steps == 77
     assert not solution.converged.any()
@@ -224,9 +237,9 @@ def test_max_steps_end_a_series_that_would_go_on():
 
 def test_the_scale_of_a_factor_is_that_of_the_largest_batch_there_can_be():
     made = case("mlp")
-    operator = GaussNewton(made.objective, made.train).damped(0.1)
+    operator = GaussNewton(made.objective, made.train).with_damping(0.1)
     each = [reference.gauss_newton(made.problem, [i]) for i in range(len(made.train))]
-    largest = max(float(torch.linalg.eigvalsh(one)[-1]) for one in each)
+    largest = max(float(torch.linalg.eigvalsh(matrix)[-1]) for matrix in each)
     mean = float(torch.linalg.eigvalsh(sum(each) / len(each))[-1])
     scales = [float(Lissa(batch=b).factor(operator)["scale"]) for b in (1, 8)]
     assert all(s >= largest / b + mean + 0.1 - 1e-9 for s, b in zip(scales, (1, 8), strict=True))
@@ -240,7 +253,7 @@ def test_the_scale_of_a_factor_is_that_of_the_largest_batch_there_can_be():
 
 def test_a_row_that_diverges_is_lost_alone():
     """The first row never meets the eigenvalue that the scale is too small for."""
-    operator = Dense(torch.diag(torch.tensor([1.0, 100.0]))).damped(0.1)
+    operator = DenseOperator(torch.diag(torch.tensor([1.0, 100.0]))).with_damping(0.1)
     rhs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
     for solver in (Lissa(depth=400, scale=2.0), Lissa(scale=2.0, max_steps=400)):
         solution = solver.solve(operator, rhs)
@@ -255,11 +268,11 @@ def test_a_row_that_diverges_is_lost_alone():
 
 
 def test_one_diverged_repeat_of_several_takes_the_row_with_it():
-    operator = Dense(torch.eye(2)).damped(0.1)
+    operator = DenseOperator(torch.eye(2)).with_damping(0.1)
     solver, rhs = Lissa(depth=60, scale=2.0, repeats=2), torch.ones(2, 2)
-    runs = [solver.repeat(operator, rhs, index) for index in range(2)]
+    runs = [solver.run_repeat(operator, rhs, index) for index in range(2)]
     runs[1].value[0] = torch.nan
-    merged = solver.merged(operator, rhs, runs)
+    merged = solver.merge_runs(operator, rhs, runs)
     assert torch.isnan(merged.value[0]).all()
     assert merged.residual[0] == torch.inf
     assert merged.converged.tolist() == [False, True]
@@ -268,7 +281,9 @@ def test_one_diverged_repeat_of_several_takes_the_row_with_it():
 def test_divergence_is_noticed_long_before_it_overflows():
     matrix = torch.diag(torch.tensor([1.0, 1.0], dtype=torch.float64))
     solver = Lissa(depth=10**9, scale=0.45)  # the error grows by 1.4 a step
-    solution = solver.solve(Dense(matrix).damped(0.1), torch.ones(1, 2, dtype=torch.float64))
+    solution = solver.solve(
+        DenseOperator(matrix).with_damping(0.1), torch.ones(1, 2, dtype=torch.float64)
+    )
     assert solution.steps <= 50
     assert torch.isnan(solution.value).all()
 
@@ -276,8 +291,8 @@ def test_divergence_is_noticed_long_before_it_overflows():
 def test_an_indefinite_hessian_diverges_in_its_rows_and_not_as_an_error():
     made = case("mlp")
     lowest = torch.linalg.eigvalsh(reference.hessian(made.problem))[0]
-    operator = Hessian(made.objective, made.train).damped(float(-lowest) / 2)
-    solution = Lissa(batch=9, max_steps=3000).solve(operator, some_rows(operator.size))
+    operator = Hessian(made.objective, made.train).with_damping(float(-lowest) / 2)
+    solution = Lissa(batch=9, max_steps=3000).solve(operator, random_rows(operator.size))
     assert not solution.converged.any()
 
 
@@ -286,13 +301,13 @@ def test_an_indefinite_hessian_diverges_in_its_rows_and_not_as_an_error():
 
 def test_the_preset_is_what_the_paper_did():
     preset = Lissa(preset="fastif")
-    said = (preset.depth, preset.repeats, preset.batch, preset.scale, preset.preconditioner)
-    assert said == (1000, 1, 1, 1e4, "none")
+    settings = (preset.depth, preset.repeats, preset.batch, preset.scale, preset.preconditioner)
+    assert settings == (1000, 1, 1, 1e4, "none")
     assert preset.effective_damping == pytest.approx(50)
     assert Lissa().effective_damping is None
     assert replace(preset, seed=3).depth == 1000
     operator, _ = problem()
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     same = Lissa(depth=1000, batch=1, scale=1e4)
     assert torch.equal(preset.solve(operator, rhs).value, same.solve(operator, rhs).value)
 

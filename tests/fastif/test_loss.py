@@ -33,11 +33,11 @@ def _labels(classes: int, count: int = 6) -> Tensor:
     return torch.arange(count) % classes
 
 
-def _soft(classes: int) -> Tensor:
+def _soft_labels(classes: int) -> Tensor:
     return _outputs(classes).flip(0).softmax(1)
 
 
-def _yes_no(classes: int) -> Tensor:
+def _binary_labels(classes: int) -> Tensor:
     return (_outputs(classes).flip(0) > 0).long()
 
 
@@ -63,12 +63,12 @@ ALL: dict[str, tuple[Loss, Tensor, Tensor, int]] = {
         for c, weights in WEIGHTS.items()
         for smoothing in (0.0, 0.3, 1.0)
     },
-    "soft": (CrossEntropy(), _outputs(3), _soft(3), 2),
-    "soft-smoothed-weighted": (CrossEntropy(0.2, WEIGHTS[3]), _outputs(3), _soft(3), 2),
-    "soft-half": (CrossEntropy(), _outputs(3), 0.5 * _soft(3), 2),
-    "binary": (BinaryCrossEntropy(), _outputs(4, 2.0), _yes_no(4), 4),
-    "binary-weighted": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _yes_no(2), 2),
-    "binary-soft": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _soft(2), 2),
+    "soft": (CrossEntropy(), _outputs(3), _soft_labels(3), 2),
+    "soft-smoothed-weighted": (CrossEntropy(0.2, WEIGHTS[3]), _outputs(3), _soft_labels(3), 2),
+    "soft-half": (CrossEntropy(), _outputs(3), 0.5 * _soft_labels(3), 2),
+    "binary": (BinaryCrossEntropy(), _outputs(4, 2.0), _binary_labels(4), 4),
+    "binary-weighted": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _binary_labels(2), 2),
+    "binary-soft": (BinaryCrossEntropy((0.2, 3.0)), _outputs(2, 2.0), _soft_labels(2), 2),
     "binary-one": (BinaryCrossEntropy(), _outputs(1, 2.0), _labels(2), 1),
     **{f"squared-{c}": (SquaredError(), _outputs(c), _outputs(c).flip(0), c) for c in (1, 2, 4)},
     **{f"hinge-{t}": (SmoothHinge(t), _outputs(1), _labels(2), 1) for t in (0.1, 1.0)},
@@ -77,38 +77,38 @@ ALL: dict[str, tuple[Loss, Tensor, Tensor, int]] = {
 
 
 @pytest.fixture(params=ALL)
-def one(request):
+def loss_case(request):
     return ALL[request.param]
 
 
-def test_the_root_squares_to_the_hessian_in_few_columns(one):
-    loss, outputs, targets, columns = one
-    roots = loss.root(outputs, targets)
+def test_the_root_squares_to_the_hessian_in_few_columns(loss_case):
+    loss, outputs, targets, columns = loss_case
+    roots = loss.sqrt_hessian(outputs, targets)
     assert roots.shape == (*outputs.shape, columns)
     for root, row, target in zip(roots, outputs, targets, strict=True):
         expected = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
         torch.testing.assert_close(root @ root.T, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_the_first_and_second_derivatives_are_those_of_finite_differences(one):
-    loss, outputs, targets, _ = one
+def test_the_first_and_second_derivatives_are_those_of_finite_differences(loss_case):
+    loss, outputs, targets, _ = loss_case
     leaf = outputs.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: loss(z, targets), leaf)
     assert torch.autograd.gradgradcheck(lambda z: loss(z, targets), leaf)
 
 
-def test_single_precision_gives_the_same(one):
-    loss, outputs, targets, _ = one
-    found = loss(outputs.float(), targets)  # targets stay as they are, in double precision
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), loss(outputs, targets), rtol=1e-5, atol=1e-6)
-    assert loss.root(outputs.float(), targets).dtype == torch.float32
-    root = loss.root(outputs.float(), targets).double()
-    torch.testing.assert_close(root, loss.root(outputs, targets), rtol=1e-4, atol=1e-6)
+def test_single_precision_gives_the_same(loss_case):
+    loss, outputs, targets, _ = loss_case
+    actual = loss(outputs.float(), targets)  # targets stay as they are, in double precision
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), loss(outputs, targets), rtol=1e-5, atol=1e-6)
+    assert loss.sqrt_hessian(outputs.float(), targets).dtype == torch.float32
+    root = loss.sqrt_hessian(outputs.float(), targets).double()
+    torch.testing.assert_close(root, loss.sqrt_hessian(outputs, targets), rtol=1e-4, atol=1e-6)
 
 
-def test_a_loss_is_a_value_and_its_examples_do_not_know_of_each_other(one):
-    loss, outputs, targets, _ = one
+def test_a_loss_is_a_value_and_its_examples_do_not_know_of_each_other(loss_case):
+    loss, outputs, targets, _ = loss_case
     assert hash(loss) == hash(loss)
     assert loss == type(loss)(*vars(loss).values())
     alone = torch.cat([loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(6)])
@@ -134,10 +134,12 @@ def test_label_smoothing_mixes_in_the_mean_over_classes():
 def test_class_weights_weigh_an_example_by_the_class_of_its_target():
     outputs, targets = _outputs(3), _labels(3)
     weights = torch.tensor(WEIGHTS[3], dtype=torch.float64)
-    found = CrossEntropy(class_weights=WEIGHTS[3])(outputs, targets)
-    torch.testing.assert_close(found, weights[targets] * CrossEntropy()(outputs, targets))
-    assert (found[targets == 1] == 0).all()
-    assert (CrossEntropy(class_weights=WEIGHTS[3]).root(outputs, targets)[targets == 1] == 0).all()
+    actual = CrossEntropy(class_weights=WEIGHTS[3])(outputs, targets)
+    torch.testing.assert_close(actual, weights[targets] * CrossEntropy()(outputs, targets))
+    assert (actual[targets == 1] == 0).all()
+    assert (
+        CrossEntropy(class_weights=WEIGHTS[3]).sqrt_hessian(outputs, targets)[targets == 1] == 0
+    ).all()
 
 
 def test_weights_of_mean_one_give_the_mean_that_torch_trains_with():
@@ -147,8 +149,8 @@ def test_weights_of_mean_one_give_the_mean_that_torch_trains_with():
         compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy()).tolist()
     )
     trained = F.cross_entropy(outputs, labels, torch.tensor(weights, dtype=torch.float64))
-    found = CrossEntropy(class_weights=weights)(outputs, labels).mean()
-    torch.testing.assert_close(found, trained)
+    actual = CrossEntropy(class_weights=weights)(outputs, labels).mean()
+    torch.testing.assert_close(actual, trained)
 
 
 def test_a_list_of_weights_is_as_good_as_a_tuple():
@@ -169,7 +171,7 @@ def test_a_list_of_weights_is_as_good_as_a_tuple():
 )
 def test_extreme_outputs_give_finite_roots_that_still_square_to_the_hessian(logits, dtype):
     outputs = torch.tensor([logits], dtype=dtype)
-    root = CrossEntropy().root(outputs, torch.tensor([0]))[0]
+    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
     probability = torch.tensor(logits, dtype=torch.float64).softmax(0)
     expected = probability.diag() - probability.outer(probability)
     assert torch.isfinite(root).all()
@@ -182,7 +184,7 @@ def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
     """1 - p would be rounded to nothing in single precision; the digits of the rest must stay."""
     outputs = torch.zeros(1, 3)
     outputs[0, sure] = gap
-    root = CrossEntropy().root(outputs, torch.tensor([0]))[0].double()
+    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0].double()
     probability = outputs.double().softmax(1)[0]
     rest = probability.sum() - probability[sure]
     others = probability[[i for i in range(3) if i != sure]].sum()
@@ -197,7 +199,7 @@ def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
 
 @pytest.mark.parametrize("weights", [None, (0.2, 3.0, 1.0)])
 def test_binary_cross_entropy_is_the_sum_of_torchs_over_the_labels(weights):
-    outputs, targets = _outputs(3), _yes_no(3)
+    outputs, targets = _outputs(3), _binary_labels(3)
     theirs = torch.nn.BCEWithLogitsLoss(
         reduction="none",
         pos_weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
@@ -216,7 +218,7 @@ def test_one_label_is_a_softmax_over_yes_and_no():
 @pytest.mark.parametrize("extreme", [30.0, 80.0, 1e4])
 def test_a_sure_label_keeps_its_small_curvature(extreme):
     outputs = torch.tensor([[extreme, -extreme]])
-    root = BinaryCrossEntropy().root(outputs, torch.tensor([[1, 0]]))[0]
+    root = BinaryCrossEntropy().sqrt_hessian(outputs, torch.tensor([[1, 0]]))[0]
     expected = math.exp(-extreme)
     assert root.square().diagonal().tolist() == pytest.approx([expected] * 2, rel=1e-5)
     assert torch.isfinite(BinaryCrossEntropy()(outputs, torch.tensor([[0, 1]]))).all()
@@ -234,7 +236,7 @@ def test_squared_error_takes_targets_with_or_without_a_column():
 # The hinge.
 
 
-def _blog(logits: Tensor, labels: Tensor, t: float) -> Tensor:
+def _blog_hinge(logits: Tensor, labels: Tensor, t: float) -> Tensor:
     """`smooth_hinge_loss` of "Influence functions from scratch", line by line, without the mean."""
     exponents = (1 - labels * logits) / t
     most = torch.maximum(exponents, torch.zeros_like(exponents))
@@ -245,11 +247,11 @@ def _blog(logits: Tensor, labels: Tensor, t: float) -> Tensor:
 def test_one_output_is_the_smooth_hinge_of_the_blog_for_both_ways_to_write_labels(t):
     outputs, labels = _outputs(1, 2.0), _labels(2)
     signs = 2 * labels - 1
-    expected = _blog(outputs[:, 0], signs, t)
+    expected = _blog_hinge(outputs[:, 0], signs, t)
     for targets in (labels, signs, signs[:, None], labels.double()):
         torch.testing.assert_close(SmoothHinge(t)(outputs, targets), expected)
-        expected_root = SmoothHinge(t).root(outputs, labels)
-        assert torch.equal(SmoothHinge(t).root(outputs, targets), expected_root)
+        expected_root = SmoothHinge(t).sqrt_hessian(outputs, labels)
+        assert torch.equal(SmoothHinge(t).sqrt_hessian(outputs, targets), expected_root)
 
 
 def test_two_outputs_are_the_one_output_that_is_their_difference():
@@ -265,7 +267,7 @@ def test_two_outputs_are_the_one_output_that_is_their_difference():
 def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
     """scikit-learn's hinge of several classes is Crammer and Singer's."""
     outputs, labels = _outputs(classes, 2.0), _labels(max(classes, 2))
-    found = SmoothHinge(t)(outputs, labels)
+    actual = SmoothHinge(t)(outputs, labels)
     if classes < 3:
         difference = outputs[:, 0] if classes == 1 else outputs[:, 1] - outputs[:, 0]
         hinge = (1 - (2 * labels - 1) * difference).clamp_min(0)
@@ -273,8 +275,8 @@ def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
         rows = zip(labels.tolist(), outputs.numpy(), strict=True)
         each = [hinge_loss([y], row[None], labels=np.arange(classes)) for y, row in rows]
         hinge = torch.tensor(each, dtype=torch.float64)
-    assert (found >= hinge - 1e-12).all()
-    assert (found - hinge <= t * math.log(max(classes, 2)) + 1e-12).all()
+    assert (actual >= hinge - 1e-12).all()
+    assert (actual - hinge <= t * math.log(max(classes, 2)) + 1e-12).all()
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -285,10 +287,10 @@ def test_far_from_the_corner_everything_stays_finite(classes, dtype):
     labels = torch.ones(3, dtype=torch.long)
     loss = SmoothHinge()
     assert torch.isfinite(loss(outputs, labels)).all()
-    assert torch.isfinite(loss.root(outputs, labels)).all()
+    assert torch.isfinite(loss.sqrt_hessian(outputs, labels)).all()
     for row, target in zip(outputs, labels, strict=True):
         second = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
-        root = loss.root(row[None], target[None])[0]
+        root = loss.sqrt_hessian(row[None], target[None])[0]
         torch.testing.assert_close(root @ root.T, second, rtol=1e-4, atol=1e-4)
 
 
@@ -306,12 +308,18 @@ def test_far_from_the_corner_everything_stays_finite(classes, dtype):
         (lambda: CrossEntropy(class_weights=(0.0, 0.0)), "not all 0"),
         (lambda: CrossEntropy(class_weights=()), "not all 0"),
         (lambda: CrossEntropy(class_weights=(1.0, 1.0))(_outputs(3), _labels(3)), "3 numbers"),
-        (lambda: CrossEntropy(class_weights=(1.0, 1.0)).root(_outputs(3), _labels(3)), "3 numbers"),
+        (
+            lambda: CrossEntropy(class_weights=(1.0, 1.0)).sqrt_hessian(_outputs(3), _labels(3)),
+            "3 numbers",
+        ),
         (lambda: BinaryCrossEntropy((1.0, 0.0)), "finite numbers > 0"),
-        (lambda: BinaryCrossEntropy((1.0, 2.0))(_outputs(3), _yes_no(3)), "3 numbers"),
+        (lambda: BinaryCrossEntropy((1.0, 2.0))(_outputs(3), _binary_labels(3)), "3 numbers"),
         (lambda: BinaryCrossEntropy()(_outputs(3), _labels(2)), "3 numbers an example"),
-        (lambda: BinaryCrossEntropy()(_outputs(2), 2 * _yes_no(2) - 1), "0 for no"),
-        (lambda: BinaryCrossEntropy().root(_outputs(2), 2 * _yes_no(2) - 1), "0 for no"),
+        (lambda: BinaryCrossEntropy()(_outputs(2), 2 * _binary_labels(2) - 1), "0 for no"),
+        (
+            lambda: BinaryCrossEntropy().sqrt_hessian(_outputs(2), 2 * _binary_labels(2) - 1),
+            "0 for no",
+        ),
         (lambda: SquaredError()(_outputs(2), _outputs(1)), "2 numbers an example"),
         (lambda: SmoothHinge(0.0), "finite number > 0"),
         (lambda: SmoothHinge(math.nan), "finite number > 0"),

@@ -12,16 +12,16 @@ from fastif import (
     CrossEntropy,
     Direct,
     Dual,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     Gradients,
     InputError,
     ModuleObjective,
     TensorExamples,
-    every,
+    all_ids,
 )
-from fastif.attribution.control_sample import control_ids
-from fastif.attribution.low_rank_scorer import Halves, LowRankScorer, low_rank
+from fastif.attribution.control_sample import select_control_ids
+from fastif.attribution.low_rank_scorer import LowRankFactors, LowRankScorer, make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer
 
 DAMPING = 0.05
@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_truncated_matrices(name, rank):
     rows, s_test = _truth(made)
     s_test = s_test[:4]
     scorer = GradientScorer(Gradients(made.objective), made.train, s_test.to(made.objective.like))
-    lowered = low_rank(scorer, rank)
+    lowered = make_low_rank_scorer(scorer, rank)
     assert isinstance(lowered, LowRankScorer)
     cut, space = s_test.clone(), made.objective.space
     for key, where, shape in zip(space.names, space.slices, space.shapes, strict=True):
@@ -53,9 +53,9 @@ def test_scores_are_those_of_the_truncated_matrices(name, rank):
                 cut[query, where] = ((u[:, :rank] * s[:rank]) @ v[:rank]).flatten()
     expected = cut @ rows.T / len(rows)
     for ids in (torch.arange(len(rows)), torch.tensor([3, 0])):
-        found = lowered.effects(ids)
-        assert found.sound.all()
-        gap = (found.values - expected[:, ids]).abs().max()
+        actual = lowered.compute_effects(ids)
+        assert actual.finite.all()
+        gap = (actual.values - expected[:, ids]).abs().max()
         assert gap < 1e-4 * expected.abs().max()
 
 
@@ -63,48 +63,48 @@ def test_halves_of_matrices_that_have_that_rank_are_exact():
     generator = torch.Generator().manual_seed(1)
     left, right = (torch.randn(5, 3, n, generator=generator).double() for n in (40, 60))
     matrices = left.mT @ right
-    found = Halves.of(matrices, 3)
-    torch.testing.assert_close(found.left.mT @ found.right, matrices)
+    factors = LowRankFactors.from_matrices(matrices, 3)
+    torch.testing.assert_close(factors.left.mT @ factors.right, matrices)
 
 
 def test_the_certificate_says_what_is_lost():
     made = case("mlp", 12)
-    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
-    ids = every(made.train)
-    found, exact = (
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
+    ids = all_ids(made.train)
+    actual, exact = (
         Attributor(
             made.objective,
             made.train,
             operator,
             Direct(),
-            Everything(None, rank=rank),
+            ExhaustiveSearch(None, rank=rank),
             leverage="off",
         )(made.train, ids)
         for rank in (1, None)
     )
     assert exact.certificate.rounding is None
-    drawn = control_ids(12)
+    drawn = select_control_ids(12)
     low, full = (
         torch.empty(12, 12, dtype=torch.float64).scatter_(
             1, answer.influences.ids, answer.influences.removal_effect.double()
         )[:, drawn]
-        for answer in (found, exact)
+        for answer in (actual, exact)
     )
     expected = [spearmanr(a, b).statistic for a, b in zip(low, full, strict=True)]
-    assert found.certificate.rounding.tolist() == pytest.approx(expected, abs=1e-6)
-    assert found.certificate.rounding.min() < 0.999
+    assert actual.certificate.rounding.tolist() == pytest.approx(expected, abs=1e-6)
+    assert actual.certificate.rounding.min() < 0.999
 
 
 def test_nothing_is_cut_where_scores_are_known_or_gradients_taken_one_by_one():
     made = case("outside")
     rows = torch.zeros(1, made.objective.space.size, dtype=torch.float64)
     scorer = GradientScorer(Gradients(made.objective), made.train, rows)
-    assert low_rank(scorer, 1) is scorer
+    assert make_low_rank_scorer(scorer, 1) is scorer
     made = case("mlp")
-    operator = GaussNewton(made.objective, made.train).damped(DAMPING)
-    search = Everything(None, rank=1)
-    found = Attributor(made.objective, made.train, operator, Dual(), search, leverage="off")
-    assert found(made.train, every(made.train)).certificate.rounding is None
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
+    search = ExhaustiveSearch(None, rank=1)
+    attributor = Attributor(made.objective, made.train, operator, Dual(), search, leverage="off")
+    assert attributor(made.train, all_ids(made.train)).certificate.rounding is None
 
 
 def test_a_row_that_is_not_finite_is_left_out():
@@ -115,12 +115,14 @@ def test_a_row_that_is_not_finite_is_left_out():
     train = TensorExamples(points, labels)
     s_test = torch.randn(2, objective.space.size)
     gradients = Gradients(objective)
-    gradients.one_by_one = False
-    found = low_rank(GradientScorer(gradients, train, s_test), 1).effects(torch.arange(7))
-    assert found.sound.tolist() == [True, True, False, True, True, True, True]
+    gradients.per_example_backward = False
+    actual = make_low_rank_scorer(GradientScorer(gradients, train, s_test), 1).compute_effects(
+        torch.arange(7)
+    )
+    assert actual.finite.tolist() == [True, True, False, True, True, True, True]
 
 
 @pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 2, "rounded": True}])
 def test_a_rank_that_makes_no_sense_is_refused(options):
     with pytest.raises(InputError):
-        Everything(**options)
+        ExhaustiveSearch(**options)

@@ -8,24 +8,32 @@ import pytest
 import torch
 from cases import case
 
-from fastif import Attributor, CandidateIndex, Dual, Ensemble, Everything, GaussNewton, Nearest
-from fastif.candidates import embeddings
-from fastif.data.examples import (
-    Selected,
-    TensorExamples,
-    every,
-    places_by_length,
+from fastif import (
+    Attributor,
+    CandidateIndex,
+    Dual,
+    Ensemble,
+    ExhaustiveSearch,
+    GaussNewton,
+    NearestNeighbors,
 )
-from fastif.numerics.out_of_memory import in_parts, is_out_of_memory
+from fastif.candidates import compute_embeddings
+from fastif.data.examples import (
+    ExampleSubset,
+    TensorExamples,
+    all_ids,
+    length_buckets,
+)
+from fastif.numerics.out_of_memory import is_out_of_memory, split_on_oom
 
 DAMPING = 0.1
 
 
-class Scarce(Selected):
+class Scarce(ExampleSubset):
     """Examples of a machine whose memory holds the work of `limit` of them."""
 
     def __init__(self, examples, limit, error=torch.OutOfMemoryError):
-        super().__init__(examples, every(examples))
+        super().__init__(examples, all_ids(examples))
         self.limit, self.error, self.refused = limit, error, 0
 
     def take(self, ids):
@@ -35,35 +43,35 @@ class Scarce(Selected):
         return super().take(ids)
 
 
-def _answer(made, train, queries, nearest, models=1):
+def _attribute(made, train, queries, nearest, models=1):
     curvature = GaussNewton(made.objective, made.train)  # its memory is not what is short here
-    search = Everything(3)
+    search = ExhaustiveSearch(3)
     if nearest:
-        rows = embeddings(made.objective, made.train, every(made.train))
-        search = Nearest(CandidateIndex.build(rows), 6)
-    one = Attributor(
+        rows = compute_embeddings(made.objective, made.train, all_ids(made.train))
+        search = NearestNeighbors(CandidateIndex.build(rows), 6)
+    attributor = Attributor(
         made.objective,
         train,
-        curvature.damped(DAMPING),
+        curvature.with_damping(DAMPING),
         Dual(),
         search,
         batch_size=8,
         leverage="off",
     )
     slices = torch.arange(len(queries)) % 2
-    return Ensemble([one] * models)(queries, every(queries), slices)
+    return Ensemble([attributor] * models)(queries, all_ids(queries), slices)
 
 
-def _check_same(found, expected):
-    assert torch.equal(found.influences.ids, expected.influences.ids)
+def _check_same(actual, expected):
+    assert torch.equal(actual.influences.ids, expected.influences.ids)
     torch.testing.assert_close(
-        found.influences.removal_effect, expected.influences.removal_effect, rtol=1e-9, atol=1e-12
+        actual.influences.removal_effect, expected.influences.removal_effect, rtol=1e-9, atol=1e-12
     )
-    torch.testing.assert_close(found.certificate.residual, expected.certificate.residual)
-    assert found.certificate.reasons == expected.certificate.reasons
-    assert (found.totals is None) == (expected.totals is None)
+    torch.testing.assert_close(actual.certificate.residual, expected.certificate.residual)
+    assert actual.certificate.reasons == expected.certificate.reasons
+    assert (actual.totals is None) == (expected.totals is None)
     if expected.totals is not None:
-        torch.testing.assert_close(found.totals.effects, expected.totals.effects)
+        torch.testing.assert_close(actual.totals.effects, expected.totals.effects)
 
 
 @pytest.mark.parametrize(
@@ -73,24 +81,24 @@ def _check_same(found, expected):
 @pytest.mark.parametrize("nearest", [False, True])
 def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
     made = case("mlp", 12)
-    queries = Selected(made.train, torch.tensor([1, 4, 6]))
+    queries = ExampleSubset(made.train, torch.tensor([1, 4, 6]))
     scarce = Scarce(made.train, limit, error)
-    expected = _answer(made, made.train, queries, nearest)
-    found = _answer(made, scarce, queries, nearest)
+    expected = _attribute(made, made.train, queries, nearest)
+    actual = _attribute(made, scarce, queries, nearest)
     assert scarce.refused > 0
-    _check_same(found, expected)
+    _check_same(actual, expected)
 
 
 @pytest.mark.parametrize("models", [1, 2])
 @pytest.mark.parametrize("nearest", [False, True])
 def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
     made = case("mlp", 12)
-    queries = Selected(made.train, torch.tensor([1, 4, 6, 2, 9]))
+    queries = ExampleSubset(made.train, torch.tensor([1, 4, 6, 2, 9]))
     scarce = Scarce(queries, 2)
-    expected = _answer(made, made.train, queries, nearest, models)
-    found = _answer(made, made.train, scarce, nearest, models)
+    expected = _attribute(made, made.train, queries, nearest, models)
+    actual = _attribute(made, made.train, scarce, nearest, models)
     assert scarce.refused > 0
-    _check_same(found, expected)
+    _check_same(actual, expected)
 
 
 def test_one_alone_that_does_not_fit_is_an_error_and_so_is_any_other_failure():
@@ -101,9 +109,9 @@ def test_one_alone_that_does_not_fit_is_an_error_and_so_is_any_other_failure():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(in_parts(never, torch.arange(4)))
+        list(split_on_oom(never, torch.arange(4)))
     with pytest.raises(RuntimeError, match="shapes"):
-        list(in_parts(wrong, torch.arange(4)))
+        list(split_on_oom(wrong, torch.arange(4)))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 
 
@@ -130,10 +138,10 @@ class Measured(TensorExamples):
 def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits():
     lengths = [3, 50, 1, 8, 8, 2, 9, 1]
     examples = Measured(lengths, tokens=16)
-    found = [places.tolist() for places in places_by_length(examples, every(examples), 4)]
-    assert found == [[1], [6], [3, 4], [0, 5, 2, 7]]
+    batches = [places.tolist() for places in length_buckets(examples, all_ids(examples), 4)]
+    assert batches == [[1], [6], [3, 4], [0, 5, 2, 7]]
     free = Measured(lengths, tokens=None)
-    assert [len(p) for p in places_by_length(free, every(free), 3)] == [3, 3, 2]
+    assert [len(p) for p in length_buckets(free, all_ids(free), 3)] == [3, 3, 2]
 
 
 @pytest.mark.long

@@ -33,11 +33,11 @@ def test_the_score_is_the_rank_correlation_of_sums():
     effect = torch.randn(3, 12, generator=generator)
     subsets = [torch.randperm(12, generator=generator)[:6] for _ in range(9)]
     outcomes = torch.randn(9, 3, generator=generator)
-    found = linear_datamodelling_score(effect, subsets, outcomes)
+    scores = linear_datamodelling_score(effect, subsets, outcomes)
     for query in range(3):
         sums = [sum(float(effect[query, i]) for i in ids) for ids in subsets]
         expected = scipy.stats.spearmanr(sums, outcomes[:, query].numpy())[0]
-        assert float(found[query]) == pytest.approx(expected, abs=1e-6)
+        assert float(scores[query]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_margin_is_the_log_odds_of_the_label():

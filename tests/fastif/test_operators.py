@@ -7,7 +7,15 @@ import reference
 import torch
 from cases import NAMES, case
 
-from fastif import Damped, Dense, GaussNewton, Hessian, InputError, LinearOperator, every
+from fastif import (
+    DampedOperator,
+    DenseOperator,
+    GaussNewton,
+    Hessian,
+    InputError,
+    LinearOperator,
+    all_ids,
+)
 
 KINDS = {
     "gauss-newton": (GaussNewton, reference.gauss_newton),
@@ -41,7 +49,7 @@ def test_a_product_equals_the_dense_product(pair):
 
 def test_the_dense_matrix_comes_out_and_is_symmetric(pair):
     operator, matrix = pair
-    dense = operator.dense(tile=7)
+    dense = operator.to_dense(chunk=7)
     torch.testing.assert_close(dense, matrix, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(dense, dense.T, rtol=1e-9, atol=1e-11)
 
@@ -66,7 +74,7 @@ def test_the_batch_size_changes_nothing(pair, batch_size):
 def test_the_order_of_ids_changes_nothing(pair):
     operator, matrix = pair
     rows = _rows(operator)
-    turned = replace(operator, ids=every(operator.examples).flip(0))
+    turned = replace(operator, ids=all_ids(operator.examples).flip(0))
     torch.testing.assert_close(turned.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
 
 
@@ -76,20 +84,20 @@ def test_ids_choose_the_examples_that_the_mean_is_over(name, kind):
     made, (build, truth) = case(name, 5), KINDS[kind]
     ids = [4, 1, 1]  # one twice, as a sample with replacement has it
     operator = build(made.objective, made.train, torch.tensor(ids), batch_size=2)
-    torch.testing.assert_close(operator.dense(), truth(made.problem, ids), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(operator.to_dense(), truth(made.problem, ids), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gauss_newton_has_no_negative_eigenvalue(name):
     made = case(name, 5)
-    values = torch.linalg.eigvalsh(GaussNewton(made.objective, made.train).dense())
+    values = torch.linalg.eigvalsh(GaussNewton(made.objective, made.train).to_dense())
     assert values.min() > -1e-10 * values.max()
 
 
 def test_the_hessian_of_a_network_has_negative_eigenvalues():
     """Else the tests above could not tell the two curvatures apart."""
     made = case("mlp")
-    values = torch.linalg.eigvalsh(Hessian(made.objective, made.train).dense())
+    values = torch.linalg.eigvalsh(Hessian(made.objective, made.train).to_dense())
     assert values.min() < -1e-3 * values.max()
 
 
@@ -97,8 +105,8 @@ def test_the_hessian_of_a_network_has_negative_eigenvalues():
 def test_both_curvatures_agree_on_linear_models(name):
     made = case(name)
     torch.testing.assert_close(
-        GaussNewton(made.objective, made.train).dense(),
-        Hessian(made.objective, made.train).dense(),
+        GaussNewton(made.objective, made.train).to_dense(),
+        Hessian(made.objective, made.train).to_dense(),
     )
 
 
@@ -106,7 +114,7 @@ def test_both_curvatures_agree_on_linear_models(name):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_of_all_one_example_operators_is_the_operator(name, kind):
     made, (build, truth) = case(name, 5), KINDS[kind]
-    singles = [build(made.objective, made.train, torch.tensor([i])).dense() for i in range(5)]
+    singles = [build(made.objective, made.train, torch.tensor([i])).to_dense() for i in range(5)]
     torch.testing.assert_close(torch.stack(singles).mean(0), truth(made.problem))
 
 
@@ -118,7 +126,7 @@ def test_a_sample_is_the_mean_over_examples_drawn_from_the_operators_own(kind):
     ids = sampled.ids.tolist()
     assert len(ids) == 4
     assert set(ids) <= {2, 5, 8}
-    torch.testing.assert_close(sampled.dense(), truth(made.problem, ids))
+    torch.testing.assert_close(sampled.to_dense(), truth(made.problem, ids))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,7 +154,7 @@ def test_a_sample_does_not_look_anew_how_gradients_are_to_be_taken():
 def test_damping_is_added_exactly_once(pair):
     operator, matrix = pair
     rows = _rows(operator)
-    damped = operator.damped(0.25)
+    damped = operator.with_damping(0.25)
     expected = rows @ matrix + 0.25 * rows
     torch.testing.assert_close(damped.apply(rows), expected, rtol=1e-9, atol=1e-11)
     assert damped.damping == 0.25
@@ -155,27 +163,27 @@ def test_damping_is_added_exactly_once(pair):
 def test_a_damped_sample_is_damped_by_the_same_number(pair):
     operator, _ = pair
     rows = _rows(operator)
-    damped = operator.damped(0.25).sample(torch.Generator().manual_seed(5), 2)
+    damped = operator.with_damping(0.25).sample(torch.Generator().manual_seed(5), 2)
     plain = operator.sample(torch.Generator().manual_seed(5), 2)
     torch.testing.assert_close(damped.apply(rows), plain.apply(rows) + 0.25 * rows)
 
 
 def test_a_dense_matrix_is_its_own_sample():
-    operator = Dense(torch.eye(3))
+    operator = DenseOperator(torch.eye(3))
     assert operator.sample(torch.Generator(), 1) is operator
-    assert torch.equal(operator.dense(), torch.eye(3))
+    assert torch.equal(operator.to_dense(), torch.eye(3))
 
 
 @pytest.mark.parametrize("damping", [-1e-9, -1.0, float("nan")])
 def test_a_negative_damping_is_refused(damping):
     with pytest.raises(InputError, match=r"damping: expected a number >= 0; got"):
-        Damped(Dense(torch.eye(2)), damping)
+        DampedOperator(DenseOperator(torch.eye(2)), damping)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_parameter_that_the_model_never_uses_has_zero_curvature(kind):
     made = case("idle")
     build, truth = KINDS[kind]
-    dense = build(made.objective, made.train).dense()
+    dense = build(made.objective, made.train).to_dense()
     torch.testing.assert_close(dense, truth(made.problem))
     assert (dense[-2:] == 0).all()

@@ -24,17 +24,17 @@ from fastif import (
     PrefixCache,
     TextExamples,
     TransformerObjective,
+    all_ids,
     batches,
+    compute_loss_gradients,
     encode,
-    every,
-    gradient_rows,
     predict,
 )
-from fastif.models.hidden_state_file import HiddenFile
+from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.padding import (
     Padding,
-    each,
-    placed,
+    align_padding,
+    iterate_rows,
     run_by_length,
 )
 
@@ -68,7 +68,7 @@ MADE = {
 SIDE = {"xlnet": "left", "fnet": None, "gpt2-without-token": None}
 
 
-def made(name: str):
+def make_model(name: str):
     config = MADE[name]
     config.update({"vocab_size": 40, "num_labels": 3, "initializer_range": 0.4})
     with torch.random.fork_rng():
@@ -78,13 +78,13 @@ def made(name: str):
 
 
 @torch.no_grad()
-def alone(model, examples) -> torch.Tensor:
+def predict_alone(model, examples) -> torch.Tensor:
     """The model itself, one row at a time."""
     return torch.stack([model(input_ids=row[None]).logits[0] for row in examples.tokens])
 
 
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+def check_close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-9)
 
 
 QUICK = {
@@ -104,47 +104,47 @@ QUICK = {
     ],
 )
 def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp_path):
-    model, examples = made(name), token_examples(5)
-    expected = alone(model, examples)
+    model, examples = make_model(name), token_examples(5)
+    expected = predict_alone(model, examples)
     objective = TransformerObjective(model, attributed)
     assert objective.padding.side == SIDE.get(name, "right")
     assert bool(objective.notes) is (objective.padding.side != "right")
     if attributed == "last:1":
-        assert objective.cut == 2, objective.cut_note
+        assert objective.num_frozen_layers == 2, objective.cut_note
     (tmp_path / "states").mkdir()
     groups = [torch.tensor([1, 0, 3]), torch.tensor([2])]
     file = None
-    if objective.cut:
-        HiddenFile.write(tmp_path / "states", objective, examples, groups)
-        file = HiddenFile(tmp_path / "states")
+    if objective.num_frozen_layers:
+        HiddenStateFile.write(tmp_path / "states", objective, examples, groups)
+        file = HiddenStateFile(tmp_path / "states")
     left = token_examples(5)
     left.side = "left"
     for rows in (
         examples,
         left,
-        examples.of_equal_lengths(),
+        examples.with_equal_lengths(),
         PrefixCache(objective, examples, 10**9, 3),
         PrefixCache(objective, left, 0, 3, file=file),
     ):
         for size in (1, 5):
-            close(predict(objective, rows, size)[0], expected)
+            check_close(predict(objective, rows, size)[0], expected)
     problem = text_problem(model, objective.space.names, examples)
     truth = reference.gradients(problem)
     assert truth.abs().max() > 1e-2
     for rows in (examples, PrefixCache(objective, left, 10**9, 3)):
-        close(gradient_rows(Gradients(objective), rows, every(rows), 4), truth)
+        check_close(compute_loss_gradients(Gradients(objective), rows, all_ids(rows), 4), truth)
 
 
 def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
     """Its head refuses a batch; one row at a time is what it was trained on."""
-    model, examples = made("gpt2-without-token"), token_examples(9)
+    model, examples = make_model("gpt2-without-token"), token_examples(9)
     with pytest.raises(ValueError, match="no padding token"):
-        model(**{k: v for k, v in examples.take(every(examples)).items() if k != "labels"})
+        model(**{k: v for k, v in examples.take(all_ids(examples)).items() if k != "labels"})
     objective = TransformerObjective(model, "last:1")
     assert model.config.pad_token_id is None, "the caller's model stays as it was"
     assert "equal length" in objective.notes[0]
-    rows = examples.of_equal_lengths()
-    widths = [batch["attention_mask"] for _, batch in batches(rows, every(rows), 4)]
+    rows = examples.with_equal_lengths()
+    widths = [batch["attention_mask"] for _, batch in batches(rows, all_ids(rows), 4)]
     assert all(bool(mask.all()) for mask in widths)
     assert sum(map(len, widths)) == 9
     assert max(map(len, widths)) > 1, "some of them share a forward pass"
@@ -152,23 +152,25 @@ def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
 
 @pytest.mark.parametrize("name", ["llama", "gpt2-without-token", "xlnet", "fnet"])
 def test_the_embedding_is_what_the_head_is_given_for_the_row_alone(name):
-    model, examples = made(name), token_examples(6)
+    model, examples = make_model(name), token_examples(6)
     objective = TransformerObjective(model, "last:1")
-    found = objective.embed(examples.take(every(examples)))
+    embedding = objective.embed(examples.take(all_ids(examples)))
     head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
-    close(nn.functional.linear(found, head.weight, head.bias), alone(model, examples))
+    check_close(
+        nn.functional.linear(embedding, head.weight, head.bias), predict_alone(model, examples)
+    )
 
 
 def test_a_row_stands_where_the_model_wants_it_whatever_it_was_given():
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]])
     ids = torch.tensor([[5, 6, 7, 0], [9, 9, 5, 6], [1, 5, 6, 1], [5, 6, 7, 8]])
     batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.arange(4)}
-    right = placed(batch, Padding("right", 2))["input_ids"].tolist()
+    right = align_padding(batch, Padding("right", 2))["input_ids"].tolist()
     assert right == [[5, 6, 7, 2], [5, 6, 2, 2], [5, 6, 2, 2], [5, 6, 7, 8]]
-    left = placed(batch, Padding("left", 2))
+    left = align_padding(batch, Padding("left", 2))
     assert left["input_ids"].tolist() == [[2, 5, 6, 7], [2, 2, 5, 6], [2, 2, 5, 6], [5, 6, 7, 8]]
     assert left["attention_mask"].sum(1).tolist() == [3, 2, 2, 4]
-    assert [row["input_ids"][0].tolist() for row in each(batch)] == [
+    assert [row["input_ids"][0].tolist() for row in iterate_rows(batch)] == [
         [5, 6, 7],
         [5, 6],
         [5, 6],
@@ -188,19 +190,19 @@ def _tokenizer(**options) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-without-token", "xlnet", "llama"])
 def test_texts_are_padded_for_the_model_whatever_the_tokenizer_pads_with(name, options):
     texts = ["w5 w6 w7 w8 w9 w10", "w11 w12 w13", "w4 w9"]
-    model, rows = made(name), encode(_tokenizer(**options), texts, None, [0, 1, 2], 16)
+    model, rows = make_model(name), encode(_tokenizer(**options), texts, None, [0, 1, 2], 16)
     for attributed in ("last:1", "all"):
         objective = TransformerObjective(model, attributed)
-        objective.prove(rows)
-        close(predict(objective, rows, 3)[0], alone(model, rows))
+        objective.verify_shortcuts(rows)
+        check_close(predict(objective, rows, 3)[0], predict_alone(model, rows))
 
 
 def test_token_types_are_left_out_where_the_model_knows_one_kind():
     """A tokenizer of another family gives two kinds; RoBERTa's table has a single row."""
     model, rows = transformer("roberta"), token_examples(5, segments=True)
-    expected = alone(model, rows)
+    expected = predict_alone(model, rows)
     for attributed in ("last:1", "all"):
-        close(predict(TransformerObjective(model, attributed), rows, 5)[0], expected)
+        check_close(predict(TransformerObjective(model, attributed), rows, 5)[0], expected)
 
 
 class Bag(nn.Module):
@@ -243,10 +245,10 @@ def test_a_cut_that_changes_outputs_is_given_up_and_told():
     layers = model.bert.encoder.layer
     layers[2] = Late(layers[2], layers[0])
     objective = TransformerObjective(model, "last:1")
-    assert objective.cut == 0
+    assert objective.num_frozen_layers == 0
     assert "without them the outputs are others" in objective.cut_note
     assert objective.cut_note in objective.notes
-    close(predict(objective, rows, 5)[0], alone(model, rows))
+    check_close(predict(objective, rows, 5)[0], predict_alone(model, rows))
 
 
 def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
@@ -258,10 +260,10 @@ def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
             self.inner = inner
 
         def forward(self, input_ids=None, **given):
-            found = self.inner(input_ids=input_ids, **given)
+            output = self.inner(input_ids=input_ids, **given)
             if input_ids.shape[1] > 10:
-                return found + 0.1 * input_ids[:, 10:, None].double()[..., :1].mean(1, True)
-            return found
+                return output + 0.1 * input_ids[:, 10:, None].double()[..., :1].mean(1, True)
+            return output
 
     model = transformer("bert", vocab_size=40)
     model.bert.embeddings = Far(model.bert.embeddings)
@@ -272,9 +274,9 @@ def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
     for attributed in ("last:1", "all"):
         objective = TransformerObjective(model, attributed, CrossEntropy())
         assert objective.padding.side == "right"
-        objective.prove(rows)
+        objective.verify_shortcuts(rows)
         assert objective.padding.side is None
-        close(predict(objective, rows, 4)[0], alone(model, rows))
+        check_close(predict(objective, rows, 4)[0], predict_alone(model, rows))
 
 
 def test_rows_that_the_model_cannot_read_are_refused():
@@ -282,7 +284,7 @@ def test_rows_that_the_model_cannot_read_are_refused():
     tokens = [torch.arange(5, 9), torch.randint(5, 40, (30,))]
     rows = TextExamples(tokens, None, torch.tensor([0, 1]), torch.zeros(2).bool(), 0)
     with pytest.raises(InputError, match=r"outputs for each row.*max_length"):
-        TransformerObjective(model, "all").prove(rows)
+        TransformerObjective(model, "all").verify_shortcuts(rows)
 
 
 def test_a_family_that_hands_positions_from_layer_to_layer_is_run_whole():
@@ -302,5 +304,5 @@ def test_a_family_that_hands_positions_from_layer_to_layer_is_run_whole():
     tokens = [torch.cat([row, torch.tensor([1])]) for row in rows.tokens]
     ended = TextExamples(tokens, None, rows.labels, rows.truncated, 0)
     objective = TransformerObjective(model, "last:1")
-    assert (objective.cut, bool(objective.cut_note)) == (0, True)
-    close(predict(objective, ended, 4)[0], alone(model, ended))
+    assert (objective.num_frozen_layers, bool(objective.cut_note)) == (0, True)
+    check_close(predict(objective, ended, 4)[0], predict_alone(model, ended))

@@ -37,14 +37,14 @@ OTHERS = {
 }
 
 
-def made(name: str):
+def make_model(name: str):
     if name in FAMILIES:
         return transformer(name, torch.float32)
     return AutoModelForSequenceClassification.from_config(OTHERS[name]).eval()
 
 
 @torch.no_grad()
-def reads(model, length: int) -> bool:
+def can_read(model, length: int) -> bool:
     tokens = 5 + torch.arange(length)[None] % 30
     try:
         model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
@@ -55,8 +55,8 @@ def reads(model, length: int) -> bool:
 
 @pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
 def test_max_length_is_refused_exactly_where_the_model_has_no_positions(name):
-    model = made(name)
-    longest = next((n - 1 for n in range(2, 90) if not reads(model, n)), None)
+    model = make_model(name)
+    longest = next((n - 1 for n in range(2, 90) if not can_read(model, n)), None)
     if longest is None:
         check_length(model, 90)
         return

@@ -6,31 +6,31 @@ import torch
 from torch import nn
 
 from fastif import (
-    UNSEEN,
+    NO_EXAMPLE,
     Attributor,
     CandidateIndex,
     ConjugateGradient,
     CrossEntropy,
     Direct,
     Dual,
-    Everything,
+    ExhaustiveSearch,
     GaussNewton,
     Gradients,
     Hessian,
     Lissa,
     ModuleObjective,
-    Nearest,
+    NearestNeighbors,
     Solver,
     SquaredError,
     TensorExamples,
-    embeddings,
-    every,
+    all_ids,
+    compute_embeddings,
 )
 
 N, BROKEN = 14, 3
 SOLVERS = [Direct(), Dual(), ConjugateGradient(1e-10), Lissa(40, batch=4, scale=4.0)]
 HUGE = [torch.inf, torch.nan, 1e308]
-EVERYTHING = Everything()
+EVERYTHING = ExhaustiveSearch()
 
 
 def _examples(n: int, seed: int, **spoilt: float) -> TensorExamples:
@@ -52,18 +52,18 @@ def _objective() -> ModuleObjective:
 
 def _attributor(train: TensorExamples, solver: Solver, search=EVERYTHING, **options):
     objective = _objective()
-    operator = GaussNewton(objective, train, batch_size=4).damped(0.1)
+    operator = GaussNewton(objective, train, batch_size=4).with_damping(0.1)
     return Attributor(objective, train, operator, solver, search, leverage="off", **options)
 
 
-def _same(found, expected, rows: list[int]) -> None:
-    assert torch.equal(found.influences.ids[rows], expected.influences.ids)
+def _check_same(actual, expected, rows: list[int]) -> None:
+    assert torch.equal(actual.influences.ids[rows], expected.influences.ids)
     for name in ("residual", "gradient_norm", "solution_norm", "score_correlation"):
         torch.testing.assert_close(
-            getattr(found.certificate, name)[rows], getattr(expected.certificate, name)
+            getattr(actual.certificate, name)[rows], getattr(expected.certificate, name)
         )
     torch.testing.assert_close(
-        found.influences.removal_effect[rows], expected.influences.removal_effect
+        actual.influences.removal_effect[rows], expected.influences.removal_effect
     )
 
 
@@ -73,38 +73,38 @@ def test_a_broken_query_is_quarantined_and_the_others_answered_as_without_it(sol
     train = _examples(N, 0)
     attributor = _attributor(train, solver)
     queries = _examples(5, 1, x2=value)
-    found = attributor(queries, every(queries))
-    certificate = found.certificate
+    attribution = attributor(queries, all_ids(queries))
+    certificate = attribution.certificate
     assert certificate.quarantined.tolist() == [False, False, True, False, False]
     assert certificate.converged.tolist()[2] is False
     assert "gradient is not finite" in str(certificate.reasons[2])
-    assert (found.influences.ids[2] == UNSEEN).all()
+    assert (attribution.influences.ids[2] == NO_EXAMPLE).all()
     for name in ("residual", "full_residual", "solution_norm", "gradient_cosine"):
         assert torch.isnan(getattr(certificate, name)[2]), name
     assert not certificate.resembles_gradient_product[2]
     rest = torch.tensor([0, 1, 3, 4])
-    _same(found, attributor(_examples(5, 1), rest), rest.tolist())
+    _check_same(attribution, attributor(_examples(5, 1), rest), rest.tolist())
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
 def test_all_queries_broken_are_all_quarantined(solver):
     queries = _examples(2, 1, x0=torch.nan, x1=torch.inf)
-    found = _attributor(_examples(N, 0), solver)(queries, every(queries))
-    assert found.certificate.quarantined.all()
-    assert not found.certificate.converged.any()
-    assert (found.influences.ids == UNSEEN).all()
+    attribution = _attributor(_examples(N, 0), solver)(queries, all_ids(queries))
+    assert attribution.certificate.quarantined.all()
+    assert not attribution.certificate.converged.any()
+    assert (attribution.influences.ids == NO_EXAMPLE).all()
 
 
 def test_a_solve_that_diverges_is_quarantined_with_its_remedy():
     train = _examples(N, 0)
     solver = Lissa(5000, scale=0.01)
-    found = _attributor(train, solver)(train, torch.arange(3))
-    assert found.certificate.quarantined.all()
-    for reason in found.certificate.reasons:
+    attribution = _attributor(train, solver)(train, torch.arange(3))
+    assert attribution.certificate.quarantined.all()
+    for reason in attribution.certificate.reasons:
         assert "diverged" in str(reason)
         assert solver.remedy in str(reason)
-    assert torch.isfinite(found.certificate.gradient_norm).all()
-    assert torch.isnan(found.certificate.residual).all()
+    assert torch.isfinite(attribution.certificate.gradient_norm).all()
+    assert torch.isnan(attribution.certificate.residual).all()
 
 
 @pytest.mark.parametrize("value", HUGE)
@@ -114,15 +114,19 @@ def test_a_broken_training_example_is_left_out_and_named(solver, search, value):
     """The truth is dense, over the other rows; a row that is not finite adds nothing to a mean."""
     train = _examples(N, 0, **{f"x{BROKEN}": value})
     objective = _objective()
-    index = CandidateIndex.build(embeddings(objective, train, every(train)))
-    kind = {"everything": Everything(), "both ends": Everything(2), "nearest": Nearest(index, N)}
+    index = CandidateIndex.build(compute_embeddings(objective, train, all_ids(train)))
+    kind = {
+        "everything": ExhaustiveSearch(),
+        "both ends": ExhaustiveSearch(2),
+        "nearest": NearestNeighbors(index, N),
+    }
     queries = _examples(5, 1)
-    found = _attributor(train, solver, kind[search])(queries, every(queries))
-    assert found.influences.broken.tolist() == [BROKEN]
-    assert found.certificate.dropped.tolist() == [1] * 5
-    assert not found.certificate.quarantined.any()
+    attribution = _attributor(train, solver, kind[search])(queries, all_ids(queries))
+    assert attribution.influences.nonfinite_ids.tolist() == [BROKEN]
+    assert attribution.certificate.dropped.tolist() == [1] * 5
+    assert not attribution.certificate.quarantined.any()
     whole = _examples(N, 0)
-    asked, known = (
+    query_problem, known = (
         reference.Problem(
             objective.module,
             objective.space.names,
@@ -135,14 +139,14 @@ def test_a_broken_training_example_is_left_out_and_named(solver, search, value):
     others = [i for i in range(N) if i != BROKEN]
     matrix = reference.gauss_newton(known, others) * (N - 1) / N
     truth = reference.removal_effects(
-        reference.gradients(asked), reference.gradients(known), matrix, 0.1
+        reference.gradients(query_problem), reference.gradients(known), matrix, 0.1
     )
-    ids = found.influences.ids
-    seen = ids != UNSEEN
+    ids = attribution.influences.ids
+    valid = ids != NO_EXAMPLE
     assert BROKEN not in ids
-    assert seen.sum(1).tolist() == [4 if search == "both ends" else N - 1] * 5
+    assert valid.sum(1).tolist() == [4 if search == "both ends" else N - 1] * 5
     expected = truth.gather(1, ids.clamp_min(0))
-    torch.testing.assert_close(found.influences.removal_effect[seen], expected[seen])
+    torch.testing.assert_close(attribution.influences.removal_effect[valid], expected[valid])
     if search == "both ends":
         order = truth[:, others].argsort(1)
         picked = torch.tensor(others)[torch.cat([order[:, :2], order[:, -2:]], 1)]
@@ -153,10 +157,10 @@ def test_a_broken_training_example_adds_nothing_to_a_hessian():
     train, sound = _examples(N, 0, x3=torch.inf), _examples(N, 0)
     objective = _objective()
     others = torch.tensor([i for i in range(N) if i != BROKEN])
-    broken = Hessian(objective, train, batch_size=4).dense()
-    torch.testing.assert_close(broken, Hessian(objective, sound, others).dense() * (N - 1) / N)
+    broken = Hessian(objective, train, batch_size=4).to_dense()
+    torch.testing.assert_close(broken, Hessian(objective, sound, others).to_dense() * (N - 1) / N)
     only = Hessian(objective, train, torch.tensor([BROKEN]))
-    assert not only.dense().any()
+    assert not only.to_dense().any()
 
 
 def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
@@ -169,30 +173,30 @@ def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
         torch.manual_seed(0)
         objective = ModuleObjective(nn.Linear(1, 1), SquaredError())
     queries = TensorExamples(torch.ones(3, 1), torch.tensor([[1.0], [1e12], [2.0]]))
-    operator = GaussNewton(objective, train).damped(0.1)
-    for search in (Everything(), Everything(1)):
-        found = Attributor(objective, train, operator, Direct(), search, leverage="off")(
-            queries, every(queries)
+    operator = GaussNewton(objective, train).with_damping(0.1)
+    for search in (ExhaustiveSearch(), ExhaustiveSearch(1)):
+        attribution = Attributor(objective, train, operator, Direct(), search, leverage="off")(
+            queries, all_ids(queries)
         )
-        reasons = found.certificate.reasons
+        reasons = attribution.certificate.reasons
         assert (reasons[0], reasons[2]) == (None, None)
         assert "too large" in str(reasons[1])
-        assert found.certificate.converged.tolist() == [True, False, True]
-        assert (found.influences.ids[1] == UNSEEN).all()
-        assert torch.isfinite(found.influences.removal_effect[[0, 2]]).all()
-        assert found.influences.broken.tolist() == []
-        assert 4 in found.influences.ids[0], "huge but finite: it is scored"
+        assert attribution.certificate.converged.tolist() == [True, False, True]
+        assert (attribution.influences.ids[1] == NO_EXAMPLE).all()
+        assert torch.isfinite(attribution.influences.removal_effect[[0, 2]]).all()
+        assert attribution.influences.nonfinite_ids.tolist() == []
+        assert 4 in attribution.influences.ids[0], "huge but finite: it is scored"
 
 
 def test_broken_examples_do_not_decide_how_gradients_are_taken():
     """The first batch is checked; a NaN there must not pass for a model that cannot be heard."""
     train = _examples(6, 0, x0=torch.inf, x1=torch.nan)
     gradients = Gradients(_objective())
-    gradients.of_losses(train.take(torch.arange(2)))
-    assert gradients.one_by_one is None
-    first = gradients.of_losses(train.take(torch.arange(4))).rows.clone()
-    gradients.of_losses(train.take(torch.tensor([1, 2, 3])))
-    assert gradients.one_by_one is False
-    again = gradients.of_losses(train.take(torch.arange(4))).rows
+    gradients.compute_loss_tile(train.take(torch.arange(2)))
+    assert gradients.per_example_backward is None
+    first = gradients.compute_loss_tile(train.take(torch.arange(4))).gradients.clone()
+    gradients.compute_loss_tile(train.take(torch.tensor([1, 2, 3])))
+    assert gradients.per_example_backward is False
+    again = gradients.compute_loss_tile(train.take(torch.arange(4))).gradients
     torch.testing.assert_close(first[2:], again[2:])
     assert not torch.isfinite(first[:2]).all(1).any()

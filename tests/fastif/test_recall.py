@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import beta, binomtest
 
-from fastif.attribution.influence import UNSEEN, Influences
-from fastif.evaluation.recall import recall
-from fastif.numerics.mean_confidence_interval import mean_bounds
-from fastif.numerics.stratified_sample import raked, stratified
+from fastif.attribution.influence import NO_EXAMPLE, Influences
+from fastif.evaluation.recall import compute_recall
+from fastif.numerics.mean_confidence_interval import mean_confidence_interval
+from fastif.numerics.stratified_sample import raking_weights, stratified_sample
 
 
 def _scan(rows):
@@ -24,8 +24,8 @@ def _scan(rows):
 def test_shares_are_those_counted_by_hand():
     scanned = _scan([[0.1, -5.0, 3.0, 0.2, -0.3], [4.0, 0.0, 0.1, -2.0, 1.0]])
     # The largest three by size: 1, 2, 4 of the first query, 0, 3, 4 of the second.
-    found = [torch.tensor([1, 0, 3]), torch.tensor([0, 3, 4, 1])]
-    two, three = recall(found, scanned, at=(2, 3))
+    candidates = [torch.tensor([1, 0, 3]), torch.tensor([0, 3, 4, 1])]
+    two, three = compute_recall(candidates, scanned, at=(2, 3))
     assert (two.at, two.queries, two.share) == (2, 2, pytest.approx((1 / 2 + 1) / 2))
     assert three.share == pytest.approx((1 / 3 + 1) / 2)
     assert three.low < three.share < three.high
@@ -34,29 +34,29 @@ def test_shares_are_those_counted_by_hand():
 
 def test_more_than_there_are_is_all_and_a_row_without_a_score_is_no_miss():
     scanned = _scan([[1.0, -2.0, 0.5]])
-    (one,) = recall([torch.tensor([0, 1, 2])], scanned, at=(10, 100))
-    assert (one.at, one.share) == (3, 1.0)
-    ids = torch.tensor([[1, 0, UNSEEN]])
+    (entry,) = compute_recall([torch.tensor([0, 1, 2])], scanned, at=(10, 100))
+    assert (entry.at, entry.share) == (3, 1.0)
+    ids = torch.tensor([[1, 0, NO_EXAMPLE]])
     broken = Influences(ids, torch.tensor([[-2.0, 1.0, torch.inf]]))
-    (one,) = recall([torch.tensor([0, 1])], broken, at=(2,))
-    assert one.share == 1.0
+    (entry,) = compute_recall([torch.tensor([0, 1])], broken, at=(2,))
+    assert entry.share == 1.0
 
 
 def test_queries_count_for_what_they_stand_for():
     scanned = _scan([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-    found = [torch.tensor([0]), torch.tensor([1]), torch.tensor([1])]
-    (one,) = recall(found, scanned, at=(1,), weights=torch.tensor([6.0, 1.0, 1.0]))
-    assert one.share == pytest.approx(6 / 8)
+    candidates = [torch.tensor([0]), torch.tensor([1]), torch.tensor([1])]
+    (entry,) = compute_recall(candidates, scanned, at=(1,), weights=torch.tensor([6.0, 1.0, 1.0]))
+    assert entry.share == pytest.approx(6 / 8)
 
 
 def test_a_group_that_is_found_worse_is_told_from_the_rest():
     """Eight queries, of which those of one label find nothing; the chance by counting subsets."""
     scanned = _scan([[1.0, 0.0]] * 8)
     hits = [1, 1, 1, 0, 1, 0, 0, 0]
-    found = [torch.tensor([1 - hit]) for hit in hits]
+    candidates = [torch.tensor([1 - hit]) for hit in hits]
     label = ["a", "a", "a", "a", "b", "b", "b", "b"]
-    parts = {"label": label, "slice": [None] * 8}
-    everything, a, b = recall(found, scanned, at=(1,), groups=parts)
+    groups = {"label": label, "slice": [None] * 8}
+    everything, a, b = compute_recall(candidates, scanned, at=(1,), groups=groups)
     assert everything.share == 0.5
     assert (a.label, a.queries, a.share, a.rest) == ("a", 4, 0.75, 0.25)
     assert (b.label, b.slice, b.queries, b.share, b.rest) == ("b", None, 4, 0.25, 0.75)
@@ -67,29 +67,29 @@ def test_a_group_that_is_found_worse_is_told_from_the_rest():
 
 def test_a_group_of_a_single_query_has_its_share_and_no_chance():
     scanned = _scan([[1.0, -2.0], [1.0, -2.0], [1.0, -2.0]])
-    found = [torch.tensor([1]), torch.tensor([0]), torch.tensor([1])]
-    _, a, b = recall(found, scanned, at=(1,), groups={"label": ["a", "b", "a"]})
+    candidates = [torch.tensor([1]), torch.tensor([0]), torch.tensor([1])]
+    _, a, b = compute_recall(candidates, scanned, at=(1,), groups={"label": ["a", "b", "a"]})
     assert (a.share, a.rest, a.chance) == (1.0, 0.0, None)
     assert (b.share, b.rest, b.chance) == (0.0, 1.0, None)
 
 
 def test_one_group_for_all_has_no_rest():
-    found, scanned = [torch.tensor([0])] * 2, _scan([[1.0, 0.0]] * 2)
-    *_, alone = recall(found, scanned, at=(1,), groups={"slice": ["x", "x"]})
+    candidates, scanned = [torch.tensor([0])] * 2, _scan([[1.0, 0.0]] * 2)
+    *_, alone = compute_recall(candidates, scanned, at=(1,), groups={"slice": ["x", "x"]})
     assert (alone.slice, alone.share, alone.rest, alone.chance) == ("x", 1.0, None, None)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 8), (8, 8), (3, 8), (17, 40)])
 def test_the_bounds_of_zeros_and_ones_are_the_exact_binomial_ones(hits, count):
     expected = binomtest(hits, count).proportion_ci(method="exact")
-    found = mean_bounds(torch.tensor([1.0] * hits + [0.0] * (count - hits)))
-    assert found == pytest.approx((expected.low, expected.high), abs=0.01)
+    bounds = mean_confidence_interval(torch.tensor([1.0] * hits + [0.0] * (count - hits)))
+    assert bounds == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
 def test_the_bounds_are_no_narrower_than_any_can_be():
     """All eight are 0.8: with 37 % of zeros among the rest this still happens once in forty."""
     rare = 1 - 0.025 ** (1 / 8)
-    low, high = mean_bounds(torch.full((8,), 0.8))
+    low, high = mean_confidence_interval(torch.full((8,), 0.8))
     assert (low, high) == pytest.approx((0.8 * (1 - rare), 0.8 + 0.2 * rare), abs=0.01)
 
 
@@ -108,7 +108,7 @@ def _two_points(q, rng):
 )
 def test_the_mean_lies_within_the_bounds_as_often_as_they_say(q, mean, draw):
     rng = np.random.default_rng(0)
-    bounds = [mean_bounds(torch.from_numpy(draw(q, rng))) for _ in range(200)]
+    bounds = [mean_confidence_interval(torch.from_numpy(draw(q, rng))) for _ in range(200)]
     assert np.mean([low <= mean <= high for low, high in bounds]) >= 0.95
 
 
@@ -118,7 +118,7 @@ def test_so_it_does_with_weights_of_strata():
     covered = []
     for _ in range(200):
         values = np.r_[beta.rvs(9.5, 0.5, size=4, random_state=rng), rng.random(4)]
-        low, high = mean_bounds(torch.from_numpy(values), torch.tensor(weights))
+        low, high = mean_confidence_interval(torch.from_numpy(values), torch.tensor(weights))
         covered.append(low <= mean <= high)
     assert np.mean(covered) >= 0.95
 
@@ -128,46 +128,46 @@ SLICES = [["x", "y", None, "y"][i % 4] for i in range(99)] + ["z"]
 
 
 def test_every_group_is_drawn_and_the_rest_by_size():
-    drawn = stratified([LABELS, SLICES], 20, seed=0)
+    drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
     assert len(drawn) == len(set(drawn.tolist())) == 20
     labels = Counter(LABELS[i] for i in drawn)
     assert labels["c"] >= 1
     assert abs(labels["a"] - 12) <= 1
     assert abs(labels["b"] - 7.6) <= 1
     assert {SLICES[i] for i in drawn} == {"x", "y", "z", None}
-    assert torch.equal(drawn, stratified([LABELS, SLICES], 20, seed=0))
-    assert not torch.equal(drawn, stratified([LABELS, SLICES], 20, seed=1))
+    assert torch.equal(drawn, stratified_sample([LABELS, SLICES], 20, seed=0))
+    assert not torch.equal(drawn, stratified_sample([LABELS, SLICES], 20, seed=1))
 
 
 def test_labels_come_before_slices_and_all_are_taken_if_there_are_few():
-    assert {LABELS[i] for i in stratified([LABELS, SLICES], 3, seed=0)} == {"a", "b", "c"}
-    assert stratified([["a", "b"]], 9, seed=0).tolist() == [0, 1]
+    assert {LABELS[i] for i in stratified_sample([LABELS, SLICES], 3, seed=0)} == {"a", "b", "c"}
+    assert stratified_sample([["a", "b"]], 9, seed=0).tolist() == [0, 1]
 
 
 def test_within_a_group_all_have_the_same_chance():
     counts = Counter()
     for seed in range(400):
-        counts.update(stratified([["a"] * 6 + ["b"] * 2], 4, seed).tolist())
+        counts.update(stratified_sample([["a"] * 6 + ["b"] * 2], 4, seed).tolist())
     assert [counts[i] / 400 for i in range(8)] == pytest.approx([0.5] * 8, abs=0.08)
 
 
 def _totals(column, drawn, weights):
-    mine = [column[i] for i in drawn.tolist()]
+    cells = [column[i] for i in drawn.tolist()]
     return {
-        value: float(weights[torch.tensor([one == value for one in mine])].sum())
-        for value in set(mine)
+        value: float(weights[torch.tensor([cell == value for cell in cells])].sum())
+        for value in set(cells)
     }
 
 
 def test_raked_weights_have_the_totals_of_all_rows():
-    drawn = stratified([LABELS, SLICES], 20, seed=0)
-    weights = raked([LABELS, SLICES], drawn)
+    drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
+    weights = raking_weights([LABELS, SLICES], drawn)
     assert _totals(LABELS, drawn, weights) == pytest.approx(Counter(LABELS))
     # The only row of c that was drawn is that of z: it stands for two as the one, for one as the
     # other.
     assert _totals(SLICES, drawn, weights) == pytest.approx(Counter(SLICES), abs=1.1)
     crossed = [["a", "a", "b", "b"] * 5, ["x", "y"] * 10]
     drawn = torch.tensor([0, 1, 2, 3, 4])
-    weights = raked(crossed, drawn)
+    weights = raking_weights(crossed, drawn)
     for column in crossed:
         assert _totals(column, drawn, weights) == pytest.approx(dict.fromkeys(set(column), 10))

@@ -12,12 +12,12 @@ from fastif import (
     ModuleObjective,
     SquaredError,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
     influence,
 )
-from fastif.training.proximal_bregman import proximal_response
-from fastif.training.retrain import losses_of, refit
+from fastif.training.proximal_bregman import proximal_bregman_response
+from fastif.training.retrain import compute_losses, retrain_exact
 
 
 def points(n=40, d=4, seed=0):
@@ -29,11 +29,11 @@ def test_least_squares_with_a_penalty_is_its_closed_form():
     x, y = points(), points(d=1, seed=1)
     weights = torch.rand(40, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     objective = ModuleObjective(nn.Linear(4, 1, bias=False).double(), SquaredError())
-    found = refit(objective, TensorExamples(x, y), 0.3, weights)["weight"][0]
+    actual = retrain_exact(objective, TensorExamples(x, y), 0.3, weights)["weight"][0]
     # 1/n Σ w (x·θ - y)² + ½ p ‖θ‖²: the loss is the squared error itself.
     A = 2 * (x * weights[:, None]).T @ x / 40 + 0.3 * torch.eye(4, dtype=torch.float64)
     expected = torch.linalg.solve(A, 2 * (x * weights[:, None]).T @ y[:, 0] / 40)
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_a_softmax_left_without_a_row_is_that_of_the_reference():
@@ -44,9 +44,9 @@ def test_a_softmax_left_without_a_row_is_that_of_the_reference():
     objective = ModuleObjective(module, CrossEntropy())
     weights = torch.ones(40, dtype=torch.float64)
     weights[7] = 0
-    found = refit(objective, TensorExamples(x, y), 0.05, weights)["weight"]
-    expected = reference.LeaveOneOut(x, y, start, 0.05).without(7)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+    actual = retrain_exact(objective, TensorExamples(x, y), 0.05, weights)["weight"]
+    expected = reference.LeaveOneOut(x, y, start, 0.05).train_without(7)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-8)
 
 
 def network(seed=0):
@@ -60,12 +60,12 @@ def network(seed=0):
 def test_the_response_is_a_minimum_of_its_own_definition():
     """Its gradient, written out once more by hand, vanishes there and not at the start."""
     objective, rows = network()
-    found = proximal_response(objective, rows, 5, 0.1)
+    response = proximal_bregman_response(objective, rows, 5, 0.1)
     trained = objective.params
 
     def slope(params):
         theta = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
-        batch, alone = rows.take(every(rows)), rows.take(torch.tensor([5]))
+        batch, alone = rows.take(all_ids(rows)), rows.take(torch.tensor([5]))
         p = objective.outputs(trained, batch).softmax(1)
         q = objective.outputs(theta, batch).log_softmax(1)
         loss = (p * (p.log() - q)).sum() / 60
@@ -73,7 +73,7 @@ def test_the_response_is_a_minimum_of_its_own_definition():
         loss = loss - objective.losses(theta, alone)[0] / 60
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(theta.values()))])
 
-    assert slope(found).abs().max() < 1e-7
+    assert slope(response).abs().max() < 1e-7
     assert slope(trained).abs().max() > 1e-4
 
 
@@ -83,12 +83,14 @@ def test_influence_is_the_response_where_the_change_is_small():
     damping = 30.0
     query = TensorExamples(points(1, seed=9), torch.tensor([1]))
     gradients = Gradients(objective)
-    b = gradient_rows(gradients, query, every(query), 1)
-    operator = GaussNewton(objective, rows).damped(damping)
+    b = compute_loss_gradients(gradients, query, all_ids(query), 1)
+    operator = GaussNewton(objective, rows).with_damping(damping)
     effects = influence(gradients, rows, Direct().solve(operator, b).value)
     predicted = effects.removal_effect[0][effects.ids[0].argsort()]
-    batch = query.take(every(query))
-    before = losses_of(objective, objective.params, batch)
+    batch = query.take(all_ids(query))
+    before = compute_losses(objective, objective.params, batch)
     for row in range(5):
-        after = losses_of(objective, proximal_response(objective, rows, row, damping), batch)
+        after = compute_losses(
+            objective, proximal_bregman_response(objective, rows, row, damping), batch
+        )
         torch.testing.assert_close((after - before)[0], predicted[row], rtol=0.02, atol=1e-9)

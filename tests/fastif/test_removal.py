@@ -19,7 +19,7 @@ from fastif import (
     InputError,
     ModuleObjective,
     TensorExamples,
-    every,
+    all_ids,
     remove_group,
 )
 
@@ -30,7 +30,7 @@ GROUP = torch.tensor([7, 0, 9, 3])
 
 def _attributor(name, solver, batch_size=5):
     made = case(name, N)
-    operator = GaussNewton(made.objective, made.train, batch_size=3).damped(DAMPING)
+    operator = GaussNewton(made.objective, made.train, batch_size=3).with_damping(DAMPING)
     return Attributor(made.objective, made.train, operator, solver, batch_size=batch_size), made
 
 
@@ -40,29 +40,29 @@ def _attributor(name, solver, batch_size=5):
 @pytest.mark.parametrize("name", ["mlp", "softmax", "as-trained"])
 def test_the_step_is_that_of_the_dense_matrix_without_the_group(name, solver):
     attributor, made = _attributor(name, solver)
-    found = remove_group(attributor, GROUP, made.train, QUERIES)
+    removal = remove_group(attributor, GROUP, made.train, QUERIES)
     rows = reference.gradients(made.problem)
     whole = reference.gauss_newton(made.problem) + DAMPING * torch.eye(rows.shape[1]).double()
     part = reference.gauss_newton(made.problem, GROUP.tolist()) * len(GROUP) / N
     pull = rows[GROUP].sum(0) / N
     step = torch.linalg.solve(whole - part, pull)
-    torch.testing.assert_close(found.linear, rows[QUERIES] @ step)
+    torch.testing.assert_close(removal.linear, rows[QUERIES] @ step)
     first = rows[QUERIES] @ torch.linalg.solve(whole, pull)
-    torch.testing.assert_close(found.first_order, first)
-    at = reference.row_of(made.problem)
+    torch.testing.assert_close(removal.first_order, first)
+    at = reference.flatten_params(made.problem)
     before, after = (reference.losses(made.problem, row)[QUERIES] for row in (at, at + step))
-    torch.testing.assert_close(found.effect, after - before)
+    torch.testing.assert_close(removal.effect, after - before)
     shares = torch.linalg.eigvals(torch.linalg.solve(whole, part)).real
-    assert found.leverage == pytest.approx(float(shares.max()))
-    assert found.residual < 1e-6
+    assert removal.leverage == pytest.approx(float(shares.max()))
+    assert removal.residual < 1e-6
 
 
 def test_one_row_is_its_removal_effect():
     attributor, made = _attributor("mlp", Direct())
     answer = attributor(made.train, QUERIES).influences
     for row in range(N):
-        one = remove_group(attributor, torch.tensor([row]), made.train, QUERIES)
-        torch.testing.assert_close(one.linear, answer.removal_effect[answer.ids == row])
+        removal = remove_group(attributor, torch.tensor([row]), made.train, QUERIES)
+        torch.testing.assert_close(removal.linear, answer.removal_effect[answer.ids == row])
     plain = replace(attributor, leverage="off")(made.train, QUERIES).influences
     group = remove_group(attributor, GROUP, made.train, QUERIES)
     for query in range(3):
@@ -92,24 +92,26 @@ def test_a_group_has_the_size_of_training_without_it(classes, share):
     model.weight.data.copy_(world.weights.view(classes, 6))
     kind = BinaryCrossEntropy() if classes == 1 else CrossEntropy()
     objective = ModuleObjective(model, kind, penalty=1e-3)
-    train, asked = (
+    train, queries = (
         TensorExamples(points[:250], labels[:250]),
         TensorExamples(points[250:], labels[250:]),
     )
-    operator = GaussNewton(objective, train).damped(0.0)
+    operator = GaussNewton(objective, train).with_damping(0.0)
     group = (points[:250, 0]).argsort(descending=True)[: int(share * 250)]
-    found = remove_group(
-        Attributor(objective, train, operator, Direct()), group, asked, every(asked)
+    removal = remove_group(
+        Attributor(objective, train, operator, Direct()), group, queries, all_ids(queries)
     )
     kept = torch.ones(250, dtype=torch.float64)
     kept[group] = 0
-    again = world._minimum(world.weights, kept)
+    again = world.minimize(world.weights, kept)
 
-    def asked_loss(row):
-        return loss(asked.inputs @ row.view(classes, 6).T, asked.labels)
+    def query_loss(row):
+        return loss(queries.inputs @ row.view(classes, 6).T, queries.labels)
 
-    real = asked_loss(again) - asked_loss(world.weights)
-    errors = [(one - real).norm() / real.norm() for one in (found.effect, found.first_order)]
+    real = query_loss(again) - query_loss(world.weights)
+    errors = [
+        (effect - real).norm() / real.norm() for effect in (removal.effect, removal.first_order)
+    ]
     assert errors[0] < 0.1
     assert errors[0] < 0.4 * errors[1]
 
@@ -125,14 +127,14 @@ def test_what_is_no_group_is_refused(group):
 
 def test_a_group_that_is_too_large_or_broken_is_refused(monkeypatch):
     attributor, made = _attributor("softmax", Direct())
-    monkeypatch.setattr("fastif.attribution.group_removal.MOST_ROWS", 5)
+    monkeypatch.setattr("fastif.attribution.group_removal.MAX_GROUP_FACTOR_ROWS", 5)
     with pytest.raises(InputError, match="at most 5 root rows"):
         remove_group(attributor, GROUP, made.train, QUERIES)
     monkeypatch.undo()
     inputs = made.train.inputs.clone()
     inputs[7] = torch.nan
     train = TensorExamples(inputs, made.train.labels)
-    operator = GaussNewton(made.objective, train).damped(DAMPING)
+    operator = GaussNewton(made.objective, train).with_damping(DAMPING)
     broken = Attributor(made.objective, train, operator, Direct())
     with pytest.raises(InputError, match="finite gradients"):
         remove_group(broken, GROUP, made.train, QUERIES)

@@ -7,12 +7,12 @@ from cases import case
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastif import (
-    Damped,
-    Dense,
+    DampedOperator,
+    DenseOperator,
     GaussNewton,
     Hessian,
     LinearOperator,
-    full_residual,
+    compute_full_residual,
 )
 from fastif.attribution import control_sample as control
 from fastif.attribution import full_residual as residual
@@ -30,25 +30,29 @@ def _truth(matrix: torch.Tensor, value: torch.Tensor, rhs: torch.Tensor) -> torc
     return left.norm(dim=1) / rhs.norm(dim=1)
 
 
-def _sampled(name: str, kind=GaussNewton, batch_size: int = 4):
+def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
     """A curvature of four rows of nine, the dense one of all, and a solution of the former."""
     made = case(name)
     operator = kind(made.objective, made.train, torch.tensor(SAMPLE), batch_size=batch_size)
     names = {GaussNewton: reference.gauss_newton, Hessian: reference.hessian}
     rhs = _rows(operator.size)
     small = names[kind](made.problem, SAMPLE) + DAMPING * torch.eye(operator.size).double()
-    return operator.damped(DAMPING), names[kind](made.problem), torch.linalg.solve(small, rhs.T).T
+    return (
+        operator.with_damping(DAMPING),
+        names[kind](made.problem),
+        torch.linalg.solve(small, rhs.T).T,
+    )
 
 
 @pytest.mark.parametrize("kind", [GaussNewton, Hessian])
 @pytest.mark.parametrize("name", ["mlp", "embedding", "outside", "bert", "multi-label"])
 def test_over_all_rows_it_is_that_of_the_dense_matrix(name, kind):
-    operator, matrix, value = _sampled(name, kind)
+    operator, matrix, value = _make_sampled(name, kind)
     rhs = _rows(operator.size)
     expected = _truth(matrix, value, rhs)
     assert expected.max() > 1e-3, "the sample is as good as the whole, so nothing is measured"
-    found = full_residual(operator, value, rhs)
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    actual = compute_full_residual(operator, value, rhs)
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
     left = rhs.norm(dim=1) / _rows(operator.size).norm(dim=1)
     torch.testing.assert_close(left, expected, rtol=1e-8, atol=1e-10), "rhs holds the residual"
 
@@ -63,36 +67,40 @@ def test_over_all_rows_it_is_that_of_the_dense_matrix(name, kind):
 )
 def test_the_estimate_from_few_rows_is_unbiased_and_the_plain_one_is_not(name, rows):
     """Of one to three root columns."""
-    operator, matrix, value = _sampled(name, batch_size=3)
+    operator, matrix, value = _make_sampled(name, batch_size=3)
     rhs = 3 * _rows(operator.size)  # far from solved, so that no estimate is below zero
     truth = _truth(matrix, value, rhs).square()
     seeds = range(150)
-    found = torch.stack(
-        [full_residual(operator, value, rhs.clone(), rows=rows, seed=seed) for seed in seeds]
+    estimates = torch.stack(
+        [
+            compute_full_residual(operator, value, rhs.clone(), sample_size=rows, seed=seed)
+            for seed in seeds
+        ]
     ).square()
-    assert (found > 0).all(), "a clamped estimate is biased"
-    error = found.std(0) / len(seeds) ** 0.5
-    assert ((found.mean(0) - truth).abs() < 4 * error).all()
+    assert (estimates > 0).all(), "a clamped estimate is biased"
+    error = estimates.std(0) / len(seeds) ** 0.5
+    assert ((estimates.mean(0) - truth).abs() < 4 * error).all()
     plain = []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        sample = operator.operator.whole().sample(generator, 4)
-        plain.append(_truth(sample.dense(), value, rhs).square())
+        sample = operator.operator.on_all_data().sample(generator, 4)
+        plain.append(_truth(sample.to_dense(), value, rhs).square())
     gap = torch.stack(plain).mean(0) - truth
     assert (gap > 4 * error).any(), "or the test could not tell the two apart"
 
 
 def test_the_estimate_depends_on_its_seed_alone():
-    operator, _, value = _sampled("mlp")
+    operator, _, value = _make_sampled("mlp")
     rhs = _rows(operator.size)
     first, again, other = (
-        full_residual(operator, value, rhs.clone(), rows=4, seed=seed) for seed in (1, 1, 2)
+        compute_full_residual(operator, value, rhs.clone(), sample_size=4, seed=seed)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("own", [residual.STREAM, control.SEED])
+@pytest.mark.parametrize("own", [residual.SEED_OFFSET, control.SEED])
 def test_samples_are_others_than_those_of_equal_or_small_seeds(own):
     """The generator may see only some bits of a seed, so numbers that differ are not enough."""
 
@@ -103,22 +111,24 @@ def test_samples_are_others_than_those_of_equal_or_small_seeds(own):
 
 
 def test_what_cannot_be_measured_is_not():
-    operator, _, value = _sampled("mlp", Hessian)
+    operator, _, value = _make_sampled("mlp", Hessian)
     rhs = _rows(operator.size)
-    assert full_residual(operator, value, rhs, rows=4) is None
-    assert full_residual(_sampled("mlp")[0], value, rhs, rows=0) is None
+    assert compute_full_residual(operator, value, rhs, sample_size=4) is None
+    assert compute_full_residual(_make_sampled("mlp")[0], value, rhs, sample_size=0) is None
 
     class Bare(LinearOperator):
         size, like = operator.size, operator.like
 
-        def apply(self, rows):
-            return rows
+        def apply(self, vectors):
+            return vectors
 
-    assert full_residual(Damped(Bare(), 0.1), value, rhs) is None
+    assert compute_full_residual(DampedOperator(Bare(), 0.1), value, rhs) is None
     assert torch.equal(rhs, _rows(operator.size))
     matrix = torch.eye(operator.size, dtype=torch.float64)
-    found = full_residual(Dense(matrix).damped(DAMPING), rhs / 2, rhs.clone())
-    torch.testing.assert_close(found, torch.full((5,), 0.45, dtype=torch.float64))
+    actual = compute_full_residual(
+        DenseOperator(matrix).with_damping(DAMPING), rhs / 2, rhs.clone()
+    )
+    torch.testing.assert_close(actual, torch.full((5,), 0.45, dtype=torch.float64))
 
 
 class _Largest(TorchDispatchMode):
@@ -145,11 +155,11 @@ def _tensors(tree) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("rows", [None, 8])
 def test_no_third_matrix_is_made(rows):
-    operator, _, _ = _sampled("mlp", batch_size=2)
+    operator, _, _ = _make_sampled("mlp", batch_size=2)
     value, rhs = _rows(operator.size, 60), _rows(operator.size, 60)
     with _Largest() as watch:
         rhs - value
     assert watch.made == value.numel(), "the watch sees what it should"
     with _Largest() as watch:
-        full_residual(operator, value, rhs, rows=rows)
+        compute_full_residual(operator, value, rhs, sample_size=rows)
     assert 0 < watch.made <= value.numel() / 4

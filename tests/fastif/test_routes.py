@@ -17,16 +17,16 @@ from fastif import (
     Ekfac,
     GaussNewton,
     Gradients,
+    GradientSketcher,
     InputError,
     ModuleObjective,
-    Sketcher,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
 )
-from fastif.attribution.low_rank_scorer import low_rank
+from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer
-from fastif.gradients.route import SHARE
+from fastif.gradients.route import SPOT_CHECK_INTERVAL
 
 
 class Scale(nn.Module):
@@ -343,7 +343,7 @@ KINDS = {
 N = 16
 
 
-def rows_of(padded: int) -> tuple[Tensor, Tensor]:
+def make_rows(padded: int) -> tuple[Tensor, Tensor]:
     """Rows of five words; the first ones are whole, so that a look at them tells nothing."""
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(1, 8, (N, 5), generator=generator)
@@ -353,7 +353,7 @@ def rows_of(padded: int) -> tuple[Tensor, Tensor]:
     return words, torch.randint(3, (N,), generator=generator)
 
 
-def built(kind: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+def build_model(kind: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return KINDS[kind][0]().to(dtype).eval()
@@ -364,41 +364,41 @@ def truth(module: nn.Module, words: Tensor, labels: Tensor) -> Tensor:
     rows = []
     for i in range(len(words)):
         loss = F.cross_entropy(module(words[i : i + 1]), labels[i : i + 1])
-        found = torch.autograd.grad(loss, list(module.parameters()), materialize_grads=True)
-        rows.append(torch.cat([part.flatten() for part in found]))
+        gradients = torch.autograd.grad(loss, list(module.parameters()), materialize_grads=True)
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
     return torch.stack(rows)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_exact_for_every_kind_of_layer_and_batch(kind, batch_size):
-    words, labels = rows_of(padded=7)
-    gradients = Gradients(ModuleObjective(built(kind), CrossEntropy()))
+    words, labels = make_rows(padded=7)
+    gradients = Gradients(ModuleObjective(build_model(kind), CrossEntropy()))
     examples = TensorExamples(words, labels)
-    found = gradient_rows(gradients, examples, every(examples), batch_size)
-    expected = truth(built(kind), words, labels)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    actual = compute_loss_gradients(gradients, examples, all_ids(examples), batch_size)
+    expected = truth(build_model(kind), words, labels)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
     if batch_size == 16 and KINDS[kind][1] is not None:
-        assert gradients.one_by_one is not KINDS[kind][1], gradients.route.why
-        assert bool(gradients.route.why) is not KINDS[kind][1]
+        assert gradients.per_example_backward is not KINDS[kind][1], gradients.route.reason
+        assert bool(gradients.route.reason) is not KINDS[kind][1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_in_single_precision_are_exact_to_single_precision(kind):
-    words, labels = rows_of(padded=7)
-    module = built(kind, torch.float32)
+    words, labels = make_rows(padded=7)
+    module = build_model(kind, torch.float32)
     gradients = Gradients(ModuleObjective(module, CrossEntropy()))
     examples = TensorExamples(words, labels)
-    found = gradient_rows(gradients, examples, every(examples), 8)
+    actual = compute_loss_gradients(gradients, examples, all_ids(examples), 8)
     expected = truth(module, words, labels)
-    assert float((found.double() - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+    assert float((actual.double() - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("kind", ["sorted", "experts", "masked keyword", "positions", "linear"])
 def test_the_curvatures_roots_are_exact_too(kind):
-    words, labels = rows_of(padded=7)
-    objective = ModuleObjective(built(kind), CrossEntropy())
-    module = built(kind)
+    words, labels = make_rows(padded=7)
+    objective = ModuleObjective(build_model(kind), CrossEntropy())
+    module = build_model(kind)
     expected = 0.0
     for i in range(N):
         outputs = module(words[i : i + 1])[0]
@@ -419,28 +419,28 @@ def test_the_curvatures_roots_are_exact_too(kind):
         expected = expected + J.T @ (chance.diag() - chance.outer(chance)) @ J / N
     examples = TensorExamples(words, labels)
     for size in (1, 5, 16):
-        found = GaussNewton(objective, examples, batch_size=size).dense()
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        actual = GaussNewton(objective, examples, batch_size=size).to_dense()
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_tile_of_one_row_with_a_gradient_settles_nothing():
     loss = CrossEntropy(class_weights=(1.0, 0.0))
     objective = ModuleObjective(nn.Linear(3, 2), loss)
     gradients, examples = Gradients(objective), _numbers(6)
-    gradients.of_losses(examples.take(torch.tensor([0, 1, 3, 5])))
-    assert gradients.route.checked == 1
-    assert gradients.one_by_one is None, "rows of zeros agree in any order"
-    gradients.of_losses(examples.take(torch.arange(4)))
-    assert gradients.one_by_one is False
+    gradients.compute_loss_tile(examples.take(torch.tensor([0, 1, 3, 5])))
+    assert gradients.route.num_checked == 1
+    assert gradients.per_example_backward is None, "rows of zeros agree in any order"
+    gradients.compute_loss_tile(examples.take(torch.arange(4)))
+    assert gradients.per_example_backward is False
 
 
 def test_the_first_tiles_of_a_structure_and_a_share_of_the_others_are_checked():
     objective = ModuleObjective(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), _ce())
     gradients, examples = Gradients(objective), _numbers(4)
-    for _ in range(4 * SHARE):
-        gradients.of_losses(examples.take(torch.arange(4)))
-    assert gradients.route.tiles == 4 * SHARE
-    assert 5 <= gradients.route.checked <= 7
+    for _ in range(4 * SPOT_CHECK_INTERVAL):
+        gradients.compute_loss_tile(examples.take(torch.arange(4)))
+    assert gradients.route.num_tiles == 4 * SPOT_CHECK_INTERVAL
+    assert 5 <= gradients.route.num_checked <= 7
 
 
 def _by_sums(P: Tensor, x: Tensor) -> Tensor:
@@ -519,51 +519,56 @@ def test_every_tile_is_checked_where_a_product_may_sum_over_the_examples(product
     module = nn.Sequential(objective.module.inner, nn.Tanh())
     expected = truth(module, batch["inputs"].double(), batch["labels"])
     for _ in range(20):
-        torch.testing.assert_close(gradients.of_losses(batch).rows, expected.float())
-    assert gradients.one_by_one, "or its rows were never moved"
-    assert (gradients.route.tiles, gradients.route.checked) == (11, 10)  # the last one disagreed
+        torch.testing.assert_close(gradients.compute_loss_tile(batch).gradients, expected.float())
+    assert gradients.per_example_backward, "or its rows were never moved"
+    assert (gradients.route.num_tiles, gradients.route.num_checked) == (
+        11,
+        10,
+    )  # the last one disagreed
 
 
 @pytest.mark.parametrize("wrong_from", [0, 2, 10])
 def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from, monkeypatch):
     """On the first tiles at once; later by the share, and then what went before is refused."""
-    monkeypatch.setattr("fastif.gradients.reordering.PARTS", frozenset())  # so that it is not known
+    monkeypatch.setattr(
+        "fastif.gradients.reordering.SPLIT_OPERATIONS", frozenset()
+    )  # so that it is not known
     objective = ModuleObjective(Late(wrong_from), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))
 
     def take_many() -> None:
-        for _ in range(3 * SHARE):
-            gradients.of_losses(batch)
+        for _ in range(3 * SPOT_CHECK_INTERVAL):
+            gradients.compute_loss_tile(batch)
 
     if wrong_from < 2:
         take_many()
-        assert gradients.route.why
+        assert gradients.route.reason
     else:
         with pytest.raises(InputError, match="discard"):
             take_many()
-    assert gradients.one_by_one
-    found = gradients.of_losses(batch).rows
+    assert gradients.per_example_backward
+    actual = gradients.compute_loss_tile(batch).gradients
     module = nn.Sequential(objective.module.inner, nn.Tanh())
     expected = truth(module, batch["inputs"].double(), batch["labels"])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_outputs_that_depend_on_the_padding_of_others_are_refused():
-    words, labels = rows_of(padded=2)
+    words, labels = make_rows(padded=2)
     gradients = Gradients(ModuleObjective(Sometimes(nn.Linear(3, 3)), CrossEntropy()))
     with pytest.raises(InputError, match="do not depend on the other rows"):
-        gradients.of_losses({"inputs": words, "labels": labels})
+        gradients.compute_loss_tile({"inputs": words, "labels": labels})
 
 
 def test_a_single_row_decides_nothing():
-    words, labels = rows_of(padded=7)
-    gradients = Gradients(ModuleObjective(built("positions"), CrossEntropy()))
+    words, labels = make_rows(padded=7)
+    gradients = Gradients(ModuleObjective(build_model("positions"), CrossEntropy()))
     examples = TensorExamples(words, labels)
-    gradients.of_losses(examples.take(torch.tensor([0])))
-    assert gradients.one_by_one is None
-    gradients.of_losses(examples.take(torch.arange(3)))
-    assert gradients.one_by_one
+    gradients.compute_loss_tile(examples.take(torch.tensor([0])))
+    assert gradients.per_example_backward is None
+    gradients.compute_loss_tile(examples.take(torch.arange(3)))
+    assert gradients.per_example_backward
 
 
 class SwapsTwo(nn.Module):
@@ -591,11 +596,11 @@ def test_tiles_in_which_one_row_has_a_gradient_decide_nothing():
         sure[row] = 1e4 * (weight[labels[row]] - weight[1 - labels[row]])
     gradients = Gradients(objective)
     for _ in range(5):
-        rows = gradients.of_losses({"inputs": sure, "labels": labels}).rows
+        rows = gradients.compute_loss_tile({"inputs": sure, "labels": labels}).gradients
         assert int((rows.norm(dim=1) > 0).sum()) == 1
-    found = gradients.of_losses({"inputs": inputs, "labels": labels}).rows
+    actual = gradients.compute_loss_tile({"inputs": inputs, "labels": labels}).gradients
     expected = truth(objective.module.inner, inputs.double(), labels)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 class UsedOutside(nn.Module):
@@ -628,39 +633,44 @@ def test_what_no_number_of_the_first_tiles_shows_is_seen_in_the_graph(kind):
     batch = examples.take(torch.arange(6))
     hidden = {**batch, "inputs": batch["inputs"] * torch.tensor([0.0, 1.0, 1.0])}
     for _ in range(4):
-        gradients.of_losses(hidden)
-    found = gradients.of_losses(batch).rows
+        gradients.compute_loss_tile(hidden)
+    actual = gradients.compute_loss_tile(batch).gradients
     expected = truth(objective.module, batch["inputs"].double(), batch["labels"])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sorted", "experts", "linear"])
 def test_users_of_the_calls_themselves_are_checked_likewise(kind):
     """Sketches and low-rank scores, which are set up by rows that show nothing."""
-    words, labels = rows_of(padded=7)
-    objective = ModuleObjective(built(kind), CrossEntropy())
-    examples, module = TensorExamples(words, labels), built(kind)
+    words, labels = make_rows(padded=7)
+    objective = ModuleObjective(build_model(kind), CrossEntropy())
+    examples, module = TensorExamples(words, labels), build_model(kind)
     curvature = GaussNewton(objective, examples, torch.arange(6), batch_size=6)
-    sketcher = Sketcher.fit(curvature, 0.1, dimensions=12, width=64, energy=0.999)
+    sketcher = GradientSketcher.fit(curvature, 0.1, dimensions=12, width=64, energy=0.999)
     gradients = Gradients(objective)
     expected = truth(module, words, labels)
-    found = sketcher(gradients, examples.take(every(examples)))
+    actual = sketcher(gradients, examples.take(all_ids(examples)))
     rows = (
-        expected if sketcher.fold.narrowing is None else sketcher.fold.narrowing.of_rows(expected)
+        expected
+        if sketcher.projector.projection is None
+        else sketcher.projector.projection.project_vectors(expected)
     )
-    torch.testing.assert_close(found, sketcher.fold.folding(rows) @ sketcher._whitening)
+    torch.testing.assert_close(actual, sketcher.projector.count_sketch(rows) @ sketcher._whitening)
     s_test = torch.randn(2, expected.shape[1], dtype=torch.float64)
-    scorer = low_rank(GradientScorer(Gradients(objective), examples, s_test), 3)
+    scorer = make_low_rank_scorer(GradientScorer(Gradients(objective), examples, s_test), 3)
     torch.testing.assert_close(
-        scorer.effects(every(examples)).values, s_test @ expected.T / N, rtol=1e-9, atol=1e-12
+        scorer.compute_effects(all_ids(examples)).values,
+        s_test @ expected.T / N,
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
 def test_ekfac_refuses_a_layer_whose_rows_are_routed_after_its_blocks_were_chosen():
-    words, labels = rows_of(padded=7)
+    words, labels = make_rows(padded=7)
     words[:2], words[2:4] = words[:1], words[:1]  # the first four go to one expert
     examples = TensorExamples(words, labels)
-    curvature = GaussNewton(ModuleObjective(built("experts"), CrossEntropy()), examples)
+    curvature = GaussNewton(ModuleObjective(build_model("experts"), CrossEntropy()), examples)
     with pytest.raises(InputError, match=r"EK-FAC.*other rows"):
         Ekfac.fit(curvature)
 

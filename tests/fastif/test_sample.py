@@ -6,10 +6,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.detector import Detector
-from fastif.mislabels.features import joined
-from fastif.mislabels.labeled_data import UNSEEN, Rows
-from fastif.mislabels.random_audit import Drawn, Sample
+from fastif.mislabels.detector import MislabelDetector
+from fastif.mislabels.features import concat_views
+from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData
+from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 
 N = 2000
 
@@ -29,13 +29,13 @@ def population(kind, seed=0):
     return labels, wrong, doubt
 
 
-def drawn_from(labels, wrong, doubt, m, seed, among=None):
+def sample_rows(labels, wrong, doubt, m, seed, among=None):
     generator = torch.Generator().manual_seed(seed)
     free = torch.arange(len(labels)) if among is None else among.nonzero()[:, 0]
     place = free[torch.randperm(len(free), generator=generator)[:m]]
-    seen = torch.zeros(len(labels), dtype=torch.bool).index_fill(0, place, True)
-    of = torch.ones(len(labels), dtype=torch.bool) if among is None else among
-    return Drawn(place, labels[place], wrong[place], doubt[place], of), seen
+    reviewed = torch.zeros(len(labels), dtype=torch.bool).index_fill(0, place, True)
+    population_mask = torch.ones(len(labels), dtype=torch.bool) if among is None else among
+    return AuditedRows(place, labels[place], wrong[place], doubt[place], population_mask), reviewed
 
 
 @pytest.mark.parametrize("kind", ["fits", "small", "nothing", "backwards"])
@@ -44,10 +44,12 @@ def test_nine_intervals_in_ten_hold_the_count(kind, label):
     inside = []
     for seed in range(200):
         labels, wrong, doubt = population(kind, seed)
-        drawn, seen = drawn_from(labels, wrong, doubt, 100, 1000 + seed)
-        errors = Sample(drawn, labels, doubt, seen, seen & wrong).errors(label)
-        of = wrong if label is None else wrong & (labels == label)
-        inside.append(errors.low <= int(of.sum()) <= errors.high)
+        drawn, reviewed = sample_rows(labels, wrong, doubt, 100, 1000 + seed)
+        errors = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).estimate_errors(
+            label
+        )
+        counted = wrong if label is None else wrong & (labels == label)
+        inside.append(errors.low <= int(counted.sum()) <= errors.high)
     # 0.9 give or take 2.3 standard errors of 200 draws, and no more than a little too wide.
     assert 0.85 <= np.mean(inside) <= 0.985
 
@@ -56,8 +58,8 @@ def test_doubts_that_tell_make_the_interval_narrower():
     width = {}
     for kind in ("fits", "nothing"):
         labels, wrong, doubt = population(kind)
-        drawn, seen = drawn_from(labels, wrong, doubt, 200, 1)
-        errors = Sample(drawn, labels, doubt, seen, seen & wrong).errors()
+        drawn, reviewed = sample_rows(labels, wrong, doubt, 200, 1)
+        errors = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).estimate_errors()
         width[kind] = errors.high - errors.low
     assert width["fits"] < 0.85 * width["nothing"]
 
@@ -69,38 +71,42 @@ def test_what_was_reviewed_and_mended_before_and_after_a_draw_is_counted_right()
         labels, wrong, doubt = population("small", seed)
         worst = torch.zeros(N, dtype=torch.bool)
         worst[doubt.argsort(descending=True)[:150]] = True
-        drawn, own = drawn_from(labels, wrong, doubt, 100, 1000 + seed, ~worst)
-        seen = worst | own
-        kept = ~(seen & wrong)
+        drawn, own = sample_rows(labels, wrong, doubt, 100, 1000 + seed, ~worst)
+        reviewed = worst | own
+        kept = ~(reviewed & wrong)
         new = torch.where(kept, kept.cumsum(0) - 1, -1)
-        of = drawn.population[kept]
-        left = Drawn(new[drawn.place], drawn.label, drawn.wrong, drawn.doubt, of)
-        table = labels[kept], doubt[kept], seen[kept], (seen & wrong)[kept]
-        errors = Sample(left, *table).errors()
+        population_mask = drawn.population[kept]
+        left = AuditedRows(
+            new[drawn.position], drawn.label, drawn.wrong, drawn.prior_error, population_mask
+        )
+        table = labels[kept], doubt[kept], reviewed[kept], (reviewed & wrong)[kept]
+        errors = RandomAudit(left, *table).estimate_errors()
         inside.append(errors.low <= int(wrong[kept].sum()) <= errors.high)
     assert 0.85 <= np.mean(inside) <= 0.985
 
 
 def test_recalibration_is_that_of_another_library():
     labels, wrong, doubt = population("small")
-    drawn, seen = drawn_from(labels, wrong, doubt, 1000, 1)
-    told = Sample(drawn, labels, doubt, seen, seen & wrong).recalibrated()
+    drawn, reviewed = sample_rows(labels, wrong, doubt, 1000, 1)
+    probabilities = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).recalibrate()
     z = doubt.double().logit()[:, None].numpy()
-    other = LogisticRegression(C=1e6, tol=1e-10).fit(z[drawn.place], drawn.wrong.numpy())
-    assert told.numpy() == pytest.approx(other.predict_proba(z)[:, 1], abs=0.01)
+    other = LogisticRegression(C=1e6, tol=1e-10).fit(z[drawn.position], drawn.wrong.numpy())
+    assert probabilities.numpy() == pytest.approx(other.predict_proba(z)[:, 1], abs=0.01)
 
 
 def test_an_order_that_is_backwards_is_not_turned():
     labels, wrong, doubt = population("backwards")
-    drawn, seen = drawn_from(labels, wrong, doubt, 500, 1)
-    told = Sample(drawn, labels, doubt, seen, seen & wrong).recalibrated()
-    assert float(told.max() - told.min()) < 1e-6
+    drawn, reviewed = sample_rows(labels, wrong, doubt, 500, 1)
+    probabilities = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).recalibrate()
+    assert float(probabilities.max() - probabilities.min()) < 1e-6
 
 
 def test_everything_seen_is_everything_known():
     labels, wrong, doubt = population("small")
     place, every = torch.arange(N), torch.ones(N, dtype=torch.bool)
-    errors = Sample(Drawn(place, labels, wrong, doubt, every), labels, doubt, every, wrong).errors()
+    errors = RandomAudit(
+        AuditedRows(place, labels, wrong, doubt, every), labels, doubt, every, wrong
+    ).estimate_errors()
     assert errors.low == errors.high == errors.expected == int(wrong.sum())
 
 
@@ -111,42 +117,44 @@ def test_the_detector_counts_by_drawn_rows_and_keeps_its_order():
     word = (truth == 0) & (torch.rand(600, generator=generator) < 0.5)
     labels = torch.where(word, 1, truth)
     points = 6 * one_hot(truth, 3) + torch.randn(600, 3, generator=generator)
-    rows = Rows(joined([torch.cat([points, 9.0 * word[:, None]], 1)]), labels, 3)
-    plain = Detector()(rows)
-    assert plain.errors() is None
-    assert plain.modelled().high < int(word.sum())
-    drawn, seen = drawn_from(labels, word, plain.doubt, 80, 3)
-    known = torch.where(seen, truth, UNSEEN)
-    told = Rows(rows.features, labels, 3, known=known, drawn=drawn)
-    found = Detector()(told)
-    errors = found.errors()
+    rows = LabeledData(concat_views([torch.cat([points, 9.0 * word[:, None]], 1)]), labels, 3)
+    plain = MislabelDetector()(rows)
+    assert plain.estimate_errors() is None
+    assert plain.estimate_modelled_errors().high < int(word.sum())
+    drawn, reviewed = sample_rows(labels, word, plain.prior_error, 80, 3)
+    known = torch.where(reviewed, truth, NOT_REVIEWED)
+    audited_rows = LabeledData(rows.features, labels, 3, known=known, audited=drawn)
+    posterior = MislabelDetector()(audited_rows)
+    errors = posterior.estimate_errors()
     assert errors.low <= int(word.sum()) <= errors.high
-    assert found.errors(1).low <= int(word.sum()) <= found.errors(1).high
-    assert float(found.probability.sum()) == pytest.approx(errors.expected, rel=0.15)
-    order = found.doubt[~seen].argsort()
-    assert (found.probability[~seen][order].diff() >= -1e-6).all()
-    assert torch.allclose(found.belief.sum(1), torch.ones(600), atol=1e-5)
+    assert posterior.estimate_errors(1).low <= int(word.sum()) <= posterior.estimate_errors(1).high
+    assert float(posterior.probability.sum()) == pytest.approx(errors.expected, rel=0.15)
+    order = posterior.prior_error[~reviewed].argsort()
+    assert (posterior.probability[~reviewed][order].diff() >= -1e-6).all()
+    assert torch.allclose(posterior.posterior.sum(1), torch.ones(600), atol=1e-5)
 
 
 def test_fewer_than_thirty_are_not_asked():
     labels, wrong, doubt = population("small")
-    drawn, seen = drawn_from(labels, wrong, doubt, 29, 1)
-    known = torch.where(seen, labels, UNSEEN)
-    rows = Rows(torch.randn(N, 2), labels, 3, known=known, drawn=drawn)
-    assert rows.sample(doubt) is None
+    drawn, reviewed = sample_rows(labels, wrong, doubt, 29, 1)
+    known = torch.where(reviewed, labels, NOT_REVIEWED)
+    rows = LabeledData(torch.randn(N, 2), labels, 3, known=known, audited=drawn)
+    assert rows.make_audit(doubt) is None
 
 
 def test_a_row_that_is_gone_counts_by_what_was_told_of_it():
     labels, wrong, doubt = population("small")
-    drawn, seen = drawn_from(labels, wrong, doubt, 200, 1)
-    whole = Sample(drawn, labels, doubt, seen, seen & wrong).recalibrated()
-    kept = ~(seen & wrong)
+    drawn, reviewed = sample_rows(labels, wrong, doubt, 200, 1)
+    whole = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).recalibrate()
+    kept = ~(reviewed & wrong)
     new = torch.where(kept, kept.cumsum(0) - 1, -1)
-    of = drawn.population[kept]
-    left = Drawn(new[drawn.place], drawn.label, drawn.wrong, drawn.doubt, of)
-    table = labels[kept], doubt[kept], seen[kept], (seen & wrong)[kept]
-    assert int((left.place < 0).sum()) > 10
-    assert torch.allclose(Sample(left, *table).recalibrated(), whole[kept], atol=1e-6)
+    population_mask = drawn.population[kept]
+    left = AuditedRows(
+        new[drawn.position], drawn.label, drawn.wrong, drawn.prior_error, population_mask
+    )
+    table = labels[kept], doubt[kept], reviewed[kept], (reviewed & wrong)[kept]
+    assert int((left.position < 0).sum()) > 10
+    assert torch.allclose(RandomAudit(left, *table).recalibrate(), whole[kept], atol=1e-6)
 
 
 def test_rows_that_were_seen_to_be_right_are_not_doubted():
@@ -155,8 +163,8 @@ def test_rows_that_were_seen_to_be_right_are_not_doubted():
     wrong = ~worst & (torch.arange(N) % 50 == 0)
     doubt = torch.where(worst, 0.9, 0.02)
     labels = torch.arange(N) % 3
-    drawn, own = drawn_from(labels, wrong, doubt, 100, 1, ~worst)
-    seen = worst | own
-    errors = Sample(drawn, labels, doubt, seen, seen & wrong).errors()
+    drawn, own = sample_rows(labels, wrong, doubt, 100, 1, ~worst)
+    reviewed = worst | own
+    errors = RandomAudit(drawn, labels, doubt, reviewed, reviewed & wrong).estimate_errors()
     assert errors.expected < 100
     assert errors.low <= int(wrong.sum()) <= errors.high

@@ -7,11 +7,15 @@ from cases import case
 from torch import nn
 
 from fastif import CrossEntropy, GaussNewton, InputError, ModuleObjective, TensorExamples
-from fastif.candidates.count_sketch import Folding
-from fastif.candidates.layer_projection import Narrowing
-from fastif.candidates.sketch import Sketcher, query_sketches, train_sketches
-from fastif.data.examples import every
-from fastif.gradients.hooks import hear
+from fastif.candidates.count_sketch import CountSketch
+from fastif.candidates.layer_projection import LayerProjection
+from fastif.candidates.sketch import (
+    GradientSketcher,
+    compute_query_sketches,
+    compute_train_sketches,
+)
+from fastif.data.examples import all_ids
+from fastif.gradients.hooks import capture_layer_grads
 
 DAMPING = 0.05
 
@@ -23,8 +27,8 @@ def _curvature(name, batch_size=4):
 
 def _effects(sketcher, curvature, made, batch_size=4):
     """∇Lᵀ (G + λI)⁻¹ ∇L of all pairs of training rows, by their sketches before any rounding."""
-    rows = query_sketches(
-        sketcher, curvature.gradients, made.train, every(made.train), batch_size
+    rows = compute_query_sketches(
+        sketcher, curvature.gradients, made.train, all_ids(made.train), batch_size
     ).double()
     return rows @ rows.T
 
@@ -40,29 +44,29 @@ def _expected(made):
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside", "embedding"])
 def test_with_all_rows_and_no_folding_they_are_exact(name, energy):
     made, curvature = _curvature(name)
-    rows = curvature.count * curvature.columns
-    sketcher = Sketcher.fit(
+    rows = curvature.count * curvature.rows_per_example
+    sketcher = GradientSketcher.fit(
         curvature, DAMPING, dimensions=rows, width=curvature.size, energy=energy
     )
     expected = _expected(made)
-    found = _effects(sketcher, curvature, made)
-    assert float((found - expected).norm() / expected.norm()) < 1e-4
+    actual = _effects(sketcher, curvature, made)
+    assert float((actual - expected).norm() / expected.norm()) < 1e-4
 
 
 def test_the_error_falls_with_the_root_of_the_width():
     made, curvature = _curvature("mlp")
-    rows, expected = curvature.count * curvature.columns, _expected(made)
+    rows, expected = curvature.count * curvature.rows_per_example, _expected(made)
 
     def error(width):
-        found = [
+        results = [
             _effects(
-                Sketcher.fit(curvature, DAMPING, dimensions=rows, width=width, seed=seed),
+                GradientSketcher.fit(curvature, DAMPING, dimensions=rows, width=width, seed=seed),
                 curvature,
                 made,
             )
             for seed in range(12)
         ]
-        return float(sum((one - expected).norm() for one in found) / 12 / expected.norm())
+        return float(sum((effects - expected).norm() for effects in results) / 12 / expected.norm())
 
     wide = curvature.size
     errors = [error(wide // part) for part in (16, 4)]
@@ -72,25 +76,27 @@ def test_the_error_falls_with_the_root_of_the_width():
 
 def test_more_rows_leave_less_out():
     made, curvature = _curvature("mlp")
-    expected, total = _expected(made), curvature.count * curvature.columns
+    expected, total = _expected(made), curvature.count * curvature.rows_per_example
     errors = []
     for rows in (total // 8, total // 2, total):
-        sketcher = Sketcher.fit(curvature, DAMPING, dimensions=rows, width=curvature.size)
-        found = _effects(sketcher, curvature, made)
-        errors.append(float((found - expected).norm() / expected.norm()))
+        sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=rows, width=curvature.size)
+        actual = _effects(sketcher, curvature, made)
+        errors.append(float((actual - expected).norm() / expected.norm()))
     assert errors[0] > errors[1] > errors[2]
 
 
 def test_batches_do_not_matter_and_half_precision_hardly():
     made, curvature = _curvature("mlp", 3)
     other = GaussNewton(made.objective, made.train, batch_size=7)
-    one, two = (Sketcher.fit(c, DAMPING, dimensions=12, width=40) for c in (curvature, other))
+    first, second = (
+        GradientSketcher.fit(c, DAMPING, dimensions=12, width=40) for c in (curvature, other)
+    )
     torch.testing.assert_close(
-        _effects(one, curvature, made, 3), _effects(two, other, made, 7), rtol=1e-4, atol=1e-5
+        _effects(first, curvature, made, 3), _effects(second, other, made, 7), rtol=1e-4, atol=1e-5
     )
     ids = torch.tensor([4, 0, 5])
-    half = train_sketches(one, curvature.gradients, made.train, ids, 2)
-    whole = query_sketches(one, curvature.gradients, made.train, ids, 2)
+    half = compute_train_sketches(first, curvature.gradients, made.train, ids, 2)
+    whole = compute_query_sketches(first, curvature.gradients, made.train, ids, 2)
     assert half.dtype == torch.float16
     torch.testing.assert_close(half.float(), whole, rtol=2e-3, atol=1e-3)
 
@@ -101,27 +107,27 @@ def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
     inputs[1] = torch.inf
     train = TensorExamples(inputs, made.train.labels)
     curvature = GaussNewton(made.objective, train, batch_size=4)
-    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=10, width=64)
-    found = train_sketches(sketcher, curvature.gradients, train, every(train), 4)
-    assert bool((found[1] == 0).all())
-    assert bool((found[[0, 2, 3]] != 0).any(1).all())
-    assert bool(torch.isfinite(found).all())
+    sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=10, width=64)
+    sketches = compute_train_sketches(sketcher, curvature.gradients, train, all_ids(train), 4)
+    assert bool((sketches[1] == 0).all())
+    assert bool((sketches[[0, 2, 3]] != 0).any(1).all())
+    assert bool(torch.isfinite(sketches).all())
 
 
 def test_a_sketcher_comes_back_from_its_tensors():
     made, curvature = _curvature("mlp")
-    sketcher = Sketcher.fit(curvature, DAMPING, dimensions=12, width=40, seed=3)
-    again = Sketcher.of_state(sketcher.state(), curvature.objective)
-    first, second = (_effects(one, curvature, made) for one in (sketcher, again))
+    sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=12, width=40, seed=3)
+    again = GradientSketcher.from_state_dict(sketcher.state_dict(), curvature.objective)
+    first, second = (_effects(fitted, curvature, made) for fitted in (sketcher, again))
     assert torch.equal(first, second)
 
 
 def test_sizes_that_make_no_sense_are_refused():
     _, curvature = _curvature("mlp")
     with pytest.raises(InputError, match=r"dimensions.*got 0"):
-        Sketcher.fit(curvature, DAMPING, dimensions=0)
+        GradientSketcher.fit(curvature, DAMPING, dimensions=0)
     with pytest.raises(InputError, match=r"damping.*got 0"):
-        Sketcher.fit(curvature, 0.0)
+        GradientSketcher.fit(curvature, 0.0)
 
 
 @pytest.mark.parametrize("bias", [300.0, 0.0])
@@ -133,7 +139,7 @@ def test_a_curvature_of_zero_is_refused(bias):
     objective = ModuleObjective(module, CrossEntropy(), attributed=["weight"])
     curvature = GaussNewton(objective, TensorExamples(points, torch.tensor([0, 1] * 3)))
     with pytest.raises(InputError, match="a curvature of zero"):
-        Sketcher.fit(curvature, DAMPING, dimensions=4)
+        GradientSketcher.fit(curvature, DAMPING, dimensions=4)
 
 
 # The narrowing alone.
@@ -144,31 +150,33 @@ def test_a_curvature_of_zero_is_refused(bias):
 def test_a_narrowed_gradient_is_the_gradient_between_its_sides_and_keeps_its_share(name, energy):
     made, curvature = _curvature(name)
     space, gradients = made.objective.space, curvature.gradients
-    batch = made.train.take(every(made.train))
-    heard = list(hear(made.objective, batch, "losses"))
-    narrowing = Narrowing.of(space, heard, curvature.like, energy)
-    found = narrowing(heard[0], len(made.train), curvature.like)
-    rows, expected = gradients.of_losses(batch).rows, []
+    batch = made.train.take(all_ids(made.train))
+    captured = list(capture_layer_grads(made.objective, batch, "losses"))
+    narrowing = LayerProjection.fit(space, captured, curvature.like, energy)
+    actual = narrowing(captured[0], len(made.train), curvature.like)
+    rows, expected = gradients.compute_loss_tile(batch).gradients, []
     for parameter, where, shape in zip(space.names, space.slices, space.shapes, strict=True):
         block = rows[:, where].view(-1, *shape)
-        sides = narrowing.sides.get(parameter.rpartition(".")[0])
+        sides = narrowing.bases.get(parameter.rpartition(".")[0])
         if sides is not None and len(shape) == 2:
             block = sides.outputs.T @ block @ sides.inputs
         elif sides is not None:
             block = block @ sides.outputs
         expected.append(block.flatten(1))
-    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=1e-4, atol=1e-6)
-    assert narrowing.size == found.shape[1]
+    torch.testing.assert_close(actual, torch.cat(expected, 1), rtol=1e-4, atol=1e-6)
+    assert narrowing.size == actual.shape[1]
     if energy < 0.9:
-        assert found.shape[1] < rows.shape[1]
+        assert actual.shape[1] < rows.shape[1]
 
 
 def test_what_is_kept_of_the_directions_is_what_was_asked_for():
     made, curvature = _curvature("mlp")
-    heard = next(hear(made.objective, made.train.take(every(made.train)), "losses"))
-    narrowing = Narrowing.of(made.objective.space, [heard], curvature.like, 0.8)
-    for call, delta in heard:
-        sides, shares = narrowing.sides[call.name], []
+    layer_calls = next(
+        capture_layer_grads(made.objective, made.train.take(all_ids(made.train)), "losses")
+    )
+    narrowing = LayerProjection.fit(made.objective.space, [layer_calls], curvature.like, 0.8)
+    for call, delta in layer_calls:
+        sides, shares = narrowing.bases[call.name], []
         weighed = call.inputs * delta.norm(dim=1, keepdim=True)
         for rows, axes in ((delta, sides.outputs), (weighed, sides.inputs)):
             torch.testing.assert_close(axes.T @ axes, torch.eye(axes.shape[1]).to(axes))
@@ -181,20 +189,20 @@ def test_what_is_kept_of_the_directions_is_what_was_asked_for():
 
 @pytest.mark.parametrize(("size", "width"), [(10, 4), (12, 4), (7, 7), (5, 8), (33, 1)])
 def test_a_folding_is_a_matrix_of_one_sign_a_column(size, width):
-    matrix = Folding(size, width, seed=2)(torch.eye(size))
+    matrix = CountSketch(size, width, seed=2)(torch.eye(size))
     assert matrix.shape == (size, width)
     assert set(matrix.abs().sum(1).tolist()) == {1.0}
     rows = torch.randn(6, size, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(Folding(size, width, seed=2)(rows), rows @ matrix)
+    torch.testing.assert_close(CountSketch(size, width, seed=2)(rows), rows @ matrix)
 
 
 def test_products_of_folded_rows_have_the_right_mean_and_variance():
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(2, 300, generator=generator, dtype=torch.float64)
     width, draws = 32, 2000
-    found = torch.stack(
-        [(f := Folding(300, width, seed))(x[None])[0] @ f(y[None])[0] for seed in range(draws)]
+    products = torch.stack(
+        [(f := CountSketch(300, width, seed))(x[None])[0] @ f(y[None])[0] for seed in range(draws)]
     )
     bound = float((x @ x) * (y @ y) + (x @ y) ** 2) / width
-    assert float(found.var()) < 1.15 * bound
-    assert float((found.mean() - x @ y).abs()) < 4 * (bound / draws) ** 0.5
+    assert float(products.var()) < 1.15 * bound
+    assert float((products.mean() - x @ y).abs()) < 4 * (bound / draws) ** 0.5

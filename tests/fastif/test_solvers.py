@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from systems import DAMPING, Whole, problem, residuals, some_rows
+from systems import DAMPING, Whole, problem, random_rows, residuals
 
 from fastif import (
     ConjugateGradient,
@@ -53,7 +53,7 @@ def solver(request):
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
 def test_a_solution_equals_the_dense_inverse(exact, name):
     operator, matrix = problem(name)
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     kept = rhs.clone()
     solution = exact[0].solve(operator, rhs)
     expected = rhs @ torch.linalg.inv(matrix)
@@ -66,7 +66,7 @@ def test_a_solution_equals_the_dense_inverse(exact, name):
 
 def test_the_residual_reported_is_the_residual_measured(solver):
     operator, matrix = problem()
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     solution = solver.solve(operator, rhs)
     measured = residuals(matrix, solution.value, rhs)
     torch.testing.assert_close(solution.residual, measured, rtol=1e-6, atol=1e-12)
@@ -84,7 +84,7 @@ def test_the_residual_reported_is_the_residual_measured(solver):
 )
 def test_a_solver_stopped_early_reports_its_true_residual_and_says_so(stopped):
     operator, matrix = problem()
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     solution = stopped.solve(operator, rhs)
     measured = residuals(matrix, solution.value, rhs)
     torch.testing.assert_close(solution.residual, measured, rtol=1e-9, atol=0.0)
@@ -95,7 +95,7 @@ def test_a_solver_stopped_early_reports_its_true_residual_and_says_so(stopped):
 def test_a_row_does_not_depend_on_the_rows_solved_with_it_nor_on_their_order(solver):
     operator, _ = problem()
     factor = solver.factor(operator)
-    rhs = some_rows(operator.size, 4)
+    rhs = random_rows(operator.size, 4)
     rhs[2] *= 1e4
     together = solver.solve(operator, rhs, factor)
     turned = solver.solve(operator, rhs.flip(0), factor)
@@ -109,7 +109,7 @@ def test_a_row_does_not_depend_on_the_rows_solved_with_it_nor_on_their_order(sol
 
 def test_a_zero_row_has_a_zero_solution(solver):
     operator, _ = problem()
-    rhs = some_rows(operator.size, 2)
+    rhs = random_rows(operator.size, 2)
     rhs[0] = 0
     solution = solver.solve(operator, rhs)
     assert (solution.value[0] == 0).all()
@@ -120,7 +120,7 @@ def test_a_zero_row_has_a_zero_solution(solver):
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_row_that_is_not_finite_is_lost_and_no_other(solver, bad):
     operator, _ = problem()
-    rhs = some_rows(operator.size, 4)
+    rhs = random_rows(operator.size, 4)
     rhs[1, 0] = rhs[3, 2] = bad
     solution = solver.solve(operator, rhs)
     assert not torch.isfinite(solution.value[[1, 3]].norm(dim=1)).any()
@@ -140,7 +140,7 @@ def test_no_row_left_is_no_error(solver):
 
 def test_a_factor_made_before_gives_the_same_solution(solver):
     operator, _ = problem()
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     factor = solver.factor(operator)
     expected = solver.solve(operator, rhs).value
     torch.testing.assert_close(solver.solve(operator, rhs, factor).value, expected)
@@ -157,9 +157,9 @@ def test_a_factor_made_before_gives_the_same_solution(solver):
 def test_a_factor_that_does_not_depend_on_the_damping_serves_every_damping(name):
     solver, error = EXACT[name]
     operator, _ = problem()
-    factor = solver.factor(operator.operator.damped(7.0))
+    factor = solver.factor(operator.operator.with_damping(7.0))
     other, matrix = problem(damping=0.5)
-    rhs = some_rows(operator.size)
+    rhs = random_rows(operator.size)
     value = solver.solve(other, rhs, factor).value
     torch.testing.assert_close(value, rhs @ torch.linalg.inv(matrix), rtol=error, atol=error)
 
@@ -176,9 +176,9 @@ def test_single_precision_rows_stay_single_and_are_solved_to_its_precision(exact
     torch.manual_seed(0)
     module = torch.nn.Linear(3, 3)
     examples = TensorExamples(torch.randn(8, 3), torch.randint(3, (8,)))
-    operator = Whole(ModuleObjective(module, CrossEntropy()), examples).damped(DAMPING)
-    rhs = some_rows(12).float()
-    matrix = operator.operator.dense().double() + DAMPING * torch.eye(12, dtype=torch.float64)
+    operator = Whole(ModuleObjective(module, CrossEntropy()), examples).with_damping(DAMPING)
+    rhs = random_rows(12).float()
+    matrix = operator.operator.to_dense().double() + DAMPING * torch.eye(12, dtype=torch.float64)
     solution = exact[0].solve(operator, rhs)
     assert solution.value.dtype == torch.float32
     expected = rhs.double() @ torch.linalg.inv(matrix)

@@ -8,7 +8,7 @@ import torch
 from cases import NAMES, case
 from safetensors.torch import load, save
 
-from fastif import Dense, Ekfac, GaussNewton, Hessian, InputError, Spectral
+from fastif import DenseOperator, Ekfac, GaussNewton, Hessian, InputError, Spectral
 
 DAMPING = 0.1
 
@@ -28,9 +28,9 @@ def test_the_answer_is_ekfacs_and_the_residual_the_exact_matrixs(name):
     curvature = _curvature(name)
     rhs = _rows(curvature.size)
     kept = rhs.clone()
-    solution = Spectral(negligible=1e-12).solve(curvature.damped(DAMPING), rhs)
+    solution = Spectral(negligible=1e-12).solve(curvature.with_damping(DAMPING), rhs)
     damping = DAMPING * torch.eye(curvature.size, dtype=torch.float64)
-    expected = rhs @ torch.linalg.inv(Ekfac.fit(curvature).dense() + damping)
+    expected = rhs @ torch.linalg.inv(Ekfac.fit(curvature).to_dense() + damping)
     torch.testing.assert_close(solution.value, expected, rtol=1e-8, atol=1e-8)
     exact = reference.gauss_newton(case(name, 5 if name == "bert" else 9).problem) + damping
     measured = (rhs - solution.value @ exact).norm(dim=1) / rhs.norm(dim=1)
@@ -44,7 +44,7 @@ def test_the_answer_is_ekfacs_and_the_residual_the_exact_matrixs(name):
 def test_it_is_exact_where_ekfac_is(name):
     curvature = _curvature(name)
     rhs = _rows(curvature.size)
-    solution = Spectral(negligible=1e-12).solve(curvature.damped(DAMPING), rhs)
+    solution = Spectral(negligible=1e-12).solve(curvature.with_damping(DAMPING), rhs)
     matrix = reference.gauss_newton(case(name).problem)
     inverse = torch.linalg.inv(matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype))
     torch.testing.assert_close(solution.value, rhs @ inverse, rtol=1e-8, atol=1e-8)
@@ -52,7 +52,7 @@ def test_it_is_exact_where_ekfac_is(name):
 
 
 def test_a_tolerance_says_what_counts_as_converged():
-    operator = _curvature().damped(DAMPING)
+    operator = _curvature().with_damping(DAMPING)
     rhs = _rows(operator.size)
     residual = Spectral().solve(operator, rhs).residual
     assert (residual > 1e-3).all()
@@ -63,59 +63,59 @@ def test_a_tolerance_says_what_counts_as_converged():
 def test_ekfac_itself_is_solved_to_what_is_negligible():
     ekfac = Ekfac.fit(_curvature())
     rhs = _rows(ekfac.size)
-    operator = ekfac.damped(DAMPING)
+    operator = ekfac.with_damping(DAMPING)
     assert (Spectral(negligible=1e-12).solve(operator, rhs).residual < 1e-10).all()
     solver = Spectral()
-    assert torch.equal(solver.solve(operator, rhs).value, ekfac.inverse(rhs, DAMPING))
-    assert solver.factor(operator).keys() == ekfac.state().keys()
+    assert torch.equal(solver.solve(operator, rhs).value, ekfac.apply_inverse(rhs, DAMPING))
+    assert solver.factor(operator).keys() == ekfac.state_dict().keys()
 
 
 def test_one_factor_serves_every_damping():
     curvature = _curvature("bert")
     rhs = _rows(curvature.size)
     solver = Spectral()
-    factor = load(save(dict(solver.factor(curvature.damped(7.0)))))
+    factor = load(save(dict(solver.factor(curvature.with_damping(7.0)))))
     for damping in (1e-3, 0.1, 50.0):
-        operator = curvature.damped(damping)
-        found = solver.solve(operator, rhs, factor)
-        assert torch.equal(found.value, solver.solve(operator, rhs).value)
-        assert torch.equal(found.value, solver.prepare(operator, factor)(rhs).value)
-        assert found.damping == damping
+        operator = curvature.with_damping(damping)
+        solution = solver.solve(operator, rhs, factor)
+        assert torch.equal(solution.value, solver.solve(operator, rhs).value)
+        assert torch.equal(solution.value, solver.prepare(operator, factor)(rhs).value)
+        assert solution.damping == damping
 
 
 def test_a_factor_of_other_parameters_is_refused():
-    factor = Spectral().factor(_curvature("softmax").damped(DAMPING))
-    operator = _curvature("mlp").damped(DAMPING)
+    factor = Spectral().factor(_curvature("softmax").with_damping(DAMPING))
+    operator = _curvature("mlp").with_damping(DAMPING)
     with pytest.raises(InputError, match="EK-FAC factor: expected one fitted for the 31 attribut"):
         Spectral().solve(operator, _rows(operator.size), factor)
 
 
 def test_a_row_that_is_not_finite_costs_no_other_its_answer():
-    operator = _curvature().damped(DAMPING)
+    operator = _curvature().with_damping(DAMPING)
     rhs = _rows(operator.size)
     expected = Spectral().solve(operator, rhs)
     rhs[1, 0] = torch.nan
-    found = Spectral().solve(operator, rhs)
-    torch.testing.assert_close(found.value[[0, 2]], expected.value[[0, 2]])
-    assert found.value[1].isnan().all()
-    assert found.residual[1] == torch.inf
-    assert not found.converged[1]
+    solution = Spectral().solve(operator, rhs)
+    torch.testing.assert_close(solution.value[[0, 2]], expected.value[[0, 2]])
+    assert solution.value[1].isnan().all()
+    assert solution.residual[1] == torch.inf
+    assert not solution.converged[1]
 
 
 def test_what_has_no_ekfac_and_a_damping_of_zero_are_refused():
     made, curvature = case("mlp"), _curvature()
     rhs = _rows(curvature.size)
     refused = (
-        Hessian(made.objective, made.train).damped(DAMPING),
-        Dense(torch.eye(curvature.size, dtype=torch.float64)).damped(DAMPING),
-        curvature.damped(0.0),
+        Hessian(made.objective, made.train).with_damping(DAMPING),
+        DenseOperator(torch.eye(curvature.size, dtype=torch.float64)).with_damping(DAMPING),
+        curvature.with_damping(0.0),
     )
     for operator in refused:
         with pytest.raises(InputError, match=r"solver spectral: expected a Gauss-Newton or EK-FAC"):
             Spectral().check(operator)
         with pytest.raises(InputError, match="solver spectral"):
             Spectral().solve(operator, rhs)
-    Spectral().check(curvature.damped(DAMPING))
+    Spectral().check(curvature.with_damping(DAMPING))
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ import pytest
 import reference
 import torch
 from cases import case
-from systems import Mean, shifted, some_rows
+from systems import Mean, add_damping, random_rows
 
-from fastif import Dense, GaussNewton, Hessian, InputError
+from fastif import DenseOperator, GaussNewton, Hessian, InputError
 from fastif.curvature import LinearOperator
-from fastif.solvers.lanczos import batch_excess, top_eigenvalue
-from fastif.solvers.randomized_eigh import divided, eigenpairs
+from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
+from fastif.solvers.randomized_eigh import apply_spectral_preconditioner, compute_eigenpairs
 
 
 def _matrix(size: int, seed: int = 0) -> torch.Tensor:
-    root = some_rows(size, size, seed)
+    root = random_rows(size, size, seed)
     return root @ torch.diag(0.7 ** torch.arange(size)).double() @ root.T
 
 
@@ -22,20 +22,20 @@ def _matrix(size: int, seed: int = 0) -> torch.Tensor:
 def test_the_top_eigenvalue_is_met_from_above_and_closely(size, sign):
     matrix = _matrix(size)
     top = float(torch.linalg.eigvalsh(matrix)[-1])
-    found = top_eigenvalue(Dense(sign * matrix))
-    assert top * (1 - 1e-9) <= found <= 1.1 * top
+    estimate = max_eigenvalue(DenseOperator(sign * matrix))
+    assert top * (1 - 1e-9) <= estimate <= 1.1 * top
 
 
 def test_that_of_zero_is_zero():
-    assert top_eigenvalue(Dense(torch.zeros(3, 3))) == 0
+    assert max_eigenvalue(DenseOperator(torch.zeros(3, 3))) == 0
 
 
 def test_that_of_a_preconditioned_operator_is_that_of_the_product():
-    matrix, other = _matrix(30), shifted(_matrix(30, seed=1), 0.3)
+    matrix, other = _matrix(30), add_damping(_matrix(30, seed=1), 0.3)
     inverse = torch.linalg.inv(other)
     top = float(torch.linalg.eigvals(matrix @ inverse).real.max())
-    found = top_eigenvalue(Dense(matrix), lambda rows: rows @ inverse)
-    assert top * (1 - 1e-9) <= found <= 1.1 * top
+    estimate = max_eigenvalue(DenseOperator(matrix), lambda rows: rows @ inverse)
+    assert top * (1 - 1e-9) <= estimate <= 1.1 * top
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])
@@ -47,35 +47,35 @@ def test_at_the_safe_scale_the_mean_square_of_an_error_shrinks(name, batch, prec
     count = len(made.train)
     each = torch.stack([reference.gauss_newton(made.problem, [i]) for i in range(count)])
     size = each.shape[1]
-    P = shifted(_matrix(size, 3) / 9, damping) if preconditioned else torch.eye(size).double()
+    P = add_damping(_matrix(size, 3) / 9, damping) if preconditioned else torch.eye(size).double()
     values, vectors = torch.linalg.eigh(P)
     half = vectors @ torch.diag(values**-0.5) @ vectors.T
-    each = half @ shifted(each, damping) @ half
+    each = half @ add_damping(each, damping) @ half
     T = each.mean(0)
     square = (each @ each).mean(0) / batch + (1 - 1 / batch) * T @ T
-    operator = GaussNewton(made.objective, made.train, batch_size=4).damped(damping)
+    operator = GaussNewton(made.objective, made.train, batch_size=4).with_damping(damping)
     inverse = torch.linalg.inv(P)
-    scale = top_eigenvalue(operator, lambda rows: rows @ inverse)
-    scale += batch_excess(operator, batch, lambda rows: rows @ inverse)
+    scale = max_eigenvalue(operator, lambda rows: rows @ inverse)
+    scale += minibatch_eigenvalue_margin(operator, batch, lambda rows: rows @ inverse)
     assert torch.linalg.eigvalsh(scale * T - square)[0] > -1e-9
     assert scale < 20 * float(torch.linalg.eigvalsh(each)[:, -1].max())  # and not absurd
 
 
 def test_a_matrix_without_examples_has_no_excess_and_other_operators_are_sampled():
-    assert batch_excess(Dense(torch.eye(2)).damped(0.1), 1) == 0
+    assert minibatch_eigenvalue_margin(DenseOperator(torch.eye(2)).with_damping(0.1), 1) == 0
     matrices = torch.stack([torch.diag(torch.tensor([float(i), 1.0])) for i in range(9)])
-    found = batch_excess(Mean(matrices).damped(0.0), 1)
-    assert 6 <= found <= 8.1
+    estimate = minibatch_eigenvalue_margin(Mean(matrices).with_damping(0.0), 1)
+    assert 6 <= estimate <= 8.1
     made = case("softmax")
-    hessian = Hessian(made.objective, made.train).damped(0.1)
-    assert batch_excess(hessian, 1) > 0.1
+    hessian = Hessian(made.objective, made.train).with_damping(0.1)
+    assert minibatch_eigenvalue_margin(hessian, 1) > 0.1
 
 
 class Once(LinearOperator):
     """Counts the rows it is applied to."""
 
     def __init__(self, matrix: torch.Tensor) -> None:
-        self.matrix, self.taken = Dense(matrix), []
+        self.matrix, self.taken = DenseOperator(matrix), []
 
     @property
     def size(self) -> int:
@@ -85,16 +85,16 @@ class Once(LinearOperator):
     def like(self) -> torch.Tensor:
         return self.matrix.like
 
-    def apply(self, rows: torch.Tensor) -> torch.Tensor:
-        self.taken.append(len(rows))
-        return self.matrix.apply(rows)
+    def apply(self, vectors: torch.Tensor) -> torch.Tensor:
+        self.taken.append(len(vectors))
+        return self.matrix.apply(vectors)
 
 
 @pytest.mark.parametrize("rank", [3, 8, 99])
 def test_eigenpairs_of_a_matrix_of_low_rank_are_exact_and_take_two_products(rank):
-    root = some_rows(20, 3)
+    root = random_rows(20, 3)
     operator = Once(root.T @ root)
-    vectors, values = eigenpairs(operator, rank)
+    vectors, values = compute_eigenpairs(operator, rank)
     rank = min(rank, 20)
     assert operator.taken == [rank, rank]
     identity = torch.eye(rank, dtype=torch.float64)
@@ -103,17 +103,17 @@ def test_eigenpairs_of_a_matrix_of_low_rank_are_exact_and_take_two_products(rank
 
 
 def test_division_by_eigenpairs_is_the_inverse_where_they_are_all_there_is():
-    root = some_rows(20, 3)
-    vectors, values = eigenpairs(Dense(root.T @ root), 4)  # the fourth is zero
-    rows = some_rows(20)
-    inverse = torch.linalg.inv(shifted(root.T @ root, 0.2))
-    found = divided(rows, vectors, values, 0.2)
-    torch.testing.assert_close(found / 0.2, rows @ inverse, rtol=1e-6, atol=1e-6)
+    root = random_rows(20, 3)
+    vectors, values = compute_eigenpairs(DenseOperator(root.T @ root), 4)  # the fourth is zero
+    rows = random_rows(20)
+    inverse = torch.linalg.inv(add_damping(root.T @ root, 0.2))
+    actual = apply_spectral_preconditioner(rows, vectors, values, 0.2)
+    torch.testing.assert_close(actual / 0.2, rows @ inverse, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("find", [top_eigenvalue, lambda operator: eigenpairs(operator, 2)])
+@pytest.mark.parametrize("find", [max_eigenvalue, lambda operator: compute_eigenpairs(operator, 2)])
 def test_a_curvature_that_is_not_finite_is_refused(find):
     matrix = torch.eye(3)
     matrix[1, 1] = torch.nan
     with pytest.raises(InputError, match=r"curvature: expected finite products"):
-        find(Dense(matrix))
+        find(DenseOperator(matrix))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from fastif import InputError
 from fastif.candidates import sketch_index as stored
-from fastif.candidates.sketch_index import Block, StoredSketches
+from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 
 
 def _blocks(rows, sizes, seed):
     """The rows shuffled over blocks, with some that nobody asks for, as after a row was changed."""
     random = np.random.default_rng(seed)
-    order, found, start = random.permutation(len(rows)), [], 0
+    order, blocks, start = random.permutation(len(rows)), [], 0
     for size in [*sizes, len(rows)]:
         ids = np.sort(order[start : start + size])
         start += size
@@ -25,8 +25,8 @@ def _blocks(rows, sizes, seed):
         kept = torch.randn(len(ids) + 2, rows.shape[1]).half()
         places = torch.from_numpy(random.permutation(len(kept))[: len(ids)])
         kept[places] = rows[ids].half()
-        found.append(Block(partial(torch.clone, kept), torch.from_numpy(ids), places))
-    return StoredSketches(found)
+        blocks.append(SketchBlock(partial(torch.clone, kept), torch.from_numpy(ids), places))
+    return SketchIndex(blocks)
 
 
 @given(
@@ -44,17 +44,17 @@ def test_both_ends_are_those_of_the_dense_products(count, sizes, k, seed):
     index = _blocks(rows, sizes, seed)
     assert index.count == count
     products = queries @ rows.T
-    found = index.search(queries, k)
+    candidates = index.search(queries, k)
     best = products.sort(1, descending=True).values[:, :k]
-    assert torch.equal(products.gather(1, found.ids), best)
-    assert torch.equal(found.distances, best)
-    ends = index.search_ends(queries, k)
+    assert torch.equal(products.gather(1, candidates.ids), best)
+    assert torch.equal(candidates.distances, best)
+    ends = index.search_top_bottom(queries, k)
     for query, ids in enumerate(ends.ids):
-        mine = ids[ids >= 0]
-        assert len(mine) == len(mine.unique())
+        row_ids = ids[ids >= 0]
+        assert len(row_ids) == len(row_ids.unique())
         order = sorted(range(count), key=lambda i: (float(products[query, i]), i))
         high, low = order[count - (k - k // 2) :], order[: k // 2]
-        assert set(mine.tolist()) == {*high, *low}
+        assert set(row_ids.tolist()) == {*high, *low}
 
 
 def test_rows_are_taken_back_in_any_order_and_pieces_do_not_matter(monkeypatch):
@@ -63,9 +63,9 @@ def test_rows_are_taken_back_in_any_order_and_pieces_do_not_matter(monkeypatch):
     ids = torch.tensor([49, 0, 3, 3, 21])
     assert torch.equal(index.take(ids), rows[ids])
     queries = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
-    whole = index.search_ends(queries, 6).ids
-    monkeypatch.setattr(stored, "ROWS", 4)
-    assert torch.equal(index.search_ends(queries, 6).ids, whole)
+    whole = index.search_top_bottom(queries, 6).ids
+    monkeypatch.setattr(stored, "CHUNK_ROWS", 4)
+    assert torch.equal(index.search_top_bottom(queries, 6).ids, whole)
 
 
 def test_queries_and_k_that_do_not_fit_are_refused():
@@ -73,4 +73,4 @@ def test_queries_and_k_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"k from 1 to 5.*k = 6"):
         index.search(torch.ones(1, 4), 6)
     with pytest.raises(InputError, match=r"length 4.*length 3"):
-        index.search_ends(torch.ones(1, 3), 2)
+        index.search_top_bottom(torch.ones(1, 3), 2)

@@ -7,7 +7,7 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Replace
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from fastif import InputError, batches, encode, every
+from fastif import InputError, all_ids, batches, encode
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20))]
 CLS, SEP, FIRST = 2, 3, 5
@@ -79,19 +79,19 @@ def test_batches_hold_every_example_once_with_like_lengths_together(tokenizer):
     lengths = (1, 7, 3, 5, 7, 2)
     examples = encode(tokenizer, [_text(*range(n)) for n in lengths], None, list(range(6)), 12)
     ids = torch.tensor([5, 0, 1, 4, 3, 2])
-    widths, seen = [], []
+    widths, all_places = [], []
     for places, batch in batches(examples, ids, 2):
         assert batch["labels"].tolist() == ids[places].tolist()
-        seen += places.tolist()
+        all_places += places.tolist()
         widths.append(batch["input_ids"].shape[1])
-    assert sorted(seen) == [0, 1, 2, 3, 4, 5]
+    assert sorted(all_places) == [0, 1, 2, 3, 4, 5]
     assert widths == [9, 7, 4]
 
 
 def test_an_empty_text_is_its_special_tokens(tokenizer):
     examples = encode(tokenizer, ["", _text(1)], None, [0, 1], 8)
     assert examples.tokens[0].tolist() == [CLS, SEP]
-    assert examples.take(every(examples))["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert examples.take(all_ids(examples))["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
 
 
 @pytest.mark.parametrize("longest", [2, 3, 4])

@@ -11,8 +11,8 @@ from fastif import (
     InputError,
     ModuleObjective,
     PrefixCache,
-    Recipe,
     TensorExamples,
+    TrainingConfig,
     TransformerObjective,
     fit,
     predict,
@@ -36,7 +36,7 @@ def _loss(objective, params, examples) -> float:
 def test_fitting_lowers_the_loss_and_leaves_the_objective_alone():
     objective, examples = _task()
     before = {name: tensor.clone() for name, tensor in objective.params.items()}
-    params = fit(objective, examples, Recipe(epochs=20, learning_rate=5e-2))
+    params = fit(objective, examples, TrainingConfig(epochs=20, learning_rate=5e-2))
     assert _loss(objective, params, examples) < 0.3 * _loss(objective, before, examples)
     assert set(params) == set(before)
     assert all(torch.equal(before[name], tensor) for name, tensor in objective.params.items())
@@ -46,7 +46,11 @@ def test_fitting_lowers_the_loss_and_leaves_the_objective_alone():
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     objective, examples = _task()
     first, again, other = (
-        fit(objective, examples, Recipe(epochs=2, learning_rate=1e-2, batch_size=8, seed=seed))
+        fit(
+            objective,
+            examples,
+            TrainingConfig(epochs=2, learning_rate=1e-2, batch_size=8, seed=seed),
+        )
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -58,17 +62,22 @@ def test_fitting_does_not_touch_the_global_random_state():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    fit(objective, examples, Recipe(epochs=1))
+    fit(objective, examples, TrainingConfig(epochs=1))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_progress_is_told_every_step():
     objective, examples = _task(50)
-    told = []
-    fit(objective, examples, Recipe(epochs=3, batch_size=16), lambda *step: told.append(step))
-    assert [step for step, _, _ in told] == list(range(1, 13))  # 4 batches, the last of 2
-    assert {steps for _, steps, _ in told} == {12}
-    first_epoch = [loss for _, _, loss in told[:4]]
+    calls = []
+    fit(
+        objective,
+        examples,
+        TrainingConfig(epochs=3, batch_size=16),
+        lambda *step: calls.append(step),
+    )
+    assert [step for step, _, _ in calls] == list(range(1, 13))  # 4 batches, the last of 2
+    assert {steps for _, steps, _ in calls} == {12}
+    first_epoch = [loss for _, _, loss in calls[:4]]
     assert sum(first_epoch) / 4 == pytest.approx(0.7, abs=0.2)  # nats: about log 2 at the start
 
 
@@ -76,7 +85,7 @@ def test_progress_is_told_every_step():
 def test_a_learning_rate_that_cannot_work_is_refused(rate):
     objective, examples = _task()
     with pytest.raises(InputError, match="learning_rate"):
-        fit(objective, examples, Recipe(epochs=3, learning_rate=rate))
+        fit(objective, examples, TrainingConfig(epochs=3, learning_rate=rate))
 
 
 @pytest.mark.parametrize("parts", [(0.1, 0.12, 0.5), (0.5, 0.1, 0.12), (0.001, 0.01)])
@@ -84,8 +93,8 @@ def test_all_parts_are_kept_even_those_of_the_same_step(parts):
     """8 steps: 0.1 and 0.12 both are the first, as is whatever would come before it."""
     objective, examples = _task(32)
     kept = {}
-    recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-2)
-    fit(objective, examples, recipe, keep=kept.__setitem__, keep_at=parts)
+    recipe = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2)
+    fit(objective, examples, recipe, on_checkpoint=kept.__setitem__, checkpoint_fractions=parts)
     assert set(kept) == set(parts)
     first = kept[min(parts)]
     for part, params in kept.items():
@@ -98,17 +107,17 @@ def test_all_parts_are_kept_even_those_of_the_same_step(parts):
 SOFT = torch.tensor([0.5, 2.0], dtype=torch.float64)
 
 
-def _smoothed(outputs, labels):
+def _smoothed_loss(outputs, labels):
     return nn.functional.cross_entropy(outputs, labels, SOFT, reduction="none", label_smoothing=0.1)
 
 
-def _plain(outputs, labels):
+def _plain_loss(outputs, labels):
     return nn.functional.cross_entropy(outputs, labels, reduction="none")
 
 
 @pytest.mark.parametrize(
     ("loss", "theirs"),
-    [(CrossEntropy(), _plain), (CrossEntropy(0.1, SOFT.tolist()), _smoothed)],
+    [(CrossEntropy(), _plain_loss), (CrossEntropy(0.1, SOFT.tolist()), _smoothed_loss)],
 )
 def test_coupled_decay_ends_where_the_penalised_loss_is_least_and_decoupled_elsewhere(loss, theirs):
     _, examples = _task(40)
@@ -118,9 +127,9 @@ def test_coupled_decay_ends_where_the_penalised_loss_is_least_and_decoupled_else
     objective = ModuleObjective(nn.Linear(5, 2, bias=False).double(), loss)
     train = TensorExamples(points, examples.labels)
     whole = {"epochs": 600, "learning_rate": 3e-2, "batch_size": 40, "weight_decay": 0.05}
-    found = fit(objective, train, Recipe(**whole, weight_decay_kind="coupled"))["weight"]
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    other = fit(objective, train, Recipe(**whole, weight_decay_kind="decoupled"))["weight"]
+    actual = fit(objective, train, TrainingConfig(**whole, weight_decay_kind="coupled"))["weight"]
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
+    other = fit(objective, train, TrainingConfig(**whole, weight_decay_kind="decoupled"))["weight"]
     assert (other - expected).norm() > 0.1 * expected.norm()
 
 
@@ -130,7 +139,7 @@ def test_decay_acts_where_no_gradient_does(kind):
     train = TensorExamples(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
     objective = ModuleObjective(nn.Linear(3, 2, bias=False), CrossEntropy())
     before = objective.params["weight"].clone()
-    recipe = Recipe(
+    recipe = TrainingConfig(
         epochs=1, batch_size=4, learning_rate=0.1, weight_decay=0.5, weight_decay_kind=kind
     )
     after = fit(objective, train, recipe)["weight"]
@@ -140,21 +149,21 @@ def test_decay_acts_where_no_gradient_does(kind):
 
 def test_a_kind_of_decay_that_is_none_is_refused():
     with pytest.raises(InputError, match="decoupled or coupled"):
-        Recipe(weight_decay_kind="l2")
+        TrainingConfig(weight_decay_kind="l2")
 
 
 def test_predictions_are_judged_as_queries_are():
     objective, examples = _task()
     trained = ModuleObjective(objective.module, CrossEntropy(0.2), measure=CrossEntropy())
     outputs, losses = predict(trained, examples)
-    torch.testing.assert_close(losses, _plain(outputs, examples.labels))
+    torch.testing.assert_close(losses, _plain_loss(outputs, examples.labels))
     torch.testing.assert_close(losses, predict(objective, examples)[1])
 
 
 def test_only_attributed_parameters_move_and_a_cache_gives_the_same_weights():
     model, examples = transformer("bert"), token_examples(12)
     objective = TransformerObjective(model, "last:1")
-    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2)
+    recipe = TrainingConfig(epochs=2, batch_size=4, learning_rate=1e-2)
     straight = fit(objective, examples, recipe)
     cached = fit(objective, PrefixCache(objective, examples, 10**9), recipe)
     assert set(straight) == set(objective.space.names)
@@ -169,13 +178,13 @@ def test_predictions_come_in_the_order_of_the_examples(batch_size):
     objective = TransformerObjective(model, "last:1")
     outputs, losses = predict(objective, examples, batch_size)
     for i in range(11):
-        one, loss = predict(objective, _only(examples, i))
-        torch.testing.assert_close(outputs[i], one[0])
+        single, loss = predict(objective, _select_one(examples, i))
+        torch.testing.assert_close(outputs[i], single[0])
         torch.testing.assert_close(losses[i], loss[0])
     assert not outputs.requires_grad
 
 
-def _only(examples, i: int):
+def _select_one(examples, i: int):
     from fastif import TextExamples
 
     return TextExamples(

@@ -15,21 +15,21 @@ from fastif import (
     InputError,
     PrefixCache,
     TransformerObjective,
+    all_ids,
     batches,
+    compute_loss_gradients,
     encode,
-    every,
-    gradient_rows,
     load_model,
     load_tokenizer,
     predict,
 )
-from fastif.models.layer_split import attributed_names
+from fastif.models.layer_split import select_attributed_names
 
 CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
 
 
 @torch.no_grad()
-def _alone(model, examples) -> torch.Tensor:
+def _predict_alone(model, examples) -> torch.Tensor:
     """Logits by the whole model, one unpadded example at a time."""
     problem = text_problem(model, [], examples)
     return torch.stack([model(**given).logits[0] for given in problem.inputs])
@@ -41,12 +41,14 @@ def test_cut_equals_uncut_whatever_the_padding(family, last, segments):
     segments = segments and family in ("bert", "deberta-v2", "deberta-conv", "electra")
     model, examples = transformer(family), token_examples(7, segments)
     objective = TransformerObjective(model, f"last:{last}")
-    assert objective.cut == 3 - last  # else the whole model is run and nothing is tested
-    expected = _alone(model, examples)
+    assert (
+        objective.num_frozen_layers == 3 - last
+    )  # else the whole model is run and nothing is tested
+    expected = _predict_alone(model, examples)
     assert expected.std(0).min() > 1e-2  # the logits do depend on the text
     for size in (1, 2, 3, 7):
-        found, losses = predict(objective, examples, size)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        actual, losses = predict(objective, examples, size)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
         truth = expected.logsumexp(1) - expected[torch.arange(7), examples.labels]
         torch.testing.assert_close(losses, truth, rtol=1e-9, atol=1e-9)
 
@@ -56,14 +58,14 @@ def test_the_prefix_ends_where_the_attributed_layers_begin(family):
     """Hidden states at the cut give the outputs, and take no part in gradients."""
     model, examples = transformer(family), token_examples(4)
     objective = TransformerObjective(model, "last:1")
-    batch = examples.take(every(examples))
-    prefix = objective.prefix(batch)
+    batch = examples.take(all_ids(examples))
+    prefix = objective.compute_prefix(batch)
     assert set(prefix) == {*batch, "hidden"}  # the head may look at the tokens
     assert prefix["hidden"].shape == (*batch["input_ids"].shape, 8)
     assert not prefix["hidden"].requires_grad
-    found = objective.outputs(objective.params, prefix)
-    torch.testing.assert_close(found, _alone(model, examples), rtol=1e-9, atol=1e-9)
-    assert objective.prefix(prefix) is prefix
+    actual = objective.outputs(objective.params, prefix)
+    torch.testing.assert_close(actual, _predict_alone(model, examples), rtol=1e-9, atol=1e-9)
+    assert objective.compute_prefix(prefix) is prefix
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,8 +79,8 @@ def test_examples_are_taken_together_where_the_family_allows_it(family, dtype):
     examples = token_examples(6)
     for last in (1, 2):
         gradients = Gradients(TransformerObjective(transformer(family, dtype), f"last:{last}"))
-        gradients.of_losses(examples.take(every(examples)))
-        assert gradients.one_by_one is (family in ("deberta-v3", "deberta-conv"))
+        gradients.compute_loss_tile(examples.take(all_ids(examples)))
+        assert gradients.per_example_backward is (family in ("deberta-v3", "deberta-conv"))
 
 
 @pytest.mark.parametrize(("family", "last"), CUTS)
@@ -86,19 +88,19 @@ def test_gradients_of_the_cut_model_equal_those_of_the_whole_one(family, last):
     model, examples = transformer(family), token_examples(5)
     objective = TransformerObjective(model, f"last:{last}")
     problem = text_problem(model, objective.space.names, examples)
-    found = gradient_rows(Gradients(objective), examples, every(examples), 3)
-    torch.testing.assert_close(found, reference.gradients(problem), rtol=1e-8, atol=1e-10)
+    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
+    torch.testing.assert_close(actual, reference.gradients(problem), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert"])
 def test_gradients_in_all_parameters_equal_those_of_the_whole_model(family):
     model, examples = transformer(family), token_examples(3)
     objective = TransformerObjective(model, "all")
-    assert objective.cut == 0
+    assert objective.num_frozen_layers == 0
     assert len(objective.space.names) == len(list(model.named_parameters()))
     problem = text_problem(model, objective.space.names, examples)
-    found = gradient_rows(Gradients(objective), examples, every(examples), 3)
-    torch.testing.assert_close(found, reference.gradients(problem), rtol=1e-8, atol=1e-10)
+    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
+    torch.testing.assert_close(actual, reference.gradients(problem), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -110,24 +112,24 @@ def test_the_hessian_of_the_cut_model_is_that_of_the_whole_one(family):
     along = torch.randn(
         1, objective.space.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    row = reference.row_of(problem).requires_grad_()
+    row = reference.flatten_params(problem).requires_grad_()
     mean = reference.losses(problem, row).mean()
     (gradient,) = torch.autograd.grad(mean, row, create_graph=True)
     (expected,) = torch.autograd.grad(gradient @ along[0], row)
-    found = Hessian(objective, examples, batch_size=2).apply(along)
-    torch.testing.assert_close(found[0], expected, rtol=1e-8, atol=1e-9)
+    actual = Hessian(objective, examples, batch_size=2).apply(along)
+    torch.testing.assert_close(actual[0], expected, rtol=1e-8, atol=1e-9)
 
 
 def test_a_model_that_cannot_be_cut_is_used_whole():
     model, examples = transformer("albert"), token_examples(5)
     objective = TransformerObjective(model, ["albert_layer_groups.*ffn", "classifier"])
-    assert objective.cut == 0
-    batch = examples.take(every(examples))
-    assert objective.prefix(batch) is batch
-    found, _ = predict(objective, examples, 3)
-    torch.testing.assert_close(found, _alone(model, examples), rtol=1e-9, atol=1e-9)
+    assert objective.num_frozen_layers == 0
+    batch = examples.take(all_ids(examples))
+    assert objective.compute_prefix(batch) is batch
+    actual, _ = predict(objective, examples, 3)
+    torch.testing.assert_close(actual, _predict_alone(model, examples), rtol=1e-9, atol=1e-9)
     problem = text_problem(model, objective.space.names, examples)
-    rows = gradient_rows(Gradients(objective), examples, every(examples), 2)
+    rows = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 2)
     torch.testing.assert_close(rows, reference.gradients(problem), rtol=1e-8, atol=1e-10)
     with pytest.raises(InputError, match=r"list of equal layers.*regular expressions"):
         TransformerObjective(model, "last:1")
@@ -142,17 +144,17 @@ def test_the_cache_changes_no_output_and_keeps_to_its_budget(family, budget):
     model, examples = transformer(family), token_examples(9)
     objective = TransformerObjective(model, "last:1")
     cached = PrefixCache(objective, examples, budget, batch_size=2)
-    held = sum(tensor.nbytes for tensor in cached.kept.values())
-    assert {0: held == 0, 1_200: 0 < len(cached.kept) < 9, 10**9: len(cached.kept) == 9}[budget]
+    held = sum(tensor.nbytes for tensor in cached.cached.values())
+    assert {0: held == 0, 1_200: 0 < len(cached.cached) < 9, 10**9: len(cached.cached) == 9}[budget]
     longest = 9 * 8 * 8
     assert held <= budget + 2 * longest  # the batch that reaches the budget is kept
-    expected = _alone(model, examples)
+    expected = _predict_alone(model, examples)
     for size in (1, 3, 9):
-        found, _ = predict(objective, cached, size)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        actual, _ = predict(objective, cached, size)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
     ids = torch.tensor([8, 2, 2, 5])
-    straight = gradient_rows(Gradients(objective), examples, ids, 4)
-    rows = gradient_rows(Gradients(objective), cached, ids, 4)
+    straight = compute_loss_gradients(Gradients(objective), examples, ids, 4)
+    rows = compute_loss_gradients(Gradients(objective), cached, ids, 4)
     torch.testing.assert_close(rows, straight, rtol=1e-9, atol=1e-11)
     assert len(cached) == 9
     assert torch.equal(cached.lengths, examples.lengths)
@@ -163,7 +165,7 @@ def test_the_cache_runs_no_frozen_layer_again():
     objective = TransformerObjective(model, "last:1")
     cached = PrefixCache(objective, examples, 10**9)
     runs = []
-    objective.whole.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
+    objective.full_model.bert.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
     GaussNewton(objective, cached).apply(torch.ones(1, objective.space.size, dtype=torch.float64))
     assert not runs
     predict(objective, examples)
@@ -174,7 +176,7 @@ def test_the_cache_runs_no_frozen_layer_again():
 
 
 def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
-    names = attributed_names(transformer("bert"), "last:1")
+    names = select_attributed_names(transformer("bert"), "last:1")
     assert {name.split(".")[0] for name in names} == {"bert", "classifier"}
     assert {n for n in names if n.startswith("bert.pooler")} == {
         "bert.pooler.dense.weight",
@@ -183,14 +185,14 @@ def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
     layers = {name.split(".")[3] for name in names if ".layer." in name}
     assert layers == {"2"}
     assert not [name for name in names if "embeddings" in name]
-    two = attributed_names(transformer("bert"), "last:2")
+    two = select_attributed_names(transformer("bert"), "last:2")
     assert {name.split(".")[3] for name in two if ".layer." in name} == {"1", "2"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_last_all_layers_leaves_only_the_embeddings_out(family):
     model = transformer(family)
-    names = attributed_names(model, "last:3")
+    names = select_attributed_names(model, "last:3")
     left_out = {name for name, _ in model.named_parameters()} - set(names)
     assert left_out
     assert all(
@@ -204,23 +206,23 @@ def test_last_all_layers_leaves_only_the_embeddings_out(family):
 def test_patterns_and_all_choose_in_the_models_order():
     model = transformer("bert")
     every_name = [name for name, _ in model.named_parameters()]
-    assert attributed_names(model, "all") == every_name
-    found = attributed_names(model, ["classifier", r"layer\.2\.output"])
-    assert found == [n for n in every_name if "classifier" in n or "layer.2.output" in n]
+    assert select_attributed_names(model, "all") == every_name
+    names = select_attributed_names(model, ["classifier", r"layer\.2\.output"])
+    assert names == [n for n in every_name if "classifier" in n or "layer.2.output" in n]
     objective = TransformerObjective(model, ["classifier"])
     assert objective.space.names == ("classifier.weight", "classifier.bias")
-    assert objective.cut == 2  # hidden states before the last layer
+    assert objective.num_frozen_layers == 2  # hidden states before the last layer
 
 
 @pytest.mark.parametrize("bad", ["last:0", "last:4", "last:-1", "last:", "first:1", "LAST:1", ""])
 def test_an_unknown_choice_of_parameters_is_refused(bad):
     with pytest.raises(InputError, match=r"last:K.*K from 1 to 3"):
-        attributed_names(transformer("bert"), bad)
+        select_attributed_names(transformer("bert"), bad)
 
 
 def test_a_pattern_without_match_is_refused_by_name():
     with pytest.raises(InputError, match=r"no match for 'clasifier'"):
-        attributed_names(transformer("bert"), ["pooler", "clasifier"])
+        select_attributed_names(transformer("bert"), ["pooler", "clasifier"])
 
 
 # What may not change, and what may not pass.
@@ -235,7 +237,7 @@ def test_the_callers_model_stays_as_it_was():
     GaussNewton(objective, examples).apply(torch.ones(1, objective.space.size).double())
     Hessian(objective, examples).apply(torch.ones(1, objective.space.size).double())
     predict(objective, examples)
-    objective.embed(examples.take(every(examples)))
+    objective.embed(examples.take(all_ids(examples)))
     assert model.training
     assert all(module.training for module in model.modules())
     frozen = [name for name, tensor in model.named_parameters() if not tensor.requires_grad]
@@ -249,27 +251,29 @@ def test_dropout_is_off_though_the_model_came_in_training_mode():
     model = transformer("bert", hidden_dropout_prob=0.5).train()
     objective = TransformerObjective(model, "last:1")
     examples = token_examples(3)
-    torch.testing.assert_close(predict(objective, examples)[0], _alone(model.eval(), examples))
+    torch.testing.assert_close(
+        predict(objective, examples)[0], _predict_alone(model.eval(), examples)
+    )
 
 
 def test_losses_do_not_depend_on_batch_mates():
     objective = TransformerObjective(transformer("deberta-conv"), "last:2")
     examples = token_examples(8)
-    one = predict(objective, examples, 1)[1]
-    for _, batch in batches(examples, every(examples), 3):
+    expected = predict(objective, examples, 1)[1]
+    for _, batch in batches(examples, all_ids(examples), 3):
         assert len(batch["labels"]) <= 3
-    torch.testing.assert_close(predict(objective, examples, 8)[1], one)
+    torch.testing.assert_close(predict(objective, examples, 8)[1], expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_embedding_is_what_the_last_linear_layer_is_given(family):
     model, examples = transformer(family), token_examples(5)
     objective = TransformerObjective(model, "last:1")
-    embedding = objective.embed(examples.take(every(examples)))
+    embedding = objective.embed(examples.take(all_ids(examples)))
     assert embedding.shape == (5, 8)
     head = getattr(model.classifier, "out_proj", model.classifier)
     torch.testing.assert_close(
-        embedding @ head.weight.T + head.bias, _alone(model, examples), rtol=1e-9, atol=1e-9
+        embedding @ head.weight.T + head.bias, _predict_alone(model, examples), rtol=1e-9, atol=1e-9
     )
 
 
@@ -283,7 +287,7 @@ def test_weights_that_are_not_numbers_are_refused_by_name():
 def test_the_loss_can_be_another_than_plain_cross_entropy():
     model, examples = transformer("bert"), token_examples(4)
     objective = TransformerObjective(model, "last:1", CrossEntropy(label_smoothing=0.2))
-    logs = -_alone(model, examples).log_softmax(1)
+    logs = -_predict_alone(model, examples).log_softmax(1)
     expected = 0.8 * logs[torch.arange(4), examples.labels] + 0.2 * logs.mean(1)
     torch.testing.assert_close(predict(objective, examples)[1], expected)
 
@@ -395,4 +399,4 @@ def test_token_types_are_taken_or_passed_over_by_every_family(family):
     model = transformer(family)
     for attributed in ("last:1", "all"):
         outputs, _ = predict(TransformerObjective(model, attributed), examples)
-        torch.testing.assert_close(outputs, _alone(model, examples), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(outputs, _predict_alone(model, examples), rtol=1e-9, atol=1e-9)

@@ -20,12 +20,12 @@ from fastif import (
     Hessian,
     InputError,
     ModuleObjective,
-    Relabelled,
+    RelabeledExamples,
     SmoothHinge,
     SquaredError,
     TensorExamples,
-    every,
-    gradient_rows,
+    all_ids,
+    compute_loss_gradients,
     self_influence,
 )
 
@@ -110,7 +110,7 @@ class Cut(nn.Module):
         return x.detach()
 
 
-def _between(*layers: nn.Module) -> nn.Module:
+def _insert_layers(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *layers, nn.Linear(4, 3))
 
 
@@ -124,19 +124,22 @@ def _train(module: nn.Module) -> nn.Module:
 REFUSED = {
     "functional dropout": (Always, "Always.*same outputs each time"),
     "rare dropout": (lambda: Always(0.05), "same outputs each time"),
-    "noise": (lambda: _between(Noise()), "Noise 2.*same outputs each time"),
-    "own normalisation": (lambda: _between(Centred()), "Centred 2.*other rows"),
+    "noise": (lambda: _insert_layers(Noise()), "Noise 2.*same outputs each time"),
+    "own normalisation": (lambda: _insert_layers(Centred()), "Centred 2.*other rows"),
     "batch statistics": (
-        lambda: _between(nn.BatchNorm1d(4, track_running_stats=False)),
+        lambda: _insert_layers(nn.BatchNorm1d(4, track_running_stats=False)),
         "BatchNorm1d 2.*other rows",
     ),
-    "Fourier": (lambda: _between(Mixed()), "Mixed 2.*other rows"),
-    "attention over the batch": (lambda: _between(BatchAttention()), "BatchAttention 2.*other"),
-    "place in the batch": (lambda: _between(Ranked()), "Ranked 2.*other rows"),
-    "largest of the batch": (lambda: _between(Largest()), "Largest 2.*other rows"),
+    "Fourier": (lambda: _insert_layers(Mixed()), "Mixed 2.*other rows"),
+    "attention over the batch": (
+        lambda: _insert_layers(BatchAttention()),
+        "BatchAttention 2.*other",
+    ),
+    "place in the batch": (lambda: _insert_layers(Ranked()), "Ranked 2.*other rows"),
+    "largest of the batch": (lambda: _insert_layers(Largest()), "Largest 2.*other rows"),
     "autocast": (lambda: nn.Sequential(Cast(), nn.Tanh()), "Linear 0.a.*bfloat16"),
-    "half precision": (lambda: _between(Rounded()), "float16"),
-    "fast path": (lambda: _between(Unlike()), "Unlike 2.*with and without gradients"),
+    "half precision": (lambda: _insert_layers(Rounded()), "float16"),
+    "fast path": (lambda: _insert_layers(Unlike()), "Unlike 2.*with and without gradients"),
     "no path": (lambda: nn.Sequential(nn.Linear(3, 3), Cut()), "depend on the attributed"),
     "a pair": (lambda: _Returns(lambda y: (y, y)), "a tuple of 2"),
     "three axes": (lambda: _Returns(lambda y: y[:, None]), "logits of shape"),
@@ -163,18 +166,18 @@ def _rows(n: int = 12, dtype: torch.dtype = torch.float32) -> TensorExamples:
 
 
 def _attribute(objective, train, ids=(0, 1)):
-    operator = GaussNewton(objective, train).damped(0.1)
+    operator = GaussNewton(objective, train).with_damping(0.1)
     return Attributor(objective, train, operator, Dual())(train, torch.tensor(ids))
 
 
 USES = {
-    "gradients": lambda o, t: Gradients(o).of_losses(t.take(every(t))),
-    "rows": lambda o, t: gradient_rows(Gradients(o), t, every(t), 4),
+    "gradients": lambda o, t: Gradients(o).compute_loss_tile(t.take(all_ids(t))),
+    "rows": lambda o, t: compute_loss_gradients(Gradients(o), t, all_ids(t), 4),
     "curvature": lambda o, t: GaussNewton(o, t),
     "Hessian": lambda o, t: Hessian(o, t),
     "attributor": _attribute,
     "self-influence": lambda o, t: self_influence(
-        Gradients(o), t, GaussNewton(o, t).damped(0.1), Direct()
+        Gradients(o), t, GaussNewton(o, t).with_damping(0.1), Direct()
     ),
 }
 
@@ -212,15 +215,15 @@ class _Training(nn.Dropout):
 
 
 def test_running_statistics_are_no_batch_mates():
-    module = _between(nn.BatchNorm1d(4), nn.Dropout(0.5))
+    module = _insert_layers(nn.BatchNorm1d(4), nn.Dropout(0.5))
     assert _attribute(ModuleObjective(module, CrossEntropy()), _rows()).certificate.converged.all()
 
 
 def test_a_difference_is_judged_by_the_precision_of_the_computation_not_of_the_weights():
     rows = _rows(dtype=torch.float64)
-    rounded = ModuleObjective(_between(Single()).double(), CrossEntropy())
+    rounded = ModuleObjective(_insert_layers(Single()).double(), CrossEntropy())
     assert _attribute(rounded, rows).certificate.converged.all()
-    for other in (_between(Centred()), _between(Single(), Centred())):
+    for other in (_insert_layers(Centred()), _insert_layers(Single(), Centred())):
         with pytest.raises(InputError, match=r"Centred .*other rows"):
             _attribute(ModuleObjective(other.double(), CrossEntropy()), rows)
 
@@ -312,9 +315,9 @@ def test_labels_outside_the_loss_are_refused_by_row(name):
     if isinstance(loss, CrossEntropy | SmoothHinge):
         train = TensorExamples(inputs, fine)
         with pytest.raises(InputError, match=words):
-            GaussNewton(objective, Relabelled(train, torch.tensor(labels)))
+            GaussNewton(objective, RelabeledExamples(train, torch.tensor(labels)))
         queries = TensorExamples(inputs, torch.tensor(labels))
-        operator = GaussNewton(objective, train).damped(0.1)
+        operator = GaussNewton(objective, train).with_damping(0.1)
         with pytest.raises(InputError, match=f"queries.*{words}"):
             Attributor(objective, train, operator, Dual())(queries, torch.arange(2))
 
@@ -337,15 +340,15 @@ def test_inputs_and_labels_of_unequal_number_are_refused():
         with pytest.raises(InputError, match=f"{rows} rows and {labels} labels"):
             TensorExamples(torch.randn(rows, 3), torch.zeros(labels, dtype=torch.long))
     with pytest.raises(InputError, match="Relabelled"):
-        Relabelled(_rows(12), torch.zeros(11, dtype=torch.long))
+        RelabeledExamples(_rows(12), torch.zeros(11, dtype=torch.long))
 
 
 # What other libraries' users have in hand
 
 
 def _effects(objective, train) -> Tensor:
-    found = _attribute(objective, train).influences
-    return torch.zeros(2, len(train)).scatter_(1, found.ids, found.removal_effect)
+    influences = _attribute(objective, train).influences
+    return torch.zeros(2, len(train)).scatter_(1, influences.ids, influences.removal_effect)
 
 
 def test_outputs_may_be_wrapped_as_models_wrap_them():
@@ -354,8 +357,8 @@ def test_outputs_may_be_wrapped_as_models_wrap_them():
     for made in (lambda y: (y,), lambda y: {"logits": y}):
         module = _Returns(made)
         module.a = plain.a
-        found = _effects(ModuleObjective(module, CrossEntropy()), _rows())
-        torch.testing.assert_close(found, expected)
+        effects = _effects(ModuleObjective(module, CrossEntropy()), _rows())
+        torch.testing.assert_close(effects, expected)
 
 
 def test_a_row_of_numbers_is_one_output_each():
@@ -387,14 +390,14 @@ def test_arrays_lists_and_double_inputs_are_taken():
     objective = ModuleObjective(module, CrossEntropy())
     expected = _effects(objective, rows)
     arrays = TensorExamples(rows.inputs.double().numpy(), rows.labels.tolist())
-    operator = GaussNewton(objective, arrays, list(range(12))).damped(0.1)
-    found = Attributor(objective, arrays, operator, Dual())(arrays, [0, 1]).influences
-    effects = torch.zeros(2, 12).scatter_(1, found.ids, found.removal_effect)
+    operator = GaussNewton(objective, arrays, list(range(12))).with_damping(0.1)
+    influences = Attributor(objective, arrays, operator, Dual())(arrays, [0, 1]).influences
+    effects = torch.zeros(2, 12).scatter_(1, influences.ids, influences.removal_effect)
     torch.testing.assert_close(effects, expected)
     ids = np.array([3, 0])
-    taken = gradient_rows(Gradients(objective), arrays, ids, 4)
+    taken = compute_loss_gradients(Gradients(objective), arrays, ids, 4)
     torch.testing.assert_close(
-        taken, gradient_rows(Gradients(objective), rows, torch.tensor([3, 0]), 4)
+        taken, compute_loss_gradients(Gradients(objective), rows, torch.tensor([3, 0]), 4)
     )
     self_influence(Gradients(objective), arrays, operator, Direct(), [1, 2])
 
@@ -424,13 +427,13 @@ def test_data_sets_of_torch_and_wrong_positions_are_refused():
             GaussNewton(objective, given)  # type: ignore[arg-type]
     for ids in ([0, 12], [-1], [0.5], torch.tensor([True] * 12)):
         with pytest.raises(InputError, match="ids"):
-            gradient_rows(Gradients(objective), rows, ids, 4)
+            compute_loss_gradients(Gradients(objective), rows, ids, 4)
 
 
 def test_quantised_layers_are_refused():
     if "fbgemm" not in torch.backends.quantized.supported_engines:
         pytest.skip("no quantised kernels here")
-    module = torch.ao.quantization.quantize_dynamic(_between(nn.LayerNorm(4)), {nn.Linear})
+    module = torch.ao.quantization.quantize_dynamic(_insert_layers(nn.LayerNorm(4)), {nn.Linear})
     with pytest.raises(InputError, match="quantised layer 0"):
         ModuleObjective(module, CrossEntropy())
 
@@ -456,7 +459,7 @@ def test_a_hessian_goes_through_fused_attention():
     fused, plain = FusedAttention().double(), PlainAttention().double()
     plain.load_state_dict(fused.state_dict())
     rows = TensorExamples(torch.randn(6, 4, 2).double(), torch.tensor([0, 1, 2, 0, 1, 2]))
-    found = Hessian(ModuleObjective(fused, CrossEntropy()), rows).dense()
+    actual = Hessian(ModuleObjective(fused, CrossEntropy()), rows).to_dense()
     params = dict(plain.named_parameters())
     row = torch.cat([p.detach().flatten() for p in params.values()])
 
@@ -466,7 +469,7 @@ def test_a_hessian_goes_through_fused_attention():
         outputs = torch.func.functional_call(plain, named, (rows.inputs,))
         return F.cross_entropy(outputs, rows.labels)
 
-    torch.testing.assert_close(found, torch.func.hessian(loss)(row))
+    torch.testing.assert_close(actual, torch.func.hessian(loss)(row))
 
 
 def test_the_loss_and_its_root_are_taken_in_single_precision_at_least():
@@ -477,7 +480,11 @@ def test_the_loss_and_its_root_are_taken_in_single_precision_at_least():
         (SmoothHinge(0.3), torch.tensor([1])),
         (SquaredError(), torch.tensor([[1.0, 0.0, 2.0]])),
     ):
-        assert loss(outputs, targets).dtype == loss.root(outputs, targets).dtype == torch.float32
+        assert (
+            loss(outputs, targets).dtype
+            == loss.sqrt_hessian(outputs, targets).dtype
+            == torch.float32
+        )
         expected = loss(outputs.double(), targets).float()
         torch.testing.assert_close(loss(outputs, targets), expected, rtol=1e-5, atol=1e-6)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from polars.testing import assert_frame_equal
 
-from flows.local_service import RECORDER
+from flows.local_service import RECORDER_SETTINGS
 from storage import Store
 
 ONE_BY_ONE = {"shard_size": 1, "batch_size": 30}
@@ -39,7 +39,7 @@ class Server:
         self.log = (self.home / "server.log").open("ab")
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
-            env={**os.environ, **self.environment, **RECORDER, **self.settings},
+            env={**os.environ, **self.environment, **RECORDER_SETTINGS, **self.settings},
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
@@ -59,32 +59,32 @@ class Server:
         self.log.close()
 
 
-def started(study: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:
+def start_audit(study: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:
     """An audit at work; what it says goes to a file."""
-    log = log_of(study).open("ab")
+    log = log_path(study).open("ab")
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "250", **environment}
     return subprocess.Popen(
         [COMMAND, "audit", study, *options], env=env, stdout=log, stderr=log, start_new_session=True
     )
 
 
-def log_of(study: Path) -> Path:
+def log_path(study: Path) -> Path:
     return study.parent.parent / f"{study.parent.name}.log"
 
 
-def said(study: Path) -> str:
-    return log_of(study).read_text()
+def read_log(study: Path) -> str:
+    return log_path(study).read_text()
 
 
-def finished(study: Path, environment: dict[str, str], *options: str) -> None:
+def run_audit(study: Path, environment: dict[str, str], *options: str) -> None:
     """An audit that must come to its end."""
-    assert started(study, environment, *options).wait(PATIENCE) == 0, said(study)
+    assert start_audit(study, environment, *options).wait(PATIENCE) == 0, read_log(study)
 
 
-def manifests(study: Path) -> dict[str, bytes]:
+def read_manifests(study: Path) -> dict[str, bytes]:
     """The commits that are there."""
-    found = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
-    return {path.stem: path.read_bytes() for path in found}
+    paths = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
+    return {path.stem: path.read_bytes() for path in paths}
 
 
 def await_until(true, message: str, patience: float = PATIENCE) -> None:
@@ -96,21 +96,21 @@ def await_until(true, message: str, patience: float = PATIENCE) -> None:
 
 def await_commits(process: subprocess.Popen, study: Path, count: int) -> None:
     def there() -> bool:
-        assert process.poll() is None, said(study)
-        return len(manifests(study)) >= count
+        assert process.poll() is None, read_log(study)
+        return len(read_manifests(study)) >= count
 
-    await_until(there, said(study))
+    await_until(there, read_log(study))
 
 
 def assert_whole(study: Path, expected: Store, store: Store | None = None) -> None:
     """Nothing lost, nothing doubled, nothing half-written: the tables are the undisturbed ones."""
     store = store or Store.open(study.parent / "store", "tiny", create=False)
-    (status,), (wanted,) = store.runs(), expected.runs()
+    (status,), (wanted,) = store.list_runs(), expected.list_runs()
     assert status.finished
     run = status.record.run
     assert run == wanted.record.run
     assert store.verify(run) == []
     for name in TABLES:
-        found, rows = (one.scan(name, run).collect() for one in (store, expected))
-        assert_frame_equal(found, rows, rel_tol=1e-5, abs_tol=1e-6)
+        actual, rows = (source.scan(name, run).collect() for source in (store, expected))
+        assert_frame_equal(actual, rows, rel_tol=1e-5, abs_tol=1e-6)
     assert store.scan("runs", run).collect().height == 1

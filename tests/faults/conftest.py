@@ -57,13 +57,13 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def figures():
     """What tests count; written at the end, beside what is there, if a file is named."""
-    found: dict[str, object] = {}
-    yield found
+    measurements: dict[str, object] = {}
+    yield measurements
     name = os.environ.get(FIGURES)
-    if name and found:
+    if name and measurements:
         with Path(name).open("a+") as file:  # two workers of the suite may end at once
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             known = json.loads(file.read() or "{}")
             file.truncate(0)
-            file.write(json.dumps({**known, **found}, indent=1) + "\n")
+            file.write(json.dumps({**known, **measurements}, indent=1) + "\n")

@@ -16,14 +16,14 @@ import tiny
 from audits import (
     COMMAND,
     assert_whole,
-    finished,
-    manifests,
-    said,
-    started,
+    read_log,
+    read_manifests,
+    run_audit,
+    start_audit,
 )
 
 from storage import Store
-from tasks.run.spec import existing_store
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
@@ -41,19 +41,19 @@ def test_a_disk_that_fills_up_in_mid_write_is_a_message(server, study, expected)
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("mounting a small disk needs root and the right to mount")
     try:
-        process = started(study, server.environment)
+        process = start_audit(study, server.environment)
         deadline = time.monotonic() + 60
-        while len(manifests(study)) < 5 and time.monotonic() < deadline:
+        while len(read_manifests(study)) < 5 and time.monotonic() < deadline:
             time.sleep(0.005)
         fill(store / "other")
-        assert process.wait(120) == 2, said(study)
-        kept = manifests(study)
-        assert "a full disk" in said(study)
-        assert "everything committed is kept" in said(study)
-        assert "Traceback" not in said(study)
+        assert process.wait(120) == 2, read_log(study)
+        kept = read_manifests(study)
+        assert "a full disk" in read_log(study)
+        assert "everything committed is kept" in read_log(study)
+        assert "Traceback" not in read_log(study)
         (store / "other").unlink()
-        finished(study, server.environment)
-        assert kept.items() <= manifests(study).items()
+        run_audit(study, server.environment)
+        assert kept.items() <= read_manifests(study).items()
         assert_whole(study, expected)
     finally:
         subprocess.run(["umount", "-l", str(store)], check=True)
@@ -66,9 +66,9 @@ def test_a_disk_without_room_for_what_is_forecast_is_refused_before_anything(ser
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("mounting a small disk needs root and the right to mount")
     try:
-        assert started(study, server.environment).wait(120) == 2
-        assert "room for about" in said(study)
-        assert "MB free" in said(study)
+        assert start_audit(study, server.environment).wait(120) == 2
+        assert "room for about" in read_log(study)
+        assert "MB free" in read_log(study)
         assert not list(store.iterdir()), "something was written"
     finally:
         subprocess.run(["umount", "-l", str(store)], check=True)
@@ -91,18 +91,18 @@ def spoil_by_flipping(path):
 @pytest.mark.parametrize("spoil", [spoil_by_deleting, spoil_by_truncating, spoil_by_flipping])
 def test_a_spoilt_file_is_found_and_computed_again(server, study, expected, spoil):
     shutil.copytree(expected.layout.root, study.parent / "store")
-    before = manifests(study)
+    before = read_manifests(study)
     draw = random.Random()
     paths = sorted((study.parent / "store" / "tables").rglob("*.parquet"))
     shards = [path for path in paths if "shard=0" in str(path)]
     for path in draw.sample(shards, 3):
         spoil(path)
     verify = [COMMAND, "verify", "--study", study]
-    told = subprocess.run([*verify, "--repair"], capture_output=True, text=True)
-    assert told.returncode == 1
-    assert "taken back" in told.stdout
-    finished(study, server.environment)
-    after = manifests(study)
+    completed = subprocess.run([*verify, "--repair"], capture_output=True, text=True)
+    assert completed.returncode == 1
+    assert "taken back" in completed.stdout
+    run_audit(study, server.environment)
+    after = read_manifests(study)
     changed = {key for key in after if after[key] != before[key]}
     assert 2 <= len(changed) <= 4, "the shards of three files, and the run's own row"
     assert subprocess.run(verify, capture_output=True).returncode == 0
@@ -139,8 +139,10 @@ class Bucket:
                     target + self.path, data=body, headers=headers, method=self.command
                 )
                 try:
-                    with urllib.request.urlopen(request) as found:
-                        self.answer(found.status, dict(found.headers.items()), found.read())
+                    with urllib.request.urlopen(request) as response:
+                        self.answer(
+                            response.status, dict(response.headers.items()), response.read()
+                        )
                 except urllib.error.HTTPError as error:
                     self.answer(error.code, dict(error.headers.items()), error.read())
 
@@ -148,12 +150,12 @@ class Bucket:
                 if self.headers.get("Transfer-Encoding") != "chunked":
                     length = int(self.headers.get("Content-Length") or 0)
                     return self.rfile.read(length) if length else None
-                found = b""
+                content = b""
                 while size := int(self.rfile.readline().split(b";")[0], 16):
-                    found += self.rfile.read(size)
+                    content += self.rfile.read(size)
                     self.rfile.readline()
                 self.rfile.readline()
-                return found
+                return content
 
             def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
                 self.send_response(status)
@@ -223,12 +225,12 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(
             return draw.choice(("500", "503")) if draw.random() < 0.04 else None
 
     bucket.fail = now_and_then
-    status = started(study, server.environment).wait(240)
+    status = start_audit(study, server.environment).wait(240)
     bucket.fail = lambda: None
-    assert bucket.failed > 5, said(study)
+    assert bucket.failed > 5, read_log(study)
     figures["requests of a bucket that failed"] = bucket.failed
-    assert status == 0, said(study)
-    assert_whole(study, expected_shards, existing_store(load_study(study)))
+    assert status == 0, read_log(study)
+    assert_whole(study, expected_shards, open_existing_store(load_study(study)))
 
 
 @pytest.mark.timeout(600)
@@ -237,20 +239,20 @@ def test_a_bucket_that_stops_answering_is_a_message_and_the_rest_goes_on_later(
     server, study, expected_shards, bucket, fault
 ):
     study = tiny.write_study(study.parent, store={"path": f"s3://audits/{fault}"})
-    process = started(study, server.environment)
-    seen = 0
+    process = start_audit(study, server.environment)
+    num_requests = 0
 
     def after_some() -> str | None:
-        nonlocal seen
-        seen += 1
-        return fault if seen > 150 else None
+        nonlocal num_requests
+        num_requests += 1
+        return fault if num_requests > 150 else None
 
     bucket.fail = after_some
-    assert process.wait(240) == 2, said(study)
-    assert "an answer of the bucket" in said(study)
-    assert "everything committed is kept" in said(study)
-    assert "Traceback" not in said(study)
+    assert process.wait(240) == 2, read_log(study)
+    assert "an answer of the bucket" in read_log(study)
+    assert "everything committed is kept" in read_log(study)
+    assert "Traceback" not in read_log(study)
     bucket.fail = lambda: None
-    finished(study, server.environment)
-    store: Store = existing_store(load_study(study))
+    run_audit(study, server.environment)
+    store: Store = open_existing_store(load_study(study))
     assert_whole(study, expected_shards, store)

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from audits import assert_whole, finished, log_of, manifests, said, started
+from audits import assert_whole, log_path, read_log, read_manifests, run_audit, start_audit
 
 KILLS = int(os.environ.get("FASTIF_KILLS", "100"))
 PARTS = 4
@@ -23,18 +23,18 @@ def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
 ):
     draw = random.Random()
     start = time.monotonic()
-    finished(study, server.environment)
+    run_audit(study, server.environment)
     whole = min(MOST, time.monotonic() - start)
     kills = ended = stores = 0
     moments = []
     while kills < -(-KILLS // PARTS):
         shutil.rmtree(study.parent / "store")
-        log_of(study).unlink()
+        log_path(study).unlink()
         stores += 1
         # One or two kills a store, then a run in peace: most moments are those of a first run.
         for _ in range(draw.randint(1, 2)):
-            process, moment = started(study, server.environment), draw.uniform(0, whole)
-            before = manifests(study)
+            process, moment = start_audit(study, server.environment), draw.uniform(0, whole)
+            before = read_manifests(study)
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
@@ -44,13 +44,15 @@ def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
                 kills += 1
                 moments.append(round(moment / whole, 3))
             else:  # it came to its end before
-                assert process.returncode == 0, said(study)
+                assert process.returncode == 0, read_log(study)
                 ended += 1
-            assert before.items() <= manifests(study).items(), "what was committed has changed"
-        kept = manifests(study)
-        finished(study, server.environment)
-        assert "Traceback" not in said(study)
-        assert kept.items() <= manifests(study).items(), "what was committed was computed again"
+            assert before.items() <= read_manifests(study).items(), "what was committed has changed"
+        kept = read_manifests(study)
+        run_audit(study, server.environment)
+        assert "Traceback" not in read_log(study)
+        assert kept.items() <= read_manifests(study).items(), (
+            "what was committed was computed again"
+        )
         assert_whole(study, expected)
     figures[f"kills-{part}"] = {"kills": kills, "stores": stores, "ended before": ended}
     assert max(moments) > 0.5, "none was killed late"

@@ -15,27 +15,27 @@ from audits import (
     assert_whole,
     await_commits,
     await_until,
-    finished,
-    manifests,
-    said,
-    started,
+    read_log,
+    read_manifests,
+    run_audit,
+    start_audit,
 )
 
 from storage import Store
 
 
-def children_of(pid: int) -> list[int]:
+def find_descendants(pid: int) -> list[int]:
     """Processes below one, however deep."""
-    told = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
-    parents = {int(a): int(b) for a, b in (line.split() for line in told.splitlines())}
-    found, front = [], {pid}
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    parents = {int(a): int(b) for a, b in (line.split() for line in listing.splitlines())}
+    descendants, front = [], {pid}
     while front:
         front = {child for child, parent in parents.items() if parent in front}
-        found += front
-    return found
+        descendants += front
+    return descendants
 
 
-def command_of(pid: int) -> str:
+def read_command(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().replace(b"\0", b" ").decode()
@@ -44,22 +44,22 @@ def command_of(pid: int) -> str:
 
 
 def test_two_nights_started_at_once_end_in_one_store(server, study, expected):
-    both = [started(study, server.environment) for _ in range(2)]
+    both = [start_audit(study, server.environment) for _ in range(2)]
     for process in both:
-        assert process.wait(180) == 0, said(study)
-    assert "Traceback" not in said(study)
+        assert process.wait(180) == 0, read_log(study)
+    assert "Traceback" not in read_log(study)
     assert_whole(study, expected)
 
 
 def test_a_worker_that_finishes_late_after_being_given_up_changes_nothing(server, study, expected):
-    late = started(study, server.environment)
+    late = start_audit(study, server.environment)
     await_commits(late, study, 4)
     os.killpg(late.pid, signal.SIGSTOP)
-    finished(study, server.environment)
-    kept = manifests(study)
+    run_audit(study, server.environment)
+    kept = read_manifests(study)
     os.killpg(late.pid, signal.SIGCONT)
-    assert late.wait(120) == 0, said(study)
-    assert kept.keys() == manifests(study).keys()
+    assert late.wait(120) == 0, read_log(study)
+    assert kept.keys() == read_manifests(study).keys()
     assert_whole(study, expected)
 
 
@@ -68,74 +68,74 @@ def test_a_signal_during_a_commit_ends_it_between_shards(server, study, expected
     draw = random.Random()
     stopped = 0
     for _ in range(4):
-        process = started(study, server.environment)
-        begun = len(manifests(study))
-        while process.poll() is None and len(manifests(study)) < begun + 1:
+        process = start_audit(study, server.environment)
+        begun = len(read_manifests(study))
+        while process.poll() is None and len(read_manifests(study)) < begun + 1:
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.05))
         process.send_signal(number)
         status = process.wait(60)
-        assert status in (0, 128 + number), said(study)
+        assert status in (0, 128 + number), read_log(study)
         stopped += status != 0
         assert not list((study.parent / "store").rglob(".*.tmp")), "a commit was cut off"
         if status == 0:
             break
     assert stopped, "it was never stopped"
-    assert "Traceback" not in said(study)
-    finished(study, server.environment)
+    assert "Traceback" not in read_log(study)
+    run_audit(study, server.environment)
     assert_whole(study, expected)
 
 
 def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(server, study, expected):
-    process = started(study, server.environment)
+    process = start_audit(study, server.environment)
     await_commits(process, study, 3)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) != 0
-    kept = manifests(study)
-    finished(study, server.environment)
-    assert kept.items() <= manifests(study).items()
+    kept = read_manifests(study)
+    run_audit(study, server.environment)
+    assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
 
 
 def test_a_deadline_leaves_a_valid_part_and_the_next_start_goes_on(server, study, expected):
-    process = started(study, server.environment, "--within", "0.1")
+    process = start_audit(study, server.environment, "--within", "0.1")
     status = process.wait(120)
-    assert status in (0, 3), said(study)
+    assert status in (0, 3), read_log(study)
     if status == 0:
         pytest.skip("this machine audits the tiny study within six seconds")
-    assert "are committed and can be read" in said(study)
-    assert "Traceback" not in said(study)
-    finished(study, server.environment)
+    assert "are committed and can be read" in read_log(study)
+    assert "Traceback" not in read_log(study)
+    run_audit(study, server.environment)
     assert_whole(study, expected)
 
 
 def test_the_prefect_server_is_killed_and_started_again_in_mid_run(server, study, expected):
-    process = started(study, server.environment)
+    process = start_audit(study, server.environment)
     await_commits(process, study, 4)
     server.kill()
     time.sleep(3)
     server.start()
     status = process.wait(300)
-    kept = manifests(study)
+    kept = read_manifests(study)
     if status != 0:  # it may have given up; nothing is lost
-        finished(study, server.environment)
-    assert kept.items() <= manifests(study).items()
+        run_audit(study, server.environment)
+    assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
 
 
 def test_a_killed_worker_of_dask_is_replaced_and_its_shard_done_by_another(server, study, expected):
     pytest.importorskip("prefect_dask", reason="the extra dask")
-    process = started(study, server.environment, "--engine", "dask:2")
+    process = start_audit(study, server.environment, "--engine", "dask:2")
     await_commits(process, study, 4)
     workers = [
         pid
-        for pid in children_of(process.pid)
-        if "multiprocessing.spawn" in command_of(pid) and "spawn_main" in command_of(pid)
+        for pid in find_descendants(process.pid)
+        if "multiprocessing.spawn" in read_command(pid) and "spawn_main" in read_command(pid)
     ]
     assert workers, "no worker was found"
     os.kill(random.choice(workers), signal.SIGKILL)
-    assert process.wait(240) == 0, said(study)
+    assert process.wait(240) == 0, read_log(study)
     assert_whole(study, expected)
 
 
@@ -160,18 +160,18 @@ def test_a_killed_scheduler_is_a_failure_that_says_so_and_is_resumed(
         stderr=subprocess.DEVNULL,
     )
     try:
-        process = started(study, server.environment, "--engine", address)
+        process = start_audit(study, server.environment, "--engine", address)
         await_commits(process, study, 4)
         scheduler.kill()
         assert process.wait(180) != 0
-        kept = manifests(study)
-        assert "shard 000" in said(study), "it does not say which shard"
+        kept = read_manifests(study)
+        assert "shard 000" in read_log(study), "it does not say which shard"
     finally:
-        for one in (worker, scheduler):
-            one.kill()
-            one.wait()
-    finished(study, server.environment)
-    assert kept.items() <= manifests(study).items()
+        for child in (worker, scheduler):
+            child.kill()
+            child.wait()
+    run_audit(study, server.environment)
+    assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
 
 
@@ -179,18 +179,18 @@ def test_a_clock_that_jumped_back_changes_nothing(server, study, expected):
     faketime = shutil.which("faketime")
     if faketime is None:
         pytest.skip("the command faketime is not installed")
-    process = started(study, server.environment)
+    process = start_audit(study, server.environment)
     await_commits(process, study, 5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    kept = manifests(study)
+    kept = read_manifests(study)
     command = [faketime, "-f", "-1d", COMMAND, "audit", study]
     env = {**os.environ, **server.environment, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert kept.items() <= manifests(study).items()
+    assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
-    (status,) = Store.open(study.parent / "store", "tiny", create=False).runs()
+    (status,) = Store.open(study.parent / "store", "tiny", create=False).list_runs()
     late = json.loads((study.parent / "store" / "runs" / status.record.run / "manifest" /
                        "finish.json").read_text())["committed"]  # fmt: skip
     assert late < status.record.created, "its clock did not jump back"

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from audits import Server, assert_whole, await_until, finished, free_port, said, started
+from audits import Server, assert_whole, await_until, free_port, read_log, run_audit, start_audit
 
 PASSWORD = "night:a-long-password"
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"]
@@ -30,49 +30,51 @@ def test_a_server_with_a_password_serves_only_who_knows_it(study, expected, tmp_
     server = Server(tmp_path, free_port(), PREFECT_SERVER_API_AUTH_STRING=PASSWORD)
     server.start()
     try:
-        assert started(study, server.environment).wait(240) != 0
-        assert "401" in said(study)
+        assert start_audit(study, server.environment).wait(240) != 0
+        assert "401" in read_log(study)
         with pytest.raises(urllib.error.HTTPError, match="401"):
             flow_runs(server)
         known = {**server.environment, "PREFECT_API_AUTH_STRING": PASSWORD}
-        finished(study, known)
+        run_audit(study, known)
         assert_whole(study, expected)
-        assert PASSWORD not in said(study)
+        assert PASSWORD not in read_log(study)
     finally:
         server.kill()
 
 
-def postgres() -> Path:
+def find_postgres() -> Path:
     """The folder of PostgreSQL's programs, installed if that can be done."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found and os.geteuid() == 0 and shutil.which("apt-get"):
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(INSTALL, capture_output=True, timeout=240)
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found or os.geteuid() != 0:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs or os.geteuid() != 0:
         pytest.skip("PostgreSQL is not installed, and cannot be by this user")
-    return found[-1].parent
+    return programs[-1].parent
 
 
 @pytest.mark.timeout(900)
 def test_prefect_on_postgresql(study, expected, tmp_path):
-    programs, data, port = postgres(), Path("/var/tmp") / f"fastif-{os.getpid()}", free_port()
+    programs, data, port = find_postgres(), Path("/var/tmp") / f"fastif-{os.getpid()}", free_port()
 
-    def do(*words: object) -> None:
+    def run_as_postgres(*words: object) -> None:
         command = ["runuser", "-u", "postgres", "--", *map(str, words)]
         subprocess.run(command, check=True, capture_output=True, cwd="/")
 
     data.mkdir()
     shutil.chown(data, "postgres")
     try:
-        do(programs / "initdb", "-D", data, "-A", "trust")
+        run_as_postgres(programs / "initdb", "-D", data, "-A", "trust")
         options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1"
-        do(programs / "pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start")
-        do(programs / "createdb", "-h", "127.0.0.1", "-p", port, "prefect")
+        run_as_postgres(
+            programs / "pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start"
+        )
+        run_as_postgres(programs / "createdb", "-h", "127.0.0.1", "-p", port, "prefect")
         url = f"postgresql+asyncpg://postgres@127.0.0.1:{port}/prefect"
         server = Server(tmp_path, free_port(), PREFECT_API_DATABASE_CONNECTION_URL=url)
         server.start()
         try:
-            finished(study, server.environment)
+            run_audit(study, server.environment)
             assert_whole(study, expected)
             (run,) = flow_runs(server)
             assert run["state_type"] == "COMPLETED"
@@ -120,16 +122,16 @@ def test_a_cluster_over_tls_takes_who_has_a_certificate_and_nobody_else(
                 **quiet,
             )
         )
-        plain = started(study, server.environment, "--engine", address.replace("tls:", "tcp:"))
-        assert plain.wait(240) == 2, said(study)
-        assert "a Dask scheduler that answers" in said(study)
+        plain = start_audit(study, server.environment, "--engine", address.replace("tls:", "tcp:"))
+        assert plain.wait(240) == 2, read_log(study)
+        assert "a Dask scheduler that answers" in read_log(study)
         prefix = "DASK_DISTRIBUTED__COMM__TLS__"
         keys = {
             f"{prefix}CA_FILE": str(files["ca"]),
             f"{prefix}CLIENT__CERT": str(files["cert"]),
             f"{prefix}CLIENT__KEY": str(files["key"]),
         }
-        finished(study, {**server.environment, **keys}, "--engine", address)
+        run_audit(study, {**server.environment, **keys}, "--engine", address)
         assert_whole(study, expected)
     finally:
         for process in reversed(processes):

@@ -13,10 +13,10 @@ from audits import (
     assert_whole,
     await_commits,
     await_until,
-    finished,
     free_port,
-    said,
-    started,
+    read_log,
+    run_audit,
+    start_audit,
 )
 
 pytest.importorskip("distributed", reason="the extra dask")
@@ -53,7 +53,7 @@ def two_hosts():
 
 
 @pytest.fixture
-def served(two_hosts, tmp_path):
+def prefect_and_scheduler(two_hosts, tmp_path):
     """A server and a scheduler that both hosts see; the environment and the address."""
     with ExitStack() as stack:
         home = tmp_path / "prefect"
@@ -73,9 +73,9 @@ def served(two_hosts, tmp_path):
 
 
 @pytest.fixture
-def worker(served):
+def worker(prefect_and_scheduler):
     """Starts a worker on one of the hosts."""
-    environment, address = served
+    environment, address = prefect_and_scheduler
     begun = []
 
     def start(host):
@@ -100,21 +100,23 @@ def hosts(address):
         return {w["host"] for w in client.scheduler_info(n_workers=-1)["workers"].values()}
 
 
-def test_shards_computed_on_another_host_are_the_same(served, worker, study, expected):
-    environment, address = served
+def test_shards_computed_on_another_host_are_the_same(
+    prefect_and_scheduler, worker, study, expected
+):
+    environment, address = prefect_and_scheduler
     worker(THERE)
     await_until(lambda: hosts(address) == {THERE}, "the worker did not come")
-    finished(study, environment, "--engine", address)
+    run_audit(study, environment, "--engine", address)
     assert_whole(study, expected)
 
 
-def test_a_pulled_cable_loses_nothing(served, worker, study, expected):
-    environment, address = served
+def test_a_pulled_cable_loses_nothing(prefect_and_scheduler, worker, study, expected):
+    environment, address = prefect_and_scheduler
     for host in (HERE, THERE):
         worker(host)
     await_until(lambda: hosts(address) == {HERE, THERE}, "the workers did not come")
-    process = started(study, environment, "--engine", address)
+    process = start_audit(study, environment, "--engine", address)
     await_commits(process, study, 5)
     ip("link", "set", CABLE, "down")
-    assert process.wait(240) == 0, said(study)
+    assert process.wait(240) == 0, read_log(study)
     assert_whole(study, expected)

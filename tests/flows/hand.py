@@ -13,7 +13,7 @@ from storage import (
     SOLVES,
     RunRecord,
     Store,
-    fingerprint,
+    compute_fingerprint,
     polars_schema,
     queries_schema,
     train_schema,
@@ -35,15 +35,15 @@ class Row:
     groups: dict[str, str | None] = field(default_factory=dict)
 
 
-def store_in(folder: Path) -> Store:
+def open_store(folder: Path) -> Store:
     folder.mkdir(parents=True, exist_ok=True)
     return Store.open(folder / "store", STUDY)
 
 
-def write_night(store, run, train, queries, effects=None, recall=None, solves=None, **parts):
+def write_run(store, run, train, queries, effects=None, recall=None, solves=None, **parts):
     """Commit a run of these rows; `effects` is {(query, train): effect}, all if left out."""
     parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
-    mark = fingerprint(parts)
+    mark = compute_fingerprint(parts)
     created = "2026-01-01T00:00:00+00:00"
     record = RunRecord(run, STUDY, mark, created, parts, len(queries), len(train), 1_000)
     store.open_run(record)
@@ -55,7 +55,7 @@ def write_night(store, run, train, queries, effects=None, recall=None, solves=No
         }
     store.commit(run, "train", {"train": examples(train, "train")})
     tables = {"queries": examples(queries, "query"), "scores": scores(effects)}
-    tables["solves"] = filled(
+    tables["solves"] = fill_columns(
         SOLVES, [{"query": q, "reason": None, **(solves or {})} for q in range(len(queries))]
     )
     store.commit(run, "00000", tables)
@@ -63,7 +63,7 @@ def write_night(store, run, train, queries, effects=None, recall=None, solves=No
     row |= {"curvature": "{}", "train_rows": len(train), "query_rows": len(queries)}
     row |= {"created": datetime.now(UTC), "finished": datetime.now(UTC), "forecast": None}
     row |= {"recall": json.dumps(recall) if recall else None}
-    store.commit(run, "finish", {"runs": filled(RUNS, [row])})
+    store.commit(run, "finish", {"runs": fill_columns(RUNS, [row])})
     return run
 
 
@@ -77,7 +77,7 @@ def examples(rows, key):
          **{f"group_{name}": row.groups.get(name) for name in names}}
         for place, row in enumerate(rows)
     ]  # fmt: skip
-    return filled(schema, columns)
+    return fill_columns(schema, columns)
 
 
 def scores(effects):
@@ -86,10 +86,10 @@ def scores(effects):
         rank = ranks[query] = ranks.get(query, -1) + 1
         row = {"query": query, "train": train, "rank": rank, "removal_effect": effect}
         rows.append(row | {"distance": None, "spread": None})
-    return filled(SCORES, rows)
+    return fill_columns(SCORES, rows)
 
 
-def filled(schema, rows):
+def fill_columns(schema, rows):
     """A frame of the schema; what a row does not say is null, or a plain value of its type."""
     kinds = polars_schema(schema)
     plain = {

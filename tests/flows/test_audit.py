@@ -29,7 +29,7 @@ SHARDS = 4
 
 
 @contextmanager
-def listening() -> Iterator[list[logging.LogRecord]]:
+def capture_log_records() -> Iterator[list[logging.LogRecord]]:
     """Every record of INFO or above that any logger handles, also of those that do not pass on."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.INFO)
@@ -72,7 +72,7 @@ def audited(prefect, made, tmp_path_factory):
     study = tiny.write_study(
         folder, train=PAIRS, queries=PAIRS, candidates={"kind": "full", "keep": 20}
     )
-    with listening() as records:
+    with capture_log_records() as records:
         run = audit(str(study))
     store = Store.open(folder / "store", "tiny", create=False)
     return SimpleNamespace(folder=folder, study=study, run=run, store=store, records=records)
@@ -83,9 +83,9 @@ def test_scores_are_the_dense_truth(audited):
     truth = Truth(audited.folder / "model", *rows, tiny.LAST, pairs=True)
     effects = truth.effects(0.01)
     scores = audited.store.scan("scores", audited.run).collect()
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
     expected = table(effects, scores)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (actual - expected).abs().max() < 1e-4 * expected.abs().max()
     assert scores.height == tiny.QUERIES * 40
     assert scores["distance"].null_count() == scores.height
     for query, pairs in scores.group_by("query", maintain_order=True):
@@ -99,13 +99,13 @@ def test_scores_are_the_dense_truth(audited):
     ):
         outputs = truth.outputs(problem)
         given = torch.cat(list(problem.targets))
-        said = audited.store.scan(name, audited.run).sort(key).collect()
+        predictions = audited.store.scan(name, audited.run).sort(key).collect()
         losses = torch.nn.functional.cross_entropy(outputs, given, reduction="none")
-        assert said["loss"].to_numpy() == pytest.approx(losses.numpy(), abs=1e-5)
+        assert predictions["loss"].to_numpy() == pytest.approx(losses.numpy(), abs=1e-5)
         chances = outputs.softmax(1).gather(1, given[:, None])[:, 0]
-        assert said["probability"].to_numpy() == pytest.approx(chances.numpy(), abs=1e-5)
-        assert said["prediction"].to_list() == [tiny.LABELS[i] for i in outputs.argmax(1)]
-        assert said["correct"].to_list() == (outputs.argmax(1) == given).tolist()
+        assert predictions["probability"].to_numpy() == pytest.approx(chances.numpy(), abs=1e-5)
+        assert predictions["prediction"].to_list() == [tiny.LABELS[i] for i in outputs.argmax(1)]
+        assert predictions["correct"].to_list() == (outputs.argmax(1) == given).tolist()
 
 
 def test_solves_carry_their_evidence(audited):
@@ -205,7 +205,7 @@ def test_a_second_audit_computes_nothing(audited):
     from flows.audit import audit
 
     before = state_of(audited.folder)
-    with listening() as records:
+    with capture_log_records() as records:
         assert audit(str(audited.study)) == audited.run
     assert state_of(audited.folder) == before
     assert not [record for record in records if "shard-" in record.getMessage()]
@@ -242,7 +242,7 @@ def test_a_solver_that_diverges_ends_in_reasons_and_the_flow_completes(prefect, 
     study = tiny.write_study(world, solver=solver, run={"shard_size": 64})
     run = audit(str(study))
     store = Store.open(world / "store", "tiny", create=False)
-    (status,) = store.runs()
+    (status,) = store.list_runs()
     assert status.finished
     solves = store.scan("solves", run).collect()
     assert solves["reason"].null_count() == 0

@@ -12,21 +12,21 @@ from typer.testing import CliRunner
 from flows.cli import app as cli
 from storage import StoreError
 from tasks.planning import calibration as rates
-from tasks.planning.batch_sizing import ROOM
+from tasks.planning.batch_sizing import MEMORY_FRACTION
 from tasks.planning.calibration import Rates
-from tasks.planning.open_run import make_job, open_job
-from tasks.planning.start_run import begin
-from tasks.results.summary import markdown, read_summary
+from tasks.planning.open_run import load_run, open_run
+from tasks.planning.start_run import start_run
+from tasks.results.summary import read_summary, render_summary_markdown
 from tasks.run.artifact_keys import method_digest
 from tasks.run.method_choice import (
-    ALONE,
     FULL,
     KNN,
     SKETCH,
+    SKETCH_ONLY,
 )
-from tasks.run.method_selection import read_method, told_method
-from tasks.run.spec import existing_store, plan_run
-from tasks.study.sections import FullScan, Knn, Sketches
+from tasks.run.method_selection import parse_method_selection, read_method_selection
+from tasks.run.spec import open_existing_store, plan_run
+from tasks.study.sections import FullScanSection, KnnSection, SketchSection
 
 AUTO = {"kind": "auto", "check": 4}
 DEAR_GRADIENTS = Rates(prefix=1e-6, forward=1e-6, gradient=1.0, product=1e-9)
@@ -38,31 +38,31 @@ QUICK = Rates(prefix=1e-9, forward=1e-9, gradient=1e-9, product=1e-9)
 
 
 @pytest.fixture
-def at(monkeypatch):
+def set_rates(monkeypatch):
     """Measure these rates from now on."""
 
-    def measured(found: Rates) -> None:
+    def set_calibration(found: Rates) -> None:
         monkeypatch.setattr(rates, "calibrate", lambda job: found)
 
-    return measured
+    return set_calibration
 
 
-def written(world, name="study.toml", *, store="store", **keys):
+def write_auto_study(world, name="study.toml", *, store="store", **keys):
     some = {"rows": 30}  # of all rows this solver has every score at once, and nothing is dearer
     return tiny.write_study(
         world, name, candidates=AUTO | keys, store={"path": store}, curvature=some
     )
 
 
-def chosen(study):
-    choice = make_job(plan_run(study)).plan.method
+def choose_method(study):
+    choice = load_run(plan_run(study)).plan.method
     assert choice is not None
     return choice
 
 
 def audited(study, run=None):
     """What the flow does, without Prefect."""
-    job, store = begin(plan_run(study, run))
+    job, store = start_run(plan_run(study, run))
     tiny.run_directly(study, run)
     return job, store
 
@@ -83,63 +83,65 @@ def many(world):
     return world
 
 
-def test_each_method_is_chosen_where_it_is_the_one_to_take(many, at):
-    def asked(**keys):
+def test_each_method_is_chosen_where_it_is_the_one_to_take(many, set_rates):
+    def choose(**keys):
         keys = {"candidates": AUTO | {"check": 0} | keys, "queries": {"groups": None}}
         study = tiny.write_study(many, **keys, run={"shard_size": 64}, curvature={"rows": 30})
-        return chosen(study)
+        return choose_method(study)
 
-    at(DEAR_GRADIENTS)
-    assert asked().name == FULL
-    at(DEAR_PRODUCTS)
-    dear = asked()
+    set_rates(DEAR_GRADIENTS)
+    assert choose().name == FULL
+    set_rates(DEAR_PRODUCTS)
+    dear = choose()
     full, sketch, near = dear.offers
-    assert [one.name for one in dear.offers] == [FULL, SKETCH, KNN]
+    assert [offer.name for offer in dear.offers] == [FULL, SKETCH, KNN]
     assert dear.name == SKETCH
     assert sketch.seconds < full.seconds
-    assert near.candidates == Knn(k=6, check=0), "a tenth of the rows"
+    assert near.candidates == KnnSection(k=6, check=0), "a tenth of the rows"
     few = 0.9999 * sketch.seconds / 60
-    coarse = asked(minutes=few)
-    assert (coarse.name, coarse.taken.candidates) == (KNN, Knn(k=3, check=0)), "as many as fit"
-    allowed = asked(minutes=few, sketch_scores=True)
-    assert allowed.name == ALONE
-    assert allowed.taken.candidates == Sketches(k=60, rescore=False, check=0)
-    hopeless = asked(minutes=1e-9)
+    coarse = choose(minutes=few)
+    assert (coarse.name, coarse.selected.candidates) == (KNN, KnnSection(k=3, check=0)), (
+        "as many as fit"
+    )
+    allowed = choose(minutes=few, sketch_scores=True)
+    assert allowed.name == SKETCH_ONLY
+    assert allowed.selected.candidates == SketchSection(k=60, rescore=False, check=0)
+    hopeless = choose(minutes=1e-9)
     assert not hopeless.fits
 
 
-def only_near(world, at, **keys) -> dict:
+def only_near(world, set_rates, **keys) -> dict:
     """Keys for which at `DEAR_PRODUCTS` nothing but nearest neighbours fits."""
-    at(DEAR_PRODUCTS)
-    full, _, near = chosen(written(world, **keys)).offers
+    set_rates(DEAR_PRODUCTS)
+    full, _, near = choose_method(write_auto_study(world, **keys)).offers
     return keys | {"minutes": (full.seconds + near.seconds) / 2 / 60}
 
 
 @pytest.mark.long
-def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world, at):
-    keys = only_near(world, at, check=0)
-    assert chosen(written(world, **keys)).name == KNN
-    at(QUICK)
-    study = written(world, **keys)
+def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world, set_rates):
+    keys = only_near(world, set_rates, check=0)
+    assert choose_method(write_auto_study(world, **keys)).name == KNN
+    set_rates(QUICK)
+    study = write_auto_study(world, **keys)
     job, store = audited(study)
     run = job.plan.record.run
-    assert isinstance(job.study.candidates, FullScan)
+    assert isinstance(job.study.candidates, FullScanSection)
     expected = rows(store, run)
-    at(DEAR_PRODUCTS)
-    for shard in job.plan.record.shards()[:2]:
+    set_rates(DEAR_PRODUCTS)
+    for shard in job.plan.record.list_shards()[:2]:
         store.layout.manifest(run, shard.key).unlink()
-    again, _ = audited(written(world, "again.toml", **keys))
-    assert isinstance(again.study.candidates, FullScan)
+    again, _ = audited(write_auto_study(world, "again.toml", **keys))
+    assert isinstance(again.study.candidates, FullScanSection)
     assert rows(store, run).equals(expected)
     assert again.plan.method == job.plan.method, "with the times of the first start"
     other, _ = audited(study, "by-another-name")
-    assert isinstance(other.study.candidates, FullScan)
+    assert isinstance(other.study.candidates, FullScanSection)
     assert rows(store, "by-another-name").equals(expected)
 
 
-def test_answers_are_those_of_the_kind_that_was_chosen(world, at):
-    at(DEAR_GRADIENTS)
-    job, store = audited(written(world))
+def test_answers_are_those_of_the_kind_that_was_chosen(world, set_rates):
+    set_rates(DEAR_GRADIENTS)
+    job, store = audited(write_auto_study(world))
     given = tiny.write_study(
         world,
         "f.toml",
@@ -152,33 +154,37 @@ def test_answers_are_those_of_the_kind_that_was_chosen(world, at):
     assert run != job.plan.record.run, "what is asked for is another thing"
 
 
-def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, at):
-    study = written(world, **only_near(world, at, check=1))
+def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set_rates):
+    study = write_auto_study(world, **only_near(world, set_rates, check=1))
     job, store = audited(study)
     summary = read_summary(store, job.plan.record.run, study)
-    (alarm,) = [alarm for alarm in summary.alarms if "Nearest neighbours miss" in alarm]
-    share = next(one["share"] for one in summary.recall if one["at"] == 10)
+    (alarm,) = [alarm for alarm in summary.warnings if "Nearest neighbours miss" in alarm]
+    share = next(entry["share"] for entry in summary.recall if entry["at"] == 10)
     assert f"{share:.2f} of the top 10" in alarm
     assert "Nothing else fits into" in alarm
 
 
-def test_the_choice_is_told_in_the_store_and_in_the_summary(world, at):
-    at(DEAR_GRADIENTS)
-    study = written(world)
+def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
+    set_rates(DEAR_GRADIENTS)
+    study = write_auto_study(world)
     job, store = audited(study)
     run, choice = job.plan.record.run, job.plan.method
     column = store.scan("runs", run).collect()["candidates"].item()
     assert json.loads(column)["kind"] == "auto"
-    assert told_method(column) == choice == read_method(store, method_digest(job.plan.record))
+    assert (
+        parse_method_selection(column)
+        == choice
+        == read_method_selection(store, method_digest(job.plan.record))
+    )
     summary = read_summary(store, run, study)
-    told = dict(summary.evidence)
-    assert told["method chosen"] == f"full. {choice.reason}"
-    assert told["  full"] == str(choice.offers[0])
-    assert f"| method chosen | full. {choice.reason} |" in markdown(summary)
+    evidence = dict(summary.evidence)
+    assert evidence["method chosen"] == f"full. {choice.reason}"
+    assert evidence["  full"] == str(choice.offers[0])
+    assert f"| method chosen | full. {choice.reason} |" in render_summary_markdown(summary)
 
 
 def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
-    study = written(world, minutes=600)
+    study = write_auto_study(world, minutes=600)
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
@@ -187,8 +193,8 @@ def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
     assert not (world / "store").exists()
 
 
-def test_a_study_that_cannot_be_sketched_is_scanned(world, at):
-    at(DEAR_PRODUCTS)
+def test_a_study_that_cannot_be_sketched_is_scanned(world, set_rates):
+    set_rates(DEAR_PRODUCTS)
     study = tiny.write_study(
         world,
         candidates=AUTO | {"sketch_scores": True},
@@ -196,18 +202,18 @@ def test_a_study_that_cannot_be_sketched_is_scanned(world, at):
         solver={"kind": "direct"},
         parameters={"attributed": ["^classifier"]},
     )
-    choice = chosen(study)
+    choice = choose_method(study)
     assert choice.name == FULL
     assert "sketches need a damping > 0" in choice.reason
 
 
-def test_what_memory_has_no_room_for_is_not_taken(world, at):
-    at(DEAR_PRODUCTS)
-    study = written(world)
-    tight = chosen(study).offers[0].memory / 2**30 / ROOM + 1e-4
+def test_what_memory_has_no_room_for_is_not_taken(world, set_rates):
+    set_rates(DEAR_PRODUCTS)
+    study = write_auto_study(world)
+    tight = choose_method(study).offers[0].memory / 2**30 / MEMORY_FRACTION + 1e-4
     run = {"shard_size": 5, "batch_size": 16, "memory_gb": tight, "prefix_cache_mb": 0}
     wide = tiny.write_study(world, candidates=AUTO, run=run, curvature={"rows": 30})
-    choice = chosen(wide)
+    choice = choose_method(wide)
     assert choice.name == FULL
     assert "[run] memory_gb" in choice.offers[1].lacks
     nothing = tiny.write_study(world, candidates=AUTO, run=run | {"memory_gb": 0.1})
@@ -216,35 +222,35 @@ def test_what_memory_has_no_room_for_is_not_taken(world, at):
     assert "a method that memory and disk have room for" in " ".join(done.stderr.split())
 
 
-def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, at):
-    at(DEAR_GRADIENTS)
-    study = written(world)
+def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
+    set_rates(DEAR_GRADIENTS)
+    study = write_auto_study(world)
     _, store = audited(study)
     shutil.rmtree(store.layout.root / "parts" / "method")
     with pytest.raises(StoreError, match="the method that it began with"):
-        begin(plan_run(study))
+        start_run(plan_run(study))
 
 
 def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wrote(
-    world, at, monkeypatch
+    world, set_rates, monkeypatch
 ):
     from tasks.planning import start_run as start
 
-    at(DEAR_GRADIENTS)
-    study = written(world)
-    first = make_job(plan_run(study)).plan.method
+    set_rates(DEAR_GRADIENTS)
+    study = write_auto_study(world)
+    first = load_run(plan_run(study)).plan.method
     assert first is not None
     other = replace(first, name=KNN, reason="It came first.")
-    real = start.write_method
+    real = start.write_method_selection
 
     def beaten(store, digest, choice):
         real(store, digest, other)
         real(store, digest, choice)
 
-    monkeypatch.setattr(start, "write_method", beaten)
-    job, _ = begin(plan_run(study))
+    monkeypatch.setattr(start, "write_method_selection", beaten)
+    job, _ = start_run(plan_run(study))
     assert job.plan.method == other
-    assert isinstance(open_job(job.plan.ref).study.candidates, Knn)
+    assert isinstance(open_run(job.plan.ref).study.candidates, KnnSection)
 
 
 @pytest.mark.long
@@ -254,11 +260,11 @@ def test_a_study_is_audited_twice_by_the_flow(world, prefect, monkeypatch):
         monkeypatch.setenv(name, value)
     from flows.audit import audit
 
-    study = written(world)
+    study = write_auto_study(world)
     run = audit(str(study))
-    store = existing_store(make_job(plan_run(study)).study)
+    store = open_existing_store(load_run(plan_run(study)).study)
     first, column = rows(store, run), store.scan("runs", run).collect()["candidates"].item()
-    assert told_method(column) == make_job(plan_run(study)).plan.method
+    assert parse_method_selection(column) == load_run(plan_run(study)).plan.method
     again = audit(str(study), "again")
     assert rows(store, again).equals(first)
     assert store.scan("runs", again).collect()["candidates"].item() == column

@@ -7,19 +7,19 @@ import polars as pl
 import pytest
 import tiny
 
-from fastif.evaluation.select_damping import HALVES, DampingChoice
+from fastif.evaluation.select_damping import HALVES, DampingSelection
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import checked_job, make_job
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import load_run, validate_run
 from tasks.results.summary import read_summary
 from tasks.run.selections import (
-    choice_alarms,
-    choice_evidence,
-    read_choice,
-    told_choice,
+    describe_damping_choice,
+    parse_damping_choice,
+    read_damping_choice,
+    warn_damping_choice,
 )
-from tasks.run.spec import missing_shards, plan_run
+from tasks.run.spec import list_missing_shards, plan_run
 from tasks.study.study import StudyError
 
 AUTO = {"damping": "auto"}
@@ -33,29 +33,29 @@ def world(made, tmp_path):
 
 def test_it_is_chosen_once_and_used(world, monkeypatch):
     study = tiny.write_study(world, curvature=AUTO, training=TRAINING)
-    before = make_job(plan_run(study))
-    assert forecast(before, before.plan.record.shards()).stages["damping"] > 0
+    before = load_run(plan_run(study))
+    assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
     store, run = tiny.run_directly(study)
-    job = make_job(plan_run(study))
-    choice = read_choice(store, job.choice_digest)
+    job = load_run(plan_run(study))
+    choice = read_damping_choice(store, job.damping_digest)
     assert choice is not None
     assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
     assert store.scan("solves", run).collect()["damping"].unique().to_list() == [choice.damping]
     row = store.scan("runs", run).collect()
     assert row["damping"].item() == choice.damping
-    told = json.loads(row["curvature"].item())["chosen"]
-    assert (told["rule"], told["damping"]) == ("retraining", choice.damping)
-    assert told_choice(row["curvature"].item()) == choice
+    stored_choice = json.loads(row["curvature"].item())["chosen"]
+    assert (stored_choice["rule"], stored_choice["damping"]) == ("retraining", choice.damping)
+    assert parse_damping_choice(row["curvature"].item()) == choice
     summary = read_summary(store, run, study)
-    assert dict(summary.evidence)["damping chosen"] == choice_evidence(choice)
-    assert set(choice_alarms(choice)) <= set(summary.alarms)
-    assert not missing_shards(store, run)
-    assert forecast(job, []).stages["damping"] == 0
+    assert dict(summary.evidence)["damping chosen"] == describe_damping_choice(choice)
+    assert set(warn_damping_choice(choice)) <= set(summary.warnings)
+    assert not list_missing_shards(store, run)
+    assert forecast_run(job, []).stages["damping"] == 0
 
     def again(*_):
         raise AssertionError("it was chosen a second time")
 
-    monkeypatch.setattr(chooser, "_retrained", again)
+    monkeypatch.setattr(chooser, "_retrain_on_halves", again)
     tiny.run_directly(study, "again")
 
 
@@ -65,23 +65,29 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
     store, run = tiny.run_directly(
         tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)
     )
-    job = make_job(plan_run(world / "study.toml"))
-    choice = read_choice(store, job.choice_digest)
+    job = load_run(plan_run(world / "study.toml"))
+    choice = read_damping_choice(store, job.damping_digest)
     assert choice is not None
     assert (choice.penalty, min(choice.dampings) >= 0) == (0.02, True)
     stored = store.scan("solves", run).collect()["damping"].unique().item()
     assert stored == choice.damping + 0.02
-    assert job.gauss_newton(job.train).damped(choice.damping).damping == stored
+    assert job.make_gauss_newton(job.train).with_damping(choice.damping).damping == stored
 
 
 def test_a_choice_to_be_doubted_is_said():
     dampings = (0.01, 0.1, 1.0)
-    assert not list(choice_alarms(DampingChoice(0.1, "retraining", dampings, (0.2, 0.5, 0.3))))
-    (edge,) = choice_alarms(DampingChoice(1.0, "retraining", dampings, (0.2, 0.3, 0.5)))
+    assert not list(
+        warn_damping_choice(DampingSelection(0.1, "retraining", dampings, (0.2, 0.5, 0.3)))
+    )
+    (edge,) = warn_damping_choice(DampingSelection(1.0, "retraining", dampings, (0.2, 0.3, 0.5)))
     assert "a better one may lie beyond" in edge
-    (blind,) = choice_alarms(DampingChoice(0.1, "retraining", dampings, (0.02, 0.05, 0.01)))
+    (blind,) = warn_damping_choice(
+        DampingSelection(0.1, "retraining", dampings, (0.02, 0.05, 0.01))
+    )
     assert "No damping foretells" in blind
-    (nothing,) = choice_alarms(DampingChoice(0.01, "retraining", dampings, (math.nan,) * 3))
+    (nothing,) = warn_damping_choice(
+        DampingSelection(0.01, "retraining", dampings, (math.nan,) * 3)
+    )
     assert "No damping foretells" in nothing
 
 
@@ -106,18 +112,18 @@ def test_every_checkpoint_gets_its_own(world):
         world, curvature=AUTO, training=recipe, model=path, top={"models": [half]}
     )
     store, run = tiny.run_directly(study)
-    members = make_job(plan_run(study)).members
-    assert members[0].choice_digest != members[1].choice_digest
-    choices = [read_choice(store, member.choice_digest) for member in members]
+    members = load_run(plan_run(study)).members
+    assert members[0].damping_digest != members[1].damping_digest
+    choices = [read_damping_choice(store, member.damping_digest) for member in members]
     assert all(choices)
     assert [member.damping for member in members] == [choice.damping for choice in choices]
     assert len({choice.agreement for choice in choices}) == 2
-    told = dict(read_summary(store, run, study).evidence)["damping chosen"]
-    assert told == choice_evidence(choices[0], choices[1:])
+    description = dict(read_summary(store, run, study).evidence)["damping chosen"]
+    assert description == describe_damping_choice(choices[0], choices[1:])
     alone = tiny.write_study(
         world, "half.toml", curvature=AUTO, training=TRAINING, model={"path": half}
     )
-    assert make_job(plan_run(alone)).choice_digest == members[1].choice_digest
+    assert load_run(plan_run(alone)).damping_digest == members[1].damping_digest
 
 
 @pytest.mark.parametrize(
@@ -132,15 +138,15 @@ def test_every_solver_gets_one(world, solver):
     changes = {"solver": solver, "certificate": {"rows": 0}}
     study = tiny.write_study(world, curvature=AUTO, training=TRAINING, **changes)
     store, run = tiny.run_directly(study)
-    found = store.scan("solves", run).select(pl.col("damping").unique()).collect()
-    assert len(found) == 1
-    assert found["damping"][0] > 0
+    dampings = store.scan("solves", run).select(pl.col("damping").unique()).collect()
+    assert len(dampings) == 1
+    assert dampings["damping"][0] > 0
 
 
 def test_the_preset_of_the_paper_brings_its_own(world):
     solver = {"kind": "lissa", "preset": "fastif"}
     study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
-    job = checked_job(plan_run(study))
+    job = validate_run(plan_run(study))
     assert job.damping == 50
 
 

@@ -20,7 +20,7 @@ FULL = {"kind": "full", "keep": 100}
 NEAR = {"kind": "knn", "k": 60}
 
 
-def shout(world) -> None:
+def write_broken_row(world) -> None:
     """One word, which no other row has, becomes unreadable."""
     path = world / "model" / "model.safetensors"
     tensors = load_file(path)
@@ -46,25 +46,27 @@ def show(world, *args: str) -> str:
 
 
 @pytest.fixture
-def loud(world):
-    shout(world)
+def broken_world(world):
+    write_broken_row(world)
     return world
 
 
 @pytest.mark.parametrize("candidates", [FULL, NEAR], ids=["full", "knn"])
-def test_a_query_that_overflows_is_quarantined_and_the_rest_is_as_without_it(loud, candidates):
-    study = tiny.write_study(loud, candidates=candidates)
+def test_a_query_that_overflows_is_quarantined_and_the_rest_is_as_without_it(
+    broken_world, candidates
+):
+    study = tiny.write_study(broken_world, candidates=candidates)
     plain = tiny.scores_by_id(*tiny.run_directly(study))
-    spoil(loud, "queries", QUERY)
+    spoil(broken_world, "queries", QUERY)
     store, run = tiny.run_directly(study)
-    (status,) = (status for status in store.runs() if status.record.run == run)
+    (status,) = (status for status in store.list_runs() if status.record.run == run)
     assert status.finished
     assert store.verify(run) == []
     name = f"query-{QUERY}"
-    found = tiny.scores_by_id(store, run)
+    actual = tiny.scores_by_id(store, run)
     expected = plain.filter(pl.col("query_id") != name)
-    assert found.select("query_id", "train_id").equals(expected.select("query_id", "train_id"))
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    assert actual.select("query_id", "train_id").equals(expected.select("query_id", "train_id"))
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap < 1e-4 * expected["removal_effect"].abs().max()
     solves = store.scan("solves", run).collect()
     lost = solves.filter(pl.col("reason").is_not_null())
@@ -82,17 +84,17 @@ def test_a_query_that_overflows_is_quarantined_and_the_rest_is_as_without_it(lou
     assert query["correct"] is False
     facts = store.scan("runs", run).collect().row(0, named=True)
     assert facts["quarantined_queries"] == 1
-    text = show(loud, "audit")
+    text = show(broken_world, "audit")
     assert f"1 query without scores: {name}" in text
     assert "not finite" in text
-    assert "quarantined" in show(loud, "top", name, "--run", run)
-    assert "harmful" in show(loud, "top", "query-0", "--run", run)
+    assert "quarantined" in show(broken_world, "top", name, "--run", run)
+    assert "harmful" in show(broken_world, "top", "query-0", "--run", run)
 
 
-def test_a_training_row_that_overflows_is_left_out_and_named(loud):
+def test_a_training_row_that_overflows_is_left_out_and_named(broken_world):
     """Also out of the curvature, which takes all rows here, and of the candidate index."""
-    study = tiny.write_study(loud, candidates=NEAR)
-    spoil(loud, "train", ROW)
+    study = tiny.write_study(broken_world, candidates=NEAR)
+    spoil(broken_world, "train", ROW)
     store, run = tiny.run_directly(study)
     scores = store.scan("scores", run).collect()
     assert ROW not in scores["train"]
@@ -104,24 +106,24 @@ def test_a_training_row_that_overflows_is_left_out_and_named(loud):
     rows = store.scan("train", run).collect()
     assert rows["loss"].null_count() == 1
     assert rows["loss"][ROW] is None
-    text = show(loud, "audit")
+    text = show(broken_world, "audit")
     assert f"1 training row whose loss is not finite: train-{ROW}" in text
     assert f"{tiny.QUERIES} scores left out" in text
-    assert "no query had it" in show(loud, "show", f"train-{ROW}")
+    assert "no query had it" in show(broken_world, "show", f"train-{ROW}")
     # Without the row, and n as it was: the same effects, up to a curvature of one row less.
-    few = [row for i, row in enumerate(tiny.rows_of(loud / "train.csv")) if i != ROW]
-    tiny.write_rows(loud / "train.csv", few)
+    few = [row for i, row in enumerate(tiny.rows_of(broken_world / "train.csv")) if i != ROW]
+    tiny.write_rows(broken_world / "train.csv", few)
     scale = tiny.TRAIN / (tiny.TRAIN - 1)
     other = tiny.write_study(
-        loud,
+        broken_world,
         candidates={"kind": "full", "keep": 100},
         curvature={"damping": 0.01 * scale},
     )
     expected = tiny.scores_by_id(*tiny.run_directly(other))
-    found = tiny.scores_by_id(store, run)
-    assert found.select("query_id", "train_id").equals(expected.select("query_id", "train_id"))
+    actual = tiny.scores_by_id(store, run)
+    assert actual.select("query_id", "train_id").equals(expected.select("query_id", "train_id"))
     # (Σ/n + λ)⁻¹ / n = (Σ/(n-1) + λn/(n-1))⁻¹ / (n-1): exactly the same; the truth is a run
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap < 1e-4 * expected["removal_effect"].abs().max()
 
 
@@ -130,7 +132,7 @@ def test_a_solver_that_diverges_commits_every_shard_with_its_reason(world):
     solver = {"kind": "lissa", "depth": 400, "scale": 0.01}
     study = tiny.write_study(world, solver=solver)
     store, run = tiny.run_directly(study)
-    (status,) = store.runs()
+    (status,) = store.list_runs()
     assert status.finished
     assert store.scan("scores", run).collect().is_empty()
     solves = store.scan("solves", run).collect()

@@ -8,10 +8,10 @@ import shutil
 import pytest
 import tiny
 
-from tasks.mislabels.detect import find_mislabels
-from tasks.report.page import page_of, render
-from tasks.report.run_data import read_night
-from tasks.run.spec import existing_store
+from tasks.mislabels.detect import detect_mislabels
+from tasks.report.page import build_page, render_page
+from tasks.report.run_data import read_run_data
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 sync_api = pytest.importorskip(
@@ -34,11 +34,11 @@ def page_file(made, tmp_path_factory):
     rows[1]["text"] = "=1+1"
     tiny.write_rows(folder / "train.csv", rows)
     tiny.run_directly(folder / "study.toml")
-    find_mislabels.fn(str(folder / "study.toml"))
-    store = existing_store(load_study(folder / "study.toml"))
-    night = read_night(store, store.latest().record.run, folder / "study.toml")
+    detect_mislabels.fn(str(folder / "study.toml"))
+    store = open_existing_store(load_study(folder / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, folder / "study.toml")
     path = folder / "page.html"
-    path.write_text(render(page_of(night)))
+    path.write_text(render_page(build_page(night)))
     return path
 
 
@@ -58,7 +58,7 @@ def page(browser, page_file, request):
     opened.said, opened.asked = [], []
     opened.on("console", lambda message: opened.said.append(message.text))
     opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    opened.on("request", lambda event: opened.asked.append(event.url))
     opened.goto(page_file.as_uri())
     yield opened
     context.close()
@@ -67,7 +67,7 @@ def page(browser, page_file, request):
 SUSPECTS = "table[data-export]"
 
 
-def shown(page, column):
+def read_visible_cells(page, column):
     """The cells of a column of the suspects that can be seen."""
     rows = page.locator(f"{SUSPECTS} tbody tr:not(.hidden)")
     return rows.locator(f"td:nth-child({column})").all_inner_texts()
@@ -87,23 +87,23 @@ def test_hostile_text_is_shown_and_not_run(page):
 def test_a_heading_sorts_its_table_up_and_down(page):
     heading = page.locator(f"{SUSPECTS} th", has_text="wrong")
     heading.get_by_role("button").click()
-    up = [int(text.split("%")[0]) for text in shown(page, 3)]
+    up = [int(text.split("%")[0]) for text in read_visible_cells(page, 3)]
     assert up == sorted(up)
     assert heading.get_attribute("aria-sort") == "ascending"
     heading.get_by_role("button").click()
-    down = [int(text.split("%")[0]) for text in shown(page, 3)]
+    down = [int(text.split("%")[0]) for text in read_visible_cells(page, 3)]
     assert down == sorted(down, reverse=True)
     assert up != down
 
 
 def test_filters_and_the_search_leave_what_fits(page):
     tools = page.locator(f".scroll:has({SUSPECTS})").locator("xpath=preceding-sibling::div[1]")
-    assert len(shown(page, 4)) == 50
+    assert len(read_visible_cells(page, 4)) == 50
     tools.get_by_role("button", name="Show all 60").click()
-    every = len(shown(page, 4))
+    every = len(read_visible_cells(page, 4))
     assert every == 60
     tools.get_by_label("given").select_option("pos")
-    left = shown(page, 4)
+    left = read_visible_cells(page, 4)
     assert set(left) == {"pos"}
     assert len(left) < every
     tools.get_by_label("search").fill("film")
@@ -150,8 +150,10 @@ def test_people_who_cannot_see_or_point_can_use_it(page):
     """Axe's rules, contrast among them; and no page wider than the screen."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    violations = axe.Axe().run(page).response["violations"]
+    assert [
+        (violation["id"], violation["nodes"][0]["html"][:200]) for violation in violations
+    ] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -159,7 +161,7 @@ def test_tables_are_sorted_by_keyboard_alone(page):
     button = page.locator(f"{SUSPECTS} th", has_text="given").get_by_role("button")
     button.focus()
     page.keyboard.press("Enter")
-    assert shown(page, 4) == sorted(shown(page, 4))
+    assert read_visible_cells(page, 4) == sorted(read_visible_cells(page, 4))
 
 
 def test_all_is_open_on_paper(page, tmp_path):

@@ -12,9 +12,9 @@ import fastif
 from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train
-from tasks.results.retention import Keep, old_runs
+from tasks.results.retention import RetentionPolicy, find_expired_runs
 from tasks.results.summary import read_summary
-from tasks.run.spec import missing_shards, open_store, plan_run
+from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 SKETCHES = {"kind": "sketch", "k": 12, "dimensions": 200, "rescore": False, "check": 4}
 ON = {"least": 0.9}
@@ -25,7 +25,7 @@ def write(world, carry=True, **changes):
     return tiny.write_study(world, **changes)
 
 
-def grown(world, train=3, queries=2, gone=0) -> None:
+def add_rows(world, train=3, queries=2, gone=0) -> None:
     """More rows, at the head and at the tail; of the old training rows the last few gone."""
     for name, prefix, count, lost in (
         ("train.csv", "new", train, gone),
@@ -70,23 +70,23 @@ def scratch(world, folder) -> pl.DataFrame:
     return tiny.scores_by_id(store, run)
 
 
-def same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
+def assert_same_scores(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
     columns = ["query_id", "train_id", "rank", "removal_effect"]
-    found, expected = (frame.select(columns) for frame in (found, expected))
-    assert_frame_equal(found, expected, rel_tol=1e-4, abs_tol=1e-7)
+    actual, expected = (frame.select(columns) for frame in (actual, expected))
+    assert_frame_equal(actual, expected, rel_tol=1e-4, abs_tol=1e-7)
 
 
 @pytest.fixture
-def looked_at(monkeypatch):
+def work_counts(monkeypatch):
     """How many examples each kind of work takes."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     def count(name, place):
         real = getattr(fastif, name)
 
         def counted(*args, **keys):
             ids = keys.get("ids", args[place] if len(args) > place else None)
-            seen[name] = seen.get(name, 0) + (0 if ids is None else len(ids))
+            counts[name] = counts.get(name, 0) + (0 if ids is None else len(ids))
             return real(*args, **keys)
 
         monkeypatch.setattr(fastif, name, counted)
@@ -94,16 +94,16 @@ def looked_at(monkeypatch):
     count("predict", 3)
     count("train_sketches", 3)
     count("query_sketches", 3)
-    return seen
+    return counts
 
 
-def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path, looked_at):
-    grown(world)
+def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path, work_counts):
+    add_rows(world)
     expected = scratch(world, tmp_path / "scratch")
-    looked_at.clear()
+    work_counts.clear()
     store, run = tiny.run_directly(write(world))
-    assert looked_at == {"predict": 3 + 2, "train_sketches": 3, "query_sketches": 2}
-    same(tiny.scores_by_id(store, run), expected)
+    assert work_counts == {"predict": 3 + 2, "train_sketches": 3, "query_sketches": 2}
+    assert_same_scores(tiny.scores_by_id(store, run), expected)
     solves = store.scan("solves", run).collect()
     assert solves["origin"].null_count() == 2
     assert set(solves["origin"].drop_nulls()) == {first[1]}
@@ -111,24 +111,24 @@ def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path
 
 
 def test_predictions_are_those_of_the_rows_wherever_they_stand(world, first, tmp_path):
-    grown(world)
+    add_rows(world)
     shutil.copytree(world, tmp_path / "scratch")
     other, plain = tiny.run_directly(write(tmp_path / "scratch", carry=False))
     store, run = tiny.run_directly(write(world))
     for table in ("train", "queries"):
-        found, expected = store.scan(table, run).collect(), other.scan(table, plain).collect()
-        assert_frame_equal(found, expected, rel_tol=1e-5, abs_tol=1e-6)
+        actual, expected = store.scan(table, run).collect(), other.scan(table, plain).collect()
+        assert_frame_equal(actual, expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
 def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, tmp_path):
-    grown(world, train=2, queries=0, gone=2)
+    add_rows(world, train=2, queries=0, gone=2)
     expected = scratch(world, tmp_path / "scratch")
     store, run = tiny.run_directly(write(world))
-    found = tiny.scores_by_id(store, run)
+    actual = tiny.scores_by_id(store, run)
     names = set(store.scan("train", run).collect()["id"])
-    assert set(found["train_id"]) <= names
+    assert set(actual["train_id"]) <= names
     pairs = ["query_id", "train_id"]
-    both = found.join(expected, on=pairs, suffix="_scratch")
+    both = actual.join(expected, on=pairs, suffix="_scratch")
     assert len(both) > 0.9 * len(expected)
     gap = (both["removal_effect"] - both["removal_effect_scratch"]).abs().max()
     assert gap <= 1e-4 * expected["removal_effect"].abs().max()
@@ -137,43 +137,45 @@ def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, tmp_pat
 def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
     world, first, tmp_path
 ):
-    grown(world)
+    add_rows(world)
     store, second = tiny.run_directly(write(world))
     rows = tiny.rows_of(world / "queries.csv")
     tiny.write_rows(world / "queries.csv", list(reversed(rows)))
     plan = plan_run(write(world))
     assert plan.lineage is not None
-    assert plan.lineage.base is not None
-    assert (plan.lineage.base.run, plan.root.run) == (second, first[1])
+    assert plan.lineage.parent is not None
+    assert (plan.lineage.parent.run, plan.root.run) == (second, first[1])
     expected = scratch(world, tmp_path / "scratch")
     store, third = tiny.run_directly(write(world))
-    same(tiny.scores_by_id(store, third), expected)
+    assert_same_scores(tiny.scores_by_id(store, third), expected)
     origins = store.scan("solves", third).collect()["origin"]
     assert set(origins) == {first[1], second}
-    statuses = store.runs()
-    assert old_runs(statuses, Keep(runs=1)) == [second], "the first night is still needed"
+    statuses = store.list_runs()
+    assert find_expired_runs(statuses, RetentionPolicy(runs=1)) == [second], (
+        "the first night is still needed"
+    )
 
 
 def test_killed_and_started_again_it_is_the_same_night(world, first):
-    grown(world)
+    add_rows(world)
     study = write(world, run={"shard_size": 3})
     plan = plan_run(study)
     store, ref = open_store(plan), plan.ref
     describe_train.fn(ref)
     build_index.fn(ref)
-    for shard in missing_shards(store, ref.run)[:2]:
+    for shard in list_missing_shards(store, ref.run)[:2]:
         attribute_shard.fn(shard, ref)
     again = plan_run(study)
     assert again.record.run == plan.record.run
-    found, run = tiny.run_directly(study)
+    resumed, run = tiny.run_directly(study)
     assert run == plan.record.run
     assert plan_run(study).record.fingerprint == plan.record.fingerprint
-    assert found.verify(run) == []
+    assert resumed.verify(run) == []
 
 
 @pytest.mark.parametrize("change", ["model", "damping", "rows", "off"])
 def test_it_begins_from_nothing_where_the_last_night_asked_something_else(world, first, change):
-    grown(world, train=20 if change == "rows" else 3)
+    add_rows(world, train=20 if change == "rows" else 3)
     changes = {}
     if change == "model":
         tiny._train(world, steps=1)
@@ -189,70 +191,72 @@ def test_exact_answers_of_old_queries_are_taken_over_while_the_training_rows_sta
 ):
     keys = {"candidates": {"kind": "knn", "k": 12, "check": 2}}
     tiny.run_directly(write(world, **keys))
-    grown(world, train=0)
+    add_rows(world, train=0)
     shutil.copytree(world, tmp_path / "scratch")
     scratch_store, plain = tiny.run_directly(write(tmp_path / "scratch", carry=False, **keys))
     store, run = tiny.run_directly(write(world, **keys))
-    same(tiny.scores_by_id(store, run), tiny.scores_by_id(scratch_store, plain))
+    assert_same_scores(tiny.scores_by_id(store, run), tiny.scores_by_id(scratch_store, plain))
     assert store.scan("solves", run).collect()["origin"].null_count() == 2
-    grown(world, queries=0)
+    add_rows(world, queries=0)
     assert plan_run(write(world, **keys)).lineage is None, "s_test of old queries is not kept"
 
 
 def test_the_summary_says_what_is_an_earlier_nights(world, first):
-    grown(world)
+    add_rows(world)
     study = write(world)
     store, run = tiny.run_directly(study)
-    told = dict(read_summary(store, run, study).evidence)
-    assert told["carried over"].startswith(f"17 of 19 queries from {first[1]}, 60 of 63 training")
+    evidence = dict(read_summary(store, run, study).evidence)
+    assert evidence["carried over"].startswith(
+        f"17 of 19 queries from {first[1]}, 60 of 63 training"
+    )
     earlier = dict(read_summary(store, first[1], study).evidence)
     assert "carried over" not in earlier
-    assert told["recall"] == f"{earlier['recall']}; of {first[1]}, not measured again"
+    assert evidence["recall"] == f"{earlier['recall']}; of {first[1]}, not measured again"
 
 
 def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
-    grown(world)
+    add_rows(world)
     study = write(world)
     store, run = tiny.run_directly(study)
     rows = tiny.rows_of(world / "queries.csv")
     tiny.write_rows(world / "queries.csv", rows[1:])
     store, third = tiny.run_directly(study)
-    store.remove(store.files_of(run))
+    store.remove(store.list_run_files(run))
     assert plan_run(study).record.run == third
     assert Store.open(store.layout.root, "tiny", create=False).verify(third) == []
 
 
 def test_of_rows_that_are_alike_each_has_its_own_place():
-    from tasks.run.reuse import _places
+    from tasks.run.reuse import _match_rows
 
-    found = _places([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
-    assert torch.equal(found, torch.tensor([0, -1, 2, -1, 1]))
+    actual = _match_rows([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
+    assert torch.equal(actual, torch.tensor([0, -1, 2, -1, 1]))
 
 
 def test_the_forecast_counts_what_is_new(world, first):
-    from tasks.planning.cost_model import to_answer, work_of
-    from tasks.planning.open_run import checked_job
-    from tasks.run.spec import planned_shards
+    from tasks.planning.cost_model import count_new_queries, estimate_work
+    from tasks.planning.open_run import validate_run
+    from tasks.run.spec import list_planned_shards
 
-    grown(world)
-    job = checked_job(plan_run(write(world)))
-    shards = planned_shards(job.plan)
-    assert to_answer(job, shards) == (2, 2), "one at the head, one at the tail"
-    work = work_of(job, shards)
+    add_rows(world)
+    job = validate_run(plan_run(write(world)))
+    shards = list_planned_shards(job.plan)
+    assert count_new_queries(job, shards) == (2, 2), "one at the head, one at the tail"
+    work = estimate_work(job, shards)
     assert work["predictions"].forwards == 3
     assert work["index"].gradients == 3
-    assert work["solve"].asked == 2
+    assert work["solve"].query_gradients == 2
     for stage in ("curvature", "score", "certificate", "recall"):
         assert work[stage].gradients == 0, stage
 
 
 def test_another_group_that_reports_split_by_is_that_of_tonight(world, first):
-    grown(world)
+    add_rows(world)
     store, run = tiny.run_directly(write(world, queries={"groups": ["second", "kind"]}))
-    found = store.scan("queries", run).sort("query").collect()
+    actual = store.scan("queries", run).sort("query").collect()
     rows = tiny.rows_of(world / "queries.csv")
-    assert found["group_second"].to_list() == [row["second"] for row in rows]
-    assert found["group_kind"].to_list() == [row["kind"] for row in rows]
+    assert actual["group_second"].to_list() == [row["second"] for row in rows]
+    assert actual["group_kind"].to_list() == [row["kind"] for row in rows]
 
 
 def test_a_night_that_fell_back_to_a_full_scan_is_not_gone_on_from(world):
@@ -260,5 +264,5 @@ def test_a_night_that_fell_back_to_a_full_scan_is_not_gone_on_from(world):
     store, before = tiny.run_directly(write(world, candidates=hard))
     facts = store.scan("runs", before).collect().to_dicts()[0]
     assert '"k": null' in facts["candidates"], "one number was enough after all"
-    grown(world)
+    add_rows(world)
     assert plan_run(write(world, candidates=hard)).lineage is None

@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {name: p.read_bytes() if p.is_file() else None for name, p in paths.items()}
 
 
-def refused(folder: Path, *args: object) -> str:
+def run_refused(folder: Path, *args: object) -> str:
     """The message of a command that must refuse, having left the folder as it was."""
     before = contents(folder)
     code, out, message = run(*args)
@@ -67,15 +67,15 @@ def study(**changes: dict | None) -> Spoil:
 
 def rows(name: str, change: Callable[[list[dict[str, str]]], object]) -> Spoil:
     def spoil(world: Path) -> None:
-        found = tiny.rows_of(world / f"{name}.csv")
-        change(found)
-        tiny.write_rows(world / f"{name}.csv", found)
+        records = tiny.rows_of(world / f"{name}.csv")
+        change(records)
+        tiny.write_rows(world / f"{name}.csv", records)
 
     return spoil
 
 
 def set_cell(row: int, column: str, value: str) -> Callable[[list[dict[str, str]]], object]:
-    return lambda found: found[row - 1].__setitem__(column, value)
+    return lambda records: records[row - 1].__setitem__(column, value)
 
 
 def no_column(world: Path) -> None:
@@ -234,7 +234,7 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
 def test_bad_input_is_refused_before_anything_is_written(world, name, dry):
     spoil, expected = BAD[name]
     spoil(world)
-    message = refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
+    message = run_refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
     for fragment in expected:
         assert fragment in message
     assert re.search(r"expected:? \S", message)
@@ -245,7 +245,7 @@ def test_bad_input_is_refused_before_anything_is_written(world, name, dry):
 def test_two_faiss_builds_are_refused(world, monkeypatch, dry):
     two_faiss(world)
     monkeypatch.syspath_prepend(world / "site")
-    message = refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
+    message = run_refused(world, "audit", world / "study.toml", *(["--dry-run"] if dry else []))
     assert "faiss-cpu" in message
     assert "faiss-gpu 1.13.0" in message
     assert "pip uninstall" in message
@@ -257,7 +257,7 @@ def test_a_runs_name_is_not_taken_twice(finished, tmp_path, dry):
     run_name = load_latest(folder)
     path = tiny.write_study(folder, curvature={"damping": 0.5})
     options = ["--run", run_name, *(["--dry-run"] if dry else [])]
-    message = refused(folder, "audit", path, *options)
+    message = run_refused(folder, "audit", path, *options)
     for fragment in (run_name, "curvature.damping: 0.01 -> 0.5", "another name"):
         assert fragment in message
 
@@ -266,36 +266,36 @@ def test_a_runs_name_is_not_taken_twice(finished, tmp_path, dry):
 @pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
 def test_a_runs_name_must_be_one(world, name, dry):
     options = ["--run", name, *(["--dry-run"] if dry else [])]
-    assert repr(name) in refused(world, "audit", world / "study.toml", *options)
+    assert repr(name) in run_refused(world, "audit", world / "study.toml", *options)
 
 
 def load_latest(folder: Path) -> str:
-    status = Store.open(folder / "store", "tiny", create=False).latest()
+    status = Store.open(folder / "store", "tiny", create=False).find_latest()
     assert status is not None
     return status.record.run
 
 
 def test_training_refuses(world):
     path = world / "study.toml"
-    assert "[training]" in refused(world, "train", path)
+    assert "[training]" in run_refused(world, "train", path)
     tiny.write_study(world, training={"base": "package:no_such_package/model"})
-    assert "pip install" in refused(world, "train", path)
+    assert "pip install" in run_refused(world, "train", path)
     tiny.write_study(world, training={"base": "base"})
-    assert "a folder with other files" in refused(world, "train", path)
+    assert "a folder with other files" in run_refused(world, "train", path)
 
 
 @pytest.mark.parametrize("command", ["runs", "top query-0", "show train-0"])
 def test_questions_before_any_audit_are_refused(world, command):
     first, *others = command.split()
-    message = refused(world, first, *others, "--study", world / "study.toml")
+    message = run_refused(world, first, *others, "--study", world / "study.toml")
     assert "Run the audit first" in message
 
 
 def test_questions_about_what_is_not_there(finished):
     option = ("--study", finished / "study.toml")
-    assert "query-10" in refused(finished, "top", "query-100", *option), "near ids are named"
-    assert "Did you mean" in refused(finished, "show", "trian-12", *option)
-    message = refused(finished, "top", "query-1", "--run", "nightly", *option)
+    assert "query-10" in run_refused(finished, "top", "query-100", *option), "near ids are named"
+    assert "Did you mean" in run_refused(finished, "show", "trian-12", *option)
+    message = run_refused(finished, "top", "query-1", "--run", "nightly", *option)
     assert "nightly" in message
     assert load_latest(finished) in message
     code, _, message = run("top", "query-1", "-k", "0", *option)
@@ -323,7 +323,7 @@ def test_init_writes_a_file_that_loads_once_it_is_filled_in(world, monkeypatch):
     code, out, _ = run("init", "mine.toml")
     assert code == 0
     assert "mine.toml" in out
-    message = refused(world, "init", "mine.toml")
+    message = run_refused(world, "init", "mine.toml")
     assert "exists" in message
     text = (world / "mine.toml").read_text()
     for old, new in (

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from fastif import load_model
 from flows.cli.app import app
 from tasks.correction import (
-    LEAST,
+    MIN_ANCHORS,
     RECORD,
-    Slice,
-    _verdict,
+    SliceChange,
+    _decide_improvement,
 )
 from tasks.data.dataset import read_table
-from tasks.data.held_out import halves
+from tasks.data.held_out import split_held_out
 from tasks.study.study import load_study
 
 
@@ -26,7 +26,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def anchored(world, count=240, name="anchors.csv", seed=5):
+def write_anchors(world, count=240, name="anchors.csv", seed=5):
     """Texts in which "not" turns the label, which the tiny model has not learned."""
     draw, rows = random.Random(seed), []
     for i in range(count):
@@ -39,15 +39,15 @@ def anchored(world, count=240, name="anchors.csv", seed=5):
     return world / name
 
 
-def corrected(world, *more, anchors=None):
+def run_correction(world, *more, anchors=None):
     study = world / "study.toml"
-    anchors = anchors or anchored(world)
+    anchors = anchors or write_anchors(world)
     return run("correct", study, "--anchors", anchors, "--out", world / "repaired", *more)
 
 
 def test_an_improvement_by_rows_never_seen_is_written_with_its_record(world):
-    new = anchored(world, 120, "new.csv", seed=6)
-    done = corrected(world, "--from", new, "--steps", 25, "--learning-rate", "0.003")
+    new = write_anchors(world, 120, "new.csv", seed=6)
+    done = run_correction(world, "--from", new, "--steps", 25, "--learning-rate", "0.003")
     assert done.exit_code == 0, done.output
     assert "Improved" in done.output
     folder = world / "repaired"
@@ -68,11 +68,11 @@ def test_an_improvement_by_rows_never_seen_is_written_with_its_record(world):
 def test_a_regression_is_not_called_an_improvement(world):
     """Steps on what harms most: nothing is written unless it is asked for, and it says so."""
     more = ("--by", "harmful", "--steps", 8, "--learning-rate", "0.003")
-    done = corrected(world, *more)
+    done = run_correction(world, *more)
     assert done.exit_code == 4, done.output
     assert "No improvement" in done.output
     assert not (world / "repaired").exists()
-    done = corrected(world, *more, "--keep")
+    done = run_correction(world, *more, "--keep")
     assert done.exit_code == 4
     record = json.loads((world / "repaired" / RECORD).read_text())
     assert not record["improved"]
@@ -81,7 +81,7 @@ def test_a_regression_is_not_called_an_improvement(world):
 
 
 def test_balanced_steps_have_rows_of_every_label_that_the_anchors_have(world):
-    done = corrected(world, "--balanced", "--rows", 12, "--steps", 3, "--keep")
+    done = run_correction(world, "--balanced", "--rows", 12, "--steps", 3, "--keep")
     assert done.exit_code in (0, 4), done.output
     record = json.loads((world / "repaired" / RECORD).read_text())
     assert record["how"]["balanced"]
@@ -99,38 +99,38 @@ def test_copies_of_an_anchor_are_all_used_or_all_held_out(world):
     source = source.model_copy(update={"table": "twice.csv"})
     table = read_table(source, tiny.LABELS, world, "queries")
     for seed in range(5):
-        used, held = halves(table, 0.5, seed)
+        used, held = split_held_out(table, 0.5, seed)
         assert sorted([*used.tolist(), *held.tolist()]) == list(range(37))
         sides = [{table.texts[i] for i in side.tolist()} for side in (used, held)]
         assert not sides[0] & sides[1]
         assert len(sides[1]) == 12
     few = [*rows[:19], *({**row, "id": f"b{i}"} for i, row in enumerate(rows[:10]))]
     tiny.write_rows(world / "few.csv", few)
-    done = corrected(world, anchors=world / "few.csv")
+    done = run_correction(world, anchors=world / "few.csv")
     assert done.exit_code == 2
     assert "19 among 29 rows" in " ".join(done.output.split())
 
 
 def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
-    held = Slice("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
-    lost = Slice("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
-    same = Slice("all queries", 500, 0.9, 0.9, 0.01, -0.01, 0.03)
-    assert not _verdict([held, lost])[0]
-    assert _verdict([held, same])[0]
-    unsure = Slice("anchors held out", 50, 0.5, 0.6, -0.1, -0.3, 0.1)
-    assert not _verdict([unsure, same])[0]
+    held = SliceChange("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
+    lost = SliceChange("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
+    same = SliceChange("all queries", 500, 0.9, 0.9, 0.01, -0.01, 0.03)
+    assert not _decide_improvement([held, lost])[0]
+    assert _decide_improvement([held, same])[0]
+    unsure = SliceChange("anchors held out", 50, 0.5, 0.6, -0.1, -0.3, 0.1)
+    assert not _decide_improvement([unsure, same])[0]
 
 
 @pytest.mark.parametrize("what", ["few", "exists", "labels", "auto"])
 def test_what_cannot_be_repaired_is_refused_before_anything_is_computed(world, what):
-    anchors = anchored(world, LEAST - 1 if what == "few" else 40)
+    anchors = write_anchors(world, MIN_ANCHORS - 1 if what == "few" else 40)
     if what == "exists":
         (world / "repaired").mkdir()
     if what == "labels":
         anchors.write_text(anchors.read_text().replace(",neg", ",bad"))
     if what == "auto":
         tiny.write_study(world, curvature={"damping": "auto"}, training={"base": "base"})
-    done = corrected(world, anchors=anchors)
+    done = run_correction(world, anchors=anchors)
     assert done.exit_code == 2, done.output
     assert "Refused" in done.output
     assert not (world / "repaired" / RECORD).exists()

@@ -15,8 +15,8 @@ from test_engines import assert_same, audited, scheduler_of
 
 from fastif import InputError
 from flows import presence
-from flows.executor_config import DaskAt
-from flows.presence import Presence
+from flows.executor_config import RemoteDaskConfig
+from flows.presence import WorkerPresence
 
 distributed = pytest.importorskip("distributed", reason="the extra dask")
 pytest.importorskip("prefect_dask", reason="the extra dask")
@@ -40,7 +40,7 @@ sys.meta_path.insert(1 + sys.meta_path.index(PathFinder), Hook)
 """What setuptools installs for a checkout that is no simple path: asked after the path itself."""
 
 
-def installed(folder: Path) -> dict[str, str]:
+def install_package(folder: Path) -> dict[str, str]:
     """The environment of a process in which the package is installed by such a hook alone."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(HOOK)
@@ -74,26 +74,26 @@ def test_the_package_is_found_beside_a_folder_of_the_name_of_one_of_its_parts(tm
     line += "print(storage.__file__)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", line],
-        cwd=tmp_path, env=installed(tmp_path / "site"), capture_output=True, text=True,
+        cwd=tmp_path, env=install_package(tmp_path / "site"), capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.strip() == str(ROOT / "storage" / "__init__.py"), done.stderr
 
 
 def test_nobody_is_waited_for_longer_than_said(monkeypatch, capsys):
-    monkeypatch.setattr(presence, "LOOK", 0.05)
+    monkeypatch.setattr(presence, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(presence, "GONE", 0.3)
     there, queue = [1], SimpleQueue()
-    alone = Presence(lambda: there[0])
+    alone = WorkerPresence(lambda: there[0])
     threading.Timer(0.5, queue.put, ["done"]).start()
-    assert alone.get(queue) == "done", "whoever works may take long"
+    assert alone.wait(queue) == "done", "whoever works may take long"
     there[0] = 0
     begun = time.monotonic()
     with pytest.raises(InputError, match="a worker that takes tasks"):
-        alone.get(queue)
+        alone.wait(queue)
     assert 0.3 <= time.monotonic() - begun < 5
     assert "No worker is left" in capsys.readouterr().err
     queue.put("late")
-    assert alone.get(queue) == "late", "what ended while they were there is taken"
+    assert alone.wait(queue) == "late", "what ended while they were there is taken"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def scheduler(tmp_path):
     process.wait(timeout=30)
 
 
-def there(address, count=1):
+def wait_for_workers(address, count=1):
     with distributed.Client(address) as client:
         client.wait_for_workers(count, timeout=120)
 
@@ -121,27 +121,27 @@ def test_a_worker_of_the_documented_command_in_another_folder(world, server, sch
     store, run = tiny.run_directly(tiny.write_study(world, store={"path": "expected"}))
     expected = tiny.scores_by_id(store, run)
     study = tiny.write_study(world)
-    one = worker(scheduler, tmp_path / "elsewhere", installed(tmp_path / "site"))
+    process = worker(scheduler, tmp_path / "elsewhere", install_package(tmp_path / "site"))
     try:
-        there(scheduler)
-        assert_same(*audited(study, DaskAt(address=scheduler)), expected)
+        wait_for_workers(scheduler)
+        assert_same(*audited(study, RemoteDaskConfig(address=scheduler)), expected)
     finally:
-        ended(one)
+        ended(process)
 
 
 @pytest.mark.flow
 @pytest.mark.long
 def test_a_worker_that_cannot_import_the_package_is_refused(world, server, scheduler, tmp_path):
-    environment = installed(tmp_path / "site")
+    environment = install_package(tmp_path / "site")
     (tmp_path / "site" / "tasks").mkdir()
     (tmp_path / "site" / "tasks" / "__init__.py").write_text("raise ImportError('another tasks')")
-    one = worker(scheduler, tmp_path / "elsewhere", environment)
+    process = worker(scheduler, tmp_path / "elsewhere", environment)
     try:
-        there(scheduler)
+        wait_for_workers(scheduler)
         with pytest.raises(InputError, match=r"workers that can import.*another tasks"):
-            audited(world / "study.toml", DaskAt(address=scheduler))
+            audited(world / "study.toml", RemoteDaskConfig(address=scheduler))
     finally:
-        ended(one)
+        ended(process)
 
 
 @pytest.mark.flow
@@ -149,21 +149,21 @@ def test_a_worker_that_cannot_import_the_package_is_refused(world, server, sched
 def test_an_audit_of_which_the_only_worker_is_killed_says_so_and_ends(
     world, server, scheduler, tmp_path, capfd
 ):
-    one = worker(scheduler, tmp_path / "elsewhere", installed(tmp_path / "site"))
+    process = worker(scheduler, tmp_path / "elsewhere", install_package(tmp_path / "site"))
     try:
-        there(scheduler)
+        wait_for_workers(scheduler)
         store = world / "store"
 
         def kill_once_it_works():
             while not store.exists():
                 time.sleep(0.05)
-            ended(one, signal.SIGKILL)
+            ended(process, signal.SIGKILL)
             killed.append(time.monotonic())
 
         killed: list[float] = []
         threading.Thread(target=kill_once_it_works, daemon=True).start()
         with pytest.raises(InputError, match=r"a worker that takes tasks|a worker that offers"):
-            audited(world / "study.toml", DaskAt(address=scheduler))
+            audited(world / "study.toml", RemoteDaskConfig(address=scheduler))
         assert time.monotonic() - killed[0] < 45
     finally:
-        ended(one)
+        ended(process)

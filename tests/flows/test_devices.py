@@ -10,8 +10,8 @@ from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.finalize import finish_run
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
-from tasks.run.spec import missing_shards, open_store, plan_run
-from tasks.runtime.devices import LEASES, devices_of
+from tasks.run.spec import list_missing_shards, open_store, plan_run
+from tasks.runtime.devices import DEVICE_LEASES, resolve_devices
 
 SIZE = 5  # four shards
 TWO = {"devices": ["cpu", "cpu"], "shard_size": SIZE}
@@ -31,7 +31,7 @@ def files_of(root: Path) -> set[str]:
     return {name for name in files if not name.startswith("tables/runs/")}
 
 
-def prepared(study: Path) -> tuple[Store, object]:
+def prepare_run(study: Path) -> tuple[Store, object]:
     plan = plan_run(study)
     store = open_store(plan)
     for prepare in (describe_train, build_index, factor_curvature):
@@ -39,7 +39,7 @@ def prepared(study: Path) -> tuple[Store, object]:
     return store, plan.ref
 
 
-def by_one(world: Path, **changes: dict) -> set[str]:
+def run_on_single_device(world: Path, **changes: dict) -> set[str]:
     study = tiny.write_study(world, "one.toml", run={"shard_size": SIZE}, **SMALL, **changes)
     tiny.run_directly(study)
     return files_of(world / "store")
@@ -47,10 +47,10 @@ def by_one(world: Path, **changes: dict) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
-    expected = by_one(world, **KINDS[kind])
+    expected = run_on_single_device(world, **KINDS[kind])
     study = tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL, **KINDS[kind])
-    store, ref = prepared(study)
-    shards = missing_shards(store, ref.run)
+    store, ref = prepare_run(study)
+    shards = list_missing_shards(store, ref.run)
     with ThreadPoolExecutor(4) as pool:  # more threads than devices: they wait for a lease
         assert sum(pool.map(lambda shard: attribute_shard.fn(shard, ref), shards)) == tiny.QUERIES
     finish_run.fn(ref, 1.0)
@@ -59,12 +59,12 @@ def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
 
 
 def test_each_worker_alone_writes_the_same_bytes(world):
-    expected = by_one(world)
+    expected = run_on_single_device(world)
     study = tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)
-    store, ref = prepared(study)
-    first, *rest = missing_shards(store, ref.run)
+    store, ref = prepare_run(study)
+    first, *rest = list_missing_shards(store, ref.run)
     attribute_shard.fn(first, ref)
-    with LEASES.one_of(devices_of(TWO["devices"])) as taken:
+    with DEVICE_LEASES.lease_first_free(resolve_devices(TWO["devices"])) as taken:
         assert taken.place == 0
         for shard in rest:
             attribute_shard.fn(shard, ref)  # by the second
@@ -75,6 +75,6 @@ def test_each_worker_alone_writes_the_same_bytes(world):
 def test_the_flow_of_two_workers_writes_the_bytes_of_one(world, prefect):
     from flows.audit import audit
 
-    expected = by_one(world)
+    expected = run_on_single_device(world)
     audit(str(tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)))
     assert files_of(world / "by-two") == expected

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flows.shard_scheduler import (
-    AHEAD,
-    Dispatch,
-    Limit,
+    QUEUE_AHEAD,
+    Deadline,
+    ShardScheduler,
     UnfinishedError,
 )
 from storage import plan_shards
@@ -42,11 +42,11 @@ def test_each_is_done_once_and_few_are_given_out_at_a_time(pool):
             most = max(most, out)
         return pool.submit(work, shard)
 
-    dispatch = Dispatch(submit, lambda: WORKERS, Limit())
-    assert sorted(dispatch.done(SHARDS)) == sorted(SHARDS)
-    assert most <= WORKERS + AHEAD
+    dispatch = ShardScheduler(submit, lambda: WORKERS, Deadline())
+    assert sorted(dispatch.run(SHARDS)) == sorted(SHARDS)
+    assert most <= WORKERS + QUEUE_AHEAD
     assert not dispatch.failed
-    assert not dispatch.left
+    assert not dispatch.remaining
 
 
 def test_a_failure_ends_no_other(pool):
@@ -54,37 +54,37 @@ def test_a_failure_ends_no_other(pool):
         if shard == SHARDS[3]:
             raise ValueError("bad")
 
-    dispatch = Dispatch(lambda shard: pool.submit(work, shard), lambda: WORKERS, Limit())
-    assert len(list(dispatch.done(SHARDS))) == len(SHARDS) - 1
+    dispatch = ShardScheduler(lambda shard: pool.submit(work, shard), lambda: WORKERS, Deadline())
+    assert len(list(dispatch.run(SHARDS))) == len(SHARDS) - 1
     ((shard, error),) = dispatch.failed
     assert (shard, str(error)) == (SHARDS[3], "bad")
 
 
 def test_no_shard_begins_that_would_not_end_in_time(pool):
-    limit = Limit(seconds=0.5)
+    limit = Deadline(seconds=0.5)
     start = time.monotonic()
-    dispatch = Dispatch(lambda shard: pool.submit(time.sleep, 0.1), lambda: WORKERS, limit)
-    done = list(dispatch.done(SHARDS))
-    assert time.monotonic() - start < 0.5 + 0.1 * (1 + AHEAD)
+    dispatch = ShardScheduler(lambda shard: pool.submit(time.sleep, 0.1), lambda: WORKERS, limit)
+    done = list(dispatch.run(SHARDS))
+    assert time.monotonic() - start < 0.5 + 0.1 * (1 + QUEUE_AHEAD)
     assert 0 < len(done) < len(SHARDS)
-    assert len(done) + len(dispatch.left) == len(SHARDS)
-    assert "No other shard would end within" in dispatch.why
+    assert len(done) + len(dispatch.remaining) == len(SHARDS)
+    assert "No other shard would end within" in dispatch.stop_reason
 
 
 def test_the_first_signal_finishes_what_is_out_and_handlers_are_put_back(pool):
     before = signal.getsignal(signal.SIGTERM)
-    limit = Limit()
-    dispatch = Dispatch(lambda shard: pool.submit(time.sleep, 0.01), lambda: WORKERS, limit)
+    limit = Deadline()
+    dispatch = ShardScheduler(lambda shard: pool.submit(time.sleep, 0.01), lambda: WORKERS, limit)
     done = []
-    for shard in dispatch.done(SHARDS):
+    for shard in dispatch.run(SHARDS):
         done.append(shard)
         if len(done) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-    assert limit.asked == signal.SIGTERM
-    assert 3 <= len(done) <= 3 + WORKERS + AHEAD
-    assert len(done) + len(dispatch.left) == len(SHARDS)
+    assert limit.stop_signal == signal.SIGTERM
+    assert 3 <= len(done) <= 3 + WORKERS + QUEUE_AHEAD
+    assert len(done) + len(dispatch.remaining) == len(SHARDS)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert "SIGTERM" in str(UnfinishedError(dispatch.why, 3, 20, limit.asked))
+    assert "SIGTERM" in str(UnfinishedError(dispatch.stop_reason, 3, 20, limit.stop_signal))
 
 
 def test_when_no_more_can_be_given_out_the_rest_is_left(pool):
@@ -93,7 +93,7 @@ def test_when_no_more_can_be_given_out_the_rest_is_left(pool):
             raise ConnectionError("gone")
         return pool.submit(time.sleep, 0)
 
-    dispatch = Dispatch(submit, lambda: WORKERS, Limit())
-    assert list(dispatch.done(SHARDS)) != []
+    dispatch = ShardScheduler(submit, lambda: WORKERS, Deadline())
+    assert list(dispatch.run(SHARDS)) != []
     assert [shard for shard, _ in dispatch.failed] == [SHARDS[5]]
-    assert list(dispatch.left) == list(SHARDS[6:])
+    assert list(dispatch.remaining) == list(SHARDS[6:])

@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 import storage
-from tasks.mislabels.detect import find_mislabels
-from tasks.run.spec import existing_store
+from tasks.mislabels.detect import detect_mislabels
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
@@ -23,14 +23,14 @@ def answers(made, tmp_path_factory):
     tiny.run_directly(folder / "study.toml")
     tiny.write_rows(folder / "queries.csv", tiny.rows_of(folder / "queries.csv")[:-1])
     tiny.run_directly(folder / "study.toml")
-    find_mislabels.fn(str(folder / "study.toml"))
-    store = existing_store(load_study(folder / "study.toml"))
-    names = {"store": store, "run": store.latest().record.run, "pl": pl, "storage": storage}
-    found = []
+    detect_mislabels.fn(str(folder / "study.toml"))
+    store = open_existing_store(load_study(folder / "study.toml"))
+    names = {"store": store, "run": store.find_latest().record.run, "pl": pl, "storage": storage}
+    results = []
     for question in QUESTIONS:
         exec(question, names)
-        found.append(names.pop("answer"))
-    return found
+        results.append(names.pop("answer"))
+    return results
 
 
 def test_there_are_ten():

@@ -11,12 +11,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fastif import InputError
 from flows.executor_config import (
-    DaskAt,
-    DaskLocal,
-    Threads,
-    engine_of,
+    LocalDaskConfig,
+    RemoteDaskConfig,
+    ThreadsConfig,
+    parse_executor,
 )
-from tasks.run.spec import existing_store
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 pytest.importorskip("prefect_dask", reason="the extra dask")
@@ -32,7 +32,7 @@ def audited(study, engine):
     from flows.audit import audit
 
     run = audit(str(study), engine=engine)
-    return existing_store(load_study(study)), run
+    return open_existing_store(load_study(study)), run
 
 
 @pytest.fixture
@@ -42,16 +42,16 @@ def expected(world):
 
 
 def assert_same(store, run, expected):
-    found = tiny.scores_by_id(store, run)
+    actual = tiny.scores_by_id(store, run)
     keys = ["query_id", "train_id"]
-    assert found.select(keys).equals(expected.select(keys))
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    assert actual.select(keys).equals(expected.select(keys))
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap <= 1e-5 * expected["removal_effect"].abs().max()
     assert store.verify(run) == []
 
 
 @pytest.mark.flow
-@pytest.mark.parametrize("engine", [Threads(), DaskLocal(workers=2)], ids=str)
+@pytest.mark.parametrize("engine", [ThreadsConfig(), LocalDaskConfig(workers=2)], ids=str)
 def test_every_engine_gives_the_same_store(world, server, expected, engine):
     assert_same(*audited(world / "study.toml", engine), expected)
 
@@ -86,10 +86,10 @@ def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
     try:
         with Client(address) as client:
             client.wait_for_workers(1, timeout=60)
-        assert_same(*audited(world / "study.toml", DaskAt(address=address)), expected)
+        assert_same(*audited(world / "study.toml", RemoteDaskConfig(address=address)), expected)
         other = tiny.write_study(world, "other.toml", store={"path": "other"})
         with pytest.raises(InputError, match=r"a worker that offers GPU.*which offer CPU"):
-            audited(other, DaskAt(address=address, resource="GPU"))
+            audited(other, RemoteDaskConfig(address=address, resource="GPU"))
     finally:
         for process in (worker, scheduler):
             process.terminate()
@@ -98,29 +98,29 @@ def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
 
 def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
     from flows import executors as workers
-    from tasks.runtime.devices import devices_of
+    from tasks.runtime.devices import resolve_devices
 
-    devices = devices_of(["cpu"])
-    monkeypatch.setattr(workers, "WAIT", 1)
+    devices = resolve_devices(["cpu"])
+    monkeypatch.setattr(workers, "CONNECT_TIMEOUT", 1)
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(InputError, match="PREFECT_API_URL"),
-        workers.started(DaskLocal(), devices, 1),
+        workers.start_executor(LocalDaskConfig(), devices, 1),
     ):
         pass
     monkeypatch.setattr(workers, "_check_server", lambda: None)
     with pytest.raises(InputError, match="a Dask scheduler that answers"):  # noqa: SIM117
-        with workers.started(DaskAt(address="tcp://127.0.0.1:9"), devices, 1):
+        with workers.start_executor(RemoteDaskConfig(address="tcp://127.0.0.1:9"), devices, 1):
             pass
 
 
 @pytest.mark.parametrize("text", ["dsk", "dask:0", "dask:x", "tcp://host", "http://h:1", ""])
 def test_other_names_are_refused(text):
     with pytest.raises(InputError, match="--engine"):
-        engine_of(text)
+        parse_executor(text)
 
 
 def test_engines_by_name():
-    assert engine_of("threads") == Threads()
-    assert engine_of("dask") == DaskLocal()
-    assert engine_of("tls://10.0.0.5:8786") == DaskAt(address="tls://10.0.0.5:8786")
+    assert parse_executor("threads") == ThreadsConfig()
+    assert parse_executor("dask") == LocalDaskConfig()
+    assert parse_executor("tls://10.0.0.5:8786") == RemoteDaskConfig(address="tls://10.0.0.5:8786")

@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.planning.open_run import make_job
-from tasks.run.spec import existing_store, missing_shards, plan_run
+from tasks.planning.open_run import load_run
+from tasks.run.spec import list_missing_shards, open_existing_store, plan_run
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def test_it_is_refused_with_the_damping_that_does(world):
     with pytest.raises(InputError, match="no eigenvalue of 0 or less") as refusal:
         tiny.run_directly(study)
     plan = plan_run(study)
-    assert len(missing_shards(existing_store(plan.inputs.study), plan.record.run)) == 1
+    assert len(list_missing_shards(open_existing_store(plan.inputs.study), plan.record.run)) == 1
     damping = float(re.search(r"damping of ([\d.e-]+) or more", str(refusal.value)).group(1))
     enough = _study(world, damping)
     store, run = tiny.run_directly(enough)
     least = store.scan("solves", run).collect()["least_eigenvalue"].unique().item()
     assert 0 < least < damping
-    kept = make_job(plan_run(enough))
-    assert kept.store.part("factor", kept.factor_digest) is not None, "it is found once"
+    kept = load_run(plan_run(enough))
+    assert kept.store.find_artifact("factor", kept.factor_digest) is not None, "it is found once"

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from flows.cli import app as cli
 from flows.cli import common as console
-from tasks.mislabels.detect import find_mislabels
-from tasks.run.spec import existing_store
+from tasks.mislabels.detect import detect_mislabels
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
-    for one in (console.out, console.err):
-        monkeypatch.setattr(one, "_width", 220)
+    for terminal in (console.out, console.err):
+        monkeypatch.setattr(terminal, "_width", 220)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def audited(made, tmp_path_factory):
     sketch = {"kind": "sketch", "k": 12}
     study = tiny.write_study(folder, candidates=sketch)
     tiny.run_directly(study)
-    find_mislabels.fn(str(study))
+    detect_mislabels.fn(str(study))
     review = folder / "review.csv"
     assert run("review", "export", "--study", study, "--out", review)[0] == 0
     review.write_text("id,right_label,reviewer\ntrain-1,pos,ann\ntrain-2,neg,ann\n")
@@ -51,7 +51,7 @@ def run(*args: object) -> tuple[int, str]:
 
 
 def store_of(folder):
-    return existing_store(load_study(folder / "study.toml"))
+    return open_existing_store(load_study(folder / "study.toml"))
 
 
 def flip(path):
@@ -81,8 +81,8 @@ def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
 def half(folder):
     """Half of the shards of a finished run, manifests and all."""
     store = store_of(folder)
-    name = named(folder)
-    keys = [shard.key for shard in store.record(name).shards()]
+    name = first_run_name(folder)
+    keys = [shard.key for shard in store.read_record(name).list_shards()]
     for key in keys[: len(keys) // 2]:
         store.layout.manifest(name, key).unlink()
         for path in store.layout.tables.rglob(f"shard={key}"):
@@ -92,15 +92,15 @@ def half(folder):
 
 
 def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
-    study, told = world / "study.toml", half(world)
+    study, progress = world / "study.toml", half(world)
     code, text = run("verify", "--study", study)
     assert code == 1
-    assert f"{told} shards" in text
+    assert f"{progress} shards" in text
     for command in READING:
         code, text = run(*command(world))
         assert code == 2, text
         assert "Refused." in text
-        assert told in text
+        assert progress in text
     assert "damaged" in run("runs", "--study", study)[1]
     assert run("verify", "--study", study, "--repair")[0] == 1
     tiny.run_directly(study)
@@ -111,7 +111,7 @@ READING = [
     lambda folder: ("top", "query-1", "--study", folder / "study.toml"),
     lambda folder: ("show", "train-1", "--study", folder / "study.toml"),
     lambda folder: ("report", "--study", folder / "study.toml"),
-    lambda folder: ("diff", *2 * [named(folder)], "--study", folder / "study.toml"),
+    lambda folder: ("diff", *2 * [first_run_name(folder)], "--study", folder / "study.toml"),
     *(
         lambda folder, table=table: (
             *("export", table, "--study", folder / "study.toml"),
@@ -122,7 +122,7 @@ READING = [
 ]
 
 
-def named(folder):
+def first_run_name(folder):
     return sorted(path.name for path in (folder / "store" / "runs").iterdir())[0]
 
 
@@ -151,7 +151,7 @@ def lose(path):
 )
 def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spoil):
     store = store_of(world)
-    path = sorted(store.layout.table(table, named(world)).rglob("*.parquet"))[0]
+    path = sorted(store.layout.table(table, first_run_name(world)).rglob("*.parquet"))[0]
     spoil(path)
     refused = 0
     for command in READING:
@@ -171,7 +171,7 @@ def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spo
 def test_texts_are_never_none_where_the_training_rows_are_gone(world):
     """The table, its manifest and all: no reader prints a text that it does not have."""
     store = store_of(world)
-    name = named(world)
+    name = first_run_name(world)
     store.layout.manifest(name, "train").unlink()
     shutil.rmtree(store.layout.table("train", name))
     for command in READING:
@@ -185,20 +185,20 @@ def test_texts_are_never_none_where_the_training_rows_are_gone(world):
 
 def test_people_s_verdicts_stay_whatever_becomes_of_their_file(world):
     store = store_of(world)
-    (digest,) = store.parts("verdicts")
-    flip(store.layout.part("verdicts", digest) / "verdicts.parquet")
+    (digest,) = store.find_artifacts("verdicts")
+    flip(store.layout.artifact("verdicts", digest) / "verdicts.parquet")
     study = world / "study.toml"
     code, text = run("verify", "--study", study, "--repair")
     assert code == 1
     assert "put the files back from a copy" in text
     assert run("gc", "--study", study, "--parts-unused", 0)[0] == 0
-    assert store.part_names("verdicts") == [digest]
+    assert store.list_artifact_digests("verdicts") == [digest]
 
 
 def test_an_unfinished_run_says_so(world):
     store = store_of(world)
-    name = named(world)
-    store.withdraw(name, [store.record(name).shards()[-1].key])
+    name = first_run_name(world)
+    store.withdraw(name, [store.read_record(name).list_shards()[-1].key])
     code, text = run("verify", "--study", world / "study.toml")
     assert code == 3
     assert "not finished" in text
@@ -228,8 +228,8 @@ def test_an_empty_store_and_none_at_all_are_answered_in_words(world):
 
 def test_a_damaged_search_is_not_reported_as_no_search(world):
     store = store_of(world)
-    (digest,) = store.parts("mislabels")
-    flip(store.layout.part("mislabels", digest) / "facts.json")
+    (digest,) = store.find_artifacts("mislabels")
+    flip(store.layout.artifact("mislabels", digest) / "facts.json")
     study, page = world / "study.toml", world / "page.html"
     code, text = run("report", "--study", study, "--out", page)
     assert code == 2, text
@@ -241,27 +241,30 @@ def test_a_damaged_search_is_not_reported_as_no_search(world):
 
 def test_a_damaged_sketcher_is_fitted_again_and_the_same(world):
     store = store_of(world)
-    before = tiny.scores_by_id(store, named(world))
-    (digest,) = store.parts("sketcher")
-    flip(store.layout.part("sketcher", digest) / "sketcher.safetensors")
-    store.withdraw(named(world), [shard.key for shard in store.record(named(world)).shards()])
+    before = tiny.scores_by_id(store, first_run_name(world))
+    (digest,) = store.find_artifacts("sketcher")
+    flip(store.layout.artifact("sketcher", digest) / "sketcher.safetensors")
+    store.withdraw(
+        first_run_name(world),
+        [shard.key for shard in store.read_record(first_run_name(world)).list_shards()],
+    )
     for _ in range(2):
         store, name = tiny.run_directly(world / "study.toml")
         assert tiny.scores_by_id(store, name).equals(before)
-    assert not store.damaged_parts()
+    assert not store.find_damaged_artifacts()
 
 
 def test_a_run_that_lost_its_place_among_the_others_is_told(world):
     study = world / "study.toml"
     store, later = tiny.run_directly(study, "later")
-    assert store.latest().record.run == later
+    assert store.find_latest().record.run == later
     store.layout.order(later).unlink()
-    assert store.latest().record.run != later
+    assert store.find_latest().record.run != later
     code, text = run("verify", "--study", study)
     assert code == 1
     assert str(store.layout.order(later)) in text
     store.make_current(later)
-    assert store.latest().record.run == later
+    assert store.find_latest().record.run == later
     assert run("verify", "--study", study)[0] == 0
 
 
@@ -300,12 +303,12 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monk
     closed, real, listed = world / "store" / place, os.scandir, os.listdir
 
     def answer(question):
-        def asked(path="."):
+        def refuse(path="."):
             if os.fspath(path) == str(closed):
                 raise PermissionError(13, "Permission denied", str(path))
             return question(path)
 
-        return asked
+        return refuse
 
     monkeypatch.setattr(os, "scandir", answer(real))
     monkeypatch.setattr(os, "listdir", answer(listed))
@@ -325,8 +328,10 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monk
 def test_a_copied_manifest_does_not_count_a_shard_twice(world):
     """As programs that synchronise folders leave one."""
     store, study = store_of(world), world / "study.toml"
-    rows = store.scan("scores", named(world)).collect()
-    manifest = store.layout.manifest(named(world), store.record(named(world)).shards()[1].key)
+    rows = store.scan("scores", first_run_name(world)).collect()
+    manifest = store.layout.manifest(
+        first_run_name(world), store.read_record(first_run_name(world)).list_shards()[1].key
+    )
     copy = manifest.with_name("copy.json")
     shutil.copy(manifest, copy)
     for command in READING[:3]:
@@ -337,13 +342,13 @@ def test_a_copied_manifest_does_not_count_a_shard_twice(world):
     assert code == 1
     assert str(copy) in text
     tiny.run_directly(study)
-    assert store.scan("scores", named(world)).collect().height == rows.height
+    assert store.scan("scores", first_run_name(world)).collect().height == rows.height
     assert run("verify", "--study", study)[0] == 0
 
 
 def test_what_a_file_manager_leaves_in_a_store_is_no_run_and_no_part(world):
     store, study = store_of(world), world / "study.toml"
-    name = named(world)
+    name = first_run_name(world)
     for place in (".", "runs", f"runs/{name}", "parts", "parts/verdicts", "parts/mislabels"):
         (world / "store" / place / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     shutil.copytree(store.layout.record(name).parent, world / "store" / "runs" / f"{name} (copy)")

@@ -9,8 +9,8 @@ import torch
 from truth import Truth, table
 
 from fastif import Attributor
-from fastif.attribution.scorers import KnownScorer
-from storage import totals_of
+from fastif.attribution.scorers import PrecomputedScorer
+from storage import sum_totals
 
 SOLVERS = {
     "dual": ({"kind": "dual"}, {}),
@@ -23,11 +23,11 @@ SOLVERS = {
 }
 
 
-def assert_same(found: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 1e-4) -> None:
+def assert_same(actual: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 1e-4) -> None:
     """The same pairs with the same effects; equal rows have equal ranks up to near ties."""
     keys = ["query_id", "train_id"]
-    assert found.select(keys).equals(expected.select(keys))
-    effects, wanted = (torch.from_numpy(t["removal_effect"].to_numpy()) for t in (found, expected))
+    assert actual.select(keys).equals(expected.select(keys))
+    effects, wanted = (torch.from_numpy(t["removal_effect"].to_numpy()) for t in (actual, expected))
     assert torch.isfinite(effects).all()
     # An effect is a sum that may cancel, so the size of the largest bounds the error of each.
     assert (effects - wanted).abs().max() <= tolerance * wanted.abs().max()
@@ -38,11 +38,11 @@ def assert_same(found: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 
 
 @pytest.fixture(scope="module")
 def plain(finished):
-    from tasks.run.spec import existing_store
+    from tasks.run.spec import open_existing_store
     from tasks.study.study import load_study
 
-    store = existing_store(load_study(finished / "study.toml"))
-    status = store.latest()
+    store = open_existing_store(load_study(finished / "study.toml"))
+    status = store.find_latest()
     assert status is not None
     return store, status.record.run
 
@@ -62,12 +62,12 @@ def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
     study = tiny.write_study(world, run=sizes)
     store, run = tiny.run_directly(study)
     assert run == plain[1], "a size is no part of what a run computes"
-    assert len(store.record(run).shards()) == -(-tiny.QUERIES // sizes["shard_size"])
+    assert len(store.read_record(run).list_shards()) == -(-tiny.QUERIES // sizes["shard_size"])
     assert_same(tiny.scores_by_id(store, run), tiny.scores_by_id(*plain))
     for name in ("queries", "train", "solves"):
-        found, expected = (s.scan(name, run).collect() for s in (store, plain[0]))
-        exact = [c for c, kind in found.schema.items() if not kind.is_float()]
-        assert found.select(exact).equals(expected.select(exact))
+        actual, expected = (s.scan(name, run).collect() for s in (store, plain[0]))
+        exact = [c for c, kind in actual.schema.items() if not kind.is_float()]
+        assert actual.select(exact).equals(expected.select(exact))
     losses, wanted = (s.scan("queries", run).collect()["loss"] for s in (store, plain[0]))
     assert (losses - wanted).abs().max() < 1e-5
 
@@ -77,7 +77,7 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
     candidates = {"kind": "full", "keep": 9, "precision": precision}
     study = tiny.write_study(world, candidates=candidates, store={"path": "enough"})
     expected, run = tiny.run_directly(study)
-    effects, solve, short = KnownScorer.effects, Attributor.solve_to_score, []
+    effects, solve, short = PrecomputedScorer.compute_effects, Attributor.solve_to_score, []
 
     def few_rows(scorer, ids):
         if len(ids) > 3:
@@ -91,15 +91,17 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
             raise torch.OutOfMemoryError("injected")
         return solve(attributor, queries, ids)
 
-    monkeypatch.setattr(KnownScorer, "effects", few_rows)
+    monkeypatch.setattr(PrecomputedScorer, "effects", few_rows)
     monkeypatch.setattr(Attributor, "solve_to_score", few_queries)
     study = tiny.write_study(world, candidates=candidates, store={"path": "scarce"})
-    found, same = tiny.run_directly(study)
+    scarce, same = tiny.run_directly(study)
     assert (same, {*short}) == (run, {"rows", "queries"})
-    assert len(found.record(run).shards()) == len(expected.record(run).shards())
-    assert_same(tiny.scores_by_id(found, run), tiny.scores_by_id(expected, run))
+    assert len(scarce.read_record(run).list_shards()) == len(
+        expected.read_record(run).list_shards()
+    )
+    assert_same(tiny.scores_by_id(scarce, run), tiny.scores_by_id(expected, run))
     keys = ["train", "correct", "group"]
-    sums, wanted = (s.scan("totals", run).collect().sort(keys) for s in (found, expected))
+    sums, wanted = (s.scan("totals", run).collect().sort(keys) for s in (scarce, expected))
     assert sums.select(*keys, "queries").equals(wanted.select(*keys, "queries"))
     gap = (sums["removal_effect"] - wanted["removal_effect"]).abs().max()
     assert gap < 1e-5 * wanted["removal_effect"].abs().max()
@@ -115,13 +117,13 @@ def test_sums_over_slices_are_those_of_every_score(world):
     keys = ["train", "correct", "group"]
     sliced = scores.join(queries, on="query").group_by(keys)
     expected = sliced.agg(pl.len().alias("queries"), pl.col("removal_effect").sum()).sort(keys)
-    found = store.scan("totals", run).collect().group_by(keys)
-    found = found.agg(pl.col("queries").sum(), pl.col("removal_effect").sum()).sort(keys)
-    assert found.select(keys).equals(expected.select(keys))
-    assert found["queries"].to_list() == expected["queries"].to_list()
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    actual = store.scan("totals", run).collect().group_by(keys)
+    actual = actual.agg(pl.col("queries").sum(), pl.col("removal_effect").sum()).sort(keys)
+    assert actual.select(keys).equals(expected.select(keys))
+    assert actual["queries"].to_list() == expected["queries"].to_list()
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap < 1e-5 * expected["removal_effect"].abs().max()
-    whole = totals_of(store.scan("totals", run)).collect()
+    whole = sum_totals(store.scan("totals", run)).collect()
     order = scores.group_by("train").agg(pl.col("removal_effect").cast(pl.Float64).sum())
     assert whole["train"][0] == order.sort("removal_effect")["train"][0]
     assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
@@ -179,10 +181,10 @@ def test_scores_are_the_dense_truth(world, plain):
     truth = Truth(world / "model", *rows, tiny.LAST)
     scores = tiny.scores_by_id(*plain)
     expected = table(truth.effects(0.01), scores)
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
-    assert (found > 0.01 * found.abs().max()).any()
-    assert (found < -0.01 * found.abs().max()).any()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    assert (actual - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (actual > 0.01 * actual.abs().max()).any()
+    assert (actual < -0.01 * actual.abs().max()).any()
     distances = truth.distances()
     for query, pairs in scores.group_by("query"):
         nearest = set(distances[int(query[0])].topk(12, largest=False).indices.tolist())
@@ -208,8 +210,8 @@ def test_the_hessian_by_conjugate_gradients_is_the_dense_truth(world):
     scores = tiny.scores_by_id(store, run)
     truth = Truth(world / "model", *rows, head)
     expected = table(truth.effects(0.3, "hessian"), scores)
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
-    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    assert (actual - expected).abs().max() < 1e-3 * expected.abs().max()
     other = table(truth.effects(0.3), scores)
     assert (other - expected).abs().max() > 1e-2 * expected.abs().max(), "or both are one matrix"
     assert store.scan("solves", run).collect()["converged"].all()
@@ -228,8 +230,8 @@ def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
     rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
     scores = tiny.scores_by_id(store, run)
     expected = table(Truth(world / "model", *rows, ("classifier.",)).effects(0.1), scores)
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
-    error = (found - expected).norm() / expected.norm()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    error = (actual - expected).norm() / expected.norm()
     assert 1e-6 < error < 0.1
     solves = store.scan("solves", run).collect()
     assert (solves["spread"] > 0).all()
@@ -251,11 +253,11 @@ def test_queries_of_a_rank_are_scored_coarsely_and_the_store_says_how_coarsely(w
 
     exact, nothing = audited("exact")
     assert nothing.null_count() == tiny.QUERIES
-    coarse, told = audited("coarse", rank=1)
+    coarse, agreement = audited("coarse", rank=1)
     finer, better = audited("finer", rank=4)
     whole, all_ = audited("whole", rank=12)  # no layer is larger
     size = abs(exact).max()
     assert abs(coarse - exact).max() > abs(finer - exact).max() > 1e-4 * size
     assert abs(whole - exact).max() < 1e-4 * size
-    assert 0.3 < told.min() < better.min() < 1
+    assert 0.3 < agreement.min() < better.min() < 1
     assert all_.min() > 0.9999

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from flows.cli import app as cli
 from storage import Store
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import checked_job
-from tasks.run.spec import plan_run, planned_shards
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import validate_run
+from tasks.run.spec import list_planned_shards, plan_run
 
 pytestmark = pytest.mark.flow
 
@@ -47,51 +47,51 @@ def study(world) -> Path:
     return tiny.write_study(world, run=ONE_BY_ONE)
 
 
-def manifests(study: Path) -> dict[str, bytes]:
+def read_manifests(study: Path) -> dict[str, bytes]:
     """The commits that are there."""
-    found = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
-    return {path.stem: path.read_bytes() for path in found}
+    paths = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
+    return {path.stem: path.read_bytes() for path in paths}
 
 
-def started(study: Path, env: dict[str, str]) -> subprocess.Popen:
+def start_audit(study: Path, env: dict[str, str]) -> subprocess.Popen:
     log = (study.parent.parent / "log").open("wb")
     env = {**os.environ, **env, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([COMMAND, "audit", study], env=env, stdout=log, stderr=log)
 
 
-def measured(study: Path, env: dict[str, str]) -> tuple[int, int]:
+def measure_audit(study: Path, env: dict[str, str]) -> tuple[int, int]:
     """The exit status of an audit, and the most bytes that it held."""
     command = [sys.executable, "-c", MEASURED, COMMAND, "audit", study]
     env = {**os.environ, **env, "OMP_NUM_THREADS": "1"}
     with (study.parent.parent / "log").open("wb") as log:
-        told = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=log, check=True)
-    status, kibibytes = map(int, told.stdout.split())
+        completed = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=log, check=True)
+    status, kibibytes = map(int, completed.stdout.split())
     return status, kibibytes * 1024
 
 
-def said(study: Path) -> str:
+def read_log(study: Path) -> str:
     return (study.parent.parent / "log").read_text()
 
 
 def wait_for(process: subprocess.Popen, study: Path, count: int) -> None:
     """Until so many commits are there."""
     deadline = time.monotonic() + 60
-    while len(manifests(study)) < count:
-        assert process.poll() is None, said(study)
-        assert time.monotonic() < deadline, said(study)
+    while len(read_manifests(study)) < count:
+        assert process.poll() is None, read_log(study)
+        assert time.monotonic() < deadline, read_log(study)
         time.sleep(0.002)
 
 
 def assert_whole(study: Path, expected: Store) -> None:
     store = Store.open(study.parent / "store", "tiny", create=False)
-    (status,), (wanted,) = store.runs(), expected.runs()
+    (status,), (wanted,) = store.list_runs(), expected.list_runs()
     assert status.finished
     run = status.record.run
     assert run == wanted.record.run
     assert store.verify(run) == []
     for name in TABLES:
-        found, wanted_rows = (s.scan(name, run).collect() for s in (store, expected))
-        assert_frame_equal(found, wanted_rows, rel_tol=1e-5, abs_tol=1e-6)
+        actual, wanted_rows = (s.scan(name, run).collect() for s in (store, expected))
+        assert_frame_equal(actual, wanted_rows, rel_tol=1e-5, abs_tol=1e-6)
     assert store.scan("runs", run).collect().height == 1
 
 
@@ -99,19 +99,19 @@ def assert_whole(study: Path, expected: Store) -> None:
 def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected):
     draw = random.Random()  # another moment each time; the outcome must not depend on it
     for target in (1, 8):
-        process = started(study, prefect)
+        process = start_audit(study, prefect)
         wait_for(process, study, target)
         time.sleep(draw.uniform(0, 0.08))
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-        kept = manifests(study)
+        kept = read_manifests(study)
         assert len(kept) >= target
     plan = plan_run(study)
-    said_to_need = forecast(checked_job(plan), planned_shards(plan)).memory
-    status, peak = measured(study, prefect)
-    assert status == 0, said(study)
+    said_to_need = forecast_run(validate_run(plan), list_planned_shards(plan)).memory
+    status, peak = measure_audit(study, prefect)
+    assert status == 0, read_log(study)
     assert said_to_need / 2 < peak < 2 * said_to_need
-    assert kept.items() <= manifests(study).items(), "what was committed was computed again"
+    assert kept.items() <= read_manifests(study).items(), "what was committed was computed again"
     assert_whole(study, expected)
 
 
@@ -119,32 +119,34 @@ def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_stopped_it_says_so_and_keeps_what_was_committed(prefect, study, expected, number):
-    process = started(study, prefect)
+    process = start_audit(study, prefect)
     wait_for(process, study, 3)
     process.send_signal(number)
     assert process.wait(30) != 0
-    kept = manifests(study)
+    kept = read_manifests(study)
     assert 3 <= len(kept) < tiny.QUERIES + 2, "it was not stopped"
-    assert "Traceback" not in said(study)
+    assert "Traceback" not in read_log(study)
     tiny.run_directly(study)
-    assert kept.items() <= manifests(study).items()
+    assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
 
 
 def test_lost_and_shortened_files_are_computed_again(prefect, study, expected):
     shutil.copytree(expected.layout.root, study.parent / "store")
     store = Store.open(study.parent / "store", "tiny")
-    run = store.runs()[0].record.run
-    before = manifests(study)
+    run = store.list_runs()[0].record.run
+    before = read_manifests(study)
     tables = study.parent / "store" / "tables"
     (lost,) = tables.glob(f"scores/run={run}/shard=00002/*.parquet")
     lost.unlink()
     (short,) = tables.glob(f"queries/run={run}/shard=00011/*.parquet")
     short.write_bytes(short.read_bytes()[:-7])
-    assert [shard.index for shard in store.missing(run, store.record(run).shards())] == [2, 11]
+    assert [
+        shard.index for shard in store.find_missing(run, store.read_record(run).list_shards())
+    ] == [2, 11]
     result = CliRunner().invoke(cli.app, ["audit", str(study)])
     assert result.exit_code == 0, result.stderr
-    after = manifests(study)
+    after = read_manifests(study)
     changed = {key for key in after if after[key] != before[key]}
     assert changed == {"00002", "00011", "finish"}
     assert_whole(study, expected)
@@ -191,7 +193,7 @@ def test_a_full_disk_is_a_message_and_the_rest_goes_on_later(prefect, study, exp
         pytest.skip("mounting a small disk needs root and the right to mount")
     try:
         done = audit_within(study, prefect)
-        kept = manifests(study)
+        kept = read_manifests(study)
         assert done.returncode == 2, done.stderr
         assert "a full disk" in done.stderr
         assert "everything committed is kept" in done.stderr
@@ -199,7 +201,7 @@ def test_a_full_disk_is_a_message_and_the_rest_goes_on_later(prefect, study, exp
         assert kept
         subprocess.run(["mount", "-o", "remount,size=8m", str(store)], check=True)
         tiny.run_directly(study)
-        assert kept.items() <= manifests(study).items()
+        assert kept.items() <= read_manifests(study).items()
         assert_whole(study, expected)
     finally:
         subprocess.run(["umount", "-l", str(store)], check=True)

@@ -17,10 +17,10 @@ import tiny
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from tasks.mislabels.annotations import read_verdicts
-from tasks.mislabels.detect import find_mislabels
-from tasks.mislabels.label_studio import label_config
-from tasks.run.spec import existing_store
+from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.label_studio import make_label_config
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
@@ -53,11 +53,11 @@ class Server:
         return answer
 
     def project(self, tasks: list[dict]) -> tuple[int, list[dict]]:
-        body = {"title": "fastif", "label_config": label_config(tuple(tiny.LABELS))}
+        body = {"title": "fastif", "label_config": make_label_config(tuple(tiny.LABELS))}
         number = self.call("POST", "/api/projects", json=body).json()["id"]
         self.call("POST", f"/api/projects/{number}/import", json=tasks)
-        found = self.call("GET", f"/api/tasks?project={number}&page_size=100&fields=all").json()
-        return number, found["tasks"]
+        response = self.call("GET", f"/api/tasks?project={number}&page_size=100&fields=all").json()
+        return number, response["tasks"]
 
     def annotate(self, task: dict, choices: list[str] | None, **keys) -> None:
         result = [] if choices is None else [
@@ -108,7 +108,7 @@ def run(*arguments):
 @pytest.fixture
 def study(world) -> Path:
     path = tiny.write_study(world, mislabels={"encoder": "base", "budget": 20})
-    find_mislabels.fn(str(path))
+    detect_mislabels.fn(str(path))
     return path
 
 
@@ -156,12 +156,12 @@ def test_every_export_of_a_real_server_is_read_or_refused_by_name(server, study,
         assert done.exit_code == 0, (shape, words)
         assert ending == READ[shape]
         assert words.count("Not kept:") == 2
-        verdicts = read_verdicts(existing_store(load_study(copy)))
+        verdicts = read_annotations(open_existing_store(load_study(copy)))
         table = {row["id"]: row for row in tiny.rows_of(copy.parent / "train.csv")}
         texts = {table[name]["text"]: label for name, label in right.items()}
-        assert sorted(map(str, verdicts.settled.values())) == sorted(map(str, texts.values()))
-        assert len(verdicts.drawn) == len(verdicts.settled) == len(texts)
-        wrong = [row for row in verdicts.settled if verdicts.settled[row] != verdicts.labels[row]]
+        assert sorted(map(str, verdicts.agreed.values())) == sorted(map(str, texts.values()))
+        assert len(verdicts.audited) == len(verdicts.agreed) == len(texts)
+        wrong = [row for row in verdicts.agreed if verdicts.agreed[row] != verdicts.labels[row]]
         assert len(wrong) == 1  # that which no label fits
 
 
@@ -177,8 +177,8 @@ def test_two_people_disagree_in_every_shape(server, study, tmp_path):
         copy = Path(shutil.copytree(study.parent, tmp_path / shape)) / "study.toml"
         done = run("review", "import", path, "--study", copy)
         assert done.exit_code == 0, done.output
-        verdicts = read_verdicts(existing_store(load_study(copy)))
-        (said,) = verdicts.conflicts.values()
-        assert sorted(said.values()) == ["neg", "pos"]
-        assert set(verdicts.settled.values()) == {"neg"}
+        verdicts = read_annotations(open_existing_store(load_study(copy)))
+        (labels,) = verdicts.conflicts.values()
+        assert sorted(labels.values()) == ["neg", "pos"]
+        assert set(verdicts.agreed.values()) == {"neg"}
         assert made[0]["data"]["id"] in run("review", "conflicts", "--study", copy).output

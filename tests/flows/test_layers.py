@@ -2,10 +2,10 @@
 
 import pytest
 import tiny
-from test_cli import refused, run
+from test_cli import run, run_refused
 
-from tasks.audit.layers import effects_by_layer
-from tasks.results.summary import explain
+from tasks.audit.layers import compute_layer_effects
+from tasks.results.summary import explain_query
 from tasks.run.spec import plan_run
 
 
@@ -19,8 +19,8 @@ def study(made, tmp_path):
 
 def test_they_sum_to_the_effects_in_the_store(study):
     store, name = tiny.run_directly(study)
-    explained = explain(store, name, 5, 4)
-    layers = effects_by_layer(plan_run(study, name), explained)
+    explained = explain_query(store, name, 5, 4)
+    layers = compute_layer_effects(plan_run(study, name), explained)
     shown = [*explained.harmful, *explained.helpful]
     assert len(layers.names) > 3
     assert [train for train, _ in layers.rows] == [row["train_id"] for row in shown]
@@ -39,8 +39,8 @@ def test_they_sum_to_the_effects_in_the_store(study):
     ends = [explained.harmful[:2], explained.helpful[:2]]
     sums = [sum(row["removal_effect"] for row in end) for end in ends]
     last = next(line for line in table.splitlines() if " all " in line)
-    told = [float(word) for word in last.replace("│", " ").split()[1:]]
-    assert told == pytest.approx(sums, abs=2e-3 * max(map(abs, sums)) + 1e-4)
+    printed = [float(word) for word in last.replace("│", " ").split()[1:]]
+    assert printed == pytest.approx(sums, abs=2e-3 * max(map(abs, sums)) + 1e-4)
 
 
 def test_a_study_that_has_changed_since_is_refused(study):
@@ -48,4 +48,4 @@ def test_a_study_that_has_changed_since_is_refused(study):
     changed = study.read_text("utf-8").replace("0.01", "0.02")
     assert changed != study.read_text("utf-8")
     study.write_text(changed, "utf-8")
-    refused(study.parent, "top", "query-5", "--study", study, "--layers")
+    run_refused(study.parent, "top", "query-5", "--study", study, "--layers")

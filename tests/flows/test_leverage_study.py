@@ -9,8 +9,8 @@ import torch
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.planning.open_run import checked_job
-from tasks.results.compare_runs import difference
+from tasks.planning.open_run import validate_run
+from tasks.results.compare_runs import diff_runs
 from tasks.results.summary import read_summary
 from tasks.run.spec import plan_run
 
@@ -38,11 +38,13 @@ def test_every_effect_is_that_of_the_dense_curvature_without_the_row(world, solv
     store, run = tiny.run_directly(study)
     rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
     truth = Truth(world / "model", *rows, HEAD)
-    asked, train = (reference.gradients(one) for one in (truth.queries, truth.train))
+    query_gradients, train = (
+        reference.gradients(problem) for problem in (truth.queries, truth.train)
+    )
     damped = reference.gauss_newton(truth.train) + 0.01 * torch.eye(train.shape[1]).double()
     effects = torch.stack(
         [
-            asked
+            query_gradients
             @ torch.linalg.solve(
                 damped - reference.gauss_newton(truth.train, [i]) / len(train), train[i]
             )
@@ -52,25 +54,25 @@ def test_every_effect_is_that_of_the_dense_curvature_without_the_row(world, solv
         1,
     )
     scores = tiny.scores_by_id(store, run)
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
     expected = table(effects, scores)
-    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    assert (actual - expected).abs().max() < 1e-3 * expected.abs().max()
     plain = table(truth.effects(0.01), scores)
     assert (plain - expected).abs().max() > 1e-2 * expected.abs().max(), "or there is no leverage"
     assert store.scan("solves", run).collect()["leverage"].unique().to_list() == ["on"]
-    told = dict(read_summary(store, run, study).evidence)["leverage of rows"]
-    assert told == "on: effects of one Newton step after the removal"
+    description = dict(read_summary(store, run, study).evidence)["leverage of rows"]
+    assert description == "on: effects of one Newton step after the removal"
 
 
 def test_it_is_said_where_it_is_off_and_refused_where_it_cannot_be(world):
     sampled = {"damping": 0.01, "leverage": "auto", "rows": 30}
     study = _study(world, curvature=sampled)
     store, run = tiny.run_directly(study)
-    told = dict(read_summary(store, run, study).evidence)["leverage of rows"]
-    assert told.startswith("off: the curvature is not that of all training rows")
+    description = dict(read_summary(store, run, study).evidence)["leverage of rows"]
+    assert description.startswith("off: the curvature is not that of all training rows")
     demanded = _study(world, curvature={**sampled, "leverage": "on"}, store={"path": "other"})
     with pytest.raises(InputError, match=r"\[curvature\] leverage"):
-        checked_job(plan_run(demanded))
+        validate_run(plan_run(demanded))
 
 
 def test_runs_of_which_one_has_it_are_not_compared_number_by_number(world, monkeypatch):
@@ -78,10 +80,10 @@ def test_runs_of_which_one_has_it_are_not_compared_number_by_number(world, monke
     study = _study(world)
     store, before = tiny.run_directly(study)
     tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-1])
-    monkeypatch.setattr("fastif.attribution.leverage.MOST", 1)
+    monkeypatch.setattr("fastif.attribution.leverage.MAX_AUTO_COST", 1)
     _, after = tiny.run_directly(study)
     assert before != after
-    verdict = difference(store, before, after).verdict
+    verdict = diff_runs(store, before, after).comparability
     assert verdict.level == "order"
     assert "leverage of rows: on became off" in str(verdict)
-    assert difference(store, before, before).verdict.level == "numbers"
+    assert diff_runs(store, before, before).comparability.level == "numbers"

@@ -17,14 +17,14 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from fastif import InputError
-from fastif.mislabels.feature_views import TEXT_MIXES
+from fastif.mislabels.feature_views import TEXT_WEIGHTS
 from flows.cli.app import app
-from storage import MISLABELS, SIGNALS, Store
-from tasks.mislabels.annotations import read_verdicts
-from tasks.mislabels.detect import find_mislabels, search_of
+from storage import LABEL_SCORES, MISLABELS, Store
+from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.detect import detect_mislabels, read_detection_plan
 from tasks.mislabels.label_words import NONE
-from tasks.mislabels.results import newest_found, read_found
-from tasks.run.spec import existing_store
+from tasks.mislabels.results import read_latest_result, read_result
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 BASE = {"base": "base", "trainable": "last:1", "epochs": 1}
@@ -50,17 +50,17 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def searched(study):
-    digest = find_mislabels.fn(str(study))
-    return read_found(existing_store(load_study(study)), digest)
+def run_search(study):
+    digest = detect_mislabels.fn(str(study))
+    return read_result(open_existing_store(load_study(study)), digest)
 
 
-def sample_of(found):
-    drawn = found.facts["drawn"]
+def read_audit_sample(result):
+    drawn = result.facts["drawn"]
     return drawn["rows"], drawn["wrong"], drawn["enough"]
 
 
-def planted(frame):
+def select_flipped(frame):
     return frame.filter(pl.col("id").is_in([f"row-{i}" for i in range(WRONG)]))
 
 
@@ -69,50 +69,52 @@ def test_the_command_finds_what_was_planted_and_says_why(noisy):
     following = "".join(done.output.partition("Next: ")[2].split())
     assert f"--study{noisy}" in following  # and not the study of the folder one happens to be in
     assert done.exit_code == 0, done.output
-    found = newest_found(existing_store(load_study(noisy)))
-    assert planted(found.table)["rank"].max() < 20  # the review budget
-    assert (planted(found.table)["suggested"] != planted(found.table)["label"]).all()
+    result = read_latest_result(open_existing_store(load_study(noisy)))
+    assert select_flipped(result.table)["rank"].max() < 20  # the review budget
+    assert (
+        select_flipped(result.table)["suggested"] != select_flipped(result.table)["label"]
+    ).all()
     for words in ("nearest of another label", "90 % interval", "canaries"):
         assert words in done.output
     assert "has seen their labels" not in done.output
-    table = found.table
+    table = result.table
     near = table.join(
         table.select(agreeing="train", other="label"), on="agreeing", how="left"
     ).drop_nulls("other")
     assert (near["label"] == near["other"]).all()
-    assert set(SIGNALS) < set(table.columns)
+    assert set(LABEL_SCORES) < set(table.columns)
     assert table["rank"].sort().to_list() == list(range(120))
 
 
 def test_the_second_time_nothing_is_computed(noisy):
-    first = searched(noisy)
-    assert tuple(first.facts["mix"]) in TEXT_MIXES
-    assert searched(noisy).facts == first.facts
+    first = run_search(noisy)
+    assert tuple(first.facts["mix"]) in TEXT_WEIGHTS
+    assert run_search(noisy).facts == first.facts
     assert "there already" in run("mislabels", noisy, "--dry-run").output
 
 
 def test_new_rows_alone_are_read_by_the_encoder(noisy, monkeypatch):
-    searched(noisy)
+    run_search(noisy)
     rows = tiny.rows_of(noisy.parent / "train.csv")
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
     read = []
     from tasks.mislabels import text_features as encoded
 
-    real = encoded.mean_pooled
+    real = encoded.mean_pool
     monkeypatch.setattr(
-        encoded, "mean_pooled", lambda m, e, ids, *a: read.extend(ids.tolist()) or real(m, e, ids)
+        encoded, "mean_pool", lambda m, e, ids, *a: read.extend(ids.tolist()) or real(m, e, ids)
     )
-    assert len(searched(noisy).table) == 121
+    assert len(run_search(noisy).table) == 121
     assert len(read) == 1
 
 
 def test_rows_in_another_order_are_ranked_the_same_to_the_last_digit(noisy):
-    before = searched(noisy).table
+    before = run_search(noisy).table
     rows = tiny.rows_of(noisy.parent / "train.csv")
     random.Random(1).shuffle(rows)
     tiny.write_rows(noisy.parent / "train.csv", rows)
-    after = searched(noisy).table
+    after = run_search(noisy).table
     columns = ["id", "rank", "probability", "suggested", "confidence", "loss", "margin"]
     assert_frame_equal(before.select(columns).sort("id"), after.select(columns).sort("id"))
 
@@ -139,41 +141,41 @@ def test_an_encoder_that_is_not_there_is_refused(world):
 def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeypatch):
     changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
     tiny.write_study(noisy.parent, **changes)
-    seen = []
+    fitted_ids = []
     from tasks.mislabels import cross_fitted_classifier as judges
 
     real = judges.fastif.fit
     monkeypatch.setattr(
         judges.fastif,
-        "fit",
-        lambda o, rows, *a: seen.append(set(rows.ids.tolist())) or real(o, rows, *a),
+        "within_limit",
+        lambda o, rows, *a: fitted_ids.append(set(rows.ids.tolist())) or real(o, rows, *a),
     )
-    found = searched(noisy).table
-    assert found["judged_loss"].null_count() == 0
-    assert len(seen) == 3
-    left_out = [set(range(120)) - kept for kept in seen]
+    ranking = run_search(noisy).table
+    assert ranking["judged_loss"].null_count() == 0
+    assert len(fitted_ids) == 3
+    left_out = [set(range(120)) - kept for kept in fitted_ids]
     assert sorted(row for fold in left_out for row in fold) == list(range(120))
     tiny.write_study(noisy.parent, **{**changes, "mislabels": {"budget": 21, "folds": 3}})
-    searched(noisy)
-    assert len(seen) == 3  # kept from the first time
+    run_search(noisy)
+    assert len(fitted_ids) == 3  # kept from the first time
 
 
 def test_another_classifier_judges(noisy):
     tiny.make_other(noisy.parent, "other", seed=1)
     tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "other"})
-    assert searched(noisy).table["judged_loss"].null_count() == 0
+    assert run_search(noisy).table["judged_loss"].null_count() == 0
     tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "model"})
     with pytest.raises(InputError, match="never trained on these rows"):
-        searched(noisy)
+        run_search(noisy)
 
 
 def test_words_are_counted_in_single_texts_and_not_in_pairs(noisy):
-    single = searched(noisy).table
+    single = run_search(noisy).table
     assert single["word_loss"].null_count() == 0
-    assert planted(single)["word_loss"].mean() > 2 * single["word_loss"].mean()
+    assert select_flipped(single)["word_loss"].mean() > 2 * single["word_loss"].mean()
     both = {"text": ["text", "second"]}
     tiny.write_study(noisy.parent, training=BASE, train=both, queries=both)
-    assert searched(noisy).table["word_loss"].null_count() == 120
+    assert run_search(noisy).table["word_loss"].null_count() == 120
 
 
 def test_folds_without_a_training_are_refused(world):
@@ -187,7 +189,12 @@ def test_trusted_queries_are_used_and_told(noisy):
     done = run("mislabels", noisy)
     assert done.exit_code == 0, done.output
     assert f"{tiny.QUERIES} queries of certain label" in done.output
-    assert newest_found(existing_store(load_study(noisy))).table["trusted_loss"].null_count() == 0
+    assert (
+        read_latest_result(open_existing_store(load_study(noisy)))
+        .table["trusted_loss"]
+        .null_count()
+        == 0
+    )
 
 
 def test_trusted_queries_that_are_training_rows_are_told(world):
@@ -197,7 +204,7 @@ def test_trusted_queries_that_are_training_rows_are_told(world):
     study = tiny.write_study(world, training=BASE, queries={"trusted": True})
     done = run("mislabels", study)
     assert "30 of these are training rows, word for word" in " ".join(done.output.split())
-    facts = newest_found(existing_store(load_study(study))).facts
+    facts = read_latest_result(open_existing_store(load_study(study))).facts
     of_all = {**facts["errors"], "rows": facts["rows"]}
     for count in (of_all, *facts["by_label"].values()):
         assert 0 <= count["low"] <= count["expected"] <= count["high"] <= count["rows"]
@@ -215,15 +222,15 @@ def test_trusted_queries_of_one_class_are_refused(noisy):
 
 def test_harm_is_that_of_the_newest_audit(noisy):
     store, name = tiny.run_directly(noisy)
-    found = searched(noisy).table
+    ranking = run_search(noisy).table
     scores = store.scan("scores", name).collect()
-    for row in found.head(20).iter_rows(named=True):
+    for row in ranking.head(20).iter_rows(named=True):
         own = scores.filter(pl.col("train") == row["train"])["removal_effect"].to_list()
         assert row["harm"] == pytest.approx(-sum(min(0.0, e) for e in own), rel=1e-4, abs=1e-9)
-    assert (found["harm_same_label"] <= found["harm"] + 1e-9).all()
+    assert (ranking["harm_same_label"] <= ranking["harm"] + 1e-9).all()
 
 
-def filled(path, right):
+def fill_in(path, right):
     """A reviewer's file: `right` gives the verdict for each row of it."""
     rows = pl.read_csv(path, infer_schema=False).to_dicts()
     for row in rows:
@@ -233,20 +240,20 @@ def filled(path, right):
 
 
 def test_reviewers_verdicts_are_learned_from(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", noisy, "--out", out).exit_code == 0
     wrong = {f"row-{i}" for i in range(WRONG)}
-    rows = filled(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
+    rows = fill_in(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
     assert len(rows) == 20
     done = run("review", "import", out, "--study", noisy)
     assert done.exit_code == 0, done.output
-    found = searched(noisy)
-    looked = found.table.filter(pl.col("reviewed").is_not_null())
+    result = run_search(noisy)
+    looked = result.table.filter(pl.col("reviewed").is_not_null())
     assert len(looked) >= 20
-    assert found.facts["reviewed"]["wrong"] == WRONG
-    assert looked["rank"].min() == len(found.table) - len(looked)
-    assert (planted(found.table)["probability"] == 1).all()
+    assert result.facts["reviewed"]["wrong"] == WRONG
+    assert looked["rank"].min() == len(result.table) - len(looked)
+    assert (select_flipped(result.table)["probability"] == 1).all()
     assert "of them wrong" in run("mislabels", noisy).output
     again = tmp_path / "again.csv"
     run("review", "export", "--study", noisy, "--out", again)
@@ -257,18 +264,18 @@ def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "review.csv"
     run("review", "export", "--study", noisy, "--out", out)
-    said = filled(out, lambda row: row["suggested"] if row["id"] in ("row-0", "twin") else "")
-    assert len({"row-0", "twin"} & {row["id"] for row in said}) == 1
+    exported = fill_in(out, lambda row: row["suggested"] if row["id"] in ("row-0", "twin") else "")
+    assert len({"row-0", "twin"} & {row["id"] for row in exported}) == 1
     run("review", "import", out, "--study", noisy)
-    seen = searched(noisy).table.filter(pl.col("reviewed").is_not_null())
-    assert sorted(seen["id"]) == ["row-0", "twin"]
+    reviewed = run_search(noisy).table.filter(pl.col("reviewed").is_not_null())
+    assert sorted(reviewed["id"]) == ["row-0", "twin"]
 
 
 def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     for who, label in (("ann", "pos"), ("bob", "neg")):
         path = tmp_path / f"{who}.csv"
         pl.DataFrame({"id": ["row-1"], "right_label": [label], "reviewer": [who]}).write_csv(path)
@@ -276,19 +283,19 @@ def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
     shown = run("review", "conflicts", "--study", noisy).output
     assert "ann: pos" in shown
     assert "bob: neg" in shown
-    found = searched(noisy)
-    assert found.table["reviewed"].null_count() == 120
-    assert found.facts["reviewed"]["conflicts"] == 1
+    result = run_search(noisy)
+    assert result.table["reviewed"].null_count() == 120
+    assert result.facts["reviewed"]["conflicts"] == 1
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"], "reviewer": ["bob"]}).write_csv(
         tmp_path / "later.csv"
     )
     run("review", "import", tmp_path / "later.csv", "--study", noisy)
-    assert searched(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
+    assert run_search(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
 
 
 def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
     """Beside twelve planted errors, labels that are wrong and look right: thirty of `good` text."""
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "drawn.csv"
     done = run("review", "export", "--study", noisy, "--out", out, "--random", 60)
     assert done.exit_code == 0, done.output
@@ -297,47 +304,47 @@ def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
     assert again.read_bytes() == out.read_bytes()
     wrong = {f"row-{i}" for i in range(WRONG)} | {f"row-{i}" for i in range(60, 120, 2)}
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
-    rows = filled(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
-    seen = {row["id"] for row in rows}
-    assert len(seen) == 60
+    rows = fill_in(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
+    exported_ids = {row["id"] for row in rows}
+    assert len(exported_ids) == 60
     assert {row["drawn"] for row in rows} == {"true"}
-    before = searched(noisy)
+    before = run_search(noisy)
     assert before.facts["drawn"] is None
     assert before.facts["errors"] is None
     assert run("review", "import", out, "--study", noisy).exit_code == 0
-    found = searched(noisy)
-    errors = found.facts["errors"]
-    assert sample_of(found) == (60, len(wrong & seen), True)
-    assert found.facts["drawn"]["population"] == 119  # two rows are equal to the letter
-    assert found.facts["drawn"]["later"] == 0
+    result = run_search(noisy)
+    errors = result.facts["errors"]
+    assert read_audit_sample(result) == (60, len(wrong & exported_ids), True)
+    assert result.facts["drawn"]["population"] == 119  # two rows are equal to the letter
+    assert result.facts["drawn"]["later"] == 0
     assert errors["low"] <= len(wrong) <= errors["high"]
-    assert errors["low"] >= len(wrong & seen)
-    assert found.table["probability"].sum() == pytest.approx(errors["expected"], rel=0.1)
-    unseen = found.table.filter(pl.col("reviewed").is_null())
+    assert errors["low"] >= len(wrong & exported_ids)
+    assert result.table["probability"].sum() == pytest.approx(errors["expected"], rel=0.1)
+    unseen = result.table.filter(pl.col("reviewed").is_null())
     assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
     shown = run("mislabels", noisy).output
     assert "60 rows at random" in shown
     assert "is not known" not in shown
     third = tmp_path / "third.csv"
     run("review", "export", "--study", noisy, "--out", third, "--random", 30)
-    assert not set(pl.read_csv(third)["id"]) & seen
+    assert not set(pl.read_csv(third)["id"]) & exported_ids
 
 
 def test_drawn_rows_count_after_their_labels_were_mended(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "drawn.csv"
     run("review", "export", "--study", noisy, "--out", out, "--random", 60)
     wrong = {f"row-{i}" for i in range(60, 120, 2)}
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
-    rows = filled(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
+    rows = fill_in(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
     run("review", "import", out, "--study", noisy)
-    whole = searched(noisy).facts["errors"]["expected"]
+    whole = run_search(noisy).facts["errors"]["expected"]
     mended = {row["id"] for row in rows} & wrong
     table = tiny.rows_of(noisy.parent / "train.csv")
     for row in table:
         row["label"] = other[row["label"]] if row["id"] in mended else row["label"]
     tiny.write_rows(noisy.parent / "train.csv", table)
-    after = searched(noisy).facts
+    after = run_search(noisy).facts
     assert after["drawn"]["wrong"] == len(mended)
     assert after["drawn"]["later"] == 0  # what was mended is known to be right
     assert after["errors"]["expected"] == pytest.approx(whole - len(mended), rel=0.25)
@@ -349,22 +356,22 @@ def test_drawn_rows_that_are_alike_are_each_drawn_with_its_own_verdict(noisy, tm
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
-    table = searched(noisy).table
+    table = run_search(noisy).table
     assert len(set(table.filter(pl.col("id").is_in(["row-0", "twin"]))["cluster"])) == 1
     out = tmp_path / "drawn.csv"
     run("review", "export", "--study", noisy, "--out", out, "--random", 121)
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
-    filled(out, lambda row: other[row["label"]] if row["id"] == "row-0" else row["label"])
+    fill_in(out, lambda row: other[row["label"]] if row["id"] == "row-0" else row["label"])
     assert run("review", "import", out, "--study", noisy).exit_code == 0
-    verdicts = read_verdicts(existing_store(load_study(noisy)))
+    verdicts = read_annotations(open_existing_store(load_study(noisy)))
     # Rows equal to the letter are one by their content.
-    assert len(verdicts.drawn) == len({(row["text"], row["label"]) for row in [*rows, twin]})
-    errors = searched(noisy).facts["errors"]
+    assert len(verdicts.audited) == len({(row["text"], row["label"]) for row in [*rows, twin]})
+    errors = run_search(noisy).facts["errors"]
     assert errors == {"expected": 1.0, "low": 1.0, "high": 1.0, "counted": 121}
 
 
 def test_few_drawn_rows_are_not_counted_by(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "drawn.json"
     run("review", "export", "--study", noisy, "--out", out, "--random", 5)
     done = json.loads(out.read_text())
@@ -373,9 +380,9 @@ def test_few_drawn_rows_are_not_counted_by(noisy, tmp_path):
         job["annotations"] = [{"result": [{"value": value}], "completed_by": 1}]
     out.write_text(json.dumps(done))
     assert run("review", "import", out, "--study", noisy).exit_code == 0
-    found = searched(noisy)
-    assert sample_of(found) == (5, 0, False)
-    assert found.facts["errors"] is None
+    result = run_search(noisy)
+    assert read_audit_sample(result) == (5, 0, False)
+    assert result.facts["errors"] is None
     assert "too few" in run("mislabels", noisy).output
 
 
@@ -388,7 +395,7 @@ def test_a_draw_has_no_budget(noisy, tmp_path):
 
 
 def test_verdicts_are_never_swept_away(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     path = tmp_path / "v.csv"
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
     run("review", "import", path, "--study", noisy)
@@ -398,19 +405,19 @@ def test_verdicts_are_never_swept_away(noisy, tmp_path):
     done = run("gc", "--study", noisy, "--parts-unused", 1)
     assert done.exit_code == 0, done.output
     assert not list(parts.glob("mislabels/*/*"))
-    assert len(read_verdicts(existing_store(load_study(noisy))).settled) == 1
+    assert len(read_annotations(open_existing_store(load_study(noisy))).agreed) == 1
 
 
 def test_a_row_that_no_label_fits_is_taken_out(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     path = tmp_path / "none.csv"
     pl.DataFrame({"id": ["row-7"], "right_label": [NONE]}).write_csv(path)
     run("review", "import", path, "--study", noisy)
-    assert searched(noisy).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [NONE]
+    assert run_search(noisy).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [NONE]
 
 
 def test_label_studio_there_and_back(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "tasks.json"
     done = run("review", "export", "--study", noisy, "--out", out, "--budget", 3)
     assert "<Choices" in done.output
@@ -421,7 +428,7 @@ def test_label_studio_there_and_back(noisy, tmp_path):
         task["annotations"] = [{"completed_by": 7, "result": result}]
     out.write_text(json.dumps(tasks))
     assert run("review", "import", out, "--study", noisy).exit_code == 0
-    settled = read_verdicts(existing_store(load_study(noisy))).settled
+    settled = read_annotations(open_existing_store(load_study(noisy))).agreed
     assert sorted(settled.values()) == sorted(t["data"]["suggested"] for t in tasks)
 
 
@@ -435,18 +442,18 @@ def test_label_studio_there_and_back(noisy, tmp_path):
     ],
 )
 def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(noisy, tmp_path, rows, words):
-    searched(noisy)
+    run_search(noisy)
     path = tmp_path / "verdicts.csv"
     pl.DataFrame(rows).write_csv(path)
     done = run("review", "import", path, "--study", noisy)
     assert done.exit_code == 2
     assert words in done.output
-    assert not read_verdicts(existing_store(load_study(noisy))).settled
+    assert not read_annotations(open_existing_store(load_study(noisy))).agreed
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "broken.json", "table.xlsx"])
 def test_files_that_are_no_verdicts_are_refused(noisy, tmp_path, name):
-    searched(noisy)
+    run_search(noisy)
     if name == "broken.json":
         (tmp_path / name).write_text("{")
     assert run("review", "import", tmp_path / name, "--study", noisy).exit_code == 2
@@ -455,7 +462,7 @@ def test_files_that_are_no_verdicts_are_refused(noisy, tmp_path, name):
 def test_an_export_never_overwrites_and_needs_a_search(noisy, tmp_path):
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2
-    searched(noisy)
+    run_search(noisy)
     out.write_text("verdicts of a week")
     assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2
     assert out.read_text() == "verdicts of a week"
@@ -476,14 +483,14 @@ def test_validation_of_a_study_that_trains_nothing_is_by_heads_and_says_so(world
 
 
 def test_the_columns_are_those_of_the_schema(noisy):
-    assert searched(noisy).table.columns == MISLABELS.names
+    assert run_search(noisy).table.columns == MISLABELS.names
 
 
 @pytest.mark.long
 def test_a_killed_search_goes_on_and_ends_the_same(noisy):
     """Killed at several moments, each time begun again; the table is that of one undisturbed."""
     other = Path(shutil.copytree(noisy.parent, noisy.parent.parent / "other")) / "study.toml"
-    undisturbed = searched(other).table
+    undisturbed = run_search(other).table
     command = [sys.executable, "-m", "flows.cli", "mislabels", str(noisy)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for seconds in (3.0, 4.5, 6.0):
@@ -493,7 +500,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(noisy):
         time.sleep(seconds)
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert_frame_equal(searched(noisy).table, undisturbed)
+    assert_frame_equal(run_search(noisy).table, undisturbed)
 
 
 @pytest.mark.long
@@ -501,31 +508,33 @@ def test_a_killed_search_goes_on_and_ends_the_same(noisy):
 def test_the_flow_leaves_artifacts_without_texts(noisy, prefect, monkeypatch):
     from flows import mislabels as module
 
-    seen = {}
+    artifacts = {}
     monkeypatch.setattr(
-        module, "create_markdown_artifact", lambda text, **k: seen.update(markdown=text)
+        module, "create_markdown_artifact", lambda text, **k: artifacts.update(markdown=text)
     )
-    monkeypatch.setattr(module, "create_table_artifact", lambda rows, **k: seen.update(rows=rows))
+    monkeypatch.setattr(
+        module, "create_table_artifact", lambda rows, **k: artifacts.update(rows=rows)
+    )
     digest = module.mislabels(str(noisy))
-    assert Store.open(noisy.parent / "store", "tiny").part("mislabels", digest) is not None
-    assert seen["rows"][0]["id"].startswith("row-")
-    assert "row" in seen["markdown"]
+    assert Store.open(noisy.parent / "store", "tiny").find_artifact("mislabels", digest) is not None
+    assert artifacts["rows"][0]["id"].startswith("row-")
+    assert "row" in artifacts["markdown"]
     text = tiny.rows_of(noisy.parent / "train.csv")[0]["text"]
-    assert text not in seen["markdown"] + str(seen["rows"])
+    assert text not in artifacts["markdown"] + str(artifacts["rows"])
 
 
 def test_what_is_asked_depends_on_what_people_said(noisy, tmp_path):
-    searched(noisy)
-    before = search_of(noisy).digest
+    run_search(noisy)
+    before = read_detection_plan(noisy).digest
     path = tmp_path / "v.csv"
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
     run("review", "import", path, "--study", noisy)
-    assert search_of(noisy).digest != before
+    assert read_detection_plan(noisy).digest != before
 
 
 def test_a_table_that_is_rolled_back_gets_its_own_review(noisy, tmp_path):
     """Night 1, night 2 with more rows, then night 1 again."""
-    searched(noisy)
+    run_search(noisy)
     before = (noisy.parent / "train.csv").read_bytes()
     rows = tiny.rows_of(noisy.parent / "train.csv")
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
@@ -533,7 +542,7 @@ def test_a_table_that_is_rolled_back_gets_its_own_review(noisy, tmp_path):
     unsearched = run("review", "export", "--study", noisy, "--out", tmp_path / "no.csv")
     assert unsearched.exit_code == 2
     assert "Run `fastif mislabels` first" in " ".join(unsearched.output.split())
-    searched(noisy)
+    run_search(noisy)
     (noisy.parent / "train.csv").write_bytes(before)
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", noisy, "--out", out, "--budget", 200).exit_code == 0
@@ -541,15 +550,15 @@ def test_a_table_that_is_rolled_back_gets_its_own_review(noisy, tmp_path):
     table = tmp_path / "table.csv"
     assert run("export", "mislabels", "--study", noisy, "--out", table).exit_code == 0
     assert "new" not in pl.read_csv(table)["id"].to_list()
-    searched(noisy)  # there already; what was asked for last is the newest
-    assert len(newest_found(existing_store(load_study(noisy))).table) == 120
+    run_search(noisy)  # there already; what was asked for last is the newest
+    assert len(read_latest_result(open_existing_store(load_study(noisy))).table) == 120
 
 
 def test_an_edited_row_is_told_at_the_import(noisy, tmp_path):
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "review.csv"
     run("review", "export", "--study", noisy, "--out", out, "--budget", 20)
-    rows = filled(out, lambda row: row["label"])
+    rows = fill_in(out, lambda row: row["label"])
     table = tiny.rows_of(noisy.parent / "train.csv")
     edited = rows[0]["id"]
     for row in table:
@@ -559,7 +568,7 @@ def test_an_edited_row_is_told_at_the_import(noisy, tmp_path):
     assert done.exit_code == 0, done.output
     assert f'id "{edited}"' in done.output
     assert "another text under this id" in " ".join(done.output.split())
-    looked = searched(noisy).table.filter(pl.col("reviewed").is_not_null())
+    looked = run_search(noisy).table.filter(pl.col("reviewed").is_not_null())
     assert edited not in looked["id"].to_list()
     assert len(looked) >= 19
 
@@ -567,11 +576,11 @@ def test_an_edited_row_is_told_at_the_import(noisy, tmp_path):
 def test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label(
     noisy, tmp_path
 ):
-    found = searched(noisy).table
+    ranking = run_search(noisy).table
     every, sample = tmp_path / "every.json", tmp_path / "sample.json"
     run("review", "export", "--study", noisy, "--out", every, "--budget", 120)
     run("review", "export", "--study", noisy, "--out", sample, "--random", 60)
-    likelier = found.filter(
+    likelier = ranking.filter(
         pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
     )
     ticked = [t["data"]["id"] for t in json.loads(every.read_text()) if "predictions" in t]
@@ -584,16 +593,16 @@ def test_a_class_more_voids_no_verdict_and_no_search(noisy, tmp_path):
     """The list of labels grows in front; the study's own training judges, with a logit more."""
     judged = {"training": {**BASE, "epochs": 1}, "mislabels": {"budget": 20, "folds": 2}}
     tiny.write_study(noisy.parent, **judged)
-    searched(noisy)
+    run_search(noisy)
     out = tmp_path / "review.csv"
     run("review", "export", "--study", noisy, "--out", out, "--budget", 5)
-    rows = filled(out, lambda row: "none" if row["id"] == "row-0" else row["suggested"])
+    rows = fill_in(out, lambda row: "none" if row["id"] == "row-0" else row["suggested"])
     assert run("review", "import", out, "--study", noisy).exit_code == 0
-    before = read_verdicts(existing_store(load_study(noisy))).settled
+    before = read_annotations(open_existing_store(load_study(noisy))).agreed
     tiny.write_study(noisy.parent, **{**judged, "": {"labels": ["mixed", *tiny.LABELS]}})
     # The model itself has two classes, and is not asked by the search.
-    found = searched(noisy).table
-    looked = found.filter(pl.col("reviewed").is_not_null())
+    ranking = run_search(noisy).table
+    looked = ranking.filter(pl.col("reviewed").is_not_null())
     expected = {row["id"]: row["right_label"] for row in rows}
     own = {row["id"]: row["reviewed"] for row in looked.iter_rows(named=True)}
     assert {name: own[name] for name in expected} == expected

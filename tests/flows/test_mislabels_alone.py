@@ -15,8 +15,8 @@ from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from tasks.mislabels.results import newest_found
-from tasks.run.spec import existing_store
+from tasks.mislabels.results import read_latest_result
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
@@ -24,7 +24,9 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def studied(folder: Path, frame: pl.DataFrame, labels: list[str], more: str = "", **keys) -> Path:
+def write_study(
+    folder: Path, frame: pl.DataFrame, labels: list[str], more: str = "", **keys
+) -> Path:
     frame.write_parquet(folder / "rows.parquet")
     keys = {"table": "rows.parquet", "label": "label", "id": "id", **keys}
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
@@ -34,7 +36,7 @@ def studied(folder: Path, frame: pl.DataFrame, labels: list[str], more: str = ""
     return path
 
 
-def turned(labels: list[str], names: list[str], share: float) -> tuple[list[str], np.ndarray]:
+def flip_labels(labels: list[str], names: list[str], share: float) -> tuple[list[str], np.ndarray]:
     """Labels of which a share is another one, and which are."""
     draw = random.Random(1)
     wrong = np.zeros(len(labels), bool)
@@ -44,10 +46,10 @@ def turned(labels: list[str], names: list[str], share: float) -> tuple[list[str]
     return [draw.choice(others[y]) if w else y for y, w in pairs], wrong
 
 
-def found_in(study: Path) -> pl.DataFrame:
+def run_search(study: Path) -> pl.DataFrame:
     done = run("mislabels", study)
     assert done.exit_code == 0, done.output
-    return newest_found(existing_store(load_study(study))).table
+    return read_latest_result(open_existing_store(load_study(study))).table
 
 
 @pytest.fixture
@@ -55,10 +57,10 @@ def cancer(tmp_path) -> tuple[Path, np.ndarray]:
     """569 measured tumours, and which of their labels were turned."""
     data = load_breast_cancer()
     names = ["malignant", "benign"]
-    labels, wrong = turned([names[i] for i in data.target], names, 0.1)
+    labels, wrong = flip_labels([names[i] for i in data.target], names, 0.1)
     columns = {name: data.data[:, i] for i, name in enumerate(data.feature_names)}
     frame = pl.DataFrame({"id": [f"t{i}" for i in range(569)], "label": labels, **columns})
-    return studied(tmp_path, frame, names, features=list(columns)), wrong
+    return write_study(tmp_path, frame, names, features=list(columns)), wrong
 
 
 def test_columns_of_a_table_are_searched_and_reviewed(cancer, tmp_path):
@@ -67,15 +69,15 @@ def test_columns_of_a_table_are_searched_and_reviewed(cancer, tmp_path):
         run("mislabels", study, "--dry-run").output.split()
     )
     assert not (tmp_path / "store").exists()
-    found = found_in(study)
-    assert average_precision_score(wrong, found["probability"].to_numpy()) > 0.9
-    assert found["text"][0].startswith("mean radius=17.99, mean texture=10.38")
+    ranking = run_search(study)
+    assert average_precision_score(wrong, ranking["probability"].to_numpy()) > 0.9
+    assert ranking["text"][0].startswith("mean radius=17.99, mean texture=10.38")
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", study, "--out", out).exit_code == 0
     rows = pl.read_csv(out, infer_schema=False).with_columns(right_label="suggested")
     rows.head(5).write_csv(out)
     assert run("review", "import", out, "--study", study).exit_code == 0
-    assert found_in(study).filter(pl.col("reviewed").is_not_null()).height == 5
+    assert run_search(study).filter(pl.col("reviewed").is_not_null()).height == 5
     assert "there already" in run("mislabels", study, "--dry-run").output
 
 
@@ -89,22 +91,22 @@ def test_trusted_rows_of_a_table_are_learned_from(cancer, tmp_path):
     columns = json.dumps([c for c in rows.columns if c not in ("id", "label")])
     queries = f'[queries]\ntable = "sure.parquet"\nfeatures = {columns}\nlabel = "label"\n'
     study.write_text(f"{study.read_text()}{queries}trusted = true\n")
-    found = found_in(study)
-    assert found["trusted_loss"].null_count() == 0
-    assert average_precision_score(wrong[~kept.to_numpy()], found["probability"].to_numpy()) > 0.9
+    ranking = run_search(study)
+    assert ranking["trusted_loss"].null_count() == 0
+    assert average_precision_score(wrong[~kept.to_numpy()], ranking["probability"].to_numpy()) > 0.9
 
 
 @pytest.mark.long
 def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
     data = load_digits()
     names = [str(i) for i in range(10)]
-    labels, _ = turned([names[i] for i in data.target[:900]], names, 0.4)
+    labels, _ = flip_labels([names[i] for i in data.target[:900]], names, 0.4)
     rows = pl.DataFrame({"id": range(900), "label": labels, "pixels": data.data[:900].tolist()})
     right = [names[i] for i in data.target[900:1500]]
-    asked = pl.DataFrame({"label": right, "pixels": data.data[900:1500].tolist()})
-    asked.write_parquet(tmp_path / "asked.parquet")
+    query_table = pl.DataFrame({"label": right, "pixels": data.data[900:1500].tolist()})
+    query_table.write_parquet(tmp_path / "asked.parquet")
     budget = "[mislabels]\nbudget = 360\n"
-    study = studied(tmp_path, rows, names, budget, features=["pixels"])
+    study = write_study(tmp_path, rows, names, budget, features=["pixels"])
     done = run("mislabels", study, "--validate", 3)
     assert done.exit_code == 2
     assert "[queries]" in done.output
@@ -120,37 +122,37 @@ def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
 def test_images_are_searched(tmp_path):
     data = load_digits()
     names = [str(i) for i in range(10)]
-    labels, wrong = turned([names[i] for i in data.target[:600]], names, 0.1)
+    labels, wrong = flip_labels([names[i] for i in data.target[:600]], names, 0.1)
     files = []
     for pixels in data.images[:600]:
         Image.fromarray((pixels * 15).astype(np.uint8)).save(file := io.BytesIO(), "PNG")
         files.append(file.getvalue())
     frame = pl.DataFrame({"id": range(600), "label": labels, "image": files})
-    found = found_in(studied(tmp_path, frame, names, image="image"))
-    assert average_precision_score(wrong, found["probability"].to_numpy()) > 0.9
+    ranking = run_search(write_study(tmp_path, frame, names, image="image"))
+    assert average_precision_score(wrong, ranking["probability"].to_numpy()) > 0.9
 
 
 @pytest.mark.long
 def test_the_order_of_a_tables_rows_does_not_matter(cancer, tmp_path):
     study, _ = cancer
-    first = found_in(study).sort("id")
+    first = run_search(study).sort("id")
     rows = pl.read_parquet(tmp_path / "rows.parquet")
     rows.sample(fraction=1, shuffle=True, seed=3).write_parquet(tmp_path / "rows.parquet")
-    again = found_in(study).sort("id")
+    again = run_search(study).sort("id")
     assert first["probability"].to_list() == again["probability"].to_list()
     assert first["rank"].to_list() == again["rank"].to_list()
 
 
 def test_texts_need_an_encoder_and_no_model(world):
     rows = pl.read_csv(world / "train.csv")
-    study = studied(
+    study = write_study(
         world, rows.with_columns(id=pl.col("id").cast(pl.String)), tiny.LABELS, text="text"
     )
     done = run("mislabels", study)
     assert done.exit_code == 2
     assert "[mislabels] encoder" in done.output
     study.write_text(f'{study.read_text()}[mislabels]\nencoder = "base"\n')
-    assert len(found_in(study)) == tiny.TRAIN
+    assert len(run_search(study)) == tiny.TRAIN
 
 
 @pytest.mark.parametrize("command", ["audit", "train", "urgent"])
@@ -166,8 +168,8 @@ def test_the_template_becomes_a_study(tmp_path):
     done = run("init", path, "--labels")
     assert "fastif mislabels" in " ".join(done.output.split())
     study = load_study(path)
-    assert not study.audited
-    assert not study.asks
+    assert not study.has_audit
+    assert not study.has_queries
 
 
 def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
@@ -177,8 +179,8 @@ def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
     wrong = random.random(200) < np.where(np.arange(200) < 120, 0.1, 0.5)
     labels = [names[i] for i in np.where(wrong, 1 - truth, truth)]
     frame = pl.DataFrame({"id": range(200), "label": labels, "x": random.normal(size=200)})
-    study = studied(tmp_path, frame.head(120), names, features=["x"])
-    found_in(study)
+    study = write_study(tmp_path, frame.head(120), names, features=["x"])
+    run_search(study)
     out = tmp_path / "drawn.csv"
     run("review", "export", "--study", study, "--out", out, "--random", 60)
     rows = pl.read_csv(out, infer_schema=False)
@@ -187,7 +189,7 @@ def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
     assert run("review", "import", out, "--study", study).exit_code == 0
     frame.write_parquet(tmp_path / "rows.parquet")
     words = " ".join(run("mislabels", study).output.replace("│", " ").split())
-    facts = newest_found(existing_store(load_study(study))).facts
+    facts = read_latest_result(open_existing_store(load_study(study))).facts
     assert facts["drawn"]["later"] == 80
     assert facts["errors"]["counted"] == 120
     assert facts["errors"]["low"] <= wrong[:120].sum() <= facts["errors"]["high"] < wrong.sum()

@@ -11,13 +11,13 @@ import tiny
 import torch
 from polars.testing import assert_frame_equal
 from scipy.stats import spearmanr
-from test_killed import ONE_BY_ONE, TABLES, manifests, said, started, wait_for
+from test_killed import ONE_BY_ONE, TABLES, read_log, read_manifests, start_audit, wait_for
 from truth import Truth, table
 
 from fastif import InputError
-from fastif.attribution.control_sample import control_ids
+from fastif.attribution.control_sample import select_control_ids
 from storage import Store
-from tasks.planning.open_run import checked_job, make_job
+from tasks.planning.open_run import load_run, validate_run
 from tasks.results.summary import read_summary
 from tasks.run.spec import plan_run
 from tasks.study.study import StudyError
@@ -62,16 +62,16 @@ def test_scores_are_the_mean_of_the_dense_truths(audited):
         ]
     )
     scores = store.scan("scores", run).collect()
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
     expected = table(truths.mean(0), scores)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (actual - expected).abs().max() < 1e-4 * expected.abs().max()
     spread = torch.from_numpy(scores["spread"].to_numpy()).double()
     wanted = table(truths.std(0), scores)
     assert (spread - wanted).abs().max() < 1e-4 * wanted.max()
     assert spread.min() >= 0
     solves = store.scan("solves", run).sort("query").collect()
     assert set(solves["models"]) == {3}
-    ids = control_ids(tiny.TRAIN)
+    ids = select_control_ids(tiny.TRAIN)
     for said_to_be, query in zip(solves["agreement"], truths.unbind(1), strict=True):
         pairs = [spearmanr(query[i, ids], query[j, ids]) for i, j in ((0, 1), (0, 2), (1, 2))]
         assert said_to_be == pytest.approx(sum(p.statistic for p in pairs) / 3, abs=2e-3)
@@ -91,15 +91,15 @@ def test_shards_batches_and_cache_change_nothing(audited, world):
     )
     other, same = tiny.run_directly(study)
     assert same == run
-    found, expected = (tiny.scores_by_id(s, run) for s in (other, store))
-    assert_frame_equal(found.drop("rank"), expected.drop("rank"), rel_tol=1e-3, abs_tol=1e-6)
+    actual, expected = (tiny.scores_by_id(s, run) for s in (other, store))
+    assert_frame_equal(actual.drop("rank"), expected.drop("rank"), rel_tol=1e-3, abs_tol=1e-6)
 
 
 def test_each_model_has_its_factor_and_one_alone_shares_its_own(world):
     study = write(world)
     store, run = tiny.run_directly(study)
     parts = {p.name for p in (store.layout.root / "parts" / "factor").iterdir()}
-    assert parts == {member.factor_digest for member in make_job(plan_run(study)).members}
+    assert parts == {member.factor_digest for member in load_run(plan_run(study)).members}
     assert len(parts) == 3
     assert len(list((store.layout.root / "parts" / "index").iterdir())) == 1
     alone, single = tiny.run_directly(tiny.write_study(world, parameters=HEAD))
@@ -122,20 +122,20 @@ def test_killed_and_started_again_the_tables_are_the_same(prefect, trained, tmp_
     expected, run = tiny.run_directly(write(calm, run=ONE_BY_ONE, candidates=candidates))
     world = tiny.copy(trained, tmp_path / "world")
     study = write(world, run=ONE_BY_ONE, candidates=candidates)
-    process = started(study, prefect)
+    process = start_audit(study, prefect)
     wait_for(process, study, 4)
     time.sleep(0.03)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    kept = manifests(study)
-    assert 4 <= len(kept) < tiny.QUERIES + 2, said(study)
+    kept = read_manifests(study)
+    assert 4 <= len(kept) < tiny.QUERIES + 2, read_log(study)
     tiny.run_directly(study)
-    assert kept.items() <= manifests(study).items()
+    assert kept.items() <= read_manifests(study).items()
     store = Store.open(world / "store", "tiny", create=False)
     assert store.verify(run) == []
     for name in TABLES:
-        found, wanted = (s.scan(name, run).collect() for s in (store, expected))
-        assert_frame_equal(found, wanted, rel_tol=1e-5, abs_tol=1e-6)
+        actual, wanted = (s.scan(name, run).collect() for s in (store, expected))
+        assert_frame_equal(actual, wanted, rel_tol=1e-5, abs_tol=1e-6)
 
 
 def test_the_models_are_part_of_what_a_run_computes(world):
@@ -199,7 +199,7 @@ def test_models_that_do_not_belong_together_are_refused(world, spoil, message):
     before = sorted(world.rglob("*"))
     study = write(world, parameters={"attributed": "last:1"})
     with pytest.raises(InputError, match=message):
-        checked_job(plan_run(study))
+        validate_run(plan_run(study))
     assert sorted(path for path in world.rglob("*") if path != study) == [
         path for path in before if path != study
     ]
@@ -221,9 +221,9 @@ def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path
         curvature={"damping": "auto", "leverage": "off"},
         training=training,
     )
-    monkeypatch.setattr("tasks.run.context.clearly_worse", lambda choices: [0])
+    monkeypatch.setattr("tasks.run.context.find_clearly_worse", lambda choices: [0])
     store, run = tiny.run_directly(study)
-    members = make_job(plan_run(study)).members
+    members = load_run(plan_run(study)).members
     rows = [tiny.rows_of(folder / f"{name}.csv") for name in ("train", "queries")]
     prefixes = ("bert.pooler.", "classifier.")
     truths = torch.stack(
@@ -233,19 +233,21 @@ def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path
         ]
     )
     scores = tiny.scores_by_id(store, run)
-    found = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
+    actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
     errors = [
-        (found - table(truth.mean(0), scores)).abs().max() / truth.abs().max()
+        (actual - table(truth.mean(0), scores)).abs().max() / truth.abs().max()
         for truth in (truths[1:], truths)
     ]
     assert errors[0] < 2e-2, "the chosen damping may be so small that single precision shows"
     assert errors[1] > 5 * errors[0]
     assert store.scan("solves", run).collect()["models"].unique().to_list() == [2]
-    choices = [member.choice for member in members]
-    (told,) = json.loads(store.scan("runs", run).collect()["curvature"].item())["left_out"]
-    assert told["model"] == "model"
-    assert told["agreement"] == choices[0].best
-    alarms = [alarm for alarm in read_summary(store, run, study).alarms if "left out" in alarm]
+    choices = [member.damping_choice for member in members]
+    (left_out,) = json.loads(store.scan("runs", run).collect()["curvature"].item())["left_out"]
+    assert left_out["model"] == "model"
+    assert left_out["agreement"] == choices[0].best_agreement
+    alarms = [alarm for alarm in read_summary(store, run, study).warnings if "left out" in alarm]
     assert len(alarms) == 1
     assert alarms[0].startswith("model is left out of the mean over models")
-    assert store.part("factor", members[0].factor_digest) is None, "nothing is solved with it"
+    assert store.find_artifact("factor", members[0].factor_digest) is None, (
+        "nothing is solved with it"
+    )

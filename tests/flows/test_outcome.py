@@ -8,10 +8,10 @@ import tiny
 
 from flows.audit import audit
 from storage import Store
-from tasks.planning.actuals import Outcome, told_outcome
-from tasks.results.summary import markdown, read_summary
-from tasks.run.spec import missing_shards, open_store, plan_run
-from tasks.terminal.audit import draw
+from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
+from tasks.results.summary import read_summary, render_summary_markdown
+from tasks.run.spec import list_missing_shards, open_store, plan_run
+from tasks.terminal.audit import render_summary
 
 pytestmark = pytest.mark.flow
 
@@ -25,7 +25,7 @@ def study(world, prefect, monkeypatch):
     return world / "study.toml"
 
 
-def stored(study) -> tuple[Store, str, dict]:
+def run_and_read(study) -> tuple[Store, str, dict]:
     run = audit(str(study))
     store = Store.open(study.parent / "store", "tiny", create=False)
     return store, run, store.scan("runs", run).collect().to_dicts()[0]
@@ -36,32 +36,32 @@ def bytes_of(folder) -> int:
 
 
 def test_it_is_stored_and_shown_with_measured_times_memory_and_bytes(study, capsys):
-    store, run, row = stored(study)
-    told = json.loads(row["forecast"])
-    assert set(told) == {"seconds", "memory", "disk"}
-    assert set(told["seconds"]) == STAGES
-    said, took = ({name: pair[i] for name, pair in told["seconds"].items()} for i in (0, 1))
+    store, run, row = run_and_read(study)
+    actuals = json.loads(row["forecast"])
+    assert set(actuals) == {"seconds", "memory", "disk"}
+    assert set(actuals["seconds"]) == STAGES
+    predicted, took = ({name: pair[i] for name, pair in actuals["seconds"].items()} for i in (0, 1))
     assert min(took.values()) >= 0
     assert all(took[name] > 0 for name in STAGES), "each stage was at least entered"
     assert sum(took.values()) <= row["seconds"]
     assert sum(took.values()) > 0.5 * row["seconds"] or row["seconds"] < 10
-    assert said["damping"] == 0
-    assert said["shards"] > 0
+    assert predicted["damping"] == 0
+    assert predicted["shards"] > 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert 0.5 * peak < told["memory"][1] <= peak
+    assert 0.5 * peak < actuals["memory"][1] <= peak
     finish = [store.layout.manifest(run, "finish"), *store.layout.table("runs", run).rglob("*.*")]
     later = sum(path.stat().st_size for path in finish if path.is_file())
     root = store.layout.root
     there = bytes_of(root / "tables") + bytes_of(root / "runs") + bytes_of(root / "parts")
     opened = store.layout.record(run), store.layout.order(run)  # before the run is begun
     record = sum(path.stat().st_size for path in opened)
-    assert told["disk"][1] == there - later - record
+    assert actuals["disk"][1] == there - later - record
     summary = read_summary(store, run, study)
-    line = str(told_outcome(row["forecast"]))
+    line = str(parse_forecast_vs_actual(row["forecast"]))
     assert f"took {sum(took.values()):.0f} s" in line
-    assert f"{told['memory'][1] / 2**30:.1f} GB measured" in line
-    assert f"| expected | {line} |" in markdown(summary)
-    assert line in _text(draw(summary))
+    assert f"{actuals['memory'][1] / 2**30:.1f} GB measured" in line
+    assert f"| expected | {line} |" in render_summary_markdown(summary)
+    assert line in _text(render_summary(summary))
     assert "forecast: about" in capsys.readouterr().err
 
 
@@ -71,15 +71,15 @@ def test_a_resumed_run_states_only_what_it_did_itself(study):
     tiny.describe_train.fn(ref)
     tiny.build_index.fn(ref)
     tiny.factor_curvature.fn(ref)
-    for shard in missing_shards(store, ref.run)[:3]:
+    for shard in list_missing_shards(store, ref.run)[:3]:
         tiny.attribute_shard.fn(shard, ref)
     before = bytes_of(store.layout.root)
-    _, _, row = stored(study)
-    told = json.loads(row["forecast"])
+    _, _, row = run_and_read(study)
+    actuals = json.loads(row["forecast"])
     for name in ("predictions", "index", "curvature"):
-        assert told["seconds"][name][0] == 0, "it was there"
-    assert told["seconds"]["shards"][0] > 0
-    assert 0 < told["disk"][1] < before
+        assert actuals["seconds"][name][0] == 0, "it was there"
+    assert actuals["seconds"]["shards"][0] > 0
+    assert 0 < actuals["disk"][1] < before
 
 
 def test_a_run_without_a_forecast_shows_none(world):
@@ -87,15 +87,15 @@ def test_a_run_without_a_forecast_shows_none(world):
     assert store.scan("runs", run).collect()["forecast"].item() is None
     summary = read_summary(store, run, world / "study.toml")
     assert summary.outcome is None
-    assert "expected" not in markdown(summary)
-    assert "expected" not in _text(draw(summary))
+    assert "expected" not in render_summary_markdown(summary)
+    assert "expected" not in _text(render_summary(summary))
 
 
 def test_the_column_gives_back_what_was_put_in():
-    outcome = Outcome({"shards": (1.0, 2.0)}, (3, 4), (5, 6))
-    back = told_outcome(outcome.to_json())
+    outcome = ForecastVsActual({"shards": (1.0, 2.0)}, (3, 4), (5, 6))
+    back = parse_forecast_vs_actual(outcome.to_json())
     assert str(back) == str(outcome)
-    assert told_outcome(None) is None
+    assert parse_forecast_vs_actual(None) is None
 
 
 def _text(shown) -> str:

@@ -11,7 +11,7 @@ from hand import Row
 
 from fastif import InputError
 from storage import StoreError
-from tasks.report.build import Wish, build_report
+from tasks.report.build import ReportRequest, build_report
 from tasks.results.export import write_export
 
 ENDINGS = ("csv", "parquet", "ndjson")
@@ -36,7 +36,7 @@ for ending in ("csv", "parquet", "ndjson"):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("places")
     train = [Row(f"t{i}", os.urandom(200).hex(), "ab"[i % 2]) for i in range(300)]
-    hand.write_night(hand.store_in(folder), "one", train, train[:20])
+    hand.write_run(hand.open_store(folder), "one", train, train[:20])
     (folder / "study.toml").write_text(
         f'name = "{hand.STUDY}"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\ntext = "text"\n'
         'label = "label"\n[store]\npath = "store"\n'
@@ -46,8 +46,8 @@ def folder(tmp_path_factory):
 
 def write(folder, to, kind):
     if kind == "report":
-        return build_report.fn(Wish(str(folder / "study.toml"), out=str(to)))
-    return write_export(hand.store_in(folder), "one", "train", to.with_suffix(f".{kind}"))
+        return build_report.fn(ReportRequest(str(folder / "study.toml"), out=str(to)))
+    return write_export(hand.open_store(folder), "one", "train", to.with_suffix(f".{kind}"))
 
 
 KINDS = [*ENDINGS, "report"]

@@ -13,19 +13,19 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from storage import StoreError
-from tasks.mislabels.detect import PROCEDURE, find_mislabels
-from tasks.mislabels.results import newest_found
-from tasks.report.data_quality import quality_of
-from tasks.report.duplicates import duplicates_of
-from tasks.report.formatting import shown
-from tasks.report.mislabels import suspects_of
-from tasks.report.page import page_of, render
-from tasks.report.reliability import assurances, baselines
-from tasks.report.run_data import read_night
-from tasks.report.slices import slices_of
-from tasks.report.tfidf_space import space_of
-from tasks.report.worst_queries import cases
-from tasks.run.spec import existing_store
+from tasks.mislabels.detect import DETECTOR_VERSION, detect_mislabels
+from tasks.mislabels.results import read_latest_result
+from tasks.report.data_quality import assess_data_quality
+from tasks.report.duplicates import find_duplicates
+from tasks.report.formatting import shorten_text
+from tasks.report.mislabels import read_flagged_labels
+from tasks.report.page import build_page, render_page
+from tasks.report.reliability import check_reliability, compare_baselines
+from tasks.report.run_data import read_run_data
+from tasks.report.slices import summarize_slices
+from tasks.report.tfidf_space import make_tfidf_space
+from tasks.report.worst_queries import make_query_cases
+from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 HOSTILE = (
@@ -40,8 +40,8 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def night(finished):
     study = finished / "study.toml"
-    store = existing_store(load_study(study))
-    return read_night(store, store.latest().record.run, study)
+    store = open_existing_store(load_study(study))
+    return read_run_data(store, store.find_latest().record.run, study)
 
 
 def run(*arguments):
@@ -52,8 +52,8 @@ def audited(folder, **changes):
     """A night of a study that is written anew."""
     tiny.write_study(folder, **changes)
     tiny.run_directly(folder / "study.toml")
-    store = existing_store(load_study(folder / "study.toml"))
-    return read_night(store, store.latest().record.run, folder / "study.toml")
+    store = open_existing_store(load_study(folder / "study.toml"))
+    return read_run_data(store, store.find_latest().record.run, folder / "study.toml")
 
 
 class Elements(HTMLParser):
@@ -99,7 +99,7 @@ def test_a_page_replaces_a_page_and_nothing_else(finished, tmp_path):
 
 
 def test_nothing_on_the_page_asks_a_network(night):
-    html = render(page_of(night))
+    html = render_page(build_page(night))
     addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
     assert all(address.startswith("http://www.w3.org/") for address in addresses)  # namespaces
     assert "default-src 'none'" in html
@@ -109,47 +109,49 @@ def test_nothing_on_the_page_asks_a_network(night):
 
 
 def test_the_same_night_makes_the_same_page(night):
-    made = [re.sub(r"Made [\d: -]+ UTC", "", render(page_of(night))) for _ in range(2)]
+    made = [re.sub(r"Made [\d: -]+ UTC", "", render_page(build_page(night))) for _ in range(2)]
     assert made[0] == made[1]
 
 
 def test_the_matrix_sums_what_the_store_holds(night):
-    found = slices_of(night)
-    assert (found.slice, found.source) == ("kind", "label")
+    slices = summarize_slices(night)
+    assert (slices.slice_name, slices.source_name) == ("kind", "label")
     labels = dict(night.train.select("train", "label").iter_rows())
     kinds = dict(night.queries.select("query", "group_kind").iter_rows())
     sums: dict = {}
     for query, train, effect in night.scores.select("query", "train", "removal_effect").iter_rows():
         key = (labels[train], kinds[query])
         sums[key] = sums.get(key, 0.0) + effect
-    told = {(s, q): e for s, q, e in found.matrix.select("source", "slice", "effect").iter_rows()}
-    assert told.keys() == sums.keys()
-    assert all(told[key] == pytest.approx(sums[key], rel=1e-6) for key in sums)
+    effects = {
+        (s, q): e for s, q, e in slices.matrix.select("source", "slice", "effect").iter_rows()
+    }
+    assert effects.keys() == sums.keys()
+    assert all(effects[key] == pytest.approx(sums[key], rel=1e-6) for key in sums)
 
 
 def test_a_slices_effects_correlate_as_numpy_says(night):
-    found = slices_of(night).correlations
+    correlations = summarize_slices(night).correlations
     kinds = dict(night.queries.select("query", "group_kind").iter_rows())
     a, b = sorted(set(kinds.values()))[:2]
     vectors = {a: np.zeros(len(night.train)), b: np.zeros(len(night.train))}
-    seen = set()
+    scored_rows = set()
     for query, train, effect in night.scores.select("query", "train", "removal_effect").iter_rows():
-        seen.add(train)
+        scored_rows.add(train)
         if kinds[query] in vectors:
             vectors[kinds[query]][train] += effect
-    rows = sorted(seen)
-    told = found.filter((pl.col("a") == a) & (pl.col("b") == b))["correlation"].item()
-    assert told == pytest.approx(pearsonr(vectors[a][rows], vectors[b][rows])[0], abs=1e-6)
+    rows = sorted(scored_rows)
+    actual = correlations.filter((pl.col("a") == a) & (pl.col("b") == b))["correlation"].item()
+    assert actual == pytest.approx(pearsonr(vectors[a][rows], vectors[b][rows])[0], abs=1e-6)
 
 
 def test_a_source_is_tested_over_queries(night):
-    asked = night.scores["query"].unique().to_list()
-    for row in slices_of(night).ranking:
-        of = night.train.filter(pl.col("label") == row["source"])["train"].to_list()
+    query_ids = night.scores["query"].unique().to_list()
+    for row in summarize_slices(night).ranking:
+        source_rows = night.train.filter(pl.col("label") == row["source"])["train"].to_list()
         sums = [
-            float(night.scores.filter((pl.col("query") == q) & pl.col("train").is_in(of))
+            float(night.scores.filter((pl.col("query") == q) & pl.col("train").is_in(source_rows))
                   ["removal_effect"].cast(pl.Float64).sum())
-            for q in asked
+            for q in query_ids
         ]  # fmt: skip
         assert row["mean"] == pytest.approx(np.mean(sums), rel=1e-6)
         assert row["p"] == pytest.approx(ttest_1samp(sums, 0.0).pvalue, rel=1e-5)
@@ -157,13 +159,13 @@ def test_a_source_is_tested_over_queries(night):
 
 
 def test_cases_are_the_worst_queries_with_both_ends(night):
-    found = cases(night, duplicates_of(night, space_of(night)))
-    losses = [case.query["loss"] for case in found]
+    worst = make_query_cases(night, find_duplicates(night, make_tfidf_space(night)))
+    losses = [case.query["loss"] for case in worst]
     assert losses == sorted(night.queries["loss"].to_list(), reverse=True)[: len(losses)]
-    for case in found:
-        mine = night.scores.filter(pl.col("query") == case.query["query"])["removal_effect"]
-        assert [row["effect"] for row in case.harmful] == sorted(mine.filter(mine < 0))[:3]
-        helpful = sorted(mine.filter(mine > 0), reverse=True)[:3]
+    for case in worst:
+        effects = night.scores.filter(pl.col("query") == case.query["query"])["removal_effect"]
+        assert [row["effect"] for row in case.harmful] == sorted(effects.filter(effects < 0))[:3]
+        helpful = sorted(effects.filter(effects > 0), reverse=True)[:3]
         assert [row["effect"] for row in case.helpful] == helpful
 
 
@@ -176,10 +178,12 @@ def test_what_rows_have_in_common_is_told(world):
     tiny.write_rows(world / "train.csv", rows)
     train = {**tiny.SECTIONS["train"], "groups": ["source"]}
     night = audited(world, train=train, candidates={"kind": "full"})
-    told = [
-        note for case in cases(night, duplicates_of(night, space_of(night))) for note in case.common
+    notes = [
+        note
+        for case in make_query_cases(night, find_duplicates(night, make_tfidf_space(night)))
+        for note in case.shared_properties
     ]
-    assert any("source bad (20% of all)" in note for note in told)
+    assert any("source bad (20% of all)" in note for note in notes)
 
 
 def test_planted_duplicates_leaks_and_empty_texts_are_found(world):
@@ -195,30 +199,30 @@ def test_planted_duplicates_leaks_and_empty_texts_are_found(world):
         base | {"id": "empty", "text": "?!"},
     ]
     tiny.write_rows(world / "train.csv", rows)
-    asked = tiny.rows_of(world / "queries.csv")
-    asked += [asked[0] | {"id": "leak", "text": base["text"]}]
-    tiny.write_rows(world / "queries.csv", asked)
+    queries = tiny.rows_of(world / "queries.csv")
+    queries += [queries[0] | {"id": "leak", "text": base["text"]}]
+    tiny.write_rows(world / "queries.csv", queries)
     night = audited(world)
-    space = space_of(night)
-    found = duplicates_of(night, space)
+    space = make_tfidf_space(night)
+    duplicates = find_duplicates(night, space)
     place = {name: i for i, name in enumerate(night.train["id"])}
-    alike = {int(found.cluster[place[name]]) for name in ("one", "again", "conflict", "near")}
+    alike = {int(duplicates.cluster[place[name]]) for name in ("one", "again", "conflict", "near")}
     assert len(alike) == 1
     assert -1 not in alike
-    assert found.cluster[place["empty"]] == -1
-    assert found.exact >= 2
-    assert found.conflicting >= 1
-    assert found.groups[0][0]["label"] in tiny.LABELS
-    assert "leak" in [row["id"] for row in found.leaks if row["exact"]]
-    assert quality_of(night, space).empty == {"training rows": 1, "queries": 0}
+    assert duplicates.cluster[place["empty"]] == -1
+    assert duplicates.exact >= 2
+    assert duplicates.conflicting >= 1
+    assert duplicates.groups[0][0]["label"] in tiny.LABELS
+    assert "leak" in [row["id"] for row in duplicates.leaks if row["exact"]]
+    assert assess_data_quality(night, space).empty == {"training rows": 1, "queries": 0}
 
 
 def test_queries_that_fail_together_are_a_group(world):
     """Twenty queries with a word of their own and wrong labels, against twenty others."""
-    asked = tiny.rows_of(world / "queries.csv")
+    queries = tiny.rows_of(world / "queries.csv")
     right = [
         {
-            **asked[0],
+            **queries[0],
             "id": f"r{i}",
             "text": f"the {tiny.GOOD[i % 5]} film was very fine",
             "label": "pos",
@@ -227,7 +231,7 @@ def test_queries_that_fail_together_are_a_group(world):
     ]
     wrong = [
         {
-            **asked[0],
+            **queries[0],
             "id": f"w{i}",
             "text": f"is a {tiny.GOOD[i % 5]} actor plot not",
             "label": "neg",
@@ -236,7 +240,7 @@ def test_queries_that_fail_together_are_a_group(world):
     ]
     tiny.write_rows(world / "queries.csv", right + wrong)
     night = audited(world)
-    groups = quality_of(night, space_of(night)).groups
+    groups = assess_data_quality(night, make_tfidf_space(night)).groups
     assert sum(row["queries"] for row in groups) == 60
     worst = groups[0]
     assert "actor" in worst["name"]
@@ -245,31 +249,31 @@ def test_queries_that_fail_together_are_a_group(world):
 
 def test_suspects_are_those_of_the_newest_search(world):
     tiny.run_directly(world / "study.toml")
-    find_mislabels.fn(str(world / "study.toml"))
-    store = existing_store(load_study(world / "study.toml"))
-    night = read_night(store, store.latest().record.run, world / "study.toml")
-    found = suspects_of(night)
-    table = night.found.table.sort("rank")
-    assert [row["id"] for row in found.rows] == table["id"].to_list()
-    for row in found.rows:
+    detect_mislabels.fn(str(world / "study.toml"))
+    store = open_existing_store(load_study(world / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, world / "study.toml")
+    section = read_flagged_labels(night)
+    table = night.mislabels.table.sort("rank")
+    assert [row["id"] for row in section.rows] == table["id"].to_list()
+    for row in section.rows:
         assert all(0 < share <= 1 for _, share in row["bars"])
-        mine = night.scores.filter(pl.col("train") == row["train"])["removal_effect"]
-        assert [nats for _, nats in row["harms"]] == sorted((-mine.filter(mine < 0)), reverse=True)[
-            :3
-        ]
-    html = render(page_of(night))
+        effects = night.scores.filter(pl.col("train") == row["train"])["removal_effect"]
+        assert [nats for _, nats in row["harms"]] == sorted(
+            (-effects.filter(effects < 0)), reverse=True
+        )[:3]
+    html = render_page(build_page(night))
     assert html.count('<input type="checkbox"') == len(table)
     assert "canaries" in html
 
 
 def test_the_page_says_by_what_wrong_labels_are_counted(world):
     tiny.run_directly(world / "study.toml")
-    find_mislabels.fn(str(world / "study.toml"))
-    store = existing_store(load_study(world / "study.toml"))
-    own = store.latest().record.run
+    detect_mislabels.fn(str(world / "study.toml"))
+    store = open_existing_store(load_study(world / "study.toml"))
+    own = store.find_latest().record.run
 
     def page():
-        return render(page_of(read_night(store, own, world / "study.toml")))
+        return render_page(build_page(read_run_data(store, own, world / "study.toml")))
 
     before, out = page(), world / "drawn.csv"
     assert "How many labels are wrong is not known" in before
@@ -278,10 +282,10 @@ def test_the_page_says_by_what_wrong_labels_are_counted(world):
     run("review", "export", "--study", study, "--out", out, "--random", 40)
     frame = pl.read_csv(out, infer_schema=False)
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
-    said = [other[label] if i < 10 else label for i, label in enumerate(frame["label"])]
-    frame.with_columns(right_label=pl.Series(said)).write_csv(out)
+    labels = [other[label] if i < 10 else label for i, label in enumerate(frame["label"])]
+    frame.with_columns(right_label=pl.Series(labels)).write_csv(out)
     assert run("review", "import", out, "--study", study).exit_code == 0
-    find_mislabels.fn(str(study))
+    detect_mislabels.fn(str(study))
     after = page()
     assert "40 rows drawn at random, 10 of them wrong" in after
     assert "is not known" not in after
@@ -290,38 +294,38 @@ def test_the_page_says_by_what_wrong_labels_are_counted(world):
 
 def test_what_another_procedure_did_not_see_is_not_new(world, monkeypatch):
     tiny.run_directly(world / "study.toml")
-    now = PROCEDURE
-    monkeypatch.setattr("tasks.mislabels.detect.PROCEDURE", now - 1)
-    find_mislabels.fn(str(world / "study.toml"))
-    monkeypatch.setattr("tasks.mislabels.detect.PROCEDURE", now)
-    find_mislabels.fn(str(world / "study.toml"))
-    store = existing_store(load_study(world / "study.toml"))
-    night = read_night(store, store.latest().record.run, world / "study.toml")
-    assert [one.facts["procedure"] for one in night.searches] == [now, now - 1]
-    found = suspects_of(night)
-    assert not found.compared
-    assert not any(row["new"] for row in found.rows)
+    now = DETECTOR_VERSION
+    monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now - 1)
+    detect_mislabels.fn(str(world / "study.toml"))
+    monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now)
+    detect_mislabels.fn(str(world / "study.toml"))
+    store = open_existing_store(load_study(world / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, world / "study.toml")
+    assert [search.facts["procedure"] for search in night.mislabel_results] == [now, now - 1]
+    section = read_flagged_labels(night)
+    assert not section.has_previous
+    assert not any(row["new"] for row in section.rows)
 
 
 def test_a_search_among_other_rows_is_not_shown(world):
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     rows = tiny.rows_of(world / "train.csv")
     flipped = next(label for label in tiny.LABELS if label != rows[0]["label"])
     tiny.write_rows(world / "train.csv", [rows[0] | {"label": flipped}, *rows[1:]])
-    assert audited(world).found is None
+    assert audited(world).mislabels is None
 
 
 def test_two_nights_are_compared(world):
     before = audited(world)
-    asked = tiny.rows_of(world / "queries.csv")
-    tiny.write_rows(world / "queries.csv", asked[:-2])
+    queries = tiny.rows_of(world / "queries.csv")
+    tiny.write_rows(world / "queries.csv", queries[:-2])
     night = audited(world)
     assert night.against == before.run
-    html = render(page_of(night))
-    assert f"on the {len(asked) - 2} asked in both runs" in html
+    html = render_page(build_page(night))
+    assert f"on the {len(queries) - 2} asked in both runs" in html
     assert "What became harmful" in html or not len(night.difference.rows)
     assert "Slice by slice" in html
-    assert night.difference.overall.queries == len(asked) - 2
+    assert night.difference.overall.queries == len(queries) - 2
     for part in night.difference.slices:
         assert f"<td>{part.value}</td>" in html
         assert 0 <= part.before <= 1
@@ -337,9 +341,9 @@ def test_hostile_texts_are_inert(world):
             row["kind"] = HOSTILE[0]  # in the pictures too
         tiny.write_rows(world / name, rows)
     night = audited(world)
-    find_mislabels.fn(str(world / "study.toml"))
-    store = existing_store(load_study(world / "study.toml"))
-    html = render(page_of(read_night(store, night.run, world / "study.toml")))
+    detect_mislabels.fn(str(world / "study.toml"))
+    store = open_existing_store(load_study(world / "study.toml"))
+    html = render_page(build_page(read_run_data(store, night.run, world / "study.toml")))
     elements = Elements(html).seen
     assert [tag for tag, _ in elements].count("script") == 1
     assert not [a for _, a in elements if any(name.startswith("on") for name in a)]
@@ -368,13 +372,13 @@ DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
 def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
     tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:queries])
     night = audited(world, **changes)
-    page = page_of(night)
+    page = build_page(night)
     assert len(page.cases) == queries
     assert len(page.headline) == 3
     if changes.get("solver"):
         assert not len(night.scores)
         assert "queries without an answer" in page.headline[2]
-    assert "</html>" in render(page)
+    assert "</html>" in render_page(page)
 
 
 @pytest.mark.parametrize("name", ["../other", "a/b", "..", ""])
@@ -386,28 +390,30 @@ def test_a_run_of_a_name_that_leaves_the_store_is_refused(world, name):
 
 
 def test_a_text_is_cut_between_characters_and_never_lost():
-    assert shown("ab", 2) == "ab"
-    assert shown("a\nb\tc") == "a\nb\tc"
-    assert shown(None) == "None"
+    assert shorten_text("ab", 2) == "ab"
+    assert shorten_text("a\nb\tc") == "a\nb\tc"
+    assert shorten_text(None) == "None"
 
 
 def test_the_page_says_when_it_should_not_be_believed(world):
     night = audited(world, curvature={"damping": 1e6}, candidates={"kind": "knn", "k": 2})
-    told = {one.name: one for one in assurances(night)}
-    assert told["gradient product"].fine is False
-    assert "Read with care" in page_of(night).headline[2]
+    checks = {check.name: check for check in check_reliability(night)}
+    assert checks["gradient product"].passed is False
+    assert "Read with care" in build_page(night).headline[2]
 
 
 def test_baselines_are_rank_correlations(night):
-    found = {one.name: one for one in baselines(night, space_of(night))}
+    by_name = {
+        baseline.name: baseline for baseline in compare_baselines(night, make_tfidf_space(night))
+    }
     harm = dict.fromkeys(night.train["train"].to_list(), 0.0)
     for train, effect in night.scores.select("train", "removal_effect").iter_rows():
         harm[train] -= min(0.0, effect)
     loss = night.train["loss"].to_list()
-    told = spearmanr(loss, list(harm.values())).statistic
-    assert found["loss"].correlation == pytest.approx(told, abs=1e-6)
-    for one in found.values():
-        assert 0 <= one.overlap <= 1
+    expected = spearmanr(loss, list(harm.values())).statistic
+    assert by_name["loss"].correlation == pytest.approx(expected, abs=1e-6)
+    for baseline in by_name.values():
+        assert 0 <= baseline.overlap <= 1
 
 
 def test_a_run_that_is_not_there_or_not_finished_is_refused(world):
@@ -415,11 +421,11 @@ def test_a_run_that_is_not_there_or_not_finished_is_refused(world):
     done = run("report", "nothing", "--study", world / "study.toml")
     assert done.exit_code == 2
     assert "Traceback" not in done.output
-    store = existing_store(load_study(world / "study.toml"))
-    name = store.latest().record.run
+    store = open_existing_store(load_study(world / "study.toml"))
+    name = store.find_latest().record.run
     store.withdraw(name, ["finish"])
     with pytest.raises(StoreError, match="finished run"):
-        read_night(store, name, world / "study.toml")
+        read_run_data(store, name, world / "study.toml")
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson"])
@@ -429,8 +435,8 @@ def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
     assert done.exit_code == 0, done.output
     read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ndjson": pl.read_ndjson}[ending]
     frame = read(to)
-    store = existing_store(load_study(finished / "study.toml"))
-    scores = store.scan("scores", store.latest().record.run).collect()
+    store = open_existing_store(load_study(finished / "study.toml"))
+    scores = store.scan("scores", store.find_latest().record.run).collect()
     assert frame["removal_effect"].to_list() == pytest.approx(scores["removal_effect"].to_list())
     assert {"query_id", "train_id", "query_label", "train_label"} <= set(frame.columns)
     again = run("export", "scores", "--study", finished / "study.toml", "--out", to)
@@ -439,13 +445,13 @@ def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
 
 
 def test_mislabels_are_exported_for_label_studio(world, tmp_path):
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     tiny.run_directly(world / "study.toml")
     to = tmp_path / "tasks.json"
     done = run("export", "mislabels", "--study", world / "study.toml", "--out", to)
     assert done.exit_code == 0, done.output
     tasks = json.loads(to.read_text())
-    table = newest_found(existing_store(load_study(world / "study.toml"))).table
+    table = read_latest_result(open_existing_store(load_study(world / "study.toml"))).table
     # A suggestion is ticked where it is likelier than the given label, and nowhere else.
     likely = pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
     ticked = set(table.filter(likely)["id"])
@@ -469,7 +475,7 @@ def test_a_spreadsheet_takes_no_exported_text_for_a_formula(world, tmp_path):
     done = run("export", "train", "--study", world / "study.toml", "--out", tmp_path / "train.csv")
     assert done.exit_code == 0, done.output
     assert pl.read_csv(tmp_path / "train.csv")["text"][0].startswith("'=")
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     run("review", "export", "--study", world / "study.toml", "--out", tmp_path / "review.csv")
     texts = pl.read_csv(tmp_path / "review.csv")["text"].to_list()
     assert not [text for text in texts if text.startswith("=")]
@@ -484,19 +490,19 @@ def test_the_flow_leaves_links_and_figures_but_no_texts(world, prefect):
     tiny.run_directly(world / "study.toml")
     path = report(str(world / "study.toml"))
     with get_client(sync_client=True) as client:
-        found = {a.key: a for a in client.read_artifacts()}
-    assert found["data-quality-page"].type == "markdown"
+        artifacts = {a.key: a for a in client.read_artifacts()}
+    assert artifacts["data-quality-page"].type == "markdown"
     assert path.endswith(".html")
-    assert path in str(found["data-quality-page"].data)
+    assert path in str(artifacts["data-quality-page"].data)
     texts = {row["text"] for row in tiny.rows_of(world / "train.csv")}
     for key in ("data-quality", "data-quality-trust"):
-        assert not [text for text in texts if text in str(found[key].data)]
+        assert not [text for text in texts if text in str(artifacts[key].data)]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_selection_is_exported_alone(world, tmp_path, ending):
     """As a report's: a file whose column id names the rows; no run is needed for mislabels."""
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     names = sorted(row["id"] for row in tiny.rows_of(world / "train.csv")[:2])
     ids = pl.DataFrame({"id": names, "right_label": [None, "pos"]})
     only = tmp_path / f"selection.{ending}"
@@ -511,7 +517,7 @@ def test_a_selection_is_exported_alone(world, tmp_path, ending):
 
 def test_what_a_selection_names_no_longer_is_told(world, tmp_path):
     """An id that is gone, and one that names a row of another text since."""
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     rows = tiny.rows_of(world / "train.csv")
     only, to = tmp_path / "selection.csv", tmp_path / "some.parquet"
     chosen = {"id": [rows[0]["id"], rows[1]["id"], "gone"], "text": [rows[0]["text"], "other", "a"]}
@@ -524,7 +530,7 @@ def test_what_a_selection_names_no_longer_is_told(world, tmp_path):
 
 @pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])
 def test_a_selection_that_names_no_row_is_refused(world, tmp_path, content):
-    find_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(world / "study.toml"))
     only = tmp_path / "selection.csv"
     if content is not None:
         only.write_text(content)

@@ -7,23 +7,23 @@ from html.parser import HTMLParser
 import hand
 import polars as pl
 import pytest
-from hand import Row, filled
+from hand import Row, fill_columns
 
 from fastif.evaluation.recall import Recall
 from storage import MISLABELS, write_table
 from tasks.report import charts
-from tasks.report.duplicates import duplicates_of
-from tasks.report.formatting import legible, names_for
-from tasks.report.headline import headline
-from tasks.report.mislabels import suspects_of
-from tasks.report.page import page_of, render
-from tasks.report.reliability import assurances
-from tasks.report.run_data import read_night
-from tasks.report.slices import slices_of
-from tasks.report.tfidf_space import space_of
-from tasks.results.compare_runs import difference
+from tasks.report.duplicates import find_duplicates
+from tasks.report.formatting import escape_unprintable, make_short_names
+from tasks.report.headline import make_headline
+from tasks.report.mislabels import read_flagged_labels
+from tasks.report.page import build_page, render_page
+from tasks.report.reliability import check_reliability
+from tasks.report.run_data import read_run_data
+from tasks.report.slices import summarize_slices
+from tasks.report.tfidf_space import make_tfidf_space
+from tasks.results.compare_runs import diff_runs
 from tasks.results.summary import read_summary
-from tasks.terminal.diff import draw_difference
+from tasks.terminal.diff import render_difference
 
 WORDS = ["x", None, "None", "null", "none", "all", "(all)", "total", "", " ", "(no value)", "train",
          "query", "id", "label", "removal_effect", "__all__", "a,b", 'a"b', "a\nb", "😀", "1",
@@ -40,40 +40,43 @@ def rows(prefix, count, values, name):
     ]  # fmt: skip
 
 
-def night_of(folder, train, queries, **given):
-    store = hand.store_in(folder)
-    hand.write_night(store, "one", train, queries, **given)
-    return read_night(store, "one", folder / "study.toml")
+def make_run_data(folder, train, queries, **given):
+    store = hand.open_store(folder)
+    hand.write_run(store, "one", train, queries, **given)
+    return read_run_data(store, "one", folder / "study.toml")
 
 
 def test_every_value_is_a_slice_of_its_own(tmp_path):
     queries, train = rows("q", 56, WORDS, "kind"), rows("t", 56, WORDS, "source")
-    night = night_of(tmp_path, train, queries)
-    found = slices_of(night)
-    told = {row["slice"]: (row["queries"], row["accuracy"]) for row in found.accuracy}
-    for value in told:
-        mine = [row for row in queries if row.groups["kind"] == value]
-        assert told[value] == (len(mine), sum(row.correct for row in mine) / len(mine))
-    assert len(told) == min(24, len(WORDS))
-    pairs = found.matrix.select("source", "slice").rows()
+    night = make_run_data(tmp_path, train, queries)
+    slices = summarize_slices(night)
+    accuracies = {row["slice"]: (row["queries"], row["accuracy"]) for row in slices.accuracy}
+    for value in accuracies:
+        members = [row for row in queries if row.groups["kind"] == value]
+        assert accuracies[value] == (
+            len(members),
+            sum(row.correct for row in members) / len(members),
+        )
+    assert len(accuracies) == min(24, len(WORDS))
+    pairs = slices.matrix.select("source", "slice").rows()
     assert len(pairs) == len(set(pairs)) == 12 * 12
     sums = {}
     for query, row, effect in night.scores.select("query", "train", "removal_effect").rows():
         key = train[row].groups["source"], queries[query].groups["kind"]
         sums[key] = sums.get(key, 0) + effect
-    for source, name, effect in found.matrix.select("source", "slice", "effect").rows():
+    for source, name, effect in slices.matrix.select("source", "slice", "effect").rows():
         assert effect == pytest.approx(sums[source, name], abs=1e-6)
-    assert {row["source"] for row in found.ranking} == set(found.matrix["source"])
-    summary = read_summary(hand.store_in(tmp_path), "one", tmp_path)
+    assert {row["source"] for row in slices.ranking} == set(slices.matrix["source"])
+    summary = read_summary(hand.open_store(tmp_path), "one", tmp_path)
     assert len({row["slice"] for row in summary.slices}) == 8
 
 
 def test_charts_never_merge_what_reads_alike():
-    names = names_for(WORDS, charts.LONGEST)
+    names = make_short_names(WORDS, charts.MAX_NAME_CHARS)
     assert len(set(names.values())) == len(WORDS)
     assert names[None] == "(no value)"
     frame = pl.DataFrame({"source": WORDS, "slice": "s", "effect": 1.0, "pairs": 1})
-    drawn = charts.matrix(frame, "slice", "source")
+    drawn = charts.render_effect_matrix(frame, "slice", "source")
     assert drawn.count(">+1<") == len(WORDS), "a cell each"
 
 
@@ -98,16 +101,16 @@ def test_no_character_of_a_row_ends_the_page(tmp_path):
             for i in range(20)
         ]  # fmt: skip
 
-    night = night_of(tmp_path, hostile("t", "source"), hostile("q", "kind"))
-    page = page_of(night)
-    html = render(page)
+    night = make_run_data(tmp_path, hostile("t", "source"), hostile("q", "kind"))
+    page = build_page(night)
+    html = render_page(page)
     html.encode()
     assert html.count("<svg") >= 3
     assert not [character for character in UNSEEN if character in html]
     assert "⟨U+000B⟩" in html
     assert "⟨U+FFFE⟩" in html
     assert Texts(html).all
-    assert legible("\ud800") == "⟨U+D800⟩"
+    assert escape_unprintable("\ud800") == "⟨U+D800⟩"
 
 
 def mislabels(store, night, margins):
@@ -123,28 +126,33 @@ def mislabels(store, night, margins):
     facts |= {"recall": {"planted": 40, "budget": 20, "any": 0.9, "confusable": 0.5}}
 
     def write(folder):
-        write_table(folder, "mislabels", filled(MISLABELS, table))
+        write_table(folder, "mislabels", fill_columns(MISLABELS, table))
         (folder / "facts.json").write_text(json.dumps(facts))
 
-    store.write_part("mislabels", "ab" * 32, write)
+    store.write_artifact("mislabels", "ab" * 32, write)
 
 
 def test_a_row_that_came_after_the_training_has_a_bar_less(tmp_path):
     """The ordinary second night: a signal of the training is null for rows that were not in it."""
-    night = night_of(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
+    night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
     margins = [None, *(float(i) for i in range(10)), None]
-    mislabels(hand.store_in(tmp_path), night, margins)
-    night = read_night(hand.store_in(tmp_path), "one", tmp_path / "study.toml")
-    bars = {row["train"]: dict(row["bars"])["trained_margin"] for row in suspects_of(night).rows}
+    mislabels(hand.open_store(tmp_path), night, margins)
+    night = read_run_data(hand.open_store(tmp_path), "one", tmp_path / "study.toml")
+    bars = {
+        row["train"]: dict(row["bars"])["trained_margin"] for row in read_flagged_labels(night).rows
+    }
     assert [bars[0], bars[11]] == [None, None]
     assert [bars[i] for i in range(1, 11)] == pytest.approx([i / 10 for i in range(1, 11)])
-    html = render(page_of(night))
+    html = render_page(build_page(night))
     assert "trained margin not measured" in html
     assert html.count('<input type="checkbox"') == 12
 
 
-def assured(night):
-    return {one.name: one for one in assurances(night, duplicates_of(night, space_of(night)))}
+def read_checks(night):
+    return {
+        check.name: check
+        for check in check_reliability(night, find_duplicates(night, make_tfidf_space(night)))
+    }
 
 
 GOOD = {"residual": 1e-6, "converged": True, "resembles_gradient_product": False}
@@ -173,74 +181,82 @@ CHECKS = [
 
 @pytest.mark.parametrize(("name", "given", "state"), CHECKS)
 def test_each_check_passes_fails_or_says_that_it_cannot_tell(tmp_path, name, given, state):
-    night = night_of(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
-    assert assured(night)[name].state == state
+    night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
+    assert read_checks(night)[name].verdict == state
 
 
 def test_queries_that_are_the_training_rows_are_not_in_order(tmp_path):
     train = rows("t", 12, ["x"], "s")
-    night = night_of(tmp_path, train, train, solves=GOOD)
-    one = assured(night)["queries that are no training rows"]
-    assert (one.figure, one.state) == ("0 of 12", "no")
-    assert "Read with care: queries that are no training rows" in page_of(night).headline[2]
+    night = make_run_data(tmp_path, train, train, solves=GOOD)
+    check = read_checks(night)["queries that are no training rows"]
+    assert (check.measured, check.verdict) == ("0 of 12", "no")
+    assert "Read with care: queries that are no training rows" in build_page(night).headline[2]
 
 
 def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
     """One wrong query of one, against forty of a hundred: chance says nothing of the former."""
 
-    def asked(name, right, count):
+    def make_queries(name, right, count):
         return [
             Row(f"{name}{i}", f"{name} text {i}", correct=i < right, groups={"kind": name})
             for i in range(count)
         ]
 
     train = rows("t", 12, ["x"], "s")
-    sure = [*asked("tiny", 0, 1), *asked("low", 40, 100), *asked("fine", 95, 100)]
-    night = night_of(tmp_path / "a", train, sure, effects={(0, 0): -1.0})
-    text = headline(night, slices_of(night), None, [])[0]
+    sure = [
+        *make_queries("tiny", 0, 1),
+        *make_queries("low", 40, 100),
+        *make_queries("fine", 95, 100),
+    ]
+    night = make_run_data(tmp_path / "a", train, sure, effects={(0, 0): -1.0})
+    text = make_headline(night, summarize_slices(night), None, [])[0]
     assert "lowest is kind low with 40.0% of 100 queries (95 % interval 31% to 50%)" in text
-    even = [*asked("tiny", 0, 1), *asked("some", 80, 100), *asked("fine", 82, 100)]
-    night = night_of(tmp_path / "b", train, even, effects={(0, 0): -1.0})
-    assert "no kind is clearly lower" in headline(night, slices_of(night), None, [])[0]
+    even = [
+        *make_queries("tiny", 0, 1),
+        *make_queries("some", 80, 100),
+        *make_queries("fine", 82, 100),
+    ]
+    night = make_run_data(tmp_path / "b", train, even, effects={(0, 0): -1.0})
+    assert "no kind is clearly lower" in make_headline(night, summarize_slices(night), None, [])[0]
 
 
 def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
     """By another group, a row in front of both tables, row numbers as ids, a class more."""
-    store = hand.store_in(tmp_path)
+    store = hand.open_store(tmp_path)
     train, queries = rows("t", 20, ["x", None], "source"), rows("q", 20, ["x", "y"], "kind")
     for table in (train, queries):
         for number, row in enumerate(table):
             row.id = f"{number + 1}"
-    hand.write_night(store, "one", train, queries)
+    hand.write_run(store, "one", train, queries)
     later = [
         [Row("1", "something new", "c"), *(Row(f"{i + 2}", r.text, r.label, r.correct, groups={
             "region": "here"}) for i, r in enumerate(table))]
         for table in (train, queries)
     ]  # fmt: skip
     effects = {(q + 1, t + 1): e for (q, t), e in old_effects(20).items()}
-    hand.write_night(store, "two", *later, effects=effects)
-    found = difference(store, "one", "two")
-    assert found.rows.is_empty(), "no old row has another effect"
-    assert [(part.value, part.queries) for part in found.slices] == [("here", 20)]
-    notes = " ".join(found.notes)
+    hand.write_run(store, "two", *later, effects=effects)
+    comparison = diff_runs(store, "one", "two")
+    assert comparison.rows.is_empty(), "no old row has another effect"
+    assert [(part.value, part.queries) for part in comparison.slices] == [("here", 20)]
+    notes = " ".join(comparison.notes)
     assert "Training rows are matched by content: 20 the same, 1 new." in notes
     assert "Queries were grouped by kind and are by region." in notes
-    assert draw_difference(found, "one", "two")
-    html = render(page_of(read_night(store, "two", tmp_path / "study.toml")))
+    assert render_difference(comparison, "one", "two")
+    html = render_page(build_page(read_run_data(store, "two", tmp_path / "study.toml")))
     assert "compared with one" in html
     assert re.search(r"grouped by kind and are by region", html)
 
 
 def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_path):
     """Not that no row did."""
-    store = hand.store_in(tmp_path)
+    store = hand.open_store(tmp_path)
     train = rows("t", 20, ["x"], "source")
     for name, prefix in (("one", "q"), ("two", "other")):
-        hand.write_night(store, name, train, rows(prefix, 20, ["x"], "kind"))
-    found = difference(store, "one", "two")
-    assert (found.rows, found.overall, found.slices) == (None, None, ())
-    assert "No query is the same in both runs" in " ".join(found.notes)
-    assert draw_difference(found, "one", "two")
+        hand.write_run(store, name, train, rows(prefix, 20, ["x"], "kind"))
+    comparison = diff_runs(store, "one", "two")
+    assert (comparison.rows, comparison.overall, comparison.slices) == (None, None, ())
+    assert "No query is the same in both runs" in " ".join(comparison.notes)
+    assert render_difference(comparison, "one", "two")
 
 
 def old_effects(count):
@@ -248,12 +264,12 @@ def old_effects(count):
 
 
 def test_a_slice_called_all_is_not_the_total(tmp_path):
-    store = hand.store_in(tmp_path)
+    store = hand.open_store(tmp_path)
     queries = rows("q", 24, ["all", "None", None], "kind")
     for name in ("one", "two"):
-        hand.write_night(store, name, rows("t", 12, ["x"], "s"), queries)
-    found = difference(store, "one", "two")
-    assert found.overall.queries == 24
-    assert [(part.value, part.queries) for part in found.slices] == [
+        hand.write_run(store, name, rows("t", 12, ["x"], "s"), queries)
+    comparison = diff_runs(store, "one", "two")
+    assert comparison.overall.queries == 24
+    assert [(part.value, part.queries) for part in comparison.slices] == [
         ("None", 8), ("all", 8), (None, 8),
     ]  # fmt: skip

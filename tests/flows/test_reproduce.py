@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 
 from fastif import InputError
 from flows.cli.app import app
-from tasks.experiments.registry import ALSO, CATALOGUE
+from tasks.experiments.registry import ALIASES, EXPERIMENTS
 from tasks.experiments.result import (
     Claim,
-    Outcome,
-    markdown,
-    write_outcome,
+    ExperimentResult,
+    render_result_markdown,
+    write_result,
 )
-from tasks.experiments.run import checked, reproduce_experiment
-from tasks.experiments.workspace import Place
+from tasks.experiments.run import check_experiment, reproduce_experiment
+from tasks.experiments.workspace import Workspace
 
 
 def run(*arguments):
@@ -27,22 +27,22 @@ def run(*arguments):
 
 def test_all_experiments_are_listed_with_what_they_need():
     listed = run("reproduce").output
-    for name, one in CATALOGUE.items():
+    for name, experiment in EXPERIMENTS.items():
         assert name in listed
-        assert all(needed in listed for needed in one.needs)
-    assert all(name in listed for name in ALSO)
+        assert all(needed in listed for needed in experiment.datasets)
+    assert all(name in listed for name in ALIASES)
 
 
-@pytest.mark.parametrize(("name", "of"), ALSO.items())
+@pytest.mark.parametrize(("name", "of"), ALIASES.items())
 def test_an_experiment_goes_by_the_name_of_its_source_too(tmp_path, name, of):
     done = run("reproduce", name, "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
-    assert f"the public data set {CATALOGUE[of].needs[0]}" in " ".join(done.output.split())
+    assert f"the public data set {EXPERIMENTS[of].datasets[0]}" in " ".join(done.output.split())
 
 
 def test_the_line_with_two_outliers_reproduces(tmp_path):
     folder = Path(reproduce_experiment.fn("outliers", "small", str(tmp_path), None))
-    told = json.loads((folder / "result.json").read_text())
-    assert [claim["holds"] for claim in told["claims"]] == [True, True, True]
+    result = json.loads((folder / "result.json").read_text())
+    assert [claim["holds"] for claim in result["claims"]] == [True, True, True]
     page = (folder / "result.md").read_text()
     assert "![outliers](outliers.svg)" in page
     assert "20 of 20 signs" in page
@@ -63,27 +63,27 @@ def test_what_cannot_be_done_is_refused_before_it_starts(tmp_path, arguments, wo
 def test_data_that_is_not_named_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("FASTIF_DATA", raising=False)
     with pytest.raises(InputError, match="FASTIF_DATA"):
-        checked("digits", "small", tmp_path, None)
+        check_experiment("digits", "small", tmp_path, None)
 
 
 def test_steps_are_made_once_and_never_half(tmp_path):
-    place = Place(tmp_path, "small", None)
+    place = Workspace(tmp_path, "small", None)
     made = []
 
     def make():
         made.append(1)
         return {"a": torch.arange(3)}
 
-    assert torch.equal(place.kept("x", make)["a"], torch.arange(3))
-    assert torch.equal(place.kept("x", make)["a"], torch.arange(3))
+    assert torch.equal(place.cache_tensors("x", make)["a"], torch.arange(3))
+    assert torch.equal(place.cache_tensors("x", make)["a"], torch.arange(3))
     assert len(made) == 1
 
     def fail():
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError):
-        place.told("y", fail)
-    assert place.told("y", lambda: {"b": 2}) == {"b": 2}
+        place.cache_json("y", fail)
+    assert place.cache_json("y", lambda: {"b": 2}) == {"b": 2}
     assert sorted(p.name for p in (tmp_path / "steps").iterdir()) == ["x.safetensors", "y.json"]
 
 
@@ -95,13 +95,13 @@ def test_steps_of_another_mathematics_are_refused(tmp_path):
 
 
 def test_a_claim_that_does_not_hold_is_shown_as_such(tmp_path):
-    found = Outcome(
+    outcome = ExperimentResult(
         [Claim("It works.", "1", "0.2", False), Claim("How fast?", "87 s", "1 s", None)],
         {"A table": [{"way": "a", "value": 0.123456}, {"way": "b", "value": None}]},
     )
     head = dict.fromkeys(("name", "title", "source", "stands_in", "scale", "machine"), "x")
-    write_outcome(tmp_path, {**head, "seconds": 3.0}, found)
-    page = markdown(json.loads((tmp_path / "result.json").read_text()), "")
+    write_result(tmp_path, {**head, "seconds": 3.0}, outcome)
+    page = render_result_markdown(json.loads((tmp_path / "result.json").read_text()), "")
     assert "| It works. | 1 | 0.2 | **not reproduced** |" in page
     assert "| How fast? | 87 s | 1 s |  |" in page
     assert "| a | 0.123 |" in page
@@ -123,5 +123,5 @@ def test_the_experiments_on_digits_reproduce(name, tmp_path):
     if not data:
         pytest.skip("needs FASTIF_DATA, the folder with mnist/")
     folder = Path(reproduce_experiment.fn(name, "small", str(tmp_path), data))
-    told = json.loads((folder / "result.json").read_text())
-    assert all(claim["holds"] for claim in told["claims"]), told["claims"]
+    result = json.loads((folder / "result.json").read_text())
+    assert all(claim["holds"] for claim in result["claims"]), result["claims"]

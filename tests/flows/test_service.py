@@ -14,8 +14,8 @@ import tiny
 
 from flows.local_service import (
     Service,
-    Started,
-    _began,
+    ServiceProcess,
+    _read_start_time,
     service_folder,
 )
 
@@ -50,25 +50,32 @@ def test_up_starts_what_a_night_needs_and_down_stops_it(world, home):
     study, port = tiny.write_study(world), free_port()
     url = f"http://127.0.0.1:{port}/api"
     try:
-        told = fastif(home, "up", "--study", study, "--port", port).stdout
-        assert "on loopback only" in told
-        assert "Worker at work" in told
+        output = fastif(home, "up", "--study", study, "--port", port).stdout
+        assert "on loopback only" in output
+        assert "Worker at work" in output
         service = Service(service_folder_of(home), url)
-        there = service.started()
+        there = service.read_processes()
         assert set(there) == {"server", "worker"}
         again = fastif(home, "up", "--study", study, "--port", port).stdout
         assert "is there" in again
-        assert service.started() == there, "what is there is not started twice"
+        assert service.read_processes() == there, "what is there is not started twice"
         listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
         assert f"127.0.0.1:{port}" in listening or not listening
         assert f"0.0.0.0:{port}" not in listening
         deployments = httpx.post(f"{url}/deployments/filter", json={}).json()
-        nightly = next(one for one in deployments if one["name"] == "nightly-influence-audit")
+        nightly = next(
+            deployment
+            for deployment in deployments
+            if deployment["name"] == "nightly-influence-audit"
+        )
         assert nightly["parameters"]["study"] == str(study)
         assert nightly["schedules"][0]["schedule"]["timezone"]
         schema = nightly["parameter_openapi_schema"]["properties"]
         assert {"study", "run", "engine", "within_minutes"} <= set(schema)
-        names = [one["name"] for one in httpx.post(f"{url}/automations/filter", json={}).json()]
+        names = [
+            heartbeat["name"]
+            for heartbeat in httpx.post(f"{url}/automations/filter", json={}).json()
+        ]
         assert names == ["fastif: killed runs are crashed"]
         run = httpx.post(f"{url}/deployments/{nightly['id']}/create_flow_run", json={}).json()
         state = await_end(url, run["id"])
@@ -111,14 +118,14 @@ def test_a_port_that_another_server_has_is_refused(world, home, prefect):
 def test_a_process_of_the_same_number_that_is_another_is_not_killed(tmp_path):
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        other = Started(process.pid, "Mon Jan 1 00:00:00 2001")
-        assert not other.alive
+        other = ServiceProcess(process.pid, "Mon Jan 1 00:00:00 2001")
+        assert not other.is_alive
         other.stop()
         assert process.poll() is None
-        mine = Started(process.pid, _began(process.pid))
-        assert mine.alive
+        record = ServiceProcess(process.pid, _read_start_time(process.pid))
+        assert record.is_alive
         file = tmp_path / "service.json"
-        file.write_text(json.dumps({"server": {"pid": mine.pid, "began": mine.began}}))
+        file.write_text(json.dumps({"server": {"pid": record.pid, "began": record.began}}))
         assert Service(tmp_path, "").stop() == ["server"]
         assert process.wait(10) == -signal.SIGTERM
         assert not file.exists()

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app as cli
 from tasks.audit import check_recall as recall_task
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import make_job
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import load_run
 from tasks.results.summary import read_summary
 from tasks.run.spec import plan_run
 
@@ -25,7 +25,7 @@ def _sketch(**changes):
     return {"kind": "sketch", "k": K, "dimensions": 60, "width": 4096, "energy": 1} | changes
 
 
-def _ends(scores: pl.DataFrame) -> pl.DataFrame:
+def _top_bottom(scores: pl.DataFrame) -> pl.DataFrame:
     """The half of K rows of each query that harm most, and the half that help most."""
     ordered = scores.sort("query", "removal_effect")
     each = ordered.group_by("query", maintain_order=True)
@@ -36,13 +36,13 @@ def test_sketches_of_full_length_find_what_a_full_scan_finds(world):
     full = tiny.write_study(world, candidates={"kind": "full", "keep": 60}, store={"path": "a"})
     sketch = tiny.write_study(world, "sketch.toml", candidates=_sketch(), store={"path": "b"})
     (store, run), (other, same) = (tiny.run_directly(study) for study in (full, sketch))
-    expected = _ends(store.scan("scores", run).collect())
-    found = other.scan("scores", same).collect()
-    assert found.height == tiny.QUERIES * K
-    both = found.join(expected, on=["query", "train"], suffix="_full")
-    assert both.height > 0.97 * found.height
+    expected = _top_bottom(store.scan("scores", run).collect())
+    actual = other.scan("scores", same).collect()
+    assert actual.height == tiny.QUERIES * K
+    both = actual.join(expected, on=["query", "train"], suffix="_full")
+    assert both.height > 0.97 * actual.height
     assert (both["removal_effect"] - both["removal_effect_full"]).abs().max() < 1e-5
-    assert found["distance"].null_count() == found.height
+    assert actual["distance"].null_count() == actual.height
 
 
 def test_they_are_made_once_and_again_for_another_damping(world):
@@ -50,13 +50,13 @@ def test_they_are_made_once_and_again_for_another_damping(world):
         return len(list((world / "store" / "parts" / "index").iterdir()))
 
     study = tiny.write_study(world, candidates=_sketch())
-    before = make_job(plan_run(study))
-    assert forecast(before, before.plan.record.shards()).stages["index"] > 0
+    before = load_run(plan_run(study))
+    assert forecast_run(before, before.plan.record.list_shards()).stages["index"] > 0
     tiny.run_directly(study)
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5)))
     assert parts() == 1
-    job = make_job(plan_run(study))
-    assert forecast(job, job.plan.record.shards()).stages["index"] == 0
+    job = load_run(plan_run(study))
+    assert forecast_run(job, job.plan.record.list_shards()).stages["index"] == 0
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
     assert parts() == 2
 
@@ -69,7 +69,7 @@ def test_what_candidates_miss_is_counted(world, candidates):
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
     ten, sixty = summary.recall[:2]
-    assert all(one["label"] or one["slice"] for one in summary.recall[2:])
+    assert all(entry["label"] or entry["slice"] for entry in summary.recall[2:])
     assert (ten["at"], sixty["at"], ten["queries"]) == (10, 60, 4)
     full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
     other, same = tiny.run_directly(full)
@@ -96,23 +96,23 @@ def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
 def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
     """Planted: the scores of all queries of one label lack the rows that matter."""
     study = tiny.write_study(world, candidates=_sketch(k=50, check=12))
-    found = recall_task._found
+    original = recall_task._read_candidates
 
-    def spoilt(job, run, ids):
+    def find_none_of_label(job, run, ids):
         texts = job.query_texts.labels[ids].tolist()
-        rows, effects = found(job, run, ids)
+        rows, effects = original(job, run, ids)
         pairs, none = zip(rows, texts, strict=True), torch.empty(0, dtype=torch.long)
-        return [none if label else mine for mine, label in pairs], effects
+        return [none if label else row_ids for row_ids, label in pairs], effects
 
-    monkeypatch.setattr(recall_task, "_found", spoilt)
+    monkeypatch.setattr(recall_task, "_found", find_none_of_label)
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
-    (alarm,) = [alarm for alarm in summary.alarms if "hold less for" in alarm]
+    (alarm,) = [alarm for alarm in summary.warnings if "hold less for" in alarm]
     assert alarm.startswith("The candidates hold less for label pos: 0.00 of the top 10")
-    groups = [(one["label"], one["slice"]) for one in summary.recall if one["at"] == 10]
+    groups = [(entry["label"], entry["slice"]) for entry in summary.recall if entry["at"] == 10]
     kinds = ("[bold]odd[/bold]", "plain")
     assert groups == [(None, None), ("neg", None), ("pos", None), *((None, k) for k in kinds)]
-    by_label = {one["label"]: one for one in summary.recall if one["at"] == 10}
+    by_label = {entry["label"]: entry for entry in summary.recall if entry["at"] == 10}
     assert by_label["neg"]["queries"] + by_label["pos"]["queries"] == 12
     rows = tiny.rows_of(world / "queries.csv")
     share = sum(row["label"] == "neg" for row in rows) / len(rows)
@@ -131,28 +131,28 @@ def test_a_union_scores_what_both_find_and_tells_what_each_would_have_missed(wor
     members = [_sketch(), KNN | {"quota": 0.5}]
     union = {"kind": "union", "of": members, "check": 6}
     study = tiny.write_study(world, candidates=union, store={"path": "a"})
-    before = make_job(plan_run(study))
-    asked = forecast(before, before.plan.record.shards())
-    assert asked.stages["index"] > 0
-    assert asked.pairs == tiny.QUERIES * (K + 8)
+    before = load_run(plan_run(study))
+    estimate = forecast_run(before, before.plan.record.list_shards())
+    assert estimate.stages["index"] > 0
+    assert estimate.pairs == tiny.QUERIES * (K + 8)
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
     alone = []
     for place, member in enumerate(members):
         name = f"{place}.toml"
-        one = tiny.write_study(
+        member_study = tiny.write_study(
             world, name, candidates=member | {"check": 6}, store={"path": f"of{place}"}
         )
-        alone.append((*tiny.run_directly(one), one))
+        alone.append((*tiny.run_directly(member_study), member_study))
     both = _by_query(store, run)
     sketch, knn = (_by_query(other, same) for other, same, _ in alone)
     assert both == {query: sketch[query] | knn[query] for query in both}
     distances = store.scan("scores", run).collect()["distance"]
     assert distances.null_count() == len(distances)
-    for (other, same, one), name in zip(alone, ("sketch", "knn"), strict=True):
-        told = [row | {"method": name} for row in read_summary(other, same, one).recall]
-        assert [row for row in summary.recall if row["method"] == name] == told
-        shares = " and ".join(f"{row['share']:.2f}" for row in told[:2])
+    for (other, same, member_study), name in zip(alone, ("sketch", "knn"), strict=True):
+        entries = [row | {"method": name} for row in read_summary(other, same, member_study).recall]
+        assert [row for row in summary.recall if row["method"] == name] == entries
+        shares = " and ".join(f"{row['share']:.2f}" for row in entries[:2])
         assert f"; {name} alone {shares}" in dict(summary.evidence)["recall"]
     assert len(list((world / "a" / "parts" / "index").iterdir())) == 2
 
@@ -178,14 +178,14 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
     study = tiny.write_study(
         world, "tier.toml", candidates=_sketch(check=4, rescore=False), store={"path": "b"}
     )
-    (store, run), (other, same) = (tiny.run_directly(one) for one in (exact, study))
-    scored, found = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
+    (store, run), (other, same) = (tiny.run_directly(path) for path in (exact, study))
+    scored, actual = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
     assert (
-        found.select("query", "train")
+        actual.select("query", "train")
         .sort("query", "train")
         .equals(scored.select("query", "train").sort("query", "train"))
     )
-    both = scored.join(found, on=["query", "train"], suffix="_sketch")
+    both = scored.join(actual, on=["query", "train"], suffix="_sketch")
     effects = both.select(pl.corr("removal_effect", "removal_effect_sketch")).item()
     assert effects > 0.999
     gap = (both["removal_effect"] - both["removal_effect_sketch"]).abs().max()
@@ -216,9 +216,9 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
     ],
 )
 def test_what_has_no_scores_by_sketches_is_refused_before_anything_is_computed(
-    world, changes, said
+    world, changes, message
 ):
     study = tiny.write_study(world, **changes)
     result = CliRunner().invoke(cli.app, ["audit", "--dry-run", str(study)])
     assert result.exit_code == 2
-    assert said in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())

@@ -12,14 +12,14 @@ from flows.cli import app as cli
 from flows.cli import common as console
 from storage import RunRecord
 from storage import garbage_collection as sweep
-from tasks.results.compare_runs import compared
+from tasks.results.compare_runs import check_comparability
 from tasks.run.spec import plan_run
 
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
-    for one in (console.out, console.err):
-        monkeypatch.setattr(one, "_width", 220)
+    for terminal in (console.out, console.err):
+        monkeypatch.setattr(terminal, "_width", 220)
 
 
 def run(*args: object) -> tuple[int, str, str]:
@@ -85,8 +85,8 @@ def test_without_ids_a_row_in_front_changes_no_row(world):
     sums = []
     for name in (first, second):
         train = store.scan("train", name).select("train", "text")
-        asked = store.scan("queries", name).filter(pl.col("text") != "a new row in front")
-        scores = store.scan("scores", name).join(asked.select("query"), on="query")
+        queries = store.scan("queries", name).filter(pl.col("text") != "a new row in front")
+        scores = store.scan("scores", name).join(queries.select("query"), on="query")
         harm = scores.filter(pl.col("removal_effect") < 0).join(train, on="train")
         summed = harm.group_by("text").agg(pl.col("removal_effect").sum())
         sums.append(dict(summed.sort("removal_effect", "text").collect().iter_rows()))
@@ -128,7 +128,7 @@ def record(**parts) -> RunRecord:
     ],
 )
 def test_how_far_runs_may_be_compared(parts, level):
-    verdict = compared(record(), record(**parts))
+    verdict = check_comparability(record(), record(**parts))
     assert verdict.level == level
     if "curvature" in parts:
         assert verdict.reasons == ("curvature.damping: 0.1 -> 0.2",)
@@ -143,11 +143,11 @@ def test_verify_reads_every_byte(two_nights):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    code, out, told = run("verify", "--study", study)
+    code, out, errors = run("verify", "--study", study)
     assert code == 1
     assert f"{first}: whole" in out
     assert f"{second}: 1 problems" in out
-    assert f"{path}: the bytes changed" in told
+    assert f"{path}: the bytes changed" in errors
     assert run("verify", "--study", study, "--run", first)[0] == 0
 
 
@@ -162,7 +162,7 @@ def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch)
     assert f"Runs forgotten: {first}" in out
     assert "would be removed" in out
     assert files(store) == before
-    monkeypatch.setattr(sweep, "YOUNG", -60)
+    monkeypatch.setattr(sweep, "GRACE_SECONDS", -60)
     scores = tiny.scores_by_id(store, second)
     code, out, _ = run("gc", "--study", study, *options)
     assert f"Compacted: {second}, {first}." in out
@@ -176,7 +176,7 @@ def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch)
 def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_nights):
     study, store, _, second = two_nights
     then = time.time() - 40 * 24 * 3600
-    for path in store.layout.all_parts.rglob("*"):
+    for path in store.layout.all_artifacts.rglob("*"):
         os.utime(path, (then, then))
     for factor in store.parts("factor"):
         store.part("factor", factor)

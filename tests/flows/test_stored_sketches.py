@@ -7,7 +7,7 @@ import torch
 
 import fastif
 from tasks.audit.prepare import build_index
-from tasks.planning.open_run import make_job
+from tasks.planning.open_run import load_run
 from tasks.run import sketches
 from tasks.run.spec import open_store, plan_run
 
@@ -24,11 +24,11 @@ def few_rows(monkeypatch):
     monkeypatch.setattr(sketches, "ROWS", 16)
 
 
-def _prepared(study):
+def _prepare_run(study):
     plan = plan_run(study)
     open_store(plan)
     build_index.fn(plan.ref)
-    return make_job(plan)
+    return load_run(plan)
 
 
 def _rows(job):
@@ -37,29 +37,31 @@ def _rows(job):
     return index.take(torch.arange(index.count))
 
 
-def _counted(monkeypatch):
+def _count_sketched(monkeypatch):
     """How many rows are sketched from now on."""
-    taken, real = [], fastif.train_sketches
+    taken, real = [], fastif.compute_train_sketches
 
     def count(sketcher, gradients, train, ids, *rest):
         taken.append(len(ids))
         return real(sketcher, gradients, train, ids, *rest)
 
-    monkeypatch.setattr(fastif, "train_sketches", count)
+    monkeypatch.setattr(fastif, "compute_train_sketches", count)
     return taken
 
 
 def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_rows):
-    job = _prepared(tiny.write_study(world, candidates=SKETCH))
+    job = _prepare_run(tiny.write_study(world, candidates=SKETCH))
     sketcher, rows = job.search.sketcher, _rows(job)
-    again = fastif.Sketcher.fit(
-        job.gauss_newton(job.train), job.damping, dimensions=40, width=2048, seed=0
+    again = fastif.GradientSketcher.fit(
+        job.make_gauss_newton(job.train), job.damping, dimensions=40, width=2048, seed=0
     )
     gradients, ids = fastif.Gradients(job.objective), torch.arange(tiny.TRAIN)
     products = [
-        found @ found.T
-        for one in (sketcher, again)
-        for found in [fastif.train_sketches(one, gradients, job.train, ids, 7).float()]
+        projections @ projections.T
+        for candidate in (sketcher, again)
+        for projections in [
+            fastif.compute_train_sketches(candidate, gradients, job.train, ids, 7).float()
+        ]
     ]
     torch.testing.assert_close(rows @ rows.T, products[0], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(*products, rtol=1e-2, atol=1e-2 * float(products[0].abs().max()))
@@ -69,7 +71,7 @@ def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_r
 
 def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
-    real, calls = fastif.train_sketches, []
+    real, calls = fastif.compute_train_sketches, []
 
     def killed(*given):
         if len(calls) == 2:
@@ -77,29 +79,29 @@ def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, m
         calls.append(given)
         return real(*given)
 
-    monkeypatch.setattr(fastif, "train_sketches", killed)
+    monkeypatch.setattr(fastif, "compute_train_sketches", killed)
     with pytest.raises(KeyboardInterrupt):
-        _prepared(study)
-    monkeypatch.setattr(fastif, "train_sketches", real)
-    taken = _counted(monkeypatch)
-    found = _rows(_prepared(study))
+        _prepare_run(study)
+    monkeypatch.setattr(fastif, "compute_train_sketches", real)
+    taken = _count_sketched(monkeypatch)
+    actual = _rows(_prepare_run(study))
     distinct = len({(r["text"], r["label"]) for r in tiny.rows_of(world / "train.csv")})
     assert sum(taken) == distinct - 2 * 16
     other = tiny.write_study(world, "o.toml", candidates=SKETCH, store={"path": "other"})
-    torch.testing.assert_close(found, _rows(_prepared(other)), rtol=0, atol=0)
+    torch.testing.assert_close(actual, _rows(_prepare_run(other)), rtol=0, atol=0)
 
 
 def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
-    before = _prepared(study)
+    before = _prepare_run(study)
     old = _rows(before)
     rows = tiny.rows_of(world / "train.csv")
     added = {**rows[0], "id": "new", "text": "very very dull plot", "label": rows[0]["label"]}
     changed = {**rows[5], "text": rows[5]["text"] + " the actor was fine"}
     twice = {**rows[7], "id": "twice"}  # the same text and label as a row that is there
     tiny.write_rows(world / "train.csv", [added, *rows[:5], changed, *rows[6:], twice])
-    taken = _counted(monkeypatch)
-    after = _prepared(study)
+    taken = _count_sketched(monkeypatch)
+    after = _prepare_run(study)
     assert taken == [2]
     new = _rows(after)
     assert len(new) == len(rows) + 2
@@ -107,25 +109,25 @@ def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, mon
     assert torch.equal(new[kept + 1], old[kept])
     assert torch.equal(new[-1], old[7])
     gradients, ids = fastif.Gradients(after.objective), torch.tensor([0, 6])
-    expected = fastif.train_sketches(after.search.sketcher, gradients, after.train, ids)
+    expected = fastif.compute_train_sketches(after.search.sketcher, gradients, after.train, ids)
     torch.testing.assert_close(new[ids], expected.float(), rtol=1e-2, atol=1e-2)
 
 
 def test_another_table_gets_a_sketcher_of_its_own(world):
     study = tiny.write_study(world, candidates=SKETCH)
-    _prepared(study)
+    _prepare_run(study)
     rows = tiny.rows_of(world / "train.csv")
     for row in rows[:20]:
         row["text"] += " very fast"
     tiny.write_rows(world / "train.csv", rows)
-    _prepared(study)
+    _prepare_run(study)
     assert len(list((world / "store" / "parts" / "sketcher").iterdir())) == 2
 
 
 def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
-    exact = _prepared(tiny.write_study(world, candidates=SKETCH)).search
+    exact = _prepare_run(tiny.write_study(world, candidates=SKETCH)).search
     study = tiny.write_study(world, "i.toml", candidates=SKETCH | {"factory": "IVF2,Flat"})
-    job = _prepared(study)
+    job = _prepare_run(study)
     search = job.search
     assert isinstance(search.index, fastif.CandidateIndex)
     assert search.index.count == exact.index.count
@@ -142,10 +144,10 @@ def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
 
 def test_a_block_that_is_lost_is_made_again(world, few_rows):
     study = tiny.write_study(world, candidates=SKETCH)
-    expected = _rows(_prepared(study))
+    expected = _rows(_prepare_run(study))
     lost = sorted((world / "store" / "parts").glob("sketches-*/*"))[0]
     (lost / "sketches.safetensors").unlink()
-    torch.testing.assert_close(_rows(_prepared(study)), expected, rtol=0, atol=0)
+    torch.testing.assert_close(_rows(_prepare_run(study)), expected, rtol=0, atol=0)
 
 
 def test_digests_tell_texts_pairs_and_labels_apart(world):

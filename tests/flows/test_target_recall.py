@@ -8,14 +8,14 @@ import tiny
 from typer.testing import CliRunner
 
 from fastif.evaluation import select_k as rule
-from fastif.evaluation.select_k import ladder
+from fastif.evaluation.select_k import make_k_grid
 from flows.cli import app as cli
 from tasks.audit import select_k as chooser
-from tasks.audit.check_recall import asked_for_k
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import make_job
+from tasks.audit.check_recall import sample_queries_for_k
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import load_run
 from tasks.results.summary import read_summary
-from tasks.run.spec import missing_shards, open_store, plan_run
+from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 TEN = 10
 """Of 60 rows a top 100 would be all of them."""
@@ -39,12 +39,12 @@ def _shares(world, candidates) -> dict[int, dict[int, float]]:
     top = effects.sort(pl.col("removal_effect").abs(), descending=True)
     top = top.group_by("query", maintain_order=True).head(TEN)
     shares = {}
-    for k in ladder(tiny.TRAIN):
+    for k in make_k_grid(tiny.TRAIN):
         given = {name: value for name, value in candidates.items() if name != "target_recall"}
         changes = {"candidates": given | {"k": k, "check": 0}, "store": {"path": f"k-{k}"}}
-        found = tiny.run_directly(tiny.write_study(world, "k.toml", **changes))
+        result = tiny.run_directly(tiny.write_study(world, "k.toml", **changes))
         hits = top.join(
-            found[0].scan("scores", found[1]).collect(), on=["query", "train"], how="semi"
+            result[0].scan("scores", result[1]).collect(), on=["query", "train"], how="semi"
         )
         counts = dict(hits.group_by("query").len().iter_rows())
         shares[k] = {query: counts.get(query, 0) / TEN for query in range(tiny.QUERIES)}
@@ -55,31 +55,31 @@ def _shares(world, candidates) -> dict[int, dict[int, float]]:
 def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatch):
     candidates = _by_recall(0.75)
     study = tiny.write_study(world, candidates=candidates)
-    before = make_job(plan_run(study))
-    assert forecast(before, before.plan.record.shards()).guessed_k == 6
+    before = load_run(plan_run(study))
+    assert forecast_run(before, before.plan.record.list_shards()).guessed_k == 6
     store, run = tiny.run_directly(study)
-    job = make_job(plan_run(study))
-    choice, asked = job.candidate_choice, asked_for_k(job)
+    job = load_run(plan_run(study))
+    choice, check_queries = job.k_selection, sample_queries_for_k(job)
     assert choice is not None
     shares = _shares(world, candidates)
-    weights = dict(zip(asked.ids.tolist(), asked.weights.tolist(), strict=True))
+    weights = dict(zip(check_queries.ids.tolist(), check_queries.weights.tolist(), strict=True))
     total = sum(weights.values())
     means = {k: sum(w * each[q] for q, w in weights.items()) / total for k, each in shares.items()}
     expected = next(k for k, mean in means.items() if mean >= 0.75)
     assert choice.k == expected
-    assert ladder(tiny.TRAIN)[0] < expected, "the first would be chosen by anything"
+    assert make_k_grid(tiny.TRAIN)[0] < expected, "the first would be chosen by anything"
     for rung in choice.tried:
         assert rung.share == pytest.approx(means[rung.k])
     assert choice.queries == len(weights) == 16
     counts = store.scan("scores", run).group_by("query").len().collect()["len"]
     assert counts.unique().to_list() == [expected]
-    told = json.loads(store.scan("runs", run).collect()["candidates"].item())
-    assert told["chosen"]["k"] == expected
+    facts = json.loads(store.scan("runs", run).collect()["candidates"].item())
+    assert facts["chosen"]["k"] == expected
     assert (
         f"k = {expected}, the first"
         in dict(read_summary(store, run, study).evidence)["candidates chosen"]
     )
-    assert forecast(job, []).guessed_k is None
+    assert forecast_run(job, []).guessed_k is None
 
     def again(*_):
         raise AssertionError("it was chosen a second time")
@@ -111,9 +111,9 @@ def test_a_run_that_stopped_goes_on_with_the_k_it_began_with(world, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             tiny.run_directly(changed)
     store = open_store(plan_run(changed))
-    assert len(missing_shards(store, run)) == 2
+    assert len(list_missing_shards(store, run)) == 2
     monkeypatch.setattr(rule, "PERCENTS", (50,))  # what it would choose now is another k
-    monkeypatch.setattr(chooser, "ladder", lambda count: (count,))
+    monkeypatch.setattr(chooser, "make_k_grid", lambda count: (count,))
     tiny.run_directly(changed)
     assert _rows(store, run).equals(expected)
 
@@ -127,20 +127,22 @@ def test_where_no_k_is_enough_every_row_is_scored(world):
     assert _rows(store, run).equals(_rows(other, same))
     summary = read_summary(store, run, study)
     assert "all rows, since no k up to 30 holds" in dict(summary.evidence)["candidates chosen"]
-    (alarm,) = [alarm for alarm in summary.alarms if "target_recall" in alarm]
+    (alarm,) = [alarm for alarm in summary.warnings if "target_recall" in alarm]
     assert "every row was scored" in alarm
     assert summary.recall == []
-    told = json.loads(store.scan("runs", run).collect()["candidates"].item())
-    assert (told["kind"], told["chosen"]["k"]) == ("knn", None)
+    facts = json.loads(store.scan("runs", run).collect()["candidates"].item())
+    assert (facts["kind"], facts["chosen"]["k"]) == ("knn", None)
 
 
 def test_the_recall_afterwards_is_that_of_other_queries(world):
     study = tiny.write_study(world, candidates=_by_recall(0.75, check=1))
     store, run = tiny.run_directly(study)
-    (query,) = set(range(tiny.QUERIES)) - set(asked_for_k(make_job(plan_run(study))).ids.tolist())
+    (query,) = set(range(tiny.QUERIES)) - set(
+        sample_queries_for_k(load_run(plan_run(study))).ids.tolist()
+    )
     label = store.scan("queries", run).filter(pl.col("query") == query).collect()["label"].item()
-    told = read_summary(store, run, study).recall
-    assert {one["label"] for one in told if one["label"]} == {label}
+    recall = read_summary(store, run, study).recall
+    assert {entry["label"] for entry in recall if entry["label"]} == {label}
 
 
 def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
@@ -159,7 +161,7 @@ def test_the_flow_chooses_before_it_attributes(world, prefect, monkeypatch):
 
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     run = audit(str(study))
-    job = make_job(plan_run(study))
-    assert job.candidate_choice is not None
+    job = load_run(plan_run(study))
+    assert job.k_selection is not None
     counts = job.store.scan("scores", run).group_by("query").len().collect()["len"]
-    assert counts.unique().to_list() == [job.candidate_choice.k]
+    assert counts.unique().to_list() == [job.k_selection.k]

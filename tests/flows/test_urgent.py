@@ -8,19 +8,19 @@ from typer.testing import CliRunner
 
 import fastif
 from flows.cli.app import app
-from flows.executor_config import DaskLocal, Threads
+from flows.executor_config import LocalDaskConfig, ThreadsConfig
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.single_query import (
     KIND,
-    Asked,
-    answer_urgent,
+    QueryRequest,
+    attribute_query,
     solve_repeat,
 )
-from tasks.planning.open_run import open_job
-from tasks.planning.start_run import begin
+from tasks.planning.open_run import open_run
+from tasks.planning.start_run import start_run
 from tasks.run.spec import plan_run
-from tasks.terminal.audit import draw_explained
+from tasks.terminal.audit import render_explained_query
 
 LISSA = {"kind": "lissa", "repeats": 3, "batch": 8, "depth": 12, "scale": 50.0}
 
@@ -30,54 +30,56 @@ def study(world):
     return tiny.write_study(world, solver=LISSA)
 
 
-def explained(study, asked):
+def explain_directly(study, request):
     """Without Prefect: what the flow does, one task after the other."""
     plan = plan_run(study)
-    begin(plan)
+    start_run(plan)
     choose_damping.fn(plan.ref)
     factor_curvature.fn(plan.ref)
-    digests = [solve_repeat.fn(i, asked, plan.ref) for i in range(asked.repeats)]
-    return answer_urgent.fn(digests, asked, plan.ref), plan
+    digests = [solve_repeat.fn(i, request, plan.ref) for i in range(request.repeats)]
+    return attribute_query.fn(digests, request, plan.ref), plan
 
 
 def test_the_average_of_split_repeats_is_the_whole_answer(study):
-    found, plan = explained(study, Asked(4, 3, 5))
-    job = open_job(plan.ref)
-    answer = job.alone(fastif.Everything(5))(job.queries, torch.tensor([4]))
+    result, plan = explain_directly(study, QueryRequest(4, 3, 5))
+    job = open_run(plan.ref)
+    answer = job.make_attributor(fastif.ExhaustiveSearch(5))(job.queries, torch.tensor([4]))
     rows = answer.influences
     table = plan.inputs.train.ids
     whole = dict(
         zip([table[i] for i in rows.ids[0].tolist()], rows.removal_effect[0].tolist(), strict=True)
     )
-    told = {r["train_id"]: r["removal_effect"] for r in [*found.harmful, *found.helpful]}
-    assert len(told) == 10
-    assert told == pytest.approx({name: whole[name] for name in told}, rel=1e-5)
-    assert found.query["spread"] == pytest.approx(float(answer.certificate.spread[0]), rel=1e-4)
-    assert [r["removal_effect"] for r in found.harmful] == sorted(
-        r["removal_effect"] for r in found.harmful
+    effects = {r["train_id"]: r["removal_effect"] for r in [*result.harmful, *result.helpful]}
+    assert len(effects) == 10
+    assert effects == pytest.approx({name: whole[name] for name in effects}, rel=1e-5)
+    assert result.query["spread"] == pytest.approx(float(answer.certificate.spread[0]), rel=1e-4)
+    assert [r["removal_effect"] for r in result.harmful] == sorted(
+        r["removal_effect"] for r in result.harmful
     )
 
 
 def test_a_repeat_is_solved_once_and_more_of_them_add_to_it(study, monkeypatch):
-    first, plan = explained(study, Asked(4, 3, 5))
-    store = open_job(plan.ref).store
-    assert len(store.parts(KIND)) == 3
+    first, plan = explain_directly(study, QueryRequest(4, 3, 5))
+    store = open_run(plan.ref).store
+    assert len(store.find_artifacts(KIND)) == 3
     calls = []
-    real = fastif.Lissa.repeat
+    real = fastif.Lissa.run_repeat
     monkeypatch.setattr(
-        fastif.Lissa, "repeat", lambda self, *a: calls.append(a[2]) or real(self, *a)
+        fastif.Lissa, "run_repeat", lambda self, *a: calls.append(a[2]) or real(self, *a)
     )
-    again, _ = explained(study, Asked(4, 3, 5))
+    again, _ = explain_directly(study, QueryRequest(4, 3, 5))
     assert (calls, again.harmful) == ([], first.harmful)
-    explained(study, Asked(4, 5, 5))
+    explain_directly(study, QueryRequest(4, 5, 5))
     assert calls == [3, 4]
-    explained(study, Asked(5, 1, 5))
+    explain_directly(study, QueryRequest(5, 1, 5))
     assert calls == [3, 4, 0]
 
 
 @pytest.mark.flow
 @pytest.mark.parametrize(
-    "engine", [Threads(), pytest.param(DaskLocal(workers=2), marks=pytest.mark.long)], ids=str
+    "engine",
+    [ThreadsConfig(), pytest.param(LocalDaskConfig(workers=2), marks=pytest.mark.long)],
+    ids=str,
 )
 def test_engines_say_the_same(study, prefect, monkeypatch, engine):
     pytest.importorskip("prefect_dask", reason="the extra dask")
@@ -86,11 +88,11 @@ def test_engines_say_the_same(study, prefect, monkeypatch, engine):
     from flows.single_query import urgent
 
     name = plan_run(study).inputs.queries.ids[4]
-    found = urgent(str(study), name, 3, 5, engine)
-    expected, _ = explained(study, Asked(4, 3, 5))
+    actual = urgent(str(study), name, 3, 5, engine)
+    expected, _ = explain_directly(study, QueryRequest(4, 3, 5))
     for ends in ("harmful", "helpful"):
-        told, wanted = getattr(found, ends), getattr(expected, ends)
-        assert [r["train_id"] for r in told] == [r["train_id"] for r in wanted]
+        shown, wanted = getattr(actual, ends), getattr(expected, ends)
+        assert [r["train_id"] for r in shown] == [r["train_id"] for r in wanted]
 
 
 def test_another_solver_or_query_is_refused(world, study):
@@ -104,13 +106,13 @@ def test_another_solver_or_query_is_refused(world, study):
 
 
 def test_an_answer_is_shown_with_what_is_known_of_the_training(study):
-    found, plan = explained(study, Asked(4, 1, 5))
+    result, plan = explain_directly(study, QueryRequest(4, 1, 5))
     console = Console(width=120, record=True)
-    console.print(draw_explained(found))
-    assert all(f"{row['train_id']}" in console.export_text(clear=False) for row in found.harmful)
-    known = open_job(plan.ref).provenance
+    console.print(render_explained_query(result))
+    assert all(f"{row['train_id']}" in console.export_text(clear=False) for row in result.harmful)
+    known = open_run(plan.ref).provenance
     trained = None if known is None else known.trained
     place = {name: place for place, name in enumerate(plan.inputs.train.ids)}
-    for row in [*found.harmful, *found.helpful]:
+    for row in [*result.harmful, *result.helpful]:
         expected = None if trained is None else trained[place[f"{row['train_id']}"]]
         assert row["train_trained"] == expected

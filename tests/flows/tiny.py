@@ -17,7 +17,7 @@ from tasks.audit.finalize import finish_run
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
-from tasks.run.spec import missing_shards, open_store, plan_run
+from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 GOOD = ["good", "great", "fine", "bright", "fast"]
 BAD = ["bad", "boring", "awful", "dull", "slow"]
@@ -127,7 +127,7 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     build_index.fn(ref)
     factor_curvature.fn(ref)
     choose_candidates.fn(ref)
-    for shard in missing_shards(store, ref.run):
+    for shard in list_missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
     finish_run.fn(ref, 1.0, check_recall.fn(ref))
     return store, ref.run

@@ -70,8 +70,8 @@ class Truth:
         """Squared distances [queries train] of the inputs of the classifier."""
 
         def rows(problem: reference.Problem) -> Tensor:
-            found = [self.model.bert(**given).pooler_output for given in problem.inputs]
-            return torch.cat(found)
+            pooled = [self.model.bert(**given).pooler_output for given in problem.inputs]
+            return torch.cat(pooled)
 
         return torch.cdist(rows(self.queries), rows(self.train)).square()
 

@@ -18,15 +18,15 @@ def main() -> int:
     parser.add_argument("last", type=int, help="the first seed that is not run any more")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, help="a JSON file; seeds that it has are replaced")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     results: list[Result] = []
     commit = _commit()
     with prefect_server():
-        for result in run_seeds(range(asked.first, asked.last), asked.jobs):
+        for result in run_seeds(range(arguments.first, arguments.last), arguments.jobs):
             print(result, flush=True)
             results.append(result)
-            if asked.out:
-                _keep(asked.out, result, commit)
+            if arguments.out:
+                _keep(arguments.out, result, commit)
     counts = Counter(result.state for result in results)
     print(json.dumps({"commit": commit, "seeds": len(results), **counts}))
     return int(counts["WRONG"] > 0)
@@ -35,7 +35,9 @@ def main() -> int:
 def _keep(path: Path, result: Result, commit: str) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     known[str(result.seed)] = {**result.record(), "commit": commit}
-    path.write_text(json.dumps(dict(sorted(known.items(), key=lambda one: int(one[0]))), indent=1))
+    path.write_text(
+        json.dumps(dict(sorted(known.items(), key=lambda item: int(item[0]))), indent=1)
+    )
 
 
 def _commit() -> str:

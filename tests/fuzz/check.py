@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from tests.fuzz.case import Case
-from tests.fuzz.expected import Expected, cells_of, counts_leverage, nearest
+from tests.fuzz.expected import Expected, compare_scores, find_nearest, has_leverage
 from tests.fuzz.stored import Stored
 from tests.fuzz.tables import Rows
 from tests.fuzz.truth import Truth
@@ -42,35 +42,39 @@ class Finding:
     words: str = ""
 
 
-def check(case: Case, truth: Truth, found: Stored, tables: dict[str, Rows], said: str) -> Finding:
+def check(
+    case: Case, truth: Truth, actual: Stored, tables: dict[str, Rows], output: str
+) -> Finding:
     """Compare every table of a run.
 
     Args:
         case: the study.
         truth: of the run.
-        found: what it stored.
+        actual: what it stored.
         tables: the rows of its tables.
-        said: all that the command printed.
+        output: all that the command printed.
     """
-    expected = nearest(case, truth, found)
+    expected = find_nearest(case, truth, actual)
     largest = float(expected.mean.abs().max())
-    cells = cells_of(found, expected)
+    cells = compare_scores(actual, expected)
     error = float(cells["error"].max() or 0.0) / largest if len(cells) else 0.0
     effects = list(_wrong_effects(case, cells, largest))
     problems = [
-        *_wrong_tables(case, truth, found, tables),
-        *_wrong_choice(case, found, expected, largest, error <= EXACT),
-        *(_wrong_totals(case, found, expected, largest) if error <= EXACT else ()),
-        *_wrong_claims(case, truth, found, expected, said),
+        *_wrong_tables(case, truth, actual, tables),
+        *_wrong_choice(case, actual, expected, largest, error <= EXACT),
+        *(_wrong_totals(case, actual, expected, largest) if error <= EXACT else ()),
+        *_wrong_claims(case, truth, actual, expected, output),
     ]
-    told = _measured_agreement(case, found)
-    if told < AGREEING and error > _tolerance(case):
-        return Finding("told", error, f"scores by sketches correlate {told:.2f} with exact ones")
-    if _goes_on(case, said) and not problems and _tolerance(case) < error <= CARRIED:
+    agreement = _measured_agreement(case, actual)
+    if agreement < AGREEING and error > _tolerance(case):
+        return Finding(
+            "told", error, f"scores by sketches correlate {agreement:.2f} with exact ones"
+        )
+    if _reuses_recall(case, output) and not problems and _tolerance(case) < error <= CARRIED:
         return Finding("told", error, "evidence of an earlier night, whose directions are taken")
     if effects or problems:
         return Finding("WRONG", error, "; ".join([*effects, *problems]))
-    reasons = found.solves["reason"].drop_nulls()
+    reasons = actual.solves["reason"].drop_nulls()
     if len(reasons):
         return Finding("told", error, f"{len(reasons)} queries quarantined: {reasons[0]}")
     if error <= _tolerance(case):
@@ -79,17 +83,17 @@ def check(case: Case, truth: Truth, found: Stored, tables: dict[str, Rows], said
     return Finding("bounded", error) if len(silent) else Finding("told", error, "not converged")
 
 
-def _measured_agreement(case: Case, found: Stored) -> float:
+def _measured_agreement(case: Case, actual: Stored) -> float:
     """Correlation of scores by sketches with exact ones, as the run measured and printed it."""
-    if not case.by_sketches or found.runs.is_empty() or found.runs["recall"][0] is None:
+    if not case.by_sketches or actual.runs.is_empty() or actual.runs["recall"][0] is None:
         return 1.0
-    parts = json.loads(found.runs["recall"][0])
+    parts = json.loads(actual.runs["recall"][0])
     return min((p["agreement"] for p in parts if p["agreement"] is not None), default=1.0)
 
 
-def _goes_on(case: Case, said: str) -> bool:
+def _reuses_recall(case: Case, output: str) -> bool:
     """Whether scores are by the sketches of an earlier night, and its recall is told as such."""
-    return case.by_sketches and "not measured again" in " ".join(said.replace("│", " ").split())
+    return case.by_sketches and "not measured again" in " ".join(output.replace("│", " ").split())
 
 
 def _tolerance(case: Case) -> float:
@@ -117,12 +121,12 @@ def _wrong_effects(case: Case, cells: pl.DataFrame, largest: float) -> Iterator[
 
 
 def _wrong_tables(
-    case: Case, truth: Truth, found: Stored, tables: dict[str, Rows]
+    case: Case, truth: Truth, actual: Stored, tables: dict[str, Rows]
 ) -> Iterator[str]:
     """Losses, predictions, labels, ids and cuts, each in its place."""
     for name, reads in (("train", truth.train), ("queries", truth.queries)):
         key = "query" if name == "queries" else "train"
-        frame, rows, read = getattr(found, name).sort(key), tables[name], reads[0]
+        frame, rows, read = getattr(actual, name).sort(key), tables[name], reads[0]
         if frame[key].to_list() != list(range(len(rows))):
             yield f"table {name} has not each row once"
             continue
@@ -149,14 +153,14 @@ def _wrong_tables(
 
 
 def _wrong_choice(
-    case: Case, found: Stored, expected: Expected, largest: float, exact: bool
+    case: Case, actual: Stored, expected: Expected, largest: float, exact: bool
 ) -> Iterator[str]:
     """Which rows were kept of each query, and in which order."""
     kind, (queries, count) = case.candidates["kind"], expected.mean.shape
-    well = found.solves.filter(pl.col("reason").is_null())["query"].to_list()
-    if sorted(found.solves["query"].to_list()) != list(range(queries)):
+    well = actual.solves.filter(pl.col("reason").is_null())["query"].to_list()
+    if sorted(actual.solves["query"].to_list()) != list(range(queries)):
         yield "table solves has not each query once"
-    rows = found.scores.sort("query", "rank")
+    rows = actual.scores.sort("query", "rank")
     ordered = rows.group_by("query").agg(
         falls=(pl.col("removal_effect").diff() < 0).any(),
         ranks=(pl.col("rank") == pl.int_range(pl.len())).all(),
@@ -165,22 +169,24 @@ def _wrong_choice(
     )
     if not (ordered["ranks"].all() and ordered["unique"].all()) or ordered["falls"].any():
         yield "ranks are not those of the effects"
-    if found.carried:
+    if actual.carried:
         return
-    least = 2 * case.candidates["keep"] if kind == "full" else _searched(case)
+    least = 2 * case.candidates["keep"] if kind == "full" else _find_searched(case)
     short = ordered.filter(pl.col("count") < min(least, count))
     if len(ordered) < len(well) or len(short):
         yield f"{len(short)} queries hold fewer rows than was set"
     if kind == "full" and least < count and exact:
-        yield from _wrong_ends(rows, expected, case.candidates["keep"], largest)
+        yield from _wrong_top_bottom(rows, expected, case.candidates["keep"], largest)
 
 
-def _searched(case: Case) -> int:
+def _find_searched(case: Case) -> int:
     methods = case.candidates.get("of", [case.candidates])
     return max(method["k"] for method in methods)
 
 
-def _wrong_ends(rows: pl.DataFrame, expected: Expected, keep: int, largest: float) -> Iterator[str]:
+def _wrong_top_bottom(
+    rows: pl.DataFrame, expected: Expected, keep: int, largest: float
+) -> Iterator[str]:
     """A full scan keeps the most harmful and the most helpful rows of all."""
     for (query,), kept in rows.group_by("query"):
         values = torch.tensor(kept["removal_effect"].to_list(), dtype=torch.float64).sort().values
@@ -191,19 +197,19 @@ def _wrong_ends(rows: pl.DataFrame, expected: Expected, keep: int, largest: floa
             return
 
 
-def _wrong_totals(case: Case, found: Stored, expected: Expected, largest: float) -> Iterator[str]:
+def _wrong_totals(case: Case, actual: Stored, expected: Expected, largest: float) -> Iterator[str]:
     """Sums over the queries of a slice."""
-    asked = case.candidates["kind"] == "full" and case.candidates.get("totals", True)
-    if not asked:
+    has_totals = case.candidates["kind"] == "full" and case.candidates.get("totals", True)
+    if not has_totals:
         return
-    if found.totals.is_empty():
+    if actual.totals.is_empty():
         yield "no totals"
         return
-    if not found.solves["reason"].is_null().all():
+    if not actual.solves["reason"].is_null().all():
         return  # queries without scores are in no sum
-    sound = found.queries.select("query", "correct", group="group_source")
+    sound = actual.queries.select("query", "correct", group="group_source")
     keys = ("train", "correct", "group")  # of each shard its own sums
-    sums = found.totals.group_by(*keys).agg(pl.col("removal_effect").sum()).sort(*keys)
+    sums = actual.totals.group_by(*keys).agg(pl.col("removal_effect").sum()).sort(*keys)
     for row in sums.iter_rows(named=True):
         match = (pl.col("correct") == row["correct"]) & pl.col("group").eq_missing(row["group"])
         places = sound.filter(match)["query"].to_list()
@@ -214,25 +220,30 @@ def _wrong_totals(case: Case, found: Stored, expected: Expected, largest: float)
 
 
 def _wrong_claims(
-    case: Case, truth: Truth, found: Stored, expected: Expected, said: str
+    case: Case, truth: Truth, actual: Stored, expected: Expected, output: str
 ) -> Iterator[str]:
     """What the certificate says of the solve."""
-    solves = found.solves
+    solves = actual.solves
     if not all(abs(value - truth.damping) < 1e-9 for value in solves["damping"]):
         yield f"damping {solves['damping'][0]} is {truth.damping}"
-    if found.solves["leverage"].n_unique() != 1:
+    if actual.solves["leverage"].n_unique() != 1:
         yield "leverage of some queries alone"
-    counts = counts_leverage(found)
+    counts = has_leverage(actual)
     if (case.leverage == "off" and counts) or (case.leverage == "on" and not counts):
         yield f"leverage is {solves['leverage'][0]}, and was set {case.leverage}"
     if not all(value == case.members for value in solves["models"]):
         yield f"models {solves['models'][0]} are {case.members}"
-    if expected.indefinite and solves["converged"].all() and not re.search(INDEFINITE, said, re.I):
+    if (
+        expected.indefinite
+        and solves["converged"].all()
+        and not re.search(INDEFINITE, output, re.I)
+    ):
         yield "an indefinite curvature passes as converged"
     if expected.residuals is None or case.by_sketches or case.curvature_rows:
         return
-    told = torch.tensor(solves.sort("query")["residual"].to_list(), dtype=torch.float64)
-    gap = (told - expected.residuals).abs() / (1e-3 + expected.residuals)
+    residuals = torch.tensor(solves.sort("query")["residual"].to_list(), dtype=torch.float64)
+    gap = (residuals - expected.residuals).abs() / (1e-3 + expected.residuals)
     if not bool((gap < 0.02).all()):
         place = int(gap.nan_to_num(torch.inf).argmax())
-        yield f"residual of query {place}: {told[place]:.4g} is {expected.residuals[place]:.4g}"
+        truth = f"{expected.residuals[place]:.4g}"
+        yield f"residual of query {place}: {residuals[place]:.4g} is {truth}"

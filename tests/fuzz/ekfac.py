@@ -60,8 +60,8 @@ def solutions(
     solved = torch.empty_like(left)
     places = _places(member)
     layers = {name: _factors(member, name, module, rows, loss) for name, module in linear.items()}
-    for name, own in _owned(member).items():
-        where = torch.cat([places[one] for one in own])
+    for name, own in _group_by_module(member).items():
+        where = torch.cat([places[parameter] for parameter in own])
         if name in linear:
             solved[:, where] = _kronecker(layers[name], roots[:, :, where], left[:, where], damping)
         elif len(where) <= MOST_DENSE:
@@ -74,19 +74,19 @@ def solutions(
     return solved
 
 
-def _owned(member: Member) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _group_by_module(member: Member) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
     for name in member.names:
-        found.setdefault(name.rpartition(".")[0], []).append(name)
-    return found
+        groups.setdefault(name.rpartition(".")[0], []).append(name)
+    return groups
 
 
 def _places(member: Member) -> dict[str, Tensor]:
-    found, start = {}, 0
+    positions, start = {}, 0
     for name, tensor in zip(member.names, member.parameters, strict=True):
-        found[name] = torch.arange(start, start + tensor.numel())
+        positions[name] = torch.arange(start, start + tensor.numel())
         start += tensor.numel()
-    return found
+    return positions
 
 
 def _linear(member: Member, rows: Rows) -> dict[str, nn.Linear]:
@@ -94,7 +94,7 @@ def _linear(member: Member, rows: Rows) -> dict[str, nn.Linear]:
     given, _ = member.inputs(rows[0])
     twice = {name: torch.cat([tensor, tensor]) for name, tensor in given.items()}
     odd: set[str] = set()
-    modules = {name: member.model.get_submodule(name) for name in _owned(member)}
+    modules = {name: member.model.get_submodule(name) for name in _group_by_module(member)}
     handles = [
         module.register_forward_hook(
             lambda _, args, __, name=name: odd.add(name) if len(args[0]) != 2 else None
@@ -132,7 +132,7 @@ def _roots(member: Member, rows: Rows, loss: Loss) -> Tensor:
 
 def _factors(member: Member, name: str, module: nn.Linear, rows: Rows, loss: Loss) -> Layer:
     """Σ a aᵀ and Σ δ δᵀ of one layer."""
-    attributed = set(_owned(member)[name])
+    attributed = set(_group_by_module(member)[name])
     width = module.in_features if f"{name}.weight" in attributed else 0
     bias = f"{name}.bias" in attributed
     kind = torch.float64
@@ -171,8 +171,8 @@ def _kronecker(layer: Layer, roots: Tensor, left: Tensor, damping: float) -> Ten
     over_inputs = torch.linalg.eigh(layer.inputs)[1]
     over_outputs = torch.linalg.eigh(layer.outputs)[1]
 
-    def turned(rows: Tensor) -> Tensor:
+    def rotate(rows: Tensor) -> Tensor:
         return over_outputs.T @ layer.matrices(rows) @ over_inputs
 
-    scale = turned(roots.flatten(0, 1)).square().sum(0) / len(roots)
-    return layer.rows(over_outputs @ (turned(left) / (scale + damping)) @ over_inputs.T)
+    scale = rotate(roots.flatten(0, 1)).square().sum(0) / len(roots)
+    return layer.rows(over_outputs @ (rotate(left) / (scale + damping)) @ over_inputs.T)

@@ -35,29 +35,36 @@ class Expected:
         return self.effects.mean(0)
 
 
-def nearest(case: Case, truth: Truth, found: Stored) -> Expected:
+def find_nearest(case: Case, truth: Truth, actual: Stored) -> Expected:
     """What is true for the curvature's rows; of those samples that they can be, the nearest."""
     count = len(truth.curved_rows)
-    leverage = counts_leverage(found)
+    leverage = has_leverage(actual)
     samples = [tuple(range(count))]
     if case.curvature_rows is not None and case.curvature_rows < count:
         samples = list(itertools.combinations(range(count), case.curvature_rows))
     # Where rows of unlike length do not share a batch, EK-FAC may take a layer as it is.
-    blocks = (False, True) if case.solver["kind"] == "spectral" and _alone(case) else (False,)
+    blocks = (
+        (False, True)
+        if case.solver["kind"] == "spectral" and _is_unaffected_by_padding(case)
+        else (False,)
+    )
     candidates = [
         _expected(case, truth, list(ids), leverage, dense) for ids in samples for dense in blocks
     ]
-    return min(candidates, key=lambda one: float(cells_of(found, one)["error"].max() or 0.0))
+    return min(
+        candidates,
+        key=lambda candidate: float(compare_scores(actual, candidate)["error"].max() or 0.0),
+    )
 
 
-def _alone(case: Case) -> bool:
+def _is_unaffected_by_padding(case: Case) -> bool:
     """Whether the model has no padding that it passes over."""
     return case.family == "fnet" or case.padding is None
 
 
-def counts_leverage(found: Stored) -> bool:
+def has_leverage(actual: Stored) -> bool:
     """Whether the run says that the curvature of a row goes with it."""
-    return bool((found.solves["leverage"] == "on").any())
+    return bool((actual.solves["leverage"] == "on").any())
 
 
 def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool, dense: bool) -> Expected:
@@ -70,7 +77,7 @@ def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool, dense: b
     rows = [truth.curved_rows[place] for place in ids]
     effects, residuals = [], []
     for member, left, right, matrix in zip(
-        truth.members, truth.left, truth.pulled(matrices, leverage), matrices, strict=True
+        truth.members, truth.left, truth.training_vectors(matrices, leverage), matrices, strict=True
     ):
         solved = ekfac.solutions(member, rows, truth.loss, left, truth.damping, dense)
         effects.append(solved @ right.T / len(right))
@@ -78,13 +85,13 @@ def _expected(case: Case, truth: Truth, ids: list[int], leverage: bool, dense: b
     return Expected(torch.stack(effects), reach, torch.stack(residuals).amax(0))
 
 
-def cells_of(found: Stored, expected: Expected) -> pl.DataFrame:
+def compare_scores(actual: Stored, expected: Expected) -> pl.DataFrame:
     """The scores with their error, and what the residual allows."""
-    if found.scores.is_empty():
-        return found.scores.with_columns(error=pl.lit(0.0), converged=pl.lit(True))
-    query, train = (torch.tensor(found.scores[key].to_list()) for key in ("query", "train"))
-    cells = found.scores.join(
-        found.solves.select("query", "converged", "residual"), on="query", maintain_order="left"
+    if actual.scores.is_empty():
+        return actual.scores.with_columns(error=pl.lit(0.0), converged=pl.lit(True))
+    query, train = (torch.tensor(actual.scores[key].to_list()) for key in ("query", "train"))
+    cells = actual.scores.join(
+        actual.solves.select("query", "converged", "residual"), on="query", maintain_order="left"
     )
     true, reach = expected.mean[query, train], expected.reach[query, train]
     return cells.with_columns(

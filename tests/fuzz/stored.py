@@ -31,7 +31,7 @@ def run_names(store: Path) -> set[str]:
     return {path.name for path in (store / "runs").glob("*")}
 
 
-def stored(store: Path, run: str) -> Stored:
+def read_stored(store: Path, run: str) -> Stored:
     """The run's tables."""
     tables = {name: _table(store, name, run) for name in Stored.__annotations__ if name not in KEYS}
     return Stored(run, **tables, record=json.loads((store / "runs" / run / "run.json").read_text()))

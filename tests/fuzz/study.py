@@ -32,7 +32,7 @@ def write_study(case: Case, folder: Path) -> None:
     (folder / "study.toml").write_text("\n".join(lines) + "\n")
 
 
-def second(case: Case) -> Case:
+def second_run_case(case: Case) -> Case:
     """The case as its second night asks for it."""
     assert case.night is not None
     return replace(case, damping=case.night.damping or case.damping)

@@ -17,8 +17,8 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from tests.fuzz.case import Case, draw
 from tests.fuzz.check import Finding, check
 from tests.fuzz.command import HANGS, Ended, Worker, run_alone
-from tests.fuzz.stored import Stored, run_names, stored
-from tests.fuzz.study import model_names, second, write_models, write_study
+from tests.fuzz.stored import Stored, read_stored, run_names
+from tests.fuzz.study import model_names, second_run_case, write_models, write_study
 from tests.fuzz.tables import Rows, first_tables, next_tables, write_tables
 from tests.fuzz.truth import Truth, UndefinedError
 
@@ -92,7 +92,7 @@ def _nights(case: Case, folder: Path, worker: Worker | None) -> tuple[Finding, i
     before, tables = tables, next_tables(case, case.night, tables)
     if case.night.model:
         write_models(case, folder, night=1)
-    finding = _night(second(case), folder, worker, tables, before)
+    finding = _night(second_run_case(case), folder, worker, tables, before)
     worse = ORDER.index(finding.state) >= ORDER.index(first.state)
     return (finding, 2) if worse else (first, 1)
 
@@ -117,22 +117,24 @@ def _night(
         return (
             Finding("exact", 0.0) if same else Finding("WRONG", 0.0, "no run of tonight's tables")
         )
-    found = stored(folder / "store", runs.pop())
+    actual = read_stored(folder / "store", runs.pop())
     curved = tables["train"]
-    if before is not None and found.carried and case.by_sketches:
+    if before is not None and actual.carried and case.by_sketches:
         curved = before["train"]
-    if found.carried and not _may_carry(case, tables, before):
+    if actual.carried and not _may_carry(case, tables, before):
         return Finding("WRONG", 0.0, "goes on from a night that has too little in common")
     try:
-        truth = _truth(case, folder, found, tables, curved)
+        truth = _truth(case, folder, actual, tables, curved)
     except UndefinedError as error:
         return Finding("WRONG", 0.0, f"answers where the model itself has none: {error}")
-    return check(case, truth, found, tables, ended.out + ended.err)
+    return check(case, truth, actual, tables, ended.out + ended.err)
 
 
-def _truth(case: Case, folder: Path, found: Stored, tables: dict[str, Rows], curved: Rows) -> Truth:
+def _truth(
+    case: Case, folder: Path, actual: Stored, tables: dict[str, Rows], curved: Rows
+) -> Truth:
     folders = [folder / name for name in model_names(case)]
-    parameters = found.runs["parameters"][0] if not found.runs.is_empty() else None
+    parameters = actual.runs["parameters"][0] if not actual.runs.is_empty() else None
     return Truth(case, folders, curved, tables["train"], tables["queries"], parameters)
 
 

@@ -32,7 +32,7 @@ def next_tables(case: Case, night: Night, before: dict[str, Rows]) -> dict[str, 
     for place in places[night.relabelled :][: night.edited]:
         train[place]["a"] += " angry"
     gone = [train[place] for place in places[len(places) - night.gone :]]
-    kept = [row for row in train if not any(row is one for one in gone)]
+    kept = [row for row in train if not any(row is removed for removed in gone)]
     added = [_row(chance, case, f"n{place}") for place in range(night.added)]
     if night.ids == "reused":
         for row, old in zip(added, gone, strict=False):

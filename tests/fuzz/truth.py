@@ -87,7 +87,7 @@ class Member:
         self.model = self.model.double().eval()
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         named = dict(self.model.named_parameters())
-        readings = attributed(case, list(named))
+        readings = attributed_parameters(case, list(named))
         sizes = [sum(named[name].numel() for name in names) for names in readings]
         if parameters is not None and parameters not in sizes:
             raise AssertionError(f"{parameters} attributed parameters are none of {sizes}")
@@ -115,12 +115,12 @@ class Member:
         targets = torch.tensor([self.case.labels.index(row["label"]) for row in rows])
         for row, target in zip(rows, targets, strict=True):
             given, cut = self.inputs(row)
-            found = self.outputs(given)
-            outputs.append(found.detach())
+            logits = self.outputs(given)
+            outputs.append(logits.detach())
             cuts.append(cut)
-            jacobians.append(torch.stack([self._flat(one) for one in found]).detach())
+            jacobians.append(torch.stack([self._flat(logit) for logit in logits]).detach())
             if loss is not None:
-                hessians.append(self._hessian(loss(found, target)))
+                hessians.append(self._hessian(loss(logits, target)))
         second = torch.stack(hessians) if loss is not None else None
         return Read(torch.stack(outputs), torch.stack(jacobians), targets, cuts, second)
 
@@ -136,23 +136,23 @@ class Member:
             raise UndefinedError(f"{type(error).__name__}: {error}") from None
 
     def _flat(self, value: Tensor, graph: bool = False) -> Tensor:
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             value, self.parameters, retain_graph=True, create_graph=graph, allow_unused=True
         )
         return torch.cat(
             [
                 torch.zeros_like(own).flatten() if part is None else part.flatten()
-                for part, own in zip(found, self.parameters, strict=True)
+                for part, own in zip(gradients, self.parameters, strict=True)
             ]
         )
 
     def _hessian(self, loss: Tensor) -> Tensor:
         gradient = self._flat(loss, graph=True)
-        return torch.stack([self._flat(one) for one in gradient]).detach()
+        return torch.stack([self._flat(component) for component in gradient]).detach()
 
 
-def attributed(case: Case, names: Sequence[str]) -> list[list[str]]:
-    """The parameters that `attributed` names: the more likely reading first.
+def attributed_parameters(case: Case, names: Sequence[str]) -> list[list[str]]:
+    """The parameters that `attributed_parameters` names: the more likely reading first.
 
     Whether a norm that stands after all layers is part of the head, "last:K" leaves open.
     """
@@ -160,7 +160,7 @@ def attributed(case: Case, names: Sequence[str]) -> list[list[str]]:
     if wanted == "all":
         return [list(names)]
     if not isinstance(wanted, str):
-        return [[name for name in names if any(re.search(one, name) for one in wanted)]]
+        return [[name for name in names if any(re.search(pattern, name) for pattern in wanted)]]
     family, first = FAMILIES[case.family], LAYERS - int(wanted.removeprefix("last:"))
     kept = []
     for name in names:
@@ -225,7 +225,7 @@ class Truth:
                 matrix = matrix + jacobian.T @ bend @ jacobian / len(places)
         return matrix + self.damping * torch.eye(len(matrix)).to(matrix)
 
-    def pulled(self, matrices: Sequence[Tensor], leverage: bool) -> list[Tensor]:
+    def training_vectors(self, matrices: Sequence[Tensor], leverage: bool) -> list[Tensor]:
         """What a training row counts as, [n p] of each member: g_i, or with the leverage
 
         (C + λI) (C - C_i/n + λI)⁻¹ g_i, so that a solve with the whole matrix does for all rows.
@@ -233,10 +233,11 @@ class Truth:
         if not leverage:
             return self.right
         return [
-            self._pulled(*parts) for parts in zip(matrices, self.train, self.right, strict=True)
+            self._training_vectors(*parts)
+            for parts in zip(matrices, self.train, self.right, strict=True)
         ]
 
-    def _pulled(self, matrix: Tensor, read: Read, right: Tensor) -> Tensor:
+    def _training_vectors(self, matrix: Tensor, read: Read, right: Tensor) -> Tensor:
         factor = torch.linalg.lu_factor(matrix)
         left_out = [
             _without(matrix, factor, read, place, self.loss, gradient)
@@ -254,7 +255,7 @@ class Truth:
         """
         effects, reach = [], []
         for left, matrix, pulled in zip(
-            self.left, matrices, self.pulled(matrices, leverage), strict=True
+            self.left, matrices, self.training_vectors(matrices, leverage), strict=True
         ):
             solved = torch.linalg.solve(matrix, pulled.T) / len(pulled)
             effects.append(left @ solved)

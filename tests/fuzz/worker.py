@@ -17,12 +17,12 @@ def main() -> None:
     """Answer until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        asked = json.loads(line)
-        os.chdir(asked["folder"])
+        request = json.loads(line)
+        os.chdir(request["folder"])
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             for file, number in ((out, 1), (err, 2)):
                 os.dup2(file.fileno(), number)
-            code = _run(asked["arguments"])
+            code = _run(request["arguments"])
             sys.stdout.flush()
             sys.stderr.flush()
             answers.write(json.dumps({"code": code, "out": _text(out), "err": _text(err)}) + "\n")

@@ -15,7 +15,7 @@ ROUGH = re.compile(r"mislabels|verdicts|damping\.json|/chosen|residual")
 SHOWN = 60
 
 
-def whole(document: Any) -> Any:
+def expand_references(document: Any) -> Any:
     """A document in which every file has its own content."""
     files = document.get("files") if isinstance(document, dict) else None
     if files is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.golden import surface
 from tests.golden.command import Commands, commands
-from tests.golden.plain import plain
+from tests.golden.plain import compute_answers
 from tests.golden.refusals import exit_codes
 from tests.golden.snapshot import snapshot
 from tests.golden.study import STUDIES, Step, write_models, write_study, write_tables
@@ -24,7 +24,7 @@ def documents(quick: bool = False) -> Iterator[tuple[str, Any]]:
     """Every document by its name; only those that need no store if `quick`."""
     yield "commands", surface.commands()
     yield "keys", surface.study_keys()
-    yield "plain", plain()
+    yield "plain", compute_answers()
     if not quick:
         with commands() as fastif, tempfile.TemporaryDirectory(prefix="golden-") as folder:
             yield from _of_stores(fastif, Path(folder))

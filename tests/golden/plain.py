@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import fastif
-from tests.golden.rounding import BITS, digest, rounded
+from tests.golden.rounding import BITS, digest, round_floats
 
 ROWS, QUERIES, WIDTH = 20, 3, 3
 DAMPING = 0.25
@@ -36,7 +36,7 @@ LOSSES: dict[str, Callable[[], Any]] = {
 }
 
 
-def plain() -> dict[str, Any]:
+def compute_answers() -> dict[str, Any]:
     """Answers of every case, by its name."""
     torch.set_num_threads(1)
     return {name: _document(answer) for name, answer in _cases()}
@@ -57,7 +57,7 @@ def _cases() -> Iterator[tuple[str, Any]]:
     yield "ekfac, spectral", _answer(objective, train, queries, ekfac, fastif.Spectral())
     for name, search in _searches(objective, train, gauss_newton).items():
         yield name, _answer(objective, train, queries, gauss_newton, fastif.Dual(), search=search)
-    operator = gauss_newton.damped(DAMPING)
+    operator = gauss_newton.with_damping(DAMPING)
     own = fastif.self_influence(fastif.Gradients(objective), train, operator, fastif.Dual())
     yield "self-influence", {"removal_effect": own}
     for name, loss in LOSSES.items():
@@ -65,9 +65,9 @@ def _cases() -> Iterator[tuple[str, Any]]:
 
 
 def _searches(objective: Any, train: Any, curvature: Any) -> dict[str, Any]:
-    rows = fastif.embeddings(objective, train, fastif.every(train))
+    rows = fastif.compute_embeddings(objective, train, fastif.all_ids(train))
     index = fastif.CandidateIndex.build(rows, "Flat")
-    return {"nearest": fastif.Nearest(index, k=6), "all": fastif.Everything(keep=4)}
+    return {"nearest": fastif.NearestNeighbors(index, k=6), "all": fastif.ExhaustiveSearch(keep=4)}
 
 
 def _with_loss(loss: Any) -> dict[str, Tensor]:
@@ -87,8 +87,12 @@ def _answer(
     search: Any = None,
 ) -> dict[str, Any]:
     attribution = fastif.Attributor(
-        objective, train, curvature.damped(damping), solver, search or fastif.Everything()
-    )(queries, fastif.every(queries))
+        objective,
+        train,
+        curvature.with_damping(damping),
+        solver,
+        search or fastif.ExhaustiveSearch(),
+    )(queries, fastif.all_ids(queries))
     evidence = attribution.certificate
     return {
         "ids": attribution.influences.ids,
@@ -129,8 +133,11 @@ def _document(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _values(value: Any) -> Any:
     if not isinstance(value, Tensor):
-        return rounded(value) if isinstance(value, float) else value
+        return round_floats(value) if isinstance(value, float) else value
     if not value.is_floating_point():
         return value.tolist()
     numbers = value.contiguous()
-    return {"values": rounded(numbers.flatten().tolist()), BITS: digest(numbers.numpy().tobytes())}
+    return {
+        "values": round_floats(numbers.flatten().tolist()),
+        BITS: digest(numbers.numpy().tobytes()),
+    }

@@ -9,13 +9,13 @@ BITS = "bits"
 DIGITS = 6
 
 
-def rounded(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
     """JSON with floats of six digits; a float that is not finite is a text."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else f"{value}"
     if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
-    return [rounded(inner) for inner in value] if isinstance(value, list) else value
+        return {name: round_floats(inner) for name, inner in value.items()}
+    return [round_floats(inner) for inner in value] if isinstance(value, list) else value
 
 
 def digest(data: bytes | str) -> str:

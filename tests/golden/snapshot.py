@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from tests.golden.rounding import BITS, digest, rounded
+from tests.golden.rounding import BITS, digest, round_floats
 from tests.golden.table import table
-from tests.golden.volatile import masked
+from tests.golden.volatile import mask_volatile
 
 HEX = re.compile(r"[0-9a-f]{32}\.parquet")
 LONG = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
@@ -47,7 +47,7 @@ def snapshot(store: Path, chosen: bool) -> dict[str, Any]:
     known = {
         alias: name[:16] for name, alias in names.items() if alias[1:].split()[0] not in OF_TIMES
     }
-    return {"schemas": schemas, "files": _once(files), BITS: known}
+    return {"schemas": schemas, "files": _deduplicate(files), BITS: known}
 
 
 def _entries(store: Path) -> Iterator[tuple[str, Any]]:
@@ -94,7 +94,7 @@ def _schemas_apart(files: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(document.items()))
 
 
-def _once(files: dict[str, Any]) -> dict[str, Any]:
+def _deduplicate(files: dict[str, Any]) -> dict[str, Any]:
     """What is in two places is written at the first of them."""
     first: dict[str, str] = {}
     document = {}
@@ -124,8 +124,8 @@ def _json(path: Path) -> dict[str, Any]:
     known = json.loads(path.read_bytes())
     if path.name == "part.json":  # sizes of files that hold times
         known["files"] = sorted(known["files"])
-    content = _without_names(masked(known))
-    short = rounded(content)
+    content = _without_names(mask_volatile(known))
+    short = round_floats(content)
     return {"json": short} | ({BITS: digest(json.dumps(content))} if short != content else {})
 
 

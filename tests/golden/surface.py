@@ -81,18 +81,18 @@ def _records_of(schema: Any, records: Any) -> list[Any]:
 
 
 def _leaf(schema: Any, needed: bool) -> Any:
-    known = _plain(schema)
+    known = _strip_names(schema)
     return {**known, "needed": True} if needed else known
 
 
-def _plain(value: Any) -> Any:
+def _strip_names(value: Any) -> Any:
     """A schema without names of classes and sentences."""
     if isinstance(value, dict):
         return {
-            key: "record" if key == "$ref" else _plain(inner)
+            key: "record" if key == "$ref" else _strip_names(inner)
             for key, inner in value.items()
             if key not in NOT_KEYS
         }
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_strip_names(inner) for inner in value]
     return value

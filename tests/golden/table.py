@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from tests.golden.rounding import BITS, digest, rounded
-from tests.golden.volatile import MASK, VOLATILE, masked
+from tests.golden.rounding import BITS, digest, round_floats
+from tests.golden.volatile import MASK, VOLATILE, mask_volatile
 
 REASON = "reason"
 """A column of the queries that were not answered; as a key of JSON it is volatile."""
@@ -32,7 +32,7 @@ def table(paths: Sequence[Path]) -> dict[str, Any]:
             columns[values.name] = MASK
             continue
         whole = [_value(value) for value in values.to_list()]
-        short = rounded(whole)
+        short = round_floats(whole)
         columns[values.name] = _shortest(short)
         if short != whole:
             bits[values.name] = digest(json.dumps(whole))
@@ -64,7 +64,7 @@ def _value(value: Any) -> Any:
         return [_value(inner) for inner in value]
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            return {"json": masked(json.loads(value))}
+            return {"json": mask_volatile(json.loads(value))}
         except ValueError:
             return value
     return value if isinstance(value, str | int | float | None) else f"{value}"

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from tests.golden.compare import differences, whole
+from tests.golden.compare import differences, expand_references
 from tests.golden.document import read
 from tests.golden.golden import DATA, QUICK
-from tests.golden.plain import plain
-from tests.golden.rounding import rounded
+from tests.golden.plain import compute_answers
+from tests.golden.rounding import round_floats
 from tests.golden.surface import commands, study_keys
-from tests.golden.volatile import MASK, masked
+from tests.golden.volatile import MASK, mask_volatile
 
 MEANT = "if the change is meant: python -m tests.golden write, and say in the commit what changed"
-MADE = {"commands": commands, "keys": study_keys, "plain": plain}
+MADE = {"commands": commands, "keys": study_keys, "plain": compute_answers}
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -41,9 +41,9 @@ def test_every_kind_of_difference_is_seen():
             "b": {"as": "a"},
         }
     }
-    same = whole(document)
+    same = expand_references(document)
     assert same["files"]["b"] == document["files"]["a"]
-    assert list(differences(same, whole(document), exact=True)) == []
+    assert list(differences(same, expand_references(document), exact=True)) == []
     changes = [
         ({"json": {"x": 1.1, "y": [1.0, 100.0], "z": "text", "n": 3}, "bits": "0f"}, "x"),
         ({"json": {"x": 1.0, "y": [1.0, 101.0], "z": "text", "n": 3}, "bits": "0f"}, "y[1]"),
@@ -67,10 +67,10 @@ def test_every_kind_of_difference_is_seen():
 
 def test_what_a_clock_tells_is_masked_and_nothing_else():
     stated = {"seconds": {"index": [0.1, 0.2]}, "created": "now", "share": 0.123456789, "at": None}
-    assert masked(stated) == {
+    assert mask_volatile(stated) == {
         "seconds": {"index": MASK},
         "created": MASK,
         "share": 0.123456789,
         "at": None,
     }
-    assert rounded([0.123456789, 3, "0.123456789"]) == [0.123457, 3, "0.123456789"]
+    assert round_floats([0.123456789, 3, "0.123456789"]) == [0.123457, 3, "0.123456789"]

@@ -31,7 +31,7 @@ def fastif():
         yield made
 
 
-def study_with(number: int, folder: Path) -> Path:
+def make_study(number: int, folder: Path) -> Path:
     """The study with a store of that format."""
     write_models(folder)
     write_tables(folder, 0)
@@ -39,7 +39,7 @@ def study_with(number: int, folder: Path) -> Path:
     return unpack(number, folder)
 
 
-def says(fastif: Commands, folder: Path, *arguments: str) -> str:
+def read_output(fastif: Commands, folder: Path, *arguments: str) -> str:
     """What a command prints; it must not fail."""
     ended = fastif.run(list(arguments), folder)
     assert (ended.code, ended.traceback) == (0, False), ended.out + ended.err
@@ -69,7 +69,7 @@ def check_close(table: pl.DataFrame, expected: pl.DataFrame) -> None:
     assert_frame_equal(table, expected, rel_tol=1e-3, abs_tol=2e-6)
 
 
-def of_the_end(name: str, run: str) -> bool:
+def is_finish_file(name: str, run: str) -> bool:
     """Whether a file belongs to the last commit of a run, which says when it was finished."""
     return name == f"runs/{run}/manifest/finish.json" or name.startswith(f"tables/runs/run={run}/")
 
@@ -81,24 +81,24 @@ def runs_by_kind(store: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_an_earlier_store_is_read_verified_and_compared(fastif, tmp_path, number):
-    store = study_with(number, tmp_path)
+    store = make_study(number, tmp_path)
     before, runs = committed(store), runs_by_kind(store)
-    printed = says(fastif, tmp_path, "runs", *STUDY)
+    printed = read_output(fastif, tmp_path, "runs", *STUDY)
     assert all(name in printed for name in runs.values())
     assert printed.count("finished") == 2
-    says(fastif, tmp_path, "verify", *STUDY)
+    read_output(fastif, tmp_path, "verify", *STUDY)
     for kind, name in runs.items():
         scores = rows(store, "scores", name).filter(pl.col("query") == 0).sort("rank")
         (worst,) = rows(store, "train", name).filter(pl.col("train") == scores["train"][0])["id"]
-        printed = says(fastif, tmp_path, "top", "q0", *STUDY, "--run", name, "-k", "1")
+        printed = read_output(fastif, tmp_path, "top", "q0", *STUDY, "--run", name, "-k", "1")
         assert worst in printed, kind
         assert f"{scores['removal_effect'][0]:+.4f}" in printed
-        assert "q0" in says(fastif, tmp_path, "show", worst, *STUDY, "--run", name)
+        assert "q0" in read_output(fastif, tmp_path, "show", worst, *STUDY, "--run", name)
     assert committed(store) == before, "reading changes nothing"
     for kind, step in zip(("sketch", "full"), STEPS, strict=True):
         write_study(tmp_path, AUDITED, step.sections)
-        says(fastif, tmp_path, "audit", "study.toml", "--run", f"fresh-{kind}")
-        assert "-" in says(fastif, tmp_path, "diff", runs[kind], f"fresh-{kind}", *STUDY)
+        read_output(fastif, tmp_path, "audit", "study.toml", "--run", f"fresh-{kind}")
+        assert "-" in read_output(fastif, tmp_path, "diff", runs[kind], f"fresh-{kind}", *STUDY)
         for table in ("scores", "queries", "train"):
             old, new = (rows(store, table, name) for name in (runs[kind], f"fresh-{kind}"))
             check_close(new.select(old.columns), old)
@@ -106,25 +106,25 @@ def test_an_earlier_store_is_read_verified_and_compared(fastif, tmp_path, number
 
 
 def test_an_earlier_run_is_resumed(fastif, tmp_path):
-    store = study_with(3, tmp_path)
+    store = make_study(3, tmp_path)
     for kind, step in zip(("sketch", "full"), STEPS, strict=True):
         run = runs_by_kind(store)[kind]
         whole, before = committed(store), rows(store, "scores", run)
         (store / "runs" / run / "manifest" / "00001.json").unlink()
         for path in store.glob(f"tables/*/run={run}/shard=00001/*.parquet"):
             path.unlink()
-        kept = {name: of for name, of in committed(store).items() if not of_the_end(name, run)}
+        kept = {name: of for name, of in committed(store).items() if not is_finish_file(name, run)}
         run_step(fastif, tmp_path, step, AUDITED)
         assert set(runs_by_kind(store).values()) == set(records(store)), "no other run"
         again = committed(store)
         assert {name: again[name] for name in kept} == kept, "what was there is not computed again"
         assert f"runs/{run}/manifest/00001.json" in again.keys() & whole.keys()
         check_close(rows(store, "scores", run), before)
-    says(fastif, tmp_path, "verify", *STUDY)
+    read_output(fastif, tmp_path, "verify", *STUDY)
 
 
 def test_a_finished_run_of_an_earlier_store_is_not_computed_again(fastif, tmp_path):
-    store = study_with(3, tmp_path)
+    store = make_study(3, tmp_path)
     before = committed(store)
     for step in STEPS:
         run_step(fastif, tmp_path, step, AUDITED)
@@ -132,7 +132,7 @@ def test_a_finished_run_of_an_earlier_store_is_not_computed_again(fastif, tmp_pa
 
 
 def test_a_night_goes_on_from_an_earlier_one(fastif, tmp_path):
-    store = study_with(3, tmp_path)
+    store = make_study(3, tmp_path)
     known = records(store)
     base = runs_by_kind(store)["sketch"]
     run_step(fastif, tmp_path, Step(AUDIT, NIGHTLY, night=1), AUDITED)
@@ -142,13 +142,13 @@ def test_a_night_goes_on_from_an_earlier_one(fastif, tmp_path):
     origins = rows(store, "solves", new)["origin"].to_list()
     assert origins.count(base) == 4, "queries that were asked before"
     assert origins.count(None) == 1
-    says(fastif, tmp_path, "verify", *STUDY)
+    read_output(fastif, tmp_path, "verify", *STUDY)
     fresh = tmp_path / "fresh"
     for step in (Step(AUDIT, NIGHTLY), Step(AUDIT, NIGHTLY, night=1)):
         run_step(fastif, fresh, step, AUDITED)
     for table in ("scores", "solves", "train"):
         expected, carried_on = (rows(place, table, new) for place in (fresh / "store", store))
         check_close(carried_on, expected)
-    printed = says(fastif, tmp_path, "diff", base, new, *STUDY)
+    printed = read_output(fastif, tmp_path, "diff", base, new, *STUDY)
     assert base in printed
     assert new in printed

@@ -13,14 +13,14 @@ PROSE = ("reason",)
 VOLATILE = frozenset((*TIMES, *MACHINE, *FILES, *PROSE))
 
 
-def masked(value: Any, key: str = "") -> Any:
+def mask_volatile(value: Any, key: str = "") -> Any:
     """JSON with volatile values replaced; the keys of a volatile object stay."""
     if isinstance(value, dict):
         if key in VOLATILE:
             return dict.fromkeys(value, MASK)
-        return {name: masked(inner, name) for name, inner in value.items()}
+        return {name: mask_volatile(inner, name) for name, inner in value.items()}
     if key in VOLATILE and value is not None:
         return MASK
     if isinstance(value, list):
-        return [masked(inner) for inner in value]
+        return [mask_volatile(inner) for inner in value]
     return value

@@ -25,14 +25,18 @@ def main() -> int:
     """0 if every mutant is killed by its tests."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="mutants with this in their name")
-    asked = parser.parse_args()
-    chosen = [one for one in MUTANTS if not asked.only or any(n in one.name for n in asked.only)]
+    arguments = parser.parse_args()
+    chosen = [
+        item
+        for item in MUTANTS
+        if not arguments.only or any(n in item.name for n in arguments.only)
+    ]
     preload()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         root = Path(folder) / "tree"
         shutil.copytree(ROOT, root, ignore=LEFT_OUT)
         fails = _fails(root, chosen)
-        counts = Counter(_tried(root, mutant) for mutant in chosen)
+        counts = Counter(_try_mutant(root, mutant) for mutant in chosen)
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
     return int(fails or not chosen or set(counts) != {"killed"})
 
@@ -46,7 +50,7 @@ def _fails(root: Path, mutants: Sequence[Mutant]) -> bool:
     return code != 0
 
 
-def _tried(root: Path, mutant: Mutant) -> str:
+def _try_mutant(root: Path, mutant: Mutant) -> str:
     start = time.monotonic()
     try:
         with mutant.applied(root):

@@ -31,26 +31,26 @@ def preload() -> None:
 
 def run_tests(root: Path, tests: Sequence[str], patience: float) -> tuple[int, str]:
     """The exit status of pytest, and the first test that failed; `HUNG` after too many seconds."""
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as log:
         sys.stdout.flush()
         child = os.fork()
         if child == 0:
-            _child(root, tests, said.fileno())
+            _child(root, tests, log.fileno())
         code = _wait(child, patience)
-        said.seek(0)
-        text = said.read()
+        log.seek(0)
+        text = log.read()
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
     last = text.strip().splitlines()[-1:] or ["nothing was said"]
     return code, failed[0] if failed else last[0]
 
 
-def _child(root: Path, tests: Sequence[str], said: int) -> None:
+def _child(root: Path, tests: Sequence[str], log_fd: int) -> None:
     """The rest of a child's life."""
     code = 70
     try:
         os.setsid()
-        os.dup2(said, 1)
-        os.dup2(said, 2)
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
         os.chdir(root)
         sys.dont_write_bytecode = True
         os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -13,22 +13,22 @@ LABELS = (
     Mutant(
         "a count that forgets what was seen to be wrong",
         "fastif/mislabels/random_audit.py",
-        "known = float((self.seen & self.wrong & of).sum())",
+        "known = float((self.reviewed & self.wrong & in_label).sum())",
         "known = 0.0",
         (_SAMPLE,),
     ),
     Mutant(
         "a count without the difference that drawn rows show",
         "fastif/mislabels/random_audit.py",
-        "share = min(max(float(told.mean()) + gap, 0.0), 1.0)",
-        "share = min(max(float(told.mean()), 0.0), 1.0)",
+        "share = min(max(float(probabilities.mean()) + difference, 0.0), 1.0)",
+        "share = min(max(float(linear.mean()), 0.0), 1.0)",
         (_SAMPLE,),
     ),
     Mutant(
         "an interval of half the width",
         "fastif/mislabels/random_audit.py",
         "return middle - half, middle + half",
-        "return middle - half / 2, middle + half / 2",
+        "return expected - half / 2, expected + half / 2",
         (_SAMPLE,),
     ),
     Mutant(
@@ -41,29 +41,31 @@ LABELS = (
     Mutant(
         "a sample stands for rows that came after it",
         "fastif/mislabels/random_audit.py",
-        "drawn, rest = self.drawn, ~self.seen & self.drawn.population",
-        "drawn, rest = self.drawn, ~self.seen",
+        "audited, unreviewed = self.audited, ~self.reviewed & self.audited.population",
+        "audited, unreviewed = self.audited, ~self.reviewed",
         (_SAMPLE, "tests/tasks/test_random_sample.py"),
     ),
     Mutant(
         "rows that are gone for an unknown reason are in no interval",
         "fastif/mislabels/random_audit.py",
-        "return Errors(middle, min(way.low for way in ways), max(way.high for way in ways))",
-        "return ways[0]",
+        "            expected,\n"
+        "            min(estimate.low for estimate in estimates),\n"
+        "            max(estimate.high for estimate in estimates),\n",
+        "            estimates[0].expected, estimates[0].low, estimates[0].high\n",
         (_SAMPLE, "tests/tasks/test_random_sample.py"),
     ),
     Mutant(
         "columns of a table keep their scale",
         "fastif/mislabels/features.py",
-        "return torch.where(step > 0, centred / spread.clamp_min(1e-30), 0.0).float()",
-        "return torch.where(step > 0, centred * step, 0.0).float()",
+        "return torch.where(scale > 0, centred / spread.clamp_min(1e-30), 0.0).float()",
+        "return torch.where(scale > 0, centred * scale, 0.0).float()",
         _SCALE,
     ),
     Mutant(
         "one far number takes the weight of its column",
         "fastif/mislabels/features.py",
-        "away = (away / step.where(step > 0, 1.0)).clamp(-FENCE, FENCE)",
-        "away = away / step.where(step > 0, 1.0)",
+        "deviation = (deviation / scale.where(scale > 0, 1.0)).clamp(-WINSOR_LIMIT, WINSOR_LIMIT)",
+        "deviation = deviation / scale.where(scale > 0, 1.0)",
         _SCALE,
     ),
     Mutant(

@@ -28,8 +28,8 @@ NIGHTS = (
     Mutant(
         "a digest that ignores the groups",
         "tasks/data/dataset.py",
-        "labels, *(groups[name] for name in names), strict=True):",
-        "labels, strict=True):",
+        "labels, *(groups[name] for name in names), strict=True\n",
+        "labels, strict=True\n",
         (_TABLES,),
     ),
     Mutant(
@@ -57,30 +57,31 @@ NIGHTS = (
     Mutant(
         "carried effects keep the old number of rows",
         "tasks/run/reuse.py",
-        "ratio = carried.rows_before / len(carried.train)",
+        "ratio = reuse.rows_before / len(reuse.train)",
         "ratio = 1.0",
         (f"{_CARRIED}::test_only_what_is_new_is_computed_and_all_is_answered",),
     ),
     Mutant(
         "carried answers of rows that are gone",
         "tasks/run/reuse.py",
-        'left = scores.join(places, on="train").select(',
-        'left = scores.join(places, on="train", how="left").with_columns('
-        'now=pl.col("now").fill_null(0)).select(',
+        'remaining = scores.join(places, on="train").select(',
+        'remaining = scores.join(positions, on="train", '
+        'how="left").with_columns(now=pl.col("now").fill_null(0)).select(',
         (f"{_CARRIED}::test_rows_that_are_gone_drop_out_and_the_rest_is_right",),
     ),
     Mutant(
         "rows alike share the place of the first",
         "tasks/run/reuse.py",
-        'found = new.join(old, on=("row", "again"), how="left"',
-        'found = new.join(old.unique("row"), on=("row",), how="left"',
+        '        before_rows, on=("row", "again"), how="left"',
+        '        before_rows.unique("row"), on=("row",), how="left"',
         (f"{_CARRIED}::test_of_rows_that_are_alike_each_has_its_own_place",),
     ),
     Mutant(
         "a night goes on with too few common rows",
         "tasks/run/parent_run.py",
-        "if not carries_rows(study) or _share(store, root, study, train) < carry.least:",
-        "if not carries_rows(study):",
+        "if not may_reuse_rows(study) or _compute_row_overlap(store, root, study, train) < "
+        "carry.least:",
+        "if not may_reuse_rows(study):",
         (f"{_CARRIED}::test_it_begins_from_nothing_where_the_last_night_asked_something_else",),
     ),
     Mutant(
@@ -132,22 +133,22 @@ NIGHTS = (
     Mutant(
         "a file whose bytes changed unseals",
         "storage/sealed.py",
-        "if lost or (digest is not None and digest != _digest(stated)):",
-        "if lost:",
+        "if is_key_changed or (digest is not None and digest != _compute_digest(content)):",
+        "if is_key_changed:",
         ("tests/storage/test_sealed.py",),
     ),
     Mutant(
         "a digest whose name changed is a file of before digests",
         "storage/sealed.py",
-        "if lost or (digest is not None and digest != _digest(stated)):",
-        "if digest is not None and digest != _digest(stated):",
+        "if is_key_changed or (digest is not None and digest != _compute_digest(content)):",
+        "if digest is not None and digest != _compute_digest(content):",
         ("tests/storage/test_sealed.py",),
     ),
     Mutant(
         "scores by sketches alone are of an earlier table's curvature",
         "tasks/run/sketches.py",
-        "enough = REUSE if method.rescore else 1.0",
-        "enough = REUSE",
+        "min_share = MIN_SHARED_ROWS if method.rescore else 1.0",
+        "min_share = MIN_SHARED_ROWS",
         (
             "tests/flows/test_stored_sketches.py::"
             "test_scores_by_sketches_alone_are_those_of_a_store_without_a_past",
@@ -156,21 +157,21 @@ NIGHTS = (
     Mutant(
         "a part is sound by its size",
         "storage/local_artifacts.py",
-        "size > HASHED or _digest(path, size, state.st_mtime_ns) == digest",
-        "True",
+        "        or _compute_sha256(path, size, state.st_mtime_ns) == digest\n",
+        "        or True\n",
         (_PARTS,),
     ),
     Mutant(
         "a damaged part counts as never written",
         "storage/artifacts.py",
-        "for wrong in damaged_parts(layout, (kind,)).values():",
-        "for wrong in ():",
+        "for problems in find_damaged_artifacts(layout, (kind,)).values():",
+        "for problems in ():",
         (_PARTS,),
     ),
     Mutant(
         "a table is read whatever its bytes",
         "storage/readable.py",
-        "if _digest(path, size, path.stat().st_mtime_ns) != file.sha256:",
+        "if _compute_sha256(path, size, path.stat().st_mtime_ns) != file.sha256:",
         "if False:",
         ("tests/flows/test_integrity.py",),
     ),
@@ -191,21 +192,21 @@ NIGHTS = (
     Mutant(
         "rows added after the training count as trained",
         "tasks/models/provenance.py",
-        "trained = [_took(left, row) for row in now.rows()]",
-        "trained = [_took(left, row) or True for row in now.rows()]",
+        "trained = [_take_match(unmatched_counts, row) for row in now.rows()]",
+        "trained = [_take_match(counts, row) or True for row in now.rows()]",
         (_PROVENANCE,),
     ),
     Mutant(
         "labels in another order than in training",
         "tasks/models/provenance.py",
-        "if moved or len(before) != len(study.labels):",
+        "if moved_labels or len(before) != len(study.labels):",
         "if len(before) != len(study.labels):",
         (_PROVENANCE,),
     ),
     Mutant(
         "a length that no text reaches is a difference",
         "tasks/models/provenance.py",
-        "if now != before and any(cut):",
+        "if now != before and any(truncated_counts):",
         "if now != before:",
         (_PROVENANCE,),
     ),

@@ -10,8 +10,10 @@ READING = (
     Mutant(
         "the cut leaves out one layer too many",
         "fastif/models/cut_check.py",
-        "return next((i for i, moves in enumerate(moving) if moves), len(layers)) - 1",
-        "return next((i for i, moves in enumerate(moving) if moves), len(layers) - 1)",
+        "return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers)) - "
+        "1",
+        "return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers) - "
+        "1)",
         (_TRANSFORMER,),
     ),
     Mutant(
@@ -19,8 +21,8 @@ READING = (
         "fastif/models/transformer.py",
         '''        """Give the cut up unless it changes no outputs, in company and alone."""
         if self._cut is None:''',
-        '''        """Give the cut up unless it changes no outputs, in company and alone."""
-        if True:''',
+        '        """Give the num_frozen_layers up unless it changes no outputs, in company and '
+        'expected."""\n        if True:',
         (_PADDING,),
     ),
     Mutant(
@@ -33,22 +35,22 @@ READING = (
     Mutant(
         "padding on the right suits every model",
         "fastif/models/padding.py",
-        "        if same_outputs(found, alone):\n            return tried\n",
-        "        return tried\n",
+        "        if is_within_rounding(outputs, expected):\n            return candidate\n",
+        "        return candidate\n",
         (_PADDING,),
     ),
     Mutant(
         "rows stand on the right whatever the model wants",
         "fastif/models/padding.py",
-        'real.flip(1).argmax(1) if padding.side == "left" else real.argmax(1)',
-        "real.flip(1).argmax(1) if False else real.argmax(1)",
+        'is_token.flip(1).argmax(1) if padding.side == "left" else is_token.argmax(1)',
+        "is_token.flip(1).argmax(1) if False else is_token.argmax(1)",
         (_PADDING,),
     ),
     Mutant(
         "padding keeps the tokenizer's token",
         "fastif/models/padding.py",
-        'moved["input_ids"] = ids.masked_fill(away, padding.token)',
-        'moved["input_ids"] = ids',
+        'reordered["input_ids"] = ids.masked_fill(is_padding, padding.token)',
+        'reordered["input_ids"] = ids',
         (_PADDING,),
     ),
     Mutant(
@@ -61,15 +63,15 @@ READING = (
     Mutant(
         "outputs by length stay in the order of lengths",
         "fastif/models/padding.py",
-        "return torch.cat([run(part) for _, part in parts])[places.argsort()]",
-        "return torch.cat([run(part) for _, part in parts])",
+        "return torch.cat([run(group) for _, group in groups])[places.argsort()]",
+        "return torch.cat([run(group) for _, group in groups])",
         (_PADDING,),
     ),
     Mutant(
         "the mask of texts that are padded on the left",
         "fastif/data/tokenized_text.py",
-        'real.flip(1) if self.side == "left" else real',
-        "real",
+        'is_token.flip(1) if self.side == "left" else is_token',
+        "is_token",
         (_PADDING, _TEXT),
     ),
     Mutant(
@@ -82,36 +84,36 @@ READING = (
     Mutant(
         "token types are given to a model that knows one",
         "fastif/models/model_inputs.py",
-        "if SEGMENTS in accepted and kinds != 1 else",
-        "if SEGMENTS in accepted else",
+        "        if SEGMENTS in accepted and num_token_types != 1\n",
+        "        if SEGMENTS in accepted\n",
         (_PADDING,),
     ),
     Mutant(
         "the representation of the first token",
         "fastif/models/classifier_head.py",
-        "token = (made - logits[:, None]).abs().sum(-1).argmin(1)",
-        "token = (made - logits[:, None]).abs().sum(-1).argmin(1) * 0",
+        "token = (outputs - logits[:, None]).abs().sum(-1).argmin(1)",
+        "token = (outputs - logits[:, None]).abs().sum(-1).argmin(1) * 0",
         (_PADDING,),
     ),
     Mutant(
         "outputs that differ by a percent are the same",
         "fastif/models/single_precision.py",
-        "<= min(ROUNDING * unit, 0.05)",
+        "<= min(OUTPUT_ULPS * unit, 0.05)",
         "<= 0.05",
         (_PADDING,),
     ),
     Mutant(
         "weights of half precision are left as they are",
         "fastif/models/single_precision.py",
-        "if half and len(found) == 1:",
-        "if len(found) == 1:",
+        "if half and len(dtypes) == 1:",
+        "if len(dtypes) == 1:",
         ("tests/fastif/test_half_precision.py",),
     ),
     Mutant(
         "labels in another order than the model's",
         "fastif/models/label_names.py",
-        "return [one for unit, one in enumerate(labels) if found.get(one, unit) != unit]",
-        "return []",
+        "            if matches.get(own_label, unit) != unit\n",
+        "            if False\n",
         (_TRANSFORMER,),
     ),
     Mutant(
@@ -124,14 +126,14 @@ READING = (
     Mutant(
         "last:K takes one layer",
         "fastif/models/layer_split.py",
-        "first = len(layers) - int(found[1])",
+        "first = len(layers) - int(match[1])",
         "first = len(layers) - 1",
         (_TRANSFORMER,),
     ),
     Mutant(
         "the cache of hidden states keeps no budget",
         "fastif/models/prefix_cache.py",
-        "                free -= self.kept[place].nbytes\n",
+        "                free -= self.cached[place].nbytes\n",
         "",
         (_TRANSFORMER,),
     ),

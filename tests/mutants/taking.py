@@ -18,22 +18,24 @@ TAKING = (
     Mutant(
         "a check that fails is passed over",
         "fastif/gradients/per_example.py",
-        "if compared.parameter:",
+        "if comparison.parameter:",
         "if False:",
         (_ROUTES,),
     ),
     Mutant(
         "only the first tile is checked",
         "fastif/gradients/route.py",
-        "return self.one_by_one is None or before < FIRST or structure.moves_rows or drawn",
-        "return self.one_by_one is None",
+        "            or previous < ALWAYS_CHECKED_TILES\n"
+        "            or structure.moves_rows\n"
+        "            or sampled\n",
+        "",
         (_ROUTES,),
     ),
     Mutant(
         "rows that the data move are checked like others",
         "fastif/gradients/route.py",
-        "before < FIRST or structure.moves_rows or drawn",
-        "before < FIRST or drawn",
+        "            or structure.moves_rows\n",
+        "",
         (_ROUTES,),
     ),
     Mutant(
@@ -53,15 +55,15 @@ TAKING = (
     Mutant(
         "the combination weighs all rows alike",
         "fastif/gradients/combination_check.py",
-        "return (sizes * signs).to(norms) / torch.where(norms > 0, norms, usual)",
+        "return (sizes * signs).to(norms) / torch.where(norms > 0, norms, mean_norm)",
         "return torch.ones_like(norms)",
         (_ROUTES,),
     ),
     Mutant(
         "a combination may be off by a part of the rows",
         "fastif/gradients/combination_check.py",
-        "BLOCK, WHOLE = 1000, 100",
-        "BLOCK, WHOLE = 10**7, 10**7",
+        "PARAMETER_ULPS, VECTOR_ULPS = 1000, 100",
+        "PARAMETER_ULPS, VECTOR_ULPS = 10**7, 10**7",
         (_ROUTES,),
     ),
     Mutant(
@@ -81,7 +83,7 @@ TAKING = (
     Mutant(
         "the rows of a table are not tried among many",
         "fastif/models/batch_invariance.py",
-        "    if count < LEAST:\n",
+        "    if count < MIN_TABLE_ROWS:\n",
         "    if True:\n",
         (_COMPANY,),
     ),
@@ -95,22 +97,22 @@ TAKING = (
     Mutant(
         "products that sum over the examples move no rows",
         "fastif/gradients/reordering.py",
-        "        return _mixes(node, name, count)\n",
+        "        return _may_mix_examples(node, name, count)\n",
         "        return False\n",
         (_ROUTES,),
     ),
     Mutant(
         "the axis of the examples stays the first",
         "fastif/gradients/reordering.py",
-        "        return _puts_elsewhere(node, name, count)\n",
+        "        return _may_move_axis(node, name, count)\n",
         "        return False\n",
         (_ROUTES,),
     ),
     Mutant(
         "examples that are taken apart keep their order",
         "fastif/gradients/reordering.py",
-        "name in TURNS or _takes_apart(node, count)",
-        "name in TURNS",
+        "name in REORDER_OPERATIONS or _may_split_examples(node, count)",
+        "name in REORDER_OPERATIONS",
         (_ROUTES,),
     ),
     Mutant(
@@ -130,8 +132,8 @@ TAKING = (
     Mutant(
         "parameters that act outside of their layer",
         "fastif/gradients/graph_structure.py",
-        "for layer, reason in walk.outside().items():",
-        "for layer, reason in list(walk.outside().items())[:0]:",
+        "for layer, reason in walk.find_params_used_outside().items():",
+        "for layer, reason in list(walk.find_params_used_outside().items())[:0]:",
         (_ROUTES, _GRADIENTS),
     ),
     Mutant(
@@ -144,21 +146,22 @@ TAKING = (
     Mutant(
         "layers with hooks of their own",
         "fastif/gradients/graph_structure.py",
-        "    if _own_hooks(call.layer):\n",
+        "    if _has_foreign_hooks(call.layer):\n",
         "    if False:\n",
         (_ROUTES,),
     ),
     Mutant(
         "a subclass of a linear layer is taken for one",
         "fastif/gradients/layer_rules.py",
-        "isinstance(layer, kind) and type(layer).forward is kind.forward for kind in PLAIN",
-        "isinstance(layer, kind) for kind in PLAIN",
+        "isinstance(layer, kind) and type(layer).forward is kind.forward",
+        "isinstance(layer, kind)",
         (_ROUTES,),
     ),
     Mutant(
         "a layer that mixes rows is mapped over examples",
         "fastif/gradients/layer_rules.py",
-        "if outputs is not None and not _alike(alone, outputs.detach()):",
+        "if outputs is not None and not _agrees_within_rounding(example_outputs, "
+        "outputs.detach()):",
         "if False:",
         (_ROUTES,),
     ),

@@ -18,7 +18,7 @@ def fill(root, writer="0"):
     store = Store.open(Path(root), STUDY)
     store.open_run(record())
     print("ready", flush=True)
-    for shard in store.missing(RUN, SHARDS):
+    for shard in store.find_missing(RUN, SHARDS):
         store.commit(RUN, shard.key, tables(shard, int(writer)))
     print("done", flush=True)
 
@@ -95,7 +95,7 @@ def part(root, letter):
     print("ready", flush=True)
     sys.stdin.readline()
     for index in range(20):
-        store.write_part("index", f"{index:064d}", write)
+        store.write_artifact("index", f"{index:064d}", write)
     print("done", flush=True)
 
 

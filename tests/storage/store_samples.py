@@ -11,7 +11,7 @@ from storage import (
     SOLVES,
     TOTALS,
     RunRecord,
-    fingerprint,
+    compute_fingerprint,
     plan_shards,
     polars_schema,
     queries_schema,
@@ -28,7 +28,9 @@ SHARDS = plan_shards(QUERIES, SHARD)
 
 def record(run=RUN, created="2026-01-02T03:04:05+00:00", study=STUDY, shard_size=SHARD, **parts):
     parts = {"damping": 0.1, "solver": {"kind": "dual"}, "model": "ab" * 32} | parts
-    return RunRecord(run, study, fingerprint(parts), created, parts, QUERIES, TRAIN, shard_size)
+    return RunRecord(
+        run, study, compute_fingerprint(parts), created, parts, QUERIES, TRAIN, shard_size
+    )
 
 
 def scores(shard, writer=0):

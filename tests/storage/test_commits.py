@@ -129,16 +129,16 @@ BAD_SCORES = {
 
 @pytest.mark.parametrize("change", BAD_SCORES)
 def test_a_wrong_frame_is_refused_and_nothing_written(store, change):
-    wrong, said = BAD_SCORES[change]
+    wrong, message = BAD_SCORES[change]
     before = files(store)
     made = tables(FIRST)
     # The faulty table comes last: the good ones before it must not be written either.
     made = {"solves": made["solves"], "scores": made["scores"].pipe(wrong)}
-    with pytest.raises(StoreError, match=said) as caught:
+    with pytest.raises(StoreError, match=message) as caught:
         store.commit(RUN, FIRST.key, made)
     assert "table scores of run first, 00000" in str(caught.value)
     assert files(store) == before
-    assert not store.is_done(RUN, FIRST.key)
+    assert not store.is_committed(RUN, FIRST.key)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -170,10 +170,10 @@ def test_groups_that_only_some_shards_have_are_null_in_the_others(store):
     bare = tables(first)["queries"].drop("group_suite", "group_heuristic")
     store.commit(RUN, first.key, {"queries": bare})
     store.commit(RUN, second.key, tables(second))
-    seen = store.scan("queries", RUN).collect()
-    assert seen.schema == polars_schema(table_schema("queries", GROUPS))
-    assert seen["group_suite"].to_list()[: len(first)] == [None] * len(first)
-    assert_frame_equal(seen.tail(len(second)), tables(second)["queries"])
+    actual = store.scan("queries", RUN).collect()
+    assert actual.schema == polars_schema(table_schema("queries", GROUPS))
+    assert actual["group_suite"].to_list()[: len(first)] == [None] * len(first)
+    assert_frame_equal(actual.tail(len(second)), tables(second)["queries"])
 
 
 @settings(

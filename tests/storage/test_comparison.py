@@ -8,12 +8,12 @@ from store_samples import frame
 
 from storage import SCORES
 from storage.run_comparison import (
-    BECAME,
-    ROSE,
-    SANK,
-    STOPPED,
-    Tables,
-    changes,
+    BECAME_HARMFUL,
+    MOVED_UP,
+    OVERTAKEN,
+    STOPPED_HARMING,
+    RunTables,
+    find_changes,
 )
 
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 1.0])
@@ -45,10 +45,10 @@ def tables(run, order, label=lambda row: "x", asked_in="north"):
         },
         schema_overrides={"train": pl.UInt32},
     )
-    return Tables(frame(SCORES, rows).lazy(), queries, train)
+    return RunTables(frame(SCORES, rows).lazy(), queries, train)
 
 
-def harm(run, shared, order):
+def sum_harm(run, shared, order):
     sums = {}
     for query in shared:
         for row, effect in run[query].items():
@@ -57,7 +57,7 @@ def harm(run, shared, order):
     return sums, sorted(sums, key=lambda row: (sums[row], order.index(row)))
 
 
-def unknown(run, shared):
+def compute_unknown_harm(run, shared):
     """The most harm of each row to queries that have no effect of it."""
     worst = dict.fromkeys(IDS, 0.0)
     for query in shared:
@@ -72,24 +72,24 @@ def unknown(run, shared):
 @given(RUN, RUN, st.permutations(list(IDS)), st.integers(1, 4))
 def test_who_entered_the_worst_and_who_left_them(before, after, order, k):
     order = "".join(order)
-    found = changes(tables(before, IDS), tables(after, order), k)
+    actual = find_changes(tables(before, IDS), tables(after, order), k)
     shared = sorted(set(before) & set(after))
-    (old, was), (new, now) = harm(before, shared, IDS), harm(after, shared, order)
-    least, most = unknown(before, shared), unknown(after, shared)
+    (old, was), (new, now) = sum_harm(before, shared, IDS), sum_harm(after, shared, order)
+    least, most = compute_unknown_harm(before, shared), compute_unknown_harm(after, shared)
     expected = {}
     for row in IDS:
         b, a = -old.get(row, 0.0), -new.get(row, 0.0)
         if row in now[:k] and row not in was[:k]:
-            expected[row] = BECAME if a >= 2 * (b + least[row]) else ROSE
+            expected[row] = BECAME_HARMFUL if a >= 2 * (b + least[row]) else MOVED_UP
         elif row in was[:k] and row not in now[:k]:
-            expected[row] = STOPPED if 2 * (a + most[row]) <= b else SANK
-    told = {row["id"]: row for row in found.to_dicts()}
-    assert {row: one["change"] for row, one in told.items()} == expected
-    for row, one in told.items():
-        assert one["effect_before"] == old.get(row, 0.0)
-        assert one["effect_after"] == new.get(row, 0.0)
-        assert one["group_source"] == f"source {row}"
-    gaps = [abs(one["effect_after"] - one["effect_before"]) for one in found.to_dicts()]
+            expected[row] = STOPPED_HARMING if 2 * (a + most[row]) <= b else OVERTAKEN
+    by_id = {row["id"]: row for row in actual.to_dicts()}
+    assert {row: record["change"] for row, record in by_id.items()} == expected
+    for row, record in by_id.items():
+        assert record["effect_before"] == old.get(row, 0.0)
+        assert record["effect_after"] == new.get(row, 0.0)
+        assert record["group_source"] == f"source {row}"
+    gaps = [abs(record["effect_after"] - record["effect_before"]) for record in actual.to_dicts()]
     assert gaps == sorted(gaps, reverse=True)
 
 
@@ -97,17 +97,22 @@ def test_rows_that_came_or_went_or_got_another_label_are_told():
     before, after = {"q1": {"a": -1.0, "b": -2.0}}, {"q1": {"c": -3.0, "d": -4.0}}
     old = tables(before, "abd", label=lambda row: "x")
     new = tables(after, "bcd", label=lambda row: "y" if row == "d" else "x")
-    told = {row["id"]: row for row in changes(old, new, 2).to_dicts()}
-    assert (told["a"]["gone"], told["a"]["new"], told["a"]["label"]) == (True, False, "x")
-    assert (told["b"]["gone"], told["b"]["new"]) == (False, False)
-    assert (told["c"]["new"], told["c"]["relabelled"]) == (True, False)
-    assert (told["d"]["relabelled"], told["d"]["label"]) == (True, "y")
+    by_id = {row["id"]: row for row in find_changes(old, new, 2).to_dicts()}
+    assert (by_id["a"]["gone"], by_id["a"]["new"], by_id["a"]["label"]) == (True, False, "x")
+    assert (by_id["b"]["gone"], by_id["b"]["new"]) == (False, False)
+    assert (by_id["c"]["new"], by_id["c"]["relabelled"]) == (True, False)
+    assert (by_id["d"]["relabelled"], by_id["d"]["label"]) == (True, "y")
 
 
 def test_a_slice_of_the_queries():
-    one = tables({"q1": {"a": -1.0}}, IDS)
-    assert changes(tables({"q1": {}}, IDS), one.slice("group_side", "north"), 5).height == 1
-    assert changes(tables({"q1": {}}, IDS), one.slice("group_side", "south"), 5).is_empty()
+    single = tables({"q1": {"a": -1.0}}, IDS)
+    assert (
+        find_changes(tables({"q1": {}}, IDS), single.select_group("group_side", "north"), 5).height
+        == 1
+    )
+    assert find_changes(
+        tables({"q1": {}}, IDS), single.select_group("group_side", "south"), 5
+    ).is_empty()
 
 
 def one_query(effects, rows=None):
@@ -117,36 +122,36 @@ def one_query(effects, rows=None):
 
 def words(before, after, k, **keys):
     """Row -> how it changed."""
-    return {row["id"]: row["change"] for row in changes(before, after, k, **keys).to_dicts()}
+    return {row["id"]: row["change"] for row in find_changes(before, after, k, **keys).to_dicts()}
 
 
 def test_a_row_that_others_overtake_has_not_stopped_being_harmful():
     before = {"a": -1.0, "b": -0.9, "c": -0.1, "d": -0.1}
     # The new rows e and f are worse; effects are by 6 rows now, and not by 4.
     after = {row: effect * 4 / 6 for row, effect in before.items()} | {"e": -3.0, "f": -2.0}
-    expected = {"a": SANK, "b": SANK, "e": BECAME, "f": BECAME}
+    expected = {"a": OVERTAKEN, "b": OVERTAKEN, "e": BECAME_HARMFUL, "f": BECAME_HARMFUL}
     assert words(one_query(before), one_query(after), 2) == expected
     assert words(one_query(after), one_query(before), 2) == {
-        "a": ROSE, "b": ROSE, "e": STOPPED, "f": STOPPED
+        "a": MOVED_UP, "b": MOVED_UP, "e": STOPPED_HARMING, "f": STOPPED_HARMING
     }  # fmt: skip
 
 
 def test_a_row_that_grew_less_harmful_by_itself_has_stopped():
     before, after = {"a": -1.0, "b": -0.2, "c": 0.5}, {"a": -0.1, "b": -0.2, "c": 0.5}
-    assert words(one_query(before), one_query(after), 1) == {"a": STOPPED, "b": ROSE}
+    assert words(one_query(before), one_query(after), 1) == {"a": STOPPED_HARMING, "b": MOVED_UP}
 
 
 def test_what_was_not_kept_may_be_as_harmful_as_what_was():
     """Row a is not among the kept ends of the second run: it can do the harm of c, and no more."""
     before = one_query({"a": -1.0, "b": -0.1, "c": -0.2, "d": 0.1})
     kept = one_query({"b": -2.0, "c": -0.9, "d": 0.5, "e": 0.4}, "abcde")
-    assert words(before, kept, 1)["a"] == SANK
+    assert words(before, kept, 1)["a"] == OVERTAKEN
     kept = one_query({"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "abcde")
-    assert words(before, kept, 1)["a"] == STOPPED
+    assert words(before, kept, 1)["a"] == STOPPED_HARMING
 
 
 @pytest.mark.parametrize("factor", [0.01, 3.0, 100.0])
 def test_effects_of_another_size_are_compared_by_their_share(factor):
     before = one_query({"a": -1.0, "b": -0.9, "c": -0.8})
     after = one_query({"a": -0.79 * factor, "b": -0.9 * factor, "c": -0.8 * factor})
-    assert words(before, after, 2, sizes=False) == {"a": SANK, "c": ROSE}
+    assert words(before, after, 2, sizes=False) == {"a": OVERTAKEN, "c": MOVED_UP}

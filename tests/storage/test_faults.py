@@ -25,7 +25,7 @@ ROOT = HERE.parent.parent
 FIRST = SHARDS[0]
 
 
-def child(job, *arguments):
+def start_child(job, *arguments):
     path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, str(HERE / "store_child.py"), job, *map(str, arguments)],
@@ -45,24 +45,24 @@ def reopen(root):
 def assert_whole(store, writer=0):
     """Every visible shard has all its tables with all their rows, and no other row is seen."""
     assert store.verify(RUN) == []
-    missing = store.missing(RUN, SHARDS)
+    missing = store.find_missing(RUN, SHARDS)
     done = [tables(shard, writer) for shard in SHARDS if shard not in missing]
     for table in ("scores", "solves", "queries"):
-        seen = store.scan(table, RUN).collect()
+        actual = store.scan(table, RUN).collect()
         if done:
-            assert_frame_equal(seen, pl.concat(made[table] for made in done))
+            assert_frame_equal(actual, pl.concat(made[table] for made in done))
         else:
-            assert seen.is_empty()
+            assert actual.is_empty()
 
 
-def resume(store):
-    missing = store.missing(RUN, SHARDS)
+def resume_commits(store):
+    missing = store.find_missing(RUN, SHARDS)
     for shard in missing:
         store.commit(RUN, shard.key, tables(shard))
     return missing
 
 
-def visible_tables(store):
+def read_tables(store):
     return {table: store.scan(table, RUN).collect() for table in ("scores", "solves", "queries")}
 
 
@@ -70,7 +70,7 @@ def visible_tables(store):
 def whole(tmp_path):
     """A store that nobody disturbed."""
     store = reopen(tmp_path / "whole")
-    assert resume(store) == list(SHARDS)
+    assert resume_commits(store) == list(SHARDS)
     return store
 
 
@@ -78,29 +78,29 @@ def test_killed_at_random_moments_then_resumed_equals_undisturbed(tmp_path, whol
     root, chance = tmp_path / "killed", random.Random(7)
     interrupted = 0
     for _ in range(12):
-        process = child("fill", root)
+        process = start_child("fill", root)
         assert process.stdout.readline() == "ready\n"
         time.sleep(chance.uniform(0.0, 0.06))
         process.kill()
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         assert_whole(Store.open(root, STUDY))
-        if "done" in said:
+        if "done" in output:
             break
         interrupted += 1
     assert interrupted >= 1
     store = reopen(root)
-    missing = store.missing(RUN, SHARDS)
-    assert resume(store) == missing
+    missing = store.find_missing(RUN, SHARDS)
+    assert resume_commits(store) == missing
     assert_whole(store)
-    expected = visible_tables(whole)
-    for table, seen in visible_tables(store).items():
-        assert_frame_equal(seen, expected[table])
+    expected = read_tables(whole)
+    for table, actual in read_tables(store).items():
+        assert_frame_equal(actual, expected[table])
 
 
 def test_killed_before_every_single_step_of_a_commit(tmp_path):
     """Every crash point, not a sample: killed before step 1, 2, ... until a commit survives."""
-    said, _ = child("die", tmp_path).communicate(timeout=200)
-    outcomes = dict(line.split(maxsplit=1) for line in said.splitlines())
+    output, _ = start_child("die", tmp_path).communicate(timeout=200)
+    outcomes = dict(line.split(maxsplit=1) for line in output.splitlines())
     *killed, survived = outcomes.values()
     assert set(killed) == {"killed"}
     assert survived == "status 0"
@@ -109,9 +109,9 @@ def test_killed_before_every_single_step_of_a_commit(tmp_path):
     for call in outcomes:
         store = Store.open(tmp_path / call, STUDY)
         assert_whole(store)
-        done.append(store.is_done(RUN, FIRST.key))
+        done.append(store.is_committed(RUN, FIRST.key))
         store.commit(RUN, FIRST.key, tables(FIRST))
-        for table, rows in visible_tables(store).items():
+        for table, rows in read_tables(store).items():
             assert_frame_equal(rows, tables(FIRST)[table])
     assert done == sorted(done)  # one step, the manifest's rename, makes all of it visible
     assert set(done) == {False, True}
@@ -120,7 +120,7 @@ def test_killed_before_every_single_step_of_a_commit(tmp_path):
 def test_two_processes_commit_the_same_shards_at_once(tmp_path):
     root = tmp_path / "raced"
     store = reopen(root)
-    racers = [child("race", root, writer) for writer in (1, 2)]
+    racers = [start_child("race", root, writer) for writer in (1, 2)]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
@@ -130,20 +130,20 @@ def test_two_processes_commit_the_same_shards_at_once(tmp_path):
         # A reader in the middle of it sees whole shards of one of the two, never an error.
         solvers = store.scan("solves", RUN).collect()
         for shard in SHARDS:
-            mine = solvers.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
-            assert mine.height in (0, len(shard))
-            assert mine["solver"].n_unique() <= 1
+            shard_rows = solvers.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
+            assert shard_rows.height in (0, len(shard))
+            assert shard_rows["solver"].n_unique() <= 1
     for racer in racers:
         assert "done" in racer.communicate()[0]
         assert racer.returncode == 0
     assert store.verify(RUN) == []
-    assert store.missing(RUN, SHARDS) == []
-    both = visible_tables(store)
+    assert store.find_missing(RUN, SHARDS) == []
+    both = read_tables(store)
     for shard in SHARDS:
         solver = both["solves"].filter(pl.col("query") == shard.start)["solver"][0]
         for table, rows in both.items():
-            mine = rows.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
-            assert_frame_equal(mine, tables(shard, int(solver[-1]))[table])
+            shard_rows = rows.filter(pl.col("query").is_between(shard.start, shard.stop - 1))
+            assert_frame_equal(shard_rows, tables(shard, int(solver[-1]))[table])
 
 
 def damage(path, how):
@@ -163,11 +163,11 @@ def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
     hurt = SHARDS[2]
     path = next(whole.layout.table(table, RUN).glob(f"shard={hurt.key}/*.parquet"))
     damage(path, how)
-    said = whole.verify(RUN)
-    assert len(said) == 1
-    assert str(path) in said[0]
+    messages = whole.verify(RUN)
+    assert len(messages) == 1
+    assert str(path) in messages[0]
     # An altered byte keeps the size: only what reads everything can see it.
-    assert whole.missing(RUN, SHARDS) == ([] if how == "altered" else [hurt])
+    assert whole.find_missing(RUN, SHARDS) == ([] if how == "altered" else [hurt])
     if how != "altered":
         assert whole.runs()[0].state == "partial"
     with pytest.raises(StoreError, match=path.name):
@@ -176,7 +176,7 @@ def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
     assert len(whole.scan(other, RUN).collect()) == QUERIES, "a table that is sound is read"
     whole.commit(RUN, hurt.key, tables(hurt))
     assert_whole(whole)
-    assert whole.missing(RUN, SHARDS) == []
+    assert whole.find_missing(RUN, SHARDS) == []
 
 
 def test_other_rows_than_the_manifest_states_are_found(whole):
@@ -190,16 +190,16 @@ def test_other_rows_than_the_manifest_states_are_found(whole):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "00000"}', "null"])
 def test_a_damaged_manifest_is_no_commit(whole, text):
     whole.layout.manifest(RUN, FIRST.key).write_text(text)
-    assert whole.missing(RUN, SHARDS) == [FIRST]
+    assert whole.find_missing(RUN, SHARDS) == [FIRST]
     assert "not readable" in whole.verify(RUN)[0]
-    resume(whole)
+    resume_commits(whole)
     assert_whole(whole)
 
 
 def test_a_manifest_of_another_fingerprint_is_no_commit(whole):
     manifest = whole.layout.manifest(RUN, FIRST.key)
     manifest.write_bytes(seal({**unseal(manifest.read_bytes()), "fingerprint": "0" * 64}))
-    assert whole.missing(RUN, SHARDS) == [FIRST]
+    assert whole.find_missing(RUN, SHARDS) == [FIRST]
     assert "another run" in whole.verify(RUN)[0]
     with pytest.raises(StoreError, match="another run"):
         whole.scan("scores", RUN)
@@ -239,11 +239,11 @@ def test_no_changed_byte_of_a_small_file_is_believed(whole, kind):
             continue
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
         try:
-            seen = Store.open(layout.root, STUDY, create=False).scan("scores", RUN).collect()
+            actual = Store.open(layout.root, STUDY, create=False).scan("scores", RUN).collect()
         except StoreError:
             refused += 1
         else:
-            assert_frame_equal(seen, rows)
+            assert_frame_equal(actual, rows)
     path.write_bytes(sound)
     assert refused > 10
     assert_whole(whole)
@@ -255,18 +255,18 @@ def test_leftovers_and_uncommitted_files_disturb_nobody(whole):
     shutil.copy(committed, committed.with_name("never-committed.parquet"))
     (whole.layout.manifest(RUN, FIRST.key).parent / ".00000.json.0123.tmp").write_text("{")
     assert_whole(whole)
-    assert whole.missing(RUN, SHARDS) == []
+    assert whole.find_missing(RUN, SHARDS) == []
 
 
 def test_a_limit_on_file_sizes_is_explained(tmp_path):
-    process = child("starve", tmp_path / "store", 600)
-    said, _ = process.communicate(timeout=120)
-    assert "limit on the size of this process's files" in said
-    assert "ulimit -f" in said
+    process = start_child("starve", tmp_path / "store", 600)
+    output, _ = process.communicate(timeout=120)
+    assert "limit on the size of this process's files" in output
+    assert "ulimit -f" in output
     assert list((tmp_path / "store" / "tables").rglob("*.tmp")) == []
     store = reopen(tmp_path / "store")
-    assert not store.is_done(RUN, FIRST.key)
-    resume(store)
+    assert not store.is_committed(RUN, FIRST.key)
+    resume_commits(store)
     assert_whole(store)
 
 
@@ -300,7 +300,7 @@ def test_a_full_disk_is_explained_and_keeps_what_was_committed(small_disk):
     assert list(small_disk.rglob("*.tmp")) == []
     assert_whole(store)
     filler.unlink()
-    assert resume(store) == list(SHARDS[1:])
+    assert resume_commits(store) == list(SHARDS[1:])
     assert_whole(store)
 
 
@@ -314,8 +314,8 @@ def test_a_full_disk_is_recognised_behind_a_library_s_own_error(small_disk):
             raise RuntimeError("write error in native code") from None
 
     with pytest.raises(StoreError, match="full disk"):
-        store.write_part("index", "ab" * 32, write)
-    assert store.part("index", "ab" * 32) is None
+        store.write_artifact("index", "ab" * 32, write)
+    assert store.find_artifact("index", "ab" * 32) is None
     assert list(small_disk.rglob("*.tmp")) == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage import StoreError
 from storage.matching import EDITED, RELABELLED, SAME, match_rows
-from storage.run_comparison import Tables, changes
+from storage.run_comparison import RunTables, find_changes
 
 
 def table(rows, ids=None, key="train"):
@@ -91,16 +91,16 @@ def test_equal_rows_are_matched_by_multiplicity(before, after, seed):
         assert matching.pairs[side].is_unique().all()
 
 
-def night(rows, ids=None, content=True, groups=()):
+def make_run_tables(rows, ids=None, content=True, groups=()):
     """One query; rows of (label, effect)."""
     train = table([(f"{label} {effect}", label) for label, effect in rows], ids)
     train = train.with_columns(pl.lit(name).alias(f"group_{name}") for name in groups)
-    asked = table([("q", "a")], key="query").with_columns(correct=pl.lit(False))
+    queries = table([("q", "a")], key="query").with_columns(correct=pl.lit(False))
     if not content:
-        train, asked = (frame.drop("text", "text_pair") for frame in (train, asked))
+        train, queries = (frame.drop("text", "text_pair") for frame in (train, queries))
     scores = {"query": [0] * len(rows), "train": range(len(rows))}
-    return Tables(
-        pl.LazyFrame(scores | {"removal_effect": [effect for _, effect in rows]}), asked, train
+    return RunTables(
+        pl.LazyFrame(scores | {"removal_effect": [effect for _, effect in rows]}), queries, train
     )
 
 
@@ -108,23 +108,30 @@ EFFECTS = [("ab"[i % 2], -0.01 * (7 * i % 20 + 1)) for i in range(20)]
 
 
 def test_a_row_in_front_changes_nothing():
-    assert changes(night(EFFECTS), night([("a", -0.0001), *EFFECTS]), 5).is_empty()
+    assert find_changes(
+        make_run_tables(EFFECTS), make_run_tables([("a", -0.0001), *EFFECTS]), 5
+    ).is_empty()
 
 
 def test_without_texts_row_numbers_are_refused_and_names_are_taken():
     with pytest.raises(StoreError, match="row numbers"):
-        changes(night(EFFECTS, content=False), night(EFFECTS, content=False), 5)
+        find_changes(
+            make_run_tables(EFFECTS, content=False), make_run_tables(EFFECTS, content=False), 5
+        )
     ids = [f"r{i}" for i in range(20)]
-    again = night(EFFECTS, [*ids[:-1], "r0"], content=False)
+    again = make_run_tables(EFFECTS, [*ids[:-1], "r0"], content=False)
     with pytest.raises(StoreError, match="more than once"):
-        changes(night(EFFECTS, ids, content=False), again, 5)
-    turned = night(EFFECTS[::-1], ids[::-1], content=False)
-    assert changes(night(EFFECTS, ids, content=False), turned, 5).is_empty()
+        find_changes(make_run_tables(EFFECTS, ids, content=False), again, 5)
+    turned = make_run_tables(EFFECTS[::-1], ids[::-1], content=False)
+    assert find_changes(make_run_tables(EFFECTS, ids, content=False), turned, 5).is_empty()
 
 
 def test_groups_may_have_any_names_and_differ():
-    before, after = night(EFFECTS, groups=["x"]), night(EFFECTS[:-1], groups=["x_before", "id"])
-    rows = changes(before, after, 20)
+    before, after = (
+        make_run_tables(EFFECTS, groups=["x"]),
+        make_run_tables(EFFECTS[:-1], groups=["x_before", "id"]),
+    )
+    rows = find_changes(before, after, 20)
     assert rows.columns[-3:] == ["group_x_before", "group_id", "group_x"]
     (row,) = rows.to_dicts()
     assert (row["gone"], row["group_x"], row["group_id"]) == (True, "x", None)

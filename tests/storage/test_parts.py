@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from test_faults import child
+from test_faults import start_child
 
 from storage import StoreError
 from storage.sealed import unseal
@@ -24,7 +24,7 @@ def fill(text):
 
 def test_a_part_comes_back(store):
     assert store.part(KIND, DIGEST) is None
-    folder = store.write_part(KIND, DIGEST, fill("x"))
+    folder = store.write_artifact(KIND, DIGEST, fill("x"))
     assert store.part(KIND, DIGEST) == folder
     assert (folder / "deep" / "a.bin").read_text() == "x"
     stated = unseal((folder / "part.json").read_bytes())
@@ -33,8 +33,8 @@ def test_a_part_comes_back(store):
 
 
 def test_the_first_of_two_writers_stays(store):
-    store.write_part(KIND, DIGEST, fill("x"))
-    folder = store.write_part(KIND, DIGEST, fill("y"))
+    store.write_artifact(KIND, DIGEST, fill("x"))
+    folder = store.write_artifact(KIND, DIGEST, fill("y"))
     assert (folder / "b.bin").read_text() == "xx"
     assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
 
@@ -57,9 +57,9 @@ def break_list(folder):
 
 @pytest.mark.parametrize("damage", [lose_file, cut_file, lose_list, break_list])
 def test_a_damaged_part_is_absent_and_replaced(store, damage):
-    damage(store.write_part(KIND, DIGEST, fill("x")))
+    damage(store.write_artifact(KIND, DIGEST, fill("x")))
     assert store.part(KIND, DIGEST) is None
-    folder = store.write_part(KIND, DIGEST, fill("y"))
+    folder = store.write_artifact(KIND, DIGEST, fill("y"))
     assert store.part(KIND, DIGEST) == folder
     assert (folder / "b.bin").read_text() == "yy"
     assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
@@ -71,13 +71,13 @@ def test_a_writer_that_fails_leaves_nothing(store):
         raise RuntimeError("no such factory string")
 
     with pytest.raises(RuntimeError, match="factory"):
-        store.write_part(KIND, DIGEST, write)
+        store.write_artifact(KIND, DIGEST, write)
     assert store.part(KIND, DIGEST) is None
     assert list(store.layout.part(KIND, DIGEST).parent.iterdir()) == []
 
 
 def test_two_processes_write_the_same_parts_at_once(store):
-    racers = [child("part", store.layout.root, letter) for letter in "xy"]
+    racers = [start_child("part", store.layout.root, letter) for letter in "xy"]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
@@ -100,21 +100,21 @@ def test_of_a_kind_only_those_that_are_named_stay(store):
     names = [character * 64 for character in "abc"]
     kept, gone, other = names
     for name in (kept, gone):
-        store.write_part("hidden", name, write)
-    store.write_part("index", other, write)
+        store.write_artifact("hidden", name, write)
+    store.write_artifact("index", other, write)
     open_file = (store.part("hidden", gone) / "states").open("rb")
     left = store.layout.parts("hidden") / f".{other}.0.tmp"
     left.mkdir()
-    store.keep_parts("hidden", {kept, other})
+    store.retain_artifacts("hidden", {kept, other})
     assert list(store.parts("hidden")) == [kept]
     assert store.part("index", other) is not None
     assert open_file.read() == b"1234", "who reads it is not disturbed"
     open_file.close()
     assert left.exists(), "its writer may be at work"
     os.utime(left, (0, 0))
-    store.keep_parts("hidden", {kept})
+    store.retain_artifacts("hidden", {kept})
     assert [path.name for path in store.layout.parts("hidden").iterdir()] == [kept]
-    store.keep_parts("none-yet", set())
+    store.retain_artifacts("none-yet", set())
 
 
 def flip_far_in(folder):
@@ -126,9 +126,9 @@ def flip_far_in(folder):
 
 def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
     """Four MB: its size is right, and its list too."""
-    flip_far_in(store.write_part(KIND, DIGEST, fill("x" * 2**21)))
+    flip_far_in(store.write_artifact(KIND, DIGEST, fill("x" * 2**21)))
     assert store.part(KIND, DIGEST) is None
-    folder = store.write_part(KIND, DIGEST, fill("x" * 2**21))
+    folder = store.write_artifact(KIND, DIGEST, fill("x" * 2**21))
     assert store.part(KIND, DIGEST) == folder
     assert (folder / "b.bin").read_bytes()[-3:] == b"xxx"
 
@@ -136,26 +136,26 @@ def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
 @pytest.mark.parametrize("name", ["deep/a.bin", "b.bin", "part.json"])
 def test_three_changed_bytes_are_found_and_never_believed(store, name):
     """The size stays, so only the bytes can tell."""
-    folder = store.write_part("verdicts", DIGEST, fill("abcdefgh"))
-    assert store.damaged_parts() == {}
-    assert store.sound_parts("verdicts") == {DIGEST: folder}
+    folder = store.write_artifact("verdicts", DIGEST, fill("abcdefgh"))
+    assert store.find_damaged_artifacts() == {}
+    assert store.find_verified_artifacts("verdicts") == {DIGEST: folder}
     data = bytearray((folder / name).read_bytes())
     for place in range(3, 6):
         data[place] ^= 0xFF
     (folder / name).write_bytes(data)
-    ((kind, digest),) = store.damaged_parts()
+    ((kind, digest),) = store.find_damaged_artifacts()
     assert (kind, digest) == ("verdicts", DIGEST)
-    assert str(folder / name) in store.damaged_parts()[kind, digest][0]
+    assert str(folder / name) in store.find_damaged_artifacts()[kind, digest][0]
     with pytest.raises(StoreError, match=name):
-        store.sound_parts("verdicts")
+        store.find_verified_artifacts("verdicts")
     assert store.part("verdicts", DIGEST) is None, "it is compared before it is read"
-    store.drop_part("verdicts", DIGEST)
-    assert store.damaged_parts() == {}
+    store.remove_artifact("verdicts", DIGEST)
+    assert store.find_damaged_artifacts() == {}
     assert not folder.exists()
 
 
 def test_a_part_of_before_there_were_digests_is_read_by_its_sizes(store):
-    folder = store.write_part(KIND, DIGEST, fill("x"))
+    folder = store.write_artifact(KIND, DIGEST, fill("x"))
     (folder / "part.json").write_text(json.dumps({"files": {"b.bin": 2, "deep/a.bin": 1}}))
     assert store.part(KIND, DIGEST) == folder
-    assert store.damaged_parts() == {}
+    assert store.find_damaged_artifacts() == {}

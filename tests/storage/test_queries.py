@@ -8,16 +8,16 @@ from store_samples import QUERIES, SHARDS, frame, queries, scores, solves, train
 
 from storage import (
     SCORES,
-    counted_in_top,
-    harmful_rows,
-    in_slice,
-    most_harmful,
-    most_helpful,
-    quarantined,
-    touched_by,
-    with_examples,
-    with_queries,
-    worst_queries,
+    count_top_appearances,
+    filter_slice,
+    find_affected_queries,
+    find_most_harmful,
+    find_most_helpful,
+    find_quarantined,
+    find_worst_queries,
+    join_examples,
+    join_queries,
+    rank_harmful_rows,
 )
 
 # Few distinct values: ties and zeros happen all the time.
@@ -41,30 +41,30 @@ def rows_of(table):
 def test_top_rows_of_a_query(table, query, k):
     rows = rows_of(table)
     lazy = frame(SCORES, rows).lazy()
-    mine = [row for row in rows if row[0] == query]
-    harmful = [row for row in mine if row[3] < 0][:k]
-    helpful = [row for row in reversed(mine) if row[3] > 0][:k]
-    assert most_harmful(lazy, query, k).collect().rows() == harmful
-    assert most_helpful(lazy, query, k).collect().rows() == helpful
+    query_rows = [row for row in rows if row[0] == query]
+    harmful = [row for row in query_rows if row[3] < 0][:k]
+    helpful = [row for row in reversed(query_rows) if row[3] > 0][:k]
+    assert find_most_harmful(lazy, query, k).collect().rows() == harmful
+    assert find_most_helpful(lazy, query, k).collect().rows() == helpful
 
 
 @settings(max_examples=60, deadline=None)
 @given(TABLE, st.integers(0, 7))
 def test_everything_a_row_touches(table, train_row):
     rows = rows_of(table)
-    mine = sorted((r for r in rows if r[1] == train_row), key=lambda r: (-abs(r[3]), r[0]))
-    assert touched_by(frame(SCORES, rows).lazy(), train_row).collect().rows() == mine
+    expected = sorted((r for r in rows if r[1] == train_row), key=lambda r: (-abs(r[3]), r[0]))
+    assert find_affected_queries(frame(SCORES, rows).lazy(), train_row).collect().rows() == expected
 
 
-def worst(rows, k):
-    found = []
+def rank_by_harm(rows, k):
+    summaries = []
     for train_row in {row[1] for row in rows}:
         effects = [row[3] for row in rows if row[1] == train_row]
         bad = [effect for effect in effects if effect < 0]
         if bad:
             mean = sum(effects) / len(effects)
-            found.append((train_row, sum(bad), len(bad), len(effects), mean))
-    return sorted(found, key=lambda row: (row[1], row[0]))[:k]
+            summaries.append((train_row, sum(bad), len(bad), len(effects), mean))
+    return sorted(summaries, key=lambda row: (row[1], row[0]))[:k]
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,15 +78,15 @@ def test_most_harmful_rows_of_a_run_and_of_a_slice(table, k, labels):
         {"query": range(5), "group_suite": labels},
         schema={"query": pl.UInt32, "group_suite": pl.String},
     )
-    found = harmful_rows(lazy, k).collect()
-    assert found.columns[1:] == ["harmful_effect", "harmful_queries", "appearances", "mean_effect"]
-    assert [pytest.approx(row) for row in worst(rows, k)] == found.rows()
+    actual = rank_harmful_rows(lazy, k).collect()
+    assert actual.columns[1:] == ["harmful_effect", "harmful_queries", "appearances", "mean_effect"]
+    assert [pytest.approx(row) for row in rank_by_harm(rows, k)] == actual.rows()
     for value in ("a", "b", None):
         chosen = [row for row in rows if labels[row[0]] == value]
-        sliced = in_slice(lazy, slices, "group_suite", value)
+        sliced = filter_slice(lazy, slices, "group_suite", value)
         assert sliced.collect().rows() == chosen
-        expected = [pytest.approx(row) for row in worst(chosen, k)]
-        assert expected == harmful_rows(sliced, k).collect().rows()
+        expected = [pytest.approx(row) for row in rank_by_harm(chosen, k)]
+        assert expected == rank_harmful_rows(sliced, k).collect().rows()
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,31 +99,31 @@ def test_how_often_a_row_is_in_a_top(table, k):
             count[row] = count.get(row, 0) + 1
             harmful[row] = harmful.get(row, 0) + (effects[row] < 0)
     expected = [(row, count[row], harmful[row]) for row in count]
-    expected.sort(key=lambda one: (-one[1], one[0]))
-    assert counted_in_top(frame(SCORES, rows).lazy(), k).collect().rows() == expected
+    expected.sort(key=lambda item: (-item[1], item[0]))
+    assert count_top_appearances(frame(SCORES, rows).lazy(), k).collect().rows() == expected
 
 
 def test_sums_do_not_lose_small_effects_beside_large_ones():
     rows = [(0, 1, 0, -(2.0**24), None, None)]
     rows += [(q, 1, 0, -1.0, None, None) for q in range(1, 101)]
-    found = harmful_rows(frame(SCORES, rows).lazy(), 1).collect()
-    assert found["harmful_effect"].item() == -(2.0**24) - 100
+    actual = rank_harmful_rows(frame(SCORES, rows).lazy(), 1).collect()
+    assert actual["harmful_effect"].item() == -(2.0**24) - 100
 
 
 def test_a_slice_by_a_column_that_is_no_text():
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
     made = pl.concat(scores(shard) for shard in SHARDS).lazy()
-    assert in_slice(made, table, "correct", True).collect().is_empty()
-    assert in_slice(made, table, "correct", False).collect().equals(made.collect())
-    assert in_slice(table, table, "group_suite", "suite 1").collect()["query"].to_list() == [
+    assert filter_slice(made, table, "correct", True).collect().is_empty()
+    assert filter_slice(made, table, "correct", False).collect().equals(made.collect())
+    assert filter_slice(table, table, "group_suite", "suite 1").collect()["query"].to_list() == [
         query for query in range(QUERIES) if query % 3 == 1
     ]
 
 
 def test_examples_are_joined_by_position_and_keep_the_order():
     made = scores(SHARDS[0]).reverse().lazy()
-    joined = with_queries(
-        with_examples(made, train().lazy()), queries(SHARDS[0]).lazy(), ["id", "loss"]
+    joined = join_queries(
+        join_examples(made, train().lazy()), queries(SHARDS[0]).lazy(), ["id", "loss"]
     ).collect()
     names = ["train_id", "train_text", "train_text_pair", "train_label", "query_id", "query_loss"]
     assert joined.columns == [*SCORES.names, *names]
@@ -139,23 +139,23 @@ def test_examples_are_joined_by_position_and_keep_the_order():
 
 def test_the_worst_queries_have_the_highest_loss():
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
-    top = worst_queries(table, 3).collect()
+    top = find_worst_queries(table, 3).collect()
     assert top["query"].to_list() == [QUERIES - 1, QUERIES - 2, QUERIES - 3]
     tied = table.with_columns(loss=pl.lit(1.0, pl.Float32)).reverse()
-    assert worst_queries(tied, 3).collect()["query"].to_list() == [0, 1, 2]
+    assert find_worst_queries(tied, 3).collect()["query"].to_list() == [0, 1, 2]
 
 
 def test_queries_without_a_loss_come_last():
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
     lost = pl.when(pl.col("query") > 2).then(None).otherwise("loss").alias("loss")
-    found = worst_queries(table.with_columns(lost), 5).collect()["query"].to_list()
-    assert found == [2, 1, 0, 3, 4]
+    actual = find_worst_queries(table.with_columns(lost), 5).collect()["query"].to_list()
+    assert actual == [2, 1, 0, 3, 4]
 
 
 def test_the_quarantined_queries_and_why():
     solved = pl.concat(solves(shard) for shard in reversed(SHARDS)).lazy()
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
-    found = quarantined(solved, table).collect()
-    assert found.columns == ["query", "id", "reason"]
+    actual = find_quarantined(solved, table).collect()
+    assert actual.columns == ["query", "id", "reason"]
     why = "Its gradient is not finite."
-    assert found.rows() == [(query, f"q{query}", why) for query in (3, 13, 23, 33)]
+    assert actual.rows() == [(query, f"q{query}", why) for query in (3, 13, 23, 33)]

@@ -12,13 +12,13 @@ s3fs = pytest.importorskip("s3fs", reason="the extra s3")
 
 def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
     for shard in SHARDS:
-        for one in (remote, store):
-            one.commit(RUN, shard.key, tables(shard))
-    assert remote.missing(RUN, SHARDS) == []
+        for target in (remote, store):
+            target.commit(RUN, shard.key, tables(shard))
+    assert remote.find_missing(RUN, SHARDS) == []
     for table in ("scores", "solves", "queries"):
-        found, expected = (one.scan(table, RUN).collect() for one in (remote, store))
-        assert found.equals(expected), table
-        assert found.height
+        actual, expected = (target.scan(table, RUN).collect() for target in (remote, store))
+        assert actual.equals(expected), table
+        assert actual.height
     assert remote.verify(RUN) == []
     assert [status.done for status in remote.runs()] == [len(SHARDS)]
 
@@ -31,14 +31,14 @@ def test_a_shard_without_its_file_or_of_another_size_is_missing(remote):
     )
     lost.unlink()
     short.write_bytes(short.read_bytes()[:-1])
-    assert remote.missing(RUN, SHARDS[:3]) == list(SHARDS[:2])
+    assert remote.find_missing(RUN, SHARDS[:3]) == list(SHARDS[:2])
     assert len(remote.verify(RUN)) == 2
 
 
 def test_of_two_that_open_a_run_the_second_is_held_to_the_first(remote, root):
     again = Store.open(root, STUDY)
     again.open_run(record(created="2030-01-01T00:00:00+00:00"))
-    assert again.record(RUN).created == record().created
+    assert again.read_record(RUN).created == record().created
     with pytest.raises(StoreError, match="another setting"):
         again.open_run(record(damping=0.5))
     with pytest.raises(StoreError, match="store of study"):
@@ -91,25 +91,25 @@ def elsewhere(monkeypatch, tmp_path, name="another"):
 
 def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
     assert remote.part(KIND, DIGEST) is None
-    here = remote.write_part(KIND, DIGEST, fill("x"))
+    here = remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.part(KIND, DIGEST) == here
     elsewhere(monkeypatch, tmp_path)
     there = remote.part(KIND, DIGEST)
     assert there != here
     assert (there / "deep" / "a.bin").read_text() == "x"
     assert list(remote.parts(KIND)) == [DIGEST]
-    assert remote.bytes_of_parts() > 3
+    assert remote.count_artifact_bytes() > 3
 
 
 def test_of_two_machines_that_make_a_part_both_get_the_first_ones(remote, monkeypatch, tmp_path):
     def slower(folder):
         fill("y")(folder)
         monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
-        remote.write_part(KIND, DIGEST, fill("x"))
+        remote.write_artifact(KIND, DIGEST, fill("x"))
         elsewhere(monkeypatch, tmp_path)
 
     elsewhere(monkeypatch, tmp_path)
-    late = remote.write_part(KIND, DIGEST, slower)
+    late = remote.write_artifact(KIND, DIGEST, slower)
     assert (late / "b.bin").read_text() == "xx"
 
 
@@ -124,7 +124,7 @@ def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
     with monkeypatch.context() as patched:
         patched.setattr(remote_parts, "create", killed)
         with pytest.raises(KeyboardInterrupt):
-            remote.write_part(KIND, DIGEST, fill("x"))
+            remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.part(KIND, DIGEST) is not None
     elsewhere(monkeypatch, tmp_path)
     assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "xx"
@@ -134,7 +134,7 @@ def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
 def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
     remote, monkeypatch, tmp_path, damage
 ):
-    remote.write_part(KIND, DIGEST, fill("x"))
+    remote.write_artifact(KIND, DIGEST, fill("x"))
     part = remote.layout.part(KIND, DIGEST)
     (hurt,) = (path for path in part.rglob("*") if path.name == "b.bin")
     if damage == "lost":
@@ -145,29 +145,29 @@ def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
         (part / "part.json").write_text("[]")
     elsewhere(monkeypatch, tmp_path)
     assert remote.part(KIND, DIGEST) is None
-    remote.write_part(KIND, DIGEST, fill("y"))
+    remote.write_artifact(KIND, DIGEST, fill("y"))
     elsewhere(monkeypatch, tmp_path, "third")
     assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "yy"
 
 
 def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
-    remote.write_part("hidden", DIGEST, fill("x"))
+    remote.write_artifact("hidden", DIGEST, fill("x"))
     assert remote.part("hidden", DIGEST) is not None
-    remote.keep_parts("hidden", set())
+    remote.retain_artifacts("hidden", set())
     assert remote.part("hidden", DIGEST) is None
-    assert remote.bytes_of_parts() == 0
+    assert remote.count_artifact_bytes() == 0
 
 
 def test_changed_bytes_of_a_part_in_the_bucket_are_found(remote):
-    folder = remote.write_part("verdicts", "ab" * 32, lambda to: (to / "x").write_bytes(b"abc"))
-    assert remote.damaged_parts() == {}
+    folder = remote.write_artifact("verdicts", "ab" * 32, lambda to: (to / "x").write_bytes(b"abc"))
+    assert remote.find_damaged_artifacts() == {}
     assert (folder / "x").read_bytes() == b"abc"
     (path,) = remote.layout.part("verdicts", "ab" * 32).rglob("x")
     path.write_bytes(b"abd")
-    ((name, problems),) = remote.damaged_parts().items()
+    ((name, problems),) = remote.find_damaged_artifacts().items()
     assert name == ("verdicts", "ab" * 32)
     assert "changed" in problems[0]
     with pytest.raises(StoreError, match="changed"):
-        remote.sound_parts("verdicts")
-    remote.drop_part("verdicts", "ab" * 32)
-    assert remote.damaged_parts() == {}
+        remote.find_verified_artifacts("verdicts")
+    remote.remove_artifact("verdicts", "ab" * 32)
+    assert remote.find_damaged_artifacts() == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.sealed import DIGEST, seal, unseal
+from storage.sealed import DIGEST_KEY, seal, unseal
 
 STATED = {"run": "night-1", "rows": 17, "digests": {"a": "0f", "b": "é"}, "closed": False}
 
@@ -11,18 +11,18 @@ STATED = {"run": "night-1", "rows": 17, "digests": {"a": "0f", "b": "é"}, "clos
 def test_no_changed_byte_is_believed(mask):
     data = seal(STATED)
     assert unseal(data) == STATED
-    name = data.index(DIGEST.encode())
+    name = data.index(DIGEST_KEY.encode())
     refused = 0
     for place in range(len(data)):
-        if name <= place < name + len(DIGEST):
+        if name <= place < name + len(DIGEST_KEY):
             continue  # without its name it is a file of before there were digests
         changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
         try:
-            found = unseal(changed)
+            actual = unseal(changed)
         except ValueError:
             refused += 1
         else:
-            assert found == STATED, changed
+            assert actual == STATED, changed
     assert refused > len(data) / 2
 
 

@@ -23,8 +23,8 @@ def test_a_new_store_says_whose_it_is(tmp_path):
     store = Store.open(tmp_path / "a" / "store", STUDY)
     stated = json.loads(store.layout.store.read_text())
     assert (stated["format"], stated["study"]) == (3, STUDY)
-    assert store.runs() == []
-    assert store.latest() is None
+    assert store.list_runs() == []
+    assert store.find_latest() is None
 
 
 def test_opening_again_changes_nothing(store, tmp_path):
@@ -36,7 +36,7 @@ def test_opening_again_changes_nothing(store, tmp_path):
 
 def test_a_store_begun_by_a_process_that_was_killed_is_begun_again(tmp_path):
     (tmp_path / ".store.json.0123.tmp").write_text('{"form')
-    assert Store.open(tmp_path, STUDY).runs() == []
+    assert Store.open(tmp_path, STUDY).list_runs() == []
 
 
 def full(root):
@@ -44,7 +44,7 @@ def full(root):
     (root / "thesis.txt").write_text("mine")
 
 
-def stated(**fields):
+def make_store_file(**fields):
     def make(root):
         root.mkdir()
         (root / "store.json").write_text(json.dumps(fields))
@@ -53,9 +53,9 @@ def stated(**fields):
 
 
 REFUSED = {
-    "another study": (stated(format=1, study="mnist"), "study 'mnist'"),
-    "another format": (stated(format=4, study=STUDY), "format 4"),
-    "no description": (stated(format=1), "unreadable"),
+    "another study": (make_store_file(format=1, study="mnist"), "study 'mnist'"),
+    "another format": (make_store_file(format=4, study=STUDY), "format 4"),
+    "no description": (make_store_file(format=1), "unreadable"),
     "other things in the folder": (full, "other things in it"),
     "a file": (lambda root: root.write_text("mine"), "a file"),
 }
@@ -64,11 +64,11 @@ REFUSED = {
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_not_this_study_s_store_is_refused_untouched(tmp_path, kind, create):
-    make, said = REFUSED[kind]
+    make, message = REFUSED[kind]
     root = tmp_path / "store"
     make(root)
     before = content(tmp_path)
-    with pytest.raises(StoreError, match=said) as caught:
+    with pytest.raises(StoreError, match=message) as caught:
         Store.open(root, STUDY, create=create)
     assert str(root) in str(caught.value)
     assert content(tmp_path) == before
@@ -100,7 +100,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path, there):
         with pytest.raises(StoreError, match="no right to write"):
             Store.open(root, STUDY)
         if there:
-            assert Store.open(root, STUDY, create=False).runs() == []
+            assert Store.open(root, STUDY, create=False).list_runs() == []
     finally:
         closed.chmod(0o700)
 
@@ -120,11 +120,11 @@ def test_a_run_keeps_its_first_record(store):
         ({"shard_size": 5}, "shard_size: 4 -> 5"),
     ],
 )
-def test_a_run_that_computes_something_else_is_refused(store, change, said):
+def test_a_run_that_computes_something_else_is_refused(store, change, message):
     with pytest.raises(StoreError) as caught:
         store.open_run(record(**change))
     text = str(caught.value)
-    assert f"({said})" in text
+    assert f"({message})" in text
     assert "another name" in text
     assert store.record(RUN) == record()
 
@@ -172,21 +172,21 @@ def test_runs_say_how_far_they_came(store):
 def test_missing_are_the_shards_not_committed(store):
     store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
     left = [shard for shard in SHARDS if shard != SHARDS[1]]
-    assert store.missing(RUN, SHARDS) == left
-    assert store.missing(RUN, SHARDS[1:2]) == []
-    assert store.is_done(RUN, SHARDS[1].key)
-    assert not store.is_done(RUN, "train")
+    assert store.find_missing(RUN, SHARDS) == left
+    assert store.find_missing(RUN, SHARDS[1:2]) == []
+    assert store.is_committed(RUN, SHARDS[1].key)
+    assert not store.is_committed(RUN, "train")
 
 
 def test_the_latest_run_is_the_newest_finished_one(store):
     store.open_run(record("older", created="2025-01-01T00:00:00+00:00"))
     store.open_run(record("newer", created="2027-01-01T00:00:00+00:00"))
     assert [status.record.run for status in store.runs()] == ["newer", "older", RUN]
-    assert store.latest().record.run == "newer"
+    assert store.find_latest().record.run == "newer"
     finish(store, "older", [])
-    assert store.latest().record.run == "older"
+    assert store.find_latest().record.run == "older"
     finish(store, RUN, [])
-    assert store.latest().record.run == RUN
+    assert store.find_latest().record.run == RUN
 
 
 def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
@@ -195,12 +195,12 @@ def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
     assert [status.record.run for status in store.runs()] == ["second", RUN]
     finish(store, RUN, [])
     finish(store, "second", [])
-    assert store.latest().record.run == "second"
+    assert store.find_latest().record.run == "second"
     store.open_run(record("second"))
     store.make_current(RUN)
     for again in (store, Store.open(store.layout.root, STUDY, create=False)):
-        assert [status.record.run for status in again.runs()] == [RUN, "second"]
-        assert again.latest().record.run == RUN
+        assert [status.record.run for status in again.list_runs()] == [RUN, "second"]
+        assert again.find_latest().record.run == RUN
     before = store.layout.order(RUN).read_bytes()
     store.make_current(RUN)
     assert store.layout.order(RUN).read_bytes() == before, "it is the last already"
@@ -211,12 +211,12 @@ def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
 
 def test_bytes_on_disk_are_those_of_one_run(store):
     store.open_run(record("second"))
-    before = store.bytes_on_disk("second")
-    small = store.bytes_on_disk(RUN)
+    before = store.count_run_bytes("second")
+    small = store.count_run_bytes(RUN)
     commit = store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
     manifest = store.layout.manifest(RUN, SHARDS[0].key).stat().st_size
-    assert store.bytes_on_disk(RUN) == small + manifest + sum(file.bytes for file in commit.files)
-    assert store.bytes_on_disk("second") == before
+    assert store.count_run_bytes(RUN) == small + manifest + sum(file.bytes for file in commit.files)
+    assert store.count_run_bytes("second") == before
 
 
 def test_a_moved_store_still_reads(store, tmp_path):

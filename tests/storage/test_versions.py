@@ -9,7 +9,14 @@ import pytest
 from polars.testing import assert_frame_equal
 from store_samples import GROUPS, RUN, SHARDS, STUDY, record, tables
 
-from storage import Store, StoreError, most_harmful, polars_schema, quarantined, table_schema
+from storage import (
+    Store,
+    StoreError,
+    find_most_harmful,
+    find_quarantined,
+    polars_schema,
+    table_schema,
+)
 from storage.schemas import TABLES
 from storage.sealed import unseal
 
@@ -44,29 +51,29 @@ def root(tmp_path) -> Path:
 def test_it_is_read_whole_and_what_it_lacks_is_null(root):
     store = Store.open(root, STUDY, create=False)
     assert store.verify(RUN) == []
-    (status,) = store.runs()
+    (status,) = store.list_runs()
     assert (status.done, status.finished) == (2, True)
     for table in TABLES:
         groups = GROUPS if table in ("queries", "train") else ()
-        found = store.scan(table, RUN).collect()
-        assert found.schema == polars_schema(table_schema(table, groups))
-        assert found.is_empty() == (table == "totals"), "that version took no sums"
+        actual = store.scan(table, RUN).collect()
+        assert actual.schema == polars_schema(table_schema(table, groups))
+        assert actual.is_empty() == (table == "totals"), "that version took no sums"
         for name in NEW.get(table, []):
-            assert found[name].null_count() == found.height, name
+            assert actual[name].null_count() == actual.height, name
         folder = root / "tables" / table
-        if found.is_empty():
+        if actual.is_empty():
             continue
         first = sorted(folder.rglob("*.parquet"), key=lambda path: path.parent.name)
         raw = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in first])
-        assert_frame_equal(found.select(raw.columns), raw)
+        assert_frame_equal(actual.select(raw.columns), raw)
     assert json.loads(store.layout.store.read_bytes())["format"] == 1, "reading changes nothing"
 
 
 def test_questions_are_answered_from_it(root):
     store = Store.open(root, STUDY, create=False)
-    top = most_harmful(store.scan("scores", RUN), 3, 2).collect()
+    top = find_most_harmful(store.scan("scores", RUN), 3, 2).collect()
     assert top["rank"].to_list() == [0, 1]
-    lost = quarantined(store.scan("solves", RUN), store.scan("queries", RUN)).collect()
+    lost = find_quarantined(store.scan("solves", RUN), store.scan("queries", RUN)).collect()
     assert lost.is_empty()
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tasks.runtime.stage_timer import Clock
+from tasks.runtime.stage_timer import StageTimer
 
 
 class Hand:
@@ -23,7 +23,7 @@ def hand() -> Hand:
 
 
 def test_what_opens_within_a_stage_is_taken_off_it(hand):
-    clock = Clock(hand)
+    clock = StageTimer(hand)
     hand.at += 1  # no stage is open: nobody's
     with clock.stage("outer"):
         hand.at += 2
@@ -37,7 +37,7 @@ def test_what_opens_within_a_stage_is_taken_off_it(hand):
 
 
 def test_a_task_in_another_thread_stops_the_flow_that_waits_for_it(hand):
-    clock = Clock(hand)
+    clock = StageTimer(hand)
 
     def task() -> None:
         with clock.stage("hidden states"):
@@ -53,7 +53,7 @@ def test_a_task_in_another_thread_stops_the_flow_that_waits_for_it(hand):
 
 
 def test_a_stage_that_fails_is_closed(hand):
-    clock = Clock(hand)
+    clock = StageTimer(hand)
 
     def work() -> None:
         with clock.stage("a"):
@@ -67,7 +67,7 @@ def test_a_stage_that_fails_is_closed(hand):
 
 
 def test_started_anew_it_knows_nothing_even_within_a_stage(hand):
-    clock = Clock(hand)
+    clock = StageTimer(hand)
     with clock.stage("a"):
         hand.at += 1
         clock.restart()

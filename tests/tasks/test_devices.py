@@ -8,32 +8,32 @@ import tiny
 import torch
 
 from fastif import InputError
-from tasks.planning.open_run import checked_job, leased_job, open_job
+from tasks.planning.open_run import lease_run, open_run, validate_run
 from tasks.run.spec import plan_run
 from tasks.runtime.devices import (
     Device,
-    Leases,
-    devices_of,
-    shared_threads,
+    DeviceLeases,
+    resolve_devices,
+    split_threads,
 )
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
-from tasks.terminal.doctor import examine
+from tasks.terminal.doctor import run_checks
 
-BOTH = devices_of(["cpu", "cpu"])
+BOTH = resolve_devices(["cpu", "cpu"])
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 
 
-def devices_in(world, value: object) -> str | tuple[str, ...]:
+def load_devices(world, value: object) -> str | tuple[str, ...]:
     return load_study(tiny.write_study(world, run={"devices": value})).run.devices
 
 
 def test_names_are_whole_and_in_order(world):
     assert load_study(tiny.write_study(world)).run.devices == "auto"
-    assert devices_in(world, "auto") == "auto"
-    assert devices_in(world, "cpu") == ("cpu",)
-    assert devices_in(world, ["cpu", "cpu"]) == ("cpu", "cpu")
-    assert devices_in(world, ["cuda:1", "cuda"]) == ("cuda:1", "cuda:0")
+    assert load_devices(world, "auto") == "auto"
+    assert load_devices(world, "cpu") == ("cpu",)
+    assert load_devices(world, ["cpu", "cpu"]) == ("cpu", "cpu")
+    assert load_devices(world, ["cuda:1", "cuda"]) == ("cuda:1", "cuda:0")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_names_are_whole_and_in_order(world):
 )
 def test_other_names_are_refused_with_the_study(world, value, message):
     with pytest.raises(StudyError) as raised:
-        devices_in(world, value)
+        load_devices(world, value)
     assert "[run] devices" in str(raised.value)
     assert message in str(raised.value)
 
@@ -64,7 +64,7 @@ def test_several_devices_beside_a_bound_on_memory_are_refused(world):
 
 @no_gpu
 def test_auto_is_one_worker_of_the_processor():
-    assert devices_of("auto") == (Device("cpu"),)
+    assert resolve_devices("auto") == (Device("cpu"),)
 
 
 @no_gpu
@@ -72,35 +72,35 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_opened(world):
     study = tiny.write_study(world, run={"devices": ["cuda:0", "cuda:7"]})
     before = sorted(world.rglob("*"))
     with pytest.raises(InputError) as raised:
-        checked_job(plan_run(study))
+        validate_run(plan_run(study))
     assert "[run] devices: expected devices that torch sees here: cpu" in str(raised.value)
     assert "cuda:0" in str(raised.value)
     assert sorted(world.rglob("*")) == before
-    failed = {check.name: check.found for check in examine(study) if not check.passed}
+    failed = {check.name: check.detail for check in run_checks(study) if not check.passed}
     assert "devices" in failed
     assert "CUDA_VISIBLE_DEVICES" in failed["devices"]
 
 
 def test_the_doctor_names_the_devices_of_the_study(world):
     study = tiny.write_study(world, run={"devices": ["cpu", "cpu"]})
-    found = next(check for check in examine(study) if check.name == "devices")
-    assert found.passed
-    assert found.found.startswith("cpu, cpu;")
+    devices_check = next(check for check in run_checks(study) if check.name == "devices")
+    assert devices_check.passed
+    assert devices_check.detail.startswith("cpu, cpu;")
 
 
 def test_devices_are_no_part_of_what_a_run_computes(world):
-    one = plan_run(tiny.write_study(world)).ref
-    assert plan_run(tiny.write_study(world, run={"devices": ["cpu", "cpu"]})).ref == one
+    ref = plan_run(tiny.write_study(world)).ref
+    assert plan_run(tiny.write_study(world, run={"devices": ["cpu", "cpu"]})).ref == ref
 
 
 def test_a_device_is_lent_to_one_thread_at_a_time_and_always_comes_back():
-    leases, lock, at_work, most = Leases(), threading.Lock(), [], []
+    leases, lock, at_work, most = DeviceLeases(), threading.Lock(), [], []
     start = threading.Barrier(4)
 
     def work(number: int) -> Device:
         if number < 4:
             start.wait()
-        with leases.one_of(BOTH) as device:
+        with leases.lease_first_free(BOTH) as device:
             with lock:
                 assert device not in at_work
                 at_work.append(device)
@@ -113,22 +113,22 @@ def test_a_device_is_lent_to_one_thread_at_a_time_and_always_comes_back():
 
     with ThreadPoolExecutor(4) as pool:
         done = [pool.submit(work, number) for number in range(60)]
-    assert sum(one.exception() is not None for one in done) == 20
-    assert {one.result() for one in done if one.exception() is None} <= set(BOTH)
+    assert sum(future.exception() is not None for future in done) == 20
+    assert {future.result() for future in done if future.exception() is None} <= set(BOTH)
     assert max(most) <= 2
-    with leases.one_of(BOTH) as first, leases.one_of(BOTH) as second:
+    with leases.lease_first_free(BOTH) as first, leases.lease_first_free(BOTH) as second:
         assert (first, second) == BOTH
 
 
 def test_who_finds_no_device_free_waits_for_one():
-    leases, order = Leases(), []
+    leases, order = DeviceLeases(), []
 
     def late() -> None:
-        with leases.one_of(BOTH):
+        with leases.lease_first_free(BOTH):
             order.append("lent")
 
-    with leases.one_of(BOTH) as first:
-        with leases.one_of(BOTH):
+    with leases.lease_first_free(BOTH) as first:
+        with leases.lease_first_free(BOTH):
             thread = threading.Thread(target=late)
             thread.start()
             thread.join(0.2)
@@ -141,29 +141,29 @@ def test_who_finds_no_device_free_waits_for_one():
 
 def test_every_device_has_its_own_model_and_all_share_the_tokens(world):
     ref = plan_run(tiny.write_study(world, run={"devices": ["cpu", "cpu"]})).ref
-    with leased_job(ref) as first, leased_job(ref) as second:
+    with lease_run(ref) as first, lease_run(ref) as second:
         assert first is not second
         assert first.objective.module is not second.objective.module
         assert first.operator is not second.operator
         assert first.train_texts.tokens is second.train_texts.tokens
-    with leased_job(ref) as again:
+    with lease_run(ref) as again:
         assert again is first
-    assert open_job(ref, BOTH[1]) is second
+    assert open_run(ref, BOTH[1]) is second
     other = tiny.write_study(world, run={"devices": ["cpu", "cpu"], "batch_size": 3})
-    assert open_job(plan_run(other).ref) is not first
-    assert open_job(plan_run(other).ref, BOTH[1]) is not second, "one study at a time on any device"
+    assert open_run(plan_run(other).ref) is not first
+    assert open_run(plan_run(other).ref, BOTH[1]) is not second, "one study at a time on any device"
 
 
 def test_workers_share_the_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(5)
     try:
-        with shared_threads(2):
+        with split_threads(2):
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(torch.get_num_threads).result() == 2
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 5
-        with shared_threads(9):
+        with split_threads(9):
             assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

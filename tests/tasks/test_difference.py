@@ -4,27 +4,29 @@ import polars as pl
 from rich.console import Console
 
 from tasks.results.compare_runs import (
-    Difference,
-    Sides,
-    Slice,
-    Verdict,
+    Comparability,
+    RunDifference,
+    RunPair,
+    SliceDifference,
 )
-from tasks.terminal.diff import draw_difference
+from tasks.terminal.diff import render_difference
 
 
 def test_runs_that_cannot_be_compared_have_no_counts():
-    part = Slice(None, 12, 0.5, 0.5, None, None)
-    found = Difference(Verdict("nothing", ("damping",)), part, "source", (part,), None, ())
+    part = SliceDifference(None, 12, 0.5, 0.5, None, None)
+    difference = RunDifference(
+        Comparability("nothing", ("damping",)), part, "source", (part,), None, ()
+    )
     console = Console(record=True, width=160, file=None, quiet=False)
     with console.capture() as captured:
-        console.print(draw_difference(found, "one", "two"))
+        console.print(render_difference(difference, "one", "two"))
     assert "Effects cannot be compared" in captured.get()
     assert "training rows" not in captured.get()
     (row,) = [line for line in captured.get().splitlines() if "(all)" in line]
     assert row.split()[-3:-1] == ["-", "-"]
-    assert found.count("stopped") is None
+    assert difference.count("stopped") is None
 
 
 def test_rows_of_runs_that_cannot_be_compared_are_not_told():
-    sides = Sides(None, None, None, 100, "nothing")  # type: ignore[arg-type]
-    assert sides.changes(pl.DataFrame()) is None
+    sides = RunPair(None, None, None, 100, "nothing")  # type: ignore[arg-type]
+    assert sides.find_changes(pl.DataFrame()) is None

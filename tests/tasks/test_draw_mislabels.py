@@ -1,9 +1,9 @@
 """What a terminal shows of a search for wrong labels."""
 
-from tasks.terminal.mislabels import drawn_told, markdown
+from tasks.terminal.mislabels import describe_random_audit, render_mislabels_markdown
 
 
-def facts(labels: list[str], **drawn: int) -> dict:
+def make_facts(labels: list[str], **drawn: int) -> dict:
     """Of a search that nothing counts."""
     sample = {"rows": 19, "wrong": 12, "later": 0, "gone": 0, "skipped": 0, "population": 60}
     return {
@@ -22,14 +22,14 @@ class Search:
 
 def test_the_row_of_all_labels_is_no_label_whatever_they_are_called():
     labels = ["all", "(all)", "(after the draw)", "", " x", "None"]
-    lines = markdown(Search(facts(labels))).splitlines()
+    lines = render_mislabels_markdown(Search(make_facts(labels))).splitlines()
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.endswith("| - |")]
     assert len(names) == len(set(names)) == len(labels) + 1
     assert names[-1] == "(all)"
 
 
 def test_drawn_rows_that_were_passed_over_are_told_of_a_small_sample_too():
-    assert len(drawn_told(facts(["a"], skipped=0))) == 1
-    words = " ".join(drawn_told(facts(["a"], skipped=41)))
+    assert len(describe_random_audit(make_facts(["a"], skipped=0))) == 1
+    words = " ".join(describe_random_audit(make_facts(["a"], skipped=41)))
     assert "too few to count by" in words
     assert "41 drawn rows have no verdict" in words

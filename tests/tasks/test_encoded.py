@@ -6,7 +6,7 @@ from transformers import AutoModel, FNetConfig, GPT2Config, XLNetConfig
 
 import fastif
 from fastif import TextExamples
-from fastif.mislabels.text_embeddings import mean_pooled
+from fastif.mislabels.text_embeddings import mean_pool
 
 TEXTS = ["the film was good", "bad", "a very dull plot is not the actor"]
 
@@ -16,8 +16,8 @@ def test_layers_are_meaned_over_the_tokens_of_each_text_alone(world):
     encoder = fastif.load_encoder(world / "model")
     tokenizer = fastif.load_tokenizer(world / "model")
     examples = fastif.encode(tokenizer, TEXTS, None, [0] * 3, 16)
-    found = mean_pooled(encoder, examples, torch.tensor([2, 0, 1]), batch_size=2)
-    for row, text in zip(found, (TEXTS[2], TEXTS[0], TEXTS[1]), strict=True):
+    vectors = mean_pool(encoder, examples, torch.tensor([2, 0, 1]), batch_size=2)
+    for row, text in zip(vectors, (TEXTS[2], TEXTS[0], TEXTS[1]), strict=True):
         hidden = encoder.embeddings(tokenizer(text, return_tensors="pt")["input_ids"])
         states = [hidden]
         for layer in encoder.encoder.layer:
@@ -37,8 +37,10 @@ def test_what_an_encoder_says_of_a_text_depends_on_no_other(kind):
     encoder = AutoModel.from_config(config).double().eval()
     tokens = [torch.randint(5, 40, (n,)) for n in (9, 3, 5, 9, 4)]
     rows = TextExamples(tokens, None, torch.zeros(5).long(), torch.zeros(5).bool(), 7)
-    found = mean_pooled(encoder, rows, torch.arange(5))
+    actual = mean_pool(encoder, rows, torch.arange(5))
     with torch.no_grad():
-        said = [encoder(input_ids=one[None], output_hidden_states=True) for one in tokens]
-    truth = [torch.stack([o.hidden_states[1][0].mean(0), o[0][0].mean(0)]) for o in said]
-    torch.testing.assert_close(found.double(), torch.stack(truth), rtol=1e-5, atol=1e-5)
+        outputs = [
+            encoder(input_ids=token_ids[None], output_hidden_states=True) for token_ids in tokens
+        ]
+    truth = [torch.stack([o.hidden_states[1][0].mean(0), o[0][0].mean(0)]) for o in outputs]
+    torch.testing.assert_close(actual.double(), torch.stack(truth), rtol=1e-5, atol=1e-5)

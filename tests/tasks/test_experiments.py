@@ -8,34 +8,34 @@ import torch
 from scipy.stats import pearsonr, spearmanr, ttest_1samp
 from sklearn.metrics import average_precision_score
 
+from tasks.experiments.amazon_correction import STRATEGIES as REVIEWS
 from tasks.experiments.amazon_correction import TABLES as REVIEWED
-from tasks.experiments.amazon_correction import WAYS as REVIEWS
-from tasks.experiments.hans_correction import TABLES, WAYS
-from tasks.experiments.influence_graph import _Seen
-from tasks.experiments.knn_recall import _found
-from tasks.experiments.label_noise import _found as found_first
-from tasks.experiments.label_noise import _precision
-from tasks.experiments.layerwise import _told as part_told
+from tasks.experiments.hans_correction import STRATEGIES, TABLES
+from tasks.experiments.influence_graph import _WrongPredictions
+from tasks.experiments.knn_recall import _recall_at_k
+from tasks.experiments.label_noise import _average_precision
+from tasks.experiments.label_noise import _recall_in_first as found_first
+from tasks.experiments.layerwise import _compare_with_whole as part_told
 from tasks.experiments.plots import BLUE, ORANGE
-from tasks.experiments.radial_plot import SIDE, wheel
-from tasks.experiments.removal_retraining import _against, _removed
+from tasks.experiments.radial_plot import SIDE, render_radial_plot
+from tasks.experiments.removal_retraining import _compare_with_random, _select_removals
 from tasks.experiments.repeated_corrections import (
-    Repairs,
-    Way,
-    interval,
-    over,
+    RepeatedCorrections,
+    Strategy,
+    compare_gains,
+    format_interval,
 )
-from tasks.experiments.runtime import _own
+from tasks.experiments.runtime import _estimate_ours
 
 
-def drawn(*shape, seed=0):
+def sample_normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_average_precision_is_that_of_scikit_learn():
-    score, wrong = drawn(200), drawn(200, seed=1) > 1
+    score, wrong = sample_normal(200), sample_normal(200, seed=1) > 1
     expected = average_precision_score(wrong.numpy(), score.numpy())
-    assert _precision(score, wrong) == pytest.approx(expected, rel=1e-6)
+    assert _average_precision(score, wrong) == pytest.approx(expected, rel=1e-6)
     best = score.argsort(descending=True)[:20]
     assert found_first(score, wrong, 0.1) == float(wrong[best].sum() / wrong.sum())
 
@@ -43,7 +43,7 @@ def test_average_precision_is_that_of_scikit_learn():
 @pytest.mark.parametrize("kind", ["helpful", "harmful", "unsigned"])
 @pytest.mark.parametrize("both", [False, True])
 def test_recall_counts_the_true_ones_among_the_candidates(kind, both):
-    scores, exact = drawn(5, 40), drawn(5, 40, seed=1)
+    scores, exact = sample_normal(5, 40), sample_normal(5, 40, seed=1)
     shares = []
     for query in range(5):
         order = sorted(range(40), key=lambda i, q=query: -float(scores[q, i]))
@@ -51,48 +51,50 @@ def test_recall_counts_the_true_ones_among_the_candidates(kind, both):
         size = {"helpful": exact, "harmful": -exact, "unsigned": exact.abs()}[kind][query]
         true = sorted(range(40), key=lambda i, s=size: -float(s[i]))[:4]
         shares.append(len(picked & {*true}) / 4)
-    assert _found(scores, exact, 0.25, 4, kind, both) == pytest.approx(sum(shares) / 5)
+    assert _recall_at_k(scores, exact, 0.25, 4, kind, both) == pytest.approx(sum(shares) / 5)
 
 
 def test_all_rows_as_candidates_miss_nothing():
-    scores, exact = drawn(3, 30), drawn(3, 30, seed=1)
-    assert _found(scores, exact, 1.0, 10, "unsigned", both=True) == 1
+    scores, exact = sample_normal(3, 30), sample_normal(3, 30, seed=1)
+    assert _recall_at_k(scores, exact, 1.0, 10, "unsigned", is_two_sided=True) == 1
 
 
 def test_harmful_rows_are_those_of_the_most_negative_effect():
     effects = torch.tensor([[0.3, -0.5, 0.1, -0.2, 0.0]])
-    removed = {kind: rows.tolist() for _, kind, rows in _removed({"exact": effects}, 0, 2, 7)}
+    removed = {
+        kind: rows.tolist() for _, kind, rows in _select_removals({"exact": effects}, 0, 2, 7)
+    }
     assert removed["harmful"] == [1, 3]
     assert set(removed["helpful"]) == {0, 2}
     assert len(set(removed["any"])) == 2
 
 
 def test_intervals_are_students():
-    one, other = drawn(8).tolist(), drawn(8, seed=1).tolist()
-    gaps = [a - b for a, b in zip(one, other, strict=True)]
+    first, other = sample_normal(8).tolist(), sample_normal(8, seed=1).tolist()
+    gaps = [a - b for a, b in zip(first, other, strict=True)]
     low, high = ttest_1samp(gaps, 0).confidence_interval(0.95)
-    words, *ends = _against(one, other)
+    words, *ends = _compare_with_random(first, other)
     assert ends == pytest.approx([low, high])
     assert f"{sum(gaps) / 8:+.4f} nats" in words
-    assert interval(gaps) == f"{100 * low:+.1f} to {100 * high:+.1f}"
-    assert over(one, other)[1] == pytest.approx(low)
+    assert format_interval(gaps) == f"{100 * low:+.1f} to {100 * high:+.1f}"
+    assert compare_gains(first, other)[1] == pytest.approx(low)
 
 
-def seen(effects, near, slices, kinds):
+def make_visualisation(effects, near, slices, kinds):
     """What `visualisation` holds, without a model."""
-    made = _Seen.__new__(_Seen)
-    made.effects, made.near, made.slices, made.kinds = effects, near, slices, kinds
+    made = _WrongPredictions.__new__(_WrongPredictions)
+    made.effects, made.is_near, made.slices, made.kinds = effects, near, slices, kinds
     return made
 
 
 def test_tables_of_slices_are_sums_over_their_pairs():
-    effects = drawn(6, 30)
-    near = drawn(6, 30, seed=1) > 0
+    effects = sample_normal(6, 30)
+    near = sample_normal(6, 30, seed=1) > 0
     slices = ["HANS (L)"] * 2 + ["HANS (S)"] * 2 + ["MultiNLI"] * 2
     kinds = ["HANS (L)"] * 10 + ["HANS (S)"] * 20
-    made = seen(effects, near, slices, kinds)
+    made = make_visualisation(effects, near, slices, kinds)
     pairs = [float(effects[q, i]) for q in (2, 3) for i in range(30) if near[q, i]]
-    row = next(r for r in made.sizes() if r["slice"] == "HANS (S)")
+    row = next(r for r in made.compare_sizes() if r["slice"] == "HANS (S)")
     helps = [e for e in pairs if e > 0]
     assert row["helpful, share"] == pytest.approx(len(helps) / len(pairs))
     assert row["helpful, mean size"] == pytest.approx(sum(helps) / len(helps))
@@ -100,20 +102,22 @@ def test_tables_of_slices_are_sums_over_their_pairs():
     for i in range(30):
         if all(any(near[q, i] for q in (a, a + 1)) for a in means):
             both.append(i)
-            for a, found in means.items():
+            for a, values in means.items():
                 some = [float(effects[q, i]) for q in (a, a + 1) if near[q, i]]
-                found.append(sum(some) / len(some))
-    row = next(r for r in made.agreement() if (r["one"], r["other"]) == ("HANS (L)", "MultiNLI"))
+                values.append(sum(some) / len(some))
+    row = next(
+        r for r in made.correlate_slices() if (r["one"], r["other"]) == ("HANS (L)", "MultiNLI")
+    )
     assert row["rows near to both"] == len(both)
     assert row["correlation"] == pytest.approx(pearsonr(means[0], means[4])[0], rel=1e-6)
-    kind = next(r for r in made.by_kind() if r["queries"] == "MultiNLI")
+    kind = next(r for r in made.compare_kinds() if r["queries"] == "MultiNLI")
     assert kind["HANS (S)"] == pytest.approx(float(effects[4:, 10:].abs().mean()))
 
 
 def test_the_wheel_puts_rows_where_the_queries_are_that_they_act_on():
     effects = torch.zeros(4, 3)
     effects[1, 0], effects[3, 2] = 1.0, -2.0
-    drawing = ElementTree.fromstring(wheel(effects, ["a", "a", "b", "b"], ["x"] * 3))
+    drawing = ElementTree.fromstring(render_radial_plot(effects, ["a", "a", "b", "b"], ["x"] * 3))
     strong = [e for e in drawing if e.tag.endswith("line") and e.attrib["stroke-opacity"] > "0.5"]
     lines = [line.attrib for line in strong]
     assert {line["stroke"] for line in lines} == {BLUE, ORANGE}
@@ -123,19 +127,19 @@ def test_the_wheel_puts_rows_where_the_queries_are_that_they_act_on():
 
 
 def test_parts_of_effects_add_up_and_are_compared_with_the_whole():
-    one, other = drawn(3, 80), drawn(3, 80, seed=1)
-    whole = one + other
-    told = [part_told("a", 1, part, whole) for part in (one, other)]
-    assert sum(row["share of the effects"] for row in told) == pytest.approx(1)
-    expected = [spearmanr(a, b)[0] for a, b in zip(one.numpy(), whole.numpy(), strict=True)]
-    assert told[0]["Spearman with the whole"] == pytest.approx(sum(expected) / 3, abs=1e-5)
+    first, other = sample_normal(3, 80), sample_normal(3, 80, seed=1)
+    whole = first + other
+    rows = [part_told("a", 1, part, whole) for part in (first, other)]
+    assert sum(row["share of the effects"] for row in rows) == pytest.approx(1)
+    expected = [spearmanr(a, b)[0] for a, b in zip(first.numpy(), whole.numpy(), strict=True)]
+    assert rows[0]["Spearman with the whole"] == pytest.approx(sum(expected) / 3, abs=1e-5)
     assert part_told("a", 1, whole, whole)["share of the top 50"] == 1
 
 
 def test_minutes_are_put_together_from_the_parts():
     mean = {"scan": 3.0, "sketches, rows": 12.0, "sketches, query": 0.25}
     mean |= {"EK-FAC, rows": 5.0, "EK-FAC, factors": 2.0, "EK-FAC, queries": 1.0}
-    own = {name: seconds for name, seconds, _ in _own(mean, 392_702 // 2)}
+    own = {name: seconds for name, seconds, _ in _estimate_ours(mean, 392_702 // 2)}
     assert own["A scan of all rows, once solved"] == pytest.approx(6 / 64)
     assert own["EK-FAC, then the scan"] == pytest.approx((10 + 2 + 1 + 6) / 64)
     assert own["The same, fitted before"] == pytest.approx((1 + 6) / 64)
@@ -143,13 +147,17 @@ def test_minutes_are_put_together_from_the_parts():
 
 
 def test_ways_of_repairing_are_named_apart():
-    ways = [*WAYS, *REVIEWS]
-    assert len({way.step(0) for way in WAYS}) == len(WAYS)
-    assert Way("train", "helpful").step(2) == "train-helpful-2"
-    assert Way("train", "helpful", 1e-3).step(2) == "train-helpful-0.001-2"
+    ways = [*STRATEGIES, *REVIEWS]
+    assert len({way.step_name(0) for way in STRATEGIES}) == len(STRATEGIES)
+    assert Strategy("train", "helpful").step_name(2) == "train-helpful-2"
+    assert Strategy("train", "helpful", 1e-3).step_name(2) == "train-helpful-0.001-2"
     taken = {ways[0]: [["a", "b", "c"], ["a", "c"]]}
-    found = Repairs(0.5, {way: [0.01, 0.03] for way in ways}, {**TABLES, **REVIEWED}, taken)
-    assert found.commoner(ways[0], {"a": "x", "b": "y", "c": "x"}) == pytest.approx((2 / 3 + 1) / 2)
-    row = next(r for r in found.rows() if r["by"] == "anchors")
+    repairs = RepeatedCorrections(
+        0.5, {way: [0.01, 0.03] for way in ways}, {**TABLES, **REVIEWED}, taken
+    )
+    assert repairs.mean_majority_share(ways[0], {"a": "x", "b": "y", "c": "x"}) == pytest.approx(
+        (2 / 3 + 1) / 2
+    )
+    row = next(r for r in repairs.make_rows() if r["by"] == "anchors")
     assert row["from"] == "the anchors themselves"
     assert row["gain, points"] == pytest.approx(2)

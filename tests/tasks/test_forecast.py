@@ -16,26 +16,26 @@ from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.planning.calibration import Rates
 from tasks.planning.cost_model import (
-    certified_examples,
-    factor_examples,
-    sketching,
-    work_of,
+    count_certificate_examples,
+    count_factor_examples,
+    estimate_sketch_work,
+    estimate_work,
 )
-from tasks.planning.forecast import draw, forecast
-from tasks.planning.open_run import checked_job, make_job
-from tasks.run.context import sampled_rows
+from tasks.planning.forecast import forecast_run, render_forecast
+from tasks.planning.open_run import load_run, validate_run
+from tasks.run.context import sample_rows
 from tasks.run.spec import (
-    missing_shards,
+    list_missing_shards,
+    list_planned_shards,
     open_store,
     plan_run,
-    planned_shards,
 )
-from tasks.runtime.progress import Observed
+from tasks.runtime.progress import ProgressExamples
 
 
-def opened(path: Path):
+def plan_study(path: Path):
     plan = plan_run(path)
-    return plan, make_job(plan)
+    return plan, load_run(plan)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, 
         curvature={"rows": rows},
         parameters={"attributed": ["^classifier"]},
     )
-    _, job = opened(study)
+    _, job = plan_study(study)
     taken = []
-    curvature = job.curvature(Observed(job.train, taken.append), job.damping)
+    curvature = job.make_curvature(ProgressExamples(job.train, taken.append), job.damping)
     factor = job.study.solver.factor(curvature)
     # One may be looked at before, to count its columns.
-    assert sum(taken) - factor_examples(job) in (0, 1)
+    assert sum(taken) - count_factor_examples(job) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
 
 
@@ -77,61 +77,61 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
         run={"batch_size": 8},
         curvature={"rows": 23},
     )
-    plan, job = opened(study)
-    passed, real = [], fastif.GaussNewton.roots
+    plan, job = plan_study(study)
+    passed, real = [], fastif.GaussNewton.factor_rows
 
-    def counted(curvature, piece):
+    def count_tiles(curvature, piece):
         for tile in real(curvature, piece):
             passed.append(len(tile))
             yield tile
 
-    monkeypatch.setattr(fastif.GaussNewton, "roots", counted)
+    monkeypatch.setattr(fastif.GaussNewton, "roots", count_tiles)
     kernel = job.study.solver.factor(job.operator)["kernel"]
-    said = work_of(job, planned_shards(plan))["curvature"]
-    assert sum(passed) == said.gradients
+    work = estimate_work(job, list_planned_shards(plan))["curvature"]
+    assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
-    assert said.products == kernel.numel() / 2
+    assert work.products == kernel.numel() / 2
 
 
 def test_a_solver_without_a_factor_takes_none(world):
-    _, job = opened(tiny.write_study(world, solver={"kind": "cg"}))
-    assert factor_examples(job) == 0
+    _, job = plan_study(tiny.write_study(world, solver={"kind": "cg"}))
+    assert count_factor_examples(job) == 0
 
 
 def test_pairs_queries_and_shards_of_a_fresh_study(world):
-    plan, job = opened(world / "study.toml")
-    found = forecast(job, planned_shards(plan))
-    assert (found.shards, found.queries, found.pairs) == (4, 17, 17 * 12)
+    plan, job = plan_study(world / "study.toml")
+    estimate = forecast_run(job, list_planned_shards(plan))
+    assert (estimate.shards, estimate.queries, estimate.pairs) == (4, 17, 17 * 12)
     not_asked_for = {"damping"}  # it is given
     not_asked_for |= {"certificate", "score"}  # the solve has them already
-    for name, seconds in found.stages.items():
+    for name, seconds in estimate.stages.items():
         assert (seconds == 0) == (name in not_asked_for), name
-    assert found.seconds == pytest.approx(sum(found.stages.values()))
+    assert estimate.seconds == pytest.approx(sum(estimate.stages.values()))
 
 
 def test_pairs_of_a_full_scan_are_those_kept(world):
     for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
         study = tiny.write_study(world, candidates={"kind": "full", "keep": keep})
-        plan, job = opened(study)
-        assert forecast(job, planned_shards(plan)).pairs == pairs
+        plan, job = plan_study(study)
+        assert forecast_run(job, list_planned_shards(plan)).pairs == pairs
 
 
 def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
     study = world / "study.toml"
     plan = plan_run(study)
     store, ref = open_store(plan), plan.ref
-    assert len(planned_shards(plan)) == 4
+    assert len(list_planned_shards(plan)) == 4
     describe_train.fn(ref)
     build_index.fn(ref)
     factor_curvature.fn(ref)
-    shards = missing_shards(store, ref.run)
+    shards = list_missing_shards(store, ref.run)
     attribute_shard.fn(shards[1], ref)
-    assert [shard.index for shard in planned_shards(plan)] == [0, 2, 3]
+    assert [shard.index for shard in list_planned_shards(plan)] == [0, 2, 3]
     attribute_shard.fn(shards[3], ref)
-    rest = planned_shards(plan)
+    rest = list_planned_shards(plan)
     assert [shard.index for shard in rest] == [0, 2]
-    found = forecast(checked_job(plan), rest)
-    assert (found.shards, found.queries) == (2, 10)
+    estimate = forecast_run(validate_run(plan), rest)
+    assert (estimate.shards, estimate.queries) == (2, 10)
 
 
 def test_a_run_that_was_begun_keeps_its_shards(world):
@@ -139,7 +139,7 @@ def test_a_run_that_was_begun_keeps_its_shards(world):
     open_store(plan)
     other = plan_run(tiny.write_study(world, run={"shard_size": 3}))
     assert other.record.shard_size == plan.record.shard_size == 5
-    assert len(planned_shards(other)) == 4
+    assert len(list_planned_shards(other)) == 4
 
 
 def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world):
@@ -157,22 +157,22 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
         parameters={"attributed": ["^classifier"]},
         run={"shard_size": 60, "batch_size": 64},
     )
-    plan, job = opened(study)
-    said = forecast(job, planned_shards(plan))
+    plan, job = plan_study(study)
+    estimate = forecast_run(job, list_planned_shards(plan))
     store, run = tiny.run_directly(study)
     files = list((store.layout.tables / "scores").rglob("*.parquet"))
     files += (store.layout.root / "parts").rglob("*.safetensors")  # the factor's kernel
     real = sum(path.stat().st_size for path in files)
-    assert said.pairs == 120 * len(rows[:361])
-    assert real / 2 < said.disk < 3 * real
+    assert estimate.pairs == 120 * len(rows[:361])
+    assert real / 2 < estimate.disk < 3 * real
     kept = Store.open(store.layout.root, "tiny")
-    assert kept.bytes_on_disk(run) + kept.bytes_of_parts() > real
+    assert kept.count_run_bytes(run) + kept.count_artifact_bytes() > real
 
 
 def test_it_is_drawn_with_what_is_kept(world):
-    plan, job = opened(world / "study.toml")
+    plan, job = plan_study(world / "study.toml")
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(draw(forecast(job, plan.record.shards()[:3]), plan))
+    console.print(render_forecast(forecast_run(job, plan.record.list_shards()[:3]), plan))
     text = console.export_text()
     assert "3 of 4 (1 kept)" in text
     assert plan.record.run in text
@@ -180,9 +180,9 @@ def test_it_is_drawn_with_what_is_kept(world):
 
 
 def test_the_sample_of_the_curvature_is_fixed_sorted_and_without_repetition():
-    assert torch.equal(sampled_rows(9, None, 0), torch.arange(9))
-    assert torch.equal(sampled_rows(9, 9, 5), torch.arange(9))
-    once, again, other = (sampled_rows(1000, 100, seed) for seed in (3, 3, 4))
+    assert torch.equal(sample_rows(9, None, 0), torch.arange(9))
+    assert torch.equal(sample_rows(9, 9, 5), torch.arange(9))
+    once, again, other = (sample_rows(1000, 100, seed) for seed in (3, 3, 4))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert torch.equal(once, once.unique())
@@ -200,10 +200,10 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         certificate={"rows": rows},
         parameters={"attributed": ["^classifier"]},
     )
-    _, job = opened(study)
+    _, job = plan_study(study)
     taken = []
-    train = Observed(job.train, taken.append)
-    operator = job.curvature(train, 0.1)
+    train = ProgressExamples(job.train, taken.append)
+    operator = job.make_curvature(train, 0.1)
     solver = job.study.solver
     factor = solver.factor(operator)
     counts = []
@@ -216,7 +216,7 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         taken.clear()
         work()
         counts.append(sum(taken))
-    assert counts[1] - counts[0] == certified_examples(job)
+    assert counts[1] - counts[0] == count_certificate_examples(job)
 
 
 def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
@@ -224,33 +224,34 @@ def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
         study = tiny.write_study(
             world, curvature={"rows": rows}, candidates=candidates, certificate={"rows": 0}
         )
-        plan, job = opened(study)
-        work = work_of(job, planned_shards(plan))
-        said = sum(work[name].gradients for name in ("solve", "certificate", "score"))
+        plan, job = plan_study(study)
+        work = estimate_work(job, list_planned_shards(plan))
+        expected = sum(work[name].gradients for name in ("solve", "certificate", "score"))
         factor = job.study.solver.factor(job.operator)
         taken = []
-        mine = fastif.Attributor(
+        attributor = fastif.Attributor(
             job.objective,
-            train := Observed(job.train, taken.append),
-            job.curvature(train, job.damping),
+            train := ProgressExamples(job.train, taken.append),
+            job.make_curvature(train, job.damping),
             job.study.solver,
             factor=factor,
             certify_rows=0,
         )
-        mine(job.queries, torch.arange(2))
+        attributor(job.queries, torch.arange(2))
         taken.clear()
-        for shard in planned_shards(plan):
-            mine(job.queries, torch.arange(shard.start, shard.stop))
-        assert sum(taken) == said, rows
+        for shard in list_planned_shards(plan):
+            attributor(job.queries, torch.arange(shard.start, shard.stop))
+        assert sum(taken) == expected, rows
 
 
 def test_several_models_take_more_memory_for_as_many_pairs(world):
     for seed, name in enumerate(("other", "third")):
         tiny.make_other(world, name, seed)
     alone, three = (
-        forecast(job, planned_shards(plan))
+        forecast_run(job, list_planned_shards(plan))
         for plan, job in (
-            opened(tiny.write_study(world, top=top)) for top in ({}, {"models": ["other", "third"]})
+            plan_study(tiny.write_study(world, top=top))
+            for top in ({}, {"models": ["other", "third"]})
         )
     )
     assert three.pairs == alone.pairs
@@ -261,14 +262,14 @@ def test_several_models_take_more_memory_for_as_many_pairs(world):
 def test_scores_by_sketches_solve_nothing(world):
     sketch = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
     study = tiny.write_study(world, candidates=sketch | {"rescore": False, "check": 0})
-    job = make_job(plan_run(study))
-    found = forecast(job, job.plan.record.shards())
+    job = load_run(plan_run(study))
+    estimate = forecast_run(job, job.plan.record.list_shards())
     nothing = ("curvature", "certificate", "score", "recall")
-    assert [found.stages[name] for name in nothing] == [0.0] * 4
-    assert found.stages["index"] > 0
+    assert [estimate.stages[name] for name in nothing] == [0.0] * 4
+    assert estimate.stages["index"] > 0
     full = tiny.write_study(world, candidates=sketch, curvature={"rows": 30})
-    job = make_job(plan_run(full))
-    assert forecast(job, job.plan.record.shards()).stages["score"] > 0
+    job = load_run(plan_run(full))
+    assert forecast_run(job, job.plan.record.list_shards()).stages["score"] > 0
 
 
 @pytest.mark.parametrize(
@@ -280,28 +281,32 @@ def test_scores_by_sketches_solve_nothing(world):
 )
 def test_parts_are_counted_until_they_are_there(world, candidates, solver):
     study = tiny.write_study(world, candidates=candidates, solver=solver)
-    plan, job = opened(study)
-    before = forecast(job, plan.record.shards()).disk
+    plan, job = plan_study(study)
+    before = forecast_run(job, plan.record.list_shards()).disk
     store, _ = tiny.run_directly(study)
     parts = [path.stat().st_size for path in (store.layout.root / "parts").rglob("*.[sf]a*")]
-    _, after = opened(study)
-    said = before - forecast(after, plan.record.shards()).disk
+    _, after = plan_study(study)
+    predicted = before - forecast_run(after, plan.record.list_shards()).disk
     texts = sum(len(row["text"]) for row in tiny.rows_of(world / "train.csv")) // 2
     assert sum(parts) > 5_000
-    assert 0.5 * sum(parts) < said - texts < 2 * sum(parts)
+    assert 0.5 * sum(parts) < predicted - texts < 2 * sum(parts)
 
 
 def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(world):
     candidates = {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256}
     study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
-    _, job = opened(study)
+    _, job = plan_study(study)
     taken, (method,) = [], job.study.candidates.methods
-    fastif.Sketcher.fit(
-        job.gauss_newton(Observed(job.train, taken.append)), 0.1, dimensions=20, width=256, seed=0
+    fastif.GradientSketcher.fit(
+        job.make_gauss_newton(ProgressExamples(job.train, taken.append)),
+        0.1,
+        dimensions=20,
+        width=256,
+        seed=0,
     )
     (digest,) = job.index_digests
-    said = sketching(job, method, digest)
-    assert (said.forwards, said.gradients - tiny.TRAIN) == (40, 2 * 20)
+    work = estimate_sketch_work(job, method, digest)
+    assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
 
 
@@ -311,26 +316,30 @@ SKETCH = {"kind": "sketch", "k": 7, "dimensions": 40, "width": 2048}
 @pytest.fixture
 def sketched(monkeypatch) -> list[int]:
     """How many rows each call has sketched."""
-    taken, real = [], fastif.train_sketches
+    taken, real = [], fastif.compute_train_sketches
 
-    def counted(sketcher, gradients, train, ids, *rest):
+    def count_sketches(sketcher, gradients, train, ids, *rest):
         taken.append(len(ids))
         return real(sketcher, gradients, train, ids, *rest)
 
-    monkeypatch.setattr(fastif, "train_sketches", counted)
+    monkeypatch.setattr(fastif, "compute_train_sketches", count_sketches)
     return taken
 
 
-def _index_of(study: Path):
+def _forecast_index(study: Path):
     """What the index is forecast to take in work, seconds and bytes; the rest is the same."""
-    plan, job = opened(study)
-    found = forecast(job, planned_shards(plan))
-    return work_of(job, planned_shards(plan))["index"], found.stages["index"], found.disk
+    plan, job = plan_study(study)
+    estimate = forecast_run(job, list_planned_shards(plan))
+    return (
+        estimate_work(job, list_planned_shards(plan))["index"],
+        estimate.stages["index"],
+        estimate.disk,
+    )
 
 
 def test_after_a_night_only_new_rows_are_forecast_to_be_sketched(world, sketched):
     study = tiny.write_study(world, candidates=SKETCH)
-    first, seconds, bytes_ = _index_of(study)
+    first, seconds, bytes_ = _forecast_index(study)
     assert (first.forwards, first.gradients) == (tiny.TRAIN, tiny.TRAIN + 2 * 40)
     store, _ = tiny.run_directly(study)
     assert sum(sketched) == tiny.TRAIN
@@ -339,18 +348,18 @@ def test_after_a_night_only_new_rows_are_forecast_to_be_sketched(world, sketched
     new = [{**row, "id": f"new-{row['id']}", "text": f"very {row['text']}"} for row in rows[:2]]
     twice = {**rows[7], "id": "twice"}
     tiny.write_rows(world / "train.csv", [*rows[:5], changed, *rows[6:], *new, twice])
-    again, quicker, fewer = _index_of(study)
+    again, quicker, fewer = _forecast_index(study)
     assert (again.forwards, again.gradients) == (0, 3)
     assert quicker < seconds / 5
-    held = store.bytes_of_parts()
+    held = store.count_artifact_bytes()
     sketched.clear()
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)
     assert sum(sketched) == again.gradients
-    last, nothing, least = _index_of(study)
+    last, nothing, least = _forecast_index(study)
     assert (last.gradients, nothing) == (0, 0)
-    said, real = fewer - least, store.bytes_of_parts() - held
-    assert 0 < said < 20_000, "no sketcher"
+    predicted, real = fewer - least, store.count_artifact_bytes() - held
+    assert 0 < predicted < 20_000, "no sketcher"
     assert 0 < real < 20_000 < bytes_
 
 
@@ -361,12 +370,12 @@ def test_a_table_with_too_little_in_common_is_forecast_anew(world, sketched):
     for row in rows[:20]:
         row["text"] += " very fast"
     tiny.write_rows(world / "train.csv", rows)
-    said, _, _ = _index_of(study)
-    assert said.forwards == tiny.TRAIN, "directions are sought again"
+    work, _, _ = _forecast_index(study)
+    assert work.forwards == tiny.TRAIN, "directions are sought again"
     sketched.clear()
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)
-    assert said.gradients == sum(sketched) + 2 * 40
+    assert work.gradients == sum(sketched) + 2 * 40
 
 
 BEYOND = {
@@ -396,13 +405,13 @@ LIMITS = (tiny.TRAIN, tiny.QUERIES, 12, 64)
 def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(world, monkeypatch, case):
     """At the same rates; what is below the data is forecast as something else."""
     fixed = Rates(1.0, 1.0, 1.0, 1.0)
-    monkeypatch.setattr("tasks.planning.forecast.rates_of", lambda job: fixed)
-    found = []
+    monkeypatch.setattr("tasks.planning.forecast.get_rates", lambda job: fixed)
+    results = []
     (section, keys), *_ = case[0].items()
     below = {section: {name: 2 if value in LIMITS else value for name, value in keys.items()}}
     for sections in (*case, {**case[0], **below}):
         study = tiny.write_study(world, **sections)
-        job = make_job(plan_run(study))
-        told = forecast(job, planned_shards(job.plan))
-        found.append((told.stages, told.pairs, told.memory, told.disk))
-    assert found[0] == found[1] != found[2]
+        job = load_run(plan_run(study))
+        estimate = forecast_run(job, list_planned_shards(job.plan))
+        results.append((estimate.stages, estimate.pairs, estimate.memory, estimate.disk))
+    assert results[0] == results[1] != results[2]

@@ -18,16 +18,16 @@ from fastif import InputError
 from flows.cli import app as cli
 from tasks.run import spec as plan
 from tasks.runtime.foreign_errors import (
-    TRACEBACK,
-    refusal_of,
-    refused,
-    told,
+    TRACEBACK_VARIABLE,
+    format_error,
+    to_input_error,
+    translate_library_errors,
 )
 from tasks.runtime.shard_error import ShardError
 from tasks.study.errors import Problem, StudyError
 
 
-def caught(work) -> BaseException:
+def catch_error(work) -> BaseException:
     try:
         work()
     except BaseException as error:
@@ -35,7 +35,7 @@ def caught(work) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def full_disk():
+def fill_disk():
     with Path("/dev/full").open("wb") as file:
         file.write(bytes(10))
 
@@ -45,7 +45,7 @@ RAISED = {
     "tokenizers": (lambda: Tokenizer.from_str("{"), "the study", "Exception"),
     "polars": (lambda: pl.DataFrame({"a": [1]}).select("b"), "the study", "ColumnNotFound"),
     "safetensors": (lambda: safe_open(__file__, "pt"), "the study", "SafetensorError"),
-    "full disk": (full_disk, "", "No space left"),
+    "full disk": (fill_disk, "", "No space left"),
     "no such file": (lambda: Path("/nowhere/x").read_bytes(), "/nowhere/x", "No such file"),
     "no package": (lambda: __import__("nowhere_at_all"), "the study", "nowhere_at_all"),
     "memory": (lambda: torch.empty(2**60), "memory", "allocate"),
@@ -55,13 +55,13 @@ RAISED = {
 @pytest.mark.parametrize("case", RAISED.values(), ids=list(RAISED))
 def test_the_exceptions_of_libraries_have_four_parts(case):
     work, where, got = case
-    error = caught(work)
-    found = refusal_of(error)
-    assert found is not None
-    assert found.where == where or not where
-    assert got in found.got
-    assert all((found.where, found.expected, found.got, found.remedy))
-    with pytest.raises(InputError) as again, refused():
+    error = catch_error(work)
+    refusal = to_input_error(error)
+    assert refusal is not None
+    assert refusal.where == where or not where
+    assert got in refusal.got
+    assert all((refusal.where, refusal.expected, refusal.got, refusal.remedy))
+    with pytest.raises(InputError) as again, translate_library_errors():
         raise error
     assert again.value.__cause__ is error
 
@@ -71,26 +71,26 @@ def test_the_place_is_that_of_the_module_that_called_the_library():
         def __call__(self, *_, **__):
             return json.loads("{")
 
-    error = caught(lambda: fastif.encode(Broken(), ["a"], None, [0], 5))
-    assert refusal_of(error).where == "tokenizer of the study"
+    error = catch_error(lambda: fastif.encode(Broken(), ["a"], None, [0], 5))
+    assert to_input_error(error).where == "tokenizer of the study"
 
 
 def test_a_file_that_may_not_be_read_is_named():
     error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/secret")
-    found = refusal_of(error)
-    assert (found.where, found.got) == ("/etc/secret", "Permission denied")
+    refusal = to_input_error(error)
+    assert (refusal.where, refusal.got) == ("/etc/secret", "Permission denied")
 
 
 def test_what_is_ours_says_so_itself():
-    mine = StudyError("study.toml", [Problem("a", "b", "c", "d")])
+    study_error = StudyError("study.toml", [Problem("a", "b", "c", "d")])
     shard = ShardError("run x, shard 0 (queries 0 to 4): RuntimeError: odd")
-    for error in (mine, shard):
-        assert refusal_of(error) is None
-        with pytest.raises(type(error)), refused():
+    for error in (study_error, shard):
+        assert to_input_error(error) is None
+        with pytest.raises(type(error)), translate_library_errors():
             raise error
-    assert told(mine) == str(mine)
-    assert told(shard).startswith(str(shard))
-    assert "goes on from there" in told(shard)
+    assert format_error(study_error) == str(study_error)
+    assert format_error(shard).startswith(str(shard))
+    assert "goes on from there" in format_error(shard)
 
 
 def dry_run(world) -> tuple[int, str]:
@@ -104,11 +104,11 @@ def test_the_command_line_prints_a_trace_only_where_it_is_asked_for(world, monke
     """With a tokenizer that this library cannot read."""
     (world / "model" / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "New"}}')
     (world / "model" / "vocab.txt").unlink(missing_ok=True)
-    monkeypatch.setenv(TRACEBACK, trace)
-    code, said = dry_run(world)
-    assert code == 2, said
-    assert "Refused. tokenizer" in said
-    assert ("Traceback" in said) == bool(trace)
+    monkeypatch.setenv(TRACEBACK_VARIABLE, trace)
+    code, output = dry_run(world)
+    assert code == 2, output
+    assert "Refused. tokenizer" in output
+    assert ("Traceback" in output) == bool(trace)
     assert not (world / "store").exists()
 
 
@@ -120,12 +120,12 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
 
     broken.__code__ = broken.__code__.replace(co_filename=plan.__file__)
     monkeypatch.setattr(plan, "read_table", broken)
-    code, said = dry_run(world)
-    assert code == 1, said
-    said = " ".join(said.split())
-    assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in said
-    assert "tasks/run/spec.py" in said
-    assert "Traceback" not in said
+    code, output = dry_run(world)
+    assert code == 1, output
+    output = " ".join(output.split())
+    assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in output
+    assert "tasks/run/spec.py" in output
+    assert "Traceback" not in output
 
 
 def test_a_flow_can_be_sent_to_a_worker():

@@ -7,16 +7,16 @@ import torch
 
 from fastif import Certificate, Influences
 from storage import SCORES, SOLVES, polars_schema
-from tasks.audit.frames import scores_frame, solves_frame
+from tasks.audit.frames import make_scores_frame, make_solves_frame
 
 
 def test_cells_that_the_index_left_empty_are_no_rows():
-    found = Influences(
+    influences = Influences(
         torch.tensor([[7, 3, -1], [5, -1, -1]]),
         torch.tensor([[-0.5, 0.25, torch.inf], [0.125, torch.inf, torch.inf]]),
         torch.tensor([[1.0, 2.0, 9.0], [0.5, 9.0, 9.0]]),
     )
-    frame = scores_frame(torch.tensor([4, 2]), found)
+    frame = make_scores_frame(torch.tensor([4, 2]), influences)
     assert frame.schema == polars_schema(SCORES)
     assert frame.rows() == [
         (4, 7, 0, -0.5, 1.0, None),
@@ -26,7 +26,7 @@ def test_cells_that_the_index_left_empty_are_no_rows():
 
 
 def test_a_full_scan_has_no_distance():
-    frame = scores_frame(torch.tensor([0]), Influences(torch.tensor([[1]]), torch.ones(1, 1)))
+    frame = make_scores_frame(torch.tensor([0]), Influences(torch.tensor([[1]]), torch.ones(1, 1)))
     assert frame["distance"].to_list() == [None]
 
 
@@ -47,7 +47,7 @@ def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
         dropped=torch.tensor([0, 0, 2]),
         least_eigenvalue=0.05,
     )
-    frame = solves_frame(torch.tensor([4, 2, 9]), known, "cg")
+    frame = make_solves_frame(torch.tensor([4, 2, 9]), known, "cg")
     assert frame.schema == polars_schema(SOLVES)
     rows = frame.to_dict(as_series=False)
     assert rows["residual"] == rows["gradient_norm"] == rows["gradient_cosine"] == [0.5, None, None]

@@ -6,11 +6,11 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from fastif.models.hidden_state_file import HiddenFile
+from fastif.models.hidden_state_file import HiddenStateFile
 from flows.cli import app as cli
 from storage import Store
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import make_job
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import load_run
 from tasks.run import context as job
 from tasks.run import hidden_states as hidden
 from tasks.run.hidden_states import KIND
@@ -25,125 +25,127 @@ def small(world, monkeypatch):
     """A study whose budgets are in kilobytes, since so small are its hidden states."""
     for module in (hidden, job):
         monkeypatch.setattr(module, "MEGABYTE", KILOBYTE)
-    monkeypatch.setattr(hidden, "GROUP", 8)
+    monkeypatch.setattr(hidden, "GROUP_PREFIX", 8)
     return world
 
 
-def written(world: Path, memory: int, disk: int, *, store="store", **changes) -> Path:
+def write_study(world: Path, memory: int, disk: int, *, store="store", **changes) -> Path:
     run = {"prefix_cache_mb": memory, "prefix_disk_mb": disk}
     return tiny.write_study(world, run=run, store={"path": store}, **changes)
 
 
-def files_of(store: Store) -> list[Path]:
+def find_files(store: Store) -> list[Path]:
     return sorted((store.layout.root / "parts" / KIND).glob("[!.]*/states.bin"))
 
 
 @pytest.mark.parametrize(("memory", "disk"), [(0, 1000), (8, 1000)])
 def test_answers_are_the_same_to_the_last_bit(small, memory, disk):
-    plain, run = tiny.run_directly(written(small, 1000, 0, store="plain"))
-    store, same = tiny.run_directly(written(small, memory, disk))
+    plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
+    store, same = tiny.run_directly(write_study(small, memory, disk))
     assert run == same, "where hidden states lie is no part of what a run computes"
     for name in FILES:
-        found, expected = (s.scan(name, run).collect() for s in (store, plain))
-        assert found.equals(expected), name
-    assert files_of(store)
-    assert not files_of(plain)
+        actual, expected = (s.scan(name, run).collect() for s in (store, plain))
+        assert actual.equals(expected), name
+    assert find_files(store)
+    assert not find_files(plain)
 
 
 def test_beyond_both_budgets_they_are_computed_each_time(small):
-    plain, run = tiny.run_directly(written(small, 1000, 0, store="plain"))
-    store, _ = tiny.run_directly(written(small, 5, 6))
-    found, expected = (tiny.scores_by_id(s, run) for s in (store, plain))
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
+    store, _ = tiny.run_directly(write_study(small, 5, 6))
+    actual, expected = (tiny.scores_by_id(s, run) for s in (store, plain))
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap < 1e-5 * expected["removal_effect"].abs().max()
-    assert 0 < sum(path.stat().st_size for path in files_of(store)) <= 6 * KILOBYTE
+    assert 0 < sum(path.stat().st_size for path in find_files(store)) <= 6 * KILOBYTE
 
 
 def test_the_next_run_reads_what_is_there(small, monkeypatch):
-    store, _ = tiny.run_directly(written(small, 0, 1000))
-    before = {path: path.stat().st_mtime_ns for path in files_of(store)}
+    store, _ = tiny.run_directly(write_study(small, 0, 1000))
+    before = {path: path.stat().st_mtime_ns for path in find_files(store)}
     assert len(before) == 2, "one for each table"
-    monkeypatch.setattr(HiddenFile, "write", None)
-    other = written(small, 0, 1000, solver={"kind": "cg"}, candidates={"kind": "full"})
+    monkeypatch.setattr(HiddenStateFile, "write_file", None)
+    other = write_study(small, 0, 1000, solver={"kind": "cg"}, candidates={"kind": "full"})
     tiny.run_directly(other)
-    assert {path: path.stat().st_mtime_ns for path in files_of(store)} == before
+    assert {path: path.stat().st_mtime_ns for path in find_files(store)} == before
 
 
 def test_those_of_another_table_make_room(small):
-    store, _ = tiny.run_directly(written(small, 0, 1000))
-    before = files_of(store)
+    store, _ = tiny.run_directly(write_study(small, 0, 1000))
+    before = find_files(store)
     rows = tiny.rows_of(small / "train.csv")
     tiny.write_rows(small / "train.csv", rows[1:])
-    tiny.run_directly(written(small, 0, 1000))
-    after = files_of(store)
+    tiny.run_directly(write_study(small, 0, 1000))
+    after = find_files(store)
     assert len(after) == 2
     assert len(set(before) & set(after)) == 1, "the queries are the same"
 
 
 def test_each_model_has_a_file_of_its_own_within_one_budget(small):
     tiny.make_other(small, "other", 1)
-    study = written(small, 0, 20, top={"models": ["other"]})
+    study = write_study(small, 0, 20, top={"models": ["other"]})
     store, run = tiny.run_directly(study)
-    sizes = [path.stat().st_size for path in files_of(store)]
+    sizes = [path.stat().st_size for path in find_files(store)]
     assert len(sizes) == 2
     assert sum(sizes) <= 20 * KILOBYTE
-    plain, _ = tiny.run_directly(written(small, 1000, 0, store="plain", top={"models": ["other"]}))
-    found, expected = (tiny.scores_by_id(s, run) for s in (store, plain))
-    gap = (found["removal_effect"] - expected["removal_effect"]).abs().max()
+    plain, _ = tiny.run_directly(
+        write_study(small, 1000, 0, store="plain", top={"models": ["other"]})
+    )
+    actual, expected = (tiny.scores_by_id(s, run) for s in (store, plain))
+    gap = (actual["removal_effect"] - expected["removal_effect"]).abs().max()
     assert gap < 1e-5 * expected["removal_effect"].abs().max()
 
 
 def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(small, monkeypatch):
-    study = written(small, 0, 1000)
+    study = write_study(small, 0, 1000)
     plan = plan_run(study)
     store = open_store(plan)
-    mine = make_job(plan)
-    take, calls = type(mine.train_texts).take, []
+    run_job = load_run(plan)
+    take, calls = type(run_job.train_texts).take, []
 
-    def dies(self, ids):
+    def interrupted_take(self, ids):
         calls.append(ids)
         if len(calls) > 1:
             raise KeyboardInterrupt
         return take(self, ids)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(mine.train_texts), "take", dies)
+        patched.setattr(type(run_job.train_texts), "compute_tile", interrupted_take)
         with pytest.raises(KeyboardInterrupt):
-            mine.train  # noqa: B018
+            run_job.train  # noqa: B018
     assert len(calls) == 2, "it died with a part of the file written"
     assert not list((store.layout.root / "parts" / KIND).iterdir())
     tiny.run_directly(study)
-    for path in files_of(store):
+    for path in find_files(store):
         path.write_bytes(path.read_bytes()[:-4])
-    assert make_job(plan_run(study)).train.file is not None
-    short = [path for path in files_of(store) if path.stat().st_size % 48]
+    assert load_run(plan_run(study)).train.file is not None
+    short = [path for path in find_files(store) if path.stat().st_size % 48]
     assert len(short) == 1, "that of the training rows is whole again, the other not yet asked for"
 
 
 def test_the_forecast_counts_what_is_yet_to_be_written_and_computed_again(small):
-    def said(memory: int, disk: int):
-        plan = plan_run(written(small, memory, disk))
-        return make_job(plan), forecast(make_job(plan), plan.record.shards())
+    def load_and_forecast(memory: int, disk: int):
+        plan = plan_run(write_study(small, memory, disk))
+        return load_run(plan), forecast_run(load_run(plan), plan.record.list_shards())
 
-    mine, plain = said(1000, 0)
-    on_disk, more = said(0, 1000)
-    tokens = int(mine.train_texts.lengths.sum() + mine.query_texts.lengths.sum())
+    in_memory, plain = load_and_forecast(1000, 0)
+    on_disk, more = load_and_forecast(0, 1000)
+    tokens = int(in_memory.train_texts.lengths.sum() + in_memory.query_texts.lengths.sum())
     assert more.disk - plain.disk == tokens * 12 * 4
-    assert hidden.states_to_compute(on_disk) == tiny.TRAIN + tiny.QUERIES
-    assert hidden.recomputed_share(on_disk) == 0
-    tiny.run_directly(written(small, 0, 1000))
-    after, _ = said(0, 1000)
-    assert hidden.unwritten_bytes(after) == 0
-    assert hidden.states_to_compute(after) == 0
-    nothing, _ = said(0, 0)
-    assert hidden.recomputed_share(nothing) == 1
-    assert hidden.states_to_compute(nothing) == 0
+    assert hidden.count_states_to_compute(on_disk) == tiny.TRAIN + tiny.QUERIES
+    assert hidden.compute_recomputed_share(on_disk) == 0
+    tiny.run_directly(write_study(small, 0, 1000))
+    after, _ = load_and_forecast(0, 1000)
+    assert hidden.count_unwritten_bytes(after) == 0
+    assert hidden.count_states_to_compute(after) == 0
+    nothing, _ = load_and_forecast(0, 0)
+    assert hidden.compute_recomputed_share(nothing) == 1
+    assert hidden.count_states_to_compute(nothing) == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
 def test_a_disk_without_room_is_refused_before_anything_is_written(small, monkeypatch, options):
-    monkeypatch.setattr(hidden, "free_bytes", lambda path: 900)
-    study = written(small, 0, 1000)
+    monkeypatch.setattr(hidden, "count_free_bytes", lambda path: 900)
+    study = write_study(small, 0, 1000)
     done = CliRunner().invoke(cli.app, ["audit", str(study), *options])
     assert done.exit_code == 2
     text = " ".join(done.stderr.split())

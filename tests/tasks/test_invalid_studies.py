@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from flows.cli import app as cli
-from tasks.models.training_record import RECORD
+from tasks.models.training_record import RECORD_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -20,78 +20,99 @@ def _wide(monkeypatch):
 
 def refusal(*args) -> str:
     done = CliRunner().invoke(cli.app, [str(arg) for arg in args])
-    said = " ".join(done.stderr.split())
+    output = " ".join(done.stderr.split())
     assert done.exit_code == 2, done.output
-    assert "Refused." in said
-    assert "Traceback" not in said
-    return said
+    assert "Refused." in output
+    assert "Traceback" not in output
+    return output
 
 
-def config(world, name="model", **changes):
+def change_config(world, name="model", **changes):
     path = world / name / "config.json"
     known = json.loads(path.read_text()) | changes
     path.write_text(json.dumps(known))
 
 
-def weights(world, change, name="model"):
+def change_weights(world, change, name="model"):
     path = world / name / "model.safetensors"
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, {"format": "pt"})
 
 
-def rows(world, change):
-    found = tiny.rows_of(world / "train.csv")
-    tiny.write_rows(world / "train.csv", change(found))
+def change_rows(world, change):
+    table = tiny.rows_of(world / "train.csv")
+    tiny.write_rows(world / "train.csv", change(table))
 
 
-def empty(folder):
+def empty_folder(folder):
     shutil.rmtree(folder)
     folder.mkdir()
 
 
-def file_at(path):
+def write_file_at(path):
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(exist_ok=True)
     path.write_text("a file")
 
 
-def all_one(found):
-    return [{**row, "label": "neg"} for row in found]
+def label_all_negative(table):
+    return [{**row, "label": "neg"} for row in table]
 
 
 AUDITS = {
-    "an empty folder": (lambda w: empty(w / "model"), "as save_pretrained writes it"),
-    "a file for a model": (lambda w: file_at(w / "model"), "got a file"),
+    "an empty folder": (lambda w: empty_folder(w / "model"), "as save_pretrained writes it"),
+    "a file for a model": (lambda w: write_file_at(w / "model"), "got a file"),
     "a list for a configuration": (
-        lambda w: (w / "model" / "config.json").write_text("[1]"), "save_pretrained"),
-    "an unknown kind": (lambda w: config(w, model_type="megamodel"), "megamodel"),
-    "no width": (lambda w: config(w, hidden_size=0), "model"),
-    "another width": (lambda w: config(w, hidden_size=24), "weights of other shapes"),
+        lambda w: (w / "model" / "config.json").write_text("[1]"),
+        "save_pretrained",
+    ),
+    "an unknown kind": (lambda w: change_config(w, model_type="megamodel"), "megamodel"),
+    "no width": (lambda w: change_config(w, hidden_size=0), "model"),
+    "another width": (lambda w: change_config(w, hidden_size=24), "weights of other shapes"),
     "fewer layers than were saved": (
-        lambda w: config(w, num_hidden_layers=2),
+        lambda w: change_config(w, num_hidden_layers=2),
         "as many layers in its config.json as in its weights; got more in the weights, "
-        "such as bert.encoder.layer.2."),
-    "more layers than were saved": (lambda w: config(w, num_hidden_layers=5), "no weights for"),
+        "such as bert.encoder.layer.2.",
+    ),
+    "more layers than were saved": (
+        lambda w: change_config(w, num_hidden_layers=5),
+        "no weights for",
+    ),
     "a header beyond the file": (
-        lambda w: (w / "model" / "model.safetensors").write_bytes(b"\xff" * 99), "header"),
+        lambda w: (w / "model" / "model.safetensors").write_bytes(b"\xff" * 99),
+        "header",
+    ),
     "a folder for weights": (
-        lambda w: ((w / "model" / "model.safetensors").unlink(),
-                   (w / "model" / "model.safetensors").mkdir()),
-        "Is a directory"),
+        lambda w: (
+            (w / "model" / "model.safetensors").unlink(),
+            (w / "model" / "model.safetensors").mkdir(),
+        ),
+        "Is a directory",
+    ),
     "a tokenizer of nothing": (
-        lambda w: (w / "model" / "tokenizer.json").write_text("{}"), "tokenizer"),
+        lambda w: (w / "model" / "tokenizer.json").write_text("{}"),
+        "tokenizer",
+    ),
     "a name that is none": (
-        lambda w: tiny.write_study(w, model={"path": "no body!!"}), "no body!!"),
+        lambda w: tiny.write_study(w, model={"path": "no body!!"}),
+        "no body!!",
+    ),
     "NUL in a path": (lambda w: tiny.write_study(w, store={"path": "a\0b"}), "[store] path"),
     "a store without room": (
-        lambda w: tiny.write_study(w, store={"path": "/proc/store"}), "[store] path"),
-    "one class": (lambda w: rows(w, all_one), "rows of 2 or more labels"),
+        lambda w: tiny.write_study(w, store={"path": "/proc/store"}),
+        "[store] path",
+    ),
+    "one class": (lambda w: change_rows(w, label_all_negative), "rows of 2 or more labels"),
     "a length of no token": (
-        lambda w: tiny.write_study(w, model={"path": "model", "max_length": 2}), "at least 3"),
+        lambda w: tiny.write_study(w, model={"path": "model", "max_length": 2}),
+        "at least 3",
+    ),
     "numbers of thousands of digits": (
-        lambda w: (w / "study.toml").write_text("a = " + "9" * 5000), "valid TOML"),
-}  # fmt: skip
+        lambda w: (w / "study.toml").write_text("a = " + "9" * 5000),
+        "valid TOML",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", AUDITS.values(), ids=list(AUDITS))
@@ -123,12 +144,19 @@ encoder = "base"
 path = "alone"
 """
 ENCODERS = {
-    "NaN": (lambda w: weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
-            "finite weights"),
+    "NaN": (
+        lambda w: change_weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
+        "finite weights",
+    ),
     "layers drawn at random": (
-        lambda w: config(w, "base", num_hidden_layers=7), "the weights of all its layers"),
-    "another shape": (lambda w: config(w, "base", hidden_size=24), "weights of other shapes"),
-}  # fmt: skip
+        lambda w: change_config(w, "base", num_hidden_layers=7),
+        "the weights of all its layers",
+    ),
+    "another shape": (
+        lambda w: change_config(w, "base", hidden_size=24),
+        "weights of other shapes",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", ENCODERS.values(), ids=list(ENCODERS))
@@ -146,26 +174,38 @@ def test_a_judge_that_cannot_be_found_is_refused_by_a_dry_run_too(world):
 
 
 TRAININGS = {
-    "an empty base": (lambda w: empty(w / "base"), "as save_pretrained writes it"),
-    "a file for a base": (lambda w: file_at(w / "base"), "[training] base"),
+    "an empty base": (lambda w: empty_folder(w / "base"), "as save_pretrained writes it"),
+    "a file for a base": (lambda w: write_file_at(w / "base"), "[training] base"),
     "a base of more layers": (
-        lambda w: config(w, "base", num_hidden_layers=7), "a base with the weights of all"),
+        lambda w: change_config(w, "base", num_hidden_layers=7),
+        "a base with the weights of all",
+    ),
     "a base of another width": (
-        lambda w: config(w, "base", intermediate_size=20), "of another shape, for"),
-    "a base of another kind": (lambda w: config(w, "base", model_type="gpt2"), "weights of all"),
-    "a base that is no text model": (lambda w: config(w, "base", model_type="vit"), "vit"),
+        lambda w: change_config(w, "base", intermediate_size=20),
+        "of another shape, for",
+    ),
+    "a base of another kind": (
+        lambda w: change_config(w, "base", model_type="gpt2"),
+        "weights of all",
+    ),
+    "a base that is no text model": (lambda w: change_config(w, "base", model_type="vit"), "vit"),
     "a base with NaN": (
-        lambda w: weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
-        "finite weights"),
-    "one class": (lambda w: rows(w, all_one), "rows of 2 or more labels"),
-    "one row": (lambda w: rows(w, lambda found: found[:1]), "rows of 2 or more labels"),
-    "a file for a model": (lambda w: file_at(w / "out" / "m"), "a folder; got a file"),
+        lambda w: change_weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
+        "finite weights",
+    ),
+    "one class": (lambda w: change_rows(w, label_all_negative), "rows of 2 or more labels"),
+    "one row": (lambda w: change_rows(w, lambda table: table[:1]), "rows of 2 or more labels"),
+    "a file for a model": (lambda w: write_file_at(w / "out" / "m"), "a folder; got a file"),
     "no room for a model": (
-        lambda w: study(w, model={"path": "/proc/m", "max_length": 10}), "room for about"),
+        lambda w: study(w, model={"path": "/proc/m", "max_length": 10}),
+        "room for about",
+    ),
     "a decay that turns over": (lambda w: study(w, {"weight_decay": 1e29}), "weight_decay"),
     "checkpoints of one name": (
-        lambda w: study(w, {"checkpoints": [0.5, 0.50000001]}), "six digits"),
-}  # fmt: skip
+        lambda w: study(w, {"checkpoints": [0.5, 0.50000001]}),
+        "six digits",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", TRAININGS.values(), ids=list(TRAININGS))
@@ -186,24 +226,24 @@ def test_a_base_of_any_precision_is_trained_in_single(world, dtype):
         for name, tensor in tensors.items():
             tensors[name] = tensor.to(torch.bfloat16).to(dtype)
 
-    weights(world, cast, "base")
+    change_weights(world, cast, "base")
     path = study(world)
     assert CliRunner().invoke(cli.app, ["train", str(path)]).exit_code == 0
-    found = load_file(world / "out" / "m" / "model.safetensors")
-    assert {tensor.dtype for tensor in found.values() if tensor.is_floating_point()} == {
+    saved_tensors = load_file(world / "out" / "m" / "model.safetensors")
+    assert {tensor.dtype for tensor in saved_tensors.values() if tensor.is_floating_point()} == {
         torch.float32
     }
-    weights(world, lambda t: t.update({n: v.float() for n, v in t.items()}), "base")
+    change_weights(world, lambda t: t.update({n: v.float() for n, v in t.items()}), "base")
     other = study(world, model={"path": "out/single", "max_length": 10})
     assert CliRunner().invoke(cli.app, ["train", str(other)]).exit_code == 0
     single = load_file(world / "out" / "single" / "model.safetensors")
-    assert all(torch.equal(found[name], single[name]) for name in single)
+    assert all(torch.equal(saved_tensors[name], single[name]) for name in single)
 
 
 @pytest.mark.parametrize("damage", [b"[1]", b"\xff\xfe", b'{"fing'])
 def test_a_record_that_is_none_is_no_checkpoint(world, damage):
     path = study(world)
     assert CliRunner().invoke(cli.app, ["train", str(path)]).exit_code == 0
-    (world / "out" / "m" / RECORD).write_bytes(damage)
+    (world / "out" / "m" / RECORD_FILE).write_bytes(damage)
     done = CliRunner().invoke(cli.app, ["train", str(path)])
     assert (done.exit_code, "Model trained" in done.output) == (0, True), done.output

@@ -4,23 +4,23 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.planning.open_run import checked_job, make_job, open_job
+from tasks.planning.open_run import load_run, open_run, validate_run
 from tasks.run.spec import open_store, plan_run
 from tasks.study.errors import StudyError
 
 
 def test_the_same_run_is_opened_once(world):
     ref = plan_run(world / "study.toml").ref
-    assert open_job(ref) is open_job(ref)
+    assert open_run(ref) is open_run(ref)
 
 
 def test_a_study_with_another_store_or_size_is_another_job_of_the_same_run(world):
     first = plan_run(world / "study.toml").ref
-    job = open_job(first)
+    job = open_run(first)
     path = tiny.write_study(world, store={"path": "elsewhere"}, run={"batch_size": 3})
     second = plan_run(path).ref
     assert second == first
-    other = open_job(second)
+    other = open_run(second)
     assert other is not job
     assert other.study.run.batch_size == 3
     assert other.plan.store_path == world / "elsewhere"
@@ -35,31 +35,31 @@ def test_a_study_that_changes_while_its_run_works_is_refused(world, change):
         rows = tiny.rows_of(world / "train.csv")
         tiny.write_rows(world / "train.csv", rows[1:])
     with pytest.raises(InputError, match="while a run works"):
-        open_job(ref)
+        open_run(ref)
 
 
 def test_checking_writes_nothing(world):
     before = sorted(world.rglob("*"))
-    checked_job(plan_run(world / "study.toml"))
+    validate_run(plan_run(world / "study.toml"))
     assert sorted(world.rglob("*")) == before
 
 
 def test_checking_allows_a_run_that_was_begun(world):
     plan = plan_run(world / "study.toml")
     open_store(plan)
-    checked_job(plan_run(world / "study.toml"))
+    validate_run(plan_run(world / "study.toml"))
 
 
 def test_sketches_without_damping_are_refused_before_anything_is_opened(world):
     changes = {"curvature": {"damping": 0.0}, "solver": {"kind": "direct"}}
-    checked_job(plan_run(tiny.write_study(world, **changes)))
+    validate_run(plan_run(tiny.write_study(world, **changes)))
     study = tiny.write_study(world, **changes, candidates={"kind": "sketch", "k": 5})
     with pytest.raises(StudyError, match='a number > 0 for candidates of kind "sketch"'):
-        checked_job(plan_run(study))
+        validate_run(plan_run(study))
 
 
 def digests(world, **changes) -> tuple[tuple[str, ...], str]:
-    job = make_job(plan_run(tiny.write_study(world, **changes)))
+    job = load_run(plan_run(tiny.write_study(world, **changes)))
     return job.index_digests, job.factor_digest
 
 

@@ -4,11 +4,11 @@ import contextlib
 
 import torch
 
-from fastif.mislabels.detector import Detector
-from fastif.mislabels.features import joined
-from fastif.mislabels.labeled_data import Rows
+from fastif.mislabels.detector import MislabelDetector
+from fastif.mislabels.features import concat_views
+from fastif.mislabels.labeled_data import LabeledData
 from storage import Store
-from tasks.mislabels.head_cache import KIND, KeptHeads
+from tasks.mislabels.head_cache import KIND, HeadCache
 
 
 class StoppedError(Exception):
@@ -19,7 +19,7 @@ def rows():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
     points = torch.randn(90, 6, generator=generator) + 3 * torch.eye(3, 6)[labels]
-    return Rows(joined([points]), labels, 3)
+    return LabeledData(concat_views([points]), labels, 3)
 
 
 def detect(store, search="s", stop_after=None, least=10):
@@ -30,40 +30,40 @@ def detect(store, search="s", stop_after=None, least=10):
         if len(counted) == stop_after:
             raise StoppedError
 
-    heads = KeptHeads(store, search, advance, least)
-    return Detector(fit=heads)(rows()), heads, len(counted)
+    heads = HeadCache(store, search, advance, least)
+    return MislabelDetector(fit=heads)(rows()), heads, len(counted)
 
 
 def test_a_search_that_was_stopped_goes_on_with_its_heads(tmp_path, monkeypatch):
     store = Store.open(tmp_path / "store", "s")
-    alone = Detector()(rows()).probability
+    alone = MislabelDetector()(rows()).probability
     fitted = []
     from tasks.mislabels import head_cache as kept_heads
 
-    real = kept_heads.fit_head
-    monkeypatch.setattr(kept_heads, "fit_head", lambda *a: fitted.append(1) or real(*a))
+    real = kept_heads.fit_linear_head
+    monkeypatch.setattr(kept_heads, "fit_linear_head", lambda *a: fitted.append(1) or real(*a))
     with contextlib.suppress(StoppedError):
         detect(store, stop_after=17)
-    assert len(fitted) == len(store.parts(KIND)) == 17
-    found, heads, asked = detect(store)
-    assert len(fitted) == asked, "each head is fitted once"
-    assert torch.equal(found.probability, alone)
-    heads.forget()
-    assert not store.parts(KIND)
+    assert len(fitted) == len(store.find_artifacts(KIND)) == 17
+    posterior, heads, num_heads = detect(store)
+    assert len(fitted) == num_heads, "each head is fitted once"
+    assert torch.equal(posterior.probability, alone)
+    heads.clear()
+    assert not store.find_artifacts(KIND)
 
 
 def test_heads_of_another_search_are_left_alone(tmp_path):
     store = Store.open(tmp_path / "store", "s")
-    _, first, asked = detect(store, "one")
+    _, first, num_heads = detect(store, "one")
     _, second, _ = detect(store, "two")
-    assert len(store.parts(KIND)) == 2 * asked
-    second.forget()
-    assert len(store.parts(KIND)) == asked
-    first.forget()
-    assert not store.parts(KIND)
+    assert len(store.find_artifacts(KIND)) == 2 * num_heads
+    second.clear()
+    assert len(store.find_artifacts(KIND)) == num_heads
+    first.clear()
+    assert not store.find_artifacts(KIND)
 
 
 def test_small_tables_write_none(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     detect(store, least=91)
-    assert not store.parts(KIND)
+    assert not store.find_artifacts(KIND)

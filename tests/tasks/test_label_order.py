@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.models.label_order import other_order
+from tasks.models.label_order import find_better_label_order
 
 LABELS = ("a", "b", "c", "d")
 
@@ -20,11 +20,11 @@ def test_another_order_is_named(order):
     given, outputs = _predictions(0.8, 4, 400)
     # output j of the model stands for label order[j] of the study
     outputs = np.argsort(order)[outputs]
-    better = other_order(given, outputs, LABELS)
+    better = find_better_label_order(given, outputs, LABELS)
     assert better is not None
     assert better.labels == tuple(LABELS[i] for i in order)
     named = np.array(order)[outputs] == given
-    assert better.better == pytest.approx(named.mean())
+    assert better.better_accuracy == pytest.approx(named.mean())
     assert better.accuracy == pytest.approx((outputs == given).mean())
 
 
@@ -33,22 +33,22 @@ def test_another_order_is_named(order):
 def test_chance_and_skill_say_nothing(accuracy, classes):
     for seed in range(50):
         given, outputs = _predictions(accuracy, classes, 200, seed)
-        assert other_order(given, outputs, LABELS[:classes]) is None
+        assert find_better_label_order(given, outputs, LABELS[:classes]) is None
 
 
 def test_a_model_that_gives_one_label_says_nothing():
     given, _ = _predictions(1.0, 2, 200)
-    assert other_order(given, np.zeros(200, dtype=int), LABELS[:2]) is None
-    assert other_order(np.r_[given * 0, 1], np.ones(201, dtype=int), LABELS[:2]) is None
+    assert find_better_label_order(given, np.zeros(200, dtype=int), LABELS[:2]) is None
+    assert find_better_label_order(np.r_[given * 0, 1], np.ones(201, dtype=int), LABELS[:2]) is None
 
 
 def test_a_few_rows_say_nothing():
-    assert other_order([0, 1] * 4, [1, 0] * 4, LABELS[:2]) is None
-    assert other_order([], [], LABELS[:2]) is None
+    assert find_better_label_order([0, 1] * 4, [1, 0] * 4, LABELS[:2]) is None
+    assert find_better_label_order([], [], LABELS[:2]) is None
 
 
 def test_rare_labels_in_reverse_order_are_noticed():
     draw = np.random.default_rng(1)
     given = (draw.random(400) < 0.05).astype(int)
     outputs = np.where(draw.random(400) < 0.03, given, 1 - given)
-    assert other_order(given, outputs, LABELS[:2]).labels == ("b", "a")
+    assert find_better_label_order(given, outputs, LABELS[:2]).labels == ("b", "a")

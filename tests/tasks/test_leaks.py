@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tasks.results.summary import leak_alarms, leaked_queries
+from tasks.results.summary import count_leaked_queries, warn_leaks
 
 
 def frame(rows):
@@ -13,15 +13,15 @@ def frame(rows):
 
 def test_queries_are_compared_word_for_word_and_pair_by_pair():
     train = [("a", None), ("a", None), ("b", "c"), ("d", "e")]
-    asked = [("a", None), ("a", None), ("a", "c"), ("b", "c"), ("b", None), ("A", None)]
-    assert leaked_queries(frame(asked), frame(train)) == 3
-    assert leaked_queries(frame(asked), frame(train).drop("text", "text_pair")) == 0
+    queries = [("a", None), ("a", None), ("a", "c"), ("b", "c"), ("b", None), ("A", None)]
+    assert count_leaked_queries(frame(queries), frame(train)) == 3
+    assert count_leaked_queries(frame(queries), frame(train).drop("text", "text_pair")) == 0
 
 
 @pytest.mark.parametrize(
     ("leaked", "queries", "told"), [(0, 5, 0), (1, 5, 1), (1, 200, 0), (2, 200, 1)]
 )
-def test_a_share_of_one_in_a_hundred_is_told(leaked, queries, told):
-    alarms = list(leak_alarms(leaked, {"query_rows": queries}))
-    assert len(alarms) == told
+def test_a_share_of_one_in_a_hundred_is_told(leaked, queries, num_alarms):
+    alarms = list(warn_leaks(leaked, {"query_rows": queries}))
+    assert len(alarms) == num_alarms
     assert all(f"{leaked} of {queries} queries are training rows" in text for text in alarms)

@@ -18,10 +18,10 @@ from transformers import (
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.planning.forecast import forecast
-from tasks.planning.open_run import make_job
+from tasks.planning.forecast import forecast_run
+from tasks.planning.open_run import load_run
 from tasks.run.spec import plan_run
-from tasks.terminal.doctor import examine
+from tasks.terminal.doctor import run_checks
 
 DAMPING = 0.01
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -50,21 +50,21 @@ TOLD = {"xlnet": "on the left", "fnet": "equal length", "llama without padding":
 QUICK = (("llama", False), ("roberta", True))
 
 
-def _long(quick: bool) -> list[pytest.MarkDecorator]:
+def _mark_long(quick: bool) -> list[pytest.MarkDecorator]:
     return [] if quick else [pytest.mark.long]
 
 
-def _same_effects(study, truth) -> None:
+def _check_same_effects(study, truth) -> None:
     store, run = tiny.run_directly(study)
     scores = store.scan("scores", run).collect()
     expected = table(truth.effects(DAMPING), scores)
-    found = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
+    actual = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
     assert expected.abs().max() > 1e-4
-    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
+    torch.testing.assert_close(actual, expected, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=_long(name == "bfloat16")) for name in TYPES]
+    "name", [pytest.param(name, marks=_mark_long(name == "bfloat16")) for name in TYPES]
 )
 def test_weights_of_another_precision_are_audited_in_single_precision_and_that_is_told(world, name):
     path = world / "model" / "model.safetensors"
@@ -74,9 +74,9 @@ def test_weights_of_another_precision_are_audited_in_single_precision_and_that_i
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": name}))
     study = tiny.write_study(world, candidates={"kind": "full"}, run={"shard_size": 50})
     rows = [tiny.rows_of(world / f"{of}.csv") for of in ("train", "queries")]
-    _same_effects(study, Truth(world / "model", *rows, tiny.LAST))
-    told = " ".join(check.found for check in examine(study) if check.name == "model")
-    assert f"weights of {name} are computed with in float32" in told
+    _check_same_effects(study, Truth(world / "model", *rows, tiny.LAST))
+    findings = " ".join(check.detail for check in run_checks(study) if check.name == "model")
+    assert f"weights of {name} are computed with in float32" in findings
 
 
 class Alone(Truth):
@@ -97,7 +97,7 @@ class Alone(Truth):
                 given.pop("token_type_ids")
 
 
-def _replaced(world, name: str) -> None:
+def _replace_model(world, name: str) -> None:
     """The study's model, of another family, with its tokenizer."""
     config = FAMILIES[name]
     config.update(
@@ -112,13 +112,13 @@ def _replaced(world, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pairs"),
     [
-        pytest.param(name, pairs, marks=_long((name, pairs) in QUICK))
+        pytest.param(name, pairs, marks=_mark_long((name, pairs) in QUICK))
         for name in FAMILIES
         for pairs in (False, True)
     ],
 )
 def test_a_study_of_any_family_has_the_effects_of_rows_alone(world, name, pairs):
-    _replaced(world, name)
+    _replace_model(world, name)
     second = {"text": ["text", "second"]} if pairs else {}
     study = tiny.write_study(
         world,
@@ -127,13 +127,13 @@ def test_a_study_of_any_family_has_the_effects_of_rows_alone(world, name, pairs)
         candidates={"kind": "full"},
         run={"shard_size": 50, "prefix_cache_mb": 0 if pairs else 10},
     )
-    job = make_job(plan_run(study))
-    assert job.objective.cut == 1
+    job = load_run(plan_run(study))
+    assert job.objective.num_frozen_layers == 1
     assert job.train_texts.equal_lengths is (TOLD.get(name) == "equal length")
-    told = forecast(job, plan_run(study).record.shards()).notes
-    assert TOLD.get(name, "") in " ".join(told)
-    assert bool(told) is (name in TOLD)
-    _same_effects(study, Alone(world, job.objective.space.names, pairs))
+    notes = forecast_run(job, plan_run(study).record.list_shards()).notes
+    assert TOLD.get(name, "") in " ".join(notes)
+    assert bool(notes) is (name in TOLD)
+    _check_same_effects(study, Alone(world, job.objective.space.names, pairs))
 
 
 def test_a_model_of_several_labels_a_row_is_refused_before_anything_is_computed(world):
@@ -141,11 +141,11 @@ def test_a_model_of_several_labels_a_row_is_refused_before_anything_is_computed(
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
     with pytest.raises(InputError, match="one label a row"):
-        make_job(plan_run(world / "study.toml"))
+        load_run(plan_run(world / "study.toml"))
 
 
 def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refused(world):
-    from tasks.models.finetune import checkpoint, train_model
+    from tasks.models.finetune import find_checkpoint, train_model
 
     study = tiny.write_study(
         world, model={"path": "new"}, training={"base": "base", "epochs": 1, "trainable": "last:1"}
@@ -156,7 +156,7 @@ def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refu
     made = load_file(world / "new" / "model.safetensors")
     assert {weight.dtype for weight in made.values()} == {torch.float32}
     (world / "base" / "config.json").write_text("{}")
-    assert checkpoint(study) is None
+    assert find_checkpoint(study) is None
     with pytest.raises(InputError, match="Unrecognized model"):
         train_model.fn(str(study))
 
@@ -164,4 +164,4 @@ def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refu
 def test_a_cut_text_is_as_long_as_the_model_has_positions(world):
     study = tiny.write_study(world, model={"max_length": 33})
     with pytest.raises(InputError, match="at most 32, the positions"):
-        make_job(plan_run(study))
+        load_run(plan_run(study))

@@ -9,8 +9,8 @@ import torch
 from truth import Truth, table
 
 from fastif import InputError
-from tasks.models.finetune import checkpoint, train_model
-from tasks.planning.open_run import make_job
+from tasks.models.finetune import find_checkpoint, train_model
+from tasks.planning.open_run import load_run
 from tasks.run.spec import plan_run
 
 LOSS = {"label_smoothing": 0.2, "class_weights": [0.5, 2.0]}
@@ -26,39 +26,39 @@ def test_scores_are_of_the_loss_as_trained_and_of_the_plain_loss_of_queries(worl
         tiny.rows_of(world / "queries.csv"),
         tiny.LAST,
     )
-    trained = reference.as_trained(0.2, (0.5, 2.0))
+    trained = reference.smoothed_cross_entropy(0.2, (0.5, 2.0))
     truth.train = replace(truth.train, loss=trained)
     scores = store.scan("scores", run).collect()
     expected = table(truth.effects(0.01 + 0.05), scores)
-    found = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
-    torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-6)
+    actual = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
+    torch.testing.assert_close(actual, expected, rtol=2e-3, atol=1e-6)
     assert store.scan("runs", run).collect()["damping"].to_list() == [0.01 + 0.05]
     assert (store.scan("solves", run).collect()["damping"] - 0.06).abs().max() < 1e-12
     for name, problem in (("queries", truth.queries), ("train", truth.train)):
         losses = store.scan(name, run).sort("query" if name == "queries" else "train").collect()
         plain = replace(problem, loss=reference.cross_entropy)
-        expected = reference.losses(plain, reference.row_of(plain)).detach()
-        found = torch.tensor(losses["loss"].to_list(), dtype=torch.float64)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        expected = reference.losses(plain, reference.flatten_params(plain)).detach()
+        actual = torch.tensor(losses["loss"].to_list(), dtype=torch.float64)
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def named(world, **changes) -> tuple[str, str, str]:
-    job = make_job(plan_run(tiny.write_study(world, **changes)))
+def read_digests(world, **changes) -> tuple[str, str, str]:
+    job = load_run(plan_run(tiny.write_study(world, **changes)))
     return job.plan.record.fingerprint, job.index_digests, job.factor_digest
 
 
 def test_a_run_has_another_name_exactly_where_its_answers_are_others(world):
-    plain, index, factor = named(world)
+    plain, index, factor = read_digests(world)
     assert "loss" not in plan_run(world / "study.toml").record.parts
     for same in ({"weight_decay": 0.5}, {"label_smoothing": 0.0}):
-        assert named(world, loss=same) == (plain, index, factor), same
-    penalised, *rest = named(world, loss=COUPLED)
+        assert read_digests(world, loss=same) == (plain, index, factor), same
+    penalised, *rest = read_digests(world, loss=COUPLED)
     assert penalised != plain
     assert rest == [index, factor], "no kernel has the penalty"
-    direct = named(world, solver={"kind": "direct"})[2]
-    assert named(world, solver={"kind": "direct"}, loss=COUPLED)[2] != direct
+    direct = read_digests(world, solver={"kind": "direct"})[2]
+    assert read_digests(world, solver={"kind": "direct"}, loss=COUPLED)[2] != direct
     for other in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
-        run, same_index, other_factor = named(world, loss=other)
+        run, same_index, other_factor = read_digests(world, loss=other)
         assert run != plain
         assert same_index == index
         assert other_factor != factor
@@ -70,10 +70,10 @@ def test_balanced_weights_of_a_label_without_rows_are_refused(world):
     )
     plan = plan_run(study)
     with pytest.raises(InputError, match="each of the 3 classes"):
-        plan.inputs.study.loss.made(plan.inputs.train.labels, 3)
+        plan.inputs.study.loss.build(plan.inputs.train.labels, 3)
 
 
-def trained(world, **loss: object) -> dict[str, torch.Tensor]:
+def train_with_loss(world, **loss: object) -> dict[str, torch.Tensor]:
     """The model that is trained with this loss, and the figure that is told of it."""
     study = tiny.write_study(
         world,
@@ -81,10 +81,10 @@ def trained(world, **loss: object) -> dict[str, torch.Tensor]:
         training={"base": "base", "epochs": 3, "learning_rate": 5e-3, "batch_size": 16},
         loss=loss,
     )
-    assert checkpoint(study) is None, "another loss is another checkpoint"
+    assert find_checkpoint(study) is None, "another loss is another checkpoint"
     result = train_model.fn(str(study))
-    assert checkpoint(study) is not None
-    job = make_job(plan_run(study))
+    assert find_checkpoint(study) is not None
+    job = load_run(plan_run(study))
     whole = job.train_texts.take(torch.arange(len(job.train_texts)))
     outputs = job.objective.outputs(job.objective.params, whole)
     plain = torch.nn.functional.cross_entropy(outputs, whole["labels"])
@@ -93,14 +93,14 @@ def trained(world, **loss: object) -> dict[str, torch.Tensor]:
 
 
 def test_training_minimises_the_loss_that_the_section_describes(world):
-    plain = trained(world)
+    plain = train_with_loss(world)
     for loss in (
         {"label_smoothing": 0.3},
         {"class_weights": [0.2, 3.0]},
         {"weight_decay": 0.5},
         {"weight_decay": 0.5, "weight_decay_kind": "coupled"},
     ):
-        other = trained(world, **loss)
+        other = train_with_loss(world, **loss)
         assert any(not torch.equal(plain[name], tensor) for name, tensor in other.items()), loss
 
 
@@ -108,8 +108,8 @@ def test_weights_move_the_predictions_to_the_heavy_label(world):
     """Trained with nearly all weight on one label, the model prefers it."""
     chances = []
     for weights in ([1.9, 0.1], [0.1, 1.9]):
-        trained(world, class_weights=weights)
-        job = make_job(plan_run(world / "study.toml"))
+        train_with_loss(world, class_weights=weights)
+        job = load_run(plan_run(world / "study.toml"))
         batch = job.train_texts.take(torch.arange(len(job.train_texts)))
         outputs = job.objective.outputs(job.objective.params, batch)
         chances.append(float(outputs.softmax(1)[:, 1].mean()))

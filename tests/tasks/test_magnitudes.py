@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from tasks.study.magnitudes import LARGE, WHOLE
+from tasks.study.magnitudes import MAX_FLOAT, MAX_INTEGER
 from tasks.study.study import Study, StudyError, load_study
 
 COMMON = """
@@ -28,22 +28,43 @@ path = "s"
 """
 NEEDS = {"training": 'base = "b"', "knn": "k = 5", "sketch": "k = 5"}
 VALUES = (
-    "1e300", "-1e300", "1e-300", "1e31", "inf", "-inf", "nan", "-1", "0", "0.5", "1", "1.0",
-    f"{2**53}", f"{2**53 + 1}", f"{2**64}", "1" + 400 * "0", "1" + 5000 * "0",
-    "true", '"5"', '""', "[]", "[1]", "{}", "1979-05-27",
-)  # fmt: skip
+    "1e300",
+    "-1e300",
+    "1e-300",
+    "1e31",
+    "inf",
+    "-inf",
+    "nan",
+    "-1",
+    "0",
+    "0.5",
+    "1",
+    "1.0",
+    f"{2**53}",
+    f"{2**53 + 1}",
+    f"{2**64}",
+    "1" + 400 * "0",
+    "1" + 5000 * "0",
+    "true",
+    '"5"',
+    '""',
+    "[]",
+    "[1]",
+    "{}",
+    "1979-05-27",
+)
 
 
-def leaves(annotation) -> set:
+def find_leaf_types(annotation) -> set:
     inner = get_args(annotation)
-    return set().union(*map(leaves, inner)) if inner else {annotation}
+    return set().union(*map(find_leaf_types, inner)) if inner else {annotation}
 
 
 def records() -> list[tuple[str, str, type]]:
     """Section, kind and record of everything that holds keys."""
-    found = []
+    entries = []
     for section, field in Study.model_fields.items():
-        types = [t for t in leaves(field.annotation) if isinstance(t, type)]
+        types = [t for t in find_leaf_types(field.annotation) if isinstance(t, type)]
         types.sort(key=lambda record: record.__name__)  # the same in every process
         for record in types:
             if issubclass(record, BaseModel):
@@ -52,27 +73,27 @@ def records() -> list[tuple[str, str, type]]:
                 kind = next(f.default for f in dataclasses.fields(record) if f.name == "kind")
             else:
                 continue
-            found.append((section, kind, record))
-    return found
+            entries.append((section, kind, record))
+    return entries
 
 
-def numeric(record: type) -> list[str]:
+def numeric_fields(record: type) -> list[str]:
     if issubclass(record, BaseModel):
         hints = {name: field.annotation for name, field in record.model_fields.items()}
     else:
         hints = {f.name: record.__annotations__[f.name] for f in dataclasses.fields(record)}
-    return [name for name, hint in hints.items() if leaves(hint) & {int, float}]
+    return [name for name, hint in hints.items() if find_leaf_types(hint) & {int, float}]
 
 
 KEYS = [
     (section, kind, key)
     for section, kind, record in records()
-    for key in numeric(record)
+    for key in numeric_fields(record)
     if kind != "union"
 ]
 
 
-def written(folder, section, kind, key, value):
+def write_study(folder, section, kind, key, value):
     sections = {"curvature": "damping = 0.1", "candidates": 'kind = "full"'}
     own = [] if section in ("run", "model") else [NEEDS.get(section, ""), NEEDS.get(kind, "")]
     own += [f'kind = "{kind}"'] if section in ("solver", "candidates") else []
@@ -96,7 +117,7 @@ def test_there_are_such_keys():
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_a_number_is_taken_or_refused_by_its_name(tmp_path, key):
     for value in VALUES:
-        path = written(tmp_path, *key, value)
+        path = write_study(tmp_path, *key, value)
         try:
             study = load_study(path)
         except StudyError as error:
@@ -105,14 +126,20 @@ def test_a_number_is_taken_or_refused_by_its_name(tmp_path, key):
             continue
         number = getattr(getattr(study, key[0]), key[2])
         numbers = number if isinstance(number, tuple) else (number,)
-        assert all(one is None or isinstance(one, str) or abs(one) <= max(WHOLE, LARGE)
-                   for one in numbers), value  # fmt: skip
-        assert not any(isinstance(one, float) and not math.isfinite(one) for one in numbers)
+        assert all(
+            element is None
+            or isinstance(element, str)
+            or abs(element) <= max(MAX_INTEGER, MAX_FLOAT)
+            for element in numbers
+        ), value
+        assert not any(
+            isinstance(element, float) and not math.isfinite(element) for element in numbers
+        )
 
 
 @pytest.mark.parametrize("value", ["1e300", "-1e31", "1e-300", f"{2**53 + 1}", "9" * 4000])
 def test_all_that_is_wrong_is_listed_and_nothing_twice(tmp_path, value):
-    path = written(tmp_path, "run", "", "memory_gb", value)
+    path = write_study(tmp_path, "run", "", "memory_gb", value)
     path.write_text(path.read_text() + f"\nshard_size = 0\nbatch_tokens = {2**60}\n")
     with pytest.raises(StudyError) as caught:
         load_study(path)

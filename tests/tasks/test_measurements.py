@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tasks.data.images import SIDE
+from tasks.data.images import MAX_SIDE
 from tasks.data.row_hashes import row_digests
 from tasks.run.spec import read_inputs
 from tasks.study.errors import StudyError
@@ -18,7 +18,7 @@ from tasks.study.study import load_study
 LABELS = ["no", "yes", "no", "yes"]
 
 
-def studied(folder: Path, frame: pl.DataFrame, file: str = "t.parquet", **keys) -> Path:
+def write_study(folder: Path, frame: pl.DataFrame, file: str = "t.parquet", **keys) -> Path:
     """A study of labels alone, of a table."""
     write = frame.write_csv if file.endswith(".csv") else frame.write_parquet
     write(folder / file)
@@ -29,23 +29,23 @@ def studied(folder: Path, frame: pl.DataFrame, file: str = "t.parquet", **keys) 
     return path
 
 
-def rows_of(path: Path):
+def read_rows(path: Path):
     return read_inputs(path).train
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(StudyError) as caught:
-        rows_of(path)
+        read_rows(path)
     return " ".join(str(caught.value).split())
 
 
-def saved(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+def encode_image(pixels: np.ndarray, kind: str = "PNG") -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
     return file.getvalue()
 
 
-def drawn(count: int, *shape: int) -> np.ndarray:
+def random_pixels(count: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
@@ -59,21 +59,21 @@ def test_numbers_lists_and_kinds_of_a_typed_table(tmp_path):
             "y": LABELS,
         }
     )
-    table = rows_of(studied(tmp_path, frame, features=["a", "b", "v", "k"]))
+    table = read_rows(write_study(tmp_path, frame, features=["a", "b", "v", "k"]))
     nan = np.nan
     expected = [[1.5, 1, 1, 2], [nan, 0, 3, 4], [nan, 1, 5, 6], [-2, 0, 7, 8]]
-    np.testing.assert_array_equal(table.measured.numbers, expected)
-    assert table.measured.kinds == [["x", None, "007", "x"]]
-    assert not table.measured.image
+    np.testing.assert_array_equal(table.measurements.numbers, expected)
+    assert table.measurements.categories == [["x", None, "007", "x"]]
+    assert not table.measurements.image
     assert table.texts[0].startswith("a=1.5, b=true, v=[2 numbers, ")
     assert table.texts[1].endswith("k=?")
 
 
 def test_text_of_a_csv_file_is_numbers_where_all_of_it_can_be(tmp_path):
     frame = pl.DataFrame({"a": ["1", "", "2.5", "1e3"], "k": ["1", "x", "2", ""], "y": LABELS})
-    measured = rows_of(studied(tmp_path, frame, "t.csv", features=["a", "k"])).measured
+    measured = read_rows(write_study(tmp_path, frame, "t.csv", features=["a", "k"])).measurements
     np.testing.assert_array_equal(measured.numbers[:, 0], [1, np.nan, 2.5, 1000])
-    assert measured.kinds == [["1", "x", "2", None]]
+    assert measured.categories == [["1", "x", "2", None]]
 
 
 def test_rows_are_named_by_all_of_their_content(tmp_path):
@@ -86,12 +86,12 @@ def test_rows_are_named_by_all_of_their_content(tmp_path):
             "y": ["no"] * 3 + ["yes"],
         }
     )
-    table = rows_of(studied(tmp_path, frame, features=["a", "v", "k"]))
+    table = read_rows(write_study(tmp_path, frame, features=["a", "v", "k"]))
     assert len(set(row_digests(table, ["no", "yes"]))) == 4
     assert '"x, v=1"' in table.texts[0]
     some = table.take([3, 0])
-    np.testing.assert_array_equal(some.measured.numbers, table.measured.numbers[[3, 0]])
-    assert some.measured.kinds == [["x", "x, v=1"]]
+    np.testing.assert_array_equal(some.measurements.numbers, table.measurements.numbers[[3, 0]])
+    assert some.measurements.categories == [["x", "x, v=1"]]
 
 
 @pytest.mark.parametrize(
@@ -105,45 +105,52 @@ def test_rows_are_named_by_all_of_their_content(tmp_path):
     ids=["infinite", "lengths", "lists of texts", "bytes"],
 )
 def test_what_is_neither_numbers_nor_kinds_is_refused(tmp_path, column, words):
-    said = refusal(studied(tmp_path, pl.DataFrame({"a": column, "y": LABELS}), features=["a"]))
-    assert "column a" in said
-    assert words in said
+    message = refusal(
+        write_study(tmp_path, pl.DataFrame({"a": column, "y": LABELS}), features=["a"])
+    )
+    assert "column a" in message
+    assert words in message
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
 @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
 def test_images_of_one_small_size_are_their_pixels(tmp_path, kind, channels):
-    pixels = drawn(4, 8, 6, *channels)
-    frame = pl.DataFrame({"i": [saved(one, kind) for one in pixels], "y": LABELS})
-    found = rows_of(studied(tmp_path, frame, image="i")).measured
-    assert found.image
-    np.testing.assert_allclose(found.numbers, pixels.reshape(4, -1) / 255, atol=1e-6)
+    pixels = random_pixels(4, 8, 6, *channels)
+    frame = pl.DataFrame({"i": [encode_image(image, kind) for image in pixels], "y": LABELS})
+    rows = read_rows(write_study(tmp_path, frame, image="i")).measurements
+    assert rows.image
+    np.testing.assert_allclose(rows.numbers, pixels.reshape(4, -1) / 255, atol=1e-6)
 
 
 def test_images_as_the_datasets_library_has_them_and_as_bare_pixels(tmp_path):
-    pixels = drawn(4, 5, 5)
+    pixels = random_pixels(4, 5, 5)
     ways = {
-        "struct": [{"bytes": saved(one), "path": None} for one in pixels],
-        "bytes": [one.tobytes() for one in pixels],
-        "lists": [one.tolist() for one in pixels],
+        "struct": [{"bytes": encode_image(image), "path": None} for image in pixels],
+        "bytes": [image.tobytes() for image in pixels],
+        "lists": [image.tolist() for image in pixels],
     }
     for name, column in ways.items():
         (folder := tmp_path / name).mkdir()
-        found = rows_of(studied(folder, pl.DataFrame({"i": column, "y": LABELS}), image="i"))
-        np.testing.assert_allclose(found.measured.numbers, pixels.reshape(4, -1) / 255, atol=1e-6)
-        assert len(set(found.texts)) == 4
+        rows = read_rows(write_study(folder, pl.DataFrame({"i": column, "y": LABELS}), image="i"))
+        np.testing.assert_allclose(
+            rows.measurements.numbers, pixels.reshape(4, -1) / 255, atol=1e-6
+        )
+        assert len(set(rows.texts)) == 4
 
 
 def test_images_of_unequal_or_large_size_are_made_alike(tmp_path):
-    files = [saved(drawn(1, side, side)[0]) for side in (20, 30, 40, 300)]
-    found = rows_of(studied(tmp_path, pl.DataFrame({"i": files, "y": LABELS}), image="i"))
-    assert found.measured.numbers.shape == (4, SIDE * SIDE)
+    files = [encode_image(random_pixels(1, side, side)[0]) for side in (20, 30, 40, 300)]
+    rows = read_rows(write_study(tmp_path, pl.DataFrame({"i": files, "y": LABELS}), image="i"))
+    assert rows.measurements.numbers.shape == (4, MAX_SIDE * MAX_SIDE)
 
 
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        ([saved(drawn(1, 4, 4)[0]), b"\x89PNG nonsense", b"", b"x"], "row 2: Unidentified"),
+        (
+            [encode_image(random_pixels(1, 4, 4)[0]), b"\x89PNG nonsense", b"", b"x"],
+            "row 2: Unidentified",
+        ),
         ([b"abcd", b"abc", b"abcd", b"abcd"], "4 in row 1, 3 in row 2"),
         ([b"abcd", None, b"abcd", b"abcd"], "null in row 2"),
         ([[0, 255], [0, 256], [1, 1], [1, 1]], "others in row 2"),
@@ -153,14 +160,14 @@ def test_images_of_unequal_or_large_size_are_made_alike(tmp_path):
 )
 def test_what_is_no_image_is_refused(tmp_path, column, words):
     frame = pl.DataFrame({"i": column, "y": LABELS})
-    assert words in refusal(studied(tmp_path, frame, image="i"))
+    assert words in refusal(write_study(tmp_path, frame, image="i"))
 
 
 def test_what_is_missing_is_named_with_its_key(tmp_path):
     frame = pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS})
-    said = refusal(studied(tmp_path, frame, features=["agge"]))
-    assert "[train] features" in said
-    assert "age" in said
+    message = refusal(write_study(tmp_path, frame, features=["agge"]))
+    assert "[train] features" in message
+    assert "age" in message
 
 
 @pytest.mark.parametrize(
@@ -176,18 +183,18 @@ def test_what_is_missing_is_named_with_its_key(tmp_path):
     ids=["audit", "folds", "encoder", "queries of texts"],
 )  # fmt: skip
 def test_what_a_table_of_numbers_cannot_have_is_refused(tmp_path, more, where, words):
-    path = studied(tmp_path, pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS}), features=["age"])
+    path = write_study(tmp_path, pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS}), features=["age"])
     path.write_text(path.read_text() + more)
     with pytest.raises(StudyError) as caught:
         load_study(path)
-    said = [problem for problem in caught.value.problems if problem.where == where]
-    assert said, caught.value
-    assert words in f"{said[0].expected} {said[0].change}"
+    problems = [problem for problem in caught.value.problems if problem.where == where]
+    assert problems, caught.value
+    assert words in f"{problems[0].expected} {problems[0].change}"
 
 
 def test_text_and_features_together_are_refused(tmp_path):
     frame = pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS})
-    path = studied(tmp_path, frame, features=["age"], text="y")
+    path = write_study(tmp_path, frame, features=["age"], text="y")
     with pytest.raises(StudyError) as caught:
         load_study(path)
     (problem,) = caught.value.problems  # and not again for the queries that stand in for none
@@ -198,8 +205,8 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_pat
     ids = [2**53 + 1, 2**53 + 2, 5, 6]
     for file in ("t.parquet", "t.csv"):
         frame = pl.DataFrame({"a": ids, "y": LABELS})
-        told = refusal(studied(tmp_path, frame, file, features=["a"]))
-        assert "beyond 2^53 in row 1, 2" in told
+        message = refusal(write_study(tmp_path, frame, file, features=["a"]))
+        assert "beyond 2^53 in row 1, 2" in message
 
 
 @pytest.mark.parametrize(
@@ -216,7 +223,7 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_pat
 )
 def test_columns_that_were_perhaps_meant_otherwise_are_noted(tmp_path, column, words):
     frame = pl.DataFrame({"a": column, "y": LABELS})
-    notes = rows_of(studied(tmp_path, frame, "t.csv", features=["a"])).measured.notes
+    notes = read_rows(write_study(tmp_path, frame, "t.csv", features=["a"])).measurements.notes
     assert len(notes) == (words is not None)
     assert words is None or words in notes[0]
 
@@ -226,7 +233,7 @@ def test_few_different_rows_are_noted(tmp_path, different, rows, noted):
     frame = pl.DataFrame(
         {"a": [i % different for i in range(rows)], "y": [LABELS[i % 2] for i in range(rows)]}
     )
-    notes = rows_of(studied(tmp_path, frame, "t.csv", features=["a"])).measured.notes
+    notes = read_rows(write_study(tmp_path, frame, "t.csv", features=["a"])).measurements.notes
     assert [f"only {different} of {rows} rows are different" in note for note in notes] == [
         True
     ] * noted

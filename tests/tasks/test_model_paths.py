@@ -7,13 +7,13 @@ import pytest
 import tiny
 
 from fastif import InputError
-from tasks.data.readers import open_source
+from tasks.data.readers import read_source
 from tasks.models.locate import (
-    base_folder,
-    encoder_folder,
-    judge_folder,
-    model_folder,
-    model_folders,
+    find_base_folder,
+    find_classifier_folder,
+    find_encoder_folder,
+    find_model_folder,
+    find_model_folders,
 )
 from tasks.study.errors import StudyError
 from tasks.study.sections import TableSource
@@ -44,11 +44,11 @@ def test_a_path_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, fetch
     trained = load_study(tiny.write_study(tmp_path, "t.toml", training=base))
     (tmp_path / "model").mkdir()
     cases = [
-        (model_folder, plain),
-        (encoder_folder, plain),
-        (judge_folder, plain),
-        (model_folders, several),
-        (base_folder, trained),
+        (find_model_folder, plain),
+        (find_encoder_folder, plain),
+        (find_classifier_folder, plain),
+        (find_model_folders, several),
+        (find_base_folder, trained),
     ]
     for find, study in cases:
         with pytest.raises(InputError, match="no folder") as caught:
@@ -64,7 +64,7 @@ def test_a_name_that_is_marked_is_looked_up_and_that_is_told_before(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     study = load_study(tiny.write_study(tmp_path, model={"path": "hub:owner/name"}))
     with caplog.at_level(logging.WARNING):
-        model_folder(study)
+        find_model_folder(study)
     assert fetched == ["owner/name"]
     assert "[model] path: owner/name is fetched" in caplog.text
 
@@ -87,16 +87,16 @@ def test_the_models_of_the_study_have_seen_its_labels_by_whatever_name(tmp_path)
     weights(tmp_path / "other", b"abd")
     (tmp_path / "link").symlink_to("seed")
     cases = {"model": True, "./model": True, "seed": True, "link": True, "copy": True}
-    for name, seen in (cases | {"other": False}).items():
+    for name, expected in (cases | {"other": False}).items():
         named = {"encoder": name, "judge": name}
         top = {"models": ["seed"]}
         study = load_study(tiny.write_study(tmp_path, top=top, mislabels=named))
-        assert encoder_folder(study)[1] is seen, name
-        if seen:
+        assert find_encoder_folder(study)[1] is expected, name
+        if expected:
             with pytest.raises(InputError, match=r"\[mislabels\] judge"):
-                judge_folder(study)
+                find_classifier_folder(study)
         else:
-            assert judge_folder(study) == tmp_path / "other"
+            assert find_classifier_folder(study) == tmp_path / "other"
 
 
 @pytest.mark.parametrize("name", ["data/train", "owner/name", "train"])
@@ -105,5 +105,5 @@ def test_a_data_set_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, n
     monkeypatch.setattr(datasets, "load_dataset", lambda *_: pytest.fail("it was looked up"))
     source = TableSource(dataset=name, text=("text",), label="label")
     with pytest.raises(StudyError, match="no folder") as caught:
-        open_source(source, ["text", "label"], tmp_path, "train")
+        read_source(source, ["text", "label"], tmp_path, "train")
     assert f'"hub:{name}"' in str(caught.value)

@@ -3,7 +3,7 @@
 import torch
 
 from tasks.data.dataset import Table
-from tasks.data.near_duplicates import alike_rows
+from tasks.data.near_duplicates import group_near_duplicates
 
 STORY = "the central bank raised its main interest rate by a quarter on tuesday to slow prices"
 
@@ -13,36 +13,36 @@ def table(*texts: str, pairs: list[str] | None = None) -> Table:
     return Table([f"{i}" for i in range(n)], list(texts), pairs, [0] * n, {}, "", "here")
 
 
-def alike(*texts: str, pairs: list[str] | None = None) -> list[list[int]]:
+def group_duplicates(*texts: str, pairs: list[str] | None = None) -> list[list[int]]:
     """The groups of positions, all pairs being looked at."""
     n = len(texts)
     near = torch.tensor([[j for j in range(n) if j != i] for i in range(n)])
-    numbers = alike_rows(table(*texts, pairs=pairs), near).tolist()
+    numbers = group_near_duplicates(table(*texts, pairs=pairs), near).tolist()
     groups = [[i for i in range(n) if numbers[i] == number] for number in dict.fromkeys(numbers)]
     return [group for group in groups if len(group) > 1]
 
 
 def test_letters_and_digits_alone_count():
-    assert alike("It's good!", "its GOOD", "it is good") == [[0, 1]]
+    assert group_duplicates("It's good!", "its GOOD", "it is good") == [[0, 1]]
 
 
 def test_a_long_text_with_one_word_changed_is_the_same_decision():
-    assert alike(STORY, STORY.replace("tuesday", "monday"), "another text") == [[0, 1]]
+    assert group_duplicates(STORY, STORY.replace("tuesday", "monday"), "another text") == [[0, 1]]
 
 
 def test_a_short_text_with_one_word_more_is_another():
-    assert alike("the film was good", "the film was not good") == []
+    assert group_duplicates("the film was good", "the film was not good") == []
 
 
 def test_the_same_words_in_another_order_are_another_decision():
     words = STORY.split()
-    assert alike(STORY, " ".join(words[9:] + words[:9])) == []
+    assert group_duplicates(STORY, " ".join(words[9:] + words[:9])) == []
 
 
 def test_of_pairs_both_have_to_be_alike():
     other = STORY.replace("tuesday", "monday")
-    assert alike(STORY, other, pairs=["rates rose", "rates rose"]) == [[0, 1]]
-    assert alike(STORY, other, pairs=["rates rose", "rates fell"]) == []
+    assert group_duplicates(STORY, other, pairs=["rates rose", "rates rose"]) == [[0, 1]]
+    assert group_duplicates(STORY, other, pairs=["rates rose", "rates fell"]) == []
 
 
 def test_chains_are_joined_and_other_orders_give_the_same_groups():
@@ -50,12 +50,12 @@ def test_chains_are_joined_and_other_orders_give_the_same_groups():
     second = [*words[:-1], "x"]
     third = ["y", *second[1:]]
     texts = [" ".join(w) for w in (words, second, third)]
-    assert alike(*texts) == [[0, 1, 2]]
-    assert alike(texts[2], texts[0], texts[1]) == [[0, 1, 2]]
+    assert group_duplicates(*texts) == [[0, 1, 2]]
+    assert group_duplicates(texts[2], texts[0], texts[1]) == [[0, 1, 2]]
 
 
 def test_only_neighbours_are_looked_at():
-    numbers = alike_rows(
+    numbers = group_near_duplicates(
         table(STORY, STORY.replace("tuesday", "monday"), "c"), torch.tensor([[2]] * 3)
     )
     assert len(set(numbers.tolist())) == 3

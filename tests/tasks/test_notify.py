@@ -9,21 +9,21 @@ import tiny
 
 from tasks.results.alerts import (
     Breach,
-    breaches,
-    previous,
-    send,
-    webhook_problem,
+    find_breaches,
+    find_comparable_run,
+    find_webhook_problem,
+    send_alert,
 )
 from tasks.study.errors import StudyError
 from tasks.study.sections import Notify
 from tasks.study.study import load_study
-from tasks.terminal.doctor import examine
+from tasks.terminal.doctor import run_checks
 
 
 @pytest.fixture
 def webhook(monkeypatch):
     """A real server on loopback: what it was told, and how many times it answers 500 first."""
-    told, faults = [], [0]
+    messages, faults = [], [0]
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -32,7 +32,7 @@ def webhook(monkeypatch):
                 faults[0] -= 1
                 self.send_response(500)
             else:
-                told.append(json.loads(body))
+                messages.append(json.loads(body))
                 self.send_response(204)
             self.end_headers()
 
@@ -42,26 +42,26 @@ def webhook(monkeypatch):
     server = HTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HOOK", f"http://127.0.0.1:{server.server_port}/secret-path")
-    yield told, faults
+    yield messages, faults
     server.shutdown()
 
 
 def test_it_arrives_after_two_faults_and_not_without_an_address(webhook):
-    told, faults = webhook
+    messages, faults = webhook
     faults[0] = 2
-    assert send(
+    assert send_alert(
         Notify(webhook_env="HOOK"), "nli", "run-1", "done", [Breach("residual_above", 1, 2)]
     )
     breach = {"what": "residual_above", "limit": 1, "found": 2}
-    assert told == [{"study": "nli", "run": "run-1", "text": "done", "breaches": [breach]}]
-    assert not send(Notify(), "nli", "run-1", "done")
-    assert not send(Notify(webhook_env="NO_SUCH"), "nli", "run-1", "done")
+    assert messages == [{"study": "nli", "run": "run-1", "text": "done", "breaches": [breach]}]
+    assert not send_alert(Notify(), "nli", "run-1", "done")
+    assert not send_alert(Notify(webhook_env="NO_SUCH"), "nli", "run-1", "done")
 
 
 def test_a_webhook_that_fails_is_a_warning_without_its_address(webhook, caplog):
     _, faults = webhook
     faults[0] = 99
-    assert not send(Notify(webhook_env="HOOK"), "nli", "run-1", "done")
+    assert not send_alert(Notify(webhook_env="HOOK"), "nli", "run-1", "done")
     assert "was not reached" in caplog.text
     assert "secret-path" not in caplog.text
 
@@ -71,8 +71,8 @@ def test_an_address_that_is_none_is_told_and_not_shown(address, monkeypatch, cap
     monkeypatch.delenv("HOOK", raising=False)
     if address is not None:
         monkeypatch.setenv("HOOK", address)
-    assert "HOOK" in webhook_problem(Notify(webhook_env="HOOK"))
-    assert not send(Notify(webhook_env="HOOK"), "nli", "run-1", "failed")
+    assert "HOOK" in find_webhook_problem(Notify(webhook_env="HOOK"))
+    assert not send_alert(Notify(webhook_env="HOOK"), "nli", "run-1", "failed")
     assert "No word of nli was sent" in caplog.text
     assert address is None or len(address) < 8 or address not in caplog.text
 
@@ -87,11 +87,11 @@ def test_an_address_in_place_of_its_variable_is_refused_without_being_shown(worl
 
 def test_the_doctor_fails_a_webhook_that_is_not_there(world, monkeypatch):
     study = tiny.write_study(world, notify={"webhook_env": "NO_SUCH"})
-    (check,) = [check for check in examine(study) if check.name == "webhook"]
+    (check,) = [check for check in run_checks(study) if check.name == "webhook"]
     assert not check.passed
-    assert "NO_SUCH" in check.found
+    assert "NO_SUCH" in check.detail
     monkeypatch.setenv("NO_SUCH", "https://hooks.test/x")
-    (check,) = [check for check in examine(study) if check.name == "webhook"]
+    (check,) = [check for check in run_checks(study) if check.name == "webhook"]
     assert check.passed
 
 
@@ -110,18 +110,18 @@ def nights(world):
 def test_what_is_beyond_a_limit_is_told(nights):
     store, first, second = nights
     tight = Notify(residual_above=1e-12, harmful_above=0.01, new_suspects_above=0, recall_below=1)
-    found = {one.what: one for one in breaches(store, second, tight)}
-    assert set(found) == {"residual_above", "harmful_above"} | (
-        {"new_suspects_above"} if "new_suspects_above" in found else set()
+    found_breaches = {breach.what: breach for breach in find_breaches(store, second, tight)}
+    assert set(found_breaches) == {"residual_above", "harmful_above"} | (
+        {"new_suspects_above"} if "new_suspects_above" in found_breaches else set()
     )
     scores = store.scan("scores", second).collect()
     sums = {}
     for train, effect in scores.select("train", "removal_effect").rows():
         sums[train] = sums.get(train, 0.0) + effect
     share = sum(value < 0 for value in sums.values()) / len(sums)
-    assert found["harmful_above"].found == pytest.approx(share)
+    assert found_breaches["harmful_above"].found == pytest.approx(share)
     loose = Notify(residual_above=1, harmful_above=1, new_suspects_above=100)
-    assert list(breaches(store, second, loose)) == []
-    assert list(breaches(store, second, Notify())) == []
-    assert previous(store, second) == first
-    assert previous(store, first) is None
+    assert list(find_breaches(store, second, loose)) == []
+    assert list(find_breaches(store, second, Notify())) == []
+    assert find_comparable_run(store, second) == first
+    assert find_comparable_run(store, first) is None

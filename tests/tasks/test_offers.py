@@ -3,29 +3,30 @@
 import pytest
 
 from tasks.run.method_choice import (
-    ALONE,
     FULL,
     KNN,
     SKETCH,
-    Offer,
-    choose,
+    SKETCH_ONLY,
+    MethodEstimate,
+    select_method,
 )
-from tasks.run.method_selection import method_alarms
-from tasks.study.sections import FullScan, Knn, Sketches
+from tasks.run.method_selection import warn_method_selection
+from tasks.study.sections import FullScanSection, KnnSection, SketchSection
 
 SECTIONS = {
-    FULL: FullScan(),
-    SKETCH: Sketches(target_recall=0.95),
-    ALONE: Sketches(k=200, rescore=False),
-    KNN: Knn(k=10),
+    FULL: FullScanSection(),
+    SKETCH: SketchSection(target_recall=0.95),
+    SKETCH_ONLY: SketchSection(k=200, rescore=False),
+    KNN: KnnSection(k=10),
 }
 
 
-def offers(lacks: dict[str, str] | None = None, **seconds: float) -> list[Offer]:
+def offers(lacks: dict[str, str] | None = None, **seconds: float) -> list[MethodEstimate]:
     times = {name.replace("_", " "): time for name, time in seconds.items()}
     lacks = lacks or {}
     return [
-        Offer(name, SECTIONS[name], time, lacks=lacks.get(name, "")) for name, time in times.items()
+        MethodEstimate(name, SECTIONS[name], time, lacks=lacks.get(name, ""))
+        for name, time in times.items()
     ]
 
 
@@ -37,21 +38,21 @@ def offers(lacks: dict[str, str] | None = None, **seconds: float) -> list[Offer]
         ({"full": 900, "sketch": 100, "knn": 1}, None, SKETCH),
         ({"full": 900, "sketch": 100, "sketch_alone": 2, "knn": 1}, None, SKETCH),
         ({"full": 900, "sketch": 100, "sketch_alone": 2, "knn": 1}, 2, SKETCH),
-        ({"full": 900, "sketch": 100, "sketch_alone": 2, "knn": 1}, 1, ALONE),
+        ({"full": 900, "sketch": 100, "sketch_alone": 2, "knn": 1}, 1, SKETCH_ONLY),
         ({"full": 900, "sketch": 100, "sketch_alone": 90, "knn": 50}, 1, KNN),
         ({"full": 900, "sketch": 100, "knn": 50}, 1, KNN),
         ({"full": 100, "sketch": 900, "knn": 50}, 2, FULL),
     ],
 )
 def test_exact_before_sketched_before_near_as_time_allows(seconds, minutes, taken):
-    choice = choose(offers(**seconds), minutes)
+    choice = select_method(offers(**seconds), minutes)
     assert choice is not None
     assert (choice.name, choice.fits) == (taken, True)
-    assert choice.taken.candidates == SECTIONS[taken]
+    assert choice.selected.candidates == SECTIONS[taken]
 
 
 def test_where_nothing_fits_the_quickest_is_taken_and_said_not_to():
-    choice = choose(offers(full=900, sketch=100, knn=500), 1)
+    choice = select_method(offers(full=900, sketch=100, knn=500), 1)
     assert choice is not None
     assert (choice.name, choice.fits) == (SKETCH, False)
     assert "1 min" in choice.reason
@@ -59,30 +60,32 @@ def test_where_nothing_fits_the_quickest_is_taken_and_said_not_to():
 
 def test_what_cannot_be_taken_is_not_however_quick():
     lacks = {SKETCH: "sketches need a damping > 0"}
-    choice = choose(offers(lacks, full=900, sketch=1, knn=5), 60)
+    choice = select_method(offers(lacks, full=900, sketch=1, knn=5), 60)
     assert choice is not None
     assert choice.name == FULL
     assert lacks[SKETCH] in choice.reason
-    near = choose(offers(lacks, full=900, sketch=1, knn=5), 1)
+    near = select_method(offers(lacks, full=900, sketch=1, knn=5), 1)
     assert near is not None
     assert near.name == KNN
-    assert choose(offers({FULL: "a", SKETCH: "b", KNN: "c"}, full=1, sketch=1, knn=1)) is None
-    bound = choose(offers({FULL: "it needs 9 MB of disk"}, full=1, sketch=3, knn=2))
+    assert (
+        select_method(offers({FULL: "a", SKETCH: "b", KNN: "c"}, full=1, sketch=1, knn=1)) is None
+    )
+    bound = select_method(offers({FULL: "it needs 9 MB of disk"}, full=1, sketch=3, knn=2))
     assert bound is not None
     assert bound.name == SKETCH
     assert "9 MB" in bound.reason
 
 
 def test_nearest_neighbours_are_never_taken_in_silence():
-    choice = choose(offers(full=900, sketch=100, knn=5), 1)
+    choice = select_method(offers(full=900, sketch=100, knn=5), 1)
     assert choice is not None
-    told = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
-    told.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
-    (alarm,) = method_alarms(choice, told)
+    entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
+    entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
+    (alarm,) = warn_method_selection(choice, entries)
     assert "miss most of the influential rows" in alarm
     assert alarm.endswith("They hold 0.25 of the top 10 (0.10 - 0.50).")
-    (alarm,) = method_alarms(choice, [])
+    (alarm,) = warn_method_selection(choice, [])
     assert "since check = 0" in alarm
-    full = choose(offers(full=9, sketch=100, knn=5))
+    full = select_method(offers(full=9, sketch=100, knn=5))
     assert full is not None
-    assert list(method_alarms(full, [])) == []
+    assert list(warn_method_selection(full, [])) == []

@@ -8,15 +8,15 @@ import tiny
 
 from fastif import InputError
 from storage import Store
-from tasks.correction import _read
-from tasks.data.readers import open_source
-from tasks.mislabels.results import Found
+from tasks.correction import _read_option_table
+from tasks.data.readers import read_source
+from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_files import read_review
-from tasks.report.build import page_place
+from tasks.report.build import check_page_path
 from tasks.results.export import write_export
 from tasks.runtime.writable_path import check_outside
 from tasks.study.errors import StudyError
-from tasks.study.path_kinds import what_is
+from tasks.study.path_kinds import describe_path
 from tasks.study.sections import TableSource
 from tasks.study.study import load_study
 
@@ -44,7 +44,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
     for name, what in strange.items():
         source = TableSource(table=name, text=("text",), label="label")
         with pytest.raises(StudyError) as caught:
-            open_source(source, ["text"], tmp_path, "train")
+            read_source(source, ["text"], tmp_path, "train")
         (problem,) = caught.value.problems
         assert problem.got == what
         assert ("did you mean" in problem.change) == (name == "tt.csv")
@@ -52,10 +52,10 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
             read_review(tmp_path / name)
         with pytest.raises(StudyError, match=what):
             load_study(tmp_path / name)
-    assert what_is(tmp_path / "t.csv") == ""
+    assert describe_path(tmp_path / "t.csv") == ""
     os.mkfifo(tmp_path / "page.html")
     with pytest.raises(InputError, match="a pipe"):
-        page_place(str(tmp_path / "page.html"))
+        check_page_path(str(tmp_path / "page.html"))
 
 
 def test_nothing_is_written_into_a_store(tmp_path, monkeypatch):
@@ -73,7 +73,7 @@ def test_nothing_is_written_into_a_store(tmp_path, monkeypatch):
 
 
 def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
-    found = Found(pl.DataFrame({"id": ["a", "b"], "rank": [0, 1]}), {})
+    result = MislabelResult(pl.DataFrame({"id": ["a", "b"], "rank": [0, 1]}), {})
     store = Store.open(tmp_path / "store", "tiny")
     (tmp_path / "n.csv").write_text("x\n1\n")
     (tmp_path / "n.txt").write_text("id\na\n")
@@ -82,13 +82,13 @@ def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
     got = {"n.csv": "columns x", "n.txt": ".txt", "none.csv": "nothing there", "n.parquet": ""}
     for name, words in got.items():
         with pytest.raises(InputError, match="column id") as caught:
-            write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / name, found)
+            write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / name, result)
         assert words in caught.value.got
         assert "Error" not in caught.value.got
     only = tmp_path / "good.csv"
-    assert write_export(store, None, "mislabels", tmp_path / "o.csv", only, found).rows == 1
+    assert write_export(store, None, "mislabels", tmp_path / "o.csv", only, result).rows == 1
     with pytest.raises(InputError, match="outside the store"):
-        write_export(store, None, "mislabels", tmp_path / "store" / "o.csv", None, found)
+        write_export(store, None, "mislabels", tmp_path / "store" / "o.csv", None, result)
 
 
 def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
@@ -96,7 +96,7 @@ def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
     options = ((study.queries, "--anchors"), (study.train, "--from"))
     for source, option in options:
         with pytest.raises(StudyError) as caught:
-            _read(study, source, tmp_path / "nofile.csv", option)
+            _read_option_table(study, source, tmp_path / "nofile.csv", option)
         (problem,) = caught.value.problems
         assert problem.where == option
         assert "study's folder" not in problem.change
@@ -115,4 +115,4 @@ def test_a_key_that_a_row_has_twice_is_refused(tmp_path, above):
     (tmp_path / "t.jsonl").write_text(good * above + twice + good)
     source = TableSource(table="t.jsonl", text=("text",), label="label")
     with pytest.raises(StudyError, match=f'line {above + 1}: more than one key "label"'):
-        open_source(source, ["text", "label"], tmp_path, "train")
+        read_source(source, ["text", "label"], tmp_path, "train")

@@ -23,9 +23,9 @@ from tasks.models.provenance import (
     RELABELLED,
     UNREAD,
 )
-from tasks.models.training_record import RECORD, ROWS
-from tasks.planning.open_run import checked_job
-from tasks.results.provenance_since import changed_since
+from tasks.models.training_record import RECORD_FILE, TRAINING_ROWS_FILE
+from tasks.planning.open_run import validate_run
+from tasks.results.provenance_since import find_changes_since
 from tasks.results.summary import read_summary
 from tasks.run.spec import plan_run
 
@@ -51,8 +51,8 @@ def write(folder, model=None, training=None, **changes):
     return tiny.write_study(folder, model=model, training=training, **changes)
 
 
-def known_of(study):
-    return checked_job(plan_run(study)).provenance
+def read_provenance(study):
+    return validate_run(plan_run(study)).provenance
 
 
 def change_rows(folder, change):
@@ -62,7 +62,7 @@ def change_rows(folder, change):
 
 
 def test_what_was_trained_as_the_study_says_agrees(world):
-    known = known_of(write(world))
+    known = read_provenance(write(world))
     assert known.differences == ()
     assert list(known.trained) == [True] * tiny.TRAIN
 
@@ -74,7 +74,7 @@ def test_other_ids_groups_and_order_are_the_same_rows(world):
             row["id"] = f"new-{number}"
 
     change_rows(world, change)
-    known = known_of(write(world))
+    known = read_provenance(write(world))
     assert known.differences == ()
     assert all(known.trained)
 
@@ -91,12 +91,12 @@ def test_rows_added_relabelled_and_gone(world):
         rows.append({**rows[6], "id": "new", "text": "a slow plot"})
 
     change_rows(world, change)
-    known = known_of(write(world))
+    known = read_provenance(write(world))
     names = [row["id"] for row in tiny.rows_of(world / "train.csv")]
     odd = [name for name, fits in zip(names, known.trained, strict=True) if not fits]
     # Of two copies one was trained on: which of them is the same to every number.
     assert set(odd) == {rows[10]["id"], "new", rows[5]["id"]}
-    assert [one.means for one in known.differences] == [ADDED, RELABELLED, GONE]
+    assert [difference.means for difference in known.differences] == [ADDED, RELABELLED, GONE]
     assert known.differences[0].what.startswith("2 training rows came after the training")
     assert known.differences[1].what == (
         f"1 training row had another label in training ({rows[10]['id']})"
@@ -125,7 +125,7 @@ CHANGES = {
 @pytest.mark.parametrize("case", CHANGES.values(), ids=list(CHANGES))
 def test_every_setting_that_differs_is_told_with_what_it_means(world, case):
     changes, words, means = case
-    (difference,) = known_of(write(world, **changes)).differences
+    (difference,) = read_provenance(write(world, **changes)).differences
     assert all(word in difference.what for word in words), difference.what
     assert difference.means == means
 
@@ -142,14 +142,14 @@ def test_a_length_that_no_text_reaches_is_no_difference(world):
     shutil.rmtree(world / "out")
     train_model.fn(str(write(world)))
     # Texts of three words, one of them of punctuation: five tokens and a few more.
-    assert known_of(write(world, model={"max_length": 31})).differences == ()
-    assert known_of(write(world, model={"max_length": 4})).differences[0].means == LENGTH
+    assert read_provenance(write(world, model={"max_length": 31})).differences == ()
+    assert read_provenance(write(world, model={"max_length": 4})).differences[0].means == LENGTH
 
 
 def test_a_study_without_training_is_compared_in_rows_and_loss(world):
     study = tiny.write_study(world, model=MODEL, loss={"label_smoothing": 0.2})
     change_rows(world, lambda rows: rows.pop())
-    assert [one.means for one in known_of(study).differences] == [GONE, LOSS]
+    assert [difference.means for difference in read_provenance(study).differences] == [GONE, LOSS]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -162,11 +162,11 @@ def test_labels_in_another_order_are_refused(world, named):
         config.write_text(json.dumps(known))
     study = write(world, top={"labels": tiny.LABELS[::-1]})
     with pytest.raises(InputError, match="order"):
-        known_of(study)
+        read_provenance(study)
 
 
-def spoil(folder, how):
-    record = folder / RECORD
+def damage_record(folder, how):
+    record = folder / RECORD_FILE
     known = json.loads(record.read_text())
     if how == "damaged":
         record.write_bytes(record.read_bytes()[:100])
@@ -183,12 +183,14 @@ def spoil(folder, how):
         del known["study"]
         record.write_text(json.dumps(known))
     elif how == "rows gone":
-        (folder / ROWS).unlink()
+        (folder / TRAINING_ROWS_FILE).unlink()
     elif how == "rows damaged":
-        path = folder / ROWS
+        path = folder / TRAINING_ROWS_FILE
         path.write_bytes(path.read_bytes()[:-30])
     else:
-        pl.read_parquet(folder / ROWS).head(3).write_parquet(folder / ROWS)
+        pl.read_parquet(folder / TRAINING_ROWS_FILE).head(3).write_parquet(
+            folder / TRAINING_ROWS_FILE
+        )
 
 
 @pytest.mark.parametrize(
@@ -197,10 +199,10 @@ def spoil(folder, how):
      "other rows"],
 )  # fmt: skip
 def test_a_record_that_cannot_be_read_is_told(world, how):
-    spoil(world / "out" / "trained", how)
+    damage_record(world / "out" / "trained", how)
     change_rows(world, lambda rows: rows.pop())
-    known = known_of(write(world))
-    assert any(one.means.startswith(UNREAD) for one in known.differences)
+    known = read_provenance(write(world))
+    assert any(difference.means.startswith(UNREAD) for difference in known.differences)
     assert known.trained is None
 
 
@@ -209,15 +211,15 @@ def test_weights_that_were_changed_afterwards_are_told(world):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    (difference,) = known_of(write(world)).differences
+    (difference,) = read_provenance(write(world)).differences
     assert difference.means == CHANGED
 
 
 def test_a_model_that_was_trained_elsewhere_says_nothing(world):
-    assert known_of(tiny.write_study(world)) is None
+    assert read_provenance(tiny.write_study(world)) is None
 
 
-def said(*args):
+def run_command(*args):
     done = CliRunner().invoke(cli.app, [str(arg) for arg in args], env={"COLUMNS": "200"})
     return done.exit_code, " ".join(done.output.replace("│", " ").split())
 
@@ -228,7 +230,7 @@ def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
     change_rows(world, lambda rows: rows.append({**rows[0], "id": "new", "text": "a slow plot"}))
     study = write(world, candidates={"kind": "full"})
     for command in (("audit", "--dry-run", study), ("doctor", "--study", study)):
-        code, text = said(*command)
+        code, text = run_command(*command)
         assert code == 0, text
         assert "1 training row came after the training (new)" in text
         assert "the predicted effect of adding them" in text
@@ -238,9 +240,9 @@ def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
     facts = store.scan("runs", run).collect()["training"][0]
     assert json.loads(facts)["trained"] == tiny.TRAIN
     summary = read_summary(store, run, study)
-    assert any(ADDED in alarm for alarm in summary.alarms)
+    assert any(ADDED in alarm for alarm in summary.warnings)
     assert ("training record", "differs in 1 points; trained on 60 of 61 rows") in summary.evidence
-    code, text = said("show", "new", "--study", study)
+    code, text = run_command("show", "new", "--study", study)
     assert code == 0
     assert "not trained on: minus the effect is that of adding it" in text
 
@@ -262,29 +264,29 @@ def test_checkpoints_of_one_training_say_it_once(world):
     study = write(
         world, top={"models": ["out/trained/checkpoint-0.5"]}, training={"checkpoints": [0.5]}
     )
-    known = known_of(study)
-    assert [one.means for one in known.differences] == [GONE]
-    assert provenance.differences(None) == ()
+    known = read_provenance(study)
+    assert [difference.means for difference in known.differences] == [GONE]
+    assert provenance.list_differences(None) == ()
 
 
 def test_a_finished_run_is_told_what_changed_since(world):
     """The recipe and the record are no part of a run's identity: it is shown again as it was."""
     store, _ = tiny.run_directly(write(world))
-    assert since(store, write(world)) == []
-    (line,) = since(store, write(world, training={"epochs": 3}))
+    assert list_changes_since(store, write(world)) == []
+    (line,) = list_changes_since(store, write(world, training={"epochs": 3}))
     assert line.startswith("Since this run was finished: [training] epochs is 3, and was 2")
-    assert "Since this run" not in said("audit", write(world))[1]
-    assert "epochs is 3" in said("audit", write(world, training={"epochs": 3}))[1]
-    spoil(world / MODEL["path"], "damaged")
-    assert [UNREAD in line for line in since(store, write(world))] == [True]
+    assert "Since this run" not in run_command("audit", write(world))[1]
+    assert "epochs is 3" in run_command("audit", write(world, training={"epochs": 3}))[1]
+    damage_record(world / MODEL["path"], "damaged")
+    assert [UNREAD in line for line in list_changes_since(store, write(world))] == [True]
 
 
 def test_what_a_finished_run_says_and_is_so_no_longer_is_told(world):
     store, _ = tiny.run_directly(write(world, training={"epochs": 3}))
-    assert since(store, write(world, training={"epochs": 3})) == []
-    (line,) = since(store, write(world))
+    assert list_changes_since(store, write(world, training={"epochs": 3})) == []
+    (line,) = list_changes_since(store, write(world))
     assert line.startswith("No longer so, though the run says it: [training] epochs is 3")
 
 
-def since(store, study):
-    return list(changed_since(store, plan_run(study)))
+def list_changes_since(store, study):
+    return list(find_changes_since(store, plan_run(study)))

@@ -6,20 +6,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.mislabels.label_words import flag_of, label_of, none_word
+from tasks.mislabels.label_words import choose_none_word, parse_flag, parse_label
 from tasks.mislabels.review_files import read_review
 from tasks.study.errors import StudyError
 
 HEADER = "id,right_label,reviewer\n"
 
 
-def written(folder: Path, name: str, content: str | bytes) -> Path:
+def write_file(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def rights(path: Path) -> list[tuple[str | None, str | None, str]]:
+def read_rights(path: Path) -> list[tuple[str | None, str | None, str]]:
     return [(r.id, r.right, r.reviewer) for r in read_review(path).records]
 
 
@@ -45,26 +45,26 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
 def test_tables_as_spreadsheets_write_them(tmp_path, content, encoding):
     bare = content.removeprefix("\ufeff") if encoding != "utf-8" else content
-    path = written(tmp_path, "v.csv", bare.encode(encoding))
-    assert rights(path) == [("a", "pos", "Ann"), ("b", None, "")]
+    path = write_file(tmp_path, "v.csv", bare.encode(encoding))
+    assert read_rights(path) == [("a", "pos", "Ann"), ("b", None, "")]
 
 
 def test_windows_1252_is_read_and_told(tmp_path):
-    path = written(tmp_path, "v.csv", "id;right_label\né;schön\n".encode("cp1252"))
+    path = write_file(tmp_path, "v.csv", "id;right_label\né;schön\n".encode("cp1252"))
     reading = read_review(path)
     assert [(r.id, r.right) for r in reading.records] == [("é", "schön")]
     assert "Windows-1252" in reading.notes[0]
 
 
 def test_a_row_of_too_many_cells_is_named_and_the_others_are_kept(tmp_path):
-    path = written(tmp_path, "v.csv", f"{HEADER}a,pos,Ann\nb,pos,Bob,x\nc,neg,Ann\n")
+    path = write_file(tmp_path, "v.csv", f"{HEADER}a,pos,Ann\nb,pos,Bob,x\nc,neg,Ann\n")
     reading = read_review(path)
     assert [r.id for r in reading.records] == ["a", "c"]
     assert [p.where for p in reading.refused] == ["row 2"]
 
 
 def test_quoted_texts_keep_lines_and_separators(tmp_path):
-    path = written(tmp_path, "v.csv", 'id,text,right_label\n1,"a, b\nc; d",pos\n')
+    path = write_file(tmp_path, "v.csv", 'id,text,right_label\n1,"a, b\nc; d",pos\n')
     assert read_review(path).records[0].texts == ("a, b\nc; d", "")
 
 
@@ -74,7 +74,10 @@ def test_numbers_and_truth_values_of_typed_files_are_words(tmp_path):
     records = read_review(tmp_path / "v.parquet").records
     assert [(r.id, r.right, r.drawn) for r in records] == [("1", "0", "true"), ("2", "1", "false")]
     lines = '{"id": 1, "right_label": "pos"}\n\n{"id": 2, "right_label": null}\n'
-    assert rights(written(tmp_path, "v.jsonl", lines)) == [("1", "pos", ""), ("2", None, "")]
+    assert read_rights(write_file(tmp_path, "v.jsonl", lines)) == [
+        ("1", "pos", ""),
+        ("2", None, ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_numbers_and_truth_values_of_typed_files_are_words(tmp_path):
     ],
 )
 def test_other_files_are_refused_with_place_and_remedy(tmp_path, name, content, words):
-    message = refusal(written(tmp_path, name, content))
+    message = refusal(write_file(tmp_path, name, content))
     assert words in message
     assert "change:" in message
 
@@ -138,17 +141,20 @@ TASKS = [
 person, submitted without a choice, an empty one, nobody, two people."""
 
 
-def data_of(number: int) -> dict:
+def make_task_data(number: int) -> dict:
     row = f"{number:032x}"
     return {"id": f"row-{number}", "row": row, "text": f"text {number}", "text_pair": "",
             "label": "neg", "drawn": True, "probability": 0.5}  # fmt: skip
 
 
-def exported(shape: str) -> str:
+def export_tasks(shape: str) -> str:
     """What the server gives for TASKS; by hand, after its answers."""
     if shape == "JSON":
         return json.dumps(
-            [{"id": n, "data": data_of(n), "annotations": a, "predictions": []} for n, a in TASKS]
+            [
+                {"id": n, "data": make_task_data(n), "annotations": a, "predictions": []}
+                for n, a in TASKS
+            ]
         )
     rows = []
     for number, annotations in TASKS:
@@ -160,7 +166,7 @@ def exported(shape: str) -> str:
     if shape == "JSON_MIN":
         flat = []
         for number, a, choice in rows:
-            row = {**data_of(number), "id": number}  # the number of the task, not our id
+            row = {**make_task_data(number), "id": number}  # the number of the task, not our id
             if choice is not None:
                 row["right_label"] = {"choices": choice} if isinstance(choice, list) else choice
             flat.append({**row, "annotator": a["completed_by"], "annotation_id": a["id"],
@@ -173,7 +179,7 @@ def exported(shape: str) -> str:
         cell = word if isinstance(choice, list) else choice or ""
         lines.append({"annotation_id": str(a["id"]) if a else "",
                       "annotator": str(a["completed_by"]) if a else "",
-                      "created_at": a["created_at"] if a else "", **data_of(number),
+                      "created_at": a["created_at"] if a else "", **make_task_data(number),
                       "drawn": "True", "right_label": cell,
                       "updated_at": a["updated_at"] if a else ""})  # fmt: skip
     return pl.DataFrame(lines).write_csv(separator="\t" if shape == "TSV" else ",")
@@ -182,9 +188,11 @@ def exported(shape: str) -> str:
 @pytest.mark.parametrize("shape", ["JSON", "JSON_MIN", "CSV", "TSV"])
 def test_every_export_of_label_studio_says_the_same(tmp_path, shape):
     ending = "json" if shape.startswith("JSON") else "csv"  # TSV is called .csv by the server
-    reading = read_review(written(tmp_path, f"export.{ending}", exported(shape)))
-    said = [(int(r.row, 16), r.right, r.reviewer) for r in reading.records if r.right is not None]
-    assert sorted(said) == [
+    reading = read_review(write_file(tmp_path, f"export.{ending}", export_tasks(shape)))
+    verdicts = [
+        (int(r.row, 16), r.right, r.reviewer) for r in reading.records if r.right is not None
+    ]
+    assert sorted(verdicts) == [
         (1, "pos", "1"), (4, "neg", "1"), (4, "pos", "1"), (8, "neg", "2"), (8, "pos", "1"),
     ]  # fmt: skip
     newest = max((r for r in reading.records if r.row == f"{4:032x}"), key=lambda r: r.when)
@@ -204,9 +212,9 @@ def test_other_results_of_an_interface_are_no_choices(tmp_path):
     odd = {"from_name": "topic", "type": "choices", "value": {"choices": ["sport"]}}
     own = annotation(1, ["pos"])
     own["result"] = [note, odd, *own["result"], 5]
-    task = {"data": data_of(1), "annotations": [own, None], "predictions": []}
+    task = {"data": make_task_data(1), "annotations": [own, None], "predictions": []}
     broken = {"data": 5, "annotations": []}
-    reading = read_review(written(tmp_path, "e.json", json.dumps([task, broken])))
+    reading = read_review(write_file(tmp_path, "e.json", json.dumps([task, broken])))
     assert [r.right for r in reading.records] == ["pos"]
     assert [p.where for p in reading.refused] == ["task 2"]
 
@@ -216,17 +224,17 @@ WORDS = "TRUE True wahr VRAI Ja yes X 1 1.0 =TRUE() 'true Sí"
 
 @pytest.mark.parametrize("word", WORDS.split())
 def test_words_of_a_set_flag(word):
-    assert flag_of(word) is True
+    assert parse_flag(word) is True
 
 
 @pytest.mark.parametrize("word", ["", " ", None, "false", "FALSCH", "0", "nein", "No", "=FALSE()"])
 def test_words_of_a_flag_that_is_not_set(word):
-    assert flag_of(word) is False
+    assert parse_flag(word) is False
 
 
 @pytest.mark.parametrize("word", ["perhaps", "2", "drawn", "Wahrheit", "-"])
 def test_other_words_are_no_flag(word):
-    assert flag_of(word) is None
+    assert parse_flag(word) is None
 
 
 @pytest.mark.parametrize(
@@ -253,29 +261,29 @@ def test_other_words_are_no_flag(word):
     ],
 )
 def test_labels_as_spreadsheets_leave_them(word, labels, meant):
-    assert label_of(word, labels) == meant
+    assert parse_label(word, labels) == meant
 
 
 def test_the_word_for_no_label_is_never_a_label():
-    assert none_word(["None", "No label fits"]) not in ("None", "none", "no label fits")
+    assert choose_none_word(["None", "No label fits"]) not in ("None", "none", "no label fits")
 
 
 def test_tasks_that_nobody_has_annotated_are_not_looked_at(tmp_path):
-    path = written(tmp_path, "tasks.json", json.dumps([{"data": data_of(1)}]))
+    path = write_file(tmp_path, "tasks.json", json.dumps([{"data": make_task_data(1)}]))
     assert [(r.right, r.row) for r in read_review(path).records] == [(None, f"{1:032x}")]
 
 
 def test_choices_under_another_name_are_named(tmp_path):
     own = annotation(1, ["pos"])
     own["result"][0]["from_name"] = "sentiment"
-    task = {"data": data_of(1), "annotations": [own]}
-    (problem,) = read_review(written(tmp_path, "e.json", json.dumps([task]))).refused
+    task = {"data": make_task_data(1), "annotations": [own]}
+    (problem,) = read_review(write_file(tmp_path, "e.json", json.dumps([task]))).refused
     assert "right_label" in problem.expected
     assert "sentiment" in problem.got
 
 
 def test_a_draft_alone_is_told(tmp_path):
-    task = {"data": data_of(1), "annotations": [], "drafts": [annotation(1, ["pos"])]}
-    reading = read_review(written(tmp_path, "e.json", json.dumps([task])))
+    task = {"data": make_task_data(1), "annotations": [], "drafts": [annotation(1, ["pos"])]}
+    reading = read_review(write_file(tmp_path, "e.json", json.dumps([task])))
     assert [r.right for r in reading.records] == [None]
     assert "1 tasks with a draft" in reading.notes[0]

@@ -15,17 +15,17 @@ from tasks.study.errors import Problem
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
     Curvature,
-    FullScan,
-    Knn,
+    FullScanSection,
+    KnnSection,
     ModelSource,
     Notify,
     Parameters,
     Run,
     Section,
-    Sketches,
+    SketchSection,
     TableSource,
     Training,
-    UnionOf,
+    UnionSection,
 )
 from tasks.study.study import (
     Study,
@@ -33,7 +33,7 @@ from tasks.study.study import (
     init_study,
     load_study,
 )
-from tasks.study.validation_errors import problems_of
+from tasks.study.validation_errors import list_problems
 
 NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
 
@@ -66,18 +66,18 @@ path = "out/store"
 """
 
 
-def written(folder: Path, text: str) -> Path:
+def write_file(folder: Path, text: str) -> Path:
     path = folder / "study.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def changed(folder: Path, *changes: tuple[str, str]) -> Path:
+def write_changed(folder: Path, *changes: tuple[str, str]) -> Path:
     text = VALID
     for old, new in changes:
         assert text.count(old) >= 1, old
         text = text.replace(old, new, 1)
-    return written(folder, text)
+    return write_file(folder, text)
 
 
 def refusal(path: Path) -> StudyError:
@@ -94,7 +94,7 @@ def refusal(path: Path) -> StudyError:
 
 
 def test_values_and_defaults(tmp_path):
-    study = load_study(written(tmp_path, VALID))
+    study = load_study(write_file(tmp_path, VALID))
     assert (study.name, study.labels) == ("mood", ("neg", "pos"))
     assert study.train.text == ("text",)
     assert study.train.groups == ()
@@ -102,7 +102,7 @@ def test_values_and_defaults(tmp_path):
     assert study.curvature.kind == "gauss-newton"
     assert study.curvature.rows is None
     assert study.solver == ConjugateGradient()
-    assert study.candidates == Knn(k=5)
+    assert study.candidates == KnnSection(k=5)
     assert (study.run.shard_size, study.run.batch_size) == (8, 32)
     assert study.training is None
     assert study.models == ()
@@ -110,7 +110,7 @@ def test_values_and_defaults(tmp_path):
 
 
 def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
-    study = load_study(written(tmp_path, VALID))
+    study = load_study(write_file(tmp_path, VALID))
     assert study.folder == tmp_path
     assert study.resolve(study.store.path) == tmp_path / "out" / "store"
     assert study.resolve("/abs") == Path("/abs")
@@ -133,7 +133,7 @@ def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
     ],
 )
 def test_each_solver_with_its_own_keys(tmp_path, lines, solver):
-    study = load_study(changed(tmp_path, ('kind = "cg"', lines)))
+    study = load_study(write_changed(tmp_path, ('kind = "cg"', lines)))
     assert study.solver == solver
     again = Study.model_validate_json(study.model_dump_json(), strict=True)
     assert again.model_dump() == study.model_dump()
@@ -141,7 +141,7 @@ def test_each_solver_with_its_own_keys(tmp_path, lines, solver):
 
 def test_full_scan_patterns_and_pairs(tmp_path):
     study = load_study(
-        changed(
+        write_changed(
             tmp_path,
             ('kind = "knn"\nk = 5', 'kind = "full"'),
             ('"last:2"', "['layer\\.5\\.', '^classifier']"),
@@ -149,44 +149,44 @@ def test_full_scan_patterns_and_pairs(tmp_path):
             ('text = "text"', 'text = ["a", "b"]'),
         )
     )
-    assert study.candidates == FullScan(keep=100)
+    assert study.candidates == FullScanSection(keep=100)
     assert study.parameters.attributed == (r"layer\.5\.", "^classifier")
     assert study.queries.text == ("a", "b")
 
 
-def with_loss(*lines: str) -> tuple[str, str]:
+def insert_loss(*lines: str) -> tuple[str, str]:
     return "[curvature]", "\n".join(["[loss]", *lines, "[curvature]"])
 
 
 def test_the_loss_is_plain_unless_the_file_says_more(tmp_path):
-    plain = load_study(written(tmp_path, VALID))
+    plain = load_study(write_file(tmp_path, VALID))
     assert plain.loss == TrainingLoss()
-    assert plain.loss.made([0, 1], 2) == CrossEntropy()
-    assert (plain.penalty, plain.fixed_damping, plain.loss_parts) == (0.0, 0.1, {})
-    said = with_loss("label_smoothing = 0", 'class_weights = "balanced"')
-    assert load_study(changed(tmp_path, said)).loss.made([0, 0, 0, 1], 2).class_weights == (
+    assert plain.loss.build([0, 1], 2) == CrossEntropy()
+    assert (plain.penalty, plain.fixed_damping, plain.loss_settings) == (0.0, 0.1, {})
+    text = insert_loss("label_smoothing = 0", 'class_weights = "balanced"')
+    assert load_study(write_changed(tmp_path, text)).loss.build([0, 0, 0, 1], 2).class_weights == (
         pytest.approx((2 / 3, 2.0))
     )
-    by_name = with_loss("label_smoothing = 0.1", "class_weights = {pos = 2.5, neg = 1}")
-    named = load_study(changed(tmp_path, by_name))
-    assert named.loss_parts == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
-    said = with_loss("label_smoothing = 0.1", "class_weights = [1, 2.5]")
-    study = load_study(changed(tmp_path, said))
-    assert study.loss.made([0, 1], 2) == CrossEntropy(0.1, (1.0, 2.5))
-    assert study.loss_parts == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
+    by_name = insert_loss("label_smoothing = 0.1", "class_weights = {pos = 2.5, neg = 1}")
+    named = load_study(write_changed(tmp_path, by_name))
+    assert named.loss_settings == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
+    text = insert_loss("label_smoothing = 0.1", "class_weights = [1, 2.5]")
+    study = load_study(write_changed(tmp_path, text))
+    assert study.loss.build([0, 1], 2) == CrossEntropy(0.1, (1.0, 2.5))
+    assert study.loss_settings == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
     again = Study.model_validate_json(study.model_dump_json(), strict=True)
     assert again.model_dump() == study.model_dump()
 
 
 def test_only_coupled_weight_decay_is_damping_and_decides_answers(tmp_path):
-    apart = load_study(changed(tmp_path, with_loss("weight_decay = 0.3")))
+    apart = load_study(write_changed(tmp_path, insert_loss("weight_decay = 0.3")))
     assert (apart.weight_decay, apart.penalty, apart.fixed_damping) == (0.3, 0.0, 0.1)
-    assert apart.loss_parts == {}
+    assert apart.loss_settings == {}
     coupled = 'weight_decay_kind = "coupled"'
-    inside = load_study(changed(tmp_path, with_loss("weight_decay = 0.3", coupled)))
+    inside = load_study(write_changed(tmp_path, insert_loss("weight_decay = 0.3", coupled)))
     assert (inside.weight_decay, inside.penalty, inside.fixed_damping) == (0.3, 0.3, 0.4)
-    assert inside.loss_parts == {"penalty": 0.3}
-    undamped = changed(tmp_path, with_loss("weight_decay = 0.3", coupled), ("= 0.1", "= 0"))
+    assert inside.loss_settings == {"penalty": 0.3}
+    undamped = write_changed(tmp_path, insert_loss("weight_decay = 0.3", coupled), ("= 0.1", "= 0"))
     assert load_study(undamped).fixed_damping == 0.3, "the penalty is damping enough"
 
 
@@ -203,14 +203,14 @@ def test_only_coupled_weight_decay_is_damping_and_decides_answers(tmp_path):
 )
 def test_the_weight_decay_of_training_is_said_once(tmp_path, loss, training, decay):
     trained = "[store]", f'[training]\nbase = "b"\n{training}\n[store]'
-    study = load_study(changed(tmp_path, with_loss(loss), trained))
+    study = load_study(write_changed(tmp_path, insert_loss(loss), trained))
     assert study.weight_decay == decay
     assert study.penalty == (decay if "coupled" in loss else 0.0)
 
 
 def test_several_models_and_the_rows_of_the_certificate(tmp_path):
     study = load_study(
-        changed(
+        write_changed(
             tmp_path,
             ("[model]", 'models = ["out/seed-1", "../other"]\n[model]'),
             ("[run]", "[certificate]\nrows = 0\n[run]"),
@@ -231,14 +231,14 @@ def test_several_models_and_the_rows_of_the_certificate(tmp_path):
         ("[run]", "[certificate]\nrow = 1\n[run]", "[certificate] row", "rows"),
     ],
 )
-def test_wrong_models_and_certificates(tmp_path, old, new, where, said):
-    (problem,) = refusal(changed(tmp_path, (old, new))).problems
+def test_wrong_models_and_certificates(tmp_path, old, new, where, message):
+    (problem,) = refusal(write_changed(tmp_path, (old, new))).problems
     assert problem.where == where
-    assert said in f"{problem.expected} {problem.change}"
+    assert message in f"{problem.expected} {problem.change}"
 
 
 def test_a_study_cannot_be_changed(tmp_path):
-    study = load_study(written(tmp_path, VALID))
+    study = load_study(write_file(tmp_path, VALID))
     with pytest.raises(ValueError, match="frozen"):
         study.name = "other"  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -587,7 +587,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize("case", BAD_VALUES.values(), ids=list(BAD_VALUES))
 def test_a_bad_value_is_named_with_a_remedy(tmp_path, case):
     old, new, key, expected, got, change = case
-    error = refusal(changed(tmp_path, (old, new)))
+    error = refusal(write_changed(tmp_path, (old, new)))
     problem = next(p for p in error.problems if p.where == key)
     assert expected in problem.expected
     assert got in problem.got
@@ -600,33 +600,36 @@ def test_a_bad_value_is_named_with_a_remedy(tmp_path, case):
 @pytest.mark.parametrize("kind", ["dual", "cg", "lissa"])
 def test_only_direct_takes_no_damping(tmp_path, kind):
     changes = ("0.1", "0.0"), ('"cg"', f'"{kind}"')
-    assert "[curvature] damping" in str(refusal(changed(tmp_path, *changes)))
-    assert load_study(changed(tmp_path, ("0.1", "0"), ('"cg"', '"direct"'))).curvature.damping == 0
+    assert "[curvature] damping" in str(refusal(write_changed(tmp_path, *changes)))
+    assert (
+        load_study(write_changed(tmp_path, ("0.1", "0"), ('"cg"', '"direct"'))).curvature.damping
+        == 0
+    )
 
 
 def test_sketches_take_no_damping_of_zero(tmp_path):
     none, sketch = ("0.1", "0.0"), ('"knn"', '"sketch"')
     direct = ('"cg"', '"direct"')
-    coupled = with_loss('weight_decay_kind = "coupled"', "weight_decay = 0.1")
-    (problem,) = refusal(changed(tmp_path, none, sketch, direct)).problems
+    coupled = insert_loss('weight_decay_kind = "coupled"', "weight_decay = 0.1")
+    (problem,) = refusal(write_changed(tmp_path, none, sketch, direct)).problems
     assert (problem.where, problem.got) == ("[curvature] damping", "0.0")
     assert '"sketch"' in problem.expected
-    assert load_study(changed(tmp_path, none, direct)).candidates.kind == "knn"
-    assert load_study(changed(tmp_path, none, sketch, direct, coupled)).fixed_damping == 0.1
+    assert load_study(write_changed(tmp_path, none, direct)).candidates.kind == "knn"
+    assert load_study(write_changed(tmp_path, none, sketch, direct, coupled)).fixed_damping == 0.1
 
 
 def test_scores_by_sketches_alone_count_no_leverage(tmp_path):
     sketch = ('"knn"', '"sketch"\nrescore = false')
     demanded = ("0.1", '0.1\nleverage = "on"')
-    (problem,) = refusal(changed(tmp_path, sketch, demanded)).problems
+    (problem,) = refusal(write_changed(tmp_path, sketch, demanded)).problems
     assert (problem.where, problem.got) == ("[curvature] leverage", '"on"')
     assert "rescore" in problem.change
-    assert load_study(changed(tmp_path, demanded)).curvature.leverage == "on"
-    assert load_study(changed(tmp_path, sketch, ("0.1", '0.1\nleverage = "auto"'))).loss
+    assert load_study(write_changed(tmp_path, demanded)).curvature.leverage == "on"
+    assert load_study(write_changed(tmp_path, sketch, ("0.1", '0.1\nleverage = "auto"'))).loss
 
 
 def test_all_problems_come_at_once(tmp_path):
-    error = refusal(changed(tmp_path, ("k = 5", "k = 0"), ('"cg"', '"cgg"'), ("0.1", '"x"')))
+    error = refusal(write_changed(tmp_path, ("k = 5", "k = 0"), ('"cg"', '"cgg"'), ("0.1", '"x"')))
     assert [p.where for p in error.problems] == [
         "[curvature] damping", "[solver] kind", "[candidates] k",
     ]  # fmt: skip
@@ -634,20 +637,20 @@ def test_all_problems_come_at_once(tmp_path):
 
 
 def test_the_error_survives_a_process_border(tmp_path):
-    error = refusal(changed(tmp_path, ("k = 5", "k = 0")))
+    error = refusal(write_changed(tmp_path, ("k = 5", "k = 0")))
     again = copy.copy(error)  # rebuilt from its arguments, as on the way between processes
     assert str(again) == str(error)
     assert again.problems == error.problems
 
 
 def test_syntax_error_names_the_line(tmp_path):
-    error = refusal(changed(tmp_path, ("damping = 0.1", "damping = ")))
+    error = refusal(write_changed(tmp_path, ("damping = 0.1", "damping = ")))
     assert f"line {VALID.splitlines().index('damping = 0.1') + 1}" in error.problems[0].where
     assert error.problems[0].expected == "valid TOML"
 
 
 def test_missing_file_suggests_the_one_beside_it(tmp_path):
-    written(tmp_path, VALID)
+    write_file(tmp_path, VALID)
     error = refusal(tmp_path / "stduy.toml")
     assert "nothing there" in error.problems[0].got
     assert 'did you mean "study.toml"?' in error.problems[0].change
@@ -686,8 +689,17 @@ def test_template_explains_every_key(tmp_path):
     text = init_study(tmp_path / "new.toml").read_text("utf-8")
     for name in Study.model_fields:
         assert f"[{name}]" in text or f"{name} = " in text
-    sections = (ModelSource, TableSource, Parameters, TrainingLoss, Curvature, Knn, Sketches, Run)
-    for section in (*sections, UnionOf, FullScan, Notify, Training):
+    sections = (
+        ModelSource,
+        TableSource,
+        Parameters,
+        TrainingLoss,
+        Curvature,
+        KnnSection,
+        SketchSection,
+        Run,
+    )
+    for section in (*sections, UnionSection, FullScanSection, Notify, Training):
         for key in section.model_fields:
             assert f"{key} = " in text, f"{section.__name__} {key}"
     for solver in (ConjugateGradient, Lissa):
@@ -715,15 +727,15 @@ def test_a_record_that_refuses_its_own_values():
     def problem(steps: int) -> Problem:
         with pytest.raises(ValidationError) as caught:
             Root.model_validate({"solver": {"steps": steps}})
-        (found,) = problems_of(caught.value, Root)
-        return found
+        (only_problem,) = list_problems(caught.value, Root)
+        return only_problem
 
     assert problem(1) == Problem("[solver] (steps)", "an even number", "1", "Take 2.")
     assert (problem(3).where, problem(3).expected) == ("[solver]", "steps must be even")
 
 
 def test_init_never_overwrites(tmp_path):
-    path = written(tmp_path, "# mine")
+    path = write_file(tmp_path, "# mine")
     for target in (path, tmp_path):
         with pytest.raises(StudyError, match="exists") as caught:
             init_study(target)
@@ -736,7 +748,7 @@ def test_init_never_overwrites(tmp_path):
 def test_the_example_is_the_study_it_says():
     study = load_study(NLI)
     assert study.labels == ("entailment", "non-entailment")
-    assert study.candidates == Sketches(k=200, dimensions=512)
+    assert study.candidates == SketchSection(k=200, dimensions=512)
     assert study.solver == Dual()
     assert study.training is not None
     assert study.training.base.startswith("package:")
@@ -750,14 +762,14 @@ UNION = 'kind = "knn"\nk = 5', f'kind = "union"\n{SKETCH_AND_KNN}'
 
 
 def test_a_union_and_its_quotas(tmp_path):
-    study = load_study(changed(tmp_path, UNION))
-    methods = (Sketches(k=6, dimensions=9), Knn(k=4, quota=0.25))
-    assert study.candidates == UnionOf(of=methods)
+    study = load_study(write_changed(tmp_path, UNION))
+    methods = (SketchSection(k=6, dimensions=9), KnnSection(k=4, quota=0.25))
+    assert study.candidates == UnionSection(of=methods)
     assert study.candidates.methods == methods
     again = Study.model_validate_json(study.model_dump_json(), strict=True)
     assert again.model_dump() == study.model_dump()
-    alone = load_study(changed(tmp_path, ("k = 5", "k = 5\nquota = 0.5")))
-    assert alone.candidates.methods == (Knn(k=5, quota=0.5),)
+    alone = load_study(write_changed(tmp_path, ("k = 5", "k = 5\nquota = 0.5")))
+    assert alone.candidates.methods == (KnnSection(k=5, quota=0.5),)
 
 
 BAD_UNIONS = {
@@ -778,7 +790,7 @@ BAD_UNIONS = {
 @pytest.mark.parametrize("case", BAD_UNIONS.values(), ids=list(BAD_UNIONS))
 def test_a_bad_union_is_named_entry_by_entry(tmp_path, case):
     old, new, key, expected, change = case
-    (problem,) = refusal(changed(tmp_path, UNION, (old, new))).problems
+    (problem,) = refusal(write_changed(tmp_path, UNION, (old, new))).problems
     assert problem.where == f"[candidates] {key}"
     assert expected in problem.expected
     assert change in problem.change
@@ -795,15 +807,15 @@ def test_a_bad_union_is_named_entry_by_entry(tmp_path, case):
     ],
 )
 def test_quotas_that_cannot_be_kept_are_refused(tmp_path, quota, expected, change):
-    (problem,) = refusal(changed(tmp_path, ("k = 5", f"k = 5\nquota = {quota}"))).problems
+    (problem,) = refusal(write_changed(tmp_path, ("k = 5", f"k = 5\nquota = {quota}"))).problems
     assert problem.where == "[candidates] quota"
     assert expected in problem.expected
     assert change in problem.change
 
 
 def test_a_target_stands_in_place_of_k(tmp_path):
-    study = load_study(changed(tmp_path, ("k = 5", "target_recall = 0.95\nquota = 0.1")))
-    assert study.candidates == Knn(target_recall=0.95, quota=0.1)
+    study = load_study(write_changed(tmp_path, ("k = 5", "target_recall = 0.95\nquota = 0.1")))
+    assert study.candidates == KnnSection(target_recall=0.95, quota=0.1)
 
 
 @pytest.mark.parametrize(
@@ -818,7 +830,7 @@ def test_a_target_stands_in_place_of_k(tmp_path):
     ],
 )
 def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, change):
-    (problem,) = refusal(changed(tmp_path, ("k = 5", keys))).problems
+    (problem,) = refusal(write_changed(tmp_path, ("k = 5", keys))).problems
     assert problem.where == f"[candidates] {where}"
     assert expected in problem.expected
     assert change in problem.change
@@ -826,8 +838,8 @@ def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, 
 
 def test_a_scan_with_queries_of_a_rank(tmp_path):
     full = ("k = 5", "rank = 3"), ('"knn"', '"full"')
-    assert load_study(changed(tmp_path, *full)).candidates == FullScan(rank=3)
+    assert load_study(write_changed(tmp_path, *full)).candidates == FullScanSection(rank=3)
     both = ("k = 5", 'rank = 3\nprecision = "bfloat16"'), ('"knn"', '"full"')
-    (problem,) = refusal(changed(tmp_path, *both)).problems
+    (problem,) = refusal(write_changed(tmp_path, *both)).problems
     assert problem.where == "[candidates] rank"
     assert "bfloat16" in problem.expected

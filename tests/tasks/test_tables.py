@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.data.dataset import Table, check_against, read_table
+from tasks.data.dataset import Table, check_tables, read_table
 from tasks.study.errors import StudyError
 from tasks.study.fields import Names as NamesType
 from tasks.study.sections import TableSource
@@ -31,7 +31,7 @@ ROWS = {
 }
 
 
-def saved(folder: Path, suffix: str, columns: dict, name: str = "rows") -> TableSource:
+def save_table(folder: Path, suffix: str, columns: dict, name: str = "rows") -> TableSource:
     """The columns as a file of this format, and the section that names it."""
     frame, path = pl.DataFrame(columns), folder / f"{name}.{suffix}"
     if suffix == "parquet":
@@ -40,10 +40,10 @@ def saved(folder: Path, suffix: str, columns: dict, name: str = "rows") -> Table
         frame.write_csv(path)
     else:
         frame.write_ndjson(path)
-    return section(path.name)
+    return make_source(path.name)
 
 
-def section(table: str, **keys) -> TableSource:
+def make_source(table: str, **keys) -> TableSource:
     return TableSource(**{"text": "text", "label": "label", "id": "id", "table": table} | keys)
 
 
@@ -61,14 +61,14 @@ def refusal(source: TableSource, folder: Path, labels=LABELS) -> StudyError:
     return caught.value
 
 
-def only(error: StudyError):
+def single_problem(error: StudyError):
     assert len(error.problems) == 1, str(error)
     return error.problems[0]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_content_is_as_written(tmp_path, suffix):
-    source = saved(tmp_path, suffix, ROWS).model_copy(update={"groups": ("genre",)})
+    source = save_table(tmp_path, suffix, ROWS).model_copy(update={"groups": ("genre",)})
     table = read(source, tmp_path)
     assert table.ids == ROWS["id"]
     assert table.texts == ROWS["text"]
@@ -81,8 +81,8 @@ def test_content_is_as_written(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_pairs_and_ids_from_row_numbers(tmp_path, suffix):
-    saved(tmp_path, suffix, {"p": ["a", "b"], "h": ["c", "d"], "label": ["neg", "pos"]})
-    table = read(section(f"rows.{suffix}", text=["p", "h"], id=None), tmp_path)
+    save_table(tmp_path, suffix, {"p": ["a", "b"], "h": ["c", "d"], "label": ["neg", "pos"]})
+    table = read(make_source(f"rows.{suffix}", text=["p", "h"], id=None), tmp_path)
     assert (table.ids, table.texts, table.text_pairs) == (["1", "2"], ["a", "b"], ["c", "d"])
 
 
@@ -108,8 +108,8 @@ def test_any_rows_are_the_same_in_all_formats(tmp_path, rows):
     frame = pl.DataFrame(columns, schema_overrides={"genre": pl.String}).to_dict()
     read_back = []
     for suffix in FORMATS:
-        saved(tmp_path, suffix, frame)
-        table = read(section(f"rows.{suffix}", id="n", groups=["genre", "n"]), tmp_path)
+        save_table(tmp_path, suffix, frame)
+        table = read(make_source(f"rows.{suffix}", id="n", groups=["genre", "n"]), tmp_path)
         composed = [word and unicodedata.normalize("NFC", word) for word in groups]
         assert (table.texts, table.groups["genre"]) == (texts, composed)
         read_back.append(dataclasses.replace(table, place=""))
@@ -118,25 +118,27 @@ def test_any_rows_are_the_same_in_all_formats(tmp_path, rows):
 
 def test_digest_changes_with_every_cell_and_with_the_order(tmp_path):
     def digest(rows: dict) -> str:
-        source = saved(tmp_path, "parquet", rows).model_copy(update={"groups": ("genre",)})
+        source = save_table(tmp_path, "parquet", rows).model_copy(update={"groups": ("genre",)})
         return read(source, tmp_path).digest
 
-    first, seen = digest(ROWS), set()
+    first, digests = digest(ROWS), set()
     for name, column in ROWS.items():
         for row, value in enumerate(column):
             other = {"pos": "neg", "neg": "pos", None: ""}.get(value, f"{value}.")
             cells = [*column[:row], other, *column[row + 1 :]]
-            seen.add(digest(ROWS | {name: cells}))
-    seen.add(digest({name: column[::-1] for name, column in ROWS.items()}))
-    assert len(seen) == 4 * 4 + 1
-    assert first not in seen
+            digests.add(digest(ROWS | {name: cells}))
+    digests.add(digest({name: column[::-1] for name, column in ROWS.items()}))
+    assert len(digests) == 4 * 4 + 1
+    assert first not in digests
     assert digest(ROWS) == first
 
 
 def test_digest_knows_where_a_text_ends(tmp_path):
     def digest(first: str, second: str) -> str:
-        saved(tmp_path, "parquet", {"id": ["1"], "a": [first], "b": [second], "label": ["neg"]})
-        return read(section("rows.parquet", text=["a", "b"]), tmp_path).digest
+        save_table(
+            tmp_path, "parquet", {"id": ["1"], "a": [first], "b": [second], "label": ["neg"]}
+        )
+        return read(make_source("rows.parquet", text=["a", "b"]), tmp_path).digest
 
     assert digest("ab", "c") != digest("a", "bc")
     assert digest('a","b', "c") != digest("a", 'b","c')
@@ -144,22 +146,24 @@ def test_digest_knows_where_a_text_ends(tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_whole_numbers_fit_labels_of_that_spelling(tmp_path, suffix):
-    source = saved(tmp_path, suffix, ROWS | {"label": [1, 0, 0, 1]})
+    source = save_table(tmp_path, suffix, ROWS | {"label": [1, 0, 0, 1]})
     assert read(source, tmp_path, ["0", "1"]).labels == [1, 0, 0, 1]
     assert read(source, tmp_path, ["1", "0"]).labels == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_numbers_are_never_positions(tmp_path, suffix):
-    source = saved(tmp_path, suffix, ROWS | {"label": [1, 0, 0, 1]})
-    problem = only(refusal(source, tmp_path))
+    source = save_table(tmp_path, suffix, ROWS | {"label": [1, 0, 0, 1]})
+    problem = single_problem(refusal(source, tmp_path))
     assert '"neg", "pos"' in problem.expected
     assert 'row 1: "1"' in problem.got
     assert "labels as these numbers" in problem.change
 
 
 def test_numbers_as_ids_and_groups(tmp_path):
-    source = saved(tmp_path, "parquet", ROWS | {"id": [3, 1, 2, 9], "genre": [0.5, None, 1.0, 2.0]})
+    source = save_table(
+        tmp_path, "parquet", ROWS | {"id": [3, 1, 2, 9], "genre": [0.5, None, 1.0, 2.0]}
+    )
     table = read(source.model_copy(update={"groups": ("genre",)}), tmp_path)
     assert table.ids == ["3", "1", "2", "9"]
     assert table.groups == {"genre": ["0.5", None, "1.0", "2.0"]}
@@ -168,17 +172,17 @@ def test_numbers_as_ids_and_groups(tmp_path):
 def test_a_blank_line_of_a_csv_is_counted_but_no_row(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("id,text,label\n1,a,pos\n\n3,c,neg\n4,d,nge\n")
-    assert 'row 4: "nge"' in only(refusal(section("rows.csv"), tmp_path)).got
+    assert 'row 4: "nge"' in single_problem(refusal(make_source("rows.csv"), tmp_path)).got
     path.write_text(path.read_text().replace("nge", "neg"))
-    assert read(section("rows.csv"), tmp_path).ids == ["1", "3", "4"]
+    assert read(make_source("rows.csv"), tmp_path).ids == ["1", "3", "4"]
 
 
 def test_names_that_look_like_patterns(tmp_path):
     for suffix in FORMATS:
         folder = tmp_path / "run=1"
         folder.mkdir(exist_ok=True)
-        saved(folder, suffix, ROWS, "a[1]*")
-        assert len(read(section(f"run=1/a[1]*.{suffix}"), tmp_path)) == 4
+        save_table(folder, suffix, ROWS, "a[1]*")
+        assert len(read(make_source(f"run=1/a[1]*.{suffix}"), tmp_path)) == 4
 
 
 # --- refusals -------------------------------------------------------------------------------
@@ -186,19 +190,19 @@ def test_names_that_look_like_patterns(tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_missing_file(tmp_path, suffix):
-    saved(tmp_path, suffix, ROWS, "train")
-    problem = only(refusal(section(f"trian.{suffix}"), tmp_path))
+    save_table(tmp_path, suffix, ROWS, "train")
+    problem = single_problem(refusal(make_source(f"trian.{suffix}"), tmp_path))
     assert (problem.where, problem.got) == ("[train] table", "nothing there")
     assert f'did you mean "train.{suffix}"?' in problem.change
-    assert "no folder" in only(refusal(section(f"none/train.{suffix}"), tmp_path)).got
+    assert "no folder" in single_problem(refusal(make_source(f"none/train.{suffix}"), tmp_path)).got
     (tmp_path / f"folder.{suffix}").mkdir()
-    assert only(refusal(section(f"folder.{suffix}"), tmp_path)).got == "a folder"
+    assert single_problem(refusal(make_source(f"folder.{suffix}"), tmp_path)).got == "a folder"
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.tsv", "rows.xlsx", "rows"])
 def test_unknown_suffix(tmp_path, name):
     (tmp_path / name).write_text("x")
-    problem = only(refusal(section(name), tmp_path))
+    problem = single_problem(refusal(make_source(name), tmp_path))
     assert ".parquet, .csv, .jsonl" in problem.expected
     assert name in problem.got
 
@@ -206,27 +210,27 @@ def test_unknown_suffix(tmp_path, name):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_empty_table(tmp_path, suffix):
     (tmp_path / f"rows.{suffix}").touch()
-    problem = only(refusal(section(f"rows.{suffix}"), tmp_path))
+    problem = single_problem(refusal(make_source(f"rows.{suffix}"), tmp_path))
     assert "0 bytes" in problem.got
     assert "rows" in problem.change
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_columns_without_rows(tmp_path, suffix):
-    saved(tmp_path, suffix, {name: [] for name in ROWS})
-    problem = only(refusal(section(f"rows.{suffix}"), tmp_path))
+    save_table(tmp_path, suffix, {name: [] for name in ROWS})
+    problem = single_problem(refusal(make_source(f"rows.{suffix}"), tmp_path))
     assert (problem.expected, problem.got) == ("1 or more rows", "an empty table")
 
 
 def test_json_lines_that_are_blank(tmp_path):
     (tmp_path / "rows.jsonl").write_text("\n\n")
-    assert only(refusal(section("rows.jsonl"), tmp_path)).got == "no rows in it"
+    assert single_problem(refusal(make_source("rows.jsonl"), tmp_path)).got == "no rows in it"
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_missing_columns(tmp_path, suffix):
-    saved(tmp_path, suffix, ROWS)
-    source = section(f"rows.{suffix}", text="txet", id="nr", groups=["gener"])
+    save_table(tmp_path, suffix, ROWS)
+    source = make_source(f"rows.{suffix}", text="txet", id="nr", groups=["gener"])
     text, key, group = refusal(source, tmp_path).problems
     assert (text.where, text.expected) == ("[train] text", 'a column "txet"')
     assert "id, text, label, genre" in text.got
@@ -252,21 +256,23 @@ def test_missing_columns(tmp_path, suffix):
 def test_a_bad_cell(tmp_path, suffix, column, bad, got):
     cells = list(ROWS[column])
     cells[2] = bad
-    problem = only(refusal(saved(tmp_path, suffix, ROWS | {column: cells}), tmp_path))
+    problem = single_problem(
+        refusal(save_table(tmp_path, suffix, ROWS | {column: cells}), tmp_path)
+    )
     assert problem.where == f"column {column}"
     assert got in problem.got
 
 
 def test_both_texts_of_a_pair_are_checked(tmp_path):
-    saved(tmp_path, "csv", {"p": ["a", ""], "h": ["", "b"], "label": ["neg", "pos"]})
-    first, second = refusal(section("rows.csv", text=["p", "h"], id=None), tmp_path).problems
+    save_table(tmp_path, "csv", {"p": ["a", ""], "h": ["", "b"], "label": ["neg", "pos"]})
+    first, second = refusal(make_source("rows.csv", text=["p", "h"], id=None), tmp_path).problems
     assert (first.where, first.got) == ("column p", "an empty text in row 2")
     assert (second.where, second.got) == ("column h", "an empty text in row 1")
 
 
 def test_label_near_a_name_is_suggested(tmp_path):
-    source = saved(tmp_path, "csv", ROWS | {"label": ["pos", "Neg", "neg ", "pos"]})
-    problem = only(refusal(source, tmp_path))
+    source = save_table(tmp_path, "csv", ROWS | {"label": ["pos", "Neg", "neg ", "pos"]})
+    problem = single_problem(refusal(source, tmp_path))
     assert problem.expected == 'one of "neg", "pos"'
     assert problem.got == 'row 2: "Neg", row 3: "neg "'
     assert problem.change == 'did you mean "neg"?'
@@ -286,8 +292,8 @@ def test_names_are_the_same_in_either_unicode_form(tmp_path, suffix, study, file
         "id": ["1", file],
         "g" + file: [file, "x"],
     }
-    saved(tmp_path, suffix, columns)
-    source = section(f"rows.{suffix}", text=study, groups=["g" + study])
+    save_table(tmp_path, suffix, columns)
+    source = make_source(f"rows.{suffix}", text=study, groups=["g" + study])
     labels = Names.validate_python([study, "tea"])
     table = read(source, tmp_path, labels)
     assert (table.labels, table.ids) == ([0, 1], ["1", COMPOSED])
@@ -296,8 +302,8 @@ def test_names_are_the_same_in_either_unicode_form(tmp_path, suffix, study, file
 
 
 def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
-    source = saved(tmp_path, "csv", {**ROWS, "id": [COMPOSED, DECOMPOSED, "x", "y"]})
-    assert only(refusal(source, tmp_path)).expected == "each id once"
+    source = save_table(tmp_path, "csv", {**ROWS, "id": [COMPOSED, DECOMPOSED, "x", "y"]})
+    assert single_problem(refusal(source, tmp_path)).expected == "each id once"
 
 
 @pytest.mark.parametrize(
@@ -306,39 +312,39 @@ def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
      ("neg\u200b", "U+200B ZERO WIDTH SPACE in place of nothing"),
      ("neg\u00a0", "U+00A0 NO-BREAK SPACE")],
 )  # fmt: skip
-def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, told):
-    source = saved(tmp_path, "csv", {**ROWS, "label": ["pos", label, "neg", "pos"]})
-    change = only(refusal(source, tmp_path)).change
+def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, expected):
+    source = save_table(tmp_path, "csv", {**ROWS, "label": ["pos", label, "neg", "pos"]})
+    change = single_problem(refusal(source, tmp_path)).change
     assert change.startswith('did you mean "neg"? It has ')
-    assert told in change
+    assert expected in change
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\u00a0", "\ufeff \u200d", "\t\x01"])
 def test_a_text_without_any_ink_is_empty(tmp_path, text):
-    source = saved(tmp_path, "parquet", {**ROWS, "text": ["a", text, "b", "c"]})
-    assert only(refusal(source, tmp_path)).got == "an empty text in row 2"
+    source = save_table(tmp_path, "parquet", {**ROWS, "text": ["a", text, "b", "c"]})
+    assert single_problem(refusal(source, tmp_path)).got == "an empty text in row 2"
 
 
 def test_a_table_whose_footer_points_beyond_its_end(tmp_path, capfd):
     """Which makes the reader of Polars panic."""
     many = {name: values * 500 for name, values in ROWS.items()}
-    source = saved(tmp_path, "parquet", {**many, "text": [f"{i**3}" for i in range(2000)]})
+    source = save_table(tmp_path, "parquet", {**many, "text": [f"{i**3}" for i in range(2000)]})
     path = tmp_path / "rows.parquet"
     whole = path.read_bytes()
     footer = int.from_bytes(whole[-8:-4], "little") + 8
     path.write_bytes(b"PAR1" + whole[-footer:])
-    assert "beyond the file" in only(refusal(source, tmp_path)).got
+    assert "beyond the file" in single_problem(refusal(source, tmp_path)).got
     assert "panicked" not in capfd.readouterr().err
 
 
 def test_a_label_is_no_text(tmp_path):
     with pytest.raises(ValidationError, match="study"):
-        section("rows.csv", text="label")
+        make_source("rows.csv", text="label")
 
 
 def test_at_most_five_rows_are_listed(tmp_path):
     rows = {"id": ["x"] * 9, "text": [""] * 9, "label": ["?"] * 9}
-    text, label, key = refusal(saved(tmp_path, "csv", rows), tmp_path).problems
+    text, label, key = refusal(save_table(tmp_path, "csv", rows), tmp_path).problems
     assert text.got == "an empty text in rows 1, 2, 3, 4, 5 and 4 more"
     assert label.got.startswith('row 1: "?", row 2: "?"')
     assert label.got.endswith(" and 4 more")
@@ -359,8 +365,8 @@ def test_at_most_five_rows_are_listed(tmp_path):
     ],
 )
 def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
-    source = saved(tmp_path, suffix, ROWS | {column: cells})
-    problem = only(refusal(source.model_copy(update={"groups": ("genre",)}), tmp_path))
+    source = save_table(tmp_path, suffix, ROWS | {column: cells})
+    problem = single_problem(refusal(source.model_copy(update={"groups": ("genre",)}), tmp_path))
     assert (problem.where, problem.expected) == (f"column {column}", expected)
 
 
@@ -381,7 +387,7 @@ def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
 )
 def test_files_that_do_not_hold_what_they_say(tmp_path, name, content, got):
     (tmp_path / name).write_bytes(content)
-    problem = only(refusal(section(name), tmp_path))
+    problem = single_problem(refusal(make_source(name), tmp_path))
     assert problem.where == "[train] table"
     assert got in problem.got
 
@@ -417,27 +423,27 @@ def test_dataset_labels_go_by_their_names(dataset_folders, tmp_path):
     table = read(dataset("one"), dataset_folders)
     assert table.labels == [1, 0, 0, 1]
     assert read(dataset("one"), dataset_folders, ["pos", "neg"]).labels == [0, 1, 1, 0]
-    source = saved(tmp_path, "csv", ROWS).model_copy(update={"groups": ("genre",)})
+    source = save_table(tmp_path, "csv", ROWS).model_copy(update={"groups": ("genre",)})
     assert table.digest == read(source, tmp_path).digest
 
 
 def test_dataset_splits(dataset_folders):
     assert read(dataset("both", split="test"), dataset_folders).ids == ["007", "a"]
     for keys, got in (({}, "nothing"), ({"split": "tets"}, '"tets"')):
-        problem = only(refusal(dataset("both", **keys), dataset_folders))
+        problem = single_problem(refusal(dataset("both", **keys), dataset_folders))
         assert (problem.where, problem.expected) == ("[train] split", "one of train, test")
         assert problem.got == got
     assert 'did you mean "test"?' in problem.change
 
 
 def test_dataset_without_some_labels(dataset_folders):
-    assert only(refusal(dataset("unlabelled"), dataset_folders)).got == "null in row 2"
+    assert single_problem(refusal(dataset("unlabelled"), dataset_folders)).got == "null in row 2"
 
 
 def test_dataset_by_a_folder_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "files").mkdir()
-    saved(tmp_path / "files", "jsonl", ROWS, "train")
+    save_table(tmp_path / "files", "jsonl", ROWS, "train")
     table = read(dataset("files"), tmp_path)
     assert (table.ids, table.labels) == (ROWS["id"], [1, 0, 0, 1])
 
@@ -467,7 +473,7 @@ def test_dataset_with_no_network(tmp_path):
 
 def test_without_the_datasets_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    problem = only(refusal(dataset("owner/name"), tmp_path))
+    problem = single_problem(refusal(dataset("owner/name"), tmp_path))
     assert "not installed" in problem.got
     assert "pip install" in problem.change
 
@@ -489,7 +495,7 @@ def test_example_tables_fit_their_study():
     study = load_study(NLI)
     train = read_table(study.train, study.labels, study.folder, "train")
     queries = read_table(study.queries, study.labels, study.folder, "queries")
-    check_against(study, train, queries)
+    check_tables(study, train, queries)
     assert (len(train), sum(train.labels)) == (3500, 1750)
     assert len(queries) == 300
     suites = queries.groups["suite"]
@@ -516,7 +522,7 @@ def small():
 def test_sizes_above_the_number_of_rows(small):
     study, table = small
     with pytest.raises(StudyError) as caught:
-        check_against(study, table, table)
+        check_tables(study, table, table)
     k, rows = caught.value.problems
     assert (k.where, k.got) == ("[candidates] k", "200")
     assert "1 to 3" in k.expected
@@ -526,7 +532,7 @@ def test_sizes_above_the_number_of_rows(small):
     assert str(NLI) in str(caught.value)
 
 
-def fitting(study, **candidates):
+def set_candidates(study, **candidates):
     parts = {
         "candidates": {"kind": "knn", "k": 3} | candidates,
         "curvature": {"damping": 0.1},
@@ -536,18 +542,18 @@ def fitting(study, **candidates):
 
 def test_sizes_up_to_the_number_of_rows(small):
     study, table = small
-    check_against(fitting(study), table, table)
+    check_tables(set_candidates(study), table, table)
     with pytest.raises(StudyError, match=r"1 to 3.*\n.*4"):
-        check_against(fitting(study, k=4), table, table)
+        check_tables(set_candidates(study, k=4), table, table)
     full = study.model_dump(mode="json") | {
         "candidates": {"kind": "full", "keep": 99},
         "curvature": {"damping": 0.1, "rows": 3},
     }
-    check_against(type(study).model_validate(full), table, table)
+    check_tables(type(study).model_validate(full), table, table)
 
 
 def test_training_rows_of_one_class(small):
     study, table = small
     with pytest.raises(StudyError, match="2 or more labels") as caught:
-        check_against(fitting(study), dataclasses.replace(table, labels=[1, 1, 1]), table)
+        check_tables(set_candidates(study), dataclasses.replace(table, labels=[1, 1, 1]), table)
     assert '"non-entailment" in all 3 rows' in str(caught.value)

@@ -13,12 +13,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, load_model, predict
 from tasks.data.row_hashes import row_digests
-from tasks.mislabels.detect import find_mislabels
-from tasks.mislabels.results import read_found
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.results import read_result
 from tasks.models import finetune as train
-from tasks.models.finetune import RECORD, checkpoint, train_model
-from tasks.planning.open_run import make_job
-from tasks.run.spec import existing_store, plan_run, read_inputs
+from tasks.models.finetune import RECORD_FILE, find_checkpoint, train_model
+from tasks.planning.open_run import load_run
+from tasks.run.spec import open_existing_store, plan_run, read_inputs
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
 
@@ -37,7 +37,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.fixture
 def trained(world):
     study = write(world)
-    assert checkpoint(study) is None
+    assert find_checkpoint(study) is None
     return study, train_model.fn(str(study)), world / "out" / "trained"
 
 
@@ -48,7 +48,7 @@ def test_the_checkpoint_is_safetensors_with_a_record(trained):
     assert (folder / "model.safetensors").is_file()
     assert not [p for p in folder.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".tmp")]
     assert not list(folder.parent.glob(".*")), "nothing is left aside"
-    record = json.loads((folder / RECORD).read_text())
+    record = json.loads((folder / RECORD_FILE).read_text())
     assert record["recipe"]["epochs"] == RECIPE["epochs"]
     assert record["recipe"]["learning_rate"] == RECIPE["learning_rate"]
     assert record["accuracy"] == result.accuracy
@@ -90,8 +90,8 @@ def test_the_reloaded_model_has_the_losses_that_were_reported_and_that_the_audit
     study, result, folder = trained
     plain = plain_losses(folder, tiny.rows_of(world / "train.csv"))
     assert result.loss == pytest.approx(float(plain.mean()), abs=1e-5)
-    job = make_job(plan_run(study))
-    assert job.objective.cut == 2, "the frozen layers are cut off"
+    job = load_run(plan_run(study))
+    assert job.objective.num_frozen_layers == 2, "the frozen layers are cut off"
     for rows, name in ((job.train, "train"), (job.queries, "queries")):
         _, losses = predict(job.objective, rows)
         expected = plain_losses(folder, tiny.rows_of(world / f"{name}.csv"))
@@ -106,7 +106,7 @@ def test_training_again_is_skipped_and_touches_nothing(trained, world):
     again = train_model.fn(str(study))
     assert again.skipped
     assert (again.loss, again.accuracy, again.folder) == (first.loss, first.accuracy, first.folder)
-    assert checkpoint(study) == again
+    assert find_checkpoint(study) == again
     assert files(world) == before
 
 
@@ -140,17 +140,17 @@ def test_what_is_changed_is_trained_again(trained, world, change):
         config["layer_norm_eps"] = 1e-6
         (world / "base" / "config.json").write_text(json.dumps(config))
     elif change == "record":
-        (folder / RECORD).write_text('{"finger')
+        (folder / RECORD_FILE).write_text('{"finger')
     elif change == "max_length":
         tiny.write_study(world, model={"path": "out/trained", "max_length": 9}, training=RECIPE)
     else:
         write(world, **{change: 2})
     if change == "learning_rate":
         write(world, learning_rate=0.01)
-    assert checkpoint(study) is None
+    assert find_checkpoint(study) is None
     result = train_model.fn(str(study))
     assert not result.skipped
-    assert checkpoint(study) is not None
+    assert find_checkpoint(study) is not None
     assert not list(folder.parent.glob(".*"))
 
 
@@ -167,8 +167,8 @@ def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(wo
     elif change == "weights":
         (inside / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     else:
-        (inside / RECORD).write_text("{}" if change == "of another training" else '{"finger')
-    assert checkpoint(study) is None
+        (inside / RECORD_FILE).write_text("{}" if change == "of another training" else '{"finger')
+    assert find_checkpoint(study) is None
     assert not train_model.fn(str(study)).skipped
     assert (inside / "model.safetensors").read_bytes() == weights
     assert train_model.fn(str(study)).skipped
@@ -180,14 +180,14 @@ def test_a_write_that_fails_leaves_the_model_before_and_nothing_aside(world, mon
     study, folder = write(world, checkpoints=[0.5], epochs=2), world / "out" / "trained"
     train_model.fn(str(study))
     before = files(world)
-    save = train._save
+    save = train._save_checkpoint
 
-    def failing(model, tokenizer, to, *rest):
+    def fail_to_save(model, tokenizer, to, *rest):
         save(model, tokenizer, to, *rest)
         if to.name == "checkpoint-0.5":
             raise error
 
-    monkeypatch.setattr(train, "_save", failing)
+    monkeypatch.setattr(train, "_save_checkpoint", fail_to_save)
     write(world, checkpoints=[0.5], epochs=3)
     with pytest.raises(type(error)):
         train_model.fn(str(study))
@@ -214,7 +214,7 @@ def test_a_folder_of_other_files_is_not_replaced(world):
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("somebody's weights")
     before = files(world)
-    for attempt in (checkpoint, lambda path: train_model.fn(str(path))):
+    for attempt in (find_checkpoint, lambda path: train_model.fn(str(path))):
         with pytest.raises(InputError, match="a folder with other files"):
             attempt(study)
     assert files(world) == before
@@ -256,8 +256,8 @@ def test_training_tells_how_it_stood_to_each_row(trained, world):
     study, _, folder = trained
     kept = pl.read_parquet(folder / "fastif-dynamics.parquet")
     assert len(kept) == tiny.TRAIN
-    digest = find_mislabels.fn(str(study))
-    table = read_found(existing_store(load_study(study)), digest).table
+    digest = detect_mislabels.fn(str(study))
+    table = read_result(open_existing_store(load_study(study)), digest).table
     rows = row_digests(read_inputs(study).train, tiny.LABELS)
     margins = dict(kept.group_by("row").agg(pl.col("margin").mean()).iter_rows())
     assert table["trained_margin"].to_list() == pytest.approx([-margins[row] for row in rows])
@@ -275,6 +275,6 @@ def test_training_tells_how_it_stood_to_each_row(trained, world):
 
 def test_a_model_that_was_trained_elsewhere_has_no_dynamics(world):
     study = tiny.write_study(world, training={"base": "base"})
-    digest = find_mislabels.fn(str(study))
-    table = read_found(existing_store(load_study(study)), digest).table
+    digest = detect_mislabels.fn(str(study))
+    table = read_result(open_existing_store(load_study(study)), digest).table
     assert table["trained_margin"].null_count() == len(table)

@@ -8,15 +8,15 @@ import polars as pl
 import pytest
 
 from storage import Store
-from tasks.data.csv_escape import inert
+from tasks.data.csv_escape import escape_formulas
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digest, row_digest, row_digests
-from tasks.mislabels.annotation_import import import_verdicts
-from tasks.mislabels.annotations import RECORD, read_verdicts
-from tasks.mislabels.random_sample import random_sample
-from tasks.mislabels.results import Found
-from tasks.mislabels.review_export import to_draw, to_review
-from tasks.mislabels.stored_samples import read_draws, write_draw
+from tasks.mislabels.annotation_import import import_annotations
+from tasks.mislabels.annotations import RECORD, read_annotations
+from tasks.mislabels.random_sample import select_random_sample
+from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.review_export import make_review_frame, sample_for_review
+from tasks.mislabels.stored_samples import read_samples, write_sample
 from tasks.study.errors import StudyError
 
 LABELS = ("cat", "dog")
@@ -29,7 +29,7 @@ def table(rows=ROWS, labels=LABELS) -> Table:
     return Table(ids, texts, None, [labels.index(name) for name in names], {}, "", "here")
 
 
-def searched(rows=ROWS, **columns) -> pl.DataFrame:
+def make_suspicions(rows=ROWS, **columns) -> pl.DataFrame:
     n = len(rows)
     frame = pl.DataFrame(rows, schema=["id", "text", "label"], orient="row")
     plain = {"rank": range(n), "cluster": range(n), "probability": [0.5] * n, "doubt": [0.5] * n,
@@ -46,32 +46,38 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.store, self.count = folder, Store.open(folder / "store", "s"), 0
 
-    def exported(self, frame: pl.DataFrame, rights: dict[str, str]) -> Path:
+    def export(self, frame: pl.DataFrame, rights: dict[str, str]) -> Path:
         """A file of `fastif review export`, filled in by id."""
-        said = [rights.get(name) for name in frame["id"]]
-        return self.written(inert(frame.with_columns(right_label=pl.Series(said, dtype=pl.String))))
+        right_labels = [rights.get(name) for name in frame["id"]]
+        return self.write_file(
+            escape_formulas(
+                frame.with_columns(right_label=pl.Series(right_labels, dtype=pl.String))
+            )
+        )
 
-    def written(self, frame: pl.DataFrame | str) -> Path:
+    def write_file(self, frame: pl.DataFrame | str) -> Path:
         self.count += 1
         path = self.folder / f"v{self.count}.csv"
         path.write_text(frame if isinstance(frame, str) else frame.write_csv())
         return path
 
-    def imported(self, path: Path, rows=ROWS, labels=LABELS, named=True, when="2026-01-01"):
+    def import_file(self, path: Path, rows=ROWS, labels=LABELS, named=True, when="2026-01-01"):
         study = SimpleNamespace(labels=labels, train=SimpleNamespace(id="id" if named else None))
-        return import_verdicts(self.store, study, table(rows, labels), searched(rows), path, when)
+        return import_annotations(
+            self.store, study, table(rows, labels), make_suspicions(rows), path, when
+        )
 
-    def settled(self, rows=ROWS, labels=LABELS) -> dict[str, str | None]:
+    def read_settled(self, rows=ROWS, labels=LABELS) -> dict[str, str | None]:
         """Right labels by the text of today's rows."""
         verdicts, today = (
-            read_verdicts(self.store, table(rows, labels), labels),
+            read_annotations(self.store, table(rows, labels), labels),
             table(rows, labels),
         )
         digests = row_digests(today, labels)
         return {
-            text: verdicts.settled[digest]
+            text: verdicts.agreed[digest]
             for text, digest in zip(today.texts, digests, strict=True)
-            if digest in verdicts.settled
+            if digest in verdicts.agreed
         }
 
 
@@ -81,7 +87,7 @@ def world(tmp_path) -> World:
 
 
 def review(rows=ROWS) -> pl.DataFrame:
-    return to_review(Found(searched(rows), {}), len(rows))
+    return make_review_frame(MislabelResult(make_suspicions(rows), {}), len(rows))
 
 
 RIGHTS = {"a": "cat", "b": "dog", "c": "none"}
@@ -89,7 +95,7 @@ EXPECTED = {"cats purr": "cat", "dogs bark": "dog", "=cats, all": None}
 
 
 def test_a_review_there_and_back(world):
-    kept = world.imported(world.exported(review(), RIGHTS))
+    kept = world.import_file(world.export(review(), RIGHTS))
     assert (kept.rows, kept.refused, kept.notes) == (3, (), ())
     assert world.settled() == EXPECTED
 
@@ -100,39 +106,39 @@ def test_a_review_there_and_back(world):
      "bee", "cat")],
 )  # fmt: skip
 def test_verdicts_hold_whatever_the_list_of_labels(world, labels):
-    world.imported(world.exported(review(), RIGHTS))
+    world.import_file(world.export(review(), RIGHTS))
     assert world.settled(labels=labels) == EXPECTED
 
 
 def test_a_label_with_a_new_name_keeps_its_verdicts_and_random_sample(world):
-    sample = to_draw(world.store, Found(searched(), {}), 5)
-    world.imported(world.exported(sample, RIGHTS))
+    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
+    world.import_file(world.export(sample, RIGHTS))
     rows = [(name, text, "hound" if label == "dog" else label) for name, text, label in ROWS]
     labels = ("cat", "hound")
     assert world.settled(rows, labels) == {**EXPECTED, "dogs bark": "hound"}
-    verdicts = read_verdicts(world.store, table(rows, labels), labels)
+    verdicts = read_annotations(world.store, table(rows, labels), labels)
     assert verdicts.renamed == {"dog": "hound"}
-    assert verdicts.draws[0].rows == set(row_digests(table(rows, labels), labels))
+    assert verdicts.samples[0].population_digests == set(row_digests(table(rows, labels), labels))
 
 
 def test_a_row_whose_right_label_is_gone_is_still_wrong(world):
     """Drawn, wrong by the reviewer, and the study gives the right class up: wrong all the same."""
-    sample = to_draw(world.store, Found(searched(), {}), 5)
-    world.imported(world.exported(sample, {"a": "dog", "b": "ant", "c": "cat"}), labels=GROWN)
-    verdicts = read_verdicts(world.store, table(), LABELS)
+    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
+    world.import_file(world.export(sample, {"a": "dog", "b": "ant", "c": "cat"}), labels=GROWN)
+    verdicts = read_annotations(world.store, table(), LABELS)
     assert world.settled() == {"cats purr": "dog", "dogs bark": None, "=cats, all": "cat"}
     assert verdicts.unusable == {"ant": 1}
     digests = row_digests(table(), LABELS)
-    assert random_sample(verdicts, digests).wrong[digests[1]]
+    assert select_random_sample(verdicts, digests).wrong[digests[1]]
 
 
 GROWN = ("ant", *LABELS)
 
 
 def test_a_label_that_is_gone_is_told_and_not_used(world):
-    world.imported(world.exported(review(), {"a": "cat", "d": "dog"}))
+    world.import_file(world.export(review(), {"a": "cat", "d": "dog"}))
     rows = [row for row in ROWS if row[2] != "dog"] + [("d", "a bone", "cat")]
-    verdicts = read_verdicts(world.store, table(rows, ("cat", "ant")), ("cat", "ant"))
+    verdicts = read_annotations(world.store, table(rows, ("cat", "ant")), ("cat", "ant"))
     assert verdicts.unusable == {"dog": 1}
     assert verdicts.renamed == {}
 
@@ -140,18 +146,18 @@ def test_a_label_that_is_gone_is_told_and_not_used(world):
 def test_ids_that_name_other_rows_move_no_verdict(world):
     """Without a column of ids: one row comes in front, so that every row number names another."""
     numbered = [(f"{i}", text, label) for i, (_, text, label) in enumerate(ROWS, 1)]
-    path = world.exported(review(numbered), {"1": "cat", "2": "dog", "3": "none"})
+    path = world.export(review(numbered), {"1": "cat", "2": "dog", "3": "none"})
     later = [("1", "a new row", "dog"), *((f"{int(i) + 1}", t, y) for i, t, y in numbered)]
-    kept = world.imported(path, later, named=False)
+    kept = world.import_file(path, later, named=False)
     assert kept.refused == ()
     assert world.settled(later) == EXPECTED
 
 
 def test_rows_that_changed_since_are_named_one_by_one(world):
-    path = world.exported(review(), dict.fromkeys("abcde", "cat"))
+    path = world.export(review(), dict.fromkeys("abcde", "cat"))
     now = [("a", "cats purr, mostly", "dog"), ("b", "dogs bark", "cat"), *ROWS[2:4],
            ("z", "another", "cat")]  # fmt: skip
-    kept = world.imported(path, now)
+    kept = world.import_file(path, now)
     assert kept.rows == 2
     why = {problem.where.split(",")[1].split(":")[0]: problem.got for problem in kept.refused}
     assert "another text under this id" in why[' id "a"']
@@ -165,41 +171,41 @@ def test_columns_that_were_sorted_apart_are_noticed(world):
     kept = frame.with_columns(
         row=pl.Series([*frame["row"][1:3], frame["row"][0], *frame["row"][3:]])
     )
-    result = world.imported(world.written(inert(kept)))
+    result = world.import_file(world.write_file(escape_formulas(kept)))
     assert len(result.refused) == 3
     assert set(world.settled()) == {"a bone", "a mouse"}
 
 
 def test_files_without_digests_go_by_text_then_by_id_and_say_so(world):
     by_text = "id,text,right_label\nx,cats purr,cat\nb,DOGS bark!,dog\na,a bone,dog\n"
-    kept = world.imported(world.written(by_text))
+    kept = world.import_file(world.write_file(by_text))
     assert (kept.rows, kept.notes) == (3, ())  # the text decides, "a" is the id of another row
     assert world.settled() == {"cats purr": "cat", "dogs bark": "dog", "a bone": "dog"}
-    kept = world.imported(world.written("id,right_label\ne,dog\n"))
+    kept = world.import_file(world.write_file("id,right_label\ne,dog\n"))
     assert "by their id alone" in kept.notes[0]
     assert world.settled()["a mouse"] == "dog"
 
 
 def test_a_text_that_is_not_that_of_the_id_is_refused(world):
     file = "id,text,right_label\na,cats purr softly,cat\nb,dogs bark,dog\n"
-    kept = world.imported(world.written(file))
+    kept = world.import_file(world.write_file(file))
     assert [problem.where for problem in kept.refused] == ['row 1, id "a": text']
     assert set(world.settled()) == {"dogs bark"}
 
 
 def test_row_numbers_alone_name_no_row(world):
     with pytest.raises(StudyError, match="row numbers change"):
-        world.imported(world.written("id,right_label\n1,cat\n"),
+        world.import_file(world.write_file("id,right_label\n1,cat\n"),
                        [("1", "x", "cat"), ("2", "y", "dog")], named=False)  # fmt: skip
 
 
 def test_one_text_under_two_labels_is_told_apart_by_label_or_id(world):
     rows = [("a", "same", "cat"), ("b", "same", "dog"), ("c", "other", "dog")]
-    kept = world.imported(world.written("text,right_label\nsame,cat\nother,cat\n"), rows)
+    kept = world.import_file(world.write_file("text,right_label\nsame,cat\nother,cat\n"), rows)
     assert "several labels" in kept.refused[0].got
-    world.imported(world.written("text,label,right_label\nsame,dog,cat\n"), rows)
-    world.imported(world.written("id,text,right_label\na,same,none\n"), rows)
-    settled = read_verdicts(world.store).settled
+    world.import_file(world.write_file("text,label,right_label\nsame,dog,cat\n"), rows)
+    world.import_file(world.write_file("id,text,right_label\na,same,none\n"), rows)
+    settled = read_annotations(world.store).agreed
     same = content_digest("same", None)
     assert settled[row_digest(same, "dog")] == "cat"
     assert settled[row_digest(same, "cat")] is None
@@ -207,7 +213,7 @@ def test_one_text_under_two_labels_is_told_apart_by_label_or_id(world):
 
 def test_good_rows_are_kept_beside_bad_ones(world):
     file = "id,right_label\na,cat\nb,dogg\nnobody,dog\n,cat\nc,\n"
-    kept = world.imported(world.written(file))
+    kept = world.import_file(world.write_file(file))
     assert kept.rows == 1
     assert [p.where.split(":")[0] for p in kept.refused] == ['row 2, id "b"', 'row 3, id "nobody"',
                                                             "row 4"]  # fmt: skip
@@ -215,7 +221,7 @@ def test_good_rows_are_kept_beside_bad_ones(world):
 
 def test_nothing_is_kept_where_no_row_is_good(world):
     with pytest.raises(StudyError, match="dogg"):
-        world.imported(world.written("id,right_label\na,dogg\n"))
+        world.import_file(world.write_file("id,right_label\na,dogg\n"))
     assert not world.store.parts("verdicts")
 
 
@@ -223,24 +229,24 @@ def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
     names = ["Ann", " ann", "ANN", "Zoe\u0301", "Zo\u00e9"]
     rows = "".join(f"{i},{y},{who}\n" for i, y, who in zip("aabcc", ["cat", "dog", "dog", "cat",
                    "dog"], names, strict=True))  # fmt: skip
-    kept = world.imported(world.written(f"id,right_label,reviewer\n{rows}"))
+    kept = world.import_file(world.write_file(f"id,right_label,reviewer\n{rows}"))
     assert len(kept.refused) == 2
     assert world.settled() == {"dogs bark": "dog"}
 
 
 def test_two_reviewers_disagree_and_one_in_two_spellings_does_not(world):
-    world.imported(world.written("id,right_label,reviewer\na,cat,Ann Lee\nb,cat,bob\n"))
-    world.imported(world.written("id,right_label,reviewer\na,dog,ann  lee\nb,dog,Zoe\n"))
-    verdicts = read_verdicts(world.store)
-    assert list(verdicts.settled.values()) == ["dog"]
+    world.import_file(world.write_file("id,right_label,reviewer\na,cat,Ann Lee\nb,cat,bob\n"))
+    world.import_file(world.write_file("id,right_label,reviewer\na,dog,ann  lee\nb,dog,Zoe\n"))
+    verdicts = read_annotations(world.store)
+    assert list(verdicts.agreed.values()) == ["dog"]
     assert [dict(by) for by in verdicts.conflicts.values()] == [{"bob": "cat", "Zoe": "dog"}]
 
 
 def test_the_last_import_counts_whatever_the_clock_says(world):
-    world.imported(world.written("id,right_label\na,cat\n"), when="2026-05-05")
-    world.imported(world.written("id,right_label\na,dog\n"), when="2026-01-01")
+    world.import_file(world.write_file("id,right_label\na,cat\n"), when="2026-05-05")
+    world.import_file(world.write_file("id,right_label\na,dog\n"), when="2026-01-01")
     assert world.settled() == {"cats purr": "dog"}
-    world.imported(world.written("id,right_label\na,none\n"), when="2026-01-01")
+    world.import_file(world.write_file("id,right_label\na,none\n"), when="2026-01-01")
     assert world.settled() == {"cats purr": None}
 
 
@@ -248,7 +254,7 @@ def test_annotations_of_one_person_count_by_their_time(world):
     row = row_digests(table(), LABELS)[0].hex()
     lines = ["annotation_id,annotator,updated_at,row,right_label"]
     lines += [f"2,1,2026-02-02,{row},cat", f"1,1,2026-02-01,{row},dog"]
-    world.imported(world.written("\n".join(lines)))
+    world.import_file(world.write_file("\n".join(lines)))
     assert world.settled() == {"cats purr": "cat"}
 
 
@@ -269,83 +275,86 @@ def test_verdicts_of_before_are_found_by_their_old_digests(world):
             frame.write_parquet(folder / "verdicts.parquet")
             (folder / RECORD).write_text(json.dumps({"when": when, "file": "f", "rows": 1}))
 
-        world.store.write_part("verdicts", f"{9 - number:064x}", write)
+        world.store.write_artifact("verdicts", f"{9 - number:064x}", write)
     assert world.settled() == {"cats purr": "cat"}
     assert world.settled(labels=("ant", "bee", "cat", "dog")) == {"cats purr": "cat"}
 
 
 def test_what_is_alike_gets_the_verdict_unless_two_of_them_disagree(world):
     rows = [*ROWS, ("f", "cats purr!", "dog")]
-    found = searched(rows, cluster=[0, 1, 2, 3, 4, 0])
+    suspicions = make_suspicions(rows, cluster=[0, 1, 2, 3, 4, 0])
     study = SimpleNamespace(labels=LABELS, train=SimpleNamespace(id="id"))
-    path = world.written("id,right_label\na,cat\n")
-    import_verdicts(world.store, study, table(rows), found, path, "")
+    path = world.write_file("id,right_label\na,cat\n")
+    import_annotations(world.store, study, table(rows), suspicions, path, "")
     assert world.settled(rows) == {"cats purr": "cat", "cats purr!": "cat"}
 
 
 def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
-    sample = to_draw(world.store, Found(searched(), {}), 3)
+    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
     rights = dict.fromkeys(sample["id"], "cat")
     for word in ("WAHR", "x", "1", "Ja"):
         fresh = World(world.folder / word)
-        to_draw(fresh.store, Found(searched(), {}), 3)
-        fresh.imported(fresh.exported(sample.with_columns(drawn=pl.lit(word)), rights))
-        assert len(read_verdicts(fresh.store).drawn) == 3
-    path = world.exported(sample.with_columns(drawn=pl.lit("sure")), rights)
+        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
+        fresh.import_file(fresh.export(sample.with_columns(drawn=pl.lit(word)), rights))
+        assert len(read_annotations(fresh.store).audited) == 3
+    path = world.export(sample.with_columns(drawn=pl.lit("sure")), rights)
     with pytest.raises(StudyError, match=r'column drawn[^!]*row 1: "sure"'):
-        world.imported(path)
+        world.import_file(path)
     for lost in (sample.drop("drawn"), sample.with_columns(drawn=pl.lit(None, pl.String))):
         fresh = World(world.folder / f"lost{len(lost.columns)}")
-        to_draw(fresh.store, Found(searched(), {}), 3)
-        kept = fresh.imported(fresh.exported(lost, rights))
+        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
+        kept = fresh.import_file(fresh.export(lost, rights))
         assert "though the column `drawn` is gone" in kept.notes[0]
-        assert len(read_verdicts(fresh.store).drawn) == 3
+        assert len(read_annotations(fresh.store).audited) == 3
 
 
 def test_a_part_of_a_sample_without_its_flag_is_told(world):
-    sample = to_draw(world.store, Found(searched(), {}), 3)
+    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
     rights = dict.fromkeys(sample["id"], "cat")
-    kept = world.imported(world.exported(sample.drop("drawn").head(2), rights))
+    kept = world.import_file(world.export(sample.drop("drawn").head(2), rights))
     assert "2 rows are of a random sample, but the file has no column `drawn`" in kept.notes[0]
-    assert not read_verdicts(world.store).drawn
+    assert not read_annotations(world.store).audited
 
 
 def test_rows_that_claim_to_be_drawn_are_not_counted_by(world):
-    kept = world.imported(world.written("id,right_label,drawn\na,cat,yes\n"))
+    kept = world.import_file(world.write_file("id,right_label,drawn\na,cat,yes\n"))
     assert "in no random sample that this store has recorded" in kept.notes[1]
-    assert not read_verdicts(world.store).drawn
+    assert not read_annotations(world.store).audited
 
 
 def test_a_drawn_row_that_was_mended_before_its_file_came_back_counts(world):
-    sample = to_draw(world.store, Found(searched(), {}), 5)
-    path = world.exported(sample, dict.fromkeys(sample["id"], "cat"))
+    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
+    path = world.export(sample, dict.fromkeys(sample["id"], "cat"))
     mended = [(name, text, "cat") for name, text, _ in ROWS]
-    kept = world.imported(path, mended)
+    kept = world.import_file(path, mended)
     assert kept.refused == ()
-    verdicts = read_verdicts(world.store, table(mended), LABELS)
-    assert len(verdicts.drawn) == 5
-    every = [verdicts.right_of(row_digest(content, "cat"), content, "cat")
+    verdicts = read_annotations(world.store, table(mended), LABELS)
+    assert len(verdicts.audited) == 5
+    every = [verdicts.find_right_label(row_digest(content, "cat"), content, "cat")
              for content in (content_digest(text, None) for _, text, _ in ROWS)]  # fmt: skip
     assert every == [(True, "cat")] * 5
 
 
 def test_a_draw_records_what_it_was_drawn_from_once(world):
-    found = Found(searched(), {})
-    first, again = to_draw(world.store, found, 2), to_draw(world.store, found, 2)
+    result = MislabelResult(make_suspicions(), {})
+    first, again = (
+        sample_for_review(world.store, result, 2),
+        sample_for_review(world.store, result, 2),
+    )
     assert first.equals(again)
-    (draw,) = read_draws(world.store)
-    assert draw.rows == set(row_digests(table(), LABELS))
-    assert set(first["row"]) == {row.hex() for row in draw.drawn}
-    write_draw(world.store, searched(ROWS[:3]), searched(ROWS[:1]))
-    assert [len(draw.rows) for draw in read_draws(world.store)] == [5, 3]
+    (draw,) = read_samples(world.store)
+    assert draw.population_digests == set(row_digests(table(), LABELS))
+    assert set(first["row"]) == {row.hex() for row in draw.sampled_rows}
+    write_sample(world.store, make_suspicions(ROWS[:3]), make_suspicions(ROWS[:1]))
+    assert [len(draw.population_digests) for draw in read_samples(world.store)] == [5, 3]
 
 
 def test_rows_with_a_verdict_since_the_search_are_not_asked_again(world):
-    found = Found(searched(), {})
-    world.imported(world.exported(review(), RIGHTS))
-    verdicts = read_verdicts(world.store, table(), LABELS)
-    assert set(to_review(found, 5, verdicts)["id"]) == {"d", "e"}
-    assert set(to_draw(world.store, found, 5, verdicts)["id"]) == {"d", "e"}
+    result = MislabelResult(make_suspicions(), {})
+    world.import_file(world.export(review(), RIGHTS))
+    verdicts = read_annotations(world.store, table(), LABELS)
+    assert set(make_review_frame(result, 5, verdicts)["id"]) == {"d", "e"}
+    assert set(sample_for_review(world.store, result, 5, verdicts)["id"]) == {"d", "e"}
 
 
 AT = "2026-01-01T"
@@ -362,8 +371,8 @@ AT = "2026-01-01T"
 )
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later, turned):
-    several = [annotated("dog", AT + earlier), annotated("cat", AT + later)]
-    kept = world.imported(tasks_file(world, several[::-1] if turned else several))
+    several = [make_annotation("dog", AT + earlier), make_annotation("cat", AT + later)]
+    kept = world.import_file(tasks_file(world, several[::-1] if turned else several))
     assert kept.refused == ()
     assert world.settled() == {"cats purr": "cat"}
 
@@ -372,14 +381,14 @@ def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later,
     "times", [(None, None), (AT + "10:00:00Z",) * 2, ("01/02/2026 10:00",) * 2]
 )
 def test_annotations_of_which_none_is_the_newest_are_refused(world, times):
-    several = [annotated(right, at) for right, at in zip(("dog", "cat"), times, strict=True)]
-    other = annotated("dog", AT + "10:00:00Z")
-    kept = world.imported(tasks_file(world, several, [other]))
+    several = [make_annotation(right, at) for right, at in zip(("dog", "cat"), times, strict=True)]
+    other = make_annotation("dog", AT + "10:00:00Z")
+    kept = world.import_file(tasks_file(world, several, [other]))
     assert [("one right label" in problem.expected) for problem in kept.refused] == [True]
     assert world.settled() == {"dogs bark": "dog"}
 
 
-def annotated(right: str, at: str | None) -> dict:
+def make_annotation(right: str, at: str | None) -> dict:
     value = {"from_name": "right_label", "type": "choices", "value": {"choices": [right]}}
     return {"completed_by": 1, "result": [value], "created_at": at}
 
@@ -394,6 +403,6 @@ def tasks_file(world, *annotations: list[dict]) -> Path:
 
 def test_an_id_in_another_normal_form_is_the_same(world):
     rows = [("caf\u00e9", *ROWS[0][1:]), *ROWS[1:]]
-    kept = world.imported(world.written("id,right_label\ncafe\u0301,cat\n"), rows)
+    kept = world.import_file(world.write_file("id,right_label\ncafe\u0301,cat\n"), rows)
     assert kept.refused == ()
     assert world.settled(rows) == {"cats purr": "cat"}

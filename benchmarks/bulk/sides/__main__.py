@@ -22,17 +22,17 @@ from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.example import peak_megabytes
 
 
-def measured(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
+def measure_side(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
     """What the side took and told; its package is imported before the clock starts."""
     work, loaded, clock = SIDES[name].function, peak_megabytes(), Clock()
     load = os.getloadavg()[0]
     torch.manual_seed(turn)
-    told = work(problem, sizes, turn, clock)
-    if told.tensors:
-        save_file(told.tensors, f"{out}.safetensors")
+    side_result = work(problem, sizes, turn, clock)
+    if side_result.tensors:
+        save_file(side_result.tensors, f"{out}.safetensors")
     return {
         "parts": clock.parts,
-        "facts": told.facts,
+        "facts": side_result.facts,
         "loaded_mb": loaded,
         "peak_mb": peak_megabytes(),
         "load": [load, os.getloadavg()[0]],
@@ -42,7 +42,7 @@ def measured(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) ->
 def attempt(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
     """The same; whatever another package raises is its result."""
     try:
-        return measured(name, problem, sizes, turn, out)
+        return measure_side(name, problem, sizes, turn, out)
     except Exception as error:
         if SIDES[name].package == "fastif":
             raise
@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> None:
         prepare(problem)
         return
     if name == "residuals":
-        found = residuals(problem, sizes, Path(out).parent)
+        outcome = residuals(problem, sizes, Path(out).parent)
     else:
-        found = attempt(name, problem, sizes, int(turn), Path(out))
-    Path(f"{out}.json").write_text(json.dumps(found))
+        outcome = attempt(name, problem, sizes, int(turn), Path(out))
+    Path(f"{out}.json").write_text(json.dumps(outcome))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import replace
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import Told
+from benchmarks.bulk.sides.told import SideResult
 from benchmarks.fidelity.peers import dattri
 from benchmarks.fidelity.peers.rows import by_length
 from benchmarks.fidelity.plain import Plain
@@ -14,15 +14,15 @@ STEPS = 10
 """Conjugate gradient steps: its default."""
 
 
-def arnoldi(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def arnoldi(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """All scores from the largest eigenvalues of the Hessian of some rows."""
     plain = by_length(problem.plain)[0]
     rows, krylov, damping = sizes.curvature, sizes.krylov, sizes.damping
     clock.time("answer", lambda: dattri.arnoldi(plain, turn, rows, krylov, damping))
-    return Told()
+    return SideResult()
 
 
-def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """One query, then a few: what they differ by is the time of a query."""
     plain = by_length(problem.plain)[0]
     for name, count in (("one", 1), ("few", 1 + sizes.few)):
@@ -31,7 +31,7 @@ def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
             name,
             lambda some=some: dattri.cg(some, turn, sizes.curvature, sizes.damping, STEPS),
         )
-    return Told()
+    return SideResult()
 
 
 def first_queries(plain: Plain, count: int) -> Plain:

@@ -13,27 +13,27 @@ from torch.utils.data import TensorDataset
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import Told
+from benchmarks.bulk.sides.told import SideResult
 from benchmarks.fidelity.peers.kronfluence import Classification
-from benchmarks.fidelity.peers.rows import by_length, cropped, put_back
+from benchmarks.fidelity.peers.rows import by_length, crop, restore_order
 from benchmarks.fidelity.plain import Plain
 
 NAME = "ekfac"
 
 
-def kronfluence(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def kronfluence(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """Factors, then scores; all queries share one pass over the training rows."""
     plain, query, train = by_length(problem.plain)
     rows = TensorDataset(*plain.train_inputs, plain.train_labels)
-    asked = TensorDataset(*plain.query_inputs, plain.query_labels)
+    query_data = TensorDataset(*plain.query_inputs, plain.query_labels)
     torch.manual_seed(turn)
     with TemporaryDirectory() as folder:
         analyzer = _analyzer(plain, folder)
         clock.time("factor", lambda: _fit(analyzer, rows, sizes))
-        clock.time("answer", lambda: _score(analyzer, asked, rows, sizes))
+        clock.time("answer", lambda: _score(analyzer, query_data, rows, sizes))
         scores = analyzer.load_pairwise_scores(NAME)
     assert scores is not None  # as it has just computed them
-    return Told({}, {"scores": put_back(scores["all_modules"].float(), query, train)})
+    return SideResult({}, {"scores": restore_order(scores["all_modules"].float(), query, train)})
 
 
 def _analyzer(plain: Plain, folder: str) -> Analyzer:
@@ -42,7 +42,7 @@ def _analyzer(plain: Plain, folder: str) -> Analyzer:
     task = Classification(tracked)
     model = prepare_model(copy.deepcopy(plain.model), task)
     analyzer = Analyzer("side", model, task, cpu=True, disable_tqdm=True, output_dir=folder)
-    analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=cropped))
+    analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=crop))
     return analyzer
 
 
@@ -53,15 +53,17 @@ def _fit(analyzer: Analyzer, rows: TensorDataset, sizes: Sizes) -> None:
     )
 
 
-def _score(analyzer: Analyzer, asked: TensorDataset, rows: TensorDataset, sizes: Sizes) -> None:
+def _score(
+    analyzer: Analyzer, query_data: TensorDataset, rows: TensorDataset, sizes: Sizes
+) -> None:
     settings = ScoreArguments(
         damping_factor=sizes.ekfac_damping,
-        query_gradient_accumulation_steps=-(-len(asked) // sizes.query_batch),
+        query_gradient_accumulation_steps=-(-len(query_data) // sizes.query_batch),
     )
     analyzer.compute_pairwise_scores(
         NAME,
         NAME,
-        asked,
+        query_data,
         rows,
         per_device_query_batch_size=sizes.query_batch,
         per_device_train_batch_size=sizes.train_batch,

@@ -11,150 +11,168 @@ import fastif
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import Told
-from fastif.attribution.low_rank_scorer import low_rank
+from benchmarks.bulk.sides.told import SideResult
+from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import Scorer
 
 Coarser = Callable[[fastif.GradientScorer], Scorer]
 """What makes scores cheaper and less exact."""
 
 
-def same(scorer: fastif.GradientScorer) -> Scorer:
+def keep_precision(scorer: fastif.GradientScorer) -> Scorer:
     """In full."""
     return scorer
 
 
-def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The audit: the exact inverse over all rows, a full scan, and the whole certificate."""
     _open(problem, clock)
     matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
     solver = fastif.Dual(block_rows=sizes.block_rows)
-    return _audit(problem, sizes, clock, matrix.damped(sizes.damping), solver)
+    return _run_attributor(problem, sizes, clock, matrix.with_damping(sizes.damping), solver)
 
 
-def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """EK-FAC of the linear layers and every score, with nothing certified: as kronfluence."""
-    return _scores(problem, problem.linear, sizes, clock)
+    return _score_ekfac(problem, problem.linear, sizes, clock)
 
 
-def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same, with scores in bfloat16."""
-    return _scores(problem, problem.linear, sizes, clock, fastif.GradientScorer.rounded)
+    return _score_ekfac(problem, problem.linear, sizes, clock, fastif.GradientScorer.to_bfloat16)
 
 
-def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same for the last linear layer alone, which is all that captum's fast form sees."""
-    objective = fastif.TransformerObjective(problem.objective.whole, ["^classifier"])
-    return _scores(problem, objective, sizes, clock)
+    objective = fastif.TransformerObjective(problem.objective.full_model, ["^classifier"])
+    return _score_ekfac(problem, objective, sizes, clock)
 
 
-def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """Gradient products and no curvature: what captum's TracInCP computes of one checkpoint."""
-    return _products(problem, problem.objective, sizes, clock)
+    return _score_products(problem, problem.objective, sizes, clock)
 
 
-def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same products in bfloat16, summed in single precision."""
-    return _products(problem, problem.objective, sizes, clock, fastif.GradientScorer.rounded)
+    return _score_products(
+        problem, problem.objective, sizes, clock, fastif.GradientScorer.to_bfloat16
+    )
 
 
-def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same products, with queries of a low rank in every linear layer."""
-    return _products(problem, problem.objective, sizes, clock, partial(low_rank, rank=sizes.rank))
+    return _score_products(
+        problem, problem.objective, sizes, clock, partial(make_low_rank_scorer, rank=sizes.rank)
+    )
 
 
-def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same over the last linear layer alone: what TracInCPFast computes."""
-    objective = fastif.TransformerObjective(problem.objective.whole, ["^classifier"])
-    return _products(problem, objective, sizes, clock)
+    objective = fastif.TransformerObjective(problem.objective.full_model, ["^classifier"])
+    return _score_products(problem, objective, sizes, clock)
 
 
-def certified(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def certified(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """EK-FAC as an audit: its residual is measured on the exact curvature of all rows."""
     _open(problem, clock)
     matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
-    operator, solver = matrix.damped(sizes.ekfac_damping), fastif.Spectral()
-    return _audit(problem, sizes, clock, operator, solver)
+    operator, solver = matrix.with_damping(sizes.ekfac_damping), fastif.Spectral()
+    return _run_attributor(problem, sizes, clock, operator, solver)
 
 
-def _audit(
-    problem: Problem, sizes: Sizes, clock: Clock, operator: fastif.Damped, solver: fastif.Solver
-) -> Told:
+def _run_attributor(
+    problem: Problem,
+    sizes: Sizes,
+    clock: Clock,
+    operator: fastif.DampedOperator,
+    solver: fastif.Solver,
+) -> SideResult:
     factor = clock.time("factor", lambda: solver.factor(operator))
     call = fastif.Attributor(
         problem.objective,
         problem.train,
         operator,
         solver,
-        fastif.Everything(sizes.keep),
+        fastif.ExhaustiveSearch(sizes.keep),
         factor,
         sizes.batch,
     )
-    asked = problem.asked
-    found = clock.time("answer", lambda: call(asked, fastif.every(asked)))
-    return Told({"residual": float(found.certificate.residual.max())})
+    query_examples = problem.query_examples
+    attribution = clock.time("answer", lambda: call(query_examples, fastif.all_ids(query_examples)))
+    return SideResult({"residual": float(attribution.certificate.residual.max())})
 
 
-def _products(
+def _score_products(
     problem: Problem,
     objective: fastif.TransformerObjective,
     sizes: Sizes,
     clock: Clock,
-    coarser: Coarser = same,
-) -> Told:
+    coarser: Coarser = keep_precision,
+) -> SideResult:
     _open(problem, clock)
-    asked, size = problem.asked, sizes.batch
-    taken = fastif.Gradients(objective)
+    query_examples, size = problem.query_examples, sizes.batch
+    gradients = fastif.Gradients(objective)
     rows = clock.time(
-        "gradients", lambda: fastif.measure_rows(taken, asked, fastif.every(asked), size)
+        "gradients",
+        lambda: fastif.compute_measure_gradients(
+            gradients, query_examples, fastif.all_ids(query_examples), size
+        ),
     )
-    return _scanned(problem, taken, rows, sizes, clock, coarser)
+    return _scan(problem, gradients, rows, sizes, clock, coarser)
 
 
-def _scores(
+def _score_ekfac(
     problem: Problem,
     objective: fastif.TransformerObjective,
     sizes: Sizes,
     clock: Clock,
-    coarser: Coarser = same,
-) -> Told:
+    coarser: Coarser = keep_precision,
+) -> SideResult:
     _open(problem, clock)
-    asked, size = problem.asked, sizes.batch
+    query_examples, size = problem.query_examples, sizes.batch
     matrix = fastif.GaussNewton(objective, problem.train, batch_size=size)
     fitted = clock.time("factor", lambda: fastif.Ekfac.fit(matrix))
-    taken = matrix.gradients
+    gradients = matrix.gradients
     rows = clock.time(
-        "gradients", lambda: fastif.measure_rows(taken, asked, fastif.every(asked), size)
+        "gradients",
+        lambda: fastif.compute_measure_gradients(
+            gradients, query_examples, fastif.all_ids(query_examples), size
+        ),
     )
-    solved = clock.time("solve", lambda: fitted.inverse(rows, sizes.ekfac_damping))
+    solved = clock.time("solve", lambda: fitted.apply_inverse(rows, sizes.ekfac_damping))
     del rows
-    return _scanned(problem, taken, solved, sizes, clock, coarser)
+    return _scan(problem, gradients, solved, sizes, clock, coarser)
 
 
-def _scanned(
+def _scan(
     problem: Problem,
     gradients: fastif.Gradients,
     rows: Float[Tensor, "q p"],
     sizes: Sizes,
     clock: Clock,
     coarser: Coarser,
-) -> Told:
+) -> SideResult:
     """Every training row's product with these rows."""
 
     def scan() -> fastif.Influences:
         scorer = coarser(fastif.GradientScorer(gradients, problem.train, rows))
         return fastif.mean_influence([scorer], batch_size=sizes.scan_batch)
 
-    found = clock.time("scan", scan)
-    return Told({"parameters": gradients.objective.space.size}, {"scores": in_order(found)})
+    influences = clock.time("scan", scan)
+    return SideResult(
+        {"parameters": gradients.objective.space.size}, {"scores": in_order(influences)}
+    )
 
 
-def in_order(found: fastif.Influences) -> Float[Tensor, "q n"]:
+def in_order(influences: fastif.Influences) -> Float[Tensor, "q n"]:
     """Scores by the position of the training row."""
-    return torch.empty_like(found.removal_effect).scatter_(1, found.ids, found.removal_effect)
+    return torch.empty_like(influences.removal_effect).scatter_(
+        1, influences.ids, influences.removal_effect
+    )
 
 
 def _open(problem: Problem, clock: Clock) -> None:
     """The frozen part of every row, once: other packages are given it, the paper has none."""
     _ = problem.objective
-    clock.time("prefix", lambda: (problem.train, problem.asked))
+    clock.time("prefix", lambda: (problem.train, problem.query_examples))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
-from benchmarks.fidelity.plain import Plain, Tail, load_plain, plain_of, save_plain
+from benchmarks.fidelity.plain import Plain, Tail, load_plain, make_plain, save_plain
 from benchmarks.fidelity.texts import Sst2
 
 WEIGHTS = "weights.safetensors"
@@ -41,15 +41,15 @@ class Problem:
     def objective(self) -> fastif.TransformerObjective:
         """The trained model; layer 5, pooler and classifier are attributed."""
         start = self.workload.start(0)
-        start.whole.load_state_dict(load_file(self.folder / WEIGHTS), strict=False)
-        return fastif.TransformerObjective(start.whole, "last:1")
+        start.full_model.load_state_dict(load_file(self.folder / WEIGHTS), strict=False)
+        return fastif.TransformerObjective(start.full_model, "last:1")
 
     @cached_property
     def linear(self) -> fastif.TransformerObjective:
         """The same, but attributed are the linear layers alone: what kronfluence can attribute."""
         names = self.objective.space.names
         return fastif.TransformerObjective(
-            self.objective.whole, [f"^{name}$" for name in names if "LayerNorm" not in name]
+            self.objective.full_model, [f"^{name}$" for name in names if "LayerNorm" not in name]
         )
 
     @cached_property
@@ -58,7 +58,7 @@ class Problem:
         return self._cached("train")
 
     @cached_property
-    def asked(self) -> fastif.PrefixCache:
+    def query_examples(self) -> fastif.PrefixCache:
         """Queries likewise."""
         return self._cached("asked")
 
@@ -67,16 +67,18 @@ class Problem:
         return load_plain(self.folder)
 
     def _cached(self, part: str) -> fastif.PrefixCache:
-        found = getattr(self.workload, part)
-        assert isinstance(found, fastif.PrefixCache)  # which Texts says less exactly
-        return found
+        cache = getattr(self.workload, part)
+        assert isinstance(cache, fastif.PrefixCache)  # which Texts says less exactly
+        return cache
 
 
 def prepare(problem: Problem) -> None:
     """Train the model and write the folder, unless it is there."""
     if (problem.folder / WEIGHTS).is_file():
         return
-    objective, workload = problem.workload.trained(0), problem.workload
+    objective, workload = problem.workload.train_model(0), problem.workload
     with torch.no_grad():
-        save_plain(plain_of(Tail.of(objective), workload.train, workload.asked), problem.folder)
+        save_plain(
+            make_plain(Tail.of(objective), workload.train, workload.query_examples), problem.folder
+        )
     save_file({k: v.clone() for k, v in objective.params.items()}, problem.folder / WEIGHTS)

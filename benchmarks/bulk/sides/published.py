@@ -5,9 +5,9 @@ import torch
 from benchmarks import reference
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
-from benchmarks.bulk.sides.residuals import asked
+from benchmarks.bulk.sides.residuals import read_query_ids
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import Told
+from benchmarks.bulk.sides.told import SideResult
 from benchmarks.example import Singles
 from benchmarks.stopwatch import faster_threads
 
@@ -15,15 +15,15 @@ WARM_UP = 10
 """Steps of the recursion before any is counted."""
 
 
-def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
+def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """Some whole s_tests and some candidate scores; the rest is multiplied up afterwards."""
     names = problem.objective.space.names
-    model = problem.objective.whole
+    model = problem.objective.full_model
     params = reference.attribute(model, names)
     train, queries = (Singles(problem.workload.tokens(part)) for part in (0, 1))
     draws = reference.shuffled(train, seed=turn)
     setting = reference.Setting(depth=sizes.depth)
-    ids = asked(sizes, turn)
+    ids = read_query_ids(sizes, turn)
     few = reference.Setting(depth=WARM_UP)
     threads = faster_threads(lambda: reference.s_test(model, params, queries[0], draws, few))
     solved = [
@@ -35,9 +35,9 @@ def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Told:
     for candidate in (next(draws) for _ in range(sizes.scored)):
         clock.time(
             "score",
-            lambda one=candidate: reference.removal_effect(
-                model, params, solved[0], one, sizes.rows
+            lambda example=candidate: reference.removal_effect(
+                model, params, solved[0], example, sizes.rows
             ),
         )
-    rows = torch.stack([reference.row(one) for one in solved])
-    return Told({"queries": ids, "threads": threads}, {"s_test": rows})
+    rows = torch.stack([reference.row(estimate) for estimate in solved])
+    return SideResult({"queries": ids, "threads": threads}, {"s_test": rows})

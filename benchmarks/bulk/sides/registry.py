@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import Told
+from benchmarks.bulk.sides.told import SideResult
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Side:
     Attributes:
         title: as in tables.
         call: "file:function" beside this file, so that listing sides imports no package.
-        told: what it does, in words; {names} stand for sizes.
+        description: what it does, in words; {names} stand for sizes.
         package: that it needs.
         against: the sides of ours that it is compared with, and goal: how many times as fast
             these are to be.
@@ -27,7 +27,7 @@ class Side:
 
     title: str
     call: str
-    told: str
+    description: str
     package: str = "fastif"
     against: tuple[str, ...] = ()
     goal: float = 0.0
@@ -42,7 +42,7 @@ class Side:
             return None
 
     @property
-    def function(self) -> Callable[[Problem, Sizes, int, Clock], Told]:
+    def function(self) -> Callable[[Problem, Sizes, int, Clock], SideResult]:
         """Its function; from here on its package is imported."""
         file, _, name = self.call.partition(":")
         return getattr(import_module(f"benchmarks.bulk.sides.{file}"), name)

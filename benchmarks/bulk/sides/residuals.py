@@ -13,7 +13,7 @@ from benchmarks import reference
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.example import Singles
-from fastif.solvers.solver import measured_residual
+from fastif.solvers.solver import measure_residual
 
 SCALE = 1e3
 """Of the paper's recursion where it is run at our damping: its own diverges or moves too little."""
@@ -30,32 +30,37 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
         sizes: the same as the sides'.
         folder: has the s_tests that the rounds of the paper's way left.
     """
-    taken = [load_file(path)["s_test"] for path in sorted(folder.glob("published-*.safetensors"))]
-    ids = torch.tensor([i for turn in range(len(taken)) for i in asked(sizes, turn)])
+    s_tests = [load_file(path)["s_test"] for path in sorted(folder.glob("published-*.safetensors"))]
+    ids = torch.tensor([i for turn in range(len(s_tests)) for i in read_query_ids(sizes, turn)])
     setting = reference.Setting(depth=sizes.depth)
     at_ours = replace(setting, damp=sizes.damping / SCALE, scale=SCALE)
     first = recursion(problem, int(ids[0]), at_ours)
     matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
     solver = fastif.Dual(block_rows=sizes.block_rows)
-    factor = solver.factor(matrix.damped(setting.damping))  # it serves every damping
+    factor = solver.factor(matrix.with_damping(setting.damping))  # it serves every damping
 
-    def table(some: Tensor, published: Tensor, damping: float) -> dict[str, dict[str, list[float]]]:
-        asked = problem.asked
-        rhs = fastif.measure_rows(matrix.gradients, asked, some, sizes.batch)
-        exact = solver.solve(matrix.damped(damping), rhs, factor).value
+    def table(
+        query_ids: Tensor, published: Tensor, damping: float
+    ) -> dict[str, dict[str, list[float]]]:
+        query_examples = problem.query_examples
+        rhs = fastif.compute_measure_gradients(
+            matrix.gradients, query_examples, query_ids, sizes.batch
+        )
+        exact = solver.solve(matrix.with_damping(damping), rhs, factor).value
         sides = {"the paper's way": published, "fastif, exact": exact}
         return {
-            side: _measured(problem, matrix, rows, rhs, damping) for side, rows in sides.items()
+            side: _measure_residuals(problem, matrix, rows, rhs, damping)
+            for side, rows in sides.items()
         }
 
     return {
-        "paper": table(ids, torch.cat(taken), setting.damping),
+        "paper": table(ids, torch.cat(s_tests), setting.damping),
         "ours": table(ids[:1], first[None], sizes.damping),
         "scale_at_ours": SCALE,
     }
 
 
-def asked(sizes: Sizes, turn: int) -> list[int]:
+def read_query_ids(sizes: Sizes, turn: int) -> list[int]:
     """The queries that the paper's way solves in a round, spread over all of them."""
     count = sizes.rounds * sizes.solved
     places = range(turn * sizes.solved, (turn + 1) * sizes.solved)
@@ -64,19 +69,21 @@ def asked(sizes: Sizes, turn: int) -> list[int]:
 
 def recursion(problem: Problem, query: int, setting: reference.Setting) -> Float[Tensor, " p"]:
     """The paper's s_test of one query."""
-    names, model = problem.objective.space.names, problem.objective.whole
+    names, model = problem.objective.space.names, problem.objective.full_model
     params = reference.attribute(model, names)
     train, queries = (Singles(problem.workload.tokens(part)) for part in (0, 1))
     draws = reference.shuffled(train, seed=0)
     return reference.row(reference.s_test(model, params, queries[query], draws, setting))
 
 
-def _measured(
+def _measure_residuals(
     problem: Problem, matrix: fastif.GaussNewton, rows: Tensor, rhs: Tensor, damping: float
 ) -> dict[str, list[float]]:
     hessian = fastif.Hessian(problem.objective, problem.train)
-    operators = {"Gauss-Newton": matrix.damped(damping), "Hessian": hessian.damped(damping)}
+    operators = {
+        "Gauss-Newton": matrix.with_damping(damping),
+        "Hessian": hessian.with_damping(damping),
+    }
     return {
-        name: measured_residual(operator, rows, rhs).tolist()
-        for name, operator in operators.items()
+        name: measure_residual(operator, rows, rhs).tolist() for name, operator in operators.items()
     }

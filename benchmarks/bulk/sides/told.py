@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Told:
+class SideResult:
     """What a side tells besides its seconds.
 
     Attributes:

@@ -17,24 +17,26 @@ from safetensors.torch import save_file
 from benchmarks.example import peak_megabytes
 from benchmarks.fidelity.peers.peer import Peer
 from benchmarks.fidelity.peers.registry import PEERS
-from benchmarks.fidelity.peers.rows import by_length, put_back
+from benchmarks.fidelity.peers.rows import by_length, restore_order
 from benchmarks.fidelity.plain import Plain, load_plain
 
 
-def measured(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:
+def measure_peer(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:
     """Write the scores, and return what they took."""
     ordered, query, train = by_length(plain)
     loaded, wall, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
     scores = peer.scores(ordered, seed)
-    took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    elapsed = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
     expected = (len(plain.query_labels), len(plain.train_labels))
     if tuple(scores.shape) != expected:
         raise ValueError(f"scores of shape {tuple(scores.shape)} instead of {expected}")
-    broken = int((~scores.isfinite()).sum())
-    if broken:
-        raise ValueError(f"{broken} of {scores.numel()} scores are not finite")
-    save_file({"scores": put_back(scores.detach().float(), query, train)}, f"{out}.safetensors")
-    return {**took, "loaded_mb": loaded, "peak_mb": peak_megabytes()}
+    nonfinite = int((~scores.isfinite()).sum())
+    if nonfinite:
+        raise ValueError(f"{nonfinite} of {scores.numel()} scores are not finite")
+    save_file(
+        {"scores": restore_order(scores.detach().float(), query, train)}, f"{out}.safetensors"
+    )
+    return {**elapsed, "loaded_mb": loaded, "peak_mb": peak_megabytes()}
 
 
 def attempt(peer: Peer, plain: Plain, seed: int, out: Path, memory_gb: float) -> dict:
@@ -43,7 +45,7 @@ def attempt(peer: Peer, plain: Plain, seed: int, out: Path, memory_gb: float) ->
     limit = int(memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
-        return measured(peer, plain, seed, out)
+        return measure_peer(peer, plain, seed, out)
     except Exception as error:
         return {"failure": f"{type(error).__name__}: {error}", "peak_mb": peak_megabytes()}
 
@@ -52,8 +54,8 @@ def main(arguments: list[str]) -> None:
     name, folder, out, seed, memory_gb = arguments
     peer = PEERS[name]
     plain = load_plain(Path(folder))
-    report = {"name": name, "version": peer.version, "settings": peer.described(plain)}
-    refusal = peer.refuses(plain)
+    report = {"name": name, "version": peer.version, "settings": peer.describe(plain)}
+    refusal = peer.explain_refusal(plain)
     if refusal:
         report |= {"failure": f"refused: {refusal}"}
     else:

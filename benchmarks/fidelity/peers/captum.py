@@ -52,7 +52,7 @@ def arnoldi(
     """The inverse Hessian of `rows` training rows on its `rank` largest eigenvalues."""
     by_batch = _only_linear(plain.model)
     size = ROWS if by_batch else FEW
-    found = ArnoldiInfluenceFunction(
+    influence_function = ArnoldiInfluenceFunction(
         plain.model,
         train_loader(plain, size),
         _WEIGHTS,
@@ -65,7 +65,7 @@ def arnoldi(
         arnoldi_dim=krylov,
         hessian_reg=damping,
     )
-    return found.influence(query_loader(plain, size)).detach()
+    return influence_function.influence(query_loader(plain, size)).detach()
 
 
 def _loaded(model: nn.Module, checkpoint: str) -> float:

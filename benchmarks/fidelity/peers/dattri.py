@@ -139,16 +139,16 @@ def _scores(
     attributor: BaseInnerProductAttributor, plain: Plain, queries: int = QUERIES
 ) -> Float[Tensor, "q n"]:
     """Every query solved once, then multiplied with the gradient of every training row."""
-    solved = []
+    query_ihvps = []
     for batch in loader(plain.query_inputs, plain.query_labels, queries):
         gradients = attributor.generate_test_rep(0, _apart(batch))
-        solved.append(attributor.transform_test_rep(0, gradients))
-    rows = torch.cat(solved)
-    found = []
+        query_ihvps.append(attributor.transform_test_rep(0, gradients))
+    rows = torch.cat(query_ihvps)
+    columns = []
     for batch in train_loader(plain, _size(plain)):
         gradients = attributor.generate_train_rep(0, _apart(batch))
-        found.append(rows @ attributor.transform_train_rep(0, gradients).T)
-    return torch.cat(found, 1)
+        columns.append(rows @ attributor.transform_train_rep(0, gradients).T)
+    return torch.cat(columns, 1)
 
 
 def _size(plain: Plain) -> int:

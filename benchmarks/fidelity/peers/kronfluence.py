@@ -13,7 +13,7 @@ from kronfluence.utils.dataset import DataLoaderKwargs
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from benchmarks.fidelity.peers.rows import cropped, has_mask
+from benchmarks.fidelity.peers.rows import crop, has_mask
 from benchmarks.fidelity.plain import Plain
 
 TRAIN_BATCH, QUERY_BATCH = 128, 100  # of its own example for GLUE
@@ -59,7 +59,7 @@ def ekfac(plain: Plain, seed: int, damping: float | None) -> Float[Tensor, "q n"
     queries = TensorDataset(*plain.query_inputs, plain.query_labels)
     with TemporaryDirectory() as folder:
         analyzer = Analyzer("peer", model, task, cpu=True, disable_tqdm=True, output_dir=folder)
-        analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=cropped))
+        analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=crop))
         analyzer.fit_all_factors(
             "ekfac",
             train,

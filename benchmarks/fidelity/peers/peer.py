@@ -46,19 +46,19 @@ class Peer:
         except PackageNotFoundError:
             return None
 
-    def refuses(self, plain: Plain) -> str | None:
+    def explain_refusal(self, plain: Plain) -> str | None:
         """Why it cannot do this workload; None if it can."""
-        asked = has_mask(plain.train_inputs) and isinstance(self.text, str)
-        return str(self.text) if asked else None
+        is_refused = has_mask(plain.train_inputs) and isinstance(self.text, str)
+        return str(self.text) if is_refused else None
 
-    def chosen(self, plain: Plain) -> Options:
+    def select_options(self, plain: Plain) -> Options:
         """The arguments for this workload."""
         text = self.text if has_mask(plain.train_inputs) and not isinstance(self.text, str) else {}
         return {**self.options, **text}
 
-    def described(self, plain: Plain) -> str:
+    def describe(self, plain: Plain) -> str:
         """The settings in words, for this workload."""
-        chosen, count = self.chosen(plain), len(plain.train_labels)
+        chosen, count = self.select_options(plain), len(plain.train_labels)
         return self.settings.format(**{**chosen, "rows": min(chosen.get("rows") or count, count)})
 
     @property
@@ -70,4 +70,4 @@ class Peer:
     def scores(self, plain: Plain, seed: int = 0) -> Float[Tensor, "q n"]:
         """Positive: the training row helps the query; without it the query's loss would rise."""
         torch.manual_seed(seed)
-        return self.function(plain, seed, **self.chosen(plain))
+        return self.function(plain, seed, **self.select_options(plain))

@@ -11,7 +11,7 @@ from pydvl.influence.torch import CgInfluence, EkfacInfluence, NystroemSketchInf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.fidelity.peers.rows import cropped, has_mask, some_rows
+from benchmarks.fidelity.peers.rows import crop, has_mask, some_rows
 from benchmarks.fidelity.plain import Plain
 
 ROWS, SEQUENCES = 100, 8
@@ -66,7 +66,7 @@ def _model(plain: Plain) -> nn.Module:
 
 def _packed(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """A batch of one tensor and labels: the mask becomes one more column of the hidden states."""
-    *inputs, labels = cropped(rows)
+    *inputs, labels = crop(rows)
     if not has_mask(inputs):
         return inputs[0], labels
     hidden, mask = inputs
@@ -87,5 +87,5 @@ def _scores(model: InfluenceFunctionModel, plain: Plain) -> Float[Tensor, "q n"]
     """Every query solved once, then multiplied with the training rows batch by batch."""
     queries = _loader(plain.query_inputs, plain.query_labels)
     factors = torch.cat([model.influence_factors(x, y) for x, y in queries])
-    found = [model.influences_from_factors(factors, x, y) for x, y in _train(plain)]
-    return torch.cat(found, 1).detach()
+    columns = [model.influences_from_factors(factors, x, y) for x, y in _train(plain)]
+    return torch.cat(columns, 1).detach()

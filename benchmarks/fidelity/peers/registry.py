@@ -133,7 +133,7 @@ _OWN = [
 ]
 
 
-def _varied(name: str, option: str, *values: float) -> list[Peer]:
+def _make_variant(name: str, option: str, *values: float) -> list[Peer]:
     """The peer with other values of one option, to show the best of its grid as well."""
     peer = next(peer for peer in _OWN if peer.name == name)
     return [
@@ -148,15 +148,15 @@ def _varied(name: str, option: str, *values: float) -> list[Peer]:
 
 
 _GRID = [
-    *_varied("kronfluence EK-FAC", "damping", 1e-8, 1e-3, 1e-2),
-    *_varied("dattri CG", "damping", 1e-3, 1e-1),
-    *_varied("dattri DataInf", "damping", 1e-3, 1e-1),
-    *_varied("dattri EK-FAC", "damping", 1e-3, 1e-1),
-    *_varied("dattri LiSSA", "batch", 10),
-    *_varied("captum Arnoldi", "damping", 1.0),
-    *_varied("pyDVL Nystroem", "damping", 1e-3, 1e-1),
-    *_varied("pyDVL EK-FAC", "damping", 1e-3, 1e-1),
-    *_varied("pyDVL CG", "damping", 1e-3, 1e-1),
+    *_make_variant("kronfluence EK-FAC", "damping", 1e-8, 1e-3, 1e-2),
+    *_make_variant("dattri CG", "damping", 1e-3, 1e-1),
+    *_make_variant("dattri DataInf", "damping", 1e-3, 1e-1),
+    *_make_variant("dattri EK-FAC", "damping", 1e-3, 1e-1),
+    *_make_variant("dattri LiSSA", "batch", 10),
+    *_make_variant("captum Arnoldi", "damping", 1.0),
+    *_make_variant("pyDVL Nystroem", "damping", 1e-3, 1e-1),
+    *_make_variant("pyDVL EK-FAC", "damping", 1e-3, 1e-1),
+    *_make_variant("pyDVL CG", "damping", 1e-3, 1e-1),
 ]
 
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (*_OWN, *_GRID)}

@@ -16,7 +16,7 @@ def has_mask(inputs: Sequence[Tensor]) -> bool:
     return len(inputs) > 1
 
 
-def cropped(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def crop(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """A batch (*inputs, labels), cut to its longest sequence: padding is work for every peer."""
     *inputs, labels = default_collate(list(rows))
     if has_mask(inputs):
@@ -27,7 +27,7 @@ def cropped(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 
 def loader(inputs: Sequence[Tensor], labels: Tensor, size: int) -> DataLoader:
     """Batches (*inputs, labels) of `size` in the order given."""
-    return DataLoader(TensorDataset(*inputs, labels), batch_size=size, collate_fn=cropped)
+    return DataLoader(TensorDataset(*inputs, labels), batch_size=size, collate_fn=crop)
 
 
 def train_loader(plain: Plain, size: int) -> DataLoader:
@@ -48,8 +48,8 @@ def some_rows(plain: Plain, count: int | None, seed: int) -> Plain:
     n = len(plain.train_labels)
     if count is None or count >= n:
         return plain
-    drawn = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    return _train_rows(plain, drawn)
+    sampled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:count].sort().values
+    return _train_rows(plain, sampled)
 
 
 def by_length(plain: Plain) -> tuple[Plain, Int[Tensor, " q"], Int[Tensor, " n"]]:
@@ -66,7 +66,7 @@ def by_length(plain: Plain) -> tuple[Plain, Int[Tensor, " q"], Int[Tensor, " n"]
     return ordered, query, train
 
 
-def put_back(
+def restore_order(
     scores: Float[Tensor, "q n"], query: Int[Tensor, " q"], train: Int[Tensor, " n"]
 ) -> Float[Tensor, "q n"]:
     """Undo the order of `by_length`.

@@ -6,31 +6,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastif.curvature.ekfac.fit_spec import Scheme
+from fastif.curvature.ekfac.fit_spec import EkfacSpec
 from fastif.errors import InputError
 
 HEADER = "scheme"
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class EkfacSums:
     """Named sums in double precision that add up over pieces, in any order.
 
     Attributes:
-        scheme: what was summed.
+        spec: what was summed.
         tensors: "count" examples, and for block number i what stands under "i.".
     """
 
-    scheme: Scheme
+    spec: EkfacSpec
     tensors: dict[str, Tensor]
 
-    def __add__(self, other: "Sums") -> "Sums":
+    def __add__(self, other: "EkfacSums") -> "EkfacSums":
         """The sums over both pieces.
 
         Raises:
             InputError: they belong to other parameters, signs or passes.
         """
-        if self.scheme != other.scheme or self.tensors.keys() != other.tensors.keys():
+        if self.spec != other.spec or self.tensors.keys() != other.tensors.keys():
             raise InputError(
                 "EK-FAC sums",
                 "pieces of one pass over one training set",
@@ -38,9 +38,9 @@ class Sums:
                 "Fit all pieces with the same model, labels and seed.",
             )
         total = {name: tensor + other.tensors[name] for name, tensor in self.tensors.items()}
-        return Sums(self.scheme, total)
+        return EkfacSums(self.spec, total)
 
-    def of_block(self, index: int) -> dict[str, Tensor]:
+    def select_block(self, index: int) -> dict[str, Tensor]:
         """The sums of one block."""
         prefix = f"{index}."
         return {
@@ -49,17 +49,17 @@ class Sums:
             if name.startswith(prefix)
         }
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors, ready for safetensors."""
-        return {HEADER: self.scheme.header(), **self.tensors}
+        return {HEADER: self.spec.to_header(), **self.tensors}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor]) -> "Sums":
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "EkfacSums":
         """The sums that were written."""
         tensors = {name: tensor for name, tensor in state.items() if name != HEADER}
-        return cls(Scheme.of_header(state[HEADER]), tensors)
+        return cls(EkfacSpec.from_header(state[HEADER]), tensors)
 
 
-def zeros(*shape: int, like: Tensor) -> Tensor:
+def zero_sum(*shape: int, like: Tensor) -> Tensor:
     """A sum to begin with."""
     return torch.zeros(shape, dtype=torch.float64, device=like.device)

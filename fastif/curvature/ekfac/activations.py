@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fastif.curvature.ekfac.parameter_groups import at_least_two
+from fastif.curvature.ekfac.parameter_groups import ensure_two_examples
 from fastif.data.examples import Batch
 from fastif.errors import InputError
-from fastif.gradients.hooks import Heard as Calls
-from fastif.gradients.layer_rules import positions
+from fastif.gradients.hooks import LayerGrads as Calls
+from fastif.gradients.layer_rules import flatten_positions
 from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class LayerActivations:
     """All positions of all calls of one linear layer, for one root column of a batch.
 
     Attributes:
@@ -35,7 +35,9 @@ class Heard:
     reach: Bool[Tensor, "b t"]
 
 
-def heard_columns(objective: Objective, batch: Batch) -> Iterator[list[Heard]]:
+def capture_layer_activations(
+    objective: Objective, batch: Batch
+) -> Iterator[list[LayerActivations]]:
     """For each root column every layer that owns attributed parameters; all must be linear.
 
     The layers, their inputs and positions are the same for all columns.
@@ -45,37 +47,42 @@ def heard_columns(objective: Objective, batch: Batch) -> Iterator[list[Heard]]:
     """
     count, gradients = len(batch["labels"]), Gradients(objective)
 
-    def refuse(_: Tensor) -> list[Heard]:
+    def refuse(_: Tensor) -> list[LayerActivations]:
         raise InputError(
             "EK-FAC",
             "linear layers whose inputs and outputs give the gradient of each example",
-            gradients.route.why,
+            gradients.route.reason,
             'Take the exact curvature (kind = "gauss-newton"), or attribute other parameters.',
         )
 
-    for column in gradients.taken(at_least_two(batch), "roots", _of_calls, refuse):
-        yield [_first(layer, count) for layer in column]
+    for column in gradients.map_columns(ensure_two_examples(batch), "roots", _merge_calls, refuse):
+        yield [_take_first(layer, count) for layer in column]
 
 
-def _of_calls(calls: Calls) -> list[Heard]:
+def _merge_calls(calls: Calls) -> list[LayerActivations]:
     """The calls of each layer together, without examples that are not finite."""
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    calls_by_layer: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for call, delta in calls:
-        found.setdefault(call.name, []).append(positions(call.inputs, delta))
-    layers = {name: tuple(map(_joined, zip(*made, strict=True))) for name, made in found.items()}
-    parts = [part for pair in layers.values() for part in pair]
-    sound = [torch.isfinite(part.flatten(1).norm(dim=1)) for part in parts]
+        calls_by_layer.setdefault(call.name, []).append(flatten_positions(call.inputs, delta))
+    layers = {
+        name: tuple(map(_concat_positions, zip(*pairs, strict=True)))
+        for name, pairs in calls_by_layer.items()
+    }
+    tensors = [tensor for pair in layers.values() for tensor in pair]
+    finite = [torch.isfinite(tensor.flatten(1).norm(dim=1)) for tensor in tensors]
     return [
-        Heard(name, inputs, deltas, (deltas != 0).any(-1) & torch.stack(sound).all(0)[:, None])
+        LayerActivations(
+            name, inputs, deltas, (deltas != 0).any(-1) & torch.stack(finite).all(0)[:, None]
+        )
         for name, (inputs, deltas) in layers.items()
     ]
 
 
-def _first(layer: Heard, count: int) -> Heard:
+def _take_first(layer: LayerActivations, count: int) -> LayerActivations:
     """The first examples of a layer."""
-    parts = {name: getattr(layer, name)[:count] for name in ("inputs", "deltas", "reach")}
-    return replace(layer, **parts)
+    fields = {name: getattr(layer, name)[:count] for name in ("inputs", "deltas", "reach")}
+    return replace(layer, **fields)
 
 
-def _joined(parts: tuple[Tensor, ...]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+def _concat_positions(tensors: tuple[Tensor, ...]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, 1)

@@ -9,22 +9,22 @@ from torch import Tensor
 class Block(ABC):
     """A symmetric positive semi-definite matrix on some places of a row.
 
-    Both methods read those places of `rows`, write those of `out`, and leave all others alone.
+    Both methods read those places of `vectors`, write those of `out`, and leave all others alone.
     """
 
     @property
     @abstractmethod
-    def values(self) -> Tensor:
+    def eigenvalues(self) -> Tensor:
         """The eigenvalues, in any shape."""
 
     @abstractmethod
-    def apply(self, rows: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
+    def apply(self, vectors: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
         """The places of `out` become rows @ B."""
 
     @abstractmethod
-    def inverse(
+    def apply_inverse(
         self,
-        rows: Float[Tensor, "q p"],
+        vectors: Float[Tensor, "q p"],
         out: Float[Tensor, "q p"],
         damping: float,
         negligible: float,

@@ -9,32 +9,32 @@ from fastif.curvature.ekfac.block import Block
 
 
 @dataclass(frozen=True, eq=False)
-class Diagonal(Block):
+class DiagonalBlock(Block):
     """Only each number's own curvature: for what is too large for anything better.
 
     Args:
-        place: where the parameter stands in a row.
+        param_slice: where the parameter stands in a row.
         diagonal: the curvature of each of its numbers.
     """
 
-    place: slice
+    param_slice: slice
     diagonal: Float[Tensor, " s"]
 
     @property
-    def values(self) -> Tensor:
+    def eigenvalues(self) -> Tensor:
         return self.diagonal
 
-    def apply(self, rows: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
-        out[:, self.place] = rows[:, self.place] * self.diagonal
+    def apply(self, vectors: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
+        out[:, self.param_slice] = vectors[:, self.param_slice] * self.diagonal
 
-    def inverse(
+    def apply_inverse(
         self,
-        rows: Float[Tensor, "q p"],
+        vectors: Float[Tensor, "q p"],
         out: Float[Tensor, "q p"],
         damping: float,
         negligible: float,
     ) -> None:
-        out[:, self.place] = rows[:, self.place] / (self.diagonal + damping)
+        out[:, self.param_slice] = vectors[:, self.param_slice] / (self.diagonal + damping)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"values": self.diagonal}

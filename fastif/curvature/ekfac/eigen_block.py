@@ -10,46 +10,54 @@ from fastif.curvature.ekfac.block import Block
 
 
 @dataclass(frozen=True, eq=False)
-class Eigen(Block):
+class EigenBlock(Block):
     """Q diag(w) Qᵀ, exact, for the few parameters of one owner.
 
     Args:
-        places: where these parameters stand in a row.
-        vectors: Q, an eigenvector a column.
+        param_slices: where these parameters stand in a row.
+        eigenvectors: Q, an eigenvector a column.
         spectrum: w.
     """
 
-    places: tuple[slice, ...]
-    vectors: Float[Tensor, "s s"]
+    param_slices: tuple[slice, ...]
+    eigenvectors: Float[Tensor, "s s"]
     spectrum: Float[Tensor, " s"]
 
     @property
-    def values(self) -> Tensor:
+    def eigenvalues(self) -> Tensor:
         return self.spectrum
 
-    def apply(self, rows: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
-        self._scatter((gather(rows, self.places) @ self.vectors) * self.spectrum, out)
+    def apply(self, vectors: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
+        self._scatter(
+            (gather_slices(vectors, self.param_slices) @ self.eigenvectors) * self.spectrum, out
+        )
 
-    def inverse(
+    def apply_inverse(
         self,
-        rows: Float[Tensor, "q p"],
+        vectors: Float[Tensor, "q p"],
         out: Float[Tensor, "q p"],
         damping: float,
         negligible: float,
     ) -> None:
-        self._scatter((gather(rows, self.places) @ self.vectors) / (self.spectrum + damping), out)
+        self._scatter(
+            (gather_slices(vectors, self.param_slices) @ self.eigenvectors)
+            / (self.spectrum + damping),
+            out,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"vectors": self.vectors, "values": self.spectrum}
+        return {"vectors": self.eigenvectors, "values": self.spectrum}
 
-    def _scatter(self, turned: Tensor, out: Tensor) -> None:
+    def _scatter(self, rotated: Tensor, out: Tensor) -> None:
         """Turned back, and put where it belongs."""
-        found = turned @ self.vectors.T
-        sizes = [place.stop - place.start for place in self.places]
-        for place, part in zip(self.places, found.split(sizes, 1), strict=True):
-            out[:, place] = part
+        vectors = rotated @ self.eigenvectors.T
+        sizes = [param_slice.stop - param_slice.start for param_slice in self.param_slices]
+        for param_slice, values in zip(self.param_slices, vectors.split(sizes, 1), strict=True):
+            out[:, param_slice] = values
 
 
-def gather(rows: Float[Tensor, "q p"], places: tuple[slice, ...]) -> Float[Tensor, "q s"]:
+def gather_slices(
+    vectors: Float[Tensor, "q p"], param_slices: tuple[slice, ...]
+) -> Float[Tensor, "q s"]:
     """What stands at these places of the rows, side by side."""
-    return torch.cat([rows[:, place] for place in places], 1)
+    return torch.cat([vectors[:, param_slice] for param_slice in param_slices], 1)

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from fastif.curvature.ekfac.block import Block
-from fastif.curvature.ekfac.diagonal_block import Diagonal
-from fastif.curvature.ekfac.eigen_block import Eigen
-from fastif.curvature.ekfac.kronecker import Kronecker
-from fastif.curvature.ekfac.parameter_groups import Group
+from fastif.curvature.ekfac.diagonal_block import DiagonalBlock
+from fastif.curvature.ekfac.eigen_block import EigenBlock
+from fastif.curvature.ekfac.kronecker import KroneckerBlock
+from fastif.curvature.ekfac.parameter_groups import ParameterGroup
 from fastif.errors import InputError
 from fastif.models.parameters import ParamSpace
 
 
-def decomposed(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tensor]:
+def eigendecompose(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tensor]:
     """Eigenvectors and eigenvalues of a block from its sums over `count` examples.
 
     Raises:
@@ -32,19 +32,21 @@ def decomposed(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tensor]:
     if "products" in sums:
         values, vectors = torch.linalg.eigh(sums["products"] / count)
         return {"vectors": vectors, "values": values.clamp_min(0)}
-    outputs, over_outputs = torch.linalg.eigh(sums["outputs"] / count)
-    inputs, over_inputs = torch.linalg.eigh(sums["inputs"] / sums["positions"].clamp_min(1))
+    outputs, output_vectors = torch.linalg.eigh(sums["outputs"] / count)
+    inputs, input_vectors = torch.linalg.eigh(sums["inputs"] / sums["positions"].clamp_min(1))
     values = outputs.clamp_min(0)[:, None] * inputs.clamp_min(0)
-    return {"outputs": over_outputs, "inputs": over_inputs, "values": values}
+    return {"outputs": output_vectors, "inputs": input_vectors, "values": values}
 
 
-def block_of(group: Group, space: ParamSpace, parts: Mapping[str, Tensor]) -> Block:
+def make_block(group: ParameterGroup, space: ParamSpace, tensors: Mapping[str, Tensor]) -> Block:
     """The block of a group from its tensors."""
-    places = space.places(group.names)
+    param_slices = space.select_slices(group.names)
     if group.kind == "diagonal":
-        return Diagonal(places[0], parts["values"])
+        return DiagonalBlock(param_slices[0], tensors["values"])
     if group.kind == "eigen":
-        return Eigen(places, parts["vectors"], parts["values"])
-    found = dict(zip(group.names, places, strict=True))
-    weight, bias = (found.get(group.named(own) or "") for own in ("weight", "bias"))
-    return Kronecker(weight, bias, parts["outputs"], parts["inputs"], parts["values"])
+        return EigenBlock(param_slices, tensors["vectors"], tensors["values"])
+    slices_by_name = dict(zip(group.names, param_slices, strict=True))
+    weight, bias = (
+        slices_by_name.get(group.find_name(local_name) or "") for local_name in ("weight", "bias")
+    )
+    return KroneckerBlock(weight, bias, tensors["outputs"], tensors["inputs"], tensors["values"])

@@ -6,23 +6,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.ekfac.accumulators import Sums, zeros
-from fastif.curvature.ekfac.activations import heard_columns
-from fastif.curvature.ekfac.covariance_pass import extended
-from fastif.curvature.ekfac.fit_spec import Scheme
-from fastif.curvature.ekfac.kronecker import Kronecker
-from fastif.curvature.ekfac.parameter_groups import Group
+from fastif.curvature.ekfac.accumulators import EkfacSums, zero_sum
+from fastif.curvature.ekfac.activations import capture_layer_activations
+from fastif.curvature.ekfac.covariance_pass import append_ones
+from fastif.curvature.ekfac.fit_spec import EkfacSpec
+from fastif.curvature.ekfac.kronecker import KroneckerBlock
+from fastif.curvature.ekfac.parameter_groups import ParameterGroup
 from fastif.curvature.ggn import GaussNewton
 from fastif.data.examples import Batch
-from fastif.models.parameter_subset import Subset
+from fastif.models.parameter_subset import ParameterSubset
 
-LARGEST_CHUNK = 2**24
+MAX_CHUNK_SIZE = 2**24
 """Numbers in the per-example gradients of one layer that are held at once."""
 
 
-def correction_sums(
-    curvature: GaussNewton, scheme: Scheme, blocks: Mapping[int, Kronecker]
-) -> Sums:
+def compute_correction_sums(
+    curvature: GaussNewton, spec: EkfacSpec, blocks: Mapping[int, KroneckerBlock]
+) -> EkfacSums:
     """One pass over the examples of `curvature`: "values" Σ (Q_Gᵀ g Q_A)² of each Kronecker block.
 
     g is the gradient of a root column of an example: the sum over all positions and calls of its
@@ -30,58 +30,61 @@ def correction_sums(
     of the inputs serves all columns.
     """
     like = curvature.like
-    sums = {"count": zeros(like=like)}
+    sums = {"count": zero_sum(like=like)}
     for index, block in blocks.items():
-        sums[f"{index}.values"] = zeros(*block.grid.shape, like=like)
-    linear = scheme.subset(curvature, True)
-    for batch in scheme.batches(curvature) if blocks else ():
+        sums[f"{index}.values"] = zero_sum(*block.eigenvalue_grid.shape, like=like)
+    linear_objective = spec.make_subset(curvature, True)
+    for batch in spec.iterate_batches(curvature) if blocks else ():
         sums["count"] += len(batch["labels"])
-        _add_batch(sums, scheme, linear, blocks, batch)
-    return Sums(scheme, sums)
+        _add_batch(sums, spec, linear_objective, blocks, batch)
+    return EkfacSums(spec, sums)
 
 
 def _add_batch(
     sums: dict[str, Tensor],
-    scheme: Scheme,
-    objective: Subset,
-    blocks: Mapping[int, Kronecker],
+    spec: EkfacSpec,
+    objective: ParameterSubset,
+    blocks: Mapping[int, KroneckerBlock],
     batch: Batch,
 ) -> None:
-    places = {group.owner: place for place, group in enumerate(scheme.groups)}
-    turned = {place: _TurnedInputs(scheme.groups[place], block) for place, block in blocks.items()}
-    for column in heard_columns(objective, batch):
+    group_indices = {group.owner: group_index for group_index, group in enumerate(spec.groups)}
+    rotated_inputs = {
+        group_index: _RotatedInputs(spec.groups[group_index], block)
+        for group_index, block in blocks.items()
+    }
+    for column in capture_layer_activations(objective, batch):
         for layer in column:
-            place = places[layer.name]
+            group_index = group_indices[layer.name]
             # Often few positions reach the outputs, as the one that a last layer's head reads.
             rows, columns = layer.reach.any(1), layer.reach.any(0)
-            outputs = layer.deltas[rows][:, columns] @ blocks[place].outputs
-            inputs = turned[place].at(layer.inputs, rows, columns)
-            sums[f"{place}.values"] += _squares(outputs, inputs)
+            outputs = layer.deltas[rows][:, columns] @ blocks[group_index].outputs
+            inputs = rotated_inputs[group_index].rotate(layer.inputs, rows, columns)
+            sums[f"{group_index}.values"] += _sum_squares(outputs, inputs)
 
 
-class _TurnedInputs:
+class _RotatedInputs:
     """Q_Aᵀ a of the positions of a layer that reach the outputs, kept for the next column."""
 
-    def __init__(self, group: Group, block: Kronecker) -> None:
+    def __init__(self, group: ParameterGroup, block: KroneckerBlock) -> None:
         self.group, self.vectors = group, block.inputs
         self.reach: Tensor | None = None
         self.kept = block.inputs
 
-    def at(self, inputs: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "b t i"]:
+    def rotate(self, inputs: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "b t i"]:
         reach = torch.cat([rows, columns])
         if self.reach is None or not torch.equal(self.reach, reach):
-            self.kept = extended(inputs[rows][:, columns], self.group) @ self.vectors
+            self.kept = append_ones(inputs[rows][:, columns], self.group) @ self.vectors
             self.reach = reach
         return self.kept
 
 
-def _squares(outputs: Float[Tensor, "b t o"], inputs: Float[Tensor, "b t i"]) -> Tensor:
+def _sum_squares(outputs: Float[Tensor, "b t o"], inputs: Float[Tensor, "b t i"]) -> Tensor:
     """Σ_b (Σ_t outputs_t inputs_tᵀ)², entry by entry."""
     if outputs.shape[1] == 1:  # a square of products is a product of squares
         return outputs[:, 0].square().T @ inputs[:, 0].square()
     size = outputs.shape[2] * inputs.shape[2]
-    step = max(1, LARGEST_CHUNK // size)
-    total = zeros(outputs.shape[2], inputs.shape[2], like=outputs)
-    for some, others in zip(outputs.split(step), inputs.split(step), strict=True):
-        total += torch.bmm(some.mT, others).square_().sum(0)
+    step = max(1, MAX_CHUNK_SIZE // size)
+    total = zero_sum(outputs.shape[2], inputs.shape[2], like=outputs)
+    for output_chunk, input_chunk in zip(outputs.split(step), inputs.split(step), strict=True):
+        total += torch.bmm(output_chunk.mT, input_chunk).square_().sum(0)
     return total

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.ekfac.accumulators import HEADER, Sums
+from fastif.curvature.ekfac.accumulators import HEADER, EkfacSums
 from fastif.curvature.ekfac.block import Block
-from fastif.curvature.ekfac.covariance_pass import factor_sums
-from fastif.curvature.ekfac.eigendecompose import block_of, decomposed
-from fastif.curvature.ekfac.eigenvalue_correction import correction_sums
-from fastif.curvature.ekfac.fit_spec import Labels, Scheme
-from fastif.curvature.ekfac.kronecker import Kronecker
+from fastif.curvature.ekfac.covariance_pass import compute_covariance_sums
+from fastif.curvature.ekfac.eigendecompose import eigendecompose, make_block
+from fastif.curvature.ekfac.eigenvalue_correction import compute_correction_sums
+from fastif.curvature.ekfac.fit_spec import EkfacSpec, Labels
+from fastif.curvature.ekfac.kronecker import KroneckerBlock
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import LinearOperator
 from fastif.errors import InputError
@@ -48,22 +48,22 @@ class Ekfac(LinearOperator):
     2015; "expand" in Eschenhagen et al., 2023).
 
     Attributes:
-        scheme: which parameters make which block.
-        blocks: in the order of `scheme.groups`.
+        spec: which parameters make which block.
+        blocks: in the order of `spec.groups`.
 
     >>> from torch import nn
     >>> from fastif import ModuleObjective, SquaredError, TensorExamples
     >>> examples = TensorExamples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
     >>> objective = ModuleObjective(nn.Linear(2, 1, bias=False), SquaredError())
     >>> ekfac = Ekfac.fit(GaussNewton(objective, examples))
-    >>> ekfac.dense().round(decimals=4)  # exact for one output: 2/n Σ x xᵀ
+    >>> ekfac.to_dense().round(decimals=4)  # exact for one output: 2/n Σ x xᵀ
     tensor([[1., 0.],
             [0., 4.]])
-    >>> ekfac.inverse(torch.ones(1, 2), damping=1.0)
+    >>> ekfac.apply_inverse(torch.ones(1, 2), damping=1.0)
     tensor([[0.5000, 0.2000]])
     """
 
-    scheme: Scheme
+    spec: EkfacSpec
     blocks: tuple[Block, ...]
 
     @classmethod
@@ -82,68 +82,75 @@ class Ekfac(LinearOperator):
         Raises:
             InputError: there is no training example of finite loss, or the sums overflow.
         """
-        kfac = cls.of_factors(cls.factors(curvature, labels=labels, seed=seed), curvature.like)
-        return kfac.corrected(kfac.corrections(curvature))
+        kfac = cls.from_covariances(
+            cls.accumulate_covariances(curvature, labels=labels, seed=seed), curvature.like
+        )
+        return kfac.apply_corrections(kfac.accumulate_corrections(curvature))
 
     @staticmethod
-    def factors(curvature: GaussNewton, *, labels: Labels = "auto", seed: int = 0) -> Sums:
+    def accumulate_covariances(
+        curvature: GaussNewton, *, labels: Labels = "auto", seed: int = 0
+    ) -> EkfacSums:
         """The first pass, over one piece of the training set or all of it."""
-        return factor_sums(curvature, Scheme.of(curvature, labels, seed))
+        return compute_covariance_sums(curvature, EkfacSpec.from_curvature(curvature, labels, seed))
 
     @classmethod
-    def of_factors(cls, sums: Sums, like: Tensor) -> "Ekfac":
+    def from_covariances(cls, sums: EkfacSums, like: Tensor) -> "Ekfac":
         """K-FAC from the first pass: Λ is the outer product of the factors' eigenvalues.
 
         Raises:
             InputError: the sums are not finite.
         """
         count = sums.tensors["count"]
-        parts = [
-            decomposed(sums.of_block(index), count) for index in range(len(sums.scheme.groups))
+        block_tensors = [
+            eigendecompose(sums.select_block(index), count)
+            for index in range(len(sums.spec.groups))
         ]
-        return cls._of_parts(sums.scheme, parts, like)
+        return cls._from_block_tensors(sums.spec, block_tensors, like)
 
-    def corrections(self, curvature: GaussNewton) -> Sums:
+    def accumulate_corrections(self, curvature: GaussNewton) -> EkfacSums:
         """The second pass, over one piece of the training set or all of it."""
-        return correction_sums(curvature, self.scheme, self._kronecker())
+        return compute_correction_sums(curvature, self.spec, self._kronecker_blocks())
 
-    def corrected(self, sums: Sums) -> "Ekfac":
+    def apply_corrections(self, sums: EkfacSums) -> "Ekfac":
         """EK-FAC: Λ from the second pass."""
         blocks = list(self.blocks)
-        for index, block in self._kronecker().items():
-            grid = sums.tensors[f"{index}.values"] / sums.tensors["count"]
-            blocks[index] = replace(block, grid=grid.to(block.grid))
-        return Ekfac(self.scheme, tuple(blocks))
+        for index, block in self._kronecker_blocks().items():
+            eigenvalue_grid = sums.tensors[f"{index}.values"] / sums.tensors["count"]
+            blocks[index] = replace(
+                block, eigenvalue_grid=eigenvalue_grid.to(block.eigenvalue_grid)
+            )
+        return Ekfac(self.spec, tuple(blocks))
 
     @property
     def size(self) -> int:
-        return self.scheme.space.size
+        return self.spec.space.size
 
     @property
     def like(self) -> Tensor:
-        return self.blocks[0].values.new_empty(0)
+        return self.blocks[0].eigenvalues.new_empty(0)
 
     @property
     def ridge(self) -> float:
-        return self.scheme.ridge
+        return self.spec.ridge
 
     @property
-    def semidefinite(self) -> bool:
+    def is_semidefinite(self) -> bool:
         return True
 
     @property
     def eigenvalues(self) -> Float[Tensor, " p"]:
         """All eigenvalues, block by block."""
-        return torch.cat([block.values.flatten() for block in self.blocks])
+        return torch.cat([block.eigenvalues.flatten() for block in self.blocks])
 
-    def apply(self, rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        out = torch.empty_like(rows)
+    def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+        out = torch.empty_like(vectors)
         for block in self.blocks:
-            block.apply(rows, out)
+            block.apply(vectors, out)
         return out
 
-    def inverse(
-        self, rows: Float[Tensor, "q p"], damping: float, negligible: float = 1e-3
+    def apply_inverse(
+        self, vectors: Float[Tensor, "q p"], damping: float, negligible: float = 1e-3
     ) -> Float[Tensor, "q p"]:
         """Rows @ (A + damping I)⁻¹, to a relative error of at most `negligible` in every row.
 
@@ -161,53 +168,67 @@ class Ekfac(LinearOperator):
                 f"damping {damping}, negligible {negligible}",
                 "Take a positive damping, say 0.1, and negligible = 1e-3.",
             )
-        out = torch.empty_like(rows)
+        out = torch.empty_like(vectors)
         for block in self.blocks:
-            block.inverse(rows, out, damping, negligible)
+            block.apply_inverse(vectors, out, damping, negligible)
         return out
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Everything as plain tensors, ready for safetensors."""
-        found = {HEADER: self.scheme.header()}
+        tensors = {HEADER: self.spec.to_header()}
         for index, block in enumerate(self.blocks):
             for name, tensor in block.tensors().items():
-                found[f"{index}.{name}"] = tensor
-        return found
+                tensors[f"{index}.{name}"] = tensor
+        return tensors
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], space: ParamSpace, like: Tensor) -> "Ekfac":
-        """What `state` wrote, for rows like `like`.
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], space: ParamSpace, like: Tensor
+    ) -> "Ekfac":
+        """What `state_dict` wrote, for rows like `like`.
 
         Raises:
             InputError: it was fitted for other parameters.
         """
-        scheme = Scheme.of_header(state[HEADER])
-        if scheme.space != space:
+        spec = EkfacSpec.from_header(state[HEADER])
+        if spec.space != space:
             raise InputError(
                 "EK-FAC factor",
-                f"one fitted for the {space.size} attributed parameters {_few(space)}",
-                f"one of the {scheme.space.size} parameters {_few(scheme.space)}",
+                f"one fitted for the {space.size} attributed parameters {_format_names(space)}",
+                f"one of the {spec.space.size} parameters {_format_names(spec.space)}",
                 "Fit it again for this model and these parameters.",
             )
-        parts = []
-        for index in range(len(scheme.groups)):
+        block_tensors = []
+        for index in range(len(spec.groups)):
             prefix = f"{index}."
-            parts.append(
-                {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
+            block_tensors.append(
+                {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in state.items()
+                    if name.startswith(prefix)
+                }
             )
-        return cls._of_parts(scheme, parts, like)
+        return cls._from_block_tensors(spec, block_tensors, like)
 
     @classmethod
-    def _of_parts(cls, scheme: Scheme, parts: list[dict[str, Tensor]], like: Tensor) -> "Ekfac":
+    def _from_block_tensors(
+        cls, spec: EkfacSpec, block_tensors: list[dict[str, Tensor]], like: Tensor
+    ) -> "Ekfac":
         blocks = [
-            block_of(group, scheme.space, {k: t.to(like).contiguous() for k, t in part.items()})
-            for group, part in zip(scheme.groups, parts, strict=True)
+            make_block(
+                group,
+                spec.space,
+                {name: tensor.to(like).contiguous() for name, tensor in tensors.items()},
+            )
+            for group, tensors in zip(spec.groups, block_tensors, strict=True)
         ]
-        return cls(scheme, tuple(blocks))
+        return cls(spec, tuple(blocks))
 
-    def _kronecker(self) -> dict[int, Kronecker]:
-        return {i: block for i, block in enumerate(self.blocks) if isinstance(block, Kronecker)}
+    def _kronecker_blocks(self) -> dict[int, KroneckerBlock]:
+        return {
+            i: block for i, block in enumerate(self.blocks) if isinstance(block, KroneckerBlock)
+        }
 
 
-def _few(space: ParamSpace) -> str:
+def _format_names(space: ParamSpace) -> str:
     return ", ".join(space.names[:2]) + (", ..." if len(space.names) > 2 else "")

@@ -9,29 +9,29 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from fastif.curvature.ekfac.parameter_groups import Group, grouped
-from fastif.curvature.ekfac.rademacher import signs
+from fastif.curvature.ekfac.parameter_groups import ParameterGroup, group_parameters
+from fastif.curvature.ekfac.rademacher import rademacher_signs
 from fastif.curvature.ggn import GaussNewton
 from fastif.data.examples import (
     Batch,
     Examples,
+    all_ids,
     batches,
-    every,
 )
 from fastif.errors import InputError
-from fastif.gradients.hooks import MIX
+from fastif.gradients.hooks import COLUMN_WEIGHTS
 from fastif.models.objective import Objective
-from fastif.models.parameter_subset import Subset
+from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import ParamSpace
 
-MANY_COLUMNS = 10
+MAX_EXACT_COLUMNS = 10
 """Root columns above which "auto" samples: each is a backward pass over the training set."""
 
 Labels = Literal["auto", "exact", "sampled"]
 
 
 @dataclass(frozen=True)
-class Scheme:
+class EkfacSpec:
     """What a fit in pieces has to agree on; sums of two schemes are never added up.
 
     Attributes:
@@ -43,13 +43,13 @@ class Scheme:
     """
 
     space: ParamSpace
-    groups: tuple[Group, ...]
+    groups: tuple[ParameterGroup, ...]
     sampled: bool
     seed: int
     ridge: float
 
     @classmethod
-    def of(cls, curvature: GaussNewton, labels: Labels, seed: int) -> "Scheme":
+    def from_curvature(cls, curvature: GaussNewton, labels: Labels, seed: int) -> "EkfacSpec":
         """The scheme of a curvature: the same for every piece of one training set.
 
         Raises:
@@ -61,37 +61,43 @@ class Scheme:
                 "EK-FAC labels", " or ".join(get_args(Labels)), f"{labels}", 'Leave it at "auto".'
             )
         objective, examples = curvature.objective, curvature.examples
-        few = _sound(objective, examples)
-        if not curvature.count or not len(few):
+        finite_ids = _find_finite_examples(objective, examples)
+        if not curvature.count or not len(finite_ids):
             raise InputError(
                 "EK-FAC",
                 "at least one training example of finite loss",
                 "none",
                 "Give the curvature some sound training rows.",
             )
-        groups = grouped(objective, objective.prefix(examples.take(few)))
-        sampled = labels == "sampled" or (labels == "auto" and curvature.columns > MANY_COLUMNS)
+        groups = group_parameters(objective, objective.compute_prefix(examples.take(finite_ids)))
+        sampled = labels == "sampled" or (
+            labels == "auto" and curvature.rows_per_example > MAX_EXACT_COLUMNS
+        )
         return cls(objective.space, groups, sampled, seed, curvature.ridge)
 
-    def subset(self, curvature: GaussNewton, linear: bool) -> Subset:
+    def make_subset(self, curvature: GaussNewton, linear: bool) -> ParameterSubset:
         """The objective of the Kronecker blocks, or of all others."""
         chosen = [group for group in self.groups if (group.kind == "kronecker") is linear]
-        return Subset(curvature.objective, [name for group in chosen for name in group.names])
+        return ParameterSubset(
+            curvature.objective, [name for group in chosen for name in group.names]
+        )
 
-    def batches(self, curvature: GaussNewton) -> Iterator[Batch]:
+    def iterate_batches(self, curvature: GaussNewton) -> Iterator[Batch]:
         """The training set, its frozen part computed, with signs where columns are sampled."""
-        ids = every(curvature.examples) if curvature.ids is None else curvature.ids
-        columns = curvature.columns
-        for places, batch in batches(curvature.examples, ids, curvature.batch_size):
-            ready = curvature.objective.prefix(batch)
+        ids = all_ids(curvature.examples) if curvature.ids is None else curvature.ids
+        columns = curvature.rows_per_example
+        for positions, batch in batches(curvature.examples, ids, curvature.batch_size):
+            prefix_batch = curvature.objective.compute_prefix(batch)
             if self.sampled:
-                drawn = signs(self.seed, ids[places], columns).to(curvature.like.device)
-                ready = {**ready, MIX: drawn}
-            yield ready
+                random_signs = rademacher_signs(self.seed, ids[positions], columns).to(
+                    curvature.like.device
+                )
+                prefix_batch = {**prefix_batch, COLUMN_WEIGHTS: random_signs}
+            yield prefix_batch
 
-    def header(self) -> UInt8[Tensor, " bytes"]:
+    def to_header(self) -> UInt8[Tensor, " bytes"]:
         """The scheme as a tensor of text, so that it can lie beside tensors in one file."""
-        text = {
+        content = {
             "names": self.space.names,
             "shapes": self.space.shapes,
             "groups": [[group.kind, group.names] for group in self.groups],
@@ -99,24 +105,26 @@ class Scheme:
             "seed": self.seed,
             "ridge": self.ridge,
         }
-        return torch.tensor(list(json.dumps(text).encode()), dtype=torch.uint8)
+        return torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)
 
     @classmethod
-    def of_header(cls, header: UInt8[Tensor, " bytes"]) -> "Scheme":
+    def from_header(cls, header: UInt8[Tensor, " bytes"]) -> "EkfacSpec":
         """The scheme that was written."""
-        text = json.loads(bytes(header.tolist()))
-        space = ParamSpace(tuple(text["names"]), tuple(map(tuple, text["shapes"])))
-        groups = tuple(Group(kind, tuple(names)) for kind, names in text["groups"])
-        return cls(space, groups, text["sampled"], text["seed"], text["ridge"])
+        content = json.loads(bytes(header.tolist()))
+        space = ParamSpace(tuple(content["names"]), tuple(map(tuple, content["shapes"])))
+        groups = tuple(ParameterGroup(kind, tuple(names)) for kind, names in content["groups"])
+        return cls(space, groups, content["sampled"], content["seed"], content["ridge"])
 
 
 @torch.no_grad()
-def _sound(objective: Objective, examples: Examples, count: int = 2) -> Int[Tensor, " few"]:
+def _find_finite_examples(
+    objective: Objective, examples: Examples, count: int = 2
+) -> Int[Tensor, " few"]:
     """The first examples of finite loss, of the whole set: all pieces of it must decide alike."""
-    found: list[Tensor] = []
-    for ids in every(examples).split(count):
+    finite_ids: list[Tensor] = []
+    for ids in all_ids(examples).split(count):
         losses = objective.losses(objective.params, examples.take(ids))
-        found.append(ids[torch.isfinite(losses).cpu()])
-        if sum(map(len, found)) >= count:
+        finite_ids.append(ids[torch.isfinite(losses).cpu()])
+        if sum(map(len, finite_ids)) >= count:
             break
-    return torch.cat(found)[:count]
+    return torch.cat(finite_ids)[:count]

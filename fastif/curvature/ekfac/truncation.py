@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class IndexBlock:
     """All entries where some rows and some columns meet.
 
     Attributes:
@@ -22,7 +22,7 @@ class Box:
     columns_first: bool
 
 
-def cover(large: Bool[Tensor, "o i"]) -> list[Box]:
+def find_dominant_blocks(large: Bool[Tensor, "o i"]) -> list[IndexBlock]:
     """At most two boxes, disjoint in their rows, that hold all large entries.
 
     The large entries of a matrix like an outer product form a staircase: a few rows are large in
@@ -31,21 +31,26 @@ def cover(large: Bool[Tensor, "o i"]) -> list[Box]:
     make it cheapest to turn a matrix into the directions of both.
 
     >>> import torch
-    >>> boxes = cover(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]) > 0)
+    >>> boxes = find_dominant_blocks(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]) > 0)
     >>> [(box.rows.tolist(), box.columns.tolist()) for box in boxes]
     [([0], [0, 1, 2]), ([1, 2], [0])]
     """
     counts = large.sum(1)
     rows = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
     splits = {0, *(2**power for power in range(len(rows).bit_length()))}
-    found = ([_box(large, rows[:at]), _box(large, rows[at:])] for at in splits)
-    best = min(found, key=lambda boxes: sum(box.cost for box in boxes))
-    return [box for box in best if box.cost]
+    candidates = (
+        [_make_index_block(large, rows[:split]), _make_index_block(large, rows[split:])]
+        for split in splits
+    )
+    best = min(
+        candidates, key=lambda index_blocks: sum(index_block.cost for index_block in index_blocks)
+    )
+    return [index_block for index_block in best if index_block.cost]
 
 
-def _box(large: Tensor, rows: Tensor) -> Box:
+def _make_index_block(large: Tensor, rows: Tensor) -> IndexBlock:
     """The box of these rows and all columns in which one of them is large."""
     columns = large[rows].any(0).nonzero()[:, 0]
     (o, i), (r, c) = large.shape, (len(rows), len(columns))
     columns_first, rows_first = o * c * (i + r), r * i * (o + c)
-    return Box(rows, columns, min(columns_first, rows_first), columns_first <= rows_first)
+    return IndexBlock(rows, columns, min(columns_first, rows_first), columns_first <= rows_first)
