@@ -183,7 +183,7 @@ def trained(request) -> Trained:
     head = HEADS[request.param]()
     convex = reference.Convex(head.points, head.targets, head.theirs, head.outputs, PENALTY)
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:ROWS].tolist()
-    shape, points, targets = convex.shape, *head.asked
+    shape, points, targets = convex.shape, *head.queries
 
     def query_losses(row: Tensor) -> Tensor:
         return head.plain(points @ row.view(shape).T, targets)

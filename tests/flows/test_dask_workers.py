@@ -81,7 +81,7 @@ def test_the_package_is_found_beside_a_folder_of_the_name_of_one_of_its_parts(tm
 
 def test_nobody_is_waited_for_longer_than_said(monkeypatch, capsys):
     monkeypatch.setattr(presence, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(presence, "GONE", 0.3)
+    monkeypatch.setattr(presence, "GONE_SECONDS", 0.3)
     there, queue = [1], SimpleQueue()
     alone = WorkerPresence(lambda: there[0])
     threading.Timer(0.5, queue.put, ["done"]).start()

@@ -21,7 +21,7 @@ def world(made, tmp_path):
 
 @pytest.fixture
 def few_rows(monkeypatch):
-    monkeypatch.setattr(sketches, "ROWS", 16)
+    monkeypatch.setattr(sketches, "ROWS_PER_CHUNK", 16)
 
 
 def _prepare_run(study):

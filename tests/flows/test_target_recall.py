@@ -23,7 +23,7 @@ TEN = 10
 
 @pytest.fixture
 def world(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(rule, "AT", TEN)
+    monkeypatch.setattr(rule, "TOP_SIZE", TEN)
     return tiny.copy(made, tmp_path / "world")
 
 
