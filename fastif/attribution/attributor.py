@@ -9,12 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.certificate import (
-    HOOKS,
-    Certificate,
-    combine_certificates,
-    concat_certificates,
-)
+from fastif.attribution.certificate import Certificate, combine_certificates, concat_certificates
 from fastif.attribution.control_sample import (
     compute_model_agreement,
     compute_precision_agreement,
@@ -56,6 +51,7 @@ from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
 from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
+from fastif.gradients.route import HOOKS
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import split_on_oom

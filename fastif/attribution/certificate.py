@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.gradients.route import HOOKS
+
 MAX_PRODUCT_CORRELATION = 0.99
 """Beyond this correlation a score is the plain gradient product by another name.
 
 The published settings (a damping of 50) give 0.9999 on a small network; where the curvature has a
 say, the correlation stays well below.
 """
-
-HOOKS = "hooks"
-"""The quick route of gradients; see `Route`."""
 
 NONFINITE_GRADIENT = (
     "Its gradient is not finite. Look for extreme values in its input or in the weights."

@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator, FactorCoefficients, FactoredOperator
-from fastif.data.examples import Examples
+from fastif.data.examples import COLUMN_WEIGHTS, Examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import COLUMN_WEIGHTS
 from fastif.gradients.per_example import Gradients, GradientTile
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.solvers.direct import Direct, solve_factored

@@ -7,13 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.scorers import Effects, GradientScorer, Scorer
-from fastif.data.examples import Examples
-from fastif.gradients.hooks import (
-    COLUMN_WEIGHTS,
-    LayerCall,
-    LayerGrads,
-    get_owner_name,
-)
+from fastif.data.examples import COLUMN_WEIGHTS, Examples
+from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
 from fastif.gradients.layer_rules import compute_layer_gradients, flatten_positions, is_linear
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace

@@ -12,9 +12,9 @@ from fastif.data.arrays import Ids, as_ids, check_batch_size
 from fastif.data.examples import Batch, all_ids, batches
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.hooks import make_leaf_params
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
+from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import is_out_of_memory
 
@@ -75,7 +75,7 @@ class Hessian(LinearOperator):
 
     def _add_products(self, batch: Batch, vectors: Tensor, total: Tensor) -> None:
         space = self.objective.space
-        params = make_leaf_params(self.objective)
+        params = make_leaf_params(self.objective.params)
         param_tensors = tuple(params.values())
         # Fused attention has no second derivative; the plain one gives the same numbers.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):

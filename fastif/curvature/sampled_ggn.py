@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error, zero_nonfinite_rows
 from fastif.curvature.operator import FactoredOperator
-from fastif.data.examples import Batch, batches
-from fastif.gradients.hooks import COLUMN_WEIGHTS
+from fastif.data.examples import COLUMN_WEIGHTS, Batch, batches
 from fastif.gradients.per_example import Gradients, GradientTile
 from fastif.models.parameter_subset import ParameterSubset
 

@@ -13,6 +13,9 @@ from fastif.data.arrays import as_tensor, check_batch_size, check_label_count
 Batch = Mapping[str, Tensor]
 """Named tensors whose first axis is the example; "labels" holds the targets."""
 
+COLUMN_WEIGHTS = "mix"
+"""Key of a batch that holds a weight for each example and root column; see `compute_cotangents`."""
+
 
 class Examples(ABC):
     """A sequence of examples that can be taken in any order."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -12,7 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from fastif.data.arrays import check_label_count
 from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
-from fastif.models.padding import Side
+
+Side = Literal["right", "left"]
+"""Of a row of tokens, on which the padding stands."""
 
 
 class TextExamples(Examples):

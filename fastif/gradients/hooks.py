@@ -14,17 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from fastif.data.examples import Batch
+from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.models.objective import Objective
-from fastif.models.parameters import Params
+from fastif.models.parameters import Params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
 
 GradientOf = Literal["losses", "measures", "roots"]
 """What rows are gradients of: the training losses, what is asked of queries, or root columns."""
-
-
-COLUMN_WEIGHTS = "mix"
-"""Key of a batch that holds a weight for each example and root column; see `compute_cotangents`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +76,7 @@ class HookedPass:
     @classmethod
     def run(cls, objective: Objective, batch: Batch) -> "HookedPass":
         """Run the model and note every call."""
-        params = make_leaf_params(objective)
+        params = make_leaf_params(objective.params)
         with torch.enable_grad(), _LayerHooks(objective) as hooks:
             outputs = objective.outputs(params, batch)
         return cls(objective, batch, params, outputs, hooks.calls)
@@ -141,11 +137,6 @@ def compute_cotangents(
         leaf = detached.requires_grad_()
         total = function(leaf, targets).sum()
     yield torch.autograd.grad(total, leaf)[0].to(outputs.dtype)
-
-
-def make_leaf_params(objective: Objective) -> dict[str, Tensor]:
-    """The trained parameters, as leaves to differentiate at."""
-    return {name: tensor.detach().requires_grad_() for name, tensor in objective.params.items()}
 
 
 def _find_owners(objective: Objective) -> dict[str, nn.Module]:

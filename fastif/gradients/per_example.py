@@ -23,17 +23,12 @@ from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.combination_check import compare_with_backward, to_dense
 from fastif.gradients.graph_structure import GraphStructure, read_graph_structure
-from fastif.gradients.hooks import (
-    GradientOf,
-    HookedPass,
-    LayerGrads,
-    compute_cotangents,
-    make_leaf_params,
-)
+from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads, compute_cotangents
 from fastif.gradients.route import Route, get_route
 from fastif.gradients.row_assembly import assemble_gradients
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
+from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors, try_batch, try_table
 from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.numerics.out_of_memory import is_out_of_memory
@@ -317,7 +312,7 @@ def _fill_by_backward(
     objective: Objective, batch: Batch, gradient_of: GradientOf, rows: Tensor
 ) -> Iterator[None]:
     """The same by a backward pass an example and column."""
-    params = make_leaf_params(objective)
+    params = make_leaf_params(objective.params)
     graphs = []
     for index in range(len(rows)):
         example = {key: tensor[index : index + 1] for key, tensor in batch.items()}

@@ -4,17 +4,15 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from fastif.attribution.certificate import HOOKS
 from fastif.errors import InputError
 from fastif.gradients.graph_structure import GraphStructure
 from fastif.models.objective import Objective
+from fastif.numerics.spot_check import is_spot_check
 
+HOOKS = "hooks"
+"""The quick route."""
 ALWAYS_CHECKED_TILES = 2
 """Tiles of a structure that are all checked."""
-SPOT_CHECK_INTERVAL = 32
-"""One in so many of the others is checked: a check costs about as much as the tile."""
-GOLDEN_RATIO = 0.6180339887498949
-"""Multiples of it fall evenly into the unit interval, whatever period the tiles have."""
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Route:
         self.num_tiles += 1
         previous = self._tiles_by_structure.get(structure.signature, 0)
         self._tiles_by_structure[structure.signature] = previous + 1
-        sampled = (self.num_tiles * GOLDEN_RATIO) % 1.0 < 1 / SPOT_CHECK_INTERVAL
+        sampled = is_spot_check(self.num_tiles)
         return (
             self.per_example_backward is None
             or previous < ALWAYS_CHECKED_TILES

@@ -8,10 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.data.examples import Batch, Examples
+from fastif.data.examples import COLUMN_WEIGHTS, Batch, Examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import COLUMN_WEIGHTS
-from fastif.gradients.route import GOLDEN_RATIO, SPOT_CHECK_INTERVAL
 from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.same_outputs import (
@@ -20,6 +18,7 @@ from fastif.models.same_outputs import (
     make_rounding_test,
     max_difference,
 )
+from fastif.numerics.spot_check import is_spot_check
 
 ALWAYS_CHECKED_BATCHES = 4
 """Batches that are all tried."""
@@ -45,7 +44,7 @@ class _BatchHistory:
     def is_due(self, count: int) -> bool:
         """Whether a batch is tried: the first ones, larger ones, and a share of the others."""
         self.num_batches += 1
-        sampled = (self.num_batches * GOLDEN_RATIO) % 1.0 < 1 / SPOT_CHECK_INTERVAL
+        sampled = is_spot_check(self.num_batches)
         due = (
             self.num_batches <= ALWAYS_CHECKED_BATCHES
             or sampled

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.data.examples import Batch
+from fastif.data.tokenized_text import Side
 from fastif.models.single_precision import is_within_rounding
 
-Side = Literal["right", "left"]
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
 """In the order in which they are tried."""
 

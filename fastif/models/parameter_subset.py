@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.data.examples import Batch
-from fastif.gradients.hooks import COLUMN_WEIGHTS
+from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params, ParamSpace
 

@@ -63,6 +63,11 @@ class ParamSpace:
         }
 
 
+def make_leaf_params(params: Params) -> dict[str, Tensor]:
+    """The same values, as leaves to differentiate at."""
+    return {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+
+
 def match_names(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names in which at least one regular expression is found.
 

@@ -16,11 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastif.data.examples import Batch, Examples
+from fastif.data.examples import COLUMN_WEIGHTS, Batch, Examples
 from fastif.data.targets import check_targets, find_targets
 from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.errors import InputError
-from fastif.gradients.hooks import COLUMN_WEIGHTS, make_leaf_params
 from fastif.losses import Measure
 from fastif.models.batch_invariance import (
     check_batch_invariance,
@@ -29,6 +28,7 @@ from fastif.models.batch_invariance import (
 )
 from fastif.models.nondeterministic_module import Trace, find_half_precision_module
 from fastif.models.objective import Objective
+from fastif.models.parameters import make_leaf_params
 from fastif.models.probe_batch import select_probe_rows
 from fastif.models.same_outputs import (
     ForwardFn,
@@ -192,7 +192,7 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
 
     And a backward pass that fails, or that computes in half precision.
     """
-    params = make_leaf_params(objective)
+    params = make_leaf_params(objective.params)
 
     def run() -> Tensor:
         with torch.enable_grad():

@@ -26,7 +26,7 @@ from fastif import (
 )
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer
-from fastif.gradients.route import SPOT_CHECK_INTERVAL
+from fastif.numerics.spot_check import SPOT_CHECK_INTERVAL
 
 
 class Scale(nn.Module):

@@ -13,13 +13,13 @@ from fastif.curvature.ekfac.parameter_groups import ParameterGroup, group_parame
 from fastif.curvature.ekfac.rademacher import rademacher_signs
 from fastif.curvature.ggn import GaussNewton
 from fastif.data.examples import (
+    COLUMN_WEIGHTS,
     Batch,
     Examples,
     all_ids,
     batches,
 )
 from fastif.errors import InputError
-from fastif.gradients.hooks import COLUMN_WEIGHTS
 from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import ParamSpace

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fastif.data.examples import Batch
 from fastif.gradients.graph_structure import read_graph_structure
-from fastif.gradients.hooks import HookedPass, get_owner_name, make_leaf_params
+from fastif.gradients.hooks import HookedPass, get_owner_name
 from fastif.gradients.layer_rules import compute_layer_gradients, is_linear
 from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
+from fastif.models.parameters import make_leaf_params
 
 MAX_FACTOR_SIZE = 8_192
 """Inputs or outputs of a linear layer whose factor is held and decomposed (0.5 GB each)."""
@@ -120,7 +121,7 @@ def _compute_per_example_gradients(objective: Objective, batch: Batch) -> dict[s
     gradients = []
     for index in range(len(batch["labels"])):
         single = {key: tensor[index : index + 1] for key, tensor in batch.items()}
-        params = make_leaf_params(objective)
+        params = make_leaf_params(objective.params)
         with torch.enable_grad():
             loss = objective.losses(params, single).sum()
         if not loss.requires_grad:  # the model uses none of them
