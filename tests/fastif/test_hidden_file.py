@@ -101,8 +101,8 @@ BOUNDED = """
 import resource, sys
 from pathlib import Path
 import torch
-from fastif.data.examples import Examples, places_by_length, every
-from fastif.models.hidden_state_file import HiddenFile
+from fastif.data.examples import Examples, all_ids, length_buckets
+from fastif.models.hidden_state_file import HiddenStateFile
 
 class Texts(Examples):
     def __len__(self): return 1600
@@ -111,18 +111,18 @@ class Texts(Examples):
     def take(self, ids): return {"labels": ids}
 
 class Frozen:
-    def prefix(self, batch):
+    def compute_prefix(self, batch):
         rows = batch["labels"][:, None, None].float()
         return {"hidden": rows.expand(-1, 64, 1024).contiguous()}
 
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 folder, texts = Path(sys.argv[1]), Texts()
-groups = list(places_by_length(texts, every(texts), 64))
+groups = list(length_buckets(texts, all_ids(texts), 64))
 torch.ones(64, 64, 1024) + 1
 before = peak()
-HiddenFile.write(folder, Frozen(), texts, groups)
-file = HiddenFile(folder)
+HiddenStateFile.write(folder, Frozen(), texts, groups)
+file = HiddenStateFile(folder)
 for places in groups:
     rows = file.take(places.tolist())
     assert all(float(row[5, 7]) == place for row, place in zip(rows, places.tolist()))

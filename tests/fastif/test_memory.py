@@ -151,14 +151,14 @@ def test_what_is_freed_goes_back_to_the_system():
     program = """
 import sys, torch
 from pathlib import Path
-from fastif.numerics.out_of_memory import trim
+from fastif.numerics.out_of_memory import release_to_os
 def pages(): return int(Path("/proc/self/statm").read_text().split()[1])
 many = [torch.ones(20_000) for _ in range(5_000)]  # each below what is mapped by itself
 above = torch.ones(100)
 full = pages()
 del many
 before = pages()
-trim()
+release_to_os()
 print(full, before, pages())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -154,7 +154,7 @@ def test_the_run_is_described(audited):
     assert 0 < facts["seconds"] < 120
     assert facts["finished"] >= facts["created"]
     assert audited.store.verify(audited.run) == []
-    assert len(audited.store.record(audited.run).shards()) == SHARDS
+    assert len(audited.store.read_record(audited.run).shards()) == SHARDS
 
 
 def test_no_example_text_in_any_log(audited):
@@ -223,7 +223,7 @@ def test_a_second_run_in_the_same_store_shares_parts_and_disturbs_nothing(audite
     assert before.items() <= after.items()
     new = [name for name in after if name not in before]
     assert not [name for name in new if name.startswith("parts/factor")], "the factor is shared"
-    both = {status.record.run: status.finished for status in audited.store.runs()}
+    both = {status.record.run: status.finished for status in audited.store.list_runs()}
     assert both == {audited.run: True, run: True}
     full, near = (tiny.scores_by_id(audited.store, name) for name in (audited.run, run))
     shared = near.join(full, on=["query_id", "train_id"])

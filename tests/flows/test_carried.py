@@ -92,8 +92,8 @@ def work_counts(monkeypatch):
         monkeypatch.setattr(fastif, name, counted)
 
     count("predict", 3)
-    count("train_sketches", 3)
-    count("query_sketches", 3)
+    count("compute_train_sketches", 3)
+    count("compute_query_sketches", 3)
     return counts
 
 
@@ -102,7 +102,11 @@ def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path
     expected = scratch(world, tmp_path / "scratch")
     work_counts.clear()
     store, run = tiny.run_directly(write(world))
-    assert work_counts == {"predict": 3 + 2, "train_sketches": 3, "query_sketches": 2}
+    assert work_counts == {
+        "predict": 3 + 2,
+        "compute_train_sketches": 3,
+        "compute_query_sketches": 2,
+    }
     assert_same_scores(tiny.scores_by_id(store, run), expected)
     solves = store.scan("solves", run).collect()
     assert solves["origin"].null_count() == 2

@@ -91,7 +91,7 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
             raise torch.OutOfMemoryError("injected")
         return solve(attributor, queries, ids)
 
-    monkeypatch.setattr(PrecomputedScorer, "effects", few_rows)
+    monkeypatch.setattr(PrecomputedScorer, "compute_effects", few_rows)
     monkeypatch.setattr(Attributor, "solve_to_score", few_queries)
     study = tiny.write_study(world, candidates=candidates, store={"path": "scarce"})
     scarce, same = tiny.run_directly(study)

@@ -147,7 +147,7 @@ def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeyp
     real = judges.fastif.fit
     monkeypatch.setattr(
         judges.fastif,
-        "within_limit",
+        "fit",
         lambda o, rows, *a: fitted_ids.append(set(rows.ids.tolist())) or real(o, rows, *a),
     )
     ranking = run_search(noisy).table

@@ -22,7 +22,7 @@ import hand
 from storage import StoreError
 from tasks.results.export import write_export
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-store, to = hand.store_in(Path(sys.argv[1])), Path(sys.argv[2])
+store, to = hand.open_store(Path(sys.argv[1])), Path(sys.argv[2])
 for ending in ("csv", "parquet", "ndjson"):
     try:
         write_export(store, "one", "train", to / f"x.{ending}")

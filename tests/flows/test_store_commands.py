@@ -166,7 +166,7 @@ def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch)
     scores = tiny.scores_by_id(store, second)
     code, out, _ = run("gc", "--study", study, *options)
     assert f"Compacted: {second}, {first}." in out
-    assert [status.record.run for status in store.runs()] == [second]
+    assert [status.record.run for status in store.list_runs()] == [second]
     assert tiny.scores_by_id(store, second).equals(scores)
     assert run("verify", "--study", study)[0] == 0
     assert not list(store.layout.tables.rglob(f"run={first}"))
@@ -178,12 +178,12 @@ def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_nights):
     then = time.time() - 40 * 24 * 3600
     for path in store.layout.all_artifacts.rglob("*"):
         os.utime(path, (then, then))
-    for factor in store.parts("factor"):
-        store.part("factor", factor)
+    for factor in store.find_artifacts("factor"):
+        store.find_artifact("factor", factor)
     code, out, _ = run("gc", "--study", study, "--older-than", 0, "--parts-unused", 30)
     assert code == 0
-    assert [status.record.run for status in store.runs()] == [second], "the newest stays"
-    assert store.parts("factor")
-    assert "not used for 30 days" not in out or not store.parts("index")
+    assert [status.record.run for status in store.list_runs()] == [second], "the newest stays"
+    assert store.find_artifacts("factor")
+    assert "not used for 30 days" not in out or not store.find_artifacts("index")
     plan = plan_run(study)
     assert plan.record.run == second

@@ -166,7 +166,7 @@ SOLVING = (
         "spectral measures its residual on EK-FAC",
         "fastif/solvers/spectral.py",
         "residual = measure_residual(operator, value, rhs)",
-        "residual = measure_residual(ekfac.damped(operator.damping), value, rhs)",
+        "residual = measure_residual(ekfac.with_damping(operator.damping), value, rhs)",
         ("tests/fastif/test_spectral.py",),
     ),
     Mutant(

@@ -30,7 +30,7 @@ def test_the_same_rows_in_one_file(either):
     assert_frame_equal(sum_totals(either.scan("totals", RUN)).collect(), sums)
     assert either.verify(RUN) == []
     assert either.find_missing(RUN, SHARDS) == []
-    assert either.runs()[0].finished
+    assert either.list_runs()[0].finished
     assert either.compact(RUN) is None, "it is so already"
 
 

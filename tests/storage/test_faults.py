@@ -169,7 +169,7 @@ def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
     # An altered byte keeps the size: only what reads everything can see it.
     assert whole.find_missing(RUN, SHARDS) == ([] if how == "altered" else [hurt])
     if how != "altered":
-        assert whole.runs()[0].state == "partial"
+        assert whole.list_runs()[0].state == "partial"
     with pytest.raises(StoreError, match=path.name):
         whole.scan(table, RUN)
     other = "queries" if table != "queries" else "solves"

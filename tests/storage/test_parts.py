@@ -23,9 +23,9 @@ def fill(text):
 
 
 def test_a_part_comes_back(store):
-    assert store.part(KIND, DIGEST) is None
+    assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("x"))
-    assert store.part(KIND, DIGEST) == folder
+    assert store.find_artifact(KIND, DIGEST) == folder
     assert (folder / "deep" / "a.bin").read_text() == "x"
     stated = unseal((folder / "part.json").read_bytes())
     assert stated["files"] == {"b.bin": 2, "deep/a.bin": 1}
@@ -58,9 +58,9 @@ def break_list(folder):
 @pytest.mark.parametrize("damage", [lose_file, cut_file, lose_list, break_list])
 def test_a_damaged_part_is_absent_and_replaced(store, damage):
     damage(store.write_artifact(KIND, DIGEST, fill("x")))
-    assert store.part(KIND, DIGEST) is None
+    assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("y"))
-    assert store.part(KIND, DIGEST) == folder
+    assert store.find_artifact(KIND, DIGEST) == folder
     assert (folder / "b.bin").read_text() == "yy"
     assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
 
@@ -72,8 +72,8 @@ def test_a_writer_that_fails_leaves_nothing(store):
 
     with pytest.raises(RuntimeError, match="factory"):
         store.write_artifact(KIND, DIGEST, write)
-    assert store.part(KIND, DIGEST) is None
-    assert list(store.layout.part(KIND, DIGEST).parent.iterdir()) == []
+    assert store.find_artifact(KIND, DIGEST) is None
+    assert list(store.layout.artifact(KIND, DIGEST).parent.iterdir()) == []
 
 
 def test_two_processes_write_the_same_parts_at_once(store):
@@ -85,10 +85,10 @@ def test_two_processes_write_the_same_parts_at_once(store):
         racer.stdin.flush()
     for racer in racers:
         assert "done" in racer.communicate(timeout=120)[0]
-    folders = list(store.layout.part(KIND, DIGEST).parent.iterdir())
+    folders = list(store.layout.artifact(KIND, DIGEST).parent.iterdir())
     assert sorted(folder.name for folder in folders) == [f"{i:064d}" for i in range(20)]
     for folder in folders:
-        assert store.part(KIND, folder.name) == folder
+        assert store.find_artifact(KIND, folder.name) == folder
         letters = set((folder / "sub" / "a.bin").read_text() + (folder / "b.bin").read_text())
         assert len(letters) == 1
 
@@ -102,18 +102,18 @@ def test_of_a_kind_only_those_that_are_named_stay(store):
     for name in (kept, gone):
         store.write_artifact("hidden", name, write)
     store.write_artifact("index", other, write)
-    open_file = (store.part("hidden", gone) / "states").open("rb")
-    left = store.layout.parts("hidden") / f".{other}.0.tmp"
+    open_file = (store.find_artifact("hidden", gone) / "states").open("rb")
+    left = store.layout.artifacts("hidden") / f".{other}.0.tmp"
     left.mkdir()
     store.retain_artifacts("hidden", {kept, other})
-    assert list(store.parts("hidden")) == [kept]
-    assert store.part("index", other) is not None
+    assert list(store.find_artifacts("hidden")) == [kept]
+    assert store.find_artifact("index", other) is not None
     assert open_file.read() == b"1234", "who reads it is not disturbed"
     open_file.close()
     assert left.exists(), "its writer may be at work"
     os.utime(left, (0, 0))
     store.retain_artifacts("hidden", {kept})
-    assert [path.name for path in store.layout.parts("hidden").iterdir()] == [kept]
+    assert [path.name for path in store.layout.artifacts("hidden").iterdir()] == [kept]
     store.retain_artifacts("none-yet", set())
 
 
@@ -127,9 +127,9 @@ def flip_far_in(folder):
 def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
     """Four MB: its size is right, and its list too."""
     flip_far_in(store.write_artifact(KIND, DIGEST, fill("x" * 2**21)))
-    assert store.part(KIND, DIGEST) is None
+    assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("x" * 2**21))
-    assert store.part(KIND, DIGEST) == folder
+    assert store.find_artifact(KIND, DIGEST) == folder
     assert (folder / "b.bin").read_bytes()[-3:] == b"xxx"
 
 
@@ -148,7 +148,7 @@ def test_three_changed_bytes_are_found_and_never_believed(store, name):
     assert str(folder / name) in store.find_damaged_artifacts()[kind, digest][0]
     with pytest.raises(StoreError, match=name):
         store.find_verified_artifacts("verdicts")
-    assert store.part("verdicts", DIGEST) is None, "it is compared before it is read"
+    assert store.find_artifact("verdicts", DIGEST) is None, "it is compared before it is read"
     store.remove_artifact("verdicts", DIGEST)
     assert store.find_damaged_artifacts() == {}
     assert not folder.exists()
@@ -157,5 +157,5 @@ def test_three_changed_bytes_are_found_and_never_believed(store, name):
 def test_a_part_of_before_there_were_digests_is_read_by_its_sizes(store):
     folder = store.write_artifact(KIND, DIGEST, fill("x"))
     (folder / "part.json").write_text(json.dumps({"files": {"b.bin": 2, "deep/a.bin": 1}}))
-    assert store.part(KIND, DIGEST) == folder
+    assert store.find_artifact(KIND, DIGEST) == folder
     assert store.find_damaged_artifacts() == {}

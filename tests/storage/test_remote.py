@@ -20,7 +20,7 @@ def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
         assert actual.equals(expected), table
         assert actual.height
     assert remote.verify(RUN) == []
-    assert [status.done for status in remote.runs()] == [len(SHARDS)]
+    assert [status.done for status in remote.list_runs()] == [len(SHARDS)]
 
 
 def test_a_shard_without_its_file_or_of_another_size_is_missing(remote):
@@ -90,7 +90,7 @@ def elsewhere(monkeypatch, tmp_path, name="another"):
 
 
 def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
-    assert remote.part(KIND, DIGEST) is None
+    assert remote.find_artifact(KIND, DIGEST) is None
     here = remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.part(KIND, DIGEST) == here
     elsewhere(monkeypatch, tmp_path)
@@ -125,7 +125,7 @@ def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
         patched.setattr(remote_parts, "create", killed)
         with pytest.raises(KeyboardInterrupt):
             remote.write_artifact(KIND, DIGEST, fill("x"))
-    assert remote.part(KIND, DIGEST) is not None
+    assert remote.find_artifact(KIND, DIGEST) is not None
     elsewhere(monkeypatch, tmp_path)
     assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "xx"
 
@@ -135,7 +135,7 @@ def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
     remote, monkeypatch, tmp_path, damage
 ):
     remote.write_artifact(KIND, DIGEST, fill("x"))
-    part = remote.layout.part(KIND, DIGEST)
+    part = remote.layout.artifact(KIND, DIGEST)
     (hurt,) = (path for path in part.rglob("*") if path.name == "b.bin")
     if damage == "lost":
         hurt.unlink()
@@ -152,7 +152,7 @@ def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
 
 def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
     remote.write_artifact("hidden", DIGEST, fill("x"))
-    assert remote.part("hidden", DIGEST) is not None
+    assert remote.find_artifact("hidden", DIGEST) is not None
     remote.retain_artifacts("hidden", set())
     assert remote.part("hidden", DIGEST) is None
     assert remote.count_artifact_bytes() == 0
@@ -162,7 +162,7 @@ def test_changed_bytes_of_a_part_in_the_bucket_are_found(remote):
     folder = remote.write_artifact("verdicts", "ab" * 32, lambda to: (to / "x").write_bytes(b"abc"))
     assert remote.find_damaged_artifacts() == {}
     assert (folder / "x").read_bytes() == b"abc"
-    (path,) = remote.layout.part("verdicts", "ab" * 32).rglob("x")
+    (path,) = remote.layout.artifact("verdicts", "ab" * 32).rglob("x")
     path.write_bytes(b"abd")
     ((name, problems),) = remote.find_damaged_artifacts().items()
     assert name == ("verdicts", "ab" * 32)

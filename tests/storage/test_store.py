@@ -107,7 +107,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path, there):
 
 def test_a_run_keeps_its_first_record(store):
     store.open_run(record(created="2030-01-01T00:00:00+00:00"))
-    assert store.record(RUN) == record()
+    assert store.read_record(RUN) == record()
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_run_that_computes_something_else_is_refused(store, change, message):
     text = str(caught.value)
     assert f"({message})" in text
     assert "another name" in text
-    assert store.record(RUN) == record()
+    assert store.read_record(RUN) == record()
 
 
 def test_a_run_of_another_study_is_refused(store):
     with pytest.raises(StoreError, match="'mnist'"):
         store.open_run(record("second", study="mnist"))
-    assert [status.record.run for status in store.runs()] == [RUN]
+    assert [status.record.run for status in store.list_runs()] == [RUN]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b", ".hidden", "run=1", "x" * 200, "é"])
@@ -145,7 +145,7 @@ def test_a_run_s_name_must_be_a_plain_folder(store, tmp_path, name):
 
 def test_an_unknown_run_is_answered_with_the_known_ones(store):
     with pytest.raises(StoreError, match="the runs first"):
-        store.record("second")
+        store.read_record("second")
     with pytest.raises(StoreError, match="the runs first"):
         store.scan("scores", "second")
 
@@ -155,17 +155,17 @@ def test_a_damaged_record_is_named(store):
     for text in ("{", "[]", '{"run": "first"}'):
         path.write_text(text)
         with pytest.raises(StoreError, match=r"run\.json"):
-            store.runs()
+            store.list_runs()
 
 
 def test_runs_say_how_far_they_came(store):
-    assert [(s.done, s.planned, s.state, s.finished) for s in store.runs()] == [
+    assert [(s.done, s.planned, s.state, s.finished) for s in store.list_runs()] == [
         (0, len(SHARDS), "partial", False)
     ]
     store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
-    assert (store.runs()[0].done, store.runs()[0].state) == (1, "partial")
+    assert (store.list_runs()[0].done, store.list_runs()[0].state) == (1, "partial")
     finish(store, RUN, SHARDS[1:])
-    status = store.runs()[0]
+    status = store.list_runs()[0]
     assert (status.done, status.state, status.finished) == (len(SHARDS), "complete", True)
 
 
@@ -181,7 +181,7 @@ def test_missing_are_the_shards_not_committed(store):
 def test_the_latest_run_is_the_newest_finished_one(store):
     store.open_run(record("older", created="2025-01-01T00:00:00+00:00"))
     store.open_run(record("newer", created="2027-01-01T00:00:00+00:00"))
-    assert [status.record.run for status in store.runs()] == ["newer", "older", RUN]
+    assert [status.record.run for status in store.list_runs()] == ["newer", "older", RUN]
     assert store.find_latest().record.run == "newer"
     finish(store, "older", [])
     assert store.find_latest().record.run == "older"
@@ -192,7 +192,7 @@ def test_the_latest_run_is_the_newest_finished_one(store):
 def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
     """The clock was set back between the nights; then the tables were rolled back."""
     store.open_run(record("second", created="1999-01-01T00:00:00+00:00"))
-    assert [status.record.run for status in store.runs()] == ["second", RUN]
+    assert [status.record.run for status in store.list_runs()] == ["second", RUN]
     finish(store, RUN, [])
     finish(store, "second", [])
     assert store.find_latest().record.run == "second"
@@ -206,7 +206,7 @@ def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
     assert store.layout.order(RUN).read_bytes() == before, "it is the last already"
     store.layout.order(RUN).write_bytes(before[:-9])
     with pytest.raises(StoreError, match=r"order\.json"):
-        store.runs()
+        store.list_runs()
 
 
 def test_bytes_on_disk_are_those_of_one_run(store):

@@ -46,7 +46,9 @@ def test_what_no_commit_lists_goes_and_nothing_else(either, no_grace_period):
     if not gone.parent.exists():
         gone.parent.mkdir(parents=True, exist_ok=True)
     gone.write_bytes(b"whole")
-    reasons = {leftover.path.split("/")[-1]: leftover.why for leftover in either.find_leftovers()}
+    reasons = {
+        leftover.path.split("/")[-1]: leftover.reason for leftover in either.find_leftovers()
+    }
     assert reasons.pop("x.parquet") == "its run is gone"
     assert reasons.pop("never-committed.parquet") == "no commit lists it any more"
     assert len(reasons) == 3, "of each table that the other writer made otherwise"
@@ -60,7 +62,7 @@ def test_what_no_commit_lists_goes_and_nothing_else(either, no_grace_period):
 def test_what_is_young_may_be_about_to_be_named(store):
     finish(store, RUN)
     stray = store.layout.table("scores", RUN) / "shard=00001" / "in-work.parquet"
-    aside = store.layout.part("index", "ab" * 32).with_name(".ab.0.tmp") / "half"
+    aside = store.layout.artifact("index", "ab" * 32).with_name(".ab.0.tmp") / "half"
     aside.parent.mkdir(parents=True)
     for path in (stray, aside):
         path.write_bytes(b"x")
@@ -91,7 +93,7 @@ def test_a_forgotten_run_is_gone_and_others_stay(either, no_grace_period):
     finish(either, RUN)
     either.open_run(record("second"))
     finish(either, "second", SHARDS[:2])
-    leftovers = either.files_of("second")
+    leftovers = either.list_run_files("second")
     assert leftovers[0].path == "runs/second/run.json", "without it nobody looks at the rest"
     either.remove(leftovers[:1])
     assert [status.record.run for status in either.runs()] == [RUN]
@@ -111,12 +113,12 @@ def test_parts_that_nobody_asked_for_go_with_time(store):
     for digest in (used, unused, kept):
         store.write_artifact("index", digest, write)
     age(store.layout.all_artifacts, 40 * 24 * 3600)
-    assert store.part("index", used) is not None
+    assert store.find_artifact("index", used) is not None
     leftovers = store.find_unused_artifacts(30, keep={("index", kept)})
     assert {leftover.path.split("/")[2] for leftover in leftovers} == {unused}
     assert leftovers[0].path.endswith("part.json"), "without it nobody takes it for whole"
     store.remove(leftovers)
-    assert list(store.parts("index")) == [used, kept]
+    assert list(store.find_artifacts("index")) == [used, kept]
     assert store.find_unused_artifacts(50) == []
 
 
@@ -126,7 +128,7 @@ def test_objects_of_a_part_whose_writer_was_killed_go(remote, no_grace_period):
 
     digest = "ab" * 32
     remote.write_artifact("index", digest, write)
-    lost = [remote.layout.part("index", name) / "f00" / "a.bin" for name in (digest, "cd" * 32)]
+    lost = [remote.layout.artifact("index", name) / "f00" / "a.bin" for name in (digest, "cd" * 32)]
     for path in lost:
         path.write_bytes(b"x")
     leftovers = remote.find_leftovers()

@@ -85,7 +85,7 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
             passed.append(len(tile))
             yield tile
 
-    monkeypatch.setattr(fastif.GaussNewton, "roots", count_tiles)
+    monkeypatch.setattr(fastif.GaussNewton, "factor_rows", count_tiles)
     kernel = job.study.solver.factor(job.operator)["kernel"]
     work = estimate_work(job, list_planned_shards(plan))["curvature"]
     assert sum(passed) == work.gradients

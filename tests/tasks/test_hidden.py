@@ -25,7 +25,7 @@ def small(world, monkeypatch):
     """A study whose budgets are in kilobytes, since so small are its hidden states."""
     for module in (hidden, job):
         monkeypatch.setattr(module, "MEGABYTE", KILOBYTE)
-    monkeypatch.setattr(hidden, "GROUP_PREFIX", 8)
+    monkeypatch.setattr(hidden, "GROUP", 8)
     return world
 
 
@@ -63,7 +63,7 @@ def test_the_next_run_reads_what_is_there(small, monkeypatch):
     store, _ = tiny.run_directly(write_study(small, 0, 1000))
     before = {path: path.stat().st_mtime_ns for path in find_files(store)}
     assert len(before) == 2, "one for each table"
-    monkeypatch.setattr(HiddenStateFile, "write_file", None)
+    monkeypatch.setattr(HiddenStateFile, "write", None)
     other = write_study(small, 0, 1000, solver={"kind": "cg"}, candidates={"kind": "full"})
     tiny.run_directly(other)
     assert {path: path.stat().st_mtime_ns for path in find_files(store)} == before
@@ -109,7 +109,7 @@ def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(smal
         return take(self, ids)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(run_job.train_texts), "compute_tile", interrupted_take)
+        patched.setattr(type(run_job.train_texts), "take", interrupted_take)
         with pytest.raises(KeyboardInterrupt):
             run_job.train  # noqa: B018
     assert len(calls) == 2, "it died with a part of the file written"

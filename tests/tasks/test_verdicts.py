@@ -97,7 +97,7 @@ EXPECTED = {"cats purr": "cat", "dogs bark": "dog", "=cats, all": None}
 def test_a_review_there_and_back(world):
     kept = world.import_file(world.export(review(), RIGHTS))
     assert (kept.rows, kept.refused, kept.notes) == (3, (), ())
-    assert world.settled() == EXPECTED
+    assert world.read_settled() == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_review_there_and_back(world):
 )  # fmt: skip
 def test_verdicts_hold_whatever_the_list_of_labels(world, labels):
     world.import_file(world.export(review(), RIGHTS))
-    assert world.settled(labels=labels) == EXPECTED
+    assert world.read_settled(labels=labels) == EXPECTED
 
 
 def test_a_label_with_a_new_name_keeps_its_verdicts_and_random_sample(world):
@@ -115,7 +115,7 @@ def test_a_label_with_a_new_name_keeps_its_verdicts_and_random_sample(world):
     world.import_file(world.export(sample, RIGHTS))
     rows = [(name, text, "hound" if label == "dog" else label) for name, text, label in ROWS]
     labels = ("cat", "hound")
-    assert world.settled(rows, labels) == {**EXPECTED, "dogs bark": "hound"}
+    assert world.read_settled(rows, labels) == {**EXPECTED, "dogs bark": "hound"}
     verdicts = read_annotations(world.store, table(rows, labels), labels)
     assert verdicts.renamed == {"dog": "hound"}
     assert verdicts.samples[0].population_digests == set(row_digests(table(rows, labels), labels))
@@ -126,7 +126,7 @@ def test_a_row_whose_right_label_is_gone_is_still_wrong(world):
     sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
     world.import_file(world.export(sample, {"a": "dog", "b": "ant", "c": "cat"}), labels=GROWN)
     verdicts = read_annotations(world.store, table(), LABELS)
-    assert world.settled() == {"cats purr": "dog", "dogs bark": None, "=cats, all": "cat"}
+    assert world.read_settled() == {"cats purr": "dog", "dogs bark": None, "=cats, all": "cat"}
     assert verdicts.unusable == {"ant": 1}
     digests = row_digests(table(), LABELS)
     assert select_random_sample(verdicts, digests).wrong[digests[1]]
@@ -150,7 +150,7 @@ def test_ids_that_name_other_rows_move_no_verdict(world):
     later = [("1", "a new row", "dog"), *((f"{int(i) + 1}", t, y) for i, t, y in numbered)]
     kept = world.import_file(path, later, named=False)
     assert kept.refused == ()
-    assert world.settled(later) == EXPECTED
+    assert world.read_settled(later) == EXPECTED
 
 
 def test_rows_that_changed_since_are_named_one_by_one(world):
@@ -163,7 +163,7 @@ def test_rows_that_changed_since_are_named_one_by_one(world):
     assert "another text under this id" in why[' id "a"']
     assert 'same text with the label "cat"' in why[' id "b"']
     assert why[' id "e"'] == "none any more"
-    assert world.settled(now) == {"=cats, all": "cat", "a bone": "cat"}
+    assert world.read_settled(now) == {"=cats, all": "cat", "a bone": "cat"}
 
 
 def test_columns_that_were_sorted_apart_are_noticed(world):
@@ -173,24 +173,24 @@ def test_columns_that_were_sorted_apart_are_noticed(world):
     )
     result = world.import_file(world.write_file(escape_formulas(kept)))
     assert len(result.refused) == 3
-    assert set(world.settled()) == {"a bone", "a mouse"}
+    assert set(world.read_settled()) == {"a bone", "a mouse"}
 
 
 def test_files_without_digests_go_by_text_then_by_id_and_say_so(world):
     by_text = "id,text,right_label\nx,cats purr,cat\nb,DOGS bark!,dog\na,a bone,dog\n"
     kept = world.import_file(world.write_file(by_text))
     assert (kept.rows, kept.notes) == (3, ())  # the text decides, "a" is the id of another row
-    assert world.settled() == {"cats purr": "cat", "dogs bark": "dog", "a bone": "dog"}
+    assert world.read_settled() == {"cats purr": "cat", "dogs bark": "dog", "a bone": "dog"}
     kept = world.import_file(world.write_file("id,right_label\ne,dog\n"))
     assert "by their id alone" in kept.notes[0]
-    assert world.settled()["a mouse"] == "dog"
+    assert world.read_settled()["a mouse"] == "dog"
 
 
 def test_a_text_that_is_not_that_of_the_id_is_refused(world):
     file = "id,text,right_label\na,cats purr softly,cat\nb,dogs bark,dog\n"
     kept = world.import_file(world.write_file(file))
     assert [problem.where for problem in kept.refused] == ['row 1, id "a": text']
-    assert set(world.settled()) == {"dogs bark"}
+    assert set(world.read_settled()) == {"dogs bark"}
 
 
 def test_row_numbers_alone_name_no_row(world):
@@ -222,7 +222,7 @@ def test_good_rows_are_kept_beside_bad_ones(world):
 def test_nothing_is_kept_where_no_row_is_good(world):
     with pytest.raises(StudyError, match="dogg"):
         world.import_file(world.write_file("id,right_label\na,dogg\n"))
-    assert not world.store.parts("verdicts")
+    assert not world.store.find_artifacts("verdicts")
 
 
 def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
@@ -231,7 +231,7 @@ def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
                    "dog"], names, strict=True))  # fmt: skip
     kept = world.import_file(world.write_file(f"id,right_label,reviewer\n{rows}"))
     assert len(kept.refused) == 2
-    assert world.settled() == {"dogs bark": "dog"}
+    assert world.read_settled() == {"dogs bark": "dog"}
 
 
 def test_two_reviewers_disagree_and_one_in_two_spellings_does_not(world):
@@ -245,9 +245,9 @@ def test_two_reviewers_disagree_and_one_in_two_spellings_does_not(world):
 def test_the_last_import_counts_whatever_the_clock_says(world):
     world.import_file(world.write_file("id,right_label\na,cat\n"), when="2026-05-05")
     world.import_file(world.write_file("id,right_label\na,dog\n"), when="2026-01-01")
-    assert world.settled() == {"cats purr": "dog"}
+    assert world.read_settled() == {"cats purr": "dog"}
     world.import_file(world.write_file("id,right_label\na,none\n"), when="2026-01-01")
-    assert world.settled() == {"cats purr": None}
+    assert world.read_settled() == {"cats purr": None}
 
 
 def test_annotations_of_one_person_count_by_their_time(world):
@@ -255,7 +255,7 @@ def test_annotations_of_one_person_count_by_their_time(world):
     lines = ["annotation_id,annotator,updated_at,row,right_label"]
     lines += [f"2,1,2026-02-02,{row},cat", f"1,1,2026-02-01,{row},dog"]
     world.import_file(world.write_file("\n".join(lines)))
-    assert world.settled() == {"cats purr": "cat"}
+    assert world.read_settled() == {"cats purr": "cat"}
 
 
 def test_verdicts_of_before_are_found_by_their_old_digests(world):
@@ -276,8 +276,8 @@ def test_verdicts_of_before_are_found_by_their_old_digests(world):
             (folder / RECORD).write_text(json.dumps({"when": when, "file": "f", "rows": 1}))
 
         world.store.write_artifact("verdicts", f"{9 - number:064x}", write)
-    assert world.settled() == {"cats purr": "cat"}
-    assert world.settled(labels=("ant", "bee", "cat", "dog")) == {"cats purr": "cat"}
+    assert world.read_settled() == {"cats purr": "cat"}
+    assert world.read_settled(labels=("ant", "bee", "cat", "dog")) == {"cats purr": "cat"}
 
 
 def test_what_is_alike_gets_the_verdict_unless_two_of_them_disagree(world):
@@ -286,7 +286,7 @@ def test_what_is_alike_gets_the_verdict_unless_two_of_them_disagree(world):
     study = SimpleNamespace(labels=LABELS, train=SimpleNamespace(id="id"))
     path = world.write_file("id,right_label\na,cat\n")
     import_annotations(world.store, study, table(rows), suspicions, path, "")
-    assert world.settled(rows) == {"cats purr": "cat", "cats purr!": "cat"}
+    assert world.read_settled(rows) == {"cats purr": "cat", "cats purr!": "cat"}
 
 
 def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
@@ -374,7 +374,7 @@ def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later,
     several = [make_annotation("dog", AT + earlier), make_annotation("cat", AT + later)]
     kept = world.import_file(tasks_file(world, several[::-1] if turned else several))
     assert kept.refused == ()
-    assert world.settled() == {"cats purr": "cat"}
+    assert world.read_settled() == {"cats purr": "cat"}
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_annotations_of_which_none_is_the_newest_are_refused(world, times):
     other = make_annotation("dog", AT + "10:00:00Z")
     kept = world.import_file(tasks_file(world, several, [other]))
     assert [("one right label" in problem.expected) for problem in kept.refused] == [True]
-    assert world.settled() == {"dogs bark": "dog"}
+    assert world.read_settled() == {"dogs bark": "dog"}
 
 
 def make_annotation(right: str, at: str | None) -> dict:
@@ -405,4 +405,4 @@ def test_an_id_in_another_normal_form_is_the_same(world):
     rows = [("caf\u00e9", *ROWS[0][1:]), *ROWS[1:]]
     kept = world.import_file(world.write_file("id,right_label\ncafe\u0301,cat\n"), rows)
     assert kept.refused == ()
-    assert world.settled(rows) == {"cats purr": "cat"}
+    assert world.read_settled(rows) == {"cats purr": "cat"}
