@@ -199,7 +199,7 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"candidates": _sketch(rescore=False, factory="HNSW16")}, "no such key beside rescore"),
         ({"candidates": _sketch(rescore=False, quota=0.25)}, "no such key beside rescore"),

@@ -92,12 +92,12 @@ def elsewhere(monkeypatch, tmp_path, name="another"):
 def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
     assert remote.find_artifact(KIND, DIGEST) is None
     here = remote.write_artifact(KIND, DIGEST, fill("x"))
-    assert remote.part(KIND, DIGEST) == here
+    assert remote.find_artifact(KIND, DIGEST) == here
     elsewhere(monkeypatch, tmp_path)
-    there = remote.part(KIND, DIGEST)
+    there = remote.find_artifact(KIND, DIGEST)
     assert there != here
     assert (there / "deep" / "a.bin").read_text() == "x"
-    assert list(remote.parts(KIND)) == [DIGEST]
+    assert list(remote.find_artifacts(KIND)) == [DIGEST]
     assert remote.count_artifact_bytes() > 3
 
 
@@ -127,7 +127,7 @@ def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
             remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.find_artifact(KIND, DIGEST) is not None
     elsewhere(monkeypatch, tmp_path)
-    assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "xx"
+    assert (remote.find_artifact(KIND, DIGEST) / "b.bin").read_text() == "xx"
 
 
 @pytest.mark.parametrize("damage", ["lost", "short", "no list"])
@@ -144,17 +144,17 @@ def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
     else:
         (part / "part.json").write_text("[]")
     elsewhere(monkeypatch, tmp_path)
-    assert remote.part(KIND, DIGEST) is None
+    assert remote.find_artifact(KIND, DIGEST) is None
     remote.write_artifact(KIND, DIGEST, fill("y"))
     elsewhere(monkeypatch, tmp_path, "third")
-    assert (remote.part(KIND, DIGEST) / "b.bin").read_text() == "yy"
+    assert (remote.find_artifact(KIND, DIGEST) / "b.bin").read_text() == "yy"
 
 
 def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
     remote.write_artifact("hidden", DIGEST, fill("x"))
     assert remote.find_artifact("hidden", DIGEST) is not None
     remote.retain_artifacts("hidden", set())
-    assert remote.part("hidden", DIGEST) is None
+    assert remote.find_artifact("hidden", DIGEST) is None
     assert remote.count_artifact_bytes() == 0
 
 

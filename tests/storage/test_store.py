@@ -111,7 +111,7 @@ def test_a_run_keeps_its_first_record(store):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"damping": 0.2}, "damping: 0.1 -> 0.2"),
         ({"solver": {"kind": "cg"}}, 'solver.kind: "dual" -> "cg"'),

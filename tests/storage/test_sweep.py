@@ -96,7 +96,7 @@ def test_a_forgotten_run_is_gone_and_others_stay(either, no_grace_period):
     leftovers = either.list_run_files("second")
     assert leftovers[0].path == "runs/second/run.json", "without it nobody looks at the rest"
     either.remove(leftovers[:1])
-    assert [status.record.run for status in either.runs()] == [RUN]
+    assert [status.record.run for status in either.list_runs()] == [RUN]
     assert {leftover.path for leftover in either.find_leftovers()} == {
         leftover.path for leftover in leftovers[1:]
     }
@@ -137,4 +137,4 @@ def test_objects_of_a_part_whose_writer_was_killed_go(remote, no_grace_period):
     }
     remote.remove(leftovers)
     assert remote.find_leftovers() == []
-    assert remote.part("index", digest) is not None
+    assert remote.find_artifact("index", digest) is not None

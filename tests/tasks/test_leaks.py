@@ -19,7 +19,7 @@ def test_queries_are_compared_word_for_word_and_pair_by_pair():
 
 
 @pytest.mark.parametrize(
-    ("leaked", "queries", "told"), [(0, 5, 0), (1, 5, 1), (1, 200, 0), (2, 200, 1)]
+    ("leaked", "queries", "num_alarms"), [(0, 5, 0), (1, 5, 1), (1, 200, 0), (2, 200, 1)]
 )
 def test_a_share_of_one_in_a_hundred_is_told(leaked, queries, num_alarms):
     alarms = list(warn_leaks(leaked, {"query_rows": queries}))

@@ -221,7 +221,7 @@ def test_several_models_and_the_rows_of_the_certificate(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "where", "said"),
+    ("old", "new", "where", "message"),
     [
         ("[model]", 'models = ["a", "a"]\n[model]', "models", "each entry once"),
         ("[model]", 'models = "a"\n[model]', "models", "a list"),

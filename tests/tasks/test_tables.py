@@ -307,7 +307,7 @@ def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "expected"),
     [("n\u0435g", "U+0435 CYRILLIC SMALL LETTER IE in place of U+0065"),
      ("neg\u200b", "U+200B ZERO WIDTH SPACE in place of nothing"),
      ("neg\u00a0", "U+00A0 NO-BREAK SPACE")],
