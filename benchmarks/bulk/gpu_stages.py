@@ -83,7 +83,7 @@ def full_scan(work: Work) -> ScanResult:
     with stages.stage("curvature"):
         operator = curvature(work).with_damping(DAMPING)
         factor = solver.factor(operator)
-        operator.operator.gradients.listens(work.train.take(torch.arange(2)))
+        operator.operator.gradients.uses_hooks(work.train.take(torch.arange(2)))
     with tensor_cores(), stages.stage("solve"):
         s_test, exact, residual = solve_query_batches(
             work, operator, solver.prepare(operator, factor)

@@ -154,7 +154,7 @@ def test_the_run_is_described(audited):
     assert 0 < facts["seconds"] < 120
     assert facts["finished"] >= facts["created"]
     assert audited.store.verify(audited.run) == []
-    assert len(audited.store.read_record(audited.run).shards()) == SHARDS
+    assert len(audited.store.read_record(audited.run).list_shards()) == SHARDS
 
 
 def test_no_example_text_in_any_log(audited):

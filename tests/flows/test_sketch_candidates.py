@@ -104,7 +104,7 @@ def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
         pairs, none = zip(rows, texts, strict=True), torch.empty(0, dtype=torch.long)
         return [none if label else row_ids for row_ids, label in pairs], effects
 
-    monkeypatch.setattr(recall_task, "_found", find_none_of_label)
+    monkeypatch.setattr(recall_task, "_read_candidates", find_none_of_label)
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
     (alarm,) = [alarm for alarm in summary.warnings if "hold less for" in alarm]
