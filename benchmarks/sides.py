@@ -29,7 +29,7 @@ from benchmarks.example import (
 from benchmarks.floor import floor
 from benchmarks.stopwatch import faster_threads, time_call
 from tasks.run.context import RunContext
-from tasks.study.sections import FullScanSection
+from tasks.study.candidates import FullScanSection
 
 KEEP = 100
 """Rows kept at each end of a full scan, unless the study says otherwise."""

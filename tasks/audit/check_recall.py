@@ -25,7 +25,7 @@ from tasks.run.reuse import read_reused_recall
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.sections import FullScanSection
+from tasks.study.candidates import FullScanSection
 
 SEED = 1_618_033_988
 

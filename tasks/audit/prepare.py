@@ -21,7 +21,7 @@ from tasks.run.sketches import has_sketches, write_sketches
 from tasks.run.spec import TRAIN, RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.sections import KnnSection, SketchSection
+from tasks.study.candidates import KnnSection, SketchSection
 
 
 @task(

@@ -18,7 +18,7 @@ from tasks.run.k_selection import find_target_method, write_k_selection
 from tasks.run.reuse import make_lost_choice_error
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.sections import AnyMethod
+from tasks.study.candidates import AnyMethod
 
 
 @task(

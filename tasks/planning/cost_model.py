@@ -20,7 +20,7 @@ from tasks.planning.memory import (
 from tasks.run.k_selection import MIN_QUERIES, find_target_method
 from tasks.run.sketches import find_pending_sketches
 from tasks.run.spec import TRAIN
-from tasks.study.sections import (
+from tasks.study.candidates import (
     AnyCandidates,
     AnyMethod,
     FullScanSection,

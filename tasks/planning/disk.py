@@ -7,7 +7,7 @@ import fastif
 from tasks.planning.memory import FLOAT32_BYTES, compute_sketch_dimensions, count_factor_rows
 from tasks.run.hidden_states import count_unwritten_bytes
 from tasks.run.sketches import find_pending_sketches
-from tasks.study.sections import AnyMethod, FullScanSection, SketchSection
+from tasks.study.candidates import AnyMethod, FullScanSection, SketchSection
 
 if TYPE_CHECKING:  # a job is planned by its forecast while it is made
     from tasks.run.context import RunContext

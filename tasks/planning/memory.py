@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import fastif
 from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
-from tasks.study.sections import SketchSection
+from tasks.study.candidates import SketchSection
 
 if TYPE_CHECKING:  # a job is fitted into memory while it is made
     from tasks.run.context import RunContext

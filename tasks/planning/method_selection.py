@@ -23,7 +23,7 @@ from tasks.run.method_choice import (
 )
 from tasks.run.method_selection import read_method_selection
 from tasks.run.spec import list_planned_shards
-from tasks.study.sections import (
+from tasks.study.candidates import (
     AnyCandidates,
     AutoSection,
     FullScanSection,

@@ -23,7 +23,7 @@ from tasks.run.context import RunContext
 from tasks.run.members import check_compatible
 from tasks.run.spec import RunPlan, RunRef, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
-from tasks.study.sections import KnnSection
+from tasks.study.candidates import KnnSection
 from tasks.study.study import Study, load_study
 
 _load_lock = threading.Lock()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from storage import RunRecord, compute_fingerprint
-from tasks.study.sections import AnyMethod, SketchSection
+from tasks.study.candidates import AnyMethod, SketchSection
 
 if TYPE_CHECKING:  # a job asks this module for its digests
     from tasks.run.context import RunContext

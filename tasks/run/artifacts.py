@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 import fastif
 from storage import Store
 from tasks.run.sketches import read_sketches
-from tasks.study.sections import (
+from tasks.study.candidates import (
     AnyCandidates,
     AnyMethod,
     FullScanSection,

@@ -21,8 +21,8 @@ from tasks.run.selections import read_damping_choice
 from tasks.run.spec import RunPlan, open_existing_store
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.stage_timer import STAGE_TIMER
+from tasks.study.candidates import AnyCandidates
 from tasks.study.methods import has_sketch_scores
-from tasks.study.sections import AnyCandidates
 from tasks.study.study import Study
 
 

@@ -7,12 +7,7 @@ from pathlib import Path
 
 from fastif.evaluation.select_k import KSelection, KTrial
 from storage import Store
-from tasks.study.sections import (
-    AnyCandidates,
-    FullScanSection,
-    KnnSection,
-    SketchSection,
-)
+from tasks.study.candidates import AnyCandidates, FullScanSection, KnnSection, SketchSection
 
 KIND, FILE = "candidates", "candidates.json"
 MIN_QUERIES = 16

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.study.sections import AnyCandidates
+from tasks.study.candidates import AnyCandidates
 
 FULL, SKETCH, SKETCH_ONLY, KNN = "full", "sketch", "sketch alone", "knn"
 
@@ -31,7 +31,7 @@ class MethodEstimate:
     def __str__(self) -> str:
         """In a few words.
 
-        >>> from tasks.study.sections import FullScanSection
+        >>> from tasks.study.candidates import FullScanSection
         >>> print(MethodEstimate(FULL, FullScanSection(), 75.2, 2**31, 3_000_000))
         75 s, 2.0 GB of memory, 3.0 MB written
         """
@@ -76,7 +76,7 @@ def select_method(
 
     The first that is forecast to take no more than `minutes` is taken; if none is, the quickest.
 
-    >>> from tasks.study.sections import FullScanSection, SketchSection
+    >>> from tasks.study.candidates import FullScanSection, SketchSection
     >>> full = MethodEstimate(FULL, FullScanSection(), 700)
     >>> sketch = MethodEstimate(SKETCH, SketchSection(k=9), 120)
     >>> select_method([full, sketch]).reason

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from storage import RunRecord, RunStatus, Store, StoreError
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import read_row_digests, row_digests
+from tasks.study.candidates import AnyCandidates, AutoSection, FullScanSection
 from tasks.study.methods import has_sketch_scores
-from tasks.study.sections import (
-    AnyCandidates,
-    AutoSection,
-    Carry,
-    FullScanSection,
-)
+from tasks.study.sections import Carry
 from tasks.study.study import Study
 
 CARRIED = "carried"

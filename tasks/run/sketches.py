@@ -29,7 +29,7 @@ from tasks.run.row_chunks import (
     write_chunk,
 )
 from tasks.runtime.progress import progress_stage
-from tasks.study.sections import SketchSection
+from tasks.study.candidates import SketchSection
 
 if TYPE_CHECKING:  # a job reads its sketches here
     from tasks.run.context import RunContext

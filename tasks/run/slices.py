@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif import Certificate
 from tasks.run.context import RunContext
-from tasks.study.sections import FullScanSection
+from tasks.study.candidates import FullScanSection
 from tasks.study.study import Study
 
 

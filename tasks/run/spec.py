@@ -13,8 +13,8 @@ from tasks.data.dataset import Table, check_tables, read_table
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
+from tasks.study.candidates import AutoSection, FullScanSection
 from tasks.study.errors import Problem, StudyError
-from tasks.study.sections import AutoSection, FullScanSection
 from tasks.study.study import (
     AUDIT_SECTIONS,
     AnySolver,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastif.solvers import Direct, Dual, Spectral
+from tasks.study.candidates import SketchSection
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import HUB
 from tasks.study.methods import locate_methods
-from tasks.study.sections import SketchSection
 
 TOLERANCE = 1e-9
 

@@ -1,11 +1,6 @@
 """Where in a study file each method that searches for candidates stands."""
 
-from tasks.study.sections import (
-    AnyCandidates,
-    AnyMethod,
-    SketchSection,
-    UnionSection,
-)
+from tasks.study.candidates import AnyCandidates, AnyMethod, SketchSection, UnionSection
 
 
 def locate_methods(candidates: AnyCandidates) -> list[tuple[str, AnyMethod]]:

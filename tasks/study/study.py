@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
+from tasks.study.candidates import AnyCandidates
 from tasks.study.cross_checks import find_contradictions
 from tasks.study.errors import Problem, StudyError, suggest
 from tasks.study.fields import DistinctNames, Names, Section
@@ -21,7 +22,6 @@ from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
 from tasks.study.path_kinds import describe_path
 from tasks.study.sections import (
-    AnyCandidates,
     Carry,
     CertificateSection,
     Curvature,

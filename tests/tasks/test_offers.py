@@ -11,7 +11,7 @@ from tasks.run.method_choice import (
     select_method,
 )
 from tasks.run.method_selection import warn_method_selection
-from tasks.study.sections import FullScanSection, KnnSection, SketchSection
+from tasks.study.candidates import FullScanSection, KnnSection, SketchSection
 
 SECTIONS = {
     FULL: FullScanSection(),

@@ -11,21 +11,18 @@ from pydantic import ValidationError
 from fastif.errors import InputError
 from fastif.losses import CrossEntropy
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
+from tasks.study.candidates import FullScanSection, KnnSection, SketchSection, UnionSection
 from tasks.study.errors import Problem
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
     Curvature,
-    FullScanSection,
-    KnnSection,
     ModelSource,
     Notify,
     Parameters,
     Run,
     Section,
-    SketchSection,
     TableSource,
     Training,
-    UnionSection,
 )
 from tasks.study.study import (
     Study,
