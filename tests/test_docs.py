@@ -24,9 +24,10 @@ def list_names(code: str) -> list[tuple[str, str]]:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in PACKAGES:
             names += [(node.module, alias.name) for alias in node.names]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in PACKAGES:
-                names.append((node.value.id, node.attr))
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+            continue
+        if node.value.id in PACKAGES:
+            names.append((node.value.id, node.attr))
     return names
 
 
