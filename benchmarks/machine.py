@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from tasks.run.spec import read_versions
-from tasks.runtime.versions import read_processor_name
+from tasks.runtime.versions import read_processor_name, read_versions
 
 
 def describe() -> dict:

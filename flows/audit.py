@@ -31,13 +31,7 @@ from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
 from tasks.results.summary import make_worst_queries_table, read_summary, render_summary_markdown
-from tasks.run.spec import (
-    FINISH,
-    RunRef,
-    list_missing_shards,
-    open_existing_store,
-    plan_run,
-)
+from tasks.run.spec import FINISH, RunRef, list_missing_shards, open_existing_store, plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import wrap_library_errors
 from tasks.runtime.progress import print_line, progress_bar

@@ -20,12 +20,14 @@ from fastif.models.parameters import Params
 from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, read_table
 from tasks.data.held_out import count_distinct_rows, split_held_out
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_model_folder
 from tasks.planning.open_run import validate_run
 from tasks.run.artifacts import read_factor
-from tasks.run.context import RunContext, cache_hidden_states
-from tasks.run.spec import plan_run, read_versions
+from tasks.run.context import RunContext
+from tasks.run.spec import plan_run
 from tasks.runtime.progress import progress_bar
+from tasks.runtime.versions import read_versions
 from tasks.runtime.writable_path import check_outside
 from tasks.study.errors import Problem, StudyError
 from tasks.study.sections import QuerySource, TableSource

@@ -86,6 +86,7 @@ def export(
     """
     with report_errors():
         from fastif import InputError
+        from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotations import read_annotations
         from tasks.mislabels.label_studio import make_label_config
         from tasks.mislabels.results import read_current_result
@@ -95,7 +96,6 @@ def export(
             sample_for_review,
             write_review,
         )
-        from tasks.run.spec import read_inputs
         from tasks.runtime.writable_path import check_outside
 
         if random and budget:
@@ -125,9 +125,9 @@ def import_(
 ) -> None:
     """Take verdicts back: they are kept, and the next search learns from them."""
     with report_errors():
+        from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
         from tasks.mislabels.results import read_current_or_latest
-        from tasks.run.spec import read_inputs
 
         _, store = open_study(study)
         inputs = read_inputs(study)
@@ -150,10 +150,10 @@ def import_(
 def conflicts(study: StudyOption = Path("study.toml")) -> None:
     """Show the rows on which reviewers disagree; they are not used until they agree."""
     with report_errors():
+        from tasks.data.inputs import read_inputs
         from tasks.data.row_hashes import row_digests
         from tasks.mislabels.annotations import read_annotations
         from tasks.mislabels.review_export import list_conflicts as disputed
-        from tasks.run.spec import read_inputs
 
         loaded, store = open_study(study)
         train = read_inputs(study).train

@@ -71,8 +71,8 @@ def export(
         name = None if table == "mislabels" else resolve_run(store, run)
         result = None
         if table == "mislabels":
+            from tasks.data.inputs import read_inputs
             from tasks.mislabels.results import read_current_or_latest
-            from tasks.run.spec import read_inputs
 
             inputs = read_inputs(study)
             result = read_current_or_latest(store, inputs)

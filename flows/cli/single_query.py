@@ -30,7 +30,7 @@ def urgent(
     with report_errors():
         from flows.executor_config import parse_executor
         from tasks.audit.single_query import make_request
-        from tasks.run.spec import read_inputs
+        from tasks.data.inputs import read_inputs
         from tasks.terminal.audit import render_explained_query
 
         executor = parse_executor(engine)

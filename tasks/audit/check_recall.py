@@ -18,8 +18,9 @@ from fastif.evaluation.recall import (
     compute_score_agreement,
 )
 from fastif.numerics.stratified_sample import Column, raking_weights, stratified_sample
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import lease_run
-from tasks.run.context import RunContext, cache_hidden_states
+from tasks.run.context import RunContext
 from tasks.run.k_selection import MIN_QUERIES
 from tasks.run.reuse import read_reused_recall
 from tasks.run.spec import RunRef

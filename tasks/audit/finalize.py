@@ -18,12 +18,8 @@ from tasks.run.context import RunContext
 from tasks.run.method_selection import make_record
 from tasks.run.selections import make_excluded_record
 from tasks.run.sketches import read_sketcher_digest
-from tasks.run.spec import (
-    FINISH,
-    RunRef,
-    list_missing_shards,
-    read_versions,
-)
+from tasks.run.spec import FINISH, RunRef, list_missing_shards
+from tasks.runtime.versions import read_versions
 
 
 @task(name="finish-run", cache_policy=NO_CACHE)

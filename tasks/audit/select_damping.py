@@ -9,9 +9,10 @@ from fastif.data.examples import ExampleSubset
 from fastif.evaluation.select_damping import HALVES, sample_halves, select_damping_by_retraining
 from fastif.numerics.correlation import margins
 from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
 from tasks.planning.open_run import lease_run
-from tasks.run.context import RunContext, cache_hidden_states
+from tasks.run.context import RunContext
 from tasks.run.reuse import make_lost_choice_error
 from tasks.run.selections import read_damping_choice, write_damping_choice
 from tasks.run.spec import RunRef

@@ -10,10 +10,11 @@ from fastif.candidates.retrieval import compute_query_vectors
 from fastif.data.examples import ExampleSubset
 from fastif.evaluation.select_k import KSelection, make_k_grid, select_k
 from tasks.audit.check_recall import run_full_scan, sample_queries_for_k
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import k_digest
 from tasks.run.artifacts import read_search_method
-from tasks.run.context import RunContext, cache_hidden_states
+from tasks.run.context import RunContext
 from tasks.run.k_selection import find_target_method, write_k_selection
 from tasks.run.reuse import make_lost_choice_error
 from tasks.run.spec import RunRef

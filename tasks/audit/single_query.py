@@ -20,20 +20,17 @@ import fastif
 from fastif import InputError
 from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
+from tasks.data.inputs import Inputs
 from tasks.planning.open_run import lease_run
 from tasks.results.diagnostics import Row
 from tasks.results.summary import ExplainedQuery
 from tasks.run.artifacts import read_factor
 from tasks.run.context import RunContext
-from tasks.run.spec import (
-    INFLUENCE_VERSION,
-    Inputs,
-    RunRef,
-    check_has_audit,
-)
+from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
+from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.spelling import normalize_nfc
-from tasks.study.study import Study
+from tasks.study.study import Study, check_has_audit
 
 KIND, FILE = "repeats", "repeat.safetensors"
 

@@ -17,10 +17,10 @@ from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
 from fastif.models.parameters import Params
 from fastif.training.retrain import compute_losses
 from tasks.data.dataset import Table
+from tasks.data.inputs import read_inputs
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.workspace import Workspace
 from tasks.models.locate import find_base_folder
-from tasks.run.spec import read_inputs
 
 RECIPE = fastif.TrainingConfig(epochs=8, learning_rate=2e-3, weight_decay=0.01, batch_size=32)
 DAMPING, WIDTH, LENGTH = 0.1, 64, 64

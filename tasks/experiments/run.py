@@ -14,8 +14,7 @@ from fastif import InputError
 from tasks.experiments.registry import EXPERIMENTS
 from tasks.experiments.result import RESULT, write_result
 from tasks.experiments.workspace import Scale, Workspace, find_data_folder
-from tasks.run.spec import INFLUENCE_VERSION
-from tasks.runtime.versions import read_processor_name
+from tasks.runtime.versions import INFLUENCE_VERSION, read_processor_name
 from tasks.study.errors import suggest
 
 

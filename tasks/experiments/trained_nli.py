@@ -8,8 +8,8 @@ from torch import Tensor
 
 import fastif
 from tasks.data.dataset import Table
+from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
-from tasks.run.spec import read_inputs
 
 BATCH = 32
 

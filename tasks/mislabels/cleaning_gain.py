@@ -18,6 +18,7 @@ from fastif.data.examples import ExampleSubset
 from fastif.mislabels.linear_head import fit_linear_head
 from storage import Store
 from tasks.data.dataset import Table
+from tasks.data.inputs import Inputs
 from tasks.mislabels.detect import (
     DETECTOR,
     DetectionPlan,
@@ -26,9 +27,9 @@ from tasks.mislabels.detect import (
 )
 from tasks.mislabels.results import MislabelResult
 from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
-from tasks.run.context import cache_hidden_states
-from tasks.run.spec import Inputs, resolve_store_path
+from tasks.run.spec import resolve_store_path
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
 from tasks.study.errors import Problem, StudyError

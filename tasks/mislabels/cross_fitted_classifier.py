@@ -16,12 +16,13 @@ from fastif.data.examples import ExampleSubset
 from fastif.mislabels.group_folds import assign_group_folds
 from storage import Store, compute_fingerprint
 from tasks.data.dataset import Table
+from tasks.data.inputs import Inputs
 from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder, find_classifier_folder
-from tasks.run.context import cache_hidden_states
-from tasks.run.spec import INFLUENCE_VERSION, Inputs
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
+from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.study import Study
 
 KIND, FILE = "judged", "logits.safetensors"

@@ -33,6 +33,7 @@ from fastif.mislabels.labeled_data import (
 from fastif.mislabels.second_round_check import INNER_FOLDS
 from storage import MISLABELS, Store, StoreError, compute_fingerprint, polars_schema, write_table
 from tasks.data.dataset import Table
+from tasks.data.inputs import Inputs, read_inputs
 from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates
 from tasks.data.row_hashes import content_digests, row_digests
 from tasks.mislabels.annotations import Annotations, read_annotations
@@ -50,12 +51,7 @@ from tasks.mislabels.results import (
 from tasks.mislabels.text_features import TextEncoder, make_encoder, make_text_views
 from tasks.models.locate import find_encoder_folder
 from tasks.models.training_dynamics import compute_dynamics_digest, read_dynamics
-from tasks.run.spec import (
-    Inputs,
-    open_existing_store,
-    read_inputs,
-    resolve_store_path,
-)
+from tasks.run.spec import open_existing_store, resolve_store_path
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
 

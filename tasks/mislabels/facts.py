@@ -15,7 +15,7 @@ from tasks.data.row_hashes import content_digests
 from tasks.mislabels.annotations import Annotations
 from tasks.mislabels.label_count import SAMPLE, TRUSTED
 from tasks.mislabels.random_sample import RandomSample
-from tasks.run.spec import read_versions
+from tasks.runtime.versions import read_versions
 
 if TYPE_CHECKING:  # a search asks this module what it says
     from tasks.mislabels.detect import DetectionPlan

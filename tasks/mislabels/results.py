@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from storage import MISLABELS, Store, StoreError, polars_schema
+from tasks.data.inputs import Inputs
 from tasks.mislabels.annotations import make_no_mislabels_error
 from tasks.run.sequence import find_next_number, read_numbered_records
-from tasks.run.spec import Inputs
 
 KIND, FACTS = "mislabels", "facts.json"
 REQUESTS, RECORD = "searches", "search.json"

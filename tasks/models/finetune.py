@@ -15,6 +15,7 @@ from fastif.models.parameters import Params
 from storage import compute_fingerprint, count_free_bytes
 from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, check_label_variety, read_table
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.training_dynamics import write_dynamics
 from tasks.models.training_record import (
@@ -23,12 +24,11 @@ from tasks.models.training_record import (
     collect_settings,
     make_content_table,
 )
-from tasks.run.context import cache_hidden_states
-from tasks.run.spec import INFLUENCE_VERSION, check_has_audit, read_versions
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
+from tasks.runtime.versions import INFLUENCE_VERSION, read_versions
 from tasks.study.errors import Problem, StudyError
-from tasks.study.study import Study, load_study
+from tasks.study.study import Study, check_has_audit, load_study
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 import fastif
 from tasks.data.dataset import Table
-from tasks.run.spec import RunPlan
+from tasks.data.inputs import Inputs
 from tasks.study.study import Study
 
 
@@ -34,21 +34,21 @@ class TokenizedTables:
 
 
 def load_objective(
-    plan: RunPlan, folder: Path, device: torch.device
+    inputs: Inputs, folder: Path, device: torch.device
 ) -> fastif.TransformerObjective:
     """The model of a folder with the study's loss.
 
     Raises:
         InputError: it does not fit the study.
     """
-    study = plan.inputs.study
+    study = inputs.study
     model = fastif.load_model(folder, study.labels)
     fastif.check_length(model, study.model.max_length)
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(
         model,
         _select_attributed(study),
-        study.loss.build(plan.inputs.train.labels, len(study.labels)),
+        study.loss.build(inputs.train.labels, len(study.labels)),
         fastif.CrossEntropy(),  # queries are judged by their plain loss
         study.penalty,
     )
@@ -57,14 +57,14 @@ def load_objective(
 
 
 def load_tokenized_tables(
-    plan: RunPlan, folder: Path, objective: fastif.TransformerObjective
+    inputs: Inputs, folder: Path, objective: fastif.TransformerObjective
 ) -> TokenizedTables:
     """Both tables, tokenised for the model of a folder.
 
     Raises:
         InputError: the tokenizer does not fit the model, or the model cannot read a row.
     """
-    study = plan.inputs.study
+    study = inputs.study
     tokenizer = fastif.load_tokenizer(folder, objective.full_model)
 
     def encode_table(table: Table) -> fastif.TextExamples:
@@ -78,7 +78,7 @@ def load_tokenized_tables(
             study.run.batch_tokens,
         )
 
-    texts = TokenizedTables(encode_table(plan.inputs.train), encode_table(plan.inputs.queries))
+    texts = TokenizedTables(encode_table(inputs.train), encode_table(inputs.queries))
     objective.verify_shortcuts(texts.train, texts.queries)
     return texts.match_padding(objective)
 

@@ -9,9 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastif import InputError
+from fastif import InputError, TextExamples
 from tasks.data.dataset import Table
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.models.training_record import (
@@ -23,10 +23,10 @@ from tasks.models.training_record import (
 from tasks.study.errors import format_value, join_some
 from tasks.study.study import Study
 
-if TYPE_CHECKING:
-    from tasks.run.context import RunContext
-
 MAX_SHOWN = 5
+
+ModelTables = tuple[str, TextExamples, TextExamples]
+"""Digest of a model, the training rows and the queries as its tokens."""
 
 ADDED = (
     "the model was not fitted to them, so minus their removal effect is the predicted effect of "
@@ -97,16 +97,23 @@ class Provenance:
         return json.dumps({"trained": count, "differences": differences})
 
 
-def collect_provenance(job: "RunContext") -> Provenance | None:
+def collect_provenance(
+    study: Study, train: Table, models: Sequence[ModelTables]
+) -> Provenance | None:
     """Compare every model of a study with its record; None where no model has one.
+
+    Args:
+        study: what is asked for now.
+        train: the training rows of now.
+        models: of each model its digest and both tables as tokens.
 
     Raises:
         InputError: the labels stood in another order when a model was trained.
     """
-    folders = find_model_folders(job.study)
+    folders = find_model_folders(study)
     provenances = [
-        _compare_with_record(record, member)
-        for folder, member in zip(folders, job.members, strict=True)
+        _compare_with_record(record, study, train, model)
+        for folder, model in zip(folders, models, strict=True)
         if (record := read_record(folder)) is not None
     ]
     if not provenances:
@@ -151,16 +158,18 @@ def describe_provenance(training: object, rows: object) -> Iterator[tuple[str, s
         yield "training record", agreement + trained_rows
 
 
-def _compare_with_record(record: TrainingRecord, job: "RunContext") -> Provenance:
-    study, table = job.study, job.plan.inputs.train
+def _compare_with_record(
+    record: TrainingRecord, study: Study, table: Table, model: ModelTables
+) -> Provenance:
+    digest, *texts = model
     if record.study is None:
-        return Provenance(tuple(_compare_old_record(record, job.model_digest)), None)
+        return Provenance(tuple(_compare_old_record(record, digest)), None)
     _check_labels(record, study)
     trained, rows = _compare_rows(record, study, table)
     differences = [
-        *_compare_files(record, job.model_digest),
+        *_compare_files(record, digest),
         *rows,
-        *_compare_max_length(record.study["max_length"], job),
+        *_compare_max_length(record.study["max_length"], study.model.max_length, texts),
         *_compare_loss(record.study, study, table),
         *_compare_training(record.study, study),
     ]
@@ -271,13 +280,11 @@ def _format_count(names: Sequence[str], what: str) -> str:
     return f"{len(names):,} {rows} {what} ({join_some(names, MAX_SHOWN)})"
 
 
-def _compare_max_length(before: int, job: "RunContext") -> Iterator[TrainingDifference]:
+def _compare_max_length(
+    before: int, now: int, tables: Sequence[TextExamples]
+) -> Iterator[TrainingDifference]:
     """Told only where a text is another for it."""
-    now = job.study.model.max_length
-    truncated_counts = [
-        int((texts.truncated | (texts.lengths > before)).sum())
-        for texts in (job.train_texts, job.query_texts)
-    ]
+    truncated_counts = [int((texts.truncated | (texts.lengths > before)).sum()) for texts in tables]
     if now != before and any(truncated_counts):
         what = f"[model] max_length is {now}, and was {before} in training"
         yield TrainingDifference(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from fastif import InputError
 from storage import count_free_bytes
+from tasks.models.hidden_state_cache import MEGABYTE
 from tasks.planning.cost_model import count_passes, estimate_work
 from tasks.planning.memory import (
-    MEGABYTE,
     Sizes,
     estimate_peak_memory,
     hidden_bytes,

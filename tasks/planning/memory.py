@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import fastif
 from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
+from tasks.models.hidden_state_cache import MEGABYTE, count_bytes_per_token
 from tasks.study.candidates import SketchSection
 
 if TYPE_CHECKING:  # a job is fitted into memory while it is made
     from tasks.run.context import RunContext
 
-MEGABYTE = 2**20
 BASE_MEMORY = 600 * MEGABYTE
 """What the process takes before it computes: Python and its libraries."""
 KERNEL_COPIES = 3
@@ -61,15 +61,9 @@ def estimate_peak_memory(job: "RunContext", sizes: Sizes) -> int:
 
 def hidden_bytes(job: "RunContext") -> tuple[int, int]:
     """Of the hidden states of the training rows and of the queries, all models'; 0 uncut."""
-    token_bytes = len(job.members) * bytes_per_token(job)
+    token_bytes = len(job.members) * count_bytes_per_token(job.objective)
     train, queries = (int(t.lengths.sum()) for t in (job.train_texts, job.query_texts))
     return train * token_bytes, queries * token_bytes
-
-
-def bytes_per_token(job: "RunContext") -> int:
-    """Of the hidden state of one token; 0 if no layer is frozen."""
-    objective = job.objective
-    return objective.hidden_width * objective.like.element_size()
 
 
 def count_curvature_rows(job: "RunContext") -> int:

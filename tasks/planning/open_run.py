@@ -167,9 +167,9 @@ def load_run(
 def _load_model(
     plan: RunPlan, folder: Path, digest: str, device: torch.device, texts: TokenizedTables | None
 ) -> RunContext:
-    objective = load_objective(plan, folder, device)
+    objective = load_objective(plan.inputs, folder, device)
     if texts is None:
-        texts = load_tokenized_tables(plan, folder, objective)
+        texts = load_tokenized_tables(plan.inputs, folder, objective)
     else:
         objective.verify_shortcuts(texts.train, texts.queries)
     return RunContext(plan, objective, texts.train, texts.queries, digest)

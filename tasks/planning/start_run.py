@@ -8,12 +8,7 @@ from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.context import RunContext
 from tasks.run.method_selection import write_method_selection
-from tasks.run.spec import (
-    RunPlan,
-    list_missing_shards,
-    list_planned_shards,
-    open_store,
-)
+from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store
 
 
 def start_run(plan: RunPlan) -> tuple[RunContext, Store]:

@@ -10,8 +10,8 @@ from fastif.evaluation.select_damping import DampingSelection, find_clearly_wors
 from fastif.evaluation.select_k import KSelection
 from fastif.models.hidden_state_file import HiddenStateFile
 from storage import Store, StoreError
+from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.provenance import Provenance, collect_provenance
-from tasks.planning.memory import MEGABYTE
 from tasks.run import artifact_keys as digests
 from tasks.run import hidden_states as hidden
 from tasks.run.artifacts import read_factor, read_search
@@ -19,7 +19,6 @@ from tasks.run.k_selection import apply_k_selection, find_target_method, read_k_
 from tasks.run.reuse import Reuse, find_reuse
 from tasks.run.selections import read_damping_choice
 from tasks.run.spec import RunPlan, open_existing_store
-from tasks.runtime.progress import progress_bar
 from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.candidates import AnyCandidates
 from tasks.study.methods import has_sketch_scores
@@ -63,7 +62,9 @@ class RunContext:
     @cached_property
     def provenance(self) -> Provenance | None:
         """What the records beside its models say of the study; None where there is none."""
-        return collect_provenance(self)
+        inputs = self.plan.inputs
+        models = [(m.model_digest, m.train_texts, m.query_texts) for m in self.members]
+        return collect_provenance(inputs.study, inputs.train, models)
 
     @cached_property
     def reuse(self) -> Reuse | None:
@@ -232,19 +233,6 @@ class RunContext:
             self.study.certificate.rows,
             self.study.curvature.leverage,
         )
-
-
-def cache_hidden_states(
-    objective: fastif.Objective,
-    texts: fastif.Examples,
-    study: Study,
-    file: HiddenStateFile | None = None,
-) -> fastif.PrefixCache:
-    """Texts with their frozen part computed once, within a model's share of the memory for it."""
-    budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
-    name = "hidden states of frozen layers"
-    with STAGE_TIMER.stage("hidden states"), progress_bar(name, len(texts)) as advance:
-        return fastif.PrefixCache(objective, texts, budget, hidden.GROUP, advance, file)
 
 
 def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:

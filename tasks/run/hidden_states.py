@@ -11,16 +11,14 @@ from fastif import InputError
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.prefix_cache import CachePlan, plan_cache
 from storage import Store, StoreError, compute_fingerprint, count_free_bytes
-from tasks.planning.memory import MEGABYTE, bytes_per_token
-from tasks.run.spec import read_versions
+from tasks.models.hidden_state_cache import GROUP, MEGABYTE, count_bytes_per_token
 from tasks.runtime.progress import progress_bar
+from tasks.runtime.versions import read_versions
 
 if TYPE_CHECKING:  # a job opens its files here
     from tasks.run.context import RunContext
 
 KIND = "hidden"
-GROUP = 64
-"""Examples in a forward pass of the frozen layers."""
 VERSIONED_LIBRARIES = ("torch", "transformers")
 """Libraries of which another version may give other last digits."""
 
@@ -36,7 +34,8 @@ def place_hidden_states(job: "RunContext", table: TableName) -> CachePlan:
     """
     if job.is_incremental_by_sketches:
         return CachePlan((), ())
-    run, models, token_bytes = job.study.run, 1 + len(job.study.models), bytes_per_token(job)
+    run, models = job.study.run, 1 + len(job.study.models)
+    token_bytes = count_bytes_per_token(job.objective)
     memory, disk = (mb * MEGABYTE // models for mb in (run.prefix_cache_mb, run.prefix_disk_mb))
     if not token_bytes:
         return CachePlan((), ())
@@ -127,7 +126,7 @@ def compute_recomputed_share(job: "RunContext") -> float:
     """Part of the training rows whose hidden states are kept nowhere."""
     placement = place_hidden_states(job, "train")
     kept = sum(map(len, (*placement.memory, *placement.disk)))
-    return 1 - kept / len(job.train_texts) if bytes_per_token(job) else 0.0
+    return 1 - kept / len(job.train_texts) if count_bytes_per_token(job.objective) else 0.0
 
 
 def check_disk_space(job: "RunContext") -> None:
@@ -176,7 +175,9 @@ def _iterate_files(job: "RunContext") -> Iterator[tuple["RunContext", TableName,
 def _count_bytes(job: "RunContext", table: TableName, placement: CachePlan | None = None) -> int:
     groups: tuple[Tensor, ...] = (placement or place_hidden_states(job, table)).disk
     lengths = _select_texts(job, table).lengths
-    return sum(int(lengths[places].sum()) for places in groups) * bytes_per_token(job)
+    return sum(int(lengths[places].sum()) for places in groups) * count_bytes_per_token(
+        job.objective
+    )
 
 
 def _select_texts(job: "RunContext", table: TableName) -> fastif.Examples:

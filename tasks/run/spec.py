@@ -1,34 +1,22 @@
 """What an audit will compute: checked, named by its content, cut into shards."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint, parse_location
-from tasks.data.dataset import Table, check_tables, read_table
+from tasks.data.inputs import Inputs, read_inputs
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
+from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.candidates import AutoSection, FullScanSection
-from tasks.study.errors import Problem, StudyError
-from tasks.study.study import (
-    AUDIT_SECTIONS,
-    AnySolver,
-    Study,
-    load_study,
-)
-
-INFLUENCE_VERSION = 6
-"""Raised when `fastif` comes to compute something else, so that old answers are not mixed in."""
+from tasks.study.study import AnySolver, Study, check_has_audit, load_study
 
 TRAIN, FINISH = "train", "finish"
 """Commits of a run beside its shards: the training table first, the run's own row last."""
-
-LIBRARIES = ("torch", "transformers", "polars", "pyarrow", "prefect", "numpy")
 
 
 @dataclass(frozen=True)
@@ -38,15 +26,6 @@ class RunRef:
     study: str
     run: str
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The study and its two tables, read and checked."""
-
-    study: Study
-    train: Table
-    queries: Table
 
 
 @dataclass(frozen=True)
@@ -81,34 +60,6 @@ class RunPlan:
     def store_path(self) -> Path:
         """The folder of the store."""
         return resolve_store_path(self.inputs.study)
-
-
-def read_inputs(path: Path) -> Inputs:
-    """Read a study file and its tables.
-
-    Raises:
-        StudyError: everything that is wrong with one of them.
-    """
-    study = load_study(path)
-    train = read_table(study.train, study.labels, study.folder, "train")
-    queries = train.take([])
-    if study.has_queries:
-        queries = read_table(study.queries, study.labels, study.folder, "queries")
-    check_tables(study, train, queries)
-    return Inputs(study, train, queries)
-
-
-def check_has_audit(study: Study) -> None:
-    """Refuse a study of labels alone where an audit or a model is asked for.
-
-    Raises:
-        StudyError: it has none of the sections that say what an audit needs.
-    """
-    if not study.has_audit:
-        expected = f"the sections [queries], {', '.join(f'[{name}]' for name in AUDIT_SECTIONS)}"
-        got = "a study that can only be searched for wrong labels (`fastif mislabels`)"
-        change = "add them, see `fastif init`"
-        raise StudyError(study.path, [Problem("file", expected, got, change)])
 
 
 def plan_run(path: Path, run: str | None = None) -> RunPlan:
@@ -282,8 +233,3 @@ def _compute_model_digests(study: Study) -> list[str]:
                 "Remove one of them; a mean over copies says nothing new.",
             )
     return digests
-
-
-def read_versions() -> dict[str, str]:
-    """The libraries an answer was computed with."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

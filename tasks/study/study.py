@@ -267,3 +267,16 @@ def _explain_syntax_error(error: tomllib.TOMLDecodeError) -> Problem:
     reason, _, place = str(error).rpartition(" (at ")
     change = "correct that line: texts in quotes, paths with /, [section] before its keys"
     return Problem(place.rstrip(")") or "file", "valid TOML", reason or str(error), change)
+
+
+def check_has_audit(study: Study) -> None:
+    """Refuse a study of labels alone where an audit or a model is asked for.
+
+    Raises:
+        StudyError: it has none of the sections that say what an audit needs.
+    """
+    if not study.has_audit:
+        expected = f"the sections [queries], {', '.join(f'[{name}]' for name in AUDIT_SECTIONS)}"
+        got = "a study that can only be searched for wrong labels (`fastif mislabels`)"
+        change = "add them, see `fastif init`"
+        raise StudyError(study.path, [Problem("file", expected, got, change)])

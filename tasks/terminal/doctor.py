@@ -16,9 +16,10 @@ from tasks.models.label_order import find_better_label_order
 from tasks.planning.open_run import load_run
 from tasks.results.alerts import find_webhook_problem
 from tasks.run.context import RunContext
-from tasks.run.spec import plan_run, read_versions
+from tasks.run.spec import plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import format_error
+from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError
 from tasks.study.sections import Notify

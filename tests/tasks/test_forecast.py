@@ -24,12 +24,7 @@ from tasks.planning.cost_model import (
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, validate_run
 from tasks.run.context import sample_rows
-from tasks.run.spec import (
-    list_missing_shards,
-    list_planned_shards,
-    open_store,
-    plan_run,
-)
+from tasks.run.spec import list_missing_shards, list_planned_shards, open_store, plan_run
 from tasks.runtime.progress import ProgressExamples
 
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from fastif.models.hidden_state_file import HiddenStateFile
 from flows.cli import app as cli
 from storage import Store
+from tasks.models import hidden_state_cache
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run
-from tasks.run import context as job
 from tasks.run import hidden_states as hidden
 from tasks.run.hidden_states import KIND
 from tasks.run.spec import open_store, plan_run
@@ -23,9 +23,9 @@ FILES = ("scores", "solves", "queries", "train")
 @pytest.fixture
 def small(world, monkeypatch):
     """A study whose budgets are in kilobytes, since so small are its hidden states."""
-    for module in (hidden, job):
+    for module in (hidden, hidden_state_cache):
         monkeypatch.setattr(module, "MEGABYTE", KILOBYTE)
-    monkeypatch.setattr(hidden, "GROUP", 8)
+        monkeypatch.setattr(module, "GROUP", 8)
     return world
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tasks.data.images import MAX_SIDE
+from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import row_digests
-from tasks.run.spec import read_inputs
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
 

@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fastif import InputError, load_model, predict
+from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import row_digests
 from tasks.mislabels.detect import detect_mislabels
 from tasks.mislabels.results import read_result
 from tasks.models import finetune as train
 from tasks.models.finetune import RECORD_FILE, find_checkpoint, train_model
 from tasks.planning.open_run import load_run
-from tasks.run.spec import open_existing_store, plan_run, read_inputs
+from tasks.run.spec import open_existing_store, plan_run
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
 
