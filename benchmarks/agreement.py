@@ -12,6 +12,8 @@ from torch import Tensor
 import fastif
 from benchmarks import reference
 from benchmarks.example import Singles, Sizes, published_model, timed_query
+from fastif.candidates import Candidates
+from fastif.gradients.per_example import compute_loss_gradients
 from tasks.run.context import RunContext
 
 SMALL_DAMPING_SCALE = 1e3
@@ -61,9 +63,7 @@ def compare_scores(job: RunContext, s_test: Tensor, count: int) -> dict:
     """The candidate loop of the reference against ours, for the same rows of s_test."""
     n = len(job.train_texts)
     sampled_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
-    candidates = fastif.Candidates(
-        sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count)
-    )
+    candidates = Candidates(sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count))
     influences = fastif.influence(fastif.Gradients(job.objective), job.train, s_test, candidates)
     model, params = published_model(job)
     train = Singles(job.train_texts)
@@ -90,7 +90,7 @@ def compare_scores(job: RunContext, s_test: Tensor, count: int) -> dict:
 def _rows(job: RunContext, sizes: Sizes, folder: Path) -> Rows:
     turns = range(sizes.rounds)
     ids = torch.tensor([timed_query(job, turn, sizes.rounds) for turn in turns])
-    gradient = fastif.compute_loss_gradients(
+    gradient = compute_loss_gradients(
         fastif.Gradients(job.objective), job.queries, ids, job.study.run.batch_size
     )
     published = torch.stack(

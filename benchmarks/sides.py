@@ -28,6 +28,8 @@ from benchmarks.example import (
 )
 from benchmarks.floor import floor
 from benchmarks.stopwatch import faster_threads, time_call
+from fastif.gradients.per_example import compute_loss_gradients
+from fastif.solvers import Factor
 from tasks.run.context import RunContext
 from tasks.study.candidates import FullScanSection
 
@@ -106,17 +108,17 @@ def run_ours(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
 def _attributor(
     job: RunContext,
     search: fastif.ExhaustiveSearch | fastif.NearestNeighbors,
-    factor: fastif.Factor,
+    factor: Factor,
 ) -> fastif.Attributor:
     settings = (job.objective, job.train, job.operator, job.study.solver)
     return fastif.Attributor(*settings, search, factor, job.study.run.batch_size)
 
 
-def _parts(job: RunContext, searches: dict, factor: fastif.Factor, ids: Tensor) -> dict[str, float]:
+def _parts(job: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict[str, float]:
     """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
     size, train = job.study.run.batch_size, job.train
     gradients = getattr(job.operator.operator, "gradients", None) or fastif.Gradients(job.objective)
-    rhs, first = time_call(lambda: fastif.compute_loss_gradients(gradients, job.queries, ids, size))
+    rhs, first = time_call(lambda: compute_loss_gradients(gradients, job.queries, ids, size))
     solution, solve = time_call(lambda: job.study.solver.solve(job.operator, rhs, factor))
     del rhs
     rows, keep, near = solution.value, searches["full"].keep, searches["knn"]

@@ -7,16 +7,8 @@ import torch
 from cases import case
 from torch import Tensor
 
-from fastif import (
-    CrossEntropy,
-    DampedOperator,
-    DenseOperator,
-    GaussNewton,
-    LinearOperator,
-    ModuleObjective,
-    SquaredError,
-    TensorExamples,
-)
+from fastif import CrossEntropy, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+from fastif.curvature import DampedOperator, DenseOperator, LinearOperator
 
 DAMPING = 0.1
 

@@ -11,8 +11,12 @@ import fastif
 from benchmarks.bulk.gpu_floors import settle
 from benchmarks.bulk.gpu_workload import Work
 from fastif.attribution.control_sample import select_control_ids
+from fastif.attribution.influence import mean_influence
+from fastif.attribution.scorers import GradientScorer, Scorer
+from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
-from fastif.gradients.per_example import aligned_rows
+from fastif.curvature import DampedOperator
+from fastif.gradients.per_example import aligned_rows, compute_measure_gradients
 from fastif.numerics.correlation import spearman
 
 DAMPING = 0.1
@@ -90,7 +94,7 @@ def full_scan(work: Work) -> ScanResult:
         )
     with tensor_cores(), stages.stage("scan"):
         scorer = make_half_precision_scorer(work, operator.operator.gradients, s_test)
-        influences = fastif.mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
+        influences = mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
     return ScanResult(stages, s_test, exact, residual, influences)
 
 
@@ -102,14 +106,14 @@ def curvature(work: Work) -> fastif.GaussNewton:
 
 
 def solve_query_batches(
-    work: Work, operator: fastif.DampedOperator, solve
+    work: Work, operator: DampedOperator, solve
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """S_test of all queries in half precision, of the first few in single, and the residuals."""
     scale, like = work.scale, work.objective.like
     s_test = aligned_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
     exact, residuals = [], []
     for ids in fastif.all_ids(work.queries).split(scale.together):
-        rows = fastif.compute_measure_gradients(
+        rows = compute_measure_gradients(
             operator.operator.gradients, work.queries, ids, scale.batch
         )
         solution = solve(rows)
@@ -122,19 +126,19 @@ def solve_query_batches(
 
 def make_half_precision_scorer(
     work: Work, gradients: fastif.Gradients, s_test: torch.Tensor
-) -> fastif.Scorer:
+) -> Scorer:
     """What multiplies training gradients in half precision with s_test."""
     low = fastif.Gradients(work.objective, torch.bfloat16)
     low.per_example_backward = (
         gradients.per_example_backward
     )  # as was found out in single precision
-    return fastif.GradientScorer(low, work.train, s_test)
+    return GradientScorer(low, work.train, s_test)
 
 
 def agreement(work: Work, scanned: ScanResult) -> dict:
     """Scores of a sample of rows as they were taken, against single precision all the way."""
     whole = fastif.Gradients(work.objective)
-    exact = _effects(work, fastif.GradientScorer(whole, work.train, scanned.exact))
+    exact = _effects(work, GradientScorer(whole, work.train, scanned.exact))
     with tensor_cores():
         low = _effects(work, make_half_precision_scorer(work, whole, scanned.s_test[: len(exact)]))
     ranks = spearman(exact, low)
@@ -142,7 +146,7 @@ def agreement(work: Work, scanned: ScanResult) -> dict:
     return {"spearman": float(ranks.mean()), "least": float(ranks.min()), "error": float(error)}
 
 
-def _effects(work: Work, scorer: fastif.Scorer) -> torch.Tensor:
+def _effects(work: Work, scorer: Scorer) -> torch.Tensor:
     parts = select_control_ids(len(work.train)).split(work.scale.batch)
     return torch.cat([scorer.compute_effects(ids).values for ids in parts], 1)
 
@@ -159,7 +163,7 @@ class SketchResult:
     """
 
     stages: Stages
-    sketcher: fastif.GradientSketcher
+    sketcher: GradientSketcher
     narrowed: int
     top_bottom: tuple[torch.Tensor, torch.Tensor]
 
@@ -170,17 +174,15 @@ def search_sketches(work: Work) -> SketchResult:
     with stages.stage("directions"):
         matrix = curvature(work)
         sizes = {"dimensions": scale.dimensions, "width": scale.width}
-        sketcher = fastif.GradientSketcher.fit(matrix, DAMPING, **sizes)
+        sketcher = GradientSketcher.fit(matrix, DAMPING, **sizes)
         gradients = matrix.gradients
         gradients.uses_hooks(work.train.take(torch.arange(2)))
     with tensor_cores(), stages.stage("sketches"):
         train_ids = fastif.all_ids(work.train)
-        rows = fastif.compute_train_sketches(sketcher, gradients, work.train, train_ids, scale.tile)
+        rows = compute_train_sketches(sketcher, gradients, work.train, train_ids, scale.tile)
     with tensor_cores(), stages.stage("query sketches"):
         query_ids = fastif.all_ids(work.queries)
-        queries = fastif.compute_query_sketches(
-            sketcher, gradients, work.queries, query_ids, scale.tile
-        )
+        queries = compute_query_sketches(sketcher, gradients, work.queries, query_ids, scale.tile)
     with stages.stage("search"):
         device_rows = rows.to(device)
         stored = SketchIndex([SketchBlock(lambda: device_rows, train_ids, train_ids)])

@@ -33,8 +33,10 @@ import fastif
 from benchmarks.bulk.scale_report import write_section
 from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
+from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.data.examples import ExampleSubset
+from fastif.models.prefix_cache import PrefixCache
 from tasks.run.row_chunks import map_chunk
 from tasks.run.sketches import ROWS_PER_CHUNK, SKETCHES
 
@@ -108,20 +110,18 @@ def measure_scale(data: Path, rows: int) -> dict:
         with stages.stage("model and tokens"):
             corpus = Phrases(data, rows=min(rows, 67_349), queries=872, subsets=0)
             objective = corpus.start(0)
-            distinct = fastif.PrefixCache(objective, corpus.tokens(0), 0)
+            distinct = PrefixCache(objective, corpus.tokens(0), 0)
             train = _repeat_rows(distinct, rows)
-            query_examples = _repeat_rows(
-                fastif.PrefixCache(objective, corpus.tokens(1), 0), max(QUERIES)
-            )
+            query_examples = _repeat_rows(PrefixCache(objective, corpus.tokens(1), 0), max(QUERIES))
         with stages.stage("directions"):
             ids = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
             curvature = fastif.GaussNewton(objective, distinct, ids[:CURVATURE_ROWS], BATCH)
-            sketcher = fastif.GradientSketcher.fit(curvature, DAMPING, dimensions=DIMENSIONS)
+            sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=DIMENSIONS)
         with stages.stage("sketches"):
             stored = _write_sketches(Path(folder), sketcher, curvature.gradients, train)
         with stages.stage("query sketches"):
             every = fastif.all_ids(query_examples)
-            queries = fastif.compute_query_sketches(
+            queries = compute_query_sketches(
                 sketcher, curvature.gradients, query_examples, every, BATCH
             )
         stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
@@ -173,7 +173,7 @@ def _repeat_rows(examples: fastif.Examples, count: int) -> fastif.Examples:
 
 def _write_sketches(
     folder: Path,
-    sketcher: fastif.GradientSketcher,
+    sketcher: GradientSketcher,
     gradients: fastif.Gradients,
     train: fastif.Examples,
 ) -> SketchIndex:
@@ -181,7 +181,7 @@ def _write_sketches(
     blocks = []
     for number, ids in enumerate(torch.arange(len(train)).split(ROWS_PER_CHUNK)):
         path = folder / f"{number}-{SKETCHES}"
-        sketches = fastif.compute_train_sketches(sketcher, gradients, train, ids, BATCH)
+        sketches = compute_train_sketches(sketcher, gradients, train, ids, BATCH)
         save_file({"rows": sketches}, path)
         blocks.append(_block(path, ids))
     return SketchIndex(blocks)

@@ -8,14 +8,18 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
+from fastif.curvature import DampedOperator
+from fastif.data.examples import batches
+from fastif.gradients.per_example import GradientTile, compute_measure_gradients
 from fastif.models.parameter_subset import ParameterSubset
+from fastif.solvers import Solver
 
 LARGE = 7_000
 """Root rows from which on the kernel of some of them stands before conjugate gradients."""
 
 DRAWN = 2_000
 
-Take = Callable[[fastif.GradientTile], Tensor]
+Take = Callable[[GradientTile], Tensor]
 """From the gradients of b training rows to b rows of numbers."""
 
 
@@ -31,7 +35,7 @@ def _run_scan(study: Study) -> dict[str, Tensor]:
     corpus, gradients = study.corpus, study.matrix.gradients
     solver = solver_for(study.matrix)
     factor = study.cached_tensors("factor", lambda: dict(solver.factor(study.operator)))
-    query_gradients = fastif.compute_measure_gradients(
+    query_gradients = compute_measure_gradients(
         gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
     )
     solution = solver.solve(study.operator, query_gradients, factor)
@@ -46,7 +50,7 @@ def _run_scan(study: Study) -> dict[str, Tensor]:
     return {**scores, "distance": distances(study), "residual": solution.residual}
 
 
-def solver_for(matrix: fastif.GaussNewton) -> fastif.Solver:
+def solver_for(matrix: fastif.GaussNewton) -> Solver:
     """The exact dual; where its kernel is large, conjugate gradients to 1e-3."""
     if matrix.count * matrix.rows_per_example <= LARGE:
         return fastif.Dual(block_rows=384 // matrix.rows_per_example, memory_mb=4_000)
@@ -58,7 +62,7 @@ def one_pass(
 ) -> dict[str, Float[Tensor, "n _"]]:
     """What each of the takers makes of every training gradient; each gradient is taken once."""
     results: dict[str, Tensor] = {}
-    for places, batch in fastif.batches(train, fastif.all_ids(train), BATCH):
+    for places, batch in batches(train, fastif.all_ids(train), BATCH):
         tile = gradients.compute_loss_tile(batch)
         for name, reducer in reducers.items():
             rows = reducer(tile)
@@ -78,7 +82,7 @@ def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Ten
     head = torch.cat([torch.arange(at.start, at.stop) for at in whole.space.select_slices(names)])
     part = ParameterSubset(whole, names)
     matrix = fastif.GaussNewton(part, study.corpus.train, study.matrix.ids, BATCH)
-    operator = fastif.DampedOperator(matrix, study.choice.effective_damping)
+    operator = DampedOperator(matrix, study.choice.effective_damping)
     return head, fastif.Direct().solve(operator, query_gradients[:, head]).value
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.bulk.study import BATCH, Study
+from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.layer_projection import ENERGY
 
 
@@ -78,15 +79,13 @@ def read_sketch_scores(study: Study, size: Size) -> SketchScores:
 def _compute_sketch_scores(study: Study, size: Size) -> SketchScores:
     corpus, gradients = study.corpus, study.matrix.gradients
     start = time.perf_counter()
-    sketcher = fastif.GradientSketcher.fit(
-        study.matrix, study.choice.effective_damping, **asdict(size)
-    )
+    sketcher = GradientSketcher.fit(study.matrix, study.choice.effective_damping, **asdict(size))
     fitted = time.perf_counter()
-    rows = fastif.compute_train_sketches(
+    rows = compute_train_sketches(
         sketcher, gradients, corpus.train, fastif.all_ids(corpus.train), BATCH
     )
     gradients_done = time.perf_counter()
-    query_sketches = fastif.compute_query_sketches(
+    query_sketches = compute_query_sketches(
         sketcher, gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
     )
     scores, seconds = products(query_sketches, rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 import fastif
 from benchmarks.bulk.corpora import Corpus
 from benchmarks.fidelity.methods import choose_workload_damping, outcomes
+from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection
 
 BATCH = 64
@@ -51,9 +52,9 @@ class Study:
         return DampingSelection(**json.loads(path.read_text()))
 
     @property
-    def operator(self) -> fastif.DampedOperator:
+    def operator(self) -> DampedOperator:
         """The damped curvature."""
-        return fastif.DampedOperator(self.matrix, self.choice.effective_damping)
+        return DampedOperator(self.matrix, self.choice.effective_damping)
 
     def cached_tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors that were made before, or are made and kept now."""

@@ -10,7 +10,9 @@ from transformers import PreTrainedModel
 
 import fastif
 from benchmarks.families.tiny import tiny_classifier
-from fastif import Gradients, InputError, PrefixCache, TextExamples, TransformerObjective
+from fastif import Gradients, InputError, TextExamples, TransformerObjective
+from fastif.gradients.per_example import compute_loss_gradients
+from fastif.models.prefix_cache import PrefixCache
 
 LENGTHS = (9, 4, 6, 9, 3, 13)
 FIRST_WORD, LAST_WORD, END = 8, 60, 3
@@ -79,9 +81,7 @@ def _differences(
     names = objective.space.names
     truth = torch.stack([_gradient(model, rows, i, names) for i in range(len(rows))])
     for name, examples in (("tokens", rows), ("cache", cached)):
-        values = fastif.compute_loss_gradients(
-            Gradients(objective), examples, fastif.all_ids(rows), 4
-        )
+        values = compute_loss_gradients(Gradients(objective), examples, fastif.all_ids(rows), 4)
         if not _same(values, truth):
             yield f"gradients by {name}: off by {_gap(values, truth):.1e}"
 

@@ -19,6 +19,7 @@ from torch import Tensor
 import fastif
 from benchmarks.fidelity.softmax import Softmax, losses
 from fastif.numerics.correlation import pearson
+from fastif.solvers import Solver
 
 DIGITS = (1, 7)
 BATCH = 256
@@ -121,7 +122,7 @@ class Trial:
     """One solver; with `rows`, on the curvature of so many training rows."""
 
     name: str
-    solver: fastif.Solver
+    solver: Solver
     rows: int | None = None
 
 

@@ -15,6 +15,9 @@ import fastif
 from benchmarks.fidelity.convex import number
 from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.fidelity.texts import Sst2
+from fastif.curvature import DampedOperator
+from fastif.gradients.per_example import compute_measure_gradients
+from fastif.solvers import Solution, Solver
 
 FEW_SWEEPS, TIMES_MORE, MILLISECONDS = 20, 5, 10
 """The goals: sweeps with a preconditioner, plain sweeps over these, EK-FAC's time a query."""
@@ -67,7 +70,7 @@ QUICK = Sizes(
 
 
 @dataclass(frozen=True, eq=False)
-class CountedOperator(fastif.DampedOperator):
+class CountedOperator(DampedOperator):
     """A + λI that notes how many rows each product was taken of."""
 
     products: list[int] = field(default_factory=list)
@@ -86,7 +89,7 @@ class Trial:
     """
 
     name: str
-    solver: fastif.Solver
+    solver: Solver
     rows: int
     examples: int | None = None
 
@@ -110,7 +113,7 @@ def measure_cost(
 ) -> dict:
     """The same of any objective."""
     gradients = fastif.Gradients(objective)
-    queries = fastif.compute_measure_gradients(
+    queries = compute_measure_gradients(
         gradients, query_examples, fastif.all_ids(query_examples), BATCH
     )
     lines = {t.name: _line(t, objective, train, queries, sizes) for t in trials(sizes)}
@@ -194,7 +197,7 @@ def _line(
     }
 
 
-def _sweeps(trial: Trial, operator: CountedOperator, solution: fastif.Solution, count: int) -> dict:
+def _sweeps(trial: Trial, operator: CountedOperator, solution: Solution, count: int) -> dict:
     """Sweeps over the curvature's rows until all queries were done, and the median one.
 
     CG multiplies only the rows that are still moving, which tells when each of them stopped: the

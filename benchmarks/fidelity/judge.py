@@ -34,8 +34,12 @@ from benchmarks.fidelity.plain import Mlp, Tail, make_plain, save_plain
 from benchmarks.fidelity.space import ExampleSpace, example_space
 from benchmarks.fidelity.texts import Texts
 from benchmarks.fidelity.workload import PARTS, Workload
+from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.correlation import linear_datamodelling_score
+from fastif.solvers import Factor, Solver
+from fastif.solvers.gram import apply_factor
 
 DECADES = [10.0 ** (exponent / 2) for exponent in range(-10, 5)]
 
@@ -80,15 +84,13 @@ class FidelityEvaluation:
         return curvature(self.objective(0), self.workload.train)
 
     @cached_property
-    def factor(self) -> fastif.Factor:
+    def factor(self) -> Factor:
         """The dual solver's, made for the smallest λ that is asked of it."""
         path = self.folder / "factor.safetensors"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             start = time.process_time()
-            save_file(
-                dict(exact(self.matrix).factor(fastif.DampedOperator(self.matrix, 1e-4))), path
-            )
+            save_file(dict(exact(self.matrix).factor(DampedOperator(self.matrix, 1e-4))), path)
             path.with_suffix(".json").write_text(json.dumps(time.process_time() - start))
         return load_file(path)
 
@@ -116,7 +118,7 @@ class FidelityEvaluation:
                 self.objective(0), self.workload.train, self.workload.query_examples
             )
         query_examples = self.workload.query_examples
-        rows = fastif.compute_measure_gradients(
+        rows = compute_measure_gradients(
             self.matrix.gradients, query_examples, fastif.all_ids(query_examples), 64
         )
         return example_space(self.matrix, self.factor, rows)
@@ -173,7 +175,7 @@ class FidelityEvaluation:
 
     def _project_training_path(self, training_path: Tensor) -> Tensor:
         """R times the way that training went, in the order of the space's root rows."""
-        projected = fastif.solvers.gram.project(self.matrix, training_path[None])[0]
+        projected = apply_factor(self.matrix, training_path[None])[0]
         if self.few:
             return projected
         size, columns = self.matrix.batch_size, self.matrix.rows_per_example
@@ -222,7 +224,7 @@ class FidelityEvaluation:
         return replace(exact_answer, seconds={**exact_answer.seconds, "factor": factor_seconds})
 
     def _solve_mean(
-        self, seed: int, solver: fastif.Solver, damping: float, factor: fastif.Factor | None = None
+        self, seed: int, solver: Solver, damping: float, factor: Factor | None = None
     ) -> Answer:
         objective = self.objective(seed)
         matrix = self.matrix if seed == 0 else curvature(objective, self.workload.train)
@@ -231,7 +233,7 @@ class FidelityEvaluation:
     def _in_space(self, damping: float) -> Answer:
         return replace(_plain(self.space.effect(damping)), damping=damping)
 
-    def _mean(self, solver: fastif.Solver, damping: float, members: int) -> Answer:
+    def _mean(self, solver: Solver, damping: float, members: int) -> Answer:
         return average_answers([self._solve_mean(seed, solver, damping) for seed in range(members)])
 
     @cached_property
@@ -261,7 +263,7 @@ class FidelityEvaluation:
     def _read_effect(self, name: str) -> Tensor:
         return load_file(self.folder / f"{_slug(name)}.safetensors")["effect"]
 
-    def _mean_in_space(self, _: fastif.Solver, damping: float, members: int) -> Answer:
+    def _mean_in_space(self, _: Solver, damping: float, members: int) -> Answer:
         train, query_examples = self.workload.train, self.workload.query_examples
         spaces = (
             layered_space(self.objective(seed), train, query_examples) for seed in range(members)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.space import ExampleSpace, outputs_of
+from fastif.data.examples import Batch
 from fastif.gradients.hooks import GradientOf, capture_layer_grads
 
 RANK, BLOCK, BATCH = 5_000, 250, 500
@@ -67,7 +68,7 @@ class Layered:
 
 
 def _capture_layers(
-    objective: fastif.Objective, batch: fastif.Batch, pulled: GradientOf
+    objective: fastif.Objective, batch: Batch, pulled: GradientOf
 ) -> Iterator[tuple[Tensor, Tensor]]:
     columns = list(capture_layer_grads(objective, batch, pulled))
     for place, (call, _) in enumerate(columns[0]):

@@ -10,12 +10,16 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.workload import Workload
+from fastif.curvature import DampedOperator, LinearOperator
+from fastif.data.examples import batches
 from fastif.evaluation.select_damping import (
     HALVES,
     DampingSelection,
     sample_halves,
     select_damping_by_retraining,
 )
+from fastif.gradients.per_example import compute_measure_gradients
+from fastif.solvers import Factor, Solver
 
 BATCH = 64
 LARGE = 10_000
@@ -50,7 +54,7 @@ def curvature(objective: fastif.Objective, train: fastif.Examples) -> fastif.Gau
     return fastif.GaussNewton(objective, train, batch_size=BATCH)
 
 
-def exact(matrix: fastif.GaussNewton) -> fastif.Solver:
+def exact(matrix: fastif.GaussNewton) -> Solver:
     """The dual solver; where its kernel would be large, conjugate gradients to 1e-2."""
     if matrix.count * matrix.rows_per_example <= LARGE:
         return fastif.Dual(block_rows=512 // matrix.rows_per_example, memory_mb=8_000)
@@ -78,18 +82,18 @@ def outcomes(workload: Workload) -> Float[Tensor, "m e"]:
 
 def answer(
     workload: Workload,
-    matrix: fastif.LinearOperator,
+    matrix: LinearOperator,
     objective: fastif.Objective,
-    solver: fastif.Solver,
+    solver: Solver,
     damping: float,
-    factor: fastif.Factor | None = None,
+    factor: Factor | None = None,
 ) -> Answer:
     """Solve every query and score the whole training set."""
-    operator, start = fastif.DampedOperator(matrix, damping), time.process_time()
+    operator, start = DampedOperator(matrix, damping), time.process_time()
     factor = solver.factor(operator) if factor is None else factor
     factored = time.process_time()
     gradients = fastif.Gradients(objective)
-    rows = fastif.compute_measure_gradients(
+    rows = compute_measure_gradients(
         gradients, workload.query_examples, fastif.all_ids(workload.query_examples), BATCH
     )
     solution = solver.solve(operator, rows, factor)
@@ -105,7 +109,7 @@ def scores(
 ) -> Float[Tensor, "q n"]:
     """1/n s_testᵀ ∇L of every pair."""
     effect = s_test.new_empty(len(s_test), len(train))
-    for places, batch in fastif.batches(train, fastif.all_ids(train), BATCH):
+    for places, batch in batches(train, fastif.all_ids(train), BATCH):
         effect[:, places] = gradients.compute_loss_tile(batch).dot(s_test) / len(train)
     return effect
 

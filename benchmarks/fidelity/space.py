@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 import fastif
+from fastif.solvers import Factor
 from fastif.solvers.gram import apply_factor
 
 
@@ -65,7 +66,7 @@ class ExampleSpace:
 
 
 def example_space(
-    matrix: fastif.GaussNewton, factor: fastif.Factor, queries: Float[Tensor, "q p"]
+    matrix: fastif.GaussNewton, factor: Factor, queries: Float[Tensor, "q p"]
 ) -> ExampleSpace:
     """From the factor that the dual solver made."""
     if "kernel" in factor:

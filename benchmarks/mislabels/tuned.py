@@ -17,6 +17,7 @@ import fastif
 from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora, tuned_logits_path
 from fastif.data.examples import ExampleSubset
 from fastif.mislabels.group_folds import assign_group_folds
+from fastif.models.pretrained import quiet_loading
 
 LENGTH = 64
 PAIRS = fastif.TrainingConfig(learning_rate=1e-4, weight_decay=0.01, batch_size=32)
@@ -95,7 +96,7 @@ def cross_fit_logits(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor
 def classifier(classes: int) -> fastif.TransformerObjective:
     """MiniLM with a new head; all but its embeddings learn."""
     torch.manual_seed(0)
-    with fastif.quiet_loading():
+    with quiet_loading():
         # In bfloat16 the fused attention's gradient takes as long as all else together.
         model = AutoModelForSequenceClassification.from_pretrained(
             str(ENCODER), num_labels=classes, attn_implementation="eager"

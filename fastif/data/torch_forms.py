@@ -61,7 +61,7 @@ def _suggest_replacement(loss: object) -> str:
     replacement = next(
         (text for kind, text in REPLACEMENTS.items() if isinstance(loss, kind)), None
     )
-    return f"Give {replacement or 'fastif.CrossEntropy(), or a subclass of fastif.Loss'}."
+    return f"Give {replacement or 'fastif.CrossEntropy(), or a subclass of fastif.losses.Loss'}."
 
 
 def as_examples(examples: object, where: str) -> Examples:

@@ -10,7 +10,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fastif.evaluation.recall import Recall
-from storage import RUNS, StoreError, polars_schema
+from storage import StoreError, polars_schema
+from storage.schemas import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
 from tasks.planning.open_run import lease_run

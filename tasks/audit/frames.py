@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 import fastif
-from storage import SCORES, SOLVES, TOTALS, polars_schema, queries_schema, train_schema
+from fastif.attribution.certificate import Certificate
+from fastif.attribution.slice_totals import SliceTotals
+from storage import polars_schema
+from storage.schemas import SCORES, SOLVES, TOTALS, queries_schema, train_schema
 from tasks.data.dataset import Table
 from tasks.run.context import RunContext
 
@@ -57,7 +60,7 @@ def make_scores_frame(ids: Tensor, influences: fastif.Influences) -> pl.DataFram
     return pl.DataFrame(columns).filter(pl.col("train") >= 0).cast(polars_schema(SCORES))
 
 
-def make_totals_frame(slices: pl.DataFrame, totals: fastif.SliceTotals) -> pl.DataFrame:
+def make_totals_frame(slices: pl.DataFrame, totals: SliceTotals) -> pl.DataFrame:
     """One row a training row and slice; none for a training row without a finite gradient.
 
     Args:
@@ -75,7 +78,7 @@ def make_totals_frame(slices: pl.DataFrame, totals: fastif.SliceTotals) -> pl.Da
     return frame.select(schema.names()).cast(schema)
 
 
-def make_solves_frame(ids: Tensor, certificate: fastif.Certificate, solver: str) -> pl.DataFrame:
+def make_solves_frame(ids: Tensor, certificate: Certificate, solver: str) -> pl.DataFrame:
     """One row a query: how it was solved, and how far to trust it."""
     columns = {
         "query": ids.numpy(),

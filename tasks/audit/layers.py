@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 import fastif
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from storage import StoreError
 from tasks.planning.open_run import validate_run
 from tasks.results.diagnostics import Row
@@ -42,7 +43,7 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
             remedy="Take another query.",
         )
     job = validate_run(plan)
-    blocks = fastif.ParameterBlocks.from_layers(job.objective.space)
+    blocks = ParameterBlocks.from_layers(job.objective.space)
     model_effects = [
         _compute_model_effects(member, query, shown, blocks) for member in job.averaged_members
     ]
@@ -54,13 +55,13 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
 
 
 def _compute_model_effects(
-    job: RunContext, query: Row, shown: Sequence[Row], blocks: fastif.ParameterBlocks
+    job: RunContext, query: Row, shown: Sequence[Row], blocks: ParameterBlocks
 ) -> torch.Tensor:
     """[rows blocks] of one model."""
     query_ids = torch.tensor([int(str(query["query"]))])
     scorer = job.make_attributor(fastif.ExhaustiveSearch()).solve(job.query_texts, query_ids).scorer
     ids = torch.tensor([[int(str(row["train"])) for row in shown]])
-    return fastif.layerwise_influence(
+    return layerwise_influence(
         scorer.gradients,
         job.train,
         scorer.s_test,

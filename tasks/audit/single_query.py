@@ -18,6 +18,9 @@ from torch import Tensor
 
 import fastif
 from fastif import InputError
+from fastif.curvature import DampedOperator
+from fastif.gradients.per_example import compute_measure_gradients
+from fastif.solvers import Factor, Solution, Solver
 from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
@@ -102,7 +105,7 @@ def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
         digest = _compute_repeat_digest(job, request, index)
         if job.store.find_artifact(KIND, digest) is None:
             gradients = fastif.Gradients(job.objective)
-            rhs = fastif.compute_measure_gradients(gradients, job.queries, request.ids, 1)
+            rhs = compute_measure_gradients(gradients, job.queries, request.ids, 1)
             factor = read_factor(job.store, job.factor_digest)
             solution = require_lissa(job.study).run_repeat(job.operator, rhs, index, factor)
             tensors = {
@@ -133,22 +136,22 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
 
 
 @dataclass(frozen=True, eq=False)
-class AveragedLissa(fastif.Solver):
+class AveragedLissa(Solver):
     """LiSSA of which every repeat has been solved already."""
 
     lissa: fastif.Lissa
-    solutions: tuple[fastif.Solution, ...]
+    solutions: tuple[Solution, ...]
 
     def solve(
         self,
-        operator: fastif.DampedOperator,
+        operator: DampedOperator,
         rhs: Float[Tensor, "q p"],
-        factor: fastif.Factor | None = None,
-    ) -> fastif.Solution:
+        factor: Factor | None = None,
+    ) -> Solution:
         return self.lissa.merge_runs(operator, rhs, self.solutions)
 
 
-def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> fastif.Solution:
+def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> Solution:
     folder = job.store.find_artifact(KIND, digest)
     if folder is None:
         raise StoreError.at(
@@ -158,7 +161,7 @@ def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> fa
             remedy="Somebody emptied the store meanwhile; ask again.",
         )
     tensors = load_file(folder / FILE, device=str(device))
-    return fastif.Solution(
+    return Solution(
         tensors["value"],
         tensors["residual"],
         tensors["converged"],

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 import fastif
+from fastif.attribution.attributor import attribute_by_sketches
 from tasks.run.context import RunContext
 from tasks.run.sketches import load_query_sketches
 
@@ -12,4 +13,4 @@ def attribute_without_rescoring(job: RunContext, ids: Tensor) -> fastif.Attribut
     search = job.search
     assert isinstance(search, fastif.SketchSearch), "one method, whose scores are kept"
     sketches = load_query_sketches(job, search, ids, keep=job.study.carry is not None)
-    return fastif.attribute_by_sketches(search, sketches)
+    return attribute_by_sketches(search, sketches)

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.mislabels.features import concat_views
 from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
 from fastif.models.parameters import Params
+from fastif.models.pretrained import load_encoder
+from fastif.solvers import Solver
 from fastif.training.retrain import compute_losses
 from tasks.data.dataset import Table
 from tasks.data.inputs import read_inputs
@@ -81,12 +84,10 @@ class FrozenFeatures:
         """The classifier that is explained: seed 0, all rows."""
         return self.train_classifier(0)
 
-    def compute_removal_effects(
-        self, ids: Sequence[int], solver: fastif.Solver, damping: float
-    ) -> Tensor:
+    def compute_removal_effects(self, ids: Sequence[int], solver: Solver, damping: float) -> Tensor:
         """Removal effects of all rows on some queries of the model, [q n]."""
         gradients = fastif.Gradients(self.model)
-        b = fastif.compute_loss_gradients(gradients, self.queries, torch.tensor(ids), 32)
+        b = compute_loss_gradients(gradients, self.queries, torch.tensor(ids), 32)
         matrix = fastif.GaussNewton(self.model, self.train, batch_size=32).with_damping(damping)
         influence = fastif.influence(gradients, self.train, solver.solve(matrix, b).value)
         return influence.removal_effect.gather(1, influence.ids.argsort(1))
@@ -105,7 +106,7 @@ class FrozenFeatures:
 
 def _compute_features(folder: Path, train: Table, queries: Table) -> dict[str, Tensor]:
     """Of the rows of both tables, made together."""
-    encoder, tokenizer = fastif.load_encoder(folder), fastif.load_tokenizer(folder)
+    encoder, tokenizer = load_encoder(folder), fastif.load_tokenizer(folder)
     columns = []
     for texts in ([*train.texts, *queries.texts],
                   [*(train.text_pairs or ()), *(queries.text_pairs or ())]):  # fmt: skip

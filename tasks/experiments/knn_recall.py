@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import fastif
+from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
@@ -110,11 +111,11 @@ def _compute_distances(world: TrainedNli) -> Tensor:
 
 def _score_by_sketches(world: TrainedNli) -> Tensor:
     gradients = fastif.Gradients(world.objective)
-    sketcher = fastif.GradientSketcher.fit(world.curvature, DAMPING, dimensions=DIMENSIONS)
-    train_sketches = fastif.compute_train_sketches(
+    sketcher = GradientSketcher.fit(world.curvature, DAMPING, dimensions=DIMENSIONS)
+    train_sketches = compute_train_sketches(
         sketcher, gradients, world.train, fastif.all_ids(world.train), BATCH
     )
-    query_sketches = fastif.compute_query_sketches(
+    query_sketches = compute_query_sketches(
         sketcher, gradients, world.queries, fastif.all_ids(world.queries), BATCH
     )
     return query_sketches @ train_sketches.float().T / len(train_sketches)

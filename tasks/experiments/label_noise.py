@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.training.retrain import compute_losses
 from tasks.experiments.mnist import OneAgainstSeven
 from tasks.experiments.plots import chart_to_svg
@@ -89,7 +90,7 @@ def _sum_effects(world: OneAgainstSeven) -> dict[str, Tensor]:
         harm -= (effects.clamp_max(0) * is_same_label).sum(0)
         effect += effects.sum(0)
     gradients = fastif.Gradients(world.objective)
-    rows = fastif.compute_loss_gradients(gradients, world.rows, fastif.all_ids(world.rows), 512)
+    rows = compute_loss_gradients(gradients, world.rows, fastif.all_ids(world.rows), 512)
     matrix = fastif.GaussNewton(world.objective, world.rows, batch_size=512).with_damping(1e-2)
     solved = fastif.Direct().solve(matrix, rows).value
     return {"harm": harm, "effect": effect, "own": (rows * solved).sum(1) / n}

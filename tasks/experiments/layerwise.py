@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import fastif
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from fastif.numerics.correlation import spearman
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.plots import BLUE, chart_to_svg
@@ -105,9 +106,9 @@ def _solve_queries(world: TrainedNli, curvature_rows: int) -> Tensor:
 
 def _compute_layer_effects(world: TrainedNli, curvature_rows: int) -> dict[str, Tensor]:
     """Effects [q n] of each block, and how many parameters it has."""
-    blocks = fastif.ParameterBlocks.from_layers(world.objective.space)
+    blocks = ParameterBlocks.from_layers(world.objective.space)
     ids = fastif.all_ids(world.train).expand(len(world.positions), -1)
-    effects = fastif.layerwise_influence(
+    effects = layerwise_influence(
         fastif.Gradients(world.objective),
         world.train,
         _solve_queries(world, curvature_rows),

@@ -9,6 +9,7 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.numerics.correlation import pearson, spearman
 from tasks.experiments.frozen_features import FrozenFeatures
 from tasks.experiments.plots import chart_to_svg
@@ -29,9 +30,7 @@ def reproduce_lissa_settings(workspace: Workspace) -> ExperimentResult:
     world = FrozenFeatures(workspace, workspace.select_size(1_500, 3_500), 200)
     right, wrong = world.split_by_correctness(4)
     gradients = fastif.Gradients(world.model)
-    b = fastif.compute_loss_gradients(
-        gradients, world.queries, torch.tensor([*right, *wrong]), BATCH
-    )
+    b = compute_loss_gradients(gradients, world.queries, torch.tensor([*right, *wrong]), BATCH)
     solved = workspace.cache_tensors("converged", lambda: _solve_converged(world, b))
     grid = workspace.cache_json("grid", lambda: {"rows": _run_grid(world, b, solved["paper"])})[
         "rows"

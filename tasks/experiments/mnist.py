@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
+from fastif.losses import Loss
 from fastif.models.parameters import Params
+from fastif.solvers import Solver
 from fastif.training.retrain import compute_losses, retrain_exact
 from tasks.experiments.workspace import Workspace
 
@@ -30,9 +33,7 @@ class OneAgainstSeven:
         objective: fitted to the last digits.
     """
 
-    def __init__(
-        self, workspace: Workspace, loss: fastif.Loss | None = None, outputs: int = 2
-    ) -> None:
+    def __init__(self, workspace: Workspace, loss: Loss | None = None, outputs: int = 2) -> None:
         train, test = (workspace.read_table(f"mnist/{split}") for split in ("train", "test"))
         frames = [
             frame.filter(pl.col("label").cast(pl.String).is_in(["1", "7"]))
@@ -66,11 +67,11 @@ class OneAgainstSeven:
         return float(compute_losses(self.objective, retrained, batch) - before)
 
     def compute_removal_effects(
-        self, query_ids: Tensor, solver: fastif.Solver, batch_size: int = 512
+        self, query_ids: Tensor, solver: Solver, batch_size: int = 512
     ) -> tuple:
         """Removal effects of all rows [q n] by a solver, and its solution."""
         gradients = fastif.Gradients(self.objective)
-        b = fastif.compute_loss_gradients(gradients, self.queries, query_ids, 64)
+        b = compute_loss_gradients(gradients, self.queries, query_ids, 64)
         matrix = fastif.GaussNewton(self.objective, self.rows, batch_size=batch_size)
         solution = solver.solve(matrix.with_damping(PENALTY), b)
         influence = fastif.influence(gradients, self.rows, solution.value, batch_size=batch_size)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.numerics.correlation import pearson
 from fastif.training.retrain import compute_losses, retrain_exact
 from tasks.experiments.plots import DIVERGING, chart_to_svg
@@ -73,7 +74,7 @@ def _predict_effects(
     line: fastif.ModuleObjective, rows: fastif.Examples, query: fastif.Examples
 ) -> Tensor:
     gradients = fastif.Gradients(line)
-    b = fastif.compute_loss_gradients(gradients, query, fastif.all_ids(query), 1)
+    b = compute_loss_gradients(gradients, query, fastif.all_ids(query), 1)
     solved = fastif.Direct().solve(fastif.Hessian(line, rows).with_damping(0.0), b)
     influence = fastif.influence(gradients, rows, solved.value)
     return influence.removal_effect[0][influence.ids[0].argsort()]

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 import fastif
+from fastif.data.examples import Batch
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.parameters import Params
 from fastif.numerics.correlation import pearson, spearman
 from fastif.training.proximal_bregman import proximal_bregman_response
@@ -128,7 +130,7 @@ def _compute_removal_effects(
 ) -> Tensor:
     """Removal effects of all rows on all queries, [q n]."""
     gradients = fastif.Gradients(objective)
-    b = fastif.compute_loss_gradients(gradients, queries, fastif.all_ids(queries), QUERIES)
+    b = compute_loss_gradients(gradients, queries, fastif.all_ids(queries), QUERIES)
     matrix = fastif.GaussNewton(objective, rows, batch_size=64).with_damping(DAMPING)
     influence = fastif.influence(gradients, rows, fastif.Dual().solve(matrix, b).value)
     return influence.removal_effect.gather(1, influence.ids.argsort(1))
@@ -147,7 +149,7 @@ def _select_removals(effects: Tensor, count: int) -> list[int]:
 def _compute_changes(
     objective: fastif.ModuleObjective,
     rows: fastif.TensorExamples,
-    batch: fastif.Batch,
+    batch: Batch,
     before: Tensor,
     row: int,
     workspace: Workspace,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import fastif
+from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
+from fastif.curvature import DampedOperator
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.trained_nli import BATCH, TrainedNli, make_balanced_picker
@@ -203,7 +205,7 @@ def _time_recursions(world: TrainedNli, gradients: Tensor) -> dict[str, list[flo
     }
 
 
-def _run_recursion(operator: fastif.DampedOperator, b: Tensor, batch: int, steps: int) -> Tensor:
+def _run_recursion(operator: DampedOperator, b: Tensor, batch: int, steps: int) -> Tensor:
     """The paper's recursion; `Lissa` would also measure the residual, which the paper does not."""
     generator, x = torch.Generator().manual_seed(0), b
     for _ in range(steps):
@@ -273,13 +275,13 @@ def _time_sketches(world: TrainedNli) -> dict[str, list[float]]:
     """Of the sketches of all rows, and of a query among as many as the paper's."""
     gradients, train = fastif.Gradients(world.objective), world.train
     start = time.perf_counter()
-    sketcher = fastif.GradientSketcher.fit(world.curvature, OURS, dimensions=512)
-    rows = fastif.compute_train_sketches(sketcher, gradients, train, fastif.all_ids(train), BATCH)
+    sketcher = GradientSketcher.fit(world.curvature, OURS, dimensions=512)
+    rows = compute_train_sketches(sketcher, gradients, train, fastif.all_ids(train), BATCH)
     build_seconds = time.perf_counter() - start
     tiled = rows.float().repeat(-(-ROWS // len(rows)), 1)[:ROWS]
 
     def search_query(i: int) -> Tensor:
-        query_sketch = fastif.compute_query_sketches(
+        query_sketch = compute_query_sketches(
             sketcher, gradients, world.queries, torch.tensor([i]), BATCH
         )
         return (query_sketch @ tiled.T).topk(100).indices

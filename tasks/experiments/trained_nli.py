@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 import fastif
+from fastif.gradients.per_example import compute_loss_gradients
+from fastif.models.prefix_cache import PrefixCache
 from tasks.data.dataset import Table
 from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
@@ -39,11 +41,11 @@ class TrainedNli:
         self.objective = fastif.TransformerObjective(model, selection, fastif.CrossEntropy())
         tokenizer = fastif.load_tokenizer(folder, model)
 
-        def encode_table(table: Table) -> fastif.PrefixCache:
+        def encode_table(table: Table) -> PrefixCache:
             length = inputs.study.model.max_length
             columns = (table.texts, table.text_pairs, table.labels)
             texts = fastif.encode(tokenizer, *columns, length)
-            return fastif.PrefixCache(self.objective, texts, 512 * 2**20)
+            return PrefixCache(self.objective, texts, 512 * 2**20)
 
         self.train = encode_table(inputs.train)
         outputs, _ = fastif.predict(self.objective, encode_table(inputs.queries))
@@ -61,7 +63,7 @@ class TrainedNli:
     def query_gradients(self) -> Tensor:
         """Of the queries, [q p]."""
         all_queries = fastif.all_ids(self.queries)
-        return fastif.compute_loss_gradients(
+        return compute_loss_gradients(
             fastif.Gradients(self.objective), self.queries, all_queries, BATCH
         )
 

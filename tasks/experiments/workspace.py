@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fastif import InputError
-from storage import commit_file, write_bytes
+from storage.atomic import commit_file, write_bytes
 
 Scale = Literal["small", "full"]
 DATA = "FASTIF_DATA"

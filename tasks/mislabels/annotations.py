@@ -9,7 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from storage import VERDICTS, Store, StoreError, polars_schema, write_table
+from storage import Store, StoreError, polars_schema
+from storage.parquet import write_table
+from storage.schemas import VERDICTS
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digests, map_legacy_digests, row_digest
 from tasks.mislabels.label_words import normalize_word
@@ -147,7 +149,7 @@ def write_annotations(
 
     Args:
         store: of the study.
-        frame: rows of `storage.VERDICTS`.
+        frame: rows of `storage.schemas.VERDICTS`.
         labels: the study's label names.
         file: they were read from.
         when: time of the import, for people; what is newer goes by its number.

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 import fastif
-from fastif.data.examples import ExampleSubset
+from fastif.data.examples import ExampleSubset, RelabeledExamples
 from fastif.mislabels.linear_head import fit_linear_head
 from storage import Store
 from tasks.data.dataset import Table
@@ -184,7 +184,7 @@ def _make_classifier_fn(inputs: Inputs) -> PredictFn:
 
     def predict(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
         model = make_with_seed(seed)
-        examples = ExampleSubset(fastif.RelabeledExamples(train, labels), ids)
+        examples = ExampleSubset(RelabeledExamples(train, labels), ids)
         model.params = fastif.fit(model, examples, make_training_config(study, seed))
         return fastif.predict(model, queries)[0]
 

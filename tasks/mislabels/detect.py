@@ -31,7 +31,9 @@ from fastif.mislabels.labeled_data import (
     TrustedData,
 )
 from fastif.mislabels.second_round_check import INNER_FOLDS
-from storage import MISLABELS, Store, StoreError, compute_fingerprint, polars_schema, write_table
+from storage import Store, StoreError, compute_fingerprint, polars_schema
+from storage.parquet import write_table
+from storage.schemas import MISLABELS
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs, read_inputs
 from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
-from storage import Store, commit_file
+from storage import Store
+from storage.atomic import commit_file
 from tasks.data.csv_escape import escape_formulas
 from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import Annotations

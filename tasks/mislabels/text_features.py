@@ -18,6 +18,7 @@ from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 from fastif.mislabels.features import compute_lsa
 from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
+from fastif.models.pretrained import load_encoder, read_encoder_max_length, read_encoder_width
 from storage import Store
 from tasks.data.dataset import Table
 from tasks.models.locate import compute_model_digest
@@ -53,7 +54,7 @@ class TextEncoder:
 
 def make_encoder(folder: Path, study: Study) -> TextEncoder:
     """An encoder as a study uses it."""
-    longest, max_length = fastif.read_encoder_max_length(folder), study.model.max_length
+    longest, max_length = read_encoder_max_length(folder), study.model.max_length
     return TextEncoder(folder, compute_model_digest(folder), min(max_length, longest or max_length))
 
 
@@ -73,7 +74,7 @@ def make_text_views(
     for column, digests in zip(columns, column_digests, strict=True):
         missing = find_missing_rows(store, encoder.artifact_kind, digests)
         if len(missing) and model is None:
-            model = fastif.load_encoder(encoder.folder)
+            model = load_encoder(encoder.folder)
         examples = _tokenize_texts(encoder, study, column)
         tokens.append(examples.tokens)
         if model is not None and len(missing):
@@ -93,7 +94,7 @@ def make_text_views(
 
 def compute_embedding_width(encoder: TextEncoder) -> int:
     """Numbers that it says of a text."""
-    return LAYERS * fastif.read_encoder_width(encoder.folder)
+    return LAYERS * read_encoder_width(encoder.folder)
 
 
 def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> int:
@@ -110,7 +111,7 @@ def measure_seconds_per_text(
     encoder: TextEncoder, study: Study, table: Table, sample: int = 32
 ) -> float:
     """Measured on a few texts of the table."""
-    model = fastif.load_encoder(encoder.folder)
+    model = load_encoder(encoder.folder)
     texts = table.texts[:: max(1, len(table) // sample)][:sample]
     examples = _tokenize_texts(encoder, study, texts)
     start = time.perf_counter()

@@ -11,8 +11,12 @@ from transformers import PreTrainedModel
 
 import fastif
 from fastif import InputError
+from fastif.models.max_positions import check_length
 from fastif.models.parameters import Params
-from storage import compute_fingerprint, count_free_bytes
+from fastif.models.pretrained import load_base
+from fastif.training.training_dynamics import TrainingDynamics
+from storage import compute_fingerprint
+from storage.atomic import count_free_bytes
 from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, check_label_variety, read_table
 from tasks.models.hidden_state_cache import cache_hidden_states
@@ -165,7 +169,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     objective = make_objective(study, base, table, training.seed, device)
     model = objective.full_model
     tokenizer = fastif.load_tokenizer(base, model)
-    fastif.check_length(model, study.model.max_length)
+    check_length(model, study.model.max_length)
     length = study.model.max_length
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
     objective.verify_shortcuts(texts)
@@ -175,7 +179,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
         "training steps", training.epochs * -(-len(rows) // config.batch_size)
     ) as advance:
         saved_params: dict[float, Params] = {}
-        dynamics = fastif.TrainingDynamics(texts.labels)
+        dynamics = TrainingDynamics(texts.labels)
         params = fastif.fit(
             objective,
             rows,
@@ -251,7 +255,7 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
 def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """The base model with a new head of one output unit a label, drawn from the seed."""
     torch.manual_seed(seed)
-    return fastif.load_base(base, study.labels)
+    return load_base(base, study.labels)
 
 
 def _save_checkpoint(

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 import fastif
+from fastif.models.max_positions import check_length
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.study.study import Study
@@ -43,7 +44,7 @@ def load_objective(
     """
     study = inputs.study
     model = fastif.load_model(folder, study.labels)
-    fastif.check_length(model, study.model.max_length)
+    check_length(model, study.model.max_length)
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(
         model,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from fastif import InputError
-from storage import sha256_file
+from storage.run_record import sha256_file
 from tasks.study.fields import HUB
 from tasks.study.study import Study
 

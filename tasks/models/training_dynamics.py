@@ -7,7 +7,7 @@ import polars as pl
 from torch import Tensor
 
 from fastif import InputError
-from storage import sha256_file
+from storage.run_record import sha256_file
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import legacy_row_digests, row_digests
 from tasks.models.locate import find_model_folder

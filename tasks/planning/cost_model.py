@@ -9,6 +9,7 @@ import fastif
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
 from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
+from fastif.solvers import Solver
 from storage import Shard, Store, StoreError
 from tasks.planning.calibration import Rates
 from tasks.planning.memory import (
@@ -265,7 +266,7 @@ def count_factor_examples(job: "RunContext") -> int:
     return sum(rows - start for start in range(0, rows, block_rows))
 
 
-def _estimate_factor_sweeps(solver: fastif.Solver, factor_rows: int) -> int:
+def _estimate_factor_sweeps(solver: Solver, factor_rows: int) -> int:
     """Passes over the curvature's rows; how many a scale takes to be found is a guess."""
     if isinstance(solver, fastif.Dual):
         return 2 + min(solver.rank or 0, factor_rows) // KERNEL_COLUMNS

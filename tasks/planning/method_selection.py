@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fastif import InputError
 from fastif.evaluation.select_k import make_k_grid
-from storage import StoreError, count_free_bytes
+from storage import StoreError
+from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
 from tasks.planning.cost_model import K_GUESS_DIVISOR
 from tasks.planning.forecast import forecast_run

@@ -1,7 +1,8 @@
 """The start of an audit: checked, opened in the store, and its plan written down."""
 
 from fastif import InputError
-from storage import Store, StoreError, count_free_bytes
+from storage import Store, StoreError
+from storage.atomic import count_free_bytes
 from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
 from tasks.planning.open_run import reopen_run, validate_run

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fastif import InputError
-from storage import write_bytes
+from storage.atomic import write_bytes
 from tasks.report.page import Page, build_page, render_page
 from tasks.report.run_data import read_run_data
 from tasks.results.summary import make_page_path

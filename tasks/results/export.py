@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
-from storage import Store, commit_file, join_examples, join_queries
+from storage import Store, join_examples, join_queries
+from storage.atomic import commit_file
 from tasks.data.csv_escape import escape_formulas, unescape_formula
 from tasks.mislabels.results import MislabelResult, read_latest_result
 from tasks.mislabels.review_export import make_review_frame, write_review

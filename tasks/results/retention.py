@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from storage import Leftover, RunStatus, Store
+from storage import RunStatus, Store
+from storage.garbage_collection import Leftover
 from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.artifact_keys import method_digest

@@ -17,11 +17,11 @@ from storage import (
     find_most_helpful,
     find_quarantined,
     find_worst_queries,
-    is_remote,
     join_examples,
     join_queries,
     rank_harmful_rows,
 )
+from storage.uri import is_remote
 from tasks.models.label_order import LabelReordering, find_better_label_order
 from tasks.models.provenance import describe_provenance, parse_provenance
 from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
+from fastif.candidates import ClassQuota, Search
+from fastif.solvers import Factor
 from storage import Store
 from tasks.run.sketches import read_sketches
 from tasks.study.candidates import (
@@ -31,7 +33,7 @@ def read_search(
     candidates: AnyCandidates,
     objective: fastif.Objective,
     labels: torch.Tensor,
-) -> fastif.Search:
+) -> Search:
     """Where to look, with the indices that were prepared if it takes some.
 
     Args:
@@ -62,7 +64,7 @@ def read_search_method(
     artifact = store.find_artifact("index", digest)
     assert artifact is not None, "the index is prepared before any shard"
     assert method.k is not None, "k is given or chosen before any shard"
-    quota = None if method.quota is None else fastif.ClassQuota(labels, method.quota)
+    quota = None if method.quota is None else ClassQuota(labels, method.quota)
     if isinstance(method, KnnSection):
         return fastif.NearestNeighbors(
             fastif.CandidateIndex.load(artifact / INDEX), method.k, quota
@@ -71,13 +73,13 @@ def read_search_method(
     return fastif.SketchSearch(index, sketcher, method.k, quota, method.rescore)
 
 
-def write_factor(folder: Path, factor: fastif.Factor) -> None:
+def write_factor(folder: Path, factor: Factor) -> None:
     """Keep a solver's factor as safetensors."""
     tensors = {name: tensor.contiguous() for name, tensor in factor.items()}
     save_file(tensors, folder / FACTOR)
 
 
-def read_factor(store: Store, digest: str) -> fastif.Factor | None:
+def read_factor(store: Store, digest: str) -> Factor | None:
     """The factor that was prepared, or None for a solver that has none."""
     artifact = store.find_artifact("factor", digest)
     return None if artifact is None else load_file(artifact / FACTOR)

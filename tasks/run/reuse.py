@@ -11,7 +11,8 @@ from torch import Tensor
 import fastif
 from fastif.candidates.sketch_index import SketchIndex
 from fastif.evaluation.recall import Recall
-from storage import SCORES, StoreError, polars_schema, queries_schema, train_schema
+from storage import StoreError, polars_schema
+from storage.schemas import SCORES, queries_schema, train_schema
 from tasks.data.row_hashes import read_row_digests, row_digests
 from tasks.run.reused_recall import read_recall
 from tasks.run.sketches import load_query_sketches

@@ -17,6 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
+from fastif.candidates import (
+    GradientSketcher,
+    Index,
+    compute_query_sketches,
+    compute_train_sketches,
+)
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from storage import Store, StoreError, compute_fingerprint
 from tasks.data.row_hashes import row_digests
@@ -119,7 +125,7 @@ def write_sketches(job: "RunContext", method: SketchSection, digest: str) -> Non
 
 def read_sketches(
     store: Store, digest: str, factory: str, objective: fastif.Objective
-) -> tuple[fastif.Index, fastif.GradientSketcher]:
+) -> tuple[Index, GradientSketcher]:
     """What `write_sketches` listed: mapped into memory, or the approximate index of it."""
     artifact = store.find_artifact("index", digest)
     assert artifact is not None, "the index is prepared before any shard"
@@ -157,9 +163,7 @@ def load_query_sketches(
     missing = find_missing_rows(job.store, sketcher_ref.query_kind, rows)
     gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
     new_ids = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
-    new_sketches = fastif.compute_query_sketches(
-        search.sketcher, gradients, job.queries, new_ids, size
-    )
+    new_sketches = compute_query_sketches(search.sketcher, gradients, job.queries, new_ids, size)
     if keep and len(new_ids):
         write_chunk(job.store, sketcher_ref.query_kind, new_sketches.cpu(), missing, SKETCHES)
     sketch_by_row = dict(zip(missing["row"].to_list(), new_sketches, strict=True))
@@ -186,9 +190,7 @@ def has_sketches(store: Store, digest: str) -> bool:
     return store.find_artifact("sketcher", listing["sketcher"]) is not None and all(blocks)
 
 
-def read_sketcher(
-    store: Store, digest: str, objective: fastif.Objective
-) -> fastif.GradientSketcher:
+def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> GradientSketcher:
     """The sketcher of this digest.
 
     Raises:
@@ -202,7 +204,7 @@ def read_sketcher(
             got="none, or a damaged one (see `fastif verify`)",
             remedy="Put its files back from a copy, or take out [carry] to begin anew.",
         )
-    return fastif.GradientSketcher.from_state_dict(load_file(artifact / SKETCHER), objective)
+    return GradientSketcher.from_state_dict(load_file(artifact / SKETCHER), objective)
 
 
 def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.CandidateIndex:
@@ -277,9 +279,9 @@ def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
     return len(before & now) / len(before | now)
 
 
-def _fit_sketcher(job: "RunContext", method: SketchSection) -> fastif.GradientSketcher:
+def _fit_sketcher(job: "RunContext", method: SketchSection) -> GradientSketcher:
     with progress_stage("sketches: directions of curvature", None) as watch:
-        return fastif.GradientSketcher.fit(
+        return GradientSketcher.fit(
             job.make_gauss_newton(watch(job.train)),
             job.damping,
             dimensions=method.dimensions,
@@ -291,7 +293,7 @@ def _fit_sketcher(job: "RunContext", method: SketchSection) -> fastif.GradientSk
 
 def _write_missing_sketches(
     job: "RunContext",
-    sketcher: fastif.GradientSketcher,
+    sketcher: GradientSketcher,
     sketcher_ref: SketcherRef,
     rows: Sequence[bytes],
 ) -> None:
@@ -303,7 +305,7 @@ def _write_missing_sketches(
         train = watch(job.train)
         for batch in missing.iter_slices(ROWS_PER_CHUNK):
             ids = torch.tensor(batch["id"].to_list())
-            sketches = fastif.compute_train_sketches(sketcher, gradients, train, ids, size)
+            sketches = compute_train_sketches(sketcher, gradients, train, ids, size)
             write_chunk(job.store, sketcher_ref.train_kind, sketches, batch, SKETCHES)
 
 

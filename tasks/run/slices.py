@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fastif import Certificate
+from fastif.attribution.certificate import Certificate
 from tasks.run.context import RunContext
 from tasks.study.candidates import FullScanSection
 from tasks.study.study import Study

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from fastif import Batch, Examples
+from fastif import Examples
+from fastif.data.examples import Batch
 
 LINE_INTERVAL = 10.0
 """Seconds between lines where there is no terminal to draw a bar on."""

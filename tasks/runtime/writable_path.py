@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastif import InputError
-from storage import is_remote
+from storage.uri import is_remote
 
 
 def check_outside(store: Path, path: Path, option: str = "--out") -> None:

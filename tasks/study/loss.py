@@ -8,6 +8,7 @@ import torch
 from pydantic import BeforeValidator, Field
 
 import fastif
+from fastif.losses import balanced_weights
 from tasks.study.errors import Problem, format_value, suggest
 from tasks.study.fields import Section
 from tasks.study.validation_errors import make_validation_error
@@ -91,5 +92,5 @@ class TrainingLoss(Section):
         """
         weights = self.class_weights
         if weights == "balanced":
-            weights = fastif.balanced_weights(torch.tensor(list(labels)), num_classes)
+            weights = balanced_weights(torch.tensor(list(labels)), num_classes)
         return fastif.CrossEntropy(self.label_smoothing, weights)

@@ -17,6 +17,7 @@ import fastif
 from benchmarks.fidelity import convex, cost, tables
 from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.fidelity.softmax import Softmax
+from fastif.curvature import DenseOperator
 
 SMALL = replace(convex.QUICK, queries=6, removed=8, top=10, rank=60, sampled=60, lissa=100)
 FEW = replace(cost.QUICK, rows=24, queries=3, plain=200, preconditioned=60)
@@ -149,9 +150,7 @@ def test_costs_count_sweeps_and_hold_the_residual(costs):
 
 
 def test_a_solver_that_gives_up_says_what_it_reached():
-    operator = cost.CountedOperator(
-        fastif.DenseOperator(torch.diag(torch.logspace(-3, 0, 20))), 1e-4
-    )
+    operator = cost.CountedOperator(DenseOperator(torch.diag(torch.logspace(-3, 0, 20))), 1e-4)
     trial = cost.Trial("CG", fastif.ConjugateGradient(1e-6, max_steps=3), 20)
     rows = torch.cat([torch.ones(1, 20), torch.eye(20)[:1], torch.eye(20)[1:2]])
     solution = trial.solver.solve(operator, rows)

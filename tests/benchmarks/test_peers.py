@@ -19,6 +19,7 @@ from benchmarks.fidelity.peers import PEERS, Peer
 from benchmarks.fidelity.peers.rows import by_length, restore_order
 from benchmarks.fidelity.peers.run import run_peer
 from benchmarks.fidelity.plain import Mlp, Plain, Tail, load_plain, make_plain, save_plain
+from fastif.models.prefix_cache import PrefixCache
 
 SMALL = {"width": 10, "rank": 12, "batch": 20, "krylov": 30}
 """Sizes that fit a problem of 15 parameters."""
@@ -131,7 +132,7 @@ def texts() -> tuple[Plain, truth.Problem, truth.Problem]:
     train, queries = token_examples(12), token_examples(5, seed=6)
     names = objective.space.names
     whole = transformer("bert")
-    cached = [fastif.PrefixCache(objective, e, 2**20) for e in (train, queries)]
+    cached = [PrefixCache(objective, e, 2**20) for e in (train, queries)]
     plain = make_plain(Tail.of(objective), *cached)
     return plain, text_problem(whole, names, queries), text_problem(whole, names, train)
 

@@ -17,7 +17,8 @@ from benchmarks.report import END, START, section, write_section
 from benchmarks.sides import SIDES
 from benchmarks.speed import problem
 from benchmarks.summary import summarise
-from fastif import Candidates, Gradients, TransformerObjective, influence
+from fastif import Gradients, TransformerObjective, influence
+from fastif.candidates import Candidates
 from fastif.models.transformer import select_attributed_names
 
 

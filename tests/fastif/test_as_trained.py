@@ -30,21 +30,19 @@ from fastif import (
     Hessian,
     InputError,
     Lissa,
-    Loss,
-    Measure,
     ModuleObjective,
-    PrefixCache,
     SmoothHinge,
     SquaredError,
     TensorExamples,
     TextExamples,
     TransformerObjective,
     all_ids,
-    compute_loss_gradients,
-    compute_measure_gradients,
     predict,
     self_influence,
 )
+from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
+from fastif.losses import Loss, Measure
+from fastif.models.prefix_cache import PrefixCache
 
 N, QUERIES, ROWS, PENALTY = 80, 10, 24, 0.02
 Losses = Callable[[Tensor, Tensor], Tensor]

@@ -6,20 +6,19 @@ import torch
 from cases import case, token_examples, transformer
 
 from fastif import (
-    Candidates,
     Dual,
     GaussNewton,
     Gradients,
     InputError,
-    ParameterBlocks,
-    ParamSpace,
     TransformerObjective,
     all_ids,
-    compute_loss_gradients,
     influence,
-    layerwise_influence,
 )
 from fastif.attribution.influence import NO_EXAMPLE
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
+from fastif.candidates import Candidates
+from fastif.gradients.per_example import compute_loss_gradients
+from fastif.models.parameters import ParamSpace
 
 DAMPING = 0.1
 

@@ -26,16 +26,15 @@ from fastif import (
     Gradients,
     Hessian,
     Lissa,
-    Measure,
     ModuleObjective,
-    Solution,
     SquaredError,
     TensorExamples,
     all_ids,
-    compute_loss_gradients,
-    compute_measure_gradients,
     influence,
 )
+from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
+from fastif.losses import Measure
+from fastif.solvers import Solution
 
 FIRST_OUTLIER, SECOND_OUTLIER = 1, 15  # positions 1 and -5 of 20
 

@@ -11,18 +11,22 @@ from cases import case
 from fastif import (
     Attributor,
     CandidateIndex,
-    ClassQuota,
     Direct,
     ExhaustiveSearch,
     GaussNewton,
-    GradientSketcher,
     InputError,
     NearestNeighbors,
     SketchSearch,
     UnionSearch,
-    compute_train_sketches,
 )
-from fastif.candidates import compute_embeddings, find_faiss_builds, load_faiss
+from fastif.candidates import (
+    ClassQuota,
+    GradientSketcher,
+    compute_embeddings,
+    compute_train_sketches,
+    find_faiss_builds,
+    load_faiss,
+)
 from fastif.candidates.faiss_index import copy_to_gpus
 from fastif.data.examples import ExampleSubset, all_ids
 

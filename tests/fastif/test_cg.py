@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from fastif import (
     ConjugateGradient,
     CrossEntropy,
-    DenseOperator,
     GaussNewton,
     Gradients,
     Hessian,
     InputError,
     ModuleObjective,
     TensorExamples,
-    compute_loss_gradients,
 )
+from fastif.curvature import DenseOperator
+from fastif.gradients.per_example import compute_loss_gradients
 
 
 def test_a_converged_row_stands_still_while_others_go_on():

@@ -30,13 +30,12 @@ from fastif import (
     InputError,
     SquaredError,
     TransformerObjective,
-    check_length,
-    load_base,
-    load_encoder,
     load_model,
     predict,
 )
 from fastif.models.label_names import find_misplaced_labels
+from fastif.models.max_positions import check_length
+from fastif.models.pretrained import load_base, load_encoder
 
 # Precision.
 

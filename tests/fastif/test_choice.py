@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fastif import CandidateIndex, ClassQuota, Influences, InputError, NearestNeighbors
+from fastif import CandidateIndex, Influences, InputError, NearestNeighbors
+from fastif.candidates import ClassQuota
 from fastif.evaluation.select_k import make_k_grid, select_k
 
 N, QUERIES = 400, 6

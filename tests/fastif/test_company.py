@@ -25,10 +25,10 @@ from fastif import (
     TensorExamples,
     TextExamples,
     TransformerObjective,
-    compute_loss_gradients,
 )
 from fastif.attribution.attributor import Attributor, attribute
 from fastif.data.arrays import as_tensor, check_batch_size
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.trial import try_table
 
 N = 24

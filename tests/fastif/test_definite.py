@@ -12,7 +12,6 @@ from fastif import (
     Attributor,
     ConjugateGradient,
     CrossEntropy,
-    DenseOperator,
     Direct,
     Dual,
     Ensemble,
@@ -26,6 +25,7 @@ from fastif import (
     TransformerObjective,
     self_influence,
 )
+from fastif.curvature import DenseOperator
 from fastif.solvers.definiteness import (
     MIN_EIGENVALUE,
     add_min_eigenvalue,

@@ -4,15 +4,8 @@ import pytest
 import torch
 from systems import problem, random_rows
 
-from fastif import (
-    DenseOperator,
-    Direct,
-    GaussNewton,
-    InputError,
-    ModuleObjective,
-    SquaredError,
-    TensorExamples,
-)
+from fastif import Direct, GaussNewton, InputError, ModuleObjective, SquaredError, TensorExamples
+from fastif.curvature import DenseOperator
 
 
 def test_direct_refuses_more_parameters_than_it_can_hold():

@@ -3,6 +3,7 @@
 import torch
 
 import fastif
+from fastif.training.training_dynamics import TrainingDynamics
 
 
 def fit_linear(labels, epochs=4, watch=None):
@@ -19,7 +20,7 @@ def test_the_margin_is_the_mean_over_the_epochs():
     """Computed again, one row at a time, from what each step was told."""
     labels = torch.arange(20) % 3
     calls = []
-    dynamics = fastif.TrainingDynamics(labels)
+    dynamics = TrainingDynamics(labels)
 
     def record_both(ids, outputs):
         calls.extend(zip(ids.tolist(), outputs.tolist(), strict=True))
@@ -36,7 +37,7 @@ def test_the_margin_is_the_mean_over_the_epochs():
 
 def test_watching_changes_nothing():
     labels = torch.arange(20) % 3
-    alone, watched = fit_linear(labels), fit_linear(labels, watch=fastif.TrainingDynamics(labels))
+    alone, watched = fit_linear(labels), fit_linear(labels, watch=TrainingDynamics(labels))
     assert all(torch.equal(alone[name], watched[name]) for name in alone)
 
 
@@ -44,7 +45,7 @@ def test_wrong_labels_have_the_lowest_margins():
     truth = torch.arange(120) % 3
     labels = truth.clone()
     labels[:6] = (labels[:6] + 1) % 3
-    dynamics = fastif.TrainingDynamics(labels)
+    dynamics = TrainingDynamics(labels)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(120, 5, generator=generator) + 6 * torch.eye(3, 5)[truth]
     torch.manual_seed(0)
@@ -55,7 +56,7 @@ def test_wrong_labels_have_the_lowest_margins():
 
 
 def test_a_row_that_no_batch_had_has_none():
-    dynamics = fastif.TrainingDynamics(torch.tensor([0, 1]))
+    dynamics = TrainingDynamics(torch.tensor([0, 1]))
     dynamics(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
     assert dynamics.margins[0] == 1
     assert dynamics.margins[1].isnan()

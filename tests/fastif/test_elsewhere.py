@@ -6,7 +6,10 @@ from elsewhere import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif
+from fastif.candidates import GradientSketcher, Search, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from fastif.models.prefix_cache import PrefixCache
+from fastif.solvers import Solver
 
 SOLVERS = {
     "dual": fastif.Dual(),
@@ -41,11 +44,11 @@ class World:
         labels = torch.randint(3, (len(tokens),), generator=generator)
         cut = torch.zeros(len(tokens), dtype=torch.bool)
         texts = fastif.TextExamples(tokens, None, labels, cut, 0, device)
-        self.train = fastif.PrefixCache(self.objective, texts, 10**6)
+        self.train = PrefixCache(self.objective, texts, 10**6)
         self.queries, self.ids = texts, torch.arange(4)
         self.curvature = fastif.GaussNewton(self.objective, self.train, None, 8)
 
-    def attributor(self, solver: fastif.Solver, search: fastif.Search) -> fastif.Attributor:
+    def attributor(self, solver: Solver, search: Search) -> fastif.Attributor:
         operator = self.curvature.with_damping(0.1)
         kept = solver.factor(operator)
         factor = {name: tensor.cpu() for name, tensor in kept.items()}  # as from a file
@@ -54,16 +57,14 @@ class World:
             self.objective, self.train, operator, solver, search, factor or None, **sizes
         )
 
-    def search(self, name: str) -> fastif.Search:
+    def search(self, name: str) -> Search:
         if name == "rounded":
             return fastif.ExhaustiveSearch(5, rounded=True)
-        made = fastif.GradientSketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
+        made = GradientSketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
         state = {name: tensor.cpu() for name, tensor in made.state_dict().items()}
-        sketcher = fastif.GradientSketcher.from_state_dict(state, self.objective)
+        sketcher = GradientSketcher.from_state_dict(state, self.objective)
         every = fastif.all_ids(self.train)
-        rows = fastif.compute_train_sketches(
-            sketcher, self.curvature.gradients, self.train, every, 8
-        )
+        rows = compute_train_sketches(sketcher, self.curvature.gradients, self.train, every, 8)
         sketched = fastif.SketchSearch(
             SketchIndex([SketchBlock(lambda: rows, every, every)]),
             sketcher,

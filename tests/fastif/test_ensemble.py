@@ -22,11 +22,11 @@ from fastif import (
     Lissa,
     ModuleObjective,
     NearestNeighbors,
-    PrefixCache,
     TensorExamples,
     all_ids,
     compute_embeddings,
 )
+from fastif.models.prefix_cache import PrefixCache
 
 N, DAMPING = 17, 0.05
 GENERATOR = torch.Generator().manual_seed(0)

@@ -6,15 +6,8 @@ import torch
 from cases import NAMES, Outside, case
 from torch import nn
 
-from fastif import (
-    CrossEntropy,
-    GaussNewton,
-    Gradients,
-    ModuleObjective,
-    TensorExamples,
-    all_ids,
-    compute_loss_gradients,
-)
+from fastif import CrossEntropy, GaussNewton, Gradients, ModuleObjective, TensorExamples, all_ids
+from fastif.gradients.per_example import compute_loss_gradients
 
 
 @pytest.fixture(params=NAMES, scope="module")

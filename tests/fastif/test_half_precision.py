@@ -15,8 +15,8 @@ from fastif import (
     TensorExamples,
     TransformerObjective,
     all_ids,
-    compute_loss_gradients,
 )
+from fastif.gradients.per_example import compute_loss_gradients
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from cases import token_examples, transformer
 
-from fastif import PrefixCache, TransformerObjective, all_ids, predict
+from fastif import TransformerObjective, all_ids, predict
 from fastif.data.examples import length_buckets
 from fastif.models.hidden_state_file import HiddenStateFile
-from fastif.models.prefix_cache import plan_cache
+from fastif.models.prefix_cache import PrefixCache, plan_cache
 
 COUNT, GROUP = 23, 4
 

@@ -7,7 +7,6 @@ from cases import case
 from torch import nn
 
 from fastif import (
-    Candidates,
     CrossEntropy,
     Direct,
     Dual,
@@ -18,11 +17,12 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
     all_ids,
-    compute_loss_gradients,
     influence,
     self_influence,
 )
 from fastif.attribution.influence import NO_EXAMPLE
+from fastif.candidates import Candidates
+from fastif.gradients.per_example import compute_loss_gradients
 
 DAMPING = 0.1
 

@@ -10,17 +10,17 @@ from torch import nn
 
 from fastif import (
     Attributor,
-    Candidates,
     CrossEntropy,
     Dual,
     ExhaustiveSearch,
     GaussNewton,
     ModuleObjective,
-    SliceTotals,
     SmoothHinge,
     TensorExamples,
 )
 from fastif.attribution.scorers import GradientScorer, PrecomputedScorer
+from fastif.attribution.slice_totals import SliceTotals
+from fastif.candidates import Candidates
 from fastif.losses.sqrt_hessian import gradient_in_sqrt_hessian
 from fastif.solvers.dual_scores import make_dual_scorer
 from fastif.solvers.gram import RoundingEstimator, compute_gram_matrix, make_shifted_inverse

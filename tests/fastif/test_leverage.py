@@ -18,13 +18,12 @@ from fastif import (
     Hessian,
     InputError,
     ModuleObjective,
-    ParameterBlocks,
     Spectral,
     SquaredError,
     TensorExamples,
     all_ids,
-    layerwise_influence,
 )
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from fastif.solvers.gram import make_shifted_inverse
 
 DAMPING, N = 0.05, 12

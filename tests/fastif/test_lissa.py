@@ -9,15 +9,8 @@ import torch
 from cases import case
 from systems import Mean, add_damping, problem, random_rows, residuals
 
-from fastif import (
-    ConjugateGradient,
-    DenseOperator,
-    GaussNewton,
-    Hessian,
-    InputError,
-    Lissa,
-    Spectral,
-)
+from fastif import ConjugateGradient, GaussNewton, Hessian, InputError, Lissa, Spectral
+from fastif.curvature import DenseOperator
 from fastif.solvers.solver import check_positive
 
 

@@ -11,15 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.func import hessian
 
-from fastif import (
-    BinaryCrossEntropy,
-    CrossEntropy,
-    InputError,
-    Loss,
-    SmoothHinge,
-    SquaredError,
-    balanced_weights,
-)
+from fastif import BinaryCrossEntropy, CrossEntropy, InputError, SmoothHinge, SquaredError
+from fastif.losses import Loss, balanced_weights
 
 WEIGHTS = {2: (0.3, 1.7), 3: (1.0, 0.0, 2.5), 5: (0.5, 1.0, 1.5, 2.0, 4.0)}
 

@@ -7,15 +7,8 @@ import reference
 import torch
 from cases import NAMES, case
 
-from fastif import (
-    DampedOperator,
-    DenseOperator,
-    GaussNewton,
-    Hessian,
-    InputError,
-    LinearOperator,
-    all_ids,
-)
+from fastif import GaussNewton, Hessian, InputError, all_ids
+from fastif.curvature import DampedOperator, DenseOperator, LinearOperator
 
 KINDS = {
     "gauss-newton": (GaussNewton, reference.gauss_newton),

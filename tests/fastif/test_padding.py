@@ -21,15 +21,14 @@ from fastif import (
     CrossEntropy,
     Gradients,
     InputError,
-    PrefixCache,
     TextExamples,
     TransformerObjective,
     all_ids,
-    batches,
-    compute_loss_gradients,
     encode,
     predict,
 )
+from fastif.data.examples import batches
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.padding import (
     Padding,
@@ -37,6 +36,7 @@ from fastif.models.padding import (
     iterate_rows,
     run_by_length,
 )
+from fastif.models.prefix_cache import PrefixCache
 
 SIZES = {"n_embd": 8, "n_layer": 3, "n_head": 2, "n_positions": 24}
 MADE = {

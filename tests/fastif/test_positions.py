@@ -11,7 +11,8 @@ from transformers import (
     XLNetConfig,
 )
 
-from fastif import InputError, check_length
+from fastif import InputError
+from fastif.models.max_positions import check_length
 
 SMALL = {"vocab_size": 40, "pad_token_id": 0}
 OTHERS = {

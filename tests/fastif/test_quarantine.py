@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from fastif import (
-    NO_EXAMPLE,
     Attributor,
     CandidateIndex,
     ConjugateGradient,
@@ -20,12 +19,13 @@ from fastif import (
     Lissa,
     ModuleObjective,
     NearestNeighbors,
-    Solver,
     SquaredError,
     TensorExamples,
     all_ids,
     compute_embeddings,
 )
+from fastif.attribution.influence import NO_EXAMPLE
+from fastif.solvers import Solver
 
 N, BROKEN = 14, 3
 SOLVERS = [Direct(), Dual(), ConjugateGradient(1e-10), Lissa(40, batch=4, scale=4.0)]

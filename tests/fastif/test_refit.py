@@ -13,9 +13,9 @@ from fastif import (
     SquaredError,
     TensorExamples,
     all_ids,
-    compute_loss_gradients,
     influence,
 )
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.training.proximal_bregman import proximal_bregman_response
 from fastif.training.retrain import compute_losses, retrain_exact
 

@@ -6,16 +6,11 @@ import torch
 from cases import case
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastif import (
-    DampedOperator,
-    DenseOperator,
-    GaussNewton,
-    Hessian,
-    LinearOperator,
-    compute_full_residual,
-)
+from fastif import GaussNewton, Hessian
 from fastif.attribution import control_sample as control
 from fastif.attribution import full_residual as residual
+from fastif.attribution.full_residual import compute_full_residual
+from fastif.curvature import DampedOperator, DenseOperator, LinearOperator
 
 DAMPING, SAMPLE = 0.1, [0, 3, 4, 7]
 

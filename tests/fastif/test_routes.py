@@ -17,15 +17,15 @@ from fastif import (
     Ekfac,
     GaussNewton,
     Gradients,
-    GradientSketcher,
     InputError,
     ModuleObjective,
     TensorExamples,
     all_ids,
-    compute_loss_gradients,
 )
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer
+from fastif.candidates import GradientSketcher
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.numerics.spot_check import SPOT_CHECK_INTERVAL
 
 

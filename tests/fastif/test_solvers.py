@@ -14,10 +14,10 @@ from fastif import (
     InputError,
     Lissa,
     ModuleObjective,
-    Solver,
     Spectral,
     TensorExamples,
 )
+from fastif.solvers import Solver
 
 # LiSSA on all examples at each step: a sample of the operator that is the operator itself.
 LISSA = Lissa(depth=600, scale=2.0, tolerance=1e-6)

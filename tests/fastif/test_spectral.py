@@ -8,7 +8,8 @@ import torch
 from cases import NAMES, case
 from safetensors.torch import load, save
 
-from fastif import DenseOperator, Ekfac, GaussNewton, Hessian, InputError, Spectral
+from fastif import Ekfac, GaussNewton, Hessian, InputError, Spectral
+from fastif.curvature import DenseOperator
 
 DAMPING = 0.1
 

@@ -6,8 +6,8 @@ import torch
 from cases import case
 from systems import Mean, add_damping, random_rows
 
-from fastif import DenseOperator, GaussNewton, Hessian, InputError
-from fastif.curvature import LinearOperator
+from fastif import GaussNewton, Hessian, InputError
+from fastif.curvature import DenseOperator, LinearOperator
 from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
 from fastif.solvers.randomized_eigh import apply_spectral_preconditioner, compute_eigenpairs
 

@@ -7,7 +7,8 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Replace
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from fastif import InputError, all_ids, batches, encode
+from fastif import InputError, all_ids, encode
+from fastif.data.examples import batches
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20))]
 CLS, SEP, FIRST = 2, 3, 5

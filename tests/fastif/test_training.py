@@ -10,13 +10,13 @@ from fastif import (
     CrossEntropy,
     InputError,
     ModuleObjective,
-    PrefixCache,
     TensorExamples,
     TrainingConfig,
     TransformerObjective,
     fit,
     predict,
 )
+from fastif.models.prefix_cache import PrefixCache
 
 
 def _task(n: int = 60) -> tuple[ModuleObjective, TensorExamples]:

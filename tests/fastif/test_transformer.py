@@ -13,17 +13,17 @@ from fastif import (
     Gradients,
     Hessian,
     InputError,
-    PrefixCache,
     TransformerObjective,
     all_ids,
-    batches,
-    compute_loss_gradients,
     encode,
     load_model,
     load_tokenizer,
     predict,
 )
+from fastif.data.examples import batches
+from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.layer_split import select_attributed_names
+from fastif.models.prefix_cache import PrefixCache
 
 CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
 

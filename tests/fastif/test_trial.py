@@ -20,14 +20,14 @@ from fastif import (
     Hessian,
     InputError,
     ModuleObjective,
-    RelabeledExamples,
     SmoothHinge,
     SquaredError,
     TensorExamples,
     all_ids,
-    compute_loss_gradients,
     self_influence,
 )
+from fastif.data.examples import RelabeledExamples
+from fastif.gradients.per_example import compute_loss_gradients
 
 
 class Always(nn.Module):

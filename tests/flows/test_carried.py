@@ -14,6 +14,7 @@ from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train
 from tasks.results.retention import RetentionPolicy, find_expired_runs
 from tasks.results.summary import read_summary
+from tasks.run import sketches
 from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 SKETCHES = {"kind": "sketch", "k": 12, "dimensions": 200, "rescore": False, "check": 4}
@@ -81,19 +82,19 @@ def work_counts(monkeypatch):
     """How many examples each kind of work takes."""
     counts: dict[str, int] = {}
 
-    def count(name, place):
-        real = getattr(fastif, name)
+    def count(module, name, place):
+        real = getattr(module, name)
 
         def counted(*args, **keys):
             ids = keys.get("ids", args[place] if len(args) > place else None)
             counts[name] = counts.get(name, 0) + (0 if ids is None else len(ids))
             return real(*args, **keys)
 
-        monkeypatch.setattr(fastif, name, counted)
+        monkeypatch.setattr(module, name, counted)
 
-    count("predict", 3)
-    count("compute_train_sketches", 3)
-    count("compute_query_sketches", 3)
+    count(fastif, "predict", 3)
+    count(sketches, "compute_train_sketches", 3)
+    count(sketches, "compute_query_sketches", 3)
     return counts
 
 

@@ -6,6 +6,7 @@ import tiny
 import torch
 
 import fastif
+from fastif.candidates import GradientSketcher, compute_train_sketches
 from tasks.audit.prepare import build_index
 from tasks.planning.open_run import load_run
 from tasks.run import sketches
@@ -39,29 +40,27 @@ def _rows(job):
 
 def _count_sketched(monkeypatch):
     """How many rows are sketched from now on."""
-    taken, real = [], fastif.compute_train_sketches
+    taken, real = [], compute_train_sketches
 
     def count(sketcher, gradients, train, ids, *rest):
         taken.append(len(ids))
         return real(sketcher, gradients, train, ids, *rest)
 
-    monkeypatch.setattr(fastif, "compute_train_sketches", count)
+    monkeypatch.setattr(sketches, "compute_train_sketches", count)
     return taken
 
 
 def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_rows):
     job = _prepare_run(tiny.write_study(world, candidates=SKETCH))
     sketcher, rows = job.search.sketcher, _rows(job)
-    again = fastif.GradientSketcher.fit(
+    again = GradientSketcher.fit(
         job.make_gauss_newton(job.train), job.damping, dimensions=40, width=2048, seed=0
     )
     gradients, ids = fastif.Gradients(job.objective), torch.arange(tiny.TRAIN)
     products = [
         projections @ projections.T
         for candidate in (sketcher, again)
-        for projections in [
-            fastif.compute_train_sketches(candidate, gradients, job.train, ids, 7).float()
-        ]
+        for projections in [compute_train_sketches(candidate, gradients, job.train, ids, 7).float()]
     ]
     torch.testing.assert_close(rows @ rows.T, products[0], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(*products, rtol=1e-2, atol=1e-2 * float(products[0].abs().max()))
@@ -71,7 +70,7 @@ def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_r
 
 def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
-    real, calls = fastif.compute_train_sketches, []
+    real, calls = compute_train_sketches, []
 
     def killed(*given):
         if len(calls) == 2:
@@ -79,10 +78,10 @@ def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, m
         calls.append(given)
         return real(*given)
 
-    monkeypatch.setattr(fastif, "compute_train_sketches", killed)
+    monkeypatch.setattr(sketches, "compute_train_sketches", killed)
     with pytest.raises(KeyboardInterrupt):
         _prepare_run(study)
-    monkeypatch.setattr(fastif, "compute_train_sketches", real)
+    monkeypatch.setattr(sketches, "compute_train_sketches", real)
     taken = _count_sketched(monkeypatch)
     actual = _rows(_prepare_run(study))
     distinct = len({(r["text"], r["label"]) for r in tiny.rows_of(world / "train.csv")})
@@ -109,7 +108,7 @@ def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, mon
     assert torch.equal(new[kept + 1], old[kept])
     assert torch.equal(new[-1], old[7])
     gradients, ids = fastif.Gradients(after.objective), torch.tensor([0, 6])
-    expected = fastif.compute_train_sketches(after.search.sketcher, gradients, after.train, ids)
+    expected = compute_train_sketches(after.search.sketcher, gradients, after.train, ids)
     torch.testing.assert_close(new[ids], expected.float(), rtol=1e-2, atol=1e-2)
 
 

@@ -5,18 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from storage import (
-    RUNS,
-    SCORES,
-    SOLVES,
-    TOTALS,
-    RunRecord,
-    compute_fingerprint,
-    plan_shards,
-    polars_schema,
-    queries_schema,
-    train_schema,
-)
+from storage import RunRecord, compute_fingerprint, plan_shards, polars_schema
+from storage.schemas import RUNS, SCORES, SOLVES, TOTALS, queries_schema, train_schema
 
 STUDY = "nli"
 BUCKET = "audits"

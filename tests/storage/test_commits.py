@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from store_samples import GROUPS, KEPT, RUN, SHARDS, frame, record, runs, scores, tables, train
 
-from storage import CONVENTION, SCORES, StoreError, polars_schema, table_schema
-from storage.schemas import TABLES
+from storage import StoreError, polars_schema
+from storage.fields import CONVENTION
+from storage.schemas import SCORES, TABLES, table_schema
 
 FIRST = SHARDS[0]
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import frame
 
-from storage import SCORES
 from storage.run_comparison import (
     BECAME_HARMFUL,
     MOVED_UP,
@@ -15,6 +14,7 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
+from storage.schemas import SCORES
 
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 1.0])
 IDS = "abcdefgh"

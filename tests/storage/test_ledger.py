@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import record
 
-from storage import RunRecord, compute_fingerprint, plan_shards, sha256_file
+from storage import RunRecord, compute_fingerprint, plan_shards
+from storage.run_record import sha256_file
 
 JSON = st.recursive(
     st.none()

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from store_samples import QUERIES, SHARDS, frame, queries, scores, solves, train
 
 from storage import (
-    SCORES,
     count_top_appearances,
     filter_slice,
     find_affected_queries,
@@ -19,6 +18,7 @@ from storage import (
     join_queries,
     rank_harmful_rows,
 )
+from storage.schemas import SCORES
 
 # Few distinct values: ties and zeros happen all the time.
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 2.0])

@@ -9,15 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from store_samples import GROUPS, RUN, SHARDS, STUDY, record, tables
 
-from storage import (
-    Store,
-    StoreError,
-    find_most_harmful,
-    find_quarantined,
-    polars_schema,
-    table_schema,
-)
-from storage.schemas import TABLES
+from storage import Store, StoreError, find_most_harmful, find_quarantined, polars_schema
+from storage.schemas import TABLES, table_schema
 from storage.sealed import unseal
 
 WRITTEN = Path(__file__).with_name("version_1")

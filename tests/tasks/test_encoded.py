@@ -7,13 +7,14 @@ from transformers import AutoModel, FNetConfig, GPT2Config, XLNetConfig
 import fastif
 from fastif import TextExamples
 from fastif.mislabels.text_embeddings import mean_pool
+from fastif.models.pretrained import load_encoder
 
 TEXTS = ["the film was good", "bad", "a very dull plot is not the actor"]
 
 
 @torch.no_grad()
 def test_layers_are_meaned_over_the_tokens_of_each_text_alone(world):
-    encoder = fastif.load_encoder(world / "model")
+    encoder = load_encoder(world / "model")
     tokenizer = fastif.load_tokenizer(world / "model")
     examples = fastif.encode(tokenizer, TEXTS, None, [0] * 3, 16)
     vectors = mean_pool(encoder, examples, torch.tensor([2, 0, 1]), batch_size=2)

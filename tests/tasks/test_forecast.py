@@ -11,6 +11,7 @@ from rich.console import Console
 from transformers import BertForSequenceClassification
 
 import fastif
+from fastif.candidates import GradientSketcher, compute_train_sketches
 from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
@@ -23,6 +24,7 @@ from tasks.planning.cost_model import (
 )
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, validate_run
+from tasks.run import sketches
 from tasks.run.context import sample_rows
 from tasks.run.spec import list_missing_shards, list_planned_shards, open_store, plan_run
 from tasks.runtime.progress import ProgressExamples
@@ -292,7 +294,7 @@ def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(wo
     study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
     _, job = plan_study(study)
     taken, (method,) = [], job.study.candidates.methods
-    fastif.GradientSketcher.fit(
+    GradientSketcher.fit(
         job.make_gauss_newton(ProgressExamples(job.train, taken.append)),
         0.1,
         dimensions=20,
@@ -311,13 +313,13 @@ SKETCH = {"kind": "sketch", "k": 7, "dimensions": 40, "width": 2048}
 @pytest.fixture
 def sketched(monkeypatch) -> list[int]:
     """How many rows each call has sketched."""
-    taken, real = [], fastif.compute_train_sketches
+    taken, real = [], compute_train_sketches
 
     def count_sketches(sketcher, gradients, train, ids, *rest):
         taken.append(len(ids))
         return real(sketcher, gradients, train, ids, *rest)
 
-    monkeypatch.setattr(fastif, "compute_train_sketches", count_sketches)
+    monkeypatch.setattr(sketches, "compute_train_sketches", count_sketches)
     return taken
 
 

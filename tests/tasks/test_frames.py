@@ -5,8 +5,10 @@ import pytest
 import tiny
 import torch
 
-from fastif import Certificate, Influences
-from storage import SCORES, SOLVES, polars_schema
+from fastif import Influences
+from fastif.attribution.certificate import Certificate
+from storage import polars_schema
+from storage.schemas import SCORES, SOLVES
 from tasks.audit.frames import make_scores_frame, make_solves_frame
 
 

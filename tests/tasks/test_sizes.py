@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fastif import InputError
 from flows.cli import app as cli
-from storage import count_free_bytes
+from storage.atomic import count_free_bytes
 from tasks.planning import batch_sizing as sizes
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, open_run, validate_run

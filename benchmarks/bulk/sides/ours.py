@@ -12,14 +12,18 @@ from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.bulk.sides.told import SideResult
+from fastif.attribution.influence import mean_influence
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
-from fastif.attribution.scorers import Scorer
+from fastif.attribution.scorers import GradientScorer, Scorer
+from fastif.curvature import DampedOperator
+from fastif.gradients.per_example import compute_measure_gradients
+from fastif.solvers import Solver
 
-Coarser = Callable[[fastif.GradientScorer], Scorer]
+Coarser = Callable[[GradientScorer], Scorer]
 """What makes scores cheaper and less exact."""
 
 
-def keep_precision(scorer: fastif.GradientScorer) -> Scorer:
+def keep_precision(scorer: GradientScorer) -> Scorer:
     """In full."""
     return scorer
 
@@ -39,7 +43,7 @@ def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult
 
 def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same, with scores in bfloat16."""
-    return _score_ekfac(problem, problem.linear, sizes, clock, fastif.GradientScorer.to_bfloat16)
+    return _score_ekfac(problem, problem.linear, sizes, clock, GradientScorer.to_bfloat16)
 
 
 def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
@@ -55,9 +59,7 @@ def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideRes
 
 def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The same products in bfloat16, summed in single precision."""
-    return _score_products(
-        problem, problem.objective, sizes, clock, fastif.GradientScorer.to_bfloat16
-    )
+    return _score_products(problem, problem.objective, sizes, clock, GradientScorer.to_bfloat16)
 
 
 def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
@@ -85,8 +87,8 @@ def _run_attributor(
     problem: Problem,
     sizes: Sizes,
     clock: Clock,
-    operator: fastif.DampedOperator,
-    solver: fastif.Solver,
+    operator: DampedOperator,
+    solver: Solver,
 ) -> SideResult:
     factor = clock.time("factor", lambda: solver.factor(operator))
     call = fastif.Attributor(
@@ -115,7 +117,7 @@ def _score_products(
     gradients = fastif.Gradients(objective)
     rows = clock.time(
         "gradients",
-        lambda: fastif.compute_measure_gradients(
+        lambda: compute_measure_gradients(
             gradients, query_examples, fastif.all_ids(query_examples), size
         ),
     )
@@ -136,7 +138,7 @@ def _score_ekfac(
     gradients = matrix.gradients
     rows = clock.time(
         "gradients",
-        lambda: fastif.compute_measure_gradients(
+        lambda: compute_measure_gradients(
             gradients, query_examples, fastif.all_ids(query_examples), size
         ),
     )
@@ -156,8 +158,8 @@ def _scan(
     """Every training row's product with these rows."""
 
     def scan() -> fastif.Influences:
-        scorer = coarser(fastif.GradientScorer(gradients, problem.train, rows))
-        return fastif.mean_influence([scorer], batch_size=sizes.scan_batch)
+        scorer = coarser(GradientScorer(gradients, problem.train, rows))
+        return mean_influence([scorer], batch_size=sizes.scan_batch)
 
     influences = clock.time("scan", scan)
     return SideResult(

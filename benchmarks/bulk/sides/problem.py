@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import fastif
 from benchmarks.fidelity.plain import Plain, Tail, load_plain, make_plain, save_plain
 from benchmarks.fidelity.texts import Sst2
+from fastif.models.prefix_cache import PrefixCache
 
 WEIGHTS = "weights.safetensors"
 
@@ -53,12 +54,12 @@ class Problem:
         )
 
     @cached_property
-    def train(self) -> fastif.PrefixCache:
+    def train(self) -> PrefixCache:
         """Training rows with what the frozen layers make of them."""
         return self._cached("train")
 
     @cached_property
-    def query_examples(self) -> fastif.PrefixCache:
+    def query_examples(self) -> PrefixCache:
         """Queries likewise."""
         return self._cached("asked")
 
@@ -66,9 +67,9 @@ class Problem:
     def plain(self) -> Plain:
         return load_plain(self.folder)
 
-    def _cached(self, part: str) -> fastif.PrefixCache:
+    def _cached(self, part: str) -> PrefixCache:
         cache = getattr(self.workload, part)
-        assert isinstance(cache, fastif.PrefixCache)  # which Texts says less exactly
+        assert isinstance(cache, PrefixCache)  # which Texts says less exactly
         return cache
 
 

@@ -13,6 +13,7 @@ from benchmarks import reference
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.sizes import Sizes
 from benchmarks.example import Singles
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers.solver import measure_residual
 
 SCALE = 1e3
@@ -43,9 +44,7 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
         query_ids: Tensor, published: Tensor, damping: float
     ) -> dict[str, dict[str, list[float]]]:
         query_examples = problem.query_examples
-        rhs = fastif.compute_measure_gradients(
-            matrix.gradients, query_examples, query_ids, sizes.batch
-        )
+        rhs = compute_measure_gradients(matrix.gradients, query_examples, query_ids, sizes.batch)
         exact = solver.solve(matrix.with_damping(damping), rhs, factor).value
         sides = {"the paper's way": published, "fastif, exact": exact}
         return {
