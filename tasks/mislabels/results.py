@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from storage import MISLABELS, Store, StoreError, polars_schema
+from storage import Store, StoreError, polars_schema
+from storage.schemas import MISLABELS
 from tasks.data.inputs import Inputs
 from tasks.mislabels.annotations import make_no_mislabels_error
 from tasks.run.sequence import find_next_number, read_numbered_records
@@ -24,7 +25,7 @@ class MislabelResult:
     """What a search found.
 
     Attributes:
-        table: a row a training example, in the order of the table; see `storage.MISLABELS`.
+        table: a row a training example, in the order of the table; see `storage.schemas.MISLABELS`.
         facts: of the search, as written beside it.
     """
 

@@ -2,6 +2,7 @@
 
 import fastif
 from fastif.models.hidden_state_file import HiddenStateFile
+from fastif.models.prefix_cache import PrefixCache
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.study import Study
@@ -17,12 +18,12 @@ def cache_hidden_states(
     texts: fastif.Examples,
     study: Study,
     file: HiddenStateFile | None = None,
-) -> fastif.PrefixCache:
+) -> PrefixCache:
     """Texts with their frozen part computed once, within a model's share of the memory for it."""
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
     name = "hidden states of frozen layers"
     with STAGE_TIMER.stage("hidden states"), progress_bar(name, len(texts)) as advance:
-        return fastif.PrefixCache(objective, texts, budget, GROUP, advance, file)
+        return PrefixCache(objective, texts, budget, GROUP, advance, file)
 
 
 def count_bytes_per_token(objective: fastif.TransformerObjective) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastif import InputError
-from storage import count_free_bytes
+from storage.atomic import count_free_bytes
 from tasks.models.hidden_state_cache import MEGABYTE
 from tasks.planning.cost_model import count_passes, estimate_work
 from tasks.planning.memory import (

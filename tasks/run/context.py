@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 
 import fastif
+from fastif.candidates import Search
+from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_k import KSelection
 from fastif.models.hidden_state_file import HiddenStateFile
@@ -97,7 +99,7 @@ class RunContext:
             return hidden.open_hidden_file(self, table)
 
     @cached_property
-    def operator(self) -> fastif.DampedOperator:
+    def operator(self) -> DampedOperator:
         """The damped curvature of the study."""
         return self.make_curvature(self.train, self.damping)
 
@@ -127,15 +129,13 @@ class RunContext:
         except StoreError:
             return None  # there is no store yet
 
-    def make_curvature(self, train: fastif.Examples, damping: float) -> fastif.DampedOperator:
+    def make_curvature(self, train: fastif.Examples, damping: float) -> DampedOperator:
         """The curvature with this effective lambda, taking its examples from `train`."""
         if self.study.curvature.kind == "gauss-newton":
-            return fastif.DampedOperator(self.make_gauss_newton(train), damping)
+            return DampedOperator(self.make_gauss_newton(train), damping)
         size = self.study.run.batch_size
         ids = self._sample_curvature_rows(train)
-        return fastif.DampedOperator(
-            fastif.Hessian(self.objective, train, ids, batch_size=size), damping
-        )
+        return DampedOperator(fastif.Hessian(self.objective, train, ids, batch_size=size), damping)
 
     def make_gauss_newton(self, train: fastif.Examples) -> fastif.GaussNewton:
         """The Gauss-Newton matrix over the curvature's rows."""
@@ -204,7 +204,7 @@ class RunContext:
         return apply_k_selection(self.study.candidates, self.k_selection)
 
     @cached_property
-    def search(self) -> fastif.Search:
+    def search(self) -> Search:
         """Where to look, with the indices that were prepared in the store."""
         labels = self.train_texts.labels.cpu()
         indices = self.index_digests if self.candidates.methods else ()
@@ -220,7 +220,7 @@ class RunContext:
         """Whether only what is new has to be sketched."""
         return self.plan.lineage is not None and self.has_sketch_scores
 
-    def make_attributor(self, search: fastif.Search) -> fastif.Attributor:
+    def make_attributor(self, search: Search) -> fastif.Attributor:
         """The attributor of this model without the others."""
         return fastif.Attributor(
             self.objective,

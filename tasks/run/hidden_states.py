@@ -10,7 +10,8 @@ import fastif
 from fastif import InputError
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.prefix_cache import CachePlan, plan_cache
-from storage import Store, StoreError, compute_fingerprint, count_free_bytes
+from storage import Store, StoreError, compute_fingerprint
+from storage.atomic import count_free_bytes
 from tasks.models.hidden_state_cache import GROUP, MEGABYTE, count_bytes_per_token
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.versions import read_versions

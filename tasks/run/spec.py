@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fastif import InputError
-from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint, parse_location
+from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint
+from storage.uri import parse_location
 from tasks.data.inputs import Inputs, read_inputs
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.run.method_choice import MethodSelection
