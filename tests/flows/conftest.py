@@ -1,6 +1,5 @@
-"""One tiny study for all flow tests, and one temporary Prefect server."""
+"""One temporary Prefect server for all tests of flows."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,30 +9,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 
-import tiny  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Path:
-    """The tiny study; copied, never changed."""
-    folder = tmp_path_factory.mktemp("tiny") / "made"
-    tiny.make(folder)
-    return folder
-
-
-@pytest.fixture
-def world(made, tmp_path) -> Path:
-    """A copy of the tiny study's folder."""
-    return tiny.copy(made, tmp_path / "world")
-
 
 @pytest.fixture(autouse=True)
-def _environment():
-    """The command line sets variables for Prefect; another test must not inherit them."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+def _environment(clean_environment):
+    """No test inherits the variables that another's command line has set."""
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +29,3 @@ def prefect(tmp_path_factory):
         prefect_test_harness(server_startup_timeout=90),
     ):
         yield {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(home)}
-
-
-@pytest.fixture(scope="session")
-def finished(made, tmp_path_factory) -> Path:
-    """The folder of the tiny study after its audit, computed without Prefect; only read it."""
-    folder = tiny.copy(made, tmp_path_factory.mktemp("finished") / "made")
-    tiny.run_directly(folder / "study.toml")
-    return folder

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from command_line import contents, run, run_refused
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
 from flows.cli import app as cli
 from storage import Store
@@ -26,32 +26,6 @@ def _wide(monkeypatch):
     """Room for every message on one line."""
     for console in (cli.out, cli.err):
         monkeypatch.setattr(console, "_width", 220)
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command; an exception passes through."""
-    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file with its bytes, and every folder."""
-    paths = {str(p.relative_to(folder)): p for p in folder.rglob("*")}
-    return {name: p.read_bytes() if p.is_file() else None for name, p in paths.items()}
-
-
-def run_refused(folder: Path, *args: object) -> str:
-    """The message of a command that must refuse, having left the folder as it was."""
-    before = contents(folder)
-    code, out, message = run(*args)
-    assert contents(folder) == before
-    assert code == 2, (code, out, message)
-    assert "Traceback" not in out + message
-    assert "Starting Prefect" not in message, "refused only after Prefect was started"
-    assert message.startswith("Refused. ")
-    return message
 
 
 # Spoilt inputs: each takes the folder, spoils it, and gives what else to type after the study.

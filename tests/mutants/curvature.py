@@ -2,11 +2,11 @@
 
 from tests.mutants.mutant import Mutant
 
-_LOSS = "tests/fastif/test_loss.py"
-_OPERATORS = "tests/fastif/test_operators.py"
-_EKFAC = "tests/fastif/test_ekfac.py"
-_DRAWN = "tests/fastif/test_drawn.py"
-_TRAINED = "tests/fastif/test_as_trained.py"
+_LOSS = "tests/fastif/losses/test_losses.py"
+_OPERATORS = "tests/fastif/curvature/test_operators.py"
+_EKFAC = "tests/fastif/curvature/ekfac/test_ekfac.py"
+_DRAWN = "tests/fastif/curvature/test_sampled_ggn.py"
+_TRAINED = "tests/fastif/losses/test_losses_as_trained.py"
 
 CURVATURE = (
     Mutant(
@@ -91,7 +91,7 @@ CURVATURE = (
         "fastif/curvature/ggn.py",
         "        tile.gradients[nonfinite] = 0\n",
         "        pass\n",
-        ("tests/fastif/test_quarantine.py", _EKFAC),
+        ("tests/fastif/solvers/test_quarantine.py", _EKFAC),
     ),
     Mutant(
         "the Hessian of the sum",

@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Mutant
 
-_SAMPLE = "tests/fastif/test_sample.py"
+_SAMPLE = "tests/fastif/mislabels/test_random_audit.py"
 _SCALE = (
-    "tests/fastif/test_mislabels.py::test_no_column_takes_weight_from_another",
-    "tests/fastif/test_mislabels.py::test_one_far_number_does_not_silence_its_own_column",
+    "tests/fastif/mislabels/test_detector.py::test_no_column_takes_weight_from_another",
+    "tests/fastif/mislabels/test_detector.py::test_one_far_number_does_not_silence_its_own_column",
 )
-_MEASUREMENTS = "tests/tasks/test_measurements.py"
+_MEASUREMENTS = "tests/tasks/data/test_tabular.py"
 
 LABELS = (
     Mutant(
@@ -43,7 +43,7 @@ LABELS = (
         "fastif/mislabels/random_audit.py",
         "audited, unreviewed = self.audited, ~self.reviewed & self.audited.population",
         "audited, unreviewed = self.audited, ~self.reviewed",
-        (_SAMPLE, "tests/tasks/test_random_sample.py"),
+        (_SAMPLE, "tests/tasks/mislabels/test_random_sample.py"),
     ),
     Mutant(
         "rows that are gone for an unknown reason are in no interval",
@@ -52,7 +52,7 @@ LABELS = (
         "            min(estimate.low for estimate in estimates),\n"
         "            max(estimate.high for estimate in estimates),\n",
         "            estimates[0].expected, estimates[0].low, estimates[0].high\n",
-        (_SAMPLE, "tests/tasks/test_random_sample.py"),
+        (_SAMPLE, "tests/tasks/mislabels/test_random_sample.py"),
     ),
     Mutant(
         "columns of a table keep their scale",

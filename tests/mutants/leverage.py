@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-_LEVERAGE = "tests/fastif/test_leverage.py"
+_LEVERAGE = "tests/fastif/attribution/test_leverage.py"
 
 LEVERAGE = (
     Mutant(

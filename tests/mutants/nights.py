@@ -2,13 +2,13 @@
 
 from tests.mutants.mutant import Mutant
 
-_TABLES = "tests/tasks/test_tables.py"
-_FRAMES = "tests/tasks/test_frames.py"
-_CARRIED = "tests/flows/test_carried.py"
+_TABLES = "tests/tasks/data/test_readers.py"
+_FRAMES = "tests/tasks/audit/test_frames.py"
+_CARRIED = "tests/tasks/run/test_reuse.py"
 _MATCHING = "tests/storage/test_matching.py"
-_PARTS = "tests/storage/test_parts.py"
+_PARTS = "tests/storage/test_artifacts.py"
 _STORE = "tests/storage/test_store.py"
-_PROVENANCE = "tests/tasks/test_provenance.py"
+_PROVENANCE = "tests/tasks/models/test_provenance.py"
 
 NIGHTS = (
     Mutant(
@@ -150,7 +150,7 @@ NIGHTS = (
         "min_share = MIN_SHARED_ROWS if method.rescore else 1.0",
         "min_share = MIN_SHARED_ROWS",
         (
-            "tests/flows/test_stored_sketches.py::"
+            "tests/tasks/run/test_sketches.py::"
             "test_scores_by_sketches_alone_are_those_of_a_store_without_a_past",
         ),
     ),
@@ -173,7 +173,7 @@ NIGHTS = (
         "storage/readable.py",
         "if _compute_sha256(path, size, path.stat().st_mtime_ns) != file.sha256:",
         "if False:",
-        ("tests/flows/test_integrity.py",),
+        ("tests/tasks/results/test_integrity.py",),
     ),
     Mutant(
         "the newest run by the clock",
@@ -187,7 +187,7 @@ NIGHTS = (
         "storage/run_record.py",
         "return self.finished and self.done == self.planned",
         "return self.finished",
-        (_STORE, "tests/flows/test_integrity.py"),
+        (_STORE, "tests/tasks/results/test_integrity.py"),
     ),
     Mutant(
         "rows added after the training count as trained",

@@ -2,9 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
-_PADDING = "tests/fastif/test_padding.py"
-_TRANSFORMER = "tests/fastif/test_transformer.py"
-_TEXT = "tests/fastif/test_text.py"
+_PADDING = "tests/fastif/models/test_padding.py"
+_TRANSFORMER = "tests/fastif/models/test_transformer.py"
+_TEXT = "tests/fastif/data/test_tokenized_text.py"
 
 READING = (
     Mutant(
@@ -107,7 +107,7 @@ READING = (
         "fastif/models/single_precision.py",
         "if half and len(dtypes) == 1:",
         "if len(dtypes) == 1:",
-        ("tests/fastif/test_half_precision.py",),
+        ("tests/fastif/gradients/test_half_precision.py",),
     ),
     Mutant(
         "labels in another order than the model's",
@@ -121,7 +121,7 @@ READING = (
         "fastif/models/max_positions.py",
         "if longest is not None and max_length > longest:",
         "if longest is not None and max_length > 9 * longest:",
-        ("tests/fastif/test_positions.py",),
+        ("tests/fastif/models/test_max_positions.py",),
     ),
     Mutant(
         "last:K takes one layer",

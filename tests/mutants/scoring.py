@@ -2,14 +2,14 @@
 
 from tests.mutants.mutant import Mutant
 
-_KERNEL = "tests/fastif/test_kernel_scores.py"
-_CERTIFICATE = "tests/fastif/test_certificate.py"
-_RESIDUAL = "tests/fastif/test_residual.py"
-_INFLUENCE = "tests/fastif/test_influence.py"
-_ENDS = "tests/fastif/test_ends.py"
-_ENSEMBLE = "tests/fastif/test_ensemble.py"
-_QUARANTINE = "tests/fastif/test_quarantine.py"
-_DAMPING = "tests/fastif/test_damping.py"
+_KERNEL = "tests/fastif/solvers/test_dual_scores.py"
+_CERTIFICATE = "tests/fastif/attribution/test_certificate.py"
+_RESIDUAL = "tests/fastif/attribution/test_full_residual.py"
+_INFLUENCE = "tests/fastif/attribution/test_influence.py"
+_ENDS = "tests/fastif/numerics/test_top_bottom_k.py"
+_ENSEMBLE = "tests/fastif/attribution/test_ensemble.py"
+_QUARANTINE = "tests/fastif/solvers/test_quarantine.py"
+_DAMPING = "tests/fastif/evaluation/test_select_damping.py"
 
 SCORING = (
     Mutant(
@@ -120,7 +120,7 @@ SCORING = (
         "fastif/numerics/blocked_dot.py",
         "BLOCK_SIZE = 2**16",
         "BLOCK_SIZE = 2**30",
-        ("tests/fastif/test_inner.py",),
+        ("tests/fastif/numerics/test_blocked_dot.py",),
     ),
     Mutant(
         "the damping where the curve is lowest",

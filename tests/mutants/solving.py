@@ -2,14 +2,14 @@
 
 from tests.mutants.mutant import Mutant
 
-_SOLVERS = "tests/fastif/test_solvers.py"
-_DEFINITE = "tests/fastif/test_definite.py"
-_DUAL = "tests/fastif/test_dual.py"
-_CG = "tests/fastif/test_cg.py"
-_LISSA = "tests/fastif/test_lissa.py"
-_SPECTRUM = "tests/fastif/test_spectrum.py"
-_KERNEL = "tests/fastif/test_kernel_scores.py"
-_QUARANTINE = "tests/fastif/test_quarantine.py"
+_SOLVERS = "tests/fastif/solvers/test_solvers.py"
+_DEFINITE = "tests/fastif/solvers/test_definiteness.py"
+_DUAL = "tests/fastif/solvers/test_dual.py"
+_CG = "tests/fastif/solvers/test_cg.py"
+_LISSA = "tests/fastif/solvers/test_lissa.py"
+_SPECTRUM = "tests/fastif/solvers/test_lanczos.py"
+_KERNEL = "tests/fastif/solvers/test_dual_scores.py"
+_QUARANTINE = "tests/fastif/solvers/test_quarantine.py"
 
 SOLVING = (
     Mutant(
@@ -153,21 +153,21 @@ SOLVING = (
         "fastif/solvers/direct.py",
         "operator.to_dense().double()",
         "operator.to_dense().float()",
-        (_SOLVERS, "tests/fastif/test_direct.py"),
+        (_SOLVERS, "tests/fastif/solvers/test_direct.py"),
     ),
     Mutant(
         "direct takes a singular matrix",
         "fastif/solvers/direct.py",
         "        if failed:",
         "        if False:",
-        ("tests/fastif/test_direct.py",),
+        ("tests/fastif/solvers/test_direct.py",),
     ),
     Mutant(
         "spectral measures its residual on EK-FAC",
         "fastif/solvers/spectral.py",
         "residual = measure_residual(operator, value, rhs)",
         "residual = measure_residual(ekfac.with_damping(operator.damping), value, rhs)",
-        ("tests/fastif/test_spectral.py",),
+        ("tests/fastif/solvers/test_spectral.py",),
     ),
     Mutant(
         "the top eigenvalue from below",

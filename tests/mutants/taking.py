@@ -2,10 +2,10 @@
 
 from tests.mutants.mutant import Mutant
 
-_ROUTES = "tests/fastif/test_routes.py"
-_COMPANY = "tests/fastif/test_company.py"
-_TRIAL = "tests/fastif/test_trial.py"
-_GRADIENTS = "tests/fastif/test_gradients.py"
+_ROUTES = "tests/fastif/gradients/test_route.py"
+_COMPANY = "tests/fastif/models/test_cross_example_calls.py"
+_TRIAL = "tests/fastif/models/test_trial.py"
+_GRADIENTS = "tests/fastif/gradients/test_per_example.py"
 
 TAKING = (
     Mutant(
@@ -198,6 +198,6 @@ TAKING = (
         "fastif/models/objective.py",
         "if not any(tensor.dtype in HALF for tensor in tensors):",
         "if True:",
-        ("tests/fastif/test_definite.py::test_no_system_is_solved_in_half_precision",),
+        ("tests/fastif/solvers/test_definiteness.py::test_no_system_is_solved_in_half_precision",),
     ),
 )

@@ -11,7 +11,14 @@ import tiny
 import torch
 from polars.testing import assert_frame_equal
 from scipy.stats import spearmanr
-from test_killed import ONE_BY_ONE, TABLES, read_log, read_manifests, start_audit, wait_for
+from test_interrupted_runs import (
+    ONE_BY_ONE,
+    TABLES,
+    read_log,
+    read_manifests,
+    start_audit,
+    wait_for,
+)
 from truth import Truth, table
 
 from fastif import InputError

@@ -32,7 +32,7 @@ from tasks.study.study import (
 )
 from tasks.study.validation_errors import list_problems
 
-NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
+NLI = Path(__file__).parents[3] / "examples" / "nli" / "study.toml"
 
 VALID = """
 name = "mood"

@@ -20,7 +20,7 @@ from tasks.study.fields import Names as NamesType
 from tasks.study.sections import TableSource
 from tasks.study.study import load_study
 
-NLI = Path(__file__).parents[2] / "examples" / "nli" / "study.toml"
+NLI = Path(__file__).parents[3] / "examples" / "nli" / "study.toml"
 FORMATS = ("parquet", "csv", "jsonl")
 LABELS = ("neg", "pos")
 ROWS = {
@@ -461,7 +461,7 @@ def test_dataset_with_no_network(tmp_path):
         "except StudyError as error:\n"
         "    print(error)\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     switches = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | switches, capture_output=True, text=True
@@ -480,7 +480,7 @@ def test_without_the_datasets_library(tmp_path, monkeypatch):
 
 def test_reading_a_table_needs_no_torch():
     code = "import sys, tasks.data.dataset; print('torch' in sys.modules)"
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root},
         capture_output=True, text=True, check=True,

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hand
+import handmade_runs
 import pytest
-from hand import Row
+from handmade_runs import Row
 
 from fastif import InputError
 from storage import StoreError
@@ -18,11 +18,11 @@ ENDINGS = ("csv", "parquet", "ndjson")
 LIMITED = """
 import resource, sys
 from pathlib import Path
-import hand
+import handmade_runs
 from storage import StoreError
 from tasks.results.export import write_export
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-store, to = hand.open_store(Path(sys.argv[1])), Path(sys.argv[2])
+store, to = handmade_runs.open_store(Path(sys.argv[1])), Path(sys.argv[2])
 for ending in ("csv", "parquet", "ndjson"):
     try:
         write_export(store, "one", "train", to / f"x.{ending}")
@@ -36,10 +36,10 @@ for ending in ("csv", "parquet", "ndjson"):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("places")
     train = [Row(f"t{i}", os.urandom(200).hex(), "ab"[i % 2]) for i in range(300)]
-    hand.write_run(hand.open_store(folder), "one", train, train[:20])
+    handmade_runs.write_run(handmade_runs.open_store(folder), "one", train, train[:20])
     (folder / "study.toml").write_text(
-        f'name = "{hand.STUDY}"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\ntext = "text"\n'
-        'label = "label"\n[store]\npath = "store"\n'
+        f'name = "{handmade_runs.STUDY}"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\n'
+        'text = "text"\nlabel = "label"\n[store]\npath = "store"\n'
     )
     return folder
 
@@ -47,7 +47,9 @@ def folder(tmp_path_factory):
 def write(folder, to, kind):
     if kind == "report":
         return build_report.fn(ReportRequest(str(folder / "study.toml"), out=str(to)))
-    return write_export(hand.open_store(folder), "one", "train", to.with_suffix(f".{kind}"))
+    return write_export(
+        handmade_runs.open_store(folder), "one", "train", to.with_suffix(f".{kind}")
+    )
 
 
 KINDS = [*ENDINGS, "report"]
@@ -67,7 +69,7 @@ def test_a_full_disk_is_refused_and_left_as_it_was(folder, tmp_path, kind):
 
 
 def test_a_limit_on_files_is_refused_and_leaves_nothing(folder, tmp_path):
-    paths = [str(Path(hand.__file__).parents[2]), str(Path(hand.__file__).parent)]
+    paths = [str(Path(handmade_runs.__file__).parents[1]), str(Path(handmade_runs.__file__).parent)]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(folder), str(tmp_path)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True,

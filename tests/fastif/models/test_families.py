@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import (
 from benchmarks.families.examine import ATTRIBUTED, Verdict, examine
 from benchmarks.families.page import page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOUND = [
     Verdict(**record)
     for record in json.loads((ROOT / "benchmarks/results/families.json").read_text())

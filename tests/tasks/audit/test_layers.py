@@ -2,7 +2,7 @@
 
 import pytest
 import tiny
-from test_cli import run, run_refused
+from command_line import run, run_refused
 
 from tasks.audit.layers import compute_layer_effects
 from tasks.results.summary import explain_query

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from elsewhere import DEVICE, Elsewhere, MixedDevicesError
+from pretended_device import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif

@@ -12,7 +12,7 @@ from tasks.mislabels.detect import detect_mislabels
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
-PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
+PAGE = Path(__file__).parents[3] / "docs" / "queries.md"
 SETUP, *QUESTIONS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 
 

@@ -4,10 +4,10 @@ import json
 import re
 from html.parser import HTMLParser
 
-import hand
+import handmade_runs
 import polars as pl
 import pytest
-from hand import Row, fill_columns
+from handmade_runs import Row, fill_columns
 
 from fastif.evaluation.recall import Recall
 from storage.parquet import write_table
@@ -42,8 +42,8 @@ def rows(prefix, count, values, name):
 
 
 def make_run_data(folder, train, queries, **given):
-    store = hand.open_store(folder)
-    hand.write_run(store, "one", train, queries, **given)
+    store = handmade_runs.open_store(folder)
+    handmade_runs.write_run(store, "one", train, queries, **given)
     return read_run_data(store, "one", folder / "study.toml")
 
 
@@ -68,7 +68,7 @@ def test_every_value_is_a_slice_of_its_own(tmp_path):
     for source, name, effect in slices.matrix.select("source", "slice", "effect").rows():
         assert effect == pytest.approx(sums[source, name], abs=1e-6)
     assert {row["source"] for row in slices.ranking} == set(slices.matrix["source"])
-    summary = read_summary(hand.open_store(tmp_path), "one", tmp_path)
+    summary = read_summary(handmade_runs.open_store(tmp_path), "one", tmp_path)
     assert len({row["slice"] for row in summary.slices}) == 8
 
 
@@ -137,8 +137,8 @@ def test_a_row_that_came_after_the_training_has_a_bar_less(tmp_path):
     """The ordinary second night: a signal of the training is null for rows that were not in it."""
     night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
     margins = [None, *(float(i) for i in range(10)), None]
-    mislabels(hand.open_store(tmp_path), night, margins)
-    night = read_run_data(hand.open_store(tmp_path), "one", tmp_path / "study.toml")
+    mislabels(handmade_runs.open_store(tmp_path), night, margins)
+    night = read_run_data(handmade_runs.open_store(tmp_path), "one", tmp_path / "study.toml")
     bars = {
         row["train"]: dict(row["bars"])["trained_margin"] for row in read_flagged_labels(night).rows
     }
@@ -223,19 +223,19 @@ def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
 
 def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
     """By another group, a row in front of both tables, row numbers as ids, a class more."""
-    store = hand.open_store(tmp_path)
+    store = handmade_runs.open_store(tmp_path)
     train, queries = rows("t", 20, ["x", None], "source"), rows("q", 20, ["x", "y"], "kind")
     for table in (train, queries):
         for number, row in enumerate(table):
             row.id = f"{number + 1}"
-    hand.write_run(store, "one", train, queries)
+    handmade_runs.write_run(store, "one", train, queries)
     later = [
         [Row("1", "something new", "c"), *(Row(f"{i + 2}", r.text, r.label, r.correct, groups={
             "region": "here"}) for i, r in enumerate(table))]
         for table in (train, queries)
     ]  # fmt: skip
     effects = {(q + 1, t + 1): e for (q, t), e in old_effects(20).items()}
-    hand.write_run(store, "two", *later, effects=effects)
+    handmade_runs.write_run(store, "two", *later, effects=effects)
     comparison = diff_runs(store, "one", "two")
     assert comparison.rows.is_empty(), "no old row has another effect"
     assert [(part.value, part.queries) for part in comparison.slices] == [("here", 20)]
@@ -250,10 +250,10 @@ def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
 
 def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_path):
     """Not that no row did."""
-    store = hand.open_store(tmp_path)
+    store = handmade_runs.open_store(tmp_path)
     train = rows("t", 20, ["x"], "source")
     for name, prefix in (("one", "q"), ("two", "other")):
-        hand.write_run(store, name, train, rows(prefix, 20, ["x"], "kind"))
+        handmade_runs.write_run(store, name, train, rows(prefix, 20, ["x"], "kind"))
     comparison = diff_runs(store, "one", "two")
     assert (comparison.rows, comparison.overall, comparison.slices) == (None, None, ())
     assert "No query is the same in both runs" in " ".join(comparison.notes)
@@ -265,10 +265,10 @@ def old_effects(count):
 
 
 def test_a_slice_called_all_is_not_the_total(tmp_path):
-    store = hand.open_store(tmp_path)
+    store = handmade_runs.open_store(tmp_path)
     queries = rows("q", 24, ["all", "None", None], "kind")
     for name in ("one", "two"):
-        hand.write_run(store, name, rows("t", 12, ["x"], "s"), queries)
+        handmade_runs.write_run(store, name, rows("t", 12, ["x"], "s"), queries)
     comparison = diff_runs(store, "one", "two")
     assert comparison.overall.queries == 24
     assert [(part.value, part.queries) for part in comparison.slices] == [
