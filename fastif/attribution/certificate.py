@@ -1,13 +1,29 @@
 """The certificate of an answer: how it was solved, on how much, and what is wrong with it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.attribution.evidence import (
+    Evidence,
+    Reduce,
+    list_evidence,
+    per_query,
+    per_run,
+    take_all,
+    take_farthest,
+    take_first,
+    take_first_reason,
+    take_max,
+    take_mean,
+    take_min,
+    take_none,
+    take_sum,
+)
 from fastif.gradients.route import HOOKS
 
 MAX_PRODUCT_CORRELATION = 0.99
@@ -24,13 +40,28 @@ DIVERGED = "Its solve diverged."
 SCORES_OVERFLOWED = "Its scores are too large for the precision of the model. Raise the damping."
 """Why a query is quarantined, and what to change."""
 
+AnyCertificate = TypeVar("AnyCertificate", bound="Certificate")
 
-@dataclass(frozen=True, eq=False)
+
+def _select_route(routes: Sequence[str | None]) -> str | None:
+    """The first that is not by hooks, if there is one."""
+    known = [route for route in routes if route is not None]
+    return next((route for route in known if route != HOOKS), known[0] if known else None)
+
+
+def _select_leverage(modes: Sequence[str | None]) -> str | None:
+    """The first that is to first order, if there is one."""
+    return next((mode for mode in modes if mode != "on"), "on")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Certificate:
     """What is known about the answers to q queries. Numbers are NaN where there is nothing to say.
 
     Of several models (see `Ensemble`) it is the worst of theirs, number by number: the largest
-    residuals and steps, the cosine and correlation nearest to 1. Norms are means.
+    residuals and steps, the cosine and correlation nearest to 1. Norms are means. Each field's
+    metadata say how models are combined and batches concatenated, see `Evidence`: a new number is
+    one field more, and whoever measures it.
 
     Attributes:
         residual: ‖b - A x‖ / ‖b‖ on the damped operator that was to be solved.
@@ -61,25 +92,31 @@ class Certificate:
             None where nothing was rounded.
     """
 
-    residual: Float[Tensor, " q"]
-    full_residual: Float[Tensor, " q"] | None
-    converged: Bool[Tensor, " q"]
-    steps: int
-    damping: float
-    spread: Float[Tensor, " q"] | None
-    gradient_norm: Float[Tensor, " q"]
-    solution_norm: Float[Tensor, " q"]
-    gradient_cosine: Float[Tensor, " q"]
-    score_correlation: Float[Tensor, " q"]
-    reasons: tuple[str | None, ...]
-    dropped: Int[Tensor, " q"]
-    models: int = 1
-    agreement: Float[Tensor, " q"] | None = None
-    held: Float[Tensor, " q"] | None = None
-    rounding: Float[Tensor, " q"] | None = None
-    least_eigenvalue: float | None = None
-    route: str | None = None
-    leverage: str | None = None
+    residual: Float[Tensor, " q"] = field(metadata=per_query(take_max, needs_solution=True))
+    full_residual: Float[Tensor, " q"] | None = field(
+        default=None, metadata=per_query(take_max, needs_solution=True)
+    )
+    converged: Bool[Tensor, " q"] = field(metadata=per_query(take_all))
+    steps: int = field(metadata=per_run(take_max, concat=take_max))
+    damping: float = field(metadata=per_run(take_max))
+    spread: Float[Tensor, " q"] | None = field(
+        default=None, metadata=per_query(take_max, needs_solution=True)
+    )
+    gradient_norm: Float[Tensor, " q"] = field(metadata=per_query(take_mean))
+    solution_norm: Float[Tensor, " q"] = field(metadata=per_query(take_mean, needs_solution=True))
+    gradient_cosine: Float[Tensor, " q"] = field(metadata=per_query(take_max, needs_solution=True))
+    score_correlation: Float[Tensor, " q"] = field(
+        metadata=per_query(take_farthest, needs_solution=True)
+    )
+    reasons: tuple[str | None, ...] = field(metadata=per_query(take_first_reason))
+    dropped: Int[Tensor, " q"] = field(metadata=per_query(take_first))
+    models: int = field(default=1, metadata=per_run(take_sum))
+    agreement: Float[Tensor, " q"] | None = field(default=None, metadata=per_query(take_none))
+    held: Float[Tensor, " q"] | None = field(default=None, metadata=per_query(take_none))
+    rounding: Float[Tensor, " q"] | None = field(default=None, metadata=per_query(take_none))
+    least_eigenvalue: float | None = field(default=None, metadata=per_run(take_min))
+    route: str | None = field(default=None, metadata=per_run(_select_route, concat=_select_route))
+    leverage: str | None = field(default=None, metadata=per_run(_select_leverage))
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
@@ -91,18 +128,16 @@ class Certificate:
         """Which queries have no scores."""
         return torch.tensor([reason is not None for reason in self.reasons], dtype=torch.bool)
 
-    def mask_failed(self, failed: Bool[Tensor, " q"]) -> "Certificate":
+    def mask_failed(self: AnyCertificate, failed: Bool[Tensor, " q"]) -> AnyCertificate:
         """The same with NaN for what a solve that failed cannot tell."""
-        names = ("residual", "full_residual", "spread", "solution_norm", "gradient_cosine")
-        values = {name: getattr(self, name) for name in (*names, "score_correlation")}
-        measured = {name: value for name, value in values.items() if value is not None}
-        return replace(
-            self,
-            **{
-                n: value.masked_fill(failed.to(value.device), torch.nan)
-                for n, value in measured.items()
-            },
-        )
+        rules = list_evidence(type(self))
+        values = {name: getattr(self, name) for name in rules if rules[name].needs_solution}
+        masked = {
+            name: value.masked_fill(failed.to(value.device), torch.nan)
+            for name, value in values.items()
+            if value is not None
+        }
+        return replace(self, **masked)
 
     def finalize(self, overflowed: Bool[Tensor, " q"], dropped: Int[Tensor, " q"]) -> "Certificate":
         """The same once scores are there: which of them overflowed, which candidates have none."""
@@ -115,74 +150,41 @@ class Certificate:
         return replace(final, converged=self.converged & valid)
 
 
-def concat_certificates(certificates: Sequence[Certificate]) -> Certificate:
+def make_blank_certificate(
+    converged: Bool[Tensor, " q"],
+    damping: float,
+    reasons: tuple[str | None, ...],
+    leverage: str | None = None,
+) -> Certificate:
+    """The certificate of answers that nothing was solved for: other numbers are NaN or None."""
+    unknown = torch.full((len(reasons),), torch.nan)
+    required = [item.name for item in fields(Certificate) if item.default is MISSING]
+    known = {"converged": converged, "damping": damping, "reasons": reasons, "leverage": leverage}
+    known |= {"steps": 0, "dropped": torch.zeros(len(reasons), dtype=torch.long)}
+    return Certificate(**{**dict.fromkeys(required, unknown), **known})
+
+
+def concat_certificates(certificates: Sequence[AnyCertificate]) -> AnyCertificate:
     """One certificate for all queries, from those of some each."""
-
-    def join(name: str) -> Any:
-        values = [getattr(certificate, name) for certificate in certificates]
-        if isinstance(values[0], Tensor):
-            return torch.cat(values)
-        if name == "route":
-            return _select_route(values)
-        return sum(values, ()) if isinstance(values[0], tuple) else values[0]
-
-    merged: dict[str, Any] = {field.name: join(field.name) for field in fields(Certificate)}
-    return Certificate(
-        **{**merged, "steps": max(certificate.steps for certificate in certificates)}
-    )
+    return _reduce(certificates, {n: r.concat for n, r in _list_rules(certificates).items()})
 
 
-def combine_certificates(models: Sequence[Certificate]) -> Certificate:
+def combine_certificates(models: Sequence[AnyCertificate]) -> AnyCertificate:
     """One certificate for the mean of several models, see `Certificate`."""
-    first = models[0]
     if len(models) == 1:
-        return first
-    return Certificate(
-        residual=torch.stack([certificate.residual for certificate in models]).amax(0),
-        full_residual=_max_or_none([certificate.full_residual for certificate in models]),
-        converged=torch.stack([certificate.converged for certificate in models]).all(0),
-        steps=max(certificate.steps for certificate in models),
-        damping=max(certificate.damping for certificate in models),
-        spread=_max_or_none([certificate.spread for certificate in models]),
-        gradient_norm=torch.stack([certificate.gradient_norm for certificate in models]).mean(0),
-        solution_norm=torch.stack([certificate.solution_norm for certificate in models]).mean(0),
-        gradient_cosine=torch.stack([certificate.gradient_cosine for certificate in models]).amax(
-            0
-        ),
-        score_correlation=_select_farthest(
-            torch.stack([certificate.score_correlation for certificate in models])
-        ),
-        reasons=tuple(
-            next(filter(None, reasons), None)
-            for reasons in zip(*(certificate.reasons for certificate in models), strict=True)
-        ),
-        dropped=first.dropped,
-        models=len(models),
-        least_eigenvalue=_min_or_none([certificate.least_eigenvalue for certificate in models]),
-        route=_select_route([certificate.route for certificate in models]),
-        leverage=next(
-            (certificate.leverage for certificate in models if certificate.leverage != "on"), "on"
-        ),
-    )
+        return models[0]
+    return _reduce(models, {n: r.combine for n, r in _list_rules(models).items()})
 
 
-def _max_or_none(values: Sequence[Tensor | None]) -> Tensor | None:
-    known = [value for value in values if value is not None]
-    return torch.stack(known).amax(0) if len(known) == len(values) else None
+def _list_rules(certificates: Sequence[Certificate]) -> dict[str, Evidence]:
+    return list_evidence(type(certificates[0]))
 
 
-def _min_or_none(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return min(known) if len(known) == len(values) else None
-
-
-def _select_route(routes: Sequence[str | None]) -> str | None:
-    """The first that is not by hooks, if there is one."""
-    known = [route for route in routes if route is not None]
-    return next((route for route in known if route != HOOKS), known[0] if known else None)
-
-
-def _select_farthest(correlations: Float[Tensor, "m q"]) -> Float[Tensor, " q"]:
-    """Of each column the entry farthest from 0; NaN counts as 0 unless there is nothing else."""
-    index = correlations.abs().nan_to_num(0.0).argmax(0, keepdim=True)
-    return correlations.gather(0, index)[0]
+def _reduce(
+    certificates: Sequence[AnyCertificate], reductions: Mapping[str, Reduce]
+) -> AnyCertificate:
+    values = {
+        name: reduction([getattr(certificate, name) for certificate in certificates])
+        for name, reduction in reductions.items()
+    }
+    return type(certificates[0])(**values)

@@ -4,7 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.attribution.certificate import NONFINITE_GRADIENT, Certificate
+from fastif.attribution.certificate import (
+    NONFINITE_GRADIENT,
+    Certificate,
+    make_blank_certificate,
+)
 from fastif.attribution.influence import Influences
 from fastif.candidates.retrieval import SketchSearch
 from fastif.candidates.sketch_index import SketchIndex
@@ -42,19 +46,9 @@ def score_by_sketches(
 
 
 def _make_certificate(search: SketchSearch, nonfinite: Tensor) -> Certificate:
-    unknown = torch.full((len(nonfinite),), torch.nan)
-    return Certificate(
-        residual=unknown,
-        full_residual=None,
+    return make_blank_certificate(
         converged=~nonfinite,
-        steps=0,
         damping=search.sketcher.damping,
-        spread=None,
-        gradient_norm=unknown,
-        solution_norm=unknown,
-        gradient_cosine=unknown,
-        score_correlation=unknown,
         reasons=tuple(NONFINITE_GRADIENT if bad else None for bad in nonfinite.tolist()),
-        dropped=torch.zeros(len(nonfinite), dtype=torch.long),
         leverage="off: scores by sketches alone",
     )

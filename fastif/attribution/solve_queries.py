@@ -1,6 +1,6 @@
 """One model's part of an answer: queries that are solved, and the evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +18,7 @@ from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.examples import Examples
 from fastif.gradients.per_example import Gradients
 from fastif.numerics.blocked_dot import row_dots, row_norms
-from fastif.solvers.solver import ScoreFn, Solve, safe_ratio
+from fastif.solvers.solver import ScoreFn, Solution, Solve, TrainingScores, safe_ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,22 +88,20 @@ def solve_queries(
     indefinite = (product <= 0) & (
         gradient_norm > 0
     )  # bᵀ A⁻¹ b, so A is not positive definite along b
-    certificate = Certificate(
-        residual=solution.residual,
-        full_residual=full_data_residual,
-        converged=solution.converged & ~nonfinite & ~diverged & ~indefinite,
-        steps=solution.steps,
-        damping=solution.damping,
-        spread=solution.spread,
+    certificate = _make_certificate(
+        replace(solution, converged=solution.converged & ~indefinite),
+        control_scores,
         gradient_norm=gradient_norm,
         solution_norm=solution_norm,
-        gradient_cosine=safe_ratio(product, gradient_norm * solution_norm),
-        score_correlation=control_scores.compute_correlation(),
-        reasons=_format_reasons(nonfinite, diverged, remedy),
-        dropped=torch.zeros(len(rhs), dtype=torch.long),
+        product=product,
+        nonfinite=nonfinite,
+        diverged=diverged,
+        remedy=remedy,
+        full_residual=full_data_residual,
+        steps=solution.steps,
+        spread=solution.spread,
     )
-    masked = certificate.mask_failed(nonfinite | diverged)
-    return SolvedWithIhvp(scorer, control_scores, masked)
+    return SolvedWithIhvp(scorer, control_scores, certificate)
 
 
 def score_queries(
@@ -131,22 +129,51 @@ def score_queries(
     scores, products = (matrix[:, ids].cpu() for matrix in (solution.scores, solution.products))
     scores[:, ~finite[ids]] = torch.nan
     control_scores = ControlScores(scores, products)
-    certificate = Certificate(
-        residual=solution.residual,
-        full_residual=solution.residual,
-        converged=solution.converged & ~nonfinite & ~diverged,
-        steps=1,
-        damping=solution.damping,
-        spread=None,
+    certificate = _make_certificate(
+        solution,
+        control_scores,
         gradient_norm=gradient_norm,
         solution_norm=solution.solution_norm,
-        gradient_cosine=safe_ratio(solution.product, gradient_norm * solution.solution_norm),
-        score_correlation=control_scores.compute_correlation(),
-        reasons=_format_reasons(nonfinite, diverged, remedy),
-        dropped=torch.zeros(len(rhs), dtype=torch.long),
+        product=solution.product,
+        nonfinite=nonfinite,
+        diverged=diverged,
+        remedy=remedy,
+        full_residual=solution.residual,
     )
-    masked = certificate.mask_failed(nonfinite | diverged)
-    return SolvedQueries(PrecomputedScorer(train, solution.scores, finite), control_scores, masked)
+    scorer = PrecomputedScorer(train, solution.scores, finite)
+    return SolvedQueries(scorer, control_scores, certificate)
+
+
+def _make_certificate(
+    solution: Solution | TrainingScores,
+    control: ControlScores,
+    *,
+    gradient_norm: Float[Tensor, " q"],
+    solution_norm: Float[Tensor, " q"],
+    product: Float[Tensor, " q"],
+    nonfinite: Bool[Tensor, " q"],
+    diverged: Bool[Tensor, " q"],
+    remedy: str,
+    full_residual: Float[Tensor, " q"] | None,
+    steps: int = 1,
+    spread: Float[Tensor, " q"] | None = None,
+) -> Certificate:
+    """What a solve says of itself, b = ∇L(query) and x = s_test; `product` is bᵀ x."""
+    certificate = Certificate(
+        residual=solution.residual,
+        full_residual=full_residual,
+        converged=solution.converged & ~nonfinite & ~diverged,
+        steps=steps,
+        damping=solution.damping,
+        spread=spread,
+        gradient_norm=gradient_norm,
+        solution_norm=solution_norm,
+        gradient_cosine=safe_ratio(product, gradient_norm * solution_norm),
+        score_correlation=control.compute_correlation(),
+        reasons=_format_reasons(nonfinite, diverged, remedy),
+        dropped=torch.zeros(len(gradient_norm), dtype=torch.long),
+    )
+    return certificate.mask_failed(nonfinite | diverged)
 
 
 def zero_nonfinite(vectors: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import polars as pl
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -78,41 +79,30 @@ def make_totals_frame(slices: pl.DataFrame, totals: SliceTotals) -> pl.DataFrame
     return frame.select(schema.names()).cast(schema)
 
 
-def make_solves_frame(ids: Tensor, certificate: Certificate, solver: str) -> pl.DataFrame:
-    """One row a query: how it was solved, and how far to trust it."""
-    columns = {
-        "query": ids.numpy(),
-        "reason": list(certificate.reasons),
-        "residual": _null_nonfinite(certificate.residual),
-        "full_residual": _null_nonfinite(certificate.full_residual),
-        "converged": certificate.converged.cpu().numpy(),
-        "steps": certificate.steps,
-        "damping": certificate.damping,
-        "gradient_norm": _null_nonfinite(certificate.gradient_norm),
-        "solution_norm": _null_nonfinite(certificate.solution_norm),
-        "gradient_cosine": _null_nonfinite(certificate.gradient_cosine),
-        "score_correlation": _null_nonfinite(certificate.score_correlation),
-        "resembles_gradient_product": certificate.resembles_gradient_product.cpu().numpy(),
-        "spread": _null_nonfinite(certificate.spread),
-        "dropped": certificate.dropped.numpy(),
-        "models": certificate.models,
-        "agreement": _null_nonfinite(certificate.agreement),
-        "held": _null_nonfinite(certificate.held),
-        "rounding": _null_nonfinite(certificate.rounding),
-        "least_eigenvalue": certificate.least_eigenvalue,
-        "route": certificate.route,
-        "leverage": certificate.leverage,
-        "solver": solver,
-        "origin": None,
+def make_solves_frame(
+    ids: Tensor, certificate: Certificate, solver: str, schema: pa.Schema = SOLVES
+) -> pl.DataFrame:
+    """One row a query: how it was solved, and how far to trust it.
+
+    Every column is the certificate's number of that name, but for those of `own`.
+    """
+    own = {"query": ids, "reason": list(certificate.reasons), "solver": solver, "origin": None}
+    types = polars_schema(schema)
+    values = {
+        name: own[name] if name in own else getattr(certificate, name) for name in types.names()
     }
-    schema = polars_schema(SOLVES)
-    return pl.DataFrame(columns).select(schema.names()).cast(schema)
+    return pl.DataFrame({name: _as_column(value) for name, value in values.items()}).cast(types)
 
 
-def _null_nonfinite(numbers: Tensor | None) -> pl.Series | None:
+def _as_column(value: object) -> object:
+    """A tensor as a column; what holds for all queries stays as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    return _null_nonfinite(value) if value.is_floating_point() else value.cpu().numpy()
+
+
+def _null_nonfinite(numbers: Tensor) -> pl.Series:
     """The numbers as a column, null where they are not finite."""
-    if numbers is None:
-        return None
     column = pl.Series(numbers.cpu().float().numpy())
     return pl.select(pl.when(column.is_finite()).then(column)).to_series()
 

@@ -9,7 +9,7 @@ import fastif
 from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from storage import StoreError
 from tasks.planning.open_run import validate_run
-from tasks.results.diagnostics import Row
+from tasks.results.evidence import Row
 from tasks.results.summary import ExplainedQuery
 from tasks.run.context import RunContext
 from tasks.run.spec import RunPlan

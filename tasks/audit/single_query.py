@@ -25,7 +25,7 @@ from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.planning.open_run import lease_run
-from tasks.results.diagnostics import Row
+from tasks.results.evidence import Row
 from tasks.results.summary import ExplainedQuery
 from tasks.run.artifacts import read_factor
 from tasks.run.context import RunContext

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
+from tasks.results.evidence import EVIDENCE, EvidenceRow
 
-MIN_RECALL, MAX_RESIDUAL, MIN_FLIP_RECALL = 0.95, 1e-2, 0.5
+MIN_RECALL, MIN_FLIP_RECALL = 0.95, 0.5
 MAX_QUERIES, TOP_K = 200, 10
 
 
@@ -69,7 +70,7 @@ def check_reliability(
     leaks = [] if duplicates is None else [_check_leaks(data, duplicates)]
     return [
         *_check_recall(data),
-        *_check_solves(data),
+        *check_solves(data.summary.diagnostics),
         *_check_mislabels_and_quarantine(data),
         *leaks,
     ]
@@ -137,49 +138,19 @@ def _is_full_scan(data: RunData) -> bool:
     return "full" in (candidates["kind"], offers.get(method.get("name"))) or is_fallback
 
 
-def _check_solves(data: RunData) -> Iterator[ReliabilityCheck]:
-    diagnostics = data.summary.diagnostics
-    if diagnostics["worst_residual"] is not None:
-        worst = float(str(diagnostics["worst_residual"]))
-        yield ReliabilityCheck(
-            "residual",
-            f"{worst:.1e} at most",
-            "What is left of the equation that every query's answer solves. 0 is exact; 1 would be "
-            "no answer at all.",
-            worst <= MAX_RESIDUAL and not diagnostics["unconverged"],
-        )
-    yield ReliabilityCheck(
-        "damping",
-        f"{float(str(diagnostics['damping'])):g}",
-        "How strongly directions that the model hardly knows are held back. Too large, and "
-        "influence becomes a plain product of gradients.",
-    )
-    if diagnostics["correlation"] is not None:
-        resembling, answered = (
-            int(str(diagnostics["resembling"])),
-            int(str(diagnostics["answered"])),
-        )
-        yield ReliabilityCheck(
-            "gradient product",
-            f"{float(str(diagnostics['correlation'])):.2f}; {resembling} of {answered} resemble it",
-            "Correlation of the effects with what would come out without curvature. Near 1 the "
-            "curvature changed nothing.",
-            2 * resembling <= answered,
-        )
-    if diagnostics["agreement"] is not None:
-        yield ReliabilityCheck(
-            "several trainings",
-            f"{float(str(diagnostics['agreement'])):.2f}",
-            "Rank correlation of the effects by models that were trained from other seeds: how "
-            "much of a score is the data's and not the seed's.",
-        )
-    if diagnostics["held"] is not None:
-        yield ReliabilityCheck(
-            "mass of effects",
-            f"{float(str(diagnostics['held'])):.0%}",
-            "Share of the size of all effects that the scored rows hold, estimated from random "
-            "ones. The rest is many small effects.",
-        )
+def check_solves(
+    diagnostics: Row, evidence: Sequence[EvidenceRow] = EVIDENCE
+) -> Iterator[ReliabilityCheck]:
+    """What the certificates of all queries say, number by number; none for what is not known."""
+    for row in evidence:
+        if row.check and row.is_known(diagnostics):
+            check = row.check
+            yield ReliabilityCheck(
+                check.name or row.label,
+                check.measured(diagnostics),
+                check.meaning,
+                check.passed(diagnostics) if check.passed else None,
+            )
 
 
 def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]:

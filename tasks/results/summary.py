@@ -27,13 +27,12 @@ from tasks.models.provenance import describe_provenance, parse_provenance
 from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
 from tasks.results.diagnostics import (
     MAX_LEAKED_SHARE,
-    Row,
     describe_diagnostics,
     format_loss,
-    parse_count,
     read_diagnostics,
     warn_diagnostics,
 )
+from tasks.results.evidence import Row, parse_count
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.slice_accuracy import rank_slices
 from tasks.run.k_selection import describe_k_selection, parse_k_selection, warn_k_selection

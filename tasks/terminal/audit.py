@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.audit.layers import LayerEffects
-from tasks.results.diagnostics import Row, format_loss
+from tasks.results.diagnostics import format_loss
+from tasks.results.evidence import Row
 from tasks.results.group_names import format_group_value
 from tasks.results.summary import ExplainedQuery, Summary, format_truncated_counts
 

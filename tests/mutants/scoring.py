@@ -15,15 +15,15 @@ SCORING = (
     Mutant(
         "a certificate of the best member",
         "fastif/attribution/certificate.py",
-        "converged=torch.stack([certificate.converged for certificate in models]).all(0)",
-        "converged=torch.stack([certificate.converged for certificate in models]).any(0)",
+        'converged: Bool[Tensor, " q"] = field(metadata=per_query(take_all))',
+        'converged: Bool[Tensor, " q"] = field(metadata=per_query(take_first))',
         (_ENSEMBLE,),
     ),
     Mutant(
         "a certificate of the least residual",
         "fastif/attribution/certificate.py",
-        "residual=torch.stack([certificate.residual for certificate in models]).amax(0)",
-        "residual=torch.stack([certificate.residual for certificate in models]).amin(0)",
+        ' residual: Float[Tensor, " q"] = field(metadata=per_query(take_max',
+        ' residual: Float[Tensor, " q"] = field(metadata=per_query(take_mean',
         (_ENSEMBLE,),
     ),
     Mutant(
