@@ -1,6 +1,8 @@
 """Questions to the tables: pure functions, LazyFrame to LazyFrame.
 
-Harmful is a negative removal_effect, helpful a positive one (see storage.fields.CONVENTION).
+Harmful is a negative removal_effect, helpful a positive one (see storage.fields.CONVENTION). What
+is called an effect keeps that sign; what is called `harm` is the size of a harmful effect, positive
+wherever it is stored or shown.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import polars as pl
 
 EXAMPLE_COLUMNS: Final = ("id", "text", "text_pair", "label")
 _EFFECT: Final = pl.col("removal_effect")
+HARM: Final = _EFFECT.clip(upper_bound=0).abs()
+"""Of each score, the nats by which its query's loss would fall without the training row; 0 if the
+row is helpful."""
 
 
 def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
@@ -28,7 +33,28 @@ def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
 def find_affected_queries(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
     """Every query that one training row was scored for, strongest effect of either sign first."""
     affected = scores.filter(pl.col("train") == train)
-    return affected.sort(-_EFFECT.abs(), "query")
+    return affected.sort(_EFFECT.abs(), "query", descending=[True, False])
+
+
+def sum_harm_by_train(scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Summed harm of each training row of `scores`: Σ max(0, -removal_effect) over its queries.
+
+    Columns: train; harm, that sum (nats, 0 or more); harmful_effect, the same sum of the effects
+    themselves (0 or less); effect, the sum of all its effects; harmful_queries, how many queries it
+    harms; appearances, how many it was scored for; mean_effect, the mean over those. In order of
+    first appearance. Sums are of double precision and run in the order of the rows, so that they
+    are the same every time.
+    """
+    effect = _EFFECT.cast(pl.Float64)
+    harmful_effect = effect.filter(effect < 0).sum()
+    return scores.group_by("train", maintain_order=True).agg(
+        harm=harmful_effect.abs(),
+        harmful_effect=harmful_effect,
+        effect=effect.sum(),
+        harmful_queries=(effect < 0).sum().cast(pl.UInt32),
+        appearances=pl.len().cast(pl.UInt32),
+        mean_effect=effect.mean(),
+    )
 
 
 def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
@@ -40,16 +66,11 @@ def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     none of them.
     """
     return (
-        scores.group_by("train")
-        .agg(
-            harmful_effect=_EFFECT.filter(_EFFECT < 0).cast(pl.Float64).sum(),
-            harmful_queries=(_EFFECT < 0).sum().cast(pl.UInt32),
-            appearances=pl.len().cast(pl.UInt32),
-            mean_effect=_EFFECT.cast(pl.Float64).mean(),
-        )
+        sum_harm_by_train(scores)
         .filter(pl.col("harmful_queries") > 0)
-        .sort("harmful_effect", "train")
+        .sort("harm", "train", descending=[True, False])
         .head(k)
+        .select("train", "harmful_effect", "harmful_queries", "appearances", "mean_effect")
     )
 
 
@@ -60,7 +81,7 @@ def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
     queries; harmful_queries, of how many of these it is harmful. Rows that are in no top are left
     out.
     """
-    ordered = scores.sort("query", -_EFFECT.abs(), "train")
+    ordered = scores.sort("query", _EFFECT.abs(), "train", descending=[False, True, False])
     return (
         ordered.group_by("query", maintain_order=True)
         .head(k)

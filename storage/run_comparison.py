@@ -8,7 +8,7 @@ from typing import Final, Self
 import polars as pl
 
 from storage.matching import EDITED, RELABELLED, SAME, Matching, match_rows
-from storage.queries import rank_harmful_rows
+from storage.queries import sum_harm_by_train
 from storage.store import Store
 
 BECAME_HARMFUL: Final = "became harmful"
@@ -18,9 +18,6 @@ OVERTAKEN: Final = "overtaken"
 MIN_HARM_RATIO: Final = 2.0
 """Times that a row's own harm has to grow or shrink by to have become harmful or stopped: a row
 that enters or leaves the worst for less than that does so since others moved."""
-HARM_COLUMN: Final = "harmful_effect"
-ALL_ROWS: Final = 2**32 - 1
-"""Rows: as many as a table can have."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def find_changes(
     """Training rows that are among the `k` that do most harm in one run and not in the other.
 
     Harm is the sum of a row's negative effects over the queries that both runs were asked, as in
-    `rank_harmful_rows`. A row that enters `BECAME_HARMFUL` harmful if its own harm is at least
+    `sum_harm_by_train`. A row that enters `BECAME_HARMFUL` harmful if its own harm is at least
     `MIN_HARM_RATIO` times what it can have been, and one that leaves `STOPPED_HARMING` if it is at
     most that part of it; others `MOVED_UP` or `OVERTAKEN` since rows around them moved. An effect
     that was not kept does at most the harm of the least harmful of those kept at its query's
@@ -108,7 +105,7 @@ def find_changes(
     scale = len(new) / max(1, len(old)) if sizes else _compute_harm_ratio(rows)
     rows = rows.with_columns(
         pl.col("top", "top_after").fill_null(False),
-        pl.col("effect", "effect_after", "unknown", "unknown_after").fill_null(0.0),
+        pl.col("^(harm|effect|unknown)(_after)?$").fill_null(0.0),
     )
     changed = rows.filter(pl.col("top") != pl.col("top_after")).select(
         "row",
@@ -132,19 +129,22 @@ def _number_rows(before: RunTables, after: RunTables, pairs: pl.DataFrame) -> pl
 def _sum_harm(
     tables: RunTables, queries: pl.Series, k: int, numbered: pl.DataFrame, side: str
 ) -> pl.DataFrame:
-    """Of every row of a side: its number, the sum, whether it is among the `k` worst, and unknown.
+    """Of every row of a side: its number, harm, effect, whether among the `k` worst, and unknown.
 
-    The last is the most harm that it can do to queries of which its effect was not kept.
+    Harm is the sum, and effect the same with the sign of effects. Unknown is the most harm that it
+    can do to queries of which its effect was not kept.
     """
     chosen = pl.col("query").cast(pl.UInt32).is_in(queries.implode())
     scores = tables.scores.filter(chosen).with_columns(pl.col("train").cast(pl.UInt32))
     harm = (
-        rank_harmful_rows(scores, ALL_ROWS)
+        sum_harm_by_train(scores)
+        .filter(pl.col("harmful_queries") > 0)
+        .sort("harm", "train", descending=[True, False])
         .with_row_index("place")
-        .select("train", "place", HARM_COLUMN)
+        .select("train", "place", "harm", "harmful_effect")
     )
     least = pl.col("removal_effect").cast(pl.Float64).sort().get((pl.len() - 1) // 2)
-    floors = scores.group_by("query").agg(bar=(-least).clip(0))
+    floors = scores.group_by("query").agg(bar=least.clip(upper_bound=0).abs())
     known = scores.join(floors, on="query").group_by("train").agg(known=pl.col("bar").sum())
     most = float(floors.select(pl.col("bar").sum()).collect().item() or 0)
     rows = numbered.lazy().filter(pl.col(side).is_not_null()).select("row", train=side)
@@ -153,7 +153,8 @@ def _sum_harm(
         .join(known, on="train", how="left")
         .select(
             "row",
-            effect=pl.col(HARM_COLUMN).fill_null(0.0),
+            pl.col("harm").fill_null(0.0),
+            effect=pl.col("harmful_effect").fill_null(0.0),
             top=(pl.col("place") < k).fill_null(False),
             unknown=(most - pl.col("known").fill_null(0.0)).clip(0),
         )
@@ -163,13 +164,13 @@ def _sum_harm(
 
 def _compute_harm_ratio(rows: pl.DataFrame) -> float:
     """How many times the harm of the rows of both runs was as large before."""
-    both = rows.drop_nulls(["effect", "effect_after"]).select("effect", "effect_after").sum().row(0)
+    both = rows.drop_nulls(["harm", "harm_after"]).select("harm", "harm_after").sum().row(0)
     return both[0] / both[1] if both[0] and both[1] else 1.0
 
 
 def _classify_change(scale: float) -> pl.Expr:
     """The word for a row that entered or left, whose harm after is to be multiplied by `scale`."""
-    before, after = -pl.col("effect"), -scale * pl.col("effect_after")
+    before, after = pl.col("harm"), scale * pl.col("harm_after")
     grown = after >= MIN_HARM_RATIO * (before + pl.col("unknown"))
     shrunk = MIN_HARM_RATIO * (after + scale * pl.col("unknown_after")) <= before
     entered = pl.when(grown).then(pl.lit(BECAME_HARMFUL)).otherwise(pl.lit(MOVED_UP))

@@ -169,7 +169,7 @@ class _WrongPredictions:
         rows = []
         for name in self.slice_names:
             effects = self.effects[self.find_queries(name)][self.is_near[self.find_queries(name)]]
-            helps, harms = effects[effects > 0], -effects[effects < 0]
+            helps, harms = effects[effects > 0], effects[effects < 0].abs()
             published = PUBLISHED[name]
             rows.append(
                 {

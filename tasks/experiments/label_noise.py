@@ -87,7 +87,7 @@ def _sum_effects(world: OneAgainstSeven) -> dict[str, Tensor]:
     for ids in fastif.all_ids(world.queries).split(QUERY_BATCH):
         effects, _ = world.compute_removal_effects(ids, fastif.Direct())
         is_same_label = world.queries.labels[ids][:, None] == world.rows.labels
-        harm -= (effects.clamp_max(0) * is_same_label).sum(0)
+        harm += (effects.clamp_max(0).abs() * is_same_label).sum(0)
         effect += effects.sum(0)
     gradients = fastif.Gradients(world.objective)
     rows = compute_loss_gradients(gradients, world.rows, fastif.all_ids(world.rows), 512)

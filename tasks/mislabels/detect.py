@@ -33,6 +33,7 @@ from fastif.mislabels.labeled_data import (
 from fastif.mislabels.second_round_check import INNER_FOLDS
 from storage import Store, StoreError, compute_fingerprint, polars_schema
 from storage.parquet import write_table
+from storage.queries import sum_harm_by_train
 from storage.schemas import MISLABELS
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs, read_inputs
@@ -268,18 +269,17 @@ def _read_harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
     for status in store.list_runs():
         if status.finished and status.record.parts.get("train") == inputs.train.digest:
             run = status.record.run
-            harm = store.scan("scores", run).filter(pl.col("removal_effect") < 0)
-            train = store.scan("train", run).select("train", own="label")
+            scores = store.scan("scores", run)
+            train = store.scan("train", run).select("train", "label")
             queries = store.scan("queries", run).select("query", "label")
-            pairs = harm.join(train, on="train").join(queries, on="query")
-            effect = -pl.col("removal_effect").cast(pl.Float64)
-            is_same_label = pl.col("own") == pl.col("label")
-            return (
-                pairs.group_by("train")
-                .agg(harm=effect.sum(), harm_same_label=effect.filter(is_same_label).sum())
-                .sort("train")
-                .collect()
+            own_label = scores.join(train, on="train", maintain_order="left").join(
+                queries, on=["query", "label"], how="semi", maintain_order="left"
             )
+            total, same_label = (
+                sum_harm_by_train(pairs).select("train", "harm") for pairs in (scores, own_label)
+            )
+            both = total.join(same_label, on="train", how="left", suffix="_same_label")
+            return both.sort("train").collect()
     return None
 
 

@@ -211,7 +211,8 @@ def render_space_map(data: RunData, space: TfidfSpace) -> str:
         x=pl.Series(space.projection[:, 0].numpy()), y=pl.Series(space.projection[:, 1].numpy())
     )
     evenly_spaced = harm.gather_every(max(1, len(harm) // MAX_POINTS))
-    worst = harm.sort("harm", "train").head(MAX_POINTS // 5)
+    by_harm = harm.sort("harm", "train", descending=[True, False])
+    worst = by_harm.head(MAX_POINTS // 5)
     points = (
         pl.concat([evenly_spaced, worst])
         .unique("train", maintain_order=True)

@@ -82,7 +82,7 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         )
         clauses.append(f"{became} training rows became harmful and {stopped} stopped being so")
     else:
-        rows = data.harm.filter(data.harm["harm"] < 0)
+        rows = data.harm.filter(data.harm["harm"] > 0)
         clauses.append(f"{len(rows):,} of {len(data.train):,} training rows harm some query")
     return f"{'; '.join(clauses)}."
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from storage.queries import HARM
 from storage.schemas import LABEL_SCORES
 from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
 from tasks.report.formatting import Row
@@ -83,13 +84,13 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
 
 def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
     scores = data.scores.join(rows.select("train"), on="train", how="semi")
-    worst = scores.filter(pl.col("removal_effect") < 0).sort("train", "removal_effect")
+    worst = scores.filter(HARM > 0).with_columns(harm=HARM).sort("train", "removal_effect")
     with_ids = worst.join(data.queries.select("query", "id"), on="query", maintain_order="left")
     harmed: dict[int, list[tuple[str, float]]] = {}
-    for train, name, effect in with_ids.select("train", "id", "removal_effect").iter_rows():
+    for train, name, harm in with_ids.select("train", "id", "harm").iter_rows():
         queries = harmed.setdefault(train, [])
         if len(queries) < MAX_HARMED:
-            queries.append((name, -effect))
+            queries.append((name, harm))
     return harmed
 
 

@@ -198,12 +198,12 @@ def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
     """How far simpler measures say the same."""
     results = list(_compare_text_similarity(data, space))
     loss = data.train["loss"].to_numpy().astype(float)
-    harm = -data.harm["harm"].to_numpy()
+    harm = data.harm["harm"].to_numpy()
     is_finite = np.isfinite(loss)
     if is_finite.sum() > TOP_K and harm[is_finite].std() > 0 and loss[is_finite].std() > 0:
         rank = _rank_correlation(loss[is_finite], harm[is_finite])
-        most_harmful = set(np.argsort(-harm, kind="stable")[:100])
-        largest_losses = set(np.argsort(-np.where(is_finite, loss, -math.inf), kind="stable")[:100])
+        most_harmful = _find_largest(harm, 100)
+        largest_losses = _find_largest(np.where(is_finite, loss, -math.inf), 100)
         description = (
             "The training row's own loss, against the harm it does to all queries; overlap "
         )
@@ -231,7 +231,7 @@ def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Basel
         if len(train) > TOP_K and effect.std() > 0 and likeness.std() > 0:
             ranks.append(_rank_correlation(effect, likeness))
             most_influential, most_similar = (
-                set(np.argsort(-v, kind="stable")[:TOP_K]) for v in (effect, likeness)
+                _find_largest(values, TOP_K) for values in (effect, likeness)
             )
             shares.append(len(most_influential & most_similar) / TOP_K)
     if ranks:
@@ -242,6 +242,11 @@ def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Basel
             "similar words", float(np.mean(ranks)), float(np.mean(shares)),
             f"{description}queries, overlap of the first ten.",
         )  # fmt: skip
+
+
+def _find_largest(values: np.ndarray, k: int) -> set[int]:
+    """Places of the `k` largest; of equal ones the earlier."""
+    return set(np.argsort(-values, kind="stable")[:k].tolist())
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from storage import Store, StoreError
+from storage.queries import sum_harm_by_train
 from tasks.mislabels.results import KIND, MislabelResult, read_result
 from tasks.results.compare_runs import RunDifference, diff_runs, find_comparable_run
 from tasks.results.summary import Summary, read_summary
@@ -62,18 +63,10 @@ class RunData:
 
     @cached_property
     def harm(self) -> pl.DataFrame:
-        """Of each training row: train, effect (summed, nats), harm (negative part), harmed."""
-        effect = pl.col("removal_effect").cast(pl.Float64)
-        sums = self.scores.group_by("train", maintain_order=True).agg(
-            effect=effect.sum(),
-            harm=effect.filter(effect < 0).sum(),
-            harmed=(effect < 0).sum().cast(pl.Int64),
-        )
-        return (
-            self.train.select("train")
-            .join(sums, on="train", how="left", maintain_order="left")
-            .with_columns(pl.col("effect", "harm", "harmed").fill_null(0))
-        )
+        """Each training row's summed harm, as `sum_harm_by_train`; 0 for rows never scored."""
+        sums = sum_harm_by_train(self.scores.lazy()).collect()
+        rows = self.train.select("train").join(sums, on="train", how="left", maintain_order="left")
+        return rows.with_columns(pl.exclude("train").fill_null(0))
 
 
 def read_run_data(store: Store, run: str, study: Path, against: str | None = None) -> RunData:

@@ -74,5 +74,9 @@ def _describe_shared(data: RunData, duplicates: Duplicates, rows: list[Row]) -> 
 
 def find_most_harmful(data: RunData, count: int = 100) -> list[Row]:
     """Training rows that do most harm over all queries, worst first."""
-    worst = data.harm.filter(pl.col("harm") < 0).sort("harm", "train").head(count)
+    worst = (
+        data.harm.filter(pl.col("harm") > 0)
+        .sort("harm", "train", descending=[True, False])
+        .head(count)
+    )
     return worst.join(data.train, on="train", how="left", maintain_order="left").to_dicts()

@@ -10,6 +10,7 @@ import polars as pl
 from prefect.logging import get_logger
 
 from storage import Store
+from storage.queries import sum_harm_by_train
 from storage.run_comparison import (
     BECAME_HARMFUL,
     MOVED_UP,
@@ -127,8 +128,8 @@ def _read_lowest_recall(store: Store, run: str) -> float | None:
 
 def _compute_harmful_share(store: Store, run: str) -> float | None:
     """Share of the scored training rows that do harm on balance."""
-    effects = store.scan("scores", run).group_by("train").agg(pl.col("removal_effect").sum())
-    share = effects.select((pl.col("removal_effect") < 0).mean()).collect().item()
+    sums = sum_harm_by_train(store.scan("scores", run))
+    share = sums.select((pl.col("effect") < 0).mean()).collect().item()
     return None if share is None else float(share)
 
 

@@ -173,7 +173,7 @@ def test_what_rows_have_in_common_is_told(world):
     """Where all harm comes from one rare source, the page says so."""
     rows = tiny.rows_of(world / "train.csv")
     night = audited(world)
-    worst = set(night.harm.sort("harm")["train"].head(12).to_list())
+    worst = set(night.harm.sort("harm", descending=True)["train"].head(12).to_list())
     rows = [row | {"source": "bad" if i in worst else "good"} for i, row in enumerate(rows)]
     tiny.write_rows(world / "train.csv", rows)
     train = {**tiny.SECTIONS["train"], "groups": ["source"]}
