@@ -15,7 +15,7 @@ from fastif.attribution.certificate import (
     make_blank_certificate,
 )
 from fastif.attribution.evidence import list_evidence, per_query, take_min
-from storage import SOLVES
+from storage.schemas import SOLVES
 from tasks.audit.frames import make_solves_frame
 from tasks.report.reliability import check_solves
 from tasks.results.diagnostics import describe_diagnostics, read_diagnostics, warn_diagnostics
