@@ -31,13 +31,13 @@ from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
 from tasks.results.summary import make_worst_queries_table, read_summary, render_summary_markdown
-from tasks.run.spec import FINISH, RunRef, list_missing_shards, open_existing_store, plan_run
+from tasks.run.spec import FINISH, RunRef, list_missing_shards, plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import wrap_library_errors
 from tasks.runtime.progress import print_line, progress_bar
 from tasks.runtime.shard_error import make_shard_error
 from tasks.runtime.stage_timer import time_stage
-from tasks.study.study import Study, load_study
+from tasks.study.study import Study
 
 PREPARATIONS = (
     ("damping", choose_damping),
@@ -97,7 +97,7 @@ def audit(
         missing = _prepare(executor, store, ref)
         if missing:
             with time_stage("shards"):
-                _attribute(executor, missing, ref, deadline)
+                _attribute(executor, store, missing, ref, deadline)
         if missing or not store.is_committed(ref.run, FINISH):
             with time_stage("recall"):
                 recalls = executor.call(check_recall, ref=ref)
@@ -139,7 +139,7 @@ def _prepare(executor: Executor, store: Store, ref: RunRef) -> Sequence[Shard]:
 
 
 def _attribute(
-    executor: Executor, missing: Sequence[Shard], ref: RunRef, deadline: Deadline
+    executor: Executor, store: Store, missing: Sequence[Shard], ref: RunRef, deadline: Deadline
 ) -> None:
     """A task for each shard; each that can be committed is, before a failure is raised."""
     progress, last_update = create_progress_artifact(0.0, key=PROGRESS, description=ref.run), 0.0
@@ -159,13 +159,12 @@ def _attribute(
     if scheduler.remaining or deadline.stop_signal is not None:
         raise UnfinishedError(
             scheduler.stop_reason or deadline.find_stop_reason(0),
-            *_count_shards(ref),
+            *_count_shards(store, ref),
             deadline.stop_signal,
         )
 
 
-def _count_shards(ref: RunRef) -> tuple[int, int]:
+def _count_shards(store: Store, ref: RunRef) -> tuple[int, int]:
     """Shards of the run that are committed, and all."""
-    store = open_existing_store(load_study(Path(ref.study)))
     shards = store.read_record(ref.run).list_shards()
     return len(shards) - len(store.find_missing(ref.run, shards)), len(shards)

@@ -18,7 +18,8 @@ from fastif.training.training_dynamics import TrainingDynamics
 from storage import compute_fingerprint
 from storage.atomic import count_free_bytes
 from storage.atomic_folder import replace_folder
-from tasks.data.dataset import Table, check_label_variety, read_table
+from tasks.data.dataset import Table, check_label_variety
+from tasks.data.inputs import read_study, read_table_once
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.training_dynamics import write_dynamics
@@ -32,7 +33,7 @@ from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.versions import INFLUENCE_VERSION, read_versions
 from tasks.study.errors import Problem, StudyError
-from tasks.study.study import Study, check_has_audit, load_study
+from tasks.study.study import Study, check_has_audit
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def train_model(path: str) -> TrainingResult:
 
 
 def _read_inputs(path: Path) -> tuple[Study, Table]:
-    study = load_study(path)
+    study = read_study(path)
     check_has_audit(study)
     if study.training is None:
         problem = Problem(
             "[training]", "a section that says how to train", "none", "add one; see `fastif init`"
         )
         raise StudyError(path, [problem])
-    table = read_table(study.train, study.labels, study.folder, "train")
+    table = read_table_once(study.train, study.labels, study.folder, "train")
     if problems := check_label_variety(study.labels, table):
         raise StudyError(path, problems)
     return study, table

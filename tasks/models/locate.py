@@ -9,9 +9,11 @@ from pathlib import Path
 
 from fastif import InputError
 from storage.run_record import sha256_file
+from tasks.runtime.file_cache import FileCache
 from tasks.study.fields import HUB
 from tasks.study.study import Study
 
+_hashes: FileCache[str] = FileCache(1024)
 logger = logging.getLogger(__name__)
 
 MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
@@ -108,7 +110,7 @@ def _has_same_weights(first: Path, second: Path) -> bool:
         return False
     pairs = [(files[0][name], files[1][name]) for name in files[0]]
     return all(a.stat().st_size == b.stat().st_size for a, b in pairs) and all(
-        sha256_file(a) == sha256_file(b) for a, b in pairs
+        hash_file(a) == hash_file(b) for a, b in pairs
     )
 
 
@@ -175,8 +177,13 @@ def fetch_hub_model(name: str, where: str) -> Path:
 def compute_model_digest(folder: Path) -> str:
     """Sha256 over the model's files: weights, configuration and tokenizer."""
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
-    lines = [f"{path.name} {sha256_file(path)}" for path in files]
+    lines = [f"{path.name} {hash_file(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Sha256 of a file of a model; read once by this process, and again when it is another."""
+    return _hashes.read(path, "sha256", lambda: sha256_file(path))
 
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)

@@ -14,6 +14,7 @@ from fastif.attribution.leverage import check_leverage
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import release_to_os
 from storage import Store
+from tasks.data.inputs import read_study
 from tasks.models.load import TokenizedTables, load_objective, load_tokenized_tables
 from tasks.models.locate import find_model_folders
 from tasks.planning.memory import compute_sketch_dimensions
@@ -21,17 +22,17 @@ from tasks.planning.method_selection import resolve_auto_settings
 from tasks.run import hidden_states as hidden
 from tasks.run.context import RunContext
 from tasks.run.members import check_compatible
-from tasks.run.spec import RunPlan, RunRef, plan_run
+from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.candidates import KnnSection
-from tasks.study.study import Study, load_study
+from tasks.study.study import Study
 
 _load_lock = threading.Lock()
 _open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
 
 
 @contextmanager
-def lease_run(ref: RunRef) -> Iterator[RunContext]:
+def lease_run(run: RunRef | RunPlan) -> Iterator[RunContext]:
     """The job of a run on a device that is this thread's alone; waits until one is free.
 
     What the work frees goes back to the system, so that no stage stands on the one before it.
@@ -39,59 +40,76 @@ def lease_run(ref: RunRef) -> Iterator[RunContext]:
     Raises:
         InputError: as `open_run`.
     """
-    devices = resolve_devices(load_study(Path(ref.study)).run.devices)
+    devices = resolve_devices(_get_study(run).run.devices)
     with DEVICE_LEASES.lease_first_free(devices) as device:
         try:
-            yield open_run(ref, device)
+            yield open_run(run, device)
         finally:
             release_to_os()
 
 
-def open_run(ref: RunRef, device: Device | None = None) -> RunContext:
+def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
     """The job of a run on a device, opened on first use and kept until another is asked for.
 
     A long-lived process may see the same run in another store or with other sizes, which are no
     part of its name; so the study file itself is compared too.
 
     Args:
-        ref: the run.
+        run: its plan, or in another process the reference, by which it is planned again. Files
+            that this process has read are not read again while they are the same.
         device: where it computes, leased by the caller; the study's first if left out.
 
     Raises:
         InputError: the study or its files have changed since the run was planned, or there is no
             such device.
     """
-    study = load_study(Path(ref.study))
+    study = _get_study(run)
+    ref = run.ref if isinstance(run, RunPlan) else run
     key = (ref, study, device or resolve_devices(study.run.devices)[0])
     job = _open_runs.get(key)
     if job is None:
         # One at a time: loading a model changes torch's defaults for the whole process.
         with _load_lock:
-            job = _open_runs.get(key) or _open_new_run(*key)
+            job = _open_runs.get(key) or _open_new_run(run, key)
             _open_runs[key] = job
     return job
 
 
-def _open_new_run(ref: RunRef, study: Study, device: Device) -> RunContext:
-    plan = plan_run(Path(ref.study), ref.run)
-    if plan.record.fingerprint != ref.fingerprint:
-        raise InputError(
-            f"run {ref.run}",
-            "the study, tables and model it was planned with",
-            "other contents",
-            "Do not change them while a run works; start the audit again.",
-        )
+def _get_study(run: RunRef | RunPlan) -> Study:
+    return run.inputs.study if isinstance(run, RunPlan) else read_study(Path(run.study))
+
+
+def _open_new_run(run: RunRef | RunPlan, key: tuple[RunRef, Study, Device]) -> RunContext:
+    ref, study, device = key
+    plan = run if isinstance(run, RunPlan) else plan_run(Path(ref.study), ref.run)
+    _check_unchanged(plan, ref)
     for stale_key in [key for key in _open_runs if key[:2] != (ref, study)]:
         del _open_runs[stale_key]  # one model on a device at a time
     same_run = next(iter(_open_runs.values()), None)
     return load_run(plan, device, same_run)
 
 
-def reopen_run(ref: RunRef) -> RunContext:
+def _check_unchanged(plan: RunPlan, ref: RunRef) -> None:
+    """Refuse a model, and in a plan made anew a study or table, that is not the planned one."""
+    parts = plan.record.parts
+    digests = [parts["model"], *parts.get("models", [])]  # type: ignore[misc]
+    if (
+        plan.record.fingerprint != ref.fingerprint
+        or compute_model_digests(plan.inputs.study) != digests
+    ):
+        raise InputError(
+            f"run {ref.run}",
+            "the study, tables and model it was planned with",
+            "other contents",
+            "Do not change them while a run works; start the audit again.",
+        )
+
+
+def reopen_run(plan: RunPlan) -> RunContext:
     """The job of a run as the store now has it, whatever this process has held of it."""
     with _load_lock:
         _open_runs.clear()
-    return open_run(ref)
+    return open_run(plan)
 
 
 def validate_run(plan: RunPlan) -> RunContext:
@@ -103,7 +121,7 @@ def validate_run(plan: RunPlan) -> RunContext:
             disk, or there is no such device.
     """
     Store.check_run(plan.store_path, plan.record)
-    with lease_run(plan.ref) as job:
+    with lease_run(plan) as job:
         _check_run(job)
     return job
 

@@ -32,7 +32,7 @@ def start_run(plan: RunPlan) -> tuple[RunContext, Store]:
         _refuse_second_choice(job, store)
         write_method_selection(store, method_digest(job.plan.record), choice)
     if find_earlier_choice(job) != choice:  # another process has chosen at the same moment
-        job = reopen_run(plan.ref)
+        job = reopen_run(plan)
     return job, store
 
 

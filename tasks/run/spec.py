@@ -8,13 +8,13 @@ from pathlib import Path
 from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint
 from storage.uri import parse_location
-from tasks.data.inputs import Inputs, read_inputs
+from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.candidates import AutoSection, FullScanSection
-from tasks.study.study import AnySolver, Study, check_has_audit, load_study
+from tasks.study.study import AnySolver, Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
 """Commits of a run beside its shards: the training table first, the run's own row last."""
@@ -72,9 +72,10 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
     Raises:
         StudyError, InputError: something is wrong with the study, a table or the model.
     """
-    check_has_audit(load_study(path))
-    inputs = read_inputs(path)
-    study, fingerprint_inputs = inputs.study, _collect_fingerprint_inputs(inputs)
+    study = read_study(path)
+    check_has_audit(study)
+    inputs = read_tables(study)
+    fingerprint_inputs = _collect_fingerprint_inputs(inputs)
     lineage = find_lineage(study, _find_store(study), fingerprint_inputs, inputs.train)
     if lineage:
         fingerprint_inputs[CARRIED] = dict(lineage.record_entry)
@@ -176,7 +177,7 @@ def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
 def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
     """Everything the answers depend on. Sizes that change only speed and memory are not in it."""
     study = inputs.study
-    model, *others = _compute_model_digests(study)
+    model, *others = compute_model_digests(study)
     return {
         "mathematics": INFLUENCE_VERSION,
         "model": model,
@@ -217,7 +218,7 @@ def _collect_recipe(study: Study) -> dict[str, object]:
     return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
 
 
-def _compute_model_digests(study: Study) -> list[str]:
+def compute_model_digests(study: Study) -> list[str]:
     """The digest of every model.
 
     Raises:
