@@ -10,10 +10,12 @@ from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator
 from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 from fastif.solvers.lanczos import Inverse
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
+    estimate_preconditioner_cost,
     fit_preconditioner,
     make_preconditioner_inverse,
 )
@@ -80,6 +82,16 @@ class ConjugateGradient(Solver):
 
     def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        cost = estimate_preconditioner_cost(self.preconditioner, self.rank, problem)
+        sweeps = -(-min(self.max_steps, CG_SWEEPS, problem.parameters) // cost.speedup)
+        return SolverCost(
+            problem.rows * sweeps,
+            problem.rows * cost.sweeps + problem.min_eigenvalue_examples,
+            working_bytes=cost.working_bytes,
+            factor_bytes=cost.factor_bytes,
+        )
 
     def factor(self, operator: DampedOperator) -> Factor:
         return fit_preconditioner(self.preconditioner, operator, self.rank)

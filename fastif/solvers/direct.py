@@ -9,10 +9,14 @@ from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
+from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.definiteness import MIN_EIGENVALUE, compute_min_eigenvalue
 from fastif.solvers.solver import Factor, Solution, Solver, measure_residual, solve_finite_rows
 
 MAX_SIZE = 10_000
+
+DENSE_COLUMNS = 64
+"""Columns of the dense matrix that one sweep takes."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Direct(Solver):
                 f"{operator.size}",
                 'Use kind = "dual" or "cg", or attribute fewer parameters.',
             )
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        sweeps = -(-problem.parameters // DENSE_COLUMNS)
+        return SolverCost(problem.rows, problem.rows * sweeps, vectors_per_query=2)
 
     def factor(self, operator: DampedOperator) -> Factor:
         self.check(operator)

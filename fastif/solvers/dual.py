@@ -13,6 +13,13 @@ from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cg import conjugate_gradients
+from fastif.solvers.cost import (
+    FLOAT32_BYTES,
+    FLOAT64_BYTES,
+    KERNEL_COPIES,
+    SolverCost,
+    SolverProblem,
+)
 from fastif.solvers.dual_scores import CONVERGENCE_TOLERANCE, make_dual_scorer
 from fastif.solvers.gram import (
     GramOperator,
@@ -41,6 +48,9 @@ TARGET_RESIDUAL = 1e-3
 """Relative residual to which the answer of a low-rank factor is refined."""
 
 MAX_STEPS = 20
+EXACT_SWEEPS, LOW_RANK_SWEEPS, KERNEL_COLUMNS = 3, 7, 64
+"""Sweeps of a solve, with a rank by a guess; and the columns that a low-rank kernel takes at once.
+"""
 TRACE_TOLERANCE = 0.1
 """Trace left out by a low-rank factor, as a part of λ m, below which one refinement or two do."""
 
@@ -99,6 +109,29 @@ class Dual(Solver):
     def check(self, operator: DampedOperator) -> None:
         factored = _require_factored(operator)
         self._check_size(factored.count, factored.rows_per_example)
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        rows = problem.factor_rows
+        columns = min(rows, self.rank or rows)
+        is_exact = self.rank is None
+        return SolverCost(
+            problem.rows * (EXACT_SWEEPS if is_exact else LOW_RANK_SWEEPS),
+            self._count_factor_examples(problem),
+            factor_products=rows**2 / 2 if is_exact else 0.0,  # K is symmetric
+            vectors_per_query=2,
+            held_rows=min(self.block_rows, problem.rows),
+            working_bytes=KERNEL_COPIES * FLOAT64_BYTES * rows * columns,
+            factor_bytes=FLOAT32_BYTES * rows * columns,
+            scores_in_one_sweep=is_exact and problem.rows == problem.train,
+        )
+
+    def _count_factor_examples(self, problem: SolverProblem) -> int:
+        """A block's rows meet those from it on; a rank takes a sweep for some columns."""
+        if self.rank is not None:
+            sweeps = 2 + min(self.rank, problem.factor_rows) // KERNEL_COLUMNS
+            return problem.rows * sweeps
+        block = max(1, self.block_rows // problem.batch_size) * problem.batch_size
+        return sum(problem.rows - start for start in range(0, problem.rows, block))
 
     def factor(self, operator: DampedOperator) -> Factor:
         """K and its rounding, or F and the trace it leaves out."""

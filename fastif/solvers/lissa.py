@@ -12,11 +12,13 @@ from torch import Tensor
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
 from fastif.solvers.neumann import NeumannSeries
 from fastif.solvers.preconditioner import (
     Preconditioner,
     check_preconditioner,
+    estimate_preconditioner_cost,
     fit_preconditioner,
     make_preconditioner_inverse,
 )
@@ -33,6 +35,8 @@ from fastif.solvers.solver import (
 )
 
 SCALE = "scale"
+AUTO_DEPTH, SCALE_SWEEPS = 1000, 8
+"""Guesses: the steps until it has converged, and the sweeps that the scale takes to be found."""
 PRESETS: dict[str, dict[str, object]] = {
     "fastif": {"depth": 1000, "repeats": 1, "batch": 1, "scale": 1e4, "preconditioner": "none"}
 }
@@ -115,6 +119,17 @@ class Lissa(Solver):
 
     def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        cost = estimate_preconditioner_cost(self.preconditioner, self.rank, problem)
+        depth = min(self.max_steps, AUTO_DEPTH) if self.depth == "auto" else self.depth
+        sweeps = cost.sweeps + (SCALE_SWEEPS if self.scale == "auto" else 0)
+        return SolverCost(
+            depth * self.repeats * self.batch + problem.rows,
+            problem.rows * sweeps + problem.min_eigenvalue_examples,
+            working_bytes=cost.working_bytes,
+            factor_bytes=cost.factor_bytes,
+        )
 
     def factor(self, operator: DampedOperator) -> Factor:
         """The preconditioner, and the scale where it is "auto"."""

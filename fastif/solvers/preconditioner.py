@@ -1,5 +1,6 @@
 """What stands before the operator in an iterative solver: nothing, or an approximate inverse."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from fastif.curvature.ekfac.ekfac import Ekfac
@@ -7,6 +8,7 @@ from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.hessian import Hessian
 from fastif.curvature.operator import DampedOperator, LinearOperator
 from fastif.errors import InputError
+from fastif.solvers.cost import FLOAT32_BYTES, SolverProblem, estimate_kernel_bytes
 from fastif.solvers.lanczos import Inverse, identity
 from fastif.solvers.randomized_eigh import apply_spectral_preconditioner, compute_eigenpairs
 from fastif.solvers.sampled_preconditioner import (
@@ -17,6 +19,41 @@ from fastif.solvers.sampled_preconditioner import (
 from fastif.solvers.solver import Factor
 
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
+
+EKFAC_SWEEPS = 3
+"""Sweeps that a fit of EK-FAC costs: two passes, and the eigenvectors."""
+
+
+@dataclass(frozen=True)
+class PreconditionerCost:
+    """What a preconditioner takes.
+
+    Attributes:
+        sweeps: over the curvature's rows, to fit it.
+        speedup: factor of fewer steps of conjugate gradients with it; a guess.
+        working_bytes: memory that it takes.
+        factor_bytes: of it on disk; small ones count as 0.
+    """
+
+    sweeps: int = 0
+    speedup: int = 1
+    working_bytes: int = 0
+    factor_bytes: int = 0
+
+
+def estimate_preconditioner_cost(
+    kind: Preconditioner, rank: int, problem: SolverProblem
+) -> PreconditionerCost:
+    """What fitting and holding it take, for a forecast."""
+    p = problem.parameters
+    if kind == "ekfac":
+        return PreconditionerCost(EKFAC_SWEEPS)
+    if kind == "eigen":
+        vector_bytes = min(rank, p) * p * FLOAT32_BYTES
+        return PreconditionerCost(2, 5, 3 * vector_bytes, vector_bytes)
+    if kind == "drawn":  # one sweep to draw the rows, and they are few
+        return PreconditionerCost(2, 5, estimate_kernel_bytes(min(rank, problem.factor_rows), p))
+    return PreconditionerCost()
 
 
 def check_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int) -> None:

@@ -7,6 +7,7 @@ from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.errors import InputError
 from fastif.gradients.per_example import GradientTile
+from fastif.solvers.cost import MAX_ROW_BYTES
 from fastif.solvers.gram import (
     apply_factor,
     apply_factor_transpose,
@@ -19,9 +20,6 @@ from fastif.solvers.solver import Factor
 
 MAX_FACTOR_ROWS = 20_000
 """Rows whose kernel is made; in double precision it takes 3.2 GB."""
-
-MAX_HELD_BYTES = 2**30
-"""Root rows that are held; if there are more they are taken anew each time."""
 
 
 def check_row_count(count: int) -> None:
@@ -43,7 +41,7 @@ def fit_sampled_factor(curvature: GaussNewton, count: int) -> Factor:
     """The root rows that were drawn, and their kernel K = R Rᵀ."""
     sampled = SampledGaussNewton.from_curvature(curvature, count)
     row_bytes = sampled.size * sampled.like.element_size()
-    held_batches = max(1, MAX_HELD_BYTES // (row_bytes * sampled.batch_size))
+    held_batches = max(1, MAX_ROW_BYTES // (row_bytes * sampled.batch_size))
     return {
         "ids": sampled.ids,
         "mix": sampled.column_weights,
@@ -56,7 +54,7 @@ def make_sampled_inverse(curvature: GaussNewton, factor: Factor, damping: float)
     sampled = SampledGaussNewton.from_rows(curvature, factor["ids"], factor["mix"])
     kernel = factor["kernel"].to(sampled.like.device)
     shifted = make_shifted_inverse(kernel, damping * sampled.count)
-    if sampled.count * sampled.size * sampled.like.element_size() > MAX_HELD_BYTES:
+    if sampled.count * sampled.size * sampled.like.element_size() > MAX_ROW_BYTES:
         return lambda rows: (
             apply_factor_transpose(sampled, -shifted(apply_factor(sampled, rows)), rows.clone())
             / damping

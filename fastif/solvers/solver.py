@@ -14,6 +14,7 @@ from fastif.curvature.operator import DampedOperator
 from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_norms
+from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 
 Factor = Mapping[str, Tensor]
 """What a solver keeps of an operator between calls: named tensors, ready for safetensors."""
@@ -96,6 +97,15 @@ class Solver(ABC):
         Raises:
             InputError: what is wrong with it.
         """
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        """What factoring and solving take, for a forecast.
+
+        Unless a solver says otherwise: so many sweeps a solve as conjugate gradients are guessed to
+        take, and no factor but the least eigenvalue of a Hessian.
+        """
+        sweeps = min(CG_SWEEPS, problem.parameters)
+        return SolverCost(problem.rows * sweeps, problem.min_eigenvalue_examples)
 
     def factor(self, operator: DampedOperator) -> Factor:
         """What depends on the operator alone; nothing unless a solver says otherwise."""

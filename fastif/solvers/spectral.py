@@ -11,6 +11,8 @@ from fastif.curvature.ekfac.fit_spec import Labels
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
+from fastif.solvers.cost import SolverCost, SolverProblem
+from fastif.solvers.preconditioner import EKFAC_SWEEPS
 from fastif.solvers.solver import (
     Factor,
     Solution,
@@ -77,6 +79,9 @@ class Spectral(Solver):
                 f"{type(operator.operator).__name__} with damping {operator.damping}",
                 'Set kind = "gauss-newton" and a positive damping, or use kind = "cg" or "lissa".',
             )
+
+    def estimate_cost(self, problem: SolverProblem) -> SolverCost:
+        return SolverCost(problem.rows, EKFAC_SWEEPS * problem.rows, vectors_per_query=4)
 
     def factor(self, operator: DampedOperator) -> Factor:
         """The fitted EK-FAC; it does not depend on the damping."""

@@ -5,18 +5,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import fastif
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
 from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
-from fastif.solvers import Solver
 from storage import Shard, Store, StoreError
 from tasks.planning.calibration import Rates
 from tasks.planning.memory import (
     compute_sketch_dimensions,
     count_curvature_rows,
-    count_factor_rows,
     count_rows_per_example,
+    estimate_solver_cost,
 )
 from tasks.run.k_selection import MIN_QUERIES, find_target_method
 from tasks.run.sketches import find_pending_sketches
@@ -32,16 +30,6 @@ from tasks.study.candidates import (
 if TYPE_CHECKING:  # a job is planned by its work while it is made
     from tasks.run.context import RunContext
 
-CG_SWEEPS = 50
-"""A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
-LOW_RANK_SWEEPS, SCALE_SWEEPS, LISSA_STEPS, KERNEL_COLUMNS = 7, 8, 1000, 64
-"""Guesses likewise; and the columns that a low-rank kernel takes at once."""
-MIN_EIGENVALUE_SWEEPS = 100
-"""Products that tell the least eigenvalue of a Hessian; 200 at most."""
-EKFAC_SWEEPS = 3
-"""Sweeps that it costs: two passes, and the eigenvectors."""
-SAMPLED_SWEEPS = 2
-"""Likewise of a kernel of drawn rows: one to draw them, and they are few."""
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""
 K_GUESS_DIVISOR, K_GUESS_FACTOR = 10, 2
@@ -87,7 +75,8 @@ def estimate_work(job: "RunContext", shards: Sequence[Shard]) -> dict[str, WorkI
     factored_examples = sum(
         count_factor_examples(m) for m in job.members if m.factor_digest not in ready
     )
-    single_sweep, query_gradients = is_single_sweep(job), models * queries
+    cost, query_gradients = estimate_solver_cost(job), models * queries
+    single_sweep = cost.scores_in_one_sweep
     rows_per_example = (
         count_rows_per_example(job) if job.study.curvature.kind == "gauss-newton" else 1
     )
@@ -242,68 +231,20 @@ def estimate_sketch_work(job: "RunContext", method: SketchSection, digest: str) 
 
 
 def _estimate_factor_work(job: "RunContext", examples: int, rows_per_example: int) -> WorkItems:
-    """A gradient for each root row that passes by; half of a kernel's products, it is symmetric."""
-    whole_kernel = isinstance(job.study.solver, fastif.Dual) and job.study.solver.rank is None
-    products = (
-        count_factor_rows(job) ** 2 / 2 * len(job.members) if examples and whole_kernel else 0
-    )
+    """A gradient for each root row that passes by, and the products of a kernel."""
+    products = estimate_solver_cost(job).factor_products * len(job.members) if examples else 0
     return WorkItems(gradients=rows_per_example * examples, products=products)
 
 
 def count_factor_examples(job: "RunContext") -> int:
     """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
-    solver = job.study.solver
-    if isinstance(solver, fastif.Direct):
-        return count_curvature_rows(job) * -(-job.objective.space.size // 64)
-    rows, batch = count_curvature_rows(job), job.study.run.batch_size
-    if job.study.curvature.kind == "hessian":
-        return rows * (
-            _estimate_factor_sweeps(solver, count_factor_rows(job)) + MIN_EIGENVALUE_SWEEPS
-        )
-    if not isinstance(solver, fastif.Dual) or solver.rank is not None:
-        return rows * _estimate_factor_sweeps(solver, count_factor_rows(job))
-    block_rows = max(1, solver.block_rows // batch) * batch
-    return sum(rows - start for start in range(0, rows, block_rows))
-
-
-def _estimate_factor_sweeps(solver: Solver, factor_rows: int) -> int:
-    """Passes over the curvature's rows; how many a scale takes to be found is a guess."""
-    if isinstance(solver, fastif.Dual):
-        return 2 + min(solver.rank or 0, factor_rows) // KERNEL_COLUMNS
-    if isinstance(solver, fastif.Spectral):
-        return EKFAC_SWEEPS
-    if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
-        return 0
-    scale = SCALE_SWEEPS if isinstance(solver, fastif.Lissa) and solver.scale == "auto" else 0
-    sweeps = {"none": 0, "eigen": 2, "ekfac": EKFAC_SWEEPS, "drawn": SAMPLED_SWEEPS}
-    return scale + sweeps[solver.preconditioner]
+    return estimate_solver_cost(job).factor_examples
 
 
 def _count_examples_per_shard(job: "RunContext") -> int:
     """Examples that solving one shard takes; each once where one sweep gives every score."""
-    return len(job.train_texts) if is_single_sweep(job) else count_solve_examples(job)
-
-
-def count_solve_examples(job: "RunContext") -> int:
-    """Gradients (or Hessian products of one example) that solving one shard takes."""
-    solver, rows = job.study.solver, count_curvature_rows(job)
-    if isinstance(solver, fastif.Dual):
-        return (3 if solver.rank is None else LOW_RANK_SWEEPS) * rows
-    if isinstance(solver, fastif.Lissa):
-        expected = min(solver.max_steps, LISSA_STEPS)
-        depth = expected if solver.depth == "auto" else solver.depth
-        return depth * solver.repeats * solver.batch + rows
-    if not isinstance(solver, fastif.ConjugateGradient):
-        return rows
-    sweeps = min(solver.max_steps, CG_SWEEPS, job.objective.space.size)
-    return rows * (-(-sweeps // 5) if solver.preconditioner in ("eigen", "drawn") else sweeps)
-
-
-def is_single_sweep(job: "RunContext") -> bool:
-    """Whether one sweep gives every score, and what there is of evidence."""
-    solver = job.study.solver
-    uses_all_rows = count_curvature_rows(job) == len(job.train_texts)
-    return isinstance(solver, fastif.Dual) and solver.rank is None and uses_all_rows
+    cost = estimate_solver_cost(job)
+    return len(job.train_texts) if cost.scores_in_one_sweep else cost.solve_examples
 
 
 def count_certificate_examples(job: "RunContext") -> float:

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import fastif
-from tasks.planning.memory import FLOAT32_BYTES, compute_sketch_dimensions, count_factor_rows
+from fastif.solvers.cost import FLOAT32_BYTES
+from tasks.planning.memory import compute_sketch_dimensions, estimate_solver_cost
 from tasks.run.hidden_states import count_unwritten_bytes
 from tasks.run.sketches import find_pending_sketches
 from tasks.study.candidates import AnyMethod, FullScanSection, SketchSection
@@ -34,7 +34,9 @@ def estimate_disk_usage(job: "RunContext", pairs: int, ready: Collection[str]) -
     methods = zip(job.study.candidates.methods, job.index_digests, strict=True)
     indices = sum(_index_bytes(job, method, digest, ready) for method, digest in methods)
     factors = sum(
-        _factor_bytes(member) for member in job.members if member.factor_digest not in ready
+        estimate_solver_cost(member).factor_bytes
+        for member in job.members
+        if member.factor_digest not in ready
     )
     sums = _sum_bytes(job) + count_unwritten_bytes(job)
     return pairs * BYTES_PER_SCORE + _text_bytes(job, ready) + indices + factors + sums
@@ -62,15 +64,6 @@ def _index_bytes(job: "RunContext", method: AnyMethod, digest: str, ready: Colle
         + FLOAT16_BYTES * remaining.rows * dimensions
         + rows * (POSITION_BYTES + DIGEST_BYTES)
     )
-
-
-def _factor_bytes(job: "RunContext") -> int:
-    """Of a kernel or of rows; small against these is what other solvers keep."""
-    solver, rows, p = job.study.solver, count_factor_rows(job), job.objective.space.size
-    if isinstance(solver, fastif.Dual):
-        return FLOAT32_BYTES * rows * min(rows, solver.rank or rows)
-    preconditioner = getattr(solver, "preconditioner", "none")
-    return FLOAT32_BYTES * min(solver.rank, p) * p if preconditioner == "eigen" else 0  # type: ignore[union-attr]
 
 
 def _sum_bytes(job: "RunContext") -> int:

@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import fastif
 from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
+from fastif.solvers.cost import (
+    FLOAT32_BYTES,
+    SolverCost,
+    SolverProblem,
+    estimate_kernel_bytes,
+)
 from tasks.models.hidden_state_cache import MEGABYTE, count_bytes_per_token
 from tasks.study.candidates import SketchSection
 
@@ -13,11 +18,6 @@ if TYPE_CHECKING:  # a job is fitted into memory while it is made
 
 BASE_MEMORY = 600 * MEGABYTE
 """What the process takes before it computes: Python and its libraries."""
-KERNEL_COPIES = 3
-"""Copies of a kernel while it is factorised."""
-FLOAT32_BYTES = 4
-VECTORS_PER_QUERY = {"dual": 2, "cg": 6, "lissa": 6, "direct": 2, "spectral": 4}
-"""Matrices with a row for each query of a shard, by solver."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,15 @@ def get_sizes(job: "RunContext") -> Sizes:
 def estimate_peak_memory(job: "RunContext", sizes: Sizes) -> int:
     """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
     study, p, models = job.study, job.objective.space.size, len(job.members)
+    cost = estimate_solver_cost(job)
     model_bytes = models * sum(tensor.nbytes for tensor in job.objective.full_model.parameters())
     cache_bytes = sum(min(table, sizes.prefix_cache_mb * MEGABYTE) for table in hidden_bytes(job))
     # A setting beyond what there is takes no more than what there is.
     train, queries = len(job.train_texts), len(job.query_texts)
     shard, batch = min(sizes.shard_size, queries), min(sizes.batch_size, max(train, queries))
-    rows = VECTORS_PER_QUERY[study.solver.kind] * shard + 2 * batch + (models - 1) * (shard + batch)
-    block = 2 * (min(getattr(study.solver, "block_rows", 0), count_curvature_rows(job)) + 2 * batch)
-    working_bytes = max(rows, block) * p * FLOAT32_BYTES + _factor_bytes(job)
+    rows = cost.vectors_per_query * shard + 2 * batch + (models - 1) * (shard + batch)
+    block = 2 * (cost.held_rows + 2 * batch)
+    working_bytes = max(rows, block) * p * FLOAT32_BYTES + cost.working_bytes
     for method in study.candidates.methods:
         if isinstance(method, SketchSection):
             sketch_bytes = compute_sketch_dimensions(job, method) * FLOAT32_BYTES
@@ -53,9 +54,9 @@ def estimate_peak_memory(job: "RunContext", sizes: Sizes) -> int:
                 working_bytes, 4 * sketch_bytes * method.width
             )  # the sketches themselves are mapped
     if job.known_damping is None:
-        working_bytes = max(
-            working_bytes, _kernel_bytes(min(MAX_GRAM_ROWS, count_factor_rows(job)), p)
-        )
+        gram_rows = min(MAX_GRAM_ROWS, count_factor_rows(job))
+        gram_bytes = estimate_kernel_bytes(gram_rows, p, MAX_GRAM_BATCH_BYTES)
+        working_bytes = max(working_bytes, gram_bytes)
     return BASE_MEMORY + model_bytes + cache_bytes + working_bytes
 
 
@@ -72,21 +73,21 @@ def count_curvature_rows(job: "RunContext") -> int:
     return count if rows is None else min(rows, count)
 
 
-def _factor_bytes(job: "RunContext") -> int:
-    """Of a kernel in double precision and its factorisation, or of the rows of a preconditioner."""
-    solver, p, rows = job.study.solver, job.objective.space.size, count_factor_rows(job)
-    if isinstance(solver, fastif.Dual):
-        return KERNEL_COPIES * 8 * rows * min(rows, solver.rank or rows)
-    if not isinstance(solver, fastif.ConjugateGradient | fastif.Lissa):
-        return 0
-    if solver.preconditioner == "drawn":
-        return _kernel_bytes(min(solver.rank, rows), p)
-    return 3 * min(solver.rank, p) * p * FLOAT32_BYTES if solver.preconditioner == "eigen" else 0
+def make_solver_problem(job: "RunContext") -> SolverProblem:
+    """The sizes that the cost of the study's solver depends on."""
+    return SolverProblem(
+        train=len(job.train_texts),
+        rows=count_curvature_rows(job),
+        rows_per_example=count_rows_per_example(job),
+        parameters=job.objective.space.size,
+        batch_size=job.study.run.batch_size,
+        is_hessian=job.study.curvature.kind == "hessian",
+    )
 
 
-def _kernel_bytes(rows: int, p: int) -> int:
-    """Of a kernel of root rows, and of these rows as far as they are held."""
-    return KERNEL_COPIES * 8 * rows**2 + min(rows * p * FLOAT32_BYTES, MAX_GRAM_BATCH_BYTES)
+def estimate_solver_cost(job: "RunContext") -> SolverCost:
+    """What the study's solver takes of one model, by its own account."""
+    return job.study.solver.estimate_cost(make_solver_problem(job))
 
 
 def count_factor_rows(job: "RunContext") -> int:
