@@ -9,7 +9,6 @@ import polars as pl
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from scipy import stats
 from torch import Tensor
 
 import fastif
@@ -17,6 +16,7 @@ from fastif import InputError
 from fastif.correction import CorrectedModel, Correction, correct
 from fastif.data.examples import ExampleSubset
 from fastif.models.parameters import Params
+from fastif.numerics.t_interval import mean_t_interval
 from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, read_table
 from tasks.data.held_out import count_distinct_rows, split_held_out
@@ -263,11 +263,8 @@ def _predict_before_after(
 
 def _make_slice_change(name: str, right: Tensor, losses: Tensor) -> SliceChange:
     change = (losses[1] - losses[0]).double()
-    half = 0.0
-    if len(change) > 1:
-        t = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(change) - 1))
-        half = t * float(change.std()) / len(change) ** 0.5
-    mean = float(change.mean())
+    mean, half = mean_t_interval(change.tolist(), CONFIDENCE)
+    half = half if len(change) > 1 else 0.0
     before, after = (float(r.float().mean()) for r in right)
     return SliceChange(name, len(change), before, after, mean, mean - half, mean + half)
 

@@ -1,12 +1,13 @@
 """Mislabel detection: out-of-fold probabilities, a noise model, and a posterior for each label."""
 
+from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
-from fastif.mislabels.linear_head import LinearHead, calibrate_logits, fit_linear_head
+from fastif.mislabels.linear_head import LinearHead, fit_linear_head
 from fastif.mislabels.random_audit import (
     REMOVED_ROW,
     UNCLEAR,

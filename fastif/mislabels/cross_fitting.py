@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.mislabels.calibration import fit_calibration
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.linear_head import HeadFitter, fit_calibration, fit_linear_head
+from fastif.mislabels.linear_head import HeadFitter, fit_linear_head
 
 
 @dataclass(frozen=True)

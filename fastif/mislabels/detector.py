@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from fastif.mislabels.calibration import calibrate_logits, stack_logits
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours, smooth_logits
@@ -34,9 +35,7 @@ from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
 from fastif.mislabels.linear_head import (
     HeadFitter,
-    calibrate_logits,
     fit_linear_head,
-    stack_logits,
 )
 from fastif.mislabels.naive_bayes import NaiveBayes
 from fastif.mislabels.noise_model import (

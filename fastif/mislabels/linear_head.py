@@ -1,12 +1,13 @@
 """A linear classifier on fixed features, fitted to labels that may be uncertain."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS = 60
 """L-BFGS iterations; the penalty keeps the problem well-conditioned."""
@@ -65,93 +66,12 @@ def fit_linear_head(
     row_weights = torch.ones(len(features)) if weights is None else weights
     row_weights = (row_weights / row_weights.sum()).to(features)
     W = features.new_zeros(features.shape[1] + 1, targets.shape[1]).requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [W],
-        max_iter=STEPS,
-        history_size=10,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=1e-6,
-    )
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
+    def loss() -> Tensor:
         logits = features @ W[:-1] + W[-1]
-        loss = -(row_weights * (targets * logits.log_softmax(1)).sum(1)).sum()
-        loss = loss + penalty / 2 * W[:-1].square().sum() + BIAS_PENALTY / 2 * W[-1].square().sum()
-        loss.backward()
-        return loss
+        fit = -(row_weights * (targets * logits.log_softmax(1)).sum(1)).sum()
+        return fit + penalty / 2 * W[:-1].square().sum() + BIAS_PENALTY / 2 * W[-1].square().sum()
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    minimize_lbfgs(loss, [W], max_iter=STEPS, history_size=10, tolerance_grad=1e-6)
     fitted = W.detach()
     return LinearHead(fitted[:-1], fitted[-1])
-
-
-def calibrate_logits(
-    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
-) -> Float[Tensor, "n c"]:
-    """A · logits + b with the one a and the c numbers b under which `labels` are likeliest.
-
-    Strong penalties and averages shrink logits; this undoes it, and the pull of frequent classes.
-
-    >>> z = torch.tensor([[0.1, 0.0], [0.0, 0.1]]).repeat(50, 1)
-    >>> y = torch.tensor([0, 1]).repeat(50)
-    >>> bool((calibrate_logits(z, y).softmax(1).amax(1) > 0.9).all())
-    True
-    """
-    scale, shift = fit_calibration(logits, labels)
-    return scale * logits + shift
-
-
-def fit_calibration(
-    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
-) -> tuple[Float[Tensor, "1"], Float[Tensor, " c"]]:
-    """The a and b of `calibrate_logits`."""
-    scale = logits.new_ones(1).requires_grad_()
-    shift = logits.new_zeros(logits.shape[1]).requires_grad_()
-    optimiser = torch.optim.LBFGS([scale, shift], max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        log_probs = (scale * logits + shift).log_softmax(1).gather(1, labels[:, None])
-        loss = -log_probs.mean() + BIAS_PENALTY * shift.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)  # type: ignore[arg-type]
-    return scale.detach(), shift.detach()
-
-
-def stack_logits(
-    logit_pairs: Sequence[tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]],
-    labels: Int[Tensor, " m"],
-) -> Float[Tensor, "n c"]:
-    """Σ a_k · logits_k with the numbers that suit labelled rows best.
-
-    Of a single classifier it is temperature scaling (Guo and others, 2017).
-
-    Args:
-        logit_pairs: of each classifier the logits to be summed, and those of rows whose labels are
-            certain, made in the same way without them.
-        labels: theirs.
-    """
-    scales = [labels.new_full((1,), 1 / len(logit_pairs), dtype=torch.float32) for _ in logit_pairs]
-    for scale in scales:
-        scale.requires_grad_()
-    optimiser = torch.optim.LBFGS(scales, max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        combined = torch.stack(
-            [
-                a * labelled_logits
-                for a, (_, labelled_logits) in zip(scales, logit_pairs, strict=True)
-            ]
-        ).sum(0)
-        loss = -combined.log_softmax(1).gather(1, labels[:, None]).mean()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)  # type: ignore[arg-type]
-    return torch.stack([a.detach() * z for a, (z, _) in zip(scales, logit_pairs, strict=True)]).sum(
-        0
-    )

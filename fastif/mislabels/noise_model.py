@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.mislabels.linear_head import calibrate_logits
+from fastif.mislabels.calibration import calibrate_logits
+from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
 """Share of right labels that is assumed before anything is known."""
@@ -213,9 +214,6 @@ def _fit_likelihood(
         .requires_grad_(transition is None)
     )
     params = [scale, shift, *([log_transition] if transition is None else [])]
-    optimiser = torch.optim.LBFGS(
-        params, max_iter=200, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-7
-    )
     prior_counts = DIAGONAL_PRIOR * torch.eye(classes) + UNIFORM_PRIOR
     is_known = None if known_one_hot is None else known_one_hot.sum(1) > 0
 
@@ -223,20 +221,18 @@ def _fit_likelihood(
         # Where logits say nothing, a step of the line search may go so far that exp overflows.
         return scale.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp()
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
+    def loss() -> Tensor:
         log_probs = (compute_scale() * logits + shift).log_softmax(1)
         log_rates = log_transition.log_softmax(1)
         joint = log_probs + log_rates[:, labels].T
         log_likelihoods = joint.logsumexp(1)
         if known_one_hot is not None and is_known is not None:
             log_likelihoods = torch.where(is_known, (known_one_hot * joint).sum(1), log_likelihoods)
-        loss = -log_likelihoods.mean() + PENALTY * (shift.square().sum() + scale.square().sum())
+        value = -log_likelihoods.mean() + PENALTY * (shift.square().sum() + scale.square().sum())
         if transition is None:
-            loss = loss - (prior_counts * log_rates).sum() / len(labels)
-        loss.backward()
-        return loss
+            value = value - (prior_counts * log_rates).sum() / len(labels)
+        return value
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    minimize_lbfgs(loss, params, max_iter=200, history_size=20, tolerance_grad=1e-7)
     with torch.no_grad():
         return (compute_scale() * logits + shift).softmax(1), log_transition.softmax(1)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.mislabels.linear_head import calibrate_logits
+from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.noise_model import pseudo_r2
 
 

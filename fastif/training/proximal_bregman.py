@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div
 from fastif.data.examples import Examples, all_ids
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
-from fastif.training.retrain import minimize_lbfgs
+from fastif.training.retrain import minimize_over_params
 
 
 def proximal_bregman_response(
@@ -47,4 +47,4 @@ def proximal_bregman_response(
         removed_loss = objective.losses(params, removed).sum() / n
         return outputs + damping / 2 * torch.stack(squared_changes).sum() - removed_loss
 
-    return minimize_lbfgs(proximal_objective, trained, steps)
+    return minimize_over_params(proximal_objective, trained, steps)

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastif.data.examples import Batch, Examples, all_ids
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
+from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS, TOLERANCE, MEMORY = 1000, 1e-10, 30
 """L-BFGS iterations at most, the largest entry of the gradient to stop at, and pairs remembered."""
@@ -49,29 +50,23 @@ def retrain_exact(
         size = torch.stack([tensor.square().sum() for tensor in params.values()]).sum()
         return total + penalty / 2 * size
 
-    return minimize_lbfgs(loss, start or objective.params)
+    return minimize_over_params(loss, start or objective.params)
 
 
-def minimize_lbfgs(loss: Callable[[Params], Tensor], start: Params, steps: int = STEPS) -> Params:
+def minimize_over_params(
+    loss: Callable[[Params], Tensor], start: Params, steps: int = STEPS
+) -> Params:
     """The parameters at the minimum of a smooth function, by L-BFGS from `start`."""
     params = {name: tensor.detach().clone().requires_grad_() for name, tensor in start.items()}
-    optimiser = torch.optim.LBFGS(
+    minimize_lbfgs(
+        lambda: loss(params),
         list(params.values()),
         max_iter=steps,
         max_eval=2 * steps,
         history_size=MEMORY,
         tolerance_grad=TOLERANCE,
         tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
     )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        value = loss(params)
-        value.backward()
-        return value
-
-    optimiser.step(closure)  # type: ignore[arg-type]
     return {name: tensor.detach() for name, tensor in params.items()}
 
 

@@ -3,10 +3,10 @@
 import altair as alt
 import polars as pl
 import torch
-from scipy import stats
 from torch import Tensor
 
 import fastif
+from fastif.numerics.t_interval import mean_t_interval
 from tasks.experiments.frozen_features import DAMPING, FrozenFeatures
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
@@ -112,18 +112,13 @@ def _train_losses(
 
 
 def _summarize_changes(changes: list[float]) -> dict[str, float | str]:
-    mean, half = _mean_and_half_width(changes)
+    mean, half = mean_t_interval(changes)
     return {"change, nats": mean, "95 %": f"{mean - half:+.4f} to {mean + half:+.4f}"}
-
-
-def _mean_and_half_width(values: list[float]) -> tuple[float, float]:
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
-    return sum(values) / len(values), half
 
 
 def _compare_with_random(changes: list[float], random: list[float]) -> tuple[str, float, float]:
     """The difference to random in words, and the ends of its interval; pairs share their query."""
-    mean, half = _mean_and_half_width([a - b for a, b in zip(changes, random, strict=True)])
+    mean, half = mean_t_interval([a - b for a, b in zip(changes, random, strict=True)])
     words = f"{mean:+.4f} nats against random ({mean - half:+.4f} to {mean + half:+.4f})"
     return words, mean - half, mean + half
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import altair as alt
 import polars as pl
-from scipy import stats
 
 from fastif.correction import Correction
+from fastif.numerics.t_interval import mean_t_interval
 from tasks.correction import CorrectionRequest, correct_model
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.workspace import Workspace
@@ -197,14 +197,12 @@ def format_interval(gains: Sequence[float]) -> str:
     """Of the mean of parts of 1, in points, by Student's t."""
     if len(gains) < 2:
         return ""
-    half = float(stats.t.ppf(0.975, len(gains) - 1)) * stats.sem(gains)
-    mean = sum(gains) / len(gains)
+    mean, half = mean_t_interval(gains)
     return f"{100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}"
 
 
 def compare_gains(first_gains: Sequence[float], second_gains: Sequence[float]) -> tuple[str, float]:
     """The difference in words, and the low end of its interval; pairs share their seed."""
     differences = [a - b for a, b in zip(first_gains, second_gains, strict=True)]
-    mean = sum(differences) / len(differences)
-    half = float(stats.t.ppf(0.975, len(differences) - 1)) * float(stats.sem(differences))
+    mean, half = mean_t_interval(differences)
     return f"{100 * mean:+.1f} points ({format_interval(differences)})", mean - half

@@ -5,10 +5,10 @@ import copy
 import altair as alt
 import polars as pl
 import torch
-from scipy import stats
 from torch import Tensor
 
 import fastif
+from fastif.numerics.t_interval import mean_t_interval
 from tasks.experiments.frozen_features import DAMPING, FrozenFeatures
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
@@ -44,7 +44,7 @@ def reproduce_simulatability(workspace: Workspace) -> ExperimentResult:
         best = _select_best_rate(frame, side)
         for kind in KINDS:
             rows.append({"prediction": side, "rows": kind, **_summarize_changes(best[kind])})
-        difference = _mean_and_half_width(
+        difference = mean_t_interval(
             [a - b for a, b in zip(best[explaining_kind], best["random"], strict=True)]
         )
         sentences = {
@@ -134,13 +134,8 @@ def _select_best_rate(frame: pl.DataFrame, side: str) -> dict[str, list[float]]:
     return best
 
 
-def _mean_and_half_width(values: list[float]) -> tuple[float, float]:
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
-    return sum(values) / len(values), half
-
-
 def _summarize_changes(changes: list[float]) -> dict[str, float | str]:
-    mean, half = _mean_and_half_width(changes)
+    mean, half = mean_t_interval(changes)
     return {"change, nats": mean, "95 %": f"{mean - half:+.4f} to {mean + half:+.4f}"}
 
 

@@ -10,12 +10,12 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
-from scipy import stats
 from torch import Tensor
 
 import fastif
 from fastif.data.examples import ExampleSubset, RelabeledExamples
 from fastif.mislabels.linear_head import fit_linear_head
+from fastif.numerics.t_interval import mean_t_interval
 from storage import Store
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
@@ -71,13 +71,8 @@ class CleaningComparison:
     def estimate_gain(self, strategy: str, baseline: str = UNCHANGED) -> tuple[float, float, float]:
         """Mean difference over the seeds, and its 95 % interval by Student's t."""
         pairs = zip(self.accuracy[strategy], self.accuracy[baseline], strict=True)
-        gains = torch.tensor(
-            [treated - reference for treated, reference in pairs], dtype=torch.float64
-        )
-        if len(gains) < 2:
-            return float(gains.mean()), float("-inf"), float("inf")
-        half = float(stats.t.ppf(0.975, len(gains) - 1) * gains.std() / len(gains) ** 0.5)
-        return float(gains.mean()), float(gains.mean()) - half, float(gains.mean()) + half
+        mean, half = mean_t_interval([treated - reference for treated, reference in pairs])
+        return mean, mean - half, mean + half
 
     @property
     def conclusion(self) -> str:

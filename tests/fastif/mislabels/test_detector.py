@@ -16,6 +16,7 @@ from sklearn.naive_bayes import MultinomialNB
 from torch.nn.functional import one_hot
 
 from fastif import InputError
+from fastif.mislabels.calibration import calibrate_logits, stack_logits
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 from fastif.mislabels.features import (
@@ -35,9 +36,7 @@ from fastif.mislabels.labeled_data import (
 )
 from fastif.mislabels.linear_head import (
     BIAS_PENALTY,
-    calibrate_logits,
     fit_linear_head,
-    stack_logits,
 )
 from fastif.mislabels.naive_bayes import PSEUDO_COUNT, NaiveBayes
 from fastif.mislabels.noise_model import (
