@@ -35,7 +35,7 @@ class EvidenceRow:
     """One number of the certificate, over all queries of a run.
 
     Attributes:
-        name: of the field of `fastif.Certificate`, or of a column of the table `solves`.
+        name: of the field of `Certificate`, or of a column of the table `solves`.
         numbers: what is read of that table, by name. Where the first is null, nothing is said.
         label: of the number, for a reader.
         text: what stands behind the label on the terminal; None for no line.
@@ -251,5 +251,5 @@ EVIDENCE = (
 )
 """Every number of the certificate, in the order of the lines; one without a label is only stored.
 
-A new number is a row here, a field of `fastif.Certificate` and a column of the table `solves`.
+A new number is a row here, a field of `Certificate` and a column of the table `solves`.
 """
