@@ -31,6 +31,8 @@ class Direct(Solver):
     tensor([[0.5000, 0.2500]])
     """
 
+    requires_damping: ClassVar[bool] = False
+
     kind: Literal["direct"] = "direct"
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 

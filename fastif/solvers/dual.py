@@ -91,6 +91,7 @@ class Dual(Solver):
     """
 
     factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
+    requires_factored: ClassVar[bool] = True
 
     block_rows: int = field(default=128, metadata={"changes_answers": False})
     rank: int | None = None

@@ -85,11 +85,15 @@ class Solver(ABC):
         factor_depends_on_damping: whether another damping needs another factor.
         factor_fields: names of the hyper-parameters that the factor depends on.
         remedy: what to change where rows come back as NaN.
+        requires_damping: whether a study needs λ > 0 for it.
+        requires_factored: whether it takes no curvature but one that is a product RᵀR / m.
     """
 
     factor_depends_on_damping: ClassVar[bool] = True
     factor_fields: ClassVar[tuple[str, ...]] = ()
     remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
+    requires_damping: ClassVar[bool] = True
+    requires_factored: ClassVar[bool] = False
 
     def check(self, operator: DampedOperator) -> None:  # noqa: B027  most solvers take any operator
         """Refuse an operator that this solver cannot treat, before any work is done.

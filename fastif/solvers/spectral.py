@@ -53,6 +53,7 @@ class Spectral(Solver):
     factor_depends_on_damping: ClassVar[bool] = False
     factor_fields: ClassVar[tuple[str, ...]] = ("labels", "seed")
     remedy: ClassVar[str] = "Raise the damping."
+    requires_factored: ClassVar[bool] = True
 
     labels: Labels = "auto"
     negligible: float = 1e-3

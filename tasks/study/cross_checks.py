@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fastif.solvers import Direct, Dual, Spectral
 from tasks.study.candidates import SketchSection
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import HUB
@@ -96,7 +95,7 @@ def _check_solver(study: "Study") -> Iterator[Problem]:
             '"auto"',
             "set damping = 0.1 and compare with 0.01, or say in [training] how it was trained",
         )
-    if study.fixed_damping == 0 and not isinstance(solver, Direct):
+    if study.fixed_damping == 0 and solver.requires_damping:
         # Direct factorises the whole matrix, and that of a convex model needs no damping. The
         # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).
         yield Problem(
@@ -105,7 +104,7 @@ def _check_solver(study: "Study") -> Iterator[Problem]:
             format_value(study.curvature.damping),
             "set damping = 0.1 and compare with 0.01",
         )
-    if isinstance(solver, Dual | Spectral) and study.curvature.kind != "gauss-newton":
+    if solver.requires_factored and study.curvature.kind != "gauss-newton":
         yield Problem(
             "[curvature] kind",
             f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
