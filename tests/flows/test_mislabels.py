@@ -35,6 +35,24 @@ WRONG = 12
 @pytest.fixture
 def noisy(world) -> Path:
     """A study whose texts tell their label, but for twelve planted errors."""
+    return write_noisy(world)
+
+
+@pytest.fixture(scope="module")
+def search_of_noisy(made, tmp_path_factory) -> Path:
+    """The folder of the noisy study after its first search; copied, never changed."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("searched") / "world")
+    run_search(write_noisy(folder))
+    return folder
+
+
+@pytest.fixture
+def searched(search_of_noisy, tmp_path) -> Path:
+    """The noisy study with its first search in the store: `run_search` reads what is there."""
+    return tiny.copy(search_of_noisy, tmp_path / "world") / "study.toml"
+
+
+def write_noisy(folder: Path) -> Path:
     draw, rows = random.Random(3), []
     for i in range(120):
         good = i % 2 == 0
@@ -42,9 +60,9 @@ def noisy(world) -> Path:
         text = " ".join([*words, draw.choice(["film", "plot", "actor"]), "was", "very"])
         label = tiny.LABELS[good ^ (i < WRONG)]
         rows.append({"id": f"row-{i}", "text": text, "second": "a", "label": label, "kind": "x"})
-    tiny.write_rows(world / "train.csv", rows)
-    tiny.write_study(world, training=BASE, mislabels={"budget": 20})
-    return world / "study.toml"
+    tiny.write_rows(folder / "train.csv", rows)
+    tiny.write_study(folder, training=BASE, mislabels={"budget": 20})
+    return folder / "study.toml"
 
 
 def run(*arguments):
@@ -94,11 +112,11 @@ def test_the_second_time_nothing_is_computed(noisy):
     assert "there already" in run("mislabels", noisy, "--dry-run").output
 
 
-def test_new_rows_alone_are_read_by_the_encoder(noisy, monkeypatch):
-    run_search(noisy)
-    rows = tiny.rows_of(noisy.parent / "train.csv")
+def test_new_rows_alone_are_read_by_the_encoder(searched, monkeypatch):
+    run_search(searched)
+    rows = tiny.rows_of(searched.parent / "train.csv")
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
-    tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
+    tiny.write_rows(searched.parent / "train.csv", [*rows, more])
     read = []
     from tasks.mislabels import text_features as encoded
 
@@ -106,16 +124,16 @@ def test_new_rows_alone_are_read_by_the_encoder(noisy, monkeypatch):
     monkeypatch.setattr(
         encoded, "mean_pool", lambda m, e, ids, *a: read.extend(ids.tolist()) or real(m, e, ids)
     )
-    assert len(run_search(noisy).table) == 121
+    assert len(run_search(searched).table) == 121
     assert len(read) == 1
 
 
-def test_rows_in_another_order_are_ranked_the_same_to_the_last_digit(noisy):
-    before = run_search(noisy).table
-    rows = tiny.rows_of(noisy.parent / "train.csv")
+def test_rows_in_another_order_are_ranked_the_same_to_the_last_digit(searched):
+    before = run_search(searched).table
+    rows = tiny.rows_of(searched.parent / "train.csv")
     random.Random(1).shuffle(rows)
-    tiny.write_rows(noisy.parent / "train.csv", rows)
-    after = run_search(noisy).table
+    tiny.write_rows(searched.parent / "train.csv", rows)
+    after = run_search(searched).table
     columns = ["id", "rank", "probability", "suggested", "confidence", "loss", "margin"]
     assert_frame_equal(before.select(columns).sort("id"), after.select(columns).sort("id"))
 
@@ -170,13 +188,13 @@ def test_another_classifier_judges(noisy):
         run_search(noisy)
 
 
-def test_words_are_counted_in_single_texts_and_not_in_pairs(noisy):
-    single = run_search(noisy).table
+def test_words_are_counted_in_single_texts_and_not_in_pairs(searched):
+    single = run_search(searched).table
     assert single["word_loss"].null_count() == 0
     assert select_flipped(single)["word_loss"].mean() > 2 * single["word_loss"].mean()
     both = {"text": ["text", "second"]}
-    tiny.write_study(noisy.parent, training=BASE, train=both, queries=both)
-    assert run_search(noisy).table["word_loss"].null_count() == 120
+    tiny.write_study(searched.parent, training=BASE, train=both, queries=both)
+    assert run_search(searched).table["word_loss"].null_count() == 120
 
 
 def test_folds_without_a_training_are_refused(world):
@@ -240,24 +258,24 @@ def fill_in(path, right):
     return rows
 
 
-def test_reviewers_verdicts_are_learned_from(noisy, tmp_path):
-    run_search(noisy)
+def test_reviewers_verdicts_are_learned_from(searched, tmp_path):
+    run_search(searched)
     out = tmp_path / "review.csv"
-    assert run("review", "export", "--study", noisy, "--out", out).exit_code == 0
+    assert run("review", "export", "--study", searched, "--out", out).exit_code == 0
     wrong = {f"row-{i}" for i in range(WRONG)}
     rows = fill_in(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
     assert len(rows) == 20
-    done = run("review", "import", out, "--study", noisy)
+    done = run("review", "import", out, "--study", searched)
     assert done.exit_code == 0, done.output
-    result = run_search(noisy)
+    result = run_search(searched)
     looked = result.table.filter(pl.col("reviewed").is_not_null())
     assert len(looked) >= 20
     assert result.facts["reviewed"]["wrong"] == WRONG
     assert looked["rank"].min() == len(result.table) - len(looked)
     assert (select_flipped(result.table)["probability"] == 1).all()
-    assert "of them wrong" in run("mislabels", noisy).output
+    assert "of them wrong" in run("mislabels", searched).output
     again = tmp_path / "again.csv"
-    run("review", "export", "--study", noisy, "--out", again)
+    run("review", "export", "--study", searched, "--out", again)
     assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
 
 
@@ -275,33 +293,35 @@ def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
     assert sorted(reviewed["id"]) == ["row-0", "twin"]
 
 
-def test_reviewers_who_disagree_are_shown_and_not_used(noisy, tmp_path):
-    run_search(noisy)
+def test_reviewers_who_disagree_are_shown_and_not_used(searched, tmp_path):
+    run_search(searched)
     for who, label in (("ann", "pos"), ("bob", "neg")):
         path = tmp_path / f"{who}.csv"
         pl.DataFrame({"id": ["row-1"], "right_label": [label], "reviewer": [who]}).write_csv(path)
-        assert run("review", "import", path, "--study", noisy).exit_code == 0
-    shown = run("review", "conflicts", "--study", noisy).output
+        assert run("review", "import", path, "--study", searched).exit_code == 0
+    shown = run("review", "conflicts", "--study", searched).output
     assert "ann: pos" in shown
     assert "bob: neg" in shown
-    result = run_search(noisy)
+    result = run_search(searched)
     assert result.table["reviewed"].null_count() == 120
     assert result.facts["reviewed"]["conflicts"] == 1
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"], "reviewer": ["bob"]}).write_csv(
         tmp_path / "later.csv"
     )
-    run("review", "import", tmp_path / "later.csv", "--study", noisy)
-    assert run_search(noisy).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == ["pos"]
+    run("review", "import", tmp_path / "later.csv", "--study", searched)
+    assert run_search(searched).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == [
+        "pos"
+    ]
 
 
-def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
+def test_rows_drawn_at_random_count_the_errors(searched, tmp_path):
     """Beside twelve planted errors, labels that are wrong and look right: thirty of `good` text."""
-    run_search(noisy)
+    run_search(searched)
     out = tmp_path / "drawn.csv"
-    done = run("review", "export", "--study", noisy, "--out", out, "--random", 60)
+    done = run("review", "export", "--study", searched, "--out", out, "--random", 60)
     assert done.exit_code == 0, done.output
     again = tmp_path / "again.csv"
-    run("review", "export", "--study", noisy, "--out", again, "--random", 60)
+    run("review", "export", "--study", searched, "--out", again, "--random", 60)
     assert again.read_bytes() == out.read_bytes()
     wrong = {f"row-{i}" for i in range(WRONG)} | {f"row-{i}" for i in range(60, 120, 2)}
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
@@ -309,11 +329,11 @@ def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
     exported_ids = {row["id"] for row in rows}
     assert len(exported_ids) == 60
     assert {row["drawn"] for row in rows} == {"true"}
-    before = run_search(noisy)
+    before = run_search(searched)
     assert before.facts["drawn"] is None
     assert before.facts["errors"] is None
-    assert run("review", "import", out, "--study", noisy).exit_code == 0
-    result = run_search(noisy)
+    assert run("review", "import", out, "--study", searched).exit_code == 0
+    result = run_search(searched)
     errors = result.facts["errors"]
     assert read_audit_sample(result) == (60, len(wrong & exported_ids), True)
     assert result.facts["drawn"]["population"] == 119  # two rows are equal to the letter
@@ -323,29 +343,29 @@ def test_rows_drawn_at_random_count_the_errors(noisy, tmp_path):
     assert result.table["probability"].sum() == pytest.approx(errors["expected"], rel=0.1)
     unseen = result.table.filter(pl.col("reviewed").is_null())
     assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
-    shown = run("mislabels", noisy).output
+    shown = run("mislabels", searched).output
     assert "60 rows at random" in shown
     assert "is not known" not in shown
     third = tmp_path / "third.csv"
-    run("review", "export", "--study", noisy, "--out", third, "--random", 30)
+    run("review", "export", "--study", searched, "--out", third, "--random", 30)
     assert not set(pl.read_csv(third)["id"]) & exported_ids
 
 
-def test_drawn_rows_count_after_their_labels_were_mended(noisy, tmp_path):
-    run_search(noisy)
+def test_drawn_rows_count_after_their_labels_were_mended(searched, tmp_path):
+    run_search(searched)
     out = tmp_path / "drawn.csv"
-    run("review", "export", "--study", noisy, "--out", out, "--random", 60)
+    run("review", "export", "--study", searched, "--out", out, "--random", 60)
     wrong = {f"row-{i}" for i in range(60, 120, 2)}
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
     rows = fill_in(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
-    run("review", "import", out, "--study", noisy)
-    whole = run_search(noisy).facts["errors"]["expected"]
+    run("review", "import", out, "--study", searched)
+    whole = run_search(searched).facts["errors"]["expected"]
     mended = {row["id"] for row in rows} & wrong
-    table = tiny.rows_of(noisy.parent / "train.csv")
+    table = tiny.rows_of(searched.parent / "train.csv")
     for row in table:
         row["label"] = other[row["label"]] if row["id"] in mended else row["label"]
-    tiny.write_rows(noisy.parent / "train.csv", table)
-    after = run_search(noisy).facts
+    tiny.write_rows(searched.parent / "train.csv", table)
+    after = run_search(searched).facts
     assert after["drawn"]["wrong"] == len(mended)
     assert after["drawn"]["later"] == 0  # what was mended is known to be right
     assert after["errors"]["expected"] == pytest.approx(whole - len(mended), rel=0.25)
@@ -371,20 +391,20 @@ def test_drawn_rows_that_are_alike_are_each_drawn_with_its_own_verdict(noisy, tm
     assert errors == {"expected": 1.0, "low": 1.0, "high": 1.0, "counted": 121}
 
 
-def test_few_drawn_rows_are_not_counted_by(noisy, tmp_path):
-    run_search(noisy)
+def test_few_drawn_rows_are_not_counted_by(searched, tmp_path):
+    run_search(searched)
     out = tmp_path / "drawn.json"
-    run("review", "export", "--study", noisy, "--out", out, "--random", 5)
+    run("review", "export", "--study", searched, "--out", out, "--random", 5)
     done = json.loads(out.read_text())
     for job in done:
         value = {"choices": [job["data"]["label"]]}
         job["annotations"] = [{"result": [{"value": value}], "completed_by": 1}]
     out.write_text(json.dumps(done))
-    assert run("review", "import", out, "--study", noisy).exit_code == 0
-    result = run_search(noisy)
+    assert run("review", "import", out, "--study", searched).exit_code == 0
+    result = run_search(searched)
     assert read_audit_sample(result) == (5, 0, False)
     assert result.facts["errors"] is None
-    assert "too few" in run("mislabels", noisy).output
+    assert "too few" in run("mislabels", searched).output
 
 
 def test_a_draw_has_no_budget(noisy, tmp_path):
@@ -395,32 +415,34 @@ def test_a_draw_has_no_budget(noisy, tmp_path):
     assert not out.exists()
 
 
-def test_verdicts_are_never_swept_away(noisy, tmp_path):
-    run_search(noisy)
+def test_verdicts_are_never_swept_away(searched, tmp_path):
+    run_search(searched)
     path = tmp_path / "v.csv"
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
-    run("review", "import", path, "--study", noisy)
-    parts = noisy.parent / "store" / "parts"
+    run("review", "import", path, "--study", searched)
+    parts = searched.parent / "store" / "parts"
     for file in parts.rglob("*"):
         os.utime(file, (0, 0))
-    done = run("gc", "--study", noisy, "--parts-unused", 1)
+    done = run("gc", "--study", searched, "--parts-unused", 1)
     assert done.exit_code == 0, done.output
     assert not list(parts.glob("mislabels/*/*"))
-    assert len(read_annotations(open_existing_store(load_study(noisy))).agreed) == 1
+    assert len(read_annotations(open_existing_store(load_study(searched))).agreed) == 1
 
 
-def test_a_row_that_no_label_fits_is_taken_out(noisy, tmp_path):
-    run_search(noisy)
+def test_a_row_that_no_label_fits_is_taken_out(searched, tmp_path):
+    run_search(searched)
     path = tmp_path / "none.csv"
     pl.DataFrame({"id": ["row-7"], "right_label": [NONE]}).write_csv(path)
-    run("review", "import", path, "--study", noisy)
-    assert run_search(noisy).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [NONE]
+    run("review", "import", path, "--study", searched)
+    assert run_search(searched).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [
+        NONE
+    ]
 
 
-def test_label_studio_there_and_back(noisy, tmp_path):
-    run_search(noisy)
+def test_label_studio_there_and_back(searched, tmp_path):
+    run_search(searched)
     out = tmp_path / "tasks.json"
-    done = run("review", "export", "--study", noisy, "--out", out, "--budget", 3)
+    done = run("review", "export", "--study", searched, "--out", out, "--budget", 3)
     assert "<Choices" in done.output
     tasks = json.loads(out.read_text())
     assert len(tasks) == 3
@@ -428,8 +450,8 @@ def test_label_studio_there_and_back(noisy, tmp_path):
         result = task["predictions"][0]["result"]
         task["annotations"] = [{"completed_by": 7, "result": result}]
     out.write_text(json.dumps(tasks))
-    assert run("review", "import", out, "--study", noisy).exit_code == 0
-    settled = read_annotations(open_existing_store(load_study(noisy))).agreed
+    assert run("review", "import", out, "--study", searched).exit_code == 0
+    settled = read_annotations(open_existing_store(load_study(searched))).agreed
     assert sorted(settled.values()) == sorted(t["data"]["suggested"] for t in tasks)
 
 
@@ -442,22 +464,22 @@ def test_label_studio_there_and_back(noisy, tmp_path):
         ({"name": ["row-1"], "label": ["pos"]}, "id and right_label"),
     ],
 )
-def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(noisy, tmp_path, rows, words):
-    run_search(noisy)
+def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(searched, tmp_path, rows, words):
+    run_search(searched)
     path = tmp_path / "verdicts.csv"
     pl.DataFrame(rows).write_csv(path)
-    done = run("review", "import", path, "--study", noisy)
+    done = run("review", "import", path, "--study", searched)
     assert done.exit_code == 2
     assert words in done.output
-    assert not read_annotations(open_existing_store(load_study(noisy))).agreed
+    assert not read_annotations(open_existing_store(load_study(searched))).agreed
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "broken.json", "table.xlsx"])
-def test_files_that_are_no_verdicts_are_refused(noisy, tmp_path, name):
-    run_search(noisy)
+def test_files_that_are_no_verdicts_are_refused(searched, tmp_path, name):
+    run_search(searched)
     if name == "broken.json":
         (tmp_path / name).write_text("{")
-    assert run("review", "import", tmp_path / name, "--study", noisy).exit_code == 2
+    assert run("review", "import", tmp_path / name, "--study", searched).exit_code == 2
 
 
 def test_an_export_never_overwrites_and_needs_a_search(noisy, tmp_path):
@@ -483,8 +505,8 @@ def test_validation_of_a_study_that_trains_nothing_is_by_heads_and_says_so(world
     assert "a linear head on frozen features" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_the_columns_are_those_of_the_schema(noisy):
-    assert run_search(noisy).table.columns == MISLABELS.names
+def test_the_columns_are_those_of_the_schema(searched):
+    assert run_search(searched).table.columns == MISLABELS.names
 
 
 @pytest.mark.long
@@ -524,63 +546,65 @@ def test_the_flow_leaves_artifacts_without_texts(noisy, prefect, monkeypatch):
     assert text not in artifacts["markdown"] + str(artifacts["rows"])
 
 
-def test_what_is_asked_depends_on_what_people_said(noisy, tmp_path):
-    run_search(noisy)
-    before = read_detection_plan(noisy).digest
+def test_what_is_asked_depends_on_what_people_said(searched, tmp_path):
+    run_search(searched)
+    before = read_detection_plan(searched).digest
     path = tmp_path / "v.csv"
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
-    run("review", "import", path, "--study", noisy)
-    assert read_detection_plan(noisy).digest != before
+    run("review", "import", path, "--study", searched)
+    assert read_detection_plan(searched).digest != before
 
 
-def test_a_table_that_is_rolled_back_gets_its_own_review(noisy, tmp_path):
+def test_a_table_that_is_rolled_back_gets_its_own_review(searched, tmp_path):
     """Night 1, night 2 with more rows, then night 1 again."""
-    run_search(noisy)
-    before = (noisy.parent / "train.csv").read_bytes()
-    rows = tiny.rows_of(noisy.parent / "train.csv")
+    run_search(searched)
+    before = (searched.parent / "train.csv").read_bytes()
+    rows = tiny.rows_of(searched.parent / "train.csv")
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
-    tiny.write_rows(noisy.parent / "train.csv", [*rows, more])
-    unsearched = run("review", "export", "--study", noisy, "--out", tmp_path / "no.csv")
+    tiny.write_rows(searched.parent / "train.csv", [*rows, more])
+    unsearched = run("review", "export", "--study", searched, "--out", tmp_path / "no.csv")
     assert unsearched.exit_code == 2
     assert "Run `fastif mislabels` first" in " ".join(unsearched.output.split())
-    run_search(noisy)
-    (noisy.parent / "train.csv").write_bytes(before)
+    run_search(searched)
+    (searched.parent / "train.csv").write_bytes(before)
     out = tmp_path / "review.csv"
-    assert run("review", "export", "--study", noisy, "--out", out, "--budget", 200).exit_code == 0
+    assert (
+        run("review", "export", "--study", searched, "--out", out, "--budget", 200).exit_code == 0
+    )
     assert "new" not in pl.read_csv(out)["id"].to_list()
     table = tmp_path / "table.csv"
-    assert run("export", "mislabels", "--study", noisy, "--out", table).exit_code == 0
+    assert run("export", "mislabels", "--study", searched, "--out", table).exit_code == 0
     assert "new" not in pl.read_csv(table)["id"].to_list()
-    run_search(noisy)  # there already; what was asked for last is the newest
-    assert len(read_latest_result(open_existing_store(load_study(noisy))).table) == 120
+    run_search(searched)  # there already; what was asked for last is the newest
+    assert len(read_latest_result(open_existing_store(load_study(searched))).table) == 120
 
 
-def test_an_edited_row_is_told_at_the_import(noisy, tmp_path):
-    run_search(noisy)
+def test_an_edited_row_is_told_at_the_import(searched, tmp_path):
+    run_search(searched)
     out = tmp_path / "review.csv"
-    run("review", "export", "--study", noisy, "--out", out, "--budget", 20)
+    run("review", "export", "--study", searched, "--out", out, "--budget", 20)
     rows = fill_in(out, lambda row: row["label"])
-    table = tiny.rows_of(noisy.parent / "train.csv")
+    table = tiny.rows_of(searched.parent / "train.csv")
     edited = rows[0]["id"]
     for row in table:
         row["text"] += " not" if row["id"] == edited else ""
-    tiny.write_rows(noisy.parent / "train.csv", table)
-    done = run("review", "import", out, "--study", noisy)
+    tiny.write_rows(searched.parent / "train.csv", table)
+    done = run("review", "import", out, "--study", searched)
     assert done.exit_code == 0, done.output
     assert f'id "{edited}"' in done.output
     assert "another text under this id" in " ".join(done.output.split())
-    looked = run_search(noisy).table.filter(pl.col("reviewed").is_not_null())
+    looked = run_search(searched).table.filter(pl.col("reviewed").is_not_null())
     assert edited not in looked["id"].to_list()
     assert len(looked) >= 19
 
 
 def test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label(
-    noisy, tmp_path
+    searched, tmp_path
 ):
-    ranking = run_search(noisy).table
+    ranking = run_search(searched).table
     every, sample = tmp_path / "every.json", tmp_path / "sample.json"
-    run("review", "export", "--study", noisy, "--out", every, "--budget", 120)
-    run("review", "export", "--study", noisy, "--out", sample, "--random", 60)
+    run("review", "export", "--study", searched, "--out", every, "--budget", 120)
+    run("review", "export", "--study", searched, "--out", sample, "--random", 60)
     likelier = ranking.filter(
         pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
     )

@@ -44,6 +44,26 @@ def night(finished):
     return read_run_data(store, store.find_latest().record.run, study)
 
 
+@pytest.fixture
+def audit(finished, tmp_path):
+    """A copy of the audited study's folder."""
+    return tiny.copy(finished, tmp_path / "world")
+
+
+@pytest.fixture(scope="module")
+def audit_and_search(finished, tmp_path_factory):
+    """The audited study's folder after a search for wrong labels; copied, never changed."""
+    folder = tiny.copy(finished, tmp_path_factory.mktemp("searched") / "world")
+    detect_mislabels.fn(str(folder / "study.toml"))
+    return folder
+
+
+@pytest.fixture
+def searched(audit_and_search, tmp_path):
+    """A copy of the folder that was audited and searched."""
+    return tiny.copy(audit_and_search, tmp_path / "world")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
@@ -66,11 +86,10 @@ class Elements(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_the_command_writes_a_page_of_every_section(world):
-    tiny.run_directly(world / "study.toml")
-    done = run("report", "--study", world / "study.toml", "--price", "2")
+def test_the_command_writes_a_page_of_every_section(audit):
+    done = run("report", "--study", audit / "study.toml", "--price", "2")
     assert done.exit_code == 0, done.output
-    (page,) = (world / "reports").iterdir()
+    (page,) = (audit / "reports").iterdir()
     html = page.read_text()
     for section in ("evidence", "suspects", "slices", "map", "quality", "trust", "cost"):
         assert f'id="{section}"' in html
@@ -247,11 +266,9 @@ def test_queries_that_fail_together_are_a_group(world):
     assert worst["accuracy"] < 0.5
 
 
-def test_suspects_are_those_of_the_newest_search(world):
-    tiny.run_directly(world / "study.toml")
-    detect_mislabels.fn(str(world / "study.toml"))
-    store = open_existing_store(load_study(world / "study.toml"))
-    night = read_run_data(store, store.find_latest().record.run, world / "study.toml")
+def test_suspects_are_those_of_the_newest_search(searched):
+    store = open_existing_store(load_study(searched / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, searched / "study.toml")
     section = read_flagged_labels(night)
     table = night.mislabels.table.sort("rank")
     assert [row["id"] for row in section.rows] == table["id"].to_list()
@@ -266,19 +283,17 @@ def test_suspects_are_those_of_the_newest_search(world):
     assert "canaries" in html
 
 
-def test_the_page_says_by_what_wrong_labels_are_counted(world):
-    tiny.run_directly(world / "study.toml")
-    detect_mislabels.fn(str(world / "study.toml"))
-    store = open_existing_store(load_study(world / "study.toml"))
+def test_the_page_says_by_what_wrong_labels_are_counted(searched):
+    store = open_existing_store(load_study(searched / "study.toml"))
     own = store.find_latest().record.run
 
     def page():
-        return render_page(build_page(read_run_data(store, own, world / "study.toml")))
+        return render_page(build_page(read_run_data(store, own, searched / "study.toml")))
 
-    before, out = page(), world / "drawn.csv"
+    before, out = page(), searched / "drawn.csv"
     assert "How many labels are wrong is not known" in before
     assert "are expected to be wrong" not in before
-    study = world / "study.toml"
+    study = searched / "study.toml"
     run("review", "export", "--study", study, "--out", out, "--random", 40)
     frame = pl.read_csv(out, infer_schema=False)
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
@@ -292,15 +307,14 @@ def test_the_page_says_by_what_wrong_labels_are_counted(world):
     assert "are probably wrong" in after
 
 
-def test_what_another_procedure_did_not_see_is_not_new(world, monkeypatch):
-    tiny.run_directly(world / "study.toml")
+def test_what_another_procedure_did_not_see_is_not_new(audit, monkeypatch):
     now = DETECTOR_VERSION
     monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now - 1)
-    detect_mislabels.fn(str(world / "study.toml"))
+    detect_mislabels.fn(str(audit / "study.toml"))
     monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now)
-    detect_mislabels.fn(str(world / "study.toml"))
-    store = open_existing_store(load_study(world / "study.toml"))
-    night = read_run_data(store, store.find_latest().record.run, world / "study.toml")
+    detect_mislabels.fn(str(audit / "study.toml"))
+    store = open_existing_store(load_study(audit / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, audit / "study.toml")
     assert [search.facts["procedure"] for search in night.mislabel_results] == [now, now - 1]
     section = read_flagged_labels(night)
     assert not section.has_previous
@@ -382,11 +396,10 @@ def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
 
 
 @pytest.mark.parametrize("name", ["../other", "a/b", "..", ""])
-def test_a_run_of_a_name_that_leaves_the_store_is_refused(world, name):
-    tiny.run_directly(world / "study.toml")
-    done = run("report", name or "/", "--study", world / "study.toml")
+def test_a_run_of_a_name_that_leaves_the_store_is_refused(audit, name):
+    done = run("report", name or "/", "--study", audit / "study.toml")
     assert done.exit_code == 2
-    assert not list(world.parent.rglob("*.html"))
+    assert not list(audit.parent.rglob("*.html"))
 
 
 def test_a_text_is_cut_between_characters_and_never_lost():
@@ -416,16 +429,15 @@ def test_baselines_are_rank_correlations(night):
         assert 0 <= baseline.overlap <= 1
 
 
-def test_a_run_that_is_not_there_or_not_finished_is_refused(world):
-    tiny.run_directly(world / "study.toml")
-    done = run("report", "nothing", "--study", world / "study.toml")
+def test_a_run_that_is_not_there_or_not_finished_is_refused(audit):
+    done = run("report", "nothing", "--study", audit / "study.toml")
     assert done.exit_code == 2
     assert "Traceback" not in done.output
-    store = open_existing_store(load_study(world / "study.toml"))
+    store = open_existing_store(load_study(audit / "study.toml"))
     name = store.find_latest().record.run
     store.withdraw(name, ["finish"])
     with pytest.raises(StoreError, match="finished run"):
-        read_run_data(store, name, world / "study.toml")
+        read_run_data(store, name, audit / "study.toml")
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson"])
@@ -444,14 +456,12 @@ def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
     assert "a new file" in again.output
 
 
-def test_mislabels_are_exported_for_label_studio(world, tmp_path):
-    detect_mislabels.fn(str(world / "study.toml"))
-    tiny.run_directly(world / "study.toml")
+def test_mislabels_are_exported_for_label_studio(searched, tmp_path):
     to = tmp_path / "tasks.json"
-    done = run("export", "mislabels", "--study", world / "study.toml", "--out", to)
+    done = run("export", "mislabels", "--study", searched / "study.toml", "--out", to)
     assert done.exit_code == 0, done.output
     tasks = json.loads(to.read_text())
-    table = read_latest_result(open_existing_store(load_study(world / "study.toml"))).table
+    table = read_latest_result(open_existing_store(load_study(searched / "study.toml"))).table
     # A suggestion is ticked where it is likelier than the given label, and nowhere else.
     likely = pl.col("probability") * pl.col("confidence") > 1 - pl.col("probability")
     ticked = set(table.filter(likely)["id"])
@@ -482,32 +492,30 @@ def test_a_spreadsheet_takes_no_exported_text_for_a_formula(world, tmp_path):
 
 
 @pytest.mark.flow
-def test_the_flow_leaves_links_and_figures_but_no_texts(world, prefect):
+def test_the_flow_leaves_links_and_figures_but_no_texts(audit, prefect):
     from prefect.client.orchestration import get_client
 
     from flows.report import report
 
-    tiny.run_directly(world / "study.toml")
-    path = report(str(world / "study.toml"))
+    path = report(str(audit / "study.toml"))
     with get_client(sync_client=True) as client:
         artifacts = {a.key: a for a in client.read_artifacts()}
     assert artifacts["data-quality-page"].type == "markdown"
     assert path.endswith(".html")
     assert path in str(artifacts["data-quality-page"].data)
-    texts = {row["text"] for row in tiny.rows_of(world / "train.csv")}
+    texts = {row["text"] for row in tiny.rows_of(audit / "train.csv")}
     for key in ("data-quality", "data-quality-trust"):
         assert not [text for text in texts if text in str(artifacts[key].data)]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_selection_is_exported_alone(world, tmp_path, ending):
+def test_a_selection_is_exported_alone(searched, tmp_path, ending):
     """As a report's: a file whose column id names the rows; no run is needed for mislabels."""
-    detect_mislabels.fn(str(world / "study.toml"))
-    names = sorted(row["id"] for row in tiny.rows_of(world / "train.csv")[:2])
+    names = sorted(row["id"] for row in tiny.rows_of(searched / "train.csv")[:2])
     ids = pl.DataFrame({"id": names, "right_label": [None, "pos"]})
     only = tmp_path / f"selection.{ending}"
     (ids.write_csv if ending == "csv" else ids.write_parquet)(only)
-    common = ["--study", world / "study.toml", "--only", only]
+    common = ["--study", searched / "study.toml", "--only", only]
     done = run("export", "mislabels", *common, "--out", tmp_path / "some.parquet")
     assert done.exit_code == 0, done.output
     assert sorted(pl.read_parquet(tmp_path / "some.parquet")["id"]) == names
@@ -515,27 +523,29 @@ def test_a_selection_is_exported_alone(world, tmp_path, ending):
     assert len(json.loads((tmp_path / "some.json").read_text())) == 2
 
 
-def test_what_a_selection_names_no_longer_is_told(world, tmp_path):
+def test_what_a_selection_names_no_longer_is_told(searched, tmp_path):
     """An id that is gone, and one that names a row of another text since."""
-    detect_mislabels.fn(str(world / "study.toml"))
-    rows = tiny.rows_of(world / "train.csv")
+    rows = tiny.rows_of(searched / "train.csv")
     only, to = tmp_path / "selection.csv", tmp_path / "some.parquet"
     chosen = {"id": [rows[0]["id"], rows[1]["id"], "gone"], "text": [rows[0]["text"], "other", "a"]}
     pl.DataFrame(chosen).write_csv(only)
-    done = run("export", "mislabels", "--study", world / "study.toml", "--only", only, "--out", to)
+    done = run(
+        "export", "mislabels", "--study", searched / "study.toml", "--only", only, "--out", to
+    )
     assert pl.read_parquet(to)["id"].to_list() == [rows[0]["id"]]
     assert '1 ids of the selection are not in the table: "gone"' in done.output
     assert f'rows of another text now, which are left out: "{rows[1]["id"]}"' in done.output
 
 
 @pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])
-def test_a_selection_that_names_no_row_is_refused(world, tmp_path, content):
-    detect_mislabels.fn(str(world / "study.toml"))
+def test_a_selection_that_names_no_row_is_refused(searched, tmp_path, content):
     only = tmp_path / "selection.csv"
     if content is not None:
         only.write_text(content)
     to = tmp_path / "some.parquet"
-    done = run("export", "mislabels", "--study", world / "study.toml", "--only", only, "--out", to)
+    done = run(
+        "export", "mislabels", "--study", searched / "study.toml", "--only", only, "--out", to
+    )
     assert done.exit_code == 2
     assert "--only" in done.output
     assert not to.exists()
