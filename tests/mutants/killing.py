@@ -11,14 +11,17 @@ from pathlib import Path
 
 OPTIONS = (
     *("-x", "-q", "-p", "no:cacheprovider", "--no-header", "-W", "ignore"),
-    # Without the check of shapes at run time, which takes longer than most tests.
     *("-o", "addopts=--import-mode=importlib", "-m", "not long and not faults"),
 )
 HUNG = -1
 
 
 def preload() -> None:
-    """Import what is nobody's code here, once; children begin with it."""
+    """Import what is nobody's code here, once; children begin with it.
+
+    They check no shapes at run time, which takes longer than most tests.
+    """
+    os.environ["FASTIF_CHECK_SHAPES"] = "no"
     import polars  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import pytest  # noqa: F401

@@ -1,0 +1,112 @@
+"""Every annotation of `fastif`, shapes of arrays included, checked at each call.
+
+What jaxtyping's own import hook checks, at a third of its price: that binds the arguments anew and
+checks them twice at each call, also of functions without an array. Here beartype checks once, and a
+scope of axis names is opened only for functions that name axes.
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import decode_source
+from types import ModuleType
+
+from beartype import beartype
+from jaxtyping import AbstractArray, jaxtyped
+
+AXES = jaxtyped("context")
+"""Entered for a call: the scope in which an axis has one size."""
+
+
+def install(package: str) -> None:
+    """Check all functions and dataclasses of a package that is not imported yet."""
+    if package in sys.modules:
+        raise RuntimeError(f"{package} is imported already and would not be checked")
+    sys.meta_path.insert(0, _Finder(package))
+
+
+def check(wanted):
+    """The same function or class, which raises where an annotation does not hold."""
+    if inspect.isclass(wanted):
+        if dataclasses.is_dataclass(wanted) and not hasattr(wanted.__init__, "is_checked"):
+            wanted.__init__ = check(wanted.__init__)
+        return wanted
+    if inspect.isgeneratorfunction(wanted):  # beartype would check at the first step, in its scope
+        return jaxtyped(wanted, typechecker=beartype)
+    checked = beartype(wanted)
+    if any(map(_names_axes, inspect.get_annotations(wanted).values())):
+        checked = _with_axes(wanted, checked)
+    checked.is_checked = True
+    return checked
+
+
+def _with_axes(function: Callable, checked: Callable) -> Callable:
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        __tracebackhide__ = True
+        with AXES:
+            return checked(*args, **kwargs)
+
+    return call
+
+
+def _names_axes(annotation: object) -> bool:
+    """Whether it has the shape of an array in it; what is still a string may have."""
+    if isinstance(annotation, list | tuple):
+        return any(map(_names_axes, annotation))
+    if isinstance(annotation, str | typing.ForwardRef):
+        return True
+    if inspect.isclass(annotation) and issubclass(annotation, AbstractArray):
+        return True
+    return any(map(_names_axes, typing.get_args(annotation)))
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, fullname, path=None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if fullname.split(".")[0] != self.package:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def get_code(self, fullname):
+        """Compiled anew: what lies in __pycache__ has no checks, and must have none."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def source_to_code(self, data, path, *, _optimize=-1):
+        tree = ast.parse(decode_source(data), path)
+        return compile(_Decorate().visit(tree), path, "exec", dont_inherit=True, optimize=_optimize)
+
+
+class _Decorate(ast.NodeTransformer):
+    """The check goes next to a function, under its decorators, and over those of a class."""
+
+    def visit_FunctionDef(self, node):
+        self.generic_visit(node)
+        node.decorator_list.append(_decorator(node))
+        return node
+
+    def visit_ClassDef(self, node):
+        self.generic_visit(node)
+        node.decorator_list.insert(0, _decorator(node))
+        return node
+
+
+def _decorator(node: ast.AST) -> ast.expr:
+    decorator = ast.parse(f"__import__('sys').modules[{__name__!r}].check", mode="eval").body
+    for part in ast.walk(decorator):
+        ast.copy_location(part, node)
+    return decorator
