@@ -48,3 +48,7 @@ def make_group_fields(groups: Sequence[str]) -> list[pa.Field]:
         )
         for name in groups
     ]
+
+
+QUERY_POSITION: Final = make_field("query", pa.uint32(), "position in the query table")
+TRAIN_POSITION: Final = make_field("train", pa.uint32(), "position in the train table")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import polars as pl
 
-from storage.artifacts_store import ArtifactStore, count_bytes_below
 from storage.atomic import create_bytes
-from storage.commits import Commit, FileEntry, is_intact, read_commit, write_commit
+from storage.commits import Commit, FileEntry, write_commit
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
 from storage.garbage_collection import (
@@ -24,27 +23,23 @@ from storage.garbage_collection import (
     list_run_files,
     remove_files,
 )
-from storage.listing import list_sizes
 from storage.object_store import translate_s3_errors
-from storage.order import make_current, read_sequence
+from storage.order import make_current
 from storage.ownership import check_ownership, claim_ownership
-from storage.paths import Layout, is_valid_name
+from storage.paths import Layout
 from storage.readable import (
-    find_compact_commit,
     find_damaged_commits,
     list_readable_files,
     read_commits,
 )
-from storage.run_record import RunRecord, RunStatus
+from storage.run_record import RunRecord
+from storage.run_store import FINISH, RunStore
 from storage.schemas import TABLES, polars_schema, table_schema
-from storage.shards import Shard
 from storage.uri import make_scan_options, parse_location
-
-FINISH = "finish"
 
 
 @dataclass(frozen=True)
-class Store(ArtifactStore):
+class Store(RunStore):
     """All results of one study, below one folder. Safe for many processes at once."""
 
     study: str
@@ -113,61 +108,6 @@ class Store(ArtifactStore):
                 remedy="Set it back to resume this run, or give the new run another name.",
             )
 
-    def read_record(self, run: str) -> RunRecord:
-        """The record a run was opened with.
-
-        Raises:
-            StoreError: no such run, or its file is damaged.
-        """
-        path = self.layout.record(run)
-        try:
-            with translate_s3_errors(path):
-                text = path.read_text()
-            return RunRecord.from_json(text)
-        except FileNotFoundError:
-            names = self._list_names()
-            raise StoreError.at(
-                path,
-                expected=f"run {run!r} in this store",
-                got=f"the runs {', '.join(names)}" if names else "no runs",
-                remedy="Name one of these, or start the run first.",
-            ) from None
-        except (OSError, ValueError) as error:
-            raise StoreError.at(
-                path,
-                expected="the record of a run",
-                got=str(error),
-                remedy=f"Restore the file, or remove {path.parent} to forget the run.",
-            ) from error
-
-    def read_sequence(self, run: str) -> int:
-        """The place of a run among the others; see `storage.order`."""
-        return read_sequence(self.layout, run)
-
-    def list_names(self) -> tuple[list[str], list[str]]:
-        """Names of the runs; and of those whose record is lost while their commits are there."""
-        folders = {PurePosixPath(name).parts[0] for name in list_sizes(self.layout.runs)}
-        runs = self._list_names()
-        return runs, sorted(filter(is_valid_name, folders - set(runs)))
-
-    def list_runs(self) -> list[RunStatus]:
-        """Every run and how far it came, the current one first; see `storage.order`."""
-        statuses = [
-            (read_sequence(self.layout, name), self.read_status(name))
-            for name in self._list_names()
-        ]
-        statuses.sort(key=lambda pair: (pair[0], pair[1].record.created, pair[1].record.run))
-        return [status for _, status in reversed(statuses)]
-
-    def find_latest(self) -> RunStatus | None:
-        """The last finished run, also if it is damaged since; without one the last of all.
-
-        None in an empty store.
-        """
-        runs = self.list_runs()
-        finished = (status for status in runs if status.was_finished)
-        return next(finished, runs[0] if runs else None)
-
     def commit(self, run: str, key: str, tables: Mapping[str, pl.DataFrame]) -> Commit:
         """Make the tables of a shard (key "00003"), of "train" or of "finish" visible together.
 
@@ -181,15 +121,6 @@ class Store(ArtifactStore):
         if key == FINISH:
             self.make_current(run)
         return commit
-
-    def is_committed(self, run: str, key: str) -> bool:
-        """Whether a key is committed and its files are there."""
-        return self._find_commit(self.read_record(run), key) is not None
-
-    def find_missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
-        """The shards still to compute: never committed, or with a file lost or cut short."""
-        record = self.read_record(run)
-        return [shard for shard in shards if self._find_commit(record, shard.key) is None]
 
     def scan(self, table: str, run: str) -> pl.LazyFrame:
         """The committed rows of a table, ordered by shard; exactly the columns of its schema.
@@ -280,43 +211,8 @@ class Store(ArtifactStore):
         """
         remove_files(self.layout, files)
 
-    def count_run_bytes(self, run: str) -> int:
-        """Bytes of everything that lies in the folders of a run."""
-        folders = [self.layout.record(run).parent]
-        folders += [self.layout.table(table, run) for table in TABLES]
-        return sum(map(count_bytes_below, folders))
-
     def _relative_path(self, path: Path) -> str:
         return "/".join(path.parts[len(self.layout.root.parts) :])
 
-    def _list_names(self) -> list[str]:
-        paths = (PurePosixPath(name) for name in list_sizes(self.layout.runs))
-        names = (path.parts[0] for path in paths if path.parts[1:] == ("run.json",))
-        return sorted(filter(is_valid_name, names))
-
-    def _list_keys(self, run: str) -> list[str]:
-        names = list_sizes(self.layout.manifest(run, FINISH).parent)
-        return sorted(
-            name.removesuffix(".json")
-            for name in names
-            if name.endswith(".json") and not name.startswith(".")
-        )
-
     def _list_table_files(self, table: str, run: str) -> list[FileEntry]:
         return list_readable_files(self.layout, self.read_record(run), self._list_keys(run), table)
-
-    def _find_commit(self, record: RunRecord, key: str) -> Commit | None:
-        commit = read_commit(self.layout.manifest(record.run, key))
-        if commit and is_intact(self.layout, record, commit):
-            return commit
-        compact_commit = None if key == COMPACT else find_compact_commit(self.layout, record)
-        return compact_commit if compact_commit and key in compact_commit.covers else None
-
-    def read_status(self, run: str) -> RunStatus:
-        """How far a run came."""
-        record = self.read_record(run)
-        planned = record.list_shards()
-        done = len(planned) - len(self.find_missing(run, planned))
-        with translate_s3_errors(self.layout.root):
-            closed = self.layout.manifest(run, FINISH).exists()
-        return RunStatus(record, done, len(planned), self.is_committed(run, FINISH), closed)

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from storage import RunRecord, Store, compute_fingerprint, polars_schema
-from storage.schemas import RUNS, SCORES, SOLVES, queries_schema, train_schema
+from storage.runs_schema import RUNS
+from storage.schemas import SCORES, SOLVES, queries_schema, train_schema
 
 STUDY = "by-hand"
 DEFAULTS = {pl.String: "", pl.Boolean: True, pl.Float32: 0.5, pl.Float64: 0.5}

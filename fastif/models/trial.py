@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastif.data.examples import COLUMN_WEIGHTS, Batch, Examples
 from fastif.data.targets import check_targets, find_targets
@@ -26,7 +25,11 @@ from fastif.models.batch_invariance import (
     check_table_invariance,
     get_full_objective,
 )
-from fastif.models.nondeterministic_module import Trace, find_half_precision_module
+from fastif.models.half_precision_check import (
+    DtypeRecorder,
+    check_autocast,
+    make_half_precision_error,
+)
 from fastif.models.objective import Objective
 from fastif.models.parameters import make_leaf_params
 from fastif.models.probe_batch import select_probe_rows
@@ -71,7 +74,7 @@ def try_batch(objective: Objective, batch: Batch) -> None:
         InputError: naming the module that is the cause.
     """
     objective = get_full_objective(objective)
-    _check_autocast(objective)
+    check_autocast(objective)
     record = _records.setdefault(objective, _TrialRecord())
     if record.batch:
         return
@@ -99,7 +102,7 @@ def try_table(
         InputError: these are no examples, or naming the module or the rows that are the cause.
     """
     examples, objective = as_examples(examples, where), get_full_objective(objective)
-    _check_autocast(objective)
+    check_autocast(objective)
     record = _records.setdefault(objective, _TrialRecord())
     if examples in record.tables or not len(examples):
         return examples
@@ -163,11 +166,11 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
         return objective.outputs(objective.params, rows)
 
     with translate_model_errors(objective):
-        with _DtypeRecorder() as recorder:
+        with DtypeRecorder() as recorder:
             outputs = run()
         half_dtypes = recorder.dtypes.intersection(HALF)
         if half_dtypes and objective.like.dtype not in HALF:
-            raise _make_half_precision_error(objective, run, half_dtypes)
+            raise make_half_precision_error(objective, run, half_dtypes)
         record_dtypes(objective, recorder.dtypes)
         try:
             _check_determinism(objective, run, outputs, REPEATS)
@@ -207,12 +210,12 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
             "Attribute parameters that the model uses; look for no_grad or detach in it.",
         )
     if make_rounding_test(outputs, objective)(grad_outputs.detach(), outputs).all():
-        with _DtypeRecorder() as recorder:
+        with DtypeRecorder() as recorder:
             ones = torch.ones_like(grad_outputs)
             torch.autograd.grad(grad_outputs, tuple(params.values()), ones, allow_unused=True)
         half_dtypes = recorder.dtypes.intersection(HALF)
         if half_dtypes and objective.like.dtype not in HALF:
-            raise _make_half_precision_error(objective, run, half_dtypes, "the backward pass of ")
+            raise make_half_precision_error(objective, run, half_dtypes, "the backward pass of ")
         return
     cause = locate_difference(objective, lambda: objective.outputs(objective.params, batch), run)
     raise InputError(
@@ -261,48 +264,6 @@ def _make_nondeterminism_error(objective: Objective, run: ForwardFn) -> InputErr
         "Look for dropout or sampling that evaluation mode does not switch off: "
         "F.dropout(x, p, self.training).",
     )
-
-
-def _make_half_precision_error(
-    objective: Objective, run: ForwardFn, dtypes: set[torch.dtype], prefix: str = ""
-) -> InputError:
-    with Trace().record(objective.module) as trace:
-        run()
-    dtype_names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-    weight_dtype = str(objective.like.dtype).removeprefix("torch.")
-    return InputError(
-        prefix + (find_half_precision_module(trace) or type(objective.module).__name__),
-        f"computation in the precision of the weights, {weight_dtype}",
-        f"numbers of {dtype_names}",
-        "Switch autocast off in evaluation: torch.autocast(..., enabled=self.training).",
-    )
-
-
-def _check_autocast(objective: Objective) -> None:
-    """Refuse to work inside somebody's autocast."""
-    device = objective.like.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        raise InputError(
-            "torch.autocast",
-            "computation in the precision of the weights",
-            f"autocast to {torch.get_autocast_dtype(device)} around the call",
-            "Call fastif outside of autocast.",
-        )
-
-
-class _DtypeRecorder(TorchDispatchMode):
-    """Notes in which floating types something is computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dtypes: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        results = func(*args, **(kwargs or {}))
-        for tensor in results if isinstance(results, tuple | list) else (results,):
-            if isinstance(tensor, Tensor) and tensor.is_floating_point():
-                self.dtypes.add(tensor.dtype)
-        return results
 
 
 @contextmanager

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # heavy imports wait until a command needs them
 
 out, err = InertConsole(), InertConsole(stderr=True)
 
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
 StudyOption = Annotated[
     Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
 ]

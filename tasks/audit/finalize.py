@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif.evaluation.recall import Recall
 from storage import StoreError, polars_schema
-from storage.schemas import RUNS
+from storage.runs_schema import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
 from tasks.planning.open_run import lease_run

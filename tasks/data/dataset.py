@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.data.readers import ROW, RawTable, read_source
+from tasks.data.file_scanners import ROW
+from tasks.data.readers import RawTable, read_source
 from tasks.data.tabular import Measurements, read_measurements
 from tasks.study.errors import (
     Problem,

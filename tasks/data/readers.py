@@ -4,22 +4,18 @@ Nothing here looks at the content; `tasks.data.dataset` does.
 """
 
 import codecs
-import csv
-import json
 import os
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow.parquet as pq
 from polars.exceptions import PanicException, PolarsError
 from pyarrow import ArrowException
 
+from tasks.data.broken_lines import find_broken_line
+from tasks.data.file_scanners import ROW, scan_csv, scan_json_lines, scan_parquet
 from tasks.study.errors import (
     Problem,
     StudyError,
@@ -34,10 +30,6 @@ from tasks.study.spelling import normalize_nfc
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-ROW = "__row__"
-"""The added column with the row number as a person counts: data rows from 1."""
 
 
 @dataclass(frozen=True)
@@ -65,91 +57,10 @@ def read_source(source: TableSource, wanted: Sequence[str], folder: Path, role: 
     return _read_dataset(source, wanted, folder, role)
 
 
-def _scan_parquet(path: Path) -> pl.LazyFrame:
-    _check_extent(path)
-    rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    return rows.with_row_index(ROW, 1)
-
-
-def _check_extent(path: Path) -> None:
-    """Refuse a footer that points beyond the file, at which the fast reader would panic.
-
-    Raises:
-        ValueError: it does, or it is none.
-    """
-    footer, size = pq.read_metadata(path), path.stat().st_size
-    for group in range(footer.num_row_groups):
-        for column in range(footer.num_columns):
-            chunk = footer.row_group(group).column(column)
-            start = chunk.dictionary_page_offset or chunk.data_page_offset
-            if not 0 <= start <= start + chunk.total_compressed_size <= size:
-                raise ValueError(f"column {chunk.path_in_schema} ends beyond the file: it is cut")
-
-
-def _scan_csv(path: Path) -> pl.LazyFrame:
-    # Everything is text: an id of 007 stays as it is. A blank line is no row, but is counted.
-    _check_header(path)
-    rows = pl.scan_csv(path, glob=False, infer_schema=False).with_row_index(ROW, 1)
-    return rows.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
-
-
-def _check_header(path: Path) -> None:
-    """Refuse two columns of one name, of which the reader would rename the second.
-
-    Raises:
-        ValueError: naming it.
-    """
-    first = pl.scan_csv(path, glob=False, infer_schema=False, has_header=False, n_rows=1).collect()
-    names = [name for name in first.row(0) if name] if first.height else []
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"more than one column {format_value(duplicates[0])}")
-
-
-def _scan_json_lines(path: Path) -> pl.LazyFrame:
-    text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        _check_keys(number, line)
-    for number, line in enumerate(lines, 1):
-        if _SURROGATE_ESCAPE.search(line):  # the reader would put another character in its place
-            _check_surrogates(number, line)
-    return pl.read_ndjson(BytesIO(text), infer_schema_length=None).lazy().with_row_index(ROW, 1)
-
-
-def _check_keys(number: int, line: bytes) -> None:
-    """Refuse a key that a row has twice, of which the reader would take one.
-
-    Raises:
-        ValueError: naming it.
-    """
-
-    def check_distinct(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            duplicate = min(name for name in names if names.count(name) > 1)
-            raise ValueError(f"line {number}: more than one key {format_value(duplicate)}")
-
-    with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):  # told by the reader
-        json.loads(line, object_pairs_hook=check_distinct)
-
-
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Half of a character beyond U+FFFF; two make one."""
-
-
-def _check_surrogates(number: int, line: bytes) -> None:
-    text = json.dumps(json.loads(line), ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"line {number}: half of a character (a lone \\u escape)") from None
-
-
 _READERS: dict[str, tuple[str, Callable[[Path], pl.LazyFrame]]] = {
-    ".parquet": ("a Parquet file", _scan_parquet),
-    ".csv": ("a CSV file in UTF-8, with a header line", _scan_csv),
-    ".jsonl": ("JSON Lines in UTF-8, one object a line", _scan_json_lines),
+    ".parquet": ("a Parquet file", scan_parquet),
+    ".csv": ("a CSV file in UTF-8, with a header line", scan_csv),
+    ".jsonl": ("JSON Lines in UTF-8, one object a line", scan_json_lines),
 }
 
 
@@ -173,7 +84,7 @@ def _read_file(path: Path, wanted: Sequence[str], key: str) -> RawTable:
         ).collect()
         frame = frame.rename(_normalize_columns(frame.columns))
     except (PolarsError, PanicException, ArrowException, OSError, ValueError) as error:
-        got = _find_broken_line(path) or str(error).splitlines()[0]
+        got = find_broken_line(path) or str(error).splitlines()[0]
         change = "correct these rows, or save the table again"
         raise StudyError(path, [Problem(key, expected, got, change)]) from None
     return RawTable(str(path), list(map(normalize_nfc, names)), frame, {})
@@ -225,44 +136,6 @@ def _explain_missing_file(key: str, path: Path) -> Problem:
     return Problem(
         key, "a file", got, hint or "correct the path; it starts from the study's folder"
     )
-
-
-def _find_broken_line(path: Path) -> str:
-    """The place a text format breaks at, found by a slow reader once the fast one has failed."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".jsonl":
-                return _find_broken_json(file)
-            if path.suffix.lower() == ".csv":
-                return _find_broken_csv(file)
-    except UnicodeDecodeError as error:
-        return f"text that is not UTF-8 ({error.reason})"
-    except (OSError, csv.Error):
-        pass
-    except RecursionError:
-        return "a value that is nested too deep"
-    return ""
-
-
-def _find_broken_json(lines: Any) -> str:
-    blank = True
-    for number, line in enumerate(lines, 1):
-        blank = blank and not line.strip()
-        try:
-            if line.strip() and not isinstance(json.loads(line), dict):
-                return f"line {number}: no JSON object"
-        except json.JSONDecodeError as error:
-            return f"line {number}, column {error.colno}: {error.msg}"
-    return "no rows in it" if blank else ""
-
-
-def _find_broken_csv(lines: Any) -> str:
-    reader = csv.reader(lines, strict=True)
-    header = next(reader, [])
-    for number, cells in enumerate(reader, 1):
-        if len(cells) > len(header):
-            return f"row {number}: {len(cells)} cells for {len(header)} columns"
-    return ""
 
 
 def _read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:

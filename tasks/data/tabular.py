@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
-from tasks.data.readers import ROW, RawTable
+from tasks.data.readers import RawTable
 from tasks.study.errors import (
     Problem,
     StudyError,

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from storage import Store, polars_schema
-from storage.schemas import VERDICTS
+from storage.mislabel_schemas import VERDICTS
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import write_annotations

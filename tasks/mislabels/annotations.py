@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from storage import Store, StoreError, polars_schema
+from storage.mislabel_schemas import VERDICTS
 from storage.parquet import write_table
-from storage.schemas import VERDICTS
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digests, map_legacy_digests, row_digest
 from tasks.mislabels.label_words import normalize_word

@@ -1,7 +1,6 @@
 """Bulk mislabel detection: from the training table to a ranked table in the store."""
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,11 @@ from prefect.cache_policies import NO_CACHE
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from fastif.mislabels.detector import NAIVE_BAYES_SCORES, MislabelDetector
+from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import concat_views, make_tabular_features
 from fastif.mislabels.injected_flips import measure_flip_recall
 from fastif.mislabels.knn import find_neighbours
-from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import (
     NO_LABEL_FITS,
     NOT_REVIEWED,
@@ -31,10 +29,9 @@ from fastif.mislabels.labeled_data import (
     TrustedData,
 )
 from fastif.mislabels.second_round_check import INNER_FOLDS
-from storage import Store, StoreError, compute_fingerprint, polars_schema
+from storage import Store, StoreError, compute_fingerprint
 from storage.parquet import write_table
 from storage.queries import sum_harm_by_train
-from storage.schemas import MISLABELS
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs, read_inputs
 from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates
@@ -43,7 +40,6 @@ from tasks.mislabels.annotations import Annotations, read_annotations
 from tasks.mislabels.cross_fitted_classifier import classifier_key, compute_classifier_logits
 from tasks.mislabels.facts import make_facts
 from tasks.mislabels.head_cache import HeadCache
-from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import (
     FACTS,
@@ -51,9 +47,10 @@ from tasks.mislabels.results import (
     next_result_number,
     record_request,
 )
+from tasks.mislabels.table import make_mislabel_frame
 from tasks.mislabels.text_features import TextEncoder, make_encoder, make_text_views
 from tasks.models.locate import find_encoder_folder
-from tasks.models.training_dynamics import compute_dynamics_digest, read_dynamics
+from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store, resolve_store_path
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
@@ -61,8 +58,6 @@ from tasks.runtime.retries import retry_if_transient
 DETECTOR_VERSION = 9
 """Raised when the procedure comes to say something else."""
 DETECTOR = MislabelDetector()
-NO_PROBABILITY = -1.0
-"""In place of a probability: after all rows that have one."""
 FLIP_REPEATS = 2
 """Draws of them, each judged anew."""
 MAX_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + FLIP_REPEATS + INNER_FOLDS) + 1 + FLIP_REPEATS
@@ -202,7 +197,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         recall = measure_flip_recall(detector, data, posterior, budget)
     heads.clear()
     harm = _read_harm(store, inputs)
-    frame = _make_frame(inputs, data, posterior, order, harm)
+    frame = make_mislabel_frame(inputs, data, posterior, order, harm)
     facts = make_facts(plan, data, posterior, recall, frame, sample)
     return frame, facts | {"procedure": DETECTOR_VERSION, "mix": weights}
 
@@ -244,12 +239,6 @@ def _select_weights(
     return views.select_weights(ids, torch.tensor(target.labels), classes, groups)
 
 
-def _group_decisions(data: LabeledData, suggested: Tensor) -> Tensor:
-    """Equal for rows that are alike, with the same label and the same suggestion."""
-    keys = torch.stack([data.group_ids, data.labels, suggested], 1)
-    return keys.unique(dim=0, return_inverse=True)[1]
-
-
 def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Table) -> Tensor:
     """Right labels by verdicts; `table` has the rows in the order of `digests`."""
     labels = plan.inputs.study.labels
@@ -281,106 +270,3 @@ def _read_harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
             both = total.join(same_label, on="train", how="left", suffix="_same_label")
             return both.sort("train").collect()
     return None
-
-
-def _make_frame(
-    inputs: Inputs,
-    data: LabeledData,
-    posterior: LabelPosterior,
-    order: Tensor,
-    harm: pl.DataFrame | None,
-) -> pl.DataFrame:
-    """The table, in the order of the training rows."""
-    table, labels = inputs.train, inputs.study.labels
-    inverse_order = order.argsort()
-    known = data.known if data.known is not None else torch.full_like(data.labels, NOT_REVIEWED)
-    names = {NOT_REVIEWED: None, NO_LABEL_FITS: choose_none_word(labels)} | dict(enumerate(labels))
-    nearest = _find_nearest(data, posterior.neighbour_ids, order)
-    probability = posterior.probability.float()
-    is_singleton = mask_singleton_classes(data, inputs.queries.labels if posterior.trusted else ())
-    columns: dict[str, Any] = {
-        "train": range(len(table)),
-        "rank": _rank_rows(probability.where(~is_singleton, NO_PROBABILITY), known)[
-            inverse_order
-        ].tolist(),
-        "id": table.ids,
-        "text": table.texts,
-        "text_pair": table.text_pairs or [None] * len(table),
-        "label": [labels[i] for i in table.labels],
-        "probability": _mask_to_nan(probability, is_singleton)[inverse_order].tolist(),
-        "doubt": _mask_to_nan(posterior.prior_error, is_singleton)[inverse_order].tolist(),
-        "suggested": [labels[i] for i in posterior.suggested[inverse_order].tolist()],
-        "confidence": posterior.confidence[inverse_order].clamp(0, 1).tolist(),
-        "cluster": _group_decisions(data, posterior.suggested)[inverse_order].tolist(),
-        "agreeing": [nearest[0][i] for i in inverse_order.tolist()],
-        "conflicting": [nearest[1][i] for i in inverse_order.tolist()],
-        "reviewed": [names[i] for i in known[inverse_order].tolist()],
-        "trained_margin": [
-            None if margin is None else -margin for margin in read_dynamics(inputs.study, table)
-        ],
-        **{name: signal[inverse_order].tolist() for name, signal in posterior.label_scores.items()},
-    }
-    for name in (*NAIVE_BAYES_SCORES, "judged_loss", "trusted_loss"):
-        columns.setdefault(name, [None] * len(table))
-    schema = polars_schema(MISLABELS)
-    frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})
-    frame = frame.with_columns(pl.col("probability", "doubt").fill_nan(None))
-    if harm is None:
-        frame = frame.with_columns(harm=pl.lit(None), harm_same_label=pl.lit(None))
-    else:
-        harm_by_row = harm.with_columns(pl.col("train").cast(pl.UInt32))
-        frame = frame.join(harm_by_row, on="train", how="left", maintain_order="left").with_columns(
-            pl.col("harm", "harm_same_label").fill_null(0.0)
-        )
-    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-
-
-def mask_singleton_classes(data: LabeledData, trusted: Sequence[int]) -> Tensor:
-    """Which rows are the only one of their class, with rows like them: nobody can judge these.
-
-    Whoever judges a row has not seen it, nor what is like it, and so has seen none of the class.
-
-    Args:
-        data: to be judged.
-        trusted: labels of the rows of certain label.
-    """
-    if data.classifier_logits is not None:  # by a classifier that knows the class from elsewhere
-        return torch.zeros_like(data.labels, dtype=torch.bool)
-    known = data.known if data.known is not None else torch.full_like(data.labels, NOT_REVIEWED)
-    train_labels = torch.where(known == NOT_REVIEWED, data.labels, known)
-    pairs = torch.stack([train_labels, data.group_ids], 1)[train_labels != NO_LABEL_FITS]
-    is_single = pairs.unique(dim=0)[:, 0].bincount(minlength=data.classes) == 1
-    is_single[torch.tensor(trusted, dtype=torch.long)] = False
-    return is_single[data.labels] & (known == NOT_REVIEWED)
-
-
-def _mask_to_nan(values: Tensor, missing: Tensor) -> Tensor:
-    """With NaN for what is missing, which is null in the table."""
-    return values.where(~missing, math.nan)
-
-
-def _rank_rows(probability: Tensor, known: Tensor) -> Tensor:
-    """0 for the most suspicious; rows that were looked at last, rows that are alike in order."""
-    scores = torch.where(known == NOT_REVIEWED, probability, -2.0)
-    ranks = torch.empty(len(scores), dtype=torch.long)
-    ranks[scores.argsort(descending=True, stable=True)] = torch.arange(len(scores))
-    return ranks
-
-
-def _find_nearest(
-    data: LabeledData, neighbour_ids: Tensor, order: Tensor
-) -> tuple[list[int | None], list[int | None]]:
-    """Of each row the nearest with its label, and the nearest with another, as table positions."""
-    same = data.labels[neighbour_ids] == data.labels[:, None]
-    nearest = []
-    for mask in (same, ~same):
-        first = mask.int().argmax(1)
-        positions = order[neighbour_ids.gather(1, first[:, None])[:, 0]].tolist()
-        exists = mask.any(1).tolist()
-        nearest.append(
-            [
-                position if has_any else None
-                for position, has_any in zip(positions, exists, strict=True)
-            ]
-        )
-    return nearest[0], nearest[1]

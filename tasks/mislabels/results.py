@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from storage import Store, StoreError, polars_schema
-from storage.schemas import MISLABELS
+from storage.mislabel_schemas import MISLABELS
 from tasks.data.inputs import Inputs
 from tasks.mislabels.annotations import make_no_mislabels_error
 from tasks.run.sequence import find_next_number, read_numbered_records

@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
-from storage.schemas import LABEL_SCORES
 from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastif.mislabels.random_audit import MIN_AUDITED
-from storage.schemas import LABEL_SCORES
+from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.label_count import is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.results.group_names import ALL, format_group_value

@@ -15,6 +15,7 @@ from command_line import contents, run, run_refused
 from safetensors.torch import load_file, save_file
 
 from flows.cli import app as cli
+from flows.cli.common import err, out
 from storage import Store
 from tasks.study.study import load_study
 
@@ -24,7 +25,7 @@ COMMANDS = ("init", "train", "audit", "runs", "top", "show", "doctor")
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
     """Room for every message on one line."""
-    for console in (cli.out, cli.err):
+    for console in (out, err):
         monkeypatch.setattr(console, "_width", 220)
 
 

@@ -20,7 +20,7 @@ from fastif import InputError
 from fastif.mislabels.feature_views import TEXT_WEIGHTS
 from flows.cli.app import app
 from storage import Store
-from storage.schemas import LABEL_SCORES, MISLABELS
+from storage.mislabel_schemas import LABEL_SCORES, MISLABELS
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.detect import detect_mislabels, read_detection_plan
 from tasks.mislabels.label_words import NONE

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from flows.cli import app as cli
+from flows.cli.common import out
 
 WORD, EMBEDDING = "[MASK]", "bert.embeddings.word_embeddings.weight"
 QUERY, ROW = 6, 21
@@ -37,7 +38,7 @@ def spoil(world, name: str, row: int) -> None:
 
 
 def show(world, *args: str) -> str:
-    cli.out._width = 220
+    out._width = 220
     study = str(world / "study.toml")
     options = [study] if args[0] == "audit" else ["--study", study]
     result = CliRunner().invoke(cli.app, [*args, *options])

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from storage import RunRecord, compute_fingerprint, plan_shards, polars_schema
-from storage.schemas import RUNS, SCORES, SOLVES, TOTALS, queries_schema, train_schema
+from storage.runs_schema import RUNS
+from storage.schemas import SCORES, SOLVES, TOTALS, queries_schema, train_schema
 
 STUDY = "nli"
 BUCKET = "audits"

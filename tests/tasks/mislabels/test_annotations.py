@@ -263,7 +263,7 @@ def test_verdicts_of_before_are_found_by_their_old_digests(world):
     import hashlib
 
     from storage import polars_schema
-    from storage.schemas import VERDICTS
+    from storage.mislabel_schemas import VERDICTS
 
     for number, (right, when) in enumerate([("dog", "2026-02-01"), ("cat", "2026-03-01")]):
         old = hashlib.sha256(json.dumps(["cats purr", None, 1]).encode()).digest()[:16]

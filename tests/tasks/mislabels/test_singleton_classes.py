@@ -4,8 +4,8 @@ import polars as pl
 import torch
 
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData
-from tasks.mislabels.detect import NO_PROBABILITY, _rank_rows, mask_singleton_classes
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.table import NO_PROBABILITY, _rank_rows, mask_singleton_classes
 from tasks.terminal.mislabels import make_flagged_table
 
 # Classes 0 and 1 have two rows, 2 a single one, 3 one in three copies, 4 two rows.

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from fastif import InputError
 from flows.cli import app as cli
+from flows.cli.common import out
 from tasks.models import provenance
 from tasks.models.finetune import train_model
 from tasks.models.provenance import (
@@ -226,7 +227,7 @@ def run_command(*args):
 
 def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
     """Dry run, doctor, the run's data, its summary, and the rows themselves."""
-    monkeypatch.setattr(cli.out, "_width", 200)
+    monkeypatch.setattr(out, "_width", 200)
     change_rows(world, lambda rows: rows.append({**rows[0], "id": "new", "text": "a slow plot"}))
     study = write(world, candidates={"kind": "full"})
     for command in (("audit", "--dry-run", study), ("doctor", "--study", study)):

@@ -10,8 +10,8 @@ import pytest
 from handmade_runs import Row, fill_columns
 
 from fastif.evaluation.recall import Recall
+from storage.mislabel_schemas import MISLABELS
 from storage.parquet import write_table
-from storage.schemas import MISLABELS
 from tasks.report import charts
 from tasks.report.duplicates import find_duplicates
 from tasks.report.formatting import escape_unprintable, make_short_names

@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from flows.cli import app as cli
+from flows.cli.common import err
 from tasks.models.training_record import RECORD_FILE
 
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
-    monkeypatch.setattr(cli.err, "_width", 400)
+    monkeypatch.setattr(err, "_width", 400)
 
 
 def refusal(*args) -> str:
