@@ -14,7 +14,6 @@ import torch
 from command_line import contents, run, run_refused
 from safetensors.torch import load_file, save_file
 
-from flows.cli import app as cli
 from flows.cli.common import err, out
 from storage import Store
 from tasks.study.study import load_study
