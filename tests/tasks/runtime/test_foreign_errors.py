@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import fastif
 from fastif import InputError
 from flows.cli import app as cli
-from tasks.run import spec as plan
+from tasks.data import inputs
 from tasks.runtime.foreign_errors import (
     TRACEBACK_VARIABLE,
     format_error,
@@ -118,13 +118,13 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
     def broken(*_):
         return {}["oops"]
 
-    broken.__code__ = broken.__code__.replace(co_filename=plan.__file__)
-    monkeypatch.setattr(plan, "read_table", broken)
+    broken.__code__ = broken.__code__.replace(co_filename=inputs.__file__)
+    monkeypatch.setattr(inputs, "read_table", broken)
     code, output = dry_run(world)
     assert code == 1, output
     output = " ".join(output.split())
     assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in output
-    assert "tasks/run/spec.py" in output
+    assert "tasks/data/inputs.py" in output
     assert "Traceback" not in output
 
 
