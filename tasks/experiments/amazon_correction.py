@@ -71,26 +71,7 @@ def reproduce_amazon_correction(workspace: Workspace) -> ExperimentResult:
     difference = corrections.compare(STRATEGIES[1], STRATEGIES[2])
     title = f"Accuracy on {EVALUATED:,} reviews, {corrections.before:.1%} before, mean of {repeats}"
     return ExperimentResult(
-        claims=[
-            Claim(
-                "Steps on helpful rows have little effect on other reviews.",
-                "little",
-                f"{mean['helpful']:+.1f} points",
-                abs(mean["helpful"]) < 1,
-            ),
-            Claim(
-                "Nor have steps on the anchors themselves.",
-                "little",
-                f"{mean['anchors']:+.1f} points",
-                abs(mean["anchors"]) < 1,
-            ),
-            Claim(
-                "Steps on harmful rows make it worse.",
-                "worse",
-                f"{mean['harmful']:+.1f} points; {difference[0]} against random rows",
-                mean["harmful"] < 0 and mean["harmful"] < mean["helpful"],
-            ),
-        ],
+        claims=_make_claims(mean, difference),
         tables={title: corrections.make_rows()},
         plots={"reviews": corrections.plot()},
         notes=[
@@ -100,6 +81,30 @@ def reproduce_amazon_correction(workspace: Workspace) -> ExperimentResult:
             f"{len(random)} repetitions differences below a point are chance."
         ],
     )
+
+
+def _make_claims(mean: dict[str, float], difference: tuple[str, float]) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "Steps on helpful rows have little effect on other reviews.",
+            "little",
+            f"{mean['helpful']:+.1f} points",
+            abs(mean["helpful"]) < 1,
+        ),
+        Claim(
+            "Nor have steps on the anchors themselves.",
+            "little",
+            f"{mean['anchors']:+.1f} points",
+            abs(mean["anchors"]) < 1,
+        ),
+        Claim(
+            "Steps on harmful rows make it worse.",
+            "worse",
+            f"{mean['harmful']:+.1f} points; {difference[0]} against random rows",
+            mean["harmful"] < 0 and mean["harmful"] < mean["helpful"],
+        ),
+    ]
 
 
 def _write_study(workspace: Workspace, rows: int, curvature_rows: int) -> Path:

@@ -1,11 +1,14 @@
 """HANS: a model that reads MultiNLI by shortcuts, repaired by influential rows."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from tasks.experiments.nli_data import EVALUATED, write_nli_study
 from tasks.experiments.repeated_corrections import (
     PAPER_RATE,
     TRAIN_SOURCE,
+    RepeatedCorrections,
     Strategy,
     repeat_corrections,
 )
@@ -44,7 +47,23 @@ def reproduce_hans_correction(workspace: Workspace) -> ExperimentResult:
     corrections = repeat_corrections(
         workspace, study, STRATEGIES, repeats, POOL, TABLES, "suite hans"
     )
-    claims = []
+    long_strategies = [Strategy("hans", by, **LONG_TRAINING) for by in ("helpful", "random")]
+    long_strategies.append(Strategy("hans", "helpful", **LONG_TRAINING, balanced=True))
+    labels = dict(pl.read_parquet(study.parent / "hans.parquet", columns=["id", "label"]).rows())
+    title = (
+        f"Accuracy on {EVALUATED:,} HANS pairs, {corrections.before:.1%} before, mean of {repeats}"
+    )
+    return ExperimentResult(
+        claims=[*_make_rate_claims(corrections), *_make_long_claims(corrections)],
+        tables={title: corrections.make_rows()},
+        plots={"correction": corrections.plot()},
+        notes=_make_notes(corrections, long_strategies, labels),
+    )
+
+
+def _make_rate_claims(corrections: RepeatedCorrections) -> list[Claim]:
+    """Of ten steps, at the paper's rate and at a larger one."""
+    claims: list[Claim] = []
     for rate, remark in ((PAPER_RATE, ""), (LARGE_RATE, f", at a rate of {LARGE_RATE:g}")):
         anchors = Strategy(TRAIN_SOURCE, "anchors", rate)
         train_gain = corrections.compare(Strategy(TRAIN_SOURCE, "helpful", rate), anchors)
@@ -73,6 +92,12 @@ def reproduce_hans_correction(workspace: Workspace) -> ExperimentResult:
                 random_gain[1] > 0,
             ),
         ]
+    return claims
+
+
+def _make_long_claims(corrections: RepeatedCorrections) -> list[Claim]:
+    """Of as many steps as the model was trained by."""
+    claims: list[Claim] = []
     anchors, random_gain = (
         Strategy(TRAIN_SOURCE, "anchors", **LONG_TRAINING),
         Strategy("hans", "random", **LONG_TRAINING),
@@ -101,30 +126,26 @@ def reproduce_hans_correction(workspace: Workspace) -> ExperimentResult:
                 over_random[1] > 0,
             ),
         ]
-    long_strategies = [Strategy("hans", by, **LONG_TRAINING) for by in ("helpful", "random")]
-    long_strategies.append(Strategy("hans", "helpful", **LONG_TRAINING, balanced=True))
-    labels = dict(pl.read_parquet(study.parent / "hans.parquet", columns=["id", "label"]).rows())
-    title = (
-        f"Accuracy on {EVALUATED:,} HANS pairs, {corrections.before:.1%} before, mean of {repeats}"
-    )
-    return ExperimentResult(
-        claims=claims,
-        tables={title: corrections.make_rows()},
-        plots={"correction": corrections.plot()},
-        notes=[
-            f"Adam; {POOL} rows looked at for a step; the anchors are HANS "
-            "training pairs, half of them held out. Intervals are Student's over the "
-            f"repetitions. The paper's rate, {PAPER_RATE:g}, is for a model of twice the width "
-            "and "
-            "depth: ten such steps hardly move MiniLM, and the check of `fastif correct` says "
-            "so; so larger rates and more steps are shown beside it.",
-            "In a step on helpful rows "
-            f"{corrections.mean_majority_share(long_strategies[0], labels):.0%} of them have "
-            "one "
-            "label, in one on random rows "
-            f"{corrections.mean_majority_share(long_strategies[1], labels):.0%}: it moves what "
-            "the model expects before it has read, to and fro. With each label its share of the "
-            f"anchors it is {corrections.mean_majority_share(long_strategies[2], labels):.0%} "
-            "(`fastif correct --balanced`).",
-        ],
-    )
+    return claims
+
+
+def _make_notes(
+    corrections: RepeatedCorrections, long_strategies: list[Strategy], labels: Mapping[str, str]
+) -> list[str]:
+    """What is to be known beside it."""
+    return [
+        f"Adam; {POOL} rows looked at for a step; the anchors are HANS "
+        "training pairs, half of them held out. Intervals are Student's over the "
+        f"repetitions. The paper's rate, {PAPER_RATE:g}, is for a model of twice the width "
+        "and "
+        "depth: ten such steps hardly move MiniLM, and the check of `fastif correct` says "
+        "so; so larger rates and more steps are shown beside it.",
+        "In a step on helpful rows "
+        f"{corrections.mean_majority_share(long_strategies[0], labels):.0%} of them have "
+        "one "
+        "label, in one on random rows "
+        f"{corrections.mean_majority_share(long_strategies[1], labels):.0%}: it moves what "
+        "the model expects before it has read, to and fro. With each label its share of the "
+        f"anchors it is {corrections.mean_majority_share(long_strategies[2], labels):.0%} "
+        "(`fastif correct --balanced`).",
+    ]

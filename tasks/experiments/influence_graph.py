@@ -51,54 +51,8 @@ def reproduce_influence_graph(workspace: Workspace) -> ExperimentResult:
     )
     table5, table6 = mnli.compare_sizes(), mnli.correlate_slices()
     kinds = hans.compare_kinds()
-    helpful_shares = [row["helpful, share"] for row in table5 if row["slice"] in HANS]
-    size_ratios = [
-        row["helpful, mean size"] / row["harmful, mean size"]
-        for row in table5
-        if row["slice"] in HANS
-    ]
-    within_hans = [
-        row["correlation"] for row in table6 if row["one"] in HANS and row["other"] in HANS
-    ]
-    with_mnli = [row["correlation"] for row in table6 if "MultiNLI" in (row["one"], row["other"])]
-    hans_kinds = [row for row in kinds if row["queries"] in HANS]
-    is_lexical_largest = [
-        row["HANS (L)"] > max(row["HANS (S)"], row["HANS (C)"]) for row in hans_kinds
-    ]
     return ExperimentResult(
-        claims=[
-            Claim(
-                "Few training rows help the wrong predictions of HANS, more harm them.",
-                "5 % to 29 % help",
-                f"{min(helpful_shares):.0%} to {max(helpful_shares):.0%}",
-                max(helpful_shares) < 0.5,
-            ),
-            Claim(
-                "But those that help have larger influences.",
-                "2.6 to 25 times as large",
-                f"{min(size_ratios):.1f} to {max(size_ratios):.1f} times",
-                min(size_ratios) > 2,
-            ),
-            Claim(
-                "A row's influence on one slice of HANS is like that on another.",
-                "correlation 0.99",
-                f"{min(within_hans):.2f} to {max(within_hans):.2f}",
-                min(within_hans) > 0.9,
-            ),
-            Claim(
-                "And like that on MultiNLI.",
-                "0.67 to 0.92",
-                f"{min(with_mnli):.2f} to {max(with_mnli):.2f}",
-                min(with_mnli) > 0.5,
-            ),
-            Claim(
-                "In a model of HANS the rows of lexical overlap are the most influential to all "
-                "of its slices.",
-                "noticeably",
-                f"to {sum(is_lexical_largest)} of {len(is_lexical_largest)} slices",
-                bool(is_lexical_largest) and all(is_lexical_largest),
-            ),
-        ],
+        claims=_make_claims(table5, table6, kinds),
         tables={
             "A model of MultiNLI: sizes of influences on its wrong predictions (Table 5)": table5,
             "How alike a row's mean influences on two slices are (Table 6)": table6,
@@ -121,6 +75,68 @@ def reproduce_influence_graph(workspace: Workspace) -> ExperimentResult:
             "acts on are. Blue helps, orange harms; the strongest effects are drawn.",
         ],
     )
+
+
+def _make_claims(table5: list[dict], table6: list[dict], kinds: list[dict]) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [*_make_size_claims(table5), *_make_likeness_claims(table6, kinds)]
+
+
+def _make_size_claims(table5: list[dict]) -> list[Claim]:
+    """Of Table 5, over the slices of HANS."""
+    helpful_shares = [row["helpful, share"] for row in table5 if row["slice"] in HANS]
+    size_ratios = [
+        row["helpful, mean size"] / row["harmful, mean size"]
+        for row in table5
+        if row["slice"] in HANS
+    ]
+    return [
+        Claim(
+            "Few training rows help the wrong predictions of HANS, more harm them.",
+            "5 % to 29 % help",
+            f"{min(helpful_shares):.0%} to {max(helpful_shares):.0%}",
+            max(helpful_shares) < 0.5,
+        ),
+        Claim(
+            "But those that help have larger influences.",
+            "2.6 to 25 times as large",
+            f"{min(size_ratios):.1f} to {max(size_ratios):.1f} times",
+            min(size_ratios) > 2,
+        ),
+    ]
+
+
+def _make_likeness_claims(table6: list[dict], kinds: list[dict]) -> list[Claim]:
+    """Of Table 6, and of the kinds of training rows in a model of HANS."""
+    within_hans = [
+        row["correlation"] for row in table6 if row["one"] in HANS and row["other"] in HANS
+    ]
+    with_mnli = [row["correlation"] for row in table6 if "MultiNLI" in (row["one"], row["other"])]
+    hans_kinds = [row for row in kinds if row["queries"] in HANS]
+    is_lexical_largest = [
+        row["HANS (L)"] > max(row["HANS (S)"], row["HANS (C)"]) for row in hans_kinds
+    ]
+    return [
+        Claim(
+            "A row's influence on one slice of HANS is like that on another.",
+            "correlation 0.99",
+            f"{min(within_hans):.2f} to {max(within_hans):.2f}",
+            min(within_hans) > 0.9,
+        ),
+        Claim(
+            "And like that on MultiNLI.",
+            "0.67 to 0.92",
+            f"{min(with_mnli):.2f} to {max(with_mnli):.2f}",
+            min(with_mnli) > 0.5,
+        ),
+        Claim(
+            "In a model of HANS the rows of lexical overlap are the most influential to all "
+            "of its slices.",
+            "noticeably",
+            f"to {sum(is_lexical_largest)} of {len(is_lexical_largest)} slices",
+            bool(is_lexical_largest) and all(is_lexical_largest),
+        ),
+    ]
 
 
 class _WrongPredictions:

@@ -1,5 +1,7 @@
 """How many of the truly influential rows nearest neighbours find, and how many sketches do."""
 
+from collections.abc import Mapping, Sequence
+
 import altair as alt
 import polars as pl
 import torch
@@ -36,54 +38,13 @@ def reproduce_knn_recall(workspace: Workspace) -> ExperimentResult:
     sketch_scores = workspace.cache_tensors(
         "sketch", lambda: {"scores": _score_by_sketches(world)}
     )["scores"]
-    rows = []
-    for method, scores, is_two_sided in (
-        ("kNN", knn_scores, False),
-        ("sketch", sketch_scores, True),
-    ):
-        for correctness, subset in (("right", world.is_correct), ("wrong", ~world.is_correct)):
-            for k in TOP_K[workspace.scale]:
-                for kind in KINDS:
-                    curve = [
-                        _recall_at_k(scores[subset], exact[subset], share, k, kind, is_two_sided)
-                        for share in SHARES
-                    ]
-                    rows.append(
-                        {"method": method, "predictions": correctness, "m": k, "rows": kind}
-                        | {f"{share:.2%}": v for share, v in zip(SHARES, curve, strict=True)}
-                    )
+    scores_by_method = {"kNN": knn_scores, "sketch": sketch_scores}
+    rows = _compute_recall(exact, scores_by_method, world.is_correct, TOP_K[workspace.scale])
     knn_by_k, sketch_by_k = (
         {row["m"]: row for row in _mean_recall(rows, name)} for name in ("kNN", "sketch")
     )
     return ExperimentResult(
-        claims=[
-            Claim(
-                "kNN with k of 1.27 % of the rows holds a fifth of the most influential ones.",
-                "about 20 %",
-                f"{knn_by_k[100]['1.27%']:.0%} of the top 100",
-                None,
-            ),
-            Claim(
-                "With k of 12.7 % it holds close to 60 %.",
-                "about 60 %",
-                f"{knn_by_k[100]['12.70%']:.0%} of the top 100, {knn_by_k[10]['12.70%']:.0%} of "
-                "the top 10",
-                knn_by_k[100]["12.70%"] > 0.5,
-            ),
-            Claim(
-                "It does better than chance.",
-                "15 % at 12.7 %",
-                f"{knn_by_k[100]['12.70%']:.0%} against 13 %",
-                knn_by_k[100]["12.70%"] > 0.127,
-            ),
-            Claim(
-                "(Ours.) Sketches at 5 % of the rows.",
-                "none",
-                f"{sketch_by_k[10]['5.00%']:.0%} of the top 10, {sketch_by_k[100]['5.00%']:.0%} "
-                "of the top 100",
-                None,
-            ),
-        ],
+        claims=_make_claims(knn_by_k, sketch_by_k),
         tables={"Share of the m most influential rows among the candidates": rows},
         plots={"recall": _plot_recall(knn_by_k, sketch_by_k)},
         notes=[
@@ -94,6 +55,59 @@ def reproduce_knn_recall(workspace: Workspace) -> ExperimentResult:
             "product."
         ],
     )
+
+
+def _compute_recall(
+    exact: Tensor, scores_by_method: Mapping[str, Tensor], is_correct: Tensor, sizes: Sequence[int]
+) -> list[dict]:
+    """A row a method, side of the predictions, size and kind; sketches pick from both ends."""
+    rows = []
+    for method, scores in scores_by_method.items():
+        is_two_sided = method == "sketch"
+        for correctness, subset in (("right", is_correct), ("wrong", ~is_correct)):
+            for k in sizes:
+                for kind in KINDS:
+                    curve = [
+                        _recall_at_k(scores[subset], exact[subset], share, k, kind, is_two_sided)
+                        for share in SHARES
+                    ]
+                    rows.append(
+                        {"method": method, "predictions": correctness, "m": k, "rows": kind}
+                        | {f"{share:.2%}": v for share, v in zip(SHARES, curve, strict=True)}
+                    )
+    return rows
+
+
+def _make_claims(knn_by_k: dict[int, dict], sketch_by_k: dict[int, dict]) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "kNN with k of 1.27 % of the rows holds a fifth of the most influential ones.",
+            "about 20 %",
+            f"{knn_by_k[100]['1.27%']:.0%} of the top 100",
+            None,
+        ),
+        Claim(
+            "With k of 12.7 % it holds close to 60 %.",
+            "about 60 %",
+            f"{knn_by_k[100]['12.70%']:.0%} of the top 100, {knn_by_k[10]['12.70%']:.0%} of "
+            "the top 10",
+            knn_by_k[100]["12.70%"] > 0.5,
+        ),
+        Claim(
+            "It does better than chance.",
+            "15 % at 12.7 %",
+            f"{knn_by_k[100]['12.70%']:.0%} against 13 %",
+            knn_by_k[100]["12.70%"] > 0.127,
+        ),
+        Claim(
+            "(Ours.) Sketches at 5 % of the rows.",
+            "none",
+            f"{sketch_by_k[10]['5.00%']:.0%} of the top 10, {sketch_by_k[100]['5.00%']:.0%} "
+            "of the top 100",
+            None,
+        ),
+    ]
 
 
 def _compute_exact(world: TrainedNli) -> Tensor:

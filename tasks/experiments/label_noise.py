@@ -49,23 +49,7 @@ def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
     best = max(rows[:-1], key=lambda row: float(row["average precision"]))
     key = f"found in the first {REVIEWED_SHARES[1]:.0%}"
     return ExperimentResult(
-        claims=[
-            Claim(
-                "Influence for each test point, over all test points, makes an automatic "
-                "detector of mislabels.",
-                "none",
-                f"{effect_row[key]:.0%} of the turned labels among the first "
-                f"{REVIEWED_SHARES[1]:.0%} "
-                f"(average precision {effect_row['average precision']:.3f})",
-                effect_row[key] > 0.5,
-            ),
-            Claim(
-                "(Ours.) Which is the best of these rankings?",
-                "none",
-                f"{best['by']}, {best['average precision']:.3f}",
-                None,
-            ),
-        ],
+        claims=_make_claims(effect_row, key, best),
         tables={f"{len(flipped):,} of {len(wrong):,} labels turned": rows},
         plots={"labels": _plot_recall(scores, wrong)},
         notes=[
@@ -73,6 +57,27 @@ def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
             "more than the loss does; `fastif mislabels` needs none."
         ],
     )
+
+
+def _make_claims(effect_row: dict, key: str, best: dict) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "Influence for each test point, over all test points, makes an automatic "
+            "detector of mislabels.",
+            "none",
+            f"{effect_row[key]:.0%} of the turned labels among the first "
+            f"{REVIEWED_SHARES[1]:.0%} "
+            f"(average precision {effect_row['average precision']:.3f})",
+            effect_row[key] > 0.5,
+        ),
+        Claim(
+            "(Ours.) Which is the best of these rankings?",
+            "none",
+            f"{best['by']}, {best['average precision']:.3f}",
+            None,
+        ),
+    ]
 
 
 def _sample_flipped(count: int) -> Tensor:

@@ -50,34 +50,8 @@ def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
             f"{name}, by itself", int(computed["size"]), computed["effects"], whole
         )
         rows.append(comparison | {"share of the effects": None})
-    head = next(row for row in rows if row["part"] == "head, by itself")
-    last = next(row for row in rows if row["part"] == "last layer and head, by itself")
-    largest = max(rows[: len(names)], key=lambda row: row["share of the effects"] or 0)
     return ExperimentResult(
-        claims=[
-            Claim(
-                "(Proposed, not done there.) Parts differ in how much of an effect goes through "
-                "them.",
-                "none",
-                f"most through {largest['part']}: "
-                f"{largest['share of the effects']:.0%} of the absolute effects",
-                None,
-            ),
-            Claim(
-                "(Ours.) The head by itself ranks rows as all trained parameters do.",
-                "none",
-                f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
-                f"{TOP_K}",
-                None,
-            ),
-            Claim(
-                "(Ours.) The last layer and the head do.",
-                "none",
-                f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
-                f"{TOP_K}",
-                None,
-            ),
-        ],
+        claims=_make_claims(rows, len(names)),
         tables={"Effects of all training rows, mean over the queries": rows},
         plots={"parts": _plot_shares(rows[: len(names)])},
         notes=[
@@ -89,6 +63,36 @@ def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
             "to the query once all parameters have given way."
         ],
     )
+
+
+def _make_claims(rows: list[dict], parts: int) -> list[Claim]:
+    """What the source says, beside what was measured; the first rows are those of the parts."""
+    head = next(row for row in rows if row["part"] == "head, by itself")
+    last = next(row for row in rows if row["part"] == "last layer and head, by itself")
+    largest = max(rows[:parts], key=lambda row: row["share of the effects"] or 0)
+    return [
+        Claim(
+            "(Proposed, not done there.) Parts differ in how much of an effect goes through them.",
+            "none",
+            f"most through {largest['part']}: "
+            f"{largest['share of the effects']:.0%} of the absolute effects",
+            None,
+        ),
+        Claim(
+            "(Ours.) The head by itself ranks rows as all trained parameters do.",
+            "none",
+            f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
+            f"{TOP_K}",
+            None,
+        ),
+        Claim(
+            "(Ours.) The last layer and the head do.",
+            "none",
+            f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
+            f"{TOP_K}",
+            None,
+        ),
+    ]
 
 
 OVERLAP = f"share of the top {TOP_K}"

@@ -38,15 +38,7 @@ def reproduce_mnist_1_vs_7(workspace: Workspace) -> ExperimentResult:
     rank_agreement = float(spearman(exact, lissa_effects)[0])
     residual = float(solution.residual.max())
     return ExperimentResult(
-        claims=[
-            Claim("The recursive estimate names the digits that the inverse names.", "none",
-                  f"{common} of {2 * SHOWN} in common, Spearman over all rows "
-                  f"{rank_agreement:.4f}, residual "
-                  f"{residual:.1e}", common == 2 * SHOWN),
-            Claim("Influence foretells the change of the loss when a point is removed (Koh and "
-                  "Liang, convex model; goal: Pearson above 0.99).", "close to the diagonal",
-                  f"Pearson {agreement:.4f} over {len(rows)} removals", agreement > 0.99),
-        ],
+        claims=_make_claims(common, rank_agreement, residual, agreement, rows),
         plots={
             "digits-removal": chart_to_svg(plot_scatter(predicted.tolist(), measured["change"],
                                           "predicted change of the loss, nats",
@@ -57,6 +49,29 @@ def reproduce_mnist_1_vs_7(workspace: Workspace) -> ExperimentResult:
                "of the test file. Every removal is trained to a gradient of 1e-10. Beside each "
                "picture its label and its removal effect in thousandths of a nat."],
     )  # fmt: skip
+
+
+def _make_claims(
+    common: int, rank_agreement: float, residual: float, agreement: float, rows: list[int]
+) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "The recursive estimate names the digits that the inverse names.",
+            "none",
+            f"{common} of {2 * SHOWN} in common, Spearman over all rows "
+            f"{rank_agreement:.4f}, residual "
+            f"{residual:.1e}",
+            common == 2 * SHOWN,
+        ),
+        Claim(
+            "Influence foretells the change of the loss when a point is removed (Koh and "
+            "Liang, convex model; goal: Pearson above 0.99).",
+            "close to the diagonal",
+            f"Pearson {agreement:.4f} over {len(rows)} removals",
+            agreement > 0.99,
+        ),
+    ]
 
 
 def select_removals(order: torch.Tensor, count: int) -> list[int]:

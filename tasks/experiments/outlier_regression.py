@@ -37,17 +37,7 @@ def reproduce_outlier_regression(_: Workspace) -> ExperimentResult:
     agreeing = int((predicted.sign() == measured.sign()).sum())
     order = predicted.abs().argsort(descending=True)[:5].tolist()
     return ExperimentResult(
-        claims=[
-            Claim("Two of the points have outsize effects on the model.", "the two at 100",
-                  f"the two at x = {' and '.join(f'{x[i]:g}' for i in sorted(first))}",
-                  set(first) == set(OUTLIERS)),
-            Claim("Their effects are not equal: one pulled the model away, the other towards the "
-                  "correct line.", "x near 2 away, x near -5 towards",
-                  f"without x = {x[15]:g} the query's loss changes by {measured[15]:+.1f}, without "
-                  f"x = {x[1]:g} by {measured[1]:+.1f}", bool(measured[15] < 0 < measured[1])),
-            Claim("Influence foretells what training without a point does.", "none",
-                  f"{agreeing} of 20 signs, Pearson {agreement:.3f}", agreeing == 20),
-        ],
+        claims=_make_claims(x, first, measured, agreeing, agreement),
         tables={
             "The five largest effects on the loss at 3.2": [
                 {"x": float(x[i]), "y": float(y[i]), "predicted": float(predicted[i]),
@@ -59,6 +49,34 @@ def reproduce_outlier_regression(_: Workspace) -> ExperimentResult:
                "small change to a line of 20 points: the formula's size is wrong there by the "
                "leverage of the point, its sign and rank are right."],
     )  # fmt: skip
+
+
+def _make_claims(
+    x: Tensor, first: list[int], measured: Tensor, agreeing: int, agreement: float
+) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "Two of the points have outsize effects on the model.",
+            "the two at 100",
+            f"the two at x = {' and '.join(f'{x[i]:g}' for i in sorted(first))}",
+            set(first) == set(OUTLIERS),
+        ),
+        Claim(
+            "Their effects are not equal: one pulled the model away, the other towards the "
+            "correct line.",
+            "x near 2 away, x near -5 towards",
+            f"without x = {x[15]:g} the query's loss changes by {measured[15]:+.1f}, without "
+            f"x = {x[1]:g} by {measured[1]:+.1f}",
+            bool(measured[15] < 0 < measured[1]),
+        ),
+        Claim(
+            "Influence foretells what training without a point does.",
+            "none",
+            f"{agreeing} of 20 signs, Pearson {agreement:.3f}",
+            agreeing == 20,
+        ),
+    ]
 
 
 def _make_points() -> tuple[Tensor, Tensor, Tensor]:

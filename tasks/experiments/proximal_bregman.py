@@ -1,5 +1,7 @@
 """A network: predicted effects against training again, and against what they do track."""
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from fastif.training.proximal_bregman import proximal_bregman_response
 from fastif.training.retrain import compute_losses
 from tasks.experiments.mnist import decode_pixels
 from tasks.experiments.plots import chart_to_svg, plot_scatter
-from tasks.experiments.result import Claim, ExperimentResult
+from tasks.experiments.result import Cell, Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
 
 WIDTH, DAMPING = 32, 0.1
@@ -42,66 +44,15 @@ def reproduce_proximal_bregman(workspace: Workspace) -> ExperimentResult:
     )
     effects = _compute_removal_effects(objective, rows, queries)
     removed = _select_removals(effects, workspace.select_size(20, 100))
-    batch = queries.take(fastif.all_ids(queries))
-    before = compute_losses(objective, objective.params, batch)
-    changes = {}
-    for row in removed:
-        row_changes = workspace.cache_tensors(
-            f"without-{row}",
-            lambda row=row: _compute_changes(objective, rows, batch, before, row, workspace),
-        )
-        for name, change in row_changes.items():
-            changes.setdefault(name, []).append(change)
     predicted = effects[:, removed]
-    measured = {name: torch.stack(changes[name], 1) for name in RETRAININGS}
+    measured = _measure_changes(objective, rows, queries, removed, workspace)
     pearson_by_kind = {
         name: _nan_mean(pearson(predicted, change)) for name, change in measured.items()
     }
-    spearman_by_kind = {
-        name: _nan_mean(spearman(predicted, change)) for name, change in measured.items()
-    }
-    best, cold = (
-        pearson_by_kind["response"],
-        max(pearson_by_kind["warm"], pearson_by_kind["cold"], pearson_by_kind["seeds"]),
-    )
     return ExperimentResult(
-        claims=[
-            Claim(
-                "For a network influence does not foretell training again without the row: "
-                "training is not convex and has not converged (Bae and others).",
-                "weak",
-                f"Pearson {cold:.2f} at best",
-                cold < best,
-            ),
-            Claim(
-                "What it tracks is the proximal Bregman response.",
-                "strong",
-                f"Pearson {best:.3f}",
-                best > 0.9,
-            ),
-        ],
-        tables={
-            f"Predicted effect of {len(removed)} rows on {QUERIES} test digits, mean over digits": [
-                {
-                    "against": words,
-                    "Pearson": pearson_by_kind[name],
-                    "Spearman": spearman_by_kind[name],
-                    "mean size, nats": float(measured[name].abs().mean()),
-                }
-                for name, words in RETRAININGS.items()
-            ]
-        },
-        plots={
-            f"response-{name}": chart_to_svg(
-                plot_scatter(
-                    predicted.flatten().tolist(),
-                    measured[name].flatten().tolist(),
-                    "predicted change, nats",
-                    RETRAININGS[name],
-                )
-            )
-            for name in ("response", "cold")
-        },
+        claims=_make_claims(pearson_by_kind),
+        tables=_make_tables(pearson_by_kind, predicted, measured),
+        plots=_make_plots(predicted, measured),
         notes=[
             f"{len(rows):,} training digits, network of {objective.space.size:,} parameters, "
             f"λ = {DAMPING:g}, exact Gauss-Newton. The predicted effects have a mean size of "
@@ -111,6 +62,65 @@ def reproduce_proximal_bregman(workspace: Workspace) -> ExperimentResult:
             "which no first order foretells (Pearson 0.84).",
         ],
     )
+
+
+def _make_claims(pearson_by_kind: Mapping[str, float]) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    best, cold = (
+        pearson_by_kind["response"],
+        max(pearson_by_kind["warm"], pearson_by_kind["cold"], pearson_by_kind["seeds"]),
+    )
+    return [
+        Claim(
+            "For a network influence does not foretell training again without the row: "
+            "training is not convex and has not converged (Bae and others).",
+            "weak",
+            f"Pearson {cold:.2f} at best",
+            cold < best,
+        ),
+        Claim(
+            "What it tracks is the proximal Bregman response.",
+            "strong",
+            f"Pearson {best:.3f}",
+            best > 0.9,
+        ),
+    ]
+
+
+def _make_tables(
+    pearson_by_kind: Mapping[str, float], predicted: Tensor, measured: Mapping[str, Tensor]
+) -> dict[str, Sequence[Mapping[str, Cell]]]:
+    """Rows by title."""
+    spearman_by_kind = {
+        name: _nan_mean(spearman(predicted, change)) for name, change in measured.items()
+    }
+    removals = predicted.shape[1]
+    return {
+        f"Predicted effect of {removals} rows on {QUERIES} test digits, mean over digits": [
+            {
+                "against": words,
+                "Pearson": pearson_by_kind[name],
+                "Spearman": spearman_by_kind[name],
+                "mean size, nats": float(measured[name].abs().mean()),
+            }
+            for name, words in RETRAININGS.items()
+        ]
+    }
+
+
+def _make_plots(predicted: Tensor, measured: dict[str, Tensor]) -> dict[str, str]:
+    """SVG by name."""
+    return {
+        f"response-{name}": chart_to_svg(
+            plot_scatter(
+                predicted.flatten().tolist(),
+                measured[name].flatten().tolist(),
+                "predicted change, nats",
+                RETRAININGS[name],
+            )
+        )
+        for name in ("response", "cold")
+    }
 
 
 def _read_digits(workspace: Workspace, split: str, count: int) -> fastif.TensorExamples:
@@ -144,6 +154,27 @@ def _select_removals(effects: Tensor, count: int) -> list[int]:
     others = order[count // 2 :]
     random_rows = others[torch.randperm(len(others), generator=generator)[: count - len(large)]]
     return torch.cat([large, random_rows]).tolist()
+
+
+def _measure_changes(
+    objective: fastif.ModuleObjective,
+    rows: fastif.TensorExamples,
+    queries: fastif.TensorExamples,
+    removed: Sequence[int],
+    workspace: Workspace,
+) -> dict[str, Tensor]:
+    """Change of every query's loss without each row, [q m], by way of training."""
+    batch = queries.take(fastif.all_ids(queries))
+    before = compute_losses(objective, objective.params, batch)
+    changes: dict[str, list[Tensor]] = {}
+    for row in removed:
+        row_changes = workspace.cache_tensors(
+            f"without-{row}",
+            lambda row=row: _compute_changes(objective, rows, batch, before, row, workspace),
+        )
+        for name, change in row_changes.items():
+            changes.setdefault(name, []).append(change)
+    return {name: torch.stack(changes[name], 1) for name in RETRAININGS}
 
 
 def _compute_changes(

@@ -15,6 +15,8 @@ from tasks.experiments.workspace import Workspace
 CANDIDATE_SHARE = 0.05
 PAPER = 50.0
 SIZES = (1, 5, 25, 50, 100)
+Changes = dict[tuple[str, str, int], list[float]]
+"""Change of each query's loss by method, kind and number of removed rows."""
 EXACT, FULL, FAST = "exact, all rows", "the paper's full mode", "the paper's fast mode"
 
 
@@ -25,8 +27,32 @@ def reproduce_removal_retraining(workspace: Workspace) -> ExperimentResult:
     right, wrong = world.split_by_correctness(workspace.select_size(10, 20))
     queries = [*right, *wrong]
     scores = _compute_scores(world, queries)
+    changes = _measure_changes(world, workspace, queries, scores, seeds)
+    rows = [{"method": method, "removed": kind, "m": size, **_summarize_changes(values)}
+            for (method, kind, size), values in changes.items()]  # fmt: skip
+    return ExperimentResult(
+        claims=_make_claims(changes),
+        tables={f"Change of the query's loss, mean over {len(queries)} queries": rows},
+        plots={"removal": _plot_changes(rows)},
+        notes=[f"{len(world.train):,} training pairs, {seeds} seeds a removal, the same as of the "
+               "trainings with all rows. Half of the queries are predicted wrong. Intervals are "
+               f"Student's over queries; exact is λ = {DAMPING:g}, the full mode LiSSA at "
+               f"λ = {PAPER:g}, the fast mode the same on kNN with {CANDIDATE_SHARE:.0%} of the "
+               "rows: where m "
+               "is more than what these are, it names rows by chance."],
+    )  # fmt: skip
+
+
+def _measure_changes(
+    world: FrozenFeatures,
+    workspace: Workspace,
+    queries: list[int],
+    scores: dict[str, Tensor],
+    seeds: int,
+) -> Changes:
+    """The query's change without the rows of each removal, mean over the seeds."""
     base = [_train_losses(world, workspace, f"all-{seed}", seed, None) for seed in range(seeds)]
-    changes: dict[tuple[str, str, int], list[float]] = {}
+    changes: Changes = {}
     for position, query in enumerate(queries):
         for size in SIZES:
             for method, kind, rows in _select_removals(scores, position, size, query):
@@ -42,36 +68,44 @@ def reproduce_removal_retraining(workspace: Workspace) -> ExperimentResult:
                     float(a[query] - b[query]) for a, b in zip(after, base, strict=True)
                 ]
                 changes.setdefault((method, kind, size), []).append(sum(query_changes) / seeds)
-    rows = [{"method": method, "removed": kind, "m": size, **_summarize_changes(values)}
-            for (method, kind, size), values in changes.items()]  # fmt: skip
+    return changes
+
+
+def _make_claims(changes: Changes) -> list[Claim]:
+    """What the source says, beside what was measured."""
     largest = SIZES[-1]
     random = changes["random", "any", largest]
     harmful = _compare_with_random(changes[EXACT, "harmful", largest], random)
     helpful = _compare_with_random(changes[EXACT, "helpful", largest], random)
     full = _compare_with_random(changes[FULL, "harmful", largest], random)
     fast = _compare_with_random(changes[FAST, "harmful", largest], random)
-    return ExperimentResult(
-        claims=[
-            Claim("The loss rises when helpful rows are removed, more than for random ones.",
-                  "rises", helpful[0], helpful[1] > 0),
-            Claim("It falls when harmful rows are removed (goal: below random at m = 100, with an "
-                  "interval that excludes 0).", "falls", harmful[0], harmful[2] < 0),
-            Claim("So it does for rows chosen by the full mode.", "falls", full[0], full[2] < 0),
-            Claim("And for those chosen by the fast mode.", "similar", fast[0], fast[2] < 0),
-            Claim("More removed rows have a larger effect.", "larger", ", ".join(
+    return [
+        Claim(
+            "The loss rises when helpful rows are removed, more than for random ones.",
+            "rises",
+            helpful[0],
+            helpful[1] > 0,
+        ),
+        Claim(
+            "It falls when harmful rows are removed (goal: below random at m = 100, with an "
+            "interval that excludes 0).",
+            "falls",
+            harmful[0],
+            harmful[2] < 0,
+        ),
+        Claim("So it does for rows chosen by the full mode.", "falls", full[0], full[2] < 0),
+        Claim("And for those chosen by the fast mode.", "similar", fast[0], fast[2] < 0),
+        Claim(
+            "More removed rows have a larger effect.",
+            "larger",
+            ", ".join(
                 f"m = {size}: "
                 f"{_summarize_changes(changes[EXACT, 'helpful', size])['change, nats']:+.4f}"
-                for size in SIZES), None),
-        ],
-        tables={f"Change of the query's loss, mean over {len(queries)} queries": rows},
-        plots={"removal": _plot_changes(rows)},
-        notes=[f"{len(world.train):,} training pairs, {seeds} seeds a removal, the same as of the "
-               "trainings with all rows. Half of the queries are predicted wrong. Intervals are "
-               f"Student's over queries; exact is λ = {DAMPING:g}, the full mode LiSSA at "
-               f"λ = {PAPER:g}, the fast mode the same on kNN with {CANDIDATE_SHARE:.0%} of the "
-               "rows: where m "
-               "is more than what these are, it names rows by chance."],
-    )  # fmt: skip
+                for size in SIZES
+            ),
+            None,
+        ),
+    ]
 
 
 def _compute_scores(world: FrozenFeatures, queries: list[int]) -> dict[str, Tensor]:

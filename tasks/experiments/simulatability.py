@@ -39,30 +39,9 @@ def reproduce_simulatability(workspace: Workspace) -> ExperimentResult:
         },
     )["rows"]
     frame = pl.DataFrame(changes)
-    rows, claims = [], []
-    for side, explaining_kind in EXPLAINING_KIND.items():
-        best = _select_best_rate(frame, side)
-        for kind in KINDS:
-            rows.append({"prediction": side, "rows": kind, **_summarize_changes(best[kind])})
-        difference = mean_t_interval(
-            [a - b for a, b in zip(best[explaining_kind], best["random"], strict=True)]
-        )
-        sentences = {
-            "right": "helpful rows improve the simulator when the prediction is right",
-            "wrong": "harmful rows do when it is wrong",
-        }
-        claims.append(
-            Claim(
-                f"More than random ones, {sentences[side]}.",
-                "improve",
-                f"{difference[0]:+.4f} nats against random ({difference[0] - difference[1]:+.4f} "
-                "to "
-                f"{difference[0] + difference[1]:+.4f})",
-                difference[0] + difference[1] < 0,
-            )
-        )
+    rows = _make_rows(frame)
     return ExperimentResult(
-        claims=claims,
+        claims=[_make_claim(frame, side) for side in EXPLAINING_KIND],
         tables={"Change of the simulator's loss at the model's prediction, at the best rate": rows},
         plots={"simulatability": _plot_changes(frame)},
         notes=[
@@ -70,6 +49,36 @@ def reproduce_simulatability(workspace: Workspace) -> ExperimentResult:
             f"each kind a query, one step of Adam on each, {len(rates)} learning rates. The "
             "best rate is that of the kind itself, so that random rows have theirs too."
         ],
+    )
+
+
+def _make_rows(frame: pl.DataFrame) -> list[dict]:
+    """A row a side and kind, at the kind's best rate."""
+    rows = []
+    for side in EXPLAINING_KIND:
+        best = _select_best_rate(frame, side)
+        for kind in KINDS:
+            rows.append({"prediction": side, "rows": kind, **_summarize_changes(best[kind])})
+    return rows
+
+
+def _make_claim(frame: pl.DataFrame, side: str) -> Claim:
+    """Of the rows that explain a prediction of this side, against random ones."""
+    best = _select_best_rate(frame, side)
+    difference = mean_t_interval(
+        [a - b for a, b in zip(best[EXPLAINING_KIND[side]], best["random"], strict=True)]
+    )
+    sentences = {
+        "right": "helpful rows improve the simulator when the prediction is right",
+        "wrong": "harmful rows do when it is wrong",
+    }
+    return Claim(
+        f"More than random ones, {sentences[side]}.",
+        "improve",
+        f"{difference[0]:+.4f} nats against random ({difference[0] - difference[1]:+.4f} "
+        "to "
+        f"{difference[0] + difference[1]:+.4f})",
+        difference[0] + difference[1] < 0,
     )
 
 

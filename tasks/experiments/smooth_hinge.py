@@ -26,13 +26,7 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
     world = OneAgainstSeven(workspace, fastif.SmoothHinge(SHARP_TEMPERATURE), outputs=1)
     world.objective.params = workspace.cache_tensors("model", lambda: _fit_by_annealing(world))
     query = _select_query(world)
-    query_ids = torch.tensor([query])
-    predicted = {}
-    for t in TEMPERATURES:
-        world.objective.loss = fastif.SmoothHinge(t)
-        world.objective.measure = fastif.SmoothHinge(t)
-        predicted[t], _ = world.compute_removal_effects(query_ids, fastif.Direct())
-    world.objective.loss = world.objective.measure = fastif.SmoothHinge(SHARP_TEMPERATURE)
+    predicted = _predict_effects(world, query)
     rows = select_removals(predicted[1e-1][0].argsort(), workspace.select_size(30, 100))
     measured = workspace.cache_json(
         "removed", lambda: {"change": [world.retrain_change(r, query) for r in rows]}
@@ -43,16 +37,7 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
     }
     best = max(pearson_by_temperature, key=lambda t: pearson_by_temperature[t])
     return ExperimentResult(
-        claims=[
-            Claim(
-                "The hinge has no second derivative; a close smooth approximation lets influence "
-                "work.",
-                "none",
-                f"Pearson {pearson_by_temperature[best]:.3f} at t = {best:g} over {len(rows)} "
-                "removals",
-                pearson_by_temperature[best] > 0.9,
-            ),
-        ],
+        claims=_make_claims(pearson_by_temperature, best, rows),
         tables={
             "Predicted against trained without the row": [
                 {"temperature of the influence": t, "Pearson": pearson_by_temperature[t]}
@@ -76,6 +61,32 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
             "sharpening from 1. The sharper the hinge, the fewer rows carry its curvature."
         ],
     )
+
+
+def _make_claims(
+    pearson_by_temperature: dict[float, float], best: float, rows: list[int]
+) -> list[Claim]:
+    """What the source says, beside what was measured."""
+    return [
+        Claim(
+            "The hinge has no second derivative; a close smooth approximation lets influence work.",
+            "none",
+            f"Pearson {pearson_by_temperature[best]:.3f} at t = {best:g} over {len(rows)} removals",
+            pearson_by_temperature[best] > 0.9,
+        ),
+    ]
+
+
+def _predict_effects(world: OneAgainstSeven, query: int) -> dict[float, torch.Tensor]:
+    """Removal effects of all rows [1 n] by the temperature of the influence."""
+    query_ids = torch.tensor([query])
+    predicted: dict[float, torch.Tensor] = {}
+    for t in TEMPERATURES:
+        world.objective.loss = fastif.SmoothHinge(t)
+        world.objective.measure = fastif.SmoothHinge(t)
+        predicted[t], _ = world.compute_removal_effects(query_ids, fastif.Direct())
+    world.objective.loss = world.objective.measure = fastif.SmoothHinge(SHARP_TEMPERATURE)
+    return predicted
 
 
 def _select_query(world: OneAgainstSeven) -> int:
