@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.curvature.operator import FactoredOperator
 from fastif.curvature.sampled_ggn import SampledGaussNewton
@@ -25,7 +24,7 @@ from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.numerics.correlation import pearson
 from fastif.solvers.gram import apply_factor, compute_gram_matrix
-from fastif.solvers.spectral import Spectral
+from fastif.solvers.solver import EkfacSolver
 
 HalfSubset = Int[Tensor, " _"]
 
@@ -111,7 +110,7 @@ def select_damping_by_retraining(
     halves: Sequence[HalfSubset],
     outcomes: Float[Tensor, "m e"],
     *,
-    approximate: Spectral | None = None,
+    approximate: EkfacSolver | None = None,
 ) -> DampingSelection:
     """The λ at which summed effects agree best with models trained on the halves.
 
@@ -272,9 +271,9 @@ def _sample_factor_rows(curvature: GaussNewton, max_rows: int) -> FactoredOperat
 
 
 def _make_ekfac_predictor(
-    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, solver: Spectral
+    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, solver: EkfacSolver
 ) -> tuple[Predictor, float]:
-    ekfac = Ekfac.fit(curvature, labels=solver.labels, seed=solver.seed)
+    ekfac = solver.fit_ekfac(curvature)
     max_eigenvalue = float(ekfac.eigenvalues.max())
     return lambda damping: pairwise_dots(
         ekfac.apply_inverse(sums, damping), query_gradients

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator
 from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 from fastif.solvers.lanczos import Inverse
 from fastif.solvers.preconditioner import (
@@ -24,7 +25,6 @@ from fastif.solvers.solver import (
     Solution,
     Solve,
     Solver,
-    check_positive,
     measure_residual,
     merge_by_position,
     safe_ratio,

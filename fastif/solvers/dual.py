@@ -13,6 +13,7 @@ from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cg import conjugate_gradients
+from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import (
     FLOAT32_BYTES,
     FLOAT64_BYTES,
@@ -37,7 +38,6 @@ from fastif.solvers.solver import (
     Solution,
     Solve,
     Solver,
-    check_positive,
     measure_residual,
     safe_ratio,
     solve_finite_rows,

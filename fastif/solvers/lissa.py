@@ -12,6 +12,7 @@ from torch import Tensor
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_dots, row_norms
+from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
 from fastif.solvers.neumann import NeumannSeries
@@ -24,10 +25,9 @@ from fastif.solvers.preconditioner import (
 )
 from fastif.solvers.solver import (
     Factor,
+    RepeatedSolver,
     Solution,
     Solve,
-    Solver,
-    check_positive,
     mark_failed,
     measure_residual,
     safe_ratio,
@@ -44,7 +44,7 @@ EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 
 
 @dataclass(frozen=True)
-class Lissa(Solver):
+class Lissa(RepeatedSolver):
     """x ← x + (b - A_B x) / s, J times; x → A⁻¹ b; mean of T repeats.
 
     A_B is a fresh mini-batch of B examples each step, with the same damping as A (Agarwal, Bullins

@@ -1,18 +1,18 @@
 """Solver and Solution: A x = b for many rows b, and how well it went."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fastif.curvature.ekfac.ekfac import Ekfac
+from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import DampedOperator
 from fastif.data.examples import Examples
-from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 
@@ -87,6 +87,7 @@ class Solver(ABC):
         remedy: what to change where rows come back as NaN.
         requires_damping: whether a study needs λ > 0 for it.
         requires_factored: whether it takes no curvature but one that is a product RᵀR / m.
+        kind: its name in a study file and in the store, see `SOLVERS`.
     """
 
     factor_depends_on_damping: ClassVar[bool] = True
@@ -94,6 +95,22 @@ class Solver(ABC):
     remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
     requires_damping: ClassVar[bool] = True
     requires_factored: ClassVar[bool] = False
+    kind: Any  # a text; solvers narrow it to the one that it is
+
+    @property
+    def effective_damping(self) -> float | None:
+        """The λ that its settings bring along; None unless a solver says otherwise."""
+        return None
+
+    @property
+    def ekfac_solver(self) -> "EkfacSolver | None":
+        """Itself, if it inverts EK-FAC in place of the curvature, for which another λ is best."""
+        return None
+
+    @property
+    def repeated_solver(self) -> "RepeatedSolver | None":
+        """Itself, if it averages independent runs, which can be split over workers."""
+        return None
 
     def check(self, operator: DampedOperator) -> None:  # noqa: B027  most solvers take any operator
         """Refuse an operator that this solver cannot treat, before any work is done.
@@ -147,39 +164,46 @@ class Solver(ABC):
         return None
 
 
-def check_positive(solver: Solver) -> None:
-    """Refuse a number that is not positive and finite (a seed may be 0), and an unknown word.
+class EkfacSolver(Solver):
+    """A solver that inverts EK-FAC in place of the curvature."""
 
-    A tolerance is at most 1, the relative residual of a solution of 0: beyond it all converges.
+    @property
+    def ekfac_solver(self) -> "EkfacSolver":
+        return self
 
-    Raises:
-        InputError: naming the hyper-parameter.
+    @abstractmethod
+    def fit_ekfac(self, curvature: GaussNewton) -> Ekfac:
+        """The EK-FAC that is inverted."""
+
+
+class RepeatedSolver(Solver):
+    """A solver that averages independent runs.
+
+    Attributes:
+        repeats: T, how many.
     """
-    hints = get_type_hints(type(solver))
-    for item in fields(solver):  # type: ignore[arg-type]
-        value, allowed = getattr(solver, item.name), _allowed_words(hints[item.name])
-        minimum = 0 if item.name == "seed" else math.ulp(0.0)
-        if isinstance(value, str):
-            is_valid, expected = value in allowed, " or ".join(f'"{option}"' for option in allowed)
-        elif isinstance(value, int | float):
-            is_valid = math.isfinite(value) and value >= minimum
-            expected = "a number of 0 or more" if item.name == "seed" else "a finite number > 0"
-            expected += "".join(f' or "{option}"' for option in allowed)
-            if item.name == "tolerance" and value > 1:
-                is_valid, expected = False, "at most 1, the relative residual of a solution of 0"
-        else:
-            continue
-        if not is_valid:
-            raise InputError(
-                f"[solver] {item.name}", expected, f"{value}", f"Leave it out for {item.default}."
-            )
 
+    repeats: int
 
-def _allowed_words(hint: object) -> list[str]:
-    """The words a field may hold, by its annotation."""
-    if get_origin(hint) is Literal:
-        return [value for value in get_args(hint) if isinstance(value, str)]
-    return [value for member in get_args(hint) for value in _allowed_words(member)]
+    @property
+    def repeated_solver(self) -> "RepeatedSolver":
+        return self
+
+    @abstractmethod
+    def run_repeat(
+        self,
+        operator: DampedOperator,
+        rhs: Float[Tensor, "q p"],
+        index: int,
+        factor: Factor | None = None,
+    ) -> Solution:
+        """One of the T runs alone; `merge_runs` makes one answer of them."""
+
+    @abstractmethod
+    def merge_runs(
+        self, operator: DampedOperator, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
+    ) -> Solution:
+        """The mean of runs in their order, with its residual and spread."""
 
 
 def solve_finite_rows(

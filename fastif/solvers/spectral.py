@@ -11,21 +11,21 @@ from fastif.curvature.ekfac.fit_spec import Labels
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
+from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.preconditioner import EKFAC_SWEEPS
 from fastif.solvers.solver import (
+    EkfacSolver,
     Factor,
     Solution,
     Solve,
-    Solver,
-    check_positive,
     measure_residual,
     solve_finite_rows,
 )
 
 
 @dataclass(frozen=True)
-class Spectral(Solver):
+class Spectral(EkfacSolver):
     """x = (EK-FAC of A + λI)⁻¹ b: no iterations, one fit for all queries and every damping.
 
     The residual is measured on the operator that was given, by one product with the exact
@@ -84,6 +84,9 @@ class Spectral(Solver):
     def estimate_cost(self, problem: SolverProblem) -> SolverCost:
         return SolverCost(problem.rows, EKFAC_SWEEPS * problem.rows, vectors_per_query=4)
 
+    def fit_ekfac(self, curvature: GaussNewton) -> Ekfac:
+        return Ekfac.fit(curvature, labels=self.labels, seed=self.seed)
+
     def factor(self, operator: DampedOperator) -> Factor:
         """The fitted EK-FAC; it does not depend on the damping."""
         return self._load_or_fit(operator).state_dict()
@@ -113,4 +116,4 @@ class Spectral(Solver):
         assert isinstance(curvature, GaussNewton)  # as checked
         if factor is not None:
             return Ekfac.from_state_dict(factor, curvature.objective.space, operator.like)
-        return Ekfac.fit(curvature, labels=self.labels, seed=self.seed)
+        return self.fit_ekfac(curvature)

@@ -55,7 +55,7 @@ def _choose_for_models(job: RunContext, members: list[RunContext]) -> None:
             ExampleSubset(member.query_texts, query_ids),
             halves,
             half_margins,
-            approximate=solver if isinstance(solver, fastif.Spectral) else None,
+            approximate=solver.ekfac_solver,
         )
         write_damping_choice(job.store, member.damping_digest, choice)
 

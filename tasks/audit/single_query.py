@@ -21,6 +21,7 @@ from fastif import InputError
 from fastif.curvature import DampedOperator
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import Factor, Solution, Solver
+from fastif.solvers.solver import RepeatedSolver
 from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
@@ -66,23 +67,23 @@ def make_request(inputs: Inputs, name: str, repeats: int | None, k: int) -> Quer
         InputError: no such query, or the study's solver is not LiSSA.
     """
     check_has_audit(inputs.study)
-    lissa = require_lissa(inputs.study)
+    solver = require_repeated_solver(inputs.study)
     name = normalize_nfc(name)
     if name not in inputs.queries.ids:
         raise InputError(
             "query", f"an id of {inputs.queries.place}", name, f"Such as {inputs.queries.ids[0]}."
         )
-    return QueryRequest(inputs.queries.ids.index(name), repeats or lissa.repeats, k)
+    return QueryRequest(inputs.queries.ids.index(name), repeats or solver.repeats, k)
 
 
-def require_lissa(study: Study) -> fastif.Lissa:
+def require_repeated_solver(study: Study) -> RepeatedSolver:
     """The study's solver.
 
     Raises:
         InputError: it is another, of which there are no repeats.
     """
-    if isinstance(study.solver, fastif.Lissa):
-        return study.solver
+    if study.solver.repeated_solver is not None:
+        return study.solver.repeated_solver
     raise InputError(
         "[solver] kind",
         '"lissa", whose repeats can be split over workers',
@@ -107,7 +108,8 @@ def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
             gradients = fastif.Gradients(job.objective)
             rhs = compute_measure_gradients(gradients, job.queries, request.ids, 1)
             factor = read_factor(job.store, job.factor_digest)
-            solution = require_lissa(job.study).run_repeat(job.operator, rhs, index, factor)
+            solver = require_repeated_solver(job.study)
+            solution = solver.run_repeat(job.operator, rhs, index, factor)
             tensors = {
                 "value": solution.value.cpu().contiguous(),
                 "residual": solution.residual.cpu(),
@@ -124,7 +126,7 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
     with lease_run(ref) as job:
         device = job.train_texts.device
         solutions = tuple(_read_repeat(job, digest, device) for digest in digests)
-        solver = AveragedLissa(require_lissa(job.study), solutions)
+        solver = AveragedSolver(require_repeated_solver(job.study), solutions)
         attributor = replace(
             job.make_attributor(fastif.ExhaustiveSearch(request.k)), solver=solver, factor={}
         )
@@ -136,10 +138,10 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
 
 
 @dataclass(frozen=True, eq=False)
-class AveragedLissa(Solver):
-    """LiSSA of which every repeat has been solved already."""
+class AveragedSolver(Solver):
+    """A solver of which every repeat has been solved already."""
 
-    lissa: fastif.Lissa
+    solver: RepeatedSolver
     solutions: tuple[Solution, ...]
 
     def solve(
@@ -148,7 +150,7 @@ class AveragedLissa(Solver):
         rhs: Float[Tensor, "q p"],
         factor: Factor | None = None,
     ) -> Solution:
-        return self.lissa.merge_runs(operator, rhs, self.solutions)
+        return self.solver.merge_runs(operator, rhs, self.solutions)
 
 
 def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> Solution:
@@ -172,9 +174,8 @@ def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> So
 
 def _compute_repeat_digest(job: RunContext, request: QueryRequest, index: int) -> str:
     """Of everything that a repeat depends on; not of how many there are."""
-    solver = {
-        name: value for name, value in vars(require_lissa(job.study)).items() if name != "repeats"
-    }
+    settings = vars(require_repeated_solver(job.study))
+    solver = {name: value for name, value in settings.items() if name != "repeats"}
     query = job.plan.inputs.queries.take([request.query])
     return compute_fingerprint(
         {

@@ -48,7 +48,7 @@ def damping_digest(job: "RunContext") -> str:
         "attributed": list(job.objective.space.names),
         "curvature": _curvature_settings(job),
         "recipe": record.parts["recipe"],
-        "approximate": _solver_fields(job) if study.solver.kind == "spectral" else None,
+        "approximate": None if study.solver.ekfac_solver is None else _solver_fields(job),
     }
     return compute_fingerprint(inputs)
 

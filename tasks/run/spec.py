@@ -170,8 +170,11 @@ def list_missing_shards(store: Store, run: str) -> Sequence[Shard]:
 
 def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
     """The solver's record without what changes only speed and memory."""
-    answer_fields = (item for item in fields(solver) if item.metadata.get("changes_answers", True))
-    return {item.name: getattr(solver, item.name) for item in answer_fields}
+    return {
+        item.name: getattr(solver, item.name)
+        for item in fields(solver)  # type: ignore[arg-type]
+        if item.metadata.get("changes_answers", True)
+    }
 
 
 def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:

@@ -9,11 +9,12 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
+from fastif.solvers import Dual, Solver
+from fastif.solvers.registry import SOLVERS
 from tasks.study.candidates import AnyCandidates
 from tasks.study.cross_checks import find_contradictions
 from tasks.study.errors import Problem, StudyError, suggest
@@ -47,9 +48,10 @@ AUDIT_SECTIONS = {
 """What only an audit needs. A study without all of it can be searched for wrong labels, and has
 these in its place, which nothing reads."""
 
-AnySolver = Annotated[
-    Dual | ConjugateGradient | Spectral | Lissa | Direct, Field(discriminator="kind")
-]
+if TYPE_CHECKING:
+    AnySolver = Solver
+else:  # as many as the registry has, of which a type checker knows nothing
+    AnySolver = Annotated[Union[tuple(SOLVERS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Study(Section):
@@ -129,7 +131,7 @@ class Study(Section):
         """
         if self.curvature.damping != "auto":
             return self.curvature.damping + self.penalty
-        return getattr(self.solver, "effective_damping", None)
+        return self.solver.effective_damping
 
     @property
     def loss_settings(self) -> dict[str, object]:

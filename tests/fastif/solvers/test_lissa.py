@@ -11,7 +11,7 @@ from systems import Mean, add_damping, problem, random_rows, residuals
 
 from fastif import ConjugateGradient, GaussNewton, Hessian, InputError, Lissa, Spectral
 from fastif.curvature import DenseOperator
-from fastif.solvers.solver import check_positive
+from fastif.solvers.check_positive import check_positive
 
 
 def test_twenty_steps_of_lissa_do_not_suffice_where_many_do():
