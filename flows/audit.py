@@ -30,7 +30,8 @@ from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
-from tasks.results.summary import make_worst_queries_table, read_summary, render_summary_markdown
+from tasks.results.summary import read_summary
+from tasks.results.summary_markdown import make_worst_queries_table, render_summary_markdown
 from tasks.run.spec import FINISH, RunRef, list_missing_shards, plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import wrap_library_errors

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from fastif.correction import Correction
 from flows.flow_run_names import make_flow_run_name
 from flows.prefect_hooks import notify_failure
-from tasks.correction import (
+from tasks.correction.correct_model import (
     CorrectionRequest,
     CorrectionResult,
     correct_model,

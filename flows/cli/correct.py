@@ -48,7 +48,7 @@ def correct(
     """
     with report_errors():
         from fastif.correction import Correction
-        from tasks.correction import CorrectionRequest, correct_model
+        from tasks.correction.correct_model import CorrectionRequest, correct_model
 
         how = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
         # The task's own function: one step on one machine gains nothing from Prefect's start.

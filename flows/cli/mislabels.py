@@ -41,7 +41,8 @@ def mislabels(
     was read before is kept: the next time only new texts are.
     """
     with report_errors():
-        from tasks.mislabels.detect import detect_mislabels, read_detection_plan
+        from tasks.mislabels.detect import detect_mislabels
+        from tasks.mislabels.detection_plan import read_detection_plan
         from tasks.mislabels.results import read_result
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study

@@ -10,7 +10,7 @@ import polars as pl
 
 from fastif.correction import Correction
 from fastif.numerics.t_interval import mean_t_interval
-from tasks.correction import CorrectionRequest, correct_model
+from tasks.correction.correct_model import CorrectionRequest, correct_model
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.workspace import Workspace
 

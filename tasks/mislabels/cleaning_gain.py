@@ -19,12 +19,8 @@ from fastif.numerics.t_interval import mean_t_interval
 from storage import Store
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
-from tasks.mislabels.detect import (
-    DETECTOR,
-    DetectionPlan,
-    make_views,
-    read_detection_plan,
-)
+from tasks.mislabels.detect import make_views
+from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, read_detection_plan
 from tasks.mislabels.results import MislabelResult
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states

@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from prefect.cache_policies import NO_CACHE
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import concat_views, make_tabular_features
 from fastif.mislabels.injected_flips import measure_flip_recall
@@ -29,15 +27,19 @@ from fastif.mislabels.labeled_data import (
     TrustedData,
 )
 from fastif.mislabels.second_round_check import INNER_FOLDS
-from storage import Store, StoreError, compute_fingerprint
+from storage import Store
 from storage.parquet import write_table
 from storage.queries import sum_harm_by_train
 from tasks.data.dataset import Table
-from tasks.data.inputs import Inputs, read_inputs
+from tasks.data.inputs import Inputs
 from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates
 from tasks.data.row_hashes import content_digests, row_digests
-from tasks.mislabels.annotations import Annotations, read_annotations
-from tasks.mislabels.cross_fitted_classifier import classifier_key, compute_classifier_logits
+from tasks.mislabels.cross_fitted_classifier import compute_classifier_logits
+from tasks.mislabels.detection_plan import (
+    DETECTOR,
+    DetectionPlan,
+    read_detection_plan,
+)
 from tasks.mislabels.facts import make_facts
 from tasks.mislabels.head_cache import HeadCache
 from tasks.mislabels.random_sample import select_random_sample
@@ -48,86 +50,15 @@ from tasks.mislabels.results import (
     record_request,
 )
 from tasks.mislabels.table import make_mislabel_frame
-from tasks.mislabels.text_features import TextEncoder, make_encoder, make_text_views
-from tasks.models.locate import find_encoder_folder
-from tasks.models.training_dynamics import compute_dynamics_digest
-from tasks.run.spec import open_existing_store, resolve_store_path
+from tasks.mislabels.text_features import make_text_views
+from tasks.run.spec import resolve_store_path
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
 
-DETECTOR_VERSION = 9
-"""Raised when the procedure comes to say something else."""
-DETECTOR = MislabelDetector()
 FLIP_REPEATS = 2
 """Draws of them, each judged anew."""
 MAX_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + FLIP_REPEATS + INNER_FOLDS) + 1 + FLIP_REPEATS
 """That a search fits: to labels and to beliefs, and to tell whether the latter pays."""
-
-
-@dataclass(frozen=True)
-class DetectionPlan:
-    """What is looked for: a study's rows, what reads them, and what people have said of them.
-
-    Attributes:
-        inputs: study and tables.
-        encoder: of the texts; None where rows are no texts.
-        encoder_saw_labels: whether its weights may have seen the labels.
-        annotations: of the store.
-    """
-
-    inputs: Inputs
-    encoder: TextEncoder | None
-    encoder_saw_labels: bool
-    annotations: Annotations
-
-    @property
-    def trusted(self) -> bool:
-        """Whether the queries' labels are certain."""
-        return self.inputs.study.queries.trusted
-
-    @cached_property
-    def digest(self) -> str:
-        """Of everything that the answer depends on; not of the order of the rows."""
-        study = self.inputs.study
-        queries = sorted(row.hex() for row in row_digests(self.inputs.queries, study.labels))
-        return compute_fingerprint(
-            {
-                "procedure": DETECTOR_VERSION,
-                "detector": DETECTOR.settings,
-                "encoder": self.encoder.artifact_kind if self.encoder else "as they are",
-                "train": self.inputs.train.digest,
-                "rows": len(self.inputs.train),
-                "queries": queries if self.trusted else [],
-                "labels": list(study.labels),
-                "budget": study.mislabels.budget,
-                "judge": classifier_key(self.inputs),
-                "dynamics": compute_dynamics_digest(study),
-                "verdicts": self.annotations.digest,
-            }
-        )
-
-
-def read_detection_plan(path: Path) -> DetectionPlan:
-    """What a study asks to be searched. Reads every input, computes and writes nothing.
-
-    Raises:
-        StudyError, InputError: something is wrong with the study, a table or the encoder.
-    """
-    inputs = read_inputs(path)
-    encoder, encoder_saw_labels = None, False
-    if inputs.train.measurements is None:
-        folder, encoder_saw_labels = find_encoder_folder(inputs.study)
-        encoder = make_encoder(folder, inputs.study)
-    annotations = read_annotations(find_store(inputs), inputs.train, inputs.study.labels)
-    return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations)
-
-
-def find_store(inputs: Inputs) -> Store | None:
-    """The study's store, if it was begun."""
-    try:
-        return open_existing_store(inputs.study)
-    except StoreError:
-        return None
 
 
 @task(
@@ -199,7 +130,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     harm = _read_harm(store, inputs)
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
     facts = make_facts(plan, data, posterior, recall, frame, sample)
-    return frame, facts | {"procedure": DETECTOR_VERSION, "mix": weights}
+    return frame, facts | {"procedure": plan.procedure, "mix": weights}
 
 
 def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> FeatureViews:

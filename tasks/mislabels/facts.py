@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -12,17 +12,15 @@ from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.random_audit import CountEstimate
 from tasks.data.row_hashes import content_digests
-from tasks.mislabels.annotations import Annotations
+from tasks.mislabels.detection_plan import DetectionPlan
 from tasks.mislabels.label_count import SAMPLE, TRUSTED
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.random_sample import RandomSample
 from tasks.runtime.versions import read_versions
 
-if TYPE_CHECKING:  # a search asks this module what it says
-    from tasks.mislabels.detect import DetectionPlan
-
 
 def make_facts(
-    plan: "DetectionPlan",
+    plan: DetectionPlan,
     data: LabeledData,
     posterior: LabelPosterior,
     recall: FlipRecall,
@@ -77,7 +75,7 @@ def make_facts(
     }
 
 
-def _count_leaked_rows(plan: "DetectionPlan") -> dict[str, int]:
+def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:
     """How many rows of certain label are training rows too; nothing where none is."""
     if not plan.trusted:
         return {}

@@ -12,12 +12,8 @@ from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.knn import MAX_EXACT_ROWS, find_neighbours
 from fastif.mislabels.linear_head import fit_linear_head
 from fastif.mislabels.tfidf import char_trigrams
-from tasks.mislabels.detect import (
-    DETECTOR,
-    MAX_HEADS,
-    DetectionPlan,
-    find_store,
-)
+from tasks.mislabels.detect import MAX_HEADS
+from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, find_store
 from tasks.mislabels.results import KIND
 from tasks.mislabels.text_features import (
     compute_embedding_width,

@@ -13,7 +13,7 @@ from fastif.mislabels.random_audit import (
     AuditedRows,
 )
 from tasks.data.row_hashes import row_digest
-from tasks.mislabels.annotations import Annotations
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.stored_samples import SampledRow, StoredSample
 
 

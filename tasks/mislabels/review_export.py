@@ -11,9 +11,9 @@ from storage import Store
 from storage.atomic import commit_file
 from tasks.data.csv_escape import escape_formulas
 from tasks.data.row_hashes import content_digest, row_digest
-from tasks.mislabels.annotations import Annotations
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.stored_samples import write_sample
 

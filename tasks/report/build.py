@@ -10,7 +10,7 @@ from fastif import InputError
 from storage.atomic import write_bytes
 from tasks.report.page import Page, build_page, render_page
 from tasks.report.run_data import read_run_data
-from tasks.results.summary import make_page_path
+from tasks.results.summary_markdown import make_page_path
 from tasks.run.lookup import find_latest_run
 from tasks.run.spec import open_existing_store
 from tasks.runtime.writable_path import check_outside

@@ -9,7 +9,8 @@ import polars as pl
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from tasks.mislabels.results import KIND, MislabelResult, read_result
-from tasks.results.compare_runs import RunDifference, diff_runs, find_comparable_run
+from tasks.results.comparability import find_comparable_run
+from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import check_undamaged
 from tasks.run.sequence import sort_key

@@ -17,7 +17,7 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
-from tasks.results.compare_runs import find_comparable_run
+from tasks.results.comparability import find_comparable_run
 from tasks.results.diagnostics import read_diagnostics
 from tasks.study.sections import Notify
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage import RunRecord, Store
+from storage import Store
 from storage.matching import EDITED, RELABELLED, SAME
 from storage.run_comparison import (
     BECAME_HARMFUL,
@@ -14,41 +14,12 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
+from tasks.results.comparability import Comparability, check_comparability, check_leverage
 from tasks.run.lookup import check_undamaged
 
-SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
-"""Parts of a run of which another changes what is asked, and not what a number means."""
-ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
-"""Parts of which another leaves the order of rows comparable, but not the sizes of effects."""
 WORST = 100
 """Rows that do most harm in a run: who enters or leaves these has changed."""
 SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Comparability:
-    """How far two runs may be compared.
-
-    Attributes:
-        level: "numbers", "order" or "nothing".
-        reasons: what differs, setting by setting.
-    """
-
-    level: str
-    reasons: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """In a sentence.
-
-        >>> print(Comparability("order", ("model: another one",)))
-        Only the order of rows can be compared, not the sizes of effects: model: another one.
-        """
-        what = {
-            "numbers": "Effects can be compared number by number",
-            "order": "Only the order of rows can be compared, not the sizes of effects",
-            "nothing": "Effects cannot be compared: they answer different questions",
-        }[self.level]
-        return f"{what}{': ' + '; '.join(self.reasons) if self.reasons else ''}."
 
 
 @dataclass(frozen=True)
@@ -138,7 +109,7 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     old, new = (store.read_record(check_undamaged(store, run)) for run in (before, after))
     earlier, later = RunTables.scan(store, before), RunTables.scan(store, after)
     matched = RunMatching.match(earlier, later)
-    comparability = _check_leverage(check_comparability(old, new), store, before, after)
+    comparability = check_leverage(check_comparability(old, new), store, before, after)
     pair = RunPair(earlier, later, matched, k, comparability.level)
     rows = pair.find_changes(matched.common_queries)
     group = _find_first_group(later)
@@ -154,77 +125,6 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
         rows,
         tuple(notes),
     )
-
-
-def find_comparable_run(store: Store, run: str) -> str | None:
-    """The last whole run before this one whose effects, or their order, can be compared.
-
-    Before goes by the numbers that runs are given, see `storage.order`.
-    """
-    record = store.read_record(run)
-    names = [status.record.run for status in store.list_runs()]
-    for name in names[names.index(run) + 1 :]:
-        status = store.read_status(name)
-        if status.is_intact and check_comparability(status.record, record).level != "nothing":
-            return name
-    return None
-
-
-def check_comparability(before: RunRecord, after: RunRecord) -> Comparability:
-    """How far effects of the two may be compared, by what each depends on."""
-    differing = {
-        name
-        for name in {*before.parts, *after.parts}
-        if before.parts.get(name) != after.parts.get(name)
-    }
-    reasons = list(_describe_settings(before, after, differing))
-    if differing <= set(SCALE_PRESERVING):
-        return Comparability("numbers", tuple(reasons))
-    return Comparability(
-        "order" if differing <= set(ORDER_PRESERVING) else "nothing", tuple(reasons)
-    )
-
-
-def _check_leverage(
-    comparability: Comparability, store: Store, before: str, after: str
-) -> Comparability:
-    """Numbers of which one run counts the leverage of rows and the other does not are unlike.
-
-    "auto" may have decided so by the size of the tables, which the settings do not show.
-    """
-    has_leverage = [
-        store.scan("solves", run).select((pl.col("leverage") == "on").fill_null(False).any())
-        for run in (before, after)
-    ]
-    first, second = (bool(frame.collect().item()) for frame in has_leverage)
-    if comparability.level != "numbers" or first == second:
-        return comparability
-    reason = f"leverage of rows: {'on' if first else 'off'} became {'on' if second else 'off'}"
-    return Comparability("order", (*comparability.reasons, reason))
-
-
-def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str]) -> Iterator[str]:
-    for name in sorted(differing):
-        if name == "train" and before.train_rows != after.train_rows:
-            ratio = before.train_rows / after.train_rows
-            yield (
-                f"{before.train_rows:,} training rows became {after.train_rows:,}, so each effect "
-                f"is {ratio:.2f} times as large by that alone"
-            )
-        elif name in ("train", "queries"):
-            yield f"rows of {'training' if name == 'train' else 'query'} table changed"
-        elif name in ("model", "models"):
-            yield "another model"
-        elif name == "carried":
-            yield "one has answers and curvature of an earlier night"
-    differences = [
-        difference
-        for difference in before.find_differences(after)
-        if difference.split(":")[0].split(".")[0] in differing
-    ]
-    skipped = ("train", "query", "queries:", "model:", "models:", "shard_size", "certificate")
-    skipped += ("carried",)
-    yield from (difference for difference in differences if not difference.startswith(skipped))
 
 
 def describe_matching(matched: RunMatching) -> Iterator[str]:

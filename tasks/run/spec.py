@@ -13,8 +13,9 @@ from tasks.models.locate import compute_model_digest, find_base_folder, find_mod
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
 from tasks.runtime.versions import INFLUENCE_VERSION
+from tasks.study.any_solver import AnySolver
 from tasks.study.candidates import AutoSection, FullScanSection
-from tasks.study.study import AnySolver, Study, check_has_audit
+from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
 """Commits of a run beside its shards: the training table first, the run's own row last."""

@@ -1,20 +1,102 @@
 """Rules between the sections of a study, as far as they can be judged without the data."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from tasks.study.candidates import SketchSection
+from tasks.study.any_solver import AnySolver
+from tasks.study.candidates import AnyCandidates, SketchSection
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import HUB
+from tasks.study.loss import TrainingLoss
 from tasks.study.methods import locate_methods
+from tasks.study.sections import (
+    Curvature,
+    Mislabels,
+    ModelSource,
+    QuerySource,
+    Run,
+    TableSource,
+    Training,
+)
 
 TOLERANCE = 1e-9
 
-if TYPE_CHECKING:  # a study asks this module while it is made
-    from tasks.study.study import Study
+
+class StudySections(Protocol):
+    """The sections of a study that are checked against each other; `tasks.study.study` has all."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The label names."""
+        ...
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Further checkpoints."""
+        ...
+
+    @property
+    def model(self) -> ModelSource:
+        """The model."""
+        ...
+
+    @property
+    def train(self) -> TableSource:
+        """The training table."""
+        ...
+
+    @property
+    def queries(self) -> QuerySource:
+        """The queries' table."""
+        ...
+
+    @property
+    def loss(self) -> TrainingLoss:
+        """The loss of training."""
+        ...
+
+    @property
+    def curvature(self) -> Curvature:
+        """The curvature."""
+        ...
+
+    @property
+    def solver(self) -> AnySolver:
+        """The solver."""
+        ...
+
+    @property
+    def candidates(self) -> AnyCandidates:
+        """How candidates are found."""
+        ...
+
+    @property
+    def run(self) -> Run:
+        """How it runs."""
+        ...
+
+    @property
+    def training(self) -> Training | None:
+        """How the model was trained, if it is said."""
+        ...
+
+    @property
+    def mislabels(self) -> Mislabels:
+        """The search for wrong labels."""
+        ...
+
+    @property
+    def has_audit(self) -> bool:
+        """Whether it says what an audit needs."""
+        ...
+
+    @property
+    def fixed_damping(self) -> float | None:
+        """The effective lambda; None where it is yet to be chosen."""
+        ...
 
 
-def find_contradictions(study: "Study") -> Iterator[Problem]:
+def find_contradictions(study: StudySections) -> Iterator[Problem]:
     """Everything in which one section contradicts another."""
     yield from _check_solver(study)
     yield from _check_candidates(study)
@@ -51,7 +133,7 @@ def find_contradictions(study: "Study") -> Iterator[Problem]:
         )
 
 
-def _check_contents(study: "Study") -> Iterator[Problem]:
+def _check_contents(study: StudySections) -> Iterator[Problem]:
     """What is no text can be searched for wrong labels, and nothing else."""
     key = "features" if study.train.features else "image"
     if study.train.text:
@@ -86,7 +168,7 @@ def _check_contents(study: "Study") -> Iterator[Problem]:
         )
 
 
-def _check_solver(study: "Study") -> Iterator[Problem]:
+def _check_solver(study: StudySections) -> Iterator[Problem]:
     solver = study.solver
     if study.fixed_damping is None and study.training is None:
         yield Problem(
@@ -113,7 +195,7 @@ def _check_solver(study: "Study") -> Iterator[Problem]:
         )
 
 
-def _check_candidates(study: "Study") -> Iterator[Problem]:
+def _check_candidates(study: StudySections) -> Iterator[Problem]:
     for where, method in locate_methods(study.candidates):
         max_quota = 1 / len(study.labels)
         if method.quota is not None and method.quota > max_quota + TOLERANCE:
@@ -138,7 +220,7 @@ def _check_candidates(study: "Study") -> Iterator[Problem]:
         )
 
 
-def _check_sketch_scores(study: "Study") -> Iterator[Problem]:
+def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
     change = "remove rescore = false under [candidates]"
     if study.models:
         got = f"{len(study.models)} models more"
@@ -151,7 +233,7 @@ def _check_sketch_scores(study: "Study") -> Iterator[Problem]:
         yield Problem("[curvature] leverage", expected, '"on"', change)
 
 
-def _check_loss(study: "Study") -> Iterator[Problem]:
+def _check_loss(study: StudySections) -> Iterator[Problem]:
     loss, training = study.loss, study.training
     if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
         yield Problem(
@@ -177,7 +259,7 @@ def _check_loss(study: "Study") -> Iterator[Problem]:
         )
 
 
-def _check_run(study: "Study") -> Iterator[Problem]:
+def _check_run(study: StudySections) -> Iterator[Problem]:
     run = study.run
     if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
         # Sizes are chosen for one model in memory.

@@ -9,12 +9,12 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, Union
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from fastif.solvers import Dual, Solver
-from fastif.solvers.registry import SOLVERS
+from fastif.solvers import Dual
+from tasks.study.any_solver import AnySolver
 from tasks.study.candidates import AnyCandidates
 from tasks.study.cross_checks import find_contradictions
 from tasks.study.errors import Problem, StudyError, suggest
@@ -38,7 +38,7 @@ from tasks.study.sections import (
 )
 from tasks.study.validation_errors import list_problems, make_validation_error
 
-__all__ = ["AnyCandidates", "AnySolver", "Study", "StudyError", "init_study", "load_study"]
+__all__ = ["AnyCandidates", "Study", "StudyError", "init_study", "load_study"]
 
 AUDIT_SECTIONS = {
     "model": {"path": "none"},
@@ -47,11 +47,6 @@ AUDIT_SECTIONS = {
 }
 """What only an audit needs. A study without all of it can be searched for wrong labels, and has
 these in its place, which nothing reads."""
-
-if TYPE_CHECKING:
-    AnySolver = Solver
-else:  # as many as the registry has, of which a type checker knows nothing
-    AnySolver = Annotated[Union[tuple(SOLVERS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Study(Section):

@@ -12,7 +12,8 @@ from tasks.audit.layers import LayerEffects
 from tasks.results.diagnostics import format_loss
 from tasks.results.evidence import Row
 from tasks.results.group_names import format_group_value
-from tasks.results.summary import ExplainedQuery, Summary, format_truncated_counts
+from tasks.results.summary import ExplainedQuery, Summary
+from tasks.results.summary_markdown import format_truncated_counts
 
 NOT_TRAINED = "  not trained on: minus the effect is that of adding it"
 

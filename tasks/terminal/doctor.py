@@ -13,7 +13,7 @@ from fastif import InputError
 from fastif.candidates import find_faiss_builds, load_faiss
 from fastif.data.examples import batches
 from fastif.models.trial import try_table
-from tasks.mislabels.detect import read_detection_plan
+from tasks.mislabels.detection_plan import read_detection_plan
 from tasks.models.label_order import find_better_label_order
 from tasks.planning.open_run import load_run
 from tasks.results.alerts import find_webhook_problem

@@ -9,7 +9,8 @@ import tiny
 from flows.audit import audit
 from storage import Store
 from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
-from tasks.results.summary import read_summary, render_summary_markdown
+from tasks.results.summary import read_summary
+from tasks.results.summary_markdown import render_summary_markdown
 from tasks.run.spec import list_missing_shards, open_store, plan_run
 from tasks.terminal.audit import render_summary
 

@@ -16,7 +16,8 @@ from tasks.planning.batch_sizing import MEMORY_FRACTION
 from tasks.planning.calibration import Rates
 from tasks.planning.open_run import load_run, open_run
 from tasks.planning.start_run import start_run
-from tasks.results.summary import read_summary, render_summary_markdown
+from tasks.results.summary import read_summary
+from tasks.results.summary_markdown import render_summary_markdown
 from tasks.run.artifact_keys import method_digest
 from tasks.run.method_choice import (
     FULL,

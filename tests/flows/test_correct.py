@@ -11,12 +11,8 @@ from typer.testing import CliRunner
 
 from fastif import load_model
 from flows.cli.app import app
-from tasks.correction import (
-    MIN_ANCHORS,
-    RECORD,
-    SliceChange,
-    _decide_improvement,
-)
+from tasks.correction.correct_model import MIN_ANCHORS, RECORD
+from tasks.correction.slice_changes import SliceChange, decide_improvement
 from tasks.data.dataset import read_table
 from tasks.data.held_out import split_held_out
 from tasks.study.study import load_study
@@ -115,10 +111,10 @@ def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
     held = SliceChange("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
     lost = SliceChange("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
     same = SliceChange("all queries", 500, 0.9, 0.9, 0.01, -0.01, 0.03)
-    assert not _decide_improvement([held, lost])[0]
-    assert _decide_improvement([held, same])[0]
+    assert not decide_improvement([held, lost])[0]
+    assert decide_improvement([held, same])[0]
     unsure = SliceChange("anchors held out", 50, 0.5, 0.6, -0.1, -0.3, 0.1)
-    assert not _decide_improvement([unsure, same])[0]
+    assert not decide_improvement([unsure, same])[0]
 
 
 @pytest.mark.parametrize("what", ["few", "exists", "labels", "auto"])

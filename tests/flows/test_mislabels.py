@@ -22,7 +22,8 @@ from flows.cli.app import app
 from storage import Store
 from storage.mislabel_schemas import LABEL_SCORES, MISLABELS
 from tasks.mislabels.annotations import read_annotations
-from tasks.mislabels.detect import detect_mislabels, read_detection_plan
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.detection_plan import read_detection_plan
 from tasks.mislabels.label_words import NONE
 from tasks.mislabels.results import read_latest_result, read_result
 from tasks.run.spec import open_existing_store

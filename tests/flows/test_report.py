@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from storage import StoreError
-from tasks.mislabels.detect import DETECTOR_VERSION, detect_mislabels
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.detection_plan import DETECTOR_VERSION
 from tasks.mislabels.results import read_latest_result
 from tasks.report.data_quality import assess_data_quality
 from tasks.report.duplicates import find_duplicates
@@ -309,9 +310,9 @@ def test_the_page_says_by_what_wrong_labels_are_counted(searched):
 
 def test_what_another_procedure_did_not_see_is_not_new(audit, monkeypatch):
     now = DETECTOR_VERSION
-    monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now - 1)
+    monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now - 1)
     detect_mislabels.fn(str(audit / "study.toml"))
-    monkeypatch.setattr("tasks.mislabels.detect.DETECTOR_VERSION", now)
+    monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now)
     detect_mislabels.fn(str(audit / "study.toml"))
     store = open_existing_store(load_study(audit / "study.toml"))
     night = read_run_data(store, store.find_latest().record.run, audit / "study.toml")

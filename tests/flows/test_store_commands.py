@@ -12,7 +12,7 @@ from flows.cli import app as cli
 from flows.cli import common as console
 from storage import RunRecord
 from storage import garbage_collection as sweep
-from tasks.results.compare_runs import check_comparability
+from tasks.results.comparability import check_comparability
 from tasks.run.spec import plan_run
 
 

@@ -20,7 +20,7 @@ NIGHTS = (
     ),
     Mutant(
         "ids may come twice",
-        "tasks/data/dataset.py",
+        "tasks/data/table_problems.py",
         "pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct()",
         "pl.col(name).is_null() & ~pl.col(name).is_first_distinct()",
         (_TABLES,),

@@ -3,12 +3,8 @@
 import polars as pl
 from rich.console import Console
 
-from tasks.results.compare_runs import (
-    Comparability,
-    RunDifference,
-    RunPair,
-    SliceDifference,
-)
+from tasks.results.comparability import Comparability
+from tasks.results.compare_runs import RunDifference, RunPair, SliceDifference
 from tasks.terminal.diff import render_difference
 
 

@@ -8,7 +8,7 @@ import tiny
 
 from fastif import InputError
 from storage import Store
-from tasks.correction import _read_option_table
+from tasks.correction.correct_model import _read_option_table
 from tasks.data.readers import read_source
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_files import read_review

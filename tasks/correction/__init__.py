@@ -1,0 +1,1 @@
+"""Correction of a model on anchors."""

@@ -1,0 +1,108 @@
+"""Examples before and after a correction, slice by slice, and whether it is an improvement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import fastif
+from fastif.models.parameters import Params
+from fastif.numerics.t_interval import mean_t_interval
+from tasks.data.dataset import Table
+from tasks.run.context import RunContext
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """Examples before and after.
+
+    Attributes:
+        name: of the slice.
+        rows: how many.
+        before, after: accuracy.
+        loss: change of the mean loss, nats; negative is better.
+        low, high: its 95 % interval over the examples.
+    """
+
+    name: str
+    rows: int
+    before: float
+    after: float
+    loss: float
+    low: float
+    high: float
+
+
+def compute_slice_changes(
+    job: RunContext, anchors: Table, texts: fastif.TextExamples, held_out: Tensor, params: Params
+) -> list[SliceChange]:
+    """Anchors held out, all queries, and queries by group, each before and after."""
+    slices = [
+        _make_slice_change("anchors held out", *_predict_before_after(job, texts, held_out, params))
+    ]
+    queries = job.plan.inputs.queries
+    all_queries = _predict_before_after(
+        job, job.query_texts, fastif.all_ids(job.query_texts), params
+    )
+    slices.append(_make_slice_change("all queries", *all_queries))
+    for column, values in queries.groups.items():
+        for value in sorted({v for v in values if v is not None}):
+            members = torch.tensor([v == value for v in values])
+            slices.append(
+                _make_slice_change(
+                    f"{column} {value}",
+                    *(values_before_after[:, members] for values_before_after in all_queries),
+                )
+            )
+    return slices
+
+
+def _predict_before_after(
+    job: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
+) -> tuple[Tensor, Tensor]:
+    """Whether each example is right, and its loss, before and after: [2 m] each."""
+    right, losses = [], []
+    trained = job.objective.params
+    labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
+    try:
+        for candidate in (trained, params):
+            job.objective.params = candidate
+            outputs, loss = fastif.predict(job.objective, texts, ids=ids)
+            right.append(outputs.argmax(1).cpu() == labels)
+            losses.append(loss.cpu())
+    finally:
+        job.objective.params = trained
+    return torch.stack(right), torch.stack(losses)
+
+
+def _make_slice_change(name: str, right: Tensor, losses: Tensor) -> SliceChange:
+    change = (losses[1] - losses[0]).double()
+    mean, half = mean_t_interval(change.tolist(), CONFIDENCE)
+    half = half if len(change) > 1 else 0.0
+    before, after = (float(r.float().mean()) for r in right)
+    return SliceChange(name, len(change), before, after, mean, mean - half, mean + half)
+
+
+def decide_improvement(slices: Sequence[SliceChange]) -> tuple[bool, str]:
+    """An improvement is one on the anchors held out that costs the queries no accuracy for sure."""
+    held_out, queries = slices[0], slices[1]
+    if held_out.high >= 0:
+        return False, (
+            f"No improvement: on the {held_out.rows} anchors held out the loss changes by "
+            f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f})."
+        )
+    if queries.low > 0 and queries.after < queries.before:
+        return False, (
+            f"No improvement: the anchors gain, but all queries lose: {queries.before:.1%} to "
+            f"{queries.after:.1%}, {queries.loss:+.3f} nats ({queries.low:+.3f} to "
+            f"{queries.high:+.3f})."
+        )
+    return True, (
+        f"Improved: {held_out.before:.1%} to {held_out.after:.1%} of the {held_out.rows} anchors "
+        "held out, "
+        f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f}); all queries "
+        f"{queries.before:.1%} to {queries.after:.1%}."
+    )

@@ -1,0 +1,90 @@
+"""What is wrong with the rows of a table: each column checked, rows named."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tasks.data.file_scanners import ROW
+from tasks.data.readers import RawTable
+from tasks.study.errors import (
+    Problem,
+    format_value,
+    join_some,
+    suggest,
+)
+from tasks.study.spelling import BLANK_CHARACTERS
+
+if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
+    pass
+
+MAX_SHOWN = 5
+"""How many rows with one mistake a message names."""
+
+
+def find_text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+    """Rows without a text."""
+    missing = frame.filter(pl.col(name).is_null())
+    blank = frame.filter(_is_blank(name))
+    change = "fill these rows, or remove them from the table"
+    if len(missing):
+        yield Problem(
+            f"column {name}", "a text in every row", f"null in {_format_rows(missing)}", change
+        )
+    if len(blank):
+        got = f"an empty text in {_format_rows(blank)}"
+        yield Problem(f"column {name}", "a text in every row", got, change)
+
+
+def _is_blank(name: str) -> pl.Expr:
+    """Whether there is nothing in it that a person or a tokenizer could read."""
+    return pl.col(name).str.replace_all(BLANK_CHARACTERS, "") == ""
+
+
+def find_label_problems(
+    frame: pl.DataFrame, name: str, labels: Sequence[str], opened: RawTable
+) -> Iterator[Problem]:
+    """Rows without a label, or with one that the study does not name."""
+    missing = frame.filter(pl.col(name).is_null())
+    if len(missing):
+        change = "label these rows, or remove them from the table"
+        yield Problem(
+            f"column {name}", "a label in every row", f"null in {_format_rows(missing)}", change
+        )
+    unknown = frame.filter(~pl.col(name).is_in(list(labels)))
+    if unknown.is_empty():
+        return
+    are_numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
+    if are_numbers:
+        change = 'write labels as these numbers, such as ["0", "1"], or replace them by the names'
+    else:
+        hint = suggest(unknown[name][0], labels)
+        change = hint or "correct these rows, or add the label to labels if the model has it"
+    got = _format_rows(unknown, name)
+    yield Problem(f"column {name}", f"one of {join_some(map(format_value, labels))}", got, change)
+
+
+def find_id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
+    """Rows without an id, or with that of another."""
+    missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
+    if len(missing):
+        change = "fill these rows, or leave id out to use row numbers"
+        got = f"null or empty in {_format_rows(missing)}"
+        yield Problem(f"column {name}", "an id in every row", got, change)
+    repeated = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
+    if len(repeated):
+        change = "make the ids unique, or leave id out to use row numbers"
+        got = f"the same again in {_format_rows(repeated, name)}"
+        yield Problem(f"column {name}", "each id once", got, change)
+
+
+def _format_rows(bad: pl.DataFrame, name: str | None = None) -> str:
+    """`row 3`, `rows 3, 8 and 9 more`, or with the values of a column: `row 3: "x"`."""
+    numbers = bad[ROW].to_list()
+    if name is None:
+        return f"row{'s' if len(numbers) > 1 else ''} {join_some(map(str, numbers), MAX_SHOWN)}"
+    values = bad[name].to_list()
+    pairs = zip(numbers, values, strict=True)
+    return join_some(
+        (f"row {number}: {format_value(value, 40)}" for number, value in pairs), MAX_SHOWN
+    )
