@@ -4,7 +4,8 @@ An **objective** has **curvature**; a **solver** inverts it; **candidates** say 
 **influence** multiplies.
 """
 
-from fastif.attribution.attributor import Attribution, Attributor
+from fastif.attribution.attribution import Attribution
+from fastif.attribution.attributor import Attributor
 from fastif.attribution.ensemble import Ensemble
 from fastif.attribution.group_removal import remove_group
 from fastif.attribution.influence import Influences, influence, self_influence

@@ -16,7 +16,8 @@ from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.curvature import DampedOperator
-from fastif.gradients.per_example import aligned_rows, compute_measure_gradients
+from fastif.gradients.gradient_tile import aligned_rows
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.correlation import spearman
 
 DAMPING = 0.1

@@ -10,7 +10,8 @@ import fastif
 from benchmarks.bulk.study import BATCH, Study
 from fastif.curvature import DampedOperator
 from fastif.data.examples import batches
-from fastif.gradients.per_example import GradientTile, compute_measure_gradients
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.solvers import Solver
 

@@ -9,16 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.certificate import Certificate, combine_certificates, concat_certificates
-from fastif.attribution.control_sample import (
-    compute_model_agreement,
-    compute_precision_agreement,
-    estimate_captured_mass,
+from fastif.attribution.approximate_scorer import approximate_scorer
+from fastif.attribution.attribution import (
+    Attribution,
+    concat_attributions,
+    mask_quarantined,
+    sketch_and_attribute,
 )
+from fastif.attribution.control_sample import (
+    compute_precision_agreement,
+)
+from fastif.attribution.finalize_certificate import combine_members, finalize_certificate
 from fastif.attribution.influence import (
-    NO_EXAMPLE,
-    Influences,
-    concat_influences,
     mean_influence,
 )
 from fastif.attribution.leverage import (
@@ -29,9 +31,6 @@ from fastif.attribution.leverage import (
     compute_leverage,
     make_weighted_gradients,
 )
-from fastif.attribution.low_rank_scorer import make_low_rank_scorer
-from fastif.attribution.scorers import Scorer
-from fastif.attribution.sketch_scores import score_by_sketches
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import (
     SolvedQueries,
@@ -45,13 +44,12 @@ from fastif.candidates.retrieval import (
     SketchSearch,
     find_candidates,
 )
-from fastif.candidates.sketch import compute_query_sketches
 from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
 from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
-from fastif.gradients.route import HOOKS
+from fastif.gradients.route import describe_routes
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import split_on_oom
@@ -60,23 +58,6 @@ from fastif.solvers.dual_scores import DualScorer
 from fastif.solvers.solver import Factor, ScoreFn, Solution, Solve, Solver
 
 AnySolved = TypeVar("AnySolved", bound=SolvedQueries)
-
-
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """What q queries owe to the training set, and how far to trust it.
-
-    Attributes:
-        influences: scored training examples, the most harmful first; none for a query that was
-            quarantined.
-        certificate: the evidence, one entry a query.
-        totals: what each training example does to all queries of a slice; None unless it was asked
-            for in a full scan.
-    """
-
-    influences: Influences
-    certificate: Certificate
-    totals: SliceTotals | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +246,7 @@ def attribute(
         try_table(member.objective, member.train, "training set")
         try_table(member.objective, queries, "queries", member.objective.query_measure)
     slice_count = 0 if slices is None or not len(slices) else int(slices.max()) + 1
-    return _concat_attributions(
+    return concat_attributions(
         [answer for _, answer in split_on_oom(attribute_subset, torch.arange(len(ids)))]
     )
 
@@ -278,12 +259,12 @@ def _attribute(
     totals: SliceTotals | None,
 ) -> Attribution:
     if isinstance(searcher.search, SketchSearch) and not searcher.search.rescore:
-        return _sketch_and_attribute(searcher, searcher.search, queries, ids)
+        return sketch_and_attribute(
+            searcher.search, searcher.objective, queries, ids, searcher.batch_size
+        )
     solved = [member.solve_to_score(queries, ids) for member in members]
-    certificate = combine_certificates([result.certificate for result in solved])
     controls = [result.control for result in solved]
-    if len(solved) > 1:
-        certificate = replace(certificate, agreement=compute_model_agreement(controls))
+    certificate = combine_members([result.certificate for result in solved], controls)
     candidates = find_candidates(
         searcher.search, searcher.gradients, queries, ids, searcher.batch_size
     )
@@ -291,7 +272,7 @@ def _attribute(
     if isinstance(searcher.search, ExhaustiveSearch) and not searcher.search.is_exact:
         exact, scorers = (
             scorers,
-            [_approximate_scorer(scorer, searcher.search) for scorer in scorers],
+            [approximate_scorer(scorer, searcher.search) for scorer in scorers],
         )
         del solved  # s_test is not needed in full any more
         if any(low is not full for low, full in zip(scorers, exact, strict=True)):
@@ -307,71 +288,11 @@ def _attribute(
         batch_size=searcher.batch_size,
         totals=totals,
     )
-    if candidates is None:
-        dropped = torch.full((len(ids),), len(influences.nonfinite_ids))
-    else:
-        dropped = torch.isin(candidates.ids, influences.nonfinite_ids).sum(1)
-        captured_mass = estimate_captured_mass(
-            controls, len(searcher.train), influences.ids, influences.removal_effect
-        )
-        certificate = replace(certificate, held=captured_mass)
-    overflowed = ((influences.ids != NO_EXAMPLE) & ~torch.isfinite(influences.removal_effect)).any(
-        1
+    certificate = finalize_certificate(
+        certificate, influences, candidates, controls, len(searcher.train)
     )
-    certificate = replace(certificate.finalize(overflowed, dropped), route=_describe_route(members))
+    certificate = replace(certificate, route=describe_routes([m.gradients.route for m in members]))
     full_scan_totals = totals if candidates is None else None
     return Attribution(
-        _mask_quarantined(influences, certificate.quarantined), certificate, full_scan_totals
-    )
-
-
-def _describe_route(members: Sequence[Attributor]) -> str:
-    """How the gradients were taken; of several models the first that was not by hooks."""
-    routes = [str(member.gradients.route) for member in members]
-    return next((route for route in routes if route != HOOKS), HOOKS)
-
-
-def _approximate_scorer(scorer: Scorer, search: ExhaustiveSearch) -> Scorer:
-    return (
-        scorer.to_bfloat16() if search.rank is None else make_low_rank_scorer(scorer, search.rank)
-    )
-
-
-def _sketch_and_attribute(
-    member: Attributor, search: SketchSearch, queries: Examples, ids: Tensor
-) -> Attribution:
-    gradients, batch_size = Gradients(member.objective), member.batch_size
-    return attribute_by_sketches(
-        search, compute_query_sketches(search.sketcher, gradients, queries, ids, batch_size)
-    )
-
-
-def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) -> Attribution:
-    """What `score_by_sketches` says of queries with these sketches."""
-    influences, certificate = score_by_sketches(search, sketches)
-    return Attribution(_mask_quarantined(influences, certificate.quarantined), certificate)
-
-
-def _concat_attributions(answers: Sequence[Attribution]) -> Attribution:
-    """One answer from those of some queries each."""
-    if len(answers) == 1:
-        return answers[0]
-    totals = [answer.totals for answer in answers if answer.totals is not None]
-    return Attribution(
-        concat_influences([answer.influences for answer in answers]),
-        concat_certificates([answer.certificate for answer in answers]),
-        SliceTotals.concat(totals) if totals else None,
-    )
-
-
-def _mask_quarantined(influences: Influences, quarantined: Tensor) -> Influences:
-    """The same without the scores of some queries."""
-    mask = quarantined[:, None]
-    return replace(
-        influences,
-        ids=influences.ids.masked_fill(mask, NO_EXAMPLE),
-        removal_effect=influences.removal_effect.masked_fill(mask, torch.inf),
-        spread=None
-        if influences.spread is None
-        else influences.spread.masked_fill(mask, torch.inf),
+        mask_quarantined(influences, certificate.quarantined), certificate, full_scan_totals
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from fastif.attribution.attributor import Attribution, Attributor, attribute
+from fastif.attribution.attribution import Attribution
+from fastif.attribution.attributor import Attributor, attribute
 from fastif.data.arrays import Ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError

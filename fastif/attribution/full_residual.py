@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOperator
-from fastif.gradients.per_example import GradientTile
+from fastif.gradients.gradient_tile import GradientTile
 from fastif.solvers.solver import safe_ratio
 
 SEED_OFFSET = 3_141_592_653

@@ -10,7 +10,8 @@ from torch import Tensor
 from fastif.curvature.operator import DampedOperator, FactorCoefficients, FactoredOperator
 from fastif.data.examples import COLUMN_WEIGHTS, Examples
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.solvers.direct import Direct, solve_factored
 from fastif.solvers.gram import ShiftedInverse, make_shifted_inverse

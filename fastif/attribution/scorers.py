@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fastif.attribution.leverage import compute_scored_tile
 from fastif.data.examples import Examples
-from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import Gradients
 
 
 class Scorer(ABC):

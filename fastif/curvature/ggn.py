@@ -13,7 +13,8 @@ from fastif.data.arrays import Ids, as_ids, check_batch_size
 from fastif.data.examples import Examples, all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import Gradients
 from fastif.losses.sqrt_hessian import gradient_in_sqrt_hessian
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective

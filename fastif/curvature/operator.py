@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastif.data.examples import Examples
 from fastif.errors import InputError
-from fastif.gradients.per_example import GradientTile
+from fastif.gradients.gradient_tile import GradientTile
 from fastif.numerics.arithmetic import HALF
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error, zero_nonfinite_rows
 from fastif.curvature.operator import FactoredOperator
 from fastif.data.examples import COLUMN_WEIGHTS, Batch, batches
-from fastif.gradients.per_example import Gradients, GradientTile
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
 
 FORWARD_FACTOR = 4

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids
@@ -22,6 +22,7 @@ from fastif.data.examples import Batch, Examples, batches
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.combination_check import compare_with_backward, to_dense
+from fastif.gradients.gradient_tile import GradientTile, aligned_rows
 from fastif.gradients.graph_structure import GraphStructure, read_graph_structure
 from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads, compute_cotangents
 from fastif.gradients.route import Route, get_route
@@ -30,7 +31,6 @@ from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors, try_batch, try_table
-from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.numerics.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
@@ -40,35 +40,6 @@ LAYER_ERRORS = (RuntimeError, AttributeError, IndexError, KeyError, TypeError, V
 
 MAX_CHECK_SIZE = 2**24
 """Numbers in the rows that are made for a check alone."""
-
-ALIGNMENT = 64
-"""A multiple of 16 bytes in any precision: tensor cores read matrices of other strides slowly."""
-
-
-@dataclass(frozen=True, eq=False)
-class GradientTile:
-    """The gradients of b examples, as rows. They stand in a workspace: use before the next tile.
-
-    Attributes:
-        gradients: one gradient a row.
-    """
-
-    gradients: Float[Tensor, "b p"]
-
-    def __len__(self) -> int:
-        return len(self.gradients)
-
-    def dot(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
-        """Inner product of every row with every gradient of the tile."""
-        return pairwise_dots(vectors, self.gradients)
-
-    def accumulate(self, totals: Float[Tensor, "q p"], weights: Float[Tensor, "q b"]) -> None:
-        """Rows += weights @ gradients, in place."""
-        totals.addmm_(weights, self.gradients)
-
-    def finite_mask(self) -> Bool[Tensor, " b"]:
-        """Which gradients are free of NaN and infinity."""
-        return torch.isfinite(self.gradients).all(1)
 
 
 class Gradients:
@@ -143,14 +114,7 @@ class Gradients:
             on_calls: given the calls with the gradients at their outputs.
             on_gradients: given rows [b p] where the examples have to be taken one by one.
         """
-        try_batch(self.objective, batch)
-        with translate_model_errors(self.objective):
-            num_done, analyzed_pass = 0, self._run_with_hooks(batch)
-            spot_check_batch(
-                self.objective,
-                batch,
-                None if analyzed_pass is None else analyzed_pass.hooked_pass.outputs,
-            )
+        num_done, analyzed_pass = 0, self._run_checked(batch)
         if analyzed_pass is not None:
             for cotangent, layer_grads in analyzed_pass.hooked_pass.backpropagate(gradient_of):
                 try:
@@ -187,6 +151,15 @@ class Gradients:
         if self.per_example_backward is None:
             self.compute_loss_tile(batch)
         return self.per_example_backward is False
+
+    def _run_checked(self, batch: Batch) -> "_AnalyzedPass | None":
+        """`_run_with_hooks` after a trial of the batch; outputs of a row alone are compared."""
+        try_batch(self.objective, batch)
+        with translate_model_errors(self.objective):
+            analyzed_pass = self._run_with_hooks(batch)
+            outputs = None if analyzed_pass is None else analyzed_pass.hooked_pass.outputs
+            spot_check_batch(self.objective, batch, outputs)
+        return analyzed_pass
 
     def _run_with_hooks(self, batch: Batch) -> "_AnalyzedPass | None":
         """A forward pass with hooks, and what its graph says; None where there is no use in it.
@@ -263,18 +236,6 @@ def _select_first(layer_grads: LayerGrads, count: int) -> LayerGrads:
 def _first_line(error: Exception) -> str:
     """The first line of an error."""
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def aligned_rows(
-    like: Tensor, count: int, size: int, dtype: torch.dtype | None = None
-) -> Float[Tensor, "count size"]:
-    """A matrix not yet filled, whose rows begin at multiples of `ALIGNMENT` numbers.
-
-    >>> aligned_rows(torch.empty(0), 3, 10).stride()
-    (64, 1)
-    """
-    width = -(-size // ALIGNMENT) * ALIGNMENT
-    return like.new_empty(count, width, dtype=dtype or like.dtype)[:, :size]
 
 
 def compute_loss_gradients(

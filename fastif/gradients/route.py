@@ -1,6 +1,6 @@
 """The route by which per-example gradients are taken, and what is known about it."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -96,3 +96,8 @@ def get_route(objective: Objective) -> Route:
     if objective.per_example_backward and not route.per_example_backward:
         route.fall_back("asked for")
     return route
+
+
+def describe_routes(routes: Sequence[Route]) -> str:
+    """How gradients were taken; of several models the first that was not by hooks."""
+    return next((str(route) for route in routes if str(route) != HOOKS), HOOKS)

@@ -33,13 +33,9 @@ from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
-from fastif.mislabels.linear_head import (
-    HeadFitter,
-    fit_linear_head,
-)
+from fastif.mislabels.linear_head import HeadFitter, fit_linear_head
 from fastif.mislabels.naive_bayes import NaiveBayes
 from fastif.mislabels.noise_model import (
-    calibrated_pseudo_r2,
     compute_posterior,
     fit_joint_mle,
     fit_noise_model,
@@ -48,6 +44,7 @@ from fastif.mislabels.noise_model import (
     shrink_to_symmetric,
 )
 from fastif.mislabels.opinion_pool import pool_opinions
+from fastif.mislabels.posterior_summary import make_label_posterior
 from fastif.mislabels.scores import compute_label_scores
 from fastif.mislabels.second_round_check import second_round_improves
 
@@ -97,11 +94,8 @@ class MislabelDetector:
             InputError: a single group of rows.
         """
         second_round = False
-        neighbour_ids = (
-            find_neighbours(rows.features, self.neighbours)
-            if neighbour_ids is None
-            else neighbour_ids
-        )
+        if neighbour_ids is None:
+            neighbour_ids = find_neighbours(rows.features, self.neighbours)
         given_one_hot = one_hot(rows.labels, rows.classes).float()
         first_logits = self._cross_fitter(rows, given_one_hot)
         in_sample = self.fit(rows.features, given_one_hot, self.penalty, rows.weights)
@@ -127,7 +121,7 @@ class MislabelDetector:
             p, posteriors, transition = self._fit_with_trusted(rows, trusted)
             given_probability = posteriors[0].gather(1, rows.labels[:, None])[:, 0]
             label_scores["trusted_loss"] = -given_probability.clamp_min(1e-30).log()
-        result = _make_label_posterior(
+        result = make_label_posterior(
             rows, p, posteriors, transition, first_logits, neighbour_ids, label_scores, second_round
         )
         return replace(result, trusted=trusted is not None)
@@ -302,65 +296,3 @@ class MislabelDetector:
     @property
     def _cross_fitter(self) -> CrossFitter:
         return CrossFitter(self.folds, self.repeats, self.penalty, self.seed, self.fit)
-
-
-def _make_label_posterior(
-    rows: LabeledData,
-    p: Tensor,
-    posteriors: list[Tensor],
-    transition: Tensor,
-    cross_fitted_logits: Tensor,
-    neighbour_ids: Tensor,
-    label_scores: dict[str, Tensor],
-    second_round: bool,
-) -> LabelPosterior:
-    prior_error = _error_probability(rows, posteriors[-1])
-    audit = rows.make_audit(prior_error)
-    recalibrated, audited_counts = posteriors[-1], None
-    if audit is not None:
-        recalibrated = _rescale_posterior(rows, recalibrated, audit.recalibrate())
-        audited_counts = tuple(
-            audit.estimate_errors(label) for label in (*range(rows.classes), None)
-        )
-    class_posterior = rows.clamp_to_known(recalibrated)
-    error_probability = _error_probability(rows, class_posterior)
-    # By the features alone: how often classes are taken for each other is known less well, and
-    # would pull the suggestion to the pairs that are.
-    feature_posterior = rows.clamp_to_known(p)
-    best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
-    given_one_hot = one_hot(rows.labels, rows.classes).float()
-    error_counts = torch.stack(
-        [
-            _error_probability(rows, rows.clamp_to_known(variant)) @ given_one_hot
-            for variant in posteriors
-        ]
-    )
-    confidence = best / _error_probability(rows, feature_posterior).clamp_min(1e-30)
-    pseudo_r2 = calibrated_pseudo_r2(cross_fitted_logits, rows.labels)
-    row_results = (class_posterior, error_probability, prior_error, suggested, confidence)
-    return LabelPosterior(
-        *row_results,
-        transition,
-        neighbour_ids,
-        error_counts,
-        pseudo_r2,
-        label_scores,
-        second_round,
-        audited_counts,
-    )
-
-
-def _rescale_posterior(
-    rows: LabeledData, class_posterior: Tensor, error_probability: Tensor
-) -> Tensor:
-    """The belief with another probability of a wrong label; other classes in the same shares."""
-    others = class_posterior.scatter(1, rows.labels[:, None], 0.0)
-    scaled = others * (error_probability / others.sum(1).clamp_min(1e-30))[:, None]
-    return scaled.scatter(1, rows.labels[:, None], (1 - error_probability)[:, None])
-
-
-def _error_probability(
-    rows: LabeledData, class_posterior: Float[Tensor, "n c"]
-) -> Float[Tensor, " n"]:
-    """Sum of the other classes, and not 1 - own, which is rounded to 0 where the label is sure."""
-    return class_posterior.scatter(1, rows.labels[:, None], 0.0).sum(1)

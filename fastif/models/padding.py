@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch
 from fastif.data.tokenized_text import Side
 from fastif.models.single_precision import is_within_rounding
+
+NO_TOKEN = -1
 
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
 """In the order in which they are tried."""
@@ -143,3 +146,11 @@ def list_token_tensors(batch: Batch) -> list[str]:
 def _reorder_tokens(tensor: Tensor, order: Int[Tensor, "b t"]) -> Tensor:
     rows = torch.arange(len(order), device=order.device)[:, None]
     return tensor[rows, order]
+
+
+def get_padding_token(model: PreTrainedModel) -> int:
+    """The model's own; -1 if it has none, and then it takes no token for padding."""
+    config = model.config.get_text_config()
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = NO_TOKEN
+    return config.pad_token_id

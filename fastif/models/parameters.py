@@ -137,3 +137,19 @@ def _find_defect(tensor: Tensor) -> str:
     if tensor.is_floating_point() and tensor.dtype.itemsize < 2:
         return f"of type {str(tensor.dtype).removeprefix('torch.')}"
     return ""
+
+
+def check_floating(params: Params, where: str) -> None:
+    """Refuse parameters that have no gradient.
+
+    Raises:
+        InputError: some are of whole numbers.
+    """
+    integer_names = [name for name, tensor in params.items() if not tensor.is_floating_point()]
+    if integer_names:
+        raise InputError(
+            where,
+            "attributed parameters of floating point",
+            f"{len(integer_names)} of whole numbers, such as {integer_names[0]}",
+            "Load it without quantisation, or attribute other parameters.",
+        )

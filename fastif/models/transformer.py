@@ -16,6 +16,8 @@ from fastif.errors import InputError
 from fastif.losses import Loss, Measure
 from fastif.models.classifier_head import capture_head_input, extract_logits
 from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
+from fastif.models.gradient_check import check_gradient
+from fastif.models.hidden_states import compute_hidden_states
 from fastif.models.layer_split import Attributed, find_layer_path, select_attributed_names
 from fastif.models.model_inputs import select_model_inputs
 from fastif.models.objective import (
@@ -27,18 +29,17 @@ from fastif.models.objective import (
 from fastif.models.padding import (
     Padding,
     align_padding,
-    group_by_length,
+    get_padding_token,
     iterate_rows,
     run_by_length,
     select_padding,
 )
-from fastif.models.parameters import Params, ParamSpace, check_finite
+from fastif.models.parameters import Params, ParamSpace, check_finite, check_floating
 from fastif.models.probe_batch import make_probe_batches, select_probe_rows
 from fastif.models.problem_type import select_loss
 from fastif.models.single_precision import is_within_rounding, make_single_precision_copy
 from fastif.models.trial import check_rows
 
-NO_TOKEN = -1
 NOT_CUT = "frozen layers are run each time"
 VERIFIED_ROWS = 5
 """Rows of a table that are tried."""
@@ -95,9 +96,9 @@ class TransformerObjective(Objective):
         self.penalty = check_penalty(penalty)
         names = select_attributed_names(self.full_model, attributed)
         self.params = select_attributed_params(self.full_model, names)
-        _check_floating(self.params, self.name)
+        check_floating(self.params, self.name)
         self.space = ParamSpace.from_params(self.params)
-        self.padding, self._cut = Padding("right", _get_padding_token(self.full_model)), None
+        self.padding, self._cut = Padding("right", get_padding_token(self.full_model)), None
         self._unused = frozen_copy(self.full_model)
         self.cut_note: str | None = None
         self._verified: WeakSet[Examples] = WeakSet()
@@ -191,7 +192,13 @@ class TransformerObjective(Objective):
             self._select_padding(batch, expected)
             self._make_cut(batch)
             self._check_cut(batch, expected)
-            self._check_gradient(batch)
+            check_gradient(
+                self.name,
+                self.full_model,
+                self.params,
+                lambda params, row: self._forward(None, params, row),
+                next(iterate_rows(batch)),
+            )
             return
         self.cut_note = f"{NOT_CUT}: the model cannot read a row of random tokens"
 
@@ -203,31 +210,11 @@ class TransformerObjective(Objective):
         return (
             batch
             if self._cut is None
-            else {**batch, "hidden": self._compute_hidden_states(batch, self._cut)}
+            else {
+                **batch,
+                "hidden": compute_hidden_states(self._cut, self.full_model, self.padding, batch),
+            }
         )
-
-    @torch.no_grad()
-    def _compute_hidden_states(self, batch: Batch, cut: TruncatedModel) -> Float[Tensor, "b t d"]:
-        if self.padding.side is not None:
-            hidden = cut.compute_hidden_states(
-                self.full_model, select_model_inputs(self.full_model, batch)
-            )
-            mask = batch.get("attention_mask")
-            return hidden if mask is None else hidden.masked_fill(mask[..., None] == 0, 0)
-        groups = [
-            (
-                places,
-                cut.compute_hidden_states(
-                    self.full_model, select_model_inputs(self.full_model, group)
-                ),
-            )
-            for places, group in group_by_length(batch)
-        ]
-        like = groups[0][1]
-        hidden = like.new_zeros(*batch["input_ids"].shape, like.shape[-1])
-        for places, states in groups:
-            hidden[places, : states.shape[1]] = states
-        return hidden
 
     def _forward(
         self, cut: TruncatedModel | None, params: Params, batch: Batch
@@ -291,85 +278,17 @@ class TransformerObjective(Objective):
             return
         self._cut, self.cut_note = None, f"{NOT_CUT}: without them the outputs are others"
 
-    @torch.enable_grad()
-    def _check_gradient(self, batch: Batch) -> None:
-        """Refuse a model without gradients, or with others while its frozen part takes part.
-
-        Operations with a backward pass of their own may give none where nothing before them asks
-        for one.
-        """
-        row = next(iterate_rows(batch))
-        try:
-            params_only, with_frozen = (
-                self._gradient(row, with_embeddings) for with_embeddings in (False, True)
-            )
-        except Exception as error:
-            got = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            if is_within_rounding(params_only, with_frozen):
-                return
-            got = "others when no gradient is asked of the frozen layers"
-        raise InputError(
-            self.name,
-            "gradients of the outputs in the attributed parameters, in evaluation mode",
-            got,
-            "Take another model: its own operations hide parameters from the gradient.",
-        )
-
-    def _gradient(self, row: Batch, with_embeddings: bool) -> Tensor:
-        """Of a row's outputs in the attributed parameters, and in the embedded words beside."""
-        leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
-        inputs = list(leaves.values())
-        embedding = next(
-            (m for m in self.full_model.modules() if isinstance(m, nn.Embedding)), None
-        )
-
-        def add_perturbation(_: nn.Module, args: tuple, output: Tensor) -> Tensor:
-            inputs.append(torch.zeros_like(output).requires_grad_())
-            return output + inputs[-1]
-
-        handle = (
-            embedding.register_forward_hook(add_perturbation)
-            if with_embeddings and embedding is not None
-            else None
-        )
-        try:
-            total = self._forward(None, leaves, row).sum()
-        finally:
-            if handle is not None:
-                handle.remove()
-        if not total.requires_grad:
-            return total.new_zeros(self.space.size)
-        grads = torch.autograd.grad(total, inputs, materialize_grads=True)
-        return torch.cat([grad.flatten() for grad in grads[: len(leaves)]])
-
     def _is_unchanged(self, cut: TruncatedModel | None, batch: Batch, expected: Tensor) -> bool:
         try:
             prepared = align_padding(batch, self.padding)
             if cut:
-                prepared = {**prepared, "hidden": self._compute_hidden_states(prepared, cut)}
+                prepared = {
+                    **prepared,
+                    "hidden": compute_hidden_states(cut, self.full_model, self.padding, prepared),
+                }
             outputs = run_by_length(
                 self.padding, prepared, lambda group: self._forward(cut, self.params, group)
             )
         except Exception:
             return False  # rows of one length alone, say, or hidden states of another shape
         return is_within_rounding(outputs, expected)
-
-
-def _check_floating(params: Params, where: str) -> None:
-    integer_names = [name for name, tensor in params.items() if not tensor.is_floating_point()]
-    if integer_names:
-        raise InputError(
-            where,
-            "attributed parameters of floating point",
-            f"{len(integer_names)} of whole numbers, such as {integer_names[0]}",
-            "Load it without quantisation, or attribute other parameters.",
-        )
-
-
-def _get_padding_token(model: PreTrainedModel) -> int:
-    """The model's own; -1 if it has none, and then it takes no token for padding."""
-    config = model.config.get_text_config()
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = NO_TOKEN
-    return config.pad_token_id

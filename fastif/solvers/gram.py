@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.operator import FactoredOperator, LinearOperator
-from fastif.gradients.per_example import GradientTile, aligned_rows
+from fastif.gradients.gradient_tile import GradientTile, aligned_rows
 
 CHUNK = 1024
 """Rows of a kernel that are made double at once."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.errors import InputError
-from fastif.gradients.per_example import GradientTile
+from fastif.gradients.gradient_tile import GradientTile
 from fastif.solvers.cost import MAX_ROW_BYTES
 from fastif.solvers.gram import (
     apply_factor,

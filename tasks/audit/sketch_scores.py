@@ -3,7 +3,7 @@
 from torch import Tensor
 
 import fastif
-from fastif.attribution.attributor import attribute_by_sketches
+from fastif.attribution.attribution import attribute_by_sketches
 from tasks.run.context import RunContext
 from tasks.run.sketches import load_query_sketches
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
-from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
 from storage import Shard, Store, StoreError
 from tasks.planning.calibration import Rates
+from tasks.planning.candidate_counts import estimate_distinct_candidates
 from tasks.planning.memory import (
     compute_sketch_dimensions,
     count_curvature_rows,
@@ -20,8 +20,6 @@ from tasks.run.k_selection import MIN_QUERIES, find_target_method
 from tasks.run.sketches import find_pending_sketches
 from tasks.run.spec import TRAIN
 from tasks.study.candidates import (
-    AnyCandidates,
-    AnyMethod,
     FullScanSection,
     KnnSection,
     SketchSection,
@@ -32,13 +30,6 @@ if TYPE_CHECKING:  # a job is planned by its work while it is made
 
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""
-K_GUESS_DIVISOR, K_GUESS_FACTOR = 10, 2
-"""A tenth of the rows stands for a k that is yet to be chosen. Sketches have taken fewer on large
-tables: the first k that is tried with room for twice the rows that are to be found."""
-DISTINCT_EXPONENT = {"sketch": 0.6, "knn": 0.85}
-"""The candidates of q queries are as many as those of q to this power that have none in common. On
-3,500 rows of the example 60 queries had 0.64 and 0.45 of the rows at k = 10 and 5 % by sketches
-(0.71 and 0.45 by this power), 0.81 by nearest rows at 5 %."""
 DAMPING_STAGE = "damping"
 """The stage that trains other models, with hidden states of their own."""
 
@@ -109,9 +100,7 @@ def estimate_work(job: "RunContext", shards: Sequence[Shard]) -> dict[str, WorkI
         "certificate": no_work if single_sweep else make_shard_work(certificate_gradients, times=2),
         "score": no_work
         if single_sweep
-        else make_shard_work(
-            _estimate_distinct_candidates(job), times=_estimate_product_share(job)
-        ),
+        else make_shard_work(estimate_distinct_candidates(job), times=_estimate_product_share(job)),
         "recall": WorkItems(
             gradients=len(scans) * scan_gradients, products=sum(scans) * scan_gradients
         ),
@@ -133,13 +122,6 @@ def count_passes(job: "RunContext", work: dict[str, WorkItems]) -> float:
         items.forwards + items.gradients for name, items in work.items() if name != DAMPING_STAGE
     )
     return visits / len(job.train_texts) / len(job.members)
-
-
-def count_kept_scores(candidates: AnyCandidates, rows: int) -> int:
-    """Scores of one query that are kept; a guess where k is yet to be chosen."""
-    if isinstance(candidates, FullScanSection):
-        return 2 * candidates.keep
-    return sum(_count_candidates(method, rows) for method in candidates.methods)
 
 
 def is_k_pending(job: "RunContext") -> bool:
@@ -166,18 +148,6 @@ def _is_described(store: Store, run: str) -> bool:
         return False  # it is not begun; parts of other runs may be there all the same
 
 
-def _estimate_distinct_candidates(job: "RunContext") -> float:
-    """Distinct candidates of a shard; queries share them, as if fewer had drawn them at random."""
-    rows, shard_size = len(job.train_texts), min(job.plan.record.shard_size, len(job.query_texts))
-    if isinstance(job.candidates, FullScanSection):
-        return rows
-    miss_rate = 1.0
-    for method in job.candidates.methods:
-        share = min(1.0, _count_candidates(method, rows) / rows)
-        miss_rate *= (1 - share) ** (shard_size ** DISTINCT_EXPONENT[method.kind])
-    return rows * (1 - miss_rate)
-
-
 def _estimate_product_share(job: "RunContext") -> float:
     """What a product of a training row with a query takes of one in full, if queries have a rank.
 
@@ -191,14 +161,6 @@ def _estimate_product_share(job: "RunContext") -> float:
     # A layer that is no wider than the rank is multiplied whole.
     costs = (tokens * rank * sum(s) if rank < min(s) else math.prod(s) for s in shapes)
     return sum(costs) / sum(map(math.prod, shapes))
-
-
-def _count_candidates(method: AnyMethod, rows: int) -> int:
-    """Candidates of one query; a guess where k is yet to be chosen."""
-    guess = -(-rows // K_GUESS_DIVISOR)
-    if method.k is not None or isinstance(method, KnnSection):
-        return method.k or guess
-    return min([k for k in make_k_grid(rows) if k >= K_GUESS_FACTOR * TOP_SIZE] + [guess])
 
 
 def _estimate_index_work(job: "RunContext", ready: Collection[str]) -> WorkItems:

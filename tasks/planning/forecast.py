@@ -10,15 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import Shard
-from tasks.models.provenance import TrainingDifference
+from tasks.models.compare_training import TrainingDifference
 from tasks.planning.calibration import get_rates
-from tasks.planning.cost_model import (
-    DAMPING_STAGE,
-    count_kept_scores,
-    estimate_work,
-    find_prepared,
-    is_k_pending,
-)
+from tasks.planning.candidate_counts import count_kept_scores
+from tasks.planning.cost_model import DAMPING_STAGE, estimate_work, find_prepared, is_k_pending
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory, get_sizes
 from tasks.run.hidden_states import compute_recomputed_share, count_states_to_compute

@@ -9,7 +9,7 @@ from fastif.evaluation.select_k import make_k_grid
 from storage import StoreError
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
-from tasks.planning.cost_model import K_GUESS_DIVISOR
+from tasks.planning.candidate_counts import K_GUESS_DIVISOR
 from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.members import replace_plan, replace_study

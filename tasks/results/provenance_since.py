@@ -7,14 +7,9 @@ no part of what its numbers depend on, so that both may change afterwards.
 from collections.abc import Iterator
 
 from storage import Store
+from tasks.models.compare_training import LENGTH, TrainingDifference
 from tasks.models.locate import find_model_folders
-from tasks.models.provenance import (
-    CHANGED,
-    LENGTH,
-    TrainingDifference,
-    compare_settings,
-    parse_provenance,
-)
+from tasks.models.provenance import CHANGED, compare_settings, parse_provenance
 from tasks.models.training_record import read_record
 from tasks.run.spec import RunPlan
 

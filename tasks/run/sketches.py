@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
-from safetensors.torch import load_file, save_file
 
 import fastif
 from fastif.candidates import (
@@ -24,7 +23,7 @@ from fastif.candidates import (
     compute_train_sketches,
 )
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
-from storage import Store, StoreError, compute_fingerprint
+from storage import Store, StoreError
 from tasks.data.row_hashes import row_digests
 from tasks.run import artifact_keys as digests
 from tasks.run.row_chunks import (
@@ -33,6 +32,14 @@ from tasks.run.row_chunks import (
     make_digest_frame,
     map_chunk,
     write_chunk,
+)
+from tasks.run.sketcher_store import (
+    SketcherRef,
+    find_or_fit_sketcher,
+    find_parent_sketcher,
+    find_reusable_sketcher,
+    format_family_kind,
+    read_sketcher,
 )
 from tasks.runtime.progress import progress_stage
 from tasks.study.candidates import SketchSection
@@ -43,32 +50,12 @@ if TYPE_CHECKING:  # a job reads its sketches here
 ROWS_PER_CHUNK = 8192
 """Sketches a block: what a killed run loses at most."""
 
-MIN_SHARED_ROWS = 0.9
-"""Least share of its rows that a training table has in common with the one a sketcher was fitted
-to. A basis drawn from nearly the same rows is as good, and keeps the sketches of all of them."""
 
 INDEX_TRAINING_SKETCHES = 100_000
 """Sketches that an approximate index learns its cells from."""
 
-SKETCHER, SKETCHES = "sketcher.safetensors", "sketches.safetensors"
+SKETCHES = "sketches.safetensors"
 LIST, INDEX = "sketches.json", "index.faiss"
-
-
-@dataclass(frozen=True)
-class SketcherRef:
-    """A sketcher in the store, and the kind of its blocks."""
-
-    digest: str
-
-    @property
-    def train_kind(self) -> str:
-        """Kind of the parts that hold its sketches."""
-        return f"sketches-{self.digest[:16]}"
-
-    @property
-    def query_kind(self) -> str:
-        """Kind of the parts that hold those of queries."""
-        return f"asked-{self.digest[:16]}"
 
 
 @dataclass(frozen=True)
@@ -94,10 +81,10 @@ def find_pending_sketches(job: "RunContext", method: SketchSection, digest: str)
         return PendingSketches(False, len(job.train_texts))
     if has_sketches(store, digest):
         return PendingSketches(True, 0, True)
-    if not store.find_artifacts(_format_family_kind(digests.sketch_family(job, method))):
+    if not store.find_artifacts(format_family_kind(digests.sketch_family(job, method))):
         return PendingSketches(False, len(job.train_texts))  # no need to look at every row
     rows = row_digests(job.plan.inputs.train, job.study.labels)
-    sketcher_ref = _find_parent_sketcher(job) or _find_reusable_sketcher(
+    sketcher_ref = find_parent_sketcher(job) or find_reusable_sketcher(
         store, digests.sketch_family(job, method), rows, method
     )
     if sketcher_ref is None:
@@ -108,7 +95,7 @@ def find_pending_sketches(job: "RunContext", method: SketchSection, digest: str)
 def write_sketches(job: "RunContext", method: SketchSection, digest: str) -> None:
     """Sketch the training rows that have none yet, and list where all of them lie."""
     rows = row_digests(job.plan.inputs.train, job.study.labels)
-    sketcher_ref = _find_or_fit_sketcher(job, method, rows)
+    sketcher_ref = find_or_fit_sketcher(job, method, rows)
     sketcher = read_sketcher(job.store, sketcher_ref.digest, job.objective)
     _write_missing_sketches(job, sketcher, sketcher_ref, rows)
     places, blocks = _locate_rows(job.store, sketcher_ref, rows)
@@ -190,23 +177,6 @@ def has_sketches(store: Store, digest: str) -> bool:
     return store.find_artifact("sketcher", listing["sketcher"]) is not None and all(blocks)
 
 
-def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> GradientSketcher:
-    """The sketcher of this digest.
-
-    Raises:
-        StoreError: it is gone or damaged, and a run that goes on with it cannot fit it again.
-    """
-    artifact = store.find_artifact("sketcher", digest)
-    if artifact is None:
-        raise StoreError.at(
-            store.layout.artifact("sketcher", digest),
-            expected="the sketcher that the earlier night was computed with",
-            got="none, or a damaged one (see `fastif verify`)",
-            remedy="Put its files back from a copy, or take out [carry] to begin anew.",
-        )
-    return GradientSketcher.from_state_dict(load_file(artifact / SKETCHER), objective)
-
-
 def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.CandidateIndex:
     """By FAISS' factory string, taught by some sketches and filled piece by piece."""
     count = sketch_index.count
@@ -215,80 +185,6 @@ def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.C
     for ids in torch.arange(count).split(ROWS_PER_CHUNK):
         index.add(sketch_index.take(ids))
     return index
-
-
-def _find_or_fit_sketcher(
-    job: "RunContext", method: SketchSection, rows: Sequence[bytes]
-) -> SketcherRef:
-    """A sketcher that was fitted to the same rows, or nearly so, or a new one."""
-    family = digests.sketch_family(job, method)
-    reusable = _find_parent_sketcher(job) or _find_reusable_sketcher(
-        job.store, family, rows, method
-    )
-    if reusable is not None:
-        return reusable
-    sketcher_ref = SketcherRef(
-        compute_fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]})
-    )
-    sketcher = _fit_sketcher(job, method)
-    state = {name: tensor.contiguous() for name, tensor in sketcher.state_dict().items()}
-    job.store.write_artifact(
-        "sketcher", sketcher_ref.digest, lambda folder: save_file(state, folder / SKETCHER)
-    )
-    frame = make_digest_frame(rows)
-    job.store.write_artifact(
-        _format_family_kind(family),
-        sketcher_ref.digest,
-        lambda folder: frame.write_parquet(folder / ROWS_FILE),
-    )
-    return sketcher_ref
-
-
-def _find_parent_sketcher(job: "RunContext") -> SketcherRef | None:
-    """The sketcher of the run that this one goes on from."""
-    lineage = job.plan.lineage
-    return SketcherRef(lineage.sketcher) if lineage and lineage.sketcher else None
-
-
-def _format_family_kind(family: str) -> str:
-    """Kind of the parts that name the rows of each sketcher of a family."""
-    return f"sketchers-{family[:16]}"
-
-
-def _find_reusable_sketcher(
-    store: Store, family: str, rows: Sequence[bytes], method: SketchSection
-) -> SketcherRef | None:
-    """The sketcher that was fitted to most of these rows, if it was to enough of them.
-
-    Scores by sketches alone are those of its curvature, so that it has to be of these very rows.
-    """
-    min_share = MIN_SHARED_ROWS if method.rescore else 1.0
-    folders = store.find_artifacts(_format_family_kind(family))
-    shares = {
-        name: _compute_row_overlap(folder, rows)
-        for name, folder in folders.items()
-        if store.find_artifact("sketcher", name) is not None
-    }
-    best = max(sorted(shares), key=lambda name: shares[name], default=None)
-    return SketcherRef(best) if best is not None and shares[best] >= min_share else None
-
-
-def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
-    """Distinct rows that two tables have in common, of all that either has."""
-    before, now = set(pl.read_parquet(folder / ROWS_FILE)["row"].to_list()), set(rows)
-    return len(before & now) / len(before | now)
-
-
-def _fit_sketcher(job: "RunContext", method: SketchSection) -> GradientSketcher:
-    with progress_stage("sketches: directions of curvature", None) as watch:
-        return GradientSketcher.fit(
-            job.make_gauss_newton(watch(job.train)),
-            job.damping,
-            dimensions=method.dimensions,
-            width=method.width,
-            energy=method.energy,
-            seed=job.study.curvature.seed,
-        )
 
 
 def _write_missing_sketches(

@@ -146,7 +146,7 @@ NIGHTS = (
     ),
     Mutant(
         "scores by sketches alone are of an earlier table's curvature",
-        "tasks/run/sketches.py",
+        "tasks/run/sketcher_store.py",
         "min_share = MIN_SHARED_ROWS if method.rescore else 1.0",
         "min_share = MIN_SHARED_ROWS",
         (
@@ -205,7 +205,7 @@ NIGHTS = (
     ),
     Mutant(
         "a length that no text reaches is a difference",
-        "tasks/models/provenance.py",
+        "tasks/models/compare_training.py",
         "if now != before and any(truncated_counts):",
         "if now != before:",
         (_PROVENANCE,),

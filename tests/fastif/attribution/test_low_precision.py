@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from fastif import Attributor, Direct, Dual, Ensemble, ExhaustiveSearch, GaussNewton, all_ids
 from fastif.attribution.control_sample import select_control_ids
-from fastif.gradients.per_example import GradientTile
+from fastif.gradients.gradient_tile import GradientTile
 from fastif.numerics.blocked_dot import BLOCK_SIZE
 
 DAMPING = 0.05

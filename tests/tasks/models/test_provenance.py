@@ -12,18 +12,9 @@ from fastif import InputError
 from flows.cli import app as cli
 from flows.cli.common import out
 from tasks.models import provenance
+from tasks.models.compare_training import LENGTH, LOSS, PENALTY, RECIPE
 from tasks.models.finetune import train_model
-from tasks.models.provenance import (
-    ADDED,
-    CHANGED,
-    GONE,
-    LENGTH,
-    LOSS,
-    PENALTY,
-    RECIPE,
-    RELABELLED,
-    UNREAD,
-)
+from tasks.models.provenance import ADDED, CHANGED, GONE, RELABELLED, UNREAD
 from tasks.models.training_record import RECORD_FILE, TRAINING_ROWS_FILE
 from tasks.planning.open_run import validate_run
 from tasks.results.provenance_since import find_changes_since

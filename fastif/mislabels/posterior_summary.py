@@ -1,0 +1,75 @@
+"""What is told of each row and of all, by several estimates of the right labels."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.labeled_data import LabeledData
+from fastif.mislabels.noise_model import (
+    calibrated_pseudo_r2,
+)
+
+
+def make_label_posterior(
+    rows: LabeledData,
+    p: Tensor,
+    posteriors: list[Tensor],
+    transition: Tensor,
+    cross_fitted_logits: Tensor,
+    neighbour_ids: Tensor,
+    label_scores: dict[str, Tensor],
+    second_round: bool,
+) -> LabelPosterior:
+    """All that is told of labels: by the last of `posteriors`, counts by each of them."""
+    prior_error = _error_probability(rows, posteriors[-1])
+    audit = rows.make_audit(prior_error)
+    recalibrated, audited_counts = posteriors[-1], None
+    if audit is not None:
+        recalibrated = _rescale_posterior(rows, recalibrated, audit.recalibrate())
+        audited_counts = tuple(
+            audit.estimate_errors(label) for label in (*range(rows.classes), None)
+        )
+    class_posterior = rows.clamp_to_known(recalibrated)
+    error_probability = _error_probability(rows, class_posterior)
+    # By the features alone: how often classes are taken for each other is known less well, and
+    # would pull the suggestion to the pairs that are.
+    feature_posterior = rows.clamp_to_known(p)
+    best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
+    given_one_hot = one_hot(rows.labels, rows.classes).float()
+    error_counts = torch.stack(
+        [
+            _error_probability(rows, rows.clamp_to_known(variant)) @ given_one_hot
+            for variant in posteriors
+        ]
+    )
+    confidence = best / _error_probability(rows, feature_posterior).clamp_min(1e-30)
+    pseudo_r2 = calibrated_pseudo_r2(cross_fitted_logits, rows.labels)
+    row_results = (class_posterior, error_probability, prior_error, suggested, confidence)
+    return LabelPosterior(
+        *row_results,
+        transition,
+        neighbour_ids,
+        error_counts,
+        pseudo_r2,
+        label_scores,
+        second_round,
+        audited_counts,
+    )
+
+
+def _rescale_posterior(
+    rows: LabeledData, class_posterior: Tensor, error_probability: Tensor
+) -> Tensor:
+    """The belief with another probability of a wrong label; other classes in the same shares."""
+    others = class_posterior.scatter(1, rows.labels[:, None], 0.0)
+    scaled = others * (error_probability / others.sum(1).clamp_min(1e-30))[:, None]
+    return scaled.scatter(1, rows.labels[:, None], (1 - error_probability)[:, None])
+
+
+def _error_probability(
+    rows: LabeledData, class_posterior: Float[Tensor, "n c"]
+) -> Float[Tensor, " n"]:
+    """Sum of the other classes, and not 1 - own, which is rounded to 0 where the label is sure."""
+    return class_posterior.scatter(1, rows.labels[:, None], 0.0).sum(1)
