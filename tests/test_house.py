@@ -1,8 +1,14 @@
-"""What the packages show to those who use them: few names, each of them explained."""
+"""The house rules that no linter holds: exported names, sizes of files, names of variables."""
+
+import ast
+from pathlib import Path
 
 import fastif
 import fastif.mislabels
 import storage
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fastif", "storage", "tasks", "flows")
 
 EXPORTS = [(fastif, 40), (fastif.mislabels, 20), (storage, 20)]
 """Packages that are used from a notebook, and how many names each may export."""
@@ -40,3 +46,36 @@ def test_every_export_is_explained():
         and len(_find_docstring(getattr(package, name)).split()) < 4
     ]
     assert unexplained == []
+
+
+MAX_LINES = 300
+VAGUE = {"found", "told", "asked", "one", "mine", "said", "seen", "heard"}
+FROZEN = {"tasks/results/alerts.py"}
+"""`Breach.found` is a key of the JSON that alerts send."""
+
+
+def list_files(*folders: str) -> list[Path]:
+    """Python files below some folders, in order."""
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def list_bindings(path: Path) -> set[str]:
+    """Variables and parameters that a file binds."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
+
+
+def test_no_file_of_the_packages_is_long():
+    sizes = {path: len(path.read_text().splitlines()) for path in list_files(*PACKAGES)}
+    assert {path: size for path, size in sizes.items() if size > MAX_LINES} == {}
+
+
+def test_no_variable_has_a_vague_name():
+    files = list_files(*PACKAGES, "tests", "benchmarks")
+    vague = {str(path.relative_to(ROOT)): list_bindings(path) & VAGUE for path in files}
+    assert {path for path, names in vague.items() if names} <= FROZEN

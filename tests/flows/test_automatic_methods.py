@@ -42,8 +42,8 @@ QUICK = Rates(prefix=1e-9, forward=1e-9, gradient=1e-9, product=1e-9)
 def set_rates(monkeypatch):
     """Measure these rates from now on."""
 
-    def set_calibration(found: Rates) -> None:
-        monkeypatch.setattr(rates, "calibrate", lambda job: found)
+    def set_calibration(measured: Rates) -> None:
+        monkeypatch.setattr(rates, "calibrate", lambda job: measured)
 
     return set_calibration
 
