@@ -71,41 +71,11 @@ class TensorExamples(Examples):
         return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
 
 
-class ExampleSubset(Examples):
-    """Some of other examples, in the order of `ids`."""
+class WrappedExamples(Examples):
+    """Other examples that are batched as they are; what is taken of them a subclass says."""
 
-    def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
-        self.examples, self.ids = examples, ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> Int[Tensor, " m"]:
-        return self.examples.lengths[self.ids]
-
-    @property
-    def batch_tokens(self) -> int | None:
-        return self.examples.batch_tokens
-
-    @property
-    def equal_lengths(self) -> bool:
-        return self.examples.equal_lengths
-
-    def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        return self.examples.take(self.ids[ids])
-
-
-class RelabeledExamples(Examples):
-    """Other examples with other labels.
-
-    Raises:
-        InputError: there are more or fewer labels than examples.
-    """
-
-    def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
-        check_label_count(len(examples), len(labels), "Relabelled")
-        self.examples, self.labels = examples, labels
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -121,6 +91,37 @@ class RelabeledExamples(Examples):
     @property
     def equal_lengths(self) -> bool:
         return self.examples.equal_lengths
+
+
+class ExampleSubset(WrappedExamples):
+    """Some of other examples, in the order of `ids`."""
+
+    def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
+        super().__init__(examples)
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> Int[Tensor, " m"]:
+        return self.examples.lengths[self.ids]
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.examples.take(self.ids[ids])
+
+
+class RelabeledExamples(WrappedExamples):
+    """Other examples with other labels.
+
+    Raises:
+        InputError: there are more or fewer labels than examples.
+    """
+
+    def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
+        check_label_count(len(examples), len(labels), "RelabeledExamples")
+        super().__init__(examples)
+        self.labels = labels
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)

@@ -73,8 +73,8 @@ class Route:
                 "forward hooks to give what a backward pass gives, as on the tiles checked before",
                 reason,
                 "Results of this model so far may be wrong: discard them and start again with "
-                "gradients one by one: `objective.one_by_one = True`, or one_by_one = true in "
-                "[run] with another [store].",
+                "gradients one by one: `objective.per_example_backward = True`, or one_by_one = "
+                "true in [run] with another [store].",
             )
 
     def fall_back(self, reason: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastif.data.examples import (
     Batch,
     Examples,
+    WrappedExamples,
     all_ids,
     batches,
     length_buckets,
@@ -19,7 +20,7 @@ from fastif.models.padding import add_padding, remove_padding
 from fastif.models.trial import try_table
 
 
-class PrefixCache(Examples):
+class PrefixCache(WrappedExamples):
     """Examples whose frozen hidden states are computed once and kept, up to a memory budget.
 
     Past the budget they are read from a file if it has them, and else computed anew each time they
@@ -46,7 +47,8 @@ class PrefixCache(Examples):
         try_table(
             objective, examples, "examples", objective.query_measure
         )  # a cut may be given up by it
-        self.objective, self.examples, self.file = objective, examples, file
+        super().__init__(examples)
+        self.objective, self.file = objective, file
         self.cached: dict[int, Tensor] = {}
         free = budget_bytes
         for places, batch in batches(examples, all_ids(examples), batch_size):
@@ -60,21 +62,6 @@ class PrefixCache(Examples):
                 free -= self.cached[place].nbytes
             if progress:
                 progress(len(places))
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    @property
-    def lengths(self) -> Int[Tensor, " n"]:
-        return self.examples.lengths
-
-    @property
-    def batch_tokens(self) -> int | None:
-        return self.examples.batch_tokens
-
-    @property
-    def equal_lengths(self) -> bool:
-        return self.examples.equal_lengths
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)

@@ -13,6 +13,8 @@ Value = TypeVar("Value")
 SETTLED_NS = 50_000_000
 """Age of a file that is kept. One that changed just now may change again within a tick of the
 file system's clock, and keep its times."""
+COARSE_SETTLED_NS = 3_000_000_000
+"""The same where times are whole seconds: ticks of NFS, FAT and others last one or two of them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class FileCache(Generic[Value]):
                 self._entries.move_to_end(place)
                 return entry[1]
             value = read()
-            if version is not None and _is_settled(version, now) and find_version(path) == version:
+            if version is not None and is_settled(version, now) and find_version(path) == version:
                 self._keep(place, version, value)
             return value
 
@@ -82,5 +84,8 @@ def find_version(path: Path) -> FileVersion | None:
     )
 
 
-def _is_settled(version: FileVersion, now: int) -> bool:
-    return now - max(version.modified_ns, version.changed_ns) > SETTLED_NS
+def is_settled(version: FileVersion, now: int) -> bool:
+    """Whether another write to the file would show in its times."""
+    times = (version.modified_ns, version.changed_ns)
+    is_coarse = any(time_ns % 1_000_000_000 == 0 for time_ns in times)
+    return now - max(times) > (COARSE_SETTLED_NS if is_coarse else SETTLED_NS)

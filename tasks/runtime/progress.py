@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from fastif import Examples
-from fastif.data.examples import Batch
+from fastif.data.examples import Batch, WrappedExamples
 
 LINE_INTERVAL = 10.0
 """Seconds between lines where there is no terminal to draw a bar on."""
@@ -21,26 +21,12 @@ WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]
 
 
-class ProgressExamples(Examples):
+class ProgressExamples(WrappedExamples):
     """Examples that tell how many have been taken, so that the mathematics need not."""
 
     def __init__(self, examples: Examples, advance: Advance) -> None:
-        self.examples, self.advance = examples, advance
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    @property
-    def lengths(self) -> Int[Tensor, " n"]:
-        return self.examples.lengths
-
-    @property
-    def batch_tokens(self) -> int | None:
-        return self.examples.batch_tokens
-
-    @property
-    def equal_lengths(self) -> bool:
-        return self.examples.equal_lengths
+        super().__init__(examples)
+        self.advance = advance
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)

@@ -61,7 +61,7 @@ class Problem:
     @cached_property
     def query_examples(self) -> PrefixCache:
         """Queries likewise."""
-        return self._cached("asked")
+        return self._cached("query_examples")
 
     @property
     def plain(self) -> Plain:

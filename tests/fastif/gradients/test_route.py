@@ -5,6 +5,7 @@ sees.
 """
 
 import copy
+import re
 from collections.abc import Callable
 
 import pytest
@@ -545,8 +546,12 @@ def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from
         take_many()
         assert gradients.route.reason
     else:
-        with pytest.raises(InputError, match="discard"):
+        with pytest.raises(InputError, match="discard") as refusal:
             take_many()
+        advice = re.search(r"`objective\.(\w+) = True`", str(refusal.value))
+        assert advice is not None
+        setattr(objective, advice[1], True)
+        assert Gradients(objective).per_example_backward, "the advice can be followed"
     assert gradients.per_example_backward
     actual = gradients.compute_loss_tile(batch).gradients
     module = nn.Sequential(objective.module.inner, nn.Tanh())

@@ -339,7 +339,7 @@ def test_inputs_and_labels_of_unequal_number_are_refused():
     for rows, labels in ((4, 6), (6, 4)):
         with pytest.raises(InputError, match=f"{rows} rows and {labels} labels"):
             TensorExamples(torch.randn(rows, 3), torch.zeros(labels, dtype=torch.long))
-    with pytest.raises(InputError, match="Relabelled"):
+    with pytest.raises(InputError, match="RelabeledExamples"):
         RelabeledExamples(_rows(12), torch.zeros(11, dtype=torch.long))
 
 

@@ -26,7 +26,7 @@ from tasks.models.locate import compute_model_digest
 from tasks.planning.open_run import load_run, open_run, validate_run
 from tasks.planning.start_run import start_run
 from tasks.run.spec import list_missing_shards, plan_run
-from tasks.runtime.file_cache import SETTLED_NS
+from tasks.runtime.file_cache import SETTLED_NS, FileVersion, is_settled
 from tasks.study.errors import StudyError
 
 _active: list[Counter] = []
@@ -153,3 +153,19 @@ def test_a_plan_that_is_handed_down_is_the_job_of_its_reference(world):
     assert job.plan.inputs is plan.inputs
     assert open_run(plan.ref) is job
     assert load_run(plan) is not job
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed", "age", "settled"),
+    [
+        (5_000_000_001, 5_000_000_001, 60_000_000, True),
+        (5_000_000_001, 5_000_000_001, 40_000_000, False),
+        (5_000_000_000, 5_000_000_000, 60_000_000, False),
+        (4_000_000_000, 5_000_000_001, 2_900_000_000, False),
+        (5_000_000_000, 5_000_000_000, 3_100_000_000, True),
+    ],
+)
+def test_times_of_whole_seconds_are_trusted_later(modified, changed, age, settled):
+    """A file system with ticks of two seconds shows two writes within one as the same file."""
+    version = FileVersion(1, 2, 3, modified, changed)
+    assert is_settled(version, max(modified, changed) + age) is settled
