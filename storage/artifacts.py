@@ -60,7 +60,7 @@ def write_artifact(layout: Layout, kind: str, digest: str, writer: Callable[[Pat
 
 
 def find_verified_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
-    """As `find_parts`, of a kind that nothing can make again: each is read and compared.
+    """As `find_artifacts`, of a kind that nothing can make again: each is read and compared.
 
     Raises:
         StoreError: one of them is damaged, which must not pass for "never written".

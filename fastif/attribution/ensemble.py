@@ -32,8 +32,8 @@ class Ensemble:
     Args:
         members: attributors of the same training examples, each with its own objective, operator
             and factor, and with its own cache of them if any.
-        left_out: places of members that are not in the mean, as those that `clearly_worse` names.
-            The first one still searches the candidates if it is among them.
+        left_out: places of members that are not in the mean, as those that `find_clearly_worse`
+            names. The first one still searches the candidates if it is among them.
 
     Raises:
         InputError: no member is left, or members with different numbers of training examples.
@@ -83,7 +83,7 @@ class Ensemble:
     def __call__(
         self, queries: ExamplesLike, ids: Ids, slices: Int[Tensor, " q"] | None = None
     ) -> Attribution:
-        """Attribute the queries at these positions; with `slices`, also their `Totals`.
+        """Attribute the queries at these positions; with `slices`, also their `SliceTotals`.
 
         Raises:
             InputError: the queries are one model's hidden states, which the others misread.

@@ -132,7 +132,8 @@ def layerwise_influence(
         ids: positions of the training examples to score for each query, say `Influences.ids`.
         blocks: of the objective's parameters.
         batch_size: training examples whose gradients are held at once.
-        weights: of their root rows, with `mixing` gradients, as `GradientScorer` has them.
+        weights: of their root rows, with `make_weighted_gradients` gradients, as `GradientScorer`
+            has them.
 
     Returns:
         For each pair one score a block, in the order of `blocks.names`; infinite where the id is

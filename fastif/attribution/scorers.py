@@ -47,7 +47,8 @@ class GradientScorer(Scorer):
     """Training gradients, and the solved queries they are multiplied with.
 
     Attributes:
-        gradients: of the objective that s_test was solved for; with weights, `mixing` ones.
+        gradients: of the objective that s_test was solved for; with weights,
+            `make_weighted_gradients` ones.
         train: the n training examples, as this model sees them.
         s_test: (H + λI)⁻¹ ∇L(query), one row a query.
         weights: of each training example's root rows, see `Leverage`; None to first order.

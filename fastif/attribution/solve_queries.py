@@ -67,7 +67,8 @@ def solve_queries(
         batch_size: training examples whose gradients are held at once.
         certify_rows: training examples that `compute_full_residual` is estimated on; None for all.
         remedy: what to change where a solve diverged.
-        weighted_gradients: `mixing` gradients of the objective, where there are weights.
+        weighted_gradients: `make_weighted_gradients` gradients of the objective, where there are
+            weights.
         weights: of each training example's root rows, see `Leverage`; None to first order.
     """
     gradient_norm, nonfinite = zero_nonfinite(rhs)

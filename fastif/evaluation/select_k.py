@@ -74,7 +74,7 @@ def select_k(
 
     Args:
         search: the method; its own k is not used.
-        query_vectors: what the index is asked with for each query, of `searched_rows`.
+        query_vectors: what the index is asked with for each query, of `compute_query_vectors`.
         scanned: a full scan of the same queries that kept 100 rows at each end.
         target: mean share of the top 100 that is to be found.
         ks: numbers of candidates, ascending.

@@ -14,7 +14,7 @@ not seen it, and what they find is used to fit them again:
 
 1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
 the first heads are fitted to them alone. Where rows were drawn at random and looked at, their
-verdicts recalibrate it and count the errors (`Sample`).
+verdicts recalibrate it and count the errors (`RandomAudit`).
 
 The class-conditional noise of step 2 is that of Dawid and Skene (1979) with one annotator, the
 cross-fitting that of confident learning (Northcutt and others, 2021).

@@ -46,7 +46,8 @@ class ConjugateGradient(Solver):
     - "eigen": A by its `rank` largest eigenvalues, taken once by two products with so many rows. A
       factor of ten fewer steps where λ is far below these. It holds two matrices rank x p while it
       is made and one after.
-    - "drawn": P = G' + λI, G' from `rank` of A's root rows, drawn by their size (see `Drawn`) and
+    - "drawn": P = G' + λI, G' from `rank` of A's root rows, drawn by their size (see
+      `SampledGaussNewton`) and
       inverted in their own space. Some thousands carry nearly all of a trained model's curvature,
       which leaves a handful of steps. A kernel rank x rank, and the rows themselves up to 1 GB.
     - "ekfac": P = EK-FAC + λI. It knows the layers one by one, and the residual dwells on

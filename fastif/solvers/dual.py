@@ -74,7 +74,7 @@ class Dual(Solver):
     the solution of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
 
     Where K is that of the whole training set, one sweep gives the scores of every training example,
-    without x and without a pass to score: see `prepare_scores` and `KernelScores`.
+    without x and without a pass to score: see `prepare_scores` and `DualScorer`.
 
     Args:
         block_rows: examples whose root rows are held while K is filled.

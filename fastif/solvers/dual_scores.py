@@ -44,8 +44,9 @@ class DualScorer:
 
     The residual is ‖Rᵀ e‖ for e = y - R x / m = -(P - (w I + K) y) / w, as K has it, and
     √‖K‖ (‖δK‖ ‖y‖ + ε ‖b‖) / w for rounding: δK that of K, ε that of a product with root rows, both
-    measured by `Probe`. ‖K‖ is the largest eigenvalue, so every error counts as if it lay in its
-    direction; ‖δK‖ is 2 ‖δK‖_F / √r, that of a matrix whose r² errors have nothing in common.
+    measured by `RoundingEstimator`. ‖K‖ is the largest eigenvalue, so every error counts as if it
+    lay in its direction; ‖δK‖ is 2 ‖δK‖_F / √r, that of a matrix whose r² errors have nothing in
+    common.
     """
 
     factored: FactoredOperator
@@ -102,7 +103,7 @@ def make_dual_scorer(
         coefficients: how loss gradients are made of its root rows.
         count: n, training examples.
         kernel: K.
-        rounding: as a `Probe` measured it: ‖δK‖_F, and ε.
+        rounding: as a `RoundingEstimator` measured it: ‖δK‖_F, and ε.
     """
     weight = operator.damping * factored.count
     matrix, product = rounding.tolist()

@@ -80,7 +80,7 @@ def fit(
         examples: the training set.
         config: how.
         progress: is told of every step.
-        on_batch: is told of every batch, such as `Dynamics`.
+        on_batch: is told of every batch, such as `TrainingDynamics`.
         on_checkpoint: is told of the checkpoints.
         checkpoint_fractions: where these lie, as parts of training between 0 and 1. Parts that fall
             on the same step are all kept, each with the parameters after that step.

@@ -1,1 +1,1 @@
-"""Experiments of the sources, done again: each a module, listed in `catalogue`."""
+"""Experiments of the sources, done again: each a module, listed in `registry`."""

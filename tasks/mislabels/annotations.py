@@ -64,7 +64,7 @@ def write_annotations(
 
     Args:
         store: of the study.
-        frame: rows of `storage.schemas.VERDICTS`.
+        frame: rows of `storage.mislabel_schemas.VERDICTS`.
         labels: the study's label names.
         file: they were read from.
         when: time of the import, for people; what is newer goes by its number.

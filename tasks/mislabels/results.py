@@ -25,7 +25,8 @@ class MislabelResult:
     """What a search found.
 
     Attributes:
-        table: a row a training example, in the order of the table; see `storage.schemas.MISLABELS`.
+        table: a row a training example, in the order of the table; see
+            `storage.mislabel_schemas.MISLABELS`.
         facts: of the search, as written beside it.
     """
 
