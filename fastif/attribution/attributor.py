@@ -38,12 +38,7 @@ from fastif.attribution.solve_queries import (
     score_queries,
     solve_queries,
 )
-from fastif.candidates.retrieval import (
-    ExhaustiveSearch,
-    Search,
-    SketchSearch,
-    find_candidates,
-)
+from fastif.candidates.retrieval import ExhaustiveSearch, Search
 from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
@@ -258,22 +253,18 @@ def _attribute(
     ids: Tensor,
     totals: SliceTotals | None,
 ) -> Attribution:
-    if isinstance(searcher.search, SketchSearch) and not searcher.search.rescore:
+    search, sketch_search = searcher.search, searcher.search.without_rescoring
+    if sketch_search is not None:
         return sketch_and_attribute(
-            searcher.search, searcher.objective, queries, ids, searcher.batch_size
+            sketch_search, searcher.objective, queries, ids, searcher.batch_size
         )
     solved = [member.solve_to_score(queries, ids) for member in members]
     controls = [result.control for result in solved]
     certificate = combine_members([result.certificate for result in solved], controls)
-    candidates = find_candidates(
-        searcher.search, searcher.gradients, queries, ids, searcher.batch_size
-    )
+    candidates = search.find_candidates(searcher.gradients, queries, ids, searcher.batch_size)
     scorers = [result.scorer for result in solved]
-    if isinstance(searcher.search, ExhaustiveSearch) and not searcher.search.is_exact:
-        exact, scorers = (
-            scorers,
-            [approximate_scorer(scorer, searcher.search) for scorer in scorers],
-        )
+    if not search.is_exact:
+        exact, scorers = scorers, [approximate_scorer(scorer, search) for scorer in scorers]
         del solved  # s_test is not needed in full any more
         if any(low is not full for low, full in zip(scorers, exact, strict=True)):
             del exact
@@ -284,7 +275,7 @@ def _attribute(
     influences = mean_influence(
         scorers,
         candidates,
-        keep=searcher.search.keep if isinstance(searcher.search, ExhaustiveSearch) else None,
+        keep=search.keep,
         batch_size=searcher.batch_size,
         totals=totals,
     )

@@ -5,12 +5,12 @@ from fastif.candidates.faiss_index import CandidateIndex, Candidates, Index
 from fastif.candidates.index_factory import find_faiss_builds, load_faiss
 from fastif.candidates.retrieval import (
     ExhaustiveSearch,
+    IndexSearch,
     NearestNeighbors,
     Search,
     SketchSearch,
     UnionSearch,
     compute_embeddings,
-    find_candidates,
 )
 from fastif.candidates.sketch import (
     GradientSketcher,
@@ -25,6 +25,7 @@ __all__ = [
     "ExhaustiveSearch",
     "GradientSketcher",
     "Index",
+    "IndexSearch",
     "NearestNeighbors",
     "Search",
     "SketchSearch",
@@ -32,7 +33,6 @@ __all__ = [
     "compute_embeddings",
     "compute_query_sketches",
     "compute_train_sketches",
-    "find_candidates",
     "find_faiss_builds",
     "load_faiss",
 ]

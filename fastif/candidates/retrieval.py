@@ -1,5 +1,6 @@
 """Where to look: all training examples, or those whose sketch or representation says so."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,66 @@ from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
 
 
+class Search(ABC):
+    """Where to look for the training examples to score.
+
+    What a subclass answers differently it says by fields or properties of these names.
+
+    Attributes:
+        keep: of all that are scored, how many are kept at each end; None for all.
+        rounded, rank: how a score may be less than exact, see `ExhaustiveSearch`.
+    """
+
+    keep: int | None = None
+    rounded: bool = False
+    rank: int | None = None
+
+    @abstractmethod
+    def find_candidates(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Candidates | None:
+        """The training examples to score for each query; None for all of them."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether scores are those of s_test itself, in full precision."""
+        return not self.rounded and self.rank is None
+
+    @property
+    def without_rescoring(self) -> "SketchSearch | None":
+        """The search whose scores by sketches are the answer; None if candidates are scored."""
+        return None
+
+
 @dataclass(frozen=True)
-class NearestNeighbors:
+class IndexSearch(Search):
+    """Score the k training examples that an index gives for a query's vector.
+
+    Attributes:
+        index: of one vector for each training example.
+    """
+
+    index: Index
+
+    @abstractmethod
+    def compute_query_vectors(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Float[Tensor, "q d"]:
+        """What the index is asked with."""
+
+    @abstractmethod
+    def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
+        """The candidates of queries with these vectors."""
+
+    def find_candidates(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Candidates:
+        """What the index gives for each query."""
+        return self.search_vectors(self.compute_query_vectors(gradients, queries, ids, batch_size))
+
+
+@dataclass(frozen=True)
+class NearestNeighbors(IndexSearch):
     """Score the k training examples whose representation is nearest to the query's.
 
     Attributes:
@@ -26,13 +85,23 @@ class NearestNeighbors:
         quota: what each label gets of them at least.
     """
 
-    index: Index
     k: int
     quota: ClassQuota | None = None
 
+    def compute_query_vectors(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Float[Tensor, "q d"]:
+        """The queries' representations."""
+        return compute_embeddings(gradients.objective, queries, ids, batch_size)
+
+    def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
+        """The nearest to these vectors."""
+        index, quota, k = self.index, self.quota, self.k
+        return quota.search(index, vectors, k) if quota else index.search(vectors, k)
+
 
 @dataclass(frozen=True)
-class SketchSearch:
+class SketchSearch(IndexSearch):
     """Score the k training examples at the ends of the query's scores by sketches.
 
     Attributes:
@@ -43,30 +112,57 @@ class SketchSearch:
         rescore: whether they are then scored exactly; if not, the scores by sketches are given.
     """
 
-    index: Index
     sketcher: GradientSketcher
     k: int
     quota: ClassQuota | None = None
     rescore: bool = True
 
+    @property
+    def without_rescoring(self) -> "SketchSearch | None":
+        """Itself, unless candidates are scored exactly."""
+        return None if self.rescore else self
+
+    def compute_query_vectors(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Float[Tensor, "q d"]:
+        """The queries' sketches."""
+        return compute_query_sketches(self.sketcher, gradients, queries, ids, batch_size)
+
+    def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
+        """Those at both ends of the products with these sketches."""
+        index, quota, k = self.index, self.quota, self.k
+        return (
+            quota.search_top_bottom(index, vectors, k)
+            if quota
+            else index.search_top_bottom(vectors, k)
+        )
+
 
 @dataclass(frozen=True)
-class UnionSearch:
+class UnionSearch(Search):
     """Score what any of several methods finds, each row once.
 
     Raises:
         InputError: there is no method.
     """
 
-    methods: Sequence[NearestNeighbors | SketchSearch]
+    methods: Sequence[IndexSearch]
 
     def __post_init__(self) -> None:
         if not self.methods:
             raise InputError("a union of candidates", "one method or more", "none", "Add one.")
 
+    def find_candidates(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> Candidates:
+        """What any of the methods finds for each query."""
+        return unite_candidates(
+            [method.find_candidates(gradients, queries, ids, batch_size) for method in self.methods]
+        )
+
 
 @dataclass(frozen=True)
-class ExhaustiveSearch:
+class ExhaustiveSearch(Search):
     """Score the full training set and keep the `keep` rows at each end; None keeps all.
 
     `rounded` scores in bfloat16, see `GradientScorer.rounded`; `rank` with s_test of so many
@@ -91,71 +187,10 @@ class ExhaustiveSearch:
                 "a full scan", "rounded scores or a rank", "both", "Leave one of them out."
             )
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether scores are those of s_test itself, in full precision."""
-        return not self.rounded and self.rank is None
-
-
-Search = NearestNeighbors | SketchSearch | UnionSearch | ExhaustiveSearch
-
-
-def find_candidates(
-    search: Search,
-    gradients: Gradients,
-    queries: Examples,
-    ids: Int[Tensor, " q"],
-    batch_size: int = 32,
-) -> Candidates | None:
-    """The training examples to score for each query; None for all of them."""
-    if isinstance(search, ExhaustiveSearch):
-        return None
-    if isinstance(search, UnionSearch):
-        return unite_candidates(
-            [
-                find_method_candidates(method, gradients, queries, ids, batch_size)
-                for method in search.methods
-            ]
-        )
-    return find_method_candidates(search, gradients, queries, ids, batch_size)
-
-
-def find_method_candidates(
-    search: NearestNeighbors | SketchSearch,
-    gradients: Gradients,
-    queries: Examples,
-    ids: Int[Tensor, " q"],
-    batch_size: int = 32,
-) -> Candidates:
-    """What one method finds for each query."""
-    return search_index(search, compute_query_vectors(search, gradients, queries, ids, batch_size))
-
-
-def compute_query_vectors(
-    search: NearestNeighbors | SketchSearch,
-    gradients: Gradients,
-    queries: Examples,
-    ids: Int[Tensor, " q"],
-    batch_size: int = 32,
-) -> Float[Tensor, "q d"]:
-    """What an index is asked with: the queries' sketches or representations."""
-    if isinstance(search, SketchSearch):
-        return compute_query_sketches(search.sketcher, gradients, queries, ids, batch_size)
-    return compute_embeddings(gradients.objective, queries, ids, batch_size)
-
-
-def search_index(
-    search: NearestNeighbors | SketchSearch, vectors: Float[Tensor, "q d"]
-) -> Candidates:
-    """The candidates of queries with these rows."""
-    index, quota, k = search.index, search.quota, search.k
-    if isinstance(search, SketchSearch):
-        return (
-            quota.search_top_bottom(index, vectors, k)
-            if quota
-            else index.search_top_bottom(vectors, k)
-        )
-    return quota.search(index, vectors, k) if quota else index.search(vectors, k)
+    def find_candidates(
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+    ) -> None:
+        """None: every training example is scored."""
 
 
 def unite_candidates(candidate_sets: Sequence[Candidates]) -> Candidates:

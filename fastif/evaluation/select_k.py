@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.attribution.influence import Influences
-from fastif.candidates.retrieval import NearestNeighbors, SketchSearch, search_index
+from fastif.candidates.retrieval import IndexSearch
 from fastif.errors import InputError
 from fastif.evaluation.recall import compute_recall
 
@@ -60,7 +60,7 @@ def make_k_grid(count: int) -> tuple[int, ...]:
 
 
 def select_k(
-    search: NearestNeighbors | SketchSearch,
+    search: IndexSearch,
     query_vectors: Float[Tensor, "q d"],
     scanned: Influences,
     target: float,
@@ -74,7 +74,7 @@ def select_k(
 
     Args:
         search: the method; its own k is not used.
-        query_vectors: what the index is asked with for each query, of `compute_query_vectors`.
+        query_vectors: what the index is asked with for each query, its `compute_query_vectors`.
         scanned: a full scan of the same queries that kept 100 rows at each end.
         target: mean share of the top 100 that is to be found.
         ks: numbers of candidates, ascending.
@@ -87,7 +87,7 @@ def select_k(
         raise InputError("target recall", "a number > 0, at most 1", f"{target}", "Take 0.95.")
     trials, chosen = [], None
     for k in ks if len(query_vectors) else ():
-        candidates = search_index(replace(search, k=k), query_vectors)
+        candidates = replace(search, k=k).search_vectors(query_vectors)
         (summary,) = compute_recall(list(candidates.ids), scanned, at=(TOP_SIZE,), weights=weights)
         trials.append(KTrial(k, summary.share, summary.low, summary.high))
         if summary.share >= target:

@@ -9,7 +9,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.candidates.retrieval import find_method_candidates
 from fastif.data.examples import ExampleSubset
 from fastif.evaluation.recall import (
     DEFAULT_SIZES,
@@ -153,7 +152,7 @@ def _find_candidates_by_method(job: RunContext, ids: torch.Tensor) -> dict[str, 
     size, query_ids = job.study.run.batch_size, fastif.all_ids(queries)
     names = _name_methods([method.kind for method in job.study.candidates.methods])
     return {
-        name: list(find_method_candidates(search, gradients, queries, query_ids, size).ids)
+        name: list(search.find_candidates(gradients, queries, query_ids, size).ids)
         for name, search in zip(names, job.search.methods, strict=True)
     }
 

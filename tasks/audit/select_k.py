@@ -5,8 +5,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
+from fastif.candidates import IndexSearch
 from fastif.candidates.class_quota import quota_count
-from fastif.candidates.retrieval import compute_query_vectors
 from fastif.data.examples import ExampleSubset
 from fastif.evaluation.select_k import KSelection, make_k_grid, select_k
 from tasks.audit.check_recall import run_full_scan, sample_queries_for_k
@@ -56,16 +56,15 @@ def _choose_k(job: RunContext, method: AnyMethod) -> KSelection:
 
 def _prepare_search(
     job: RunContext, method: AnyMethod, ids: torch.Tensor
-) -> tuple[fastif.NearestNeighbors | fastif.SketchSearch, torch.Tensor]:
+) -> tuple[IndexSearch, torch.Tensor]:
     """The method, and what its index is asked with for these queries."""
     (digest,), labels = job.index_digests, job.train_texts.labels.cpu()
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(job.store, digest, any_k, job.objective, labels)
     queries = cache_hidden_states(job.objective, ExampleSubset(job.query_texts, ids), job.study)
     gradients, query_ids = fastif.Gradients(job.objective), fastif.all_ids(queries)
-    return search, compute_query_vectors(
-        search, gradients, queries, query_ids, job.study.run.batch_size
-    )
+    size = job.study.run.batch_size
+    return search, search.compute_query_vectors(gradients, queries, query_ids, size)
 
 
 def _is_k_allowed(method: AnyMethod, k: int) -> bool:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
-from fastif.candidates import ClassQuota, Search
+from fastif.candidates import ClassQuota, IndexSearch, Search
 from fastif.solvers import Factor
 from storage import Store
 from tasks.run.sketches import read_sketches
@@ -59,7 +59,7 @@ def read_search_method(
     method: AnyMethod,
     objective: fastif.Objective,
     labels: torch.Tensor,
-) -> fastif.NearestNeighbors | fastif.SketchSearch:
+) -> IndexSearch:
     """One method that searches, with its index."""
     artifact = store.find_artifact("index", digest)
     assert artifact is not None, "the index is prepared before any shard"

@@ -8,7 +8,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-import fastif
 from fastif.candidates.sketch_index import SketchIndex
 from fastif.evaluation.recall import Recall
 from storage import StoreError, polars_schema
@@ -192,8 +191,8 @@ def _update_scores(
 
 def _compute_effects(job: "RunContext", query_ids: Tensor, new_train: Tensor) -> Tensor:
     """removal_effect of new training rows on these queries by their sketches, [q m]."""
-    search = job.search
-    assert isinstance(search, fastif.SketchSearch), "only scores by sketches follow other rows"
+    search = job.search.without_rescoring
+    assert search is not None, "only scores by sketches follow other rows"
     assert isinstance(search.index, SketchIndex), "scores by sketches are searched exactly"
     sketches = load_query_sketches(job, search, query_ids, keep=True).cpu()
     return sketches @ search.index.take(new_train).T / search.index.count
