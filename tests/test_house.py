@@ -48,7 +48,16 @@ def test_every_export_is_explained():
     assert unexplained == []
 
 
-MAX_LINES = 300
+MAX_LINES, MAX_CODE_LINES = 300, 40
+LONG_FUNCTIONS = {
+    "fastif/attribution/attributor.py:_attribute",
+    "fastif/attribution/solve_queries.py:solve_queries",
+    "fastif/training/fit.py:fit",
+    "tasks/audit/finalize.py:_make_run_row",
+    "tasks/models/finetune.py:_train",
+    "tasks/planning/cost_model.py:estimate_work",
+}
+"""Functions that are longer and not yet split; a name goes when its function is."""
 VAGUE = {"found", "told", "asked", "one", "mine", "said", "seen", "heard"}
 FROZEN = {"tasks/results/alerts.py"}
 """`Breach.found` is a key of the JSON that alerts send."""
@@ -68,6 +77,28 @@ def list_bindings(path: Path) -> set[str]:
         elif isinstance(node, ast.arg):
             names.add(node.arg)
     return names
+
+
+def measure_functions(path: Path) -> dict[str, int]:
+    """Lines of code of each function of a file: without docstring, blank lines and comments."""
+    source = path.read_text()
+    lines = source.splitlines()
+    sizes = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = [*lines[node.lineno - 1 : node.end_lineno]]
+            if ast.get_docstring(node) is not None:
+                text = node.body[0]
+                del body[text.lineno - node.lineno : text.end_lineno - node.lineno + 1]
+            code = [line for line in map(str.strip, body) if line and not line.startswith("#")]
+            name = f"{path.relative_to(ROOT)}:{node.name}"
+            sizes[name] = max(len(code), sizes.get(name, 0))
+    return sizes
+
+
+def test_no_function_of_the_packages_is_long():
+    sizes = [item for path in list_files(*PACKAGES) for item in measure_functions(path).items()]
+    assert {name for name, size in sizes if size > MAX_CODE_LINES} == LONG_FUNCTIONS
 
 
 def test_no_file_of_the_packages_is_long():

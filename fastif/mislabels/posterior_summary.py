@@ -7,9 +7,8 @@ from torch.nn.functional import one_hot
 
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.noise_model import (
-    calibrated_pseudo_r2,
-)
+from fastif.mislabels.noise_model import calibrated_pseudo_r2
+from fastif.mislabels.random_audit import CountEstimate
 
 
 def make_label_posterior(
@@ -24,13 +23,7 @@ def make_label_posterior(
 ) -> LabelPosterior:
     """All that is told of labels: by the last of `posteriors`, counts by each of them."""
     prior_error = _error_probability(rows, posteriors[-1])
-    audit = rows.make_audit(prior_error)
-    recalibrated, audited_counts = posteriors[-1], None
-    if audit is not None:
-        recalibrated = _rescale_posterior(rows, recalibrated, audit.recalibrate())
-        audited_counts = tuple(
-            audit.estimate_errors(label) for label in (*range(rows.classes), None)
-        )
+    recalibrated, audited_counts = _recalibrate_by_audit(rows, posteriors[-1], prior_error)
     class_posterior = rows.clamp_to_known(recalibrated)
     error_probability = _error_probability(rows, class_posterior)
     # By the features alone: how often classes are taken for each other is known less well, and
@@ -57,6 +50,17 @@ def make_label_posterior(
         second_round,
         audited_counts,
     )
+
+
+def _recalibrate_by_audit(
+    rows: LabeledData, class_posterior: Tensor, prior_error: Tensor
+) -> tuple[Tensor, tuple[CountEstimate, ...] | None]:
+    """The posterior at the error rate of a random audit, and its counts by label and in all."""
+    audit = rows.make_audit(prior_error)
+    if audit is None:
+        return class_posterior, None
+    counts = (audit.estimate_errors(label) for label in (*range(rows.classes), None))
+    return _rescale_posterior(rows, class_posterior, audit.recalibrate()), tuple(counts)
 
 
 def _rescale_posterior(

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from flows.cli.common import out, report_errors
 
@@ -49,24 +47,14 @@ def correct(
     with report_errors():
         from fastif.correction import Correction
         from tasks.correction.correct_model import CorrectionRequest, correct_model
+        from tasks.terminal.correction import render_slice_changes
 
         how = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
         # The task's own function: one step on one machine gains nothing from Prefect's start.
         repair = correct_model.fn(
             CorrectionRequest(study.resolve(), anchors, to, source, how, keep)
         )
-    table = Table("slice", "rows", "before", "after", "loss, nats", "95 %")
-    for entry in repair.slices:
-        interval = f"{entry.low:+.3f} to {entry.high:+.3f}"
-        table.add_row(
-            Text(entry.name),
-            f"{entry.rows:,}",
-            f"{entry.before:.1%}",
-            f"{entry.after:.1%}",
-            f"{entry.loss:+.3f}",
-            interval,
-        )
-    out.print(table)
+    out.print(render_slice_changes(repair.slices))
     out.print(repair.why, markup=False, highlight=False, soft_wrap=True)
     if repair.out:
         out.print(f"The model: {repair.out}", markup=False, highlight=False, soft_wrap=True)

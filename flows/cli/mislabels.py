@@ -87,32 +87,14 @@ def export(
     """
     with report_errors():
         from fastif import InputError
-        from tasks.data.inputs import read_inputs
-        from tasks.mislabels.annotations import read_annotations
         from tasks.mislabels.label_studio import make_label_config
-        from tasks.mislabels.results import read_current_result
-        from tasks.mislabels.review_export import (
-            check_new_file,
-            make_review_frame,
-            sample_for_review,
-            write_review,
-        )
-        from tasks.runtime.writable_path import check_outside
+        from tasks.mislabels.review_export import export_review
 
         if random and budget:
             what = "--budget or --random", "one of them", "both"
             raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
         loaded, store = open_study(study)
-        inputs = read_inputs(study)
-        result = read_current_result(store, inputs)
-        check_new_file(to)
-        check_outside(store.layout.root, to)
-        known = read_annotations(store, inputs.train, loaded.labels)
-        limit = budget or loaded.mislabels.budget
-        sample = sample_for_review(store, result, random, known) if random else None
-        count = write_review(
-            make_review_frame(result, limit, known) if sample is None else sample, to
-        )
+        count = export_review(study, store, to, budget or loaded.mislabels.budget, random)
         out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
             config = make_label_config(loaded.labels)

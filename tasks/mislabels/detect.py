@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import concat_views, make_tabular_features
-from fastif.mislabels.injected_flips import measure_flip_recall
+from fastif.mislabels.injected_flips import FlipRecall, measure_flip_recall
 from fastif.mislabels.knn import find_neighbours
+from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import (
     NO_LABEL_FITS,
     NOT_REVIEWED,
@@ -91,17 +92,11 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if plan.trusted else []
-    views = make_views(store, plan, tables)
-    weights = _select_weights(plan, views, tables)
-    features, *others = views.concat_weighted(weights).split([len(table) for table in tables])
-    terms = _split_terms(views, tables)
-    del views  # memory that the heads need
+    weights, (features, *others), terms = _make_features(store, plan, tables)
     neighbour_ids = find_neighbours(features, DETECTOR.neighbours)
     ordered_digests = [digests[i] for i in order.tolist()]
-    sample, contents = (
-        select_random_sample(plan.annotations, ordered_digests),
-        content_digests(tables[0]),
-    )
+    sample = select_random_sample(plan.annotations, ordered_digests)
+    contents = content_digests(tables[0])
     groups = group_near_duplicates(tables[0], neighbour_ids)
     data = LabeledData(
         features,
@@ -120,17 +115,42 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     if others:
         trusted_labels = torch.tensor(inputs.queries.labels)
         trusted = TrustedData(others[0], trusted_labels, len(study.labels), terms[1])
-    budget = min(study.mislabels.budget, len(data.labels))
+    posterior, recall = _judge_labels(store, plan, data, trusted, neighbour_ids)
+    harm = _read_harm(store, inputs)
+    frame = make_mislabel_frame(inputs, data, posterior, order, harm)
+    facts = make_facts(plan, data, posterior, recall, frame, sample)
+    return frame, facts | {"procedure": plan.procedure, "mix": weights}
+
+
+def _make_features(
+    store: Store, plan: DetectionPlan, tables: Sequence[Table]
+) -> tuple[tuple[float, ...], Sequence[Tensor], list[tuple[csr_matrix, ...]]]:
+    """Weights of the views; features and terms of each table.
+
+    The views themselves end here: heads need their memory.
+    """
+    views = make_views(store, plan, tables)
+    weights = _select_weights(plan, views, tables)
+    features = views.concat_weighted(weights).split([len(table) for table in tables])
+    return weights, features, _split_terms(views, tables)
+
+
+def _judge_labels(
+    store: Store,
+    plan: DetectionPlan,
+    data: LabeledData,
+    trusted: TrustedData | None,
+    neighbour_ids: Tensor,
+) -> tuple[LabelPosterior, FlipRecall]:
+    """Posterior of the labels, and recall of flips that are injected into them."""
+    budget = min(plan.inputs.study.mislabels.budget, len(data.labels))
     with progress_bar("labels: heads fitted", MAX_HEADS) as advance:
         heads = HeadCache(store, plan.digest, advance)
         detector = replace(DETECTOR, fit=heads)
         posterior = detector(data, trusted, neighbour_ids)
         recall = measure_flip_recall(detector, data, posterior, budget)
     heads.clear()
-    harm = _read_harm(store, inputs)
-    frame = make_mislabel_frame(inputs, data, posterior, order, harm)
-    facts = make_facts(plan, data, posterior, recall, frame, sample)
-    return frame, facts | {"procedure": plan.procedure, "mix": weights}
+    return posterior, recall
 
 
 def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> FeatureViews:

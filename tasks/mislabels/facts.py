@@ -38,12 +38,6 @@ def make_facts(
         sample: the random samples that count.
     """
     inputs, study = plan.inputs, plan.inputs.study
-    is_counted, source = data.labels >= 0, None
-    if posterior.audited_counts is not None and data.audited is not None and data.known is not None:
-        is_reviewed = data.known != -1
-        is_counted, source = is_reviewed | data.audited.population, SAMPLE
-    elif plan.trusted:
-        source = TRUSTED
     return {
         "study": study.name,
         "created": datetime.now(UTC).isoformat(),
@@ -54,24 +48,36 @@ def make_facts(
         "encoder_saw_labels": plan.encoder_saw_labels,
         "trusted": len(inputs.queries) if plan.trusted else 0,
         **_count_leaked_rows(plan),
-        "counted_by": source,
-        "errors": _make_count(posterior.estimate_errors(), is_counted),
-        "drawn": _describe_sample(data, sample, is_counted),
-        "by_label": {
-            label: {
-                "rows": int((data.labels == i).sum()),
-                **(
-                    _make_count(posterior.estimate_errors(i), is_counted & (data.labels == i)) or {}
-                ),
-            }
-            for i, label in enumerate(study.labels)
-        },
+        **_count_errors(plan, data, posterior, sample),
         "noise": posterior.transition.tolist(),
         "skill": posterior.pseudo_r2,
         "recall": asdict(recall),
         "reviewed": _count_reviewed(plan.annotations, frame),
         "harm": frame["harm"].null_count() == 0,
         "versions": read_versions(),
+    }
+
+
+def _count_errors(
+    plan: DetectionPlan, data: LabeledData, posterior: LabelPosterior, sample: RandomSample | None
+) -> dict[str, Any]:
+    """How many labels are wrong, in all and of each label, and what tells it of which rows."""
+    is_counted, source = data.labels >= 0, None
+    if posterior.audited_counts is not None and data.audited is not None and data.known is not None:
+        is_reviewed = data.known != -1
+        is_counted, source = is_reviewed | data.audited.population, SAMPLE
+    elif plan.trusted:
+        source = TRUSTED
+    by_label = {}
+    for i, label in enumerate(plan.inputs.study.labels):
+        has_label = data.labels == i
+        count = _make_count(posterior.estimate_errors(i), is_counted & has_label)
+        by_label[label] = {"rows": int(has_label.sum()), **(count or {})}
+    return {
+        "counted_by": source,
+        "errors": _make_count(posterior.estimate_errors(), is_counted),
+        "drawn": _describe_sample(data, sample, is_counted),
+        "by_label": by_label,
     }
 
 

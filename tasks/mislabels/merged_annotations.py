@@ -104,23 +104,7 @@ def merge_annotations(
     latest: dict[bytes, dict[str, Annotation]] = defaultdict(dict)
     for annotation in annotations:  # a later one replaces the earlier
         latest[annotation.row][normalize_word(annotation.reviewer)] = annotation
-    agreed: dict[bytes, str | None] = {}
-    conflicts: dict[bytes, dict[str, str | None]] = {}
-    unusable: Counter[str] = Counter()
-    for row, by_reviewer in latest.items():
-        right_labels = {annotation.right for annotation in by_reviewer.values()}
-        if len(right_labels) > 1:
-            conflicts[row] = {
-                annotation.reviewer: annotation.right for annotation in by_reviewer.values()
-            }
-            continue
-        (right,) = right_labels
-        if not labels or right is None or right in labels:
-            agreed[row] = right
-            continue
-        unusable[right] += 1
-        if next(iter(by_reviewer.values())).label in labels:
-            agreed[row] = None  # whatever else is right, the given label is wrong
+    agreed, conflicts, unusable = _compare_reviewers(latest, labels)
     agreed_annotations = {row: list(latest[row].values()) for row in agreed}
     return Annotations(
         agreed,
@@ -139,6 +123,33 @@ def merge_annotations(
         names,
         unusable,
     )
+
+
+def _compare_reviewers(
+    latest: Mapping[bytes, Mapping[str, Annotation]], labels: Sequence[str]
+) -> tuple[dict[bytes, str | None], dict[bytes, dict[str, str | None]], Counter[str]]:
+    """Right labels where all agree, who says what elsewhere, and how many rows have no usable one.
+
+    A right label that is none of `labels` is not usable.
+    """
+    agreed: dict[bytes, str | None] = {}
+    conflicts: dict[bytes, dict[str, str | None]] = {}
+    unusable: Counter[str] = Counter()
+    for row, by_reviewer in latest.items():
+        right_labels = {annotation.right for annotation in by_reviewer.values()}
+        if len(right_labels) > 1:
+            conflicts[row] = {
+                annotation.reviewer: annotation.right for annotation in by_reviewer.values()
+            }
+            continue
+        (right,) = right_labels
+        if not labels or right is None or right in labels:
+            agreed[row] = right
+            continue
+        unusable[right] += 1
+        if next(iter(by_reviewer.values())).label in labels:
+            agreed[row] = None  # whatever else is right, the given label is wrong
+    return agreed, conflicts, unusable
 
 
 def _merge_by_text(

@@ -1,7 +1,7 @@
 """The random samples that count wrong labels: which rows they stand for, and which came later."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -59,36 +59,25 @@ class RandomSample:
         positions = {digest: i for i, digest in enumerate(digests)}
         class_ids = {label: i for i, label in enumerate(labels)}
         present = set(contents)
+        sampled = [item for item in sorted(self.rows.items()) if item[1].label in class_ids]
         located = [
-            (
-                row,
-                sampled_row,
-                positions.get(
-                    row, REMOVED_ROW if sampled_row.content in present or not self.gone else UNCLEAR
-                ),
-            )
-            for row, sampled_row in sorted(self.rows.items())
-            if sampled_row.label in class_ids
+            positions[row] if row in positions else self._mark_missing(sampled_row, present)
+            for row, sampled_row in sampled
         ]
         decision_keys = list(zip(groups, given, strict=True))
         copies = Counter(decision_keys)
         return AuditedRows(
-            torch.tensor([position for _, _, position in located], dtype=torch.long),
-            torch.tensor(
-                [class_ids[sampled_row.label] for _, sampled_row, _ in located], dtype=torch.long
-            ),
-            torch.tensor([self.wrong[row] for row, _, _ in located], dtype=torch.bool),
-            torch.tensor(
-                [sampled_row.prior_error for _, sampled_row, _ in located], dtype=torch.float32
-            ),
+            torch.tensor(located, dtype=torch.long),
+            torch.tensor([class_ids[row.label] for _, row in sampled], dtype=torch.long),
+            torch.tensor([self.wrong[row] for row, _ in sampled], dtype=torch.bool),
+            torch.tensor([row.prior_error for _, row in sampled], dtype=torch.float32),
             torch.tensor([digest in self.population for digest in digests], dtype=torch.bool),
-            torch.tensor(
-                [
-                    copies[decision_keys[position]] if position >= 0 else 1
-                    for _, _, position in located
-                ]
-            ),
+            torch.tensor([copies[decision_keys[i]] if i >= 0 else 1 for i in located]),
         )
+
+    def _mark_missing(self, row: SampledRow, present: Set[bytes]) -> int:
+        """What stands for the position of a row that is not in the table as it was."""
+        return REMOVED_ROW if row.content in present or not self.gone else UNCLEAR
 
 
 def select_random_sample(annotations: Annotations, digests: Sequence[bytes]) -> RandomSample | None:

@@ -10,15 +10,44 @@ from fastif import InputError
 from storage import Store
 from storage.atomic import commit_file
 from tasks.data.csv_escape import escape_formulas
+from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import content_digest, row_digest
+from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.merged_annotations import Annotations
-from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.results import MislabelResult, read_current_result
 from tasks.mislabels.stored_samples import write_sample
+from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
 COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
+
+
+def export_review(
+    study: Path, store: Store, path: Path, budget: int, random: int | None = None
+) -> int:
+    """Write what people should look at next as one new file; how many decisions it has.
+
+    Args:
+        study: the study file.
+        store: its store.
+        path: .csv, .parquet or .json, in no folder of the store.
+        budget: most decisions where the most suspicious rows are asked for.
+        random: rows of a random sample instead; None for the most suspicious ones.
+
+    Raises:
+        InputError: the file is there, has another ending, or lies in the store.
+        StoreError: nothing was searched among the training rows as they are.
+    """
+    inputs = read_inputs(study)
+    result = read_current_result(store, inputs)
+    check_new_file(path)
+    check_outside(store.layout.root, path)
+    annotations = read_annotations(store, inputs.train, inputs.study.labels)
+    if random:
+        return write_review(sample_for_review(store, result, random, annotations), path)
+    return write_review(make_review_frame(result, budget, annotations), path)
 
 
 def make_review_frame(

@@ -18,6 +18,9 @@ HARMFUL, HELPFUL, NEUTRAL = "#c2410c", "#0369a1", "#94a3b8"
 MAX_QUERIES, MAX_ROWS, TIES_PER_SIGN, MAX_POINTS = 400, 240, 2, 1500
 MAX_NAME_CHARS = 28
 INK = "currentColor"
+SIGN_SCALE = alt.Scale(domain=["harmful", "helpful"], range=[HARMFUL, HELPFUL])
+RADIAL_AXIS: dict[str, Any] = {"axis": None, "scale": alt.Scale(domain=[-1.05, 1.05])}
+"""Of both directions of the map of influence: its circles have radius 1 and less."""
 ROLES = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 
 
@@ -153,7 +156,11 @@ def render_influence_map(data: RunData) -> str:
 def _make_radial_chart(
     lines: pl.DataFrame, outer: pl.DataFrame, inner: pl.DataFrame
 ) -> alt.TopLevelMixin:
-    plain = {"axis": None, "scale": alt.Scale(domain=[-1.05, 1.05])}
+    layers = _draw_edges(lines) + _draw_queries(outer) + _draw_rows(inner)
+    return layers.properties(width=620, height=620)
+
+
+def _draw_edges(lines: pl.DataFrame) -> alt.Chart:
     largest = float(lines["removal_effect"].abs().quantile(0.98) or 1.0)
     segments = lines.select(
         "x",
@@ -163,41 +170,45 @@ def _make_radial_chart(
         size=(pl.col("removal_effect").abs() / largest).clip(0, 1).round(3),
         effect=_label_sign("removal_effect"),
     ).with_columns(pl.col("x", "y", "x2", "y2").round(4))
-    sign_scale = alt.Scale(domain=["harmful", "helpful"], range=[HARMFUL, HELPFUL])
-    edges = (
+    return (
         alt.Chart(segments)
         .mark_rule()
         .encode(
-            x=alt.X("x:Q", **plain),
-            y=alt.Y("y:Q", **plain),
+            x=alt.X("x:Q", **RADIAL_AXIS),
+            y=alt.Y("y:Q", **RADIAL_AXIS),
             x2="x2:Q",
             y2="y2:Q",
-            color=alt.Color("effect:N", scale=sign_scale, title="the row is"),
+            color=alt.Color("effect:N", scale=SIGN_SCALE, title="the row is"),
             strokeWidth=alt.StrokeWidth("size:Q", scale=alt.Scale(range=[0.3, 2.4]), legend=None),
             opacity=alt.Opacity("size:Q", scale=alt.Scale(range=[0.15, 0.75]), legend=None),
         )
     )
-    queries = (
+
+
+def _draw_queries(outer: pl.DataFrame) -> alt.Chart:
+    return (
         alt.Chart(outer.select("x", "y", "label"))
         .mark_point(size=22, filled=True)
         .encode(
-            x=alt.X("x:Q", **plain),
-            y=alt.Y("y:Q", **plain),
+            x=alt.X("x:Q", **RADIAL_AXIS),
+            y=alt.Y("y:Q", **RADIAL_AXIS),
             shape=alt.Shape("label:N", title="queries, by label"),
             color=alt.value("#64748b"),
         )
     )
-    rows = (
+
+
+def _draw_rows(inner: pl.DataFrame) -> alt.Chart:
+    return (
         alt.Chart(inner.select("x2", "y2", "ties", effect=_label_sign("effect")))
         .mark_circle(stroke=INK, strokeWidth=0.3)
         .encode(
-            x=alt.X("x2:Q", **plain),
-            y=alt.Y("y2:Q", **plain),
+            x=alt.X("x2:Q", **RADIAL_AXIS),
+            y=alt.Y("y2:Q", **RADIAL_AXIS),
             size=alt.Size("ties:Q", scale=alt.Scale(range=[10, 140]), title="ties of a row"),
-            color=alt.Color("effect:N", scale=sign_scale),
+            color=alt.Color("effect:N", scale=SIGN_SCALE),
         )
     )
-    return (edges + queries + rows).properties(width=620, height=620)
 
 
 def _label_sign(column: str) -> pl.Expr:
