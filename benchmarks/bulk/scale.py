@@ -35,7 +35,6 @@ from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
-from fastif.data.examples import ExampleSubset
 from fastif.models.prefix_cache import PrefixCache
 from tasks.run.row_chunks import map_chunk
 from tasks.run.sketches import ROWS_PER_CHUNK, SKETCHES
@@ -168,7 +167,7 @@ def time_search(rows: int) -> dict:
 
 def _repeat_rows(examples: fastif.Examples, count: int) -> fastif.Examples:
     """So many, from the first on again and again."""
-    return ExampleSubset(examples, torch.arange(count) % len(examples))
+    return examples.subset(torch.arange(count) % len(examples))
 
 
 def _write_sketches(

@@ -9,7 +9,6 @@ from torch import Tensor
 import fastif
 from benchmarks.bulk.study import BATCH, Study
 from fastif.curvature import DampedOperator
-from fastif.data.examples import batches
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.models.parameter_subset import ParameterSubset
@@ -63,7 +62,7 @@ def one_pass(
 ) -> dict[str, Float[Tensor, "n _"]]:
     """What each of the takers makes of every training gradient; each gradient is taken once."""
     results: dict[str, Tensor] = {}
-    for places, batch in batches(train, fastif.all_ids(train), BATCH):
+    for places, batch in train.batches(size=BATCH):
         tile = gradients.compute_loss_tile(batch)
         for name, reducer in reducers.items():
             rows = reducer(tile)

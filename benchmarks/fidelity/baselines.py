@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 import fastif
-from fastif.data.examples import batches
 from fastif.gradients.per_example import compute_loss_gradients
 
 BATCH = 64
@@ -87,7 +86,7 @@ def _products(
     query_gradients = compute_loss_gradients(gradients, queries, fastif.all_ids(queries), BATCH)
     products = query_gradients.new_empty(len(queries), len(train))
     lengths = query_gradients.new_empty(len(train))
-    for places, batch in batches(train, fastif.all_ids(train), BATCH):
+    for places, batch in train.batches(size=BATCH):
         tile = gradients.compute_loss_tile(batch)
         products[:, places], lengths[places] = tile.dot(query_gradients), tile.gradients.norm(dim=1)
     return products, query_gradients.norm(dim=1), lengths

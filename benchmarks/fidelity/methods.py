@@ -11,7 +11,6 @@ from torch import Tensor
 import fastif
 from benchmarks.fidelity.workload import Workload
 from fastif.curvature import DampedOperator, LinearOperator
-from fastif.data.examples import batches
 from fastif.evaluation.select_damping import (
     HALVES,
     DampingSelection,
@@ -109,7 +108,7 @@ def scores(
 ) -> Float[Tensor, "q n"]:
     """1/n s_testᵀ ∇L of every pair."""
     effect = s_test.new_empty(len(s_test), len(train))
-    for places, batch in batches(train, fastif.all_ids(train), BATCH):
+    for places, batch in train.batches(size=BATCH):
         effect[:, places] = gradients.compute_loss_tile(batch).dot(s_test) / len(train)
     return effect
 

@@ -15,7 +15,6 @@ from transformers import AutoModelForSequenceClassification
 
 import fastif
 from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, margins, read_random_rows
-from fastif.data.examples import ExampleSubset
 from fastif.models.parameters import Params
 from fastif.models.prefix_cache import PrefixCache
 from fastif.models.pretrained import quiet_loading
@@ -83,7 +82,7 @@ class Texts(Workload):
     def _fit(self, ids: Subset, seed: int) -> fastif.TransformerObjective:
         objective = self.start(seed)
         recipe = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": seed})
-        params = fastif.fit(objective, ExampleSubset(self.train, ids), recipe)
+        params = fastif.fit(objective, self.train.subset(ids), recipe)
         return self._at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:

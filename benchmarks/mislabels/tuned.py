@@ -15,7 +15,6 @@ from transformers import AutoModelForSequenceClassification
 
 import fastif
 from benchmarks.mislabels.corpora import ENCODER, WORK, Corpus, Reader, corpora, tuned_logits_path
-from fastif.data.examples import ExampleSubset
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.models.pretrained import quiet_loading
 
@@ -85,7 +84,7 @@ def cross_fit_logits(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor
             held_out = parts == part
             trained = classifier(2)
             recipe = replace(SENTENCES, seed=repeat)
-            train_subset = ExampleSubset(rows, (~held_out).nonzero()[:, 0])
+            train_subset = rows.subset((~held_out).nonzero()[:, 0])
             trained.params = fastif.fit(trained, train_subset, recipe, print_progress)
             logits[held_out] += (
                 fastif.predict(trained, rows, ids=held_out.nonzero()[:, 0])[0] / REPEATS

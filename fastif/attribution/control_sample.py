@@ -9,7 +9,6 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from fastif.attribution.scorers import GradientScorer, Scorer
-from fastif.data.examples import length_buckets
 from fastif.gradients.per_example import Gradients
 from fastif.numerics.correlation import pearson
 from fastif.numerics.out_of_memory import split_on_oom
@@ -84,7 +83,7 @@ def compute_precision_agreement(
 def _compute_scores(scorer: Scorer, batch_size: int) -> Float[Tensor, "q c"]:
     ids = select_control_ids(len(scorer.train))
     scores = torch.empty(scorer.queries, len(ids))
-    for positions in length_buckets(scorer.train, ids, batch_size):
+    for positions in scorer.train.length_buckets(ids, batch_size):
         for subset, effects in split_on_oom(
             lambda chunk: scorer.compute_effects(ids[chunk]), positions
         ):
@@ -132,7 +131,7 @@ def score_control_sample(
             scores[:, places] = tile.dot(s_test).cpu()
         products[:, places] = tile.dot(query_gradients).cpu()
 
-    for batch in length_buckets(train, ids, batch_size):
+    for batch in train.length_buckets(ids, batch_size):
         list(split_on_oom(score_positions, batch))
     return ControlScores(scores, products)
 

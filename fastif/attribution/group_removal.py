@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastif.attribution.attributor import Attributor
 from fastif.attribution.leverage import check_leverage
-from fastif.data.examples import Batch, Examples, batches
+from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
 from fastif.gradients.per_example import (
     Gradients,
@@ -109,7 +109,7 @@ def _collect_factor_rows(
 ) -> Float[Tensor, "r p"]:
     """The root rows of the group; their order does not matter."""
     collected: list[Tensor] = []
-    for _, batch in batches(train, group, size):
+    for _, batch in train.batches(group, size):
         collected += [
             tile.gradients.clone() for tile in gradients.compute_sqrt_hessian_tiles(batch)
         ]
@@ -136,7 +136,7 @@ def _measure_change(
         return objective.query_measure(objective.outputs(params, batch), batch["labels"]).double()
 
     changes = torch.zeros(len(ids), dtype=torch.float64)
-    for positions, batch in batches(queries, ids, attributor.batch_size):
+    for positions, batch in queries.batches(ids, attributor.batch_size):
         change = measure(stepped_params, batch) - measure(objective.params, batch)
         changes[positions] = change.cpu()
     return changes

@@ -28,7 +28,7 @@ from fastif.attribution.slice_totals import SliceTotals
 from fastif.candidates.faiss_index import Candidates
 from fastif.curvature.operator import DampedOperator
 from fastif.data.arrays import Ids, as_ids
-from fastif.data.examples import all_ids, length_buckets
+from fastif.data.examples import all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_loss_gradients
@@ -221,5 +221,5 @@ def _iterate_effects(
     scorers: Sequence[Scorer], ids: Int[Tensor, " m"], batch_size: int
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Places in `ids` and the effects of the examples there; what memory cannot hold, in halves."""
-    for positions in length_buckets(scorers[0].train, ids, batch_size):
+    for positions in scorers[0].train.length_buckets(ids, batch_size):
         yield from split_on_oom(lambda subset: average_effects(scorers, ids[subset]), positions)

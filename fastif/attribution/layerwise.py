@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastif.attribution.influence import NO_EXAMPLE
 from fastif.attribution.leverage import compute_scored_tile
-from fastif.data.examples import Examples, length_buckets
+from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.gradients.hooks import get_owner_name
 from fastif.gradients.per_example import Gradients
@@ -143,7 +143,7 @@ def layerwise_influence(
     query_index = torch.arange(len(ids))[:, None].expand_as(ids)
     scores = s_test.new_full((*ids.shape, len(blocks.names)), torch.inf).cpu()
     valid_positions = (unique_ids != NO_EXAMPLE).nonzero()[:, 0]
-    for positions in length_buckets(train, unique_ids[valid_positions], batch_size):
+    for positions in train.length_buckets(unique_ids[valid_positions], batch_size):
         tile = compute_scored_tile(
             gradients, train, unique_ids[valid_positions][positions], weights
         )

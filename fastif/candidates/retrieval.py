@@ -11,7 +11,7 @@ from torch import Tensor
 from fastif.candidates.class_quota import ClassQuota
 from fastif.candidates.faiss_index import Candidates, Index
 from fastif.candidates.sketch import GradientSketcher, compute_query_sketches
-from fastif.data.examples import Examples, batches
+from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
@@ -218,7 +218,7 @@ def compute_embeddings(
     positions, vectors = zip(
         *(
             (positions, objective.embed(batch))
-            for positions, batch in batches(examples, ids, batch_size)
+            for positions, batch in examples.batches(ids, batch_size)
         ),
         strict=True,
     )

@@ -12,7 +12,7 @@ from fastif.candidates.count_sketch import CountSketch, GradientProjector
 from fastif.candidates.layer_projection import ENERGY, LayerProjection
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.curvature.sampled_ggn import SampledGaussNewton
-from fastif.data.examples import Batch, Examples, batches
+from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
 from fastif.gradients.hooks import GradientOf
 from fastif.gradients.per_example import Gradients
@@ -163,7 +163,7 @@ def compute_train_sketches(
 ) -> Float[Tensor, "m d"]:
     """Sketches of these training examples, in half precision, in the order of `ids`."""
     sketches = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
-    for positions, batch in batches(train, ids, batch_size):
+    for positions, batch in train.batches(ids, batch_size):
         sketches[positions] = _to_half(sketcher(gradients, batch))
     return sketches
 
@@ -178,7 +178,7 @@ def compute_query_sketches(
     """Sketches of what is asked of these queries, in the order of `ids`, on the model's device."""
     device = gradients.objective.like.device
     sketches = torch.empty(len(ids), sketcher.dimensions, device=device)
-    for positions, batch in batches(queries, ids, batch_size):
+    for positions, batch in queries.batches(ids, batch_size):
         sketches[positions.to(device)] = sketcher(gradients, batch, "measures").float()
     return sketches
 

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastif.curvature.operator import LinearOperator
 from fastif.data.arrays import Ids, as_ids, check_batch_size
-from fastif.data.examples import Batch, all_ids, batches
+from fastif.data.examples import Batch, all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.models.batch_invariance import spot_check_batch
@@ -68,7 +68,7 @@ class Hessian(LinearOperator):
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(vectors)
         ids = self._ids
-        for _, batch in batches(self.examples, ids, self.batch_size):
+        for _, batch in self.examples.batches(ids, self.batch_size):
             spot_check_batch(self.objective, batch)
             self._add_products(batch, vectors, total)
         return total.div_(len(ids))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error, zero_nonfinite_rows
 from fastif.curvature.operator import FactoredOperator
-from fastif.data.examples import COLUMN_WEIGHTS, Batch, batches
+from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
@@ -101,7 +101,7 @@ def _compute_column_norms(curvature: GaussNewton) -> tuple[Int[Tensor, " n"], Fl
     """‖S_i[:, k]‖² of every example in ascending order; what is not finite counts as nothing."""
     assert curvature.ids is not None  # set when it was made
     ids, objective, squared_norms = curvature.ids.sort().values, curvature.objective, None
-    for positions, batch in batches(curvature.examples, ids, FORWARD_FACTOR * curvature.batch_size):
+    for positions, batch in curvature.examples.batches(ids, FORWARD_FACTOR * curvature.batch_size):
         outputs = objective.outputs(objective.params, batch)
         squares = (
             objective.loss.sqrt_hessian(outputs, batch["labels"]).double().square().sum(1).cpu()

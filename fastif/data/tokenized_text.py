@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from fastif.data.arrays import check_label_count
-from fastif.data.examples import Batch, Examples
+from fastif.data.arrays import check_batch_size, check_label_count
+from fastif.data.examples import BATCH_SIZE, Batch, Examples
 from fastif.errors import InputError
 
 Side = Literal["right", "left"]
@@ -38,11 +38,13 @@ class TextExamples(Examples):
         device: torch.device | str = "cpu",
         batch_tokens: int | None = None,
         side: Side = "right",
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         check_label_count(len(tokens), len(labels), "TextExamples")
+        check_batch_size(batch_size)
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self.truncated, self.padding, self.device = truncated, padding, device
-        self._batch_tokens, self.side = batch_tokens, side
+        self._batch_tokens, self.side, self.batch_size = batch_tokens, side, batch_size
         self._equal_lengths = False
         self._lengths = torch.tensor([len(row) for row in tokens])
 
@@ -99,6 +101,7 @@ def encode(
     max_length: int,
     device: torch.device | str = "cpu",
     batch_tokens: int | None = None,
+    batch_size: int = BATCH_SIZE,
 ) -> TextExamples:
     """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted.
 
@@ -128,7 +131,9 @@ def encode(
     padding = int(str(tokenizer.pad_token_id or 0))
     side = "left" if tokenizer.padding_side == "left" else "right"
     labelled = torch.tensor(list(labels))
-    return TextExamples(rows, segments, labelled, truncated, padding, device, batch_tokens, side)
+    return TextExamples(
+        rows, segments, labelled, truncated, padding, device, batch_tokens, side, batch_size
+    )
 
 
 def _check_min_length(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids
-from fastif.data.examples import Batch, Examples, batches
+from fastif.data.examples import Batch, Examples
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.combination_check import compare_with_backward, to_dense
@@ -264,7 +264,7 @@ def _compute_in_order(
     batch_size: int,
 ) -> Tensor:
     rows = gradients.objective.like.new_empty(len(ids), gradients.objective.space.size)
-    for places, batch in batches(examples, ids, batch_size):
+    for places, batch in examples.batches(ids, batch_size):
         rows[places] = compute_tile(batch).gradients
     return rows
 

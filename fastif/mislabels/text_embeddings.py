@@ -8,8 +8,6 @@ from transformers import PreTrainedModel
 from fastif.data.examples import (
     Batch,
     Examples,
-    ExampleSubset,
-    batches,
 )
 from fastif.models.model_inputs import select_model_inputs
 from fastif.models.padding import (
@@ -41,10 +39,10 @@ def mean_pool(
         batch_size: texts at once.
     """
     padding = _select_padding(
-        encoder, examples.take(ids[select_probe_rows(ExampleSubset(examples, ids), PADDING_TRIALS)])
+        encoder, examples.take(ids[select_probe_rows(examples.subset(ids), PADDING_TRIALS)])
     )
     position_batches, embeddings = [], []
-    for positions, batch in batches(examples, ids, batch_size):
+    for positions, batch in examples.batches(ids, batch_size):
         position_batches.append(positions)
         hidden_means = run_by_length(
             padding, align_padding(batch, padding), lambda padded: _mean_pool_batch(encoder, padded)

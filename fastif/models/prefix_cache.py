@@ -10,9 +10,6 @@ from fastif.data.examples import (
     Batch,
     Examples,
     WrappedExamples,
-    all_ids,
-    batches,
-    length_buckets,
 )
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.objective import Objective
@@ -51,7 +48,7 @@ class PrefixCache(WrappedExamples):
         self.objective, self.file = objective, file
         self.cached: dict[int, Tensor] = {}
         free = budget_bytes
-        for places, batch in batches(examples, all_ids(examples), batch_size):
+        for places, batch in examples.batches(size=batch_size):
             if free <= 0:
                 break
             prepared = objective.compute_prefix(batch)
@@ -106,7 +103,7 @@ def plan_cache(
     """What a `PrefixCache` of so many bytes keeps, and what of the rest a file has room for."""
     memory, disk, free = [], [], memory_bytes
     remaining = disk_bytes
-    for places in length_buckets(examples, all_ids(examples), batch_size):
+    for places in examples.length_buckets(size=batch_size):
         size = int(examples.lengths[places].sum()) * bytes_per_token
         if free > 0:
             memory.append(places)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.data.examples import Examples, all_ids, batches
+from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
@@ -179,7 +179,7 @@ def predict(
     That is each example's loss, without smoothing or weights where the objective's measure is.
     """
     places, outputs, measures = [], [], []
-    for where, batch in batches(examples, all_ids(examples) if ids is None else ids, batch_size):
+    for where, batch in examples.batches(ids, batch_size):
         batch_outputs = objective.outputs(objective.params, batch)
         places.append(where)
         outputs.append(batch_outputs)

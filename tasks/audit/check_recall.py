@@ -9,7 +9,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.data.examples import ExampleSubset
 from fastif.evaluation.recall import (
     DEFAULT_SIZES,
     Recall,
@@ -148,7 +147,7 @@ def _find_candidates_by_method(job: RunContext, ids: torch.Tensor) -> dict[str, 
     if not isinstance(job.search, fastif.UnionSearch):
         return {}
     gradients = fastif.Gradients(job.objective)
-    queries = cache_hidden_states(job.objective, ExampleSubset(job.query_texts, ids), job.study)
+    queries = cache_hidden_states(job.objective, job.query_texts.subset(ids), job.study)
     size, query_ids = job.study.run.batch_size, fastif.all_ids(queries)
     names = _name_methods([method.kind for method in job.study.candidates.methods])
     return {

@@ -5,7 +5,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.data.examples import ExampleSubset
 from fastif.evaluation.select_damping import HALVES, sample_halves, select_damping_by_retraining
 from fastif.numerics.correlation import margins
 from tasks.models.finetune import make_objective, make_training_config
@@ -52,7 +51,7 @@ def _choose_for_models(job: RunContext, members: list[RunContext]) -> None:
     for member in members:
         choice = select_damping_by_retraining(
             member.make_gauss_newton(member.train),
-            ExampleSubset(member.query_texts, query_ids),
+            member.query_texts.subset(query_ids),
             halves,
             half_margins,
             approximate=solver.ekfac_solver,
@@ -70,7 +69,7 @@ def _retrain_on_halves(
     # The frozen part is that of the base model, whatever the half: it is computed once.
     train, queries = (
         cache_hidden_states(first, texts, study)
-        for texts in (job.train_texts, ExampleSubset(job.query_texts, query_ids))
+        for texts in (job.train_texts, job.query_texts.subset(query_ids))
     )
     half_margins = []
     with progress_bar("damping: training on halves", len(halves)) as advance:
@@ -78,7 +77,7 @@ def _retrain_on_halves(
             objective = make_objective(study, base, table, FIRST_SEED + number, device)
             objective.params = fastif.fit(
                 objective,
-                ExampleSubset(train, half),
+                train.subset(half),
                 make_training_config(study, FIRST_SEED + number),
             )
             logits = fastif.predict(objective, queries)[0]

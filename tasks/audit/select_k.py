@@ -7,7 +7,6 @@ from prefect.cache_policies import NO_CACHE
 import fastif
 from fastif.candidates import IndexSearch
 from fastif.candidates.class_quota import quota_count
-from fastif.data.examples import ExampleSubset
 from fastif.evaluation.select_k import KSelection, make_k_grid, select_k
 from tasks.audit.check_recall import run_full_scan, sample_queries_for_k
 from tasks.models.hidden_state_cache import cache_hidden_states
@@ -61,7 +60,7 @@ def _prepare_search(
     (digest,), labels = job.index_digests, job.train_texts.labels.cpu()
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(job.store, digest, any_k, job.objective, labels)
-    queries = cache_hidden_states(job.objective, ExampleSubset(job.query_texts, ids), job.study)
+    queries = cache_hidden_states(job.objective, job.query_texts.subset(ids), job.study)
     gradients, query_ids = fastif.Gradients(job.objective), fastif.all_ids(queries)
     size = job.study.run.batch_size
     return search, search.compute_query_vectors(gradients, queries, query_ids, size)

@@ -13,7 +13,6 @@ from torch import Tensor
 import fastif
 from fastif import InputError
 from fastif.correction import CorrectedModel, Correction, correct
-from fastif.data.examples import ExampleSubset
 from storage.atomic_folder import replace_folder
 from tasks.correction.slice_changes import SliceChange, compute_slice_changes, decide_improvement
 from tasks.data.dataset import Table, read_table
@@ -105,7 +104,7 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
         corrected = correct(
             job.objective,
             table,
-            ExampleSubset(texts, used),
+            texts.subset(used),
             solve_queries,
             request.settings,
             lambda _: advance(1),

@@ -13,7 +13,7 @@ from rich.text import Text
 from torch import Tensor
 
 import fastif
-from fastif.data.examples import ExampleSubset, RelabeledExamples
+from fastif.data.examples import RelabeledExamples
 from fastif.mislabels.linear_head import fit_linear_head
 from fastif.numerics.t_interval import mean_t_interval
 from storage import Store
@@ -175,7 +175,7 @@ def _make_classifier_fn(inputs: Inputs) -> PredictFn:
 
     def predict(seed: int, ids: Tensor, labels: Tensor) -> Tensor:
         model = make_with_seed(seed)
-        examples = ExampleSubset(RelabeledExamples(train, labels), ids)
+        examples = RelabeledExamples(train, labels).subset(ids)
         model.params = fastif.fit(model, examples, make_training_config(study, seed))
         return fastif.predict(model, queries)[0]
 

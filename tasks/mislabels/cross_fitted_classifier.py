@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import fastif
-from fastif.data.examples import ExampleSubset
 from fastif.mislabels.group_folds import assign_group_folds
 from storage import Store, compute_fingerprint
 from tasks.data.dataset import Table
@@ -106,7 +105,7 @@ def _train_folds(
             is_held_out = fold_ids == fold
             objective.params = fastif.fit(
                 objective,
-                ExampleSubset(examples, (~is_held_out).nonzero()[:, 0]),
+                examples.subset((~is_held_out).nonzero()[:, 0]),
                 make_training_config(study, seed),
             )
             outputs, _ = fastif.predict(objective, examples, ids=is_held_out.nonzero()[:, 0])

@@ -77,6 +77,7 @@ def load_tokenized_tables(
             study.model.max_length,
             objective.like.device,
             study.run.batch_tokens,
+            study.run.batch_size,
         )
 
     texts = TokenizedTables(encode_table(inputs.train), encode_table(inputs.queries))

@@ -19,9 +19,12 @@ def replace_study(job: "RunContext", study: "Study") -> "RunContext":
 
 
 def replace_plan(job: "RunContext", plan: "RunPlan") -> "RunContext":
-    """The job and those of its further models under another plan."""
-    others = tuple(replace(other, plan=plan) for other in job.others)
-    return replace(job, plan=plan, others=others)
+    """The job and those of its further models under another plan, with batches of its size."""
+    tables = {"train_texts": job.train_texts, "query_texts": job.query_texts}
+    size = plan.inputs.study.run.batch_size
+    resized = {name: texts.with_batch_size(size) for name, texts in tables.items()}
+    others = tuple(replace(other, plan=plan, **resized) for other in job.others)
+    return replace(job, plan=plan, others=others, **resized)
 
 
 def check_compatible(first: "RunContext", other: "RunContext", folder: Path) -> None:

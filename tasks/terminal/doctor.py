@@ -11,7 +11,6 @@ import torch
 import fastif
 from fastif import InputError
 from fastif.candidates import find_faiss_builds, load_faiss
-from fastif.data.examples import batches
 from fastif.models.trial import try_table
 from tasks.mislabels.detection_plan import read_detection_plan
 from tasks.models.label_order import find_better_label_order
@@ -195,7 +194,7 @@ def _check_label_order(job: RunContext) -> str:
     rows = torch.randperm(len(job.train_texts), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
-        for _, batch in batches(job.train_texts, rows[:LABEL_ORDER_ROWS], job.study.run.batch_size):
+        for _, batch in job.train_texts.batches(rows[:LABEL_ORDER_ROWS], job.study.run.batch_size):
             outputs = job.objective.outputs(job.objective.params, batch)
             given.extend(batch["labels"].tolist())
             predicted.extend(outputs.argmax(1).tolist())

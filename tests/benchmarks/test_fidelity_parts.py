@@ -18,7 +18,6 @@ from benchmarks.fidelity import convex, cost, tables
 from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.fidelity.softmax import Softmax
 from fastif.curvature import DenseOperator
-from fastif.data.examples import ExampleSubset
 
 SMALL = replace(convex.QUICK, queries=6, removed=8, top=10, rank=60, sampled=60, lissa=100)
 FEW = replace(cost.QUICK, rows=24, queries=3, plain=200, preconditioned=60)
@@ -55,7 +54,7 @@ def costs() -> dict:
     inputs = torch.randn(FEW.rows + FEW.queries, 6)
     rows = fastif.TensorExamples(inputs, (inputs.sum(1) > 0).long())
     positions = torch.arange(27).split(FEW.rows)
-    parts = [ExampleSubset(rows, ids) for ids in positions]
+    parts = [rows.subset(ids) for ids in positions]
     return cost.measure_cost(fastif.ModuleObjective(model, fastif.CrossEntropy()), *parts, FEW)
 
 

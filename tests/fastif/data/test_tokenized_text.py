@@ -8,7 +8,6 @@ from tokenizers.normalizers import Replace
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from fastif import InputError, all_ids, encode
-from fastif.data.examples import batches
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20))]
 CLS, SEP, FIRST = 2, 3, 5
@@ -81,7 +80,7 @@ def test_batches_hold_every_example_once_with_like_lengths_together(tokenizer):
     examples = encode(tokenizer, [_text(*range(n)) for n in lengths], None, list(range(6)), 12)
     ids = torch.tensor([5, 0, 1, 4, 3, 2])
     widths, all_places = [], []
-    for places, batch in batches(examples, ids, 2):
+    for places, batch in examples.batches(ids, 2):
         assert batch["labels"].tolist() == ids[places].tolist()
         all_places += places.tolist()
         widths.append(batch["input_ids"].shape[1])

@@ -7,8 +7,7 @@ import pytest
 import torch
 from cases import token_examples, transformer
 
-from fastif import TransformerObjective, all_ids, predict
-from fastif.data.examples import length_buckets
+from fastif import TransformerObjective, predict
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.prefix_cache import PrefixCache, plan_cache
 
@@ -29,7 +28,7 @@ def write_file(folder, objective, examples, groups) -> HiddenStateFile:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
     objective, examples = make_model(dtype, family)
-    groups = list(length_buckets(examples, all_ids(examples), GROUP))
+    groups = list(examples.length_buckets(size=GROUP))
     kept = PrefixCache(objective, examples, 10**9, GROUP)
     read = PrefixCache(
         objective, examples, 0, GROUP, file=write_file(tmp_path, objective, examples, groups)
@@ -89,7 +88,7 @@ def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
 
 def test_a_file_that_is_removed_while_it_is_open_is_read_on(tmp_path):
     objective, examples = make_model()
-    groups = list(length_buckets(examples, all_ids(examples), GROUP))
+    groups = list(examples.length_buckets(size=GROUP))
     file = write_file(tmp_path, objective, examples, groups)
     before = file.take([3, 0])
     (tmp_path / "states.bin").unlink()
@@ -101,7 +100,7 @@ BOUNDED = """
 import resource, sys
 from pathlib import Path
 import torch
-from fastif.data.examples import Examples, all_ids, length_buckets
+from fastif.data.examples import Examples
 from fastif.models.hidden_state_file import HiddenStateFile
 
 class Texts(Examples):
@@ -118,7 +117,7 @@ class Frozen:
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 folder, texts = Path(sys.argv[1]), Texts()
-groups = list(length_buckets(texts, all_ids(texts), 64))
+groups = list(texts.length_buckets(size=64))
 torch.ones(64, 64, 1024) + 1
 before = peak()
 HiddenStateFile.write(folder, Frozen(), texts, groups)

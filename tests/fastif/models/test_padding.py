@@ -27,7 +27,6 @@ from fastif import (
     encode,
     predict,
 )
-from fastif.data.examples import batches
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.hidden_state_file import HiddenStateFile
 from fastif.models.padding import (
@@ -144,7 +143,7 @@ def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
     assert model.config.pad_token_id is None, "the caller's model stays as it was"
     assert "equal length" in objective.notes[0]
     rows = examples.with_equal_lengths()
-    widths = [batch["attention_mask"] for _, batch in batches(rows, all_ids(rows), 4)]
+    widths = [batch["attention_mask"] for _, batch in rows.batches(size=4)]
     assert all(bool(mask.all()) for mask in widths)
     assert sum(map(len, widths)) == 9
     assert max(map(len, widths)) > 1, "some of them share a forward pass"

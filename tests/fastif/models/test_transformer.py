@@ -20,7 +20,6 @@ from fastif import (
     load_tokenizer,
     predict,
 )
-from fastif.data.examples import batches
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.layer_split import select_attributed_names
 from fastif.models.prefix_cache import PrefixCache
@@ -260,7 +259,7 @@ def test_losses_do_not_depend_on_batch_mates():
     objective = TransformerObjective(transformer("deberta-conv"), "last:2")
     examples = token_examples(8)
     expected = predict(objective, examples, 1)[1]
-    for _, batch in batches(examples, all_ids(examples), 3):
+    for _, batch in examples.batches(size=3):
         assert len(batch["labels"]) <= 3
     torch.testing.assert_close(predict(objective, examples, 8)[1], expected)
 

@@ -22,7 +22,6 @@ from fastif.data.examples import (
     ExampleSubset,
     TensorExamples,
     all_ids,
-    length_buckets,
 )
 from fastif.numerics.out_of_memory import is_out_of_memory, split_on_oom
 
@@ -81,7 +80,7 @@ def _check_same(actual, expected):
 @pytest.mark.parametrize("nearest", [False, True])
 def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
     made = case("mlp", 12)
-    queries = ExampleSubset(made.train, torch.tensor([1, 4, 6]))
+    queries = made.train.subset(torch.tensor([1, 4, 6]))
     scarce = Scarce(made.train, limit, error)
     expected = _attribute(made, made.train, queries, nearest)
     actual = _attribute(made, scarce, queries, nearest)
@@ -93,7 +92,7 @@ def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
 @pytest.mark.parametrize("nearest", [False, True])
 def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
     made = case("mlp", 12)
-    queries = ExampleSubset(made.train, torch.tensor([1, 4, 6, 2, 9]))
+    queries = made.train.subset(torch.tensor([1, 4, 6, 2, 9]))
     scarce = Scarce(queries, 2)
     expected = _attribute(made, made.train, queries, nearest, models)
     actual = _attribute(made, made.train, scarce, nearest, models)
@@ -138,10 +137,10 @@ class Measured(TensorExamples):
 def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits():
     lengths = [3, 50, 1, 8, 8, 2, 9, 1]
     examples = Measured(lengths, tokens=16)
-    batches = [places.tolist() for places in length_buckets(examples, all_ids(examples), 4)]
+    batches = [places.tolist() for places in examples.length_buckets(size=4)]
     assert batches == [[1], [6], [3, 4], [0, 5, 2, 7]]
     free = Measured(lengths, tokens=None)
-    assert [len(p) for p in length_buckets(free, all_ids(free), 3)] == [3, 3, 2]
+    assert [len(p) for p in free.length_buckets(size=3)] == [3, 3, 2]
 
 
 @pytest.mark.long

@@ -60,6 +60,8 @@ def choose_sizes(world: Path, **run) -> tuple[int, int, int]:
     job = load_run(plan_run(write_study(world, **run)))
     sizes = job.study.run
     assert all(member.plan is job.plan for member in job.members)
+    tables = [texts for m in job.members for texts in (m.train_texts, m.query_texts)]
+    assert {texts.batch_size for texts in tables} == {sizes.batch_size}
     return job.plan.record.shard_size, sizes.batch_size, sizes.prefix_cache_mb
 
 

@@ -1,0 +1,108 @@
+"""Tables of examples: their batches, subsets and the batch size that they carry."""
+
+import pytest
+import torch
+
+from fastif import CrossEntropy, InputError, ModuleObjective, TensorExamples, TextExamples
+from fastif.data.examples import BATCH_SIZE, Examples, RelabeledExamples
+from fastif.models.prefix_cache import PrefixCache
+
+COUNT = 7
+
+
+def _rows(**options) -> TensorExamples:
+    return TensorExamples(torch.arange(2.0 * COUNT).view(COUNT, 2), torch.arange(COUNT), **options)
+
+
+def _texts(**options) -> TextExamples:
+    tokens = [torch.ones(length, dtype=torch.long) for length in (3, 1, 2, 5, 2, 4, 1)]
+    never = torch.zeros(COUNT, dtype=torch.bool)
+    return TextExamples(tokens, None, torch.arange(COUNT), never, 0, **options)
+
+
+class OwnExamples(Examples):
+    """As a user writes them: without a constructor."""
+
+    def __len__(self):
+        return COUNT
+
+    def take(self, ids):
+        return {"inputs": ids[:, None].float(), "labels": ids}
+
+
+MADE = {"tensors": _rows, "texts": _texts, "own": OwnExamples}
+
+
+def _take_sizes(examples: Examples) -> list[int]:
+    return [len(batch["labels"]) for _, batch in examples.batches()]
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_every_table_has_a_batch_size_and_may_be_given_another(kind):
+    examples = MADE[kind]()
+    other = examples.with_batch_size(3)
+    assert (examples.batch_size, other.batch_size) == (BATCH_SIZE, 3) == (32, 3)
+    assert (_take_sizes(examples), _take_sizes(other)) == ([COUNT], [3, 3, 1])
+    assert other.with_batch_size(3) is other
+    ids = torch.tensor([4, 0, 4])
+    for name, expected in examples.take(ids).items():
+        assert torch.equal(other.take(ids)[name], expected)
+
+
+@pytest.mark.parametrize("make", [_rows, _texts])
+def test_the_batch_size_may_be_given_at_once(make):
+    assert make(batch_size=5).batch_size == 5
+    with pytest.raises(InputError, match="batch_size: expected a whole number of 1 or more"):
+        make(batch_size=0)
+
+
+@pytest.mark.parametrize("size", [0, -1, True])
+def test_what_is_no_number_of_examples_is_refused(size):
+    with pytest.raises(InputError, match="batch_size"):
+        _rows().with_batch_size(size)
+
+
+def _cache(examples: TensorExamples) -> PrefixCache:
+    objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
+    return PrefixCache(objective, examples, 0)
+
+
+WRAPPERS = {
+    "subset": lambda: _rows(batch_size=4).subset([1, 2]),
+    "relabelled": lambda: RelabeledExamples(_rows(batch_size=4), torch.zeros(COUNT)),
+    "equal lengths": lambda: _texts(batch_size=4).with_equal_lengths(),
+    "other device": lambda: _texts(batch_size=4).to_device("cpu"),
+    "cached": lambda: _cache(_rows(batch_size=4)),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_who_wraps_a_table_hands_its_batch_size_through(name):
+    wrapped = WRAPPERS[name]()
+    other = wrapped.with_batch_size(2)
+    assert (wrapped.batch_size, other.batch_size) == (4, 2)
+    assert type(other) is type(wrapped)
+    assert torch.equal(other.lengths, wrapped.lengths)
+
+
+def test_a_subset_is_those_rows_in_that_order():
+    rows = _rows()
+    subset = rows.subset([5, 0, 5])
+    assert subset.take(torch.tensor([0, 1, 2]))["labels"].tolist() == [5, 0, 5]
+    assert subset.subset([2, 1]).take(torch.tensor([1]))["labels"].tolist() == [0]
+    with pytest.raises(InputError, match="positions from 0 to 6"):
+        rows.subset([7])
+
+
+def test_batches_hold_each_place_once_and_of_like_length():
+    ids = torch.tensor([6, 3, 0, 5])
+    places, widths = zip(
+        *(
+            (places.tolist(), batch["attention_mask"].sum(1).tolist())
+            for places, batch in _texts(batch_size=2).batches(ids)
+        ),
+        strict=True,
+    )
+    assert places == ([1, 3], [2, 0])
+    assert widths == ([5, 4], [3, 1])
+    assert [len(p) for p in _texts(batch_size=2).length_buckets(ids, 3)] == [3, 1]
