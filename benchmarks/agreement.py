@@ -15,6 +15,8 @@ from benchmarks.example import Singles, Sizes, published_model, timed_query
 from fastif.candidates import Candidates
 from fastif.gradients.per_example import compute_loss_gradients
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 
 SMALL_DAMPING_SCALE = 1e3
 """Step scale with which the published recursion is also run at the study's own damping."""
@@ -36,12 +38,12 @@ class Rows:
     published: Tensor
 
 
-def agreement(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
+def agreement(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """Compare the sides on the queries whose published s_test the rounds left in `folder`."""
-    rows = _rows(job, sizes, folder)
+    rows = _rows(context, sizes, folder)
     setting = reference.Setting(depth=sizes.depth)
     return {
-        "scores": compare_scores(job, rows.exact, sizes.compared),
+        "scores": compare_scores(context, rows.exact, sizes.compared),
         "published": {
             "damping": setting.damping,
             "cosine_with_gradient": _cosine(rows.published, rows.gradient),
@@ -51,22 +53,24 @@ def agreement(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
             ).tolist(),
         },
         "ours": {
-            "damping": job.operator.damping,
+            "damping": make_operator(context).damping,
             "cosine_with_gradient": _cosine(rows.exact, rows.gradient),
         },
-        "rank_correlation_of_scores": _rank_correlations(job, rows),
-        "published_recursion_at_our_damping": _small_damping(job, rows, sizes),
+        "rank_correlation_of_scores": _rank_correlations(context, rows),
+        "published_recursion_at_our_damping": _small_damping(context, rows, sizes),
     }
 
 
-def compare_scores(job: RunContext, s_test: Tensor, count: int) -> dict:
+def compare_scores(context: RunContext, s_test: Tensor, count: int) -> dict:
     """The candidate loop of the reference against ours, for the same rows of s_test."""
-    n = len(job.train_texts)
+    n = len(context.train_texts)
     sampled_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
     candidates = Candidates(sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count))
-    influences = fastif.influence(fastif.Gradients(job.objective), job.train, s_test, candidates)
-    model, params = published_model(job)
-    train = Singles(job.train_texts)
+    influences = fastif.influence(
+        fastif.Gradients(context.objective), get_train_examples(context), s_test, candidates
+    )
+    model, params = published_model(context)
+    train = Singles(context.train_texts)
     published_scores = torch.tensor(
         [
             [
@@ -87,16 +91,19 @@ def compare_scores(job: RunContext, s_test: Tensor, count: int) -> dict:
     }
 
 
-def _rows(job: RunContext, sizes: Sizes, folder: Path) -> Rows:
+def _rows(context: RunContext, sizes: Sizes, folder: Path) -> Rows:
     turns = range(sizes.rounds)
-    ids = torch.tensor([timed_query(job, turn, sizes.rounds) for turn in turns])
+    ids = torch.tensor([timed_query(context, turn, sizes.rounds) for turn in turns])
     gradient = compute_loss_gradients(
-        fastif.Gradients(job.objective), job.queries, ids, job.study.run.batch_size
+        fastif.Gradients(context.objective),
+        get_query_examples(context),
+        ids,
+        context.study.run.batch_size,
     )
     published = torch.stack(
         [load_file(folder / f"s_test-{t}.safetensors")["s_test"] for t in turns]
     )
-    exact = job.study.solver.solve(job.operator, gradient).value
+    exact = context.study.solver.solve(make_operator(context), gradient).value
     return Rows(ids, gradient, exact, published.to(gradient.device))
 
 
@@ -106,10 +113,12 @@ def _cosine(left: Tensor, right: Tensor) -> list[float]:
     return [float(F.cosine_similarity(a.double(), b.double(), dim=0)) for a, b in rows]
 
 
-def _rank_correlations(job: RunContext, rows: Rows) -> dict[str, list[float]]:
+def _rank_correlations(context: RunContext, rows: Rows) -> dict[str, list[float]]:
     """Spearman's correlation over the whole training set, query by query."""
     stacked = torch.cat([rows.gradient, rows.exact, rows.published])
-    influences = fastif.influence(fastif.Gradients(job.objective), job.train, stacked)
+    influences = fastif.influence(
+        fastif.Gradients(context.objective), get_train_examples(context), stacked
+    )
     scores = torch.empty_like(influences.removal_effect).scatter_(
         1, influences.ids, influences.removal_effect
     )
@@ -124,17 +133,17 @@ def _rank_correlations(job: RunContext, rows: Rows) -> dict[str, list[float]]:
     }
 
 
-def _small_damping(job: RunContext, rows: Rows, sizes: Sizes) -> dict:
+def _small_damping(context: RunContext, rows: Rows, sizes: Sizes) -> dict:
     """The same recursion with λ = the study's damping, for the first query."""
-    model, params = published_model(job)
-    damping = job.operator.damping
+    model, params = published_model(context)
+    damping = make_operator(context).damping
     setting = replace(
         reference.Setting(depth=sizes.depth),
         damp=damping / SMALL_DAMPING_SCALE,
         scale=SMALL_DAMPING_SCALE,
     )
-    query = Singles(job.query_texts)[int(rows.ids[0])]
-    draws = reference.shuffled(Singles(job.train_texts), seed=0)
+    query = Singles(context.query_texts)[int(rows.ids[0])]
+    draws = reference.shuffled(Singles(context.train_texts), seed=0)
     solved = reference.row(reference.s_test(model, params, query, draws, setting))[None]
     finite = bool(torch.isfinite(solved).all())
     return {

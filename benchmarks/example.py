@@ -59,29 +59,29 @@ def open_example(study: Path) -> RunContext:
     return load_run(plan_run(study))
 
 
-def published_model(job: RunContext) -> tuple[nn.Module, list[nn.Parameter]]:
+def published_model(context: RunContext) -> tuple[nn.Module, list[nn.Parameter]]:
     """The same weights as the paper's way sees them, and the same attributed parameters."""
-    model = job.objective.full_model
-    return model, reference.attribute(model, job.objective.space.names)
+    model = context.objective.full_model
+    return model, reference.attribute(model, context.objective.space.names)
 
 
-def shard(job: RunContext, turn: int, rounds: int) -> Tensor:
+def shard(context: RunContext, turn: int, rounds: int) -> Tensor:
     """The queries of a round: shards in the order of the study, spread evenly over its queries."""
-    size = min(SHARD, len(job.query_texts))
-    last = len(job.query_texts) // size - 1
+    size = min(SHARD, len(context.query_texts))
+    last = len(context.query_texts) // size - 1
     index = round(turn * last / max(1, rounds - 1))
     return torch.arange(size) + index * size
 
 
-def timed_query(job: RunContext, turn: int, rounds: int) -> int:
+def timed_query(context: RunContext, turn: int, rounds: int) -> int:
     """The query of a round's shard whose s_test is computed in the published way."""
-    ids = shard(job, turn, rounds)
+    ids = shard(context, turn, rounds)
     return int(ids[len(ids) // 2])
 
 
-def candidate_count(job: RunContext) -> int:
+def candidate_count(context: RunContext) -> int:
     """The k of the kNN measurement: 5 % of the training set."""
-    return max(1, round(0.05 * len(job.train_texts)))
+    return max(1, round(0.05 * len(context.train_texts)))
 
 
 def peak_megabytes() -> float:

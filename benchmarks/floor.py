@@ -8,21 +8,23 @@ from torch import Tensor, nn
 
 from benchmarks.example import SHARD, Sizes
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
 
 SAMPLE = 64
 """Training examples whose multiply-adds are counted."""
 
 
-def floor(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
+def floor(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """Multiply-adds a pair and a gradient, and the measured rates of matrix products."""
-    p, tile = job.objective.space.size, job.study.run.batch_size
-    q = min(SHARD, len(job.query_texts))
+    p, tile = context.objective.space.size, context.study.run.batch_size
+    q = min(SHARD, len(context.query_texts))
     return {
         "pair": p,
-        "gradient": gradient_multiply_adds(job),
-        "root_rows": getattr(job.operator.operator, "count", 0) * (len(job.study.labels) - 1),
-        "rate_square": rate(2048, 2048, 2048, job.objective.like),
-        "rate_tile": rate(q, p, tile, job.objective.like),
+        "gradient": gradient_multiply_adds(context),
+        "root_rows": getattr(make_operator(context).operator, "count", 0)
+        * (len(context.study.labels) - 1),
+        "rate_square": rate(2048, 2048, 2048, context.objective.like),
+        "rate_tile": rate(q, p, tile, context.objective.like),
         "tile": [q, p, tile],
     }
 
@@ -39,20 +41,20 @@ def rate(rows: int, inner: int, columns: int, like: Tensor, repeats: int = 10) -
     return rows * inner * columns / min(seconds)
 
 
-def gradient_multiply_adds(job: RunContext) -> float:
+def gradient_multiply_adds(context: RunContext) -> float:
     """Of the linear layers for one training example, its frozen part being cached.
 
     Forward, then the weight's gradient where it is attributed, then the input's gradient where
     something below needs it. Attention products, norms and activations are left out: a lower bound.
     """
-    n = len(job.train_texts)
+    n = len(context.train_texts)
     picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SAMPLE]
-    counts = [_of_one(job, int(i)) for i in picked]
+    counts = [_of_one(context, int(i)) for i in picked]
     return sum(counts) / len(counts)
 
 
-def _of_one(job: RunContext, index: int) -> float:
-    attributed = set(job.objective.space.names)
+def _of_one(context: RunContext, index: int) -> float:
+    attributed = set(context.objective.space.names)
     total = 0.0
 
     def hook(name: str):
@@ -63,15 +65,15 @@ def _of_one(job: RunContext, index: int) -> float:
 
         return count
 
-    module = job.objective.module
+    module = context.objective.module
     handles = [
         layer.register_forward_hook(hook(name))
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear)
     ]
-    params = {k: v.detach().requires_grad_() for k, v in job.objective.params.items()}
-    batch = job.objective.compute_prefix(job.train_texts.take(torch.tensor([index])))
-    job.objective.outputs(params, batch)
+    params = {k: v.detach().requires_grad_() for k, v in context.objective.params.items()}
+    batch = context.objective.compute_prefix(context.train_texts.take(torch.tensor([index])))
+    context.objective.outputs(params, batch)
     for handle in handles:
         handle.remove()
     return total

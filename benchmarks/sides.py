@@ -31,6 +31,8 @@ from benchmarks.stopwatch import faster_threads, time_call
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.solvers import Factor
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.study.candidates import FullScanSection
 
 KEEP = 100
@@ -39,14 +41,14 @@ WARM_UP = 10
 """Steps of the published recursion before any is counted."""
 
 
-def run_published(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
+def run_published(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """A whole s_test and some candidates, as the paper does them; seconds."""
     loaded = peak_megabytes()
-    model, params = published_model(job)
-    train, queries = Singles(job.train_texts), Singles(job.query_texts)
+    model, params = published_model(context)
+    train, queries = Singles(context.train_texts), Singles(context.query_texts)
     setting = reference.Setting(depth=sizes.depth)
     draws = reference.shuffled(train, seed=turn)
-    query = queries[timed_query(job, turn, sizes.rounds)]
+    query = queries[timed_query(context, turn, sizes.rounds)]
     threads = faster_threads(
         lambda: reference.s_test(model, params, query, draws, reference.Setting(depth=WARM_UP))
     )
@@ -74,22 +76,24 @@ def run_published(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dic
     }
 
 
-def run_ours(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
+def run_ours(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """The once-a-study work, then a shard of queries: part by part, and as the library's call."""
-    loaded, k = peak_megabytes(), candidate_count(job)
-    _, prefix = time_call(lambda: (job.train, job.queries))
-    factor, factoring = time_call(lambda: job.study.solver.factor(job.operator))
-    index, indexing = time_call(lambda: _index(job))
+    loaded, k = peak_megabytes(), candidate_count(context)
+    _, prefix = time_call(lambda: (get_train_examples(context), get_query_examples(context)))
+    factor, factoring = time_call(lambda: context.study.solver.factor(make_operator(context)))
+    index, indexing = time_call(lambda: _index(context))
     searches = {
-        "full": fastif.ExhaustiveSearch(_keep(job)),
+        "full": fastif.ExhaustiveSearch(_keep(context)),
         "knn": fastif.NearestNeighbors(index, k),
     }
-    ids = shard(job, turn, sizes.rounds)
-    parts = _parts(job, searches, factor, ids)
+    ids = shard(context, turn, sizes.rounds)
+    parts = _parts(context, searches, factor, ids)
     influences, seconds = {}, {}
     for name, search in searches.items():
-        call = _attributor(job, search, factor)
-        influences[name], seconds[name] = time_call(lambda call=call: call(job.queries, ids))
+        call = _attributor(context, search, factor)
+        influences[name], seconds[name] = time_call(
+            lambda call=call: call(get_query_examples(context), ids)
+        )
     return {
         "prefix": prefix,
         "factor": factoring,
@@ -106,26 +110,37 @@ def run_ours(job: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
 
 
 def _attributor(
-    job: RunContext,
+    context: RunContext,
     search: fastif.ExhaustiveSearch | fastif.NearestNeighbors,
     factor: Factor,
 ) -> fastif.Attributor:
-    settings = (job.objective, job.train, job.operator, job.study.solver)
-    return fastif.Attributor(*settings, search, factor, job.study.run.batch_size)
+    settings = (
+        context.objective,
+        get_train_examples(context),
+        make_operator(context),
+        context.study.solver,
+    )
+    return fastif.Attributor(*settings, search, factor, context.study.run.batch_size)
 
 
-def _parts(job: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict[str, float]:
+def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict[str, float]:
     """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
-    size, train = job.study.run.batch_size, job.train
-    gradients = getattr(job.operator.operator, "gradients", None) or fastif.Gradients(job.objective)
-    rhs, first = time_call(lambda: compute_loss_gradients(gradients, job.queries, ids, size))
-    solution, solve = time_call(lambda: job.study.solver.solve(job.operator, rhs, factor))
+    size, train = context.study.run.batch_size, get_train_examples(context)
+    gradients = getattr(make_operator(context).operator, "gradients", None) or fastif.Gradients(
+        context.objective
+    )
+    rhs, first = time_call(
+        lambda: compute_loss_gradients(gradients, get_query_examples(context), ids, size)
+    )
+    solution, solve = time_call(
+        lambda: context.study.solver.solve(make_operator(context), rhs, factor)
+    )
     del rhs
     rows, keep, near = solution.value, searches["full"].keep, searches["knn"]
 
     def score_near() -> fastif.Influences:
         candidates = near.index.search(
-            fastif.compute_embeddings(job.objective, job.queries, ids), near.k
+            fastif.compute_embeddings(context.objective, get_query_examples(context), ids), near.k
         )
         return fastif.influence(gradients, train, rows, candidates, batch_size=size)
 
@@ -136,13 +151,15 @@ def _parts(job: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict
     return {"gradients": first, "solve": solve, "score_full": full, "score_knn": knn}
 
 
-def _index(job: RunContext) -> fastif.CandidateIndex:
-    rows = fastif.compute_embeddings(job.objective, job.train, fastif.all_ids(job.train))
+def _index(context: RunContext) -> fastif.CandidateIndex:
+    rows = fastif.compute_embeddings(
+        context.objective, get_train_examples(context), fastif.all_ids(get_train_examples(context))
+    )
     return fastif.CandidateIndex.build(rows, "Flat")
 
 
-def _keep(job: RunContext) -> int | None:
-    candidates = job.study.candidates
+def _keep(context: RunContext) -> int | None:
+    candidates = context.study.candidates
     return candidates.keep if isinstance(candidates, FullScanSection) else KEEP
 
 

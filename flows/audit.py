@@ -32,6 +32,7 @@ from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import make_worst_queries_table, render_summary_markdown
+from tasks.run.assemble import get_provenance
 from tasks.run.spec import FINISH, RunRef, list_missing_shards, plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import wrap_library_errors
@@ -86,15 +87,16 @@ def audit(
     start, deadline = time.monotonic(), Deadline(60 * within_minutes if within_minutes else None)
     plan = plan_run(Path(study), run)
     ref = plan.ref
-    job, store = start_run(plan)
-    forecast_timer = start_forecast_timer(job, store)
-    for line in (forecast_timer.forecast, *list_differences(job.provenance)):
+    context = start_run(plan)
+    store, devices = context.store, resolve_devices(context.study.run.devices)
+    forecast_timer = start_forecast_timer(context, store)
+    for line in (forecast_timer.forecast, *list_differences(get_provenance(context))):
         print_line(f"{line}")
-    problem = find_webhook_problem(job.study.notify)
+    problem = find_webhook_problem(context.study.notify)
     if problem:
         get_run_logger().warning(f"Nobody will be notified: {problem}.")
     shards = list_missing_shards(store, ref.run)
-    with start_executor(engine, resolve_devices(job.study.run.devices), len(shards)) as executor:
+    with start_executor(engine, devices, len(shards)) as executor:
         missing = _prepare(executor, store, ref)
         if missing:
             with time_stage("shards"):

@@ -47,9 +47,9 @@ def urgent(
     """
     plan = plan_run(Path(study), None)
     request = make_request(plan.inputs, query, repeats, k)
-    job, _ = start_run(plan)
+    context = start_run(plan)
     with start_executor(
-        engine, resolve_devices(job.study.run.devices), request.repeats
+        engine, resolve_devices(context.study.run.devices), request.repeats
     ) as executor:
         for prepare in (choose_damping, factor_curvature):
             executor.call(prepare, ref=plan.ref)

@@ -107,7 +107,7 @@ def measure_answering(engine: str, study: Path, server: Server) -> dict:
 
     @flow(name=f"answering-{engine}")
     def night() -> None:
-        _, store = start_run(plan)
+        store = start_run(plan).store
         shards = list_missing_shards(store, plan.ref.run)
         with start_executor(where, resolve_devices(["cpu"]), len(shards)) as workers:
             for task in (describe_train, *(task for _, task in PREPARATIONS)):

@@ -52,9 +52,9 @@ Predictor = Callable[[float], Float[Tensor, "m e"]]
 class DampingSelection:
     """The λ that was chosen, and the curve it was chosen from.
 
-    A damping here is what `LinearOperator.damped` and `[curvature] damping` take: it comes on top
-    of the L2 penalty of training, so that the effective λ = damping + penalty is never below the
-    penalty. `curvature.damped(choice.damping)` is the operator that was chosen.
+    A damping here is what `LinearOperator.with_damping` and `[curvature] damping` take: it comes on
+    top of the L2 penalty of training, so that the effective λ = damping + penalty is never below
+    the penalty. `curvature.with_damping(choice.damping)` is the operator that was chosen.
 
     Attributes:
         damping: where the curve is highest.

@@ -128,9 +128,10 @@ def _print_forecast(plan) -> None:
     from tasks.planning.forecast import forecast_run, render_forecast
     from tasks.planning.open_run import validate_run
     from tasks.planning.start_run import check_disk
+    from tasks.run.assemble import get_provenance
     from tasks.run.spec import list_planned_shards
 
-    job = validate_run(plan)
-    check_disk(job)
-    estimate = forecast_run(job, list_planned_shards(job.plan))
-    out.print(render_forecast(estimate, job.plan, list_differences(job.provenance)))
+    context = validate_run(plan)
+    check_disk(context)
+    estimate = forecast_run(context, list_planned_shards(context.plan))
+    out.print(render_forecast(estimate, context.plan, list_differences(get_provenance(context))))

@@ -10,9 +10,11 @@ from storage import Shard
 from tasks.audit.frames import make_shard_frames, make_totals_frame
 from tasks.audit.sketch_scores import attribute_without_rescoring
 from tasks.planning.open_run import lease_run
+from tasks.run.assemble import make_attributor
 from tasks.run.context import RunContext
+from tasks.run.hidden_states import get_query_examples
 from tasks.run.reuse import NEW_ROW as NEW
-from tasks.run.reuse import read_reused_frames
+from tasks.run.reuse import get_reuse, read_reused_frames
 from tasks.run.slices import has_totals, make_slices
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
@@ -37,33 +39,38 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
     Raises:
         ShardError: whatever failed, with the shard and its queries named.
     """
-    with name_failed_shard(shard, ref.run), lease_run(ref) as job:
-        ids, reuse = fastif.all_ids(job.query_texts)[shard.start : shard.stop], job.reuse
+    with name_failed_shard(shard, ref.run), lease_run(ref) as context:
+        ids, reuse = (
+            fastif.all_ids(context.query_texts)[shard.start : shard.stop],
+            get_reuse(context),
+        )
         if reuse is None:
-            frames = _attribute_queries(job, ids)
+            frames = _attribute_queries(context, ids)
         else:
             is_new = reuse.queries[ids] == NEW
-            frame_sets = [_attribute_queries(job, ids[is_new])] if bool(is_new.any()) else []
+            frame_sets = [_attribute_queries(context, ids[is_new])] if bool(is_new.any()) else []
             frame_sets += (
-                [read_reused_frames(job, reuse, ids[~is_new])] if not bool(is_new.all()) else []
+                [read_reused_frames(context, reuse, ids[~is_new])] if not bool(is_new.all()) else []
             )
             frames = {
                 name: pl.concat([frame_set[name] for frame_set in frame_sets]).sort(*order)
                 for name, order in ORDER.items()
             }
-        job.store.commit(ref.run, shard.key, frames)
+        context.store.commit(ref.run, shard.key, frames)
         return len(shard)
 
 
-def _attribute_queries(job: RunContext, ids: Tensor) -> dict[str, pl.DataFrame]:
+def _attribute_queries(context: RunContext, ids: Tensor) -> dict[str, pl.DataFrame]:
     """The tables of queries that are answered now."""
-    outputs, losses = fastif.predict(job.objective, job.queries, ids=ids)
-    if job.has_sketch_scores:
-        return make_shard_frames(job, ids, attribute_without_rescoring(job, ids), outputs, losses)
-    slices = make_slices(job, ids, outputs) if has_totals(job.study) else None
+    outputs, losses = fastif.predict(context.objective, get_query_examples(context), ids=ids)
+    if context.has_sketch_scores:
+        return make_shard_frames(
+            context, ids, attribute_without_rescoring(context, ids), outputs, losses
+        )
+    slices = make_slices(context, ids, outputs) if has_totals(context.study) else None
     numbers = None if slices is None else slices.numbers
-    attribution = job.attributor(job.queries, ids, numbers)
-    frames = make_shard_frames(job, ids, attribution, outputs, losses)
+    attribution = make_attributor(context)(get_query_examples(context), ids, numbers)
+    frames = make_shard_frames(context, ids, attribution, outputs, losses)
     if slices is not None and attribution.totals is not None:
         frames["totals"] = make_totals_frame(
             slices.count_queries(attribution.certificate), attribution.totals

@@ -18,9 +18,11 @@ from fastif.evaluation.recall import (
 from fastif.numerics.stratified_sample import Column, raking_weights, stratified_sample
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import lease_run
+from tasks.run.assemble import make_member_attributor, make_search
 from tasks.run.context import RunContext
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.k_selection import MIN_QUERIES
-from tasks.run.reuse import read_reused_recall
+from tasks.run.reuse import get_reuse, read_reused_recall
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
@@ -51,19 +53,21 @@ def check_recall(ref: RunRef) -> list[Recall]:
     Empty for a full scan, or where none is asked for. A run that goes on from another has that
     one's: its candidates are found in the same way.
     """
-    with lease_run(ref) as job:
-        candidates = job.candidates
+    with lease_run(ref) as context:
+        candidates = context.candidates
         if isinstance(candidates, FullScanSection) or not candidates.check:
             return []
-        if job.reuse:
-            return read_reused_recall(job)
-        eligible = _exclude_k_queries(job, _read_answered_ids(job, ref.run), candidates.check)
-        sample = sample_queries(job, eligible, candidates.check, SEED)
+        if get_reuse(context):
+            return read_reused_recall(context)
+        eligible = _exclude_k_queries(
+            context, _read_answered_ids(context, ref.run), candidates.check
+        )
+        sample = sample_queries(context, eligible, candidates.check, SEED)
         if not len(sample.ids):
             return []
-        full_scan = run_full_scan(job, sample.ids).influences
-        ids, effects = _read_candidates(job, ref.run, sample.ids)
-        ids_by_method = {None: ids, **_find_candidates_by_method(job, sample.ids)}
+        full_scan = run_full_scan(context, sample.ids).influences
+        ids, effects = _read_candidates(context, ref.run, sample.ids)
+        ids_by_method = {None: ids, **_find_candidates_by_method(context, sample.ids)}
         first, *others = (
             replace(entry, method=name)
             for name, method_ids in ids_by_method.items()
@@ -71,7 +75,7 @@ def check_recall(ref: RunRef) -> list[Recall]:
                 method_ids, full_scan, weights=sample.weights, groups=sample.groups
             )
         )
-        if job.has_sketch_scores:
+        if context.has_sketch_scores:
             first = replace(first, agreement=compute_score_agreement(ids, effects, full_scan))
         return [first, *others]
 
@@ -81,18 +85,20 @@ def make_recall_records(recalls: Sequence[Recall]) -> list[dict]:
     return [asdict(entry) for entry in recalls]
 
 
-def sample_queries_for_k(job: RunContext) -> CheckQueries:
+def sample_queries_for_k(context: RunContext) -> CheckQueries:
     """The queries that k is chosen on; always the same ones."""
-    section = job.study.candidates
+    section = context.study.candidates
     count = MIN_QUERIES if isinstance(section, FullScanSection) else max(section.check, MIN_QUERIES)
-    return sample_queries(job, torch.arange(len(job.query_texts)), count, SEED + 1)
+    return sample_queries(context, torch.arange(len(context.query_texts)), count, SEED + 1)
 
 
-def sample_queries(job: RunContext, positions: torch.Tensor, count: int, seed: int) -> CheckQueries:
+def sample_queries(
+    context: RunContext, positions: torch.Tensor, count: int, seed: int
+) -> CheckQueries:
     """So many of these queries at random, of every label and slice if it can be."""
     if not len(positions):
         return CheckQueries(positions, positions.double(), {})
-    table, names = job.plan.inputs.queries, job.study.labels
+    table, names = context.plan.inputs.queries, context.study.labels
     columns = {"label": [names[table.labels[i]] for i in positions.tolist()]}
     for group in list(table.groups.values())[:1]:
         columns["slice"] = [group[i] for i in positions.tolist()]
@@ -101,39 +107,41 @@ def sample_queries(job: RunContext, positions: torch.Tensor, count: int, seed: i
     return CheckQueries(positions[sampled], raking_weights(list(columns.values()), sampled), groups)
 
 
-def run_full_scan(job: RunContext, ids: torch.Tensor) -> fastif.Attribution:
+def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
     """These queries' most influential rows of all."""
     full_scan = fastif.ExhaustiveSearch(max(DEFAULT_SIZES))
     members = [
-        replace(member.make_attributor(full_scan), certify_rows=0)
-        for member in job.averaged_members
+        replace(make_member_attributor(member, full_scan), certify_rows=0)
+        for member in context.averaged_members
     ]
-    with progress_stage("recall: queries scanned in full", len(job.train)) as track:
+    with progress_stage(
+        "recall: queries scanned in full", len(get_train_examples(context))
+    ) as track:
         # of its own training set, since what watches is another one
         leverage, tracked = members[0].row_leverage, track(members[0].train)
         members[0] = replace(members[0], train=tracked, leverage=leverage)
-        return fastif.Ensemble(members)(job.queries, ids)
+        return fastif.Ensemble(members)(get_query_examples(context), ids)
 
 
-def _exclude_k_queries(job: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:
+def _exclude_k_queries(context: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:
     """Those that k was not chosen on, if there are enough: on these the recall is flattered."""
-    if job.k_selection is None:
+    if context.k_selection is None:
         return answered_ids
-    others = answered_ids[~torch.isin(answered_ids, sample_queries_for_k(job).ids)]
+    others = answered_ids[~torch.isin(answered_ids, sample_queries_for_k(context).ids)]
     return others if len(others) >= count else answered_ids
 
 
-def _read_answered_ids(job: RunContext, run: str) -> torch.Tensor:
-    solves = job.store.scan("solves", run).filter(pl.col("reason").is_null())
+def _read_answered_ids(context: RunContext, run: str) -> torch.Tensor:
+    solves = context.store.scan("solves", run).filter(pl.col("reason").is_null())
     positions = solves.select("query").collect()["query"].to_list()
     return torch.tensor(sorted(positions), dtype=torch.long)
 
 
 def _read_candidates(
-    job: RunContext, run: str, ids: torch.Tensor
+    context: RunContext, run: str, ids: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Each query's candidates and their effects."""
-    scores = job.store.scan("scores", run).filter(pl.col("query").is_in(ids.tolist()))
+    scores = context.store.scan("scores", run).filter(pl.col("query").is_in(ids.tolist()))
     pairs = scores.select("query", "train", "removal_effect").collect()
     by_query = pairs.group_by("query").agg("train", "removal_effect").rows_by_key("query")
     no_pairs: list[tuple] = [([], [])]
@@ -142,17 +150,20 @@ def _read_candidates(
     return candidate_ids, [torch.tensor(effects) for _, effects in lists]
 
 
-def _find_candidates_by_method(job: RunContext, ids: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+def _find_candidates_by_method(
+    context: RunContext, ids: torch.Tensor
+) -> dict[str, list[torch.Tensor]]:
     """The same anew for each method of a union, by its name; nothing for one method."""
-    if not isinstance(job.search, fastif.UnionSearch):
+    union = make_search(context)
+    if not isinstance(union, fastif.UnionSearch):
         return {}
-    gradients = fastif.Gradients(job.objective)
-    queries = cache_hidden_states(job.objective, job.query_texts.subset(ids), job.study)
-    size, query_ids = job.study.run.batch_size, fastif.all_ids(queries)
-    names = _name_methods([method.kind for method in job.study.candidates.methods])
+    gradients = fastif.Gradients(context.objective)
+    queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
+    size, query_ids = context.study.run.batch_size, fastif.all_ids(queries)
+    names = _name_methods([method.kind for method in context.study.candidates.methods])
     return {
         name: list(search.find_candidates(gradients, queries, query_ids, size).ids)
-        for name, search in zip(names, job.search.methods, strict=True)
+        for name, search in zip(names, union.methods, strict=True)
     }
 
 

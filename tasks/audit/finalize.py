@@ -15,8 +15,11 @@ from storage.runs_schema import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
 from tasks.planning.open_run import lease_run
+from tasks.run.artifact_keys import index_digests
+from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.method_selection import make_record
+from tasks.run.reuse import get_reuse
 from tasks.run.selections import make_excluded_record
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
@@ -41,8 +44,8 @@ def finish_run(
     Raises:
         StoreError: a shard is missing.
     """
-    with lease_run(ref) as job:
-        missing = list_missing_shards(job.store, ref.run)
+    with lease_run(ref) as context:
+        missing = list_missing_shards(context.store, ref.run)
         if missing:
             raise StoreError.at(
                 f"run {ref.run}",
@@ -50,57 +53,56 @@ def finish_run(
                 got=f"{len(missing)} missing, the first is {missing[0].key}",
                 remedy="Run the audit again; it computes only these.",
             )
-        job.store.commit(
-            ref.run, FINISH, {"runs": _make_run_row(job, ref.run, seconds, recalls, outcome)}
+        context.store.commit(
+            ref.run, FINISH, {"runs": _make_run_row(context, ref.run, seconds, recalls, outcome)}
         )
 
 
-def _make_lineage_record(job: RunContext) -> dict[str, object]:
+def _make_lineage_record(context: RunContext) -> dict[str, object]:
     """What the next night has to know, and how much of this one is the last one's."""
     record: dict[str, object] = {}
-    if job.has_sketch_scores:
-        record["sketcher"] = read_sketcher_digest(job.store, job.index_digests[0])
-    if job.reuse and job.plan.lineage and job.plan.lineage.parent:
-        counts = {
-            name: int((positions >= 0).sum()) for name, positions in job.reuse.positions.items()
-        }
-        runs = {"from": job.plan.lineage.parent.run, "root": job.plan.root.run}
+    if context.has_sketch_scores:
+        record["sketcher"] = read_sketcher_digest(context.store, index_digests(context)[0])
+    reuse = get_reuse(context)
+    if reuse and context.plan.lineage and context.plan.lineage.parent:
+        counts = {name: int((places >= 0).sum()) for name, places in reuse.positions.items()}
+        runs = {"from": context.plan.lineage.parent.run, "root": context.plan.root.run}
         record["carried"] = {**counts, **runs}
     return record
 
 
-def _make_damping_record(job: RunContext) -> dict[str, object]:
+def _make_damping_record(context: RunContext) -> dict[str, object]:
     """How each model's damping was chosen, and which models that leaves out of the mean."""
-    choices = [member.damping_choice for member in job.members if member.damping_choice]
+    choices = [member.damping_choice for member in context.members if member.damping_choice]
     if not choices:
         return {}
     first, *others = map(asdict, choices)
     record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
-    if job.excluded_members:
-        names = [job.study.model.path, *job.study.models]
-        record["left_out"] = make_excluded_record(names, choices, job.excluded_members)
+    if context.excluded_members:
+        names = [context.study.model.path, *context.study.models]
+        record["left_out"] = make_excluded_record(names, choices, context.excluded_members)
     return record
 
 
 def _make_run_row(
-    job: RunContext,
+    context: RunContext,
     run: str,
     seconds: float,
     recalls: Sequence[Recall],
     outcome: ForecastVsActual | None,
 ) -> pl.DataFrame:
-    store = job.store
+    store = context.store
     record, fingerprint_inputs = store.read_record(run), store.read_record(run).parts
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
     curvature: dict[str, object] = fingerprint_inputs["curvature"]  # type: ignore[assignment]
     candidates: dict[str, object] = fingerprint_inputs["candidates"]  # type: ignore[assignment]
-    curvature = curvature | _make_damping_record(job)
-    if job.k_selection:
-        candidates = candidates | {"chosen": asdict(job.k_selection)}
-    if job.plan.method:
-        candidates = candidates | {"method": make_record(job.plan.method)}
-    candidates = candidates | _make_lineage_record(job)
+    curvature = curvature | _make_damping_record(context)
+    if context.k_selection:
+        candidates = candidates | {"chosen": asdict(context.k_selection)}
+    if context.plan.method:
+        candidates = candidates | {"method": make_record(context.plan.method)}
+    candidates = candidates | _make_lineage_record(context)
     fingerprint_inputs = fingerprint_inputs | {"curvature": curvature, "candidates": candidates}
     columns = {
         "run": run,
@@ -110,8 +112,8 @@ def _make_run_row(
         "finished": datetime.now(UTC),
         "train_rows": record.train_rows,
         "query_rows": record.query_rows,
-        "parameters": job.objective.space.size,
-        "damping": job.damping,
+        "parameters": context.objective.space.size,
+        "damping": context.damping,
         **{
             name: json.dumps(fingerprint_inputs[name])
             for name in ("solver", "curvature", "candidates")
@@ -122,11 +124,11 @@ def _make_run_row(
         "accuracy": queries["correct"].mean(),
         "quarantined_queries": quarantined,
         "truncated_queries": int(queries["truncated"].sum()),
-        "truncated_train": int(job.train_texts.truncated.sum()),
+        "truncated_train": int(context.train_texts.truncated.sum()),
         "seconds": seconds,
         "versions": json.dumps(read_versions()),
         "recall": json.dumps(make_recall_records(recalls)) if recalls else None,
         "forecast": outcome.to_json() if outcome else None,
-        "training": provenance.to_json() if (provenance := job.provenance) else None,
+        "training": provenance.to_json() if (provenance := get_provenance(context)) else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))

@@ -17,18 +17,22 @@ from tasks.run.context import RunContext
 
 
 def make_shard_frames(
-    job: RunContext, ids: Tensor, attribution: fastif.Attribution, outputs: Tensor, losses: Tensor
+    context: RunContext,
+    ids: Tensor,
+    attribution: fastif.Attribution,
+    outputs: Tensor,
+    losses: Tensor,
 ) -> dict[str, pl.DataFrame]:
     """The three tables of one shard of queries."""
-    solver = "sketch" if job.has_sketch_scores else job.study.solver.kind
+    solver = "sketch" if context.has_sketch_scores else context.study.solver.kind
     return {
         "scores": make_scores_frame(ids, attribution.influences),
         "solves": make_solves_frame(ids, attribution.certificate, solver),
         "queries": _make_examples_frame(
             "query",
-            job.plan.inputs.queries,
-            job.query_texts,
-            job.study.labels,
+            context.plan.inputs.queries,
+            context.query_texts,
+            context.study.labels,
             ids,
             outputs,
             losses,
@@ -36,10 +40,12 @@ def make_shard_frames(
     }
 
 
-def make_train_frame(job: RunContext, ids: Tensor, outputs: Tensor, losses: Tensor) -> pl.DataFrame:
+def make_train_frame(
+    context: RunContext, ids: Tensor, outputs: Tensor, losses: Tensor
+) -> pl.DataFrame:
     """Rows of the table of training examples."""
-    texts, table = job.train_texts, job.plan.inputs.train
-    frame = _make_examples_frame("train", table, texts, job.study.labels, ids, outputs, losses)
+    texts, table = context.train_texts, context.plan.inputs.train
+    frame = _make_examples_frame("train", table, texts, context.study.labels, ids, outputs, losses)
     order = polars_schema(train_schema(list(table.groups)))
     missing = {"self_influence": pl.lit(None, pl.Float32), "trained": pl.lit(None, pl.Boolean)}
     return frame.with_columns(**missing).select(order.names())

@@ -11,7 +11,9 @@ from storage import StoreError
 from tasks.planning.open_run import validate_run
 from tasks.results.evidence import Row
 from tasks.results.summary import ExplainedQuery
+from tasks.run.assemble import make_member_attributor
 from tasks.run.context import RunContext
+from tasks.run.hidden_states import get_train_examples
 from tasks.run.spec import RunPlan
 
 
@@ -42,10 +44,10 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
             got=f"a quarantined one: {query['reason']}",
             remedy="Take another query.",
         )
-    job = validate_run(plan)
-    blocks = ParameterBlocks.from_layers(job.objective.space)
+    context = validate_run(plan)
+    blocks = ParameterBlocks.from_layers(context.objective.space)
     model_effects = [
-        _compute_model_effects(member, query, shown, blocks) for member in job.averaged_members
+        _compute_model_effects(member, query, shown, blocks) for member in context.averaged_members
     ]
     effects = torch.stack(model_effects).mean(0)
     rows = zip(shown, effects.tolist(), strict=True)
@@ -55,18 +57,22 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
 
 
 def _compute_model_effects(
-    job: RunContext, query: Row, shown: Sequence[Row], blocks: ParameterBlocks
+    context: RunContext, query: Row, shown: Sequence[Row], blocks: ParameterBlocks
 ) -> torch.Tensor:
     """[rows blocks] of one model."""
     query_ids = torch.tensor([int(str(query["query"]))])
-    scorer = job.make_attributor(fastif.ExhaustiveSearch()).solve(job.query_texts, query_ids).scorer
+    scorer = (
+        make_member_attributor(context, fastif.ExhaustiveSearch())
+        .solve(context.query_texts, query_ids)
+        .scorer
+    )
     ids = torch.tensor([[int(str(row["train"])) for row in shown]])
     return layerwise_influence(
         scorer.gradients,
-        job.train,
+        get_train_examples(context),
         scorer.s_test,
         ids,
         blocks,
-        batch_size=job.study.run.batch_size,
+        batch_size=context.study.run.batch_size,
         weights=scorer.weights,
     )[0].cpu()

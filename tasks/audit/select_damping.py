@@ -11,9 +11,12 @@ from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
 from tasks.planning.open_run import lease_run
+from tasks.run.artifact_keys import damping_digest
 from tasks.run.context import RunContext
-from tasks.run.reuse import make_lost_choice_error
-from tasks.run.selections import read_damping_choice, write_damping_choice
+from tasks.run.curvature import make_gauss_newton
+from tasks.run.hidden_states import get_train_examples
+from tasks.run.reuse import get_reuse, make_lost_choice_error
+from tasks.run.selections import resolve_choices, write_damping_choice
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
@@ -29,47 +32,48 @@ FIRST_SEED = 1000
 )
 def choose_damping(ref: RunRef) -> list[float]:
     """Choose each model's damping, unless it is given or has been chosen; the effective ones."""
-    with lease_run(ref) as job:
-        if job.study.fixed_damping is None:
-            undecided = [
-                m for m in job.members if read_damping_choice(job.store, m.damping_digest) is None
-            ]
-            if undecided and job.reuse:
-                raise make_lost_choice_error(job, "damping")
-            if undecided:
-                _choose_for_models(job, undecided)
-        return [member.damping for member in job.members]
+    with lease_run(ref) as context:
+        undecided = [member for member in context.members if member.known_damping is None]
+        if undecided and get_reuse(context):
+            raise make_lost_choice_error(context, "damping")
+        if undecided:
+            _choose_for_models(context, undecided)
+        return [member.damping for member in resolve_choices(context).members]
 
 
-def _choose_for_models(job: RunContext, members: list[RunContext]) -> None:
+def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
     """For all of them by the same few trainings."""
-    count, solver = len(job.query_texts), job.study.solver
+    count, solver = len(context.query_texts), context.study.solver
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_QUERIES].sort().values
-    halves = sample_halves(len(job.train_texts), HALVES, seed=0)
-    half_margins = _retrain_on_halves(job, halves, query_ids)
+    halves = sample_halves(len(context.train_texts), HALVES, seed=0)
+    half_margins = _retrain_on_halves(context, halves, query_ids)
     for member in members:
         choice = select_damping_by_retraining(
-            member.make_gauss_newton(member.train),
+            make_gauss_newton(member, get_train_examples(member)),
             member.query_texts.subset(query_ids),
             halves,
             half_margins,
             approximate=solver.ekfac_solver,
         )
-        write_damping_choice(job.store, member.damping_digest, choice)
+        write_damping_choice(context.store, damping_digest(member), choice)
 
 
 def _retrain_on_halves(
-    job: RunContext, halves: list[torch.Tensor], query_ids: torch.Tensor
+    context: RunContext, halves: list[torch.Tensor], query_ids: torch.Tensor
 ) -> torch.Tensor:
     """Margins of the queries under the models of the halves, [halves queries]."""
-    study, labels = job.study, job.query_texts.labels[query_ids]
-    base, table, device = find_base_folder(study), job.plan.inputs.train, job.objective.like.device
+    study, labels = context.study, context.query_texts.labels[query_ids]
+    base, table, device = (
+        find_base_folder(study),
+        context.plan.inputs.train,
+        context.objective.like.device,
+    )
     first = make_objective(study, base, table, FIRST_SEED, device)
     # The frozen part is that of the base model, whatever the half: it is computed once.
     train, queries = (
         cache_hidden_states(first, texts, study)
-        for texts in (job.train_texts, job.query_texts.subset(query_ids))
+        for texts in (context.train_texts, context.query_texts.subset(query_ids))
     )
     half_margins = []
     with progress_bar("damping: training on halves", len(halves)) as advance:

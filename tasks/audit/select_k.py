@@ -11,11 +11,11 @@ from fastif.evaluation.select_k import KSelection, make_k_grid, select_k
 from tasks.audit.check_recall import run_full_scan, sample_queries_for_k
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import lease_run
-from tasks.run.artifact_keys import k_digest
+from tasks.run.artifact_keys import index_digests, k_digest
 from tasks.run.artifacts import read_search_method
 from tasks.run.context import RunContext
 from tasks.run.k_selection import find_target_method, write_k_selection
-from tasks.run.reuse import make_lost_choice_error
+from tasks.run.reuse import get_reuse, make_lost_choice_error
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
 from tasks.study.candidates import AnyMethod
@@ -29,40 +29,40 @@ from tasks.study.candidates import AnyMethod
 )
 def choose_candidates(ref: RunRef) -> None:
     """Choose k before any shard is attributed, unless it is given or has been chosen."""
-    with lease_run(ref) as job:
-        method = find_target_method(job.study.candidates)
-        if method is not None and job.k_selection is None:
-            if job.reuse:
-                raise make_lost_choice_error(job, "number of candidates")
-            write_k_selection(job.store, k_digest(job), _choose_k(job, method))
+    with lease_run(ref) as context:
+        method = find_target_method(context.study.candidates)
+        if method is not None and context.k_selection is None:
+            if get_reuse(context):
+                raise make_lost_choice_error(context, "number of candidates")
+            write_k_selection(context.store, k_digest(context), _choose_k(context, method))
 
 
-def _choose_k(job: RunContext, method: AnyMethod) -> KSelection:
+def _choose_k(context: RunContext, method: AnyMethod) -> KSelection:
     """By a few queries that are scanned in full; one that has no answer is left out."""
     assert method.target_recall is not None
-    sample = sample_queries_for_k(job)
-    attribution = run_full_scan(job, sample.ids)
+    sample = sample_queries_for_k(context)
+    attribution = run_full_scan(context, sample.ids)
     is_answered = ~attribution.certificate.quarantined
     influences = attribution.influences
     return select_k(
-        *_prepare_search(job, method, sample.ids[is_answered]),
+        *_prepare_search(context, method, sample.ids[is_answered]),
         fastif.Influences(influences.ids[is_answered], influences.removal_effect[is_answered]),
         method.target_recall,
-        [k for k in make_k_grid(len(job.train_texts)) if _is_k_allowed(method, k)],
+        [k for k in make_k_grid(len(context.train_texts)) if _is_k_allowed(method, k)],
         sample.weights[is_answered],
     )
 
 
 def _prepare_search(
-    job: RunContext, method: AnyMethod, ids: torch.Tensor
+    context: RunContext, method: AnyMethod, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
     """The method, and what its index is asked with for these queries."""
-    (digest,), labels = job.index_digests, job.train_texts.labels.cpu()
+    (digest,), labels = index_digests(context), context.train_texts.labels.cpu()
     any_k = method.model_copy(update={"k": 1})
-    search = read_search_method(job.store, digest, any_k, job.objective, labels)
-    queries = cache_hidden_states(job.objective, job.query_texts.subset(ids), job.study)
-    gradients, query_ids = fastif.Gradients(job.objective), fastif.all_ids(queries)
-    size = job.study.run.batch_size
+    search = read_search_method(context.store, digest, any_k, context.objective, labels)
+    queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
+    gradients, query_ids = fastif.Gradients(context.objective), fastif.all_ids(queries)
+    size = context.study.run.batch_size
     return search, search.compute_query_vectors(gradients, queries, query_ids, size)
 
 

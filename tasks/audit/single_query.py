@@ -28,8 +28,12 @@ from tasks.data.inputs import Inputs
 from tasks.planning.open_run import lease_run
 from tasks.results.evidence import Row
 from tasks.results.summary import ExplainedQuery
+from tasks.run.artifact_keys import factor_digest
 from tasks.run.artifacts import read_factor
+from tasks.run.assemble import get_provenance, make_member_attributor
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
+from tasks.run.hidden_states import get_query_examples
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.versions import INFLUENCE_VERSION
@@ -102,38 +106,44 @@ def require_repeated_solver(study: Study) -> RepeatedSolver:
 )
 def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
     """Solve one repeat and keep it; the digest of its part."""
-    with lease_run(ref) as job:
-        digest = _compute_repeat_digest(job, request, index)
-        if job.store.find_artifact(KIND, digest) is None:
-            gradients = fastif.Gradients(job.objective)
-            rhs = compute_measure_gradients(gradients, job.queries, request.ids, 1)
-            factor = read_factor(job.store, job.factor_digest)
-            solver = require_repeated_solver(job.study)
-            solution = solver.run_repeat(job.operator, rhs, index, factor)
+    with lease_run(ref) as context:
+        digest = _compute_repeat_digest(context, request, index)
+        if context.store.find_artifact(KIND, digest) is None:
+            gradients = fastif.Gradients(context.objective)
+            rhs = compute_measure_gradients(gradients, get_query_examples(context), request.ids, 1)
+            factor = read_factor(context.store, factor_digest(context))
+            solver = require_repeated_solver(context.study)
+            solution = solver.run_repeat(make_operator(context), rhs, index, factor)
             tensors = {
                 "value": solution.value.cpu().contiguous(),
                 "residual": solution.residual.cpu(),
                 "converged": solution.converged.cpu(),
                 "steps": torch.tensor(solution.steps),
             }
-            job.store.write_artifact(KIND, digest, lambda folder: save_file(tensors, folder / FILE))
+            context.store.write_artifact(
+                KIND, digest, lambda folder: save_file(tensors, folder / FILE)
+            )
         return digest
 
 
 @task(name="answer-urgent", cache_policy=NO_CACHE, persist_result=False)
 def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) -> ExplainedQuery:
     """Average the repeats, and score every training row with the mean."""
-    with lease_run(ref) as job:
-        device = job.train_texts.device
-        solutions = tuple(_read_repeat(job, digest, device) for digest in digests)
-        solver = AveragedSolver(require_repeated_solver(job.study), solutions)
+    with lease_run(ref) as context:
+        device = context.train_texts.device
+        solutions = tuple(_read_repeat(context, digest, device) for digest in digests)
+        solver = AveragedSolver(require_repeated_solver(context.study), solutions)
         attributor = replace(
-            job.make_attributor(fastif.ExhaustiveSearch(request.k)), solver=solver, factor={}
+            make_member_attributor(context, fastif.ExhaustiveSearch(request.k)),
+            solver=solver,
+            factor={},
         )
-        attribution = attributor(job.queries, request.ids)
-        outputs, losses = fastif.predict(job.objective, job.queries, ids=request.ids)
+        attribution = attributor(get_query_examples(context), request.ids)
+        outputs, losses = fastif.predict(
+            context.objective, get_query_examples(context), ids=request.ids
+        )
         return _make_explanation(
-            job, request, attribution, int(outputs[0].argmax()), float(losses[0])
+            context, request, attribution, int(outputs[0].argmax()), float(losses[0])
         )
 
 
@@ -153,8 +163,8 @@ class AveragedSolver(Solver):
         return self.solver.merge_runs(operator, rhs, self.solutions)
 
 
-def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> Solution:
-    folder = job.store.find_artifact(KIND, digest)
+def _read_repeat(context: RunContext, digest: str, device: torch.device | str) -> Solution:
+    folder = context.store.find_artifact(KIND, digest)
     if folder is None:
         raise StoreError.at(
             f"repeat {digest[:12]}",
@@ -168,20 +178,20 @@ def _read_repeat(job: RunContext, digest: str, device: torch.device | str) -> So
         tensors["residual"],
         tensors["converged"],
         int(tensors["steps"]),
-        job.damping,
+        context.damping,
     )
 
 
-def _compute_repeat_digest(job: RunContext, request: QueryRequest, index: int) -> str:
+def _compute_repeat_digest(context: RunContext, request: QueryRequest, index: int) -> str:
     """Of everything that a repeat depends on; not of how many there are."""
-    settings = vars(require_repeated_solver(job.study))
+    settings = vars(require_repeated_solver(context.study))
     solver = {name: value for name, value in settings.items() if name != "repeats"}
-    query = job.plan.inputs.queries.take([request.query])
+    query = context.plan.inputs.queries.take([request.query])
     return compute_fingerprint(
         {
             "mathematics": INFLUENCE_VERSION,
-            "factor": job.factor_digest,
-            "damping": job.damping,
+            "factor": factor_digest(context),
+            "damping": context.damping,
             "query": query.digest,
             "solver": solver,
             "repeat": index,
@@ -190,13 +200,13 @@ def _compute_repeat_digest(job: RunContext, request: QueryRequest, index: int) -
 
 
 def _make_explanation(
-    job: RunContext,
+    context: RunContext,
     request: QueryRequest,
     attribution: fastif.Attribution,
     predicted: int,
     loss: float,
 ) -> ExplainedQuery:
-    inputs, labels = job.plan.inputs, job.study.labels
+    inputs, labels = context.plan.inputs, context.study.labels
     row = _make_example_row(inputs.queries, request.query, labels)
     query = row | {
         "prediction": labels[predicted],
@@ -216,7 +226,11 @@ def _make_explanation(
             f"train_{name}": value
             for name, value in _make_example_row(inputs.train, train, labels).items()
         }
-        | {"removal_effect": effect, "spread": None, "train_trained": _is_trained_on(job, train)}
+        | {
+            "removal_effect": effect,
+            "spread": None,
+            "train_trained": _is_trained_on(context, train),
+        }
         for train, effect in scored
     ]
     harmful = [train_row for train_row in rows if train_row["removal_effect"] < 0][: request.k]
@@ -226,9 +240,9 @@ def _make_explanation(
     return ExplainedQuery(query, harmful, helpful)
 
 
-def _is_trained_on(job: RunContext, train: int) -> bool | None:
+def _is_trained_on(context: RunContext, train: int) -> bool | None:
     """Whether the model was fitted to a training row with its label; None where not known."""
-    provenance = job.provenance
+    provenance = get_provenance(context)
     return (
         None
         if provenance is None or provenance.trained is None

@@ -20,8 +20,11 @@ from tasks.data.held_out import count_distinct_rows, split_held_out
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_model_folder
 from tasks.planning.open_run import validate_run
+from tasks.run.artifact_keys import factor_digest
 from tasks.run.artifacts import read_factor
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
+from tasks.run.hidden_states import get_train_examples
 from tasks.run.spec import plan_run
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.versions import read_versions
@@ -85,31 +88,32 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
         StudyError, InputError: something is wrong with the study, a table or the folder; or the
             damping is yet to be chosen.
     """
-    job, anchors, source = _open_tables(request)
+    context, anchors, source = _open_tables(request)
     used, held_out = split_held_out(anchors, HELD_OUT_SHARE, request.settings.seed)
-    texts = _encode_table(job, anchors)
-    table, ids = job.train, job.plan.inputs.train.ids
+    texts = _encode_table(context, anchors)
+    table, ids = get_train_examples(context), context.plan.inputs.train.ids
     if source is not None:
         table, ids = (
-            cache_hidden_states(job.objective, _encode_table(job, source), job.study),
+            cache_hidden_states(context.objective, _encode_table(context, source), context.study),
             source.ids,
         )
-    factor = read_factor(job.store, job.factor_digest) if _has_store(job) else None
-    factor = factor or job.study.solver.factor(job.operator)
+    solver, operator, store = context.study.solver, make_operator(context), context.existing_store
+    factor = read_factor(store, factor_digest(context)) if store else None
+    factor = factor or solver.factor(operator)
 
     def solve_queries(b: Tensor) -> Tensor:
-        return job.study.solver.solve(job.operator, b, factor).value
+        return solver.solve(operator, b, factor).value
 
     with progress_bar("steps", request.settings.steps) as advance:
         corrected = correct(
-            job.objective,
+            context.objective,
             table,
             texts.subset(used),
             solve_queries,
             request.settings,
             lambda _: advance(1),
         )
-    slices = compute_slice_changes(job, anchors, texts, held_out, corrected.params)
+    slices = compute_slice_changes(context, anchors, texts, held_out, corrected.params)
     improved, reason = decide_improvement(slices)
     written = improved or request.keep
     # Of a step on anchors, positions are those among the anchors that were used.
@@ -119,12 +123,12 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
         improved, reason, slices, rows_used, str(request.out) if written else None
     )
     if written:
-        _write_model(job, request, corrected, result)
+        _write_model(context, request, corrected, result)
     return result
 
 
 def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table | None]:
-    """The job and the tables, after refusing what would stop it later."""
+    """The context and the tables, after refusing what would stop it later."""
     if request.out.exists():
         raise InputError(f"--out {request.out}", "a new folder", "one that exists", "Name another.")
     plan = plan_run(request.study)
@@ -138,13 +142,13 @@ def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table |
     source = None
     if request.source is not None:
         source = _read_option_table(study, study.train, request.source, "--from")
-    job = validate_run(plan)
-    if job.others:
+    context = validate_run(plan)
+    if context.others:
         raise InputError("models", "one model", "several", "Repair one of them by itself.")
-    if job.known_damping is None:
+    if context.known_damping is None:
         remedy = f"Run `fastif audit {request.study}` first, or set a number."
         raise InputError("[curvature] damping", "one that is chosen", "none yet", remedy)
-    return job, anchors, source
+    return context, anchors, source
 
 
 def _read_option_table(study: Study, source: TableSource, table: Path, option: str) -> Table:
@@ -178,28 +182,29 @@ def _replace_table(source, table: Path):
     return source.model_copy(update=changes | groups)
 
 
-def _has_store(job: RunContext) -> bool:
-    return job.plan.store_path.exists()
-
-
-def _encode_table(job: RunContext, table: Table) -> fastif.TextExamples:
-    tokenizer = fastif.load_tokenizer(find_model_folder(job.study), job.objective.full_model)
+def _encode_table(context: RunContext, table: Table) -> fastif.TextExamples:
+    tokenizer = fastif.load_tokenizer(
+        find_model_folder(context.study), context.objective.full_model
+    )
     return fastif.encode(
         tokenizer,
         table.texts,
         table.text_pairs,
         table.labels,
-        job.study.model.max_length,
-        job.objective.like.device,
-        job.study.run.batch_tokens,
+        context.study.model.max_length,
+        context.objective.like.device,
+        context.study.run.batch_tokens,
     )
 
 
 def _write_model(
-    job: RunContext, request: CorrectionRequest, corrected: CorrectedModel, result: CorrectionResult
+    context: RunContext,
+    request: CorrectionRequest,
+    corrected: CorrectedModel,
+    result: CorrectionResult,
 ) -> None:
     """The model and the record of how it came about, whole or not at all."""
-    model, folder = job.objective.full_model, find_model_folder(job.study)
+    model, folder = context.objective.full_model, find_model_folder(context.study)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     record = {
         "from": compute_model_digest(folder),

@@ -37,15 +37,21 @@ class SliceChange:
 
 
 def compute_slice_changes(
-    job: RunContext, anchors: Table, texts: fastif.TextExamples, held_out: Tensor, params: Params
+    context: RunContext,
+    anchors: Table,
+    texts: fastif.TextExamples,
+    held_out: Tensor,
+    params: Params,
 ) -> list[SliceChange]:
     """Anchors held out, all queries, and queries by group, each before and after."""
     slices = [
-        _make_slice_change("anchors held out", *_predict_before_after(job, texts, held_out, params))
+        _make_slice_change(
+            "anchors held out", *_predict_before_after(context, texts, held_out, params)
+        )
     ]
-    queries = job.plan.inputs.queries
+    queries = context.plan.inputs.queries
     all_queries = _predict_before_after(
-        job, job.query_texts, fastif.all_ids(job.query_texts), params
+        context, context.query_texts, fastif.all_ids(context.query_texts), params
     )
     slices.append(_make_slice_change("all queries", *all_queries))
     for column, values in queries.groups.items():
@@ -61,20 +67,20 @@ def compute_slice_changes(
 
 
 def _predict_before_after(
-    job: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
+    context: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
 ) -> tuple[Tensor, Tensor]:
     """Whether each example is right, and its loss, before and after: [2 m] each."""
     right, losses = [], []
-    trained = job.objective.params
+    trained = context.objective.params
     labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
     try:
         for candidate in (trained, params):
-            job.objective.params = candidate
-            outputs, loss = fastif.predict(job.objective, texts, ids=ids)
+            context.objective.params = candidate
+            outputs, loss = fastif.predict(context.objective, texts, ids=ids)
             right.append(outputs.argmax(1).cpu() == labels)
             losses.append(loss.cpu())
     finally:
-        job.objective.params = trained
+        context.objective.params = trained
     return torch.stack(right), torch.stack(losses)
 
 

@@ -1,4 +1,4 @@
-"""A model and its tokens as a job needs them, checked against the study."""
+"""A model and its tokens as a run needs them, checked against the study."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,15 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 
 import fastif
-
-if TYPE_CHECKING:  # a job is planned by its rates while it is made
-    from tasks.run.context import RunContext
+from tasks.run.context import RunContext
 
 CALIBRATION_QUERIES = 16
 
@@ -34,20 +31,23 @@ class Rates:
 _rates_cache: "WeakKeyDictionary[fastif.Objective, dict[int, Rates]]" = WeakKeyDictionary()
 
 
-def get_rates(job: "RunContext") -> Rates:
-    """Those of the job's model and batches, measured once while the model is in memory."""
-    by_batch_size, size = _rates_cache.setdefault(job.objective, {}), job.study.run.batch_size
+def get_rates(context: RunContext) -> Rates:
+    """Those of the context's model and batches, measured once while the model is in memory."""
+    by_batch_size, size = (
+        _rates_cache.setdefault(context.objective, {}),
+        context.study.run.batch_size,
+    )
     if size not in by_batch_size:
-        by_batch_size[size] = calibrate(job)
+        by_batch_size[size] = calibrate(context)
     return by_batch_size[size]
 
 
-def calibrate(job: "RunContext") -> Rates:
+def calibrate(context: RunContext) -> Rates:
     """Time each kind of work on a few of the study's own rows."""
-    objective, batch_size = job.objective, job.study.run.batch_size
-    lengths = job.train_texts.lengths
+    objective, batch_size = context.objective, context.study.run.batch_size
+    lengths = context.train_texts.lengths
     ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]
-    tokens = job.train_texts.take(ids)
+    tokens = context.train_texts.take(ids)
     batch = objective.compute_prefix(tokens)
     gradients = fastif.Gradients(objective)
     tile = gradients.compute_loss_tile(batch)

@@ -1,17 +1,13 @@
 """How many candidates queries have, before they are searched for."""
 
-from typing import TYPE_CHECKING
-
 from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
+from tasks.run.context import RunContext
 from tasks.study.candidates import (
     AnyCandidates,
     AnyMethod,
     FullScanSection,
     KnnSection,
 )
-
-if TYPE_CHECKING:  # a job is planned by its work while it is made
-    from tasks.run.context import RunContext
 
 K_GUESS_DIVISOR, K_GUESS_FACTOR = 10, 2
 """A tenth of the rows stands for a k that is yet to be chosen. Sketches have taken fewer on large
@@ -29,13 +25,16 @@ def count_kept_scores(candidates: AnyCandidates, rows: int) -> int:
     return sum(_count_candidates(method, rows) for method in candidates.methods)
 
 
-def estimate_distinct_candidates(job: "RunContext") -> float:
+def estimate_distinct_candidates(context: RunContext) -> float:
     """Distinct candidates of a shard; queries share them, as if fewer had drawn them at random."""
-    rows, shard_size = len(job.train_texts), min(job.plan.record.shard_size, len(job.query_texts))
-    if isinstance(job.candidates, FullScanSection):
+    rows, shard_size = (
+        len(context.train_texts),
+        min(context.plan.record.shard_size, len(context.query_texts)),
+    )
+    if isinstance(context.candidates, FullScanSection):
         return rows
     miss_rate = 1.0
-    for method in job.candidates.methods:
+    for method in context.candidates.methods:
         share = min(1.0, _count_candidates(method, rows) / rows)
         miss_rate *= (1 - share) ** (shard_size ** DISTINCT_EXPONENT[method.kind])
     return rows * (1 - miss_rate)

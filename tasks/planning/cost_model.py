@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
@@ -16,7 +15,10 @@ from tasks.planning.memory import (
     count_rows_per_example,
     estimate_solver_cost,
 )
+from tasks.run.artifact_keys import factor_digest, index_digests
+from tasks.run.context import RunContext
 from tasks.run.k_selection import MIN_QUERIES, find_target_method
+from tasks.run.reuse import get_reuse
 from tasks.run.sketches import find_pending_sketches
 from tasks.run.spec import TRAIN
 from tasks.study.candidates import (
@@ -24,9 +26,6 @@ from tasks.study.candidates import (
     KnnSection,
     SketchSection,
 )
-
-if TYPE_CHECKING:  # a job is planned by its work while it is made
-    from tasks.run.context import RunContext
 
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""
@@ -56,27 +55,29 @@ class WorkItems:
         return self.forwards * rates.forward + gradients + self.products * rates.product
 
 
-def estimate_work(job: "RunContext", shards: Sequence[Shard]) -> dict[str, WorkItems]:
+def estimate_work(context: RunContext, shards: Sequence[Shard]) -> dict[str, WorkItems]:
     """Each stage that is still to be done, with the missing `shards`; in order."""
-    rows, (missing, queries) = len(job.train_texts), count_new_queries(job, shards)
-    ready, models, rescores = find_prepared(job), len(job.members), not job.has_sketch_scores
-    scans = _list_full_scans(job) if missing and job.reuse is None else []
-    rows_to_describe = rows if job.reuse is None else len(job.reuse.new_train)
+    rows, (missing, queries) = len(context.train_texts), count_new_queries(context, shards)
+    ready, models = find_prepared(context), len(context.members)
+    rescores = not context.has_sketch_scores
+    reuse = get_reuse(context)
+    scans = _list_full_scans(context) if missing and reuse is None else []
+    rows_to_describe = rows if reuse is None else len(reuse.new_train)
     has_solves = missing and (rescores or scans)
     factored_examples = sum(
-        count_factor_examples(m) for m in job.members if m.factor_digest not in ready
+        count_factor_examples(m) for m in context.members if factor_digest(m) not in ready
     )
-    cost, query_gradients = estimate_solver_cost(job), models * queries
+    cost, query_gradients = estimate_solver_cost(context), models * queries
     single_sweep = cost.scores_in_one_sweep
     rows_per_example = (
-        count_rows_per_example(job) if job.study.curvature.kind == "gauss-newton" else 1
+        count_rows_per_example(context) if context.study.curvature.kind == "gauss-newton" else 1
     )
     solve_gradients, certificate_gradients = (
-        rows_per_example * _count_examples_per_shard(job),
-        _count_certificate_gradients(job, rows_per_example),
+        rows_per_example * _count_examples_per_shard(context),
+        _count_certificate_gradients(context, rows_per_example),
     )
     retraining_examples = (
-        _count_retraining_examples(job) if missing and job.known_damping is None else 0
+        _count_retraining_examples(context) if missing and context.known_damping is None else 0
     )
     per_model = models * rescores
 
@@ -92,52 +93,53 @@ def estimate_work(job: "RunContext", shards: Sequence[Shard]) -> dict[str, WorkI
     return {
         DAMPING_STAGE: WorkItems(retraining_examples * FORWARDS_PER_STEP),
         "predictions": WorkItems(rows_to_describe * ("train" not in ready)),
-        "index": _estimate_index_work(job, ready) if missing else WorkItems(),
-        "curvature": _estimate_factor_work(job, factored_examples, rows_per_example)
+        "index": _estimate_index_work(context, ready) if missing else WorkItems(),
+        "curvature": _estimate_factor_work(context, factored_examples, rows_per_example)
         if has_solves
         else WorkItems(),
         "solve": WorkItems(0, solve_work.gradients, solve_work.products, query_gradients),
         "certificate": no_work if single_sweep else make_shard_work(certificate_gradients, times=2),
         "score": no_work
         if single_sweep
-        else make_shard_work(estimate_distinct_candidates(job), times=_estimate_product_share(job)),
+        else make_shard_work(
+            estimate_distinct_candidates(context), times=_estimate_product_share(context)
+        ),
         "recall": WorkItems(
             gradients=len(scans) * scan_gradients, products=sum(scans) * scan_gradients
         ),
     }
 
 
-def count_new_queries(job: "RunContext", shards: Sequence[Shard]) -> tuple[int, int]:
+def count_new_queries(context: RunContext, shards: Sequence[Shard]) -> tuple[int, int]:
     """Shards with queries that are not an earlier night's, and how many such queries."""
-    reuse = job.reuse
+    reuse = get_reuse(context)
     if reuse is None:
         return len(shards), sum(map(len, shards))
     counts = [int((reuse.queries[shard.start : shard.stop] < 0).sum()) for shard in shards]
     return sum(map(bool, counts)), sum(counts)
 
 
-def count_passes(job: "RunContext", work: dict[str, WorkItems]) -> float:
+def count_passes(context: RunContext, work: dict[str, WorkItems]) -> float:
     """How often a model's frozen layers are asked for each training row, on average."""
     visits = sum(
         items.forwards + items.gradients for name, items in work.items() if name != DAMPING_STAGE
     )
-    return visits / len(job.train_texts) / len(job.members)
+    return visits / len(context.train_texts) / len(context.members)
 
 
-def is_k_pending(job: "RunContext") -> bool:
+def is_k_pending(context: RunContext) -> bool:
     """Whether k is yet to be chosen."""
-    return find_target_method(job.study.candidates) is not None and job.k_selection is None
+    return find_target_method(context.study.candidates) is not None and context.k_selection is None
 
 
-def find_prepared(job: "RunContext") -> set[str]:
+def find_prepared(context: RunContext) -> set[str]:
     """What earlier runs left ready: the training table, the index, factors by their digest."""
-    try:
-        store = job.store
-    except StoreError:
+    store = context.existing_store
+    if store is None:
         return set()
-    ready = {"train"} if _is_described(store, job.plan.record.run) else set()
-    ready |= {digest for digest in job.index_digests if store.find_artifact("index", digest)}
-    digests = {member.factor_digest for member in job.members}
+    ready = {"train"} if _is_described(store, context.plan.record.run) else set()
+    ready |= {digest for digest in index_digests(context) if store.find_artifact("index", digest)}
+    digests = {factor_digest(member) for member in context.members}
     return ready | {digest for digest in digests if store.find_artifact("factor", digest)}
 
 
@@ -148,98 +150,101 @@ def _is_described(store: Store, run: str) -> bool:
         return False  # it is not begun; parts of other runs may be there all the same
 
 
-def _estimate_product_share(job: "RunContext") -> float:
+def _estimate_product_share(context: RunContext) -> float:
     """What a product of a training row with a query takes of one in full, if queries have a rank.
 
     A linear layer of i inputs and o outputs takes tokens x rank x (i + o) multiplications, not i o.
     """
-    rank = job.candidates.rank if isinstance(job.candidates, FullScanSection) else None
+    rank = context.candidates.rank if isinstance(context.candidates, FullScanSection) else None
     if rank is None:
         return 1.0
-    shapes = [shape for shape in job.objective.space.shapes if len(shape) == 2]
-    tokens = float(job.train_texts.lengths.double().mean())
+    shapes = [shape for shape in context.objective.space.shapes if len(shape) == 2]
+    tokens = float(context.train_texts.lengths.double().mean())
     # A layer that is no wider than the rank is multiplied whole.
     costs = (tokens * rank * sum(s) if rank < min(s) else math.prod(s) for s in shapes)
     return sum(costs) / sum(map(math.prod, shapes))
 
 
-def _estimate_index_work(job: "RunContext", ready: Collection[str]) -> WorkItems:
+def _estimate_index_work(context: RunContext, ready: Collection[str]) -> WorkItems:
     """Representations, and sketches with their directions, of each index that is not there."""
-    pairs = list(zip(job.study.candidates.methods, job.index_digests, strict=True))
+    pairs = list(zip(context.study.candidates.methods, index_digests(context), strict=True))
     num_embedded = sum(
         isinstance(method, KnnSection) and digest not in ready for method, digest in pairs
     )
     sketch_work = [
-        estimate_sketch_work(job, method, digest)
+        estimate_sketch_work(context, method, digest)
         for method, digest in pairs
         if isinstance(method, SketchSection)
     ]
     return WorkItems(
-        len(job.train_texts) * num_embedded + sum(items.forwards for items in sketch_work),
+        len(context.train_texts) * num_embedded + sum(items.forwards for items in sketch_work),
         sum(items.gradients for items in sketch_work),
     )
 
 
-def estimate_sketch_work(job: "RunContext", method: SketchSection, digest: str) -> WorkItems:
+def estimate_sketch_work(context: RunContext, method: SketchSection, digest: str) -> WorkItems:
     """To find a method's directions, unless it has them of an earlier table, and sketch new rows.
 
     The root rows are drawn in a forward pass, and then taken twice.
     """
-    remaining = find_pending_sketches(job, method, digest)
+    remaining = find_pending_sketches(context, method, digest)
     if remaining.has_sketcher:
         return WorkItems(gradients=remaining.rows)
-    fit_gradients = 2 * compute_sketch_dimensions(job, method)
-    return WorkItems(count_curvature_rows(job), remaining.rows + fit_gradients)
+    fit_gradients = 2 * compute_sketch_dimensions(context, method)
+    return WorkItems(count_curvature_rows(context), remaining.rows + fit_gradients)
 
 
-def _estimate_factor_work(job: "RunContext", examples: int, rows_per_example: int) -> WorkItems:
+def _estimate_factor_work(context: RunContext, examples: int, rows_per_example: int) -> WorkItems:
     """A gradient for each root row that passes by, and the products of a kernel."""
-    products = estimate_solver_cost(job).factor_products * len(job.members) if examples else 0
+    products = (
+        estimate_solver_cost(context).factor_products * len(context.members) if examples else 0
+    )
     return WorkItems(gradients=rows_per_example * examples, products=products)
 
 
-def count_factor_examples(job: "RunContext") -> int:
+def count_factor_examples(context: RunContext) -> int:
     """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
-    return estimate_solver_cost(job).factor_examples
+    return estimate_solver_cost(context).factor_examples
 
 
-def _count_examples_per_shard(job: "RunContext") -> int:
+def _count_examples_per_shard(context: RunContext) -> int:
     """Examples that solving one shard takes; each once where one sweep gives every score."""
-    cost = estimate_solver_cost(job)
-    return len(job.train_texts) if cost.scores_in_one_sweep else cost.solve_examples
+    cost = estimate_solver_cost(context)
+    return len(context.train_texts) if cost.scores_in_one_sweep else cost.solve_examples
 
 
-def count_certificate_examples(job: "RunContext") -> float:
+def count_certificate_examples(context: RunContext) -> float:
     """Examples that the certificates of one shard take: the control sample, and the residual's."""
-    return _count_control_examples(job) + _count_residual_examples(job)
+    return _count_control_examples(context) + _count_residual_examples(context)
 
 
-def _count_certificate_gradients(job: "RunContext", rows_per_example: int) -> float:
+def _count_certificate_gradients(context: RunContext, rows_per_example: int) -> float:
     """The residual takes all root rows of an example, the control sample its one gradient."""
-    return _count_control_examples(job) + rows_per_example * _count_residual_examples(job)
+    return _count_control_examples(context) + rows_per_example * _count_residual_examples(context)
 
 
-def _count_control_examples(job: "RunContext") -> int:
-    return min(len(job.train_texts), CONTROL_SIZE)
+def _count_control_examples(context: RunContext) -> int:
+    return min(len(context.train_texts), CONTROL_SIZE)
 
 
-def _count_residual_examples(job: "RunContext") -> float:
-    rows, certificate_rows = len(job.train_texts), job.study.certificate.rows
-    if certificate_rows == 0 or count_curvature_rows(job) == rows:
+def _count_residual_examples(context: RunContext) -> float:
+    rows, certificate_rows = len(context.train_texts), context.study.certificate.rows
+    if certificate_rows == 0 or count_curvature_rows(context) == rows:
         return 0
-    if job.study.curvature.kind == "hessian":
+    if context.study.curvature.kind == "hessian":
         return rows if certificate_rows >= rows else 0
     return rows if certificate_rows >= rows else 1.5 * certificate_rows
 
 
-def _list_full_scans(job: "RunContext") -> list[int]:
+def _list_full_scans(context: RunContext) -> list[int]:
     """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
-    check = 0 if isinstance(job.candidates, FullScanSection) else job.candidates.check
-    for_k, queries = [max(check, MIN_QUERIES)] if is_k_pending(job) else [], len(job.query_texts)
+    check = 0 if isinstance(context.candidates, FullScanSection) else context.candidates.check
+    for_k = [max(check, MIN_QUERIES)] if is_k_pending(context) else []
+    queries = len(context.query_texts)
     return [min(count, queries) for count in (*for_k, check) if count]
 
 
-def _count_retraining_examples(job: "RunContext") -> int:
+def _count_retraining_examples(context: RunContext) -> int:
     """Examples that are trained on, epoch by epoch, to choose the damping."""
-    training = job.study.training
-    return HALVES * training.epochs * (len(job.train_texts) // 2) if training else 0
+    training = context.study.training
+    return HALVES * training.epochs * (len(context.train_texts) // 2) if training else 0

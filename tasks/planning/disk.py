@@ -1,16 +1,14 @@
 """The bytes that an audit adds to its store."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from fastif.solvers.cost import FLOAT32_BYTES
 from tasks.planning.memory import compute_sketch_dimensions, estimate_solver_cost
+from tasks.run.artifact_keys import factor_digest, index_digests
+from tasks.run.context import RunContext
 from tasks.run.hidden_states import count_unwritten_bytes
 from tasks.run.sketches import find_pending_sketches
 from tasks.study.candidates import AnyMethod, FullScanSection, SketchSection
-
-if TYPE_CHECKING:  # a job is planned by its forecast while it is made
-    from tasks.run.context import RunContext
 
 BYTES_PER_SCORE = 10
 BYTES_PER_TOTAL = 20
@@ -23,35 +21,37 @@ SKETCHER_OVERHEAD = 1.15
 """A sketcher is its basis, and the directions that it narrows each layer to."""
 
 
-def estimate_disk_usage(job: "RunContext", pairs: int, ready: Collection[str]) -> int:
+def estimate_disk_usage(context: RunContext, pairs: int, ready: Collection[str]) -> int:
     """Of scores, texts, sums over queries, and of parts that are not there yet.
 
     Args:
-        job: the study.
+        context: the study.
         pairs: scores to be written.
         ready: what earlier runs left: "train", and digests of parts.
     """
-    methods = zip(job.study.candidates.methods, job.index_digests, strict=True)
-    indices = sum(_index_bytes(job, method, digest, ready) for method, digest in methods)
+    methods = zip(context.study.candidates.methods, index_digests(context), strict=True)
+    indices = sum(_index_bytes(context, method, digest, ready) for method, digest in methods)
     factors = sum(
         estimate_solver_cost(member).factor_bytes
-        for member in job.members
-        if member.factor_digest not in ready
+        for member in context.members
+        if factor_digest(member) not in ready
     )
-    sums = _sum_bytes(job) + count_unwritten_bytes(job)
-    return pairs * BYTES_PER_SCORE + _text_bytes(job, ready) + indices + factors + sums
+    sums = _sum_bytes(context) + count_unwritten_bytes(context)
+    return pairs * BYTES_PER_SCORE + _text_bytes(context, ready) + indices + factors + sums
 
 
-def _index_bytes(job: "RunContext", method: AnyMethod, digest: str, ready: Collection[str]) -> int:
+def _index_bytes(
+    context: RunContext, method: AnyMethod, digest: str, ready: Collection[str]
+) -> int:
     """As if nothing were compressed, as FAISS' approximate indices do; what is there not again."""
-    rows = len(job.train_texts)
+    rows = len(context.train_texts)
     if not isinstance(method, SketchSection):
-        width = job.objective.full_model.config.get_text_config().hidden_size
+        width = context.objective.full_model.config.get_text_config().hidden_size
         return rows * width * FLOAT32_BYTES * (digest not in ready)
-    remaining = find_pending_sketches(job, method, digest)
+    remaining = find_pending_sketches(context, method, digest)
     if remaining.has_list:
         return 0
-    dimensions = compute_sketch_dimensions(job, method)
+    dimensions = compute_sketch_dimensions(context, method)
     basis = (
         0
         if remaining.has_sketcher
@@ -66,14 +66,16 @@ def _index_bytes(job: "RunContext", method: AnyMethod, digest: str, ready: Colle
     )
 
 
-def _sum_bytes(job: "RunContext") -> int:
-    candidates = job.candidates
+def _sum_bytes(context: RunContext) -> int:
+    candidates = context.candidates
     totals = isinstance(candidates, FullScanSection) and candidates.totals
-    return totals * len(job.plan.record.list_shards()) * len(job.train_texts) * BYTES_PER_TOTAL
+    return (
+        totals * len(context.plan.record.list_shards()) * len(context.train_texts) * BYTES_PER_TOTAL
+    )
 
 
-def _text_bytes(job: "RunContext", ready: Collection[str]) -> int:
-    inputs = job.plan.inputs
+def _text_bytes(context: RunContext, ready: Collection[str]) -> int:
+    inputs = context.plan.inputs
     tables = (inputs.queries,) if "train" in ready else (inputs.train, inputs.queries)
     texts = [text for table in tables for text in (*table.texts, *(table.text_pairs or []))]
     return sum(len(text) for text in texts) // 2  # zstd about halves short texts

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -16,12 +15,10 @@ from tasks.planning.candidate_counts import count_kept_scores
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work, find_prepared, is_k_pending
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory, get_sizes
+from tasks.run.context import RunContext
 from tasks.run.hidden_states import compute_recomputed_share, count_states_to_compute
 from tasks.run.method_selection import describe_method_selection
 from tasks.run.spec import RunPlan
-
-if TYPE_CHECKING:  # a job is planned by its forecast while it is made
-    from tasks.run.context import RunContext
 
 SHARD_STAGES = ("solve", "certificate", "score")
 """Stages that every shard goes through."""
@@ -68,15 +65,15 @@ class Forecast:
         ) + "".join(f"; model: {note}" for note in self.notes)
 
 
-def forecast_run(job: "RunContext", shards: Sequence[Shard]) -> Forecast:
+def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the missing `list_shards` and what has to be prepared for them."""
-    base_rates = get_rates(job)
-    rates = base_rates.with_prefix(compute_recomputed_share(job))
-    rows, missing, queries = len(job.train_texts), len(shards), sum(map(len, shards))
-    scores_per_query = count_kept_scores(job.candidates, rows)
-    hidden_seconds = count_states_to_compute(job) * base_rates.prefix if missing else 0.0
+    base_rates = get_rates(context)
+    rates = base_rates.with_prefix(compute_recomputed_share(context))
+    rows, missing, queries = len(context.train_texts), len(shards), sum(map(len, shards))
+    scores_per_query = count_kept_scores(context.candidates, rows)
+    hidden_seconds = count_states_to_compute(context) * base_rates.prefix if missing else 0.0
     stages = {
-        name: work.estimate_seconds(rates) for name, work in estimate_work(job, shards).items()
+        name: work.estimate_seconds(rates) for name, work in estimate_work(context, shards).items()
     }
     pairs = queries * min(scores_per_query, rows)
     return Forecast(
@@ -88,11 +85,11 @@ def forecast_run(job: "RunContext", shards: Sequence[Shard]) -> Forecast:
             "hidden states": hidden_seconds,
             **stages,
         },
-        memory=estimate_peak_memory(job, get_sizes(job)),
-        disk=estimate_disk_usage(job, pairs, find_prepared(job)) if missing else 0,
-        guessed_k=scores_per_query if is_k_pending(job) else None,
+        memory=estimate_peak_memory(context, get_sizes(context)),
+        disk=estimate_disk_usage(context, pairs, find_prepared(context)) if missing else 0,
+        guessed_k=scores_per_query if is_k_pending(context) else None,
         notes=tuple(
-            dict.fromkeys(note for member in job.members for note in member.objective.notes)
+            dict.fromkeys(note for member in context.members for note in member.objective.notes)
         ),
     )
 

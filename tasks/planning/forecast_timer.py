@@ -30,11 +30,11 @@ class ForecastTimer:
         )
 
 
-def start_forecast_timer(job: RunContext, store: Store) -> ForecastTimer:
+def start_forecast_timer(context: RunContext, store: Store) -> ForecastTimer:
     """Forecast what is missing of a run, and begin to measure."""
-    run_forecast = forecast_run(job, list_planned_shards(job.plan))
+    run_forecast = forecast_run(context, list_planned_shards(context.plan))
     STAGE_TIMER.restart()
-    return ForecastTimer(run_forecast, _count_stored_bytes(store, job.plan.record.run))
+    return ForecastTimer(run_forecast, _count_stored_bytes(store, context.plan.record.run))
 
 
 def measure_peak_memory() -> int:

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fastif import InputError
 from fastif.evaluation.select_k import make_k_grid
-from storage import StoreError
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
 from tasks.planning.candidate_counts import K_GUESS_DIVISOR
 from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
+from tasks.run.context import RunContext
 from tasks.run.members import replace_plan, replace_study
 from tasks.run.method_choice import (
     FULL,
@@ -23,6 +22,7 @@ from tasks.run.method_choice import (
     select_method,
 )
 from tasks.run.method_selection import read_method_selection
+from tasks.run.selections import resolve_choices
 from tasks.run.spec import list_planned_shards
 from tasks.study.candidates import (
     AnyCandidates,
@@ -32,60 +32,55 @@ from tasks.study.candidates import (
     SketchSection,
 )
 
-if TYPE_CHECKING:  # a job is planned while it is made
-    from tasks.run.context import RunContext
-
 SKETCH_SCORES_KEPT = 200
 """Scores of a query that sketches alone keep, as many as a full scan."""
 
 
-def resolve_auto_settings(job: "RunContext") -> "RunContext":
-    """The job with all that its study leaves to us. Nothing is written.
+def resolve_auto_settings(context: RunContext) -> RunContext:
+    """The context with all that its study leaves to us. Nothing is written.
 
     Raises:
         InputError: nothing fits into what the study allows.
     """
-    section = job.study.candidates
+    section = context.study.candidates
     if not isinstance(section, AutoSection):
-        return fit_to_memory(job)
-    choice = find_earlier_choice(job) or select_method(
-        estimate_methods(job, section), section.minutes
+        return fit_to_memory(context)
+    choice = find_earlier_choice(context) or select_method(
+        estimate_methods(context, section), section.minutes
     )
     if choice is None:
-        raise _make_no_method_error(job, section)
-    job = _replace_candidates(job, choice.selected.candidates)
-    return fit_to_memory(replace_plan(job, replace(job.plan, method=choice)))
+        raise _make_no_method_error(context, section)
+    context = _replace_candidates(context, choice.selected.candidates)
+    return fit_to_memory(replace_plan(context, replace(context.plan, method=choice)))
 
 
-def find_earlier_choice(job: "RunContext") -> MethodSelection | None:
+def find_earlier_choice(context: RunContext) -> MethodSelection | None:
     """The choice that the run began with; None if it is not made, or the study names a method."""
-    try:
-        return read_method_selection(job.store, method_digest(job.plan.record))
-    except StoreError:
-        return None  # there is no store yet
+    store = context.existing_store
+    return store and read_method_selection(store, method_digest(context.plan.record))
 
 
-def estimate_methods(job: "RunContext", section: AutoSection) -> list[MethodEstimate]:
+def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEstimate]:
     """What each method would take from here."""
-    rows, check = len(job.train_texts), section.check
+    rows, check = len(context.train_texts), section.check
     sketch = SketchSection(target_recall=section.target_recall, check=check)
     estimates = [
-        _estimate_method(job, FULL, FullScanSection()),
-        _estimate_method(job, SKETCH, sketch),
+        _estimate_method(context, FULL, FullScanSection()),
+        _estimate_method(context, SKETCH, sketch),
     ]
     if section.sketch_scores:
         sketch_only = SketchSection(k=min(SKETCH_SCORES_KEPT, rows), rescore=False, check=check)
-        estimates.append(_estimate_method(job, SKETCH_ONLY, sketch_only))
+        estimates.append(_estimate_method(context, SKETCH_ONLY, sketch_only))
     limit = float("inf") if section.minutes is None else 60 * section.minutes
-    return [*estimates, _select_widest(list(_estimate_knn(job, check)), limit)]
+    return [*estimates, _select_widest(list(_estimate_knn(context, check)), limit)]
 
 
-def _estimate_knn(job: "RunContext", check: int) -> Iterator[MethodEstimate]:
+def _estimate_knn(context: RunContext, check: int) -> Iterator[MethodEstimate]:
     """Of up to a tenth of the rows, the most first."""
-    rows = len(job.train_texts)
+    rows = len(context.train_texts)
     for k in reversed(make_k_grid(rows)):
         if k * K_GUESS_DIVISOR <= rows + K_GUESS_DIVISOR:
-            yield _estimate_method(job, KNN, KnnSection(k=k, check=check))
+            yield _estimate_method(context, KNN, KnnSection(k=k, check=check))
 
 
 def _select_widest(estimates: list[MethodEstimate], limit: float) -> MethodEstimate:
@@ -96,42 +91,44 @@ def _select_widest(estimates: list[MethodEstimate], limit: float) -> MethodEstim
     )
 
 
-def _estimate_method(job: "RunContext", name: str, candidates: AnyCandidates) -> MethodEstimate:
-    reason = _find_obstacle(job, candidates)
+def _estimate_method(context: RunContext, name: str, candidates: AnyCandidates) -> MethodEstimate:
+    reason = _find_obstacle(context, candidates)
     if reason:
         return MethodEstimate(name, candidates, lacks=reason)
     try:
-        sized_job = fit_to_memory(_replace_candidates(job, candidates))
+        sized_context = fit_to_memory(_replace_candidates(context, candidates))
     except InputError as error:
         return MethodEstimate(name, candidates, lacks=f"it needs {error.where} {error.expected}")
-    expected = forecast_run(sized_job, list_planned_shards(sized_job.plan))
-    free = count_free_bytes(job.plan.store_path)
+    expected = forecast_run(sized_context, list_planned_shards(sized_context.plan))
+    free = count_free_bytes(context.plan.store_path)
     reason = "" if expected.disk <= free else f"it needs {expected.disk / 1e6:,.0f} MB of disk"
     return MethodEstimate(
         name, candidates, expected.seconds, expected.memory, expected.disk, reason
     )
 
 
-def _find_obstacle(job: "RunContext", candidates: AnyCandidates) -> str:
+def _find_obstacle(context: RunContext, candidates: AnyCandidates) -> str:
     """Why the study cannot be sketched; empty if it can, or need not be."""
     if not isinstance(candidates, SketchSection):
         return ""
-    if job.study.fixed_damping == 0:
+    if context.study.fixed_damping == 0:
         return "sketches need a damping > 0"
-    if not candidates.rescore and job.others:
+    if not candidates.rescore and context.others:
         return "it would answer for one of several models"
-    if not candidates.rescore and job.study.curvature.kind == "hessian":
+    if not candidates.rescore and context.study.curvature.kind == "hessian":
         return "it would answer for the Gauss-Newton matrix, not the Hessian"
     return ""
 
 
-def _replace_candidates(job: "RunContext", candidates: AnyCandidates) -> "RunContext":
-    return replace_study(job, job.study.model_copy(update={"candidates": candidates}))
+def _replace_candidates(context: RunContext, candidates: AnyCandidates) -> RunContext:
+    """The context with this method, and with its k if that was chosen already."""
+    study = context.study.model_copy(update={"candidates": candidates})
+    return resolve_choices(replace_study(context, study))
 
 
-def _make_no_method_error(job: "RunContext", section: AutoSection) -> InputError:
+def _make_no_method_error(context: RunContext, section: AutoSection) -> InputError:
     reasons = "; ".join(
-        f"{estimate.name}: {estimate.lacks}" for estimate in estimate_methods(job, section)
+        f"{estimate.name}: {estimate.lacks}" for estimate in estimate_methods(context, section)
     )
     return InputError(
         "[candidates] kind",

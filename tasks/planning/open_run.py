@@ -1,4 +1,4 @@
-"""Jobs opened: models loaded, tables tokenised, and what a study leaves open planned."""
+"""Runs opened: models loaded, tables tokenised, and what a study leaves open planned."""
 
 import threading
 from collections.abc import Iterator
@@ -20,8 +20,11 @@ from tasks.models.locate import find_model_folders
 from tasks.planning.memory import compute_sketch_dimensions
 from tasks.planning.method_selection import resolve_auto_settings
 from tasks.run import hidden_states as hidden
+from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
+from tasks.run.curvature import make_curvature
 from tasks.run.members import check_compatible
+from tasks.run.selections import resolve_choices
 from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.candidates import KnnSection
@@ -33,7 +36,7 @@ _open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
 
 @contextmanager
 def lease_run(run: RunRef | RunPlan) -> Iterator[RunContext]:
-    """The job of a run on a device that is this thread's alone; waits until one is free.
+    """The context of a run on a device that is this thread's alone; waits until one is free.
 
     What the work frees goes back to the system, so that no stage stands on the one before it.
 
@@ -49,7 +52,9 @@ def lease_run(run: RunRef | RunPlan) -> Iterator[RunContext]:
 
 
 def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
-    """The job of a run on a device, opened on first use and kept until another is asked for.
+    """The context of a run on a device, loaded on first use and kept until another is asked for.
+
+    It has the choices that are in the store by now, whichever process made them.
 
     A long-lived process may see the same run in another store or with other sizes, which are no
     part of its name; so the study file itself is compared too.
@@ -66,13 +71,17 @@ def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
     study = _get_study(run)
     ref = run.ref if isinstance(run, RunPlan) else run
     key = (ref, study, device or resolve_devices(study.run.devices)[0])
-    job = _open_runs.get(key)
-    if job is None:
+    context = _open_runs.get(key)
+    if context is None:
         # One at a time: loading a model changes torch's defaults for the whole process.
         with _load_lock:
-            job = _open_runs.get(key) or _open_new_run(run, key)
-            _open_runs[key] = job
-    return job
+            context = _open_runs.get(key) or _open_new_run(run, key)
+            _open_runs[key] = context
+    latest = resolve_choices(context)
+    if latest is not context:
+        with _load_lock:
+            _open_runs[key] = latest
+    return latest
 
 
 def _get_study(run: RunRef | RunPlan) -> Study:
@@ -106,14 +115,14 @@ def _check_unchanged(plan: RunPlan, ref: RunRef) -> None:
 
 
 def reopen_run(plan: RunPlan) -> RunContext:
-    """The job of a run as the store now has it, whatever this process has held of it."""
+    """The context of a run as the store now has it, whatever this process has held of it."""
     with _load_lock:
         _open_runs.clear()
     return open_run(plan)
 
 
 def validate_run(plan: RunPlan) -> RunContext:
-    """The job of a plan, after refusing all that would stop it later. Nothing is written.
+    """The context of a plan, after refusing all that would stop it later. Nothing is written.
 
     Raises:
         StoreError: the store is another study's or cannot be written; the run's name is taken.
@@ -121,31 +130,31 @@ def validate_run(plan: RunPlan) -> RunContext:
             disk, or there is no such device.
     """
     Store.check_run(plan.store_path, plan.record)
-    with lease_run(plan) as job:
-        _check_run(job)
-    return job
+    with lease_run(plan) as context:
+        _check_run(context)
+    return context
 
 
-def _check_run(job: RunContext) -> None:
-    hidden.check_disk_space(job)
-    for member in job.members:
-        try_table(member.objective, job.train_texts, "[train] table")
+def _check_run(context: RunContext) -> None:
+    hidden.check_disk_space(context)
+    for member in context.members:
+        try_table(member.objective, context.train_texts, "[train] table")
         try_table(
-            member.objective, job.query_texts, "[queries] table", member.objective.query_measure
+            member.objective, context.query_texts, "[queries] table", member.objective.query_measure
         )
-    _ = job.provenance  # it refuses an order of labels that the model was not trained in
-    damping = 1.0 if job.study.fixed_damping is None else job.study.fixed_damping
-    operator = job.make_curvature(job.train_texts, damping)
-    job.study.solver.check(operator)
-    if job.study.curvature.leverage == "on":
-        check_leverage(operator, job.train_texts)
-    for method in job.study.candidates.methods:
+    _ = get_provenance(context)  # it refuses an order of labels that the model was not trained in
+    damping = 1.0 if context.study.fixed_damping is None else context.study.fixed_damping
+    operator = make_curvature(context, context.train_texts, damping)
+    context.study.solver.check(operator)
+    if context.study.curvature.leverage == "on":
+        check_leverage(operator, context.train_texts)
+    for method in context.study.candidates.methods:
         is_knn = isinstance(method, KnnSection)
         if is_knn:
-            width = job.objective.embed(job.query_texts.take(torch.arange(1))).shape[1]
+            width = context.objective.embed(context.query_texts.take(torch.arange(1))).shape[1]
         else:
-            width = compute_sketch_dimensions(job, method)
-        rows = len(job.train_texts)
+            width = compute_sketch_dimensions(context, method)
+        rows = len(context.train_texts)
         fastif.CandidateIndex.check(method.factory, width, rows, products=not is_knn)
 
 
@@ -157,7 +166,7 @@ def load_run(
     Args:
         plan: the run.
         device: where it computes; the study's first if left out.
-        same_run: the same job on another device, whose tokens are shared.
+        same_run: the same context on another device, whose tokens are shared.
 
     Raises:
         InputError: there is no such device, a model does not fit the study, the further ones do not
@@ -179,7 +188,7 @@ def load_run(
         check_compatible(first, other, folder)
         shared_texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
         others.append(replace(other, **shared_texts))  # the same tokens: held once
-    return resolve_auto_settings(replace(first, others=tuple(others)))
+    return resolve_auto_settings(resolve_choices(replace(first, others=tuple(others))))
 
 
 def _load_model(

@@ -1,7 +1,7 @@
 """The start of an audit: checked, opened in the store, and its plan written down."""
 
 from fastif import InputError
-from storage import Store, StoreError
+from storage import StoreError
 from storage.atomic import count_free_bytes
 from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
@@ -9,11 +9,12 @@ from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.context import RunContext
 from tasks.run.method_selection import write_method_selection
+from tasks.run.selections import resolve_choices
 from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store
 
 
-def start_run(plan: RunPlan) -> tuple[RunContext, Store]:
-    """The job of a run and the store, opened for it.
+def start_run(plan: RunPlan) -> RunContext:
+    """The context of a run, and its store opened for writing.
 
     What cannot be computed is refused before anything is written. What was chosen by forecast is
     written down, since the next start would measure other times, and answers must not depend on it.
@@ -22,28 +23,32 @@ def start_run(plan: RunPlan) -> tuple[RunContext, Store]:
         InputError, StoreError: as `validate_run`, `open_store`; the disk has no room for what is
             forecast; or the choice that a run began with is lost.
     """
-    job = validate_run(plan)
-    check_disk(job)
-    store = open_store(job.plan)
-    choice = job.plan.method
+    context = validate_run(plan)
+    check_disk(context)
+    open_store(context.plan)
+    context = resolve_choices(context)
+    choice = context.plan.method
     if choice is None:
-        return job, store
-    if find_earlier_choice(job) is None:
-        _refuse_second_choice(job, store)
-        write_method_selection(store, method_digest(job.plan.record), choice)
-    if find_earlier_choice(job) != choice:  # another process has chosen at the same moment
-        job = reopen_run(plan)
-    return job, store
+        return context
+    if find_earlier_choice(context) is None:
+        _refuse_second_choice(context)
+        write_method_selection(context.store, method_digest(context.plan.record), choice)
+    if find_earlier_choice(context) != choice:  # another process has chosen at the same moment
+        context = reopen_run(plan)
+    return context
 
 
-def check_disk(job: RunContext) -> None:
+def check_disk(context: RunContext) -> None:
     """Refuse an audit that the disk has no room for.
 
     Raises:
         InputError: it has not.
     """
-    path = job.plan.store_path
-    needed, free = forecast_run(job, list_planned_shards(job.plan)).disk, count_free_bytes(path)
+    path = context.plan.store_path
+    needed, free = (
+        forecast_run(context, list_planned_shards(context.plan)).disk,
+        count_free_bytes(path),
+    )
     if needed > free:
         raise InputError(
             "[store] path",
@@ -53,9 +58,9 @@ def check_disk(job: RunContext) -> None:
         )
 
 
-def _refuse_second_choice(job: RunContext, store: Store) -> None:
-    record = job.plan.record
-    shards, missing = record.list_shards(), list_missing_shards(store, record.run)
+def _refuse_second_choice(context: RunContext) -> None:
+    record = context.plan.record
+    shards, missing = record.list_shards(), list_missing_shards(context.store, record.run)
     if len(missing) < len(shards):
         raise StoreError.at(
             f"run {record.run}",

@@ -1,35 +1,41 @@
-"""A study opened for computing: model, examples and curvature; what the tasks of a run share."""
+"""A study opened for computing, as data: model, tables, store, and what was chosen so far."""
 
-from dataclasses import dataclass
-from functools import cached_property
-
-import torch
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import fastif
-from fastif.candidates import Search
-from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_k import KSelection
-from fastif.models.hidden_state_file import HiddenStateFile
-from storage import Store, StoreError
-from tasks.models.hidden_state_cache import cache_hidden_states
-from tasks.models.provenance import Provenance, collect_provenance
-from tasks.run import artifact_keys as digests
-from tasks.run import hidden_states as hidden
-from tasks.run.artifacts import read_factor, read_search
-from tasks.run.k_selection import apply_k_selection, find_target_method, read_k_selection
-from tasks.run.reuse import Reuse, find_reuse
-from tasks.run.selections import read_damping_choice
+from storage import Store
+from tasks.run.k_selection import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
-from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.candidates import AnyCandidates
 from tasks.study.methods import has_sketch_scores
 from tasks.study.study import Study
 
+Made = TypeVar("Made")
+
+
+class Memo:
+    """What a process makes of a run once: values by the name and the choices they depend on."""
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """The value of this key, made on first use."""
+        if key not in self._values:
+            self._values[key] = make()
+        return self._values[key]
+
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What the tasks of a run share, made by `tasks.planning.open_run`; none of it is written to.
+    """What the tasks of a run share, made by `tasks.planning.open_run`.
+
+    It is opened for each task, so that it has the choices of those before; a task that makes a
+    choice opens it again. What is computed from it is in `assemble`, `curvature`, `hidden_states`.
 
     Attributes:
         plan: the run.
@@ -37,6 +43,10 @@ class RunContext:
         train_texts, query_texts: its tables, as tokens.
         model_digest: of the model.
         others: the same for the study's further models.
+        existing_store: the store, if there was one when the run was opened.
+        damping_choice: how the damping was chosen; None if the study gives it, or not chosen yet.
+        k_selection: how k was chosen; likewise.
+        memo: what this process has made of it; another plan begins with an empty one.
     """
 
     plan: RunPlan
@@ -45,10 +55,14 @@ class RunContext:
     query_texts: fastif.TextExamples
     model_digest: str
     others: "tuple[RunContext, ...]" = ()
+    existing_store: Store | None = None
+    damping_choice: DampingSelection | None = None
+    k_selection: KSelection | None = None
+    memo: Memo = field(default_factory=Memo)
 
     @property
     def members(self) -> "tuple[RunContext, ...]":
-        """This job and those of the further models."""
+        """This context and those of the further models."""
         return (self, *self.others)
 
     @property
@@ -58,118 +72,24 @@ class RunContext:
 
     @property
     def store(self) -> Store:
-        """The store that the run is written to."""
-        return open_existing_store(self.study)
+        """The store that the run is written to.
 
-    @cached_property
-    def provenance(self) -> Provenance | None:
-        """What the records beside its models say of the study; None where there is none."""
-        inputs = self.plan.inputs
-        models = [(m.model_digest, m.train_texts, m.query_texts) for m in self.members]
-        return collect_provenance(inputs.study, inputs.train, models)
-
-    @cached_property
-    def reuse(self) -> Reuse | None:
-        """What the run takes over from an earlier one; None if it begins from nothing."""
-        return find_reuse(self)
-
-    @cached_property
-    def train(self) -> fastif.Examples:
-        """The training set with its frozen part computed, as far as memory is allowed.
-
-        As tokens where a run goes on by sketches: few rows are looked at then, each once.
+        Raises:
+            StoreError: there is none; to open it once more says what is wrong.
         """
-        if self.is_incremental_by_sketches:
-            return self.train_texts
-        return cache_hidden_states(
-            self.objective, self.train_texts, self.study, self._open_hidden_file("train")
-        )
+        return self.existing_store or open_existing_store(self.study)
 
-    @cached_property
-    def queries(self) -> fastif.Examples:
-        """The queries, likewise; as tokens if several models read them."""
-        if self.others or self.is_incremental_by_sketches:
-            return self.query_texts
-        return cache_hidden_states(
-            self.objective, self.query_texts, self.study, self._open_hidden_file("queries")
-        )
-
-    def _open_hidden_file(self, table: hidden.TableName) -> HiddenStateFile | None:
-        with STAGE_TIMER.stage("hidden states"):
-            return hidden.open_hidden_file(self, table)
-
-    @cached_property
-    def operator(self) -> DampedOperator:
-        """The damped curvature of the study."""
-        return self.make_curvature(self.train, self.damping)
-
-    @cached_property
+    @property
     def damping(self) -> float:
         """The effective lambda: the study's, or the one that was chosen for it."""
-        fixed = self.study.fixed_damping
-        if fixed is not None:
-            return fixed
-        assert self.damping_choice is not None, "the damping is chosen before it is asked for"
-        return self.damping_choice.effective_damping
+        assert self.known_damping is not None, "the damping is chosen before it is asked for"
+        return self.known_damping
 
     @property
     def known_damping(self) -> float | None:
         """The effective lambda, or None if it is yet to be chosen."""
-        if self.study.fixed_damping is None and self.damping_choice is None:
-            return None
-        return self.damping
-
-    @property
-    def damping_choice(self) -> DampingSelection | None:
-        """How the damping was chosen; None if the study gives it, or it is not chosen yet."""
-        if self.study.fixed_damping is not None:
-            return None
-        try:
-            return read_damping_choice(self.store, self.damping_digest)
-        except StoreError:
-            return None  # there is no store yet
-
-    def make_curvature(self, train: fastif.Examples, damping: float) -> DampedOperator:
-        """The curvature with this effective lambda, taking its examples from `train`."""
-        if self.study.curvature.kind == "gauss-newton":
-            return DampedOperator(self.make_gauss_newton(train), damping)
-        size = self.study.run.batch_size
-        ids = self._sample_curvature_rows(train)
-        return DampedOperator(fastif.Hessian(self.objective, train, ids, batch_size=size), damping)
-
-    def make_gauss_newton(self, train: fastif.Examples) -> fastif.GaussNewton:
-        """The Gauss-Newton matrix over the curvature's rows."""
-        size = self.study.run.batch_size
-        return fastif.GaussNewton(
-            self.objective, train, self._sample_curvature_rows(train), batch_size=size
-        )
-
-    def _sample_curvature_rows(self, train: fastif.Examples) -> torch.Tensor:
-        curvature = self.study.curvature
-        return sample_rows(len(train), curvature.rows, curvature.seed)
-
-    @property
-    def index_digests(self) -> tuple[str, ...]:
-        """What the index of each method that searches depends on."""
-        return tuple(digests.index_digest(self, method) for method in self.study.candidates.methods)
-
-    @property
-    def factor_digest(self) -> str:
-        """What the solver's factor of the curvature depends on."""
-        return digests.factor_digest(self)
-
-    @property
-    def damping_digest(self) -> str:
-        """What the choice of the damping depends on."""
-        return digests.damping_digest(self)
-
-    @cached_property
-    def attributor(self) -> fastif.Attributor | fastif.Ensemble:
-        """The attributor of this study, with the parts that were prepared in the store."""
-        if not self.others:
-            return self.make_attributor(self.search)
-        members = [job.make_attributor(self.search) for job in self.members]
-        return fastif.Ensemble(members, self.excluded_members)
+        choice = self.damping_choice
+        return self.study.fixed_damping if choice is None else choice.effective_damping
 
     @property
     def excluded_members(self) -> list[int]:
@@ -182,33 +102,23 @@ class RunContext:
 
     @property
     def averaged_members(self) -> "tuple[RunContext, ...]":
-        """The jobs of the models whose answers are averaged."""
+        """The contexts of the models whose answers are averaged."""
         excluded = self.excluded_members
         return tuple(
             member for position, member in enumerate(self.members) if position not in excluded
         )
 
     @property
-    def k_selection(self) -> KSelection | None:
-        """How k was chosen; None if the study gives it, or it is not chosen yet."""
-        if self.known_damping is None or find_target_method(self.study.candidates) is None:
-            return None
-        try:
-            return read_k_selection(self.store, digests.k_digest(self))
-        except StoreError:
-            return None  # there is no store yet
+    def choices(self) -> Hashable:
+        """What is known of lambda, models and k: the key of what depends on them in the memo."""
+        dampings = tuple(member.known_damping for member in self.members)
+        k = None if self.k_selection is None else (self.k_selection.k,)
+        return dampings, tuple(self.excluded_members), k
 
     @property
     def candidates(self) -> AnyCandidates:
         """Where the study looks, with the k that was chosen; every row if none was enough."""
         return apply_k_selection(self.study.candidates, self.k_selection)
-
-    @cached_property
-    def search(self) -> Search:
-        """Where to look, with the indices that were prepared in the store."""
-        labels = self.train_texts.labels.cpu()
-        indices = self.index_digests if self.candidates.methods else ()
-        return read_search(self.store, indices, self.candidates, self.objective, labels)
 
     @property
     def has_sketch_scores(self) -> bool:
@@ -219,25 +129,3 @@ class RunContext:
     def is_incremental_by_sketches(self) -> bool:
         """Whether only what is new has to be sketched."""
         return self.plan.lineage is not None and self.has_sketch_scores
-
-    def make_attributor(self, search: Search) -> fastif.Attributor:
-        """The attributor of this model without the others."""
-        return fastif.Attributor(
-            self.objective,
-            self.train,
-            self.operator,
-            self.study.solver,
-            search,
-            read_factor(self.store, self.factor_digest),
-            self.study.run.batch_size,
-            self.study.certificate.rows,
-            self.study.curvature.leverage,
-        )
-
-
-def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
-    """The training rows that the curvature is taken over: all, or a fixed random sample."""
-    if rows is None or rows >= count:
-        return torch.arange(count)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)[:rows].sort().values

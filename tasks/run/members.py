@@ -2,32 +2,31 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastif import InputError
-
-if TYPE_CHECKING:  # a job is put together here
-    from tasks.run.context import RunContext
-    from tasks.run.spec import RunPlan
-    from tasks.study.study import Study
+from tasks.run.context import Memo, RunContext
+from tasks.run.spec import RunPlan
+from tasks.study.study import Study
 
 
-def replace_study(job: "RunContext", study: "Study") -> "RunContext":
-    """The job and those of its further models with some settings replaced; the run is the same."""
-    plan = job.plan
-    return replace_plan(job, replace(plan, inputs=replace(plan.inputs, study=study)))
+def replace_study(context: RunContext, study: Study) -> RunContext:
+    """The same run with other settings, for all models; nothing is made of it yet."""
+    plan = context.plan
+    return replace_plan(context, replace(plan, inputs=replace(plan.inputs, study=study)))
 
 
-def replace_plan(job: "RunContext", plan: "RunPlan") -> "RunContext":
-    """The job and those of its further models under another plan, with batches of its size."""
-    tables = {"train_texts": job.train_texts, "query_texts": job.query_texts}
+def replace_plan(context: RunContext, plan: RunPlan) -> RunContext:
+    """The contexts of all models under another plan, with batches of its size; likewise."""
+    tables = {"train_texts": context.train_texts, "query_texts": context.query_texts}
     size = plan.inputs.study.run.batch_size
     resized = {name: texts.with_batch_size(size) for name, texts in tables.items()}
-    others = tuple(replace(other, plan=plan, **resized) for other in job.others)
-    return replace(job, plan=plan, others=others, **resized)
+    first, *others = (
+        replace(member, plan=plan, memo=Memo(), **resized) for member in context.members
+    )
+    return replace(first, others=tuple(others))
 
 
-def check_compatible(first: "RunContext", other: "RunContext", folder: Path) -> None:
+def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None:
     """Refuse a model that reads other tokens or has other parameters than the first.
 
     Raises:

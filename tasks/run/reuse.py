@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -13,11 +12,10 @@ from fastif.evaluation.recall import Recall
 from storage import StoreError, polars_schema
 from storage.schemas import SCORES, queries_schema, train_schema
 from tasks.data.row_hashes import read_row_digests, row_digests
+from tasks.run.assemble import make_search
+from tasks.run.context import RunContext
 from tasks.run.reused_recall import read_recall
 from tasks.run.sketches import load_query_sketches
-
-if TYPE_CHECKING:  # a job asks this module what it takes over
-    from tasks.run.context import RunContext
 
 NEW_ROW = -1
 
@@ -53,13 +51,19 @@ class Reuse:
         return not is_same_length or not torch.equal(self.train, torch.arange(self.rows_before))
 
 
-def find_reuse(job: "RunContext") -> Reuse | None:
-    """What the run takes over; None if it begins from nothing."""
-    lineage, labels = job.plan.lineage, job.study.labels
+def get_reuse(context: RunContext) -> Reuse | None:
+    """What the run takes over, read once; None if it begins from nothing."""
+    return context.memo.get("reuse", lambda: _find_reuse(context))
+
+
+def _find_reuse(context: RunContext) -> Reuse | None:
+    lineage, labels = context.plan.lineage, context.study.labels
     if lineage is None:
         return None
-    parent, inputs = _find_parent_name(job), job.plan.inputs
-    earlier_digests = [read_row_digests(job.store, parent, name) for name in ("queries", "train")]
+    parent, inputs = _find_parent_name(context), context.plan.inputs
+    earlier_digests = [
+        read_row_digests(context.store, parent, name) for name in ("queries", "train")
+    ]
     return Reuse(
         _match_rows(earlier_digests[0], row_digests(inputs.queries, labels)),
         _match_rows(earlier_digests[1], row_digests(inputs.train, labels)),
@@ -67,19 +71,19 @@ def find_reuse(job: "RunContext") -> Reuse | None:
     )
 
 
-def read_reused_frames(job: "RunContext", reuse: Reuse, ids: Tensor) -> dict[str, pl.DataFrame]:
+def read_reused_frames(context: RunContext, reuse: Reuse, ids: Tensor) -> dict[str, pl.DataFrame]:
     """The tables of queries that were answered before, under their new positions.
 
     Scores become those of tonight's training table: `removal_effect` has a factor 1 / n, rows that
     are gone drop out, and new rows that belong to the k most extreme come in.
     """
-    parent = _find_parent_name(job)
+    parent = _find_parent_name(context)
     places = pl.DataFrame(
         {"before": reuse.queries[ids].numpy(), "now": ids.numpy()},
         schema={"before": pl.UInt32, "now": pl.UInt32},
     )
     scores, solves, queries = (
-        job.store.scan(table, parent)
+        context.store.scan(table, parent)
         .filter(pl.col("query").is_in(places["before"].implode()))
         .collect()
         .join(places, left_on="query", right_on="before")
@@ -89,49 +93,49 @@ def read_reused_frames(job: "RunContext", reuse: Reuse, ids: Tensor) -> dict[str
     )
     if reuse.has_train_changed:
         answered = solves.filter(pl.col("reason").is_null())["query"]
-        scores = _update_scores(job, reuse, scores, torch.tensor(answered.to_list()).long())
+        scores = _update_scores(context, reuse, scores, torch.tensor(answered.to_list()).long())
     origin = pl.coalesce("origin", pl.lit(parent))
     return {
         "scores": scores.sort("query", "rank"),
         "solves": solves.with_columns(origin=origin).sort("query"),
-        "queries": _rename_queries(job, queries),
+        "queries": _rename_queries(context, queries),
     }
 
 
-def read_reused_train(job: "RunContext", reuse: Reuse) -> pl.DataFrame:
+def read_reused_train(context: RunContext, reuse: Reuse) -> pl.DataFrame:
     """Tonight's rows of table `train` that were there before, under their new positions."""
     now = (reuse.train != NEW_ROW).nonzero()[:, 0]
     places = pl.DataFrame(
         {"before": reuse.train[now].numpy(), "now": now.numpy()},
         schema={"before": pl.UInt32, "now": pl.UInt32},
     )
-    rows = job.store.scan("train", _find_parent_name(job)).collect()
+    rows = context.store.scan("train", _find_parent_name(context)).collect()
     rows = rows.join(places, left_on="train", right_on="before").with_columns(train=pl.col("now"))
-    table = job.plan.inputs.train
+    table = context.plan.inputs.train
     return _replace_names(rows.drop("now"), "train", table.ids, table.groups).sort("train")
 
 
-def read_reused_recall(job: "RunContext") -> list[Recall]:
+def read_reused_recall(context: RunContext) -> list[Recall]:
     """The recall of the night before."""
-    return read_recall(job.store, _find_parent_name(job))
+    return read_recall(context.store, _find_parent_name(context))
 
 
-def make_lost_choice_error(job: "RunContext", what: str) -> StoreError:
+def make_lost_choice_error(context: RunContext, what: str) -> StoreError:
     """That a choice of the first night is not in the store any more."""
     return StoreError.at(
-        f"run {job.plan.record.run}",
-        expected=f"the {what} that run {job.plan.root.run} chose, under parts",
+        f"run {context.plan.record.run}",
+        expected=f"the {what} that run {context.plan.root.run} chose, under parts",
         got="none",
         remedy="Put that part back, or leave [carry] out for one night.",
     )
 
 
-def _find_parent_name(job: "RunContext") -> str:
-    assert job.plan.lineage is not None
-    parent = job.plan.lineage.parent
+def _find_parent_name(context: RunContext) -> str:
+    assert context.plan.lineage is not None
+    parent = context.plan.lineage.parent
     if parent is None:
         raise StoreError.at(
-            f"run {job.plan.record.run}",
+            f"run {context.plan.record.run}",
             expected="the run whose answers it took over",
             got="no such run: it was forgotten",
             remedy="Remove this run, and begin it anew.",
@@ -154,7 +158,7 @@ def _number_rows(rows: Sequence[bytes]) -> pl.DataFrame:
 
 
 def _update_scores(
-    job: "RunContext", reuse: Reuse, scores: pl.DataFrame, query_ids: Tensor
+    context: RunContext, reuse: Reuse, scores: pl.DataFrame, query_ids: Tensor
 ) -> pl.DataFrame:
     """The k most extreme of the earlier scores that are left and those of new training rows."""
     now = (reuse.train != NEW_ROW).nonzero()[:, 0]
@@ -166,7 +170,7 @@ def _update_scores(
     remaining = scores.join(places, on="train").select(
         "query", train=pl.col("now"), removal_effect=pl.col("removal_effect") * ratio
     )
-    effects = _compute_effects(job, query_ids, reuse.new_train)
+    effects = _compute_effects(context, query_ids, reuse.new_train)
     added = pl.DataFrame(
         {
             "query": query_ids.repeat_interleave(effects.shape[1]).numpy(),
@@ -174,7 +178,7 @@ def _update_scores(
             "removal_effect": effects.flatten().numpy(),
         }
     ).cast(remaining.schema)  # type: ignore[arg-type]
-    k = getattr(job.candidates, "k", None) or remaining.height
+    k = getattr(context.candidates, "k", None) or remaining.height
     place, count = pl.int_range(pl.len()).over("query"), pl.len().over("query")
     is_extreme = (pl.col("place") < k // 2) | (pl.col("place") >= pl.col("count") - (k - k // 2))
     ranked = (
@@ -189,17 +193,17 @@ def _update_scores(
     return ranked.with_columns(**missing).select(schema.names()).cast(schema)
 
 
-def _compute_effects(job: "RunContext", query_ids: Tensor, new_train: Tensor) -> Tensor:
+def _compute_effects(context: RunContext, query_ids: Tensor, new_train: Tensor) -> Tensor:
     """removal_effect of new training rows on these queries by their sketches, [q m]."""
-    search = job.search.without_rescoring
+    search = make_search(context).without_rescoring
     assert search is not None, "only scores by sketches follow other rows"
     assert isinstance(search.index, SketchIndex), "scores by sketches are searched exactly"
-    sketches = load_query_sketches(job, search, query_ids, keep=True).cpu()
+    sketches = load_query_sketches(context, search, query_ids, keep=True).cpu()
     return sketches @ search.index.take(new_train).T / search.index.count
 
 
-def _rename_queries(job: "RunContext", queries: pl.DataFrame) -> pl.DataFrame:
-    table = job.plan.inputs.queries
+def _rename_queries(context: RunContext, queries: pl.DataFrame) -> pl.DataFrame:
+    table = context.plan.inputs.queries
     return _replace_names(queries, "query", table.ids, table.groups).sort("query")
 
 

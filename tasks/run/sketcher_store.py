@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 from safetensors.torch import load_file, save_file
@@ -14,15 +13,15 @@ from fastif.candidates import (
 )
 from storage import Store, StoreError, compute_fingerprint
 from tasks.run import artifact_keys as digests
+from tasks.run.context import RunContext
+from tasks.run.curvature import make_gauss_newton
+from tasks.run.hidden_states import get_train_examples
 from tasks.run.row_chunks import (
     ROWS_FILE,
     make_digest_frame,
 )
 from tasks.runtime.progress import progress_stage
 from tasks.study.candidates import SketchSection
-
-if TYPE_CHECKING:  # a job reads its sketches here
-    from tasks.run.context import RunContext
 
 MIN_SHARED_ROWS = 0.9
 """Least share of its rows that a training table has in common with the one a sketcher was fitted
@@ -65,23 +64,25 @@ def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> Gra
 
 
 def find_or_fit_sketcher(
-    job: "RunContext", method: SketchSection, rows: Sequence[bytes]
+    context: RunContext, method: SketchSection, rows: Sequence[bytes]
 ) -> SketcherRef:
     """A sketcher that was fitted to the same rows, or nearly so, or a new one."""
-    family = digests.sketch_family(job, method)
-    reusable = find_parent_sketcher(job) or find_reusable_sketcher(job.store, family, rows, method)
+    family = digests.sketch_family(context, method)
+    reusable = find_parent_sketcher(context) or find_reusable_sketcher(
+        context.store, family, rows, method
+    )
     if reusable is not None:
         return reusable
     sketcher_ref = SketcherRef(
         compute_fingerprint({"family": family, "rows": [row.hex() for row in sorted(rows)]})
     )
-    sketcher = _fit_sketcher(job, method)
+    sketcher = _fit_sketcher(context, method)
     state = {name: tensor.contiguous() for name, tensor in sketcher.state_dict().items()}
-    job.store.write_artifact(
+    context.store.write_artifact(
         "sketcher", sketcher_ref.digest, lambda folder: save_file(state, folder / SKETCHER)
     )
     frame = make_digest_frame(rows)
-    job.store.write_artifact(
+    context.store.write_artifact(
         format_family_kind(family),
         sketcher_ref.digest,
         lambda folder: frame.write_parquet(folder / ROWS_FILE),
@@ -89,9 +90,9 @@ def find_or_fit_sketcher(
     return sketcher_ref
 
 
-def find_parent_sketcher(job: "RunContext") -> SketcherRef | None:
+def find_parent_sketcher(context: RunContext) -> SketcherRef | None:
     """The sketcher of the run that this one goes on from."""
-    lineage = job.plan.lineage
+    lineage = context.plan.lineage
     return SketcherRef(lineage.sketcher) if lineage and lineage.sketcher else None
 
 
@@ -124,13 +125,13 @@ def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
     return len(before & now) / len(before | now)
 
 
-def _fit_sketcher(job: "RunContext", method: SketchSection) -> GradientSketcher:
+def _fit_sketcher(context: RunContext, method: SketchSection) -> GradientSketcher:
     with progress_stage("sketches: directions of curvature", None) as watch:
         return GradientSketcher.fit(
-            job.make_gauss_newton(watch(job.train)),
-            job.damping,
+            make_gauss_newton(context, watch(get_train_examples(context))),
+            context.damping,
             dimensions=method.dimensions,
             width=method.width,
             energy=method.energy,
-            seed=job.study.curvature.seed,
+            seed=context.study.curvature.seed,
         )

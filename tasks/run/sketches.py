@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -23,9 +22,12 @@ from fastif.candidates import (
     compute_train_sketches,
 )
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
-from storage import Store, StoreError
+from storage import Store
 from tasks.data.row_hashes import row_digests
 from tasks.run import artifact_keys as digests
+from tasks.run.artifact_keys import index_digests
+from tasks.run.context import RunContext
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.row_chunks import (
     ROWS_FILE,
     find_missing_rows,
@@ -43,9 +45,6 @@ from tasks.run.sketcher_store import (
 )
 from tasks.runtime.progress import progress_stage
 from tasks.study.candidates import SketchSection
-
-if TYPE_CHECKING:  # a job reads its sketches here
-    from tasks.run.context import RunContext
 
 ROWS_PER_CHUNK = 8192
 """Sketches a block: what a killed run loses at most."""
@@ -73,41 +72,42 @@ class PendingSketches:
     has_list: bool = False
 
 
-def find_pending_sketches(job: "RunContext", method: SketchSection, digest: str) -> PendingSketches:
+def find_pending_sketches(
+    context: RunContext, method: SketchSection, digest: str
+) -> PendingSketches:
     """What `write_sketches` would do now; nothing is written."""
-    try:
-        store = job.store
-    except StoreError:
-        return PendingSketches(False, len(job.train_texts))
+    store = context.existing_store
+    if store is None:
+        return PendingSketches(False, len(context.train_texts))
     if has_sketches(store, digest):
         return PendingSketches(True, 0, True)
-    if not store.find_artifacts(format_family_kind(digests.sketch_family(job, method))):
-        return PendingSketches(False, len(job.train_texts))  # no need to look at every row
-    rows = row_digests(job.plan.inputs.train, job.study.labels)
-    sketcher_ref = find_parent_sketcher(job) or find_reusable_sketcher(
-        store, digests.sketch_family(job, method), rows, method
+    if not store.find_artifacts(format_family_kind(digests.sketch_family(context, method))):
+        return PendingSketches(False, len(context.train_texts))  # no need to look at every row
+    rows = row_digests(context.plan.inputs.train, context.study.labels)
+    sketcher_ref = find_parent_sketcher(context) or find_reusable_sketcher(
+        store, digests.sketch_family(context, method), rows, method
     )
     if sketcher_ref is None:
         return PendingSketches(False, len(set(rows)))
     return PendingSketches(True, len(find_missing_rows(store, sketcher_ref.train_kind, rows)))
 
 
-def write_sketches(job: "RunContext", method: SketchSection, digest: str) -> None:
+def write_sketches(context: RunContext, method: SketchSection, digest: str) -> None:
     """Sketch the training rows that have none yet, and list where all of them lie."""
-    rows = row_digests(job.plan.inputs.train, job.study.labels)
-    sketcher_ref = find_or_fit_sketcher(job, method, rows)
-    sketcher = read_sketcher(job.store, sketcher_ref.digest, job.objective)
-    _write_missing_sketches(job, sketcher, sketcher_ref, rows)
-    places, blocks = _locate_rows(job.store, sketcher_ref, rows)
+    rows = row_digests(context.plan.inputs.train, context.study.labels)
+    sketcher_ref = find_or_fit_sketcher(context, method, rows)
+    sketcher = read_sketcher(context.store, sketcher_ref.digest, context.objective)
+    _write_missing_sketches(context, sketcher, sketcher_ref, rows)
+    places, blocks = _locate_rows(context.store, sketcher_ref, rows)
 
     def write(folder: Path) -> None:
         (folder / LIST).write_text(json.dumps({"sketcher": sketcher_ref.digest, "blocks": blocks}))
         places.write_parquet(folder / ROWS_FILE)
         if method.factory != "Flat":
-            sketch_index = _make_sketch_index(job.store, sketcher_ref, blocks, places)
+            sketch_index = _make_sketch_index(context.store, sketcher_ref, blocks, places)
             build_approximate_index(sketch_index, method.factory).save(folder / INDEX)
 
-    job.store.write_artifact("index", digest, write)
+    context.store.write_artifact("index", digest, write)
 
 
 def read_sketches(
@@ -134,27 +134,29 @@ def read_sketcher_digest(store: Store, digest: str) -> str:
 
 
 def load_query_sketches(
-    job: "RunContext", search: fastif.SketchSearch, ids: torch.Tensor, keep: bool
+    context: RunContext, search: fastif.SketchSearch, ids: torch.Tensor, keep: bool
 ) -> torch.Tensor:
     """Sketches of these queries, [q d]: those that an earlier night kept, and the others made now.
 
     Args:
-        job: the study.
+        context: the study.
         search: has the sketcher.
         ids: positions of the queries.
         keep: whether those that are made are kept for the next night.
     """
-    sketcher_ref = SketcherRef(read_sketcher_digest(job.store, job.index_digests[0]))
-    all_rows = row_digests(job.plan.inputs.queries, job.study.labels)
+    sketcher_ref = SketcherRef(read_sketcher_digest(context.store, index_digests(context)[0]))
+    all_rows = row_digests(context.plan.inputs.queries, context.study.labels)
     rows = [all_rows[i] for i in ids.tolist()]
-    missing = find_missing_rows(job.store, sketcher_ref.query_kind, rows)
-    gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
+    missing = find_missing_rows(context.store, sketcher_ref.query_kind, rows)
+    gradients, size = fastif.Gradients(context.objective), context.study.run.batch_size
     new_ids = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
-    new_sketches = compute_query_sketches(search.sketcher, gradients, job.queries, new_ids, size)
+    new_sketches = compute_query_sketches(
+        search.sketcher, gradients, get_query_examples(context), new_ids, size
+    )
     if keep and len(new_ids):
-        write_chunk(job.store, sketcher_ref.query_kind, new_sketches.cpu(), missing, SKETCHES)
+        write_chunk(context.store, sketcher_ref.query_kind, new_sketches.cpu(), missing, SKETCHES)
     sketch_by_row = dict(zip(missing["row"].to_list(), new_sketches, strict=True))
-    for folder in job.store.find_artifacts(sketcher_ref.query_kind).values():
+    for folder in context.store.find_artifacts(sketcher_ref.query_kind).values():
         block = pl.read_parquet(folder / ROWS_FILE)["row"].to_list()
         if not sketch_by_row.keys() >= set(rows) and not set(rows).isdisjoint(block):
             stored = map_chunk(folder / SKETCHES).to(new_sketches.device)
@@ -188,21 +190,21 @@ def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.C
 
 
 def _write_missing_sketches(
-    job: "RunContext",
+    context: RunContext,
     sketcher: GradientSketcher,
     sketcher_ref: SketcherRef,
     rows: Sequence[bytes],
 ) -> None:
-    missing = find_missing_rows(job.store, sketcher_ref.train_kind, rows)
+    missing = find_missing_rows(context.store, sketcher_ref.train_kind, rows)
     if missing.is_empty():
         return
-    gradients, size = fastif.Gradients(job.objective), job.study.run.batch_size
+    gradients, size = fastif.Gradients(context.objective), context.study.run.batch_size
     with progress_stage("training rows: sketches", len(missing)) as watch:
-        train = watch(job.train)
+        train = watch(get_train_examples(context))
         for batch in missing.iter_slices(ROWS_PER_CHUNK):
             ids = torch.tensor(batch["id"].to_list())
             sketches = compute_train_sketches(sketcher, gradients, train, ids, size)
-            write_chunk(job.store, sketcher_ref.train_kind, sketches, batch, SKETCHES)
+            write_chunk(context.store, sketcher_ref.train_kind, sketches, batch, SKETCHES)
 
 
 def _locate_rows(

@@ -39,10 +39,10 @@ def has_totals(study: Study) -> bool:
     return isinstance(study.candidates, FullScanSection) and study.candidates.totals
 
 
-def make_slices(job: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
+def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
     """By whether the prediction is right, and by the first of the study's groups if it has one."""
-    table = job.plan.inputs.queries
-    correct = outputs.argmax(1).cpu() == job.query_texts.labels[ids].cpu()
+    table = context.plan.inputs.queries
+    correct = outputs.argmax(1).cpu() == context.query_texts.labels[ids].cpu()
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]
     columns = {"correct": correct.numpy(), "group": group_names}

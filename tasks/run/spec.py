@@ -77,7 +77,7 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
     check_has_audit(study)
     inputs = read_tables(study)
     fingerprint_inputs = _collect_fingerprint_inputs(inputs)
-    lineage = find_lineage(study, _find_store(study), fingerprint_inputs, inputs.train)
+    lineage = find_lineage(study, find_existing_store(study), fingerprint_inputs, inputs.train)
     if lineage:
         fingerprint_inputs[CARRIED] = dict(lineage.record_entry)
     run_fingerprint = compute_fingerprint(fingerprint_inputs)
@@ -124,7 +124,8 @@ def open_existing_store(study: Study) -> Store:
     return Store.open(resolve_store_path(study), study.name, create=False)
 
 
-def _find_store(study: Study) -> Store | None:
+def find_existing_store(study: Study) -> Store | None:
+    """The same; None if there is none yet."""
     try:
         return open_existing_store(study)
     except StoreError:

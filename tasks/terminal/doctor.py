@@ -16,6 +16,7 @@ from tasks.mislabels.detection_plan import read_detection_plan
 from tasks.models.label_order import find_better_label_order
 from tasks.planning.open_run import load_run
 from tasks.results.alerts import find_webhook_problem
+from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.spec import plan_run
 from tasks.runtime.devices import resolve_devices
@@ -49,22 +50,26 @@ def run_checks(study: Path | None) -> Iterator[Check]:
     yield _run_check("devices", lambda: _check_devices(study))
     if study is None:
         return
-    jobs: list[RunContext] = []
-    yield _run_check("study, tables, model", lambda: _check_study(study, jobs))
-    for job in jobs:
-        yield _run_check("trial on a few rows", lambda job=job: _check_trial(job))
+    contexts: list[RunContext] = []
+    yield _run_check("study, tables, model", lambda: _check_study(study, contexts))
+    for context in contexts:
+        yield _run_check("trial on a few rows", lambda context=context: _check_trial(context))
         yield _run_check(
-            "losses ignore batch mates", lambda job=job: _check_batch_independence(job)
+            "losses ignore batch mates", lambda context=context: _check_batch_independence(context)
         )
-        yield _run_check("evaluation is deterministic", lambda job=job: _check_determinism(job))
-        yield _run_check("every parameter has a gradient", lambda job=job: _check_gradients(job))
-        yield _run_check("double backward", lambda job=job: _check_double_backward(job))
-        yield Check("frozen prefix", True, _describe_prefix_cache(job))
-        for note in job.objective.notes:
+        yield _run_check(
+            "evaluation is deterministic", lambda context=context: _check_determinism(context)
+        )
+        yield _run_check(
+            "every parameter has a gradient", lambda context=context: _check_gradients(context)
+        )
+        yield _run_check("double backward", lambda context=context: _check_double_backward(context))
+        yield Check("frozen prefix", True, _describe_prefix_cache(context))
+        for note in context.objective.notes:
             yield Check("model", True, note)
-        yield _run_check("order of labels", lambda job=job: _check_label_order(job))
-        yield _run_check("webhook", lambda job=job: _check_webhook(job.study.notify))
-        yield _run_check("training record", lambda job=job: _check_training_record(job))
+        yield _run_check("order of labels", lambda context=context: _check_label_order(context))
+        yield _run_check("webhook", lambda context=context: _check_webhook(context.study.notify))
+        yield _run_check("training record", lambda context=context: _check_training_record(context))
 
 
 def _run_check(name: str, check: Callable[[], str]) -> Check:
@@ -89,17 +94,17 @@ def _check_devices(study: Path | None) -> str:
     return f"{descriptions}; the processor is {platform.processor() or platform.machine()}"
 
 
-def _check_study(study: Path, jobs: list[RunContext]) -> str:
+def _check_study(study: Path, contexts: list[RunContext]) -> str:
     loaded = load_study(study)
     if not loaded.has_audit:
         return _check_labels_only(study)
-    job = load_run(plan_run(study))
-    jobs.append(job)
-    truncated = int(job.train_texts.truncated.sum()), int(job.query_texts.truncated.sum())
+    context = load_run(plan_run(study))
+    contexts.append(context)
+    truncated = int(context.train_texts.truncated.sum()), int(context.query_texts.truncated.sum())
     return (
-        f"{len(job.train_texts)} training rows ({truncated[0]} cut), "
-        f"{len(job.query_texts)} queries ({truncated[1]} cut), "
-        f"{job.objective.space.size:,} attributed parameters"
+        f"{len(context.train_texts)} training rows ({truncated[0]} cut), "
+        f"{len(context.query_texts)} queries ({truncated[1]} cut), "
+        f"{context.objective.space.size:,} attributed parameters"
     )
 
 
@@ -121,31 +126,31 @@ def _check_webhook(notify: Notify) -> str:
     return "there is an address to post to" if notify.webhook_env else "none in the study"
 
 
-def _check_trial(job: RunContext) -> str:
+def _check_trial(context: RunContext) -> str:
     """What an audit tries before its first shard, in other orders and companies."""
-    for member in job.members:
-        try_table(member.objective, job.train_texts, "[train] table")
+    for member in context.members:
+        try_table(member.objective, context.train_texts, "[train] table")
         try_table(
-            member.objective, job.query_texts, "[queries] table", member.objective.query_measure
+            member.objective, context.query_texts, "[queries] table", member.objective.query_measure
         )
     return "no chance, no batch mates, the precision of the weights, labels that the loss knows"
 
 
-def _compute_losses(job: RunContext, ids: torch.Tensor) -> torch.Tensor:
+def _compute_losses(context: RunContext, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return job.objective.losses(job.objective.params, job.query_texts.take(ids))
+        return context.objective.losses(context.objective.params, context.query_texts.take(ids))
 
 
-def _select_probe(job: RunContext) -> torch.Tensor:
+def _select_probe(context: RunContext) -> torch.Tensor:
     """The shortest and the longest queries, where padding matters most."""
-    order = job.query_texts.lengths.argsort()
+    order = context.query_texts.lengths.argsort()
     return torch.cat([order[: PROBE_SIZE // 2], order[-PROBE_SIZE // 2 :]]).unique()
 
 
-def _check_batch_independence(job: RunContext) -> str:
-    ids = _select_probe(job)
-    single_losses = torch.cat([_compute_losses(job, single_id) for single_id in ids.split(1)])
-    difference = float((single_losses - _compute_losses(job, ids)).abs().max())
+def _check_batch_independence(context: RunContext) -> str:
+    ids = _select_probe(context)
+    single_losses = torch.cat([_compute_losses(context, single_id) for single_id in ids.split(1)])
+    difference = float((single_losses - _compute_losses(context, ids)).abs().max())
     if difference > TOLERANCE:
         raise InputError(
             "model",
@@ -156,9 +161,9 @@ def _check_batch_independence(job: RunContext) -> str:
     return f"largest difference {difference:.1e} nats"
 
 
-def _check_determinism(job: RunContext) -> str:
-    ids = _select_probe(job)
-    difference = float((_compute_losses(job, ids) - _compute_losses(job, ids)).abs().max())
+def _check_determinism(context: RunContext) -> str:
+    ids = _select_probe(context)
+    difference = float((_compute_losses(context, ids) - _compute_losses(context, ids)).abs().max())
     if difference > 0:
         raise InputError(
             "model",
@@ -169,11 +174,11 @@ def _check_determinism(job: RunContext) -> str:
     return "the same losses twice"
 
 
-def _check_gradients(job: RunContext) -> str:
-    gradients = fastif.Gradients(job.objective)
-    tile = gradients.compute_loss_tile(job.query_texts.take(_select_probe(job)))
-    names = job.objective.space.names
-    slices = job.objective.space.slices
+def _check_gradients(context: RunContext) -> str:
+    gradients = fastif.Gradients(context.objective)
+    tile = gradients.compute_loss_tile(context.query_texts.take(_select_probe(context)))
+    names = context.objective.space.names
+    slices = context.objective.space.slices
     without_gradient = [
         n for n, where in zip(names, slices, strict=True) if not tile.gradients[:, where].any()
     ]
@@ -189,16 +194,18 @@ def _check_gradients(job: RunContext) -> str:
     return f"{len(names)} tensors, gradients taken {mode}"
 
 
-def _check_label_order(job: RunContext) -> str:
+def _check_label_order(context: RunContext) -> str:
     """What the model says of a few training rows, which it knows best."""
-    rows = torch.randperm(len(job.train_texts), generator=torch.Generator().manual_seed(0))
+    rows = torch.randperm(len(context.train_texts), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
-        for _, batch in job.train_texts.batches(rows[:LABEL_ORDER_ROWS], job.study.run.batch_size):
-            outputs = job.objective.outputs(job.objective.params, batch)
+        for _, batch in context.train_texts.batches(
+            rows[:LABEL_ORDER_ROWS], context.study.run.batch_size
+        ):
+            outputs = context.objective.outputs(context.objective.params, batch)
             given.extend(batch["labels"].tolist())
             predicted.extend(outputs.argmax(1).tolist())
-    other = find_better_label_order(given, predicted, job.study.labels)
+    other = find_better_label_order(given, predicted, context.study.labels)
     if other is not None:
         raise InputError(
             "labels",
@@ -210,9 +217,9 @@ def _check_label_order(job: RunContext) -> str:
     return f"{right} of {len(given)} training rows are predicted as labelled"
 
 
-def _check_double_backward(job: RunContext) -> str:
-    ids = _select_probe(job)[:1]
-    operator = fastif.Hessian(job.objective, job.query_texts, ids)
+def _check_double_backward(context: RunContext) -> str:
+    ids = _select_probe(context)[:1]
+    operator = fastif.Hessian(context.objective, context.query_texts, ids)
     try:
         product = operator.apply(torch.ones(1, operator.size, device=operator.like.device))
     except RuntimeError as error:
@@ -225,15 +232,15 @@ def _check_double_backward(job: RunContext) -> str:
     return f"a Hessian product of norm {float(product.norm()):.2g}"
 
 
-def _describe_prefix_cache(job: RunContext) -> str:
-    cut_layers = job.objective.num_frozen_layers
+def _describe_prefix_cache(context: RunContext) -> str:
+    cut_layers = context.objective.num_frozen_layers
     if not cut_layers:
         return "none: the whole model is run each time"
     return f"{cut_layers} encoder layers and the embeddings are run once a row"
 
 
-def _check_training_record(job: RunContext) -> str:
-    provenance = job.provenance
+def _check_training_record(context: RunContext) -> str:
+    provenance = get_provenance(context)
     if provenance is None:
         return "none beside the model: how it was trained is taken from the study"
     return " ".join(map(str, provenance.differences)) or "agrees with the study"

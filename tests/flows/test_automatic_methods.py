@@ -43,7 +43,7 @@ def set_rates(monkeypatch):
     """Measure these rates from now on."""
 
     def set_calibration(measured: Rates) -> None:
-        monkeypatch.setattr(rates, "calibrate", lambda job: measured)
+        monkeypatch.setattr(rates, "calibrate", lambda context: measured)
 
     return set_calibration
 
@@ -63,9 +63,9 @@ def choose_method(study):
 
 def audited(study, run=None):
     """What the flow does, without Prefect."""
-    job, store = start_run(plan_run(study, run))
+    context = start_run(plan_run(study, run))
     tiny.run_directly(study, run)
-    return job, store
+    return context, context.store
 
 
 def rows(store, run) -> pl.DataFrame:
@@ -124,17 +124,17 @@ def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world,
     assert choose_method(write_auto_study(world, **keys)).name == KNN
     set_rates(QUICK)
     study = write_auto_study(world, **keys)
-    job, store = audited(study)
-    run = job.plan.record.run
-    assert isinstance(job.study.candidates, FullScanSection)
+    context, store = audited(study)
+    run = context.plan.record.run
+    assert isinstance(context.study.candidates, FullScanSection)
     expected = rows(store, run)
     set_rates(DEAR_PRODUCTS)
-    for shard in job.plan.record.list_shards()[:2]:
+    for shard in context.plan.record.list_shards()[:2]:
         store.layout.manifest(run, shard.key).unlink()
     again, _ = audited(write_auto_study(world, "again.toml", **keys))
     assert isinstance(again.study.candidates, FullScanSection)
     assert rows(store, run).equals(expected)
-    assert again.plan.method == job.plan.method, "with the times of the first start"
+    assert again.plan.method == context.plan.method, "with the times of the first start"
     other, _ = audited(study, "by-another-name")
     assert isinstance(other.study.candidates, FullScanSection)
     assert rows(store, "by-another-name").equals(expected)
@@ -142,7 +142,7 @@ def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world,
 
 def test_answers_are_those_of_the_kind_that_was_chosen(world, set_rates):
     set_rates(DEAR_GRADIENTS)
-    job, store = audited(write_auto_study(world))
+    context, store = audited(write_auto_study(world))
     given = tiny.write_study(
         world,
         "f.toml",
@@ -151,14 +151,14 @@ def test_answers_are_those_of_the_kind_that_was_chosen(world, set_rates):
         curvature={"rows": 30},
     )
     other, run = tiny.run_directly(given)
-    assert rows(store, job.plan.record.run).equals(rows(other, run))
-    assert run != job.plan.record.run, "what is asked for is another thing"
+    assert rows(store, context.plan.record.run).equals(rows(other, run))
+    assert run != context.plan.record.run, "what is asked for is another thing"
 
 
 def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set_rates):
     study = write_auto_study(world, **only_near(world, set_rates, check=1))
-    job, store = audited(study)
-    summary = read_summary(store, job.plan.record.run, study)
+    context, store = audited(study)
+    summary = read_summary(store, context.plan.record.run, study)
     (alarm,) = [alarm for alarm in summary.warnings if "Nearest neighbours miss" in alarm]
     share = next(entry["share"] for entry in summary.recall if entry["at"] == 10)
     assert f"{share:.2f} of the top 10" in alarm
@@ -168,14 +168,14 @@ def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set
 def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)
-    job, store = audited(study)
-    run, choice = job.plan.record.run, job.plan.method
+    context, store = audited(study)
+    run, choice = context.plan.record.run, context.plan.method
     column = store.scan("runs", run).collect()["candidates"].item()
     assert json.loads(column)["kind"] == "auto"
     assert (
         parse_method_selection(column)
         == choice
-        == read_method_selection(store, method_digest(job.plan.record))
+        == read_method_selection(store, method_digest(context.plan.record))
     )
     summary = read_summary(store, run, study)
     evidence = dict(summary.evidence)
@@ -249,9 +249,9 @@ def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wr
         real(store, digest, choice)
 
     monkeypatch.setattr(start, "write_method_selection", beaten)
-    job, _ = start_run(plan_run(study))
-    assert job.plan.method == other
-    assert isinstance(open_run(job.plan.ref).study.candidates, KnnSection)
+    context = start_run(plan_run(study))
+    assert context.plan.method == other
+    assert isinstance(open_run(context.plan.ref).study.candidates, KnnSection)
 
 
 @pytest.mark.long

@@ -26,6 +26,7 @@ from fastif.attribution.control_sample import select_control_ids
 from storage import Store
 from tasks.planning.open_run import load_run, validate_run
 from tasks.results.summary import read_summary
+from tasks.run.artifact_keys import factor_digest
 from tasks.run.spec import plan_run
 from tasks.study.study import StudyError
 
@@ -106,7 +107,7 @@ def test_each_model_has_its_factor_and_one_alone_shares_its_own(world):
     study = write(world)
     store, run = tiny.run_directly(study)
     parts = {p.name for p in (store.layout.root / "parts" / "factor").iterdir()}
-    assert parts == {member.factor_digest for member in load_run(plan_run(study)).members}
+    assert parts == {factor_digest(member) for member in load_run(plan_run(study)).members}
     assert len(parts) == 3
     assert len(list((store.layout.root / "parts" / "index").iterdir())) == 1
     alone, single = tiny.run_directly(tiny.write_study(world, parameters=HEAD))
@@ -255,6 +256,6 @@ def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path
     alarms = [alarm for alarm in read_summary(store, run, study).warnings if "left out" in alarm]
     assert len(alarms) == 1
     assert alarms[0].startswith("model is left out of the mean over models")
-    assert store.find_artifact("factor", members[0].factor_digest) is None, (
+    assert store.find_artifact("factor", factor_digest(members[0])) is None, (
         "nothing is solved with it"
     )

@@ -19,6 +19,8 @@ from tasks.audit.single_query import (
 )
 from tasks.planning.open_run import open_run
 from tasks.planning.start_run import start_run
+from tasks.run.assemble import get_provenance, make_member_attributor
+from tasks.run.hidden_states import get_query_examples
 from tasks.run.spec import plan_run
 from tasks.terminal.audit import render_explained_query
 
@@ -42,8 +44,10 @@ def explain_directly(study, request):
 
 def test_the_average_of_split_repeats_is_the_whole_answer(study):
     result, plan = explain_directly(study, QueryRequest(4, 3, 5))
-    job = open_run(plan.ref)
-    answer = job.make_attributor(fastif.ExhaustiveSearch(5))(job.queries, torch.tensor([4]))
+    context = open_run(plan.ref)
+    answer = make_member_attributor(context, fastif.ExhaustiveSearch(5))(
+        get_query_examples(context), torch.tensor([4])
+    )
     rows = answer.influences
     table = plan.inputs.train.ids
     whole = dict(
@@ -110,7 +114,7 @@ def test_an_answer_is_shown_with_what_is_known_of_the_training(study):
     console = Console(width=120, record=True)
     console.print(render_explained_query(result))
     assert all(f"{row['train_id']}" in console.export_text(clear=False) for row in result.harmful)
-    known = open_run(plan.ref).provenance
+    known = get_provenance(open_run(plan.ref))
     trained = None if known is None else known.trained
     place = {name: place for place, name in enumerate(plan.inputs.train.ids)}
     for row in [*result.harmful, *result.helpful]:

@@ -58,8 +58,8 @@ def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatc
     before = load_run(plan_run(study))
     assert forecast_run(before, before.plan.record.list_shards()).guessed_k == 6
     store, run = tiny.run_directly(study)
-    job = load_run(plan_run(study))
-    choice, check_queries = job.k_selection, sample_queries_for_k(job)
+    context = load_run(plan_run(study))
+    choice, check_queries = context.k_selection, sample_queries_for_k(context)
     assert choice is not None
     shares = _shares(world, candidates)
     weights = dict(zip(check_queries.ids.tolist(), check_queries.weights.tolist(), strict=True))
@@ -79,7 +79,7 @@ def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatc
         f"k = {expected}, the first"
         in dict(read_summary(store, run, study).evidence)["candidates chosen"]
     )
-    assert forecast_run(job, []).guessed_k is None
+    assert forecast_run(context, []).guessed_k is None
 
     def again(*_):
         raise AssertionError("it was chosen a second time")
@@ -161,7 +161,7 @@ def test_the_flow_chooses_before_it_attributes(world, prefect, monkeypatch):
 
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     run = audit(str(study))
-    job = load_run(plan_run(study))
-    assert job.k_selection is not None
-    counts = job.store.scan("scores", run).group_by("query").len().collect()["len"]
-    assert counts.unique().to_list() == [job.k_selection.k]
+    context = load_run(plan_run(study))
+    assert context.k_selection is not None
+    counts = context.store.scan("scores", run).group_by("query").len().collect()["len"]
+    assert counts.unique().to_list() == [context.k_selection.k]

@@ -13,6 +13,9 @@ from tasks.models.finetune import train_model
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run, validate_run
 from tasks.results.summary import read_summary
+from tasks.run.artifact_keys import damping_digest
+from tasks.run.curvature import make_gauss_newton
+from tasks.run.hidden_states import get_train_examples
 from tasks.run.selections import (
     describe_damping_choice,
     parse_damping_choice,
@@ -36,8 +39,8 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     before = load_run(plan_run(study))
     assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
     store, run = tiny.run_directly(study)
-    job = load_run(plan_run(study))
-    choice = read_damping_choice(store, job.damping_digest)
+    context = load_run(plan_run(study))
+    choice = read_damping_choice(store, damping_digest(context))
     assert choice is not None
     assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
     assert store.scan("solves", run).collect()["damping"].unique().to_list() == [choice.damping]
@@ -50,7 +53,7 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     assert dict(summary.evidence)["damping chosen"] == describe_damping_choice(choice)
     assert set(warn_damping_choice(choice)) <= set(summary.warnings)
     assert not list_missing_shards(store, run)
-    assert forecast_run(job, []).stages["damping"] == 0
+    assert forecast_run(context, []).stages["damping"] == 0
 
     def again(*_):
         raise AssertionError("it was chosen a second time")
@@ -65,13 +68,16 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
     store, run = tiny.run_directly(
         tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)
     )
-    job = load_run(plan_run(world / "study.toml"))
-    choice = read_damping_choice(store, job.damping_digest)
+    context = load_run(plan_run(world / "study.toml"))
+    choice = read_damping_choice(store, damping_digest(context))
     assert choice is not None
     assert (choice.penalty, min(choice.dampings) >= 0) == (0.02, True)
     stored = store.scan("solves", run).collect()["damping"].unique().item()
     assert stored == choice.damping + 0.02
-    assert job.make_gauss_newton(job.train).with_damping(choice.damping).damping == stored
+    assert (
+        make_gauss_newton(context, get_train_examples(context)).with_damping(choice.damping).damping
+        == stored
+    )
 
 
 def test_a_choice_to_be_doubted_is_said():
@@ -113,8 +119,8 @@ def test_every_checkpoint_gets_its_own(world):
     )
     store, run = tiny.run_directly(study)
     members = load_run(plan_run(study)).members
-    assert members[0].damping_digest != members[1].damping_digest
-    choices = [read_damping_choice(store, member.damping_digest) for member in members]
+    assert damping_digest(members[0]) != damping_digest(members[1])
+    choices = [read_damping_choice(store, damping_digest(member)) for member in members]
     assert all(choices)
     assert [member.damping for member in members] == [choice.damping for choice in choices]
     assert len({choice.agreement for choice in choices}) == 2
@@ -123,7 +129,7 @@ def test_every_checkpoint_gets_its_own(world):
     alone = tiny.write_study(
         world, "half.toml", curvature=AUTO, training=TRAINING, model={"path": half}
     )
-    assert load_run(plan_run(alone)).damping_digest == members[1].damping_digest
+    assert damping_digest(load_run(plan_run(alone))) == damping_digest(members[1])
 
 
 @pytest.mark.parametrize(
@@ -146,8 +152,8 @@ def test_every_solver_gets_one(world, solver):
 def test_the_preset_of_the_paper_brings_its_own(world):
     solver = {"kind": "lissa", "preset": "fastif"}
     study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
-    job = validate_run(plan_run(study))
-    assert job.damping == 50
+    context = validate_run(plan_run(study))
+    assert context.damping == 50
 
 
 def test_without_a_recipe_it_is_refused(world):

@@ -55,8 +55,8 @@ def test_they_are_made_once_and_again_for_another_damping(world):
     tiny.run_directly(study)
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5)))
     assert parts() == 1
-    job = load_run(plan_run(study))
-    assert forecast_run(job, job.plan.record.list_shards()).stages["index"] == 0
+    context = load_run(plan_run(study))
+    assert forecast_run(context, context.plan.record.list_shards()).stages["index"] == 0
     tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
     assert parts() == 2
 
@@ -98,9 +98,9 @@ def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
     study = tiny.write_study(world, candidates=_sketch(k=50, check=12))
     original = recall_task._read_candidates
 
-    def find_none_of_label(job, run, ids):
-        texts = job.query_texts.labels[ids].tolist()
-        rows, effects = original(job, run, ids)
+    def find_none_of_label(context, run, ids):
+        texts = context.query_texts.labels[ids].tolist()
+        rows, effects = original(context, run, ids)
         pairs, none = zip(rows, texts, strict=True), torch.empty(0, dtype=torch.long)
         return [none if label else row_ids for row_ids, label in pairs], effects
 

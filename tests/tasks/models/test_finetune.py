@@ -19,6 +19,7 @@ from tasks.mislabels.results import read_result
 from tasks.models import finetune as train
 from tasks.models.finetune import RECORD_FILE, find_checkpoint, train_model
 from tasks.planning.open_run import load_run
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.spec import open_existing_store, plan_run
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
@@ -91,10 +92,13 @@ def test_the_reloaded_model_has_the_losses_that_were_reported_and_that_the_audit
     study, result, folder = trained
     plain = plain_losses(folder, tiny.rows_of(world / "train.csv"))
     assert result.loss == pytest.approx(float(plain.mean()), abs=1e-5)
-    job = load_run(plan_run(study))
-    assert job.objective.num_frozen_layers == 2, "the frozen layers are cut off"
-    for rows, name in ((job.train, "train"), (job.queries, "queries")):
-        _, losses = predict(job.objective, rows)
+    context = load_run(plan_run(study))
+    assert context.objective.num_frozen_layers == 2, "the frozen layers are cut off"
+    for rows, name in (
+        (get_train_examples(context), "train"),
+        (get_query_examples(context), "queries"),
+    ):
+        _, losses = predict(context.objective, rows)
         expected = plain_losses(folder, tiny.rows_of(world / f"{name}.csv"))
         assert torch.allclose(losses, expected, atol=1e-5)
     assert result.loss < 0.6, "it learned something"

@@ -127,13 +127,13 @@ def test_a_study_of_any_family_has_the_effects_of_rows_alone(world, name, pairs)
         candidates={"kind": "full"},
         run={"shard_size": 50, "prefix_cache_mb": 0 if pairs else 10},
     )
-    job = load_run(plan_run(study))
-    assert job.objective.num_frozen_layers == 1
-    assert job.train_texts.equal_lengths is (TOLD.get(name) == "equal length")
-    notes = forecast_run(job, plan_run(study).record.list_shards()).notes
+    context = load_run(plan_run(study))
+    assert context.objective.num_frozen_layers == 1
+    assert context.train_texts.equal_lengths is (TOLD.get(name) == "equal length")
+    notes = forecast_run(context, plan_run(study).record.list_shards()).notes
     assert TOLD.get(name, "") in " ".join(notes)
     assert bool(notes) is (name in TOLD)
-    _check_same_effects(study, Alone(world, job.objective.space.names, pairs))
+    _check_same_effects(study, Alone(world, context.objective.space.names, pairs))
 
 
 def test_a_model_of_several_labels_a_row_is_refused_before_anything_is_computed(world):

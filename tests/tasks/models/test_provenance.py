@@ -19,6 +19,7 @@ from tasks.models.training_record import RECORD_FILE, TRAINING_ROWS_FILE
 from tasks.planning.open_run import validate_run
 from tasks.results.provenance_since import find_changes_since
 from tasks.results.summary import read_summary
+from tasks.run.assemble import get_provenance
 from tasks.run.spec import plan_run
 
 RECIPE_OF = {"base": "base", "epochs": 2, "batch_size": 16}
@@ -44,7 +45,7 @@ def write(folder, model=None, training=None, **changes):
 
 
 def read_provenance(study):
-    return validate_run(plan_run(study)).provenance
+    return get_provenance(validate_run(plan_run(study)))
 
 
 def change_rows(folder, change):

@@ -57,12 +57,12 @@ def compute_memory_gb(world: Path, **run) -> float:
 
 
 def choose_sizes(world: Path, **run) -> tuple[int, int, int]:
-    job = load_run(plan_run(write_study(world, **run)))
-    sizes = job.study.run
-    assert all(member.plan is job.plan for member in job.members)
-    tables = [texts for m in job.members for texts in (m.train_texts, m.query_texts)]
+    context = load_run(plan_run(write_study(world, **run)))
+    sizes = context.study.run
+    assert all(member.plan is context.plan for member in context.members)
+    tables = [texts for m in context.members for texts in (m.train_texts, m.query_texts)]
     assert {texts.batch_size for texts in tables} == {sizes.batch_size}
-    return job.plan.record.shard_size, sizes.batch_size, sizes.prefix_cache_mb
+    return context.plan.record.shard_size, sizes.batch_size, sizes.prefix_cache_mb
 
 
 @pytest.mark.parametrize("shard", [64, 32, 16, 8])
@@ -135,9 +135,9 @@ def test_a_run_is_named_alike_whatever_fits_and_keeps_its_shards(study_folder):
     roomy = plan_run(write_study(study_folder, memory_gb=100))
     tight = plan_run(write_study(study_folder, "tight.toml", memory_gb=1))
     assert roomy.record.fingerprint == tight.record.fingerprint
-    job = validate_run(roomy)
-    store = open_store(job.plan)
-    assert store.read_record(job.plan.record.run).shard_size == 64
+    context = validate_run(roomy)
+    store = open_store(context.plan)
+    assert store.read_record(context.plan.record.run).shard_size == 64
     bound = compute_memory_gb(study_folder, shard_size=64, batch_size=16, store="other")
     study = write_study(study_folder, memory_gb=bound - 1e-9, prefix_cache_mb=0)
     resumed = load_run(plan_run(study))
@@ -150,23 +150,25 @@ def test_a_run_is_named_alike_whatever_fits_and_keeps_its_shards(study_folder):
 def test_tasks_of_another_process_find_the_same_sizes(study_folder):
     bound = compute_memory_gb(study_folder, shard_size=16, batch_size=32)
     plan = plan_run(write_study(study_folder, memory_gb=bound))
-    planned_job = validate_run(plan)
-    store = open_store(planned_job.plan)
-    other_job = load_run(plan_run(Path(plan.ref.study)))
-    for job in (planned_job, other_job, open_run(plan.ref)):
-        assert job.plan.record.shard_size == 16
-        assert job.study.run.batch_size == 32
+    planned = validate_run(plan)
+    store = open_store(planned.plan)
+    reopened = load_run(plan_run(Path(plan.ref.study)))
+    for context in (planned, reopened, open_run(plan.ref)):
+        assert context.plan.record.shard_size == 16
+        assert context.study.run.batch_size == 32
     assert len(list_missing_shards(store, plan.record.run)) == 8
-    assert open_existing_store(other_job.study).read_record(plan.record.run) == replace(
-        planned_job.plan.record, created=store.read_record(plan.record.run).created
+    assert open_existing_store(reopened.study).read_record(plan.record.run) == replace(
+        planned.plan.record, created=store.read_record(plan.record.run).created
     )
 
 
 def test_a_dry_run_says_what_was_chosen_and_why(study_folder):
     study = write_study(study_folder, memory_gb=100, batch_size=16)
-    job = validate_run(plan_run(study))
+    context = validate_run(plan_run(study))
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render_forecast(forecast_run(job, list_planned_shards(job.plan)), job.plan))
+    console.print(
+        render_forecast(forecast_run(context, list_planned_shards(context.plan)), context.plan)
+    )
     text = console.export_text()
     assert "shard_size 64 (the largest that fits), batch_size 16 (given)" in text
     assert "within memory_gb 100" in text
@@ -192,10 +194,10 @@ def test_hidden_states_that_memory_has_no_room_for_go_to_the_disk_if_asked_for_a
     assert size > 2 * sizes.MEGABYTE
     tight = compute_memory_gb(study_folder, shard_size=64, batch_size=32)
     study = write_study(study_folder, memory_gb=tight, shard_size=64, batch_size=32)
-    job = load_run(plan_run(study))
-    assert job.study.run.prefix_cache_mb == 0
-    assert job.study.run.prefix_disk_mb * sizes.MEGABYTE >= size
-    assert f"; prefix_disk_mb {job.study.run.prefix_disk_mb}" in job.plan.sizes
+    context = load_run(plan_run(study))
+    assert context.study.run.prefix_cache_mb == 0
+    assert context.study.run.prefix_disk_mb * sizes.MEGABYTE >= size
+    assert f"; prefix_disk_mb {context.study.run.prefix_disk_mb}" in context.plan.sizes
     roomy = load_run(plan_run(write_study(study_folder, memory_gb=tight + 1)))
     assert roomy.study.run.prefix_disk_mb == 0
     assert roomy.study.run.prefix_cache_mb * sizes.MEGABYTE >= size
@@ -215,5 +217,5 @@ def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states(
     assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0
     monkeypatch.setattr(sizes, "count_free_bytes", count_free_bytes)
     assert load_run(plan_run(study)).study.run.prefix_disk_mb > 0
-    monkeypatch.setattr(sizes, "count_passes", lambda job, work: 1.0)
+    monkeypatch.setattr(sizes, "count_passes", lambda context, work: 1.0)
     assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0

@@ -25,7 +25,9 @@ from tasks.planning.cost_model import (
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, validate_run
 from tasks.run import sketches
-from tasks.run.context import sample_rows
+from tasks.run.artifact_keys import index_digests
+from tasks.run.curvature import make_curvature, make_gauss_newton, make_operator, sample_rows
+from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.spec import list_missing_shards, list_planned_shards, open_store, plan_run
 from tasks.runtime.progress import ProgressExamples
 
@@ -47,12 +49,14 @@ def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, 
         curvature={"rows": rows},
         parameters={"attributed": ["^classifier"]},
     )
-    _, job = plan_study(study)
+    _, context = plan_study(study)
     taken = []
-    curvature = job.make_curvature(ProgressExamples(job.train, taken.append), job.damping)
-    factor = job.study.solver.factor(curvature)
+    curvature = make_curvature(
+        context, ProgressExamples(get_train_examples(context), taken.append), context.damping
+    )
+    factor = context.study.solver.factor(curvature)
     # One may be looked at before, to count its columns.
-    assert sum(taken) - count_factor_examples(job) in (0, 1)
+    assert sum(taken) - count_factor_examples(context) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
 
 
@@ -74,7 +78,7 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
         run={"batch_size": 8},
         curvature={"rows": 23},
     )
-    plan, job = plan_study(study)
+    plan, context = plan_study(study)
     passed, real = [], fastif.GaussNewton.factor_rows
 
     def count_tiles(curvature, piece):
@@ -83,21 +87,21 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
             yield tile
 
     monkeypatch.setattr(fastif.GaussNewton, "factor_rows", count_tiles)
-    kernel = job.study.solver.factor(job.operator)["kernel"]
-    work = estimate_work(job, list_planned_shards(plan))["curvature"]
+    kernel = context.study.solver.factor(make_operator(context))["kernel"]
+    work = estimate_work(context, list_planned_shards(plan))["curvature"]
     assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
     assert work.products == kernel.numel() / 2
 
 
 def test_a_solver_without_a_factor_takes_none(world):
-    _, job = plan_study(tiny.write_study(world, solver={"kind": "cg"}))
-    assert count_factor_examples(job) == 0
+    _, context = plan_study(tiny.write_study(world, solver={"kind": "cg"}))
+    assert count_factor_examples(context) == 0
 
 
 def test_pairs_queries_and_shards_of_a_fresh_study(world):
-    plan, job = plan_study(world / "study.toml")
-    estimate = forecast_run(job, list_planned_shards(plan))
+    plan, context = plan_study(world / "study.toml")
+    estimate = forecast_run(context, list_planned_shards(plan))
     assert (estimate.shards, estimate.queries, estimate.pairs) == (4, 17, 17 * 12)
     not_asked_for = {"damping"}  # it is given
     not_asked_for |= {"certificate", "score"}  # the solve has them already
@@ -109,8 +113,8 @@ def test_pairs_queries_and_shards_of_a_fresh_study(world):
 def test_pairs_of_a_full_scan_are_those_kept(world):
     for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
         study = tiny.write_study(world, candidates={"kind": "full", "keep": keep})
-        plan, job = plan_study(study)
-        assert forecast_run(job, list_planned_shards(plan)).pairs == pairs
+        plan, context = plan_study(study)
+        assert forecast_run(context, list_planned_shards(plan)).pairs == pairs
 
 
 def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
@@ -154,8 +158,8 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
         parameters={"attributed": ["^classifier"]},
         run={"shard_size": 60, "batch_size": 64},
     )
-    plan, job = plan_study(study)
-    estimate = forecast_run(job, list_planned_shards(plan))
+    plan, context = plan_study(study)
+    estimate = forecast_run(context, list_planned_shards(plan))
     store, run = tiny.run_directly(study)
     files = list((store.layout.tables / "scores").rglob("*.parquet"))
     files += (store.layout.root / "parts").rglob("*.safetensors")  # the factor's kernel
@@ -167,9 +171,9 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
 
 
 def test_it_is_drawn_with_what_is_kept(world):
-    plan, job = plan_study(world / "study.toml")
+    plan, context = plan_study(world / "study.toml")
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render_forecast(forecast_run(job, plan.record.list_shards()[:3]), plan))
+    console.print(render_forecast(forecast_run(context, plan.record.list_shards()[:3]), plan))
     text = console.export_text()
     assert "3 of 4 (1 kept)" in text
     assert plan.record.run in text
@@ -197,23 +201,29 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         certificate={"rows": rows},
         parameters={"attributed": ["^classifier"]},
     )
-    _, job = plan_study(study)
+    _, context = plan_study(study)
     taken = []
-    train = ProgressExamples(job.train, taken.append)
-    operator = job.make_curvature(train, 0.1)
-    solver = job.study.solver
+    train = ProgressExamples(get_train_examples(context), taken.append)
+    operator = make_curvature(context, train, 0.1)
+    solver = context.study.solver
     factor = solver.factor(operator)
     counts = []
     for work in (
         lambda: solver.solve(operator, torch.ones(2, operator.size), factor),
         lambda: fastif.Attributor(
-            job.objective, train, operator, solver, factor=factor, certify_rows=rows, leverage="off"
-        ).solve(job.queries, torch.arange(2)),
+            context.objective,
+            train,
+            operator,
+            solver,
+            factor=factor,
+            certify_rows=rows,
+            leverage="off",
+        ).solve(get_query_examples(context), torch.arange(2)),
     ):
         taken.clear()
         work()
         counts.append(sum(taken))
-    assert counts[1] - counts[0] == count_certificate_examples(job)
+    assert counts[1] - counts[0] == count_certificate_examples(context)
 
 
 def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
@@ -221,23 +231,23 @@ def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
         study = tiny.write_study(
             world, curvature={"rows": rows}, candidates=candidates, certificate={"rows": 0}
         )
-        plan, job = plan_study(study)
-        work = estimate_work(job, list_planned_shards(plan))
+        plan, context = plan_study(study)
+        work = estimate_work(context, list_planned_shards(plan))
         expected = sum(work[name].gradients for name in ("solve", "certificate", "score"))
-        factor = job.study.solver.factor(job.operator)
+        factor = context.study.solver.factor(make_operator(context))
         taken = []
         attributor = fastif.Attributor(
-            job.objective,
-            train := ProgressExamples(job.train, taken.append),
-            job.make_curvature(train, job.damping),
-            job.study.solver,
+            context.objective,
+            train := ProgressExamples(get_train_examples(context), taken.append),
+            make_curvature(context, train, context.damping),
+            context.study.solver,
             factor=factor,
             certify_rows=0,
         )
-        attributor(job.queries, torch.arange(2))
+        attributor(get_query_examples(context), torch.arange(2))
         taken.clear()
         for shard in list_planned_shards(plan):
-            attributor(job.queries, torch.arange(shard.start, shard.stop))
+            attributor(get_query_examples(context), torch.arange(shard.start, shard.stop))
         assert sum(taken) == expected, rows
 
 
@@ -245,8 +255,8 @@ def test_several_models_take_more_memory_for_as_many_pairs(world):
     for seed, name in enumerate(("other", "third")):
         tiny.make_other(world, name, seed)
     alone, three = (
-        forecast_run(job, list_planned_shards(plan))
-        for plan, job in (
+        forecast_run(context, list_planned_shards(plan))
+        for plan, context in (
             plan_study(tiny.write_study(world, top=top))
             for top in ({}, {"models": ["other", "third"]})
         )
@@ -259,14 +269,14 @@ def test_several_models_take_more_memory_for_as_many_pairs(world):
 def test_scores_by_sketches_solve_nothing(world):
     sketch = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
     study = tiny.write_study(world, candidates=sketch | {"rescore": False, "check": 0})
-    job = load_run(plan_run(study))
-    estimate = forecast_run(job, job.plan.record.list_shards())
+    context = load_run(plan_run(study))
+    estimate = forecast_run(context, context.plan.record.list_shards())
     nothing = ("curvature", "certificate", "score", "recall")
     assert [estimate.stages[name] for name in nothing] == [0.0] * 4
     assert estimate.stages["index"] > 0
     full = tiny.write_study(world, candidates=sketch, curvature={"rows": 30})
-    job = load_run(plan_run(full))
-    assert forecast_run(job, job.plan.record.list_shards()).stages["score"] > 0
+    context = load_run(plan_run(full))
+    assert forecast_run(context, context.plan.record.list_shards()).stages["score"] > 0
 
 
 @pytest.mark.parametrize(
@@ -278,8 +288,8 @@ def test_scores_by_sketches_solve_nothing(world):
 )
 def test_parts_are_counted_until_they_are_there(world, candidates, solver):
     study = tiny.write_study(world, candidates=candidates, solver=solver)
-    plan, job = plan_study(study)
-    before = forecast_run(job, plan.record.list_shards()).disk
+    plan, context = plan_study(study)
+    before = forecast_run(context, plan.record.list_shards()).disk
     store, _ = tiny.run_directly(study)
     parts = [path.stat().st_size for path in (store.layout.root / "parts").rglob("*.[sf]a*")]
     _, after = plan_study(study)
@@ -292,17 +302,17 @@ def test_parts_are_counted_until_they_are_there(world, candidates, solver):
 def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(world):
     candidates = {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256}
     study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
-    _, job = plan_study(study)
-    taken, (method,) = [], job.study.candidates.methods
+    _, context = plan_study(study)
+    taken, (method,) = [], context.study.candidates.methods
     GradientSketcher.fit(
-        job.make_gauss_newton(ProgressExamples(job.train, taken.append)),
+        make_gauss_newton(context, ProgressExamples(get_train_examples(context), taken.append)),
         0.1,
         dimensions=20,
         width=256,
         seed=0,
     )
-    (digest,) = job.index_digests
-    work = estimate_sketch_work(job, method, digest)
+    (digest,) = index_digests(context)
+    work = estimate_sketch_work(context, method, digest)
     assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
 
@@ -325,10 +335,10 @@ def sketched(monkeypatch) -> list[int]:
 
 def _forecast_index(study: Path):
     """What the index is forecast to take in work, seconds and bytes; the rest is the same."""
-    plan, job = plan_study(study)
-    estimate = forecast_run(job, list_planned_shards(plan))
+    plan, context = plan_study(study)
+    estimate = forecast_run(context, list_planned_shards(plan))
     return (
-        estimate_work(job, list_planned_shards(plan))["index"],
+        estimate_work(context, list_planned_shards(plan))["index"],
         estimate.stages["index"],
         estimate.disk,
     )
@@ -402,13 +412,13 @@ LIMITS = (tiny.TRAIN, tiny.QUERIES, 12, 64)
 def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(world, monkeypatch, case):
     """At the same rates; what is below the data is forecast as something else."""
     fixed = Rates(1.0, 1.0, 1.0, 1.0)
-    monkeypatch.setattr("tasks.planning.forecast.get_rates", lambda job: fixed)
+    monkeypatch.setattr("tasks.planning.forecast.get_rates", lambda context: fixed)
     results = []
     (section, keys), *_ = case[0].items()
     below = {section: {name: 2 if value in LIMITS else value for name, value in keys.items()}}
     for sections in (*case, {**case[0], **below}):
         study = tiny.write_study(world, **sections)
-        job = load_run(plan_run(study))
-        estimate = forecast_run(job, list_planned_shards(job.plan))
+        context = load_run(plan_run(study))
+        estimate = forecast_run(context, list_planned_shards(context.plan))
         results.append((estimate.stages, estimate.pairs, estimate.memory, estimate.disk))
     assert results[0] == results[1] != results[2]

@@ -1,10 +1,11 @@
-"""A job is kept between tasks, and never one that something else was asked of."""
+"""A context is kept between tasks, and never one that something else was asked of."""
 
 import pytest
 import tiny
 
 from fastif import InputError
 from tasks.planning.open_run import load_run, open_run, validate_run
+from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.spec import open_store, plan_run
 from tasks.study.errors import StudyError
 
@@ -14,14 +15,14 @@ def test_the_same_run_is_opened_once(world):
     assert open_run(ref) is open_run(ref)
 
 
-def test_a_study_with_another_store_or_size_is_another_job_of_the_same_run(world):
+def test_a_study_with_another_store_or_size_is_another_context_of_the_same_run(world):
     first = plan_run(world / "study.toml").ref
-    job = open_run(first)
+    context = open_run(first)
     path = tiny.write_study(world, store={"path": "elsewhere"}, run={"batch_size": 3})
     second = plan_run(path).ref
     assert second == first
     other = open_run(second)
-    assert other is not job
+    assert other is not context
     assert other.study.run.batch_size == 3
     assert other.plan.store_path == world / "elsewhere"
 
@@ -59,8 +60,8 @@ def test_sketches_without_damping_are_refused_before_anything_is_opened(world):
 
 
 def digests(world, **changes) -> tuple[tuple[str, ...], str]:
-    job = load_run(plan_run(tiny.write_study(world, **changes)))
-    return job.index_digests, job.factor_digest
+    context = load_run(plan_run(tiny.write_study(world, **changes)))
+    return index_digests(context), factor_digest(context)
 
 
 def test_parts_are_shared_exactly_where_they_are_the_same(world):

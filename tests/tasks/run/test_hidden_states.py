@@ -13,7 +13,7 @@ from tasks.models import hidden_state_cache
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run
 from tasks.run import hidden_states as hidden
-from tasks.run.hidden_states import KIND
+from tasks.run.hidden_states import KIND, get_train_examples
 from tasks.run.spec import open_store, plan_run
 
 KILOBYTE = 1000
@@ -99,8 +99,8 @@ def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(smal
     study = write_study(small, 0, 1000)
     plan = plan_run(study)
     store = open_store(plan)
-    run_job = load_run(plan)
-    take, calls = type(run_job.train_texts).take, []
+    context = load_run(plan)
+    take, calls = type(context.train_texts).take, []
 
     def interrupted_take(self, ids):
         calls.append(ids)
@@ -109,15 +109,15 @@ def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(smal
         return take(self, ids)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(run_job.train_texts), "take", interrupted_take)
+        patched.setattr(type(context.train_texts), "take", interrupted_take)
         with pytest.raises(KeyboardInterrupt):
-            run_job.train  # noqa: B018
+            get_train_examples(context)
     assert len(calls) == 2, "it died with a part of the file written"
     assert not list((store.layout.root / "parts" / KIND).iterdir())
     tiny.run_directly(study)
     for path in find_files(store):
         path.write_bytes(path.read_bytes()[:-4])
-    assert load_run(plan_run(study)).train.file is not None
+    assert get_train_examples(load_run(plan_run(study))).file is not None
     short = [path for path in find_files(store) if path.stat().st_size % 48]
     assert len(short) == 1, "that of the training rows is whole again, the other not yet asked for"
 

@@ -244,10 +244,10 @@ def test_the_forecast_counts_what_is_new(world, first):
     from tasks.run.spec import list_planned_shards
 
     add_rows(world)
-    job = validate_run(plan_run(write(world)))
-    shards = list_planned_shards(job.plan)
-    assert count_new_queries(job, shards) == (2, 2), "one at the head, one at the tail"
-    work = estimate_work(job, shards)
+    context = validate_run(plan_run(write(world)))
+    shards = list_planned_shards(context.plan)
+    assert count_new_queries(context, shards) == (2, 2), "one at the head, one at the tail"
+    work = estimate_work(context, shards)
     assert work["predictions"].forwards == 3
     assert work["index"].gradients == 3
     assert work["solve"].query_gradients == 2

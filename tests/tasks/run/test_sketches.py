@@ -10,6 +10,9 @@ from fastif.candidates import GradientSketcher, compute_train_sketches
 from tasks.audit.prepare import build_index
 from tasks.planning.open_run import load_run
 from tasks.run import sketches
+from tasks.run.assemble import make_search
+from tasks.run.curvature import make_gauss_newton
+from tasks.run.hidden_states import get_train_examples
 from tasks.run.spec import open_store, plan_run
 
 SKETCH = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
@@ -32,9 +35,9 @@ def _prepare_run(study):
     return load_run(plan)
 
 
-def _rows(job):
+def _rows(context):
     """All sketches in the order of the training table."""
-    index = job.search.index
+    index = make_search(context).index
     return index.take(torch.arange(index.count))
 
 
@@ -51,16 +54,24 @@ def _count_sketched(monkeypatch):
 
 
 def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_rows):
-    job = _prepare_run(tiny.write_study(world, candidates=SKETCH))
-    sketcher, rows = job.search.sketcher, _rows(job)
+    context = _prepare_run(tiny.write_study(world, candidates=SKETCH))
+    sketcher, rows = make_search(context).sketcher, _rows(context)
     again = GradientSketcher.fit(
-        job.make_gauss_newton(job.train), job.damping, dimensions=40, width=2048, seed=0
+        make_gauss_newton(context, get_train_examples(context)),
+        context.damping,
+        dimensions=40,
+        width=2048,
+        seed=0,
     )
-    gradients, ids = fastif.Gradients(job.objective), torch.arange(tiny.TRAIN)
+    gradients, ids = fastif.Gradients(context.objective), torch.arange(tiny.TRAIN)
     products = [
         projections @ projections.T
         for candidate in (sketcher, again)
-        for projections in [compute_train_sketches(candidate, gradients, job.train, ids, 7).float()]
+        for projections in [
+            compute_train_sketches(
+                candidate, gradients, get_train_examples(context), ids, 7
+            ).float()
+        ]
     ]
     torch.testing.assert_close(rows @ rows.T, products[0], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(*products, rtol=1e-2, atol=1e-2 * float(products[0].abs().max()))
@@ -108,7 +119,9 @@ def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, mon
     assert torch.equal(new[kept + 1], old[kept])
     assert torch.equal(new[-1], old[7])
     gradients, ids = fastif.Gradients(after.objective), torch.tensor([0, 6])
-    expected = compute_train_sketches(after.search.sketcher, gradients, after.train, ids)
+    expected = compute_train_sketches(
+        make_search(after).sketcher, gradients, get_train_examples(after), ids
+    )
     torch.testing.assert_close(new[ids], expected.float(), rtol=1e-2, atol=1e-2)
 
 
@@ -124,10 +137,10 @@ def test_another_table_gets_a_sketcher_of_its_own(world):
 
 
 def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
-    exact = _prepare_run(tiny.write_study(world, candidates=SKETCH)).search
+    exact = make_search(_prepare_run(tiny.write_study(world, candidates=SKETCH)))
     study = tiny.write_study(world, "i.toml", candidates=SKETCH | {"factory": "IVF2,Flat"})
-    job = _prepare_run(study)
-    search = job.search
+    context = _prepare_run(study)
+    search = make_search(context)
     assert isinstance(search.index, fastif.CandidateIndex)
     assert search.index.count == exact.index.count
     search.index._index.nprobe = 2  # both cells: then it is exact

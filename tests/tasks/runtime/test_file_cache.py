@@ -59,7 +59,7 @@ def _audit(study: Path) -> tuple[Store, int]:
     """What command and flow do, in their order: the first plans and checks, as does the second."""
     validate_run(plan_run(study))
     plan = plan_run(study)
-    ref, (_, store) = plan.ref, start_run(plan)
+    ref, store = plan.ref, start_run(plan).store
     for prepare in (describe_train, choose_damping, build_index, factor_curvature):
         prepare.fn(ref)
     choose_candidates.fn(ref)
@@ -149,10 +149,10 @@ def test_a_model_that_changes_after_the_plan_is_refused_in_the_same_process(worl
 
 def test_a_plan_that_is_handed_down_is_the_job_of_its_reference(world):
     plan = plan_run(world / "study.toml")
-    job = open_run(plan)
-    assert job.plan.inputs is plan.inputs
-    assert open_run(plan.ref) is job
-    assert load_run(plan) is not job
+    context = open_run(plan)
+    assert context.plan.inputs is plan.inputs
+    assert open_run(plan.ref) is context
+    assert load_run(plan) is not context
 
 
 @pytest.mark.parametrize(

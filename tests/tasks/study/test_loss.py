@@ -11,6 +11,7 @@ from truth import Truth, table
 from fastif import InputError
 from tasks.models.finetune import find_checkpoint, train_model
 from tasks.planning.open_run import load_run
+from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.spec import plan_run
 
 LOSS = {"label_smoothing": 0.2, "class_weights": [0.5, 2.0]}
@@ -43,8 +44,8 @@ def test_scores_are_of_the_loss_as_trained_and_of_the_plain_loss_of_queries(worl
 
 
 def read_digests(world, **changes) -> tuple[str, str, str]:
-    job = load_run(plan_run(tiny.write_study(world, **changes)))
-    return job.plan.record.fingerprint, job.index_digests, job.factor_digest
+    context = load_run(plan_run(tiny.write_study(world, **changes)))
+    return context.plan.record.fingerprint, index_digests(context), factor_digest(context)
 
 
 def test_a_run_has_another_name_exactly_where_its_answers_are_others(world):
@@ -84,12 +85,12 @@ def train_with_loss(world, **loss: object) -> dict[str, torch.Tensor]:
     assert find_checkpoint(study) is None, "another loss is another checkpoint"
     result = train_model.fn(str(study))
     assert find_checkpoint(study) is not None
-    job = load_run(plan_run(study))
-    whole = job.train_texts.take(torch.arange(len(job.train_texts)))
-    outputs = job.objective.outputs(job.objective.params, whole)
+    context = load_run(plan_run(study))
+    whole = context.train_texts.take(torch.arange(len(context.train_texts)))
+    outputs = context.objective.outputs(context.objective.params, whole)
     plain = torch.nn.functional.cross_entropy(outputs, whole["labels"])
     assert result.loss == pytest.approx(float(plain.detach()), abs=1e-5)
-    return dict(job.objective.params)
+    return dict(context.objective.params)
 
 
 def test_training_minimises_the_loss_that_the_section_describes(world):
@@ -109,8 +110,8 @@ def test_weights_move_the_predictions_to_the_heavy_label(world):
     chances = []
     for weights in ([1.9, 0.1], [0.1, 1.9]):
         train_with_loss(world, class_weights=weights)
-        job = load_run(plan_run(world / "study.toml"))
-        batch = job.train_texts.take(torch.arange(len(job.train_texts)))
-        outputs = job.objective.outputs(job.objective.params, batch)
+        context = load_run(plan_run(world / "study.toml"))
+        batch = context.train_texts.take(torch.arange(len(context.train_texts)))
+        outputs = context.objective.outputs(context.objective.params, batch)
         chances.append(float(outputs.softmax(1)[:, 1].mean()))
     assert chances[0] + 0.2 < chances[1]

@@ -108,13 +108,13 @@ def _audit(study: Path) -> dict[str, object]:
     from tasks.planning.open_run import load_run
     from tasks.run.spec import plan_run
 
-    job = load_run(plan_run(study))
-    shards = job.plan.record.list_shards()
-    forecast, work = forecast_run(job, shards), estimate_work(job, shards)
+    context = load_run(plan_run(study))
+    shards = context.plan.record.list_shards()
+    forecast, work = forecast_run(context, shards), estimate_work(context, shards)
     store, run = tiny.run_directly(study)
     again = load_run(plan_run(study))
     return {
-        "recorded": job.plan.record.parts["solver"],
+        "recorded": context.plan.record.parts["solver"],
         "forecast": forecast.stages,
         "examples": work["solve"].gradients,
         "again": forecast_run(again, shards).stages,

@@ -1,0 +1,60 @@
+"""What answers the queries of a run, put together from its context and the parts in the store."""
+
+import fastif
+from fastif.candidates import Search
+from tasks.models.provenance import Provenance, collect_provenance
+from tasks.run.artifact_keys import factor_digest, index_digests
+from tasks.run.artifacts import read_factor, read_search
+from tasks.run.context import RunContext
+from tasks.run.curvature import make_operator
+from tasks.run.hidden_states import get_train_examples
+
+
+def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
+    """The attributor of the study, made once: of its model, or of all that are averaged."""
+    return context.memo.get(
+        ("attributor", context.choices), lambda: _make_averaged_attributor(context)
+    )
+
+
+def _make_averaged_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
+    search = make_search(context)
+    if not context.others:
+        return make_member_attributor(context, search)
+    members = [make_member_attributor(member, search) for member in context.members]
+    return fastif.Ensemble(members, context.excluded_members)
+
+
+def make_member_attributor(context: RunContext, search: Search) -> fastif.Attributor:
+    """The attributor of this model without the others."""
+    return fastif.Attributor(
+        context.objective,
+        get_train_examples(context),
+        make_operator(context),
+        context.study.solver,
+        search,
+        read_factor(context.store, factor_digest(context)),
+        context.study.run.batch_size,
+        context.study.certificate.rows,
+        context.study.curvature.leverage,
+    )
+
+
+def make_search(context: RunContext) -> Search:
+    """Where to look, with the indices that were prepared in the store; made once."""
+
+    def make() -> Search:
+        labels, candidates = context.train_texts.labels.cpu(), context.candidates
+        indices = index_digests(context) if candidates.methods else ()
+        return read_search(context.store, indices, candidates, context.objective, labels)
+
+    return context.memo.get(("search", context.choices), make)
+
+
+def get_provenance(context: RunContext) -> Provenance | None:
+    """What the records beside its models say of the study, read once; None without a record."""
+    inputs = context.plan.inputs
+    models = [(m.model_digest, m.train_texts, m.query_texts) for m in context.members]
+    return context.memo.get(
+        "provenance", lambda: collect_provenance(inputs.study, inputs.train, models)
+    )

@@ -1,0 +1,45 @@
+"""The curvature of a study: over which rows it is taken, and with which damping."""
+
+import torch
+
+import fastif
+from fastif.curvature import DampedOperator
+from tasks.run.context import RunContext
+from tasks.run.hidden_states import get_train_examples
+
+
+def make_operator(context: RunContext) -> DampedOperator:
+    """The damped curvature of the study, made once."""
+    damping = context.damping
+    return context.memo.get(
+        ("operator", damping),
+        lambda: make_curvature(context, get_train_examples(context), damping),
+    )
+
+
+def make_curvature(context: RunContext, train: fastif.Examples, damping: float) -> DampedOperator:
+    """The curvature with this effective lambda, taking its examples from `train`."""
+    if context.study.curvature.kind == "gauss-newton":
+        return DampedOperator(make_gauss_newton(context, train), damping)
+    size = context.study.run.batch_size
+    ids = _sample_curvature_rows(context, train)
+    return DampedOperator(fastif.Hessian(context.objective, train, ids, batch_size=size), damping)
+
+
+def make_gauss_newton(context: RunContext, train: fastif.Examples) -> fastif.GaussNewton:
+    """The Gauss-Newton matrix over the curvature's rows."""
+    size, ids = context.study.run.batch_size, _sample_curvature_rows(context, train)
+    return fastif.GaussNewton(context.objective, train, ids, batch_size=size)
+
+
+def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
+    """The training rows that the curvature is taken over: all, or a fixed random sample."""
+    if rows is None or rows >= count:
+        return torch.arange(count)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(count, generator=generator)[:rows].sort().values
+
+
+def _sample_curvature_rows(context: RunContext, train: fastif.Examples) -> torch.Tensor:
+    curvature = context.study.curvature
+    return sample_rows(len(train), curvature.rows, curvature.seed)
