@@ -1,7 +1,8 @@
 """Which rows are one row, or nearly: the same words in the same order but for one in ten."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -18,6 +19,11 @@ MIN_SIMILARITY, MIN_WORDS = 0.9, 10
 needs for it: of short ones a single word, such as "not", may turn the label."""
 WORDS = re.compile(r"\w+")
 
+TextColumns = Sequence[Sequence[str]]
+"""Texts of rows; a second column where rows are pairs of texts."""
+Words = tuple[list[str], ...]
+"""The words of each text of a row, in their order."""
+
 
 def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
     """Equal numbers for rows that are alike, whatever their labels, [n].
@@ -30,67 +36,98 @@ def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
         neighbours: of each row the positions of others that are like it.
     """
     groups = group_exact_duplicates(table)
-    distinct = len(groups.unique())
-    if table.measurements is not None or distinct < 2:
+    if table.measurements is not None or len(groups.unique()) < 2:
         return groups
-    group_list = groups.tolist()
-    return torch.tensor(
-        _merge_pairs(group_list, _find_near_pairs(table, group_list, neighbours), distinct)
-    )
+    words = split_words(_list_texts(table))
+    return torch.tensor(merge_near_texts(groups.tolist(), words, neighbours.tolist()))
 
 
 def group_exact_duplicates(table: Table) -> Tensor:
     """Equal numbers, from 0, for rows of the same letters and digits, or of equal measurements."""
-    keys = _normalize_rows(table)
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
-    return torch.tensor([number[key] for key in keys])
+    is_text = table.measurements is None
+    return torch.tensor(_number(table.texts) if not is_text else number_texts(_list_texts(table)))
 
 
-def _normalize_rows(table: Table) -> list[tuple[str, str]]:
-    if table.measurements is not None:
-        return [(words, "") for words in table.texts]
-    pairs = table.text_pairs or [""] * len(table)
-    return [(normalize_text(a), normalize_text(b)) for a, b in zip(table.texts, pairs, strict=True)]
+def number_texts(columns: TextColumns) -> list[int]:
+    """Equal numbers, from 0, for rows of the same letters and digits.
+
+    Args:
+        columns: the texts.
+    """
+    normalized = [[normalize_text(text) for text in column] for column in columns]
+    return _number(list(zip(*normalized, strict=True)))
 
 
-def _find_near_pairs(
-    table: Table, groups: Sequence[int], neighbours: Tensor
-) -> list[tuple[int, int]]:
-    """Numbers of texts that are nearly each other."""
-    columns = [table.texts, *([table.text_pairs] if table.text_pairs else [])]
-    words = [[WORDS.findall(text.casefold()) for text in column] for column in columns]
-    rows = list(zip(*words, strict=True))
-    near_pairs = set()
-    for row, others in enumerate(neighbours.tolist()):
+def split_words(columns: TextColumns) -> list[Words]:
+    """The words of each text of a row, in lower case.
+
+    Args:
+        columns: the texts.
+    """
+    # Interned: a word that stands in many rows takes memory once.
+    words = [[[*map(sys.intern, WORDS.findall(text.casefold()))] for text in c] for c in columns]
+    return list(zip(*words, strict=True))
+
+
+def merge_near_texts(
+    groups: Sequence[int],
+    words: Sequence[Words],
+    neighbours: Iterable[Iterable[int]],
+) -> list[int]:
+    """Numbers of groups that hold near-duplicates made one, as connected components.
+
+    Args:
+        groups: number of each row's group, as `number_texts` gives them.
+        words: of each row.
+        neighbours: of each row the positions of others that it is compared with.
+    """
+    near_pairs: set[tuple[int, int]] = set()
+    for row, others in enumerate(neighbours):
         for other in others:
-            pair = tuple(sorted((groups[row], groups[other])))
-            if (
-                pair[0] != pair[1]
-                and pair not in near_pairs
-                and _is_near_duplicate(rows[row], rows[other])
-            ):
-                near_pairs.add(pair)
-    return sorted(near_pairs)
+            low, high = sorted((groups[row], groups[other]))
+            if low == high or (low, high) in near_pairs:
+                continue
+            if is_near_duplicate(words[row], words[other]):
+                near_pairs.add((low, high))
+    return _merge_pairs(groups, sorted(near_pairs))
 
 
-def _is_near_duplicate(left: Sequence[list[str]], right: Sequence[list[str]]) -> bool:
-    """Of pairs of texts both have to be."""
+def is_near_duplicate(left: Words, right: Words) -> bool:
+    """Whether two rows nearly have the same words in the same order; of pairs of texts, both.
+
+    Args:
+        left: words of a row.
+        right: of another.
+    """
     return all(a == b or _has_similar_words(a, b) for a, b in zip(left, right, strict=True))
 
 
+def _list_texts(table: Table) -> TextColumns:
+    return [table.texts, *([table.text_pairs] if table.text_pairs else [])]
+
+
+def _number(keys: Sequence) -> list[int]:
+    """Positions among the distinct keys in order."""
+    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+    return [number[key] for key in keys]
+
+
 def _has_similar_words(a: list[str], b: list[str]) -> bool:
-    if min(len(a), len(b)) < MIN_WORDS:
+    shorter, longer = sorted((len(a), len(b)))
+    # Cheap, as what follows; both rule out nearly all.
+    if shorter < MIN_WORDS or 2 * shorter / (shorter + longer) < MIN_SIMILARITY:
         return False
     common = len(set(a) & set(b)) / max(len(set(a)), len(set(b)))
-    if common < 2 * MIN_SIMILARITY - 1:  # cheap, and rules out nearly all
+    if common < 2 * MIN_SIMILARITY - 1:
         return False
     return SequenceMatcher(None, a, b, autojunk=False).ratio() >= MIN_SIMILARITY
 
 
-def _merge_pairs(groups: Sequence[int], pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
+def _merge_pairs(groups: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[int]:
     """The number of each row's component; the components in the order of their first member."""
     if not pairs:
         return list(groups)
+    count = max(groups) + 1
     left, right = np.array(pairs).T
     graph = coo_matrix((np.ones(len(pairs)), (left, right)), shape=(count, count))
     _, component = connected_components(graph, directed=False)

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from torch import Tensor
 
-from tasks.data.normalize_text import normalize_text
+from tasks.data.near_duplicates import (
+    Words,
+    is_near_duplicate,
+    merge_near_texts,
+    number_texts,
+    split_words,
+)
 from tasks.report.formatting import Row, index_rows
 from tasks.report.run_data import RunData
-from tasks.report.tfidf_space import WORDS, TfidfSpace
-
-MIN_COSINE, MIN_JACCARD = 0.9, 0.8
-"""Cosine from which a pair is looked at, and share of their words that near-duplicates have in
-common (Jaccard)."""
+from tasks.report.tfidf_space import TfidfSpace
 
 SHOWN = 50
 
@@ -26,7 +27,7 @@ class Duplicates:
 
     Attributes:
         exact: training rows that repeat an earlier one, letter by letter and digit by digit.
-        near: that nearly do.
+        near: training rows that are nearly another, by `tasks.data.near_duplicates`.
         conflicting: groups of the same rows that bear different labels.
         near_conflicting: groups of alike rows, not all the same, that do.
         leaked: queries that are training rows, exactly.
@@ -48,79 +49,65 @@ class Duplicates:
 
 
 def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
-    """All pairs that are near by their words are compared word by word."""
-    train_keys, query_keys = (_make_keys(frame) for frame in (data.train, data.queries))
-    word_sets = [_split_words(frame) for frame in (data.train, data.queries)]
-    first: dict[str, int] = {}
-    pairs = [(i, first.setdefault(key, i)) for i, key in enumerate(train_keys)]
-    exact_pairs = [(i, j) for i, j in pairs if i != j]
-    near_pairs = [
-        (i, j)
-        for i, j in _find_near_pairs(space.similarity, space.neighbours)
-        if train_keys[i] != train_keys[j]
-        and _jaccard(word_sets[0][i], word_sets[0][j]) >= MIN_JACCARD
-    ]
-    cluster = _cluster_pairs(len(train_keys), [*exact_pairs, *near_pairs])
-    labels = data.train["label"].to_list()
+    """Rows of the same letters and digits, and neighbours that `is_near_duplicate` calls alike."""
+    train_texts, query_texts = (_list_texts(data, frame) for frame in (data.train, data.queries))
+    both = [[*ours, *theirs] for ours, theirs in zip(train_texts, query_texts, strict=True)]
+    numbers = number_texts(both)
+    train_numbers, query_numbers = numbers[: len(data.train)], numbers[len(data.train) :]
+    words, query_words = split_words(train_texts), split_words(query_texts)
+    groups = merge_near_texts(train_numbers, words, _list_candidates(words, space.neighbours))
     members: dict[int, list[int]] = {}
-    for position, number in enumerate(cluster.tolist()):
-        if number >= 0:
-            members.setdefault(number, []).append(position)
-    conflicting = {n for n, rows in members.items() if len({labels[i] for i in rows}) > 1}
-    same_rows = {train_keys[i] for n in conflicting for i in members[n]}
-    labels_by_key: dict[str, set[str]] = {key: set() for key in same_rows}
-    for key, label in zip(train_keys, labels, strict=True):
-        if key in labels_by_key:
-            labels_by_key[key].add(label)
-    exact = sum(len(key_labels) > 1 for key_labels in labels_by_key.values())
-    leaked = {q: first[key] for q, key in enumerate(query_keys) if key in first}
+    for position, number in enumerate(groups):
+        members.setdefault(number, []).append(position)
+    members = {number: rows for number, rows in members.items() if len(rows) > 1}
+    conflicting, exact = _find_conflicts(members, train_numbers, data.train["label"].to_list())
+    first = {number: i for i, number in reversed(list(enumerate(train_numbers)))}
+    leaked = {q: first[number] for q, number in enumerate(query_numbers) if number in first}
+    candidates = _list_candidates(query_words, space.query_neighbours)
     near_leaked = {
-        q: t
-        for q, t in reversed(_find_near_pairs(space.query_similarity, space.query_neighbours))
-        if q not in leaked and _jaccard(word_sets[1][q], word_sets[0][t]) >= MIN_JACCARD
+        q: row
+        for q, rows in enumerate(candidates)
+        if q not in leaked
+        for row in reversed(rows)  # the nearest is written last, and stays
+        if is_near_duplicate(query_words[q], words[row])
     }
+    near = [rows for rows in members.values() if len({train_numbers[i] for i in rows}) > 1]
     train = index_rows(data.train, "train")
     order = sorted(members, key=lambda n: (n not in conflicting, -len(members[n])))
-    groups = [[train[i] for i in members[n][:10]] for n in order[:SHOWN]]
-    leaks = _list_leaks(data, train, {**leaked, **near_leaked}, set(leaked))
-    counts = (len(exact_pairs), len({i for i, _ in near_pairs}), exact, len(conflicting) - exact)
-    return Duplicates(*counts, len(leaked), len(near_leaked), cluster, groups, leaks)
+    return Duplicates(
+        len(train_numbers) - len(first),
+        sum(map(len, near)),
+        exact,
+        len(conflicting) - exact,
+        len(leaked),
+        len(near_leaked),
+        np.array([number if number in members else -1 for number in groups]),
+        [[train[i] for i in members[n][:10]] for n in order[:SHOWN]],
+        _list_leaks(data, train, {**leaked, **near_leaked}, set(leaked)),
+    )
 
 
-def _make_keys(frame: pl.DataFrame) -> list[str]:
-    pairs = frame["text_pair"].fill_null("").to_list()
-    return [
-        f"{normalize_text(a)}\0{normalize_text(b)}"
-        for a, b in zip(frame["text"], pairs, strict=True)
-    ]
+def _list_texts(data: RunData, frame: pl.DataFrame) -> list[list[str]]:
+    columns = ["text", "text_pair"] if data.has_pairs else ["text"]
+    return [frame[name].fill_null("").to_list() for name in columns]
 
 
-def _split_words(frame: pl.DataFrame) -> list[tuple[frozenset[str], ...]]:
-    """The words of each text of a row."""
-    columns = [name for name in ("text", "text_pair") if frame[name].null_count() < len(frame)]
-    word_sets = [[frozenset(WORDS.findall(t.casefold())) for t in frame[name]] for name in columns]
-    return list(zip(*word_sets, strict=True))
+def _list_candidates(words: Sequence[Words], neighbours: Tensor) -> list[list[int]]:
+    """What each row is compared with: nothing where it has no words, as ":)" and ":(" have none."""
+    has_words = [any(row) for row in words]
+    return [rows if has_words[i] else [] for i, rows in enumerate(neighbours.tolist())]
 
 
-def _find_near_pairs(similarity, neighbours) -> Sequence[tuple[int, int]]:
-    rows, columns = (similarity >= MIN_COSINE).nonzero(as_tuple=True)
-    return list(zip(rows.tolist(), neighbours[rows, columns].tolist(), strict=True))
-
-
-def _jaccard(a: tuple[frozenset[str], ...], b: tuple[frozenset[str], ...]) -> float:
-    """Of the texts that are least alike: of a pair, both have to be."""
-    return min(len(x & y) / max(1, len(x | y)) for x, y in zip(a, b, strict=True))
-
-
-def _cluster_pairs(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """A number for each row; -1 for rows that are like no other."""
-    if not pairs:
-        return np.full(n, -1)
-    left, right = np.array(pairs).T
-    graph = coo_matrix((np.ones(len(pairs)), (left, right)), shape=(n, n))
-    _, number = connected_components(graph, directed=False)
-    sizes = np.bincount(number)
-    return np.where(sizes[number] > 1, number, -1)
+def _find_conflicts(
+    members: dict[int, list[int]], numbers: Sequence[int], labels: Sequence[str]
+) -> tuple[set[int], int]:
+    """Groups of alike rows with several labels, and how many sets of exactly the same rows have."""
+    conflicting = {n for n, rows in members.items() if len({labels[i] for i in rows}) > 1}
+    exact_labels: dict[int, set[str]] = {}
+    for n in conflicting:
+        for i in members[n]:
+            exact_labels.setdefault(numbers[i], set()).add(labels[i])
+    return conflicting, sum(len(distinct) > 1 for distinct in exact_labels.values())
 
 
 def _list_leaks(
