@@ -1,0 +1,33 @@
+"""The last run that can be compared: one answer for the report and the alerts, by no clock."""
+
+import handmade_runs
+from handmade_runs import Row
+
+from storage import Store
+from tasks.report.run_data import read_run_data
+from tasks.results.alerts import find_breaches
+from tasks.results.comparability import find_comparable_run
+from tasks.study.sections import Notify
+
+TRAIN, QUERIES = [Row(f"t{i}", f"text {i}") for i in range(3)], [Row("q", "query")]
+
+
+def write_run(store: Store, name: str, harmful: int, **parts: str) -> None:
+    """A run in which one training row does harm; all are opened in the same second."""
+    effects = {(0, t): -0.5 if t == harmful else 0.5 for t in range(len(TRAIN))}
+    handmade_runs.write_run(store, name, TRAIN, QUERIES, effects, **parts)
+
+
+def test_of_runs_in_one_second_the_earlier_is_compared_with(tmp_path):
+    """Also if its name is the later one, and if another came between that cannot be compared."""
+    store = handmade_runs.open_store(tmp_path)
+    write_run(store, "z", 0)
+    write_run(store, "m", 0, damping="other")
+    write_run(store, "a", 1)
+    created = {store.read_record(name).created for name in ("z", "m", "a")}
+    assert len(created) == 1
+    assert [find_comparable_run(store, name) for name in ("z", "m", "a")] == [None, None, "z"]
+    assert read_run_data(store, "a", tmp_path / "study.toml").against == "z"
+    (breach,) = find_breaches(store, "a", Notify(new_suspects_above=0))
+    assert (breach.what, breach.found) == ("new_suspects_above", 1)
+    assert list(find_breaches(store, "z", Notify(new_suspects_above=0))) == []
