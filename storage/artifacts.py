@@ -66,7 +66,7 @@ def find_verified_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
         StoreError: one of them is damaged, which must not pass for "never written".
     """
     for problems in find_damaged_artifacts(layout, (kind,)).values():
-        raise StoreError.at(
+        raise StoreError(
             layout.artifacts(kind),
             expected=f"every part of {kind} as it was written",
             got="; ".join(problems),

@@ -166,7 +166,7 @@ def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreErr
     if code in _DISK_FULL_ERRNOS:
         return _make_disk_full_error(path, needed)
     if code == errno.EFBIG:
-        return StoreError.at(
+        return StoreError(
             path,
             expected="a file of any size"
             if needed is None
@@ -178,7 +178,7 @@ def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreErr
     reason = os.strerror(code) if code else str(error)
     access_remedy = f"Give this user the right to write in {path.parent}, or choose another place."
     other_remedy = "Check the disk and the path, or choose another place, then run again."
-    return StoreError.at(
+    return StoreError(
         path,
         expected="to write there",
         got=reason.lower(),
@@ -187,7 +187,7 @@ def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreErr
 
 
 def _make_disk_full_error(path: Path, needed: int | None) -> StoreError:
-    return StoreError.at(
+    return StoreError(
         path,
         expected="room for it" if needed is None else f"room for {_format_size(needed)}",
         got=f"a full disk ({_format_size(count_free_bytes(path))} free)",

@@ -104,7 +104,7 @@ def read_commit(manifest: Path) -> Commit | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:
-        raise StoreError.at(
+        raise StoreError(
             manifest,
             expected="to read it",
             got=str(error.strerror),
@@ -153,7 +153,7 @@ def _find_query_range(record: RunRecord, key: str, where: str) -> tuple[int, int
     for shard in record.list_shards():
         if shard.key == key:
             return shard.start, shard.stop
-    raise StoreError.at(
+    raise StoreError(
         where,
         expected=f"one of the run's {len(record.list_shards())} shards",
         got=f"key {key}",

@@ -46,7 +46,7 @@ def compact(
     if rows > MAX_ROWS:
         return None
     if not keys:
-        raise StoreError.at(
+        raise StoreError(
             f"run {record.run}", expected="committed shards", got="none", remedy="Finish it first."
         )
     frames = {name: frame.collect() for name, frame in tables.items()}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 
 class StoreError(Exception):
-    """The store cannot do what was asked; the message says where, what and how to go on."""
+    """The store cannot do what was asked; says what was expected, what came, what to change.
 
-    @classmethod
-    def at(cls, where: object, *, expected: str, got: str, remedy: str) -> Self:
-        """Build the error from its four parts.
+    >>> print(StoreError("run.json", expected="a record", got="a list", remedy="Mend it."))
+    run.json: expected a record; got a list. Mend it.
+    """
 
-        >>> print(StoreError.at("run.json", expected="a record", got="a list", remedy="Mend it."))
-        run.json: expected a record, got a list. Mend it.
-        """
-        return cls(f"{where}: expected {expected}, got {got}. {remedy}")
+    def __init__(self, where: object, expected: str, got: str, remedy: str) -> None:
+        self.where, self.expected, self.got, self.remedy = str(where), expected, got, remedy
+        super().__init__(self.where, expected, got, remedy)  # all four, so that it can be pickled
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}; got {self.got}. {self.remedy}"

@@ -28,13 +28,13 @@ def validate_frame(table: str, frame: pl.DataFrame, where: str) -> ValidatedFram
             infinite number anywhere, a repeated key, or scores out of their order.
     """
     if table not in KEYS:
-        raise StoreError.at(
+        raise StoreError(
             where, expected=f"a table of {', '.join(KEYS)}", got=repr(table), remedy="Rename it."
         )
     where = f"table {table} of {where}"
     invalid_names = [repr(name) for name in frame.columns if "\0" in name]
     if invalid_names:
-        raise StoreError.at(
+        raise StoreError(
             where,
             expected="names of columns without the character NUL, which no file holds",
             got=", ".join(invalid_names),
@@ -58,7 +58,7 @@ def check_range(frame: pl.DataFrame, column: str, start: int, stop: int, where: 
     """Refuse a column that leaves ``start .. stop - 1``."""
     outside = frame.filter(~pl.col(column).is_between(start, stop, closed="left"))
     if outside.height:
-        raise StoreError.at(
+        raise StoreError(
             where,
             expected=f"{column} in {start}..{stop - 1}",
             got=f"{outside[column][0]} in {outside.height} rows",
@@ -77,7 +77,7 @@ def _check_columns(schema: pa.Schema, frame: pl.DataFrame, where: str) -> None:
         f"{name} (not a column of this table)" for name in frame.columns if name not in expected
     ]
     if mismatches:
-        raise StoreError.at(
+        raise StoreError(
             where,
             expected=f"the columns {', '.join(expected)}",
             got="; ".join(mismatches),
@@ -89,7 +89,7 @@ def _check_nulls(schema: pa.Schema, frame: pl.DataFrame, where: str) -> None:
     for field in schema:
         count = frame[field.name].null_count()
         if count and not field.nullable:
-            raise StoreError.at(
+            raise StoreError(
                 where,
                 expected=f"a value in every row of {field.name}",
                 got=f"{count} nulls",
@@ -105,7 +105,7 @@ def _check_finite(frame: pl.DataFrame, where: str) -> None:
         if len(bad):
             row = frame.row(bad[0], named=True)
             keys = ", ".join(f"{key} {row[key]}" for key in ("query", "train") if key in row)
-            raise StoreError.at(
+            raise StoreError(
                 where,
                 expected=f"finite numbers in {name}",
                 got=f"{row[name]} in {len(bad)} rows, first at {keys or f'row {bad[0]}'}",
@@ -117,7 +117,7 @@ def _check_keys(frame: pl.DataFrame, keys: tuple[str, ...], where: str) -> None:
     repeated = frame.select(keys).is_duplicated()
     if repeated.any():
         first = frame.select(keys).row(repeated.arg_true()[0], named=True)
-        raise StoreError.at(
+        raise StoreError(
             where,
             expected=f"each {' and '.join(keys)} once",
             got=f"{first} more than once",
@@ -136,7 +136,7 @@ def _check_ranks(frame: pl.DataFrame, where: str) -> None:
     in_order = frame.select(pl.when(same).then(follows).otherwise(starts).alias("fine"))["fine"]
     if not in_order.all():
         row = frame.row(in_order.not_().arg_true()[0], named=True)
-        raise StoreError.at(
+        raise StoreError(
             where,
             expected="rows sorted by query and rank, where rank 0, 1, ... goes with ascending "
             "removal_effect",

@@ -72,7 +72,7 @@ def _refuse_unreadable(error: OSError) -> None:
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return
-    raise StoreError.at(
+    raise StoreError(
         Path(str(error.filename)),
         expected="a folder that this user may read",
         got=(error.strerror or str(error)).lower(),

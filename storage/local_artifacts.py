@@ -137,7 +137,7 @@ def _install(temp: Path, folder: Path) -> None:
         if _is_intact(folder):
             return
         _retire(folder)
-    raise StoreError.at(
+    raise StoreError(
         folder,
         expected="to put a part in place",
         got="another process that keeps putting a damaged one there",

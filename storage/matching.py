@@ -156,7 +156,7 @@ def _match_by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
     for rows in (old, new):
         unique = bool(rows["id"].is_unique().all())
         if not unique or (len(rows) > 1 and _has_row_number_ids(rows)):
-            raise StoreError.at(
+            raise StoreError(
                 f"table of {key} rows without their texts",
                 expected="ids that name rows",
                 got="row numbers" if unique else "an id that is used more than once",

@@ -71,14 +71,14 @@ def translate_s3_errors(path: Path) -> Iterator[None]:
     except (StoreError, FileNotFoundError, FileExistsError, ValueError, KeyError):
         raise
     except PermissionError as error:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected="the right to read and write there",
             got=f"a refusal ({error})",
             remedy="Check the keys in the environment and the bucket's policy.",
         ) from error
     except Exception as error:  # every layer below has exceptions of its own
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected="an answer of the bucket",
             got=f"{type(error).__name__}: {error}",
@@ -93,7 +93,7 @@ def _require_bucket(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected="a bucket of that name",
             got=str(error),

@@ -29,7 +29,7 @@ def read_sequence(layout: Layout, run: str) -> int:
     except FileNotFoundError:
         return 0
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected="the place of a run among the others",
             got=f"something unreadable ({error})",

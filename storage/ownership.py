@@ -64,7 +64,7 @@ def _check_free(root: Path, create: bool) -> None:
         remedy = "Run the audit first (or `fastif mislabels`), or set the store's path to it."
     else:
         return
-    raise StoreError.at(root, expected="a store", got=got, remedy=remedy)
+    raise StoreError(root, expected="a store", got=got, remedy=remedy)
 
 
 def _check_writable(root: Path) -> None:
@@ -77,7 +77,7 @@ def _check_writable(root: Path) -> None:
         got = f"no right to write in {nearest}"
     else:
         return
-    raise StoreError.at(
+    raise StoreError(
         root,
         expected="a folder to write in",
         got=got,
@@ -90,21 +90,21 @@ def _check_owner(path: Path, study: str) -> dict[str, object]:
         header = unseal(path.read_bytes())
         store_format, owner = header["format"], header["study"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected="the description of a store",
             got=f"something unreadable ({type(error).__name__}: {error})",
             remedy="Restore the file, or set the store's path to a new folder.",
         ) from error
     if store_format not in READABLE_FORMATS:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected=f"format {', '.join(map(str, READABLE_FORMATS))}",
             got=f"format {store_format}",
             remedy="Use the version of fastif that wrote it, or a new folder.",
         )
     if owner != study:
-        raise StoreError.at(
+        raise StoreError(
             path,
             expected=f"the store of study {study!r}",
             got=f"the one of study {owner!r}",

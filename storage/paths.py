@@ -19,7 +19,7 @@ def is_valid_name(name: str) -> bool:
 def check_name(kind: str, name: str) -> str:
     """Return `name` if it can be a folder on any disk and a hive value, else raise StoreError."""
     if not is_valid_name(name):
-        raise StoreError.at(
+        raise StoreError(
             f"name of the {kind}",
             expected="up to 128 letters, digits, '.', '_' or '-', the first a letter or digit",
             got=repr(name),

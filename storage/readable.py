@@ -113,7 +113,7 @@ def _compute_sha256(path: Path, size: int, modified: int) -> str:
 
 
 def _make_damage_error(path: Path, expected: str, got: str) -> StoreError:
-    return StoreError.at(
+    return StoreError(
         path,
         expected=expected,
         got=got,

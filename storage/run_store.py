@@ -42,14 +42,14 @@ class RunStore(ArtifactStore):
             return RunRecord.from_json(text)
         except FileNotFoundError:
             names = self._list_names()
-            raise StoreError.at(
+            raise StoreError(
                 path,
                 expected=f"run {run!r} in this store",
                 got=f"the runs {', '.join(names)}" if names else "no runs",
                 remedy="Name one of these, or start the run first.",
             ) from None
         except (OSError, ValueError) as error:
-            raise StoreError.at(
+            raise StoreError(
                 path,
                 expected="the record of a run",
                 got=str(error),

@@ -78,7 +78,7 @@ class Store(RunStore):
         """
         path = self.layout.record(record.run)
         if record.study != self.study:
-            raise StoreError.at(
+            raise StoreError(
                 path,
                 expected=f"a run of study {self.study!r}",
                 got=f"one of study {record.study!r}",
@@ -101,7 +101,7 @@ class Store(RunStore):
         first = self.read_record(record.run)
         changes = first.find_differences(record)
         if changes or first.fingerprint != record.fingerprint:
-            raise StoreError.at(
+            raise StoreError(
                 self.layout.record(record.run),
                 expected=f"run {record.run} to go on as it began",
                 got=f"another setting ({'; '.join(changes) or 'other fingerprint'})",
@@ -131,7 +131,7 @@ class Store(RunStore):
             StoreError: no such table or run, or one of these files is not as it was committed.
         """
         if table not in TABLES:
-            raise StoreError.at(
+            raise StoreError(
                 "scan", expected=f"one of {', '.join(TABLES)}", got=repr(table), remedy="Rename it."
             )
         files = self._list_table_files(table, run)
@@ -157,7 +157,7 @@ class Store(RunStore):
         record = self.read_record(run)
         shards = [shard.key for shard in record.list_shards()]
         if not self.read_status(run).finished or self.find_missing(run, record.list_shards()):
-            raise StoreError.at(
+            raise StoreError(
                 f"run {run}", expected="a finished run", got="one in work", remedy="Finish it."
             )
         if len(shards) < 2 or self._find_commit(record, COMPACT):

@@ -32,7 +32,7 @@ def parse_location(address: str | Path) -> Path:
         return Path(text).absolute()
     bucket = text.removeprefix(S3).partition("/")[0]
     if not text.startswith(S3) or not bucket:
-        raise StoreError.at(
+        raise StoreError(
             text,
             expected="a folder, or s3://bucket/prefix",
             got="another address",
@@ -42,7 +42,7 @@ def parse_location(address: str | Path) -> Path:
         import s3fs  # noqa: F401  # what UPath opens s3:// with
         from upath import UPath
     except ImportError as error:
-        raise StoreError.at(
+        raise StoreError(
             text,
             expected="the packages for S3",
             got=str(error),

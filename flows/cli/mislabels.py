@@ -120,9 +120,7 @@ def import_(
         for note in kept.notes:
             out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
         for problem in kept.refused:
-            text = f"Not kept: {problem.where}\n  expected: {problem.expected}"
-            text += f"\n  got:      {problem.got}\n  change:   {problem.change}"
-            out.print(text, markup=False, soft_wrap=True, highlight=False)
+            out.print(f"Not kept:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         next_step = f"Next: fastif mislabels {shlex.quote(str(study))}"
         out.print(
             f"Verdicts on {kept.rows} rows are kept. {next_step}", markup=False, soft_wrap=True

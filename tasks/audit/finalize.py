@@ -47,7 +47,7 @@ def finish_run(
     with lease_run(ref) as context:
         missing = list_missing_shards(context.store, ref.run)
         if missing:
-            raise StoreError.at(
+            raise StoreError(
                 f"run {ref.run}",
                 expected="every shard committed",
                 got=f"{len(missing)} missing, the first is {missing[0].key}",

@@ -38,7 +38,7 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
     """
     query, shown = explanation.query, [*explanation.harmful, *explanation.helpful]
     if query["reason"]:
-        raise StoreError.at(
+        raise StoreError(
             f"query {query['id']}",
             expected="a query that has scores",
             got=f"a quarantined one: {query['reason']}",

@@ -166,7 +166,7 @@ class AveragedSolver(Solver):
 def _read_repeat(context: RunContext, digest: str, device: torch.device | str) -> Solution:
     folder = context.store.find_artifact(KIND, digest)
     if folder is None:
-        raise StoreError.at(
+        raise StoreError(
             f"repeat {digest[:12]}",
             expected="the part that was solved just now",
             got="none",

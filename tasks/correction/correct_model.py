@@ -171,8 +171,8 @@ def _replace_location(problem: Problem, key: str, option: str) -> Problem:
     """The same problem of an option in place of a key; its path starts where the command runs."""
     if problem.where != key:
         return problem
-    change = problem.change.replace("; it starts from the study's folder", "")
-    return replace(problem, where=option, change=change)
+    remedy = problem.remedy.replace("; it starts from the study's folder", "")
+    return replace(problem, where=option, remedy=remedy)
 
 
 def _replace_table(source, table: Path):

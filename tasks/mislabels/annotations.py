@@ -154,7 +154,7 @@ def _parse_annotations(frame: pl.DataFrame, names: Mapping[str, str]) -> list[An
 
 def make_no_mislabels_error(store: Store) -> StoreError:
     """There is nothing to review yet."""
-    return StoreError.at(
+    return StoreError(
         store.layout.root,
         expected="a table of mislabels",
         got="none",

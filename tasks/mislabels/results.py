@@ -72,7 +72,7 @@ def read_current_result(store: Store, inputs: Inputs) -> MislabelResult:
     result = _find_current(store, inputs)
     if result is None:
         read_latest_result(store)  # refuses where there was none at all
-        raise StoreError.at(
+        raise StoreError(
             inputs.train.place,
             expected="a search for wrong labels among these rows",
             got="searches among other rows: the table, its labels or its ids have changed since",

@@ -62,7 +62,7 @@ def _refuse_second_choice(context: RunContext) -> None:
     record = context.plan.record
     shards, missing = record.list_shards(), list_missing_shards(context.store, record.run)
     if len(missing) < len(shards):
-        raise StoreError.at(
+        raise StoreError(
             f"run {record.run}",
             expected="the method that it began with, under parts/method",
             got=f"none, and {len(shards) - len(missing)} of {len(shards)} shards committed",

@@ -84,7 +84,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
     """
     status = store.read_status(check_undamaged(store, run))
     if not status.finished:
-        raise StoreError.at(
+        raise StoreError(
             f"run {run}",
             expected="a finished run",
             got=f"{status.done} of {status.planned} shards",

@@ -23,7 +23,7 @@ def find_position(store: Store, run: str, table: str, name: str) -> int:
     matches = rows.filter(pl.col("id").str.normalize("NFC") == normalize_nfc(name))
     if matches.is_empty():
         near = difflib.get_close_matches(name, rows["id"].to_list(), n=3, cutoff=0.5)
-        raise StoreError.at(
+        raise StoreError(
             f"run {run}",
             expected=f"an id of its {len(rows)} {'queries' if key == 'query' else 'training rows'}"
             + (f", such as {rows['id'][0]}" if len(rows) else ""),
@@ -41,7 +41,7 @@ def find_latest_run(store: Store) -> str:
     """
     status = store.find_latest()
     if status is None:
-        raise StoreError.at(
+        raise StoreError(
             store.layout.root,
             expected="a run",
             got="none",
@@ -64,7 +64,7 @@ def check_undamaged(store: Store, run: str) -> str:
         names = ", ".join(shard.key for shard in lost[:MAX_SHOWN])
         more = f" and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
         got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "it damaged"
-        raise StoreError.at(
+        raise StoreError(
             f"run {run}",
             expected="every shard of a finished run" if lost else "the run's own row",
             got=got,
@@ -73,7 +73,7 @@ def check_undamaged(store: Store, run: str) -> str:
         )
     if not store.is_committed(run, TRAIN):
         store.scan("train", run)  # refuses by the name of a file that is not whole
-        raise StoreError.at(
+        raise StoreError(
             f"run {run}",
             expected="its table of training rows",
             got="none",

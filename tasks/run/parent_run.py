@@ -121,7 +121,7 @@ def _restore_lineage(
         return None
     root = runs.get(str(lineage_entry["root"]))
     if root is None:
-        raise StoreError.at(
+        raise StoreError(
             store.layout.root,
             expected="the first night of the line that this run goes on",
             got="no such run",

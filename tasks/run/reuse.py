@@ -122,7 +122,7 @@ def read_reused_recall(context: RunContext) -> list[Recall]:
 
 def make_lost_choice_error(context: RunContext, what: str) -> StoreError:
     """That a choice of the first night is not in the store any more."""
-    return StoreError.at(
+    return StoreError(
         f"run {context.plan.record.run}",
         expected=f"the {what} that run {context.plan.root.run} chose, under parts",
         got="none",
@@ -134,7 +134,7 @@ def _find_parent_name(context: RunContext) -> str:
     assert context.plan.lineage is not None
     parent = context.plan.lineage.parent
     if parent is None:
-        raise StoreError.at(
+        raise StoreError(
             f"run {context.plan.record.run}",
             expected="the run whose answers it took over",
             got="no such run: it was forgotten",

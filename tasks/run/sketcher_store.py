@@ -54,7 +54,7 @@ def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> Gra
     """
     artifact = store.find_artifact("sketcher", digest)
     if artifact is None:
-        raise StoreError.at(
+        raise StoreError(
             store.layout.artifact("sketcher", digest),
             expected="the sketcher that the earlier night was computed with",
             got="none, or a damaged one (see `fastif verify`)",

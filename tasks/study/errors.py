@@ -16,14 +16,14 @@ class Problem:
     where: str
     expected: str
     got: str
-    change: str
+    remedy: str
 
     def __str__(self) -> str:
         return (
             f"  {self.where}\n"
             f"    expected: {self.expected}\n"
             f"    got:      {self.got}\n"
-            f"    change:   {self.change}"
+            f"    remedy:   {self.remedy}"
         )
 
 

@@ -151,7 +151,7 @@ def test_every_export_of_a_real_server_is_read_or_refused_by_name(server, study,
         words = " ".join(done.output.split())
         if shape not in READ:
             assert done.exit_code == 2, (shape, words)
-            assert "change:" in words
+            assert "remedy:" in words
             continue
         assert done.exit_code == 0, (shape, words)
         assert ending == READ[shape]

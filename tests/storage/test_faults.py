@@ -294,7 +294,7 @@ def test_a_full_disk_is_explained_and_keeps_what_was_committed(small_disk):
         while True:
             file.write(b"0" * 4096)
     with pytest.raises(
-        StoreError, match=r"room for [\d,]+ bytes, got a full disk \(0 bytes free\)"
+        StoreError, match=r"room for [\d,]+ bytes; got a full disk \(0 bytes free\)"
     ):
         store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
     assert list(small_disk.rglob("*.tmp")) == []

@@ -57,7 +57,7 @@ def refusal(source: TableSource, folder: Path, labels=LABELS) -> StudyError:
         read(source, folder, labels)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert (source.table or source.dataset) in str(caught.value)
-    assert all(p.where and p.expected and p.got and p.change for p in caught.value.problems)
+    assert all(p.where and p.expected and p.got and p.remedy for p in caught.value.problems)
     return caught.value
 
 
@@ -157,7 +157,7 @@ def test_numbers_are_never_positions(tmp_path, suffix):
     problem = single_problem(refusal(source, tmp_path))
     assert '"neg", "pos"' in problem.expected
     assert 'row 1: "1"' in problem.got
-    assert "labels as these numbers" in problem.change
+    assert "labels as these numbers" in problem.remedy
 
 
 def test_numbers_as_ids_and_groups(tmp_path):
@@ -193,7 +193,7 @@ def test_missing_file(tmp_path, suffix):
     save_table(tmp_path, suffix, ROWS, "train")
     problem = single_problem(refusal(make_source(f"trian.{suffix}"), tmp_path))
     assert (problem.where, problem.got) == ("[train] table", "nothing there")
-    assert f'did you mean "train.{suffix}"?' in problem.change
+    assert f'did you mean "train.{suffix}"?' in problem.remedy
     assert "no folder" in single_problem(refusal(make_source(f"none/train.{suffix}"), tmp_path)).got
     (tmp_path / f"folder.{suffix}").mkdir()
     assert single_problem(refusal(make_source(f"folder.{suffix}"), tmp_path)).got == "a folder"
@@ -212,7 +212,7 @@ def test_empty_table(tmp_path, suffix):
     (tmp_path / f"rows.{suffix}").touch()
     problem = single_problem(refusal(make_source(f"rows.{suffix}"), tmp_path))
     assert "0 bytes" in problem.got
-    assert "rows" in problem.change
+    assert "rows" in problem.remedy
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
@@ -234,9 +234,9 @@ def test_missing_columns(tmp_path, suffix):
     text, key, group = refusal(source, tmp_path).problems
     assert (text.where, text.expected) == ("[train] text", 'a column "txet"')
     assert "id, text, label, genre" in text.got
-    assert 'did you mean "text"?' in text.change
-    assert (key.where, key.change) == ("[train] id", "set id to one of these columns")
-    assert (group.where, group.change) == ("[train] groups", 'did you mean "genre"?')
+    assert 'did you mean "text"?' in text.remedy
+    assert (key.where, key.remedy) == ("[train] id", "set id to one of these columns")
+    assert (group.where, group.remedy) == ("[train] groups", 'did you mean "genre"?')
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -275,7 +275,7 @@ def test_label_near_a_name_is_suggested(tmp_path):
     problem = single_problem(refusal(source, tmp_path))
     assert problem.expected == 'one of "neg", "pos"'
     assert problem.got == 'row 2: "Neg", row 3: "neg "'
-    assert problem.change == 'did you mean "neg"?'
+    assert problem.remedy == 'did you mean "neg"?'
 
 
 Names = TypeAdapter(NamesType)
@@ -314,7 +314,7 @@ def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
 )  # fmt: skip
 def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, expected):
     source = save_table(tmp_path, "csv", {**ROWS, "label": ["pos", label, "neg", "pos"]})
-    change = single_problem(refusal(source, tmp_path)).change
+    change = single_problem(refusal(source, tmp_path)).remedy
     assert change.startswith('did you mean "neg"? It has ')
     assert expected in change
 
@@ -433,7 +433,7 @@ def test_dataset_splits(dataset_folders):
         problem = single_problem(refusal(dataset("both", **keys), dataset_folders))
         assert (problem.where, problem.expected) == ("[train] split", "one of train, test")
         assert problem.got == got
-    assert 'did you mean "test"?' in problem.change
+    assert 'did you mean "test"?' in problem.remedy
 
 
 def test_dataset_without_some_labels(dataset_folders):
@@ -475,7 +475,7 @@ def test_without_the_datasets_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     problem = single_problem(refusal(dataset("owner/name"), tmp_path))
     assert "not installed" in problem.got
-    assert "pip install" in problem.change
+    assert "pip install" in problem.remedy
 
 
 def test_reading_a_table_needs_no_torch():
@@ -526,7 +526,7 @@ def test_sizes_above_the_number_of_rows(small):
     k, rows = caught.value.problems
     assert (k.where, k.got) == ("[candidates] k", "200")
     assert "1 to 3" in k.expected
-    assert "full" in k.change
+    assert "full" in k.remedy
     assert (rows.where, rows.got) == ("[curvature] rows", "512")
     assert "train.csv" in rows.expected
     assert str(NLI) in str(caught.value)

@@ -189,7 +189,7 @@ def test_what_a_table_of_numbers_cannot_have_is_refused(tmp_path, more, where, w
         load_study(path)
     problems = [problem for problem in caught.value.problems if problem.where == where]
     assert problems, caught.value
-    assert words in f"{problems[0].expected} {problems[0].change}"
+    assert words in f"{problems[0].expected} {problems[0].remedy}"
 
 
 def test_text_and_features_together_are_refused(tmp_path):

@@ -109,7 +109,7 @@ def test_numbers_and_truth_values_of_typed_files_are_words(tmp_path):
 def test_other_files_are_refused_with_place_and_remedy(tmp_path, name, content, words):
     message = refusal(write_file(tmp_path, name, content))
     assert words in message
-    assert "change:" in message
+    assert "remedy:" in message
 
 
 def test_what_is_not_there_or_a_folder_is_refused(tmp_path):

@@ -47,7 +47,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
             read_source(source, ["text"], tmp_path, "train")
         (problem,) = caught.value.problems
         assert problem.got == what
-        assert ("did you mean" in problem.change) == (name == "tt.csv")
+        assert ("did you mean" in problem.remedy) == (name == "tt.csv")
         with pytest.raises(StudyError, match=what):
             read_review(tmp_path / name)
         with pytest.raises(StudyError, match=what):
@@ -99,7 +99,7 @@ def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
             _read_option_table(study, source, tmp_path / "nofile.csv", option)
         (problem,) = caught.value.problems
         assert problem.where == option
-        assert "study's folder" not in problem.change
+        assert "study's folder" not in problem.remedy
 
 
 def test_a_kind_that_is_left_out_is_advised_and_not_the_first_of_the_list(tmp_path):

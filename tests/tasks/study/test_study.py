@@ -231,7 +231,7 @@ def test_several_models_and_the_rows_of_the_certificate(tmp_path):
 def test_wrong_models_and_certificates(tmp_path, old, new, where, message):
     (problem,) = refusal(write_changed(tmp_path, (old, new))).problems
     assert problem.where == where
-    assert message in f"{problem.expected} {problem.change}"
+    assert message in f"{problem.expected} {problem.remedy}"
 
 
 def test_a_study_cannot_be_changed(tmp_path):
@@ -588,9 +588,9 @@ def test_a_bad_value_is_named_with_a_remedy(tmp_path, case):
     problem = next(p for p in error.problems if p.where == key)
     assert expected in problem.expected
     assert got in problem.got
-    assert change in problem.change
-    assert problem.change
-    for part in (key, problem.expected, problem.got, problem.change):
+    assert change in problem.remedy
+    assert problem.remedy
+    for part in (key, problem.expected, problem.got, problem.remedy):
         assert part in str(error)
 
 
@@ -620,7 +620,7 @@ def test_scores_by_sketches_alone_count_no_leverage(tmp_path):
     demanded = ("0.1", '0.1\nleverage = "on"')
     (problem,) = refusal(write_changed(tmp_path, sketch, demanded)).problems
     assert (problem.where, problem.got) == ("[curvature] leverage", '"on"')
-    assert "rescore" in problem.change
+    assert "rescore" in problem.remedy
     assert load_study(write_changed(tmp_path, demanded)).curvature.leverage == "on"
     assert load_study(write_changed(tmp_path, sketch, ("0.1", '0.1\nleverage = "auto"'))).loss
 
@@ -650,7 +650,7 @@ def test_missing_file_suggests_the_one_beside_it(tmp_path):
     write_file(tmp_path, VALID)
     error = refusal(tmp_path / "stduy.toml")
     assert "nothing there" in error.problems[0].got
-    assert 'did you mean "study.toml"?' in error.problems[0].change
+    assert 'did you mean "study.toml"?' in error.problems[0].remedy
     assert "a folder" in str(refusal(tmp_path))
     assert "nothing there" in str(refusal(tmp_path / "none" / "study.toml"))
 
@@ -790,7 +790,7 @@ def test_a_bad_union_is_named_entry_by_entry(tmp_path, case):
     (problem,) = refusal(write_changed(tmp_path, UNION, (old, new))).problems
     assert problem.where == f"[candidates] {key}"
     assert expected in problem.expected
-    assert change in problem.change
+    assert change in problem.remedy
 
 
 @pytest.mark.parametrize(
@@ -807,7 +807,7 @@ def test_quotas_that_cannot_be_kept_are_refused(tmp_path, quota, expected, chang
     (problem,) = refusal(write_changed(tmp_path, ("k = 5", f"k = 5\nquota = {quota}"))).problems
     assert problem.where == "[candidates] quota"
     assert expected in problem.expected
-    assert change in problem.change
+    assert change in problem.remedy
 
 
 def test_a_target_stands_in_place_of_k(tmp_path):
@@ -830,7 +830,7 @@ def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, 
     (problem,) = refusal(write_changed(tmp_path, ("k = 5", keys))).problems
     assert problem.where == f"[candidates] {where}"
     assert expected in problem.expected
-    assert change in problem.change
+    assert change in problem.remedy
 
 
 def test_a_scan_with_queries_of_a_rank(tmp_path):
