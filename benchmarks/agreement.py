@@ -95,10 +95,7 @@ def _rows(context: RunContext, sizes: Sizes, folder: Path) -> Rows:
     turns = range(sizes.rounds)
     ids = torch.tensor([timed_query(context, turn, sizes.rounds) for turn in turns])
     gradient = compute_loss_gradients(
-        fastif.Gradients(context.objective),
-        get_query_examples(context),
-        ids,
-        context.study.run.batch_size,
+        fastif.Gradients(context.objective), get_query_examples(context), ids
     )
     published = torch.stack(
         [load_file(folder / f"s_test-{t}.safetensors")["s_test"] for t in turns]

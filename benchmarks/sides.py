@@ -120,17 +120,17 @@ def _attributor(
         make_operator(context),
         context.study.solver,
     )
-    return fastif.Attributor(*settings, search, factor, context.study.run.batch_size)
+    return fastif.Attributor(*settings, search, factor)
 
 
 def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict[str, float]:
     """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
-    size, train = context.study.run.batch_size, get_train_examples(context)
+    train = get_train_examples(context)
     gradients = getattr(make_operator(context).operator, "gradients", None) or fastif.Gradients(
         context.objective
     )
     rhs, first = time_call(
-        lambda: compute_loss_gradients(gradients, get_query_examples(context), ids, size)
+        lambda: compute_loss_gradients(gradients, get_query_examples(context), ids)
     )
     solution, solve = time_call(
         lambda: context.study.solver.solve(make_operator(context), rhs, factor)
@@ -142,11 +142,9 @@ def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> 
         candidates = near.index.search(
             fastif.compute_embeddings(context.objective, get_query_examples(context), ids), near.k
         )
-        return fastif.influence(gradients, train, rows, candidates, batch_size=size)
+        return fastif.influence(gradients, train, rows, candidates)
 
-    _, full = time_call(
-        lambda: fastif.influence(gradients, train, rows, keep=keep, batch_size=size)
-    )
+    _, full = time_call(lambda: fastif.influence(gradients, train, rows, keep=keep))
     _, knn = time_call(score_near)
     return {"gradients": first, "solve": solve, "score_full": full, "score_knn": knn}
 

@@ -23,6 +23,7 @@ from fastif.models.parameters import Params
 
 SELECTIONS = ("helpful", "harmful", "random", "anchors")
 BATCH_SIZE = 32
+"""Examples whose gradients are held at once, whatever the tables' own."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def correct(
         settings: steps, numbers and seed.
         progress: is told of every step.
     """
+    table, anchors = table.with_batch_size(BATCH_SIZE), anchors.with_batch_size(BATCH_SIZE)
     current = copy.copy(objective)
     current.params = {
         name: tensor.detach().clone().requires_grad_() for name, tensor in objective.params.items()
@@ -108,12 +110,10 @@ def correct(
     for step in range(settings.steps):
         anchor_ids = _sample_ids(len(anchors), settings.anchors, generator)
         pool_ids = _sample_ids(len(table), settings.pool, generator)
-        source, rows = (anchors, anchor_ids)
+        source, rows = anchors, anchor_ids
         if settings.by != "anchors":
-            source, rows = (
-                table,
-                _select_rows(current, table, pool_ids, anchors, anchor_ids, solve, settings),
-            )
+            source = table
+            rows = _select_rows(current, table, pool_ids, anchors, anchor_ids, solve, settings)
         loss = current.losses(current.params, source.take(rows)).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -140,13 +140,9 @@ def _select_rows(
     detached = copy.copy(current)
     detached.params = {name: tensor.detach() for name, tensor in current.params.items()}
     gradients = Gradients(detached)
-    mean_gradient = compute_loss_gradients(gradients, anchors, anchor_ids, BATCH_SIZE).mean(
-        0, keepdim=True
-    )
+    mean_gradient = compute_loss_gradients(gradients, anchors, anchor_ids).mean(0, keepdim=True)
     candidates = Candidates(pool_ids.sort().values[None], torch.zeros(1, len(pool_ids)))
-    influences = influence(
-        gradients, table, solve(mean_gradient), candidates, batch_size=BATCH_SIZE
-    )
+    influences = influence(gradients, table, solve(mean_gradient), candidates)
     harmful_first = influences.ids[0][
         influences.ids[0] != NO_EXAMPLE
     ]  # a row without a finite gradient has none

@@ -1,7 +1,7 @@
 """Small problems of every kind, each as the library sees it and as the reference sees it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import reference
@@ -192,8 +192,11 @@ NAMES = (*MODULES, "bert")
 
 
 @cache
-def case(name: str, n: int = 9) -> Case:
-    """The case of this name with n examples, always the same."""
+def case(name: str, n: int = 9, batch_size: int | None = None) -> Case:
+    """The case of this name with n examples in batches of this size, always the same."""
+    if batch_size is not None:
+        made = case(name, n)
+        return replace(made, train=made.train.with_batch_size(batch_size))
     if name == "bert":
         return _bert_case(n)
     build, draw, outputs, loss, listens = MODULES[name]

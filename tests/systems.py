@@ -48,8 +48,8 @@ class Mean(LinearOperator):
 
 def problem(name: str = "mlp", damping: float = DAMPING) -> tuple[DampedOperator, Tensor]:
     """The damped Gauss-Newton matrix of a case, and the same dense."""
-    made = case(name)
-    operator = Whole(made.objective, made.train, batch_size=4).with_damping(damping)
+    made = case(name, batch_size=4)
+    operator = Whole(made.objective, made.train).with_damping(damping)
     return operator, add_damping(reference.gauss_newton(made.problem), damping)
 
 

@@ -95,7 +95,7 @@ def full_scan(work: Work) -> ScanResult:
         )
     with tensor_cores(), stages.stage("scan"):
         scorer = make_half_precision_scorer(work, operator.operator.gradients, s_test)
-        influences = mean_influence([scorer], keep=scale.keep, batch_size=scale.tile)
+        influences = mean_influence([scorer], keep=scale.keep)
     return ScanResult(stages, s_test, exact, residual, influences)
 
 
@@ -103,7 +103,7 @@ def curvature(work: Work) -> fastif.GaussNewton:
     """The Gauss-Newton matrix of a fixed random sample of the rows."""
     scale, generator = work.scale, torch.Generator().manual_seed(0)
     ids = torch.randperm(scale.rows, generator=generator)[: scale.curvature_rows]
-    return fastif.GaussNewton(work.objective, work.train, ids, scale.batch)
+    return fastif.GaussNewton(work.objective, work.train.with_batch_size(scale.batch), ids)
 
 
 def solve_query_batches(
@@ -113,10 +113,9 @@ def solve_query_batches(
     scale, like = work.scale, work.objective.like
     s_test = aligned_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
     exact, residuals = [], []
-    for ids in fastif.all_ids(work.queries).split(scale.together):
-        rows = compute_measure_gradients(
-            operator.operator.gradients, work.queries, ids, scale.batch
-        )
+    queries = work.queries.with_batch_size(scale.batch)
+    for ids in fastif.all_ids(queries).split(scale.together):
+        rows = compute_measure_gradients(operator.operator.gradients, queries, ids)
         solution = solve(rows)
         s_test[int(ids[0]) : int(ids[-1]) + 1] = solution.value
         residuals.append(solution.residual)
@@ -133,7 +132,7 @@ def make_half_precision_scorer(
     low.per_example_backward = (
         gradients.per_example_backward
     )  # as was found out in single precision
-    return GradientScorer(low, work.train, s_test)
+    return GradientScorer(low, work.train.with_batch_size(work.scale.tile), s_test)
 
 
 def agreement(work: Work, scanned: ScanResult) -> dict:
@@ -179,13 +178,13 @@ def search_sketches(work: Work) -> SketchResult:
         gradients = matrix.gradients
         gradients.uses_hooks(work.train.take(torch.arange(2)))
     with tensor_cores(), stages.stage("sketches"):
-        train_ids = fastif.all_ids(work.train)
-        rows = compute_train_sketches(sketcher, gradients, work.train, train_ids, scale.tile)
+        train = work.train.with_batch_size(scale.tile)
+        rows = compute_train_sketches(sketcher, gradients, train)
     with tensor_cores(), stages.stage("query sketches"):
-        query_ids = fastif.all_ids(work.queries)
-        queries = compute_query_sketches(sketcher, gradients, work.queries, query_ids, scale.tile)
+        query_examples = work.queries.with_batch_size(scale.tile)
+        queries = compute_query_sketches(sketcher, gradients, query_examples)
     with stages.stage("search"):
-        device_rows = rows.to(device)
+        device_rows, train_ids = rows.to(device), fastif.all_ids(train)
         stored = SketchIndex([SketchBlock(lambda: device_rows, train_ids, train_ids)])
         top_bottom = stored.find_top_bottom(queries.to(device), scale.keep)
     return SketchResult(stages, sketcher, sketcher.projector.count_sketch.size, top_bottom)

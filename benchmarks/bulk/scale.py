@@ -109,20 +109,20 @@ def measure_scale(data: Path, rows: int) -> dict:
         with stages.stage("model and tokens"):
             corpus = Phrases(data, rows=min(rows, 67_349), queries=872, subsets=0)
             objective = corpus.start(0)
-            distinct = PrefixCache(objective, corpus.tokens(0), 0)
+            distinct, other_rows = (
+                PrefixCache(objective, corpus.tokens(part).with_batch_size(BATCH), 0)
+                for part in (0, 1)
+            )
             train = _repeat_rows(distinct, rows)
-            query_examples = _repeat_rows(PrefixCache(objective, corpus.tokens(1), 0), max(QUERIES))
+            query_examples = _repeat_rows(other_rows, max(QUERIES))
         with stages.stage("directions"):
             ids = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
-            curvature = fastif.GaussNewton(objective, distinct, ids[:CURVATURE_ROWS], BATCH)
+            curvature = fastif.GaussNewton(objective, distinct, ids[:CURVATURE_ROWS])
             sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=DIMENSIONS)
         with stages.stage("sketches"):
             stored = _write_sketches(Path(folder), sketcher, curvature.gradients, train)
         with stages.stage("query sketches"):
-            every = fastif.all_ids(query_examples)
-            queries = compute_query_sketches(
-                sketcher, curvature.gradients, query_examples, every, BATCH
-            )
+            queries = compute_query_sketches(sketcher, curvature.gradients, query_examples)
         stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
         for number in QUERIES:
             with stages.stage(f"search, {number:,} queries"):
@@ -180,7 +180,7 @@ def _write_sketches(
     blocks = []
     for number, ids in enumerate(torch.arange(len(train)).split(ROWS_PER_CHUNK)):
         path = folder / f"{number}-{SKETCHES}"
-        sketches = compute_train_sketches(sketcher, gradients, train, ids, BATCH)
+        sketches = compute_train_sketches(sketcher, gradients, train, ids)
         save_file({"rows": sketches}, path)
         blocks.append(_block(path, ids))
     return SketchIndex(blocks)

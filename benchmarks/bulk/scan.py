@@ -36,7 +36,7 @@ def _run_scan(study: Study) -> dict[str, Tensor]:
     solver = solver_for(study.matrix)
     factor = study.cached_tensors("factor", lambda: dict(solver.factor(study.operator)))
     query_gradients = compute_measure_gradients(
-        gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
+        gradients, corpus.query_examples.with_batch_size(BATCH)
     )
     solution = solver.solve(study.operator, query_gradients, factor)
     head, head_solution = solve_head(study, query_gradients)
@@ -81,7 +81,7 @@ def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Ten
     names = [name for name in whole.space.names if name.startswith("classifier.")]
     head = torch.cat([torch.arange(at.start, at.stop) for at in whole.space.select_slices(names)])
     part = ParameterSubset(whole, names)
-    matrix = fastif.GaussNewton(part, study.corpus.train, study.matrix.ids, BATCH)
+    matrix = fastif.GaussNewton(part, study.corpus.train.with_batch_size(BATCH), study.matrix.ids)
     operator = DampedOperator(matrix, study.choice.effective_damping)
     return head, fastif.Direct().solve(operator, query_gradients[:, head]).value
 

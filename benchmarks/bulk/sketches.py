@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-import fastif
 from benchmarks.bulk.study import BATCH, Study
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.layer_projection import ENERGY
@@ -81,12 +80,10 @@ def _compute_sketch_scores(study: Study, size: Size) -> SketchScores:
     start = time.perf_counter()
     sketcher = GradientSketcher.fit(study.matrix, study.choice.effective_damping, **asdict(size))
     fitted = time.perf_counter()
-    rows = compute_train_sketches(
-        sketcher, gradients, corpus.train, fastif.all_ids(corpus.train), BATCH
-    )
+    rows = compute_train_sketches(sketcher, gradients, corpus.train.with_batch_size(BATCH))
     gradients_done = time.perf_counter()
     query_sketches = compute_query_sketches(
-        sketcher, gradients, corpus.query_examples, fastif.all_ids(corpus.query_examples), BATCH
+        sketcher, gradients, corpus.query_examples.with_batch_size(BATCH)
     )
     scores, seconds = products(query_sketches, rows)
     return SketchScores(

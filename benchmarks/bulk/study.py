@@ -39,7 +39,7 @@ class Study:
     @cached_property
     def matrix(self) -> fastif.GaussNewton:
         """The curvature of all training rows."""
-        return fastif.GaussNewton(self.objective, self.corpus.train, batch_size=BATCH)
+        return fastif.GaussNewton(self.objective, self.corpus.train.with_batch_size(BATCH))
 
     @cached_property
     def choice(self) -> DampingSelection:

@@ -81,7 +81,7 @@ def _differences(
     names = objective.space.names
     truth = torch.stack([_gradient(model, rows, i, names) for i in range(len(rows))])
     for name, examples in (("tokens", rows), ("cache", cached)):
-        values = compute_loss_gradients(Gradients(objective), examples, fastif.all_ids(rows), 4)
+        values = compute_loss_gradients(Gradients(objective), examples.with_batch_size(4))
         if not _same(values, truth):
             yield f"gradients by {name}: off by {_gap(values, truth):.1e}"
 

@@ -83,7 +83,7 @@ def _products(
 ) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"], Float[Tensor, " n"]]:
     """Products of all pairs of gradients, and the gradients' lengths, in one pass over the rows."""
     gradients = fastif.Gradients(objective)
-    query_gradients = compute_loss_gradients(gradients, queries, fastif.all_ids(queries), BATCH)
+    query_gradients = compute_loss_gradients(gradients, queries.with_batch_size(BATCH))
     products = query_gradients.new_empty(len(queries), len(train))
     lengths = query_gradients.new_empty(len(train))
     for places, batch in train.batches(size=BATCH):

@@ -187,7 +187,9 @@ def _line(
     real: Tensor,
 ) -> dict:
     objective, train = problem.objective(), problem.train
-    operator = fastif.GaussNewton(objective, train, _sample(trial, train), BATCH).with_damping(0.0)
+    operator = fastif.GaussNewton(
+        objective, train.with_batch_size(BATCH), _sample(trial, train)
+    ).with_damping(0.0)
     factoring, factor = _time(lambda: trial.solver.factor(operator))
     solving, solution = _time(lambda: trial.solver.solve(operator, queries, factor))
     value, top = solution.value, min(problem.sizes.top, len(train))
@@ -213,7 +215,9 @@ def _scores(
     objective: fastif.Objective, train: fastif.Examples, value: Tensor
 ) -> Float[Tensor, "q n"]:
     """By the library's own way, put back into the order of the training rows."""
-    influences = fastif.influence(fastif.Gradients(objective), train, value, batch_size=len(train))
+    influences = fastif.influence(
+        fastif.Gradients(objective), train.with_batch_size(len(train)), value
+    )
     return influences.removal_effect.gather(1, influences.ids.argsort(1))
 
 

@@ -113,9 +113,7 @@ def measure_cost(
 ) -> dict:
     """The same of any objective."""
     gradients = fastif.Gradients(objective)
-    queries = compute_measure_gradients(
-        gradients, query_examples, fastif.all_ids(query_examples), BATCH
-    )
+    queries = compute_measure_gradients(gradients, query_examples.with_batch_size(BATCH))
     lines = {t.name: _line(t, objective, train, queries, sizes) for t in trials(sizes)}
     alone = _ekfac_seconds(_operator(objective, train, sizes.iterative, sizes), queries, sizes)
     return {
@@ -163,7 +161,9 @@ def _operator(
     objective: fastif.Objective, train: fastif.Examples, rows: int, sizes: Sizes
 ) -> CountedOperator:
     ids = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:rows]
-    return CountedOperator(fastif.GaussNewton(objective, train, ids, BATCH), sizes.damping)
+    return CountedOperator(
+        fastif.GaussNewton(objective, train.with_batch_size(BATCH), ids), sizes.damping
+    )
 
 
 def _line(

@@ -118,9 +118,7 @@ class FidelityEvaluation:
                 self.objective(0), self.workload.train, self.workload.query_examples
             )
         query_examples = self.workload.query_examples
-        rows = compute_measure_gradients(
-            self.matrix.gradients, query_examples, fastif.all_ids(query_examples), 64
-        )
+        rows = compute_measure_gradients(self.matrix.gradients, query_examples.with_batch_size(64))
         return example_space(self.matrix, self.factor, rows)
 
     @cached_property

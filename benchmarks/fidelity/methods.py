@@ -50,7 +50,7 @@ class Answer:
 
 def curvature(objective: fastif.Objective, train: fastif.Examples) -> fastif.GaussNewton:
     """The Gauss-Newton matrix over all training rows."""
-    return fastif.GaussNewton(objective, train, batch_size=BATCH)
+    return fastif.GaussNewton(objective, train.with_batch_size(BATCH))
 
 
 def exact(matrix: fastif.GaussNewton) -> Solver:
@@ -69,7 +69,11 @@ def choose_workload_damping(
     """Damping = "auto": from other halves and other queries than those that judge."""
     halves = sample_halves(workload.rows, HALVES, seed=7)
     return select_damping_by_retraining(
-        matrix, workload.tuning_examples, halves, outcomes, approximate=approximate
+        matrix,
+        workload.tuning_examples.with_batch_size(BATCH),
+        halves,
+        outcomes,
+        approximate=approximate,
     )
 
 
@@ -92,9 +96,7 @@ def answer(
     factor = solver.factor(operator) if factor is None else factor
     factored = time.process_time()
     gradients = fastif.Gradients(objective)
-    rows = compute_measure_gradients(
-        gradients, workload.query_examples, fastif.all_ids(workload.query_examples), BATCH
-    )
+    rows = compute_measure_gradients(gradients, workload.query_examples.with_batch_size(BATCH))
     solution = solver.solve(operator, rows, factor)
     effect = scores(gradients, workload.train, solution.value)
     cosine = torch.cosine_similarity(rows, solution.value).median()

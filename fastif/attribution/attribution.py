@@ -73,10 +73,8 @@ def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) 
 
 
 def sketch_and_attribute(
-    search: SketchSearch, objective: Objective, queries: Examples, ids: Tensor, batch_size: int
+    search: SketchSearch, objective: Objective, queries: Examples, ids: Tensor
 ) -> Attribution:
     """The same of queries that have no sketches yet."""
-    sketches = compute_query_sketches(
-        search.sketcher, Gradients(objective), queries, ids, batch_size
-    )
+    sketches = compute_query_sketches(search.sketcher, Gradients(objective), queries, ids)
     return attribute_by_sketches(search, sketches)

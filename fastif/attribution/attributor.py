@@ -1,7 +1,7 @@
 """From queries to scored training examples: the steps in one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ from fastif.curvature.operator import DampedOperator, FactoredOperator
 from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
 from fastif.data.torch_forms import ExamplesLike, as_examples
+from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
 from fastif.gradients.route import describe_routes
 from fastif.models.objective import Objective
@@ -65,18 +66,22 @@ class Attributor:
 
     Args:
         objective: the trained model.
-        train: its training set.
+        train: its training set. Its `batch_size`, and that of the queries, says how many examples'
+            gradients, or representations for a search, are taken at once.
         operator: the damped curvature.
         solver: inverts it.
         search: where to look.
         factor: what the solver keeps of the operator; made on first use if left out.
-        batch_size: examples whose gradients, or representations for a search, are taken at once.
         certify_rows: training examples that `full_residual` is estimated on; None for all of them,
             0 for none. Not used where the curvature already is that of all.
         leverage: whether an effect is that of one Newton step once the training example is gone,
             see `Leverage`: "auto" where that is cheap, "on" at any price, "off" for effects to
             first order; or what was found before, the `row_leverage` of another attributor. The
             certificate says which it was.
+        batch_size: refused; the examples carry it.
+
+    Raises:
+        InputError: a batch size is given.
     """
 
     objective: Objective
@@ -85,9 +90,19 @@ class Attributor:
     solver: Solver
     search: Search = field(default_factory=ExhaustiveSearch)
     factor: Factor | None = None
-    batch_size: int = 32
+    _: KW_ONLY
     certify_rows: int | None = 512
     leverage: LeverageMode | Leverage | NoLeverage = "auto"
+    batch_size: InitVar[object] = None
+
+    def __post_init__(self, batch_size: object) -> None:
+        if batch_size is not None:
+            raise InputError(
+                "Attributor: batch_size",
+                "the batch size with the examples",
+                f"{batch_size}",
+                f"Write train = train.with_batch_size({batch_size}), for the curvature too.",
+            )
 
     def __call__(
         self,
@@ -104,17 +119,14 @@ class Attributor:
         Raises:
             InputError: the damped curvature is not positive definite.
         """
-        least_eigenvalue, leverage = (
-            self._least_eigenvalue,
-            self.row_leverage,
-        )  # before any query is looked at
+        # before any query is looked at
+        least_eigenvalue, leverage = self._least_eigenvalue, self.row_leverage
         solved = solve_queries(
             self.gradients,
             self.train,
             self.operator,
             self._solve_fn,
             self._measure_queries(queries, ids),
-            batch_size=self.batch_size,
             certify_rows=self.certify_rows,
             remedy=self.solver.remedy,
             weighted_gradients=self._weighted_gradients if isinstance(leverage, Leverage) else None,
@@ -154,7 +166,7 @@ class Attributor:
         return self._solve_fn(rhs)
 
     def _measure_queries(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
-        return compute_measure_gradients(self.gradients, queries, ids, self.batch_size)
+        return compute_measure_gradients(self.gradients, queries, ids)
 
     @cached_property
     def gradients(self) -> Gradients:
@@ -255,30 +267,20 @@ def _attribute(
 ) -> Attribution:
     search, sketch_search = searcher.search, searcher.search.without_rescoring
     if sketch_search is not None:
-        return sketch_and_attribute(
-            sketch_search, searcher.objective, queries, ids, searcher.batch_size
-        )
+        return sketch_and_attribute(sketch_search, searcher.objective, queries, ids)
     solved = [member.solve_to_score(queries, ids) for member in members]
     controls = [result.control for result in solved]
     certificate = combine_members([result.certificate for result in solved], controls)
-    candidates = search.find_candidates(searcher.gradients, queries, ids, searcher.batch_size)
+    candidates = search.find_candidates(searcher.gradients, queries, ids)
     scorers = [result.scorer for result in solved]
     if not search.is_exact:
         exact, scorers = scorers, [approximate_scorer(scorer, search) for scorer in scorers]
         del solved  # s_test is not needed in full any more
         if any(low is not full for low, full in zip(scorers, exact, strict=True)):
             del exact
-            precision_agreement = compute_precision_agreement(
-                controls, scorers, searcher.batch_size
-            )
-            certificate = replace(certificate, rounding=precision_agreement)
-    influences = mean_influence(
-        scorers,
-        candidates,
-        keep=search.keep,
-        batch_size=searcher.batch_size,
-        totals=totals,
-    )
+            agreement = compute_precision_agreement(controls, scorers)
+            certificate = replace(certificate, rounding=agreement)
+    influences = mean_influence(scorers, candidates, keep=search.keep, totals=totals)
     certificate = finalize_certificate(
         certificate, influences, candidates, controls, len(searcher.train)
     )

@@ -63,27 +63,26 @@ def estimate_captured_mass(
 
 
 def compute_precision_agreement(
-    controls: Sequence[ControlScores], low_precision: Sequence[Scorer], batch_size: int
+    controls: Sequence[ControlScores], low_precision: Sequence[Scorer]
 ) -> Float[Tensor, " q"]:
     """Rank correlation of the scores in low precision with those in full, the least of the models'.
 
     Args:
         controls: of each model, in full precision.
         low_precision: the same models' scorers in low precision.
-        batch_size: training examples whose gradients are held at once.
     """
     return torch.stack(
         [
-            compute_model_agreement([full, replace(full, scores=_compute_scores(low, batch_size))])
+            compute_model_agreement([full, replace(full, scores=_compute_scores(low))])
             for full, low in zip(controls, low_precision, strict=True)
         ]
     ).amin(0)
 
 
-def _compute_scores(scorer: Scorer, batch_size: int) -> Float[Tensor, "q c"]:
+def _compute_scores(scorer: Scorer) -> Float[Tensor, "q c"]:
     ids = select_control_ids(len(scorer.train))
     scores = torch.empty(scorer.queries, len(ids))
-    for positions in scorer.train.length_buckets(ids, batch_size):
+    for positions in scorer.train.length_buckets(ids):
         for subset, effects in split_on_oom(
             lambda chunk: scorer.compute_effects(ids[chunk]), positions
         ):
@@ -106,7 +105,6 @@ def score_control_sample(
     scorer: GradientScorer,
     gradients: Gradients,
     query_gradients: Float[Tensor, "q p"],
-    batch_size: int,
 ) -> ControlScores:
     """Take the control sample's gradients once, and multiply them with both kinds of rows.
 
@@ -116,7 +114,6 @@ def score_control_sample(
         scorer: with the solved rows.
         gradients: of the objective.
         query_gradients: the gradients that were solved for.
-        batch_size: training examples whose gradients are held at once.
     """
     train, s_test = scorer.train, scorer.s_test
     ids = select_control_ids(len(train))
@@ -131,7 +128,7 @@ def score_control_sample(
             scores[:, places] = tile.dot(s_test).cpu()
         products[:, places] = tile.dot(query_gradients).cpu()
 
-    for batch in train.length_buckets(ids, batch_size):
+    for batch in train.length_buckets(ids):
         list(split_on_oom(score_positions, batch))
     return ControlScores(scores, products)
 

@@ -70,11 +70,9 @@ def remove_group(
     train, operator = attributor.train, attributor.operator
     check_leverage(operator, train)
     _check_group(group, len(train))
-    size, count = attributor.batch_size, len(train)
-    gradient_sum = compute_loss_gradients(attributor.gradients, train, group, size).sum(
-        0, keepdim=True
-    )
-    factor_rows = _collect_factor_rows(attributor.gradients, train, group, size)
+    count, gradients = len(train), attributor.gradients
+    gradient_sum = compute_loss_gradients(gradients, train, group).sum(0, keepdim=True)
+    factor_rows = _collect_factor_rows(gradients, train, group)
     if not bool(torch.isfinite(torch.cat([gradient_sum, factor_rows])).all()):
         raise InputError(WHERE, "rows of finite gradients", "NaN or infinity", "Leave them out.")
     solution = attributor.apply_inverse(torch.cat([gradient_sum, factor_rows]))
@@ -83,7 +81,7 @@ def remove_group(
     values, vectors = torch.linalg.eigh((gram + gram.T) / 2)
     coefficients = (factor_rows.double() @ gradient_solution[0]) @ vectors / (1 - values)
     step = (gradient_solution[0] + (coefficients @ vectors.T) @ factor_solution / count) / count
-    query_gradients = compute_measure_gradients(attributor.gradients, queries, ids, size).double()
+    query_gradients = compute_measure_gradients(gradients, queries, ids).double()
     return GroupRemoval(
         _measure_change(attributor, queries, ids, step),
         query_gradients @ step,
@@ -105,11 +103,11 @@ def _check_group(group: Tensor, count: int) -> None:
 
 
 def _collect_factor_rows(
-    gradients: Gradients, train: Examples, group: Tensor, size: int
+    gradients: Gradients, train: Examples, group: Tensor
 ) -> Float[Tensor, "r p"]:
     """The root rows of the group; their order does not matter."""
     collected: list[Tensor] = []
-    for _, batch in train.batches(group, size):
+    for _, batch in train.batches(group):
         collected += [
             tile.gradients.clone() for tile in gradients.compute_sqrt_hessian_tiles(batch)
         ]
@@ -136,7 +134,7 @@ def _measure_change(
         return objective.query_measure(objective.outputs(params, batch), batch["labels"]).double()
 
     changes = torch.zeros(len(ids), dtype=torch.float64)
-    for positions, batch in queries.batches(ids, attributor.batch_size):
+    for positions, batch in queries.batches(ids):
         change = measure(stepped_params, batch) - measure(objective.params, batch)
         changes[positions] = change.cpu()
     return changes

@@ -86,7 +86,6 @@ def influence(
     candidates: Candidates | None = None,
     *,
     keep: int | None = None,
-    batch_size: int = 32,
 ) -> Influences:
     """Removal effects of training examples on queries whose s_test is (H + λI)⁻¹ ∇L(query).
 
@@ -96,18 +95,17 @@ def influence(
 
     Args:
         gradients: of the objective that s_test was solved for.
-        train: the n training examples.
+        train: the n training examples, whose `batch_size` says how many gradients are held.
         s_test: one solved row a query.
         candidates: positions to score for each query; None scans the full training set.
         keep: rows kept at each end of a full scan; None keeps all.
-        batch_size: training examples whose gradients are held at once.
 
     Raises:
         InputError: `keep` is below 1.
     """
     try_table(gradients.objective, train, "training set")
     scorers = [GradientScorer(gradients, train, s_test)]
-    return mean_influence(scorers, candidates, keep=keep, batch_size=batch_size)
+    return mean_influence(scorers, candidates, keep=keep)
 
 
 def mean_influence(
@@ -115,7 +113,6 @@ def mean_influence(
     candidates: Candidates | None = None,
     *,
     keep: int | None = None,
-    batch_size: int = 32,
     totals: SliceTotals | None = None,
 ) -> Influences:
     """The mean of several models' removal effects, and its spread; as `influence` for one model.
@@ -129,8 +126,8 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
     if candidates is None:
-        return _scan_all(scorers, keep, batch_size, totals)
-    return _score_candidates(scorers, candidates, batch_size)
+        return _scan_all(scorers, keep, totals)
+    return _score_candidates(scorers, candidates)
 
 
 def self_influence(
@@ -142,11 +139,11 @@ def self_influence(
     *,
     factor: Factor | None = None,
     chunk_size: int = 32,
-    batch_size: int = 32,
 ) -> Float[Tensor, " m"]:
     """1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(z): how much removing a training example raises its own loss.
 
-    The diagonal of the full removal-effect matrix to first order; never negative.
+    The diagonal of the full removal-effect matrix to first order; never negative. `chunk_size`
+    gradients are solved for together, whatever the examples' `batch_size`.
 
     Raises:
         InputError: the damped curvature is not positive definite.
@@ -157,14 +154,12 @@ def self_influence(
     require_positive_definite(operator, operator_factor)
     solve, values = solver.prepare(operator, operator_factor), []
     for chunk in ids.split(chunk_size):
-        vectors = compute_loss_gradients(gradients, train, chunk, batch_size)
+        vectors = compute_loss_gradients(gradients, train, chunk)
         values.append((solve(vectors).value * vectors).sum(1))
     return torch.cat(values) / len(train)
 
 
-def _score_candidates(
-    scorers: Sequence[Scorer], candidates: Candidates, batch_size: int
-) -> Influences:
+def _score_candidates(scorers: Sequence[Scorer], candidates: Candidates) -> Influences:
     ids = candidates.ids.clone()
     unique_ids, column = ids.unique(return_inverse=True)
     query_index = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
@@ -175,7 +170,7 @@ def _score_candidates(
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
     slots, nonfinite_ids = torch.arange(len(unique_ids))[valid], []
-    for tile, effects in _iterate_effects(scorers, unique_ids[valid], batch_size):
+    for tile, effects in _iterate_effects(scorers, unique_ids[valid]):
         values = effects.values.cpu()
         spreads = None if effects.spread is None else effects.spread.cpu()
         for position, slot in enumerate(slots[tile].tolist()):
@@ -199,11 +194,11 @@ def _score_candidates(
 
 
 def _scan_all(
-    scorers: Sequence[Scorer], keep: int | None, batch_size: int, totals: SliceTotals | None
+    scorers: Sequence[Scorer], keep: int | None, totals: SliceTotals | None
 ) -> Influences:
     train_ids, nonfinite_ids = all_ids(scorers[0].train), []
     extremes = TopBottomK(scorers[0].queries, keep, spread=len(scorers) > 1)
-    for tile, effects in _iterate_effects(scorers, train_ids, batch_size):
+    for tile, effects in _iterate_effects(scorers, train_ids):
         finite = effects.finite
         nonfinite_ids.append(train_ids[tile][~finite])
         values, spread, ids = effects.values, effects.spread, train_ids[tile][finite]
@@ -218,8 +213,8 @@ def _scan_all(
 
 
 def _iterate_effects(
-    scorers: Sequence[Scorer], ids: Int[Tensor, " m"], batch_size: int
+    scorers: Sequence[Scorer], ids: Int[Tensor, " m"]
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Places in `ids` and the effects of the examples there; what memory cannot hold, in halves."""
-    for positions in scorers[0].train.length_buckets(ids, batch_size):
+    for positions in scorers[0].train.length_buckets(ids):
         yield from split_on_oom(lambda subset: average_effects(scorers, ids[subset]), positions)

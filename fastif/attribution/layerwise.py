@@ -112,7 +112,6 @@ def layerwise_influence(
     ids: Int[Tensor, "q k"],
     blocks: ParameterBlocks,
     *,
-    batch_size: int = 32,
     weights: Float[Tensor, "n c"] | None = None,
 ) -> Float[Tensor, "q k m"]:
     """Removal effects of the given pairs, split over m blocks that sum to the whole effect.
@@ -127,11 +126,10 @@ def layerwise_influence(
 
     Args:
         gradients: of the objective that s_test was solved for.
-        train: the n training examples.
+        train: the n training examples, whose `batch_size` says how many gradients are held.
         s_test: one solved row a query.
         ids: positions of the training examples to score for each query, say `Influences.ids`.
         blocks: of the objective's parameters.
-        batch_size: training examples whose gradients are held at once.
         weights: of their root rows, with `make_weighted_gradients` gradients, as `GradientScorer`
             has them.
 
@@ -143,7 +141,7 @@ def layerwise_influence(
     query_index = torch.arange(len(ids))[:, None].expand_as(ids)
     scores = s_test.new_full((*ids.shape, len(blocks.names)), torch.inf).cpu()
     valid_positions = (unique_ids != NO_EXAMPLE).nonzero()[:, 0]
-    for positions in train.length_buckets(unique_ids[valid_positions], batch_size):
+    for positions in train.length_buckets(unique_ids[valid_positions]):
         tile = compute_scored_tile(
             gradients, train, unique_ids[valid_positions][positions], weights
         )

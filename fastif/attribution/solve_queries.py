@@ -50,7 +50,6 @@ def solve_queries(
     solve: Solve,
     rhs: Float[Tensor, "q p"],
     *,
-    batch_size: int,
     certify_rows: int | None,
     remedy: str,
     weighted_gradients: Gradients | None = None,
@@ -64,7 +63,6 @@ def solve_queries(
         operator: the damped curvature.
         solve: a solver bound to it.
         rhs: gradients of the queries.
-        batch_size: training examples whose gradients are held at once.
         certify_rows: training examples that `compute_full_residual` is estimated on; None for all.
         remedy: what to change where a solve diverged.
         weighted_gradients: `make_weighted_gradients` gradients of the objective, where there are
@@ -77,18 +75,13 @@ def solve_queries(
     solution_norm, diverged = zero_nonfinite(s_test)
     product = row_dots(rhs, s_test)
     scorer = GradientScorer(weighted_gradients or gradients, train, s_test, weights)
-    control_scores = score_control_sample(scorer, gradients, rhs, batch_size)
-    full_data_residual = solution.residual
-    if operator.operator.on_all_data() is not operator.operator:
-        sample_size = (
-            None if certify_rows is not None and certify_rows >= len(train) else certify_rows
-        )
-        full_data_residual = compute_full_residual(
-            operator, s_test, rhs, sample_size=sample_size
-        )  # the last to need rhs
-    indefinite = (product <= 0) & (
-        gradient_norm > 0
-    )  # bᵀ A⁻¹ b, so A is not positive definite along b
+    control_scores = score_control_sample(scorer, gradients, rhs)
+    is_whole = certify_rows is not None and certify_rows >= len(train)
+    full_residual = _measure_full_residual(  # the last to need rhs
+        operator, solution, rhs, None if is_whole else certify_rows
+    )
+    # bᵀ A⁻¹ b, so A is not positive definite along b
+    indefinite = (product <= 0) & (gradient_norm > 0)
     certificate = _make_certificate(
         replace(solution, converged=solution.converged & ~indefinite),
         control_scores,
@@ -98,11 +91,20 @@ def solve_queries(
         nonfinite=nonfinite,
         diverged=diverged,
         remedy=remedy,
-        full_residual=full_data_residual,
+        full_residual=full_residual,
         steps=solution.steps,
         spread=solution.spread,
     )
     return SolvedWithIhvp(scorer, control_scores, certificate)
+
+
+def _measure_full_residual(
+    operator: DampedOperator, solution: Solution, rhs: Float[Tensor, "q p"], size: int | None
+) -> Float[Tensor, " q"] | None:
+    """The solve's own residual where the curvature is that of all examples; rhs is overwritten."""
+    if operator.operator.on_all_data() is operator.operator:
+        return solution.residual
+    return compute_full_residual(operator, solution.value, rhs, sample_size=size)
 
 
 def score_queries(

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastif.candidates.class_quota import ClassQuota
 from fastif.candidates.faiss_index import Candidates, Index
 from fastif.candidates.sketch import GradientSketcher, compute_query_sketches
-from fastif.data.examples import Examples
+from fastif.data.examples import FORWARD_BATCH_SIZE, Examples
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
@@ -33,7 +33,7 @@ class Search(ABC):
 
     @abstractmethod
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Candidates | None:
         """The training examples to score for each query; None for all of them."""
 
@@ -60,7 +60,7 @@ class IndexSearch(Search):
 
     @abstractmethod
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Float[Tensor, "q d"]:
         """What the index is asked with."""
 
@@ -69,10 +69,10 @@ class IndexSearch(Search):
         """The candidates of queries with these vectors."""
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Candidates:
         """What the index gives for each query."""
-        return self.search_vectors(self.compute_query_vectors(gradients, queries, ids, batch_size))
+        return self.search_vectors(self.compute_query_vectors(gradients, queries, ids))
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class NearestNeighbors(IndexSearch):
     quota: ClassQuota | None = None
 
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Float[Tensor, "q d"]:
         """The queries' representations."""
-        return compute_embeddings(gradients.objective, queries, ids, batch_size)
+        return compute_embeddings(gradients.objective, queries, ids, queries.batch_size)
 
     def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
         """The nearest to these vectors."""
@@ -123,10 +123,10 @@ class SketchSearch(IndexSearch):
         return None if self.rescore else self
 
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Float[Tensor, "q d"]:
         """The queries' sketches."""
-        return compute_query_sketches(self.sketcher, gradients, queries, ids, batch_size)
+        return compute_query_sketches(self.sketcher, gradients, queries, ids)
 
     def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
         """Those at both ends of the products with these sketches."""
@@ -153,11 +153,11 @@ class UnionSearch(Search):
             raise InputError("a union of candidates", "one method or more", "none", "Add one.")
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> Candidates:
         """What any of the methods finds for each query."""
         return unite_candidates(
-            [method.find_candidates(gradients, queries, ids, batch_size) for method in self.methods]
+            [method.find_candidates(gradients, queries, ids) for method in self.methods]
         )
 
 
@@ -188,7 +188,7 @@ class ExhaustiveSearch(Search):
             )
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"], batch_size: int
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
     ) -> None:
         """None: every training example is scored."""
 
@@ -212,9 +212,15 @@ def unite_candidates(candidate_sets: Sequence[Candidates]) -> Candidates:
 
 
 def compute_embeddings(
-    objective: Objective, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
+    objective: Objective,
+    examples: Examples,
+    ids: Int[Tensor, " m"] | None = None,
+    batch_size: int = FORWARD_BATCH_SIZE,
 ) -> Float[Tensor, "m d"]:
-    """The final representation of the examples, in the order of `ids`."""
+    """The final representation of the examples, in the order of `ids`; of all if left out.
+
+    `batch_size` is that of a forward pass, which holds no gradients, and not the examples' own.
+    """
     positions, vectors = zip(
         *(
             (positions, objective.embed(batch))

@@ -12,7 +12,7 @@ from fastif.candidates.count_sketch import CountSketch, GradientProjector
 from fastif.candidates.layer_projection import ENERGY, LayerProjection
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.curvature.sampled_ggn import SampledGaussNewton
-from fastif.data.examples import Batch, Examples
+from fastif.data.examples import Batch, Examples, all_ids
 from fastif.errors import InputError
 from fastif.gradients.hooks import GradientOf
 from fastif.gradients.per_example import Gradients
@@ -158,12 +158,12 @@ def compute_train_sketches(
     sketcher: GradientSketcher,
     gradients: Gradients,
     train: Examples,
-    ids: Int[Tensor, " m"],
-    batch_size: int = 32,
+    ids: Int[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "m d"]:
-    """Sketches of these training examples, in half precision, in the order of `ids`."""
+    """Sketches of these training examples, in half precision, in the order of `ids`; or of all."""
+    ids = all_ids(train) if ids is None else ids
     sketches = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
-    for positions, batch in train.batches(ids, batch_size):
+    for positions, batch in train.batches(ids):
         sketches[positions] = _to_half(sketcher(gradients, batch))
     return sketches
 
@@ -172,13 +172,13 @@ def compute_query_sketches(
     sketcher: GradientSketcher,
     gradients: Gradients,
     queries: Examples,
-    ids: Int[Tensor, " q"],
-    batch_size: int = 32,
+    ids: Int[Tensor, " q"] | None = None,
 ) -> Float[Tensor, "q d"]:
-    """Sketches of what is asked of these queries, in the order of `ids`, on the model's device."""
+    """Sketches of what is asked of these queries, or of all, on the model's device."""
+    ids = all_ids(queries) if ids is None else ids
     device = gradients.objective.like.device
     sketches = torch.empty(len(ids), sketcher.dimensions, device=device)
-    for positions, batch in queries.batches(ids, batch_size):
+    for positions, batch in queries.batches(ids):
         sketches[positions.to(device)] = sketcher(gradients, batch, "measures").float()
     return sketches
 

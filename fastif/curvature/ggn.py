@@ -34,9 +34,8 @@ class GaussNewton(FactoredOperator):
 
     Args:
         objective: the trained model.
-        examples: the training set.
+        examples: the training set, whose `batch_size` says how many gradients are held at once.
         ids: the m examples the mean is taken over; all by default.
-        batch_size: examples whose gradients are held at once.
 
     Raises:
         InputError: model or examples are refused by a trial on a few rows.
@@ -45,14 +44,15 @@ class GaussNewton(FactoredOperator):
     objective: Objective
     examples: ExamplesLike
     ids: Ids | None = None
-    batch_size: int = 32
+    batch_size: int = field(init=False)
     gradients: Gradients = field(init=False)
     _checked_tiles: set[tuple[int, int]] = field(init=False, default_factory=set)
     _nonfinite_ids: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
         try_table(self.objective, self.examples, "training set")
+        check_batch_size(self.examples.batch_size)
+        object.__setattr__(self, "batch_size", self.examples.batch_size)
         ids = all_ids(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
         # Like lengths together: the mean does not mind, and padding stays small.
         order = torch.argsort(self.examples.lengths[ids], descending=True, stable=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastif.curvature.operator import LinearOperator
-from fastif.data.arrays import Ids, as_ids, check_batch_size
+from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Batch, all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
@@ -29,9 +29,8 @@ class Hessian(LinearOperator):
 
     Args:
         objective: the trained model.
-        examples: the training set.
+        examples: the training set, whose `batch_size` is that of one backward pass.
         ids: the m examples the mean is taken over; all by default.
-        batch_size: examples in one backward pass.
 
     Raises:
         InputError: model or examples are refused by a trial on a few rows; on use, an operation of
@@ -41,10 +40,8 @@ class Hessian(LinearOperator):
     objective: Objective
     examples: ExamplesLike
     ids: Ids | None = None
-    batch_size: int = 32
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
         try_table(self.objective, self.examples, "training set")
         if self.ids is not None:
             object.__setattr__(self, "ids", as_ids(self.ids, len(self.examples)))
@@ -68,7 +65,7 @@ class Hessian(LinearOperator):
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(vectors)
         ids = self._ids
-        for _, batch in self.examples.batches(ids, self.batch_size):
+        for _, batch in self.examples.batches(ids):
             spot_check_batch(self.objective, batch)
             self._add_products(batch, vectors, total)
         return total.div_(len(ids))

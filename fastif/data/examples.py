@@ -23,6 +23,9 @@ AnyExamples = TypeVar("AnyExamples", bound="Examples")
 BATCH_SIZE = 32
 """Examples whose gradients are held at once, unless their table says otherwise."""
 
+FORWARD_BATCH_SIZE = 64
+"""Examples in a forward pass that holds no gradients, so that more of them fit."""
+
 
 class Examples(ABC):
     """A sequence of examples that can be taken in any order.

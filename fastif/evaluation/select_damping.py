@@ -18,7 +18,7 @@ from torch import Tensor
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.curvature.operator import FactoredOperator
 from fastif.curvature.sampled_ggn import SampledGaussNewton
-from fastif.data.examples import Examples, all_ids
+from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.blocked_dot import pairwise_dots
@@ -131,9 +131,7 @@ def select_damping_by_retraining(
     """
     _check_outcomes(halves, queries, outcomes)
     sums = _sum_gradients(curvature, halves)
-    query_gradients = compute_measure_gradients(
-        curvature.gradients, queries, all_ids(queries), curvature.batch_size
-    )
+    query_gradients = compute_measure_gradients(curvature.gradients, queries)
     if approximate is None:
         predict, max_eigenvalue = _make_gram_predictor(curvature, sums, query_gradients)
     else:
@@ -236,7 +234,7 @@ def _sum_gradients(curvature: GaussNewton, halves: Sequence[HalfSubset]) -> Floa
     for row, half in zip(membership, halves, strict=True):
         row[half] = 1
     sums = curvature.like.new_zeros(len(halves), curvature.size)
-    for positions, batch in examples.batches(size=curvature.batch_size):
+    for positions, batch in examples.batches():
         gradients.compute_loss_tile(batch).accumulate(sums, membership[:, positions].to(sums))
     return sums
 

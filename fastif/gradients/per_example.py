@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids
-from fastif.data.examples import Batch, Examples
+from fastif.data.examples import Batch, Examples, all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.combination_check import compare_with_backward, to_dense
@@ -239,32 +239,30 @@ def _first_line(error: Exception) -> str:
 
 
 def compute_loss_gradients(
-    gradients: Gradients, examples: ExamplesLike, ids: Ids, batch_size: int
+    gradients: Gradients, examples: ExamplesLike, ids: Ids | None = None
 ) -> Float[Tensor, "m p"]:
-    """∇L of the given examples as rows, in the order of `ids`."""
+    """∇L of the given examples as rows, in the order of `ids`; of all of them if left out."""
     try_table(gradients.objective, examples, "examples")
-    ids = as_ids(ids, len(examples))
-    return _compute_in_order(gradients, gradients.compute_loss_tile, examples, ids, batch_size)
+    return _compute_in_order(gradients, gradients.compute_loss_tile, examples, ids)
 
 
 def compute_measure_gradients(
-    gradients: Gradients, queries: ExamplesLike, ids: Ids, batch_size: int
+    gradients: Gradients, queries: ExamplesLike, ids: Ids | None = None
 ) -> Float[Tensor, "q p"]:
-    """∇ of what is asked of the given queries as rows: the right-hand sides of their solves."""
+    """∇ of what is asked of these queries, all by default: the right-hand sides of their solves."""
     try_table(gradients.objective, queries, "queries", gradients.objective.query_measure)
-    ids = as_ids(ids, len(queries))
-    return _compute_in_order(gradients, gradients.compute_measure_tile, queries, ids, batch_size)
+    return _compute_in_order(gradients, gradients.compute_measure_tile, queries, ids)
 
 
 def _compute_in_order(
     gradients: Gradients,
     compute_tile: Callable[[Batch], GradientTile],
     examples: Examples,
-    ids: Tensor,
-    batch_size: int,
+    ids: Ids | None,
 ) -> Tensor:
+    ids = all_ids(examples) if ids is None else as_ids(ids, len(examples))
     rows = gradients.objective.like.new_empty(len(ids), gradients.objective.space.size)
-    for places, batch in examples.batches(ids, batch_size):
+    for places, batch in examples.batches(ids):
         rows[places] = compute_tile(batch).gradients
     return rows
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fastif.data.examples import (
+    FORWARD_BATCH_SIZE,
     Batch,
     Examples,
 )
@@ -25,7 +26,10 @@ PADDING_TRIALS = 4
 
 @torch.no_grad()
 def mean_pool(
-    encoder: PreTrainedModel, examples: Examples, ids: Int[Tensor, " m"], batch_size: int = 64
+    encoder: PreTrainedModel,
+    examples: Examples,
+    ids: Int[Tensor, " m"],
+    batch_size: int = FORWARD_BATCH_SIZE,
 ) -> Float[Tensor, "m 2 d"]:
     """The mean of hidden states over the tokens of each text, in order of `ids`.
 
@@ -36,7 +40,7 @@ def mean_pool(
         encoder: a model without a head.
         examples: tokenised texts.
         ids: which of them.
-        batch_size: texts at once.
+        batch_size: texts in a forward pass, which holds no gradients; not the examples' own.
     """
     padding = _select_padding(
         encoder, examples.take(ids[select_probe_rows(examples.subset(ids), PADDING_TRIALS)])

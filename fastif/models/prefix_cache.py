@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fastif.data.examples import (
+    FORWARD_BATCH_SIZE,
     Batch,
     Examples,
     WrappedExamples,
@@ -27,7 +28,8 @@ class PrefixCache(WrappedExamples):
         objective: has the frozen prefix.
         examples: the tokens.
         budget_bytes: memory for hidden states; 0 keeps none.
-        batch_size: examples in a forward pass of the prefix.
+        batch_size: examples in a forward pass of the prefix, which holds no gradients; not the
+            examples' own.
         progress: told the number of examples just computed.
         file: has hidden states of further examples.
     """
@@ -37,7 +39,7 @@ class PrefixCache(WrappedExamples):
         objective: Objective,
         examples: Examples,
         budget_bytes: int,
-        batch_size: int = 64,
+        batch_size: int = FORWARD_BATCH_SIZE,
         progress: Callable[[int], None] | None = None,
         file: HiddenStateFile | None = None,
     ) -> None:
@@ -100,7 +102,10 @@ def plan_cache(
     disk_bytes: int,
     batch_size: int,
 ) -> CachePlan:
-    """What a `PrefixCache` of so many bytes keeps, and what of the rest a file has room for."""
+    """What a `PrefixCache` of so many bytes keeps, and what of the rest a file has room for.
+
+    `batch_size` is the cache's.
+    """
     memory, disk, free = [], [], memory_bytes
     remaining = disk_bytes
     for places in examples.length_buckets(size=batch_size):

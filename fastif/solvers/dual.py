@@ -273,5 +273,5 @@ def _check_order(factor: Factor, factored: FactoredOperator) -> None:
             "solver dual",
             f"a factor taken with batch size {factored.batch_size}, as the operator has now",
             f"one taken with {factor_batch_size}",
-            "Factor again, or give the operator the batch size of the factor.",
+            "Factor again, or give the operator's examples the batch size of the factor.",
         )

@@ -123,5 +123,5 @@ def _gauss_newton(operator: DampedOperator) -> LinearOperator:
     """Of a Hessian the Gauss-Newton matrix of its examples; any other operator as it is."""
     inner = operator.operator
     if isinstance(inner, Hessian):
-        return GaussNewton(inner.objective, inner.examples, inner.ids, inner.batch_size)
+        return GaussNewton(inner.objective, inner.examples, inner.ids)
     return inner

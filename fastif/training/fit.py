@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.data.examples import Examples
+from fastif.data.examples import FORWARD_BATCH_SIZE, Examples
 from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
@@ -171,12 +171,13 @@ def _iterate_batches(
 def predict(
     objective: Objective,
     examples: Examples,
-    batch_size: int = 64,
+    batch_size: int = FORWARD_BATCH_SIZE,
     ids: Int[Tensor, " m"] | None = None,
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, " m"]]:
     """Outputs, and what is asked of a query, of all examples or in the order of `ids`.
 
     That is each example's loss, without smoothing or weights where the objective's measure is.
+    `batch_size` is that of a forward pass, which holds no gradients, and not the examples' own.
     """
     places, outputs, measures = [], [], []
     for where, batch in examples.batches(ids, batch_size):

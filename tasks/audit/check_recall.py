@@ -159,10 +159,10 @@ def _find_candidates_by_method(
         return {}
     gradients = fastif.Gradients(context.objective)
     queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
-    size, query_ids = context.study.run.batch_size, fastif.all_ids(queries)
+    query_ids = fastif.all_ids(queries)
     names = _name_methods([method.kind for method in context.study.candidates.methods])
     return {
-        name: list(search.find_candidates(gradients, queries, query_ids, size).ids)
+        name: list(search.find_candidates(gradients, queries, query_ids).ids)
         for name, search in zip(names, union.methods, strict=True)
     }
 

@@ -73,6 +73,5 @@ def _compute_model_effects(
         scorer.s_test,
         ids,
         blocks,
-        batch_size=context.study.run.batch_size,
         weights=scorer.weights,
     )[0].cpu()

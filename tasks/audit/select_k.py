@@ -62,8 +62,7 @@ def _prepare_search(
     search = read_search_method(context.store, digest, any_k, context.objective, labels)
     queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
     gradients, query_ids = fastif.Gradients(context.objective), fastif.all_ids(queries)
-    size = context.study.run.batch_size
-    return search, search.compute_query_vectors(gradients, queries, query_ids, size)
+    return search, search.compute_query_vectors(gradients, queries, query_ids)
 
 
 def _is_k_allowed(method: AnyMethod, k: int) -> bool:

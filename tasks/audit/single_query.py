@@ -110,7 +110,7 @@ def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
         digest = _compute_repeat_digest(context, request, index)
         if context.store.find_artifact(KIND, digest) is None:
             gradients = fastif.Gradients(context.objective)
-            rhs = compute_measure_gradients(gradients, get_query_examples(context), request.ids, 1)
+            rhs = compute_measure_gradients(gradients, get_query_examples(context), request.ids)
             factor = read_factor(context.store, factor_digest(context))
             solver = require_repeated_solver(context.study)
             solution = solver.run_repeat(make_operator(context), rhs, index, factor)

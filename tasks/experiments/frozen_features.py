@@ -87,14 +87,14 @@ class FrozenFeatures:
     def compute_removal_effects(self, ids: Sequence[int], solver: Solver, damping: float) -> Tensor:
         """Removal effects of all rows on some queries of the model, [q n]."""
         gradients = fastif.Gradients(self.model)
-        b = compute_loss_gradients(gradients, self.queries, torch.tensor(ids), 32)
-        matrix = fastif.GaussNewton(self.model, self.train, batch_size=32).with_damping(damping)
+        b = compute_loss_gradients(gradients, self.queries, torch.tensor(ids))
+        matrix = fastif.GaussNewton(self.model, self.train).with_damping(damping)
         influence = fastif.influence(gradients, self.train, solver.solve(matrix, b).value)
         return influence.removal_effect.gather(1, influence.ids.argsort(1))
 
     def find_neighbours(self, ids: Sequence[int], k: int) -> Tensor:
         """The nearest training rows of some queries, [q k]."""
-        rows = fastif.compute_embeddings(self.model, self.train, fastif.all_ids(self.train))
+        rows = fastif.compute_embeddings(self.model, self.train)
         queries = fastif.compute_embeddings(self.model, self.queries, torch.tensor(ids))
         return torch.cdist(queries, rows).topk(k, dim=1, largest=False).indices
 

@@ -264,7 +264,7 @@ def _compute_effects(study: Path, pick: QueryPicker) -> dict[str, Tensor]:
     world = TrainedNli(study, "last:1", pick)
     solved = fastif.Dual().solve(world.curvature.with_damping(DAMPING), world.query_gradients)
     train_embeddings, query_embeddings = (
-        fastif.compute_embeddings(world.objective, dataset, fastif.all_ids(dataset))
+        fastif.compute_embeddings(world.objective, dataset)
         for dataset in (world.train, world.queries)
     )
     return {

@@ -12,7 +12,7 @@ from fastif.candidates import GradientSketcher, compute_query_sketches, compute_
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
-from tasks.experiments.trained_nli import BATCH, TrainedNli, make_balanced_picker
+from tasks.experiments.trained_nli import TrainedNli, make_balanced_picker
 from tasks.experiments.workspace import Workspace
 
 SHARES = (0.0025, 0.0127, 0.025, 0.05, 0.127, 0.25)
@@ -117,7 +117,7 @@ def _compute_exact(world: TrainedNli) -> Tensor:
 
 def _compute_distances(world: TrainedNli) -> Tensor:
     train_embeddings, query_embeddings = (
-        fastif.compute_embeddings(world.objective, dataset, fastif.all_ids(dataset))
+        fastif.compute_embeddings(world.objective, dataset)
         for dataset in (world.train, world.queries)
     )
     return torch.cdist(query_embeddings, train_embeddings)
@@ -126,12 +126,8 @@ def _compute_distances(world: TrainedNli) -> Tensor:
 def _score_by_sketches(world: TrainedNli) -> Tensor:
     gradients = fastif.Gradients(world.objective)
     sketcher = GradientSketcher.fit(world.curvature, DAMPING, dimensions=DIMENSIONS)
-    train_sketches = compute_train_sketches(
-        sketcher, gradients, world.train, fastif.all_ids(world.train), BATCH
-    )
-    query_sketches = compute_query_sketches(
-        sketcher, gradients, world.queries, fastif.all_ids(world.queries), BATCH
-    )
+    train_sketches = compute_train_sketches(sketcher, gradients, world.train)
+    query_sketches = compute_query_sketches(sketcher, gradients, world.queries)
     return query_sketches @ train_sketches.float().T / len(train_sketches)
 
 

@@ -95,8 +95,8 @@ def _sum_effects(world: OneAgainstSeven) -> dict[str, Tensor]:
         harm += (effects.clamp_max(0).abs() * is_same_label).sum(0)
         effect += effects.sum(0)
     gradients = fastif.Gradients(world.objective)
-    rows = compute_loss_gradients(gradients, world.rows, fastif.all_ids(world.rows), 512)
-    matrix = fastif.GaussNewton(world.objective, world.rows, batch_size=512).with_damping(1e-2)
+    rows = compute_loss_gradients(gradients, world.rows)
+    matrix = fastif.GaussNewton(world.objective, world.rows).with_damping(1e-2)
     solved = fastif.Direct().solve(matrix, rows).value
     return {"harm": harm, "effect": effect, "own": (rows * solved).sum(1) / n}
 

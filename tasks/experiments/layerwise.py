@@ -11,7 +11,7 @@ from fastif.numerics.correlation import spearman
 from tasks.experiments.nli_data import write_nli_study
 from tasks.experiments.plots import BLUE, chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
-from tasks.experiments.trained_nli import BATCH, TrainedNli, make_balanced_picker
+from tasks.experiments.trained_nli import TrainedNli, make_balanced_picker
 from tasks.experiments.workspace import Workspace
 
 DAMPING, TOP_K = 0.1, 50
@@ -102,9 +102,7 @@ def _solve_queries(world: TrainedNli, curvature_rows: int) -> Tensor:
     sample = torch.randperm(len(world.train), generator=torch.Generator().manual_seed(0))[
         :curvature_rows
     ]
-    matrix = fastif.GaussNewton(
-        world.objective, world.train, sample.sort().values, batch_size=BATCH
-    )
+    matrix = fastif.GaussNewton(world.objective, world.train, sample.sort().values)
     return fastif.Dual().solve(matrix.with_damping(DAMPING), world.query_gradients).value
 
 
@@ -118,7 +116,6 @@ def _compute_layer_effects(world: TrainedNli, curvature_rows: int) -> dict[str, 
         _solve_queries(world, curvature_rows),
         ids,
         blocks,
-        batch_size=BATCH,
     )
     by_layer = {name: effects[:, :, i].clone() for i, name in enumerate(blocks.names)}
     sizes = {

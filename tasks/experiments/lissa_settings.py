@@ -18,7 +18,6 @@ from tasks.experiments.workspace import Workspace
 
 PAPER, OURS = 50.0, 0.1
 """Effective damping: what the paper's settings amount to, and that of the built-in example."""
-BATCH = 32
 FULL, FAST = "the paper's full mode", "the paper's fast mode"
 DUAL = "ours: dual of rank 300"
 CONVERGED_PAPER, CONVERGED_OURS = "converged, λ = 50", "converged, λ = 0.1"
@@ -30,7 +29,7 @@ def reproduce_lissa_settings(workspace: Workspace) -> ExperimentResult:
     world = FrozenFeatures(workspace, workspace.select_size(1_500, 3_500), 200)
     right, wrong = world.split_by_correctness(4)
     gradients = fastif.Gradients(world.model)
-    b = compute_loss_gradients(gradients, world.queries, torch.tensor([*right, *wrong]), BATCH)
+    b = compute_loss_gradients(gradients, world.queries, torch.tensor([*right, *wrong]))
     solved = workspace.cache_tensors("converged", lambda: _solve_converged(world, b))
     grid = workspace.cache_json("grid", lambda: {"rows": _run_grid(world, b, solved["paper"])})[
         "rows"
@@ -110,7 +109,7 @@ def _make_grid_claims(grid: list[dict]) -> list[Claim]:
 
 
 def _make_gauss_newton(world: FrozenFeatures) -> fastif.GaussNewton:
-    return fastif.GaussNewton(world.model, world.train, batch_size=BATCH)
+    return fastif.GaussNewton(world.model, world.train)
 
 
 def _compute_scores(world: FrozenFeatures, s_test: Tensor) -> Tensor:
@@ -157,9 +156,7 @@ def _compare_modes(world: FrozenFeatures, b: Tensor, solved: dict[str, Tensor]) 
         _make_gauss_newton(world).with_damping(OURS),
     )
     sample = torch.randperm(len(world.train), generator=torch.Generator().manual_seed(0))
-    half = fastif.GaussNewton(
-        world.model, world.train, sample[: len(sample) // 2].sort().values, batch_size=BATCH
-    )
+    half = fastif.GaussNewton(world.model, world.train, sample[: len(sample) // 2].sort().values)
     fast = fastif.Lissa(depth=700, batch=1, repeats=4, scale=1e4, seed=9)
     solvers = {
         FULL: lambda: fastif.Lissa(preset="fastif").solve(paper, b),

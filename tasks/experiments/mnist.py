@@ -41,12 +41,14 @@ class OneAgainstSeven:
         ]
         self.images = decode_pixels(frames[0])
         self.query_images = decode_pixels(frames[1])
+        images = (self.images, self.query_images)
         self.rows, self.queries = (
             fastif.TensorExamples(
-                images / images.norm(dim=1, keepdim=True),
+                table / table.norm(dim=1, keepdim=True),
                 (frame["label"].cast(pl.String) == "7").cast(pl.Int64).to_torch(),
+                batch_size,
             )
-            for images, frame in zip((self.images, self.query_images), frames, strict=True)
+            for table, frame, batch_size in zip(images, frames, (512, 64), strict=True)
         )
         module = nn.Linear(784, outputs, bias=False).double()
         nn.init.zeros_(module.weight)
@@ -66,13 +68,11 @@ class OneAgainstSeven:
         retrained = self.fit(row, self.objective.params)
         return float(compute_losses(self.objective, retrained, batch) - before)
 
-    def compute_removal_effects(
-        self, query_ids: Tensor, solver: Solver, batch_size: int = 512
-    ) -> tuple:
+    def compute_removal_effects(self, query_ids: Tensor, solver: Solver) -> tuple:
         """Removal effects of all rows [q n] by a solver, and its solution."""
         gradients = fastif.Gradients(self.objective)
-        b = compute_loss_gradients(gradients, self.queries, query_ids, 64)
-        matrix = fastif.GaussNewton(self.objective, self.rows, batch_size=batch_size)
+        b = compute_loss_gradients(gradients, self.queries, query_ids)
+        matrix = fastif.GaussNewton(self.objective, self.rows)
         solution = solver.solve(matrix.with_damping(PENALTY), b)
-        influence = fastif.influence(gradients, self.rows, solution.value, batch_size=batch_size)
+        influence = fastif.influence(gradients, self.rows, solution.value)
         return influence.removal_effect.gather(1, influence.ids.argsort(1)), solution

@@ -92,7 +92,7 @@ def _predict_effects(
     line: fastif.ModuleObjective, rows: fastif.Examples, query: fastif.Examples
 ) -> Tensor:
     gradients = fastif.Gradients(line)
-    b = compute_loss_gradients(gradients, query, fastif.all_ids(query), 1)
+    b = compute_loss_gradients(gradients, query)
     solved = fastif.Direct().solve(fastif.Hessian(line, rows).with_damping(0.0), b)
     influence = fastif.influence(gradients, rows, solved.value)
     return influence.removal_effect[0][influence.ids[0].argsort()]

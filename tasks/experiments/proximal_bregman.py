@@ -140,8 +140,8 @@ def _compute_removal_effects(
 ) -> Tensor:
     """Removal effects of all rows on all queries, [q n]."""
     gradients = fastif.Gradients(objective)
-    b = compute_loss_gradients(gradients, queries, fastif.all_ids(queries), QUERIES)
-    matrix = fastif.GaussNewton(objective, rows, batch_size=64).with_damping(DAMPING)
+    b = compute_loss_gradients(gradients, queries)
+    matrix = fastif.GaussNewton(objective, rows.with_batch_size(64)).with_damping(DAMPING)
     influence = fastif.influence(gradients, rows, fastif.Dual().solve(matrix, b).value)
     return influence.removal_effect.gather(1, influence.ids.argsort(1))
 

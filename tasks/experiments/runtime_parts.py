@@ -12,7 +12,7 @@ from torch import Tensor
 import fastif
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.curvature import DampedOperator
-from tasks.experiments.trained_nli import BATCH, TrainedNli
+from tasks.experiments.trained_nli import TrainedNli
 
 PAPER, OURS = 50.0, 0.1
 """The damping of the paper's settings, and one that leaves a curvature."""
@@ -132,9 +132,7 @@ def _time_scan(world: TrainedNli, query_gradients: Tensor) -> dict[str, list[flo
     gradients = fastif.Gradients(world.objective)
     return {
         "scan": [
-            _measure_seconds(
-                lambda: fastif.influence(gradients, world.train, batch, keep=100, batch_size=BATCH)
-            )
+            _measure_seconds(lambda: fastif.influence(gradients, world.train, batch, keep=100))
         ]
     }
 
@@ -144,14 +142,12 @@ def _time_sketches(world: TrainedNli) -> dict[str, list[float]]:
     gradients, train = fastif.Gradients(world.objective), world.train
     start = time.perf_counter()
     sketcher = GradientSketcher.fit(world.curvature, OURS, dimensions=512)
-    rows = compute_train_sketches(sketcher, gradients, train, fastif.all_ids(train), BATCH)
+    rows = compute_train_sketches(sketcher, gradients, train)
     build_seconds = time.perf_counter() - start
     tiled = rows.float().repeat(-(-ROWS // len(rows)), 1)[:ROWS]
 
     def search_query(i: int) -> Tensor:
-        query_sketch = compute_query_sketches(
-            sketcher, gradients, world.queries, torch.tensor([i]), BATCH
-        )
+        query_sketch = compute_query_sketches(sketcher, gradients, world.queries, torch.tensor([i]))
         return (query_sketch @ tiled.T).topk(100).indices
 
     query_seconds = [

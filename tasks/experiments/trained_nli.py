@@ -13,9 +13,6 @@ from tasks.data.dataset import Table
 from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
 
-BATCH = 32
-
-
 QueryPicker = Callable[[Tensor], Tensor]
 """Of which queries are predicted right, the positions of those that are asked."""
 
@@ -57,15 +54,12 @@ class TrainedNli:
     @property
     def curvature(self) -> fastif.GaussNewton:
         """The curvature of all training rows."""
-        return fastif.GaussNewton(self.objective, self.train, batch_size=BATCH)
+        return fastif.GaussNewton(self.objective, self.train)
 
     @property
     def query_gradients(self) -> Tensor:
         """Of the queries, [q p]."""
-        all_queries = fastif.all_ids(self.queries)
-        return compute_loss_gradients(
-            fastif.Gradients(self.objective), self.queries, all_queries, BATCH
-        )
+        return compute_loss_gradients(fastif.Gradients(self.objective), self.queries)
 
     def compute_removal_effects(self, s_test: Tensor) -> Tensor:
         """Removal effects of all training rows, [q n]."""

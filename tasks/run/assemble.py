@@ -34,9 +34,8 @@ def make_member_attributor(context: RunContext, search: Search) -> fastif.Attrib
         context.study.solver,
         search,
         read_factor(context.store, factor_digest(context)),
-        context.study.run.batch_size,
-        context.study.certificate.rows,
-        context.study.curvature.leverage,
+        certify_rows=context.study.certificate.rows,
+        leverage=context.study.curvature.leverage,
     )
 
 

@@ -21,15 +21,13 @@ def make_curvature(context: RunContext, train: fastif.Examples, damping: float) 
     """The curvature with this effective lambda, taking its examples from `train`."""
     if context.study.curvature.kind == "gauss-newton":
         return DampedOperator(make_gauss_newton(context, train), damping)
-    size = context.study.run.batch_size
     ids = _sample_curvature_rows(context, train)
-    return DampedOperator(fastif.Hessian(context.objective, train, ids, batch_size=size), damping)
+    return DampedOperator(fastif.Hessian(context.objective, train, ids), damping)
 
 
 def make_gauss_newton(context: RunContext, train: fastif.Examples) -> fastif.GaussNewton:
     """The Gauss-Newton matrix over the curvature's rows."""
-    size, ids = context.study.run.batch_size, _sample_curvature_rows(context, train)
-    return fastif.GaussNewton(context.objective, train, ids, batch_size=size)
+    return fastif.GaussNewton(context.objective, train, _sample_curvature_rows(context, train))
 
 
 def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:

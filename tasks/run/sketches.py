@@ -148,10 +148,10 @@ def load_query_sketches(
     all_rows = row_digests(context.plan.inputs.queries, context.study.labels)
     rows = [all_rows[i] for i in ids.tolist()]
     missing = find_missing_rows(context.store, sketcher_ref.query_kind, rows)
-    gradients, size = fastif.Gradients(context.objective), context.study.run.batch_size
+    gradients = fastif.Gradients(context.objective)
     new_ids = ids[torch.tensor(missing["id"].to_list(), dtype=torch.long)]
     new_sketches = compute_query_sketches(
-        search.sketcher, gradients, get_query_examples(context), new_ids, size
+        search.sketcher, gradients, get_query_examples(context), new_ids
     )
     if keep and len(new_ids):
         write_chunk(context.store, sketcher_ref.query_kind, new_sketches.cpu(), missing, SKETCHES)
@@ -198,12 +198,12 @@ def _write_missing_sketches(
     missing = find_missing_rows(context.store, sketcher_ref.train_kind, rows)
     if missing.is_empty():
         return
-    gradients, size = fastif.Gradients(context.objective), context.study.run.batch_size
+    gradients = fastif.Gradients(context.objective)
     with progress_stage("training rows: sketches", len(missing)) as watch:
         train = watch(get_train_examples(context))
         for batch in missing.iter_slices(ROWS_PER_CHUNK):
             ids = torch.tensor(batch["id"].to_list())
-            sketches = compute_train_sketches(sketcher, gradients, train, ids, size)
+            sketches = compute_train_sketches(sketcher, gradients, train, ids)
             write_chunk(context.store, sketcher_ref.train_kind, sketches, batch, SKETCHES)
 
 

@@ -199,9 +199,7 @@ def _check_label_order(context: RunContext) -> str:
     rows = torch.randperm(len(context.train_texts), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
-        for _, batch in context.train_texts.batches(
-            rows[:LABEL_ORDER_ROWS], context.study.run.batch_size
-        ):
+        for _, batch in context.train_texts.batches(rows[:LABEL_ORDER_ROWS]):
             outputs = context.objective.outputs(context.objective.params, batch)
             given.extend(batch["labels"].tolist())
             predicted.extend(outputs.argmax(1).tolist())

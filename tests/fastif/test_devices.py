@@ -43,18 +43,17 @@ class World:
         ]
         labels = torch.randint(3, (len(tokens),), generator=generator)
         cut = torch.zeros(len(tokens), dtype=torch.bool)
-        texts = fastif.TextExamples(tokens, None, labels, cut, 0, device)
+        texts = fastif.TextExamples(tokens, None, labels, cut, 0, device, batch_size=8)
         self.train = PrefixCache(self.objective, texts, 10**6)
         self.queries, self.ids = texts, torch.arange(4)
-        self.curvature = fastif.GaussNewton(self.objective, self.train, None, 8)
+        self.curvature = fastif.GaussNewton(self.objective, self.train)
 
     def attributor(self, solver: Solver, search: Search) -> fastif.Attributor:
         operator = self.curvature.with_damping(0.1)
         kept = solver.factor(operator)
         factor = {name: tensor.cpu() for name, tensor in kept.items()}  # as from a file
-        sizes = {"batch_size": 8, "certify_rows": 8}
         return fastif.Attributor(
-            self.objective, self.train, operator, solver, search, factor or None, **sizes
+            self.objective, self.train, operator, solver, search, factor or None, certify_rows=8
         )
 
     def search(self, name: str) -> Search:
@@ -64,7 +63,7 @@ class World:
         state = {name: tensor.cpu() for name, tensor in made.state_dict().items()}
         sketcher = GradientSketcher.from_state_dict(state, self.objective)
         every = fastif.all_ids(self.train)
-        rows = compute_train_sketches(sketcher, self.curvature.gradients, self.train, every, 8)
+        rows = compute_train_sketches(sketcher, self.curvature.gradients, self.train)
         sketched = fastif.SketchSearch(
             SketchIndex([SketchBlock(lambda: rows, every, every)]),
             sketcher,

@@ -15,7 +15,6 @@ from benchmarks.bulk.sides.told import SideResult
 from fastif.attribution.influence import mean_influence
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer, Scorer
-from fastif.curvature import DampedOperator
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import Solver
 
@@ -30,10 +29,8 @@ def keep_precision(scorer: GradientScorer) -> Scorer:
 
 def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """The audit: the exact inverse over all rows, a full scan, and the whole certificate."""
-    _open(problem, clock)
-    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
     solver = fastif.Dual(block_rows=sizes.block_rows)
-    return _run_attributor(problem, sizes, clock, matrix.with_damping(sizes.damping), solver)
+    return _run_attributor(problem, sizes, clock, sizes.damping, solver)
 
 
 def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
@@ -77,30 +74,19 @@ def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> Si
 
 def certified(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """EK-FAC as an audit: its residual is measured on the exact curvature of all rows."""
-    _open(problem, clock)
-    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
-    operator, solver = matrix.with_damping(sizes.ekfac_damping), fastif.Spectral()
-    return _run_attributor(problem, sizes, clock, operator, solver)
+    return _run_attributor(problem, sizes, clock, sizes.ekfac_damping, fastif.Spectral())
 
 
 def _run_attributor(
-    problem: Problem,
-    sizes: Sizes,
-    clock: Clock,
-    operator: DampedOperator,
-    solver: Solver,
+    problem: Problem, sizes: Sizes, clock: Clock, damping: float, solver: Solver
 ) -> SideResult:
+    _open(problem, clock)
+    train = problem.train.with_batch_size(sizes.batch)
+    query_examples = problem.query_examples.with_batch_size(sizes.batch)
+    operator = fastif.GaussNewton(problem.objective, train).with_damping(damping)
     factor = clock.time("factor", lambda: solver.factor(operator))
-    call = fastif.Attributor(
-        problem.objective,
-        problem.train,
-        operator,
-        solver,
-        fastif.ExhaustiveSearch(sizes.keep),
-        factor,
-        sizes.batch,
-    )
-    query_examples = problem.query_examples
+    search = fastif.ExhaustiveSearch(sizes.keep)
+    call = fastif.Attributor(problem.objective, train, operator, solver, search, factor)
     attribution = clock.time("answer", lambda: call(query_examples, fastif.all_ids(query_examples)))
     return SideResult({"residual": float(attribution.certificate.residual.max())})
 
@@ -113,14 +99,9 @@ def _score_products(
     coarser: Coarser = keep_precision,
 ) -> SideResult:
     _open(problem, clock)
-    query_examples, size = problem.query_examples, sizes.batch
+    query_examples = problem.query_examples.with_batch_size(sizes.batch)
     gradients = fastif.Gradients(objective)
-    rows = clock.time(
-        "gradients",
-        lambda: compute_measure_gradients(
-            gradients, query_examples, fastif.all_ids(query_examples), size
-        ),
-    )
+    rows = clock.time("gradients", lambda: compute_measure_gradients(gradients, query_examples))
     return _scan(problem, gradients, rows, sizes, clock, coarser)
 
 
@@ -132,16 +113,11 @@ def _score_ekfac(
     coarser: Coarser = keep_precision,
 ) -> SideResult:
     _open(problem, clock)
-    query_examples, size = problem.query_examples, sizes.batch
-    matrix = fastif.GaussNewton(objective, problem.train, batch_size=size)
+    query_examples = problem.query_examples.with_batch_size(sizes.batch)
+    matrix = fastif.GaussNewton(objective, problem.train.with_batch_size(sizes.batch))
     fitted = clock.time("factor", lambda: fastif.Ekfac.fit(matrix))
     gradients = matrix.gradients
-    rows = clock.time(
-        "gradients",
-        lambda: compute_measure_gradients(
-            gradients, query_examples, fastif.all_ids(query_examples), size
-        ),
-    )
+    rows = clock.time("gradients", lambda: compute_measure_gradients(gradients, query_examples))
     solved = clock.time("solve", lambda: fitted.apply_inverse(rows, sizes.ekfac_damping))
     del rows
     return _scan(problem, gradients, solved, sizes, clock, coarser)
@@ -156,10 +132,10 @@ def _scan(
     coarser: Coarser,
 ) -> SideResult:
     """Every training row's product with these rows."""
+    train = problem.train.with_batch_size(sizes.scan_batch)
 
     def scan() -> fastif.Influences:
-        scorer = coarser(GradientScorer(gradients, problem.train, rows))
-        return mean_influence([scorer], batch_size=sizes.scan_batch)
+        return mean_influence([coarser(GradientScorer(gradients, train, rows))])
 
     influences = clock.time("scan", scan)
     return SideResult(

@@ -36,7 +36,7 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
     setting = reference.Setting(depth=sizes.depth)
     at_ours = replace(setting, damp=sizes.damping / SCALE, scale=SCALE)
     first = recursion(problem, int(ids[0]), at_ours)
-    matrix = fastif.GaussNewton(problem.objective, problem.train, batch_size=sizes.batch)
+    matrix = fastif.GaussNewton(problem.objective, problem.train.with_batch_size(sizes.batch))
     solver = fastif.Dual(block_rows=sizes.block_rows)
     factor = solver.factor(matrix.with_damping(setting.damping))  # it serves every damping
 
@@ -44,7 +44,9 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
         query_ids: Tensor, published: Tensor, damping: float
     ) -> dict[str, dict[str, list[float]]]:
         query_examples = problem.query_examples
-        rhs = compute_measure_gradients(matrix.gradients, query_examples, query_ids, sizes.batch)
+        rhs = compute_measure_gradients(
+            matrix.gradients, query_examples.with_batch_size(sizes.batch), query_ids
+        )
         exact = solver.solve(matrix.with_damping(damping), rhs, factor).value
         sides = {"the paper's way": published, "fastif, exact": exact}
         return {

@@ -85,7 +85,7 @@ class EkfacSpec:
         """The training set, its frozen part computed, with signs where columns are sampled."""
         ids = all_ids(curvature.examples) if curvature.ids is None else curvature.ids
         columns = curvature.rows_per_example
-        for positions, batch in curvature.examples.batches(ids, curvature.batch_size):
+        for positions, batch in curvature.examples.batches(ids):
             prefix_batch = curvature.objective.compute_prefix(batch)
             if self.sampled:
                 random_signs = rademacher_signs(self.seed, ids[positions], columns).to(

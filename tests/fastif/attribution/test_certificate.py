@@ -26,8 +26,8 @@ QUERIES = torch.tensor([1, 5, 6])
 
 
 def _attributor(name="mlp", damping=0.1, ids=None, solver=None, kind=GaussNewton, **options):
-    made = case(name, 12)
-    operator = kind(made.objective, made.train, ids, batch_size=5).with_damping(damping)
+    made = case(name, 12, 5)
+    operator = kind(made.objective, made.train, ids).with_damping(damping)
     return Attributor(
         made.objective, made.train, operator, solver or Dual(), leverage="off", **options
     ), made

@@ -45,13 +45,9 @@ def _net(seed: int) -> nn.Module:
 
 def _attributor(seed: int, search=EVERYTHING, damping=DAMPING, solver=None) -> Attributor:
     objective = ModuleObjective(_net(seed), CrossEntropy())
-    operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2), batch_size=4).with_damping(
-        damping
-    )
+    operator = GaussNewton(objective, TRAIN, torch.arange(0, N, 2)).with_damping(damping)
     solver = solver or Dual()
-    return Attributor(
-        objective, TRAIN, operator, solver, search, batch_size=5, certify_rows=None, leverage="off"
-    )
+    return Attributor(objective, TRAIN, operator, solver, search, certify_rows=None, leverage="off")
 
 
 def _truth(seed: int) -> torch.Tensor:

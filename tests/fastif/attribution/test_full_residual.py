@@ -27,8 +27,8 @@ def _truth(matrix: torch.Tensor, value: torch.Tensor, rhs: torch.Tensor) -> torc
 
 def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
     """A curvature of four rows of nine, the dense one of all, and a solution of the former."""
-    made = case(name)
-    operator = kind(made.objective, made.train, torch.tensor(SAMPLE), batch_size=batch_size)
+    made = case(name, batch_size=batch_size)
+    operator = kind(made.objective, made.train, torch.tensor(SAMPLE))
     names = {GaussNewton: reference.gauss_newton, Hessian: reference.hessian}
     rhs = _rows(operator.size)
     small = names[kind](made.problem, SAMPLE) + DAMPING * torch.eye(operator.size).double()

@@ -29,9 +29,9 @@ GROUP = torch.tensor([7, 0, 9, 3])
 
 
 def _attributor(name, solver, batch_size=5):
-    made = case(name, N)
-    operator = GaussNewton(made.objective, made.train, batch_size=3).with_damping(DAMPING)
-    return Attributor(made.objective, made.train, operator, solver, batch_size=batch_size), made
+    made = case(name, N, batch_size)
+    operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
+    return Attributor(made.objective, made.train, operator, solver), made
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def _check(influences: Influences, effects: torch.Tensor) -> None:
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_size):
     gradients, train, s_test, effects = scored
-    influences = influence(gradients, train, s_test, batch_size=batch_size)
+    influences = influence(gradients, train.with_batch_size(batch_size), s_test)
     assert influences.ids.sort(1).values.tolist() == [list(range(12))] * 3
     _check(influences, effects)
     assert effects.min() < 0 < effects.max()
@@ -71,7 +71,7 @@ def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_s
 def test_candidates_get_the_scores_of_the_dense_inverse(scored, batch_size):
     gradients, train, s_test, effects = scored
     candidates = _candidates([[4, 0, 11, 7], [0, 1, 2, 3], [7, 4, 0, 11]])
-    influences = influence(gradients, train, s_test, candidates, batch_size=batch_size)
+    influences = influence(gradients, train.with_batch_size(batch_size), s_test, candidates)
     assert [set(row) for row in influences.ids.tolist()] == [
         {4, 0, 11, 7},
         {0, 1, 2, 3},
@@ -101,9 +101,9 @@ def test_queries_scored_alone_score_the_same(scored):
 
 def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
     gradients, train, s_test, _ = scored
-    scan = influence(gradients, train, s_test, batch_size=5)
+    scan = influence(gradients, train.with_batch_size(5), s_test)
     all_rows = Candidates(all_ids(train).expand(3, -1), torch.zeros(3, 12))
-    influences = influence(gradients, train, s_test, all_rows, batch_size=7)
+    influences = influence(gradients, train.with_batch_size(7), s_test, all_rows)
     assert torch.equal(scan.ids, influences.ids)
     torch.testing.assert_close(scan.removal_effect, influences.removal_effect)
 
@@ -112,7 +112,7 @@ def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_keep_holds_exactly_both_ends(scored, keep, batch_size):
     gradients, train, s_test, effects = scored
-    influences = influence(gradients, train, s_test, keep=keep, batch_size=batch_size)
+    influences = influence(gradients, train.with_batch_size(batch_size), s_test, keep=keep)
     order = effects.argsort(1)
     expected = order if 2 * keep >= 12 else torch.cat([order[:, :keep], order[:, -keep:]], 1)
     assert influences.ids.tolist() == expected.tolist()
@@ -129,19 +129,19 @@ def test_equal_scores_are_ordered_by_position(batch_size):
     module.weight.data.zero_()
     gradients = Gradients(ModuleObjective(module, CrossEntropy()))
     s_test = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    influences = influence(gradients, train, s_test, batch_size=batch_size)
+    influences = influence(gradients, train.with_batch_size(batch_size), s_test)
     assert influences.ids.tolist() == [[0, 2, 3, 5, 1, 4], [1, 4, 0, 2, 3, 5]]
-    ends = influence(gradients, train, s_test, keep=1, batch_size=batch_size)
+    ends = influence(gradients, train.with_batch_size(batch_size), s_test, keep=1)
     assert ends.ids.tolist() == [[0, 4], [1, 5]]
     candidates = _candidates([[5, 3, 2, 0], [4, 5, 1, 0]])
-    picked = influence(gradients, train, s_test, candidates, batch_size=batch_size)
+    picked = influence(gradients, train.with_batch_size(batch_size), s_test, candidates)
     assert picked.ids.tolist() == [[0, 2, 3, 5], [1, 4, 0, 5]]
 
 
 def test_what_an_index_did_not_find_comes_last_and_is_not_a_number_of_any_example(scored):
     gradients, train, s_test, effects = scored
     candidates = _candidates([[4, NO_EXAMPLE, 7, NO_EXAMPLE], [0, 1, 2, 3], [NO_EXAMPLE] * 4])
-    influences = influence(gradients, train, s_test, candidates, batch_size=2)
+    influences = influence(gradients, train.with_batch_size(2), s_test, candidates)
     assert sorted(influences.ids[0, :2].tolist()) == [4, 7]
     assert (influences.ids[0, 2:] == NO_EXAMPLE).all()
     assert (influences.ids[2] == NO_EXAMPLE).all()
@@ -160,7 +160,7 @@ def test_self_influence_is_the_diagonal(solver, shard):
     effects = reference.removal_effects(truth, truth, matrix, DAMPING)
     operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
     actual = self_influence(
-        Gradients(made.objective), made.train, operator, solver, chunk_size=shard, batch_size=3
+        Gradients(made.objective), made.train.with_batch_size(3), operator, solver, chunk_size=shard
     )
     torch.testing.assert_close(actual, effects.diagonal())
     assert (actual > 0).all()
@@ -210,7 +210,7 @@ def test_the_effect_has_the_size_and_sign_of_really_training_again():
         penalty
     )  # the penalty is curvature, no gradient
     gradients = Gradients(objective)
-    rows = compute_loss_gradients(gradients, queries, all_ids(queries), 8)
+    rows = compute_loss_gradients(gradients, queries.with_batch_size(8))
     tables = _table(influence(gradients, train, Direct().solve(operator, rows).value))
 
     def losses(w: torch.Tensor) -> torch.Tensor:

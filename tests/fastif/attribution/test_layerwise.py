@@ -45,7 +45,7 @@ def test_each_block_is_a_dense_product_over_its_parameters(solved, batch_size):
     space, ids = made.objective.space, _pairs(made)
     blocks = ParameterBlocks.from_layers(space)
     actual = layerwise_influence(
-        Gradients(made.objective), made.train, s_test, ids, blocks, batch_size=batch_size
+        Gradients(made.objective), made.train.with_batch_size(batch_size), s_test, ids, blocks
     )
     assert actual.shape == (3, 4, len(blocks.names))
     owners = {"outside": ["inner"], "layernorm": ["inner", "norm", "outer"], "mlp": ["0", "2"]}
@@ -124,10 +124,10 @@ def test_layers_of_a_transformer_are_named_as_in_the_model():
         "classifier",
     )
     gradients = Gradients(objective)
-    rows = compute_loss_gradients(gradients, examples, all_ids(examples)[:2], 2)
+    rows = compute_loss_gradients(gradients, examples.with_batch_size(2), all_ids(examples)[:2])
     ids = all_ids(examples).expand(2, -1)
     actual = layerwise_influence(gradients, examples, rows, ids, blocks)
-    plain = rows @ compute_loss_gradients(gradients, examples, all_ids(examples), 6).T / 6
+    plain = rows @ compute_loss_gradients(gradients, examples.with_batch_size(6)).T / 6
     torch.testing.assert_close(actual.sum(2), plain)
 
 

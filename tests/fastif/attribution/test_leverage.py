@@ -32,10 +32,10 @@ OTHERS = [Dual(rank=500), ConjugateGradient(tolerance=1e-12, max_steps=500)]
 
 
 def _attributor(name, solver=None, batch_size=5, **options):
-    made = case(name, N)
+    made = case(name, N, batch_size)
     ids = torch.randperm(N, generator=torch.Generator().manual_seed(3))
-    operator = GaussNewton(made.objective, made.train, ids, batch_size).with_damping(DAMPING)
-    options = {"search": ExhaustiveSearch(), "batch_size": batch_size, **options}
+    operator = GaussNewton(made.objective, made.train, ids).with_damping(DAMPING)
+    options = {"search": ExhaustiveSearch(), **options}
     return Attributor(made.objective, made.train, operator, solver or Direct(), **options), made
 
 
@@ -111,9 +111,9 @@ class Trained:
         weights = reference.train_softmax(self.points, self.labels, classes, penalty)
         model = nn.Linear(width, classes, bias=False).double()
         model.weight.data.copy_(weights)
-        self.train = TensorExamples(self.points, self.labels)
+        self.train = TensorExamples(self.points, self.labels, batch_size=200)
         self.objective = ModuleObjective(model, CrossEntropy(), penalty=penalty)
-        self.curvature = GaussNewton(self.objective, self.train, batch_size=200)
+        self.curvature = GaussNewton(self.objective, self.train)
         self.ids = torch.randperm(count, generator=generator)[:left_out]
         again = reference.LeaveOneOut(self.points, self.labels, weights, penalty)
         before = self._losses(weights)
@@ -131,7 +131,6 @@ class Trained:
             self.train,
             self.curvature.with_damping(0.0),
             solver,
-            batch_size=200,
             **options,
         )
         attribution = attribute(self.asked, all_ids(self.asked))

@@ -204,11 +204,9 @@ class _Counted(ExampleSubset):
 
 
 def _make_searches(made, curvature):
-    rows = compute_embeddings(made.objective, made.train, all_ids(made.train))
+    rows = compute_embeddings(made.objective, made.train)
     sketcher = GradientSketcher.fit(curvature, 0.1, dimensions=8, width=64)
-    sketches = compute_train_sketches(
-        sketcher, curvature.gradients, made.train, all_ids(made.train)
-    )
+    sketches = compute_train_sketches(sketcher, curvature.gradients, made.train)
     return {
         "nearest": NearestNeighbors(CandidateIndex.build(rows), 3),
         "sketched": SketchSearch(CandidateIndex.build(sketches, products=True), sketcher, 4),
@@ -216,19 +214,14 @@ def _make_searches(made, curvature):
 
 
 @pytest.mark.parametrize("kind", ["nearest", "sketched"])
-def test_no_more_queries_are_taken_at_once_than_the_attributor_allows(kind):
+def test_no_more_queries_are_taken_at_once_than_their_batch_size(kind):
     made = case("mlp")
     curvature = GaussNewton(made.objective, made.train)
     search, results = _make_searches(made, curvature)[kind], []
     for size in (2, len(made.train)):
-        queries = _Counted(made.train)
+        queries = _Counted(made.train.with_batch_size(size))
         attribute = Attributor(
-            made.objective,
-            made.train,
-            curvature.with_damping(0.1),
-            Direct(),
-            search,
-            batch_size=size,
+            made.objective, made.train, curvature.with_damping(0.1), Direct(), search
         )
         results.append(attribute(queries, all_ids(queries)).influences.ids.sort(1).values)
         assert max(queries.sizes) == size
@@ -316,13 +309,13 @@ def test_quotas_that_do_not_fit_together_are_refused():
 
 
 def test_a_union_scores_what_any_finds_once_and_exactly():
-    made = case("mlp")
+    made = case("mlp", batch_size=4)
     curvature = GaussNewton(made.objective, made.train)
     parts, ids = _make_searches(made, curvature), all_ids(made.train)
 
     def attribute_with(search):
         attribute = Attributor(
-            made.objective, made.train, curvature.with_damping(0.1), Direct(), search, batch_size=4
+            made.objective, made.train, curvature.with_damping(0.1), Direct(), search
         )
         return attribute(made.train, ids).influences
 

@@ -21,14 +21,14 @@ DAMPING = 0.05
 
 
 def _curvature(name, batch_size=4):
-    made = case(name)
-    return made, GaussNewton(made.objective, made.train, batch_size=batch_size)
+    made = case(name, batch_size=batch_size)
+    return made, GaussNewton(made.objective, made.train)
 
 
 def _effects(sketcher, curvature, made, batch_size=4):
     """∇Lᵀ (G + λI)⁻¹ ∇L of all pairs of training rows, by their sketches before any rounding."""
     rows = compute_query_sketches(
-        sketcher, curvature.gradients, made.train, all_ids(made.train), batch_size
+        sketcher, curvature.gradients, made.train.with_batch_size(batch_size)
     ).double()
     return rows @ rows.T
 
@@ -87,7 +87,7 @@ def test_more_rows_leave_less_out():
 
 def test_batches_do_not_matter_and_half_precision_hardly():
     made, curvature = _curvature("mlp", 3)
-    other = GaussNewton(made.objective, made.train, batch_size=7)
+    other = GaussNewton(made.objective, made.train.with_batch_size(7))
     first, second = (
         GradientSketcher.fit(c, DAMPING, dimensions=12, width=40) for c in (curvature, other)
     )
@@ -95,8 +95,8 @@ def test_batches_do_not_matter_and_half_precision_hardly():
         _effects(first, curvature, made, 3), _effects(second, other, made, 7), rtol=1e-4, atol=1e-5
     )
     ids = torch.tensor([4, 0, 5])
-    half = compute_train_sketches(first, curvature.gradients, made.train, ids, 2)
-    whole = compute_query_sketches(first, curvature.gradients, made.train, ids, 2)
+    half = compute_train_sketches(first, curvature.gradients, made.train.with_batch_size(2), ids)
+    whole = compute_query_sketches(first, curvature.gradients, made.train.with_batch_size(2), ids)
     assert half.dtype == torch.float16
     torch.testing.assert_close(half.float(), whole, rtol=2e-3, atol=1e-3)
 
@@ -105,10 +105,10 @@ def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
     made = case("mlp")
     inputs = made.train.inputs.clone()
     inputs[1] = torch.inf
-    train = TensorExamples(inputs, made.train.labels)
-    curvature = GaussNewton(made.objective, train, batch_size=4)
+    train = TensorExamples(inputs, made.train.labels, batch_size=4)
+    curvature = GaussNewton(made.objective, train)
     sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=10, width=64)
-    sketches = compute_train_sketches(sketcher, curvature.gradients, train, all_ids(train), 4)
+    sketches = compute_train_sketches(sketcher, curvature.gradients, train)
     assert bool((sketches[1] == 0).all())
     assert bool((sketches[[0, 2, 3]] != 0).any(1).all())
     assert bool(torch.isfinite(sketches).all())

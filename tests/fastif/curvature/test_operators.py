@@ -24,8 +24,8 @@ def pair(request):
     """An operator and its dense truth."""
     kind, name = request.param
     build, truth = KINDS[kind]
-    made = case(name, 5 if name == "bert" else 9)
-    return build(made.objective, made.train, batch_size=4), truth(made.problem)
+    made = case(name, 5 if name == "bert" else 9, 4)
+    return build(made.objective, made.train), truth(made.problem)
 
 
 def _rows(operator: LinearOperator, count: int = 3) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_a_product_is_linear_and_leaves_its_rows_alone(pair):
 def test_the_batch_size_changes_nothing(pair, batch_size):
     operator, matrix = pair
     rows = _rows(operator)
-    other = replace(operator, batch_size=batch_size)
+    other = replace(operator, examples=operator.examples.with_batch_size(batch_size))
     torch.testing.assert_close(other.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
 
 
@@ -74,9 +74,9 @@ def test_the_order_of_ids_changes_nothing(pair):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_choose_the_examples_that_the_mean_is_over(name, kind):
-    made, (build, truth) = case(name, 5), KINDS[kind]
+    made, (build, truth) = case(name, 5, 2), KINDS[kind]
     ids = [4, 1, 1]  # one twice, as a sample with replacement has it
-    operator = build(made.objective, made.train, torch.tensor(ids), batch_size=2)
+    operator = build(made.objective, made.train, torch.tensor(ids))
     torch.testing.assert_close(operator.to_dense(), truth(made.problem, ids), rtol=1e-9, atol=1e-11)
 
 
@@ -113,8 +113,8 @@ def test_the_mean_of_all_one_example_operators_is_the_operator(name, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_is_the_mean_over_examples_drawn_from_the_operators_own(kind):
-    made, (build, truth) = case("mlp"), KINDS[kind]
-    operator = build(made.objective, made.train, torch.tensor([2, 5, 8]), batch_size=2)
+    made, (build, truth) = case("mlp", batch_size=2), KINDS[kind]
+    operator = build(made.objective, made.train, torch.tensor([2, 5, 8]))
     sampled = operator.sample(torch.Generator().manual_seed(3), 4)
     ids = sampled.ids.tolist()
     assert len(ids) == 4

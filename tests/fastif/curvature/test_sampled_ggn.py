@@ -33,7 +33,7 @@ def _concat_tiles(drawn):
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rows_are_the_whole_matrix(name):
     made = case(name)
-    curvature = GaussNewton(made.objective, made.train, batch_size=3)
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(3))
     drawn = SampledGaussNewton.from_curvature(
         curvature, curvature.count * curvature.rows_per_example
     )
@@ -45,7 +45,7 @@ def test_all_rows_are_the_whole_matrix(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_mean_over_draws_is_the_whole_matrix(name):
     made = case(name)
-    curvature = GaussNewton(made.objective, made.train, batch_size=8)
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(8))
     count, draws = curvature.count * curvature.rows_per_example // 3, 150
     mean = (
         sum(
@@ -65,7 +65,7 @@ def test_batches_do_not_matter():
     made = case("mlp")
     operators = [
         SampledGaussNewton.from_curvature(
-            GaussNewton(made.objective, made.train, batch_size=size), 10
+            GaussNewton(made.objective, made.train.with_batch_size(size)), 10
         )
         for size in (2, 7)
     ]
@@ -105,7 +105,7 @@ def test_an_example_that_is_not_finite_has_no_rows():
     inputs = made.train.inputs.clone()
     inputs[2] = torch.nan
     train = TensorExamples(inputs, made.train.labels)
-    curvature = GaussNewton(made.objective, train, batch_size=4)
+    curvature = GaussNewton(made.objective, train.with_batch_size(4))
     drawn = SampledGaussNewton.from_curvature(curvature, 1000)
     assert 2 not in drawn.ids.tolist()
     torch.testing.assert_close(drawn.to_dense(), curvature.to_dense())

@@ -1,10 +1,29 @@
 """Tables of examples: their batches, subsets and the batch size that they carry."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fastif import CrossEntropy, InputError, ModuleObjective, TensorExamples, TextExamples
-from fastif.data.examples import BATCH_SIZE, Examples, RelabeledExamples
+from fastif import (
+    Attributor,
+    ConjugateGradient,
+    CrossEntropy,
+    Direct,
+    Ekfac,
+    ExhaustiveSearch,
+    GaussNewton,
+    Gradients,
+    Hessian,
+    InputError,
+    ModuleObjective,
+    TensorExamples,
+    TextExamples,
+    influence,
+)
+from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
+from fastif.data.examples import BATCH_SIZE, Examples, RelabeledExamples, WrappedExamples
+from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
 from fastif.models.prefix_cache import PrefixCache
 
 COUNT = 7
@@ -106,3 +125,63 @@ def test_batches_hold_each_place_once_and_of_like_length():
     assert places == ([1, 3], [2, 0])
     assert widths == ([5, 4], [3, 1])
     assert [len(p) for p in _texts(batch_size=2).length_buckets(ids, 3)] == [3, 1]
+
+
+class Counted(WrappedExamples):
+    """Other examples, with the sizes of the batches that were taken."""
+
+    def __init__(self, examples):
+        super().__init__(examples)
+        self.sizes = []
+
+    def take(self, ids):
+        self.sizes.append(len(ids))
+        return self.examples.take(ids)
+
+
+def _scan(objective, examples):
+    operator = GaussNewton(objective, examples).with_damping(0.1)
+    search = ExhaustiveSearch(keep=1)
+    Attributor(objective, examples, operator, ConjugateGradient(), search)(examples, [0, 1])
+
+
+def _score_layers(objective, examples):
+    s_test, ids = torch.ones(1, objective.space.size), torch.arange(len(examples))[None]
+    blocks = ParameterBlocks.from_layers(objective.space)
+    layerwise_influence(Gradients(objective), examples, s_test, ids, blocks)
+
+
+TAKERS = {
+    "loss gradients": lambda o, e: compute_loss_gradients(Gradients(o), e),
+    "query gradients": lambda o, e: compute_measure_gradients(Gradients(o), e),
+    "Gauss-Newton": lambda o, e: GaussNewton(o, e).apply(torch.ones(1, o.space.size)),
+    "Hessian": lambda o, e: Hessian(o, e).apply(torch.ones(1, o.space.size)),
+    "EK-FAC": lambda o, e: Ekfac.fit(GaussNewton(o, e)),
+    "scores": lambda o, e: influence(Gradients(o), e, torch.ones(1, o.space.size)),
+    "layers": _score_layers,
+    "attributor": _scan,
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("size", [6, 7])
+def test_who_holds_gradients_takes_batches_of_the_tables_size(taker, size):
+    """A trial of the table takes five rows."""
+    generator = torch.Generator().manual_seed(0)
+    rows = TensorExamples(torch.randn(20, 2, generator=generator), torch.arange(20) % 3)
+    examples = Counted(rows.with_batch_size(size))
+    torch.manual_seed(0)
+    TAKERS[taker](ModuleObjective(torch.nn.Linear(2, 3), CrossEntropy()), examples)
+    assert max(examples.sizes) == size
+
+
+def test_an_attributor_says_where_a_batch_size_belongs():
+    rows = _rows()
+    objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
+    operator = GaussNewton(objective, rows).with_damping(0.1)
+    attribute = Attributor(objective, rows, operator, Direct())
+    assert replace(attribute, certify_rows=3).certify_rows == 3
+    with pytest.raises(InputError, match=r"train = train.with_batch_size\(64\)"):
+        Attributor(objective, rows, operator, Direct(), batch_size=64)
+    with pytest.raises(TypeError, match="positional"):
+        Attributor(objective, rows, operator, Direct(), ExhaustiveSearch(), None, 64)

@@ -37,7 +37,7 @@ def test_the_curve_is_that_of_the_dense_matrix(name, approximate):
     made = case(name)
     halves = sample_halves(len(made.train), 5, seed=1)
     outcomes = _outcomes(halves, len(made.train))
-    curvature = GaussNewton(made.objective, made.train, batch_size=4)
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(4))
     choice = select_damping_by_retraining(
         curvature, made.train, halves, outcomes, approximate=Spectral() if approximate else None
     )
@@ -60,7 +60,10 @@ def test_batches_do_not_matter():
     outcomes = _outcomes(halves, len(made.train))
     first, other = (
         select_damping_by_retraining(
-            GaussNewton(made.objective, made.train, batch_size=size), made.train, halves, outcomes
+            GaussNewton(made.objective, made.train.with_batch_size(size)),
+            made.train,
+            halves,
+            outcomes,
         )
         for size in (2, 5)
     )
@@ -210,7 +213,7 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
 
     objective = ModuleObjective(_fit(train.inputs, train.labels, 0), CrossEntropy())
     few, many = sample_halves(400, 6, seed=7), sample_halves(400, 40, seed=8)
-    curvature = GaussNewton(objective, train, batch_size=100)
+    curvature = GaussNewton(objective, train.with_batch_size(100))
     outcomes = retrain_margins(few)
     choice = select_damping_by_retraining(curvature, queries, few, outcomes)
     truth = retrain_margins(many)

@@ -24,7 +24,7 @@ from fastif.gradients.per_example import compute_loss_gradients
 def test_gradients_of_half_precision_weights_are_those_of_the_weights_in_double(dtype, attributed):
     model, examples = transformer("bert", dtype), token_examples(7)
     objective = TransformerObjective(model, attributed)
-    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
+    actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(3))
     exact = copy.deepcopy(model).double()
     expected = reference.gradients(text_problem(exact, objective.space.names, examples))
     largest = float(expected.abs().max())

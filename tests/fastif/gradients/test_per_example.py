@@ -16,7 +16,7 @@ def made(request):
 
 
 def test_gradients_equal_a_loop_of_backward_passes(made):
-    actual = compute_loss_gradients(Gradients(made.objective), made.train, all_ids(made.train), 4)
+    actual = compute_loss_gradients(Gradients(made.objective), made.train.with_batch_size(4))
     torch.testing.assert_close(actual, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
 
 
@@ -29,14 +29,16 @@ def test_both_ways_of_taking_gradients_give_the_same(name, one_by_one):
     made = case(name)
     gradients = Gradients(made.objective)
     gradients.per_example_backward = one_by_one
-    actual = compute_loss_gradients(gradients, made.train, all_ids(made.train), 3)
+    actual = compute_loss_gradients(gradients, made.train.with_batch_size(3))
     torch.testing.assert_close(actual, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
 def test_the_batch_changes_no_gradient(made, batch_size):
     ids = torch.tensor([7, 0, 3, 3])
-    actual = compute_loss_gradients(Gradients(made.objective), made.train, ids, batch_size)
+    actual = compute_loss_gradients(
+        Gradients(made.objective), made.train.with_batch_size(batch_size), ids
+    )
     expected = reference.gradients(made.problem)[ids]
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
@@ -83,7 +85,7 @@ def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
     made = case("mlp")
     objective = ModuleObjective(made.problem.module, CrossEntropy(), [r"2\.weight", r"0\.bias"])
     assert objective.space.names == ("0.bias", "2.weight")
-    actual = compute_loss_gradients(Gradients(objective), made.train, all_ids(made.train), 4)
+    actual = compute_loss_gradients(Gradients(objective), made.train.with_batch_size(4))
     whole = reference.gradients(made.problem)  # 0.weight, 0.bias, 2.weight, 2.bias
     torch.testing.assert_close(actual, torch.cat([whole[:, 12:16], whole[:, 16:28]], 1))
 
@@ -91,7 +93,7 @@ def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
 def test_gradients_are_those_of_the_given_models_type():
     objective = ModuleObjective(nn.Linear(2, 2), CrossEntropy())
     examples = TensorExamples(torch.randn(3, 2), torch.tensor([0, 1, 1]))
-    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 2)
+    actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(2))
     assert actual.dtype == torch.float32
 
 
@@ -119,7 +121,7 @@ def test_a_use_outside_the_layer_is_noticed_even_when_the_first_examples_hide_it
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     examples = TensorExamples(inputs, labels)
     actual = compute_loss_gradients(
-        Gradients(ModuleObjective(module, CrossEntropy())), examples, all_ids(examples), 3
+        Gradients(ModuleObjective(module, CrossEntropy())), examples.with_batch_size(3)
     )
     problem = reference.Problem(
         module,

@@ -376,7 +376,7 @@ def test_gradients_are_exact_for_every_kind_of_layer_and_batch(kind, batch_size)
     words, labels = make_rows(padded=7)
     gradients = Gradients(ModuleObjective(build_model(kind), CrossEntropy()))
     examples = TensorExamples(words, labels)
-    actual = compute_loss_gradients(gradients, examples, all_ids(examples), batch_size)
+    actual = compute_loss_gradients(gradients, examples.with_batch_size(batch_size))
     expected = truth(build_model(kind), words, labels)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
     if batch_size == 16 and KINDS[kind][1] is not None:
@@ -390,7 +390,7 @@ def test_gradients_in_single_precision_are_exact_to_single_precision(kind):
     module = build_model(kind, torch.float32)
     gradients = Gradients(ModuleObjective(module, CrossEntropy()))
     examples = TensorExamples(words, labels)
-    actual = compute_loss_gradients(gradients, examples, all_ids(examples), 8)
+    actual = compute_loss_gradients(gradients, examples.with_batch_size(8))
     expected = truth(module, words, labels)
     assert float((actual.double() - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
@@ -420,7 +420,7 @@ def test_the_curvatures_roots_are_exact_too(kind):
         expected = expected + J.T @ (chance.diag() - chance.outer(chance)) @ J / N
     examples = TensorExamples(words, labels)
     for size in (1, 5, 16):
-        actual = GaussNewton(objective, examples, batch_size=size).to_dense()
+        actual = GaussNewton(objective, examples.with_batch_size(size)).to_dense()
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -650,7 +650,7 @@ def test_users_of_the_calls_themselves_are_checked_likewise(kind):
     words, labels = make_rows(padded=7)
     objective = ModuleObjective(build_model(kind), CrossEntropy())
     examples, module = TensorExamples(words, labels), build_model(kind)
-    curvature = GaussNewton(objective, examples, torch.arange(6), batch_size=6)
+    curvature = GaussNewton(objective, examples.with_batch_size(6), torch.arange(6))
     sketcher = GradientSketcher.fit(curvature, 0.1, dimensions=12, width=64, energy=0.999)
     gradients = Gradients(objective)
     expected = truth(module, words, labels)

@@ -243,15 +243,13 @@ def test_self_influence_is_what_an_example_loses_without_itself(trained):
 def test_the_penalty_is_in_no_gradient_so_that_all_effects_sum_to_its_pull(trained):
     """At the minimum the losses pull as much as the penalty: 1/n Σ ∇L = -penalty·weights."""
     objective, train = trained.objective, trained.train
-    rows = compute_loss_gradients(Gradients(objective), train, all_ids(train), 16)
+    rows = compute_loss_gradients(Gradients(objective), train.with_batch_size(16))
     bare = ModuleObjective(objective.module, trained.head.ours)
-    assert torch.equal(rows, compute_loss_gradients(Gradients(bare), train, all_ids(train), 16))
+    assert torch.equal(rows, compute_loss_gradients(Gradients(bare), train.with_batch_size(16)))
     pull = -PENALTY * trained.convex.weights
     torch.testing.assert_close(rows.mean(0), pull, rtol=1e-7, atol=1e-9)
     operator = GaussNewton(objective, train).with_damping(0.0)
-    queries = compute_measure_gradients(
-        Gradients(objective), trained.queries, all_ids(trained.queries), 8
-    )
+    queries = compute_measure_gradients(Gradients(objective), trained.queries.with_batch_size(8))
     expected = Dual().solve(operator, queries).value @ pull
     torch.testing.assert_close(trained.effects(operator, Dual()).sum(1), expected)
 
@@ -294,9 +292,11 @@ def test_smoothing_and_weights_shape_training_and_not_what_a_query_is_judged_by(
     gradients, ids = Gradients(objective), all_ids(made.train)
     trained, query_gradients = reference.gradients(made.problem), reference.gradients(plain)
     assert not torch.allclose(trained, query_gradients, rtol=0.1)
-    torch.testing.assert_close(compute_loss_gradients(gradients, made.train, ids, 4), trained)
     torch.testing.assert_close(
-        compute_measure_gradients(gradients, made.train, ids, 4), query_gradients
+        compute_loss_gradients(gradients, made.train.with_batch_size(4), ids), trained
+    )
+    torch.testing.assert_close(
+        compute_measure_gradients(gradients, made.train.with_batch_size(4), ids), query_gradients
     )
     operator = GaussNewton(objective, made.train).with_damping(0.3)
     answer = Attributor(objective, made.train, operator, Dual(), leverage="off")(made.train, ids)
@@ -328,7 +328,7 @@ def test_a_measure_may_be_any_function_of_the_outputs(name, one_by_one):
     if made.listens:
         gradients.per_example_backward = one_by_one
     problem = reference.Problem(**{**vars(made.problem), "loss": margin})
-    actual = compute_measure_gradients(gradients, made.train, all_ids(made.train), 4)
+    actual = compute_measure_gradients(gradients, made.train.with_batch_size(4))
     torch.testing.assert_close(actual, reference.gradients(problem))
 
 
@@ -347,7 +347,7 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
     texts = TextExamples(tokens.tokens, None, labels, tokens.truncated, 0)
     model = transformer("bert", hidden_size=4, intermediate_size=2, num_hidden_layers=2)
     objective = TransformerObjective(model, "last:1", ours, penalty=0.05)
-    train = PrefixCache(objective, texts, 10**6)
+    train = PrefixCache(objective, texts, 10**6).with_batch_size(3)
     problem = reference.Problem(
         model,
         objective.space.names,
@@ -357,7 +357,7 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
     )
     rows = reference.gradients(problem)
     expected = reference.removal_effects(rows, rows, reference.gauss_newton(problem), 0.15)
-    operator = GaussNewton(objective, train, batch_size=3).with_damping(0.1)
+    operator = GaussNewton(objective, train).with_damping(0.1)
     influences = Attributor(objective, train, operator, Dual(), leverage="off")(
         train, all_ids(train)
     ).influences
@@ -379,7 +379,7 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
 def test_a_penalty_adds_to_the_damping_of_every_solver(solver):
     made = case("mlp")
     objective = ModuleObjective(made.objective.module, made.objective.loss, penalty=0.3)
-    operator = GaussNewton(objective, made.train, batch_size=128).with_damping(0.2)
+    operator = GaussNewton(objective, made.train.with_batch_size(128)).with_damping(0.2)
     assert operator.damping == operator.sample(torch.Generator(), 2).damping == 0.5
     matrix = reference.gauss_newton(made.problem)
     torch.testing.assert_close(

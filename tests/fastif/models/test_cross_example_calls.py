@@ -128,15 +128,15 @@ def _rows() -> TensorExamples:
 
 
 def _rows_of_gradients(objective: ModuleObjective) -> Tensor:
-    return compute_loss_gradients(Gradients(objective), _rows(), range(N), N)
+    return compute_loss_gradients(Gradients(objective), _rows().with_batch_size(N), range(N))
 
 
 def _hessian(objective: ModuleObjective) -> Tensor:
-    return Hessian(objective, _rows(), batch_size=N).apply(torch.ones(1, objective.space.size))
+    return Hessian(objective, _rows().with_batch_size(N)).apply(torch.ones(1, objective.space.size))
 
 
 def _scores(objective: ModuleObjective) -> object:
-    operator = GaussNewton(objective, _rows(), batch_size=N).with_damping(0.1)
+    operator = GaussNewton(objective, _rows().with_batch_size(N)).with_damping(0.1)
     return attribute([Attributor(objective, _rows(), operator, Direct())], _rows(), [0, 1])
 
 
@@ -228,9 +228,9 @@ def test_arrays_that_are_no_rows_are_refused():
 def test_a_batch_size_is_a_number_of_examples(size):
     objective = ModuleObjective(Net(), CrossEntropy())
     for use in (
-        lambda: compute_loss_gradients(Gradients(objective), _rows(), [0], size),
-        lambda: GaussNewton(objective, _rows(), batch_size=size),
-        lambda: Hessian(objective, _rows(), batch_size=size),
+        lambda: compute_loss_gradients(Gradients(objective), _rows().with_batch_size(size), [0]),
+        lambda: GaussNewton(objective, _rows().with_batch_size(size)),
+        lambda: Hessian(objective, _rows().with_batch_size(size)),
     ):
         with pytest.raises(InputError, match="batch_size"):
             use()
@@ -244,10 +244,12 @@ def test_a_batch_size_that_is_no_number_is_refused(size):
 
 def test_positions_of_any_whole_kind_are_taken():
     objective, rows = ModuleObjective(Net(), CrossEntropy()), _rows()
-    expected = compute_loss_gradients(Gradients(objective), rows, [3, 1], 2)
+    expected = compute_loss_gradients(Gradients(objective), rows.with_batch_size(2), [3, 1])
     for kind in (np.uint64, np.uint8, np.int32):
         ids = np.array([3, 1], dtype=kind)
-        assert torch.equal(compute_loss_gradients(Gradients(objective), rows, ids, 2), expected)
+        assert torch.equal(
+            compute_loss_gradients(Gradients(objective), rows.with_batch_size(2), ids), expected
+        )
 
 
 def test_a_single_pattern_is_not_taken_letter_by_letter():
@@ -286,7 +288,7 @@ def test_a_model_that_reads_a_text_by_the_longest_before_it_is_refused():
     config = LlamaConfig(**SMALL, pad_token_id=0, **more)
     objective = TransformerObjective(LlamaForSequenceClassification(config).eval(), "all")
     with pytest.raises(InputError, match="given before"):
-        compute_loss_gradients(Gradients(objective), _texts(), range(12), 5)
+        compute_loss_gradients(Gradients(objective), _texts().with_batch_size(5), range(12))
 
 
 def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
@@ -294,7 +296,7 @@ def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
     config = LongformerConfig(**SMALL, pad_token_id=1, attention_window=4)
     model = LongformerForSequenceClassification(config).eval()
     objective, texts = TransformerObjective(model, "last:1"), _texts()
-    actual = compute_loss_gradients(Gradients(objective), texts, range(12), 5)
+    actual = compute_loss_gradients(Gradients(objective), texts.with_batch_size(5), range(12))
     assert objective.num_frozen_layers == 0
     double = model.double()
     parameters = dict(double.named_parameters())
@@ -324,4 +326,4 @@ def test_what_a_model_raises_on_a_later_batch_is_a_refusal():
     )
     objective = TransformerObjective(BartForSequenceClassification(config).eval(), "all")
     with pytest.raises(InputError, match="<eos>"):
-        compute_loss_gradients(Gradients(objective), _texts(2, 2), range(12), 6)
+        compute_loss_gradients(Gradients(objective), _texts(2, 2).with_batch_size(6), range(12))

@@ -131,7 +131,7 @@ def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp
     truth = reference.gradients(problem)
     assert truth.abs().max() > 1e-2
     for rows in (examples, PrefixCache(objective, left, 10**9, 3)):
-        check_close(compute_loss_gradients(Gradients(objective), rows, all_ids(rows), 4), truth)
+        check_close(compute_loss_gradients(Gradients(objective), rows.with_batch_size(4)), truth)
 
 
 def test_a_model_without_padding_token_takes_rows_of_equal_length_together():

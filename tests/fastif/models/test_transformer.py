@@ -87,7 +87,7 @@ def test_gradients_of_the_cut_model_equal_those_of_the_whole_one(family, last):
     model, examples = transformer(family), token_examples(5)
     objective = TransformerObjective(model, f"last:{last}")
     problem = text_problem(model, objective.space.names, examples)
-    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
+    actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(3))
     torch.testing.assert_close(actual, reference.gradients(problem), rtol=1e-8, atol=1e-10)
 
 
@@ -98,7 +98,7 @@ def test_gradients_in_all_parameters_equal_those_of_the_whole_model(family):
     assert objective.num_frozen_layers == 0
     assert len(objective.space.names) == len(list(model.named_parameters()))
     problem = text_problem(model, objective.space.names, examples)
-    actual = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 3)
+    actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(3))
     torch.testing.assert_close(actual, reference.gradients(problem), rtol=1e-8, atol=1e-10)
 
 
@@ -115,7 +115,7 @@ def test_the_hessian_of_the_cut_model_is_that_of_the_whole_one(family):
     mean = reference.losses(problem, row).mean()
     (gradient,) = torch.autograd.grad(mean, row, create_graph=True)
     (expected,) = torch.autograd.grad(gradient @ along[0], row)
-    actual = Hessian(objective, examples, batch_size=2).apply(along)
+    actual = Hessian(objective, examples.with_batch_size(2)).apply(along)
     torch.testing.assert_close(actual[0], expected, rtol=1e-8, atol=1e-9)
 
 
@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_cut_is_used_whole():
     actual, _ = predict(objective, examples, 3)
     torch.testing.assert_close(actual, _predict_alone(model, examples), rtol=1e-9, atol=1e-9)
     problem = text_problem(model, objective.space.names, examples)
-    rows = compute_loss_gradients(Gradients(objective), examples, all_ids(examples), 2)
+    rows = compute_loss_gradients(Gradients(objective), examples.with_batch_size(2))
     torch.testing.assert_close(rows, reference.gradients(problem), rtol=1e-8, atol=1e-10)
     with pytest.raises(InputError, match=r"list of equal layers.*regular expressions"):
         TransformerObjective(model, "last:1")
@@ -152,8 +152,8 @@ def test_the_cache_changes_no_output_and_keeps_to_its_budget(family, budget):
         actual, _ = predict(objective, cached, size)
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
     ids = torch.tensor([8, 2, 2, 5])
-    straight = compute_loss_gradients(Gradients(objective), examples, ids, 4)
-    rows = compute_loss_gradients(Gradients(objective), cached, ids, 4)
+    straight = compute_loss_gradients(Gradients(objective), examples.with_batch_size(4), ids)
+    rows = compute_loss_gradients(Gradients(objective), cached.with_batch_size(4), ids)
     torch.testing.assert_close(rows, straight, rtol=1e-9, atol=1e-11)
     assert len(cached) == 9
     assert torch.equal(cached.lengths, examples.lengths)

@@ -172,7 +172,7 @@ def _attribute(objective, train, ids=(0, 1)):
 
 USES = {
     "gradients": lambda o, t: Gradients(o).compute_loss_tile(t.take(all_ids(t))),
-    "rows": lambda o, t: compute_loss_gradients(Gradients(o), t, all_ids(t), 4),
+    "rows": lambda o, t: compute_loss_gradients(Gradients(o), t.with_batch_size(4)),
     "curvature": lambda o, t: GaussNewton(o, t),
     "Hessian": lambda o, t: Hessian(o, t),
     "attributor": _attribute,
@@ -395,9 +395,10 @@ def test_arrays_lists_and_double_inputs_are_taken():
     effects = torch.zeros(2, 12).scatter_(1, influences.ids, influences.removal_effect)
     torch.testing.assert_close(effects, expected)
     ids = np.array([3, 0])
-    taken = compute_loss_gradients(Gradients(objective), arrays, ids, 4)
+    taken = compute_loss_gradients(Gradients(objective), arrays.with_batch_size(4), ids)
     torch.testing.assert_close(
-        taken, compute_loss_gradients(Gradients(objective), rows, torch.tensor([3, 0]), 4)
+        taken,
+        compute_loss_gradients(Gradients(objective), rows.with_batch_size(4), torch.tensor([3, 0])),
     )
     self_influence(Gradients(objective), arrays, operator, Direct(), [1, 2])
 
@@ -427,7 +428,7 @@ def test_data_sets_of_torch_and_wrong_positions_are_refused():
             GaussNewton(objective, given)  # type: ignore[arg-type]
     for ids in ([0, 12], [-1], [0.5], torch.tensor([True] * 12)):
         with pytest.raises(InputError, match="ids"):
-            compute_loss_gradients(Gradients(objective), rows, ids, 4)
+            compute_loss_gradients(Gradients(objective), rows.with_batch_size(4), ids)
 
 
 def test_quantised_layers_are_refused():

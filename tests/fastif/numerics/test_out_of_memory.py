@@ -46,17 +46,10 @@ def _attribute(made, train, queries, nearest, models=1):
     curvature = GaussNewton(made.objective, made.train)  # its memory is not what is short here
     search = ExhaustiveSearch(3)
     if nearest:
-        rows = compute_embeddings(made.objective, made.train, all_ids(made.train))
+        rows = compute_embeddings(made.objective, made.train)
         search = NearestNeighbors(CandidateIndex.build(rows), 6)
-    attributor = Attributor(
-        made.objective,
-        train,
-        curvature.with_damping(DAMPING),
-        Dual(),
-        search,
-        batch_size=8,
-        leverage="off",
-    )
+    operator = curvature.with_damping(DAMPING)
+    attributor = Attributor(made.objective, train, operator, Dual(), search, leverage="off")
     slices = torch.arange(len(queries)) % 2
     return Ensemble([attributor] * models)(queries, all_ids(queries), slices)
 
@@ -79,7 +72,7 @@ def _check_same(actual, expected):
 )
 @pytest.mark.parametrize("nearest", [False, True])
 def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
-    made = case("mlp", 12)
+    made = case("mlp", 12, 8)
     queries = made.train.subset(torch.tensor([1, 4, 6]))
     scarce = Scarce(made.train, limit, error)
     expected = _attribute(made, made.train, queries, nearest)
@@ -91,7 +84,7 @@ def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
 @pytest.mark.parametrize("models", [1, 2])
 @pytest.mark.parametrize("nearest", [False, True])
 def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
-    made = case("mlp", 12)
+    made = case("mlp", 12, 8)
     queries = made.train.subset(torch.tensor([1, 4, 6, 2, 9]))
     scarce = Scarce(queries, 2)
     expected = _attribute(made, made.train, queries, nearest, models)

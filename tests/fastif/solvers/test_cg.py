@@ -140,7 +140,7 @@ def digits() -> tuple[GaussNewton, Tensor]:
         optimizer.step()
     objective = ModuleObjective(module, CrossEntropy())
     queries = TensorExamples(points[200:], labels[200:])
-    rows = compute_loss_gradients(Gradients(objective), queries, torch.arange(4), 4)
+    rows = compute_loss_gradients(Gradients(objective), queries.with_batch_size(4), torch.arange(4))
     return GaussNewton(objective, TensorExamples(points[:200], labels[:200])), rows
 
 

@@ -37,7 +37,7 @@ def test_dual_is_exact_for_any_number_of_outputs(classes, damping):
 def test_dual_does_not_depend_on_blocks_and_batches(block_rows, batch_size):
     objective, examples, problem = classifier(3)
     rhs = random_rows(objective.space.size)
-    operator = GaussNewton(objective, examples, batch_size=batch_size).with_damping(DAMPING)
+    operator = GaussNewton(objective, examples.with_batch_size(batch_size)).with_damping(DAMPING)
     solver = Dual(block_rows=block_rows)
     kernel = solver.factor(operator)["kernel"]
     torch.testing.assert_close(kernel, kernel.T)
@@ -50,7 +50,7 @@ def test_dual_does_not_depend_on_blocks_and_batches(block_rows, batch_size):
 def test_dual_takes_a_sample_of_rows_as_the_mean_over_them():
     objective, examples, problem = classifier(3)
     ids = [2, 9, 9, 4, 7]
-    operator = GaussNewton(objective, examples, torch.tensor(ids), batch_size=2)
+    operator = GaussNewton(objective, examples.with_batch_size(2), torch.tensor(ids))
     rhs = random_rows(objective.space.size)
     solution = Dual().solve(operator.with_damping(DAMPING), rhs)
     matrix = reference.gauss_newton(problem, ids)
@@ -102,9 +102,9 @@ def _double(examples: TensorExamples) -> TensorExamples:
 
 def test_dual_refuses_a_kernel_whose_rows_stand_in_another_order():
     objective, examples, _ = classifier(3)
-    operator = GaussNewton(objective, examples, batch_size=4).with_damping(DAMPING)
+    operator = GaussNewton(objective, examples.with_batch_size(4)).with_damping(DAMPING)
     factor = Dual().factor(operator)
-    other = GaussNewton(objective, examples, batch_size=3).with_damping(DAMPING)
+    other = GaussNewton(objective, examples.with_batch_size(3)).with_damping(DAMPING)
     with pytest.raises(InputError, match=r"batch size 3.*got one taken with 4"):
         Dual().solve(other, random_rows(objective.space.size), factor)
 
@@ -150,7 +150,9 @@ def _wide(count: int = 150, dtype: torch.dtype = torch.float64) -> GaussNewton:
     module = torch.nn.Sequential(torch.nn.Linear(10, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
     scale = 0.7 ** torch.arange(10)
     examples = TensorExamples((scale * torch.randn(count, 10)).to(dtype), torch.zeros(count).long())
-    return GaussNewton(ModuleObjective(module.to(dtype), CrossEntropy()), examples, batch_size=50)
+    return GaussNewton(
+        ModuleObjective(module.to(dtype), CrossEntropy()), examples.with_batch_size(50)
+    )
 
 
 def _kernel(operator: GaussNewton) -> Tensor:

@@ -30,9 +30,9 @@ DAMPING = 0.05
 
 
 def _attributor(name, batch_size=4, **options):
-    made = case(name, 12)
+    made = case(name, 12, batch_size)
     ids = torch.randperm(12, generator=torch.Generator().manual_seed(3))
-    operator = GaussNewton(made.objective, made.train, ids, batch_size).with_damping(DAMPING)
+    operator = GaussNewton(made.objective, made.train, ids).with_damping(DAMPING)
     return Attributor(
         made.objective, made.train, operator, Dual(block_rows=8), leverage="off", **options
     ), made
@@ -83,7 +83,7 @@ def test_one_sweep_answers_a_full_scan():
             return super().factor_rows(batch_index)
 
     operator = attributor.operator.operator
-    counted = Counted(made.objective, made.train, operator.ids, operator.batch_size)
+    counted = Counted(made.objective, made.train, operator.ids)
     call = replace(attributor, operator=counted.with_damping(DAMPING), factor=factor)
     call(made.train, QUERIES)
     assert swept == list(range(counted.num_batches))
@@ -145,8 +145,8 @@ def test_rows_that_are_not_finite_have_no_scores():
     points[4, 0] = torch.nan
     labels = torch.arange(9) % 3
     objective = ModuleObjective(nn.Linear(3, 3), CrossEntropy())
-    train = TensorExamples(points, labels)
-    operator = GaussNewton(objective, train, batch_size=4).with_damping(DAMPING)
+    train = TensorExamples(points, labels, batch_size=4)
+    operator = GaussNewton(objective, train).with_damping(DAMPING)
     queries = TensorExamples(torch.randn(2, 3), torch.tensor([0, 1]))
     totals = SliceTotals.make_empty(torch.zeros(2).long(), 1, 9)
     attribution = Attributor(objective, train, operator, Dual(), leverage="off")(
@@ -158,8 +158,8 @@ def test_rows_that_are_not_finite_have_no_scores():
     assert attribution.totals is not None
     assert torch.isnan(attribution.totals.effects[0]).nonzero().flatten().tolist() == [4]
     rest = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])
-    clean = TensorExamples(points[rest], labels[rest])
-    matrix = GaussNewton(objective, clean, batch_size=4)
+    clean = TensorExamples(points[rest], labels[rest], batch_size=4)
+    matrix = GaussNewton(objective, clean)
     # The same mean but for its count: a row that counts as zero still counts.
     other = Attributor(
         objective, clean, matrix.with_damping(DAMPING * 9 / 8), Dual(), leverage="off"
@@ -200,8 +200,8 @@ def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
 
 
 def test_a_probe_sees_the_rounding_that_was_put_in():
-    made = case("mlp", 12)
-    rooted = GaussNewton(made.objective, made.train, batch_size=4)
+    made = case("mlp", 12, 4)
+    rooted = GaussNewton(made.objective, made.train)
     probe = RoundingEstimator(rooted)
     kernel = compute_gram_matrix(rooted, 1, estimator=probe)
     assert probe.estimate_rounding(kernel)[0] < 1e-12

@@ -53,7 +53,7 @@ def test_at_the_safe_scale_the_mean_square_of_an_error_shrinks(name, batch, prec
     each = half @ add_damping(each, damping) @ half
     T = each.mean(0)
     square = (each @ each).mean(0) / batch + (1 - 1 / batch) * T @ T
-    operator = GaussNewton(made.objective, made.train, batch_size=4).with_damping(damping)
+    operator = GaussNewton(made.objective, made.train.with_batch_size(4)).with_damping(damping)
     inverse = torch.linalg.inv(P)
     scale = max_eigenvalue(operator, lambda rows: rows @ inverse)
     scale += minibatch_eigenvalue_margin(operator, batch, lambda rows: rows @ inverse)

@@ -51,8 +51,8 @@ def _objective() -> ModuleObjective:
 
 
 def _attributor(train: TensorExamples, solver: Solver, search=EVERYTHING, **options):
-    objective = _objective()
-    operator = GaussNewton(objective, train, batch_size=4).with_damping(0.1)
+    objective, train = _objective(), train.with_batch_size(4)
+    operator = GaussNewton(objective, train).with_damping(0.1)
     return Attributor(objective, train, operator, solver, search, leverage="off", **options)
 
 
@@ -157,7 +157,7 @@ def test_a_broken_training_example_adds_nothing_to_a_hessian():
     train, sound = _examples(N, 0, x3=torch.inf), _examples(N, 0)
     objective = _objective()
     others = torch.tensor([i for i in range(N) if i != BROKEN])
-    broken = Hessian(objective, train, batch_size=4).to_dense()
+    broken = Hessian(objective, train.with_batch_size(4)).to_dense()
     torch.testing.assert_close(broken, Hessian(objective, sound, others).to_dense() * (N - 1) / N)
     only = Hessian(objective, train, torch.tensor([BROKEN]))
     assert not only.to_dense().any()

@@ -16,7 +16,7 @@ DAMPING = 0.1
 
 def _curvature(name: str = "mlp") -> GaussNewton:
     made = case(name, 5 if name == "bert" else 9)
-    return GaussNewton(made.objective, made.train, batch_size=4)
+    return GaussNewton(made.objective, made.train.with_batch_size(4))
 
 
 def _rows(size: int, count: int = 3) -> torch.Tensor:

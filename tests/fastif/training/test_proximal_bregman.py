@@ -83,7 +83,7 @@ def test_influence_is_the_response_where_the_change_is_small():
     damping = 30.0
     query = TensorExamples(points(1, seed=9), torch.tensor([1]))
     gradients = Gradients(objective)
-    b = compute_loss_gradients(gradients, query, all_ids(query), 1)
+    b = compute_loss_gradients(gradients, query.with_batch_size(1))
     operator = GaussNewton(objective, rows).with_damping(damping)
     effects = influence(gradients, rows, Direct().solve(operator, b).value)
     predicted = effects.removal_effect[0][effects.ids[0].argsort()]

@@ -29,7 +29,6 @@ from fastif import (
     ModuleObjective,
     SquaredError,
     TensorExamples,
-    all_ids,
     influence,
 )
 from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
@@ -84,7 +83,7 @@ def line() -> Line:
 def _effects(line: Line, measure: Measure) -> Tensor:
     """What removing each of the 20 points is predicted to change in the measure of the query."""
     objective = ModuleObjective(line.module, SquaredError(), measure=measure)
-    rows = compute_measure_gradients(Gradients(objective), line.query, all_ids(line.query), 1)
+    rows = compute_measure_gradients(Gradients(objective), line.query.with_batch_size(1))
     operator = Hessian(objective, line.train).with_damping(0.0)
     influences = influence(Gradients(objective), line.train, Direct().solve(operator, rows).value)
     return influences.removal_effect[0][influences.ids[0].argsort()]
@@ -129,13 +128,13 @@ class Digits:
     def rank_rows(self, solution: Solution) -> tuple[list[int], Tensor]:
         """All training rows from the most harmful to the most helpful, and effects by row."""
         influences = influence(
-            Gradients(self.objective), self.train, solution.value, batch_size=256
+            Gradients(self.objective), self.train.with_batch_size(256), solution.value
         )
         return influences.ids[0].tolist(), influences.removal_effect[0][influences.ids[0].argsort()]
 
     @property
     def gradient(self) -> Tensor:
-        return compute_loss_gradients(Gradients(self.objective), self.query, all_ids(self.query), 1)
+        return compute_loss_gradients(Gradients(self.objective), self.query.with_batch_size(1))
 
     def changes(self, rows: list[int]) -> Tensor:
         """The change of the query's loss after really training without each of these rows."""
@@ -190,7 +189,7 @@ def small() -> Digits:
 
 
 def test_lissa_and_the_exact_inverse_name_the_same_digits(small):
-    operator = Hessian(small.objective, small.train, batch_size=64).with_damping(PENALTY)
+    operator = Hessian(small.objective, small.train.with_batch_size(64)).with_damping(PENALTY)
     exact, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     solution = Lissa(depth=2000, batch=50, scale=5.0).solve(operator, small.gradient)
     estimated, nearly = small.rank_rows(solution)
@@ -200,7 +199,7 @@ def test_lissa_and_the_exact_inverse_name_the_same_digits(small):
 
 
 def test_predicted_effects_on_a_digit_are_those_of_training_again(small):
-    operator = GaussNewton(small.objective, small.train, batch_size=64).with_damping(PENALTY)
+    operator = GaussNewton(small.objective, small.train.with_batch_size(64)).with_damping(PENALTY)
     ranking, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     _check_against_training_again(small, ranking, effects, 40)
 
@@ -227,9 +226,9 @@ def _images(path: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_whole_of_mnist_agrees_with_the_exact_inverse_and_with_training_again(mnist):
-    operator = GaussNewton(mnist.objective, mnist.train, batch_size=256).with_damping(PENALTY)
+    operator = GaussNewton(mnist.objective, mnist.train.with_batch_size(256)).with_damping(PENALTY)
     exact, effects = mnist.ranking(Direct().solve(operator, mnist.gradient))
-    sampled = Hessian(mnist.objective, mnist.train, batch_size=512).with_damping(PENALTY)
+    sampled = Hessian(mnist.objective, mnist.train.with_batch_size(512)).with_damping(PENALTY)
     solution = Lissa(depth=2000, repeats=2, batch=256, scale=5.0).solve(sampled, mnist.gradient)
     estimated, _ = mnist.ranking(solution)
     assert solution.converged.all()

@@ -63,15 +63,12 @@ def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_r
         width=2048,
         seed=0,
     )
-    gradients, ids = fastif.Gradients(context.objective), torch.arange(tiny.TRAIN)
+    gradients = fastif.Gradients(context.objective)
+    train = get_train_examples(context).with_batch_size(7)
     products = [
         projections @ projections.T
         for candidate in (sketcher, again)
-        for projections in [
-            compute_train_sketches(
-                candidate, gradients, get_train_examples(context), ids, 7
-            ).float()
-        ]
+        for projections in [compute_train_sketches(candidate, gradients, train).float()]
     ]
     torch.testing.assert_close(rows @ rows.T, products[0], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(*products, rtol=1e-2, atol=1e-2 * float(products[0].abs().max()))

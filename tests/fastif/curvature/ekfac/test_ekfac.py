@@ -33,7 +33,7 @@ def _case(name: str) -> Case:
 
 def _curvature(name: str, batch_size: int = 4) -> GaussNewton:
     made = _case(name)
-    return GaussNewton(made.objective, made.train, batch_size=batch_size)
+    return GaussNewton(made.objective, made.train.with_batch_size(batch_size))
 
 
 @cache
@@ -186,7 +186,10 @@ def test_a_fit_in_pieces_is_the_fit_at_once(name):
         order = torch.randperm(whole.count, generator=torch.Generator().manual_seed(seed))
         cuts = (order[:1], order[1:4], order[4:])
         sizes = (3, 2, 7)
-        pieces = [replace(whole, ids=cut, batch_size=b) for cut, b in zip(cuts, sizes, strict=True)]
+        pieces = [
+            replace(whole, ids=cut, examples=whole.examples.with_batch_size(size))
+            for cut, size in zip(cuts, sizes, strict=True)
+        ]
         kfac = Ekfac.from_covariances(
             reduce(add, map(Ekfac.accumulate_covariances, pieces)), whole.like
         )
@@ -266,7 +269,7 @@ def test_it_equals_curvlinops(peer):
     names = [f"^{name}$" for name in peer.names]
     objective = ModuleObjective(module, SquaredError() if squared else CrossEntropy(), names)
     assert objective.space.names == peer.names
-    curvature = GaussNewton(objective, TensorExamples(inputs, targets), batch_size=3)
+    curvature = GaussNewton(objective, TensorExamples(inputs, targets, batch_size=3))
     kfac = Ekfac.from_covariances(Ekfac.accumulate_covariances(curvature), curvature.like)
     ours = {"ggn": curvature, "kfac": kfac, "ekfac": Ekfac.fit(curvature)}
     scale = 3 if squared else 1  # its mean over outputs is a third of our sum
@@ -303,7 +306,8 @@ def _correct(kfac: Ekfac, curvature: GaussNewton) -> Ekfac:
 def test_what_is_sampled_depends_on_the_seed_and_not_on_batches(name):
     ekfac = Ekfac.fit(_curvature(name, 4), labels="sampled", seed=3)
     whole = _curvature(name)
-    turned = replace(whole, ids=all_ids(whole.examples).flip(0), batch_size=2)
+    examples = whole.examples.with_batch_size(2)
+    turned = replace(whole, ids=all_ids(examples).flip(0), examples=examples)
     same = Ekfac.fit(turned, labels="sampled", seed=3)
     torch.testing.assert_close(ekfac.to_dense(), same.to_dense(), rtol=1e-7, atol=1e-9)
     other = Ekfac.fit(_curvature(name, 4), labels="sampled", seed=4)
@@ -363,7 +367,7 @@ def _make_word_case(build: type[nn.Module], words: int) -> tuple[GaussNewton, re
         module, names, list(inputs.split(1)), list(labels.split(1)), reference.cross_entropy
     )
     objective = ModuleObjective(module, CrossEntropy())
-    return GaussNewton(objective, TensorExamples(inputs, labels), batch_size=2), problem
+    return GaussNewton(objective, TensorExamples(inputs, labels, batch_size=2)), problem
 
 
 @pytest.mark.parametrize(
@@ -473,9 +477,9 @@ def test_a_broken_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, pla
     made = _case(name)
     points = made.train.inputs.clone()
     points[place].flatten()[0] = torch.nan
-    broken = GaussNewton(made.objective, TensorExamples(points, made.train.labels), batch_size=4)
+    broken = GaussNewton(made.objective, TensorExamples(points, made.train.labels, batch_size=4))
     others = torch.cat([torch.arange(place), torch.arange(place + 1, 9)])
-    sound = GaussNewton(made.objective, made.train, others, batch_size=4)
+    sound = GaussNewton(made.objective, made.train.with_batch_size(4), others)
     torch.testing.assert_close(broken.to_dense(), sound.to_dense() * 8 / 9)
     torch.testing.assert_close(Ekfac.fit(broken).to_dense(), Ekfac.fit(sound).to_dense() * 8 / 9)
 
