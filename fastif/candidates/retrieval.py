@@ -23,10 +23,12 @@ class Search(ABC):
     What a subclass answers differently it says by fields or properties of these names.
 
     Attributes:
+        methods: the searches that it unites; none for one that stands alone.
         keep: of all that are scored, how many are kept at each end; None for all.
         rounded, rank: how a score may be less than exact, see `ExhaustiveSearch`.
     """
 
+    methods: "Sequence[IndexSearch]" = ()
     keep: int | None = None
     rounded: bool = False
     rank: int | None = None

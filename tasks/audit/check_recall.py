@@ -26,7 +26,6 @@ from tasks.run.reuse import get_reuse, read_reused_recall
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.candidates import FullScanSection
 
 SEED = 1_618_033_988
 
@@ -54,15 +53,13 @@ def check_recall(ref: RunRef) -> list[Recall]:
     one's: its candidates are found in the same way.
     """
     with lease_run(ref) as context:
-        candidates = context.candidates
-        if isinstance(candidates, FullScanSection) or not candidates.check:
+        count = context.candidates.checked_queries
+        if not count:
             return []
         if get_reuse(context):
             return read_reused_recall(context)
-        eligible = _exclude_k_queries(
-            context, _read_answered_ids(context, ref.run), candidates.check
-        )
-        sample = sample_queries(context, eligible, candidates.check, SEED)
+        eligible = _exclude_k_queries(context, _read_answered_ids(context, ref.run), count)
+        sample = sample_queries(context, eligible, count, SEED)
         if not len(sample.ids):
             return []
         full_scan = run_full_scan(context, sample.ids).influences
@@ -87,8 +84,7 @@ def make_recall_records(recalls: Sequence[Recall]) -> list[dict]:
 
 def sample_queries_for_k(context: RunContext) -> CheckQueries:
     """The queries that k is chosen on; always the same ones."""
-    section = context.study.candidates
-    count = MIN_QUERIES if isinstance(section, FullScanSection) else max(section.check, MIN_QUERIES)
+    count = max(context.study.candidates.checked_queries, MIN_QUERIES)
     return sample_queries(context, torch.arange(len(context.query_texts)), count, SEED + 1)
 
 
@@ -154,16 +150,16 @@ def _find_candidates_by_method(
     context: RunContext, ids: torch.Tensor
 ) -> dict[str, list[torch.Tensor]]:
     """The same anew for each method of a union, by its name; nothing for one method."""
-    union = make_search(context)
-    if not isinstance(union, fastif.UnionSearch):
+    methods = context.candidates.methods
+    if len(methods) < 2:
         return {}
     gradients = fastif.Gradients(context.objective)
     queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
     query_ids = fastif.all_ids(queries)
-    names = _name_methods([method.kind for method in context.study.candidates.methods])
+    names = _name_methods([method.kind for method in methods])
     return {
         name: list(search.find_candidates(gradients, queries, query_ids).ids)
-        for name, search in zip(names, union.methods, strict=True)
+        for name, search in zip(names, make_search(context).methods, strict=True)
     }
 
 

@@ -15,17 +15,16 @@ from tasks.audit.frames import make_train_frame
 from tasks.planning.cost_model import count_factor_examples
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import factor_digest, index_digests
-from tasks.run.artifacts import write_factor, write_index
+from tasks.run.artifacts import write_factor
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature
 from tasks.run.hidden_states import get_train_examples
+from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.reuse import get_reuse, read_reused_train
-from tasks.run.sketches import has_sketches, write_sketches
 from tasks.run.spec import TRAIN, RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.candidates import KnnSection, SketchSection
 
 
 @task(
@@ -74,22 +73,8 @@ def build_index(ref: RunRef) -> list[str]:
     with lease_run(ref) as context:
         digests = index_digests(context)
         for method, digest in zip(context.study.candidates.methods, digests, strict=True):
-            if isinstance(method, SketchSection):
-                if not has_sketches(context.store, digest):
-                    write_sketches(context, method, digest)
-            elif context.store.find_artifact("index", digest) is None:
-                _write_embedding_index(context, method, digest)
+            INDEX_KINDS[method.kind].write(context, method, digest)
         return list(digests)
-
-
-def _write_embedding_index(context: RunContext, method: KnnSection, digest: str) -> None:
-    train = get_train_examples(context)
-    with progress_stage("training rows: representations", len(train)) as track:
-        embeddings = fastif.compute_embeddings(
-            context.objective, track(train), fastif.all_ids(train)
-        )
-    index = fastif.CandidateIndex.build(embeddings, method.factory)
-    context.store.write_artifact("index", digest, lambda folder: write_index(folder, index))
 
 
 @task(
@@ -99,7 +84,7 @@ def factor_curvature(ref: RunRef) -> list[str]:
     """Do once what every solve needs of each model's curvature; the parts' digests."""
     with lease_run(ref) as context:
         if context.has_sketch_scores and (
-            get_reuse(context) or not getattr(context.candidates, "check", 0)
+            get_reuse(context) or not context.candidates.checked_queries
         ):
             return []  # nothing is solved
         for member in context.averaged_members:

@@ -14,11 +14,11 @@ from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import index_digests, k_digest
 from tasks.run.artifacts import read_search_method
 from tasks.run.context import RunContext
-from tasks.run.k_selection import find_target_method, write_k_selection
+from tasks.run.k_selection import write_k_selection
 from tasks.run.reuse import get_reuse, make_lost_choice_error
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
-from tasks.study.candidates import AnyMethod
+from tasks.study.candidate_section import IndexSection
 
 
 @task(
@@ -30,14 +30,14 @@ from tasks.study.candidates import AnyMethod
 def choose_candidates(ref: RunRef) -> None:
     """Choose k before any shard is attributed, unless it is given or has been chosen."""
     with lease_run(ref) as context:
-        method = find_target_method(context.study.candidates)
+        method = context.study.candidates.target_method
         if method is not None and context.k_selection is None:
             if get_reuse(context):
                 raise make_lost_choice_error(context, "number of candidates")
             write_k_selection(context.store, k_digest(context), _choose_k(context, method))
 
 
-def _choose_k(context: RunContext, method: AnyMethod) -> KSelection:
+def _choose_k(context: RunContext, method: IndexSection) -> KSelection:
     """By a few queries that are scanned in full; one that has no answer is left out."""
     assert method.target_recall is not None
     sample = sample_queries_for_k(context)
@@ -54,7 +54,7 @@ def _choose_k(context: RunContext, method: AnyMethod) -> KSelection:
 
 
 def _prepare_search(
-    context: RunContext, method: AnyMethod, ids: torch.Tensor
+    context: RunContext, method: IndexSection, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
     """The method, and what its index is asked with for these queries."""
     (digest,), labels = index_digests(context), context.train_texts.labels.cpu()
@@ -65,6 +65,6 @@ def _prepare_search(
     return search, search.compute_query_vectors(gradients, queries, query_ids)
 
 
-def _is_k_allowed(method: AnyMethod, k: int) -> bool:
+def _is_k_allowed(method: IndexSection, k: int) -> bool:
     """Whether each label gets a whole candidate of so many, if a quota asks for it."""
     return method.quota is None or quota_count(method.quota, k) > 0

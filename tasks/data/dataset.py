@@ -20,7 +20,6 @@ from tasks.study.errors import (
     join_some,
     suggest,
 )
-from tasks.study.methods import locate_methods
 from tasks.study.sections import TableSource
 
 if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
@@ -113,7 +112,7 @@ def check_tables(study: "Study", train: Table, queries: Table) -> None:
     """
     problems, n = [], len(train)
     allowed = f"1 to {n}, the rows of {train.place}"
-    for where, method in locate_methods(study.candidates):
+    for where, method in study.candidates.methods_in_file:
         if method.k is not None and method.k > n:
             change = 'lower k, or set kind = "full" to score every row'
             problems.append(Problem(f"{where} k", allowed, str(method.k), change))

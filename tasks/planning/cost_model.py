@@ -1,31 +1,24 @@
 """How many examples each stage of an audit takes; no clock is asked for it."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
 from storage import Shard, Store, StoreError
 from tasks.planning.calibration import Rates
-from tasks.planning.candidate_counts import estimate_distinct_candidates
 from tasks.planning.memory import (
-    compute_sketch_dimensions,
     count_curvature_rows,
     count_rows_per_example,
+    estimate_index_costs,
     estimate_solver_cost,
 )
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.context import RunContext
-from tasks.run.k_selection import MIN_QUERIES, find_target_method
+from tasks.run.k_selection import MIN_QUERIES
 from tasks.run.reuse import get_reuse
-from tasks.run.sketches import find_pending_sketches
 from tasks.run.spec import TRAIN
-from tasks.study.candidates import (
-    FullScanSection,
-    KnnSection,
-    SketchSection,
-)
 
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""
@@ -79,7 +72,7 @@ def estimate_work(context: RunContext, shards: Sequence[Shard]) -> dict[str, Wor
     retraining_examples = (
         _count_retraining_examples(context) if missing and context.known_damping is None else 0
     )
-    per_model = models * rescores
+    per_model, distinct_candidates = models * rescores, _estimate_distinct_candidates(context)
 
     def make_shard_work(examples: float, times: float = 1) -> WorkItems:
         """Each shard takes these gradients, and multiplies them with its queries."""
@@ -93,7 +86,7 @@ def estimate_work(context: RunContext, shards: Sequence[Shard]) -> dict[str, Wor
     return {
         DAMPING_STAGE: WorkItems(retraining_examples * FORWARDS_PER_STEP),
         "predictions": WorkItems(rows_to_describe * ("train" not in ready)),
-        "index": _estimate_index_work(context, ready) if missing else WorkItems(),
+        "index": _estimate_index_work(context) if missing else WorkItems(),
         "curvature": _estimate_factor_work(context, factored_examples, rows_per_example)
         if has_solves
         else WorkItems(),
@@ -101,9 +94,7 @@ def estimate_work(context: RunContext, shards: Sequence[Shard]) -> dict[str, Wor
         "certificate": no_work if single_sweep else make_shard_work(certificate_gradients, times=2),
         "score": no_work
         if single_sweep
-        else make_shard_work(
-            estimate_distinct_candidates(context), times=_estimate_product_share(context)
-        ),
+        else make_shard_work(distinct_candidates, times=_estimate_product_share(context)),
         "recall": WorkItems(
             gradients=len(scans) * scan_gradients, products=sum(scans) * scan_gradients
         ),
@@ -129,7 +120,7 @@ def count_passes(context: RunContext, work: dict[str, WorkItems]) -> float:
 
 def is_k_pending(context: RunContext) -> bool:
     """Whether k is yet to be chosen."""
-    return find_target_method(context.study.candidates) is not None and context.k_selection is None
+    return context.study.candidates.target_method is not None and context.k_selection is None
 
 
 def find_prepared(context: RunContext) -> set[str]:
@@ -150,12 +141,18 @@ def _is_described(store: Store, run: str) -> bool:
         return False  # it is not begun; parts of other runs may be there all the same
 
 
+def _estimate_distinct_candidates(context: RunContext) -> float:
+    """Of one shard."""
+    queries = min(context.plan.record.shard_size, len(context.query_texts))
+    return context.candidates.estimate_distinct_candidates(len(context.train_texts), queries)
+
+
 def _estimate_product_share(context: RunContext) -> float:
     """What a product of a training row with a query takes of one in full, if queries have a rank.
 
     A linear layer of i inputs and o outputs takes tokens x rank x (i + o) multiplications, not i o.
     """
-    rank = context.candidates.rank if isinstance(context.candidates, FullScanSection) else None
+    rank = context.candidates.score_rank
     if rank is None:
         return 1.0
     shapes = [shape for shape in context.objective.space.shapes if len(shape) == 2]
@@ -165,33 +162,10 @@ def _estimate_product_share(context: RunContext) -> float:
     return sum(costs) / sum(map(math.prod, shapes))
 
 
-def _estimate_index_work(context: RunContext, ready: Collection[str]) -> WorkItems:
+def _estimate_index_work(context: RunContext) -> WorkItems:
     """Representations, and sketches with their directions, of each index that is not there."""
-    pairs = list(zip(context.study.candidates.methods, index_digests(context), strict=True))
-    num_embedded = sum(
-        isinstance(method, KnnSection) and digest not in ready for method, digest in pairs
-    )
-    sketch_work = [
-        estimate_sketch_work(context, method, digest)
-        for method, digest in pairs
-        if isinstance(method, SketchSection)
-    ]
-    return WorkItems(
-        len(context.train_texts) * num_embedded + sum(items.forwards for items in sketch_work),
-        sum(items.gradients for items in sketch_work),
-    )
-
-
-def estimate_sketch_work(context: RunContext, method: SketchSection, digest: str) -> WorkItems:
-    """To find a method's directions, unless it has them of an earlier table, and sketch new rows.
-
-    The root rows are drawn in a forward pass, and then taken twice.
-    """
-    remaining = find_pending_sketches(context, method, digest)
-    if remaining.has_sketcher:
-        return WorkItems(gradients=remaining.rows)
-    fit_gradients = 2 * compute_sketch_dimensions(context, method)
-    return WorkItems(count_curvature_rows(context), remaining.rows + fit_gradients)
+    costs = estimate_index_costs(context)
+    return WorkItems(sum(cost.forwards for cost in costs), sum(cost.gradients for cost in costs))
 
 
 def _estimate_factor_work(context: RunContext, examples: int, rows_per_example: int) -> WorkItems:
@@ -238,7 +212,7 @@ def _count_residual_examples(context: RunContext) -> float:
 
 def _list_full_scans(context: RunContext) -> list[int]:
     """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
-    check = 0 if isinstance(context.candidates, FullScanSection) else context.candidates.check
+    check = context.candidates.checked_queries
     for_k = [max(check, MIN_QUERIES)] if is_k_pending(context) else []
     queries = len(context.query_texts)
     return [min(count, queries) for count in (*for_k, check) if count]

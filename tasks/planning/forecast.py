@@ -11,7 +11,6 @@ from rich.text import Text
 from storage import Shard
 from tasks.models.compare_training import TrainingDifference
 from tasks.planning.calibration import get_rates
-from tasks.planning.candidate_counts import count_kept_scores
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work, find_prepared, is_k_pending
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory, get_sizes
@@ -70,7 +69,7 @@ def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     base_rates = get_rates(context)
     rates = base_rates.with_prefix(compute_recomputed_share(context))
     rows, missing, queries = len(context.train_texts), len(shards), sum(map(len, shards))
-    scores_per_query = count_kept_scores(context.candidates, rows)
+    scores_per_query = context.candidates.count_kept_scores(rows)
     hidden_seconds = count_states_to_compute(context) * base_rates.prefix if missing else 0.0
     stages = {
         name: work.estimate_seconds(rates) for name, work in estimate_work(context, shards).items()

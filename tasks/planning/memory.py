@@ -10,8 +10,10 @@ from fastif.solvers.cost import (
     estimate_kernel_bytes,
 )
 from tasks.models.hidden_state_cache import MEGABYTE, count_bytes_per_token
+from tasks.run.artifact_keys import index_digests
 from tasks.run.context import RunContext
-from tasks.study.candidates import SketchSection
+from tasks.run.index_kinds import INDEX_KINDS
+from tasks.study.index_cost import IndexCost, IndexProblem, PendingIndex
 
 BASE_MEMORY = 600 * MEGABYTE
 """What the process takes before it computes: Python and its libraries."""
@@ -34,7 +36,7 @@ def get_sizes(context: RunContext) -> Sizes:
 
 def estimate_peak_memory(context: RunContext, sizes: Sizes) -> int:
     """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
-    study, p, models = context.study, context.objective.space.size, len(context.members)
+    p, models = context.objective.space.size, len(context.members)
     cost = estimate_solver_cost(context)
     model_bytes = models * sum(
         tensor.nbytes for tensor in context.objective.full_model.parameters()
@@ -48,12 +50,9 @@ def estimate_peak_memory(context: RunContext, sizes: Sizes) -> int:
     rows = cost.vectors_per_query * shard + 2 * batch + (models - 1) * (shard + batch)
     block = 2 * (cost.held_rows + 2 * batch)
     working_bytes = max(rows, block) * p * FLOAT32_BYTES + cost.working_bytes
-    for method in study.candidates.methods:
-        if isinstance(method, SketchSection):
-            sketch_bytes = compute_sketch_dimensions(context, method) * FLOAT32_BYTES
-            working_bytes = max(
-                working_bytes, 4 * sketch_bytes * method.width
-            )  # the sketches themselves are mapped
+    for method in context.study.candidates.methods:
+        index_cost = method.estimate_index_cost(_make_index_problem(context, PendingIndex(0)))
+        working_bytes = max(working_bytes, index_cost.working_bytes)
     if context.known_damping is None:
         gram_rows = min(MAX_GRAM_ROWS, count_factor_rows(context))
         gram_bytes = estimate_kernel_bytes(gram_rows, p, MAX_GRAM_BATCH_BYTES)
@@ -96,9 +95,24 @@ def count_factor_rows(context: RunContext) -> int:
     return count_curvature_rows(context) * count_rows_per_example(context)
 
 
-def compute_sketch_dimensions(context: RunContext, method: SketchSection) -> int:
-    """Length of a sketch: the curvature has no more directions than root rows."""
-    return min(method.dimensions, count_factor_rows(context))
+def estimate_index_costs(context: RunContext) -> list[IndexCost]:
+    """What the index of each method that searches takes, by its own account."""
+    costs = []
+    methods = context.study.candidates.methods
+    for method, digest in zip(methods, index_digests(context), strict=True):
+        pending = INDEX_KINDS[method.kind].find_pending(context, method, digest)
+        costs.append(method.estimate_index_cost(_make_index_problem(context, pending)))
+    return costs
+
+
+def _make_index_problem(context: RunContext, pending: PendingIndex) -> IndexProblem:
+    return IndexProblem(
+        train=len(context.train_texts),
+        curvature_rows=count_curvature_rows(context),
+        factor_rows=count_factor_rows(context),
+        embedding_width=context.objective.full_model.config.get_text_config().hidden_size,
+        pending=pending,
+    )
 
 
 def count_rows_per_example(context: RunContext) -> int:

@@ -7,7 +7,6 @@ from fastif import InputError
 from fastif.evaluation.select_k import make_k_grid
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
-from tasks.planning.candidate_counts import K_GUESS_DIVISOR
 from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.context import RunContext
@@ -24,13 +23,10 @@ from tasks.run.method_choice import (
 from tasks.run.method_selection import read_method_selection
 from tasks.run.selections import resolve_choices
 from tasks.run.spec import list_planned_shards
-from tasks.study.candidates import (
-    AnyCandidates,
-    AutoSection,
-    FullScanSection,
-    KnnSection,
-    SketchSection,
-)
+from tasks.study.any_candidates import AnyCandidates
+from tasks.study.candidate_section import K_GUESS_DIVISOR
+from tasks.study.candidates import AutoSection, FullScanSection
+from tasks.study.index_sections import KnnSection, SketchSection
 
 SKETCH_SCORES_KEPT = 200
 """Scores of a query that sketches alone keep, as many as a full scan."""
@@ -109,13 +105,11 @@ def _estimate_method(context: RunContext, name: str, candidates: AnyCandidates) 
 
 def _find_obstacle(context: RunContext, candidates: AnyCandidates) -> str:
     """Why the study cannot be sketched; empty if it can, or need not be."""
-    if not isinstance(candidates, SketchSection):
-        return ""
-    if context.study.fixed_damping == 0:
+    if candidates.requires_damping and context.study.fixed_damping == 0:
         return "sketches need a damping > 0"
-    if not candidates.rescore and context.others:
+    if candidates.has_sketch_scores and context.others:
         return "it would answer for one of several models"
-    if not candidates.rescore and context.study.curvature.kind == "hessian":
+    if candidates.has_sketch_scores and context.study.curvature.kind == "hessian":
         return "it would answer for the Gauss-Newton matrix, not the Hessian"
     return ""
 

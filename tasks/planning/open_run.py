@@ -17,17 +17,17 @@ from storage import Store
 from tasks.data.inputs import read_study
 from tasks.models.load import TokenizedTables, load_objective, load_tokenized_tables
 from tasks.models.locate import find_model_folders
-from tasks.planning.memory import compute_sketch_dimensions
+from tasks.planning.memory import count_factor_rows
 from tasks.planning.method_selection import resolve_auto_settings
 from tasks.run import hidden_states as hidden
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature
+from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
 from tasks.run.selections import resolve_choices
 from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
-from tasks.study.candidates import KnnSection
 from tasks.study.study import Study
 
 _load_lock = threading.Lock()
@@ -149,13 +149,9 @@ def _check_run(context: RunContext) -> None:
     if context.study.curvature.leverage == "on":
         check_leverage(operator, context.train_texts)
     for method in context.study.candidates.methods:
-        is_knn = isinstance(method, KnnSection)
-        if is_knn:
-            width = context.objective.embed(context.query_texts.take(torch.arange(1))).shape[1]
-        else:
-            width = compute_sketch_dimensions(context, method)
+        width = INDEX_KINDS[method.kind].measure_width(context, method, count_factor_rows(context))
         rows = len(context.train_texts)
-        fastif.CandidateIndex.check(method.factory, width, rows, products=not is_knn)
+        fastif.CandidateIndex.check(method.factory, width, rows, products=method.by_products)
 
 
 def load_run(

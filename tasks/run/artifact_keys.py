@@ -2,7 +2,7 @@
 
 from storage import RunRecord, compute_fingerprint
 from tasks.run.context import RunContext
-from tasks.study.candidates import AnyMethod, SketchSection
+from tasks.study.candidate_section import IndexSection
 
 
 def index_digests(context: RunContext) -> tuple[str, ...]:
@@ -10,10 +10,10 @@ def index_digests(context: RunContext) -> tuple[str, ...]:
     return tuple(_index_digest(context, method) for method in context.study.candidates.methods)
 
 
-def _index_digest(context: RunContext, method: AnyMethod) -> str:
+def _index_digest(context: RunContext, method: IndexSection) -> str:
     """Of the candidate index that a method searches."""
     inputs: dict[str, object] = {"parts": _common_inputs(context), "factory": method.factory}
-    if isinstance(method, SketchSection):
+    if method.index_fields:
         inputs |= {"sketch": _sketch_inputs(context, method)}
     return compute_fingerprint(inputs)
 
@@ -65,7 +65,7 @@ def method_digest(record: RunRecord) -> str:
     return compute_fingerprint({"run": record.fingerprint})
 
 
-def sketch_family(context: RunContext, method: SketchSection) -> str:
+def sketch_family(context: RunContext, method: IndexSection) -> str:
     """Of all that sketches depend on but the training rows themselves."""
     shared_inputs = {
         name: value for name, value in _common_inputs(context).items() if name != "train"
@@ -77,7 +77,7 @@ def sketch_family(context: RunContext, method: SketchSection) -> str:
     )
 
 
-def _sketch_inputs(context: RunContext, candidates: SketchSection) -> dict[str, object]:
+def _sketch_inputs(context: RunContext, method: IndexSection) -> dict[str, object]:
     """What sketches depend on beside the model and its training rows."""
     curvature = context.study.curvature.model_dump(mode="json")
     return {
@@ -85,9 +85,7 @@ def _sketch_inputs(context: RunContext, candidates: SketchSection) -> dict[str, 
         "attributed": list(context.objective.space.names),
         "curvature": {"rows": curvature["rows"], "seed": curvature["seed"]},
         "damping": context.known_damping,
-        "dimensions": candidates.dimensions,
-        "width": candidates.width,
-        "energy": candidates.energy,
+        **{name: getattr(method, name) for name in method.index_fields},
     }
 
 

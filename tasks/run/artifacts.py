@@ -10,21 +10,11 @@ import fastif
 from fastif.candidates import ClassQuota, IndexSearch, Search
 from fastif.solvers import Factor
 from storage import Store
-from tasks.run.sketches import read_sketches
-from tasks.study.candidates import (
-    AnyCandidates,
-    AnyMethod,
-    FullScanSection,
-    KnnSection,
-    UnionSection,
-)
+from tasks.run.index_kinds import INDEX_KINDS
+from tasks.study.any_candidates import AnyCandidates
+from tasks.study.candidate_section import IndexSection
 
-INDEX, FACTOR = "index.faiss", "factor.safetensors"
-
-
-def write_index(folder: Path, index: fastif.CandidateIndex) -> None:
-    """Keep an index of representations."""
-    index.save(folder / INDEX)
+FACTOR = "factor.safetensors"
 
 
 def read_search(
@@ -43,34 +33,23 @@ def read_search(
         objective: the model.
         labels: of the training rows, for quotas.
     """
-    if isinstance(candidates, FullScanSection):
-        in_bfloat16 = candidates.precision == "bfloat16"
-        return fastif.ExhaustiveSearch(candidates.keep, in_bfloat16, candidates.rank)
     pairs = zip(candidates.methods, digests, strict=True)
     methods = [
         read_search_method(store, digest, method, objective, labels) for method, digest in pairs
     ]
-    return fastif.UnionSearch(methods) if isinstance(candidates, UnionSection) else methods[0]
+    return candidates.make_search(len(labels), methods)
 
 
 def read_search_method(
     store: Store,
     digest: str,
-    method: AnyMethod,
+    method: IndexSection,
     objective: fastif.Objective,
     labels: torch.Tensor,
 ) -> IndexSearch:
     """One method that searches, with its index."""
-    artifact = store.find_artifact("index", digest)
-    assert artifact is not None, "the index is prepared before any shard"
-    assert method.k is not None, "k is given or chosen before any shard"
     quota = None if method.quota is None else ClassQuota(labels, method.quota)
-    if isinstance(method, KnnSection):
-        return fastif.NearestNeighbors(
-            fastif.CandidateIndex.load(artifact / INDEX), method.k, quota
-        )
-    index, sketcher = read_sketches(store, digest, method.factory, objective)
-    return fastif.SketchSearch(index, sketcher, method.k, quota, method.rescore)
+    return INDEX_KINDS[method.kind].read(store, digest, method, objective, quota)
 
 
 def write_factor(folder: Path, factor: Factor) -> None:

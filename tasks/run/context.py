@@ -10,8 +10,7 @@ from fastif.evaluation.select_k import KSelection
 from storage import Store
 from tasks.run.k_selection import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
-from tasks.study.candidates import AnyCandidates
-from tasks.study.methods import has_sketch_scores
+from tasks.study.any_candidates import AnyCandidates
 from tasks.study.study import Study
 
 Made = TypeVar("Made")
@@ -123,7 +122,7 @@ class RunContext:
     @property
     def has_sketch_scores(self) -> bool:
         """Whether scores are left as the sketches give them."""
-        return has_sketch_scores(self.candidates)
+        return self.candidates.has_sketch_scores
 
     @property
     def is_incremental_by_sketches(self) -> bool:

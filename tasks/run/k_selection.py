@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fastif.evaluation.select_k import KSelection, KTrial
 from storage import Store
-from tasks.study.candidates import AnyCandidates, FullScanSection, KnnSection, SketchSection
+from tasks.study.any_candidates import AnyCandidates
+from tasks.study.candidates import FullScanSection
 
 KIND, FILE = "candidates", "candidates.json"
 MIN_QUERIES = 16
@@ -33,16 +34,9 @@ def write_k_selection(store: Store, digest: str, choice: KSelection) -> None:
     store.write_artifact(KIND, digest, write)
 
 
-def find_target_method(candidates: AnyCandidates) -> KnnSection | SketchSection | None:
-    """The method whose k is chosen by its recall; None if k is given."""
-    if isinstance(candidates, KnnSection | SketchSection) and candidates.target_recall is not None:
-        return candidates
-    return None
-
-
 def apply_k_selection(candidates: AnyCandidates, choice: KSelection | None) -> AnyCandidates:
     """The section with what was chosen; as it is if nothing was."""
-    method = find_target_method(candidates)
+    method = candidates.target_method
     if method is None or choice is None:
         return candidates
     return FullScanSection() if choice.k is None else method.model_copy(update={"k": choice.k})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.study.candidates import AnyCandidates
+from tasks.study.any_candidates import AnyCandidates
 
 FULL, SKETCH, SKETCH_ONLY, KNN = "full", "sketch", "sketch alone", "knn"
 
@@ -76,7 +76,8 @@ def select_method(
 
     The first that is forecast to take no more than `minutes` is taken; if none is, the quickest.
 
-    >>> from tasks.study.candidates import FullScanSection, SketchSection
+    >>> from tasks.study.candidates import FullScanSection
+    >>> from tasks.study.index_sections import SketchSection
     >>> full = MethodEstimate(FULL, FullScanSection(), 700)
     >>> sketch = MethodEstimate(SKETCH, SketchSection(k=9), 120)
     >>> select_method([full, sketch]).reason

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from storage import Store
 from tasks.run.method_choice import KNN, MethodEstimate, MethodSelection
-from tasks.study.candidates import AnyCandidates
+from tasks.study.any_candidates import AnyCandidates
 
 KIND, FILE = "method", "method.json"
 SECTION_ADAPTER: TypeAdapter[AnyCandidates] = TypeAdapter(AnyCandidates)

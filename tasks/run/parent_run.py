@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from storage import RunRecord, RunStatus, Store, StoreError
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import read_row_digests, row_digests
-from tasks.study.candidates import AnyCandidates, AutoSection, FullScanSection
-from tasks.study.methods import has_sketch_scores
 from tasks.study.sections import Carry
 from tasks.study.study import Study
 
@@ -53,7 +51,7 @@ def find_lineage(
         parts: of the run that is planned, without its lineage.
         train: its training rows.
     """
-    if study.carry is None or store is None or not may_reuse_queries(study.candidates):
+    if study.carry is None or store is None or not study.candidates.may_reuse_queries:
         return None
     stored_inputs = json.loads(json.dumps(parts))  # as it would come back from the store
     statuses = store.list_runs()
@@ -71,16 +69,9 @@ def find_lineage(
     return None
 
 
-def may_reuse_queries(candidates: AnyCandidates) -> bool:
-    """Whether the answer of one query stands alone, so that it can be taken over."""
-    if isinstance(candidates, FullScanSection):
-        return not candidates.totals
-    return not isinstance(candidates, AutoSection)
-
-
 def may_reuse_rows(study: Study) -> bool:
     """Whether new training rows can be scored for old queries without solving these again."""
-    return has_sketch_scores(study.candidates) and study.loss.class_weights is None
+    return study.candidates.has_sketch_scores and study.loss.class_weights is None
 
 
 def _make_lineage(
@@ -98,8 +89,8 @@ def _make_lineage(
     candidates = _read_candidates(store, parent)
     if candidates.get("chosen", {}).get("k", 0) is None:
         return None  # no number of candidates was enough: it was a full scan with its sums
-    sketcher = _find_sketcher(parent, candidates) if has_sketch_scores(study.candidates) else ""
-    if has_sketch_scores(study.candidates) and not (
+    sketcher = _find_sketcher(parent, candidates) if study.candidates.has_sketch_scores else ""
+    if study.candidates.has_sketch_scores and not (
         sketcher and store.find_artifact("sketcher", sketcher)
     ):
         return None

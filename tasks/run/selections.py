@@ -10,7 +10,7 @@ from fastif.evaluation.select_k import KSelection
 from storage import Store
 from tasks.run.artifact_keys import damping_digest, k_digest
 from tasks.run.context import RunContext
-from tasks.run.k_selection import find_target_method, read_k_selection
+from tasks.run.k_selection import read_k_selection
 from tasks.run.spec import find_existing_store
 
 KIND, FILE = "damping", "damping.json"
@@ -49,7 +49,7 @@ def _resolve_damping(member: RunContext, store: Store | None) -> RunContext:
 
 def _find_k_selection(context: RunContext) -> KSelection | None:
     is_open = context.known_damping is None or context.existing_store is None
-    if is_open or find_target_method(context.study.candidates) is None:
+    if is_open or context.study.candidates.target_method is None:
         return None
     return read_k_selection(context.store, k_digest(context))
 

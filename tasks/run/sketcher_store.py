@@ -21,7 +21,7 @@ from tasks.run.row_chunks import (
     make_digest_frame,
 )
 from tasks.runtime.progress import progress_stage
-from tasks.study.candidates import SketchSection
+from tasks.study.index_sections import SketchSection
 
 MIN_SHARED_ROWS = 0.9
 """Least share of its rows that a training table has in common with the one a sketcher was fitted

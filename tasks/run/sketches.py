@@ -7,7 +7,6 @@ one block at most, and rows that are added or changed later are all that is sket
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +43,8 @@ from tasks.run.sketcher_store import (
     read_sketcher,
 )
 from tasks.runtime.progress import progress_stage
-from tasks.study.candidates import SketchSection
+from tasks.study.index_cost import PendingIndex
+from tasks.study.index_sections import SketchSection
 
 ROWS_PER_CHUNK = 8192
 """Sketches a block: what a killed run loses at most."""
@@ -57,39 +57,23 @@ SKETCHES = "sketches.safetensors"
 LIST, INDEX = "sketches.json", "index.faiss"
 
 
-@dataclass(frozen=True)
-class PendingSketches:
-    """What an index of sketches still takes.
-
-    Attributes:
-        has_sketcher: whether a sketcher is there.
-        rows: training rows without a sketch; of several that are alike one is counted.
-        has_list: whether the list of them all is there.
-    """
-
-    has_sketcher: bool
-    rows: int
-    has_list: bool = False
-
-
-def find_pending_sketches(
-    context: RunContext, method: SketchSection, digest: str
-) -> PendingSketches:
+def find_pending_sketches(context: RunContext, method: SketchSection, digest: str) -> PendingIndex:
     """What `write_sketches` would do now; nothing is written."""
     store = context.existing_store
     if store is None:
-        return PendingSketches(False, len(context.train_texts))
+        return PendingIndex(len(context.train_texts), has_sketcher=False)
     if has_sketches(store, digest):
-        return PendingSketches(True, 0, True)
+        return PendingIndex(0, has_list=True)
     if not store.find_artifacts(format_family_kind(digests.sketch_family(context, method))):
-        return PendingSketches(False, len(context.train_texts))  # no need to look at every row
+        # No need to look at every row.
+        return PendingIndex(len(context.train_texts), has_sketcher=False)
     rows = row_digests(context.plan.inputs.train, context.study.labels)
     sketcher_ref = find_parent_sketcher(context) or find_reusable_sketcher(
         store, digests.sketch_family(context, method), rows, method
     )
     if sketcher_ref is None:
-        return PendingSketches(False, len(set(rows)))
-    return PendingSketches(True, len(find_missing_rows(store, sketcher_ref.train_kind, rows)))
+        return PendingIndex(len(set(rows)), has_sketcher=False)
+    return PendingIndex(len(find_missing_rows(store, sketcher_ref.train_kind, rows)))
 
 
 def write_sketches(context: RunContext, method: SketchSection, digest: str) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fastif.attribution.certificate import Certificate
 from tasks.run.context import RunContext
-from tasks.study.candidates import FullScanSection
 from tasks.study.study import Study
 
 
@@ -36,7 +35,7 @@ class Slices:
 
 def has_totals(study: Study) -> bool:
     """Whether the study asks for sums over its queries; only a full scan has them."""
-    return isinstance(study.candidates, FullScanSection) and study.candidates.totals
+    return study.candidates.has_totals
 
 
 def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:

@@ -14,7 +14,6 @@ from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.any_solver import AnySolver
-from tasks.study.candidates import AutoSection, FullScanSection
 from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
@@ -204,14 +203,8 @@ def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
 
 def _collect_group_inputs(study: Study) -> dict[str, object]:
     """The order of the groups, where a run may keep sums: these are by the first of them."""
-    candidates, groups = study.candidates, list(study.queries.groups)
-    if isinstance(candidates, FullScanSection):
-        may_sum = candidates.totals
-    else:  # a method that may fall back to a full scan
-        may_sum = isinstance(candidates, AutoSection) or any(
-            m.k is None for m in candidates.methods
-        )
-    return {"groups": groups} if may_sum and len(groups) > 1 else {}
+    groups = list(study.queries.groups)
+    return {"groups": groups} if study.candidates.may_have_totals and len(groups) > 1 else {}
 
 
 def _collect_recipe(study: Study) -> dict[str, object]:

@@ -1,94 +1,22 @@
-"""The `[candidates]` section of a study file, a frozen record for each kind.
+"""CANDIDATES: the kinds of `[candidates]` of a study file, the one place that lists them.
 
 The text under a field is what a message says when the field is missing.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fastif.candidates import ExhaustiveSearch, IndexSearch, Search, UnionSearch
+from tasks.study.candidate_section import CandidateSection, IndexSection
 from tasks.study.errors import Problem, format_value
-from tasks.study.fields import (
-    CheckCount,
-    Name,
-    Section,
-)
+from tasks.study.fields import CheckCount
+from tasks.study.index_sections import AnyMethod, KnnSection, SketchSection
 from tasks.study.validation_errors import make_validation_error
 
 
-class IndexSection(Section):
-    """`[candidates]` of a kind that searches an index: `KnnSection` and `SketchSection`."""
-
-    k: Annotated[int, Field(ge=1)] | None = None
-    """candidates a query, at most the number of training rows"""
-    target_recall: Annotated[float, Field(gt=0, le=1)] | None = None
-    """in place of k: share of the top 100 that is to be found; the least k that does is chosen"""
-    quota: Annotated[float, Field(gt=0, le=1)] | None = None
-    """least share of k that each label of the training rows gets; without it none"""
-    factory: Name = "Flat"
-    """a FAISS index factory string"""
-    check: CheckCount = 8
-    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
-
-    @property
-    def methods(self) -> "tuple[AnyMethod, ...]":
-        """The methods that search: this one."""
-        assert isinstance(self, KnnSection | SketchSection)
-        return (self,)
-
-    @model_validator(mode="after")
-    def _check_k(self) -> Self:
-        if self.k is None and self.target_recall is None:
-            change = "add k = 100, or target_recall = 0.95"
-            raise make_validation_error(Problem("k", "candidates a query", "nothing", change))
-        if self.k is not None and self.target_recall is not None:
-            expected, change = "no such key beside k", "remove it, or k"
-            raise make_validation_error(
-                Problem("target_recall", expected, format_value(self.target_recall), change)
-            )
-        if self.k is not None and self.quota is not None and self.quota * self.k < 1:
-            expected = f"at least 1 / k = {1 / self.k:.2g}, a whole candidate"
-            raise make_validation_error(
-                Problem("quota", expected, f"{self.quota:g}", "raise it, or k")
-            )
-        return self
-
-
-class KnnSection(IndexSection):
-    """`[candidates]`: the nearest training examples by the model's own representation."""
-
-    kind: Literal["knn"] = "knn"
-
-
-class SketchSection(IndexSection):
-    """`[candidates]`: the training examples whose sketches promise the largest effects.
-
-    Half of the k at either end.
-    """
-
-    kind: Literal["sketch"] = "sketch"
-    dimensions: Annotated[int, Field(ge=1)] = 1000
-    """length of a sketch, a training row taking twice so many bytes"""
-    width: Annotated[int, Field(ge=1)] = 16_384
-    """of the folding that a gradient goes through first: wider is more exact"""
-    energy: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """share of each layer's squared gradients that is kept before; 1 for a small damping"""
-    rescore: bool = True
-    """whether candidates are scored exactly; false keeps their scores by sketches, at once"""
-
-    @model_validator(mode="after")
-    def _check_sketch_scores(self) -> Self:
-        if not self.rescore and (self.factory != "Flat" or self.quota is not None):
-            key = "quota" if self.quota is not None else "factory"
-            expected, got = "no such key beside rescore = false", format_value(getattr(self, key))
-            raise make_validation_error(Problem(key, expected, got, "remove it, or rescore"))
-        return self
-
-
-AnyMethod = Annotated[KnnSection | SketchSection, Field(discriminator="kind")]
-
-
-class UnionSection(Section):
+class UnionSection(CandidateSection):
     """`[candidates]`: what any of several methods finds."""
 
     kind: Literal["union"] = "union"
@@ -101,6 +29,15 @@ class UnionSection(Section):
     def methods(self) -> tuple[AnyMethod, ...]:
         """The methods that search."""
         return self.of
+
+    @property
+    def methods_in_file(self) -> Sequence[tuple[str, IndexSection]]:
+        """The same, and the place of each in `of`."""
+        return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(self.of)]
+
+    def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
+        """All of the methods."""
+        return UnionSearch(methods)
 
     @model_validator(mode="after")
     def _check_methods(self) -> Self:
@@ -124,7 +61,7 @@ class UnionSection(Section):
         return self
 
 
-class FullScanSection(Section):
+class FullScanSection(CandidateSection):
     """`[candidates]`: every training example; the most extreme of each query are kept."""
 
     kind: Literal["full"] = "full"
@@ -148,12 +85,29 @@ class FullScanSection(Section):
         return self
 
     @property
-    def methods(self) -> tuple[AnyMethod, ...]:
-        """The methods that search: none."""
-        return ()
+    def score_rank(self) -> int | None:
+        """The key `rank`."""
+        return self.rank
+
+    @property
+    def has_totals(self) -> bool:
+        """The key `totals`."""
+        return self.totals
+
+    def count_kept_scores(self, rows: int) -> int:
+        """Of one query, at both ends."""
+        return 2 * self.keep
+
+    def estimate_distinct_candidates(self, rows: int, queries: int) -> float:
+        """All rows."""
+        return rows
+
+    def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
+        """The scan, in the precision or by the rank of the section."""
+        return ExhaustiveSearch(self.keep, self.precision == "bfloat16", self.rank)
 
 
-class AutoSection(Section):
+class AutoSection(CandidateSection):
     """`[candidates]`: a full scan, sketches or nearest rows, by what each is forecast to take."""
 
     kind: Literal["auto"] = "auto"
@@ -167,12 +121,21 @@ class AutoSection(Section):
     """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
 
     @property
-    def methods(self) -> tuple[AnyMethod, ...]:
-        """The methods that search: none before one is chosen."""
-        return ()
+    def may_have_totals(self) -> bool:
+        """Whether a full scan may be chosen: always."""
+        return True
+
+    @property
+    def may_reuse_queries(self) -> bool:
+        """No: a night may choose otherwise than the one before."""
+        return False
 
 
-AnyCandidates = Annotated[
-    KnnSection | SketchSection | UnionSection | FullScanSection | AutoSection,
-    Field(discriminator="kind"),
-]
+CANDIDATES: dict[str, type[CandidateSection]] = {
+    "knn": KnnSection,
+    "sketch": SketchSection,
+    "union": UnionSection,
+    "full": FullScanSection,
+    "auto": AutoSection,
+}
+"""`kind` -> section. Messages list them in this order."""

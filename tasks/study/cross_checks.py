@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
-from tasks.study.candidates import AnyCandidates, SketchSection
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
-from tasks.study.methods import locate_methods
 from tasks.study.sections import (
     Curvature,
     Mislabels,
@@ -196,7 +195,7 @@ def _check_solver(study: StudySections) -> Iterator[Problem]:
 
 
 def _check_candidates(study: StudySections) -> Iterator[Problem]:
-    for where, method in locate_methods(study.candidates):
+    for where, method in study.candidates.methods_in_file:
         max_quota = 1 / len(study.labels)
         if method.quota is not None and method.quota > max_quota + TOLERANCE:
             yield Problem(
@@ -205,12 +204,9 @@ def _check_candidates(study: StudySections) -> Iterator[Problem]:
                 format_value(method.quota),
                 f"lower it to {int(100 * max_quota) / 100:g} or less",
             )
-    methods = study.candidates.methods
-    if any(isinstance(searched, SketchSection) and not searched.rescore for searched in methods):
+    if study.candidates.has_sketch_scores:
         yield from _check_sketch_scores(study)
-    if study.fixed_damping == 0 and any(
-        isinstance(searched, SketchSection) for searched in methods
-    ):
+    if study.fixed_damping == 0 and study.candidates.requires_damping:
         # Without it directions of hardly any curvature, which are rounding, outweigh all others.
         yield Problem(
             "[curvature] damping",

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fastif.solvers import Dual
+from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
-from tasks.study.candidates import AnyCandidates
 from tasks.study.cross_checks import find_contradictions
 from tasks.study.errors import Problem, StudyError, suggest
 from tasks.study.fields import DistinctNames, Names, Section

@@ -27,7 +27,8 @@ from tasks.run.method_choice import (
 )
 from tasks.run.method_selection import parse_method_selection, read_method_selection
 from tasks.run.spec import open_existing_store, plan_run
-from tasks.study.candidates import FullScanSection, KnnSection, SketchSection
+from tasks.study.candidates import FullScanSection
+from tasks.study.index_sections import KnnSection, SketchSection
 
 AUTO = {"kind": "auto", "check": 4}
 DEAR_GRADIENTS = Rates(prefix=1e-6, forward=1e-6, gradient=1.0, product=1e-9)

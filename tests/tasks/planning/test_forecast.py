@@ -19,13 +19,12 @@ from tasks.planning.calibration import Rates
 from tasks.planning.cost_model import (
     count_certificate_examples,
     count_factor_examples,
-    estimate_sketch_work,
     estimate_work,
 )
 from tasks.planning.forecast import forecast_run, render_forecast
+from tasks.planning.memory import estimate_index_costs
 from tasks.planning.open_run import load_run, validate_run
 from tasks.run import sketches
-from tasks.run.artifact_keys import index_digests
 from tasks.run.curvature import make_curvature, make_gauss_newton, make_operator, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.spec import list_missing_shards, list_planned_shards, open_store, plan_run
@@ -303,7 +302,7 @@ def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(wo
     candidates = {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256}
     study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
     _, context = plan_study(study)
-    taken, (method,) = [], context.study.candidates.methods
+    taken = []
     GradientSketcher.fit(
         make_gauss_newton(context, ProgressExamples(get_train_examples(context), taken.append)),
         0.1,
@@ -311,8 +310,7 @@ def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(wo
         width=256,
         seed=0,
     )
-    (digest,) = index_digests(context)
-    work = estimate_sketch_work(context, method, digest)
+    (work,) = estimate_index_costs(context)
     assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
 

@@ -11,7 +11,8 @@ from tasks.run.method_choice import (
     select_method,
 )
 from tasks.run.method_selection import warn_method_selection
-from tasks.study.candidates import FullScanSection, KnnSection, SketchSection
+from tasks.study.candidates import FullScanSection
+from tasks.study.index_sections import KnnSection, SketchSection
 
 SECTIONS = {
     FULL: FullScanSection(),

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from fastif.errors import InputError
 from fastif.losses import CrossEntropy
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
-from tasks.study.candidates import FullScanSection, KnnSection, SketchSection, UnionSection
+from tasks.study.candidates import FullScanSection, UnionSection
 from tasks.study.errors import Problem
+from tasks.study.index_sections import KnnSection, SketchSection
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
     Curvature,
