@@ -28,7 +28,7 @@ class RandomRows(Search):
 
     train: Int[Tensor, " k"]
 
-    def find_candidates(self, gradients, queries, ids, *_) -> Candidates:
+    def find_candidates(self, gradients, queries, ids) -> Candidates:
         return Candidates(self.train.expand(len(ids), -1), None)
 
 
