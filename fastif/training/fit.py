@@ -91,29 +91,18 @@ def fit(
     """
     _check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
-    optimiser = _OPTIMISERS[config.weight_decay_kind](
-        params.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
     steps = config.epochs * -(-len(examples) // config.batch_size)
+    optimiser, schedule = _make_optimiser(params, config, steps)
     checkpoint_steps = {
         fraction: max(1, round(fraction * steps)) for fraction in checkpoint_fractions
     }
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _learning_rate_factor(step, steps)
-    )
     for step, ids in enumerate(_iterate_batches(examples.lengths, config), start=1):
         batch = examples.take(ids)
         outputs = objective.outputs(params, batch)
         loss = objective.loss(outputs, batch["labels"]).mean()
         if on_batch:
             on_batch(ids, outputs.detach())
-        if not torch.isfinite(loss):
-            raise InputError(
-                "[training] learning_rate",
-                "a loss that stays finite",
-                f"{loss.item()} at step {step}",
-                f"Try learning_rate = {config.learning_rate / 10:g}.",
-            )
+        _check_finite(loss, step, config)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -122,9 +111,7 @@ def fit(
             progress(step, steps, loss.item())
         for fraction, checkpoint_step in checkpoint_steps.items():
             if on_checkpoint and step == checkpoint_step:
-                on_checkpoint(
-                    fraction, {name: tensor.detach().clone() for name, tensor in params.items()}
-                )
+                on_checkpoint(fraction, {name: p.detach().clone() for name, p in params.items()})
     return {name: tensor.detach() for name, tensor in params.items()}
 
 
@@ -144,6 +131,28 @@ def _check_config(config: TrainingConfig) -> None:
             f"{config.weight_decay:g}",
             f"Try weight_decay = {TrainingConfig.weight_decay:g}.",
         )
+
+
+def _check_finite(loss: Tensor, step: int, config: TrainingConfig) -> None:
+    if not torch.isfinite(loss):
+        raise InputError(
+            "[training] learning_rate",
+            "a loss that stays finite",
+            f"{loss.item()} at step {step}",
+            f"Try learning_rate = {config.learning_rate / 10:g}.",
+        )
+
+
+def _make_optimiser(
+    params: Params, config: TrainingConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """The optimiser of these parameters, and the schedule of its learning rate."""
+    optimiser = _OPTIMISERS[config.weight_decay_kind](
+        params.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: _learning_rate_factor(step, steps)
+    )
 
 
 def _learning_rate_factor(step: int, steps: int) -> float:

@@ -1,6 +1,7 @@
 """Fine-tuning the classifier of a study, with a record of where its weights came from."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,35 +164,19 @@ def _check_disk_space(study: Study, folder: Path, base: Path) -> None:
 
 def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) -> TrainingResult:
     assert study.training is not None
-    training = study.training
-    base = find_base_folder(study)
+    base, length, seed = find_base_folder(study), study.model.max_length, study.training.seed
     _check_disk_space(study, folder, base)
     device = resolve_devices(study.run.devices)[0].torch
-    objective = make_objective(study, base, table, training.seed, device)
+    objective = make_objective(study, base, table, seed, device)
     model = objective.full_model
     tokenizer = fastif.load_tokenizer(base, model)
-    check_length(model, study.model.max_length)
-    length = study.model.max_length
+    check_length(model, length)
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
-    config = make_training_config(study, training.seed)
-    with progress_bar(
-        "training steps", training.epochs * -(-len(rows) // config.batch_size)
-    ) as advance:
-        saved_params: dict[float, Params] = {}
-        dynamics = TrainingDynamics(texts.labels)
-        params = fastif.fit(
-            objective,
-            rows,
-            config,
-            lambda *_: advance(1),
-            on_batch=dynamics,
-            on_checkpoint=saved_params.__setitem__,
-            checkpoint_fractions=training.checkpoints,
-        )
-    _load_parameters(model, params)
-    objective.params = params
+    config, dynamics = make_training_config(study, seed), TrainingDynamics(texts.labels)
+    saved_params = _fit(objective, rows, config, study.training.checkpoints, dynamics)
+    _load_parameters(model, objective.params)
     outputs, losses = fastif.predict(objective, rows)
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy))
@@ -208,6 +193,29 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
             _save_checkpoint(model, tokenizer, checkpoint_folder, None, record)
             contents.write_parquet(checkpoint_folder / TRAINING_ROWS_FILE)
     return trained
+
+
+def _fit(
+    objective: fastif.Objective,
+    rows: fastif.Examples,
+    config: fastif.TrainingConfig,
+    checkpoints: Sequence[float],
+    dynamics: TrainingDynamics,
+) -> dict[float, Params]:
+    """Give the objective its trained parameters; those at the checkpoints on the way to them."""
+    saved_params: dict[float, Params] = {}
+    steps = config.epochs * -(-len(rows) // config.batch_size)
+    with progress_bar("training steps", steps) as advance:
+        objective.params = fastif.fit(
+            objective,
+            rows,
+            config,
+            lambda *_: advance(1),
+            on_batch=dynamics,
+            on_checkpoint=saved_params.__setitem__,
+            checkpoint_fractions=checkpoints,
+        )
+    return saved_params
 
 
 def checkpoint_name(fraction: float) -> str:
