@@ -5,7 +5,6 @@ bench-nightly` where they are; it trains and audits NoisyAG-News itself (minutes
 benchmarks/.work).
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -15,12 +14,12 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.machine import describe
-from benchmarks.page import put_section
+from benchmarks.page import publish
 from tasks.report.build import ReportRequest, build_report
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
-RESULT, WORK = Path("benchmarks/results/pages.json"), Path("benchmarks/.work/pages")
+WORK = Path("benchmarks/.work/pages")
 NOISY = """name = "noisy-ag-news"
 labels = ["Business", "Sci/Tech", "Sports", "World"]
 [model]
@@ -63,8 +62,7 @@ def main() -> None:
     }
     measurements = [measure_pages(name, study) for name, study in nights.items() if study.is_file()]
     out = {"nights": measurements, "machine": describe()}
-    RESULT.write_text(json.dumps(out, indent=1) + "\n", "utf-8")
-    put_section(Path("docs/results.md"), "<!-- pages -->", "<!-- /pages -->", section(out))
+    publish("pages", out, section(out))
 
 
 def noisy_ag_news(data: Path) -> Path:

@@ -1,17 +1,8 @@
 """The section of docs/results.md that a measurement owns, written from its JSON."""
 
-from pathlib import Path
 from statistics import median
 
 from benchmarks import reference
-from benchmarks.page import put_section
-
-START, END = "<!-- speed: written by benchmarks/speed.py -->", "<!-- speed: end -->"
-
-
-def write_section(path: Path, result: dict) -> None:
-    """Put the section where it belongs on the page."""
-    put_section(path, START, END, section(result))
 
 
 def section(result: dict) -> str:

@@ -11,14 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.page import put_section
+from benchmarks.page import publish
 from tasks.experiments.registry import EXPERIMENTS
 from tasks.experiments.result import RESULT, render_result_markdown
 
 WORK = Path("benchmarks/.work/reproductions")
-RESULTS, IMAGES = Path("benchmarks/results/reproductions.json"), Path("docs/images/reproduce")
-START = "<!-- reproductions: written by benchmarks/reproductions.py -->"
-END = "<!-- reproductions: end -->"
+IMAGES = Path("docs/images/reproduce")
 
 
 def main() -> None:
@@ -31,10 +29,10 @@ def main() -> None:
             command = [sys.executable, "-m", "flows.cli", "reproduce", name]
             command += ["--scale", options.scale, "--out", str(WORK)]
             subprocess.run(command, check=True)
-    publish()
+    publish_results()
 
 
-def publish() -> None:
+def publish_results() -> None:
     """Results that are there into the documents; of each experiment that of the larger scale."""
     results = {}
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -45,14 +43,18 @@ def publish() -> None:
             results[name] = json.loads((folder / RESULT).read_text("utf-8"))
             for plot in results[name]["plots"]:
                 shutil.copy(folder / f"{plot}.svg", IMAGES / f"{plot}.svg")
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    publish("reproductions", results, section(results))
+
+
+def section(results: dict) -> str:
+    """The section as Markdown."""
     head = (
         "## The sources' experiments, done again\n\n`fastif reproduce NAME` (`python -m "
         "benchmarks.reproductions` for all); what a source says, its number, and ours. A result "
         "that does not reproduce stays here as one that does not.\n"
     )
     parts = [render_result_markdown(result, "images/reproduce/") for result in results.values()]
-    put_section(Path("docs/results.md"), START, END, "\n".join([head, *parts]))
+    return "\n".join([head, *parts])
 
 
 if __name__ == "__main__":

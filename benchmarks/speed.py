@@ -19,15 +19,12 @@ from pathlib import Path
 from benchmarks.example import FULL, QUICK, STUDY, Sizes
 from benchmarks.summary import summarise
 
-ROOT = Path(__file__).parents[1]
-RESULT = Path(__file__).parent / "results" / "speed.json"
-
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     sizes = QUICK if options.quick else FULL
     from benchmarks.machine import describe
-    from benchmarks.report import section, write_section
+    from benchmarks.report import section
     from tasks.run.spec import plan_run
 
     plan, machine = plan_run(options.study), describe()
@@ -46,9 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         print(section(result))
         return 0
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    write_section(ROOT / "docs" / "results.md", result)
+    publish("speed", result, section(result))
     print(section(result))
     return 0
 

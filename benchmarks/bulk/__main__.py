@@ -6,18 +6,17 @@ docs/results.md with its plots. What is finished is kept under benchmarks/.work 
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-from benchmarks.bulk.report import write_section
+from benchmarks.bulk.report import PLOTS, section, write_plots
 from benchmarks.bulk.retrieval import CORPORA, retrieval
+from benchmarks.page import PAGE, publish, read_result
 
 PARTS = {"retrieval": retrieval}
-RESULT = Path("benchmarks/results/bulk.json")
 
 
 def main() -> None:
@@ -31,11 +30,11 @@ def main() -> None:
     if not (data / "sst2").is_dir():
         sys.exit("FASTIF_DATA must name the folder with sst2/ and multinli/")
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    known = read_result("bulk")
     before = known.get(arguments.part, {})
     known[arguments.part] = PARTS[arguments.part](data, arguments.work, before, arguments.corpora)
-    RESULT.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
-    write_section(Path("docs/results.md"), known)
+    publish("bulk", known, section(known))
+    write_plots(PAGE.parent / PLOTS, known)
 
 
 main()

@@ -16,15 +16,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.bulk.against_report import section, write_section
+from benchmarks.bulk.against_report import section
 from benchmarks.bulk.agreement import agreement
 from benchmarks.bulk.ratios import summarise
 from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.bulk.sides.sizes import FULL, QUICK, Sizes
 from benchmarks.machine import describe
-
-ROOT = Path(__file__).parents[2]
-RESULT = ROOT / "benchmarks" / "results" / "bulk-against.json"
+from benchmarks.page import ROOT, publish
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,18 +30,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not (Path(os.environ.get("FASTIF_DATA", "")) / "sst2").is_dir():
         print("FASTIF_DATA must name the folder with sst2/")
         return 2
-    sizes = QUICK if options.with_one_partition else FULL
+    sizes = QUICK if options.quick else FULL
     folder = ROOT / "benchmarks" / ".work" / f"against-{sizes.rows}-{sizes.queries}"
-    if options.losses_from_scratch is not None:
-        forget(folder, options.losses_from_scratch or list(SIDES))
+    if options.anew is not None:
+        forget(folder, options.anew or list(SIDES))
     result = {
         "sizes": asdict(sizes),
         **measure(sizes, folder, options.finished),
         "machine": describe(),
     }
-    if not options.with_one_partition:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        write_section(ROOT / "docs" / "results.md", result)
+    if not options.quick:
+        publish("bulk-against", result, section(result))
     print(section(result))
     return 0
 

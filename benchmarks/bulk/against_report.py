@@ -1,18 +1,8 @@
 """The section of docs/results.md on a full scan against others, written from its JSON."""
 
-from pathlib import Path
 from statistics import median
 
 from benchmarks.bulk.sides.registry import SIDES
-from benchmarks.page import put_section
-
-START = "<!-- bulk-against: written by benchmarks/bulk/against.py -->"
-END = "<!-- bulk-against: end -->"
-
-
-def write_section(path: Path, result: dict) -> None:
-    """Put the section in its place."""
-    put_section(path, START, END, section(result))
 
 
 def section(result: dict) -> str:

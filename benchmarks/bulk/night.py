@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bulk.corpora import MultiNli
-from benchmarks.bulk.night_report import section, write_section
+from benchmarks.bulk.night_report import section
 from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
+from benchmarks.page import publish
 from storage import Store
 from tasks.planning.actuals import parse_forecast_vs_actual
 from tasks.results.diagnostics import read_diagnostics
@@ -29,7 +30,6 @@ from tasks.run.method_selection import parse_method_selection
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
-RESULT = Path("benchmarks/results/bulk-night.json")
 WORK = Path("benchmarks/.work")
 FULL, QUICK = (25_000, 2_000), (1_200, 40)
 CANDIDATES = {
@@ -111,22 +111,21 @@ def main() -> int:
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "multinli").is_dir():
         sys.exit("FASTIF_DATA must name the folder with multinli/")
-    rows, queries = QUICK if options.with_one_partition else FULL
+    rows, queries = QUICK if options.quick else FULL
     wanted = options.ways or list(CANDIDATES)
     if unknown := set(wanted) - set(CANDIDATES):
         parser.error(f"expected some of {'; '.join(CANDIDATES)}, got {'; '.join(sorted(unknown))}")
     results = {}
     for name, study in prepare_studies(data, rows, queries).items():
         done = study.with_suffix(".json")
-        if name in wanted and (options.losses_from_scratch or not done.is_file()):
+        if name in wanted and (options.anew or not done.is_file()):
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
             done.write_text(json.dumps(asdict(audit_study(study)), indent=1), "utf-8")
         if done.is_file():  # others that were finished earlier stay in the result
             results[name] = json.loads(done.read_text("utf-8"))
     result = {"rows": rows, "queries": queries, "audits": results, "machine": describe()}
-    if not options.with_one_partition:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        write_section(Path("docs/results.md"), result)
+    if not options.quick:
+        publish("bulk-night", result, section(result))
     print(section(result))
     return 0
 

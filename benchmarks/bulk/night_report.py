@@ -1,25 +1,16 @@
 """The section of docs/results.md on whole audits, written from its JSON."""
 
-from pathlib import Path
+from benchmarks.page import describe_machine
 
-from benchmarks.page import put_section
-
-START = "<!-- bulk-night: written by benchmarks/bulk/night.py -->"
-END = "<!-- bulk-night: end -->"
 GIGABYTE, MOST = 2**30, 4.0
-
-
-def write_section(path: Path, result: dict) -> None:
-    """Put the section in its place."""
-    put_section(path, START, END, section(result))
 
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine, audits = result["machine"], result["audits"]
+    audits = result["audits"]
     head = (
-        f"`python -m benchmarks.bulk.night`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, torch {machine['versions']['torch']}. `fastif audit` of "
+        f"`python -m benchmarks.bulk.night`, {describe_machine(result)}. "
+        f"`fastif audit` of "
         f"{result['queries']:,} queries against {result['rows']:,} MultiNLI pairs (MiniLM, layer 5 "
         "+ pooler + classifier), from the command to the summary, on a new store; "
         "`memory_gb = 4`, curvature of 1,000 rows, λ = 0.1, dual. Memory is the audit's own "

@@ -16,11 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bulk.profile_report import write_section
+from benchmarks.bulk.profile_report import section
 from benchmarks.machine import describe
+from benchmarks.page import ROOT, publish
 
-ROOT = Path(__file__).parents[2]
-RESULT = ROOT / "benchmarks" / "results" / "bulk-profile.json"
 WORK = ROOT / "benchmarks" / ".work" / "profile"
 BEFORE = "5689ac081150651c9b1b3e86f74377c803b18289"
 """The last commit before sketches were narrowed, gradients shared and everything forecast."""
@@ -40,8 +39,7 @@ def main() -> int:
         "whole": run_profile(ROOT, "whole", WHOLE),
         "machine": describe(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    write_section(ROOT / "docs" / "results.md", result)
+    publish("bulk-profile", result, section(result))
     return 0
 
 

@@ -1,11 +1,7 @@
 """The section of docs/results.md on where the time goes, written from its JSON."""
 
-from pathlib import Path
+from benchmarks.page import describe_machine
 
-from benchmarks.page import put_section
-
-START = "<!-- bulk-profile: written by benchmarks/bulk/profile.py -->"
-END = "<!-- bulk-profile: end -->"
 SIDES = {
     "before": "before",
     "after": "after",
@@ -13,17 +9,11 @@ SIDES = {
 }
 
 
-def write_section(path: Path, result: dict) -> None:
-    """Put the section in its place."""
-    put_section(path, START, END, section(result))
-
-
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine = result["machine"]
     head = (
-        f"`python -m benchmarks.bulk.profile`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, torch {machine['versions']['torch']}. The built-in example's "
+        f"`python -m benchmarks.bulk.profile`, {describe_machine(result)}. "
+        f"The built-in example's "
         f"audit, seconds by what the process was doing when it was looked at, a hundred times a "
         f"second. Before: commit {result['commit'][:8]}, the same study file. All rows and a full "
         'scan: without `[curvature] rows`, `[candidates] kind = "full"`; an answer that the other '

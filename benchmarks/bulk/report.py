@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from benchmarks.bulk.plot import svg
-from benchmarks.page import put_section
 
-START = "<!-- retrieval: written by benchmarks/bulk -->"
-END = "<!-- retrieval: end -->"
 PLOTS = "images"
 SHOWN = (0.01, 0.05, 0.1)
 """Candidates as a part of the training rows, in the table; the plot has all."""
@@ -18,12 +15,10 @@ NOTES = (
 )
 
 
-def write_section(path: Path, result: dict) -> None:
-    """Put the section where it belongs on the page, and the plots beside the page."""
-    put_section(path, START, END, section(result))
+def write_plots(folder: Path, result: dict) -> None:
+    """The recall curves of every corpus, beside the page."""
+    folder.mkdir(exist_ok=True)
     for name, known in result.get("retrieval", {}).items():
-        folder = path.parent / PLOTS
-        folder.mkdir(exist_ok=True)
         (folder / f"{_stem(name)}.svg").write_text(plot(known), "utf-8")
 
 

@@ -30,16 +30,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import fastif
-from benchmarks.bulk.scale_report import write_section
+from benchmarks.bulk.scale_report import section
 from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
+from benchmarks.page import publish, read_result
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.models.prefix_cache import PrefixCache
 from tasks.run.row_chunks import map_chunk
 from tasks.run.sketches import ROWS_PER_CHUNK, SKETCHES
 
-RESULT = Path("benchmarks/results/bulk-scale.json")
 WORK = Path("benchmarks/.work")
 SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = (200, 2_000)
@@ -80,9 +80,8 @@ def main() -> None:
 
 def _publish(**parts: object) -> None:
     """Renew these parts of the result; what the other mode measured stays."""
-    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    RESULT.write_text(json.dumps({**known, **parts}, indent=1) + "\n", "utf-8")
-    write_section(Path("docs/results.md"), {**known, **parts})
+    result = {**read_result("bulk-scale"), **parts}
+    publish("bulk-scale", result, section(result))
 
 
 @dataclass

@@ -1,12 +1,9 @@
 """The section of docs/results.md on how sketches scale, written from its JSON."""
 
 from itertools import pairwise
-from pathlib import Path
 
-from benchmarks.page import put_section
+from benchmarks.page import describe_machine
 
-START = "<!-- bulk-scale: written by benchmarks/bulk/scale.py -->"
-END = "<!-- bulk-scale: end -->"
 FEW, MANY = "search, 200 queries", "search, 2,000 queries"
 STAGES = ("directions", "sketches", "query sketches", FEW, MANY)
 GROWING = {
@@ -25,17 +22,12 @@ WITHIN, MOST_MEMORY = 0.15, 4 * 2**30
 """Of linear; bytes of a process at its peak."""
 
 
-def write_section(path: Path, result: dict) -> None:
-    """Put the section in its place."""
-    put_section(path, START, END, section(result))
-
-
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine, sizes = result["machine"], result["sizes"]
+    sizes = result["sizes"]
     head = (
-        f"`python -m benchmarks.bulk.scale`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, torch {machine['versions']['torch']}. MiniLM layer 5 + pooler "
+        f"`python -m benchmarks.bulk.scale`, {describe_machine(result)}. "
+        f"MiniLM layer 5 + pooler "
         f"+ classifier on phrases of SST-2, sketches of {sizes[0]['bytes_a_row'] // 2:,} numbers "
         f"in half precision ({sizes[0]['bytes_a_row']:,} bytes a row), the 100 most harmful and "
         "helpful rows of each of 2,000 queries. Every row passes through the whole model once and "

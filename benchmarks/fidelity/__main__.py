@@ -6,7 +6,6 @@ section of docs/results.md. What is finished is kept under benchmarks/.work and 
 """
 
 import argparse
-import json
 import os
 import sys
 from functools import partial
@@ -18,13 +17,13 @@ from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.mnist import MnistMlp
-from benchmarks.fidelity.report import write_section
+from benchmarks.fidelity.report import section
 from benchmarks.fidelity.texts import NoisyNews, Sst2
 from benchmarks.machine import describe
+from benchmarks.page import publish, read_result
 
 WORKLOADS = (MnistMlp, Sst2, NoisyNews)
 PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
-RESULT = Path("benchmarks/results/fidelity.json")
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
     if not (data / "mnist").is_dir():
         sys.exit("FASTIF_DATA must name the folder with mnist/, sst2/ and noisy_ag_news/")
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    known = read_result("fidelity")
     known.pop("note", None)  # of a run that was not whole
     wanted = set(arguments.parts)
     for make in WORKLOADS:
@@ -56,9 +55,7 @@ def main() -> None:
 
 def _write(known: dict) -> None:
     known["machine"] = describe()
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
-    write_section(Path("docs/results.md"), known)
+    publish("fidelity", known, section(known))
 
 
 main()

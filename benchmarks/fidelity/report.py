@@ -1,26 +1,14 @@
 """The section of docs/results.md on fidelity, written from its JSON."""
 
-from pathlib import Path
-
 from benchmarks.fidelity.tables import convex_table, cost_table
-from benchmarks.page import put_section
-
-START = "<!-- fidelity: written by benchmarks/fidelity -->"
-END = "<!-- fidelity: end -->"
-
-
-def write_section(path: Path, result: dict) -> None:
-    """Put the section where it belongs on the page."""
-    put_section(path, START, END, section(result))
+from benchmarks.page import describe_machine
 
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine = result["machine"]
     parts = [
         "## Fidelity: do effects foretell retraining?",
-        f"`python -m benchmarks.fidelity`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, torch {machine['versions']['torch']}. LDS: Spearman correlation"
+        f"`python -m benchmarks.fidelity`, {describe_machine(result)}. LDS: Spearman correlation"
         " of summed effects with the margins of models really trained on random halves, mean over"
         " queries, with its standard error. Every method explains the same weights and rows, but"
         " for those that are named by a part of the training: these look from a checkpoint.",

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
-from benchmarks.mislabels.report import write_section
+from benchmarks.mislabels.report import section
 from benchmarks.mislabels.rivals import rivals
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
@@ -31,7 +31,6 @@ from fastif.mislabels.linear_head import fit_linear_head
 from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
-RESULT = Path("benchmarks/results/mislabels.json")
 DRAWS = 200
 """Of the bootstrap, and of rows to be looked at."""
 LOOKED = 100
@@ -46,7 +45,7 @@ def main() -> None:
     if not (data / "noisy_ag_news").is_dir():
         sys.exit("FASTIF_DATA must name the folder with noisy_ag_news/")
     reader = Reader(data, WORK)
-    known = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    known = read_result("mislabels")
     sets = known.get("sets", {})
     for name, read in corpora(reader):
         if options.only in name:
@@ -59,8 +58,7 @@ def main() -> None:
         parts["imdb_test"] = verified_reviews(reader)
     if options.only in "cleaning":
         parts["cleaning"] = measure_cleaning(dict(corpora(reader))["noisy_ag_news"]())
-    RESULT.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
-    write_section(Path("docs/results.md"), parts)
+    publish("mislabels", parts, section(parts))
 
 
 def measure_corpus(corpus: Corpus) -> dict:

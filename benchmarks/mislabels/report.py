@@ -1,26 +1,17 @@
 """The section of docs/results.md on wrong labels, written from its JSON."""
 
-from pathlib import Path
 from statistics import median
 
-from benchmarks.page import put_section
+from benchmarks.page import describe_machine
 
-START = "<!-- mislabels: written by benchmarks/mislabels -->"
-END = "<!-- mislabels: end -->"
 CALIBRATION = 0.05
-
-
-def write_section(path: Path, result: dict) -> None:
-    """Put the section in its place."""
-    put_section(path, START, END, section(result))
 
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    machine = result["machine"]
     head = (
-        f"`python -m benchmarks.mislabels`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, torch {machine['versions']['torch']}. One fixed procedure for "
+        f"`python -m benchmarks.mislabels`, {describe_machine(result)}. "
+        f"One fixed procedure for "
         "all sets (`fastif.mislabels.MislabelDetector`), on a middle and the last layer of MiniLM, "
         "each "
         "mean-pooled, and its word pieces, or on pixels; of three mixes of these views "

@@ -21,8 +21,8 @@ import polars as pl
 from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
 from benchmarks.nightly.overhead import LIMITS, makespan
-from benchmarks.nightly.report import machine_of, publish, table
 from benchmarks.nightly.server import Server
+from benchmarks.page import describe_machine, join_parts, publish, table
 
 QUERIES, ROWS, SHARD = 3_000, 400, 64
 SMALLER = {"rows = 512": "rows = 200", "k = 200": "k = 40", "dimensions = 512": "dimensions = 200"}
@@ -54,7 +54,7 @@ def main() -> int:
             print(cases[engine], file=sys.stderr, flush=True)
     result = {"queries": options.queries, "rows": ROWS, "cases": cases, "machine": describe()}
     if options.queries == QUERIES:
-        publish("answering", "What orchestration takes of real queries", section(result), result)
+        publish("answering", result, section(result))
     else:
         print(section(result))
     return 0
@@ -160,18 +160,17 @@ def section(result: dict) -> str:
             ]
         )
     head = ["", "workers", "tasks", "work", "shared out", "wall", "overhead", "recorded", "server"]
-    return "\n\n".join(
-        [
-            f"`python -m benchmarks.nightly.answering`, {machine_of(result)}. "
-            f"{result['queries']:,} queries, half of HANS and half of MultiNLI, against "
-            f"{result['rows']:,} training rows by the study of the built-in example, made smaller "
-            f"so that 3,000 can be waited for, in shards of {SHARD}. Work is what the shards took "
-            "by themselves, from the first line to the commit (a Dask worker's first shard loads "
-            "the model); shared out, what it takes the workers if none ever waits. The rest of the "
-            "wall time is orchestration. A Prefect server with the settings of `fastif up`, "
-            "SQLite." + result.get("beside", ""),
-            table(head, rows),
-        ]
+    return join_parts(
+        "## What orchestration takes of real queries",
+        f"`python -m benchmarks.nightly.answering`, {describe_machine(result)}. "
+        f"{result['queries']:,} queries, half of HANS and half of MultiNLI, against "
+        f"{result['rows']:,} training rows by the study of the built-in example, made smaller "
+        f"so that 3,000 can be waited for, in shards of {SHARD}. Work is what the shards took "
+        "by themselves, from the first line to the commit (a Dask worker's first shard loads "
+        "the model); shared out, what it takes the workers if none ever waits. The rest of the "
+        "wall time is orchestration. A Prefect server with the settings of `fastif up`, "
+        "SQLite." + result.get("beside", ""),
+        table(head, rows),
     )
 
 

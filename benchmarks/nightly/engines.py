@@ -19,8 +19,8 @@ from statistics import median
 import polars as pl
 
 from benchmarks.machine import describe
-from benchmarks.nightly.report import machine_of, publish, table
 from benchmarks.nightly.server import Server
+from benchmarks.page import describe_machine, join_parts, publish, table
 
 ROUNDS, GOAL = 1, 1.7
 QUERIES = 112
@@ -53,7 +53,7 @@ def main() -> int:
         "machine": describe(),
     }
     if options.rounds == ROUNDS:
-        publish("engines", "One Dask worker and two", section(result), result)
+        publish("engines", result, section(result))
     else:
         print(section(result))
     return 0
@@ -154,18 +154,17 @@ def section(result: dict) -> str:
         for count, both in _by_count(result)
     ]
     rounds = [f"round {i + 1}" for i in range(len(result["ratios"]))]
-    return "\n\n".join(
-        [
-            f"`python -m benchmarks.nightly.engines`, {machine_of(result)}. Every second query of "
-            f"the built-in example, {QUERIES} of them, in shards of 16, on Dask workers of one "
-            "core each; seconds from the first commit of a shard to the last, and seconds "
-            "a shard from when every worker has committed one.",
-            table(["workers", *rounds], rows),
-            f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). "
-            f"Over these few shards it is {ratio:.2f} times, since the second worker begins by "
-            "loading the model and computing the hidden states of frozen layers, which the first "
-            "has done before its first shard.",
-        ]
+    return join_parts(
+        "## One Dask worker and two",
+        f"`python -m benchmarks.nightly.engines`, {describe_machine(result)}. Every second query "
+        f"of the built-in example, {QUERIES} of them, in shards of 16, on Dask workers of one "
+        "core each; seconds from the first commit of a shard to the last, and seconds "
+        "a shard from when every worker has committed one.",
+        table(["workers", *rounds], rows),
+        f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). "
+        f"Over these few shards it is {ratio:.2f} times, since the second worker begins by "
+        "loading the model and computing the hidden states of frozen layers, which the first "
+        "has done before its first shard.",
     )
 
 

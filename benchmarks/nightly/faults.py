@@ -3,20 +3,13 @@
 `python -m benchmarks.nightly.faults`, after the suite.
 """
 
-import json
 import sys
-from pathlib import Path
 
-from benchmarks.nightly.report import PAGE, RESULTS
-from benchmarks.page import put_section
-
-START = "<!-- faults: written by benchmarks/nightly/faults.py -->"
-END = "<!-- faults: end -->"
+from benchmarks.page import PAGE, join_parts, put_section, read_result
 
 
 def main() -> int:
-    counted = json.loads((RESULTS / "faults.json").read_text("utf-8"))
-    put_section(Path(PAGE), START, END, f"## Faults on purpose\n\n{section(counted)}\n")
+    put_section(PAGE, "faults", section(read_result("faults")))
     return 0
 
 
@@ -25,24 +18,25 @@ def section(counted: dict) -> str:
     parts = [counts for name, counts in counted.items() if name.startswith("kills-")]
     kills, stores = (sum(part[key] for part in parts) for key in ("kills", "stores"))
     failed = counted.get("requests of a bucket that failed", 0)
-    return "\n".join(
-        [
-            "`make test-faults`. Each audit is of a small study in 17 shards of one query; "
-            "afterwards its tables are compared row by row with those of an undisturbed one, every "
-            "byte with its digest, and what had been committed with what is there.",
-            "",
-            f"- {kills} SIGKILLs at random moments from the first import to the last commit, in "
-            f"{stores} stores, each resumed to the undisturbed tables.",
-            f"- A bucket of which {failed} requests failed: the audit came to its end. One that "
-            "stopped answering, with errors or with silence: a message, and the rest later.",
-            "- A Dask worker killed, the scheduler killed, the Prefect server killed and started "
-            "again in mid-run; a worker that was stopped, given up, and finished late; two nights "
-            "at once; SIGTERM and SIGINT during commits, once and twice; a deadline; a clock that "
-            "jumped back a day.",
-            "- A disk that another process fills in mid-run, and one too small for the forecast; "
-            "files deleted, cut short, and with one bit turned.",
-            "- Prefect with a password and on PostgreSQL, Dask over TLS.",
-        ]
+    faults = [
+        f"- {kills} SIGKILLs at random moments from the first import to the last commit, in "
+        f"{stores} stores, each resumed to the undisturbed tables.",
+        f"- A bucket of which {failed} requests failed: the audit came to its end. One that "
+        "stopped answering, with errors or with silence: a message, and the rest later.",
+        "- A Dask worker killed, the scheduler killed, the Prefect server killed and started "
+        "again in mid-run; a worker that was stopped, given up, and finished late; two nights "
+        "at once; SIGTERM and SIGINT during commits, once and twice; a deadline; a clock that "
+        "jumped back a day.",
+        "- A disk that another process fills in mid-run, and one too small for the forecast; "
+        "files deleted, cut short, and with one bit turned.",
+        "- Prefect with a password and on PostgreSQL, Dask over TLS.",
+    ]
+    return join_parts(
+        "## Faults on purpose",
+        "`make test-faults`. Each audit is of a small study in 17 shards of one query; "
+        "afterwards its tables are compared row by row with those of an undisturbed one, every "
+        "byte with its digest, and what had been committed with what is there.",
+        "\n".join(faults),
     )
 
 

@@ -7,7 +7,6 @@ Afterwards the server is asked for the task runs that it recorded.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -17,7 +16,6 @@ from pathlib import Path
 QUERIES, SHARD = 3_000, 64
 WORKERS = {"threads": 16, "dask": 4}
 """Dask's are processes, and each imports Prefect by itself."""
-RESULT = Path("benchmarks/results/overhead.json")
 LIMITS = {"threads": 0.03, "dask": 0.05}
 
 
@@ -45,13 +43,13 @@ def main() -> int:
                 cases_measured[name] = measure_case(engine, size, options.queries, server)
                 print(cases_measured[name], file=sys.stderr, flush=True)
     from benchmarks.machine import describe
-    from benchmarks.nightly.report import publish
+    from benchmarks.page import publish, read_result
 
-    if options.only and RESULT.is_file():  # cases that were measured before stay in the result
-        cases_measured = {**json.loads(RESULT.read_text("utf-8"))["cases"], **cases_measured}
+    if options.only:  # cases that were measured before stay in the result
+        cases_measured = {**read_result("overhead").get("cases", {}), **cases_measured}
     result = {"queries": options.queries, "cases": cases_measured, "machine": describe()}
     if options.queries == QUERIES:
-        publish("overhead", "What orchestration takes", section(result), result)
+        publish("overhead", result, section(result))
     else:
         print(section(result))
     return 0
@@ -113,7 +111,7 @@ def makespan(lengths: list[int], workers: int) -> float:
 
 def section(result: dict) -> str:
     """The section as Markdown."""
-    from benchmarks.nightly.report import machine_of, table
+    from benchmarks.page import describe_machine, join_parts, table
 
     rows = []
     for name, case in result["cases"].items():
@@ -134,15 +132,14 @@ def section(result: dict) -> str:
         )
     head = ["", "workers", "tasks", "sleeps alone", "wall", "overhead", "with the flow's start"]
     head += ["recorded", "server"]
-    return "\n\n".join(
-        [
-            f"`python -m benchmarks.nightly.overhead`, {machine_of(result)}. "
-            f"{result['queries']:,} queries of one second each, asleep, so that more workers than "
-            f"cores can be kept busy. An audit gives a task a shard, of {SHARD} queries if not "
-            "told otherwise; a task a query is the worst that it could be told. Goals: 3 % on "
-            "threads, 5 % on Dask. A Prefect server with the settings of `fastif up`, SQLite.",
-            table(head, rows),
-        ]
+    return join_parts(
+        "## What orchestration takes",
+        f"`python -m benchmarks.nightly.overhead`, {describe_machine(result)}. "
+        f"{result['queries']:,} queries of one second each, asleep, so that more workers than "
+        f"cores can be kept busy. An audit gives a task a shard, of {SHARD} queries if not "
+        "told otherwise; a task a query is the worst that it could be told. Goals: 3 % on "
+        "threads, 5 % on Dask. A Prefect server with the settings of `fastif up`, SQLite.",
+        table(head, rows),
     )
 
 

@@ -21,7 +21,7 @@ from benchmarks.bulk.corpora import MultiNli
 from benchmarks.bulk.night import STUDY, WORK
 from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
-from benchmarks.nightly.report import machine_of, publish, table
+from benchmarks.page import describe_machine, join_parts, publish, table
 from storage import Store
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
@@ -67,7 +67,7 @@ def main() -> int:
         result["answers"] = compare_runs(open_existing_store(load_study(study)))
     print(json.dumps(result, indent=1))
     if not options.quick:
-        publish("second-night", "A second night", section(result), result)
+        publish("second-night", result, section(result))
     return 0
 
 
@@ -135,7 +135,7 @@ def section(result: dict) -> str:
         rows.append([name, *(f"{night['stages'].get(name, 0):,.1f}" for night in nights.values())])
     reached = "reached" if result["share"] <= LIMIT else "**not reached**"
     head = (
-        f"`python -m benchmarks.nightly.second`, {machine_of(result)}. {result['queries']:,} "
+        f"`python -m benchmarks.nightly.second`, {describe_machine(result)}. {result['queries']:,} "
         f"queries against {result['rows']:,} MultiNLI pairs by the scores of sketches; then 1 % "
         "more training rows and 5 % more queries, with `[carry]`. Each from the start of the "
         "command, Prefect's own temporary server included, to the summary."
@@ -151,7 +151,7 @@ def section(result: dict) -> str:
             "tables without `[carry]`, by the same sketcher, and differ by at most "
             f"{same['of the largest score']:.1e} of the largest score."
         )
-    return "\n\n".join(parts)
+    return join_parts("## A second night", *parts)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import torch
 from benchmarks.bulk.corpora import with_flips
 from benchmarks.bulk.plot import svg
 from benchmarks.bulk.recall import Ranking, chance, curve, recall
-from benchmarks.bulk.report import END, START, write_section
+from benchmarks.bulk.report import section, write_plots
 from benchmarks.bulk.retrieval import GOAL_SHARE, verdict
+from benchmarks.page import markers, put_section
 
 EXACT = torch.tensor(
     [
@@ -102,8 +103,10 @@ def test_section_says_what_is_missed_and_the_plot_is_sound(tmp_path):
         },
     }  # fmt: skip
     path = tmp_path / "results.md"
-    path.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    write_section(path, {"retrieval": {"toy": known}})
+    start, end = markers("bulk")
+    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    put_section(path, "bulk", section({"retrieval": {"toy": known}}))
+    write_plots(tmp_path / "images", {"retrieval": {"toy": known}})
     text = path.read_text()
     assert text.startswith("before")
     assert text.endswith("after\n")

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import fastif
-from benchmarks.bulk.against_report import END, START, section, write_section
+from benchmarks.bulk.against_report import section
 from benchmarks.bulk.agreement import correlation
 from benchmarks.bulk.ratios import seconds, summarise
 from benchmarks.bulk.sides.ours import in_order
 from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.bulk.sides.residuals import read_query_ids
 from benchmarks.bulk.sides.sizes import FULL, Sizes
+from benchmarks.page import markers, put_section
 
 SIZES = Sizes(rows=10, queries=4, rounds=2, solved=2, scored=5, few=2)
 BLANK = {"facts": {}, "loaded_mb": 1.0, "peak_mb": 2.0, "load": [0.1, 0.2]}
@@ -107,8 +108,9 @@ def test_the_section_is_written_between_its_markers(tmp_path):
         },
     }  # fmt: skip
     path = tmp_path / "results.md"
-    path.write_text(f"before\n\n{START}\nstale\n{END}\nafter\n")
-    write_section(path, result)
+    start, end = markers("bulk-against")
+    path.write_text(f"before\n\n{start}\nstale\n{end}\nafter\n")
+    put_section(path, "bulk-against", section(result))
     text = path.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "stale" not in text  # noqa: PT018
     assert section(result) in text

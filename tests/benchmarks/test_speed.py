@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks import reference
 from benchmarks.example import QUICK, Singles, open_example
-from benchmarks.report import END, START, section, write_section
+from benchmarks.page import markers, put_section
+from benchmarks.report import section
 from benchmarks.sides import SIDES
 from benchmarks.speed import problem
 from benchmarks.summary import summarise
@@ -208,14 +209,15 @@ def test_the_section_is_replaced_and_the_rest_of_the_page_stays(result, tmp_path
     result = copy.deepcopy(result)
     page = tmp_path / "results.md"
     page.write_text("# Results\n\nBefore.\n")
-    write_section(page, result)
+    put_section(page, "speed", section(result))
     page.write_text(page.read_text() + "\n## Other\n")
     result["machine"]["processor"] = "another"
-    write_section(page, result)
+    put_section(page, "speed", section(result))
 
     text = page.read_text()
     assert text.startswith("# Results\n\nBefore.\n")
-    assert text.endswith(f"{END}\n\n## Other\n")
-    assert text.count(START) == text.count(END) == 1
+    start, end = markers("speed")
+    assert text.endswith(f"{end}\n\n## Other\n")
+    assert text.count(start) == text.count(end) == 1
     assert section(result) in text
     assert "another, 1 cores" in text

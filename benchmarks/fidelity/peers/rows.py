@@ -71,7 +71,7 @@ def restore_order(
 ) -> Float[Tensor, "q n"]:
     """Undo the order of `by_length`.
 
-    >>> put_back(torch.tensor([[1.0, 2.0]]), torch.tensor([0]), torch.tensor([1, 0]))
+    >>> restore_order(torch.tensor([[1.0, 2.0]]), torch.tensor([0]), torch.tensor([1, 0]))
     tensor([[2., 1.]])
     """
     back = scores.new_empty(scores.shape)
