@@ -107,10 +107,10 @@ class Attributor:
     def __call__(
         self,
         queries: ExamplesLike,
-        ids: Ids,
+        ids: Ids | None = None,
         slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
-        """Attribute the queries at these positions; with `slices`, also their `SliceTotals`."""
+        """Attribute the queries at these positions, or all; with `slices`, also `SliceTotals`."""
         return attribute([self], queries, ids, slices)
 
     def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedWithIhvp:
@@ -217,7 +217,7 @@ class Attributor:
 def attribute(
     members: Sequence[Attributor],
     queries: ExamplesLike,
-    ids: Ids,
+    ids: Ids | None = None,
     slices: Int[Tensor, " q"] | None = None,
     searcher: Attributor | None = None,
 ) -> Attribution:
@@ -231,7 +231,7 @@ def attribute(
     Args:
         members: one for each model.
         queries: what is asked about.
-        ids: positions of the queries.
+        ids: positions of the queries, all by default.
         slices: number of the slice of each query; sums over slices are then taken in a full scan.
         searcher: whose candidates are scored; the first of the members if left out.
 
@@ -239,6 +239,8 @@ def attribute(
         InputError: a model, the queries or a training set are refused by a trial on a few rows.
     """
     first = members[0] if searcher is None else searcher
+    count = len(as_examples(queries, "queries"))
+    positions = torch.arange(count) if ids is None else as_ids(ids, count)
 
     def attribute_subset(places: Tensor) -> Attribution:
         subset_totals = (
@@ -246,15 +248,14 @@ def attribute(
             if slices is None
             else SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
         )
-        return _attribute(members, first, queries, ids[places], subset_totals)
+        return _attribute(members, first, queries, positions[places], subset_totals)
 
-    ids = as_ids(ids, len(as_examples(queries, "queries")))
     for member in members:
         try_table(member.objective, member.train, "training set")
         try_table(member.objective, queries, "queries", member.objective.query_measure)
     slice_count = 0 if slices is None or not len(slices) else int(slices.max()) + 1
     return concat_attributions(
-        [answer for _, answer in split_on_oom(attribute_subset, torch.arange(len(ids)))]
+        [answer for _, answer in split_on_oom(attribute_subset, torch.arange(len(positions)))]
     )
 
 

@@ -81,9 +81,12 @@ class Ensemble:
         ]
 
     def __call__(
-        self, queries: ExamplesLike, ids: Ids, slices: Int[Tensor, " q"] | None = None
+        self,
+        queries: ExamplesLike,
+        ids: Ids | None = None,
+        slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
-        """Attribute the queries at these positions; with `slices`, also their `SliceTotals`.
+        """Attribute the queries at these positions, or all; with `slices`, also `SliceTotals`.
 
         Raises:
             InputError: the queries are one model's hidden states, which the others misread.

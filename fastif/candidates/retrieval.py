@@ -35,9 +35,15 @@ class Search(ABC):
 
     @abstractmethod
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates | None:
-        """The training examples to score for each query; None for all of them."""
+        """The training examples to score for each query; None for all of them.
+
+        Args:
+            gradients: of the model.
+            queries: what is asked about.
+            ids: positions of the queries, all by default.
+        """
 
     @property
     def is_exact(self) -> bool:
@@ -62,7 +68,7 @@ class IndexSearch(Search):
 
     @abstractmethod
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
         """What the index is asked with."""
 
@@ -71,7 +77,7 @@ class IndexSearch(Search):
         """The candidates of queries with these vectors."""
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates:
         """What the index gives for each query."""
         return self.search_vectors(self.compute_query_vectors(gradients, queries, ids))
@@ -91,7 +97,7 @@ class NearestNeighbors(IndexSearch):
     quota: ClassQuota | None = None
 
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
         """The queries' representations."""
         return compute_embeddings(gradients.objective, queries, ids, queries.batch_size)
@@ -125,7 +131,7 @@ class SketchSearch(IndexSearch):
         return None if self.rescore else self
 
     def compute_query_vectors(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
         """The queries' sketches."""
         return compute_query_sketches(self.sketcher, gradients, queries, ids)
@@ -155,7 +161,7 @@ class UnionSearch(Search):
             raise InputError("a union of candidates", "one method or more", "none", "Add one.")
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates:
         """What any of the methods finds for each query."""
         return unite_candidates(
@@ -190,7 +196,7 @@ class ExhaustiveSearch(Search):
             )
 
     def find_candidates(
-        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"]
+        self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> None:
         """None: every training example is scored."""
 

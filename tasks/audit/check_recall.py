@@ -155,10 +155,9 @@ def _find_candidates_by_method(
         return {}
     gradients = fastif.Gradients(context.objective)
     queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
-    query_ids = fastif.all_ids(queries)
     names = _name_methods([method.kind for method in methods])
     return {
-        name: list(search.find_candidates(gradients, queries, query_ids).ids)
+        name: list(search.find_candidates(gradients, queries).ids)
         for name, search in zip(names, make_search(context).methods, strict=True)
     }
 

@@ -61,8 +61,7 @@ def _prepare_search(
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(context.store, digest, any_k, context.objective, labels)
     queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
-    gradients, query_ids = fastif.Gradients(context.objective), fastif.all_ids(queries)
-    return search, search.compute_query_vectors(gradients, queries, query_ids)
+    return search, search.compute_query_vectors(fastif.Gradients(context.objective), queries)
 
 
 def _is_k_allowed(method: IndexSection, k: int) -> bool:

@@ -11,6 +11,7 @@ from fastif import (
     CrossEntropy,
     Direct,
     Ekfac,
+    Ensemble,
     ExhaustiveSearch,
     GaussNewton,
     Gradients,
@@ -19,6 +20,7 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
     TextExamples,
+    compute_embeddings,
     influence,
 )
 from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
@@ -185,3 +187,20 @@ def test_an_attributor_says_where_a_batch_size_belongs():
         Attributor(objective, rows, operator, Direct(), batch_size=64)
     with pytest.raises(TypeError, match="positional"):
         Attributor(objective, rows, operator, Direct(), ExhaustiveSearch(), None, 64)
+
+
+def test_all_examples_are_meant_where_no_positions_are_given():
+    rows = _rows()
+    objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
+    operator, gradients = GaussNewton(objective, rows).with_damping(0.1), Gradients(objective)
+    attribute = Attributor(objective, rows, operator, Direct())
+    for ask in (attribute, Ensemble([attribute, attribute])):
+        given, implied = ask(rows, range(COUNT)).influences, ask(rows).influences
+        assert torch.equal(given.ids, implied.ids)
+        assert torch.equal(given.removal_effect, implied.removal_effect)
+    ids = torch.arange(COUNT)
+    for take in (compute_loss_gradients, compute_measure_gradients):
+        assert torch.equal(take(gradients, rows), take(gradients, rows, ids))
+    assert torch.equal(
+        compute_embeddings(objective, rows), compute_embeddings(objective, rows, ids)
+    )
