@@ -22,6 +22,7 @@ class TrainingConfig:
     """How to fit: Adam, warm-up over a tenth, then linear decay.
 
     Attributes:
+        batch_size: examples of a step, part of what is trained; not the examples' own.
         weight_decay: of all parameters that are fitted, biases too.
         weight_decay_kind: "decoupled" shrinks them beside the gradient (AdamW; Loshchilov and
             Hutter, 2019) and belongs to no loss. "coupled" adds weight_decay/2 ‖params‖² to the

@@ -6,6 +6,7 @@ _ROUTES = "tests/fastif/gradients/test_route.py"
 _COMPANY = "tests/fastif/models/test_cross_example_calls.py"
 _TRIAL = "tests/fastif/models/test_trial.py"
 _GRADIENTS = "tests/fastif/gradients/test_per_example.py"
+_EXAMPLES = "tests/fastif/data/test_examples.py"
 
 TAKING = (
     Mutant(
@@ -199,5 +200,33 @@ TAKING = (
         "if not any(tensor.dtype in HALF for tensor in tensors):",
         "if True:",
         ("tests/fastif/solvers/test_definiteness.py::test_no_system_is_solved_in_half_precision",),
+    ),
+    Mutant(
+        "who wraps a table forgets its batch size",
+        "fastif/data/examples.py",
+        "self.examples, self.batch_size = examples, examples.batch_size",
+        "self.examples, self.batch_size = examples, BATCH_SIZE",
+        (_EXAMPLES,),
+    ),
+    Mutant(
+        "batches of as many examples as there are",
+        "fastif/data/examples.py",
+        "size = self.batch_size if size is None else size",
+        "size = len(self) if size is None else size",
+        (_EXAMPLES,),
+    ),
+    Mutant(
+        "a curvature in batches of its own size",
+        "fastif/curvature/ggn.py",
+        'object.__setattr__(self, "batch_size", self.examples.batch_size)',
+        'object.__setattr__(self, "batch_size", 5)',
+        (_EXAMPLES,),
+    ),
+    Mutant(
+        "sizes that were chosen do not reach the tables",
+        "tasks/run/members.py",
+        "texts.with_batch_size(size) for name",
+        "texts for name",
+        ("tests/tasks/planning/test_batch_sizing.py",),
     ),
 )
