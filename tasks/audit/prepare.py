@@ -12,8 +12,8 @@ import fastif
 from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
 from storage import Store
 from tasks.audit.frames import make_train_frame
-from tasks.planning.cost_model import count_factor_examples
 from tasks.planning.open_run import lease_run
+from tasks.planning.workload import count_factor_examples
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.artifacts import write_factor
 from tasks.run.assemble import get_provenance

@@ -1,24 +1,13 @@
 """How many examples each stage of an audit takes; no clock is asked for it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
-from storage import Shard, Store, StoreError
 from tasks.planning.calibration import Rates
-from tasks.planning.memory import (
-    count_curvature_rows,
-    count_rows_per_example,
-    estimate_index_costs,
-    estimate_solver_cost,
-)
-from tasks.run.artifact_keys import factor_digest, index_digests
-from tasks.run.context import RunContext
+from tasks.planning.workload import Workload
 from tasks.run.k_selection import MIN_QUERIES
-from tasks.run.reuse import get_reuse
-from tasks.run.spec import TRAIN
 
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""
@@ -48,177 +37,146 @@ class WorkItems:
         return self.forwards * rates.forward + gradients + self.products * rates.product
 
 
-def estimate_work(context: RunContext, shards: Sequence[Shard]) -> dict[str, WorkItems]:
-    """Each stage that is still to be done, with the missing `shards`; in order."""
-    rows, (missing, queries) = len(context.train_texts), count_new_queries(context, shards)
-    ready, models = find_prepared(context), len(context.members)
-    rescores = not context.has_sketch_scores
-    reuse = get_reuse(context)
-    scans = _list_full_scans(context) if missing and reuse is None else []
-    rows_to_describe = rows if reuse is None else len(reuse.new_train)
-    has_solves = missing and (rescores or scans)
-    factored_examples = sum(
-        count_factor_examples(m) for m in context.members if factor_digest(m) not in ready
-    )
-    cost, query_gradients = estimate_solver_cost(context), models * queries
-    single_sweep = cost.scores_in_one_sweep
-    rows_per_example = (
-        count_rows_per_example(context) if context.study.curvature.kind == "gauss-newton" else 1
-    )
-    solve_gradients, certificate_gradients = (
-        rows_per_example * _count_examples_per_shard(context),
-        _count_certificate_gradients(context, rows_per_example),
-    )
-    retraining_examples = (
-        _count_retraining_examples(context) if missing and context.known_damping is None else 0
-    )
-    per_model, distinct_candidates = models * rescores, _estimate_distinct_candidates(context)
-
-    def make_shard_work(examples: float, times: float = 1) -> WorkItems:
-        """Each shard takes these gradients, and multiplies them with its queries."""
-        return WorkItems(
-            gradients=per_model * missing * examples,
-            products=per_model * times * queries * examples,
-        )
-
-    solve_work, no_work = make_shard_work(solve_gradients), WorkItems()
-    scan_gradients = models * (solve_gradients if single_sweep else rows + solve_gradients)
+def estimate_work(workload: Workload) -> dict[str, WorkItems]:
+    """Each stage that is still to be done, in order."""
+    is_described = workload.prepared.has_train_table
     return {
-        DAMPING_STAGE: WorkItems(retraining_examples * FORWARDS_PER_STEP),
-        "predictions": WorkItems(rows_to_describe * ("train" not in ready)),
-        "index": _estimate_index_work(context) if missing else WorkItems(),
-        "curvature": _estimate_factor_work(context, factored_examples, rows_per_example)
-        if has_solves
-        else WorkItems(),
-        "solve": WorkItems(0, solve_work.gradients, solve_work.products, query_gradients),
-        "certificate": no_work if single_sweep else make_shard_work(certificate_gradients, times=2),
-        "score": no_work
-        if single_sweep
-        else make_shard_work(distinct_candidates, times=_estimate_product_share(context)),
-        "recall": WorkItems(
-            gradients=len(scans) * scan_gradients, products=sum(scans) * scan_gradients
-        ),
+        DAMPING_STAGE: _estimate_damping_work(workload),
+        "predictions": WorkItems(0 if is_described else workload.remaining.train_rows),
+        "index": _estimate_index_work(workload),
+        "curvature": _estimate_factor_work(workload),
+        "solve": _estimate_solve_work(workload),
+        "certificate": _estimate_certificate_work(workload),
+        "score": _estimate_score_work(workload),
+        "recall": _estimate_recall_work(workload),
     }
 
 
-def count_new_queries(context: RunContext, shards: Sequence[Shard]) -> tuple[int, int]:
-    """Shards with queries that are not an earlier night's, and how many such queries."""
-    reuse = get_reuse(context)
-    if reuse is None:
-        return len(shards), sum(map(len, shards))
-    counts = [int((reuse.queries[shard.start : shard.stop] < 0).sum()) for shard in shards]
-    return sum(map(bool, counts)), sum(counts)
-
-
-def count_passes(context: RunContext, work: dict[str, WorkItems]) -> float:
+def count_passes(workload: Workload) -> float:
     """How often a model's frozen layers are asked for each training row, on average."""
-    visits = sum(
-        items.forwards + items.gradients for name, items in work.items() if name != DAMPING_STAGE
+    stages = estimate_work(workload)
+    del stages[DAMPING_STAGE]
+    visits = sum(items.forwards + items.gradients for items in stages.values())
+    return visits / workload.train.rows / workload.model.count
+
+
+def count_certificate_examples(workload: Workload) -> float:
+    """Examples that the certificates of one shard take: the control sample, and the residual's."""
+    return _count_control_examples(workload) + _count_residual_examples(workload)
+
+
+def _estimate_damping_work(workload: Workload) -> WorkItems:
+    """Training on halves of the rows, epoch by epoch."""
+    if workload.prepared.has_damping or not workload.remaining.new_shards:
+        return WorkItems()
+    examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
+    return WorkItems(examples * FORWARDS_PER_STEP)
+
+
+def _estimate_index_work(workload: Workload) -> WorkItems:
+    """Representations, and sketches with their directions, of each index that is not there."""
+    costs = workload.index_costs if workload.remaining.new_shards else []
+    return WorkItems(sum(cost.forwards for cost in costs), sum(cost.gradients for cost in costs))
+
+
+def _estimate_factor_work(workload: Workload) -> WorkItems:
+    """A gradient for each root row that passes by, and the products of a kernel."""
+    cost, is_rescored = workload.solver_cost, not workload.candidates.has_sketch_scores
+    is_solved = workload.remaining.new_shards and (is_rescored or _list_full_scans(workload))
+    examples = workload.prepared.missing_factors * cost.factor_examples
+    if not is_solved or not examples:
+        return WorkItems()
+    return WorkItems(
+        gradients=_count_gradients_per_example(workload) * examples,
+        products=cost.factor_products * workload.model.count,
     )
-    return visits / len(context.train_texts) / len(context.members)
 
 
-def is_k_pending(context: RunContext) -> bool:
-    """Whether k is yet to be chosen."""
-    return context.study.candidates.target_method is not None and context.k_selection is None
+def _estimate_solve_work(workload: Workload) -> WorkItems:
+    """The queries' own gradients, and what solving takes."""
+    work = _estimate_shard_work(workload, _count_solve_gradients(workload))
+    query_gradients = workload.model.count * workload.remaining.new_queries
+    return WorkItems(0, work.gradients, work.products, query_gradients)
 
 
-def find_prepared(context: RunContext) -> set[str]:
-    """What earlier runs left ready: the training table, the index, factors by their digest."""
-    store = context.existing_store
-    if store is None:
-        return set()
-    ready = {"train"} if _is_described(store, context.plan.record.run) else set()
-    ready |= {digest for digest in index_digests(context) if store.find_artifact("index", digest)}
-    digests = {factor_digest(member) for member in context.members}
-    return ready | {digest for digest in digests if store.find_artifact("factor", digest)}
+def _estimate_certificate_work(workload: Workload) -> WorkItems:
+    """The residual takes all root rows of an example, the control sample its one gradient."""
+    if workload.solver_cost.scores_in_one_sweep:
+        return WorkItems()
+    residual_gradients = _count_gradients_per_example(workload) * _count_residual_examples(workload)
+    gradients = _count_control_examples(workload) + residual_gradients
+    return _estimate_shard_work(workload, gradients, times=2)
 
 
-def _is_described(store: Store, run: str) -> bool:
-    try:
-        return store.is_committed(run, TRAIN)
-    except StoreError:
-        return False  # it is not begun; parts of other runs may be there all the same
+def _estimate_score_work(workload: Workload) -> WorkItems:
+    """The gradients of the candidates; none where the solve has the scores already."""
+    if workload.solver_cost.scores_in_one_sweep:
+        return WorkItems()
+    queries = min(workload.sizes.shard_size, workload.queries.rows)
+    examples = workload.candidates.estimate_distinct_candidates(workload.train.rows, queries)
+    return _estimate_shard_work(workload, examples, times=_estimate_product_share(workload))
 
 
-def _estimate_distinct_candidates(context: RunContext) -> float:
-    """Of one shard."""
-    queries = min(context.plan.record.shard_size, len(context.query_texts))
-    return context.candidates.estimate_distinct_candidates(len(context.train_texts), queries)
+def _estimate_recall_work(workload: Workload) -> WorkItems:
+    """Full scans of a few queries."""
+    scans, solve_gradients = _list_full_scans(workload), _count_solve_gradients(workload)
+    score_gradients = 0 if workload.solver_cost.scores_in_one_sweep else workload.train.rows
+    gradients = workload.model.count * (score_gradients + solve_gradients)
+    return WorkItems(gradients=len(scans) * gradients, products=sum(scans) * gradients)
 
 
-def _estimate_product_share(context: RunContext) -> float:
+def _estimate_shard_work(workload: Workload, examples: float, times: float = 1) -> WorkItems:
+    """Each shard takes these gradients, and multiplies them with its queries."""
+    models = workload.model.count * (not workload.candidates.has_sketch_scores)
+    return WorkItems(
+        gradients=models * workload.remaining.new_shards * examples,
+        products=models * times * workload.remaining.new_queries * examples,
+    )
+
+
+def _estimate_product_share(workload: Workload) -> float:
     """What a product of a training row with a query takes of one in full, if queries have a rank.
 
     A linear layer of i inputs and o outputs takes tokens x rank x (i + o) multiplications, not i o.
     """
-    rank = context.candidates.score_rank
+    rank, shapes = workload.candidates.score_rank, workload.model.layer_shapes
     if rank is None:
         return 1.0
-    shapes = [shape for shape in context.objective.space.shapes if len(shape) == 2]
-    tokens = float(context.train_texts.lengths.double().mean())
+    tokens = workload.train.tokens / workload.train.rows
     # A layer that is no wider than the rank is multiplied whole.
     costs = (tokens * rank * sum(s) if rank < min(s) else math.prod(s) for s in shapes)
     return sum(costs) / sum(map(math.prod, shapes))
 
 
-def _estimate_index_work(context: RunContext) -> WorkItems:
-    """Representations, and sketches with their directions, of each index that is not there."""
-    costs = estimate_index_costs(context)
-    return WorkItems(sum(cost.forwards for cost in costs), sum(cost.gradients for cost in costs))
+def _count_gradients_per_example(workload: Workload) -> int:
+    """Root rows; the Hessian has none, and takes the gradient itself."""
+    return 1 if workload.problem.is_hessian else workload.problem.rows_per_example
 
 
-def _estimate_factor_work(context: RunContext, examples: int, rows_per_example: int) -> WorkItems:
-    """A gradient for each root row that passes by, and the products of a kernel."""
-    products = (
-        estimate_solver_cost(context).factor_products * len(context.members) if examples else 0
-    )
-    return WorkItems(gradients=rows_per_example * examples, products=products)
+def _count_solve_gradients(workload: Workload) -> int:
+    """Of one shard; each row once where one sweep gives every score."""
+    cost = workload.solver_cost
+    examples = workload.train.rows if cost.scores_in_one_sweep else cost.solve_examples
+    return _count_gradients_per_example(workload) * examples
 
 
-def count_factor_examples(context: RunContext) -> int:
-    """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
-    return estimate_solver_cost(context).factor_examples
+def _count_control_examples(workload: Workload) -> int:
+    return min(workload.train.rows, CONTROL_SIZE)
 
 
-def _count_examples_per_shard(context: RunContext) -> int:
-    """Examples that solving one shard takes; each once where one sweep gives every score."""
-    cost = estimate_solver_cost(context)
-    return len(context.train_texts) if cost.scores_in_one_sweep else cost.solve_examples
-
-
-def count_certificate_examples(context: RunContext) -> float:
-    """Examples that the certificates of one shard take: the control sample, and the residual's."""
-    return _count_control_examples(context) + _count_residual_examples(context)
-
-
-def _count_certificate_gradients(context: RunContext, rows_per_example: int) -> float:
-    """The residual takes all root rows of an example, the control sample its one gradient."""
-    return _count_control_examples(context) + rows_per_example * _count_residual_examples(context)
-
-
-def _count_control_examples(context: RunContext) -> int:
-    return min(len(context.train_texts), CONTROL_SIZE)
-
-
-def _count_residual_examples(context: RunContext) -> float:
-    rows, certificate_rows = len(context.train_texts), context.study.certificate.rows
-    if certificate_rows == 0 or count_curvature_rows(context) == rows:
+def _count_residual_examples(workload: Workload) -> float:
+    rows, certificate_rows = workload.train.rows, workload.certificate_rows
+    if certificate_rows == 0 or workload.problem.rows == rows:
         return 0
-    if context.study.curvature.kind == "hessian":
+    if workload.problem.is_hessian:
         return rows if certificate_rows >= rows else 0
     return rows if certificate_rows >= rows else 1.5 * certificate_rows
 
 
-def _list_full_scans(context: RunContext) -> list[int]:
+def _list_full_scans(workload: Workload) -> list[int]:
     """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
-    check = context.candidates.checked_queries
-    for_k = [max(check, MIN_QUERIES)] if is_k_pending(context) else []
-    queries = len(context.query_texts)
-    return [min(count, queries) for count in (*for_k, check) if count]
-
-
-def _count_retraining_examples(context: RunContext) -> int:
-    """Examples that are trained on, epoch by epoch, to choose the damping."""
-    training = context.study.training
-    return HALVES * training.epochs * (len(context.train_texts) // 2) if training else 0
+    if workload.remaining.is_continued or not workload.remaining.new_shards:
+        return []
+    check = workload.candidates.checked_queries
+    for_k = [] if workload.prepared.has_k else [max(check, MIN_QUERIES)]
+    return [min(count, workload.queries.rows) for count in (*for_k, check) if count]

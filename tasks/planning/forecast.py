@@ -1,7 +1,7 @@
 """What an audit will cost: its work, at the rates of a short calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -10,12 +10,12 @@ from rich.text import Text
 
 from storage import Shard
 from tasks.models.compare_training import TrainingDifference
-from tasks.planning.calibration import get_rates
-from tasks.planning.cost_model import DAMPING_STAGE, estimate_work, find_prepared, is_k_pending
+from tasks.planning.calibration import Rates, get_rates
+from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
-from tasks.planning.memory import estimate_peak_memory, get_sizes
+from tasks.planning.memory import estimate_peak_memory
+from tasks.planning.workload import Workload, make_workload
 from tasks.run.context import RunContext
-from tasks.run.hidden_states import compute_recomputed_share, count_states_to_compute
 from tasks.run.method_selection import describe_method_selection
 from tasks.run.spec import RunPlan
 
@@ -66,14 +66,18 @@ class Forecast:
 
 def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the missing `list_shards` and what has to be prepared for them."""
-    base_rates = get_rates(context)
-    rates = base_rates.with_prefix(compute_recomputed_share(context))
-    rows, missing, queries = len(context.train_texts), len(shards), sum(map(len, shards))
-    scores_per_query = context.candidates.count_kept_scores(rows)
-    hidden_seconds = count_states_to_compute(context) * base_rates.prefix if missing else 0.0
-    stages = {
-        name: work.estimate_seconds(rates) for name, work in estimate_work(context, shards).items()
-    }
+    notes = (note for member in context.members for note in member.objective.notes)
+    forecast = forecast_workload(make_workload(context, shards), get_rates(context))
+    return replace(forecast, notes=tuple(dict.fromkeys(notes)))
+
+
+def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
+    """Forecast a workload by what an example takes whose hidden states are kept."""
+    rates, rows = base_rates.with_prefix(workload.hidden.recomputed_share), workload.train.rows
+    missing, queries = workload.remaining.shards, workload.remaining.queries
+    scores_per_query = workload.candidates.count_kept_scores(rows)
+    hidden_seconds = workload.hidden.to_compute * base_rates.prefix if missing else 0.0
+    stages = {name: work.estimate_seconds(rates) for name, work in estimate_work(workload).items()}
     pairs = queries * min(scores_per_query, rows)
     return Forecast(
         shards=missing,
@@ -84,12 +88,9 @@ def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
             "hidden states": hidden_seconds,
             **stages,
         },
-        memory=estimate_peak_memory(context, get_sizes(context)),
-        disk=estimate_disk_usage(context, pairs, find_prepared(context)) if missing else 0,
-        guessed_k=scores_per_query if is_k_pending(context) else None,
-        notes=tuple(
-            dict.fromkeys(note for member in context.members for note in member.objective.notes)
-        ),
+        memory=estimate_peak_memory(workload),
+        disk=estimate_disk_usage(workload, pairs) if missing else 0,
+        guessed_k=None if workload.prepared.has_k else scores_per_query,
     )
 
 

@@ -17,8 +17,8 @@ from storage import Store
 from tasks.data.inputs import read_study
 from tasks.models.load import TokenizedTables, load_objective, load_tokenized_tables
 from tasks.models.locate import find_model_folders
-from tasks.planning.memory import count_factor_rows
 from tasks.planning.method_selection import resolve_auto_settings
+from tasks.planning.workload import make_solver_problem
 from tasks.run import hidden_states as hidden
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
@@ -148,9 +148,9 @@ def _check_run(context: RunContext) -> None:
     context.study.solver.check(operator)
     if context.study.curvature.leverage == "on":
         check_leverage(operator, context.train_texts)
+    rows, factor_rows = len(context.train_texts), make_solver_problem(context).factor_rows
     for method in context.study.candidates.methods:
-        width = INDEX_KINDS[method.kind].measure_width(context, method, count_factor_rows(context))
-        rows = len(context.train_texts)
+        width = INDEX_KINDS[method.kind].measure_width(context, method, factor_rows)
         fastif.CandidateIndex.check(method.factory, width, rows, products=method.by_products)
 
 

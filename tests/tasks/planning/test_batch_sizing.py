@@ -217,5 +217,5 @@ def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states(
     assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0
     monkeypatch.setattr(sizes, "count_free_bytes", count_free_bytes)
     assert load_run(plan_run(study)).study.run.prefix_disk_mb > 0
-    monkeypatch.setattr(sizes, "count_passes", lambda context, work: 1.0)
+    monkeypatch.setattr(sizes, "count_passes", lambda workload: 1.0)
     assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0

@@ -18,12 +18,11 @@ from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.planning.calibration import Rates
 from tasks.planning.cost_model import (
     count_certificate_examples,
-    count_factor_examples,
     estimate_work,
 )
 from tasks.planning.forecast import forecast_run, render_forecast
-from tasks.planning.memory import estimate_index_costs
 from tasks.planning.open_run import load_run, validate_run
+from tasks.planning.workload import count_factor_examples, make_workload
 from tasks.run import sketches
 from tasks.run.curvature import make_curvature, make_gauss_newton, make_operator, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
@@ -87,7 +86,7 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
 
     monkeypatch.setattr(fastif.GaussNewton, "factor_rows", count_tiles)
     kernel = context.study.solver.factor(make_operator(context))["kernel"]
-    work = estimate_work(context, list_planned_shards(plan))["curvature"]
+    work = estimate_work(make_workload(context, list_planned_shards(plan)))["curvature"]
     assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
     assert work.products == kernel.numel() / 2
@@ -222,7 +221,7 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         taken.clear()
         work()
         counts.append(sum(taken))
-    assert counts[1] - counts[0] == count_certificate_examples(context)
+    assert counts[1] - counts[0] == count_certificate_examples(make_workload(context, ()))
 
 
 def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
@@ -231,7 +230,7 @@ def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
             world, curvature={"rows": rows}, candidates=candidates, certificate={"rows": 0}
         )
         plan, context = plan_study(study)
-        work = estimate_work(context, list_planned_shards(plan))
+        work = estimate_work(make_workload(context, list_planned_shards(plan)))
         expected = sum(work[name].gradients for name in ("solve", "certificate", "score"))
         factor = context.study.solver.factor(make_operator(context))
         taken = []
@@ -310,7 +309,7 @@ def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(wo
         width=256,
         seed=0,
     )
-    (work,) = estimate_index_costs(context)
+    (work,) = make_workload(context, ()).index_costs
     assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
 
@@ -336,7 +335,7 @@ def _forecast_index(study: Path):
     plan, context = plan_study(study)
     estimate = forecast_run(context, list_planned_shards(plan))
     return (
-        estimate_work(context, list_planned_shards(plan))["index"],
+        estimate_work(make_workload(context, list_planned_shards(plan)))["index"],
         estimate.stages["index"],
         estimate.disk,
     )

@@ -239,15 +239,19 @@ def test_of_rows_that_are_alike_each_has_its_own_place():
 
 
 def test_the_forecast_counts_what_is_new(world, first):
-    from tasks.planning.cost_model import count_new_queries, estimate_work
+    from tasks.planning.cost_model import estimate_work
     from tasks.planning.open_run import validate_run
+    from tasks.planning.workload import make_workload
     from tasks.run.spec import list_planned_shards
 
     add_rows(world)
     context = validate_run(plan_run(write(world)))
-    shards = list_planned_shards(context.plan)
-    assert count_new_queries(context, shards) == (2, 2), "one at the head, one at the tail"
-    work = estimate_work(context, shards)
+    workload = make_workload(context, list_planned_shards(context.plan))
+    remaining = workload.remaining
+    assert (remaining.new_shards, remaining.new_queries) == (2, 2), (
+        "one at the head, one at the tail"
+    )
+    work = estimate_work(workload)
     assert work["predictions"].forwards == 3
     assert work["index"].gradients == 3
     assert work["solve"].query_gradients == 2

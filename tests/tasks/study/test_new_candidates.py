@@ -114,15 +114,16 @@ def _audit(study: Path) -> dict[str, object]:
     from tasks.planning.cost_model import estimate_work
     from tasks.planning.forecast import forecast_run
     from tasks.planning.open_run import load_run
+    from tasks.planning.workload import make_workload
     from tasks.run.spec import plan_run
 
-    job = load_run(plan_run(study))
-    shards = job.plan.record.list_shards()
-    forecast, work = forecast_run(job, shards), estimate_work(job, shards)
+    context = load_run(plan_run(study))
+    shards = context.plan.record.list_shards()
+    forecast, work = forecast_run(context, shards), estimate_work(make_workload(context, shards))
     store, run = tiny.run_directly(study)
     (recall,) = store.scan("runs", run).collect()["recall"].to_list()
     return {
-        "recorded": job.plan.record.parts["candidates"],
+        "recorded": context.plan.record.parts["candidates"],
         "forecast": forecast.stages,
         "pairs": forecast.pairs,
         "scans": work["recall"].gradients,

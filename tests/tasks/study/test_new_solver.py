@@ -106,11 +106,12 @@ def _audit(study: Path) -> dict[str, object]:
     from tasks.planning.cost_model import estimate_work
     from tasks.planning.forecast import forecast_run
     from tasks.planning.open_run import load_run
+    from tasks.planning.workload import make_workload
     from tasks.run.spec import plan_run
 
     context = load_run(plan_run(study))
     shards = context.plan.record.list_shards()
-    forecast, work = forecast_run(context, shards), estimate_work(context, shards)
+    forecast, work = forecast_run(context, shards), estimate_work(make_workload(context, shards))
     store, run = tiny.run_directly(study)
     again = load_run(plan_run(study))
     return {
