@@ -25,8 +25,7 @@ from benchmarks.page import publish
 from storage import Store
 from tasks.planning.actuals import parse_forecast_vs_actual
 from tasks.results.diagnostics import read_diagnostics
-from tasks.run.k_selection import parse_k_selection
-from tasks.run.method_selection import parse_method_selection
+from tasks.run.selections import METHOD, K
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
@@ -164,10 +163,10 @@ def _read(store: Store, run: str, wall: float) -> Night:
     facts = store.scan("runs", run).collect().to_dicts()[0]
     outcome, method = (
         parse_forecast_vs_actual(facts["forecast"]),
-        parse_method_selection(facts["candidates"]),
+        METHOD.parse_column(facts["candidates"]),
     )
     choice, trust = (
-        parse_k_selection(facts["candidates"]),
+        K.parse_column(facts["candidates"]),
         read_diagnostics(store.scan("solves", run)),
     )
     assert outcome is not None, "written by this version"

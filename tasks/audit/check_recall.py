@@ -21,8 +21,8 @@ from tasks.planning.open_run import lease_run
 from tasks.run.assemble import make_member_attributor, make_search
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import get_query_examples, get_train_examples
-from tasks.run.k_selection import MIN_QUERIES
 from tasks.run.reuse import get_reuse, read_reused_recall
+from tasks.run.selections import MIN_QUERIES
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient

@@ -1,16 +1,16 @@
 """The last commit of a run: its row in the table of runs."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fastif.evaluation.recall import Recall
-from storage import StoreError, polars_schema
+from storage import Store, StoreError, polars_schema
 from storage.runs_schema import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
@@ -18,9 +18,8 @@ from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
-from tasks.run.method_selection import make_record
 from tasks.run.reuse import get_reuse
-from tasks.run.selections import make_excluded_record
+from tasks.run.selections import DAMPING, METHOD, K
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.runtime.versions import read_versions
@@ -58,32 +57,6 @@ def finish_run(
         )
 
 
-def _make_lineage_record(context: RunContext) -> dict[str, object]:
-    """What the next night has to know, and how much of this one is the last one's."""
-    record: dict[str, object] = {}
-    if context.has_sketch_scores:
-        record["sketcher"] = read_sketcher_digest(context.store, index_digests(context)[0])
-    reuse = get_reuse(context)
-    if reuse and context.plan.lineage and context.plan.lineage.parent:
-        counts = {name: int((places >= 0).sum()) for name, places in reuse.positions.items()}
-        runs = {"from": context.plan.lineage.parent.run, "root": context.plan.root.run}
-        record["carried"] = {**counts, **runs}
-    return record
-
-
-def _make_damping_record(context: RunContext) -> dict[str, object]:
-    """How each model's damping was chosen, and which models that leaves out of the mean."""
-    choices = [member.damping_choice for member in context.members if member.damping_choice]
-    if not choices:
-        return {}
-    first, *others = map(asdict, choices)
-    record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
-    if context.excluded_members:
-        names = [context.study.model.path, *context.study.models]
-        record["left_out"] = make_excluded_record(names, choices, context.excluded_members)
-    return record
-
-
 def _make_run_row(
     context: RunContext,
     run: str,
@@ -91,19 +64,7 @@ def _make_run_row(
     recalls: Sequence[Recall],
     outcome: ForecastVsActual | None,
 ) -> pl.DataFrame:
-    store = context.store
-    record, fingerprint_inputs = store.read_record(run), store.read_record(run).parts
-    queries = store.scan("queries", run).select("correct", "truncated").collect()
-    quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
-    curvature: dict[str, object] = fingerprint_inputs["curvature"]  # type: ignore[assignment]
-    candidates: dict[str, object] = fingerprint_inputs["candidates"]  # type: ignore[assignment]
-    curvature = curvature | _make_damping_record(context)
-    if context.k_selection:
-        candidates = candidates | {"chosen": asdict(context.k_selection)}
-    if context.plan.method:
-        candidates = candidates | {"method": make_record(context.plan.method)}
-    candidates = candidates | _make_lineage_record(context)
-    fingerprint_inputs = fingerprint_inputs | {"curvature": curvature, "candidates": candidates}
+    record, provenance = context.store.read_record(run), get_provenance(context)
     columns = {
         "run": run,
         "study": record.study,
@@ -114,21 +75,72 @@ def _make_run_row(
         "query_rows": record.query_rows,
         "parameters": context.objective.space.size,
         "damping": context.damping,
-        **{
-            name: json.dumps(fingerprint_inputs[name])
-            for name in ("solver", "curvature", "candidates")
-        },
-        "model_digest": fingerprint_inputs["model"],
-        "train_digest": fingerprint_inputs["train"],
-        "query_digest": fingerprint_inputs["queries"],
-        "accuracy": queries["correct"].mean(),
-        "quarantined_queries": quarantined,
-        "truncated_queries": int(queries["truncated"].sum()),
+        **_make_setting_columns(context, record.parts),
+        **_make_answer_columns(context.store, run),
         "truncated_train": int(context.train_texts.truncated.sum()),
         "seconds": seconds,
         "versions": json.dumps(read_versions()),
         "recall": json.dumps(make_recall_records(recalls)) if recalls else None,
         "forecast": outcome.to_json() if outcome else None,
-        "training": provenance.to_json() if (provenance := get_provenance(context)) else None,
+        "training": provenance.to_json() if provenance else None,
     }
     return pl.DataFrame([columns]).select(polars_schema(RUNS).names()).cast(polars_schema(RUNS))
+
+
+def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict[str, object]:
+    """What was computed with: digests, and the sections of the study with what was chosen."""
+    sections = {
+        "solver": parts["solver"],
+        "curvature": parts["curvature"] | _make_damping_record(context),
+        "candidates": parts["candidates"] | _make_candidates_record(context),
+    }
+    return {
+        **{name: json.dumps(section) for name, section in sections.items()},
+        "model_digest": parts["model"],
+        "train_digest": parts["train"],
+        "query_digest": parts["queries"],
+    }
+
+
+def _make_answer_columns(store: Store, run: str) -> dict[str, object]:
+    """What became of the queries."""
+    queries = store.scan("queries", run).select("correct", "truncated").collect()
+    quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
+    return {
+        "accuracy": queries["correct"].mean(),
+        "quarantined_queries": quarantined,
+        "truncated_queries": int(queries["truncated"].sum()),
+    }
+
+
+def _make_damping_record(context: RunContext) -> dict[str, object]:
+    """How each model's damping was chosen, and which models that leaves out of the mean."""
+    choices = [member.damping_choice for member in context.members if member.damping_choice]
+    if not choices:
+        return {}
+    first, *others = map(DAMPING.make_record, choices)
+    record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
+    if context.excluded_members:
+        names = [context.study.model.path, *context.study.models]
+        best = max(choice.best_agreement for choice in choices)
+        record["left_out"] = [
+            {"model": names[place], "agreement": choices[place].best_agreement, "best": best}
+            for place in context.excluded_members
+        ]
+    return record
+
+
+def _make_candidates_record(context: RunContext) -> dict[str, object]:
+    """What was chosen, what the next night has to know, how much of this one is the last one's."""
+    record: dict[str, object] = {}
+    if context.k_selection:
+        record["chosen"] = K.make_record(context.k_selection)
+    if context.plan.method:
+        record["method"] = METHOD.make_record(context.plan.method)
+    if context.has_sketch_scores:
+        record["sketcher"] = read_sketcher_digest(context.store, index_digests(context)[0])
+    reuse, lineage = get_reuse(context), context.plan.lineage
+    if reuse and lineage and lineage.parent:
+        counts = {name: int((places >= 0).sum()) for name, places in reuse.positions.items()}
+        record["carried"] = {**counts, "from": lineage.parent.run, "root": lineage.root.run}
+    return record

@@ -12,11 +12,12 @@ from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import damping_digest
+from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_gauss_newton
 from tasks.run.hidden_states import get_train_examples
 from tasks.run.reuse import get_reuse, make_lost_choice_error
-from tasks.run.selections import resolve_choices, write_damping_choice
+from tasks.run.selections import DAMPING
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
@@ -56,7 +57,7 @@ def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
             half_margins,
             approximate=solver.ekfac_solver,
         )
-        write_damping_choice(context.store, damping_digest(member), choice)
+        DAMPING.write(context.store, damping_digest(member), choice)
 
 
 def _retrain_on_halves(

@@ -14,8 +14,8 @@ from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import index_digests, k_digest
 from tasks.run.artifacts import read_search_method
 from tasks.run.context import RunContext
-from tasks.run.k_selection import write_k_selection
 from tasks.run.reuse import get_reuse, make_lost_choice_error
+from tasks.run.selections import K
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
 from tasks.study.candidate_section import IndexSection
@@ -34,7 +34,7 @@ def choose_candidates(ref: RunRef) -> None:
         if method is not None and context.k_selection is None:
             if get_reuse(context):
                 raise make_lost_choice_error(context, "number of candidates")
-            write_k_selection(context.store, k_digest(context), _choose_k(context, method))
+            K.write(context.store, k_digest(context), _choose_k(context, method))
 
 
 def _choose_k(context: RunContext, method: IndexSection) -> KSelection:

@@ -7,7 +7,7 @@ from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
 from tasks.planning.calibration import Rates
 from tasks.planning.workload import Workload
-from tasks.run.k_selection import MIN_QUERIES
+from tasks.run.selections import MIN_QUERIES
 
 FORWARDS_PER_STEP = 3
 """Forward passes that a step of training costs."""

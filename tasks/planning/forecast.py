@@ -16,7 +16,7 @@ from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.context import RunContext
-from tasks.run.method_selection import describe_method_selection
+from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
 
 SHARD_STAGES = ("solve", "certificate", "score")

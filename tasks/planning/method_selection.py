@@ -9,6 +9,7 @@ from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
 from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
+from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.members import replace_plan, replace_study
 from tasks.run.method_choice import (
@@ -20,8 +21,7 @@ from tasks.run.method_choice import (
     MethodSelection,
     select_method,
 )
-from tasks.run.method_selection import read_method_selection
-from tasks.run.selections import resolve_choices
+from tasks.run.selections import METHOD
 from tasks.run.spec import list_planned_shards
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidate_section import K_GUESS_DIVISOR
@@ -53,7 +53,7 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
 def find_earlier_choice(context: RunContext) -> MethodSelection | None:
     """The choice that the run began with; None if it is not made, or the study names a method."""
     store = context.existing_store
-    return store and read_method_selection(store, method_digest(context.plan.record))
+    return store and METHOD.read(store, method_digest(context.plan.record))
 
 
 def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEstimate]:

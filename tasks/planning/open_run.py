@@ -21,11 +21,11 @@ from tasks.planning.method_selection import resolve_auto_settings
 from tasks.planning.workload import make_solver_problem
 from tasks.run import hidden_states as hidden
 from tasks.run.assemble import get_provenance
+from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature
 from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
-from tasks.run.selections import resolve_choices
 from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.study import Study

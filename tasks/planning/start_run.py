@@ -7,9 +7,9 @@ from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
 from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
+from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
-from tasks.run.method_selection import write_method_selection
-from tasks.run.selections import resolve_choices
+from tasks.run.selections import METHOD
 from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store
 
 
@@ -32,7 +32,7 @@ def start_run(plan: RunPlan) -> RunContext:
         return context
     if find_earlier_choice(context) is None:
         _refuse_second_choice(context)
-        write_method_selection(context.store, method_digest(context.plan.record), choice)
+        METHOD.write(context.store, method_digest(context.plan.record), choice)
     if find_earlier_choice(context) != choice:  # another process has chosen at the same moment
         context = reopen_run(plan)
     return context

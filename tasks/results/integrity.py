@@ -7,13 +7,13 @@ from typing import Final
 from storage import Store, StoreError
 from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
-from tasks.run.k_selection import KIND as CANDIDATES
 from tasks.run.lookup import TRAIN
-from tasks.run.method_selection import KIND as METHOD
-from tasks.run.selections import KIND as DAMPING
+from tasks.run.selections import DAMPING, METHOD, K
 
 ARTIFACTS: Final = "parts"
-IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, DAMPING, CANDIDATES, METHOD, "sketcher"})
+IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, "sketcher"}) | {
+    kind.name for kind in (DAMPING, METHOD, K)
+}
 """Kinds of parts that hold what people or a run's first shards decided: never made again alike."""
 
 

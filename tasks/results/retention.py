@@ -10,8 +10,8 @@ from storage.garbage_collection import Leftover
 from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.artifact_keys import method_digest
-from tasks.run.method_selection import KIND as METHOD
 from tasks.run.parent_run import find_ancestors_in_use
+from tasks.run.selections import METHOD
 
 DAY = 24 * 3600
 
@@ -71,7 +71,7 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
         kept_records = (
             status.record for status in store.list_runs() if status.record.run not in runs
         )
-        method_artifacts = {(METHOD, method_digest(record)) for record in kept_records}
+        method_artifacts = {(METHOD.name, method_digest(record)) for record in kept_records}
         # People's work, and what it is of: for good.
         review_artifacts = {
             (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)

@@ -24,6 +24,14 @@ from storage import (
 from tasks.models.label_order import LabelReordering, find_better_label_order
 from tasks.models.provenance import describe_provenance, parse_provenance
 from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
+from tasks.results.choices import (
+    describe_damping_choice,
+    describe_k_selection,
+    warn_damping_choice,
+    warn_excluded_models,
+    warn_k_selection,
+    warn_method_selection,
+)
 from tasks.results.diagnostics import (
     MAX_LEAKED_SHARE,
     describe_diagnostics,
@@ -33,20 +41,8 @@ from tasks.results.diagnostics import (
 from tasks.results.evidence import Row, parse_count
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.slice_accuracy import rank_slices
-from tasks.run.k_selection import describe_k_selection, parse_k_selection, warn_k_selection
-from tasks.run.method_choice import MethodSelection
-from tasks.run.method_selection import (
-    describe_method_selection,
-    parse_method_selection,
-    warn_method_selection,
-)
-from tasks.run.selections import (
-    describe_damping_choice,
-    parse_damping_choice,
-    parse_other_damping_choices,
-    warn_damping_choice,
-    warn_excluded_models,
-)
+from tasks.run.method_choice import MethodSelection, describe_method_selection
+from tasks.run.selections import DAMPING, METHOD, K
 
 WORST, EACH, SLICES = 5, 3, 8
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
@@ -89,17 +85,17 @@ class Summary:
     @property
     def damping_choice(self) -> DampingSelection | None:
         """How the damping was chosen; None if it was given."""
-        return parse_damping_choice(str(self.facts["curvature"])) if self.facts else None
+        return DAMPING.parse_column(str(self.facts["curvature"])) if self.facts else None
 
     @property
     def method_selection(self) -> MethodSelection | None:
         """How the method of finding candidates was chosen; None if it was given."""
-        return parse_method_selection(str(self.facts["candidates"])) if self.facts else None
+        return METHOD.parse_column(str(self.facts["candidates"])) if self.facts else None
 
     @property
     def k_selection(self) -> KSelection | None:
         """How the number of candidates was chosen; None if it was given."""
-        return parse_k_selection(str(self.facts["candidates"])) if self.facts else None
+        return K.parse_column(str(self.facts["candidates"])) if self.facts else None
 
     @property
     def recall(self) -> list[Row]:
@@ -122,7 +118,8 @@ class Summary:
         """What the certificates say, name by name."""
         lines = list(describe_diagnostics(self.diagnostics))
         if self.damping_choice:
-            others = parse_other_damping_choices(str(self.facts["curvature"]))
+            records = json.loads(str(self.facts["curvature"])).get("chosen_for_others", [])
+            others = [DAMPING.parse(record) for record in records]
             lines.append(("damping chosen", describe_damping_choice(self.damping_choice, others)))
         if self.method_selection:
             lines.extend(describe_method_selection(self.method_selection))

@@ -8,7 +8,7 @@ import fastif
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_k import KSelection
 from storage import Store
-from tasks.run.k_selection import apply_k_selection
+from tasks.run.selections import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.study import Study

@@ -1,6 +1,6 @@
 """What each method of finding candidates would take, and which one a study gets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.study.any_candidates import AnyCandidates
@@ -96,6 +96,13 @@ def select_method(
         return MethodSelection(quickest.name, reason, tuple(offers), fits=False)
     name = next(name for name in _order_by_preference(within_limit) if name in within_limit)
     return MethodSelection(name, _explain_selection(name, offers, minutes), tuple(offers))
+
+
+def describe_method_selection(choice: MethodSelection) -> Iterator[tuple[str, str]]:
+    """What was chosen and why, and what each method was forecast to take, for a summary."""
+    yield "method chosen", f"{choice.name}. {choice.reason}"
+    for offer in choice.offers:
+        yield f"  {offer.name}", f"{offer}"
 
 
 def _order_by_preference(within_limit: dict[str, MethodEstimate]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from tasks.run.method_choice import (
     SKETCH,
     SKETCH_ONLY,
 )
-from tasks.run.method_selection import parse_method_selection, read_method_selection
+from tasks.run.selections import METHOD, SelectionKind
 from tasks.run.spec import open_existing_store, plan_run
 from tasks.study.candidates import FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
@@ -174,9 +174,9 @@ def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
     column = store.scan("runs", run).collect()["candidates"].item()
     assert json.loads(column)["kind"] == "auto"
     assert (
-        parse_method_selection(column)
+        METHOD.parse_column(column)
         == choice
-        == read_method_selection(store, method_digest(context.plan.record))
+        == METHOD.read(store, method_digest(context.plan.record))
     )
     summary = read_summary(store, run, study)
     evidence = dict(summary.evidence)
@@ -236,20 +236,18 @@ def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
 def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wrote(
     world, set_rates, monkeypatch
 ):
-    from tasks.planning import start_run as start
-
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)
     first = load_run(plan_run(study)).plan.method
     assert first is not None
     other = replace(first, name=KNN, reason="It came first.")
-    real = start.write_method_selection
+    real = SelectionKind.write
 
-    def beaten(store, digest, choice):
-        real(store, digest, other)
-        real(store, digest, choice)
+    def beaten(kind, store, digest, choice):
+        real(kind, store, digest, other)
+        real(kind, store, digest, choice)
 
-    monkeypatch.setattr(start, "write_method_selection", beaten)
+    monkeypatch.setattr(SelectionKind, "write", beaten)
     context = start_run(plan_run(study))
     assert context.plan.method == other
     assert isinstance(open_run(context.plan.ref).study.candidates, KnnSection)
@@ -266,7 +264,7 @@ def test_a_study_is_audited_twice_by_the_flow(world, prefect, monkeypatch):
     run = audit(str(study))
     store = open_existing_store(load_run(plan_run(study)).study)
     first, column = rows(store, run), store.scan("runs", run).collect()["candidates"].item()
-    assert parse_method_selection(column) == load_run(plan_run(study)).plan.method
+    assert METHOD.parse_column(column) == load_run(plan_run(study)).plan.method
     again = audit(str(study), "again")
     assert rows(store, again).equals(first)
     assert store.scan("runs", again).collect()["candidates"].item() == column

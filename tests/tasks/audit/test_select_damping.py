@@ -12,16 +12,12 @@ from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run, validate_run
+from tasks.results.choices import describe_damping_choice, warn_damping_choice
 from tasks.results.summary import read_summary
 from tasks.run.artifact_keys import damping_digest
 from tasks.run.curvature import make_gauss_newton
 from tasks.run.hidden_states import get_train_examples
-from tasks.run.selections import (
-    describe_damping_choice,
-    parse_damping_choice,
-    read_damping_choice,
-    warn_damping_choice,
-)
+from tasks.run.selections import DAMPING
 from tasks.run.spec import list_missing_shards, plan_run
 from tasks.study.study import StudyError
 
@@ -40,7 +36,7 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
     store, run = tiny.run_directly(study)
     context = load_run(plan_run(study))
-    choice = read_damping_choice(store, damping_digest(context))
+    choice = DAMPING.read(store, damping_digest(context))
     assert choice is not None
     assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
     assert store.scan("solves", run).collect()["damping"].unique().to_list() == [choice.damping]
@@ -48,7 +44,7 @@ def test_it_is_chosen_once_and_used(world, monkeypatch):
     assert row["damping"].item() == choice.damping
     stored_choice = json.loads(row["curvature"].item())["chosen"]
     assert (stored_choice["rule"], stored_choice["damping"]) == ("retraining", choice.damping)
-    assert parse_damping_choice(row["curvature"].item()) == choice
+    assert DAMPING.parse_column(row["curvature"].item()) == choice
     summary = read_summary(store, run, study)
     assert dict(summary.evidence)["damping chosen"] == describe_damping_choice(choice)
     assert set(warn_damping_choice(choice)) <= set(summary.warnings)
@@ -69,7 +65,7 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
         tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)
     )
     context = load_run(plan_run(world / "study.toml"))
-    choice = read_damping_choice(store, damping_digest(context))
+    choice = DAMPING.read(store, damping_digest(context))
     assert choice is not None
     assert (choice.penalty, min(choice.dampings) >= 0) == (0.02, True)
     stored = store.scan("solves", run).collect()["damping"].unique().item()
@@ -120,7 +116,7 @@ def test_every_checkpoint_gets_its_own(world):
     store, run = tiny.run_directly(study)
     members = load_run(plan_run(study)).members
     assert damping_digest(members[0]) != damping_digest(members[1])
-    choices = [read_damping_choice(store, damping_digest(member)) for member in members]
+    choices = [DAMPING.read(store, damping_digest(member)) for member in members]
     assert all(choices)
     assert [member.damping for member in members] == [choice.damping for choice in choices]
     assert len({choice.agreement for choice in choices}) == 2

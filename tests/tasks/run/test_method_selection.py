@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks.results.choices import warn_method_selection
 from tasks.run.method_choice import (
     FULL,
     KNN,
@@ -10,7 +11,6 @@ from tasks.run.method_choice import (
     MethodEstimate,
     select_method,
 )
-from tasks.run.method_selection import warn_method_selection
 from tasks.study.candidates import FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
 

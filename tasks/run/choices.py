@@ -1,0 +1,40 @@
+"""The choices of a run as its store has them by now."""
+
+from dataclasses import replace
+
+from fastif.evaluation.select_k import KSelection
+from storage import Store
+from tasks.run.artifact_keys import damping_digest, k_digest
+from tasks.run.context import RunContext
+from tasks.run.selections import DAMPING, K
+from tasks.run.spec import find_existing_store
+
+
+def resolve_choices(context: RunContext) -> RunContext:
+    """The context with the store and what has been chosen in it by now; itself if nothing is new.
+
+    What was made of it is kept: what depends on a choice is kept under that choice.
+    """
+    store = find_existing_store(context.study)
+    first, *others = (_resolve_damping(member, store) for member in context.members)
+    latest = replace(first, others=tuple(others))
+    latest = replace(latest, k_selection=_find_k_selection(latest))
+    return context if _list_choices(latest) == _list_choices(context) else latest
+
+
+def _resolve_damping(member: RunContext, store: Store | None) -> RunContext:
+    choice = None
+    if store is not None and member.study.fixed_damping is None:
+        choice = DAMPING.read(store, damping_digest(member))
+    return replace(member, existing_store=store, damping_choice=choice)
+
+
+def _find_k_selection(context: RunContext) -> KSelection | None:
+    is_open = context.known_damping is None or context.existing_store is None
+    if is_open or context.study.candidates.target_method is None:
+        return None
+    return K.read(context.store, k_digest(context))
+
+
+def _list_choices(context: RunContext) -> list[object]:
+    return [(m.existing_store, m.damping_choice, m.k_selection) for m in context.members]
