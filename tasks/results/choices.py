@@ -66,6 +66,7 @@ def warn_excluded_models(curvature: str) -> Iterator[str]:
 def describe_k_selection(choice: KSelection) -> str:
     """What was chosen and why, for a summary.
 
+    >>> from fastif.evaluation.select_k import KTrial
     >>> rung = KTrial(50, 0.97, 0.8, 1.0)
     >>> describe_k_selection(KSelection(50, 0.95, 100, 16, (KTrial(20, 0.8, 0.6, 0.9), rung)))
     'k = 50, the first that holds 0.95 of the top 100: 0.97 (0.80 - 1.00) on 16 queries'

@@ -1,13 +1,12 @@
 """A study with damping = "auto": chosen once by real retraining, kept, said, and used."""
 
 import json
-import math
 
 import polars as pl
 import pytest
 import tiny
 
-from fastif.evaluation.select_damping import HALVES, DampingSelection
+from fastif.evaluation.select_damping import HALVES
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
 from tasks.planning.forecast import forecast_run
@@ -74,23 +73,6 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
         make_gauss_newton(context, get_train_examples(context)).with_damping(choice.damping).damping
         == stored
     )
-
-
-def test_a_choice_to_be_doubted_is_said():
-    dampings = (0.01, 0.1, 1.0)
-    assert not list(
-        warn_damping_choice(DampingSelection(0.1, "retraining", dampings, (0.2, 0.5, 0.3)))
-    )
-    (edge,) = warn_damping_choice(DampingSelection(1.0, "retraining", dampings, (0.2, 0.3, 0.5)))
-    assert "a better one may lie beyond" in edge
-    (blind,) = warn_damping_choice(
-        DampingSelection(0.1, "retraining", dampings, (0.02, 0.05, 0.01))
-    )
-    assert "No damping foretells" in blind
-    (nothing,) = warn_damping_choice(
-        DampingSelection(0.01, "retraining", dampings, (math.nan,) * 3)
-    )
-    assert "No damping foretells" in nothing
 
 
 def test_the_answers_are_those_of_the_same_number_given(world):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tasks.results.choices import warn_method_selection
 from tasks.run.method_choice import (
     FULL,
     KNN,
@@ -75,18 +74,3 @@ def test_what_cannot_be_taken_is_not_however_quick():
     assert bound is not None
     assert bound.name == SKETCH
     assert "9 MB" in bound.reason
-
-
-def test_nearest_neighbours_are_never_taken_in_silence():
-    choice = select_method(offers(full=900, sketch=100, knn=5), 1)
-    assert choice is not None
-    entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
-    entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
-    (alarm,) = warn_method_selection(choice, entries)
-    assert "miss most of the influential rows" in alarm
-    assert alarm.endswith("They hold 0.25 of the top 10 (0.10 - 0.50).")
-    (alarm,) = warn_method_selection(choice, [])
-    assert "since check = 0" in alarm
-    full = select_method(offers(full=9, sketch=100, knn=5))
-    assert full is not None
-    assert list(warn_method_selection(full, [])) == []

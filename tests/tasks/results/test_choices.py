@@ -1,0 +1,71 @@
+"""What is said of choices that are to be doubted, and that nothing is said of the others."""
+
+import json
+import math
+from dataclasses import replace
+
+from fastif.evaluation.select_damping import DampingSelection
+from fastif.evaluation.select_k import KSelection, KTrial
+from tasks.results.choices import (
+    warn_damping_choice,
+    warn_excluded_models,
+    warn_k_selection,
+    warn_method_selection,
+)
+from tasks.run.method_choice import FULL, KNN, MethodSelection
+
+
+def test_a_choice_to_be_doubted_is_said():
+    dampings = (0.01, 0.1, 1.0)
+    assert not list(
+        warn_damping_choice(DampingSelection(0.1, "retraining", dampings, (0.2, 0.5, 0.3)))
+    )
+    (edge,) = warn_damping_choice(DampingSelection(1.0, "retraining", dampings, (0.2, 0.3, 0.5)))
+    assert "a better one may lie beyond" in edge
+    (blind,) = warn_damping_choice(
+        DampingSelection(0.1, "retraining", dampings, (0.02, 0.05, 0.01))
+    )
+    assert "No damping foretells" in blind
+    (nothing,) = warn_damping_choice(
+        DampingSelection(0.01, "retraining", dampings, (math.nan,) * 3)
+    )
+    assert "No damping foretells" in nothing
+
+
+def test_nearest_neighbours_are_never_taken_in_silence():
+    choice = MethodSelection(KNN, "Nothing else fits.", ())
+    entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
+    entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
+    (alarm,) = warn_method_selection(choice, entries)
+    assert "miss most of the influential rows" in alarm
+    assert alarm.endswith("They hold 0.25 of the top 10 (0.10 - 0.50).")
+    (alarm,) = warn_method_selection(choice, [])
+    assert "since check = 0" in alarm
+    full = MethodSelection(FULL, "It misses nothing.", ())
+    assert list(warn_method_selection(full, [])) == []
+    (late,) = warn_method_selection(replace(full, reason="It is the quickest.", fits=False), [])
+    assert late == "[candidates] minutes: It is the quickest."
+
+
+def test_a_k_that_holds_too_little_of_other_queries_is_said():
+    chosen = KSelection(20, 0.95, 100, 16, (KTrial(20, 0.97, 0.9, 1.0),))
+    recall = {"at": 100, "share": 0.8, "low": 0.7, "high": 0.9}
+    (alarm,) = warn_k_selection(chosen, [recall])
+    assert alarm.endswith("holds 0.80 (0.70 - 0.90) for other queries.")
+    unsure = recall | {"high": 0.96}
+    of_a_part = [recall | {"label": "pos"}, recall | {"slice": "a"}, recall | {"method": "knn"}]
+    assert list(warn_k_selection(chosen, [unsure, recall | {"at": 10}, *of_a_part])) == []
+
+
+def test_that_no_k_was_enough_is_said():
+    tried = (KTrial(20, 0.7, 0.6, 0.8), KTrial(50, 0.6, 0.5, 0.7))
+    (alarm,) = warn_k_selection(KSelection(None, 0.95, 100, 16, tried), [])
+    assert "up to 50" in alarm
+    assert "at best 0.70" in alarm
+
+
+def test_each_model_that_is_left_out_is_named():
+    left_out = [{"model": name, "agreement": 0.3, "best": 0.6} for name in ("half", "end")]
+    alarms = list(warn_excluded_models(json.dumps({"left_out": left_out})))
+    assert [alarm.split()[0] for alarm in alarms] == ["half", "end"]
+    assert list(warn_excluded_models("{}")) == []
