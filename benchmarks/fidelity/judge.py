@@ -28,12 +28,12 @@ from benchmarks.fidelity.methods import (
     exact,
     outcomes,
 )
-from benchmarks.fidelity.peers.registry import PEERS
-from benchmarks.fidelity.peers.run import run_peer
-from benchmarks.fidelity.plain import Mlp, Tail, make_plain, save_plain
 from benchmarks.fidelity.space import ExampleSpace, example_space
 from benchmarks.fidelity.texts import Texts
 from benchmarks.fidelity.workload import PARTS, Workload
+from benchmarks.peers.plain import Mlp, Tail, make_plain, save_plain
+from benchmarks.peers.registry import PEERS
+from benchmarks.peers.run import run_peer
 from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.gradients.per_example import compute_measure_gradients

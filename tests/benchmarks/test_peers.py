@@ -15,10 +15,10 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.baselines import BASELINES, bm25
-from benchmarks.fidelity.peers import PEERS, Peer
-from benchmarks.fidelity.peers.rows import by_length, restore_order
-from benchmarks.fidelity.peers.run import run_peer
-from benchmarks.fidelity.plain import Mlp, Plain, Tail, load_plain, make_plain, save_plain
+from benchmarks.peers import PEERS, Peer
+from benchmarks.peers.plain import Mlp, Plain, Tail, load_plain, make_plain, save_plain
+from benchmarks.peers.rows import by_length, restore_order
+from benchmarks.peers.run import run_peer
 from fastif.models.prefix_cache import PrefixCache
 
 SMALL = {"width": 10, "rank": 12, "batch": 20, "krylov": 30}

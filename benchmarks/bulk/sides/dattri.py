@@ -1,25 +1,17 @@
-"""dattri: Arnoldi, whose work is shared by all queries, and conjugate gradients, a query each."""
+"""dattri: conjugate gradients, each query by itself."""
 
 from dataclasses import replace
 
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.result import SideResult
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import SideResult
-from benchmarks.fidelity.peers import dattri
-from benchmarks.fidelity.peers.rows import by_length
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers import dattri
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import by_length
 
 STEPS = 10
 """Conjugate gradient steps: its default."""
-
-
-def arnoldi(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """All scores from the largest eigenvalues of the Hessian of some rows."""
-    plain = by_length(problem.plain)[0]
-    rows, krylov, damping = sizes.curvature, sizes.krylov, sizes.damping
-    clock.time("answer", lambda: dattri.arnoldi(plain, turn, rows, krylov, damping))
-    return SideResult()
 
 
 def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:

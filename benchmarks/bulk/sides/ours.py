@@ -10,8 +10,8 @@ from torch import Tensor
 import fastif
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.result import SideResult
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import SideResult
 from fastif.attribution.influence import mean_influence
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer, Scorer

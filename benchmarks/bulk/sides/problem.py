@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fastif
-from benchmarks.fidelity.plain import Plain, Tail, load_plain, make_plain, save_plain
 from benchmarks.fidelity.texts import Sst2
+from benchmarks.peers.plain import Plain, Tail, load_plain, make_plain, save_plain
 from fastif.models.prefix_cache import PrefixCache
 
 WEIGHTS = "weights.safetensors"

@@ -6,8 +6,8 @@ from benchmarks import reference
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
 from benchmarks.bulk.sides.residuals import read_query_ids
+from benchmarks.bulk.sides.result import SideResult
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import SideResult
 from benchmarks.example import Singles
 from benchmarks.stopwatch import faster_threads
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+
+from torch import Tensor
 
 from benchmarks.bulk.sides.clock import Clock
 from benchmarks.bulk.sides.problem import Problem
+from benchmarks.bulk.sides.result import SideResult
 from benchmarks.bulk.sides.sizes import Sizes
-from benchmarks.bulk.sides.told import SideResult
+from benchmarks.peers.package import find_version, load_function
+from benchmarks.peers.rows import by_length
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,15 @@ class Side:
 
     Attributes:
         title: as in tables.
-        call: "file:function" beside this file, so that listing sides imports no package.
+        call: "file:function" beside this file, or of `benchmarks.peers`, so that listing sides
+            imports no package.
         description: what it does, in words; {names} stand for sizes.
         package: that it needs.
         against: the sides of ours that it is compared with, and goal: how many times as fast
             these are to be.
         every_round: whether it takes part in each round, or in the first alone.
+        peer: fields of `Sizes` that a function of `benchmarks.peers` takes after workload and
+            seed; None for a function of ours.
     """
 
     title: str
@@ -32,20 +38,33 @@ class Side:
     against: tuple[str, ...] = ()
     goal: float = 0.0
     every_round: bool = False
+    peer: tuple[str, ...] | None = None
 
     @property
     def version(self) -> str | None:
         """The installed version; None if it is not installed."""
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return None
+        return find_version(self.package)
 
     @property
     def function(self) -> Callable[[Problem, Sizes, int, Clock], SideResult]:
         """Its function; from here on its package is imported."""
-        file, _, name = self.call.partition(":")
-        return getattr(import_module(f"benchmarks.bulk.sides.{file}"), name)
+        if self.peer is None:
+            return load_function("benchmarks.bulk.sides", self.call)
+        return partial(answer_by_peer, load_function("benchmarks.peers", self.call), self.peer)
+
+
+def answer_by_peer(
+    function: Callable[..., Tensor],
+    options: tuple[str, ...],
+    problem: Problem,
+    sizes: Sizes,
+    turn: int,
+    clock: Clock,
+) -> SideResult:
+    """All scores by a function of another package, timed as a whole."""
+    plain = by_length(problem.plain)[0]
+    clock.time("answer", lambda: function(plain, turn, *(getattr(sizes, o) for o in options)))
+    return SideResult()
 
 
 SIDES: dict[str, Side] = {
@@ -90,6 +109,7 @@ SIDES: dict[str, Side] = {
         "dattri",
         ("exact", "ekfac", "ekfac-rounded"),
         10,
+        peer=("curvature", "krylov", "damping"),
     ),
     "dattri-cg": Side(
         "dattri, CG",
@@ -106,6 +126,7 @@ SIDES: dict[str, Side] = {
         "captum",
         ("exact", "ekfac", "ekfac-rounded"),
         10,
+        peer=("curvature", "krylov", "krylov", "damping"),
     ),
     "captum-tracin": Side(
         "captum, TracInCP",
@@ -114,6 +135,7 @@ SIDES: dict[str, Side] = {
         "captum",
         ("products", "products-rounded", "products-ranked", "ekfac"),
         10,
+        peer=(),
     ),
     "captum-fast": Side(
         "captum, TracInCPFast",
@@ -122,6 +144,7 @@ SIDES: dict[str, Side] = {
         "captum",
         ("last-products", "last-layer"),
         10,
+        peer=(),
     ),
     "products": Side(
         "fastif, gradient products",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.fidelity.peers.peer import Peer
+from benchmarks.peers.peer import Peer
 
 _LAYER_NORM = "its EK-FAC knows linear layers only and refuses the model's LayerNorm"
 _SEQUENCES = "its EK-FAC ends in an UnboundLocalError on inputs with a sequence axis"

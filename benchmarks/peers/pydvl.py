@@ -11,8 +11,8 @@ from pydvl.influence.torch import CgInfluence, EkfacInfluence, NystroemSketchInf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.fidelity.peers.rows import crop, has_mask, some_rows
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import crop, has_mask, some_rows
 
 ROWS, SEQUENCES = 100, 8
 """Rows of a batch. Batches weigh the same in its curvature, so the last should not be shorter; a

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.fidelity.peers.rows import has_mask
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.package import find_version, load_function
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import has_mask
 
 Options = Mapping[str, float | int | bool | None]
 Scores = Callable[..., Float[Tensor, "q n"]]
@@ -41,10 +40,7 @@ class Peer:
     @property
     def version(self) -> str | None:
         """The installed version; None if it is not installed."""
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return None
+        return find_version(self.package)
 
     def explain_refusal(self, plain: Plain) -> str | None:
         """Why it cannot do this workload; None if it can."""
@@ -64,8 +60,7 @@ class Peer:
     @property
     def function(self) -> Scores:
         """Its function; from here on its package is imported."""
-        file, _, name = self.call.partition(":")
-        return getattr(import_module(f"benchmarks.fidelity.peers.{file}"), name)
+        return load_function("benchmarks.peers", self.call)
 
     def scores(self, plain: Plain, seed: int = 0) -> Float[Tensor, "q n"]:
         """Positive: the training row helps the query; without it the query's loss would rise."""

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.plain import Plain
 
 
 def has_mask(inputs: Sequence[Tensor]) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.fidelity.peers.registry import PEERS
+from benchmarks.peers.registry import PEERS
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_peer(
     for suffix in (".json", ".safetensors"):
         Path(f"{out}{suffix}").unlink(missing_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
-    module = [sys.executable, "-W", "ignore", "-m", "benchmarks.fidelity.peers"]
+    module = [sys.executable, "-W", "ignore", "-m", "benchmarks.peers"]
     arguments = [name, str(folder), str(out), str(seed), str(memory_gb)]
     try:
         done = subprocess.run(

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.data import DataLoader
 
-from benchmarks.fidelity.peers.rows import loader, query_loader, some_rows, train_loader
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import loader, query_loader, some_rows, train_loader
 
 QUERIES, ROWS = 50, 250
 """Queries solved at once, and rows of a batch; no score depends on them."""

@@ -11,8 +11,8 @@ from trak import TRAKer
 from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, ProjectionType
 
-from benchmarks.fidelity.peers.rows import query_loader, train_loader
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import query_loader, train_loader
 
 ROWS, HELD = 500, 2**28
 """Rows of a batch, and numbers of its gradients: each batch draws the whole projection anew, so few

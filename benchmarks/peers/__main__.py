@@ -1,6 +1,6 @@
 """One peer in a process of its own, so that its failure and its peak memory are its own.
 
-    python -m benchmarks.fidelity.peers NAME FOLDER OUT SEED MEMORY_GB
+    python -m benchmarks.peers NAME FOLDER OUT SEED MEMORY_GB
 
 reads the workload that `save_plain` wrote into FOLDER, and writes OUT.safetensors with the scores
 and OUT.json with what they took, or why there are none.
@@ -15,10 +15,10 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from benchmarks.example import peak_megabytes
-from benchmarks.fidelity.peers.peer import Peer
-from benchmarks.fidelity.peers.registry import PEERS
-from benchmarks.fidelity.peers.rows import by_length, restore_order
-from benchmarks.fidelity.plain import Plain, load_plain
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.plain import Plain, load_plain
+from benchmarks.peers.registry import PEERS
+from benchmarks.peers.rows import by_length, restore_order
 
 
 def measure_peer(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:

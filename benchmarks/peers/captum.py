@@ -7,8 +7,8 @@ from captum.influence._core.arnoldi_influence_function import (  # it has no pub
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.fidelity.peers.rows import last_linear, query_loader, some_rows, train_loader
-from benchmarks.fidelity.plain import Plain
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.rows import last_linear, query_loader, some_rows, train_loader
 
 ROWS = 100
 """Rows of a batch."""
@@ -40,6 +40,7 @@ def tracin(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
         train_loader(plain, size),
         [_WEIGHTS],
         _loaded,
+        layers=_find_attributed_layers(plain.model),
         loss_fn=_loss(by_batch),
         sample_wise_grads_per_batch=by_batch,
     )
@@ -57,6 +58,7 @@ def arnoldi(
         train_loader(plain, size),
         _WEIGHTS,
         _loaded,
+        layers=_find_attributed_layers(plain.model),
         loss_fn=_loss(by_batch),
         hessian_dataset=train_loader(some_rows(plain, rows, seed), 2 * ROWS),
         sample_wise_grads_per_batch=by_batch,
@@ -76,6 +78,15 @@ def _loaded(model: nn.Module, checkpoint: str) -> float:
 def _loss(by_batch: bool) -> nn.CrossEntropyLoss:
     """It wants a sum where it takes the gradients of a batch together, else one loss a row."""
     return nn.CrossEntropyLoss(reduction="sum" if by_batch else "none")
+
+
+def _find_attributed_layers(model: nn.Module) -> list[str]:
+    """Names of layers with attributed parameters; it would want gradients of frozen ones too."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if any(p.requires_grad for p in layer.parameters(recurse=False))
+    ]
 
 
 def _only_linear(model: nn.Module) -> bool:
