@@ -1,5 +1,6 @@
 """All mutants, by what they spoil."""
 
+from tests.mutants.choices import CHOICES
 from tests.mutants.curvature import CURVATURE
 from tests.mutants.labels import LABELS
 from tests.mutants.leverage import LEVERAGE
@@ -10,4 +11,15 @@ from tests.mutants.scoring import SCORING
 from tests.mutants.solving import SOLVING
 from tests.mutants.taking import TAKING
 
-MUTANTS = (*READING, *TAKING, *CURVATURE, *SOLVING, *SCORING, *LEVERAGE, *NIGHTS, *LABELS, *REVIEWS)
+MUTANTS = (
+    *READING,
+    *TAKING,
+    *CURVATURE,
+    *SOLVING,
+    *SCORING,
+    *LEVERAGE,
+    *NIGHTS,
+    *CHOICES,
+    *LABELS,
+    *REVIEWS,
+)

@@ -4,8 +4,10 @@ import pytest
 import tiny
 
 from fastif import InputError
+from fastif.evaluation.select_damping import DampingSelection
 from tasks.planning.open_run import load_run, open_run, validate_run
-from tasks.run.artifact_keys import factor_digest, index_digests
+from tasks.run.artifact_keys import damping_digest, factor_digest, index_digests
+from tasks.run.selections import DAMPING
 from tasks.run.spec import open_store, plan_run
 from tasks.study.errors import StudyError
 
@@ -37,6 +39,23 @@ def test_a_study_that_changes_while_its_run_works_is_refused(world, change):
         tiny.write_rows(world / "train.csv", rows[1:])
     with pytest.raises(InputError, match="while a run works"):
         open_run(ref)
+
+
+def test_an_open_run_gets_the_choices_of_other_processes(world):
+    """Each task opens the run; one of another process has chosen the damping meanwhile."""
+    study = tiny.write_study(
+        world, curvature={"damping": "auto"}, training={"base": "base", "epochs": 1}
+    )
+    plan = plan_run(study)
+    store = open_store(plan)
+    before = open_run(plan.ref)
+    assert before.known_damping is None
+    chosen = DampingSelection(0.5, "retraining", (0.1, 0.5), (0.2, 0.3))
+    DAMPING.write(store, damping_digest(before), chosen)
+    after = open_run(plan.ref)
+    assert after.damping_choice == chosen
+    assert after.objective is before.objective, "the model is not loaded again"
+    assert open_run(plan.ref) is after
 
 
 def test_checking_writes_nothing(world):
