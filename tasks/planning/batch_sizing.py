@@ -1,6 +1,6 @@
 """The sizes of a run that keep it within `[run] memory_gb`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from fastif import InputError
@@ -49,33 +49,38 @@ def fit_to_memory(context: RunContext) -> RunContext:
 
 def _add_prefix_disk(context: RunContext) -> RunContext:
     """The same with room on the disk for hidden states that memory has none for, if worth it."""
-    megabytes = _choose_prefix_disk_mb(context)
-    if not megabytes:
-        return context
-    run = context.study.run.model_copy(update={"prefix_disk_mb": megabytes})
-    sized_context = replace_study(context, context.study.model_copy(update={"run": run}))
-    return replace_plan(
-        sized_context,
-        replace(sized_context.plan, sizes=f"{context.plan.sizes}; prefix_disk_mb {megabytes}"),
-    )
+
+    def add(megabytes: int) -> RunContext:
+        run = context.study.run.model_copy(update={"prefix_disk_mb": megabytes})
+        sized_context = replace_study(context, context.study.model_copy(update={"run": run}))
+        description = f"{context.plan.sizes}; prefix_disk_mb {megabytes}"
+        return replace_plan(sized_context, replace(sized_context.plan, sizes=description))
+
+    workload = make_workload(context, list_planned_shards(context.plan))
+    free = count_free_bytes(context.plan.store_path)
+    megabytes = choose_prefix_disk_mb(workload, free, lambda mb: not count_unwritten_bytes(add(mb)))
+    return add(megabytes) if megabytes else context
 
 
-def _choose_prefix_disk_mb(context: RunContext) -> int:
+def choose_prefix_disk_mb(
+    workload: Workload, free_bytes: int, are_written: Callable[[int], bool]
+) -> int:
     """Megabytes of disk for all hidden states that memory has no room for, or 0.
 
     They are worth it where the frozen layers would else be asked more than once for a training row,
     or the files are there already, and no more than a part of the free disk.
+
+    Args:
+        workload: the run, with the sizes that were chosen.
+        free_bytes: of the disk.
+        are_written: whether the files for so many megabytes are there.
     """
-    workload = make_workload(context, list_planned_shards(context.plan))
     kept_bytes = workload.sizes.prefix_cache_mb * MEGABYTE
     missing_bytes = sum(max(0, nbytes - kept_bytes) for nbytes in workload.hidden_bytes)
     megabytes = -(-missing_bytes // MEGABYTE)
-    free = count_free_bytes(context.plan.store_path)
-    if not megabytes or megabytes * MEGABYTE > DISK_FRACTION * free:
+    if megabytes * MEGABYTE > DISK_FRACTION * free_bytes:
         return 0
-    run = context.study.run.model_copy(update={"prefix_disk_mb": megabytes})
-    with_disk = replace_study(context, context.study.model_copy(update={"run": run}))
-    is_worth_it = not count_unwritten_bytes(with_disk) or count_passes(workload) > 1
+    is_worth_it = megabytes and (are_written(megabytes) or count_passes(workload) > 1)
     return megabytes if is_worth_it else 0
 
 

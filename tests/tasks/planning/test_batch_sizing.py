@@ -1,20 +1,22 @@
 """The sizes that are chosen are the largest that the memory has room for."""
 
 import io
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 import tiny
+import workloads
 from rich.console import Console
 from typer.testing import CliRunner
 
 from fastif import InputError
 from flows.cli import app as cli
-from storage.atomic import count_free_bytes
 from tasks.planning import batch_sizing as sizes
 from tasks.planning.forecast import forecast_run, render_forecast
+from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.open_run import load_run, open_run, validate_run
+from tasks.planning.workload import Prepared, Sizes, Workload, make_workload
 from tasks.run.spec import (
     list_missing_shards,
     list_planned_shards,
@@ -22,6 +24,7 @@ from tasks.run.spec import (
     open_store,
     plan_run,
 )
+from tasks.study.sections import Run
 
 GIGABYTE = 2**30
 CG = {"kind": "cg"}
@@ -56,61 +59,74 @@ def compute_memory_gb(world: Path, **run) -> float:
     )
 
 
-def choose_sizes(world: Path, **run) -> tuple[int, int, int]:
-    context = load_run(plan_run(write_study(world, **run)))
-    sizes = context.study.run
-    assert all(member.plan is context.plan for member in context.members)
-    tables = [texts for m in context.members for texts in (m.train_texts, m.query_texts)]
-    assert {texts.batch_size for texts in tables} == {sizes.batch_size}
-    return context.plan.record.shard_size, sizes.batch_size, sizes.prefix_cache_mb
+@pytest.fixture
+def workload() -> Workload:
+    """120 queries and a solver that holds much for each of them."""
+    return workloads.make(solver=CG, queries=120)
+
+
+def compute_bound(workload: Workload, shard_size: int, batch_size: int, prefix=0) -> float:
+    """The memory_gb for which a workload with these sizes is taken to fit."""
+    sized = replace(workload, sizes=Sizes(shard_size, batch_size, prefix))
+    return estimate_peak_memory(sized) / GIGABYTE / sizes.MEMORY_FRACTION
+
+
+def choose(workload: Workload, **run) -> tuple[int, int, int]:
+    return astuple(sizes.choose_sizes(workload, Run(**run)))
 
 
 @pytest.mark.parametrize("shard", [64, 32, 16, 8])
-def test_the_largest_shard_that_fits_is_taken(study_folder, shard):
-    exactly = compute_memory_gb(study_folder, shard_size=shard, batch_size=32)
-    assert choose_sizes(study_folder, memory_gb=exactly)[:2] == (shard, 32)
-    less = choose_sizes(study_folder, memory_gb=exactly - 1e-6)
+def test_the_largest_shard_that_fits_is_taken(workload, shard):
+    exactly = compute_bound(workload, shard, 32)
+    assert choose(workload, memory_gb=exactly)[:2] == (shard, 32)
+    less = choose(workload, memory_gb=exactly - 1e-6)
     assert less[:2] == ((shard // 2, 32) if shard > 8 else (8, 16)), "a little less"
 
 
-def test_shards_are_never_larger_than_the_queries(world):
-    assert choose_sizes(world, memory_gb=100)[0] == 16, "of 17"
-    tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:3])
-    assert choose_sizes(world, memory_gb=100)[0] == 3
+def test_shards_are_never_larger_than_the_queries():
+    assert choose(workloads.make(queries=17), memory_gb=100)[0] == 16
+    assert choose(workloads.make(queries=3), memory_gb=100)[0] == 3
 
 
-def test_batches_shrink_once_the_smallest_shard_has_no_room(study_folder):
+def test_batches_shrink_once_the_smallest_shard_has_no_room(workload):
     for batch in (16, 4, 1):
-        exactly = compute_memory_gb(study_folder, shard_size=8, batch_size=batch)
-        shard, actual, _ = choose_sizes(study_folder, memory_gb=exactly)
+        exactly = compute_bound(workload, 8, batch)
+        shard, actual, _ = choose(workload, memory_gb=exactly)
         assert actual == batch
-        assert compute_memory_gb(study_folder, shard_size=shard, batch_size=batch) <= exactly
-        assert compute_memory_gb(study_folder, shard_size=8, batch_size=2 * batch) > exactly
+        assert compute_bound(workload, shard, batch) <= exactly
+        assert compute_bound(workload, 8, 2 * batch) > exactly
 
 
-def test_what_is_left_holds_hidden_states_and_no_more_than_there_are(study_folder):
-    least = compute_memory_gb(study_folder, shard_size=64, batch_size=32)
-    assert choose_sizes(study_folder, memory_gb=least)[2] == 0
-    assert choose_sizes(study_folder, memory_gb=100)[2] == 1, (
-        "a fraction of a megabyte is all there is"
-    )
-    all_held = compute_memory_gb(study_folder, shard_size=64, batch_size=32, prefix_cache_mb=512)
-    assert all_held > least
+def test_what_is_left_holds_hidden_states_and_no_more_than_there_are(workload):
+    least = compute_bound(workload, 64, 32)
+    assert choose(workload, memory_gb=least)[2] == 0
+    assert choose(workload, memory_gb=100)[2] == 1, "a fraction of a megabyte is all there is"
+    all_held = compute_bound(workload, 64, 32, prefix=512)
     size = (all_held - least) * GIGABYTE * sizes.MEMORY_FRACTION
-    texts = [load_run(plan_run(study_folder / "one.toml")).train_texts]
-    texts += [load_run(plan_run(study_folder / "one.toml")).query_texts]
-    assert size == pytest.approx(sum(int(t.lengths.sum()) for t in texts) * 12 * 4, rel=1e-6)
+    tokens = (workloads.TRAIN + 120) * workloads.TOKENS
+    assert size == pytest.approx(tokens * workloads.TOKEN_BYTES, rel=1e-6)
 
 
-def test_what_the_study_says_wins(study_folder):
-    actual = choose_sizes(
-        study_folder, memory_gb=100, shard_size=5, batch_size=3, prefix_cache_mb=7
-    )
-    assert actual == (5, 3, 7)
-    exactly = compute_memory_gb(study_folder, shard_size=16, batch_size=3)
-    assert choose_sizes(study_folder, memory_gb=exactly, batch_size=3)[:2] == (16, 3)
+def test_what_the_study_says_wins(workload):
+    given = {"shard_size": 5, "batch_size": 3, "prefix_cache_mb": 7}
+    assert choose(workload, memory_gb=100, **given) == (5, 3, 7)
+    exactly = compute_bound(workload, 16, 3)
+    assert choose(workload, memory_gb=exactly, batch_size=3)[:2] == (16, 3)
     with pytest.raises(InputError, match=r"memory_gb: expected at least .*shard_size 64"):
-        choose_sizes(study_folder, memory_gb=exactly, shard_size=64, batch_size=3)
+        choose(workload, memory_gb=exactly, shard_size=64, batch_size=3)
+
+
+def test_a_run_is_opened_with_the_sizes_that_were_chosen(study_folder):
+    tiny.make_other(study_folder, "other", seed=1)
+    bound = compute_memory_gb(study_folder, shard_size=16, batch_size=32)
+    study = write_study(study_folder, memory_gb=2 * bound, batch_size=8)
+    study.write_text('models = ["other"]\n' + study.read_text())
+    context = load_run(plan_run(study))
+    assert (context.plan.record.shard_size, context.study.run.batch_size) == (64, 8)
+    assert make_workload(context, ()).model.count == len(context.members) == 2
+    assert all(member.plan is context.plan for member in context.members)
+    tables = [texts for m in context.members for texts in (m.train_texts, m.query_texts)]
+    assert {texts.batch_size for texts in tables} == {8}
 
 
 def test_without_a_bound_nothing_is_chosen(study_folder):
@@ -207,15 +223,20 @@ def test_hidden_states_that_memory_has_no_room_for_go_to_the_disk_if_asked_for_a
     assert load_run(plan_run(explicit)).study.run.prefix_disk_mb == 0, "what the study says wins"
 
 
-def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states(
-    study_folder, monkeypatch
-):
-    size = long_texts(study_folder)
-    tight = compute_memory_gb(study_folder, shard_size=64, batch_size=32)
-    study = write_study(study_folder, memory_gb=tight, shard_size=64, batch_size=32)
-    monkeypatch.setattr(sizes, "count_free_bytes", lambda path: 4 * size)
-    assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0
-    monkeypatch.setattr(sizes, "count_free_bytes", count_free_bytes)
-    assert load_run(plan_run(study)).study.run.prefix_disk_mb > 0
-    monkeypatch.setattr(sizes, "count_passes", lambda workload: 1.0)
-    assert load_run(plan_run(study)).study.run.prefix_disk_mb == 0
+def choose_disk(workload: Workload, free_bytes: int = 2**40, written=()) -> int:
+    return sizes.choose_prefix_disk_mb(workload, free_bytes, lambda mb: mb in written)
+
+
+def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states():
+    tokens = 2**20  # each of 48 bytes
+    fresh = workloads.make({"kind": "full"}, shard_size=workloads.QUERIES, prefix_cache_mb=0)
+    fresh = replace(fresh, train=replace(fresh.train, tokens=tokens))
+    needed = 48 * tokens + workloads.QUERIES * workloads.TOKENS * 48
+    assert choose_disk(fresh) == 49
+    assert choose_disk(fresh, free_bytes=4 * needed) == 0, "a whole megabyte would be too much"
+    assert choose_disk(fresh, free_bytes=4 * 49 * 2**20) == 49
+    assert choose_disk(replace(fresh, sizes=Sizes(17, 16, 48))) == 0, "memory has room for them"
+    prepared = Prepared(missing_factors=0, has_train_table=True)
+    once = replace(fresh, prepared=prepared)  # one shard, whose solve has every score
+    assert choose_disk(once) == 0
+    assert choose_disk(once, written=(49,)) == 49

@@ -15,7 +15,6 @@ from fastif.candidates import GradientSketcher, compute_train_sketches
 from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
-from tasks.planning.calibration import Rates
 from tasks.planning.cost_model import (
     count_certificate_examples,
     estimate_work,
@@ -90,29 +89,6 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
     assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
     assert work.products == kernel.numel() / 2
-
-
-def test_a_solver_without_a_factor_takes_none(world):
-    _, context = plan_study(tiny.write_study(world, solver={"kind": "cg"}))
-    assert count_factor_examples(context) == 0
-
-
-def test_pairs_queries_and_shards_of_a_fresh_study(world):
-    plan, context = plan_study(world / "study.toml")
-    estimate = forecast_run(context, list_planned_shards(plan))
-    assert (estimate.shards, estimate.queries, estimate.pairs) == (4, 17, 17 * 12)
-    not_asked_for = {"damping"}  # it is given
-    not_asked_for |= {"certificate", "score"}  # the solve has them already
-    for name, seconds in estimate.stages.items():
-        assert (seconds == 0) == (name in not_asked_for), name
-    assert estimate.seconds == pytest.approx(sum(estimate.stages.values()))
-
-
-def test_pairs_of_a_full_scan_are_those_kept(world):
-    for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
-        study = tiny.write_study(world, candidates={"kind": "full", "keep": keep})
-        plan, context = plan_study(study)
-        assert forecast_run(context, list_planned_shards(plan)).pairs == pairs
 
 
 def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
@@ -249,34 +225,6 @@ def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
         assert sum(taken) == expected, rows
 
 
-def test_several_models_take_more_memory_for_as_many_pairs(world):
-    for seed, name in enumerate(("other", "third")):
-        tiny.make_other(world, name, seed)
-    alone, three = (
-        forecast_run(context, list_planned_shards(plan))
-        for plan, context in (
-            plan_study(tiny.write_study(world, top=top))
-            for top in ({}, {"models": ["other", "third"]})
-        )
-    )
-    assert three.pairs == alone.pairs
-    size = sum(path.stat().st_size for path in (world / "other").glob("*.safetensors"))
-    assert three.memory > alone.memory + 2 * 0.9 * size
-
-
-def test_scores_by_sketches_solve_nothing(world):
-    sketch = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
-    study = tiny.write_study(world, candidates=sketch | {"rescore": False, "check": 0})
-    context = load_run(plan_run(study))
-    estimate = forecast_run(context, context.plan.record.list_shards())
-    nothing = ("curvature", "certificate", "score", "recall")
-    assert [estimate.stages[name] for name in nothing] == [0.0] * 4
-    assert estimate.stages["index"] > 0
-    full = tiny.write_study(world, candidates=sketch, curvature={"rows": 30})
-    context = load_run(plan_run(full))
-    assert forecast_run(context, context.plan.record.list_shards()).stages["score"] > 0
-
-
 @pytest.mark.parametrize(
     ("candidates", "solver"),
     [
@@ -380,42 +328,3 @@ def test_a_table_with_too_little_in_common_is_forecast_anew(world, sketched):
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)
     assert work.gradients == sum(sketched) + 2 * 40
-
-
-BEYOND = {
-    "shard_size": ({"run": {"shard_size": tiny.QUERIES}}, {"run": {"shard_size": 10**9}}),
-    "batch_size": ({"run": {"batch_size": tiny.TRAIN}}, {"run": {"batch_size": 10**9}}),
-    "keep": ({"candidates": {"kind": "full", "keep": tiny.TRAIN}},
-             {"candidates": {"kind": "full", "keep": 10**9}}),
-    "rank of scores": ({"candidates": {"kind": "full", "rank": 12}, "solver": {"kind": "cg"}},
-                       {"candidates": {"kind": "full", "rank": 10**9}, "solver": {"kind": "cg"}}),
-    "dimensions": ({"candidates": {"kind": "sketch", "k": 9, "dimensions": tiny.TRAIN}},
-                   {"candidates": {"kind": "sketch", "k": 9, "dimensions": 2**40}}),
-    "check": ({"candidates": {"kind": "knn", "k": 9, "check": tiny.QUERIES}},
-              {"candidates": {"kind": "knn", "k": 9, "check": 10**9}}),
-    "certificate": ({"certificate": {"rows": tiny.TRAIN}, "curvature": {"rows": 9}},
-                    {"certificate": {"rows": 10**9}, "curvature": {"rows": 9}}),
-    "block_rows": ({"solver": {"kind": "dual", "block_rows": 64}},
-                   {"solver": {"kind": "dual", "block_rows": 10**9}}),
-    "rank of a kernel": ({"solver": {"kind": "dual", "rank": tiny.TRAIN}},
-                         {"solver": {"kind": "dual", "rank": 10**6}}),
-}  # fmt: skip
-
-
-LIMITS = (tiny.TRAIN, tiny.QUERIES, 12, 64)
-
-
-@pytest.mark.parametrize("case", BEYOND.values(), ids=list(BEYOND))
-def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(world, monkeypatch, case):
-    """At the same rates; what is below the data is forecast as something else."""
-    fixed = Rates(1.0, 1.0, 1.0, 1.0)
-    monkeypatch.setattr("tasks.planning.forecast.get_rates", lambda context: fixed)
-    results = []
-    (section, keys), *_ = case[0].items()
-    below = {section: {name: 2 if value in LIMITS else value for name, value in keys.items()}}
-    for sections in (*case, {**case[0], **below}):
-        study = tiny.write_study(world, **sections)
-        context = load_run(plan_run(study))
-        estimate = forecast_run(context, list_planned_shards(context.plan))
-        results.append((estimate.stages, estimate.pairs, estimate.memory, estimate.disk))
-    assert results[0] == results[1] != results[2]
