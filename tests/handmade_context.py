@@ -4,8 +4,9 @@ from pathlib import Path
 
 import tiny
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
-from fastif import CrossEntropy, ModuleObjective, TextExamples
+from fastif import CrossEntropy, TextExamples, TransformerObjective
 from storage import RunRecord, compute_fingerprint
 from tasks.data.inputs import read_study, read_tables
 from tasks.run.context import RunContext
@@ -42,14 +43,27 @@ def make_context(folder: Path, models: int = 1, **sections) -> RunContext:
     )
     texts = [_make_texts(4), _make_texts(3)]
     first, *rest = (
-        RunContext(RunPlan(inputs, record), _make_objective(), *texts, f"model {i}")
+        RunContext(RunPlan(inputs, record), _make_objective(i), *texts, f"model {i}")
         for i in range(models)
     )
     return RunContext(first.plan, first.objective, *texts, first.model_digest, tuple(rest))
 
 
-def _make_objective() -> ModuleObjective:
-    return ModuleObjective(torch.nn.Linear(2, 2), CrossEntropy())
+def _make_objective(seed: int) -> TransformerObjective:
+    """Two layers of four numbers; the first is frozen, as "last:1" of the tiny study has it."""
+    config = BertConfig(
+        vocab_size=16,
+        hidden_size=4,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=16,
+        attn_implementation="eager",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BertForSequenceClassification(config).eval()
+    return TransformerObjective(model, "last:1", CrossEntropy(), CrossEntropy())
 
 
 def _make_texts(count: int) -> TextExamples:

@@ -1,5 +1,6 @@
 """What a run takes over from the night before, and how it is brought up to date."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ from storage.schemas import SCORES, queries_schema, train_schema
 from tasks.data.row_hashes import read_row_digests, row_digests
 from tasks.run.assemble import make_search
 from tasks.run.context import RunContext
-from tasks.run.reused_recall import read_recall
 from tasks.run.sketches import load_query_sketches
 
 NEW_ROW = -1
@@ -116,8 +116,10 @@ def read_reused_train(context: RunContext, reuse: Reuse) -> pl.DataFrame:
 
 
 def read_reused_recall(context: RunContext) -> list[Recall]:
-    """The recall of the night before."""
-    return read_recall(context.store, _find_parent_name(context))
+    """The recall of the night before, by the row of its run; empty if it was not measured."""
+    rows = context.store.scan("runs", _find_parent_name(context)).select("recall").collect()
+    (stored,) = rows["recall"].to_list()
+    return [Recall(**fields) for fields in json.loads(stored or "[]")]
 
 
 def make_lost_choice_error(context: RunContext, what: str) -> StoreError:
