@@ -6,7 +6,6 @@ be about to name it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,13 +117,6 @@ def remove_files(layout: Layout, files: Iterable[Leftover]) -> None:
         if folder.parts:  # never the root itself
             with suppress(OSError):  # it is not empty
                 (layout.root / folder).rmdir()
-
-
-def remove_local_copies(layout: Layout) -> int:
-    """Remove this machine's copies of a bucket's parts; how many bytes they were."""
-    size = sum(entry.bytes for entry in list_entries(layout.root).values())
-    shutil.rmtree(layout.root, ignore_errors=True)
-    return size
 
 
 def _find_orphans(layout: Layout, entries: Collection[str]) -> Iterator[str]:

@@ -33,11 +33,6 @@ class RunTables:
         """The committed tables of a run."""
         return cls(*(store.scan(table, run) for table in ("scores", "queries", "train")))
 
-    def select_group(self, column: str, value: str | None) -> Self:
-        """The same with only the queries of a group."""
-        chosen = self.queries.filter(pl.col(column).eq_missing(pl.lit(value)))
-        return type(self)(self.scores, chosen, self.train)
-
 
 @dataclass(frozen=True, eq=False)
 class RunMatching:

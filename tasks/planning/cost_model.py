@@ -60,11 +60,6 @@ def count_passes(workload: Workload) -> float:
     return visits / workload.train.rows / workload.model.count
 
 
-def count_certificate_examples(workload: Workload) -> float:
-    """Examples that the certificates of one shard take: the control sample, and the residual's."""
-    return _count_control_examples(workload) + _count_residual_examples(workload)
-
-
 def _estimate_damping_work(workload: Workload) -> WorkItems:
     """Training on halves of the rows, epoch by epoch."""
     if workload.prepared.has_damping or not workload.remaining.new_shards:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -12,17 +13,19 @@ SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
 ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
 """Parts of which another leaves the order of rows comparable, but not the sizes of effects."""
 
+Level = Literal["numbers", "order", "nothing"]
+
 
 @dataclass(frozen=True)
 class Comparability:
     """How far two runs may be compared.
 
     Attributes:
-        level: "numbers", "order" or "nothing".
+        level: what of their effects can be compared.
         reasons: what differs, setting by setting.
     """
 
-    level: str
+    level: Level
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:

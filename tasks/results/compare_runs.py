@@ -14,7 +14,7 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
-from tasks.results.comparability import Comparability, check_comparability, check_leverage
+from tasks.results.comparability import Comparability, Level, check_comparability, check_leverage
 from tasks.run.lookup import check_undamaged
 
 WORST = 100
@@ -59,7 +59,7 @@ class RunPair:
     after: RunTables
     matched: RunMatching
     k: int
-    level: str
+    level: Level
 
     def find_changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
         """Rows that entered or left the worst of these queries; None if that cannot be told."""

@@ -15,10 +15,8 @@ from fastif.candidates import GradientSketcher, compute_train_sketches
 from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
-from tasks.planning.cost_model import (
-    count_certificate_examples,
-    estimate_work,
-)
+from tasks.planning import cost_model
+from tasks.planning.cost_model import estimate_work
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, validate_run
 from tasks.planning.workload import count_factor_examples, make_workload
@@ -197,7 +195,9 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
         taken.clear()
         work()
         counts.append(sum(taken))
-    assert counts[1] - counts[0] == count_certificate_examples(make_workload(context, ()))
+    workload = make_workload(context, ())
+    control = cost_model._count_control_examples(workload)
+    assert counts[1] - counts[0] == control + cost_model._count_residual_examples(workload)
 
 
 def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
