@@ -180,7 +180,8 @@ def _update_scores(
             "removal_effect": effects.flatten().numpy(),
         }
     ).cast(remaining.schema)  # type: ignore[arg-type]
-    k = getattr(context.candidates, "k", None) or remaining.height
+    (method,) = context.candidates.methods
+    k = method.k or remaining.height
     place, count = pl.int_range(pl.len()).over("query"), pl.len().over("query")
     is_extreme = (pl.col("place") < k // 2) | (pl.col("place") >= pl.col("count") - (k - k // 2))
     ranked = (

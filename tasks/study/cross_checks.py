@@ -221,7 +221,7 @@ def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
     if study.models:
         got = f"{len(study.models)} models more"
         yield Problem("models", "none, where scores are by sketches of one", got, change)
-    if study.candidates.kind == "union":
+    if len(study.candidates.methods) > 1:
         expected = "methods whose candidates are scored alike"
         yield Problem("[candidates] of", expected, "rescore = false", change)
     if study.curvature.leverage == "on":

@@ -5,6 +5,7 @@ from tests.mutants.curvature import CURVATURE
 from tests.mutants.labels import LABELS
 from tests.mutants.leverage import LEVERAGE
 from tests.mutants.nights import NIGHTS
+from tests.mutants.planning import PLANNING
 from tests.mutants.reading import READING
 from tests.mutants.reviews import REVIEWS
 from tests.mutants.scoring import SCORING
@@ -20,6 +21,7 @@ MUTANTS = (
     *LEVERAGE,
     *NIGHTS,
     *CHOICES,
+    *PLANNING,
     *LABELS,
     *REVIEWS,
 )
