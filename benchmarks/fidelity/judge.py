@@ -1,7 +1,6 @@
 """One workload judged: every method's score, the curve over λ, and the rules that choose it."""
 
 import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -26,14 +25,13 @@ from benchmarks.fidelity.methods import (
     choose_workload_damping,
     curvature,
     exact,
+    make_slug,
     outcomes,
 )
+from benchmarks.fidelity.peer_scores import compare_with_peers, measure_peers
 from benchmarks.fidelity.space import ExampleSpace, example_space
 from benchmarks.fidelity.texts import Texts
 from benchmarks.fidelity.workload import PARTS, Workload
-from benchmarks.peers.plain import Mlp, Tail, make_plain, save_plain
-from benchmarks.peers.registry import PEERS
-from benchmarks.peers.run import run_peer
 from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.gradients.per_example import compute_measure_gradients
@@ -67,8 +65,11 @@ class FidelityEvaluation:
             "rules": self._cached_json("rules", self._rules),
             "methods": self._methods(),
         }
-        results["peers"] = self._peers()
-        results["margins_of_error"] = self._compare_with_peers(results)
+        objective, folder = self.objective(0), self.folder
+        results["peers"] = measure_peers(
+            self.workload, objective, folder, self.with_peers, self._score
+        )
+        results["margins_of_error"] = compare_with_peers(results, folder, self._each)
         return results
 
     def objective(self, seed: int) -> fastif.Objective:
@@ -259,7 +260,7 @@ class FidelityEvaluation:
         return Answer(torch.stack(effects).mean(0), {}, self.choices["exact"].effective_damping)
 
     def _read_effect(self, name: str) -> Tensor:
-        return load_file(self.folder / f"{_slug(name)}.safetensors")["effect"]
+        return load_file(self.folder / f"{make_slug(name)}.safetensors")["effect"]
 
     def _mean_in_space(self, _: Solver, damping: float, members: int) -> Answer:
         train, query_examples = self.workload.train, self.workload.query_examples
@@ -271,7 +272,7 @@ class FidelityEvaluation:
 
     def _cached_record(self, name: str, make: Callable[[], Answer]) -> dict:
         """Measure a method, or read what was measured."""
-        path = self.folder / f"{_slug(name)}.safetensors"
+        path = self.folder / f"{make_slug(name)}.safetensors"
         record_path = path.with_suffix(".json")
         if not record_path.is_file():
             new_answer = make()
@@ -286,50 +287,9 @@ class FidelityEvaluation:
         print(f"{name}: LDS {record['lds']:.3f} +- {record['error']:.3f}", flush=True)
         return record
 
-    def _peers(self) -> dict:
-        """Every peer in a process of its own."""
-        objective = self.objective(0)
-        saved = self.folder / "plain"
-        model = (Mlp if isinstance(objective, fastif.ModuleObjective) else Tail).of(objective)
-        if not (saved / "plain.json").is_file():
-            save_plain(make_plain(model, self.workload.train, self.workload.query_examples), saved)
-        results = {}
-        for name in () if self.workload.only_damping else PEERS:
-            path = self.folder / f"peer-{_slug(name)}.json"
-            if not path.is_file() and not self.with_peers:
-                continue  # what was measured before is shown all the same
-            if not path.is_file():
-                outcome = run_peer(name, saved, self.folder / "peers", limit_seconds=420)
-                path.write_text(json.dumps(asdict(outcome), default=str))
-            results[name] = json.loads(path.read_text())
-            if results[name]["path"]:
-                scores = Path(results[name].pop("path"))
-                results[name] |= self._score(load_file(scores)["scores"]) | {"scores": scores.name}
-            print(f"{name}: {results[name].get('lds') or results[name]['failure']}", flush=True)
-        return results
-
-    def _compare_with_peers(self, results: dict) -> dict:
-        """Exact minus the best other, query by query, with its 95 % interval."""
-        exact_scores = self._each(
-            load_file(self.folder / results["methods"]["exact"]["scores"])["effect"]
-        )
-        differences = {}
-        for name, peer in results.get("peers", {}).items():
-            if "lds" not in peer:
-                continue
-            peer_scores = self._each(load_file(self.folder / "peers" / peer["scores"])["scores"])
-            difference = exact_scores - peer_scores
-            half_width = 1.96 * float(difference.std() / len(difference) ** 0.5)
-            differences[name] = {"more": float(difference.mean()), "half_width": half_width}
-        return differences
-
 
 def _checkpoint_name(number: int) -> str:
     return f"exact, at {PARTS[number]:g} of the training"
-
-
-def _slug(name: str) -> str:
-    return "-".join(re.findall(r"[a-z0-9.]+", name.lower()))
 
 
 def _plain(effect: Tensor) -> Answer:

@@ -1,5 +1,6 @@
 """Our answers on a workload: every training row's effect on every query, by named settings."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,3 +121,12 @@ def average_answers(answers: Sequence[Answer]) -> Answer:
     effect = torch.stack([member.effect for member in answers]).mean(0)
     seconds = {key: sum(a.seconds[key] for a in answers) for key in answers[0].seconds}
     return Answer(effect, seconds, answers[0].damping)
+
+
+def make_slug(name: str) -> str:
+    """A method's name as that of a file.
+
+    >>> make_slug("EK-FAC, mean of 5 models")
+    'ek-fac-mean-of-5-models'
+    """
+    return "-".join(re.findall(r"[a-z0-9.]+", name.lower()))

@@ -1,0 +1,70 @@
+"""Other packages' scores on a workload, and how far the exact solve is ahead of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor
+
+import fastif
+from benchmarks.fidelity.methods import make_slug
+from benchmarks.fidelity.workload import Workload
+from benchmarks.peers.plain import Mlp, Tail, make_plain, save_plain
+from benchmarks.peers.registry import PEERS
+from benchmarks.peers.run import run_peer
+
+LIMIT_SECONDS = 420
+ScoreQueries = Callable[[Tensor], Float[Tensor, " q"]]
+"""Agreement of effects with retraining, query by query."""
+
+
+def measure_peers(
+    workload: Workload,
+    objective: fastif.Objective,
+    folder: Path,
+    run_new: bool,
+    score: Callable[[Tensor], dict],
+) -> dict:
+    """Every peer in a process of its own.
+
+    Args:
+        workload: what is judged.
+        objective: its first model.
+        folder: keeps what was measured.
+        run_new: run peers that were not measured; else they are left out.
+        score: agreement of effects with retraining, as numbers for JSON.
+    """
+    saved = folder / "plain"
+    if not (saved / "plain.json").is_file():
+        model = (Mlp if isinstance(objective, fastif.ModuleObjective) else Tail).of(objective)
+        save_plain(make_plain(model, workload.train, workload.query_examples), saved)
+    results = {}
+    for name in () if workload.only_damping else PEERS:
+        path = folder / f"peer-{make_slug(name)}.json"
+        if not path.is_file() and not run_new:
+            continue  # what was measured before is shown all the same
+        if not path.is_file():
+            outcome = run_peer(name, saved, folder / "peers", limit_seconds=LIMIT_SECONDS)
+            path.write_text(json.dumps(asdict(outcome), default=str))
+        results[name] = json.loads(path.read_text())
+        if results[name]["path"]:
+            scores = Path(results[name].pop("path"))
+            results[name] |= score(load_file(scores)["scores"]) | {"scores": scores.name}
+        print(f"{name}: {results[name].get('lds') or results[name]['failure']}", flush=True)
+    return results
+
+
+def compare_with_peers(results: dict, folder: Path, score: ScoreQueries) -> dict:
+    """Exact minus each peer, query by query, with its 95 % interval."""
+    exact_scores = score(load_file(folder / results["methods"]["exact"]["scores"])["effect"])
+    differences = {}
+    for name, peer in results["peers"].items():
+        if "lds" not in peer:
+            continue
+        difference = exact_scores - score(load_file(folder / "peers" / peer["scores"])["scores"])
+        half_width = 1.96 * float(difference.std() / len(difference) ** 0.5)
+        differences[name] = {"more": float(difference.mean()), "half_width": half_width}
+    return differences
