@@ -55,8 +55,13 @@ FROZEN = {"tasks/results/alerts.py"}
 
 
 def list_files(*folders: str) -> list[Path]:
-    """Python files below some folders, in order."""
-    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    """Python files below some folders, in order; none of hidden ones, which hold what was made."""
+    return [
+        path
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    ]
 
 
 def list_bindings(path: Path) -> set[str]:
