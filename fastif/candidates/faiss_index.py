@@ -153,9 +153,7 @@ class CandidateIndex(Index):
         tensor([[0, 1]])
         """
         high = self.search(queries, k - k // 2).ids
-        low = self.search(-queries, k // 2).ids if k > 1 else high[:, :0]
-        duplicates = (low[:, :, None] == high[:, None]).any(2)
-        return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
+        return join_ends(high, self.search(-queries, k // 2).ids if k > 1 else high[:, :0])
 
     def save(self, path: Path) -> None:
         """Write the index in FAISS' own format."""
@@ -165,6 +163,12 @@ class CandidateIndex(Index):
     def load(cls, path: Path) -> "CandidateIndex":
         """Read what `save` wrote."""
         return cls(load_faiss().read_index(str(path)))
+
+
+def join_ends(high: Int[Tensor, "q h"], low: Int[Tensor, "q l"]) -> Candidates:
+    """Both ends of each query's products, the highest first; a row of both stands once, then -1."""
+    duplicates = (low[:, :, None] == high[:, None]).any(2)
+    return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
 
 
 def copy_to_gpus(index: Any) -> Any:

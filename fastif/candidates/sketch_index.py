@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.candidates.faiss_index import Candidates, Index
+from fastif.candidates.faiss_index import Candidates, Index, join_ends
 from fastif.errors import InputError
 from fastif.numerics.top_bottom_k import TopBottomK
 
@@ -95,9 +95,7 @@ class SketchIndex(Index):
     def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         self._check(queries, k)
         ids, _ = self.find_top_bottom(queries, k - k // 2)
-        high, low = ids[:, -(k - k // 2) :].flip(1), ids[:, : k // 2]
-        duplicates = (low[:, :, None] == high[:, None]).any(2)
-        return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
+        return join_ends(ids[:, -(k - k // 2) :].flip(1), ids[:, : k // 2])
 
     def _check(self, queries: Tensor, k: int) -> None:
         if 1 <= k <= self.count and queries.shape[1] == self.dimensions:
