@@ -105,15 +105,17 @@ def correct(
         name: tensor.detach().clone().requires_grad_() for name, tensor in objective.params.items()
     }
     optimiser = torch.optim.Adam(list(current.params.values()), lr=settings.learning_rate)
+    detached = copy.copy(objective)  # one for all steps: the model is tried once, not at each
     generator = torch.Generator().manual_seed(settings.seed)
     rows_used = []
     for step in range(settings.steps):
+        detached.params = {name: tensor.detach() for name, tensor in current.params.items()}
         anchor_ids = _sample_ids(len(anchors), settings.anchors, generator)
         pool_ids = _sample_ids(len(table), settings.pool, generator)
         source, rows = anchors, anchor_ids
         if settings.by != "anchors":
             source = table
-            rows = _select_rows(current, table, pool_ids, anchors, anchor_ids, solve, settings)
+            rows = _select_rows(detached, table, pool_ids, anchors, anchor_ids, solve, settings)
         loss = current.losses(current.params, source.take(rows)).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -126,7 +128,7 @@ def correct(
 
 
 def _select_rows(
-    current: Objective,
+    objective: Objective,
     table: Examples,
     pool_ids: Tensor,
     anchors: Examples,
@@ -137,9 +139,7 @@ def _select_rows(
     """The rows of the pool that a step is taken on."""
     if settings.by == "random":
         return pool_ids[: settings.rows]
-    detached = copy.copy(current)
-    detached.params = {name: tensor.detach() for name, tensor in current.params.items()}
-    gradients = Gradients(detached)
+    gradients = Gradients(objective)
     mean_gradient = compute_loss_gradients(gradients, anchors, anchor_ids).mean(0, keepdim=True)
     candidates = Candidates(pool_ids.sort().values[None], torch.zeros(1, len(pool_ids)))
     influences = influence(gradients, table, solve(mean_gradient), candidates)

@@ -34,7 +34,7 @@ def compare_with_backward(
     hooked_pass: HookedPass,
     cotangent: Float[Tensor, "b c"],
     gradient_of: GradientOf,
-    gradients: Float[Tensor, "b p"],
+    gradients: Float[Tensor, "m p"],
     seed: int,
 ) -> ComparisonResult:
     """Σ w_i ∇L_i of the rows against the gradient of Σ w_i L_i, for random weights w.
