@@ -13,7 +13,7 @@ from fastif.solvers import Solver
 
 SOLVERS = {
     "dual": fastif.Dual(),
-    "cg": fastif.ConjugateGradient(max_steps=5, preconditioner="drawn", rank=10),
+    "cg": fastif.ConjugateGradient(max_steps=3, preconditioner="drawn", rank=6),
     "spectral": fastif.Spectral(),
     "lissa": fastif.Lissa(depth=4, scale=10.0),
 }
@@ -39,7 +39,7 @@ class World:
             model = BertForSequenceClassification(config)
         self.objective = fastif.TransformerObjective(model.eval().to(device), "last:1")
         tokens = [
-            torch.randint(1, 30, (length,), generator=generator) for length in [3, 7, 5, 4] * 6
+            torch.randint(1, 30, (length,), generator=generator) for length in [3, 7, 5, 4] * 3
         ]
         labels = torch.randint(3, (len(tokens),), generator=generator)
         cut = torch.zeros(len(tokens), dtype=torch.bool)

@@ -37,7 +37,8 @@ def audited(study, engine):
 
 @pytest.fixture
 def expected(world):
-    store, run = tiny.run_directly(tiny.write_study(world, store={"path": "expected"}))
+    keys = {"candidates": tiny.WITH_RECALL, "store": {"path": "expected"}}
+    store, run = tiny.run_directly(tiny.write_study(world, **keys))
     return tiny.scores_by_id(store, run)
 
 
@@ -53,7 +54,8 @@ def assert_same(store, run, expected):
 @pytest.mark.flow
 @pytest.mark.parametrize("engine", [ThreadsConfig(), LocalDaskConfig(workers=2)], ids=str)
 def test_every_engine_gives_the_same_store(world, server, expected, engine):
-    assert_same(*audited(world / "study.toml", engine), expected)
+    study = tiny.write_study(world, candidates=tiny.WITH_RECALL)
+    assert_same(*audited(study, engine), expected)
 
 
 def scheduler_of(tmp_path):

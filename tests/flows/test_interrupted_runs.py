@@ -38,13 +38,16 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def expected(made, tmp_path_factory) -> Store:
     """The store of an audit in shards of one query that nothing disturbed."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("calm") / "world")
-    store, _ = tiny.run_directly(tiny.write_study(folder, run=ONE_BY_ONE))
-    return store
+    return tiny.run_directly(write_study(folder))[0]
 
 
 @pytest.fixture
 def study(world) -> Path:
-    return tiny.write_study(world, run=ONE_BY_ONE)
+    return write_study(world)
+
+
+def write_study(folder: Path) -> Path:
+    return tiny.write_study(folder, candidates=tiny.WITH_RECALL, run=ONE_BY_ONE)
 
 
 def read_manifests(study: Path) -> dict[str, bytes]:

@@ -71,7 +71,7 @@ def run(*arguments):
 
 def audited(folder, **changes):
     """A night of a study that is written anew."""
-    tiny.write_study(folder, **changes)
+    tiny.write_study(folder, **{"candidates": tiny.WITH_RECALL, **changes})
     tiny.run_directly(folder / "study.toml")
     store = open_existing_store(load_study(folder / "study.toml"))
     return read_run_data(store, store.find_latest().record.run, folder / "study.toml")

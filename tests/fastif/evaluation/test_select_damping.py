@@ -237,7 +237,7 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
 def _gradients(curvature, examples):
     return (
         curvature.gradients.compute_loss_tile(examples.take(all_ids(examples)))
-        .rows.double()
+        .gradients.double()
         .clone()
     )
 

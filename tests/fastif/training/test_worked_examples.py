@@ -227,10 +227,10 @@ def _images(path: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.timeout(1200)
 def test_the_whole_of_mnist_agrees_with_the_exact_inverse_and_with_training_again(mnist):
     operator = GaussNewton(mnist.objective, mnist.train.with_batch_size(256)).with_damping(PENALTY)
-    exact, effects = mnist.ranking(Direct().solve(operator, mnist.gradient))
+    exact, effects = mnist.rank_rows(Direct().solve(operator, mnist.gradient))
     sampled = Hessian(mnist.objective, mnist.train.with_batch_size(512)).with_damping(PENALTY)
     solution = Lissa(depth=2000, repeats=2, batch=256, scale=5.0).solve(sampled, mnist.gradient)
-    estimated, _ = mnist.ranking(solution)
+    estimated, _ = mnist.rank_rows(solution)
     assert solution.converged.all()
     assert _ends(estimated) == _ends(exact)
     _check_against_training_again(mnist, exact, effects, 100)

@@ -9,16 +9,18 @@ from tasks.results.summary import explain_query
 from tasks.run.spec import plan_run
 
 
-@pytest.fixture
-def study(made, tmp_path):
-    world = tiny.copy(made, tmp_path / "world")
+@pytest.fixture(scope="module")
+def audited(made, tmp_path_factory):
+    """A study of two models, its store and its run; only read."""
+    world = tiny.copy(made, tmp_path_factory.mktemp("layers") / "world")
     tiny.make_other(world, "other", 1)
-    changes = {"parameters": {"attributed": "all"}, "top": {"models": ["other"]}}
-    return tiny.write_study(world, candidates={"kind": "full", "keep": 5}, **changes)
+    changes = {"parameters": {"attributed": "last:2"}, "top": {"models": ["other"]}}
+    study = tiny.write_study(world, candidates={"kind": "full", "keep": 5}, **changes)
+    return study, *tiny.run_directly(study)
 
 
-def test_they_sum_to_the_effects_in_the_store(study):
-    store, name = tiny.run_directly(study)
+def test_they_sum_to_the_effects_in_the_store(audited):
+    study, store, name = audited
     explained = explain_query(store, name, 5, 4)
     layers = compute_layer_effects(plan_run(study, name), explained)
     shown = [*explained.harmful, *explained.helpful]
@@ -43,9 +45,9 @@ def test_they_sum_to_the_effects_in_the_store(study):
     assert printed == pytest.approx(sums, abs=2e-3 * max(map(abs, sums)) + 1e-4)
 
 
-def test_a_study_that_has_changed_since_is_refused(study):
-    tiny.run_directly(study)
-    changed = study.read_text("utf-8").replace("0.01", "0.02")
-    assert changed != study.read_text("utf-8")
-    study.write_text(changed, "utf-8")
-    run_refused(study.parent, "top", "query-5", "--study", study, "--layers")
+def test_a_study_that_has_changed_since_is_refused(audited):
+    study, *_ = audited
+    changed = study.with_name("changed.toml")
+    changed.write_text(study.read_text("utf-8").replace("0.01", "0.02"), "utf-8")
+    assert changed.read_text("utf-8") != study.read_text("utf-8")
+    run_refused(study.parent, "top", "query-5", "--study", changed, "--layers")

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from fastif.evaluation.select_damping import HALVES
+from storage import Store
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
 from tasks.planning.forecast import forecast_run
@@ -24,16 +25,28 @@ AUTO = {"damping": "auto"}
 TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate": 0.01}
 
 
+@pytest.fixture(scope="module")
+def first_audit(made, tmp_path_factory):
+    """A folder after an audit that chose its damping, and the run; copied, never changed."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("chosen") / "world")
+    return folder, tiny.run_directly(write_study(folder))[1]
+
+
 @pytest.fixture
-def world(made, tmp_path):
-    return tiny.copy(made, tmp_path / "world")
+def audited(first_audit, tmp_path):
+    """Its study, store and run."""
+    folder = tiny.copy(first_audit[0], tmp_path / "audited")
+    return folder / "study.toml", Store.open(folder / "store", "tiny", create=False), first_audit[1]
 
 
-def test_it_is_chosen_once_and_used(world, monkeypatch):
-    study = tiny.write_study(world, curvature=AUTO, training=TRAINING)
-    before = load_run(plan_run(study))
+def write_study(world):
+    return tiny.write_study(world, curvature=AUTO, training=TRAINING)
+
+
+def test_it_is_chosen_once_and_used(world, audited, monkeypatch):
+    before = load_run(plan_run(write_study(world)))
     assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
-    store, run = tiny.run_directly(study)
+    study, store, run = audited
     context = load_run(plan_run(study))
     choice = DAMPING.read(store, damping_digest(context))
     assert choice is not None
@@ -75,11 +88,11 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
     )
 
 
-def test_the_answers_are_those_of_the_same_number_given(world):
-    store, run = tiny.run_directly(tiny.write_study(world, curvature=AUTO, training=TRAINING))
+def test_the_answers_are_those_of_the_same_number_given(audited):
+    study, store, run = audited
     chosen = float(store.scan("solves", run).collect()["damping"][0])
     changes = {"curvature": {"damping": chosen}, "store": {"path": "b"}}
-    given = tiny.write_study(world, "given.toml", **changes)
+    given = tiny.write_study(study.parent, "given.toml", **changes)
     other, same = tiny.run_directly(given)
     left, right = (s.scan("scores", r).collect() for s, r in ((store, run), (other, same)))
     assert left["train"].equals(right["train"])

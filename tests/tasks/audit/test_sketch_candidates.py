@@ -21,6 +21,14 @@ def world(made, tmp_path):
     return tiny.copy(made, tmp_path / "world")
 
 
+@pytest.fixture(scope="module")
+def full_scan(made, tmp_path_factory):
+    """Store, run and study of an audit that scores every row; only read."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("full") / "made")
+    study = tiny.write_study(folder, candidates={"kind": "full", "keep": 60})
+    return *tiny.run_directly(study), study
+
+
 def _sketch(**changes):
     return {"kind": "sketch", "k": K, "dimensions": 60, "width": 4096, "energy": 1} | changes
 
@@ -32,10 +40,9 @@ def _top_bottom(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([each.head(K // 2), each.tail(K // 2)])
 
 
-def test_sketches_of_full_length_find_what_a_full_scan_finds(world):
-    full = tiny.write_study(world, candidates={"kind": "full", "keep": 60}, store={"path": "a"})
-    sketch = tiny.write_study(world, "sketch.toml", candidates=_sketch(), store={"path": "b"})
-    (store, run), (other, same) = (tiny.run_directly(study) for study in (full, sketch))
+def test_sketches_of_full_length_find_what_a_full_scan_finds(world, full_scan):
+    store, run, _ = full_scan
+    other, same = tiny.run_directly(tiny.write_study(world, candidates=_sketch(check=0)))
     expected = _top_bottom(store.scan("scores", run).collect())
     actual = other.scan("scores", same).collect()
     assert actual.height == tiny.QUERIES * K
@@ -49,30 +56,30 @@ def test_they_are_made_once_and_again_for_another_damping(world):
     def parts():
         return len(list((world / "store" / "parts" / "index").iterdir()))
 
-    study = tiny.write_study(world, candidates=_sketch())
+    study = tiny.write_study(world, candidates=_sketch(check=0))
     before = load_run(plan_run(study))
     assert forecast_run(before, before.plan.record.list_shards()).stages["index"] > 0
     tiny.run_directly(study)
-    tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5)))
+    tiny.run_directly(tiny.write_study(world, candidates=_sketch(k=5, check=0)))
     assert parts() == 1
     context = load_run(plan_run(study))
     assert forecast_run(context, context.plan.record.list_shards()).stages["index"] == 0
-    tiny.run_directly(tiny.write_study(world, candidates=_sketch(), curvature={"damping": 0.7}))
+    other = tiny.write_study(world, candidates=_sketch(check=0), curvature={"damping": 0.7})
+    tiny.run_directly(other)
     assert parts() == 2
 
 
 @pytest.mark.parametrize(
     "candidates", [_sketch(k=24, check=4), {"kind": "knn", "k": 12, "check": 4}]
 )
-def test_what_candidates_miss_is_counted(world, candidates):
+def test_what_candidates_miss_is_counted(world, full_scan, candidates):
     study = tiny.write_study(world, candidates=candidates, store={"path": "a"})
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
     ten, sixty = summary.recall[:2]
     assert all(entry["label"] or entry["slice"] for entry in summary.recall[2:])
     assert (ten["at"], sixty["at"], ten["queries"]) == (10, 60, 4)
-    full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "b"})
-    other, same = tiny.run_directly(full)
+    other, same, full = full_scan
     assert read_summary(other, same, full).recall == []
     effects = other.scan("scores", same).collect()
     top = effects.sort(pl.col("removal_effect").abs(), descending=True)
@@ -159,7 +166,7 @@ def test_a_union_scores_what_both_find_and_tells_what_each_would_have_missed(wor
 
 @pytest.mark.parametrize("kind", ["knn", "sketch"])
 def test_a_quota_gives_every_query_rows_of_both_labels(world, kind):
-    candidates = (KNN if kind == "knn" else _sketch(k=8)) | {"quota": 0.5}
+    candidates = (KNN if kind == "knn" else _sketch(k=8)) | {"quota": 0.5, "check": 0}
     store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
     scores = store.scan("scores", run).collect()
     train = store.scan("train", run).select("train", "label").collect()

@@ -36,15 +36,25 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
 
 
+@pytest.fixture(scope="module")
+def checkpoint(made, tmp_path_factory) -> Path:
+    """The folder that training the tiny study writes; copied, never changed."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("trained") / "world")
+    train_model.fn(str(write(folder)))
+    return folder / "out"
+
+
 @pytest.fixture
-def trained(world):
+def trained(world, checkpoint):
     study = write(world)
     assert find_checkpoint(study) is None
-    return study, train_model.fn(str(study)), world / "out" / "trained"
+    shutil.copytree(checkpoint, world / "out")
+    return study, find_checkpoint(study), world / "out" / "trained"
 
 
-def test_the_checkpoint_is_safetensors_with_a_record(trained):
-    _, result, folder = trained
+def test_the_checkpoint_is_safetensors_with_a_record(world):
+    study, folder = write(world), world / "out" / "trained"
+    result = train_model.fn(str(study))
     assert not result.skipped
     assert Path(result.folder) == folder
     assert (folder / "model.safetensors").is_file()

@@ -1,6 +1,7 @@
 """A night that goes on from the last one computes what is new, and answers as if all were."""
 
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -45,30 +46,54 @@ def add_rows(world, train=3, queries=2, gone=0) -> None:
         tiny.write_rows(world / name, [*more[:1], *kept, *more[1:]])
 
 
+def audit_first_night(made, folder, change=None) -> tuple[Path, str]:
+    """A folder after its first night, and the run; copied, never changed."""
+    tiny.copy(made, folder)
+    if change is not None:
+        change(folder)
+    return folder, tiny.run_directly(write(folder))[1]
+
+
+@pytest.fixture(scope="module")
+def first_night(made, tmp_path_factory):
+    return audit_first_night(made, tmp_path_factory.mktemp("first") / "world")
+
+
+@pytest.fixture(scope="module")
+def night_of_another_query(made, tmp_path_factory):
+    def change(folder):
+        row = tiny.rows_of(folder / "queries.csv")[0]
+        tiny.write_rows(folder / "queries.csv", [{**row, "text": f"{row['text']} again"}])
+
+    return audit_first_night(made, tmp_path_factory.mktemp("another") / "world", change)
+
+
 @pytest.fixture
-def first(world):
-    """The first night."""
-    shutil.copy(world / "train.csv", world / "first.csv")
-    return tiny.run_directly(write(world))
+def first(world, first_night) -> str:
+    """The run of the first night, whose store is there."""
+    folder, run = first_night
+    shutil.copytree(folder / "store", world / "store")
+    write(world)
+    return run
 
 
-def scratch(world, folder) -> pl.DataFrame:
+@pytest.fixture
+def scratch(world, tmp_path, night_of_another_query):
     """The same tables with no query that was answered before, by the first night's sketcher.
 
     That is fitted to training rows alone, so that a first night of another query has the same.
     """
-    tables = ("train.csv", "queries.csv")
-    shutil.copytree(world, folder, ignore=shutil.ignore_patterns("store"))
-    later = {name: (folder / name).read_bytes() for name in tables}
-    shutil.copy(folder / "first.csv", folder / "train.csv")
-    rows = tiny.rows_of(folder / "queries.csv")
-    tiny.write_rows(folder / "queries.csv", [{**rows[0], "text": f"{rows[0]['text']} again"}])
-    tiny.run_directly(write(folder))
-    for name, content in later.items():
-        (folder / name).write_bytes(content)
-    store, run = tiny.run_directly(write(folder))
-    assert store.scan("solves", run).collect()["origin"].null_count() == len(rows)
-    return tiny.scores_by_id(store, run)
+
+    def audit() -> pl.DataFrame:
+        folder = tmp_path / "scratch"
+        shutil.copytree(world, folder, ignore=shutil.ignore_patterns("store"))
+        shutil.copytree(night_of_another_query[0] / "store", folder / "store")
+        store, run = tiny.run_directly(write(folder))
+        rows = tiny.rows_of(folder / "queries.csv")
+        assert store.scan("solves", run).collect()["origin"].null_count() == len(rows)
+        return tiny.scores_by_id(store, run)
+
+    return audit
 
 
 def assert_same_scores(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -98,9 +123,9 @@ def work_counts(monkeypatch):
     return counts
 
 
-def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path, work_counts):
+def test_only_what_is_new_is_computed_and_all_is_answered(world, first, scratch, work_counts):
     add_rows(world)
-    expected = scratch(world, tmp_path / "scratch")
+    expected = scratch()
     work_counts.clear()
     store, run = tiny.run_directly(write(world))
     assert work_counts == {
@@ -111,7 +136,7 @@ def test_only_what_is_new_is_computed_and_all_is_answered(world, first, tmp_path
     assert_same_scores(tiny.scores_by_id(store, run), expected)
     solves = store.scan("solves", run).collect()
     assert solves["origin"].null_count() == 2
-    assert set(solves["origin"].drop_nulls()) == {first[1]}
+    assert set(solves["origin"].drop_nulls()) == {first}
     assert store.verify(run) == []
 
 
@@ -125,9 +150,9 @@ def test_predictions_are_those_of_the_rows_wherever_they_stand(world, first, tmp
         assert_frame_equal(actual, expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
-def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, tmp_path):
+def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, scratch):
     add_rows(world, train=2, queries=0, gone=2)
-    expected = scratch(world, tmp_path / "scratch")
+    expected = scratch()
     store, run = tiny.run_directly(write(world))
     actual = tiny.scores_by_id(store, run)
     names = set(store.scan("train", run).collect()["id"])
@@ -140,7 +165,7 @@ def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, tmp_pat
 
 
 def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
-    world, first, tmp_path
+    world, first, scratch
 ):
     add_rows(world)
     store, second = tiny.run_directly(write(world))
@@ -149,12 +174,12 @@ def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
     plan = plan_run(write(world))
     assert plan.lineage is not None
     assert plan.lineage.parent is not None
-    assert (plan.lineage.parent.run, plan.root.run) == (second, first[1])
-    expected = scratch(world, tmp_path / "scratch")
+    assert (plan.lineage.parent.run, plan.root.run) == (second, first)
+    expected = scratch()
     store, third = tiny.run_directly(write(world))
     assert_same_scores(tiny.scores_by_id(store, third), expected)
     origins = store.scan("solves", third).collect()["origin"]
-    assert set(origins) == {first[1], second}
+    assert set(origins) == {first, second}
     statuses = store.list_runs()
     assert find_expired_runs(statuses, RetentionPolicy(runs=1)) == [second], (
         "the first night is still needed"
@@ -211,12 +236,10 @@ def test_the_summary_says_what_is_an_earlier_nights(world, first):
     study = write(world)
     store, run = tiny.run_directly(study)
     evidence = dict(read_summary(store, run, study).evidence)
-    assert evidence["carried over"].startswith(
-        f"17 of 19 queries from {first[1]}, 60 of 63 training"
-    )
-    earlier = dict(read_summary(store, first[1], study).evidence)
+    assert evidence["carried over"].startswith(f"17 of 19 queries from {first}, 60 of 63 training")
+    earlier = dict(read_summary(store, first, study).evidence)
     assert "carried over" not in earlier
-    assert evidence["recall"] == f"{earlier['recall']}; of {first[1]}, not measured again"
+    assert evidence["recall"] == f"{earlier['recall']}; of {first}, not measured again"
 
 
 def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
