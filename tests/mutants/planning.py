@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 _NUMBERS = "tests/tasks/planning/test_workload.py"
 _SIZES = "tests/tasks/planning/test_batch_sizing.py"
 _NEW_KIND = "tests/tasks/study/test_new_candidates.py"
-_STUDY = "tests/tasks/study/test_study.py"
+_BAD_VALUES = "tests/tasks/study/test_bad_values.py"
 
 PLANNING = (
     Mutant(
@@ -106,6 +106,6 @@ PLANNING = (
         "tasks/study/candidate_section.py",
         "return bool(self.index_fields)",
         "return False",
-        (_STUDY,),
+        (_BAD_VALUES,),
     ),
 )

@@ -1,4 +1,4 @@
-"""What the `[loss]` section does to training, to answers, and to their names."""
+"""What the `[loss]` section says, and what it does to training, to answers, and to their names."""
 
 from dataclasses import replace
 
@@ -8,14 +8,68 @@ import tiny
 import torch
 from truth import Truth, table
 
-from fastif import InputError
+from fastif.errors import InputError
+from fastif.losses import CrossEntropy
 from tasks.models.finetune import find_checkpoint, train_model
 from tasks.planning.open_run import load_run
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.spec import plan_run
+from tasks.study.loss import TrainingLoss
+from tasks.study.study import Study, load_study
+from tests.tasks.study.study_files import VALID, insert_loss, write_changed, write_file
 
 LOSS = {"label_smoothing": 0.2, "class_weights": [0.5, 2.0]}
 COUPLED = {"weight_decay": 0.05, "weight_decay_kind": "coupled"}
+
+
+def test_the_loss_is_plain_unless_the_file_says_more(tmp_path):
+    plain = load_study(write_file(tmp_path, VALID))
+    assert plain.loss == TrainingLoss()
+    assert plain.loss.build([0, 1], 2) == CrossEntropy()
+    assert (plain.penalty, plain.fixed_damping, plain.loss_settings) == (0.0, 0.1, {})
+    text = insert_loss("label_smoothing = 0", 'class_weights = "balanced"')
+    assert load_study(write_changed(tmp_path, text)).loss.build([0, 0, 0, 1], 2).class_weights == (
+        pytest.approx((2 / 3, 2.0))
+    )
+    by_name = insert_loss("label_smoothing = 0.1", "class_weights = {pos = 2.5, neg = 1}")
+    named = load_study(write_changed(tmp_path, by_name))
+    assert named.loss_settings == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
+    text = insert_loss("label_smoothing = 0.1", "class_weights = [1, 2.5]")
+    study = load_study(write_changed(tmp_path, text))
+    assert study.loss.build([0, 1], 2) == CrossEntropy(0.1, (1.0, 2.5))
+    assert study.loss_settings == {"loss": {"label_smoothing": 0.1, "class_weights": [1.0, 2.5]}}
+    again = Study.model_validate_json(study.model_dump_json(), strict=True)
+    assert again.model_dump() == study.model_dump()
+
+
+def test_only_coupled_weight_decay_is_damping_and_decides_answers(tmp_path):
+    apart = load_study(write_changed(tmp_path, insert_loss("weight_decay = 0.3")))
+    assert (apart.weight_decay, apart.penalty, apart.fixed_damping) == (0.3, 0.0, 0.1)
+    assert apart.loss_settings == {}
+    coupled = 'weight_decay_kind = "coupled"'
+    inside = load_study(write_changed(tmp_path, insert_loss("weight_decay = 0.3", coupled)))
+    assert (inside.weight_decay, inside.penalty, inside.fixed_damping) == (0.3, 0.3, 0.4)
+    assert inside.loss_settings == {"penalty": 0.3}
+    undamped = write_changed(tmp_path, insert_loss("weight_decay = 0.3", coupled), ("= 0.1", "= 0"))
+    assert load_study(undamped).fixed_damping == 0.3, "the penalty is damping enough"
+
+
+@pytest.mark.parametrize(
+    ("loss", "training", "decay"),
+    [
+        ("", "", 0.01),
+        ("", "weight_decay = 0.2", 0.2),
+        ("weight_decay = 0.3", "", 0.3),
+        ("weight_decay = 0", "", 0.0),
+        ("weight_decay = 0.2", "weight_decay = 0.2", 0.2),
+        ('weight_decay_kind = "coupled"', "weight_decay = 0.2", 0.2),
+    ],
+)
+def test_the_weight_decay_of_training_is_said_once(tmp_path, loss, training, decay):
+    trained = "[store]", f'[training]\nbase = "b"\n{training}\n[store]'
+    study = load_study(write_changed(tmp_path, insert_loss(loss), trained))
+    assert study.weight_decay == decay
+    assert study.penalty == (decay if "coupled" in loss else 0.0)
 
 
 def test_scores_are_of_the_loss_as_trained_and_of_the_plain_loss_of_queries(world):
