@@ -2,7 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
-_TABLES = "tests/tasks/data/test_readers.py"
+_READERS = "tests/tasks/data/test_readers.py"
+_TABLE_PROBLEMS = "tests/tasks/data/test_table_problems.py"
+_CHECK_TABLES = "tests/tasks/data/test_check_tables.py"
 _FRAMES = "tests/tasks/audit/test_frames.py"
 _CARRIED = "tests/tasks/run/test_reuse.py"
 _MATCHING = "tests/storage/test_matching.py"
@@ -16,35 +18,35 @@ NIGHTS = (
         "tasks/data/dataset.py",
         "positions = {label: position for position, label in enumerate(labels)}",
         "positions = {label: position for position, label in enumerate(sorted(labels))}",
-        (_TABLES,),
+        (_READERS,),
     ),
     Mutant(
         "ids may come twice",
         "tasks/data/table_problems.py",
         "pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct()",
         "pl.col(name).is_null() & ~pl.col(name).is_first_distinct()",
-        (_TABLES,),
+        (_TABLE_PROBLEMS,),
     ),
     Mutant(
         "a digest that ignores the groups",
         "tasks/data/dataset.py",
         "labels, *(groups[name] for name in names), strict=True\n",
         "labels, strict=True\n",
-        (_TABLES,),
+        (_READERS,),
     ),
     Mutant(
         "k beyond the rows",
         "tasks/data/dataset.py",
         "if method.k is not None and method.k > n:",
         "if method.k is not None and method.k > 2 * n:",
-        (_TABLES,),
+        (_CHECK_TABLES,),
     ),
     Mutant(
         "training rows of one class",
         "tasks/data/dataset.py",
         "if len(set(train.labels)) > 1:",
         "if len(set(train.labels)) > 0:",
-        (_TABLES,),
+        (_CHECK_TABLES,),
     ),
     Mutant(
         "cells without an example become rows",
