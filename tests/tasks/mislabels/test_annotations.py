@@ -1,97 +1,32 @@
 """Verdicts find their rows by content, whatever happened to the table, its ids or its labels."""
 
 import json
-from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
-from storage import Store
 from tasks.data.csv_escape import escape_formulas
-from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digest, row_digest, row_digests
-from tasks.mislabels.annotation_import import import_annotations
 from tasks.mislabels.annotations import RECORD, read_annotations
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import make_review_frame, sample_for_review
-from tasks.mislabels.stored_samples import read_samples, write_sample
+from tasks.mislabels.review_export import sample_for_review
 from tasks.study.errors import StudyError
-
-LABELS = ("cat", "dog")
-ROWS = [("a", "cats purr", "dog"), ("b", "dogs bark", "dog"), ("c", "=cats, all", "cat"),
-        ("d", "a bone", "dog"), ("e", "a mouse", "cat")]  # fmt: skip
-
-
-def table(rows=ROWS, labels=LABELS) -> Table:
-    ids, texts, names = (list(column) for column in zip(*rows, strict=True))
-    return Table(ids, texts, None, [labels.index(name) for name in names], {}, "", "here")
-
-
-def make_suspicions(rows=ROWS, **columns) -> pl.DataFrame:
-    n = len(rows)
-    frame = pl.DataFrame(rows, schema=["id", "text", "label"], orient="row")
-    plain = {"rank": range(n), "cluster": range(n), "probability": [0.5] * n, "doubt": [0.5] * n,
-             "confidence": [0.9] * n, "suggested": ["cat"] * n}  # fmt: skip
-    kinds = {"text_pair": pl.lit(None, pl.String), "reviewed": pl.lit(None, pl.String)}
-    return frame.with_columns(**kinds, **{
-        name: pl.Series(values) for name, values in (plain | columns).items()
-    })  # fmt: skip
-
-
-class World:
-    """A store, and the imports into it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.store, self.count = folder, Store.open(folder / "store", "s"), 0
-
-    def export(self, frame: pl.DataFrame, rights: dict[str, str]) -> Path:
-        """A file of `fastif review export`, filled in by id."""
-        right_labels = [rights.get(name) for name in frame["id"]]
-        return self.write_file(
-            escape_formulas(
-                frame.with_columns(right_label=pl.Series(right_labels, dtype=pl.String))
-            )
-        )
-
-    def write_file(self, frame: pl.DataFrame | str) -> Path:
-        self.count += 1
-        path = self.folder / f"v{self.count}.csv"
-        path.write_text(frame if isinstance(frame, str) else frame.write_csv())
-        return path
-
-    def import_file(self, path: Path, rows=ROWS, labels=LABELS, named=True, when="2026-01-01"):
-        study = SimpleNamespace(labels=labels, train=SimpleNamespace(id="id" if named else None))
-        return import_annotations(
-            self.store, study, table(rows, labels), make_suspicions(rows), path, when
-        )
-
-    def read_settled(self, rows=ROWS, labels=LABELS) -> dict[str, str | None]:
-        """Right labels by the text of today's rows."""
-        verdicts, today = (
-            read_annotations(self.store, table(rows, labels), labels),
-            table(rows, labels),
-        )
-        digests = row_digests(today, labels)
-        return {
-            text: verdicts.agreed[digest]
-            for text, digest in zip(today.texts, digests, strict=True)
-            if digest in verdicts.agreed
-        }
+from tests.tasks.mislabels.annotated_store import (
+    EXPECTED,
+    LABELS,
+    RIGHTS,
+    ROWS,
+    World,
+    make_suspicions,
+    review,
+    table,
+)
 
 
 @pytest.fixture
 def world(tmp_path) -> World:
     return World(tmp_path)
-
-
-def review(rows=ROWS) -> pl.DataFrame:
-    return make_review_frame(MislabelResult(make_suspicions(rows), {}), len(rows))
-
-
-RIGHTS = {"a": "cat", "b": "dog", "c": "none"}
-EXPECTED = {"cats purr": "cat", "dogs bark": "dog", "=cats, all": None}
 
 
 def test_a_review_there_and_back(world):
@@ -225,39 +160,6 @@ def test_nothing_is_kept_where_no_row_is_good(world):
     assert not world.store.find_artifacts("verdicts")
 
 
-def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
-    names = ["Ann", " ann", "ANN", "Zoe\u0301", "Zo\u00e9"]
-    rows = "".join(f"{i},{y},{who}\n" for i, y, who in zip("aabcc", ["cat", "dog", "dog", "cat",
-                   "dog"], names, strict=True))  # fmt: skip
-    kept = world.import_file(world.write_file(f"id,right_label,reviewer\n{rows}"))
-    assert len(kept.refused) == 2
-    assert world.read_settled() == {"dogs bark": "dog"}
-
-
-def test_two_reviewers_disagree_and_one_in_two_spellings_does_not(world):
-    world.import_file(world.write_file("id,right_label,reviewer\na,cat,Ann Lee\nb,cat,bob\n"))
-    world.import_file(world.write_file("id,right_label,reviewer\na,dog,ann  lee\nb,dog,Zoe\n"))
-    verdicts = read_annotations(world.store)
-    assert list(verdicts.agreed.values()) == ["dog"]
-    assert [dict(by) for by in verdicts.conflicts.values()] == [{"bob": "cat", "Zoe": "dog"}]
-
-
-def test_the_last_import_counts_whatever_the_clock_says(world):
-    world.import_file(world.write_file("id,right_label\na,cat\n"), when="2026-05-05")
-    world.import_file(world.write_file("id,right_label\na,dog\n"), when="2026-01-01")
-    assert world.read_settled() == {"cats purr": "dog"}
-    world.import_file(world.write_file("id,right_label\na,none\n"), when="2026-01-01")
-    assert world.read_settled() == {"cats purr": None}
-
-
-def test_annotations_of_one_person_count_by_their_time(world):
-    row = row_digests(table(), LABELS)[0].hex()
-    lines = ["annotation_id,annotator,updated_at,row,right_label"]
-    lines += [f"2,1,2026-02-02,{row},cat", f"1,1,2026-02-01,{row},dog"]
-    world.import_file(world.write_file("\n".join(lines)))
-    assert world.read_settled() == {"cats purr": "cat"}
-
-
 def test_verdicts_of_before_are_found_by_their_old_digests(world):
     """Imported when rows were named by the position of the label, and the clock made the order."""
     import hashlib
@@ -279,127 +181,6 @@ def test_verdicts_of_before_are_found_by_their_old_digests(world):
         world.store.write_artifact("verdicts", f"{9 - number:064x}", write)
     assert world.read_settled() == {"cats purr": "cat"}
     assert world.read_settled(labels=("ant", "bee", "cat", "dog")) == {"cats purr": "cat"}
-
-
-def test_what_is_alike_gets_the_verdict_unless_two_of_them_disagree(world):
-    rows = [*ROWS, ("f", "cats purr!", "dog")]
-    suspicions = make_suspicions(rows, cluster=[0, 1, 2, 3, 4, 0])
-    study = SimpleNamespace(labels=LABELS, train=SimpleNamespace(id="id"))
-    path = world.write_file("id,right_label\na,cat\n")
-    import_annotations(world.store, study, table(rows), suspicions, path, "")
-    assert world.read_settled(rows) == {"cats purr": "cat", "cats purr!": "cat"}
-
-
-def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
-    rights = dict.fromkeys(sample["id"], "cat")
-    for word in ("WAHR", "x", "1", "Ja"):
-        fresh = World(world.folder / word)
-        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
-        fresh.import_file(fresh.export(sample.with_columns(drawn=pl.lit(word)), rights))
-        assert len(read_annotations(fresh.store).audited) == 3
-    path = world.export(sample.with_columns(drawn=pl.lit("sure")), rights)
-    with pytest.raises(StudyError, match=r'column drawn[^!]*row 1: "sure"'):
-        world.import_file(path)
-    for lost in (sample.drop("drawn"), sample.with_columns(drawn=pl.lit(None, pl.String))):
-        fresh = World(world.folder / f"lost{len(lost.columns)}")
-        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
-        kept = fresh.import_file(fresh.export(lost, rights))
-        assert "though the column `drawn` is gone" in kept.notes[0]
-        assert len(read_annotations(fresh.store).audited) == 3
-
-
-def test_a_part_of_a_sample_without_its_flag_is_told(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
-    rights = dict.fromkeys(sample["id"], "cat")
-    kept = world.import_file(world.export(sample.drop("drawn").head(2), rights))
-    assert "2 rows are of a random sample, but the file has no column `drawn`" in kept.notes[0]
-    assert not read_annotations(world.store).audited
-
-
-def test_rows_that_claim_to_be_drawn_are_not_counted_by(world):
-    kept = world.import_file(world.write_file("id,right_label,drawn\na,cat,yes\n"))
-    assert "in no random sample that this store has recorded" in kept.notes[1]
-    assert not read_annotations(world.store).audited
-
-
-def test_a_drawn_row_that_was_mended_before_its_file_came_back_counts(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
-    path = world.export(sample, dict.fromkeys(sample["id"], "cat"))
-    mended = [(name, text, "cat") for name, text, _ in ROWS]
-    kept = world.import_file(path, mended)
-    assert kept.refused == ()
-    verdicts = read_annotations(world.store, table(mended), LABELS)
-    assert len(verdicts.audited) == 5
-    every = [verdicts.find_right_label(row_digest(content, "cat"), content, "cat")
-             for content in (content_digest(text, None) for _, text, _ in ROWS)]  # fmt: skip
-    assert every == [(True, "cat")] * 5
-
-
-def test_a_draw_records_what_it_was_drawn_from_once(world):
-    result = MislabelResult(make_suspicions(), {})
-    first, again = (
-        sample_for_review(world.store, result, 2),
-        sample_for_review(world.store, result, 2),
-    )
-    assert first.equals(again)
-    (draw,) = read_samples(world.store)
-    assert draw.population_digests == set(row_digests(table(), LABELS))
-    assert set(first["row"]) == {row.hex() for row in draw.sampled_rows}
-    write_sample(world.store, make_suspicions(ROWS[:3]), make_suspicions(ROWS[:1]))
-    assert [len(draw.population_digests) for draw in read_samples(world.store)] == [5, 3]
-
-
-def test_rows_with_a_verdict_since_the_search_are_not_asked_again(world):
-    result = MislabelResult(make_suspicions(), {})
-    world.import_file(world.export(review(), RIGHTS))
-    verdicts = read_annotations(world.store, table(), LABELS)
-    assert set(make_review_frame(result, 5, verdicts)["id"]) == {"d", "e"}
-    assert set(sample_for_review(world.store, result, 5, verdicts)["id"]) == {"d", "e"}
-
-
-AT = "2026-01-01T"
-"""Day of the annotations below."""
-
-
-@pytest.mark.parametrize(
-    ("earlier", "later"),
-    [
-        ("10:00:00Z", "10:00:00.5Z"),  # as words the other way round
-        ("10:30:00+02:00", "09:00:00Z"),
-        ("23:00:00", "23:30:00Z"),
-    ],
-)
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later, turned):
-    several = [make_annotation("dog", AT + earlier), make_annotation("cat", AT + later)]
-    kept = world.import_file(tasks_file(world, several[::-1] if turned else several))
-    assert kept.refused == ()
-    assert world.read_settled() == {"cats purr": "cat"}
-
-
-@pytest.mark.parametrize(
-    "times", [(None, None), (AT + "10:00:00Z",) * 2, ("01/02/2026 10:00",) * 2]
-)
-def test_annotations_of_which_none_is_the_newest_are_refused(world, times):
-    several = [make_annotation(right, at) for right, at in zip(("dog", "cat"), times, strict=True)]
-    other = make_annotation("dog", AT + "10:00:00Z")
-    kept = world.import_file(tasks_file(world, several, [other]))
-    assert [("one right label" in problem.expected) for problem in kept.refused] == [True]
-    assert world.read_settled() == {"dogs bark": "dog"}
-
-
-def make_annotation(right: str, at: str | None) -> dict:
-    value = {"from_name": "right_label", "type": "choices", "value": {"choices": [right]}}
-    return {"completed_by": 1, "result": [value], "created_at": at}
-
-
-def tasks_file(world, *annotations: list[dict]) -> Path:
-    rows = zip(ROWS, annotations, strict=False)
-    tasks = [{"data": {"text": row[1], "label": row[2]}, "annotations": a} for row, a in rows]
-    path = world.folder / "tasks.json"
-    path.write_text(json.dumps(tasks))
-    return path
 
 
 def test_an_id_in_another_normal_form_is_the_same(world):
