@@ -1,19 +1,26 @@
 """`fastif verify` and all that reads, on stores that are really damaged, half there or empty."""
 
 import os
-import resource
 import shutil
-from contextlib import contextmanager
 
 import pytest
 import tiny
-from typer.testing import CliRunner
 
-from flows.cli import app as cli
 from flows.cli import common as console
 from tasks.mislabels.detect import detect_mislabels
-from tasks.run.spec import open_existing_store
-from tasks.study.study import load_study
+from tests.tasks.results.damaged_stores import (
+    READING,
+    cut,
+    empty,
+    files_of_at_most,
+    first_run_name,
+    flip,
+    foreign,
+    half,
+    lose,
+    run,
+    store_of,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,25 +49,6 @@ def world(audited, tmp_path):
     return tiny.copy(audited, tmp_path / "world")
 
 
-def run(*args: object) -> tuple[int, str]:
-    """The exit code and all that was printed; what is not an exit is raised."""
-    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output.replace("\n", " ")
-
-
-def store_of(folder):
-    return open_existing_store(load_study(folder / "study.toml"))
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    place = len(data) // 2
-    data[place : place + 3] = bytes(byte ^ 0xFF for byte in data[place : place + 3])
-    path.write_bytes(data)
-
-
 def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
     """Every file of the store, of every kind, one after the other."""
     study, root = world / "study.toml", world / "store"
@@ -78,19 +66,6 @@ def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
     assert run("verify", "--study", study)[0] == 0
 
 
-def half(folder):
-    """Half of the shards of a finished run, manifests and all."""
-    store = store_of(folder)
-    name = first_run_name(folder)
-    keys = [shard.key for shard in store.read_record(name).list_shards()]
-    for key in keys[: len(keys) // 2]:
-        store.layout.manifest(name, key).unlink()
-        for path in store.layout.tables.rglob(f"shard={key}"):
-            if path.parent.parent.name in ("scores", "solves", "queries") or key != "00000":
-                shutil.rmtree(path, ignore_errors=True)
-    return f"{len(keys) - len(keys) // 2} of {len(keys)}"
-
-
 def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
     study, progress = world / "study.toml", half(world)
     code, text = run("verify", "--study", study)
@@ -105,41 +80,6 @@ def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
     assert run("verify", "--study", study, "--repair")[0] == 1
     tiny.run_directly(study)
     assert run("verify", "--study", study)[0] == 0
-
-
-READING = [
-    lambda folder: ("top", "query-1", "--study", folder / "study.toml"),
-    lambda folder: ("show", "train-1", "--study", folder / "study.toml"),
-    lambda folder: ("report", "--study", folder / "study.toml"),
-    lambda folder: ("diff", *2 * [first_run_name(folder)], "--study", folder / "study.toml"),
-    *(
-        lambda folder, table=table: (
-            *("export", table, "--study", folder / "study.toml"),
-            *("--out", folder / f"{table}.parquet"),
-        )
-        for table in ("scores", "solves", "queries", "train")
-    ),
-]
-
-
-def first_run_name(folder):
-    return sorted(path.name for path in (folder / "store" / "runs").iterdir())[0]
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def foreign(path):
-    path.write_bytes(b"PAR1 not what it says \xff\xfe PAR1")
-
-
-def lose(path):
-    path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -266,16 +206,6 @@ def test_a_run_that_lost_its_place_among_the_others_is_told(world):
     store.make_current(later)
     assert store.find_latest().record.run == later
     assert run("verify", "--study", study)[0] == 0
-
-
-@contextmanager
-def files_of_at_most(count):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
