@@ -6,7 +6,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_samples import BUCKET, STUDY, record
+from disturbed_stores import reopen, resume_commits
+from store_samples import BUCKET, SHARDS, STUDY, record
 
 from storage import Store
 
@@ -17,6 +18,14 @@ def store(tmp_path):
     opened = Store.open(tmp_path / "store", STUDY)
     opened.open_run(record())
     return opened
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A store that nobody disturbed."""
+    store = reopen(tmp_path / "whole")
+    assert resume_commits(store) == list(SHARDS)
+    return store
 
 
 @pytest.fixture(scope="session")

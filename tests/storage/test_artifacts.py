@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from test_faults import start_child
+from disturbed_stores import start_child
 
 from storage import StoreError
 from storage.sealed import unseal
