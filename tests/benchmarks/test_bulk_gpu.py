@@ -32,6 +32,7 @@ def bare(tmp_path_factory):
     return done.stdout, load_file(target)
 
 
+@pytest.mark.long
 def test_it_runs_without_the_orchestration(bare):
     printed, _ = bare
     assert "| | full scan | sketches |" in printed
@@ -41,6 +42,7 @@ def test_it_runs_without_the_orchestration(bare):
     assert "Goal of" not in printed, "that is for the full scale"
 
 
+@pytest.mark.long
 def test_the_scan_finds_the_ends_of_the_dense_scores(bare):
     result, dense = bare[1], bare[1]["dense"]
     assert dense.shape == (SMOKE.queries, SMOKE.rows)
@@ -54,6 +56,7 @@ def test_the_scan_finds_the_ends_of_the_dense_scores(bare):
     assert (ends - effects).abs().max() < noise
 
 
+@pytest.mark.long
 def test_sketches_find_both_ends(bare):
     ids, products = bare[1]["sketch ids"], bare[1]["sketch products"]
     assert ids.shape == (SMOKE.queries, 2 * SMOKE.keep)

@@ -176,6 +176,7 @@ def result(study) -> dict:
     )
 
 
+@pytest.mark.long
 def test_a_quick_measurement_agrees_and_adds_up(result):
     answers = result["raw"]["agreement"]
     assert answers["scores"]["pairs"] == QUICK.compared

@@ -117,7 +117,10 @@ def test_the_pretended_device_is_one():
                 work()
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "name",
+    ["dual", "cg", *(pytest.param(name, marks=pytest.mark.long) for name in ("spectral", "lissa"))],
+)
 def test_every_solver_solves_there(here, there, name):
     expected = here.attributor(SOLVERS[name], fastif.ExhaustiveSearch(5))(here.queries, here.ids)
     with Elsewhere():

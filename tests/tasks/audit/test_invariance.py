@@ -51,7 +51,7 @@ def plain(finished):
     "sizes",
     [
         {"shard_size": 1, "batch_size": 30},
-        {"shard_size": 17, "batch_size": 1},
+        pytest.param({"shard_size": 17, "batch_size": 1}, marks=pytest.mark.long),
         {"shard_size": 64, "batch_size": 5, "prefix_cache_mb": 0},
         {"shard_size": 4, "batch_size": 64, "prefix_cache_mb": 1},
         {"shard_size": 9, "batch_size": 40, "batch_tokens": 25},
@@ -131,7 +131,13 @@ def test_sums_over_slices_are_those_of_every_score(world):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("dual", "full"), ("dual", "sketch"), ("cg", "knn"), ("hessian", "full"), ("lissa", "knn")],
+    [
+        ("dual", "full"),
+        ("dual", "sketch"),
+        ("lissa", "knn"),
+        pytest.param("cg", "knn", marks=pytest.mark.long),
+        pytest.param("hessian", "full", marks=pytest.mark.long),
+    ],
 )
 def test_every_solver_is_cut_into_shards_alike(world, name, kind):
     solver, others = SOLVERS[name]

@@ -137,7 +137,11 @@ def test_a_seed_decides_everything(trained, world):
 
 
 @pytest.mark.parametrize(
-    "change", ["row", "epochs", "learning_rate", "max_length", "weights", "base", "record"]
+    "change",
+    [
+        *("row", "epochs", "weights", "base", "record"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("learning_rate", "max_length")),
+    ],
 )
 def test_what_is_changed_is_trained_again(trained, world, change):
     study, _, folder = trained
@@ -169,7 +173,7 @@ def test_what_is_changed_is_trained_again(trained, world, change):
     assert not list(folder.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("part", [0.25, 0.5])
+@pytest.mark.parametrize("part", [0.25, pytest.param(0.5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
 def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(world, change, part):
     study, folder = write(world, checkpoints=[0.25, 0.5], epochs=2), world / "out" / "trained"

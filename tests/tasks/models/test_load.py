@@ -47,7 +47,7 @@ FAMILIES = {
     ),
 }
 TOLD = {"xlnet": "on the left", "fnet": "equal length", "llama without padding": "on the left"}
-QUICK = (("llama", False), ("roberta", True))
+QUICK = (("roberta", True),)
 
 
 def _mark_long(quick: bool) -> list[pytest.MarkDecorator]:

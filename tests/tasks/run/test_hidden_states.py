@@ -38,7 +38,9 @@ def find_files(store: Store) -> list[Path]:
     return sorted((store.layout.root / "parts" / KIND).glob("[!.]*/states.bin"))
 
 
-@pytest.mark.parametrize(("memory", "disk"), [(0, 1000), (8, 1000)])
+@pytest.mark.parametrize(
+    ("memory", "disk"), [(0, 1000), pytest.param(8, 1000, marks=pytest.mark.long)]
+)
 def test_answers_are_the_same_to_the_last_bit(small, memory, disk):
     plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
     store, same = tiny.run_directly(write_study(small, memory, disk))
