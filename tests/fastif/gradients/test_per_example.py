@@ -3,7 +3,8 @@
 import pytest
 import reference
 import torch
-from cases import NAMES, Outside, case
+from cases import NAMES, case
+from small_modules import Outside
 from torch import nn
 
 from fastif import CrossEntropy, GaussNewton, Gradients, ModuleObjective, TensorExamples, all_ids
