@@ -1,0 +1,69 @@
+"""Losses at extreme outputs: everything stays finite, and a small curvature is not rounded away."""
+
+import math
+
+import pytest
+import torch
+from torch.func import hessian
+
+from fastif import BinaryCrossEntropy, CrossEntropy, SmoothHinge
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "logits",
+    [
+        [1e4, -1e4, 0.0],
+        [-1e4, 1e4, 1e4],
+        [0.0, 0.0, 1e4],
+        [-200.0, 0.0, 200.0],
+        [88.0, -88.0, 0.0],
+    ],
+)
+def test_extreme_outputs_give_finite_roots_that_still_square_to_the_hessian(logits, dtype):
+    outputs = torch.tensor([logits], dtype=dtype)
+    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
+    probability = torch.tensor(logits, dtype=torch.float64).softmax(0)
+    expected = probability.diag() - probability.outer(probability)
+    assert torch.isfinite(root).all()
+    torch.testing.assert_close((root @ root.T).double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("gap", [20.0, 30.0, 60.0])
+@pytest.mark.parametrize("sure", [0, 1, 2])
+def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
+    """1 - p would be rounded to nothing in single precision; the digits of the rest must stay."""
+    outputs = torch.zeros(1, 3)
+    outputs[0, sure] = gap
+    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0].double()
+    probability = outputs.double().softmax(1)[0]
+    rest = probability.sum() - probability[sure]
+    others = probability[[i for i in range(3) if i != sure]].sum()
+    assert rest < 1e-8
+    torch.testing.assert_close(
+        (root @ root.T)[sure, sure], probability[sure] * others, rtol=1e-4, atol=0.0
+    )
+
+
+@pytest.mark.parametrize("extreme", [30.0, 80.0, 1e4])
+def test_a_sure_label_keeps_its_small_curvature(extreme):
+    outputs = torch.tensor([[extreme, -extreme]])
+    root = BinaryCrossEntropy().sqrt_hessian(outputs, torch.tensor([[1, 0]]))[0]
+    expected = math.exp(-extreme)
+    assert root.square().diagonal().tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert torch.isfinite(BinaryCrossEntropy()(outputs, torch.tensor([[0, 1]]))).all()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_far_from_the_corner_everything_stays_finite(classes, dtype):
+    outputs = torch.tensor([[1e3], [-1e3], [1.0]], dtype=dtype).expand(3, classes).clone()
+    outputs[:, 0] *= 2
+    labels = torch.ones(3, dtype=torch.long)
+    loss = SmoothHinge()
+    assert torch.isfinite(loss(outputs, labels)).all()
+    assert torch.isfinite(loss.sqrt_hessian(outputs, labels)).all()
+    for row, target in zip(outputs, labels, strict=True):
+        second = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
+        root = loss.sqrt_hessian(row[None], target[None])[0]
+        torch.testing.assert_close(root @ root.T, second, rtol=1e-4, atol=1e-4)
