@@ -6,29 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from cases import case
 
-from fastif import (
-    Attributor,
-    CandidateIndex,
-    Direct,
-    ExhaustiveSearch,
-    GaussNewton,
-    InputError,
-    NearestNeighbors,
-    SketchSearch,
-    UnionSearch,
-)
-from fastif.candidates import (
-    ClassQuota,
-    GradientSketcher,
-    compute_embeddings,
-    compute_train_sketches,
-    find_faiss_builds,
-    load_faiss,
-)
+from fastif import CandidateIndex, InputError
+from fastif.candidates import ClassQuota, find_faiss_builds, load_faiss
 from fastif.candidates.faiss_index import copy_to_gpus
-from fastif.data.examples import ExampleSubset, all_ids
 
 
 def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:
@@ -191,43 +172,6 @@ def test_a_row_found_at_both_ends_is_scored_once():
     assert len(scored_ids) == len(set(scored_ids))
 
 
-class _Counted(ExampleSubset):
-    """All of other examples, with the sizes of the batches that were taken."""
-
-    def __init__(self, examples):
-        super().__init__(examples, all_ids(examples))
-        self.sizes = []
-
-    def take(self, ids):
-        self.sizes.append(len(ids))
-        return super().take(ids)
-
-
-def _make_searches(made, curvature):
-    rows = compute_embeddings(made.objective, made.train)
-    sketcher = GradientSketcher.fit(curvature, 0.1, dimensions=8, width=64)
-    sketches = compute_train_sketches(sketcher, curvature.gradients, made.train)
-    return {
-        "nearest": NearestNeighbors(CandidateIndex.build(rows), 3),
-        "sketched": SketchSearch(CandidateIndex.build(sketches, products=True), sketcher, 4),
-    }
-
-
-@pytest.mark.parametrize("kind", ["nearest", "sketched"])
-def test_no_more_queries_are_taken_at_once_than_their_batch_size(kind):
-    made = case("mlp")
-    curvature = GaussNewton(made.objective, made.train)
-    search, results = _make_searches(made, curvature)[kind], []
-    for size in (2, len(made.train)):
-        queries = _Counted(made.train.with_batch_size(size))
-        attribute = Attributor(
-            made.objective, made.train, curvature.with_damping(0.1), Direct(), search
-        )
-        results.append(attribute(queries, all_ids(queries)).influences.ids.sort(1).values)
-        assert max(queries.sizes) == size
-    assert torch.equal(*results)
-
-
 def _select_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
     """The first `least` of each label in this order, and the first others up to k."""
     held = set()
@@ -306,35 +250,6 @@ def test_quotas_that_do_not_fit_together_are_refused():
     for share in (0.4, 0.0, -1.0):
         with pytest.raises(InputError, match="since there are 3 labels"):
             ClassQuota(torch.tensor([0, 1, 2]), share)
-
-
-def test_a_union_scores_what_any_finds_once_and_exactly():
-    made = case("mlp", batch_size=4)
-    curvature = GaussNewton(made.objective, made.train)
-    parts, ids = _make_searches(made, curvature), all_ids(made.train)
-
-    def attribute_with(search):
-        attribute = Attributor(
-            made.objective, made.train, curvature.with_damping(0.1), Direct(), search
-        )
-        return attribute(made.train, ids).influences
-
-    both, full = (
-        attribute_with(UnionSearch(list(parts.values()))),
-        attribute_with(ExhaustiveSearch()),
-    )
-    alone = [attribute_with(search) for search in parts.values()]
-    for query in range(len(ids)):
-        rows = [
-            influences.ids[query][influences.ids[query] >= 0].tolist()
-            for influences in (both, *alone)
-        ]
-        assert sorted(rows[0]) == sorted(set(rows[1]) | set(rows[2]))
-        exact = dict(zip(full.ids[query].tolist(), full.removal_effect[query], strict=True))
-        for row, effect in zip(rows[0], both.removal_effect[query], strict=False):
-            assert effect == pytest.approx(float(exact[row]), rel=1e-5, abs=1e-9)
-    with pytest.raises(InputError, match="one method or more"):
-        UnionSearch([])
 
 
 def test_an_index_lies_on_gpus_where_faiss_sees_some_and_it_can(monkeypatch):
