@@ -7,6 +7,7 @@ _DEFINITE = "tests/fastif/solvers/test_definiteness.py"
 _DUAL = "tests/fastif/solvers/test_dual.py"
 _CG = "tests/fastif/solvers/test_cg.py"
 _LISSA = "tests/fastif/solvers/test_lissa.py"
+_DIVERGING = "tests/fastif/solvers/test_lissa_divergence.py"
 _SPECTRUM = "tests/fastif/solvers/test_lanczos.py"
 _KERNEL = "tests/fastif/solvers/test_dual_scores.py"
 _QUARANTINE = "tests/fastif/solvers/test_quarantine.py"
@@ -32,7 +33,7 @@ SOLVING = (
         "fastif/solvers/solver.py",
         "residual=solution.residual.masked_fill(failed, torch.inf)",
         "residual=solution.residual.masked_fill(failed, 0.0)",
-        (_LISSA, _SOLVERS, _QUARANTINE),
+        (_DIVERGING, _SOLVERS, _QUARANTINE),
     ),
     Mutant(
         "conjugate gradients report the recurrence's own residual",
@@ -82,7 +83,7 @@ SOLVING = (
         "fastif/solvers/neumann.py",
         "diverged |= norms > DIVERGENCE_FACTOR * max_norm",
         "pass",
-        (_LISSA,),
+        (_DIVERGING,),
     ),
     Mutant(
         "repeats are not averaged",
