@@ -1,0 +1,77 @@
+"""Effects with the leverage of each row, against training again without the row."""
+
+import pytest
+import reference
+import torch
+from torch import nn
+
+from fastif import (
+    Attributor,
+    CrossEntropy,
+    Direct,
+    Dual,
+    GaussNewton,
+    ModuleObjective,
+    TensorExamples,
+    all_ids,
+)
+
+
+class Trained:
+    """Softmax regression at its minimum, and what leaving rows out really does to other points."""
+
+    def __init__(self, classes, width, penalty, count=1000, left_out=25):
+        generator = torch.Generator().manual_seed(classes)
+        points = torch.randn(count + 30, width, generator=generator, dtype=torch.float64)
+        truth = torch.randn(classes, width, generator=generator).double() / width**0.5
+        drawn = torch.multinomial((2 * points @ truth.T).softmax(1), 1, generator=generator)[:, 0]
+        self.points, self.labels = points[:count], drawn[:count]
+        self.asked = TensorExamples(points[count:], drawn[count:])
+        weights = reference.train_softmax(self.points, self.labels, classes, penalty)
+        model = nn.Linear(width, classes, bias=False).double()
+        model.weight.data.copy_(weights)
+        self.train = TensorExamples(self.points, self.labels, batch_size=200)
+        self.objective = ModuleObjective(model, CrossEntropy(), penalty=penalty)
+        self.curvature = GaussNewton(self.objective, self.train)
+        self.ids = torch.randperm(count, generator=generator)[:left_out]
+        again = reference.LeaveOneOut(self.points, self.labels, weights, penalty)
+        before = self._losses(weights)
+        self.changes = torch.stack(
+            [self._losses(again.train_without(i)) - before for i in self.ids.tolist()], 1
+        )
+
+    def _losses(self, weights):
+        outputs = self.asked.inputs @ weights.T
+        return nn.functional.cross_entropy(outputs, self.asked.labels, reduction="none")
+
+    def predicted(self, solver, **options):
+        attribute = Attributor(
+            self.objective,
+            self.train,
+            self.curvature.with_damping(0.0),
+            solver,
+            **options,
+        )
+        attribution = attribute(self.asked, all_ids(self.asked))
+        effects = attribution.influences.removal_effect
+        table = torch.zeros_like(effects).scatter(1, attribution.influences.ids, effects)
+        return table[:, self.ids], attribution.certificate
+
+    def slope(self, predicted):
+        """Of predicted on real changes, least squares with an intercept."""
+        real = self.changes - self.changes.mean()
+        return float((predicted * real).sum() / real.square().sum())
+
+
+@pytest.mark.parametrize("penalty", [1e-2, 1e-3])
+@pytest.mark.parametrize(("classes", "width"), [(2, 120), (3, 80)])
+def test_effects_have_the_size_of_leaving_rows_out(classes, width, penalty):
+    """A thousand rows, weakly regularised: to first order effects are far too small."""
+    world = Trained(classes, width, penalty)
+    for solver in (Direct(), Dual()):
+        plain, certificate = world.predicted(solver, leverage="off")
+        assert certificate.leverage == "off: not asked for"
+        assert world.slope(plain) < 0.91
+        effects, certificate = world.predicted(solver)
+        assert certificate.leverage == "on"
+        assert abs(world.slope(effects) - 1) < 0.03
