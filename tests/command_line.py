@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from flows.cli import app as cli
 
 
+def invoke(*args: object) -> Result:
+    """What became of a command: `output` is all that it printed, `exit_code` how it ended."""
+    return CliRunner().invoke(cli.app, [str(arg) for arg in args])
+
+
 def run(*args: object) -> tuple[int, str, str]:
     """Exit code, output and errors of a command; an exception passes through."""
-    result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    result = invoke(*args)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr

@@ -41,6 +41,34 @@ def finished(made, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def audit(finished, tmp_path) -> Path:
+    """A copy of the audited study's folder."""
+    import tiny
+
+    return tiny.copy(finished, tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def audit_and_search(finished, tmp_path_factory) -> Path:
+    """The audited study's folder after a search for wrong labels; copied, never changed."""
+    import tiny
+
+    from tasks.mislabels.detect import detect_mislabels
+
+    folder = tiny.copy(finished, tmp_path_factory.mktemp("searched") / "world")
+    detect_mislabels.fn(str(folder / "study.toml"))
+    return folder
+
+
+@pytest.fixture
+def searched(audit_and_search, tmp_path) -> Path:
+    """A copy of the folder that was audited and searched."""
+    import tiny
+
+    return tiny.copy(audit_and_search, tmp_path / "world")
+
+
+@pytest.fixture
 def clean_environment():
     """The command line sets variables for Prefect; another test must not inherit them."""
     before = dict(os.environ)

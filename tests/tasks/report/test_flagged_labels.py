@@ -1,0 +1,52 @@
+"""Labels that the newest search flags, and which searches a report is not about."""
+
+import polars as pl
+import tiny
+from audited_runs import audited
+
+from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.detection_plan import DETECTOR_VERSION
+from tasks.report.mislabels import read_flagged_labels
+from tasks.report.page import build_page, render_page
+from tasks.report.run_data import read_run_data
+from tasks.run.spec import open_existing_store
+from tasks.study.study import load_study
+
+
+def test_suspects_are_those_of_the_newest_search(searched):
+    store = open_existing_store(load_study(searched / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, searched / "study.toml")
+    section = read_flagged_labels(night)
+    table = night.mislabels.table.sort("rank")
+    assert [row["id"] for row in section.rows] == table["id"].to_list()
+    for row in section.rows:
+        assert all(0 < share <= 1 for _, share in row["bars"])
+        effects = night.scores.filter(pl.col("train") == row["train"])["removal_effect"]
+        assert [nats for _, nats in row["harms"]] == sorted(
+            (-effects.filter(effects < 0)), reverse=True
+        )[:3]
+    html = render_page(build_page(night))
+    assert html.count('<input type="checkbox"') == len(table)
+    assert "canaries" in html
+
+
+def test_what_another_procedure_did_not_see_is_not_new(audit, monkeypatch):
+    now = DETECTOR_VERSION
+    monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now - 1)
+    detect_mislabels.fn(str(audit / "study.toml"))
+    monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now)
+    detect_mislabels.fn(str(audit / "study.toml"))
+    store = open_existing_store(load_study(audit / "study.toml"))
+    night = read_run_data(store, store.find_latest().record.run, audit / "study.toml")
+    assert [search.facts["procedure"] for search in night.mislabel_results] == [now, now - 1]
+    section = read_flagged_labels(night)
+    assert not section.has_previous
+    assert not any(row["new"] for row in section.rows)
+
+
+def test_a_search_among_other_rows_is_not_shown(world):
+    detect_mislabels.fn(str(world / "study.toml"))
+    rows = tiny.rows_of(world / "train.csv")
+    flipped = next(label for label in tiny.LABELS if label != rows[0]["label"])
+    tiny.write_rows(world / "train.csv", [rows[0] | {"label": flipped}, *rows[1:]])
+    assert audited(world).mislabels is None

@@ -1,0 +1,120 @@
+"""The page about a night: it is whole, asks no network, and no text of the data is markup."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import tiny
+from audited_runs import audited
+
+from tasks.mislabels.detect import detect_mislabels
+from tasks.report.formatting import shorten_text
+from tasks.report.page import build_page, render_page
+from tasks.report.run_data import read_run_data
+from tasks.run.spec import open_existing_store
+from tasks.study.study import load_study
+
+HOSTILE = (
+    "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>",
+    "\"><svg onload=window.hit=1> ' javascript:alert(1) {{ 7 * 7 }} {% raw %}",
+    "a\u202egnp.exe\u2066 \x00\x07\x1b[31m \ufeff\u200b",
+    "👩\u200d👩\u200d👧 ❤\ufe0f 🇨🇭",
+    '=HYPERLINK("http://x")',
+)
+
+
+class Elements(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.seen = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_nothing_on_the_page_asks_a_network(night):
+    html = render_page(build_page(night))
+    addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
+    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # namespaces
+    assert "default-src 'none'" in html
+    for tag, attributes in Elements(html).seen:
+        assert tag not in ("link", "iframe", "object", "img", "base", "form")
+        assert attributes.get("href", "#").startswith("#")
+
+
+def test_the_same_night_makes_the_same_page(night):
+    made = [re.sub(r"Made [\d: -]+ UTC", "", render_page(build_page(night))) for _ in range(2)]
+    assert made[0] == made[1]
+
+
+def test_two_nights_are_compared(world):
+    before = audited(world)
+    queries = tiny.rows_of(world / "queries.csv")
+    tiny.write_rows(world / "queries.csv", queries[:-2])
+    night = audited(world)
+    assert night.against == before.run
+    html = render_page(build_page(night))
+    assert f"on the {len(queries) - 2} asked in both runs" in html
+    assert "What became harmful" in html or not len(night.difference.rows)
+    assert "Slice by slice" in html
+    assert night.difference.overall.queries == len(queries) - 2
+    for part in night.difference.slices:
+        assert f"<td>{part.value}</td>" in html
+        assert 0 <= part.before <= 1
+        assert 0 <= part.after <= 1
+
+
+def test_hostile_texts_are_inert(world):
+    for name in ("train.csv", "queries.csv"):
+        rows = tiny.rows_of(world / name)
+        for row, text in zip(rows, [*HOSTILE, "x" * 100_000], strict=False):
+            row["text"] = text
+            row["id"] = f"<b onclick=hit()>{row['id']}"
+            row["kind"] = HOSTILE[0]  # in the pictures too
+        tiny.write_rows(world / name, rows)
+    night = audited(world)
+    detect_mislabels.fn(str(world / "study.toml"))
+    store = open_existing_store(load_study(world / "study.toml"))
+    html = render_page(build_page(read_run_data(store, night.run, world / "study.toml")))
+    elements = Elements(html).seen
+    assert [tag for tag, _ in elements].count("script") == 1
+    assert not [a for _, a in elements if any(name.startswith("on") for name in a)]
+    assert not [tag for tag, _ in elements if tag == "img"]
+    assert "x" * 2001 not in html
+    for hidden in "\u202e\u2066\x00\x1b\u200b":
+        assert hidden not in html
+    assert "⟨U+202E⟩" in html
+    assert HOSTILE[3] in html  # emoji stay whole
+    assert "{{ 7 * 7 }}" in html
+
+
+DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
+
+
+@pytest.mark.parametrize(
+    ("queries", "changes"),
+    [
+        (1, {}),
+        (17, {"solver": DIVERGING}),
+        (17, {"candidates": {"kind": "full"}, "queries": {"groups": None}}),
+        (17, {"candidates": {"kind": "knn", "k": 1}}),
+    ],
+    ids=["one query", "no query answered", "no groups", "one candidate"],
+)
+def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
+    tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:queries])
+    night = audited(world, **changes)
+    page = build_page(night)
+    assert len(page.cases) == queries
+    assert len(page.headline) == 3
+    if changes.get("solver"):
+        assert not len(night.scores)
+        assert "queries without an answer" in page.headline[2]
+    assert "</html>" in render_page(page)
+
+
+def test_a_text_is_cut_between_characters_and_never_lost():
+    assert shorten_text("ab", 2) == "ab"
+    assert shorten_text("a\nb\tc") == "a\nb\tc"
+    assert shorten_text(None) == "None"
