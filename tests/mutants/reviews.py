@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _TICKS = (
-    "tests/flows/test_mislabels.py"
+    "tests/flows/mislabels/test_review_files.py"
     "::test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label"
 )
 

@@ -1,0 +1,123 @@
+"""What reviewers' verdicts do to the next search."""
+
+import os
+
+import polars as pl
+import tiny
+from command_line import invoke as run
+from noisy_study import BASE, WRONG, fill_in, run_search, select_flipped
+
+from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.detection_plan import read_detection_plan
+from tasks.mislabels.label_words import NONE
+from tasks.run.spec import open_existing_store
+from tasks.study.study import load_study
+
+
+def test_reviewers_verdicts_are_learned_from(searched, tmp_path):
+    run_search(searched)
+    out = tmp_path / "review.csv"
+    assert run("review", "export", "--study", searched, "--out", out).exit_code == 0
+    wrong = {f"row-{i}" for i in range(WRONG)}
+    rows = fill_in(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
+    assert len(rows) == 20
+    done = run("review", "import", out, "--study", searched)
+    assert done.exit_code == 0, done.output
+    result = run_search(searched)
+    looked = result.table.filter(pl.col("reviewed").is_not_null())
+    assert len(looked) >= 20
+    assert result.facts["reviewed"]["wrong"] == WRONG
+    assert looked["rank"].min() == len(result.table) - len(looked)
+    assert (select_flipped(result.table)["probability"] == 1).all()
+    assert "of them wrong" in run("mislabels", searched).output
+    again = tmp_path / "again.csv"
+    run("review", "export", "--study", searched, "--out", again)
+    assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
+
+
+def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
+    rows = tiny.rows_of(noisy.parent / "train.csv")
+    twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
+    tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
+    run_search(noisy)
+    out = tmp_path / "review.csv"
+    run("review", "export", "--study", noisy, "--out", out)
+    exported = fill_in(out, lambda row: row["suggested"] if row["id"] in ("row-0", "twin") else "")
+    assert len({"row-0", "twin"} & {row["id"] for row in exported}) == 1
+    run("review", "import", out, "--study", noisy)
+    reviewed = run_search(noisy).table.filter(pl.col("reviewed").is_not_null())
+    assert sorted(reviewed["id"]) == ["row-0", "twin"]
+
+
+def test_reviewers_who_disagree_are_shown_and_not_used(searched, tmp_path):
+    run_search(searched)
+    for who, label in (("ann", "pos"), ("bob", "neg")):
+        path = tmp_path / f"{who}.csv"
+        pl.DataFrame({"id": ["row-1"], "right_label": [label], "reviewer": [who]}).write_csv(path)
+        assert run("review", "import", path, "--study", searched).exit_code == 0
+    shown = run("review", "conflicts", "--study", searched).output
+    assert "ann: pos" in shown
+    assert "bob: neg" in shown
+    result = run_search(searched)
+    assert result.table["reviewed"].null_count() == 120
+    assert result.facts["reviewed"]["conflicts"] == 1
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"], "reviewer": ["bob"]}).write_csv(
+        tmp_path / "later.csv"
+    )
+    run("review", "import", tmp_path / "later.csv", "--study", searched)
+    assert run_search(searched).table.filter(pl.col("id") == "row-1")["reviewed"].to_list() == [
+        "pos"
+    ]
+
+
+def test_verdicts_are_never_swept_away(searched, tmp_path):
+    run_search(searched)
+    path = tmp_path / "v.csv"
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
+    run("review", "import", path, "--study", searched)
+    parts = searched.parent / "store" / "parts"
+    for file in parts.rglob("*"):
+        os.utime(file, (0, 0))
+    done = run("gc", "--study", searched, "--parts-unused", 1)
+    assert done.exit_code == 0, done.output
+    assert not list(parts.glob("mislabels/*/*"))
+    assert len(read_annotations(open_existing_store(load_study(searched))).agreed) == 1
+
+
+def test_a_row_that_no_label_fits_is_taken_out(searched, tmp_path):
+    run_search(searched)
+    path = tmp_path / "none.csv"
+    pl.DataFrame({"id": ["row-7"], "right_label": [NONE]}).write_csv(path)
+    run("review", "import", path, "--study", searched)
+    assert run_search(searched).table.filter(pl.col("id") == "row-7")["reviewed"].to_list() == [
+        NONE
+    ]
+
+
+def test_what_is_asked_depends_on_what_people_said(searched, tmp_path):
+    run_search(searched)
+    before = read_detection_plan(searched).digest
+    path = tmp_path / "v.csv"
+    pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
+    run("review", "import", path, "--study", searched)
+    assert read_detection_plan(searched).digest != before
+
+
+def test_a_class_more_voids_no_verdict_and_no_search(noisy, tmp_path):
+    """The list of labels grows in front; the study's own training judges, with a logit more."""
+    judged = {"training": {**BASE, "epochs": 1}, "mislabels": {"budget": 20, "folds": 2}}
+    tiny.write_study(noisy.parent, **judged)
+    run_search(noisy)
+    out = tmp_path / "review.csv"
+    run("review", "export", "--study", noisy, "--out", out, "--budget", 5)
+    rows = fill_in(out, lambda row: "none" if row["id"] == "row-0" else row["suggested"])
+    assert run("review", "import", out, "--study", noisy).exit_code == 0
+    before = read_annotations(open_existing_store(load_study(noisy))).agreed
+    tiny.write_study(noisy.parent, **{**judged, "": {"labels": ["mixed", *tiny.LABELS]}})
+    # The model itself has two classes, and is not asked by the search.
+    ranking = run_search(noisy).table
+    looked = ranking.filter(pl.col("reviewed").is_not_null())
+    expected = {row["id"]: row["right_label"] for row in rows}
+    own = {row["id"]: row["reviewed"] for row in looked.iter_rows(named=True)}
+    assert {name: own[name] for name in expected} == expected
+    assert len(before) == len(looked)
