@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _ROUTES = "tests/fastif/gradients/test_route.py"
+_KINDS = "tests/fastif/gradients/test_layer_kinds.py"
 _COMPANY = "tests/fastif/models/test_cross_example_calls.py"
 _TRIAL = "tests/fastif/models/test_trial.py"
 _GRADIENTS = "tests/fastif/gradients/test_per_example.py"
@@ -128,7 +129,7 @@ TAKING = (
         "fastif/gradients/graph_structure.py",
         "    if rows != {count}:\n",
         "    if False:\n",
-        (_ROUTES,),
+        (_KINDS,),
     ),
     Mutant(
         "parameters that act outside of their layer",
@@ -142,7 +143,7 @@ TAKING = (
         "fastif/gradients/hooks.py",
         "if len(args) != 1 or kwargs or not isinstance(args[0], Tensor):",
         "if not isinstance(args[0], Tensor):",
-        (_ROUTES,),
+        (_KINDS,),
     ),
     Mutant(
         "layers with hooks of their own",
@@ -156,7 +157,7 @@ TAKING = (
         "fastif/gradients/layer_rules.py",
         "isinstance(layer, kind) and type(layer).forward is kind.forward",
         "isinstance(layer, kind)",
-        (_ROUTES,),
+        (_KINDS,),
     ),
     Mutant(
         "a layer that mixes rows is mapped over examples",
@@ -164,35 +165,35 @@ TAKING = (
         "if outputs is not None and not _agrees_within_rounding(example_outputs, "
         "outputs.detach()):",
         "if False:",
-        (_ROUTES,),
+        (_KINDS,),
     ),
     Mutant(
         "the bias of a linear layer at its first position",
         "fastif/gradients/layer_rules.py",
         'blocks["bias"].copy_(delta.sum(1))',
         'blocks["bias"].copy_(delta[:, 0])',
-        (_ROUTES, _GRADIENTS),
+        (_KINDS, _GRADIENTS),
     ),
     Mutant(
         "a norm's gradient without its epsilon",
         "fastif/gradients/layer_rules.py",
         "normal = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)",
         "normal = F.layer_norm(inputs, layer.normalized_shape, eps=0.0)",
-        (_ROUTES, _GRADIENTS),
+        (_KINDS, _GRADIENTS),
     ),
     Mutant(
         "the last call of a layer replaces the earlier ones",
         "fastif/gradients/row_assembly.py",
         "add = blocks[name].add_ if name in filled else blocks[name].copy_",
         "add = blocks[name].copy_",
-        (_ROUTES, _GRADIENTS),
+        (_KINDS, _GRADIENTS),
     ),
     Mutant(
         "parameters that were not used keep an earlier tile's gradient",
         "fastif/gradients/row_assembly.py",
         "            block.zero_()\n",
         "            pass\n",
-        (_ROUTES, _GRADIENTS),
+        (_KINDS, _GRADIENTS),
     ),
     Mutant(
         "modules of half precision are computed with as they are",
