@@ -5,6 +5,9 @@ from tests.mutants.mutant import Mutant
 _LOSS = "tests/fastif/losses/test_losses.py"
 _OPERATORS = "tests/fastif/curvature/test_operators.py"
 _EKFAC = "tests/fastif/curvature/ekfac/test_ekfac.py"
+_SUMS = "tests/fastif/curvature/ekfac/test_accumulators.py"
+_GROUPS = "tests/fastif/curvature/ekfac/test_parameter_groups.py"
+_SAMPLED = "tests/fastif/curvature/ekfac/test_sampled_columns.py"
 _DRAWN = "tests/fastif/curvature/test_sampled_ggn.py"
 _TRAINED = "tests/fastif/losses/test_losses_as_trained.py"
 
@@ -91,7 +94,7 @@ CURVATURE = (
         "fastif/curvature/ggn.py",
         "        tile.gradients[nonfinite] = 0\n",
         "        pass\n",
-        ("tests/fastif/solvers/test_quarantine.py", _EKFAC),
+        ("tests/fastif/solvers/test_quarantine.py", _SUMS),
     ),
     Mutant(
         "the Hessian of the sum",
@@ -142,14 +145,14 @@ CURVATURE = (
         "fastif/curvature/ekfac/covariance_pass.py",
         "inputs = append_ones(layer.inputs[layer.reach], spec.groups[group_index])",
         "inputs = append_ones(layer.inputs.flatten(0, 1), spec.groups[group_index])",
-        (_EKFAC,),
+        (_SUMS,),
     ),
     Mutant(
         "a tied layer makes a Kronecker block",
         "fastif/curvature/ekfac/parameter_groups.py",
         "    unsupported = read_graph_structure(forward_pass).unsupported_layers\n",
         "    unsupported = {}\n",
-        (_EKFAC,),
+        (_GROUPS,),
     ),
     Mutant(
         "EK-FAC drops what is not negligible",
@@ -177,7 +180,7 @@ CURVATURE = (
         "fastif/curvature/ekfac/rademacher.py",
         "for example in ids.tolist()",
         "for example in range(len(ids))",
-        (_EKFAC,),
+        (_SAMPLED,),
     ),
     Mutant(
         "the penalty of training is not in the curvature",
