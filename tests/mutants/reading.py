@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _PADDING = "tests/fastif/models/test_padding.py"
 _TRANSFORMER = "tests/fastif/models/test_transformer.py"
+_LAYER_SPLIT = "tests/fastif/models/test_layer_split.py"
 _TEXT = "tests/fastif/data/test_tokenized_text.py"
 
 READING = (
@@ -23,7 +24,7 @@ READING = (
         if self._cut is None:''',
         '        """Give the num_frozen_layers up unless it changes no outputs, in company and '
         'expected."""\n        if True:',
-        (_PADDING,),
+        ("tests/fastif/models/test_cut_check.py",),
     ),
     Mutant(
         "the study's own rows are not tried",
@@ -114,7 +115,7 @@ READING = (
         "fastif/models/label_names.py",
         "            if matches.get(own_label, unit) != unit\n",
         "            if False\n",
-        (_TRANSFORMER,),
+        ("tests/fastif/models/test_saved_models.py",),
     ),
     Mutant(
         "texts longer than the model's positions",
@@ -128,7 +129,7 @@ READING = (
         "fastif/models/layer_split.py",
         "first = len(layers) - int(match[1])",
         "first = len(layers) - 1",
-        (_TRANSFORMER,),
+        (_LAYER_SPLIT,),
     ),
     Mutant(
         "the cache of hidden states keeps no budget",

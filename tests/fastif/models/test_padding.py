@@ -13,7 +13,6 @@ from transformers import (
     LlamaConfig,
     OpenAIGPTConfig,
     PreTrainedTokenizerFast,
-    T5Config,
     XLNetConfig,
 )
 
@@ -29,13 +28,9 @@ from fastif import (
 )
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.hidden_state_file import HiddenStateFile
-from fastif.models.padding import (
-    Padding,
-    align_padding,
-    iterate_rows,
-    run_by_length,
-)
+from fastif.models.padding import Padding, align_padding, iterate_rows, run_by_length
 from fastif.models.prefix_cache import PrefixCache
+from tests.fastif.models.rows_alone import check_close, predict_alone
 
 SIZES = {"n_embd": 8, "n_layer": 3, "n_head": 2, "n_positions": 24}
 MADE = {
@@ -74,16 +69,6 @@ def make_model(name: str):
         torch.manual_seed(3)
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     return model.double().eval()
-
-
-@torch.no_grad()
-def predict_alone(model, examples) -> torch.Tensor:
-    """The model itself, one row at a time."""
-    return torch.stack([model(input_ids=row[None]).logits[0] for row in examples.tokens])
-
-
-def check_close(actual, expected):
-    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-9)
 
 
 QUICK = {
@@ -222,34 +207,6 @@ def test_outputs_that_depend_on_rows_as_long_are_refused():
         TransformerObjective(model, "last:1")
 
 
-class Late(nn.Module):
-    """A layer that looks at what came out of the first one, beside what it is given."""
-
-    def __init__(self, layer: nn.Module, first: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.seen = layer, []
-        first.register_forward_hook(self.note)
-
-    def note(self, *given: object) -> None:
-        output = given[-1]
-        self.seen[:] = [output[0] if isinstance(output, tuple) else output]
-
-    def forward(self, *args, **kwargs):
-        hidden = self.layer(*args, **kwargs)
-        return hidden + self.seen[0] * (self.seen[0].shape == hidden.shape)
-
-
-def test_a_cut_that_changes_outputs_is_given_up_and_told():
-    model, rows = transformer("bert"), token_examples(5)
-    layers = model.bert.encoder.layer
-    layers[2] = Late(layers[2], layers[0])
-    objective = TransformerObjective(model, "last:1")
-    assert objective.num_frozen_layers == 0
-    assert "without them the outputs are others" in objective.cut_note
-    assert objective.cut_note in objective.notes
-    check_close(predict(objective, rows, 5)[0], predict_alone(model, rows))
-
-
 def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
     """A model that reads padding only past ten tokens: a short probe cannot tell."""
 
@@ -284,24 +241,3 @@ def test_rows_that_the_model_cannot_read_are_refused():
     rows = TextExamples(tokens, None, torch.tensor([0, 1]), torch.zeros(2).bool(), 0)
     with pytest.raises(InputError, match=r"outputs for each row.*max_length"):
         TransformerObjective(model, "all").verify_shortcuts(rows)
-
-
-def test_a_family_that_hands_positions_from_layer_to_layer_is_run_whole():
-    config = T5Config(
-        vocab_size=40,
-        d_model=8,
-        d_kv=4,
-        d_ff=12,
-        num_layers=3,
-        num_heads=2,
-        num_labels=3,
-        decoder_start_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config).double().eval()
-    rows = token_examples(4)
-    tokens = [torch.cat([row, torch.tensor([1])]) for row in rows.tokens]
-    ended = TextExamples(tokens, None, rows.labels, rows.truncated, 0)
-    objective = TransformerObjective(model, "last:1")
-    assert (objective.num_frozen_layers, bool(objective.cut_note)) == (0, True)
-    check_close(predict(objective, ended, 4)[0], predict_alone(model, ended))

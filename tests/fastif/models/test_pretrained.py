@@ -1,4 +1,4 @@
-"""What is read of a checkpoint beside its weights: precision, labels, the problem, positions."""
+"""What is read of a checkpoint beside its weights: precision, labels, the problem."""
 
 import json
 
@@ -7,19 +7,6 @@ import torch
 from cases import text_problem, token_examples, transformer
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BartConfig,
-    BloomConfig,
-    CTRLConfig,
-    GPT2Config,
-    GPTJConfig,
-    LlamaConfig,
-    LongformerConfig,
-    MPNetConfig,
-    OPTConfig,
-    RobertaConfig,
-)
 
 from fastif import (
     Attributor,
@@ -34,7 +21,6 @@ from fastif import (
     predict,
 )
 from fastif.models.label_names import find_misplaced_labels
-from fastif.models.max_positions import check_length
 from fastif.models.pretrained import load_base, load_encoder
 
 # Precision.
@@ -256,47 +242,3 @@ def test_one_number_a_text_is_a_column_and_other_shapes_are_refused():
     model.classifier.make = lambda logits: logits[:, None, :]
     with pytest.raises(InputError, match=r"logits of shape.*got .*\[\d, 1, 1\]"):
         TransformerObjective(model, "last:1").verify_shortcuts(examples)
-
-
-# Positions.
-
-SMALL = {"vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL |= {"intermediate_size": 8}
-GPT = {"vocab_size": 40, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 24}
-BART = {"vocab_size": 40, "d_model": 8, "max_position_embeddings": 24}
-BART |= {"encoder_layers": 1, "decoder_layers": 1}
-BART |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-LONGEST = {
-    "roberta": (RobertaConfig(**SMALL, max_position_embeddings=26), 24),
-    "mpnet": (MPNetConfig(**SMALL, max_position_embeddings=26), 24),
-    "longformer": (
-        LongformerConfig(**SMALL, max_position_embeddings=26, attention_window=[4]),
-        24,
-    ),
-    "gpt2": (GPT2Config(**GPT), 24),
-    "gptj": (GPTJConfig(**GPT, rotary_dim=2), 24),
-    "ctrl": (CTRLConfig(**GPT, dff=8), 24),
-    "bart": (BartConfig(**BART), 24),
-    "opt": (OPTConfig(**SMALL, ffn_dim=8, word_embed_proj_dim=8, max_position_embeddings=24), 24),
-    "llama": (LlamaConfig(**SMALL, max_position_embeddings=24), None),
-    "bloom": (BloomConfig(vocab_size=40, hidden_size=8, n_layer=1, n_head=2), None),
-}
-
-
-@pytest.mark.parametrize("family", LONGEST)
-def test_the_longest_text_is_the_one_that_the_model_can_read(family):
-    config, longest = LONGEST[family]
-    config.pad_token_id, config.eos_token_id = 1, 2
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    ids = torch.full((1, 25 if longest else 60), 5)
-    ids[0, -1] = 2
-    if longest is None:
-        check_length(model, 10**6)
-        model(input_ids=ids)
-        return
-    model(input_ids=ids[:, 1:])
-    with pytest.raises((IndexError, RuntimeError)):
-        model(input_ids=ids)
-    check_length(model, longest)
-    with pytest.raises(InputError, match="at most 24, the positions"):
-        check_length(model, 25)

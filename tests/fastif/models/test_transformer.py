@@ -1,4 +1,4 @@
-"""Every encoder family, cut at the frozen boundary, against the whole model."""
+"""Every encoder family, cut at the frozen boundary, against the whole model; and its tokenizer."""
 
 import pytest
 import reference
@@ -16,12 +16,10 @@ from fastif import (
     TransformerObjective,
     all_ids,
     encode,
-    load_model,
     load_tokenizer,
     predict,
 )
 from fastif.gradients.per_example import compute_loss_gradients
-from fastif.models.layer_split import select_attributed_names
 from fastif.models.prefix_cache import PrefixCache
 
 CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
@@ -171,59 +169,6 @@ def test_the_cache_runs_no_frozen_layer_again():
     assert runs
 
 
-# Which parameters a name stands for.
-
-
-def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
-    names = select_attributed_names(transformer("bert"), "last:1")
-    assert {name.split(".")[0] for name in names} == {"bert", "classifier"}
-    assert {n for n in names if n.startswith("bert.pooler")} == {
-        "bert.pooler.dense.weight",
-        "bert.pooler.dense.bias",
-    }
-    layers = {name.split(".")[3] for name in names if ".layer." in name}
-    assert layers == {"2"}
-    assert not [name for name in names if "embeddings" in name]
-    two = select_attributed_names(transformer("bert"), "last:2")
-    assert {name.split(".")[3] for name in two if ".layer." in name} == {"1", "2"}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_last_all_layers_leaves_only_the_embeddings_out(family):
-    model = transformer(family)
-    names = select_attributed_names(model, "last:3")
-    left_out = {name for name, _ in model.named_parameters()} - set(names)
-    assert left_out
-    assert all(
-        "embeddings" in name
-        or name.startswith("deberta.encoder.LayerNorm")
-        or name.startswith("deberta.encoder.conv")
-        for name in left_out
-    )
-
-
-def test_patterns_and_all_choose_in_the_models_order():
-    model = transformer("bert")
-    every_name = [name for name, _ in model.named_parameters()]
-    assert select_attributed_names(model, "all") == every_name
-    names = select_attributed_names(model, ["classifier", r"layer\.2\.output"])
-    assert names == [n for n in every_name if "classifier" in n or "layer.2.output" in n]
-    objective = TransformerObjective(model, ["classifier"])
-    assert objective.space.names == ("classifier.weight", "classifier.bias")
-    assert objective.num_frozen_layers == 2  # hidden states before the last layer
-
-
-@pytest.mark.parametrize("bad", ["last:0", "last:4", "last:-1", "last:", "first:1", "LAST:1", ""])
-def test_an_unknown_choice_of_parameters_is_refused(bad):
-    with pytest.raises(InputError, match=r"last:K.*K from 1 to 3"):
-        select_attributed_names(transformer("bert"), bad)
-
-
-def test_a_pattern_without_match_is_refused_by_name():
-    with pytest.raises(InputError, match=r"no match for 'clasifier'"):
-        select_attributed_names(transformer("bert"), ["pooler", "clasifier"])
-
-
 # What may not change, and what may not pass.
 
 
@@ -291,88 +236,12 @@ def test_the_loss_can_be_another_than_plain_cross_entropy():
     torch.testing.assert_close(predict(objective, examples)[1], expected)
 
 
-# Files.
-
-LABELS = ["entailment", "neutral", "contradiction"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A saved model whose labels are LABELS."""
-    model = transformer("bert", torch.float32, id2label=dict(enumerate(LABELS)))
-    model.save_pretrained(tmp_path / "model")
-    return tmp_path / "model", model
+# Its tokenizer.
 
 
 def _words(count: int) -> dict[str, int]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return {word: i for i, word in enumerate([*special, *(f"w{i}" for i in range(count - 5))])}
-
-
-def test_a_saved_model_comes_back_as_it_was(folder):
-    path, model = folder
-    assert (path / "model.safetensors").is_file()
-    loaded = load_model(path, LABELS)
-    assert not loaded.training
-    assert loaded.config._attn_implementation == "eager"
-    assert loaded.dtype == torch.float32
-    before = model.state_dict()
-    assert set(before) == set(loaded.state_dict())
-    assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
-
-
-@pytest.mark.parametrize("labels", [["yes", "no"], [*LABELS, "other"], ["entailment"]])
-def test_another_number_of_labels_is_refused(folder, labels):
-    with pytest.raises(InputError, match=f"{len(labels)} output units.*got 3"):
-        load_model(folder[0], labels)
-
-
-def test_the_same_labels_in_another_order_are_refused(folder):
-    with pytest.raises(InputError, match="order") as caught:
-        load_model(folder[0], LABELS[::-1])
-    assert str(LABELS) in caught.value.expected
-
-
-def test_labels_that_the_model_does_not_know_by_name_are_taken_by_number(folder):
-    assert load_model(folder[0], ["a", "b", "c"]).config.num_labels == 3
-
-
-def test_a_missing_folder_is_refused_with_a_remedy(tmp_path):
-    for load in (load_model, lambda path: load_tokenizer(path, transformer("bert"))):
-        with pytest.raises(InputError, match="no such folder") as caught:
-            load(tmp_path / "nothing")
-        assert str(tmp_path / "nothing") in caught.value.where
-        assert "fastif train" in caught.value.remedy
-
-
-def test_a_hub_name_without_network_and_an_empty_folder_are_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    for source, expected in (
-        ("somebody/no-such-model-here", "can be reached"),
-        (tmp_path / "empty", "as save_pretrained writes it"),
-    ):
-        with pytest.raises(InputError, match=expected) as caught:
-            load_model(source)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_broken_weights_file_is_refused(folder):
-    path = folder[0] / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError):
-        load_model(folder[0])
-
-
-def test_a_file_without_some_weights_is_refused(folder):
-    """Else transformers fills in random ones and every score is about a model nobody trained."""
-    from safetensors.torch import load_file, save_file
-
-    path = folder[0] / "model.safetensors"
-    tensors = load_file(path)
-    del tensors["classifier.weight"]
-    save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"classifier\.weight"):
-        load_model(folder[0], LABELS)
 
 
 def test_the_tokenizer_of_the_model_is_taken_and_another_refused(tmp_path):
