@@ -52,7 +52,15 @@ def assert_same(store, run, expected):
 
 
 @pytest.mark.flow
-@pytest.mark.parametrize("engine", [ThreadsConfig(), LocalDaskConfig(workers=2)], ids=str)
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ThreadsConfig(),
+        LocalDaskConfig(workers=1),
+        pytest.param(LocalDaskConfig(workers=2), marks=pytest.mark.long),
+    ],
+    ids=str,
+)
 def test_every_engine_gives_the_same_store(world, server, expected, engine):
     study = tiny.write_study(world, candidates=tiny.WITH_RECALL)
     assert_same(*audited(study, engine), expected)
