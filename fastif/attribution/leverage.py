@@ -157,7 +157,7 @@ def _make_error(reason: str) -> InputError:
 
 def _find_obstacle(operator: DampedOperator, train: Examples) -> str | None:
     factored = operator.operator
-    if getattr(factored, "examples", train) is not train:
+    if not train.is_same_table(getattr(factored, "examples", train)):
         return "the curvature was made of other examples than those that are scored"
     if not isinstance(factored, FactoredOperator):
         return f"{type(factored).__name__} has no root rows"

@@ -108,7 +108,7 @@ class GaussNewton(FactoredOperator):
 
     @torch.no_grad()
     def compute_factor_coefficients(self, train: Examples) -> FactorCoefficients | None:
-        if train is not self.examples or self.on_all_data() is not self:
+        if not train.is_same_table(self.examples) or self.on_all_data() is not self:
             return None
         owners, columns, weights, objective = [], [], [], self.objective
         for batch_index in range(self.num_batches):

@@ -64,9 +64,6 @@ class Examples(ABC):
     def with_batch_size(self: AnyExamples, size: int) -> AnyExamples:
         """The same examples, held once, of which so many share a batch.
 
-        Curvature and attributor take the same object, or the one is not known to be of all that
-        the other scores.
-
         Raises:
             InputError: it is not a whole number of 1 or more.
         """
@@ -74,8 +71,26 @@ class Examples(ABC):
         if size == self.batch_size:
             return self
         other = copy.copy(self)
-        other.batch_size = size
+        object.__setattr__(other, "batch_size", size)  # a frozen dataclass of the user's too
         return other
+
+    def is_same_table(self, other: "Examples") -> bool:
+        """Whether both hold the very same objects, but for their batch sizes.
+
+        What keeps nothing in attributes, or some of it in slots, is the same as itself alone.
+        """
+        if self is other:
+            return True
+        first, second = (
+            {name: value for name, value in vars(table).items() if name != "batch_size"}
+            for table in (self, other)
+        )
+        return (
+            type(self) is type(other)
+            and not any(getattr(kind, "__slots__", ()) for kind in type(self).__mro__)
+            and first.keys() == second.keys() != set()
+            and all(value is second[name] for name, value in first.items())
+        )
 
     def subset(self, ids: Ids) -> "ExampleSubset":
         """Those at these positions, in this order.

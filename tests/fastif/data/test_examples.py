@@ -1,6 +1,7 @@
 """Tables of examples: their batches, subsets and the batch size that they carry."""
 
-from dataclasses import replace
+import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -68,6 +69,63 @@ def test_every_table_has_a_batch_size_and_may_be_given_another(kind):
     ids = torch.tensor([4, 0, 4])
     for name, expected in examples.take(ids).items():
         assert torch.equal(other.take(ids)[name], expected)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenRows(Examples):
+    """Examples of a user's own, as a record that cannot be written to."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def lengths(self):
+        return torch.ones(len(self), dtype=torch.long)
+
+    def take(self, ids):
+        return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
+
+
+def test_a_frozen_record_of_examples_may_be_given_another_batch_size_too():
+    rows = FrozenRows(torch.arange(7.0)[:, None], torch.zeros(7, dtype=torch.long))
+    other = rows.with_batch_size(3)
+    assert (_take_sizes(rows), _take_sizes(other)) == ([7], [3, 3, 1])
+    taken = torch.cat([batch["inputs"] for _, batch in other.batches()])
+    assert torch.equal(taken, rows.inputs)
+
+
+@pytest.mark.parametrize("of_curvature", [32, 8])
+def test_curvature_and_attributor_may_hold_batches_of_unlike_sizes(of_curvature):
+    """Leverage and coefficients of the factor go by the table, not by the object."""
+    rows = _rows()
+    objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
+    tables = rows.with_batch_size(of_curvature), rows.with_batch_size(3)
+
+    def effects(examples, train):
+        curvature = GaussNewton(objective, examples)
+        assert curvature.compute_factor_coefficients(train) is not None
+        attribution = Attributor(
+            objective, train, curvature.with_damping(0.1), Direct(), ExhaustiveSearch(COUNT)
+        )(rows)
+        assert attribution.certificate.leverage == "on"
+        return attribution.influences.removal_effect
+
+    torch.testing.assert_close(effects(*tables), effects(rows, rows), rtol=1e-5, atol=1e-7)
+
+
+def test_a_copy_with_other_labels_is_another_table():
+    rows = _rows()
+    resized = rows.with_batch_size(3)
+    changed = copy.copy(resized)
+    changed.labels = 1 - rows.labels
+    assert resized.is_same_table(rows)
+    assert not changed.is_same_table(rows)
+    assert not RelabeledExamples(rows, rows.labels).is_same_table(rows)
+    assert not rows.subset(torch.arange(COUNT)).is_same_table(rows)
+    assert not OwnExamples().is_same_table(OwnExamples()), "what they are made of is not known"
 
 
 @pytest.mark.parametrize("make", [_rows, _texts])
