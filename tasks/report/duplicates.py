@@ -51,7 +51,7 @@ class Duplicates:
 def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
     """Rows of the same letters and digits, and neighbours that `is_near_duplicate` calls alike."""
     train_texts, query_texts = (_list_texts(data, frame) for frame in (data.train, data.queries))
-    both = [[*ours, *theirs] for ours, theirs in zip(train_texts, query_texts, strict=True)]
+    both = [[*first, *second] for first, second in zip(train_texts, query_texts, strict=True)]
     numbers = number_texts(both)
     train_numbers, query_numbers = numbers[: len(data.train)], numbers[len(data.train) :]
     words, query_words = split_words(train_texts), split_words(query_texts)

@@ -55,10 +55,10 @@ def page(browser, page_file, request):
     """The page, opened; anything that it says to the console or asks for is remembered."""
     context = browser.new_context(**getattr(request, "param", {}), accept_downloads=True)
     opened = context.new_page()
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda event: opened.asked.append(event.url))
+    opened.log_lines, opened.fetched_urls = [], []
+    opened.on("console", lambda message: opened.log_lines.append(message.text))
+    opened.on("pageerror", lambda error: opened.log_lines.append(str(error)))
+    opened.on("request", lambda event: opened.fetched_urls.append(event.url))
     opened.goto(page_file.as_uri())
     yield opened
     context.close()
@@ -74,8 +74,8 @@ def read_visible_cells(page, column):
 
 
 def test_it_opens_without_an_error_and_asks_for_nothing_but_itself(page, page_file):
-    assert page.said == []
-    assert page.asked == [page_file.as_uri()]
+    assert page.log_lines == []
+    assert page.fetched_urls == [page_file.as_uri()]
 
 
 def test_hostile_text_is_shown_and_not_run(page):

@@ -26,7 +26,7 @@ class Trained:
         truth = torch.randn(classes, width, generator=generator).double() / width**0.5
         drawn = torch.multinomial((2 * points @ truth.T).softmax(1), 1, generator=generator)[:, 0]
         self.points, self.labels = points[:count], drawn[:count]
-        self.asked = TensorExamples(points[count:], drawn[count:])
+        self.queries = TensorExamples(points[count:], drawn[count:])
         weights = reference.train_softmax(self.points, self.labels, classes, penalty)
         model = nn.Linear(width, classes, bias=False).double()
         model.weight.data.copy_(weights)
@@ -41,8 +41,8 @@ class Trained:
         )
 
     def _losses(self, weights):
-        outputs = self.asked.inputs @ weights.T
-        return nn.functional.cross_entropy(outputs, self.asked.labels, reduction="none")
+        outputs = self.queries.inputs @ weights.T
+        return nn.functional.cross_entropy(outputs, self.queries.labels, reduction="none")
 
     def predicted(self, solver, **options):
         attribute = Attributor(
@@ -52,7 +52,7 @@ class Trained:
             solver,
             **options,
         )
-        attribution = attribute(self.asked, all_ids(self.asked))
+        attribution = attribute(self.queries, all_ids(self.queries))
         effects = attribution.influences.removal_effect
         table = torch.zeros_like(effects).scatter(1, attribution.influences.ids, effects)
         return table[:, self.ids], attribution.certificate

@@ -28,7 +28,7 @@ class Head:
     queries: tuple[Tensor, Tensor]
     ours: Loss
     measure: Measure | None
-    theirs: Losses
+    torch_loss: Losses
     plain: Losses
     outputs: int
 
@@ -49,10 +49,17 @@ def take_digits(*chosen: int) -> tuple[Tensor, Tensor]:
     return points, torch.where(wrong, (labels + 1) % len(chosen), labels)
 
 
-def _make_head(points, targets, ours, theirs, outputs, measure=None, plain=None) -> Head:
+def _make_head(points, targets, ours, torch_loss, outputs, measure=None, plain=None) -> Head:
     query_examples = points[-QUERIES:], targets[-QUERIES:]
     return Head(
-        points[:N], targets[:N], query_examples, ours, measure, theirs, plain or theirs, outputs
+        points[:N],
+        targets[:N],
+        query_examples,
+        ours,
+        measure,
+        torch_loss,
+        plain or torch_loss,
+        outputs,
     )
 
 
@@ -60,14 +67,14 @@ def as_trained() -> Head:
     weights = (0.5, 2.0, 1.0)
     tensor = torch.tensor(weights, dtype=torch.float64)
 
-    def theirs(z: Tensor, y: Tensor) -> Tensor:
+    def torch_loss(z: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(z, y, tensor, reduction="none", label_smoothing=0.1)
 
     def plain(z: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(z, y, reduction="none")
 
     ours = CrossEntropy(0.1, weights)
-    return _make_head(*take_digits(0, 1, 8), ours, theirs, 3, CrossEntropy(), plain)
+    return _make_head(*take_digits(0, 1, 8), ours, torch_loss, 3, CrossEntropy(), plain)
 
 
 def multi_label() -> Head:
@@ -76,10 +83,10 @@ def multi_label() -> Head:
     loop = (digit[:, None] == torch.tensor([0, 6, 8, 9])).any(1)
     targets = torch.stack([digit >= 5, digit % 2 == 1, loop], 1).long()
 
-    def theirs(z: Tensor, y: Tensor) -> Tensor:
+    def torch_loss(z: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(z, y.double(), reduction="none").sum(1)
 
-    return _make_head(points, targets, BinaryCrossEntropy(), theirs, 3)
+    return _make_head(points, targets, BinaryCrossEntropy(), torch_loss, 3)
 
 
 def regression() -> Head:
@@ -91,18 +98,18 @@ def regression() -> Head:
 
 
 def hinge(t: float = 0.1) -> Head:
-    def theirs(z: Tensor, y: Tensor) -> Tensor:
+    def torch_loss(z: Tensor, y: Tensor) -> Tensor:
         return t * F.softplus((1 - (2 * y - 1) * z[:, 0]) / t, threshold=500)
 
-    return _make_head(*take_digits(1, 7), SmoothHinge(t), theirs, 1)
+    return _make_head(*take_digits(1, 7), SmoothHinge(t), torch_loss, 1)
 
 
 def hinges(t: float = 0.2) -> Head:
-    def theirs(z: Tensor, y: Tensor) -> Tensor:
+    def torch_loss(z: Tensor, y: Tensor) -> Tensor:
         right = z.gather(1, y[:, None])
         return t * torch.logsumexp((1 - F.one_hot(y, 3) + z - right) / t, 1)
 
-    return _make_head(*take_digits(0, 1, 8), SmoothHinge(t), theirs, 3)
+    return _make_head(*take_digits(0, 1, 8), SmoothHinge(t), torch_loss, 3)
 
 
 HEADS = {

@@ -157,11 +157,11 @@ def test_a_list_of_weights_is_as_good_as_a_tuple():
 @pytest.mark.parametrize("weights", [None, (0.2, 3.0, 1.0)])
 def test_binary_cross_entropy_is_the_sum_of_torchs_over_the_labels(weights):
     outputs, targets = _outputs(3), _binary_labels(3)
-    theirs = torch.nn.BCEWithLogitsLoss(
+    torch_loss = torch.nn.BCEWithLogitsLoss(
         reduction="none",
         pos_weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
     )(outputs, targets.double())
-    torch.testing.assert_close(BinaryCrossEntropy(weights)(outputs, targets), theirs.sum(1))
+    torch.testing.assert_close(BinaryCrossEntropy(weights)(outputs, targets), torch_loss.sum(1))
 
 
 def test_one_label_is_a_softmax_over_yes_and_no():

@@ -67,7 +67,7 @@ class Trained:
 @pytest.fixture(params=HEADS, scope="module")
 def trained(request) -> Trained:
     head = HEADS[request.param]()
-    convex = reference.Convex(head.points, head.targets, head.theirs, head.outputs, PENALTY)
+    convex = reference.Convex(head.points, head.targets, head.torch_loss, head.outputs, PENALTY)
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:ROWS].tolist()
     shape, points, targets = convex.shape, *head.queries
 
@@ -76,7 +76,7 @@ def trained(request) -> Trained:
 
     def own_loss(row: Tensor, i: int) -> Tensor:
         outputs = head.points[i : i + 1] @ row.view(shape).T
-        return head.theirs(outputs, head.targets[i : i + 1])[0]
+        return head.torch_loss(outputs, head.targets[i : i + 1])[0]
 
     again = {i: convex.train_without(i) for i in rows}
     changes = [query_losses(row) - query_losses(convex.weights) for row in again.values()]
@@ -145,7 +145,7 @@ def test_the_penalty_is_in_no_gradient_so_that_all_effects_sum_to_its_pull(train
 def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean():
     """With n-1 in place of n the penalty weighs less beside each row: one number for a query."""
     head = as_trained()
-    convex = reference.Convex(head.points, head.targets, head.theirs, head.outputs, 0.1)
+    convex = reference.Convex(head.points, head.targets, head.torch_loss, head.outputs, 0.1)
     module = nn.Linear(17, head.outputs, bias=False).double()
     module.weight.data.copy_(convex.weights.view(convex.shape))
     objective = ModuleObjective(module, head.ours, measure=head.measure, penalty=0.1)
@@ -160,7 +160,7 @@ def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean
     for i in range(12):
         kept = torch.arange(N) != i
         again = reference.Convex(
-            head.points[kept], head.targets[kept], head.theirs, head.outputs, 0.1
+            head.points[kept], head.targets[kept], head.torch_loss, head.outputs, 0.1
         )
         real.append(query_losses(again.weights) - query_losses(convex.weights))
     error = (shifted[:, :12] - torch.stack(real, 1)).norm()

@@ -82,7 +82,7 @@ TEXT_HEADS = {
 
 @pytest.mark.parametrize("name", TEXT_HEADS)
 def test_text_models_with_other_heads_equal_the_dense_inverse(name):
-    ours, theirs, draw = TEXT_HEADS[name]
+    ours, torch_loss, draw = TEXT_HEADS[name]
     tokens = token_examples(7)
     generator = torch.Generator().manual_seed(5)
     labels = draw(torch.randn(7, 3, generator=generator, dtype=torch.float64))
@@ -95,7 +95,7 @@ def test_text_models_with_other_heads_equal_the_dense_inverse(name):
         objective.space.names,
         [{"input_ids": row[None]} for row in texts.tokens],
         list(labels.split(1)),
-        theirs,
+        torch_loss,
     )
     rows = reference.gradients(problem)
     expected = reference.removal_effects(rows, rows, reference.gauss_newton(problem), 0.15)
