@@ -1,14 +1,30 @@
-"""`python -m tests.house measure|write`: figures as JSON, or the page of modules."""
+"""`python -m tests.house measure|write|prose`: figures, the page of modules, faults of prose."""
 
 import json
 import sys
+from pathlib import Path
 
+from tests.house.docstrings import find_faults
 from tests.house.figures import measure
 from tests.house.modules import PAGE, render_page
+from tests.house.prose import ROOT, list_texts
+from tests.house.words import find_words
 
 if sys.argv[1:] == ["measure"]:
     print(json.dumps(measure(), indent=2))
 elif sys.argv[1:] == ["write"]:
     PAGE.write_text(render_page())
+elif sys.argv[1:2] == ["prose"]:
+    rooms = [ROOT / room for room in sys.argv[2:]] or [ROOT]
+    paths = [path for path in list_texts() if any(path.is_relative_to(room) for room in rooms)]
+    packages = {"fastif", "storage", "tasks", "flows"}
+    modules = [
+        path
+        for path in paths
+        if path.suffix == ".py" and Path(path.relative_to(ROOT)).parts[0] in packages
+    ]
+    lines = find_words(paths) + [fault for path in modules for fault in find_faults(path)]
+    print("\n".join(lines))
+    sys.exit(bool(lines))
 else:
     sys.exit(__doc__)
