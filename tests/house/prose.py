@@ -1,4 +1,4 @@
-"""Prose of the project: docstrings, comments and messages of modules, text of pages without code."""
+"""Prose of the project: docstrings, comments and messages of modules, pages without their code."""
 
 import ast
 import io
@@ -45,7 +45,8 @@ def _read_module(source: str) -> list[tuple[int, str]]:
             ]
             pieces.append((node.lineno, "".join(map(str, words))))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in inside and " " in node.value.strip():
+            is_whole = id(node) not in inside
+            if is_whole and " " in node.value.strip():
                 pieces.append((node.lineno, node.value))
     block, start, last = [], 0, -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
