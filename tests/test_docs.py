@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = ("fastif", "storage", "tasks", "flows")
 
 
@@ -31,7 +31,7 @@ def list_names(code: str) -> list[tuple[str, str]]:
     return names
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_names_in_code_exist(page):
     missing = []
     for block in find_blocks(page):
@@ -49,7 +49,7 @@ def test_names_in_code_exist(page):
     assert missing == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_paths_of_modules_exist(page):
     paths = re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/]+\.py)`", page.read_text())
     assert [path for path in paths if not (ROOT / path).is_file()] == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.house.figures import ROOT, list_modules, summarize
 
-PAGE = ROOT / "docs" / "modules.md"
+PAGE = ROOT / "docs" / "development" / "modules.md"
 HEAD = """# Modules
 
 Every module with the first sentence of its docstring; `python -m tests.house write` makes this
