@@ -1,8 +1,8 @@
 """Choosing λ from the study itself: by what retraining on a few half-subsets shows.
 
 The best λ differs a hundredfold between ordinary models, and neither the curvature nor the loss
-tells it: rules made from them miss it (docs/concepts/damping.md). What tells it is the quantity that
-effects are to predict. So the model is trained again on a handful of random halves of its training
+tells it: rules made from them miss it (docs/concepts/damping.md). What tells it is the quantity
+that effects are to predict. So the model is trained again on some random halves of its training
 set, and λ is taken where the effects of the rows left in, summed, go best with what happened to the
 queries. The halves are solved for all λ at once, and share one set of query gradients.
 """
