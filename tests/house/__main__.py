@@ -1,4 +1,4 @@
-"""`python -m tests.house measure|write|prose`: figures, the page of modules, faults of prose."""
+"""`python -m tests.house measure|write|prose`: figures, generated pages, faults of prose."""
 
 import json
 import sys
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from tests.house.docstrings import find_faults
 from tests.house.figures import measure
-from tests.house.modules import PAGE, render_page
+from tests.house.pages import write_pages
 from tests.house.prose import ROOT, list_texts
 from tests.house.words import find_words
 
 if sys.argv[1:] == ["measure"]:
     print(json.dumps(measure(), indent=2))
 elif sys.argv[1:] == ["write"]:
-    PAGE.write_text(render_page())
+    write_pages()
 elif sys.argv[1:2] == ["prose"]:
     rooms = [ROOT / room for room in sys.argv[2:]] or [ROOT]
     paths = [path for path in list_texts() if any(path.is_relative_to(room) for room in rooms)]
