@@ -1,4 +1,4 @@
-"""python -m benchmarks.families: examine every family and write docs/families.md."""
+"""python -m benchmarks.families: examine every family and write docs/reference/families.md."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 from benchmarks.families.examine import ATTRIBUTED, Verdict, examine
 from benchmarks.families.page import page
 
-FOUND, PAGE = Path("benchmarks/results/families.json"), Path("docs/families.md")
+FOUND, PAGE = Path("benchmarks/results/families.json"), Path("docs/reference/families.md")
 
 
 def main(chosen: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""docs/families.md, from verdicts."""
+"""docs/reference/families.md, from verdicts."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ def test_a_family_is_exact_or_refused(known):
 
 
 def test_the_page_is_of_these_verdicts_and_of_every_family():
-    body = (ROOT / "docs/families.md").read_text().partition("| family |")[2]
+    body = (ROOT / "docs/reference/families.md").read_text().partition("| family |")[2]
     assert body == page(FOUND).partition("| family |")[2]
     assert {(v.family, v.attributed) for v in FOUND} >= {
         (family, attributed) for family in NAMES for attributed in ATTRIBUTED
