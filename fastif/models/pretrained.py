@@ -238,8 +238,8 @@ def _check_head(model: PreTrainedModel, labels: Sequence[str], source: str | Pat
             f"model {source}",
             f"a classifier of one label a row, problem_type {SINGLE_LABEL!r}",
             f"{problem!r}",
-            "Audit it from Python with the loss that it was trained with, see docs/how-to.md; or "
-            "correct problem_type in its config.json.",
+            "Audit it from Python with its own loss, see docs/guides/library.md; or correct "
+            "problem_type in its config.json.",
         )
     label_names = [str(name) for _, name in sorted((config.id2label or {}).items())]
     units = {name: int(unit) for name, unit in (config.label2id or {}).items()}
