@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.house import command_line, configuration, modules
+from tests.house import command_line, configuration, modules, tables
 
 PAGES: dict[Path, Callable[[], str]] = {
-    module.PAGE: module.render_page for module in (modules, command_line, configuration)
+    module.PAGE: module.render_page for module in (modules, command_line, configuration, tables)
 }
 
 
