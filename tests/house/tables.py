@@ -9,7 +9,7 @@ PAGE = ROOT / "docs" / "reference" / "tables.md"
 HEAD = """# Tables of the store
 
 Every column of every table, written from the schemas by `python -m tests.house write`. Each Parquet
-file also carries these texts in its metadata. How the files lie on disk: [store](../guides/store.md);
+file also carries these texts in its metadata. Files on disk: [store](../guides/store.md);
 how to query them: [queries](../guides/queries.md).
 """
 MEANINGS = {
