@@ -1,7 +1,12 @@
-"""Training-data influence: which training examples helped or harmed a prediction, and by how much.
+"""Influence functions: which training examples helped or harmed a prediction, and by how much.
 
-An **objective** has **curvature**; a **solver** inverts it; **candidates** say where to look;
-**influence** multiplies.
+The removal effect of training example i on query z (Koh and Liang, 2017) is
+
+    removal_effect[z, i] = 1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(i)
+
+An `Attributor` computes it from four parts: an **objective** (model, loss and parameters), its
+**curvature** H (`GaussNewton`, `Ekfac` or `Hessian`) with a damping λ, a **solver** of the linear
+system, and a **search** for the training examples to score (all of them, or candidates).
 """
 
 from fastif.attribution.attribution import Attribution

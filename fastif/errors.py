@@ -1,8 +1,19 @@
-"""The one error a caller of the library is meant to catch."""
+"""InputError: the exception that the library raises for input it cannot use."""
 
 
 class InputError(ValueError):
-    """What was given cannot be used; says what was expected, what came, what to change."""
+    """Invalid input: states the problem, what was expected, what was given, and the remedy.
+
+    Attributes:
+        where: Name of the argument, study key or table that is invalid.
+        expected: Description of valid input.
+        got: Description of the given input.
+        remedy: Change that makes the input valid, a full sentence.
+
+    Examples:
+        >>> print(InputError("k", "1 or more", "0", "Raise it."))
+        k: expected 1 or more; got 0. Raise it.
+    """
 
     def __init__(self, where: str, expected: str, got: str, remedy: str) -> None:
         self.where, self.expected, self.got, self.remedy = where, expected, got, remedy

@@ -1,1 +1,1 @@
-"""Attribution: influence and its sign, batches of queries, scores, certificates."""
+"""Attribution: removal effects and their sign, batches of queries, scorers, certificates."""

@@ -1,4 +1,4 @@
-"""The answer to queries: influences, certificate and totals over slices."""
+"""Attribution of queries: influences, certificate and totals over slices of queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,14 +26,14 @@ from fastif.models.objective import Objective
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What q queries owe to the training set, and how far to trust it.
+    """Result of attributing q queries: influences, their certificate, and totals over slices.
 
     Attributes:
-        influences: scored training examples, the most harmful first; none for a query that was
-            quarantined.
-        certificate: the evidence, one entry a query.
-        totals: what each training example does to all queries of a slice; None unless it was asked
-            for in a full scan.
+        influences: Scored training examples of each query, the most harmful first. A quarantined
+            query has none.
+        certificate: Evidence of how well each query was solved: residuals, convergence, damping.
+        totals: Removal effects of every training example summed over the queries of each slice.
+            None unless slices were given in a full scan.
     """
 
     influences: Influences
@@ -42,7 +42,7 @@ class Attribution:
 
 
 def concat_attributions(answers: Sequence[Attribution]) -> Attribution:
-    """One answer from those of some queries each."""
+    """Concatenate the attributions of batches of queries."""
     if len(answers) == 1:
         return answers[0]
     totals = [answer.totals for answer in answers if answer.totals is not None]
@@ -54,7 +54,7 @@ def concat_attributions(answers: Sequence[Attribution]) -> Attribution:
 
 
 def mask_quarantined(influences: Influences, quarantined: Tensor) -> Influences:
-    """The same without the scores of some queries."""
+    """Remove the scores of quarantined queries: ids become `NO_EXAMPLE`, effects infinite."""
     mask = quarantined[:, None]
     return replace(
         influences,
@@ -67,7 +67,7 @@ def mask_quarantined(influences: Influences, quarantined: Tensor) -> Influences:
 
 
 def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) -> Attribution:
-    """What `score_by_sketches` says of queries with these sketches."""
+    """Attribute queries by inner products of gradient sketches alone, see `score_by_sketches`."""
     influences, certificate = score_by_sketches(search, sketches)
     return Attribution(mask_quarantined(influences, certificate.quarantined), certificate)
 
@@ -75,6 +75,6 @@ def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) 
 def sketch_and_attribute(
     search: SketchSearch, objective: Objective, queries: Examples, ids: Tensor
 ) -> Attribution:
-    """The same of queries that have no sketches yet."""
+    """Compute the sketches of queries, and attribute the queries by these sketches alone."""
     sketches = compute_query_sketches(search.sketcher, Gradients(objective), queries, ids)
     return attribute_by_sketches(search, sketches)

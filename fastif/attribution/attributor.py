@@ -1,4 +1,4 @@
-"""From queries to scored training examples: the steps in one call."""
+"""Attributor: from queries to scored training examples in one call."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
@@ -16,13 +16,9 @@ from fastif.attribution.attribution import (
     mask_quarantined,
     sketch_and_attribute,
 )
-from fastif.attribution.control_sample import (
-    compute_precision_agreement,
-)
+from fastif.attribution.control_sample import compute_precision_agreement
 from fastif.attribution.finalize_certificate import combine_members, finalize_certificate
-from fastif.attribution.influence import (
-    mean_influence,
-)
+from fastif.attribution.influence import mean_influence
 from fastif.attribution.leverage import (
     ON,
     Leverage,
@@ -58,30 +54,44 @@ AnySolved = TypeVar("AnySolved", bound=SolvedQueries)
 
 @dataclass(frozen=True, eq=False)
 class Attributor:
-    """A trained model, its training set, and how to solve and where to look.
+    """Influence functions of a trained model: scores training examples by their effect on queries.
 
-    Everything that does not depend on the queries is factored once and kept. A query whose
-    gradient, solve or scores are not finite is quarantined: it has no scores, its certificate says
-    why, and the other queries are answered as if it were not there.
+    For a query z and a training example i of n (Koh and Liang, 2017),
+
+        s_test(z) = (H + λI)⁻¹ ∇L(z)        removal_effect[z, i] = 1/n s_test(z)ᵀ ∇L(i)
+
+    with H the curvature of the mean training loss and λ the effective damping: the predicted change
+    of the query's loss, in nats, if the example were removed. Positive = helpful, negative =
+    harmful. The search chooses the examples to score: all, or candidates as in FastIF (Guo et al.,
+    2021). What does not depend on the queries is factored once and kept. A query with a gradient,
+    solution or score that is not finite is quarantined: it has no scores, and its certificate holds
+    the reason.
 
     Args:
-        objective: the trained model.
-        train: its training set. Its `batch_size`, and that of the queries, says how many examples'
-            gradients, or representations for a search, are taken at once.
-        operator: the damped curvature.
-        solver: inverts it.
-        search: where to look.
-        factor: what the solver keeps of the operator; made on first use if left out.
-        certify_rows: training examples that `full_residual` is estimated on; None for all of them,
-            0 for none. Not used where the curvature already is that of all.
-        leverage: whether an effect is that of one Newton step once the training example is gone,
-            see `Leverage`: "auto" where that is cheap, "on" at any price, "off" for effects to
-            first order; or what was found before, the `row_leverage` of another attributor. The
-            certificate says which it was.
-        batch_size: refused; the examples carry it.
+        objective: Trained model with its loss and its attributed parameters.
+        train: Training set of n examples; its `batch_size` bounds how many gradients are held.
+        operator: Damped curvature H + λI, the result of `with_damping` on a curvature.
+        solver: Method that inverts the operator, such as `Direct`, `Dual` or `ConjugateGradient`.
+        search: Choice of the training examples to score; all of them by default.
+        factor: Factorisation that the solver reuses; computed on first use by default.
+        certify_rows: Training examples on which `full_residual` is estimated; None: all, 0: none.
+        leverage: Whether to remove the training example's own curvature with it, see
+            `fastif.attribution.leverage.Leverage`. "auto" does so where it is cheap, "on" at any
+            cost; "off" gives first-order effects. The `row_leverage` of another attributor is
+            reused.
+        batch_size: Refused with an InputError; set it with `train.with_batch_size`.
 
-    Raises:
-        InputError: a batch size is given.
+    Examples:
+        >>> import torch
+        >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> model.weight.data[:] = 1.0
+        >>> train = TensorExamples([[1.0], [2.0]], [[0.0], [0.0]])
+        >>> objective = ModuleObjective(model, SquaredError())
+        >>> operator = GaussNewton(objective, train).with_damping(1.0)
+        >>> attributor = Attributor(objective, train, operator, Direct(), leverage="off")
+        >>> attributor(train, [0]).influences.removal_effect  # 1/2 · 2 · (2, 8) / (5 + 1)
+        tensor([[0.3333, 1.3333]])
     """
 
     objective: Objective
@@ -110,16 +120,27 @@ class Attributor:
         ids: Ids | None = None,
         slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
-        """Attribute the queries at these positions, or all; with `slices`, also `SliceTotals`."""
+        """Attribute the queries at the given positions, or all queries.
+
+        Args:
+            queries: Examples to explain, read by the same model.
+            ids: Positions of q queries in `queries`; all by default.
+            slices: Slice number [q] of each query, from 0; with it a full scan returns
+                `SliceTotals`.
+
+        Raises:
+            InputError: A trial on a few rows fails, or the damped curvature is not positive
+                definite.
+        """
         return attribute([self], queries, ids, slices)
 
     def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedWithIhvp:
-        """S_test of the queries and its certificate; two matrices of q x p are held, then one.
+        """Compute s_test = (H + λI)⁻¹ ∇L(query) and its certificate, in two matrices of q x p.
 
         Raises:
-            InputError: the damped curvature is not positive definite.
+            InputError: The damped curvature is not positive definite.
         """
-        # before any query is looked at
+        # Before the query gradients are held: both may need memory of their own.
         least_eigenvalue, leverage = self._least_eigenvalue, self.row_leverage
         solved = solve_queries(
             self.gradients,
@@ -135,7 +156,7 @@ class Attributor:
         return self._complete_certificate(solved, least_eigenvalue)
 
     def solve_to_score(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedQueries:
-        """The same where only scores are wanted; a solver may have them without s_test."""
+        """Solve the queries for scores only; a dual solver computes them without forming s_test."""
         operator, score = self.operator.operator, self._score_fn
         if score is None or not isinstance(operator, FactoredOperator):
             return self.solve(queries, ids)
@@ -157,11 +178,7 @@ class Attributor:
         return replace(solved, certificate=certificate)
 
     def apply_inverse(self, rhs: Float[Tensor, "q p"]) -> Solution:
-        """(H + λI)⁻¹ of any rows.
-
-        Raises:
-            InputError: the damped curvature is not positive definite.
-        """
+        """Apply (H + λI)⁻¹ to q vectors of length p; an indefinite operator is refused."""
         assert self._least_eigenvalue is not None
         return self._solve_fn(rhs)
 
@@ -170,7 +187,7 @@ class Attributor:
 
     @cached_property
     def gradients(self) -> Gradients:
-        """The curvature's own, if it has some: they lend their workspace."""
+        """Per-example gradients; those of the curvature, if it has some, to share a workspace."""
         return getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
 
     @cached_property
@@ -184,10 +201,10 @@ class Attributor:
 
     @cached_property
     def row_leverage(self) -> Leverage | NoLeverage:
-        """The leverage of the training examples, or why effects are to first order.
+        """Leverage of every training example, or the reason why effects are first-order.
 
         Raises:
-            InputError: "on" where there is no leverage to take.
+            InputError: The mode is "on" and the curvature permits no leverage.
         """
         if isinstance(self.leverage, Leverage | NoLeverage):
             return self.leverage
@@ -221,22 +238,12 @@ def attribute(
     slices: Int[Tensor, " q"] | None = None,
     searcher: Attributor | None = None,
 ) -> Attribution:
-    """The mean answer of one or several models; where to look is one model's choice.
+    """Mean influence of several models; one model's search selects the candidates for all.
 
-    Sketches that are not rescored are the first model's own answer.
-
-    Candidates are scored once all have been solved: each holds its s_test, [q p], until then. If
-    memory does not hold that of all queries, they are answered half by half.
-
-    Args:
-        members: one for each model.
-        queries: what is asked about.
-        ids: positions of the queries, all by default.
-        slices: number of the slice of each query; sums over slices are then taken in a full scan.
-        searcher: whose candidates are scored; the first of the members if left out.
-
-    Raises:
-        InputError: a model, the queries or a training set are refused by a trial on a few rows.
+    Sketch scores without rescoring are those of the first model. All models are solved before
+    candidates are scored, so each holds its s_test [q p]; if memory does not suffice for all
+    queries, they are split into halves. `searcher` selects the candidates, by default the first
+    member.
     """
     first = members[0] if searcher is None else searcher
     count = len(as_examples(queries, "queries"))

@@ -1,4 +1,4 @@
-"""The certificate of an answer: how it was solved, on how much, and what is wrong with it."""
+"""Certificate of an attribution: residuals, convergence, damping, and reasons of quarantine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -27,10 +27,10 @@ from fastif.attribution.evidence import (
 from fastif.gradients.route import HOOKS
 
 MAX_PRODUCT_CORRELATION = 0.99
-"""Beyond this correlation a score is the plain gradient product by another name.
+"""Correlation above which scores are indistinguishable from plain gradient products.
 
-The published settings (a damping of 50) give 0.9999 on a small network; where the curvature has a
-say, the correlation stays well below.
+The published settings (a damping of 50) reach 0.9999 on a small network. Where the curvature
+matters, the correlation is well below.
 """
 
 NONFINITE_GRADIENT = (
@@ -38,58 +38,66 @@ NONFINITE_GRADIENT = (
 )
 DIVERGED = "Its solve diverged."
 SCORES_OVERFLOWED = "Its scores are too large for the precision of the model. Raise the damping."
-"""Why a query is quarantined, and what to change."""
+"""Reasons why a query is quarantined, with the remedy."""
 
 AnyCertificate = TypeVar("AnyCertificate", bound="Certificate")
 
 
 def _select_route(routes: Sequence[str | None]) -> str | None:
-    """The first that is not by hooks, if there is one."""
+    """Return the first route other than hooks; the first route if all use hooks."""
     known = [route for route in routes if route is not None]
     return next((route for route in known if route != HOOKS), known[0] if known else None)
 
 
 def _select_leverage(modes: Sequence[str | None]) -> str | None:
-    """The first that is to first order, if there is one."""
+    """Return the first leverage mode other than "on", so that a first-order member is visible."""
     return next((mode for mode in modes if mode != "on"), "on")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Certificate:
-    """What is known about the answers to q queries. Numbers are NaN where there is nothing to say.
+    """Evidence of how well q queries were solved, one number for each query or run.
 
-    Of several models (see `Ensemble`) it is the worst of theirs, number by number: the largest
-    residuals and steps, the cosine and correlation nearest to 1. Norms are means. Each field's
-    metadata say how models are combined and batches concatenated, see `Evidence`: a new number is
-    one field more, and whoever measures it.
+    A number that does not apply to a query is NaN. For an `Ensemble` each number is the worst of
+    its members: the largest residuals and steps, the cosine and correlation nearest to 1. Norms are
+    means. The metadata of a field define how values are combined over models and concatenated over
+    batches, see `Evidence`.
 
     Attributes:
-        residual: ‖b - A x‖ / ‖b‖ on the damped operator that was to be solved.
-        full_residual: the same with the curvature of all training examples; None if not measured.
-        converged: the residual is within the solver's tolerance, and there are scores.
-        steps: sweeps over the operator that were used.
-        damping: the effective λ.
-        spread: relative standard deviation over a solver's repeats; None for one without repeats.
-        gradient_norm: ‖∇L(query)‖.
-        solution_norm: ‖s_test‖.
-        gradient_cosine: of s_test with ∇L(query); 1 = the solve changed nothing but the length.
-        score_correlation: Pearson correlation of the scores with ∇L(query)ᵀ ∇L(train) over a fixed
-            random sample of up to 256 training examples.
-        reasons: why a query was quarantined (it has no scores then); None where all is well.
-        dropped: candidates of the query without a score, since their own gradient is not finite.
-        models: how many were averaged.
-        agreement: mean rank correlation of the models' scores over that sample; None for one model.
-        held: share of the total size of the effects, Σ |removal_effect|, that the candidates hold;
-            what they miss is estimated from that sample. None in a full scan.
-        route: "hooks", or "one by one" and why: how gradients of examples were taken; None where
-            none were.
-        least_eigenvalue: a lower bound of the least eigenvalue of H + λI. λ for a curvature that is
-            semidefinite by its making; for others by a factorisation or by Lanczos. 0 or less says
-            that its sign was not found; one that is indefinite is refused. None if not known.
-        leverage: "on" where effects are those of one Newton step once the training example is gone
-            (see `Leverage`), or "off: " and why they are to first order. None if not known.
-        rounding: rank correlation of scores in low precision with those in full, over that sample;
-            None where nothing was rounded.
+        residual: Relative residual ‖b - A x‖ / ‖b‖ of the solved system, A the damped operator, b
+            the query gradient and x = s_test.
+        full_residual: Relative residual with the curvature of the full training set; None if it was
+            not measured.
+        converged: Whether the residual is within the solver's tolerance and the query has scores.
+        steps: Number of sweeps over the operator.
+        damping: Effective damping λ, added to the diagonal of the curvature.
+        spread: Relative standard deviation of s_test over the repetitions of a stochastic solver;
+            None for a solver without repetitions.
+        gradient_norm: Norm ‖∇L(query)‖ of the query gradient.
+        solution_norm: Norm ‖s_test‖ of the solution.
+        gradient_cosine: Cosine between s_test and ∇L(query). At 1 the solve changed the length
+            alone.
+        score_correlation: Pearson correlation of the scores with ∇L(query)ᵀ ∇L(train), over a fixed
+            random sample of up to 256 training examples (the control sample).
+        reasons: Reason of quarantine of each query; None for a query with scores.
+        dropped: Number of the query's candidates without a score, because their own gradient is not
+            finite.
+        models: Number of models in the mean.
+        agreement: Mean Spearman correlation of the models' scores over the control sample; None for
+            one model.
+        held: Captured share of the total absolute effect Σ |removal_effect|: that of the
+            candidates. The rest is estimated from the control sample. None in a full scan.
+        route: Method of the per-example gradients: "hooks", or "one by one" with the reason. None
+            where no gradient was computed.
+        least_eigenvalue: Lower bound of the smallest eigenvalue of H + λI: λ for a curvature that
+            is positive semidefinite by construction, else from a factorisation or the Lanczos
+            method. 0 or less if the sign could not be determined; an indefinite operator is
+            refused. None if not known.
+        leverage: "on" for effects of one Newton step with the training example's own curvature
+            removed (see `Leverage`), or "off: " with the reason why effects are first-order. None
+            if not known.
+        rounding: Spearman correlation of scores in reduced precision or rank with those in full,
+            over the control sample; None where scores are exact.
     """
 
     residual: Float[Tensor, " q"] = field(metadata=per_query(take_max, needs_solution=True))
@@ -120,16 +128,16 @@ class Certificate:
 
     @property
     def resembles_gradient_product(self) -> Bool[Tensor, " q"]:
-        """|score_correlation| > 0.99: the curvature might as well not be there."""
+        """Whether |score_correlation| > 0.99: the curvature has no visible effect on the scores."""
         return self.score_correlation.abs() > MAX_PRODUCT_CORRELATION
 
     @property
     def quarantined(self) -> Bool[Tensor, " q"]:
-        """Which queries have no scores."""
+        """Mask of the queries without scores."""
         return torch.tensor([reason is not None for reason in self.reasons], dtype=torch.bool)
 
     def mask_failed(self: AnyCertificate, failed: Bool[Tensor, " q"]) -> AnyCertificate:
-        """The same with NaN for what a solve that failed cannot tell."""
+        """Return a certificate with NaN in the numbers that need a solution, for failed queries."""
         rules = list_evidence(type(self))
         values = {name: getattr(self, name) for name in rules if rules[name].needs_solution}
         masked = {
@@ -140,7 +148,7 @@ class Certificate:
         return replace(self, **masked)
 
     def finalize(self, overflowed: Bool[Tensor, " q"], dropped: Int[Tensor, " q"]) -> "Certificate":
-        """The same once scores are there: which of them overflowed, which candidates have none."""
+        """Return a certificate with overflowed queries quarantined and dropped examples counted."""
         reasons = tuple(
             reason or (SCORES_OVERFLOWED if overflow else None)
             for reason, overflow in zip(self.reasons, overflowed.tolist(), strict=True)
@@ -156,7 +164,7 @@ def make_blank_certificate(
     reasons: tuple[str | None, ...],
     leverage: str | None = None,
 ) -> Certificate:
-    """The certificate of answers that nothing was solved for: other numbers are NaN or None."""
+    """Return the certificate of scores without a solve: all other numbers are NaN or None."""
     unknown = torch.full((len(reasons),), torch.nan)
     required = [item.name for item in fields(Certificate) if item.default is MISSING]
     known = {"converged": converged, "damping": damping, "reasons": reasons, "leverage": leverage}
@@ -165,12 +173,12 @@ def make_blank_certificate(
 
 
 def concat_certificates(certificates: Sequence[AnyCertificate]) -> AnyCertificate:
-    """One certificate for all queries, from those of some each."""
+    """Concatenate the certificates of batches of queries."""
     return _reduce(certificates, {n: r.concat for n, r in _list_rules(certificates).items()})
 
 
 def combine_certificates(models: Sequence[AnyCertificate]) -> AnyCertificate:
-    """One certificate for the mean of several models, see `Certificate`."""
+    """Combine the certificates of several models into that of their mean, see `Certificate`."""
     if len(models) == 1:
         return models[0]
     return _reduce(models, {n: r.combine for n, r in _list_rules(models).items()})

@@ -1,4 +1,4 @@
-"""A fixed sample of training examples on which whole vectors of scores are compared."""
+"""Control sample: a fixed random sample of training examples for correlations of scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +14,18 @@ from fastif.numerics.correlation import pearson
 from fastif.numerics.out_of_memory import split_on_oom
 
 CONTROL_SIZE = 256
+"""Training examples in the control sample."""
 SEED = 2_718_281_828
-"""Not one that a study is likely to draw its own samples with."""
+"""Fixed seed, unlikely to coincide with the seed of a study's own samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class ControlScores:
-    """Scores of the control sample, and what they would be without any curvature.
+    """Scores of the control sample, with and without the curvature.
 
     Attributes:
-        scores: ∇L(query)ᵀ (H + λI)⁻¹ ∇L(train), up to the factor 1/n.
-        products: ∇L(query)ᵀ ∇L(train), the plain gradient product.
+        scores: Inner products ∇L(query)ᵀ (H + λI)⁻¹ ∇L(train), without the factor 1/n.
+        products: Plain gradient products ∇L(query)ᵀ ∇L(train).
     """
 
     scores: Float[Tensor, "q c"]
@@ -42,16 +43,18 @@ def estimate_captured_mass(
     candidates: Int[Tensor, "q k"],
     effects: Float[Tensor, "q k"],
 ) -> Float[Tensor, " q"]:
-    """Share of Σ |removal_effect| over all `count` training examples that the candidates hold.
+    """Estimate the share of Σ |removal_effect| over the training set that the candidates capture.
 
-    The control sample was drawn without looking, so those of it that are no candidates stand for
-    all that are none: Σ over these is estimated as their mean times their number.
+        share = captured / (captured + (n - k) · mean |effect| over sampled non-candidates)
+
+    The control sample is independent of the queries, so the mean over its non-candidates is an
+    unbiased estimate for all non-candidates.
 
     Args:
-        controls: of each model.
-        count: n.
-        candidates: positions, negative where there is none.
-        effects: removal effects of the candidates.
+        controls: Scores of the control sample, one for each model.
+        count: Number n of training examples.
+        candidates: Positions of the candidates of each query; negative in an empty cell.
+        effects: Removal effects of the candidates, in nats.
     """
     scores = torch.stack([member.scores for member in controls]).mean(0).abs() / count
     sampled_ids = select_control_ids(count)
@@ -65,11 +68,11 @@ def estimate_captured_mass(
 def compute_precision_agreement(
     controls: Sequence[ControlScores], low_precision: Sequence[Scorer]
 ) -> Float[Tensor, " q"]:
-    """Rank correlation of the scores in low precision with those in full, the least of the models'.
+    """Spearman correlation of approximate scores with exact ones; the smallest over the models.
 
     Args:
-        controls: of each model, in full precision.
-        low_precision: the same models' scorers in low precision.
+        controls: Exact scores of the control sample, one for each model.
+        low_precision: Scorers of the same models in reduced precision or rank.
     """
     return torch.stack(
         [
@@ -91,11 +94,12 @@ def _compute_scores(scorer: Scorer) -> Float[Tensor, "q c"]:
 
 
 def select_control_ids(count: int) -> Int[Tensor, " c"]:
-    """Up to 256 of `count` positions, always the same ones.
+    """Return a fixed random sample of up to 256 of `count` positions.
 
-    >>> ids = select_control_ids(1000)
-    >>> len(ids), torch.equal(ids, select_control_ids(1000))
-    (256, True)
+    Examples:
+        >>> ids = select_control_ids(1000)
+        >>> len(ids), torch.equal(ids, select_control_ids(1000))
+        (256, True)
     """
     generator = torch.Generator().manual_seed(SEED)
     return torch.randperm(count, generator=generator)[:CONTROL_SIZE]
@@ -106,14 +110,14 @@ def score_control_sample(
     gradients: Gradients,
     query_gradients: Float[Tensor, "q p"],
 ) -> ControlScores:
-    """Take the control sample's gradients once, and multiply them with both kinds of rows.
+    """Score the control sample, with s_test and with the query gradients, in one pass.
 
-    Where the scores count the leverage of the sample, they take gradients of their own.
+    Scores with leverage need weighted gradients, so those are computed separately.
 
     Args:
-        scorer: with the solved rows.
-        gradients: of the objective.
-        query_gradients: the gradients that were solved for.
+        scorer: Scorer that holds s_test.
+        gradients: Per-example gradients of the objective.
+        query_gradients: Query gradients, the right-hand sides of the solve.
     """
     train, s_test = scorer.train, scorer.s_test
     ids = select_control_ids(len(train))
@@ -134,10 +138,10 @@ def score_control_sample(
 
 
 def compute_model_agreement(models: Sequence[ControlScores]) -> Float[Tensor, " q"]:
-    """Mean Spearman correlation over all pairs of models, of each query's scores.
+    """Mean Spearman correlation of each query's control scores, over all pairs of models.
 
-    1 = the models order the control sample alike; 0 = they have nothing in common. NaN where a
-    model gives all examples the same score.
+    1 = the models rank the control sample identically; 0 = their rankings are unrelated. NaN where
+    a model gives all examples the same score.
     """
     finite = torch.stack([torch.isfinite(model.scores) for model in models]).all(0).any(0)
     ranks = [

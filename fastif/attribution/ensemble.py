@@ -1,4 +1,4 @@
-"""Several trainings of one model, asked together."""
+"""Ensemble: removal effects averaged over several trainings of one model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,41 +16,42 @@ from fastif.models.prefix_cache import PrefixCache
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """The mean answer of several checkpoints or seeds of the same training, and its spread.
+    """Influence averaged over an ensemble of trainings (seeds or checkpoints), with its spread.
 
         score = 1/m Σ_j removal_effect_j        spread = standard deviation over the m models
 
-    A single training is one draw; what the draws agree on is what the data did. The search of the
-    first member chooses the candidates for all; in a full scan the rows kept are the most extreme
-    of the mean. The certificate is the worst of the members', and its `agreement` says how alike
-    they order a control sample of training examples. A query that one member cannot solve is
-    quarantined.
+    The effects of a single training depend on its seed; the mean over several trainings keeps what
+    they agree on. The first member's search selects the candidates for all members. A full scan
+    keeps the top-k and bottom-k of the mean. The certificate holds the worst number of the members,
+    and its `agreement` is the rank correlation of their scores. A query that one member cannot
+    solve is quarantined.
 
-    Memory: the s_test of every member, m x q x p, and a workspace of batch x p each; never a matrix
-    of q x n.
+    Memory: s_test of every member, m x q x p, and a workspace of batch x p each; never a matrix of
+    q x n.
 
     Args:
-        members: attributors of the same training examples, each with its own objective, operator
-            and factor, and with its own cache of them if any.
-        left_out: places of members that are not in the mean, as those that `find_clearly_worse`
-            names. The first one still searches the candidates if it is among them.
+        members: Attributors of the same training examples, each with its own objective, operator
+            and factor, and with its own hidden-state cache if any.
+        left_out: Positions of members that are excluded from the mean, such as the result of
+            `find_clearly_worse`. The first member selects the candidates even if it is excluded.
 
     Raises:
-        InputError: no member is left, or members with different numbers of training examples.
+        InputError: No member is left, or the members have different numbers of training examples.
 
-    >>> import torch
-    >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
-    >>> train = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]))
-    >>> members = []
-    >>> for weight in (1.0, 3.0):
-    ...     model = torch.nn.Linear(1, 1, bias=False)
-    ...     model.weight.data[:] = weight
-    ...     objective = ModuleObjective(model, SquaredError())
-    ...     curvature = GaussNewton(objective, train).with_damping(1.0)
-    ...     members.append(Attributor(objective, train, curvature, Direct(), leverage="off"))
-    >>> influences = Ensemble(members)(train, torch.tensor([0])).influences
-    >>> influences.removal_effect, influences.spread  # 1/2 · (2w)(8w) / (5 + 1): 1.33 w² for row 1
-    (tensor([[1.6667, 6.6667]]), tensor([[1.8856, 7.5425]]))
+    Examples:
+        >>> import torch
+        >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> train = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]))
+        >>> members = []
+        >>> for weight in (1.0, 3.0):
+        ...     model = torch.nn.Linear(1, 1, bias=False)
+        ...     model.weight.data[:] = weight
+        ...     objective = ModuleObjective(model, SquaredError())
+        ...     curvature = GaussNewton(objective, train).with_damping(1.0)
+        ...     members.append(Attributor(objective, train, curvature, Direct(), leverage="off"))
+        >>> influences = Ensemble(members)(train, torch.tensor([0])).influences
+        >>> influences.removal_effect, influences.spread  # row 1: 1/2 · (2w)(8w) / (5 + 1)
+        (tensor([[1.6667, 6.6667]]), tensor([[1.8856, 7.5425]]))
     """
 
     members: Sequence[Attributor]
@@ -61,21 +62,21 @@ class Ensemble:
         if len(counts) != 1:
             raise InputError(
                 "members of an ensemble",
-                "one or more, all with the same training examples",
+                "one member or more, all with the same training examples",
                 f"{len(self.members)} with {sorted(counts)} training examples",
                 "Give every member the same training set.",
             )
         if not self.averaged_members:
             raise InputError(
                 "members of an ensemble",
-                "one or more in the mean",
-                f"{len(self.members)}, all of them left out",
-                "Leave out fewer.",
+                "at least one member in the mean",
+                f"{len(self.members)} members, all of them in left_out",
+                "Leave out fewer members.",
             )
 
     @property
     def averaged_members(self) -> list[Attributor]:
-        """The members that are in the mean."""
+        """Members that enter the mean."""
         return [
             member for position, member in enumerate(self.members) if position not in self.left_out
         ]
@@ -86,16 +87,26 @@ class Ensemble:
         ids: Ids | None = None,
         slices: Int[Tensor, " q"] | None = None,
     ) -> Attribution:
-        """Attribute the queries at these positions, or all; with `slices`, also `SliceTotals`.
+        """Attribute the queries at the given positions, or all queries.
+
+        Args:
+            queries: Examples to explain, in a form that every member reads.
+            ids: Positions of q queries in `queries`; all by default.
+            slices: Slice number [q] of each query, from 0. With it a full scan also returns
+                `SliceTotals`.
+
+        Returns:
+            Mean influences, their certificate and totals of the q queries.
 
         Raises:
-            InputError: the queries are one model's hidden states, which the others misread.
+            InputError: The queries are cached hidden states of one model, which the others cannot
+                read.
         """
         if isinstance(queries, PrefixCache) and len(self.members) > 1:
             raise InputError(
                 "queries of an ensemble",
                 "examples that every member can read",
-                "a PrefixCache, which holds the hidden states of one of them",
-                "Give the examples that it was made of.",
+                "a PrefixCache, which holds the hidden states of one member",
+                "Give the examples from which the cache was made.",
             )
         return attribute(self.averaged_members, queries, ids, slices, self.members[0])

@@ -1,4 +1,4 @@
-"""Evidence: how one number of a certificate is combined over models and joined over batches."""
+"""Evidence: rules that combine the numbers of certificates over models and over batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,17 +10,17 @@ from torch import Tensor
 
 KEY = "evidence"
 Reduce = Callable[[Sequence[Any]], Any]
-"""From the values of several certificates to that of one."""
+"""Function that reduces the values of several certificates to one value."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What becomes of one number of a certificate.
+    """Rules for one number of a certificate.
 
     Attributes:
-        combine: from the values of several models to that of their mean.
-        concat: from the values of several batches of queries to that of all of them.
-        needs_solution: a number of a query that is NaN where its solve failed.
+        combine: Reduction of the values of several models to the value of their mean.
+        concat: Reduction of the values of batches of queries to the value of all queries.
+        needs_solution: Whether the number is NaN for a query with a failed solve.
     """
 
     combine: Reduce
@@ -29,83 +29,83 @@ class Evidence:
 
 
 def per_query(combine: Reduce, *, needs_solution: bool = False) -> Mapping[str, Evidence]:
-    """Metadata of a field with one value a query: a tensor [q], or None if not measured."""
+    """Metadata of a field with one value for each query: a tensor [q], or None if not measured."""
     return {KEY: Evidence(combine, concat_queries, needs_solution)}
 
 
 def per_run(combine: Reduce, concat: Reduce | None = None) -> Mapping[str, Evidence]:
-    """Metadata of a field with one value for all queries; equal in every batch if not told how."""
+    """Metadata of a field with one value for all queries; the first batch's value by default."""
     return {KEY: Evidence(combine, concat or take_first)}
 
 
 def list_evidence(certificate_type: type) -> dict[str, Evidence]:
-    """The table: each field of a certificate, by name.
+    """Rules of the fields of a certificate, by field name.
 
     Raises:
-        TypeError: a field that does not say how it is combined.
+        TypeError: A field has no rule.
     """
     missing = [item.name for item in fields(certificate_type) if KEY not in item.metadata]
     if missing:
         raise TypeError(
             f"{certificate_type.__name__}.{missing[0]}: expected field(metadata=per_query(...)) or "
-            "per_run(...), got neither. Say how models are combined."
+            "per_run(...), got neither. Add the rule that combines models."
         )
     return {item.name: item.metadata[KEY] for item in fields(certificate_type)}
 
 
 def take_max(values: Sequence[Any]) -> Any:
-    """The largest; None if one is not known."""
+    """Largest value; None if a value is unknown."""
     if any(value is None for value in values):
         return None
     return torch.stack(list(values)).amax(0) if isinstance(values[0], Tensor) else max(values)
 
 
 def take_min(values: Sequence[Any]) -> Any:
-    """The smallest; None if one is not known."""
+    """Smallest value; None if a value is unknown."""
     if any(value is None for value in values):
         return None
     return torch.stack(list(values)).amin(0) if isinstance(values[0], Tensor) else min(values)
 
 
 def take_mean(values: Sequence[Tensor]) -> Tensor:
-    """The mean."""
+    """Mean of the values."""
     return torch.stack(list(values)).mean(0)
 
 
 def take_all(values: Sequence[Tensor]) -> Tensor:
-    """Whether it holds for each."""
+    """Logical AND of the values."""
     return torch.stack(list(values)).all(0)
 
 
 def take_sum(values: Sequence[int]) -> int:
-    """The sum."""
+    """Sum of the values."""
     return sum(values)
 
 
 def take_farthest(values: Sequence[Float[Tensor, " q"]]) -> Float[Tensor, " q"]:
-    """Of each query the entry farthest from 0; NaN counts as 0 unless there is nothing else."""
+    """Entry farthest from 0 for each query; NaN only where all entries are NaN."""
     stacked = torch.stack(list(values))
     index = stacked.abs().nan_to_num(0.0).argmax(0, keepdim=True)
     return stacked.gather(0, index)[0]
 
 
 def take_first(values: Sequence[Any]) -> Any:
-    """The first, where all are equal."""
+    """First value, where all are equal."""
     return values[0]
 
 
 def take_first_reason(values: Sequence[tuple[str | None, ...]]) -> tuple[str | None, ...]:
-    """Of each query the first that is not None, if there is one."""
+    """First reason that is not None for each query, or None."""
     return tuple(next(filter(None, reasons), None) for reasons in zip(*values, strict=True))
 
 
 def take_none(values: Sequence[Any]) -> None:
-    """Not known of the mean until it is measured on the mean itself."""
+    """Return None: the number is measured on the mean itself."""
     return
 
 
 def concat_queries(values: Sequence[Any]) -> Any:
-    """One after another; None if not measured."""
+    """Concatenate the values of batches of queries; None if not measured."""
     first = values[0]
     if first is None:
         return None

@@ -1,4 +1,4 @@
-"""The certificate of a mean answer: agreement of models, and what the scores tell."""
+"""Certificate of a mean of models: their agreement, captured effect, and overflowed scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from fastif.candidates.faiss_index import Candidates
 def combine_members(
     certificates: Sequence[Certificate], controls: Sequence[ControlScores]
 ) -> Certificate:
-    """The certificate of the mean answer of several models, with how far they agree."""
+    """Combine the certificates of several models, and add the agreement of their scores."""
     certificate = combine_certificates(certificates)
     if len(certificates) == 1:
         return certificate
@@ -35,7 +35,7 @@ def finalize_certificate(
     controls: Sequence[ControlScores],
     num_train: int,
 ) -> Certificate:
-    """With what the scores tell: mass that candidates hold, examples dropped, and overflows."""
+    """Add what depends on the scores: captured share, dropped examples, overflowed queries."""
     if candidates is None:
         dropped = torch.full((len(influences.ids),), len(influences.nonfinite_ids))
     else:

@@ -1,4 +1,4 @@
-"""How well a solve holds on the curvature of the whole training set."""
+"""Residual of a solve on the curvature of the full training set."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ from fastif.gradients.gradient_tile import GradientTile
 from fastif.solvers.solver import safe_ratio
 
 SEED_OFFSET = 3_141_592_653
-"""Added to the seed, so that these are not the rows which the curvature drew with the same seed."""
+"""Offset of the seed, so that the sample differs from the rows of a sampled curvature."""
 
 APPLY_BLOCK_SIZE = 8
-"""Rows that an operator without a root is applied to together."""
+"""Number of vectors to which an operator without a factor V is applied at once."""
 
 
 def compute_full_residual(
@@ -25,30 +25,32 @@ def compute_full_residual(
     sample_size: int | None = None,
     seed: int = 0,
 ) -> Float[Tensor, " q"] | None:
-    """‖b - (A + λI) x‖ / ‖b‖ with A over all training examples, measured; `rhs` is overwritten.
+    """Relative residual ‖b - (A + λI) x‖ / ‖b‖, with A the curvature of the full training set.
 
-    The solver's own residual is on the operator it was given, whose A may be a sample. With
-    `sample_size` None one sweep over all examples gives the residual itself, in `rhs`. With fewer
-    rows, and a curvature that has a root, three sweeps over half of them give an estimate,
+    A solver's own residual refers to the operator that it solved, which may be a sample of the
+    curvature. With `sample_size` None one sweep over all examples gives the exact residual. With
+    fewer rows, and a curvature with a factor V, three sweeps over two independent samples estimate
+    it,
 
         ‖r‖² = E⟨b' - A₂ x, b' - A₃ x⟩,   b' = b - λx,
 
-    A₂ and A₃ being means over two independent samples. It is unbiased for ‖r‖², while the norm
-    of b' - A₂ x would count the sample's own noise as residual. Negative estimates become 0.
-    No third matrix of q x p is held either way. Sums are in double precision, products are not, so
-    an estimate below about 1e-3 says no more than that. The noise is that of few rows: from 512 of
-    3,500 text pairs, a residual of 0.1 was found to within a factor of two.
+    with A₂ and A₃ the means over the two samples. The estimate of ‖r‖² is unbiased, while ‖b' - A₂
+    x‖² would count the sampling noise as residual. Negative estimates become 0. No third matrix of
+    q x p is held. Sums are in double precision, products are not, so an estimate below about 1e-3
+    is not meaningful. With 512 of 3,500 text pairs, a residual of 0.1 was estimated to within a
+    factor of two.
 
     Args:
-        operator: what was solved with.
-        value: x.
-        rhs: b; it is overwritten.
-        sample_size: examples of both samples together; None takes all, 0 measures nothing.
-        seed: of the samples.
+        operator: Damped operator that was solved.
+        value: Solution x of each query.
+        rhs: Right-hand side b of each query; overwritten with the residual.
+        sample_size: Number of examples in both samples together; None for all, 0 for no
+            measurement.
+        seed: Random seed of the samples.
 
     Returns:
-        None if nothing is measured: no rows, an operator that has no examples, or a sample of one
-        that has no root (the Hessian).
+        One relative residual for each query. None if nothing is measured, the operator has no
+            examples, or a sample is requested of an operator without a factor V (the Hessian).
     """
     full_operator = operator.operator.on_all_data()
     if (
@@ -72,7 +74,7 @@ def compute_full_residual(
 def _estimate_squared_norm(
     full_operator: FactoredOperator, value: Tensor, rhs: Tensor, half: int, seed: int
 ) -> Tensor:
-    """⟨b' - A₂ x, b'⟩ - ⟨b' - A₂ x, A₃ x⟩, with b' in `rhs` and then b' - A₂ x."""
+    """Unbiased estimate ⟨b' - A₂ x, b'⟩ - ⟨b' - A₂ x, A₃ x⟩; `rhs` holds b', then b' - A₂ x."""
     generator = torch.Generator().manual_seed((SEED_OFFSET + seed) % 2**32)
     second, third = (full_operator.sample(generator, half) for _ in range(2))
     assert isinstance(second, FactoredOperator)
@@ -83,7 +85,7 @@ def _estimate_squared_norm(
 
 
 def _subtract_product(operator: LinearOperator, value: Tensor, rhs: Tensor) -> None:
-    """Rhs -= A value, in place."""
+    """Subtract A value from `rhs`, in place."""
     if isinstance(operator, FactoredOperator):
         for tile in _iterate_tiles(operator):
             tile.accumulate(rhs, -tile.dot(value) / operator.count)
@@ -95,7 +97,7 @@ def _subtract_product(operator: LinearOperator, value: Tensor, rhs: Tensor) -> N
 
 
 def _bilinear_form(factored: FactoredOperator, left: Tensor, right: Tensor) -> Tensor:
-    """⟨A left, right⟩ of each row."""
+    """Bilinear form ⟨A left, right⟩ of each pair of vectors."""
     total = left.new_zeros(len(left), dtype=torch.float64)
     for tile in _iterate_tiles(factored):
         total += (tile.dot(left).double() * tile.dot(right).double()).sum(1)
@@ -108,6 +110,6 @@ def _iterate_tiles(factored: FactoredOperator) -> Iterator[GradientTile]:
 
 
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:
-    """⟨left, right⟩ of each row, in double precision, one row at a time."""
+    """Inner products ⟨left, right⟩ of paired vectors, in double precision, one pair at a time."""
     pairs = zip(left, right, strict=True)
     return torch.stack([a.double().dot(b.double()) for a, b in pairs])

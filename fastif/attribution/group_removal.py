@@ -1,4 +1,4 @@
-"""What it does to queries if a group of training rows is removed together."""
+"""Group influence: effect on queries if a group of training examples is removed together."""
 
 from dataclasses import dataclass
 
@@ -18,25 +18,25 @@ from fastif.gradients.per_example import (
 from fastif.models.parameters import Params
 
 MAX_GROUP_FACTOR_ROWS = 4000
-"""Root rows of a group, which are held and solved for together."""
+"""Largest number of factor rows of a group, which are held and solved together."""
 
 WHERE = "removal of a group"
 
 
 @dataclass(frozen=True, eq=False)
 class GroupRemoval:
-    """The change of what is asked of q queries, in nats, if a group of rows is removed at once.
+    """Predicted change of q queries, in nats, if a group of training examples is removed at once.
 
-    Signs are those of `removal_effect`: positive = the loss rises.
+    Signs are those of `removal_effect`: positive = the loss rises, the group is helpful.
 
     Attributes:
-        effect: of one Newton step on the objective without the group, with the queries evaluated at
-            the parameters that it leads to.
-        linear: the same step times the queries' gradients.
-        first_order: the sum of the rows' removal effects to first order.
-        leverage: largest eigenvalue of R_S A⁻¹ R_Sᵀ / n, R_S the root rows of the group: 0 to below
-            1. Near 1 the group alone holds up a direction, and the step is a long one.
-        residual: the largest of the solves.
+        effect: Change of the queries' measure at the parameters after one Newton step on the
+            objective without the group.
+        linear: Inner product of the same step with the queries' gradients.
+        first_order: Sum of the first-order removal effects of the group's examples.
+        leverage: Largest eigenvalue of V_S A⁻¹ V_Sᵀ / n, V_S the factor rows of the group, from 0
+            to below 1. Near 1 the group alone determines a direction, and the step is long.
+        residual: Largest relative residual of the solves.
     """
 
     effect: Float[Tensor, " q"]
@@ -49,23 +49,28 @@ class GroupRemoval:
 def remove_group(
     attributor: Attributor, group: Int[Tensor, " s"], queries: Examples, ids: Int[Tensor, " q"]
 ) -> GroupRemoval:
-    """Removal effect of a group S, to second order in what the group has of the curvature.
+    """Second-order group influence: removal effect of a group S of training examples.
 
-        Δθ = 1/n (A - R_Sᵀ R_S / n)⁻¹ Σ_{i∈S} ∇L(i),   A = H + λI
+        Δθ = 1/n (A - V_Sᵀ V_S / n)⁻¹ Σ_{i∈S} ∇L(i),   A = H + λI
 
-    by Woodbury, with A⁻¹ of the group's root rows R_S [s·c p] from the attributor's solver (Koh and
-    others, 2019, and Basu and others, 2020, on what first-order effects of groups leave out). The
-    sum of losses loses the group's terms; n, the penalty and λ stay.
+    by the Woodbury identity, with A⁻¹ of the factor rows V_S [s·c p] of the group from the
+    attributor's solver. First-order sums ignore the group's share of the curvature (Koh et al.,
+    2019; Basu et al., 2020). Removal takes the group's terms from the sum of losses; n, the L2
+    penalty and λ stay.
 
     Args:
-        attributor: of one model, with a Gauss-Newton matrix over all its training rows.
-        group: positions of the training rows, each once.
-        queries: what is asked about.
-        ids: positions of the queries.
+        attributor: Attributor of one model, with a Gauss-Newton matrix over its full training set.
+        group: Positions [s] of the training examples to remove, each once.
+        queries: Examples to explain.
+        ids: Positions [q] of the queries.
+
+    Returns:
+        Effects on the q queries to second and to first order, with the group's leverage.
 
     Raises:
-        InputError: no group of training rows, too large a one, or one without finite gradients;
-            another curvature.
+        InputError: The group is empty, too large, holds a position twice or out of range, or has
+            gradients that are not finite; or the curvature is not a Gauss-Newton matrix over the
+            full training set.
     """
     train, operator = attributor.train, attributor.operator
     check_leverage(operator, train)
@@ -74,7 +79,12 @@ def remove_group(
     gradient_sum = compute_loss_gradients(gradients, train, group).sum(0, keepdim=True)
     factor_rows = _collect_factor_rows(gradients, train, group)
     if not bool(torch.isfinite(torch.cat([gradient_sum, factor_rows])).all()):
-        raise InputError(WHERE, "rows of finite gradients", "NaN or infinity", "Leave them out.")
+        raise InputError(
+            WHERE,
+            "training rows with finite gradients",
+            "NaN or infinity",
+            "Leave rows without a finite gradient out of the group.",
+        )
     solution = attributor.apply_inverse(torch.cat([gradient_sum, factor_rows]))
     gradient_solution, factor_solution = solution.value[:1].double(), solution.value[1:].double()
     gram = factor_solution @ factor_rows.double().T / count
@@ -96,16 +106,16 @@ def _check_group(group: Tensor, count: int) -> None:
     if not len(group) or not in_range or len(group.unique()) < len(group) or len(group) == count:
         raise InputError(
             WHERE,
-            f"some of the {count} training rows, each once, and not all",
-            f"{len(group)} positions, {len(group.unique())} of them different",
-            "Give positions in the training set.",
+            f"distinct positions from 0 to {count - 1}, at least one and not all",
+            f"{len(group)} positions, {len(group.unique())} of them distinct",
+            "Give positions in the training set, each once.",
         )
 
 
 def _collect_factor_rows(
     gradients: Gradients, train: Examples, group: Tensor
 ) -> Float[Tensor, "r p"]:
-    """The root rows of the group; their order does not matter."""
+    """Factor rows of the group; the sums over them do not depend on their order."""
     collected: list[Tensor] = []
     for _, batch in train.batches(group):
         collected += [
@@ -114,9 +124,9 @@ def _collect_factor_rows(
         if sum(map(len, collected)) > MAX_GROUP_FACTOR_ROWS:
             raise InputError(
                 WHERE,
-                f"at most {MAX_GROUP_FACTOR_ROWS:,} root rows, training rows x (classes - 1)",
+                f"at most {MAX_GROUP_FACTOR_ROWS:,} factor rows, training rows x (classes - 1)",
                 f"more, with {len(group):,} training rows",
-                "Train again without so large a group.",
+                "Take a smaller group, or measure its effect by retraining without it.",
             )
     return torch.cat(collected)
 
@@ -125,7 +135,7 @@ def _collect_factor_rows(
 def _measure_change(
     attributor: Attributor, queries: Examples, ids: Tensor, step: Float[Tensor, " p"]
 ) -> Float[Tensor, " q"]:
-    """What is asked of the queries at the parameters after the step, minus what it is now."""
+    """Measure of the queries at the parameters after the step, minus its present value."""
     objective = attributor.objective
     step_by_name = objective.space.unflatten(step.to(objective.like))
     stepped_params = {name: value + step_by_name[name] for name, value in objective.params.items()}

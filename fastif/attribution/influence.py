@@ -1,13 +1,12 @@
-"""Scores, and the one convention of sign and unit.
+"""Influence scores, and the one convention of their sign and unit.
 
     removal_effect[query, train] = 1/n · ∇L(query)ᵀ (H + λI)⁻¹ ∇L(train)
 
 is the predicted change of the query's loss, in nats, if the training example were removed and the
 model trained again (n training examples, H the mean curvature, λ the effective damping). Positive:
-the loss would rise, the example is **helpful**. Negative: **harmful**. The FastIF paper's
-I_up,loss is -n times this. With the leverage of a training example
-(`fastif.attribution.leverage`) H is the curvature without that example's term, which is what is
-left when it is gone. No other place in the project changes the sign of a score.
+the loss would rise, the example is **helpful**. Negative: **harmful**. I_up,loss of the FastIF
+paper (Guo et al., 2021) is -n times this. With leverage (`fastif.attribution.leverage`) H excludes
+the removed example's own term. No other place in the project changes the sign of a score.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,23 +38,24 @@ from fastif.solvers.definiteness import require_positive_definite
 from fastif.solvers.solver import Factor, Solver
 
 NO_EXAMPLE = -1
-"""The id of a cell without an example: an approximate index found fewer than k, or the example's
-gradient is not finite."""
+"""Id of an empty cell: an approximate index returned fewer than k, or a gradient is not finite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Influences:
-    """For each query its scored training examples, the most harmful first.
+    """Scored training examples of each query, the most harmful first.
 
-    Equal scores are ordered by position, so the table does not depend on tiles or their order.
-    A cell without an example has the id `NO_EXAMPLE`, an infinite score, and comes last.
+    Equal scores are ordered by position, so the table does not depend on the batch size. An empty
+    cell has the id `NO_EXAMPLE` and an infinite score, and comes last.
 
     Attributes:
-        ids: positions in the training set.
-        removal_effect: nats; negative = harmful.
-        distances: of the candidate index; None in a full scan.
-        spread: standard deviation of the score over models, in nats; None for one model.
-        nonfinite_ids: training examples that were to be scored but whose gradient is not finite.
+        ids: Positions [q k] in the training set.
+        removal_effect: Predicted change [q k] of the query's loss without the example, in nats;
+            negative = harmful, positive = helpful.
+        distances: Distances [q k] reported by the candidate index; None in a full scan.
+        spread: Standard deviation [q k] of the score over models, in nats; None for one model.
+        nonfinite_ids: Positions of training examples that could not be scored, because their
+            gradient is not finite.
     """
 
     ids: Int[Tensor, "q k"]
@@ -68,15 +68,15 @@ class Influences:
 
 
 def concat_influences(batches: Sequence[Influences]) -> Influences:
-    """Those of all queries, from those of some each."""
+    """Concatenate the influences of batches of queries."""
 
-    def join(name: str) -> Any:
+    def concat(name: str) -> Any:
         values = [getattr(batch, name) for batch in batches]
         return None if values[0] is None else torch.cat(values)
 
     names = ("ids", "removal_effect", "distances", "spread")
     nonfinite_ids = torch.cat([batch.nonfinite_ids for batch in batches]).unique()
-    return Influences(**{name: join(name) for name in names}, nonfinite_ids=nonfinite_ids)
+    return Influences(**{name: concat(name) for name in names}, nonfinite_ids=nonfinite_ids)
 
 
 def influence(
@@ -87,21 +87,36 @@ def influence(
     *,
     keep: int | None = None,
 ) -> Influences:
-    """Removal effects of training examples on queries whose s_test is (H + λI)⁻¹ ∇L(query).
+    """Influence of training examples on queries with known s_test = (H + λI)⁻¹ ∇L(query).
 
-    The gradient of each distinct candidate is taken once and multiplied with all q queries. Without
-    candidates the whole training set passes by; then only the `keep` most harmful and the `keep`
-    most helpful rows of each query are held, never a q x n matrix.
+        removal_effect[query, train] = 1/n s_test(query)ᵀ ∇L(train)
+
+    (Koh and Liang, 2017), in nats. The gradient of each distinct candidate is computed once and
+    multiplied with all q queries. Without candidates the full training set is scanned; then only
+    the `keep` most harmful and the `keep` most helpful examples of each query are held, never a q x
+    n matrix. Effects are first-order: leverage needs an `Attributor`.
 
     Args:
-        gradients: of the objective that s_test was solved for.
-        train: the n training examples, whose `batch_size` says how many gradients are held.
-        s_test: one solved row a query.
-        candidates: positions to score for each query; None scans the full training set.
-        keep: rows kept at each end of a full scan; None keeps all.
+        gradients: Per-example gradients of the objective for which s_test was solved.
+        train: Training set of n examples; its `batch_size` bounds how many gradients are held.
+        s_test: Inverse-Hessian-vector products [q p], one for each query.
+        candidates: Positions to score for each query; None scans the full training set.
+        keep: Examples kept at each end of a full scan (top-k and bottom-k); None keeps all.
+
+    Returns:
+        Scored examples of each query, the most harmful first.
 
     Raises:
         InputError: `keep` is below 1.
+
+    Examples:
+        >>> from fastif import Gradients, ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> model.weight.data[:] = 1.0
+        >>> train = TensorExamples([[1.0], [2.0]], [[0.0], [0.0]])
+        >>> gradients = Gradients(ModuleObjective(model, SquaredError()))  # ∇L = 2 and 8
+        >>> influence(gradients, train, torch.tensor([[3.0]])).removal_effect  # 3 · (2, 8) / 2
+        tensor([[ 3., 12.]])
     """
     try_table(gradients.objective, train, "training set")
     scorers = [GradientScorer(gradients, train, s_test)]
@@ -115,10 +130,11 @@ def mean_influence(
     keep: int | None = None,
     totals: SliceTotals | None = None,
 ) -> Influences:
-    """The mean of several models' removal effects, and its spread; as `influence` for one model.
+    """Mean and spread of several models' removal effects; `influence` for one model.
 
-    Tile by tile the models' products are averaged before the ends are kept, so that the rows kept
-    are the most extreme ones of the mean. Of each model its s_test [q p] and one tile are held.
+    The models' scores are averaged batch by batch before the top-k and bottom-k are selected, so
+    the kept examples are the most extreme of the mean. Each model holds its s_test [q p] and one
+    batch of gradients.
 
     Raises:
         InputError: `keep` is below 1.
@@ -140,13 +156,35 @@ def self_influence(
     factor: Factor | None = None,
     chunk_size: int = 32,
 ) -> Float[Tensor, " m"]:
-    """1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(z): how much removing a training example raises its own loss.
+    """Self-influence 1/n ∇L(z)ᵀ (H + λI)⁻¹ ∇L(z): an example's removal effect on its own loss.
 
-    The diagonal of the full removal-effect matrix to first order; never negative. `chunk_size`
-    gradients are solved for together, whatever the examples' `batch_size`.
+    The diagonal of the removal-effect matrix to first order, in nats; never negative. High values
+    indicate memorised, atypical or mislabeled examples (Koh and Liang, 2017).
+
+    Args:
+        gradients: Per-example gradients of the objective.
+        train: Training set of n examples.
+        operator: Damped curvature H + λI.
+        solver: Method that inverts the operator.
+        ids: Positions of m examples; all by default.
+        factor: Factorisation that the solver reuses; computed by default.
+        chunk_size: Number of gradients solved together, independent of the examples' `batch_size`.
+
+    Returns:
+        One value for each position, in nats.
 
     Raises:
-        InputError: the damped curvature is not positive definite.
+        InputError: The damped curvature is not positive definite.
+
+    Examples:
+        >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> model.weight.data[:] = 1.0
+        >>> train = TensorExamples([[1.0], [2.0]], [[0.0], [0.0]])
+        >>> curvature = GaussNewton(ModuleObjective(model, SquaredError()), train)
+        >>> operator = curvature.with_damping(1.0)
+        >>> self_influence(curvature.gradients, train, operator, Direct())  # 1/2 (4, 64) / (5 + 1)
+        tensor([0.3333, 5.3333])
     """
     try_table(gradients.objective, train, "training set")
     ids = all_ids(train) if ids is None else as_ids(ids, len(train))
@@ -166,7 +204,7 @@ def _score_candidates(scorers: Sequence[Scorer], candidates: Candidates) -> Infl
     valid = unique_ids != NO_EXAMPLE
     scores = scorers[0].like.new_full(ids.shape, torch.inf).cpu()
     spread = scores.clone() if len(scorers) > 1 else None
-    # Cells sorted by the candidate they ask for, so that a tile finds its own without a search.
+    # Cells sorted by candidate, so that the cells of a batch's candidates are contiguous.
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
     slots, nonfinite_ids = torch.arange(len(unique_ids))[valid], []
@@ -215,6 +253,6 @@ def _scan_all(
 def _iterate_effects(
     scorers: Sequence[Scorer], ids: Int[Tensor, " m"]
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
-    """Places in `ids` and the effects of the examples there; what memory cannot hold, in halves."""
+    """Yield positions in `ids` and their effects; batches are halved when memory runs out."""
     for positions in scorers[0].train.length_buckets(ids):
         yield from split_on_oom(lambda subset: average_effects(scorers, ids[subset]), positions)

@@ -1,4 +1,4 @@
-"""Scores by named parts of the parameters: which layers carry an effect."""
+"""Layer-wise influence: removal effects split over named blocks of parameters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,28 +18,29 @@ from fastif.models.parameters import ParamSpace
 from fastif.numerics.blocked_dot import pairwise_dots
 
 OTHER_BLOCK = "other"
-"""The block of the parameters that no group asks for."""
+"""Name of the block of parameters that no group matches."""
 
 
 @dataclass(frozen=True)
 class ParameterBlocks:
-    """A partition of the attributed parameters: each stands in exactly one named block.
+    """Partition of the attributed parameters into named blocks.
 
     Attributes:
-        slices: for each block where its parameters stand in a row; none for a block of which
-            nothing is attributed.
+        slices: Column ranges of each block in the flattened parameters; empty for a block without
+            attributed parameters.
     """
 
     slices: Mapping[str, tuple[slice, ...]]
 
     @classmethod
     def from_layers(cls, space: ParamSpace) -> "ParameterBlocks":
-        """One block a numbered layer, named up to its number; else the module that owns them.
+        """One block for each numbered layer, or for each owning module of unnumbered parameters.
 
-        >>> names = ("net.layer.5.key.weight", "net.layer.5.key.bias", "head.weight", "scale")
-        >>> space = ParamSpace(names, ((2, 2), (2,), (2, 2), (3,)))
-        >>> list(ParameterBlocks.from_layers(space).slices)
-        ['net.layer.5', 'head', 'scale']
+        Examples:
+            >>> names = ("net.layer.5.key.weight", "net.layer.5.key.bias", "head.weight", "scale")
+            >>> space = ParamSpace(names, ((2, 2), (2,), (2, 2), (3,)))
+            >>> list(ParameterBlocks.from_layers(space).slices)
+            ['net.layer.5', 'head', 'scale']
         """
         slices: dict[str, tuple[slice, ...]] = {}
         for name, span in zip(space.names, space.slices, strict=True):
@@ -52,25 +53,30 @@ class ParameterBlocks:
     def from_patterns(
         cls, space: ParamSpace, groups: Mapping[str, str | Sequence[str]]
     ) -> "ParameterBlocks":
-        r"""One block a group, of the parameters in whose name one of its expressions is found.
+        r"""One block for each group of regular expressions, searched in the parameter names.
 
-        What no group asks for is the block `OTHER_BLOCK`, if there is any. A group of which nothing
-        is
-        attributed stays, as an empty block: its scores are zero.
+        Unmatched parameters form the block `OTHER_BLOCK`. A group without attributed parameters
+        stays as an empty block with scores of zero.
+
+        Args:
+            space: Names and shapes of the attributed parameters.
+            groups: Regular expressions of each block, by the name of the block.
 
         Raises:
-            InputError: a parameter is in two groups, or a group has the name of the rest.
+            InputError: A parameter matches two groups, or a group is named `OTHER_BLOCK`.
 
-        >>> space = ParamSpace(("net.0.weight", "net.1.weight"), ((2,), (3,)))
-        >>> ParameterBlocks.from_patterns(space, {"low": r"net\.0", "embeddings": "^table"}).slices
-        {'low': (slice(0, 2, None),), 'embeddings': (), 'other': (slice(2, 5, None),)}
+        Examples:
+            >>> space = ParamSpace(("net.0.weight", "net.1.weight"), ((2,), (3,)))
+            >>> groups = {"low": r"net\.0", "embeddings": "^table"}
+            >>> ParameterBlocks.from_patterns(space, groups).slices
+            {'low': (slice(0, 2, None),), 'embeddings': (), 'other': (slice(2, 5, None),)}
         """
         if OTHER_BLOCK in groups:
             raise InputError(
                 "blocks",
-                "names of groups",
+                f"names of groups other than {OTHER_BLOCK!r}",
                 f"{OTHER_BLOCK!r}",
-                f"{OTHER_BLOCK!r} names the rest; rename it.",
+                f"Rename this group: {OTHER_BLOCK!r} is the block of unmatched parameters.",
             )
         slices: dict[str, tuple[slice, ...]] = dict.fromkeys(groups, ())
         for name, span in zip(space.names, space.slices, strict=True):
@@ -80,15 +86,15 @@ class ParameterBlocks:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The blocks in their order."""
+        """Names of the blocks, in order."""
         return tuple(self.slices)
 
 
 def _find_group(name: str, groups: Mapping[str, str | Sequence[str]]) -> str:
-    """The one group that asks for this parameter.
+    """Return the group that matches a parameter, or `OTHER_BLOCK`.
 
     Raises:
-        InputError: two ask for it.
+        InputError: Two groups match.
     """
     matches = []
     for group, patterns in groups.items():
@@ -100,7 +106,7 @@ def _find_group(name: str, groups: Mapping[str, str | Sequence[str]]) -> str:
             "blocks",
             "every parameter in one group",
             f"{name} in {' and '.join(matches)}",
-            "Make the expressions narrower, or scores would count it twice.",
+            "Make the regular expressions narrower; otherwise scores would count it twice.",
         )
     return matches[0] if matches else OTHER_BLOCK
 
@@ -114,28 +120,29 @@ def layerwise_influence(
     *,
     weights: Float[Tensor, "n c"] | None = None,
 ) -> Float[Tensor, "q k m"]:
-    """Removal effects of the given pairs, split over m blocks that sum to the whole effect.
+    """Removal effects of query-example pairs, split over m parameter blocks that sum to the effect.
 
         removal_effect[query, train, block] = 1/n · s_test(query)[block] · ∇L(train)[block]
 
-    The training example pulls on every block, by 1/n ∇L(train)[block]. A block's score is what its
-    part of the pull does to the query after *all* attributed parameters have given way to it:
-    blocks are told apart where the example pulls, not where the model moves. With the roles
-    exchanged, solved rows of the training examples and gradients of the queries, it is the reverse.
-    Where the curvature does not mix the blocks, as in EK-FAC, both are the same.
+    A block's score is the effect of the part of the training gradient in that block, after *all*
+    attributed parameters have responded: blocks are distinguished by where the example's gradient
+    lies, not by where the parameters move. With exchanged roles (s_test of the training examples,
+    gradients of the queries) it is the reverse. For a block-diagonal curvature such as EK-FAC both
+    are equal.
 
     Args:
-        gradients: of the objective that s_test was solved for.
-        train: the n training examples, whose `batch_size` says how many gradients are held.
-        s_test: one solved row a query.
-        ids: positions of the training examples to score for each query, say `Influences.ids`.
-        blocks: of the objective's parameters.
-        weights: of their root rows, with `make_weighted_gradients` gradients, as `GradientScorer`
-            has them.
+        gradients: Per-example gradients of the objective for which s_test was solved.
+        train: Training set of n examples; its `batch_size` bounds how many gradients are held.
+        s_test: Inverse-Hessian-vector products [q p], one for each query.
+        ids: Positions [q k] of the training examples to score for each query, as in
+            `Influences.ids`.
+        blocks: Partition of the objective's parameters.
+        weights: Weights [n c] of the factor rows, for scores with leverage. They need
+            `make_weighted_gradients` gradients.
 
     Returns:
-        For each pair one score a block, in the order of `blocks.names`; infinite where the id is
-        `NO_EXAMPLE`.
+        Scores [q k m] of each pair, in the order of `blocks.names`; infinite where the id is
+            `NO_EXAMPLE`.
     """
     unique_ids, column = ids.unique(return_inverse=True)
     query_index = torch.arange(len(ids))[:, None].expand_as(ids)
@@ -157,7 +164,7 @@ def layerwise_influence(
 def _blockwise_products(
     s_test: Tensor, vectors: Tensor, blocks: ParameterBlocks
 ) -> Float[Tensor, "q b m"]:
-    """Inner products within each block."""
+    """Inner products of each pair of vectors within each block."""
     products = s_test.new_zeros(len(s_test), len(vectors), len(blocks.names))
     for block, slices in enumerate(blocks.slices.values()):
         for span in slices:

@@ -1,4 +1,4 @@
-"""The leverage of a training row: its effect by one Newton step once its own curvature is gone."""
+"""Leverage of training examples: removal effects with the example's own curvature removed."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -21,39 +21,40 @@ LeverageMode = Literal["auto", "on", "off"]
 
 ON = "on"
 MAX_AUTO_COST = 3 * 10**11
-"""Multiplications that "auto" may take, once a process: some ten seconds on two cores."""
+"""Multiplications that "auto" permits, once in a process: about ten seconds on two cores."""
 
 MAX_DENSE_PARAMS = 2000
-"""Parameters up to which "auto" factorises the dense matrix, whatever the solver is."""
+"""Number of parameters up to which "auto" factorises the dense matrix, whatever the solver is."""
 
 MIN_EIGENVALUE_GAP = 1e-9
-"""1 - leverage below which nothing holds the direction of the row once it is gone."""
+"""Value of 1 - leverage below which the example alone determines a direction of the parameters."""
 
 
 @dataclass(frozen=True, eq=False)
 class Leverage:
-    """Weights of the root rows that make first-order effects those of one Newton step.
+    """Leverage correction: weights of the factor rows that turn first-order into one-step effects.
 
-    With A = H + λI, H = 1/n Σ_j R_jᵀ R_j over the root rows R_j [c p] of each training example and
-    ∇L(i) = R_iᵀ u_i, leaving out example i takes its term away and leaves n, the penalty and λ as
-    they are. So A becomes A - R_iᵀ R_i / n, and by Woodbury
+    With A = H + λI and H = 1/n Σ_j V_jᵀ V_j, V_j [c p] the factor rows of training example j, and
+    ∇L(i) = V_iᵀ u_i: removal of example i subtracts its term from H and keeps n, the L2 penalty and
+    λ. By the Woodbury identity the Newton step on the remaining examples needs
 
-        (A - R_iᵀ R_i / n)⁻¹ ∇L(i) = A⁻¹ R_iᵀ w_i,   w_i = (I - M_i)⁻¹ u_i,   M_i = R_i A⁻¹ R_iᵀ / n
+        (A - V_iᵀ V_i / n)⁻¹ ∇L(i) = A⁻¹ V_iᵀ w_i,   w_i = (I - M_i)⁻¹ u_i,   M_i = V_i A⁻¹ V_iᵀ / n
 
     For one output M_i is the leverage h_i of regression, from 0 to below 1, and the effect is the
     first-order one times 1 / (1 - h_i) (Cook and Weisberg, 1982; Pregibon, 1981, for logistic
-    models; Beirami et al., 2017). With several the row's gradient turns as well.
+    models; Beirami et al., 2017). With several outputs the direction of the gradient changes too.
 
     Attributes:
-        weights: w_i; NaN where the gradient is not finite, or M_i has an eigenvalue of 1.
-        largest: largest eigenvalue of any M_i.
+        weights: Weights w_i [n c] of the factor rows; NaN where the gradient is not finite, or M_i
+            has an eigenvalue of 1.
+        largest: Largest eigenvalue of any M_i.
     """
 
     weights: Float[Tensor, "n c"]
     largest: float
 
     def apply_weights(self, coefficients: FactorCoefficients) -> FactorCoefficients:
-        """`coefficients` with these weights, in the order of the root rows."""
+        """Replace the coefficients of the factor rows by these weights, in the same order."""
         return replace(
             coefficients, weights=self.weights[coefficients.owners, coefficients.columns]
         )
@@ -61,20 +62,20 @@ class Leverage:
 
 @dataclass(frozen=True)
 class NoLeverage:
-    """That effects are to first order.
+    """Absence of leverage: effects are first-order.
 
     Attributes:
-        reason: why, in words.
+        reason: Reason in words, recorded in the certificate.
     """
 
     reason: str
 
 
 def check_leverage(operator: DampedOperator, train: Examples) -> None:
-    """Refuse a curvature that no leverage can be taken of, before any work is done.
+    """Refuse a curvature without leverage, before any work is done.
 
     Raises:
-        InputError: why.
+        InputError: The curvature is not a Gauss-Newton matrix over the full training set.
     """
     reason = _find_obstacle(operator, train)
     if reason is not None:
@@ -89,42 +90,42 @@ def compute_leverage(
     mode: LeverageMode = "auto",
     inverse: ShiftedInverse | None = None,
 ) -> Leverage | NoLeverage:
-    """The leverage of all training examples, or why it is left out.
+    """Leverage of all training examples, or the reason why it is omitted.
 
-    "auto" takes it where it is cheap: with what `Direct` or `Dual` (without a rank) have factored,
-    or with a dense factorisation of up to 2,000 parameters. "on" takes it at any price, at worst by
-    solving for every root row.
+    "auto" computes it where it is cheap: from the factorisation of `Direct` or `Dual` (without a
+    rank), or from a dense factorisation of up to 2,000 parameters. "on" computes it at any cost, at
+    worst by a solve for every factor row.
 
     Args:
-        operator: the damped curvature.
-        solver: whose answers are corrected.
-        factor: what it keeps of the operator.
-        train: the training examples.
-        mode: see above; "off" leaves it out.
-        inverse: of the kernel of root rows, if it is at hand.
+        operator: Damped curvature H + λI.
+        solver: Solver of the queries, used for factor rows too.
+        factor: Factorisation of the operator by this solver.
+        train: Training set of n examples.
+        mode: "auto", "on", or "off" to omit it.
+        inverse: Inverse of the shifted Gram matrix V Vᵀ of factor rows, if already computed.
 
     Raises:
-        InputError: the mode is unknown, or "on" where there is no leverage to take.
+        InputError: The mode is unknown, or it is "on" and the curvature permits no leverage.
     """
     if mode not in get_args(LeverageMode):
-        raise InputError("leverage", '"auto", "on" or "off"', f'"{mode}"', "Leave it out.")
+        raise InputError("leverage", '"auto", "on" or "off"', f'"{mode}"', 'Use "auto".')
     reason = "not asked for" if mode == "off" else _find_obstacle(operator, train)
     factored = operator.operator
     if reason is None and mode == "auto":
         reason = _find_cost_obstacle(operator, factor)
     if reason is None:
-        assert isinstance(factored, FactoredOperator)  # as checked
+        assert isinstance(factored, FactoredOperator)  # _find_obstacle refuses others
         coefficients = factored.compute_factor_coefficients(train)
         if coefficients is not None:
             return _compute_from_factor(operator, factored, solver, factor, coefficients, inverse)
-        reason = "the gradients of the loss are not made of its root rows"
+        reason = "the gradients of the loss are no combinations of its factor rows"
     if mode == "on":
         raise _make_error(reason)
     return NoLeverage(reason)
 
 
 def make_weighted_gradients(gradients: Gradients) -> Gradients:
-    """Gradients of the same objective that take weights of root rows beside each example."""
+    """Gradients of the same objective that read weights of factor rows from the batch."""
     objective = gradients.objective
     weighted = Gradients(ParameterSubset(objective, objective.space.names))
     if gradients.per_example_backward:
@@ -135,7 +136,7 @@ def make_weighted_gradients(gradients: Gradients) -> Gradients:
 def compute_scored_tile(
     gradients: Gradients, train: Examples, ids: Int[Tensor, " b"], weights: Tensor | None
 ) -> GradientTile:
-    """What s_test is multiplied with: loss gradients, or with weights R_iᵀ w_i."""
+    """Training gradients to multiply with s_test: ∇L(i), or V_iᵀ w_i with leverage weights."""
     batch = train.take(ids)
     if weights is None:
         return gradients.compute_loss_tile(batch)
@@ -151,23 +152,23 @@ def _make_error(reason: str) -> InputError:
         "[curvature] leverage",
         "a Gauss-Newton matrix over all training rows, of a loss such as cross-entropy",
         reason,
-        'Leave it at "auto", or choose another curvature.',
+        'Set leverage = "auto", or choose another curvature.',
     )
 
 
 def _find_obstacle(operator: DampedOperator, train: Examples) -> str | None:
     factored = operator.operator
     if not train.is_same_table(getattr(factored, "examples", train)):
-        return "the curvature was made of other examples than those that are scored"
+        return "the curvature and the scores are of different training sets"
     if not isinstance(factored, FactoredOperator):
-        return f"{type(factored).__name__} has no root rows"
+        return f"{type(factored).__name__} has no factor rows (V with G = VᵀV / n)"
     if factored.on_all_data() is not factored or factored.count != len(train):
-        return "the curvature is not that of all training rows"
+        return "the curvature does not cover the full training set"
     return None
 
 
 def _find_cost_obstacle(operator: DampedOperator, factor: Factor) -> str | None:
-    """Why it is not cheap; None if it is."""
+    """Return the reason why leverage is not cheap; None if it is cheap."""
     factored, size = operator.operator, operator.size
     assert isinstance(factored, FactoredOperator)
     rows = factored.count * factored.rows_per_example
@@ -177,12 +178,12 @@ def _find_cost_obstacle(operator: DampedOperator, factor: Factor) -> str | None:
     elif "lu" in factor:
         return None if cost <= max(MAX_AUTO_COST, size**3) else _format_cost(cost)
     elif size > MAX_DENSE_PARAMS:
-        return "the solver has no factor to take it from"
+        return "the solver keeps no factorisation to compute it from"
     return None if cost <= MAX_AUTO_COST else _format_cost(cost)
 
 
 def _format_cost(cost: int) -> str:
-    return f'it takes {cost:.1e} multiplications, which leverage = "on" allows'
+    return f'it takes {cost:.1e} multiplications, which leverage = "on" permits'
 
 
 def _compute_from_factor(
@@ -215,7 +216,7 @@ def _solve_gaps(
     factor: Factor,
     coefficients: FactorCoefficients,
 ) -> Float[Tensor, "n c c"]:
-    """I - M_i of each example, by A⁻¹ of its root rows."""
+    """Matrices I - M_i of all examples, from A⁻¹ of their factor rows."""
     if "lu" not in factor and operator.size <= MAX_DENSE_PARAMS:
         factor = Direct().factor(operator)
     prepared = None if "lu" in factor else solver.prepare(operator, factor)
@@ -231,9 +232,7 @@ def _solve_gaps(
         blocks.append(
             torch.eye(len(rows), dtype=gram.dtype, device=gram.device) - gram / factored.count
         )
-    owners = coefficients.owners[
-        coefficients.columns == 0
-    ]  # the examples in the order of the pieces
+    owners = coefficients.owners[coefficients.columns == 0]  # positions in the order of batches
     gaps = torch.cat(blocks).cpu()
     ordered_gaps = torch.empty_like(gaps)
     ordered_gaps[owners] = gaps

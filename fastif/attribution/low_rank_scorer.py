@@ -1,4 +1,4 @@
-"""Scores of queries that are held in a few directions of every layer."""
+"""Low-rank scorer: s_test of linear layers truncated to its leading singular vectors."""
 
 from dataclasses import dataclass, field
 
@@ -14,19 +14,21 @@ from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
 
 OVERSAMPLING = 8
-"""Directions that are sought beyond those that are kept, and PASSES of the power iteration."""
+"""Oversampling of the randomized SVD: dimensions beyond the rank."""
 
 POWER_ITERATIONS = 2
+"""Power iterations of the randomized SVD."""
 SEED = 0
-"""Of the directions to start from: the same rows have the same halves."""
+"""Random seed of the start matrix, so that equal input gives equal factors."""
 
 
 @dataclass(frozen=True, eq=False)
 class LowRankFactors:
-    """A matrix for each query, S ≈ leftᵀ right, by its largest singular values.
+    """Low-rank matrices S ≈ leftᵀ right, one for each query.
 
     Attributes:
-        left, right: r rows a query.
+        left: Left factors [q r o], scaled by the singular values.
+        right: Right factors [q r i], with orthonormal rows.
     """
 
     left: Float[Tensor, "q r o"]
@@ -34,7 +36,7 @@ class LowRankFactors:
 
     @classmethod
     def from_matrices(cls, matrices: Float[Tensor, "q o i"], rank: int) -> "LowRankFactors":
-        """The best of this rank but for what a randomised iteration misses (Halko et al., 2011)."""
+        """Truncate each matrix to the given rank by randomized SVD (Halko et al., 2011)."""
         generator = torch.Generator().manual_seed(SEED)
         width = min(rank + OVERSAMPLING, *matrices.shape[1:])
         start = torch.randn(matrices.shape[2], width, generator=generator).to(matrices)
@@ -48,7 +50,7 @@ class LowRankFactors:
     def pair_products(
         self, inputs: Float[Tensor, "b t i"], deltas: Float[Tensor, "b t o"]
     ) -> Float[Tensor, "q b"]:
-        """⟨S, Σ_t δ_t a_tᵀ⟩ = Σ_t Σ_r (left_r δ_t) (right_r a_t), no gradient being made."""
+        """Inner products ⟨S, Σ_t δ_t a_tᵀ⟩ = Σ_tr (left_r δ_t)(right_r a_t), without gradients."""
         queries, rank, _ = self.left.shape
         terms = (deltas @ self.left.flatten(0, 1).T) * (inputs @ self.right.flatten(0, 1).T)
         return terms.sum(1).unflatten(1, (queries, rank)).sum(2).T
@@ -56,18 +58,21 @@ class LowRankFactors:
 
 @dataclass(frozen=True, eq=False)
 class LowRankScorer(Scorer):
-    """As `GradientScorer`, but of s_test in the weights of linear layers only r directions stay.
+    """Scorer with s_test of rank r in the weights of linear layers.
 
-    A pair then takes t r (i + o) multiplications a layer for an example of t positions and not i o,
-    and a query r (i + o) numbers and not i o; no row of p numbers is made. What it loses is
-    measured: see `Certificate.rounding`. All other parameters are multiplied in full.
+    For an example of t positions, a pair takes t r (i + o) multiplications in a layer instead of i
+    o, and a query holds r (i + o) numbers instead of i o. No gradient of p numbers is formed. The
+    loss of accuracy is measured as `Certificate.rounding`. All other parameters are multiplied in
+    full.
 
     Attributes:
-        gradients: of the objective that s_test was solved for.
-        train: the n training examples.
-        factors: of linear layers, by the name of their weight.
-        full_rank: s_test in all other parameters, by name.
-        weights: of each training example's root rows, see `Leverage`; None to first order.
+        gradients: Per-example gradients of the objective for which s_test was solved.
+        train: Training set of n examples.
+        factors: Low-rank s_test of linear layers, by the name of the weight.
+        full_rank: Full s_test [q _] of all other parameters, by name.
+        query_count: Number of queries.
+        weights: Weights [n c] of the training examples' factor rows, see `Leverage`; None for
+            first-order effects.
     """
 
     gradients: Gradients
@@ -143,9 +148,9 @@ class LowRankScorer(Scorer):
 
 
 def make_low_rank_scorer(scorer: Scorer, rank: int) -> Scorer:
-    """The same scores with s_test of this rank in every linear layer.
+    """Truncate s_test to the given rank in every linear layer.
 
-    The scorer itself where its scores are known already, or its gradients are taken one by one.
+    Scorers with precomputed scores, or without forward hooks, are returned unchanged.
     """
     if not isinstance(scorer, GradientScorer) or not len(scorer.train):
         return scorer

@@ -1,4 +1,4 @@
-"""One model's side of a score, and the mean over several models."""
+"""Scorers: removal effects from one model, and their mean over several models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from fastif.gradients.per_example import Gradients
 
 
 class Scorer(ABC):
-    """What one model says of the effects of training examples on solved queries.
+    """Removal effects of training examples on solved queries, from one model.
 
     Attributes:
-        train: the n training examples, as this model sees them.
-        queries: how many.
-        like: an empty tensor of the scores' type and device.
+        train: Training set of n examples, in the form that this model reads.
+        queries: Number of queries.
+        like: Empty tensor with the type and device of the scores.
     """
 
     train: Examples
@@ -35,23 +35,24 @@ class Scorer(ABC):
 
     @abstractmethod
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        """Removal effects of these training examples on the queries."""
+        """Removal effects [q b] of the given training examples on the queries."""
 
     @abstractmethod
     def to_bfloat16(self) -> "Scorer":
-        """The same in low precision; itself where nothing would be saved."""
+        """Return a scorer in bfloat16; the scorer itself where that saves nothing."""
 
 
 @dataclass(frozen=True, eq=False)
 class GradientScorer(Scorer):
-    """Training gradients, and the solved queries they are multiplied with.
+    """Scorer by inner products of s_test with training gradients.
 
     Attributes:
-        gradients: of the objective that s_test was solved for; with weights,
-            `make_weighted_gradients` ones.
-        train: the n training examples, as this model sees them.
-        s_test: (H + λI)⁻¹ ∇L(query), one row a query.
-        weights: of each training example's root rows, see `Leverage`; None to first order.
+        gradients: Per-example gradients of the objective for which s_test was solved; those of
+            `make_weighted_gradients` if there are weights.
+        train: Training set of n examples, in the form that this model reads.
+        s_test: Inverse-Hessian-vector products (H + λI)⁻¹ ∇L(query), one for each query.
+        weights: Weights [n c] of the training examples' factor rows, see `Leverage`; None for
+            first-order effects.
     """
 
     gradients: Gradients
@@ -68,17 +69,16 @@ class GradientScorer(Scorer):
         return self.gradients.objective.like
 
     def to_bfloat16(self) -> "GradientScorer":
-        """The same in half the memory and, where the processor has the instructions, less time.
+        """Return the scorer with gradients and s_test in bfloat16, products in single precision.
 
-        Gradients and s_test are rounded to bfloat16 (8 bits), their products summed in single
-        precision.
+        It takes half the memory and, on processors with bfloat16 instructions, less time.
         """
         low_precision = Gradients(self.gradients.objective, torch.bfloat16)
         low_precision.per_example_backward = self.gradients.per_example_backward
         return GradientScorer(low_precision, self.train, self.s_test.bfloat16(), self.weights)
 
     def compute_tile(self, ids: Int[Tensor, " b"]) -> GradientTile:
-        """What s_test is multiplied with, of these training examples."""
+        """Training gradients of the given examples, with leverage weights if there are any."""
         return compute_scored_tile(self.gradients, self.train, ids, self.weights)
 
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
@@ -86,21 +86,21 @@ class GradientScorer(Scorer):
         effects = tile.dot(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
             return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
-        # A gradient with NaN or infinity spoils its products with all queries, and a query that
-        # overflows spoils its own. Only the rows themselves tell which it was.
+        # NaN may come from a training gradient or from a query that overflows: check the gradients.
         return Effects(effects, tile.finite_mask().cpu())
 
 
 @dataclass(frozen=True, eq=False)
 class PrecomputedScorer(Scorer):
-    """Scores of all training examples that came with the solve; no gradient is taken again.
+    """Scores of all training examples that a dual solver computed with the solve.
 
-    They are q x n numbers, held where a solver holds a kernel of n x n anyway.
+    They are q x n numbers, held where the solver holds an n x n Gram matrix anyway. No gradient is
+    computed again.
 
     Attributes:
-        train: the n training examples.
-        scores: ∇L(train)ᵀ (H + λI)⁻¹ ∇L(query).
-        finite: whether a training example's gradient is finite.
+        train: Training set of n examples.
+        scores: Inner products ∇L(train)ᵀ (H + λI)⁻¹ ∇L(query), [q n].
+        finite: Whether each training example has a finite gradient.
     """
 
     train: Examples
@@ -125,12 +125,12 @@ class PrecomputedScorer(Scorer):
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """Effects of b training examples on q queries.
+    """Removal effects of b training examples on q queries.
 
     Attributes:
-        values: removal effects, in nats.
-        finite: whether an example's gradient is finite; the others' values mean nothing.
-        spread: standard deviation over models; None for one model.
+        values: Removal effects [q b], in nats.
+        finite: Whether each example has a finite gradient; the values of others are undefined.
+        spread: Standard deviation over models; None for one model.
     """
 
     values: Float[Tensor, "q b"]
@@ -139,10 +139,10 @@ class Effects:
 
 
 def average_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:
-    """The mean of the models' effects, and their standard deviation (m - 1 in its denominator).
+    """Mean and sample standard deviation (denominator m - 1) of the models' effects.
 
-    Taken of deviations from the first model, in double precision: models that agree to the last bit
-    have exactly that mean, and a spread of zero.
+    Deviations from the first model are averaged in double precision, so identical models have
+    exactly their common value as mean, and a spread of zero.
     """
     member_effects = [scorer.compute_effects(ids) for scorer in scorers]
     first = member_effects[0].values

@@ -1,4 +1,4 @@
-"""Answers by sketches alone: a tier of their own, milliseconds a query."""
+"""Scores by inner products of gradient sketches, without solve and training gradients."""
 
 import torch
 from jaxtyping import Float
@@ -18,29 +18,32 @@ from fastif.errors import InputError
 def score_by_sketches(
     search: SketchSearch, sketches: Float[Tensor, "q d"]
 ) -> tuple[Influences, Certificate]:
-    """The k most extreme of all training examples by their sketches, and these scores.
+    """Top-k and bottom-k training examples by the inner products of gradient sketches.
 
         removal_effect ≈ 1/n sketch(query)ᵀ sketch(train)
 
-    Nothing is solved and no training gradient is taken, so the certificate has no residual; how
-    well these scores agree with exact ones has to be measured on queries that are scanned in full.
+    Nothing is solved and no training gradient is computed, so the certificate has no residual.
+    Measure the agreement with exact scores on queries that are scanned in full.
 
     Args:
-        search: of exact inner products.
-        sketches: sketches of what is asked of the queries; zero for a gradient that is not finite.
+        search: Search with an exact index of inner products (`factory = "Flat"`).
+        sketches: Sketches [q d] of the query gradients; zero for a gradient that is not finite.
 
     Raises:
-        InputError: an approximate index, which does not give both ends with their products.
+        InputError: The index is approximate; it does not return the top-k and bottom-k products.
     """
     index = search.index
     if not isinstance(index, SketchIndex):
         raise InputError(
-            "sketch scores", 'factory = "Flat"', "an approximate index", "Rescore its candidates."
+            "sketch scores",
+            'an exact index, factory = "Flat"',
+            "an approximate index",
+            'Set rescore = true, or factory = "Flat".',
         )
     ids, products = index.find_top_bottom(sketches, search.k - search.k // 2)
     position = torch.arange(ids.shape[1])
     kept = (position < search.k // 2) | (position >= ids.shape[1] - (search.k - search.k // 2))
-    nonfinite = (sketches == 0).all(1).cpu()  # the sketch of a gradient that is not finite
+    nonfinite = (sketches == 0).all(1).cpu()  # a gradient that is not finite has a zero sketch
     influences = Influences(ids[:, kept], products[:, kept] / index.count)
     return influences, _make_certificate(search, nonfinite)
 

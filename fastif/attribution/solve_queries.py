@@ -1,4 +1,4 @@
-"""One model's part of an answer: queries that are solved, and the evidence."""
+"""Solve queries with one model: s_test or scores, with the evidence of the solve."""
 
 from dataclasses import dataclass, replace
 
@@ -23,12 +23,12 @@ from fastif.solvers.solver import ScoreFn, Solution, Solve, TrainingScores, safe
 
 @dataclass(frozen=True, eq=False)
 class SolvedQueries:
-    """Queries of one model that have been solved.
+    """Solved queries of one model.
 
     Attributes:
-        scorer: gives the scores.
-        control: scores of the control sample.
-        certificate: the evidence of the solve.
+        scorer: Scorer of training examples.
+        control: Scores of the control sample.
+        certificate: Evidence of the solve.
     """
 
     scorer: Scorer
@@ -38,7 +38,7 @@ class SolvedQueries:
 
 @dataclass(frozen=True, eq=False)
 class SolvedWithIhvp(SolvedQueries):
-    """The same with s_test, [q p], at hand."""
+    """Solved queries with their inverse-Hessian-vector products s_test [q p]."""
 
     scorer: GradientScorer
 
@@ -55,19 +55,21 @@ def solve_queries(
     weighted_gradients: Gradients | None = None,
     weights: Float[Tensor, "n c"] | None = None,
 ) -> SolvedWithIhvp:
-    """S_test of queries with these gradients, which are overwritten; a matrix of q x p is added.
+    """Solve for s_test of the given query gradients, which are overwritten.
+
+    Memory beyond the gradients is one matrix of q x p.
 
     Args:
-        gradients: of the objective.
-        train: the training examples.
-        operator: the damped curvature.
-        solve: a solver bound to it.
-        rhs: gradients of the queries.
-        certify_rows: training examples that `compute_full_residual` is estimated on; None for all.
-        remedy: what to change where a solve diverged.
-        weighted_gradients: `make_weighted_gradients` gradients of the objective, where there are
-            weights.
-        weights: of each training example's root rows, see `Leverage`; None to first order.
+        gradients: Per-example gradients of the objective.
+        train: Training set of n examples.
+        operator: Damped curvature H + λI.
+        solve: Solver bound to the operator.
+        rhs: Query gradients [q p].
+        certify_rows: Number of training examples for `compute_full_residual`; None for all.
+        remedy: Advice for a query with a diverged solve.
+        weighted_gradients: Gradients of `make_weighted_gradients`; needed if there are weights.
+        weights: Weights [n c] of the training examples' factor rows, see `Leverage`; None for
+            first-order effects.
     """
     gradient_norm, nonfinite = zero_nonfinite(rhs)
     solution = solve(rhs)
@@ -77,10 +79,10 @@ def solve_queries(
     scorer = GradientScorer(weighted_gradients or gradients, train, s_test, weights)
     control_scores = score_control_sample(scorer, gradients, rhs)
     is_whole = certify_rows is not None and certify_rows >= len(train)
-    full_residual = _measure_full_residual(  # the last to need rhs
+    full_residual = _measure_full_residual(  # last, since it overwrites rhs
         operator, solution, rhs, None if is_whole else certify_rows
     )
-    # bᵀ A⁻¹ b, so A is not positive definite along b
+    # bᵀ A⁻¹ b <= 0: A is not positive definite along b
     indefinite = (product <= 0) & (gradient_norm > 0)
     certificate = _make_certificate(
         replace(solution, converged=solution.converged & ~indefinite),
@@ -101,7 +103,7 @@ def solve_queries(
 def _measure_full_residual(
     operator: DampedOperator, solution: Solution, rhs: Float[Tensor, "q p"], size: int | None
 ) -> Float[Tensor, " q"] | None:
-    """The solve's own residual where the curvature is that of all examples; rhs is overwritten."""
+    """Residual on the full training set; the solver's own if its curvature covers it already."""
     if operator.operator.on_all_data() is operator.operator:
         return solution.residual
     return compute_full_residual(operator, solution.value, rhs, sample_size=size)
@@ -117,16 +119,16 @@ def score_queries(
     """Scores of all training examples at once, without s_test; no matrix of q x p is added.
 
     Args:
-        train: the n training examples.
-        factored: the curvature, over all of them.
-        score: a solver bound to it.
-        rhs: gradients of the queries; those that are not finite are set to zero.
-        remedy: what to change where a solve diverged.
+        train: Training set of n examples.
+        factored: Curvature over the full training set, as a factored operator.
+        score: Scoring solver bound to the curvature.
+        rhs: Query gradients [q p]; those that are not finite are set to zero.
+        remedy: Advice for a query with a diverged solve.
     """
     gradient_norm, nonfinite = zero_nonfinite(rhs)
     solution = score(rhs)
     finite = torch.ones(len(train), dtype=torch.bool)
-    finite[factored.nonfinite_ids] = False  # seen in the sweep just now
+    finite[factored.nonfinite_ids] = False  # recorded by the sweep of `score`
     diverged = ~torch.isfinite(solution.solution_norm)
     ids = select_control_ids(len(train))
     scores, products = (matrix[:, ids].cpu() for matrix in (solution.scores, solution.products))
@@ -161,7 +163,7 @@ def _make_certificate(
     steps: int = 1,
     spread: Float[Tensor, " q"] | None = None,
 ) -> Certificate:
-    """What a solve says of itself, b = ∇L(query) and x = s_test; `product` is bᵀ x."""
+    """Certificate of a solve with b = ∇L(query) and x = s_test; `product` is bᵀ x."""
     certificate = Certificate(
         residual=solution.residual,
         full_residual=full_residual,
@@ -180,7 +182,7 @@ def _make_certificate(
 
 
 def zero_nonfinite(vectors: Float[Tensor, "q p"]) -> tuple[Float[Tensor, " q"], Bool[Tensor, " q"]]:
-    """Norms, and which of them are not finite; such rows are set to zero, to harm no other."""
+    """Set vectors that are not finite to zero; return all norms, and the mask of these vectors."""
     norms = row_norms(vectors)
     nonfinite = ~torch.isfinite(norms)
     vectors[nonfinite] = 0

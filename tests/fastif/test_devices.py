@@ -1,4 +1,4 @@
-"""Nothing in fastif assumes that its tensors lie on the CPU: seen on a pretended device."""
+"""No function of fastif assumes that its tensors are on the CPU: tested on a simulated device."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ SEARCHES = ("rounded", "sketch scores", "united")
 
 
 class World:
-    """The same tiny classifier and texts on any device."""
+    """One tiny classifier with its texts, on a given device."""
 
     def __init__(self, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -98,7 +98,7 @@ def there():
         return World(DEVICE)
 
 
-def test_the_pretended_device_is_one():
+def test_the_simulated_device_refuses_mixed_devices():
     with Elsewhere():
         x, y = torch.randn(3, 4, device=DEVICE), torch.randn(3, 4)
         assert x.device == DEVICE
@@ -121,7 +121,7 @@ def test_the_pretended_device_is_one():
     "name",
     ["dual", "cg", *(pytest.param(name, marks=pytest.mark.long) for name in ("spectral", "lissa"))],
 )
-def test_every_solver_solves_there(here, there, name):
+def test_every_solver_runs_on_the_device(here, there, name):
     expected = here.attributor(SOLVERS[name], fastif.ExhaustiveSearch(5))(here.queries, here.ids)
     with Elsewhere():
         actual = there.attributor(SOLVERS[name], fastif.ExhaustiveSearch(5))(
@@ -131,14 +131,14 @@ def test_every_solver_solves_there(here, there, name):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_every_search_works_there(here, there, name):
+def test_every_search_runs_on_the_device(here, there, name):
     expected = here.attributor(fastif.Dual(), here.search(name))(here.queries, here.ids)
     with Elsewhere():
         actual = there.attributor(fastif.Dual(), there.search(name))(there.queries, there.ids)
         assert_same(actual, expected)
 
 
-def test_a_model_is_trained_there(here, there):
+def test_a_model_trains_on_the_device(here, there):
     recipe = fastif.TrainingConfig(1, 1e-3, 0.01, 8, 0)
     wanted = fastif.fit(here.objective, here.train, recipe)
     with Elsewhere():

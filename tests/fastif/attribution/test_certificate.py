@@ -1,4 +1,4 @@
-"""The certificate of an answer, number by number, against dense matrices."""
+"""Certificate: every number against a dense computation."""
 
 import pytest
 import reference
@@ -42,7 +42,7 @@ def _dense(made, damping, ids=None):
 
 
 @pytest.mark.parametrize("damping", [0.01, 50.0])
-def test_every_number_is_that_of_the_dense_matrix(damping):
+def test_every_number_equals_the_dense_computation(damping):
     ids = [0, 2, 3, 5, 8, 9]
     attributor, made = _attributor(damping=damping, ids=torch.tensor(ids), certify_rows=None)
     certificate = attributor(made.train, QUERIES).certificate
@@ -68,7 +68,7 @@ def test_every_number_is_that_of_the_dense_matrix(damping):
     assert certificate.resembles_gradient_product.tolist() == [damping == 50] * 3
 
 
-def test_a_curvature_of_all_rows_is_not_swept_again():
+def test_a_full_data_curvature_needs_no_further_sweep():
     made = case("mlp", 12)
     swept = []
 
@@ -94,7 +94,7 @@ def test_a_curvature_of_all_rows_is_not_swept_again():
 @pytest.mark.parametrize(
     ("rows", "exact"), [(None, True), (12, True), (100, True), (8, False), (0, None)]
 )
-def test_rows_of_the_certificate(rows, exact):
+def test_full_residual_by_certify_rows(rows, exact):
     ids = [0, 2, 3, 5, 8, 9]
     attributor, made = _attributor(ids=torch.tensor(ids), certify_rows=rows)
     residual = attributor(made.train, QUERIES).certificate.full_residual
@@ -109,7 +109,7 @@ def test_rows_of_the_certificate(rows, exact):
     assert torch.equal(residual, again), "the sample is fixed"
 
 
-def test_a_hessian_is_certified_on_all_rows_or_not_at_all():
+def test_a_hessian_has_a_full_residual_on_all_rows_only():
     ids = torch.tensor([0, 2, 3, 5, 8, 9])
     for rows, measured in ((None, True), (8, False)):
         attributor, made = _attributor(
@@ -142,7 +142,7 @@ def test_the_certificate_does_not_change_the_scores(solver):
         assert torch.equal(results[0].removal_effect, other.removal_effect)
 
 
-def test_queries_certified_alone_are_certified_alike():
+def test_certificates_do_not_depend_on_the_other_queries():
     attributor, made = _attributor(ids=torch.tensor([0, 2, 3, 5]), certify_rows=8)
     together = attributor(made.train, QUERIES).certificate
     for i, query in enumerate(QUERIES):
@@ -151,7 +151,7 @@ def test_queries_certified_alone_are_certified_alike():
             torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[i])
 
 
-def test_scores_that_are_all_alike_resemble_nothing():
+def test_equal_scores_have_no_score_correlation():
     train = TensorExamples(torch.ones(6, 2).double(), torch.zeros(6, dtype=torch.long))
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -164,14 +164,14 @@ def test_scores_that_are_all_alike_resemble_nothing():
     assert not certificate.resembles_gradient_product.any()
 
 
-def test_the_control_sample_is_fixed_and_without_repetition():
+def test_the_control_sample_is_fixed_and_without_replacement():
     assert select_control_ids(10).sort().values.tolist() == list(range(10))
     few = select_control_ids(5000)
     assert len(few.unique()) == len(few) == 256
     assert torch.equal(few, select_control_ids(5000))
 
 
-def test_pearson_of_any_rows():
+def test_pearson_against_the_reference():
     generator = torch.Generator().manual_seed(3)
     left, right = (torch.randn(4, 30, generator=generator).double() for _ in range(2))
     right[1] = -2 * left[1] + 5
@@ -182,6 +182,6 @@ def test_pearson_of_any_rows():
     assert torch.isnan(pearson(left[:, :0], right[:, :0])).all()
 
 
-def test_everything_is_kept_when_keep_is_above_the_number_of_rows():
+def test_keep_above_the_number_of_rows_keeps_all():
     attributor, made = _attributor(search=ExhaustiveSearch(100))
     assert attributor(made.train, QUERIES).influences.ids.shape == (3, 12)

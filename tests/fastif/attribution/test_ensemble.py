@@ -1,4 +1,4 @@
-"""Several models averaged: identities, and the direct mean of dense truths."""
+"""Ensemble: identities, and the mean of dense removal effects."""
 
 from itertools import permutations
 
@@ -70,7 +70,7 @@ def _check_close(actual: Attribution, expected: Attribution) -> None:
             torch.testing.assert_close(*pair, msg=name)
 
 
-def test_scores_and_spread_are_those_of_the_dense_truths():
+def test_scores_and_spread_equal_the_dense_ones():
     seeds = (0, 1, 2)
     actual = Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
     truths = torch.stack([_truth(seed) for seed in seeds])
@@ -86,7 +86,7 @@ def test_scores_and_spread_are_those_of_the_dense_truths():
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_the_ends_that_are_kept_are_those_of_the_mean(keep):
+def test_top_and_bottom_k_are_those_of_the_mean(keep):
     actual = Ensemble([_attributor(seed, ExhaustiveSearch(keep)) for seed in (0, 1)])(
         TRAIN, QUERIES
     )
@@ -94,7 +94,7 @@ def test_the_ends_that_are_kept_are_those_of_the_mean(keep):
     assert torch.equal(actual.influences.ids, torch.cat([order[:, :keep], order[:, -keep:]], 1))
 
 
-def test_one_member_is_the_attributor():
+def test_one_member_equals_its_attributor():
     alone = _attributor(0)(TRAIN, QUERIES)
     actual = Ensemble([_attributor(0)])(TRAIN, QUERIES)
     assert torch.equal(actual.influences.ids, alone.influences.ids)
@@ -105,7 +105,7 @@ def test_one_member_is_the_attributor():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_same_model_thrice_agrees_with_itself_to_the_last_bit(dtype):
+def test_three_identical_members_have_zero_spread(dtype):
     objective = ModuleObjective(_net(0).to(dtype), CrossEntropy())
     train = TensorExamples(POINTS.to(dtype), LABELS)
     operator = GaussNewton(objective, train).with_damping(DAMPING)
@@ -127,7 +127,7 @@ def test_the_order_of_members_does_not_matter():
         torch.testing.assert_close(other.certificate.agreement, first.certificate.agreement)
 
 
-def test_candidates_are_those_of_the_first_member():
+def test_the_first_member_selects_the_candidates():
     members = []
     for seed in (0, 1):
         objective = ModuleObjective(_net(seed), CrossEntropy())
@@ -145,7 +145,7 @@ def test_candidates_are_those_of_the_first_member():
     assert torch.equal(*by_id)
 
 
-def test_the_certificate_is_the_worst_of_the_members():
+def test_the_certificate_holds_the_worst_member():
     members = [
         _attributor(seed, damping=damping, solver=Lissa(depth, 2, 4, scale=4.0))
         for seed, damping, depth in ((0, 0.1, 30), (1, 0.3, 60))
@@ -172,8 +172,8 @@ def test_an_ensemble_has_converged_where_every_member_has():
         assert not bool(Ensemble(order)(TRAIN, QUERIES).certificate.converged.any())
 
 
-def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_averaged():
-    """SiLU of a huge number is huge, tanh of it is 1: one net breaks, the other does not."""
+def test_a_query_that_overflows_in_one_member_is_quarantined():
+    """SiLU of a huge number is huge, tanh of it is 1: one network overflows, the other does not."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         loud = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
@@ -199,17 +199,17 @@ def test_a_query_that_one_member_cannot_read_is_quarantined_and_the_rest_average
     torch.testing.assert_close(actual.influences.removal_effect[rest], sound.removal_effect[rest])
 
 
-def test_members_of_other_training_sets_are_refused():
+def test_members_with_different_training_sets_are_refused():
     objective = ModuleObjective(_net(0), CrossEntropy())
     few = TensorExamples(POINTS[:5], LABELS[:5])
     other = Attributor(objective, few, GaussNewton(objective, few).with_damping(0.1), Dual())
     with pytest.raises(InputError, match="same training examples"):
         Ensemble([_attributor(0), other])
-    with pytest.raises(InputError, match="one or more"):
+    with pytest.raises(InputError, match="one member or more"):
         Ensemble([])
 
 
-def test_the_hidden_states_of_one_member_are_no_queries_for_another():
+def test_hidden_states_of_one_member_are_refused_as_queries():
     members = [_attributor(0), _attributor(1)]
     cached = PrefixCache(members[0].objective, TRAIN, 0)
     with pytest.raises(InputError, match="PrefixCache"):
@@ -217,7 +217,7 @@ def test_the_hidden_states_of_one_member_are_no_queries_for_another():
     assert Ensemble(members[:1])(cached, QUERIES).certificate.models == 1
 
 
-def test_a_member_that_is_left_out_has_no_part_in_the_mean():
+def test_a_left_out_member_is_not_in_the_mean():
     members = [_attributor(seed) for seed in (0, 1, 2)]
     actual = Ensemble(members, left_out=[0])(TRAIN, QUERIES)
     kept = Ensemble(members[1:])(TRAIN, QUERIES)
@@ -226,7 +226,7 @@ def test_a_member_that_is_left_out_has_no_part_in_the_mean():
     assert torch.equal(actual.influences.removal_effect, kept.influences.removal_effect)
 
 
-def test_a_first_member_that_is_left_out_still_searches():
+def test_a_left_out_first_member_still_selects_candidates():
     rows = compute_embeddings(_attributor(0).objective, TRAIN, all_ids(TRAIN))
     near = NearestNeighbors(CandidateIndex.build(rows), 5)
     members = [_attributor(seed, near) for seed in (0, 1, 2)]
@@ -243,6 +243,6 @@ def test_a_first_member_that_is_left_out_still_searches():
     torch.testing.assert_close(actual.removal_effect, table.gather(1, actual.ids))
 
 
-def test_a_mean_of_no_member_is_refused():
-    with pytest.raises(InputError, match="one or more in the mean"):
+def test_an_ensemble_without_members_in_the_mean_is_refused():
+    with pytest.raises(InputError, match="at least one member in the mean"):
         Ensemble([_attributor(0)], left_out=[0])

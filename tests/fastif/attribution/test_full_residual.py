@@ -1,4 +1,4 @@
-"""The residual on all training examples, against dense matrices; its estimate, against its mean."""
+"""Residual on the full training set: exact against dense matrices, estimates against their mean."""
 
 import pytest
 import reference
@@ -26,7 +26,7 @@ def _truth(matrix: torch.Tensor, value: torch.Tensor, rhs: torch.Tensor) -> torc
 
 
 def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
-    """A curvature of four rows of nine, the dense one of all, and a solution of the former."""
+    """A curvature of four of nine examples, the dense curvature of all, and a solution."""
     made = case(name, batch_size=batch_size)
     operator = kind(made.objective, made.train, torch.tensor(SAMPLE))
     names = {GaussNewton: reference.gauss_newton, Hessian: reference.hessian}
@@ -41,11 +41,11 @@ def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
 
 @pytest.mark.parametrize("kind", [GaussNewton, Hessian])
 @pytest.mark.parametrize("name", ["mlp", "embedding", "outside", "bert", "multi-label"])
-def test_over_all_rows_it_is_that_of_the_dense_matrix(name, kind):
+def test_over_all_rows_it_equals_the_dense_residual(name, kind):
     operator, matrix, value = _make_sampled(name, kind)
     rhs = _rows(operator.size)
     expected = _truth(matrix, value, rhs)
-    assert expected.max() > 1e-3, "the sample is as good as the whole, so nothing is measured"
+    assert expected.max() > 1e-3, "sample and full curvature agree, so the test measures nothing"
     actual = compute_full_residual(operator, value, rhs)
     torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
     left = rhs.norm(dim=1) / _rows(operator.size).norm(dim=1)
@@ -60,8 +60,8 @@ def test_over_all_rows_it_is_that_of_the_dense_matrix(name, kind):
         pytest.param("multi-label", 8, marks=pytest.mark.long),
     ],
 )
-def test_the_estimate_from_few_rows_is_unbiased_and_the_plain_one_is_not(name, rows):
-    """Of one to three root columns."""
+def test_the_estimate_from_few_rows_is_unbiased(name, rows):
+    """With one to three factor rows for each example."""
     operator, matrix, value = _make_sampled(name, batch_size=3)
     rhs = 3 * _rows(operator.size)  # far from solved, so that no estimate is below zero
     truth = _truth(matrix, value, rhs).square()
@@ -81,7 +81,7 @@ def test_the_estimate_from_few_rows_is_unbiased_and_the_plain_one_is_not(name, r
         sample = operator.operator.on_all_data().sample(generator, 4)
         plain.append(_truth(sample.to_dense(), value, rhs).square())
     gap = torch.stack(plain).mean(0) - truth
-    assert (gap > 4 * error).any(), "or the test could not tell the two apart"
+    assert (gap > 4 * error).any(), "the two estimates are too close for this test"
 
 
 def test_the_estimate_depends_on_its_seed_alone():
@@ -96,8 +96,8 @@ def test_the_estimate_depends_on_its_seed_alone():
 
 
 @pytest.mark.parametrize("own", [residual.SEED_OFFSET, control.SEED])
-def test_samples_are_others_than_those_of_equal_or_small_seeds(own):
-    """The generator may see only some bits of a seed, so numbers that differ are not enough."""
+def test_samples_differ_from_those_of_small_seeds(own):
+    """A generator may use only some bits of its seed, so different numbers are not enough."""
 
     def draw(seed: int) -> list[int]:
         return torch.randperm(50, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -105,7 +105,7 @@ def test_samples_are_others_than_those_of_equal_or_small_seeds(own):
     assert draw(own) not in [draw(seed) for seed in range(100)]
 
 
-def test_what_cannot_be_measured_is_not():
+def test_without_factor_or_sample_nothing_is_measured():
     operator, _, value = _make_sampled("mlp", Hessian)
     rhs = _rows(operator.size)
     assert compute_full_residual(operator, value, rhs, sample_size=4) is None
@@ -127,7 +127,7 @@ def test_what_cannot_be_measured_is_not():
 
 
 class _Largest(TorchDispatchMode):
-    """The most numbers in any tensor that an operation made anew."""
+    """Size of the largest tensor that an operation allocates."""
 
     made = 0
 
@@ -149,12 +149,12 @@ def _tensors(tree) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("rows", [None, 8])
-def test_no_third_matrix_is_made(rows):
+def test_no_third_matrix_is_allocated(rows):
     operator, _, _ = _make_sampled("mlp", batch_size=2)
     value, rhs = _rows(operator.size, 60), _rows(operator.size, 60)
     with _Largest() as watch:
         rhs - value
-    assert watch.made == value.numel(), "the watch sees what it should"
+    assert watch.made == value.numel(), "allocations are recorded"
     with _Largest() as watch:
         compute_full_residual(operator, value, rhs, sample_size=rows)
     assert 0 < watch.made <= value.numel() / 4

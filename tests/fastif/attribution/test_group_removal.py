@@ -1,4 +1,4 @@
-"""Groups of rows: the step against dense matrices, and against training again without them."""
+"""Group removal: the Newton step against dense matrices and against retraining."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def _attributor(name, solver, batch_size=5):
     "solver", [Direct(), Dual(), ConjugateGradient(tolerance=1e-12, max_steps=500)]
 )
 @pytest.mark.parametrize("name", ["mlp", "softmax", "as-trained"])
-def test_the_step_is_that_of_the_dense_matrix_without_the_group(name, solver):
+def test_the_step_equals_the_dense_one_without_the_group(name, solver):
     attributor, made = _attributor(name, solver)
     removal = remove_group(attributor, GROUP, made.train, QUERIES)
     rows = reference.gradients(made.problem)
@@ -57,7 +57,7 @@ def test_the_step_is_that_of_the_dense_matrix_without_the_group(name, solver):
     assert removal.residual < 1e-6
 
 
-def test_one_row_is_its_removal_effect():
+def test_a_group_of_one_row_has_its_removal_effect():
     attributor, made = _attributor("mlp", Direct())
     answer = attributor(made.train, QUERIES).influences
     for row in range(N):
@@ -73,8 +73,8 @@ def test_one_row_is_its_removal_effect():
 
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("share", [0.05, 0.15])
-def test_a_group_has_the_size_of_training_without_it(classes, share):
-    """All rows that lie on one side of a line: what first-order effects underestimate most."""
+def test_group_effects_match_retraining_without_the_group(classes, share):
+    """All examples on one side of a line: first-order effects underestimate their removal most."""
     generator = torch.Generator().manual_seed(classes)
     points = torch.randn(300, 6, generator=generator, dtype=torch.float64)
     truth = torch.randn(max(classes, 2), 6, generator=generator).double()
@@ -119,16 +119,16 @@ def test_a_group_has_the_size_of_training_without_it(classes, share):
 @pytest.mark.parametrize(
     "group", [torch.tensor([1, 1]), torch.tensor([12]), torch.tensor([-1]), torch.arange(N), []]
 )
-def test_what_is_no_group_is_refused(group):
+def test_invalid_groups_are_refused(group):
     attributor, made = _attributor("mlp", Direct())
     with pytest.raises(InputError, match="removal of a group"):
         remove_group(attributor, torch.as_tensor(group).long(), made.train, QUERIES)
 
 
-def test_a_group_that_is_too_large_or_broken_is_refused(monkeypatch):
+def test_large_groups_and_nonfinite_gradients_are_refused(monkeypatch):
     attributor, made = _attributor("softmax", Direct())
     monkeypatch.setattr("fastif.attribution.group_removal.MAX_GROUP_FACTOR_ROWS", 5)
-    with pytest.raises(InputError, match="at most 5 root rows"):
+    with pytest.raises(InputError, match="at most 5 factor rows"):
         remove_group(attributor, GROUP, made.train, QUERIES)
     monkeypatch.undo()
     inputs = made.train.inputs.clone()

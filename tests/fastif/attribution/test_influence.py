@@ -1,4 +1,4 @@
-"""Scores against the dense inverse; what batching, order and candidates must not change."""
+"""Removal effects against the dense inverse; invariance to batching, order and candidates."""
 
 import pytest
 import reference
@@ -52,7 +52,7 @@ def _candidates(ids: list[list[int]]) -> Candidates:
 
 
 def _check(influences: Influences, effects: torch.Tensor) -> None:
-    """Each score is its cell of the true matrix, and rows go from harmful to helpful."""
+    """Each score is its cell of the dense matrix, and rows are ordered from harmful to helpful."""
     expected = effects.gather(1, influences.ids)
     torch.testing.assert_close(influences.removal_effect, expected, rtol=1e-8, atol=1e-11)
     assert (influences.removal_effect.diff(dim=1) >= 0).all()
@@ -68,7 +68,7 @@ def test_a_full_scan_equals_the_dense_inverse_for_any_batch_size(scored, batch_s
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_candidates_get_the_scores_of_the_dense_inverse(scored, batch_size):
+def test_candidate_scores_equal_the_dense_inverse(scored, batch_size):
     gradients, train, s_test, effects = scored
     candidates = _candidates([[4, 0, 11, 7], [0, 1, 2, 3], [7, 4, 0, 11]])
     influences = influence(gradients, train.with_batch_size(batch_size), s_test, candidates)
@@ -90,7 +90,7 @@ def test_the_order_of_candidates_and_of_queries_changes_nothing(scored):
     torch.testing.assert_close(straight.removal_effect, turned.removal_effect.flip(0))
 
 
-def test_queries_scored_alone_score_the_same(scored):
+def test_scores_do_not_depend_on_the_other_queries(scored):
     gradients, train, s_test, _ = scored
     together = influence(gradients, train, s_test)
     for i in range(3):
@@ -110,7 +110,7 @@ def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
 
 @pytest.mark.parametrize("keep", [1, 2, 5, 6, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_keep_holds_exactly_both_ends(scored, keep, batch_size):
+def test_keep_returns_the_top_and_bottom_k(scored, keep, batch_size):
     gradients, train, s_test, effects = scored
     influences = influence(gradients, train.with_batch_size(batch_size), s_test, keep=keep)
     order = effects.argsort(1)
@@ -121,7 +121,7 @@ def test_keep_holds_exactly_both_ends(scored, keep, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
 def test_equal_scores_are_ordered_by_position(batch_size):
-    """Rows 0, 2, 3 and 5 are the same example, so their scores are equal to the last bit."""
+    """Examples 0, 2, 3 and 5 are identical, so their scores are equal to the last bit."""
     point, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     inputs = torch.cat([point, other, point, point, other, point]).double()
     train = TensorExamples(inputs, torch.zeros(6, dtype=torch.long))
@@ -138,7 +138,7 @@ def test_equal_scores_are_ordered_by_position(batch_size):
     assert picked.ids.tolist() == [[0, 2, 3, 5], [1, 4, 0, 5]]
 
 
-def test_what_an_index_did_not_find_comes_last_and_is_not_a_number_of_any_example(scored):
+def test_empty_cells_of_an_index_come_last_without_an_example(scored):
     gradients, train, s_test, effects = scored
     candidates = _candidates([[4, NO_EXAMPLE, 7, NO_EXAMPLE], [0, 1, 2, 3], [NO_EXAMPLE] * 4])
     influences = influence(gradients, train.with_batch_size(2), s_test, candidates)
@@ -193,8 +193,8 @@ def test_self_influence_factors_the_operator_once():
     assert factored == once + len(calls)
 
 
-def test_the_effect_has_the_size_and_sign_of_really_training_again():
-    """Softmax regression with a penalty, trained without each example: loss after minus before."""
+def test_effects_match_retraining_in_size_and_sign():
+    """Softmax regression with L2 penalty, retrained without each example: loss minus before."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(40, 4, generator=generator, dtype=torch.float64)
     labels = (points[:, 0] + 0.7 * torch.randn(40, generator=generator) > 0).long()
@@ -208,7 +208,7 @@ def test_the_effect_has_the_size_and_sign_of_really_training_again():
     queries = TensorExamples(torch.randn(5, 4, generator=generator).double(), labels[:5])
     operator = Hessian(objective, train).with_damping(
         penalty
-    )  # the penalty is curvature, no gradient
+    )  # the penalty enters the curvature, not the gradients
     gradients = Gradients(objective)
     rows = compute_loss_gradients(gradients, queries.with_batch_size(8))
     tables = _table(influence(gradients, train, Direct().solve(operator, rows).value))

@@ -1,4 +1,4 @@
-"""Scores by block: they sum to the whole effect, and each is that of a dense product."""
+"""Layer-wise influence: blocks sum to the whole effect, each against a dense product."""
 
 import pytest
 import reference
@@ -25,7 +25,7 @@ DAMPING = 0.1
 
 @pytest.fixture(params=["mlp", "layernorm", "outside", "bert"], scope="module")
 def solved(request):
-    """A case, three queries, their s_test, and truth: dense s_test [q p] and gradients [n p]."""
+    """A case, three queries, their s_test, and the dense s_test [q p] and gradients [n p]."""
     made = case(request.param, 12 if request.param != "bert" else 5)
     truth = reference.gradients(made.problem)
     queries = truth[[1, 3, 4]]
@@ -81,7 +81,7 @@ def test_the_blocks_sum_to_the_effect(solved):
         torch.testing.assert_close(actual, whole.removal_effect, rtol=1e-10, atol=1e-14)
 
 
-def test_a_block_that_is_not_attributed_is_zero(solved):
+def test_a_block_without_attributed_parameters_is_zero(solved):
     made, s_test, _, _ = solved
     blocks = ParameterBlocks.from_patterns(
         made.objective.space, {"biases": "bias$", "frozen": "embeddings"}
@@ -94,7 +94,7 @@ def test_a_block_that_is_not_attributed_is_zero(solved):
     assert (actual[:, :, 0] != 0).any()
 
 
-def test_what_an_index_did_not_find_is_no_number(solved):
+def test_empty_cells_of_an_index_have_infinite_scores(solved):
     made, s_test, _, _ = solved
     ids = _pairs(made)
     blocks = ParameterBlocks.from_layers(made.objective.space)
@@ -141,9 +141,9 @@ def test_every_parameter_is_in_exactly_one_block():
     assert sorted(places) == list(range(space.size))
 
 
-def test_groups_that_overlap_or_take_the_name_of_the_rest_are_refused():
+def test_overlapping_or_reserved_groups_are_refused():
     space = ParamSpace(("a.weight", "b.weight"), ((2,), (2,)))
     with pytest.raises(InputError, match=r"a\.weight in first and second"):
         ParameterBlocks.from_patterns(space, {"first": "^a", "second": ["weight$"]})
-    with pytest.raises(InputError, match="rename it"):
+    with pytest.raises(InputError, match="Rename this group"):
         ParameterBlocks.from_patterns(space, {"other": "^a"})

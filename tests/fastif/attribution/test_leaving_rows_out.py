@@ -1,4 +1,4 @@
-"""Effects with the leverage of each row, against training again without the row."""
+"""Effects with leverage, against retraining without each example."""
 
 import pytest
 import reference
@@ -18,7 +18,7 @@ from fastif import (
 
 
 class Trained:
-    """Softmax regression at its minimum, and what leaving rows out really does to other points."""
+    """Softmax regression at its minimum, and real effects of removals on other points."""
 
     def __init__(self, classes, width, penalty, count=1000, left_out=25):
         generator = torch.Generator().manual_seed(classes)
@@ -58,15 +58,15 @@ class Trained:
         return table[:, self.ids], attribution.certificate
 
     def slope(self, predicted):
-        """Of predicted on real changes, least squares with an intercept."""
+        """Least-squares slope of predicted on real changes, with an intercept."""
         real = self.changes - self.changes.mean()
         return float((predicted * real).sum() / real.square().sum())
 
 
 @pytest.mark.parametrize("penalty", [1e-2, 1e-3])
 @pytest.mark.parametrize(("classes", "width"), [(2, 120), (3, 80)])
-def test_effects_have_the_size_of_leaving_rows_out(classes, width, penalty):
-    """A thousand rows, weakly regularised: to first order effects are far too small."""
+def test_effects_match_leave_one_out_retraining(classes, width, penalty):
+    """A thousand examples, weak regularisation: first-order effects are far too small."""
     world = Trained(classes, width, penalty)
     for solver in (Direct(), Dual()):
         plain, certificate = world.predicted(solver, leverage="off")

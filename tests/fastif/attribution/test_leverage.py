@@ -1,4 +1,4 @@
-"""Effects with the leverage of each row, against dense matrices."""
+"""Effects with leverage, against dense matrices."""
 
 import pytest
 import reference
@@ -40,7 +40,7 @@ def _attributor(name, solver=None, batch_size=5, **options):
 
 
 def _effects(attributor, made):
-    """[q n] and the certificate."""
+    """Effects [q n] and the certificate."""
     attribution = attributor(made.train, QUERIES)
     effects = attribution.influences.removal_effect
     return torch.zeros(len(QUERIES), N).to(effects).scatter(
@@ -49,7 +49,7 @@ def _effects(attributor, made):
 
 
 def _dense(made):
-    """1/n ∇L(query)ᵀ (A - H_i / n)⁻¹ ∇L(i), a matrix for each training row."""
+    """Dense 1/n ∇L(query)ᵀ (A - H_i / n)⁻¹ ∇L(i), one matrix for each training example."""
     train = reference.gradients(made.problem)
     damped = reference.gauss_newton(made.problem) + DAMPING * torch.eye(train.shape[1]).to(train)
     columns = []
@@ -71,18 +71,18 @@ def _check_dense(name, solver):
 
 @pytest.mark.parametrize("solver", [Direct(), Dual()], ids=lambda solver: solver.kind)
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "bert"])
-def test_every_effect_is_that_of_the_dense_matrix_without_the_row(name, solver):
+def test_every_effect_equals_the_dense_one_without_the_row(name, solver):
     _check_dense(name, solver)
 
 
 @pytest.mark.parametrize("solver", OTHERS, ids=["low rank", "cg"])
-def test_it_does_not_depend_on_the_solver_where_there_are_few_parameters(solver):
+def test_leverage_does_not_depend_on_the_solver_for_few_parameters(solver):
     _check_dense("mlp", solver)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("solver", [Direct(), Dual(), *OTHERS])
-def test_a_transformer_has_it_too(solver):
+def test_leverage_of_a_transformer(solver):
     _check_dense("bert", solver)
 
 
@@ -100,19 +100,19 @@ def test_batches_and_their_order_do_not_matter(solver):
 
 REASONS = {
     "it takes": {"solver": Direct()},
-    "the solver has no factor": {"solver": ConjugateGradient()},
-    "Hessian has no root rows": {"solver": Direct(), "kind": Hessian},
-    "not that of all training rows": {"solver": Direct(), "ids": torch.arange(5)},
+    "the solver keeps no factorisation": {"solver": ConjugateGradient()},
+    "Hessian has no factor rows": {"solver": Direct(), "kind": Hessian},
+    "does not cover the full training set": {"solver": Direct(), "ids": torch.arange(5)},
     "not asked for": {"solver": Direct(), "leverage": "off"},
 }
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_where_it_is_off_the_certificate_says_why(monkeypatch, reason):
+def test_the_certificate_records_why_leverage_is_off(monkeypatch, reason):
     monkeypatch.setattr("fastif.attribution.leverage.MAX_AUTO_COST", 10)
     monkeypatch.setattr("fastif.attribution.leverage.MAX_DENSE_PARAMS", 1)
     chosen = {"kind": GaussNewton, "ids": None, "leverage": "auto", **REASONS[reason]}
-    made = case("softmax", 40)  # 15 parameters, so that 80 root rows cost more than a factor
+    made = case("softmax", 40)  # 15 parameters: 80 factor rows cost more than a factorisation
     operator = chosen["kind"](made.objective, made.train, chosen["ids"]).with_damping(3.0)
     options = {"leverage": chosen["leverage"]}
     attribute = Attributor(made.objective, made.train, operator, chosen["solver"], **options)
@@ -121,8 +121,8 @@ def test_where_it_is_off_the_certificate_says_why(monkeypatch, reason):
     assert reason in leverage
 
 
-def test_a_loss_without_root_rows_for_its_gradient_has_none():
-    """A softmax so sure of a wrong label that its probabilities round to 0 and 1."""
+def test_a_gradient_outside_the_factor_rows_has_no_leverage():
+    """A softmax so confident of a wrong label that its probabilities round to 0 and 1."""
     model = nn.Linear(1, 2, bias=False)
     model.weight.data[:] = torch.tensor([[60.0], [-60.0]])
     objective = ModuleObjective(model, CrossEntropy())
@@ -130,8 +130,8 @@ def test_a_loss_without_root_rows_for_its_gradient_has_none():
     operator = GaussNewton(objective, train).with_damping(0.1)
     attribute = Attributor(objective, train, operator, Direct())
     leverage = attribute(train, torch.tensor([1])).certificate.leverage
-    assert leverage == "off: the gradients of the loss are not made of its root rows"
-    with pytest.raises(InputError, match="not made of its root rows"):
+    assert leverage == "off: the gradients of the loss are no combinations of its factor rows"
+    with pytest.raises(InputError, match="no combinations of its factor rows"):
         Attributor(objective, train, operator, Direct(), leverage="on")(train, torch.tensor([1]))
 
 
@@ -142,7 +142,7 @@ def test_a_loss_without_root_rows_for_its_gradient_has_none():
         lambda made: GaussNewton(made.objective, made.train, torch.arange(5)).with_damping(0.1),
     ],
 )
-def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
+def test_leverage_on_is_refused_for_other_curvatures(operator):
     made = case("softmax", N)
     with pytest.raises(InputError, match=r"\[curvature\] leverage"):
         Attributor(made.objective, made.train, operator(made), Direct(), leverage="on")(
@@ -150,7 +150,7 @@ def test_what_cannot_be_taken_is_refused_where_it_is_demanded(operator):
         )
 
 
-def test_on_takes_it_from_any_solver(monkeypatch):
+def test_leverage_on_works_with_any_solver(monkeypatch):
     monkeypatch.setattr("fastif.attribution.leverage.MAX_DENSE_PARAMS", 1)
     for solver in (*OTHERS, Spectral(negligible=1e-9)):
         attributor, made = _attributor("linear", solver, leverage="on")
@@ -159,7 +159,7 @@ def test_on_takes_it_from_any_solver(monkeypatch):
         torch.testing.assert_close(actual, _dense(made), rtol=1e-6, atol=1e-9)
 
 
-def test_blocks_coarser_scores_and_the_control_sample_count_it_too():
+def test_blocks_approximate_scores_and_control_sample_use_leverage():
     attributor, made = _attributor("mlp")
     scorer = attributor.solve(made.train, QUERIES).scorer
     expected = _dense(made)
@@ -187,7 +187,7 @@ def test_blocks_coarser_scores_and_the_control_sample_count_it_too():
     torch.testing.assert_close(control.scores / N, expected[:, order], rtol=1e-6, atol=1e-9)
 
 
-def test_the_mean_of_models_is_on_only_where_all_are():
+def test_an_ensemble_has_leverage_only_where_all_members_do():
     members = [_attributor("mlp", solver)[0] for solver in (Direct(), Dual())]
     made = case("mlp", N)
     mean = Ensemble(members)(made.train, QUERIES)
@@ -200,7 +200,7 @@ def test_the_mean_of_models_is_on_only_where_all_are():
     assert Ensemble(mixed)(made.train, QUERIES).certificate.leverage.startswith("off")
 
 
-def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
+def test_a_nonfinite_gradient_changes_no_other_effect():
     made = case("softmax", N)
     inputs = made.train.inputs.clone()
     inputs[4] = torch.nan
@@ -223,8 +223,8 @@ def test_a_row_without_a_finite_gradient_is_left_out_and_no_other_moves():
             )
 
 
-def test_a_row_that_alone_holds_a_direction_has_no_effect_once_nothing_else_does():
-    """The second feature is in row 0 alone: without it, and without damping, nothing fits."""
+def test_a_row_with_leverage_one_has_no_effect():
+    """Only row 0 has the second feature: without row 0 and damping the system is singular."""
     points = torch.tensor([[0.4, 2.0], [1.0, 0.0], [-0.5, 0.0], [2.0, 0.0]]).double()
     module = nn.Linear(2, 1, bias=False).double()
     train = TensorExamples(points, torch.tensor([[1.0], [-1.0], [0.5], [2.0]]).double())
@@ -246,7 +246,7 @@ def test_a_row_that_alone_holds_a_direction_has_no_effect_once_nothing_else_does
             torch.testing.assert_close(effect, expected)
 
 
-def test_the_blocks_of_an_inverse_are_its_blocks():
+def test_extracted_blocks_equal_those_of_the_dense_inverse():
     root = torch.randn(30, 40, generator=torch.Generator().manual_seed(1)).double()
     places = torch.randperm(30, generator=torch.Generator().manual_seed(2)).view(10, 3)
     kernel = root @ root.T
@@ -255,7 +255,7 @@ def test_the_blocks_of_an_inverse_are_its_blocks():
     assert inverse.is_cholesky
     for block, some in zip(inverse.extract_blocks(places), places, strict=True):
         torch.testing.assert_close(block, expected[some][:, some])
-    low = root[:, :5] @ root[:, :5].T - 0.01 * torch.eye(30)  # so indefinite that eigh is taken
+    low = root[:, :5] @ root[:, :5].T - 0.01 * torch.eye(30)  # indefinite: Cholesky fails
     inverse = make_shifted_inverse(low, 1e-3)
     assert not inverse.is_cholesky
     dense = inverse(torch.eye(30).double())

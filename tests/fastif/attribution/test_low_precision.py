@@ -1,4 +1,4 @@
-"""Scores in low precision: close to the dense truth, and their certificate says how close."""
+"""Scores in bfloat16: close to the dense effects, with the error in the certificate."""
 
 import pytest
 import reference
@@ -22,7 +22,7 @@ def _attributor(made, rounded, solver=None):
     )
 
 
-def test_scores_that_come_with_the_solve_are_not_rounded():
+def test_precomputed_scores_are_not_rounded():
     made = case("mlp")
     actual = _attributor(made, True, Dual())(made.train, all_ids(made.train))
     exact = _attributor(made, False, Dual())(made.train, all_ids(made.train))
@@ -31,7 +31,7 @@ def test_scores_that_come_with_the_solve_are_not_rounded():
 
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside"])
-def test_rounded_scores_are_those_of_the_dense_inverse_up_to_their_precision(name):
+def test_bfloat16_scores_equal_the_dense_ones_within_precision(name):
     made = case(name)
     truth = reference.gradients(made.problem)
     matrix = reference.gauss_newton(made.problem)
@@ -52,7 +52,7 @@ def _by_id(influences, query):
     return dict(zip(influences.ids[query].tolist(), effects, strict=True))
 
 
-def test_the_certificate_has_the_rank_correlation_of_the_control_sample():
+def test_rounding_is_the_rank_correlation_of_the_control_sample():
     made = case("mlp", 12)
     ids = all_ids(made.train)
     coarse, exact = (_attributor(made, rounded)(made.train, ids) for rounded in (True, False))
@@ -64,7 +64,7 @@ def test_the_certificate_has_the_rank_correlation_of_the_control_sample():
         assert float(coarse.certificate.rounding[query]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_of_several_models_it_is_the_least():
+def test_rounding_of_several_models_is_the_smallest():
     made, other = case("mlp", 12), case("mlp", 12)
     members = [_attributor(member_case, True) for member_case in (made, other)]
     ids = all_ids(made.train)
@@ -73,12 +73,12 @@ def test_of_several_models_it_is_the_least():
     torch.testing.assert_close(both, torch.stack(each).amin(0))
 
 
-def test_products_of_long_rows_are_summed_in_single_precision():
+def test_products_of_long_vectors_are_summed_in_single_precision():
     generator = torch.Generator().manual_seed(0)
     rows = (1 + torch.rand(3, 3 * BLOCK_SIZE + 5, generator=generator)).bfloat16()
     other = (1 + torch.rand(2, rows.shape[1], generator=generator)).bfloat16()
     exact = rows.double() @ other.double().T
     actual = GradientTile(other).dot(rows)
     assert actual.dtype == torch.float32
-    # Each of four pieces is rounded once to 8 bits; a single product would be rounded as a whole.
+    # Each of four blocks is rounded once to 8 bits; a single product would be rounded as a whole.
     assert float(((actual - exact) / exact).abs().max()) < 2**-8

@@ -1,4 +1,4 @@
-"""Queries in few directions a layer: exact at full rank, best in between, and measured."""
+"""Low-rank scorer: exact at full rank, optimal below, with the error in the certificate."""
 
 import pytest
 import reference
@@ -28,7 +28,7 @@ DAMPING = 0.05
 
 
 def _truth(made):
-    """Training gradients [n p] and s_test of all of them."""
+    """Dense training gradients [n p] and their s_test."""
     rows, matrix = reference.gradients(made.problem), reference.gauss_newton(made.problem)
     return rows, torch.linalg.solve(
         matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype), rows.T
@@ -37,7 +37,7 @@ def _truth(made):
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "embedding", "twice", "conv", "bert"])
 @pytest.mark.parametrize("rank", [1, 2, 50])
-def test_scores_are_those_of_the_truncated_matrices(name, rank):
+def test_scores_equal_those_of_truncated_svd(name, rank):
     made = case(name)
     rows, s_test = _truth(made)
     s_test = s_test[:4]
@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_truncated_matrices(name, rank):
         assert gap < 1e-4 * expected.abs().max()
 
 
-def test_halves_of_matrices_that_have_that_rank_are_exact():
+def test_factors_of_low_rank_matrices_are_exact():
     generator = torch.Generator().manual_seed(1)
     left, right = (torch.randn(5, 3, n, generator=generator).double() for n in (40, 60))
     matrices = left.mT @ right
@@ -67,7 +67,7 @@ def test_halves_of_matrices_that_have_that_rank_are_exact():
     torch.testing.assert_close(factors.left.mT @ factors.right, matrices)
 
 
-def test_the_certificate_says_what_is_lost():
+def test_the_certificate_records_the_loss_of_accuracy():
     made = case("mlp", 12)
     operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
     ids = all_ids(made.train)
@@ -83,11 +83,11 @@ def test_the_certificate_says_what_is_lost():
         for rank in (1, None)
     )
     assert exact.certificate.rounding is None
-    drawn = select_control_ids(12)
+    sampled = select_control_ids(12)
     low, full = (
         torch.empty(12, 12, dtype=torch.float64).scatter_(
             1, answer.influences.ids, answer.influences.removal_effect.double()
-        )[:, drawn]
+        )[:, sampled]
         for answer in (actual, exact)
     )
     expected = [spearmanr(a, b).statistic for a, b in zip(low, full, strict=True)]
@@ -95,7 +95,7 @@ def test_the_certificate_says_what_is_lost():
     assert actual.certificate.rounding.min() < 0.999
 
 
-def test_nothing_is_cut_where_scores_are_known_or_gradients_taken_one_by_one():
+def test_precomputed_scores_and_backward_gradients_stay_exact():
     made = case("outside")
     rows = torch.zeros(1, made.objective.space.size, dtype=torch.float64)
     scorer = GradientScorer(Gradients(made.objective), made.train, rows)
@@ -107,7 +107,7 @@ def test_nothing_is_cut_where_scores_are_known_or_gradients_taken_one_by_one():
     assert attributor(made.train, all_ids(made.train)).certificate.rounding is None
 
 
-def test_a_row_that_is_not_finite_is_left_out():
+def test_nonfinite_gradients_are_masked():
     torch.manual_seed(0)
     points, labels = torch.randn(7, 5), torch.arange(7) % 3
     points[2] = torch.inf
@@ -123,6 +123,6 @@ def test_a_row_that_is_not_finite_is_left_out():
 
 
 @pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 2, "rounded": True}])
-def test_a_rank_that_makes_no_sense_is_refused(options):
+def test_invalid_ranks_are_refused(options):
     with pytest.raises(InputError):
         ExhaustiveSearch(**options)
