@@ -1,8 +1,8 @@
-"""A model repaired by the training rows that would help it most (Guo and others, 2021, 6.3).
+"""Error correction by influential training rows (Guo et al., 2021, section 6.3).
 
-Anchors are examples of what goes wrong. A step draws some of them, asks which rows of a table are
-the most helpful to these, and takes one gradient step on those rows; and so again. The rows may be
-those that the model was trained on, or rows that it has never seen.
+The failure set (`anchors`) consists of examples that the model gets wrong. Each step samples some
+of them, ranks rows of a table by influence on them, and takes one gradient step on the most helpful
+ones. The rows may be the training rows, or rows that the model was not trained on.
 """
 
 import copy
@@ -23,28 +23,27 @@ from fastif.models.parameters import Params
 
 SELECTIONS = ("helpful", "harmful", "random", "anchors")
 BATCH_SIZE = 32
-"""Examples whose gradients are held at once, whatever the tables' own."""
+"""Maximum number of examples whose gradients are in memory; overrides that of the tables."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """How a model is repaired.
+    """Settings of an error correction.
 
     Attributes:
-        steps: gradient steps.
-        anchors: drawn for each step.
-        rows: that a step is taken on.
-        pool: rows that are looked at for each step, drawn at random; fewer are faster.
-        learning_rate: of Adam.
-        by: which rows: those most helpful to the anchors, most harmful, random ones, or the anchors
-            themselves. All but the first are there to compare with.
-        seed: of what is drawn.
-        balanced: whether as many rows of each label are taken as its share of the anchors. The rows
-            most helpful to a few anchors are often all of one label; steps on them move what the
-            model expects before it has read, and little else.
+        steps: Number of gradient steps.
+        anchors: Number of failure-set examples sampled for each step.
+        rows: Number of rows in the batch of each step.
+        pool: Number of randomly sampled rows that are ranked in each step; fewer are faster.
+        learning_rate: Learning rate of Adam.
+        by: Selection of the rows: `helpful` (most helpful to the sampled failures), or a baseline:
+            `harmful`, `random`, or `anchors` (the failures themselves).
+        seed: Random seed of all samples.
+        balanced: Whether to match the label distribution of the sampled failures. The most helpful
+            rows of a few failures often share one label; steps on them mostly move the class prior.
 
     Raises:
-        InputError: a number is not positive, or `by` is none of these.
+        InputError: A number is not positive, or `by` is unknown.
     """
 
     steps: int = 10
@@ -60,18 +59,19 @@ class Correction:
         for name in ("steps", "anchors", "rows", "pool", "learning_rate"):
             if not getattr(self, name) > 0:
                 given = f"{getattr(self, name)}"
-                raise InputError(name, "a number > 0", given, f"Leave {name} out, or raise it.")
+                raise InputError(name, "a number > 0", given, f"Raise {name}, or use its default.")
         if self.by not in SELECTIONS:
             raise InputError("by", f"one of {', '.join(SELECTIONS)}", self.by, "Choose one.")
 
 
 @dataclass(frozen=True, eq=False)
 class CorrectedModel:
-    """A repaired model.
+    """Result of an error correction.
 
     Attributes:
-        params: its parameters.
-        rows_used: the rows that each step was taken on, positions in the table; of anchors theirs.
+        params: Corrected parameters by name.
+        rows_used: Positions of the rows of each step, in the table, or in the failure set for
+            `by="anchors"`.
     """
 
     params: Params
@@ -86,18 +86,25 @@ def correct(
     settings: Correction,
     progress: Callable[[int], object] = lambda step: None,
 ) -> CorrectedModel:
-    """The objective's parameters after the steps; the objective itself stays as it is.
+    """Correct a model by gradient steps on the training rows most helpful to a failure set.
 
-    Gradients are those of the parameters as they then are. The curvature is that of the trained
-    ones throughout: it is factored once, and ten small steps hardly change it.
+        g = mean gradient of the sampled failures
+        removal effect of row z ∝ ∇L(z)ᵀ (H + λ I)⁻¹ g;  helpful rows have a positive one
+
+    (Guo et al., 2021, section 6.3.) Gradients are those of the current parameters. The curvature is
+    that of the trained ones throughout: it is factored once, and a few small steps hardly change
+    it. The objective itself is not changed.
 
     Args:
-        objective: the trained model.
-        table: rows to learn from.
-        anchors: labelled examples of what goes wrong.
-        solve: (H + λI)⁻¹ of a row, at the trained parameters.
-        settings: steps, numbers and seed.
-        progress: is told of every step.
+        objective: Trained model with its loss.
+        table: Rows to learn from.
+        anchors: Failure set: labelled examples that the model gets wrong.
+        solve: Function that returns (H + λI)⁻¹ b of a vector b, [1, p], at the trained parameters.
+        settings: Number of steps and rows, selection, and seed.
+        progress: Function called after each step with the number of finished steps.
+
+    Returns:
+        Corrected parameters, and the rows of each step.
     """
     table, anchors = table.with_batch_size(BATCH_SIZE), anchors.with_batch_size(BATCH_SIZE)
     current = copy.copy(objective)
@@ -105,7 +112,7 @@ def correct(
         name: tensor.detach().clone().requires_grad_() for name, tensor in objective.params.items()
     }
     optimiser = torch.optim.Adam(list(current.params.values()), lr=settings.learning_rate)
-    detached = copy.copy(objective)  # one for all steps: the model is tried once, not at each
+    detached = copy.copy(objective)  # one for all steps: its trial batch then runs only once
     generator = torch.Generator().manual_seed(settings.seed)
     rows_used = []
     for step in range(settings.steps):
@@ -136,7 +143,7 @@ def _select_rows(
     solve: Callable[[Tensor], Tensor],
     settings: Correction,
 ) -> Tensor:
-    """The rows of the pool that a step is taken on."""
+    """Return the rows of the pool for one step."""
     if settings.by == "random":
         return pool_ids[: settings.rows]
     gradients = Gradients(objective)
@@ -145,7 +152,7 @@ def _select_rows(
     influences = influence(gradients, table, solve(mean_gradient), candidates)
     harmful_first = influences.ids[0][
         influences.ids[0] != NO_EXAMPLE
-    ]  # a row without a finite gradient has none
+    ]  # rows without a finite gradient have no influence
     order = harmful_first if settings.by == "harmful" else harmful_first.flip(0)
     if not settings.balanced:
         return order[: settings.rows]
@@ -161,9 +168,9 @@ def _balance_labels(
     anchor_labels: Int[Tensor, " a"],
     count: int,
 ) -> Int[Tensor, " r"]:
-    """The first of each label in the shares that labels have among the wanted ones.
+    """Select the first rows of each label, in the label distribution of the failures.
 
-    What a label has too few of is filled up with the first of the others.
+    Labels with too few rows are filled up with the first of the others.
 
     >>> order, labels = torch.tensor([9, 8, 7, 6]), torch.tensor([1, 1, 1, 0])
     >>> _balance_labels(order, labels, torch.tensor([0, 1]), 2).tolist()

@@ -1,4 +1,11 @@
-"""Mislabel detection: out-of-fold probabilities, a noise model, and a posterior for each label."""
+"""Mislabel detection: out-of-fold probabilities, a noise transition matrix, and label posteriors.
+
+`MislabelDetector` computes a `LabelPosterior` for `LabeledData`: the probability that each given
+label is wrong, from cross-fitted classifiers on fixed features and a class-conditional noise model
+fitted by maximum likelihood. `RandomAudit` estimates how many labels are wrong, with a confidence
+interval, from a random audit sample. `measure_flip_recall` measures the recall on injected label
+flips.
+"""
 
 from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.detector import MislabelDetector

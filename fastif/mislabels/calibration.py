@@ -1,4 +1,4 @@
-"""Calibration of logits: bias and temperature scaling, and stacking of several classifiers."""
+"""Calibration of logits: temperature scaling with a bias per class, and stacking of classifiers."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,32 @@ from fastif.mislabels.linear_head import BIAS_PENALTY
 from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS = 50
-"""L-BFGS iterations at most."""
+"""Maximum number of L-BFGS iterations."""
 
 
 def calibrate_logits(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
-    """A · logits + b with the one a and the c numbers b under which `labels` are likeliest.
+    """Calibrate logits by temperature scaling with a bias per class (Guo et al., 2017).
 
-    Strong penalties and averages shrink logits; this undoes it, and the pull of frequent classes.
+        calibrated = a · logits + b
 
-    >>> z = torch.tensor([[0.1, 0.0], [0.0, 0.1]]).repeat(50, 1)
-    >>> y = torch.tensor([0, 1]).repeat(50)
-    >>> bool((calibrate_logits(z, y).softmax(1).amax(1) > 0.9).all())
-    True
+    The scalar a and the vector b [c] minimize the mean cross-entropy to `labels`. A strong L2
+    penalty and averages over classifiers shrink logits; the scale a undoes it. The bias b corrects
+    the class frequencies.
+
+    Args:
+        logits: Out-of-fold logits, one row an example, [n, c].
+        labels: Given label of each example, a class index, [n].
+
+    Returns:
+        Calibrated logits, [n, c]; their softmax is the class probability.
+
+    Examples:
+        >>> z = torch.tensor([[0.1, 0.0], [0.0, 0.1]]).repeat(50, 1)
+        >>> y = torch.tensor([0, 1]).repeat(50)
+        >>> bool((calibrate_logits(z, y).softmax(1).amax(1) > 0.9).all())
+        True
     """
     scale, shift = fit_calibration(logits, labels)
     return scale * logits + shift
@@ -32,7 +44,7 @@ def calibrate_logits(
 def fit_calibration(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "1"], Float[Tensor, " c"]]:
-    """The a and b of `calibrate_logits`."""
+    """Fit the scale a [1] and the biases b [c] of `calibrate_logits` by L-BFGS."""
     scale = logits.new_ones(1).requires_grad_()
     shift = logits.new_zeros(logits.shape[1]).requires_grad_()
 
@@ -48,14 +60,18 @@ def stack_logits(
     logit_pairs: Sequence[tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]],
     labels: Int[Tensor, " m"],
 ) -> Float[Tensor, "n c"]:
-    """Σ a_k · logits_k with the numbers that suit labelled rows best.
+    """Combine classifiers by log-linear stacking, Σ_k a_k · logits_k.
 
-    Of a single classifier it is temperature scaling (Guo and others, 2017).
+    The weights a_k minimize the mean cross-entropy on labelled rows. With a single classifier this
+    is temperature scaling (Guo et al., 2017).
 
     Args:
-        logit_pairs: of each classifier the logits to be summed, and those of rows whose labels are
-            certain, made in the same way without them.
-        labels: theirs.
+        logit_pairs: One pair a classifier: the logits to combine [n, c], and its out-of-fold logits
+            of the labelled rows [m, c].
+        labels: Labels of the m labelled rows, trusted where there are trusted rows, [m].
+
+    Returns:
+        Combined logits, [n, c].
     """
     scales = [labels.new_full((1,), 1 / len(logit_pairs), dtype=torch.float32) for _ in logit_pairs]
     for scale in scales:

@@ -1,4 +1,4 @@
-"""Every row judged by heads that have not seen it."""
+"""Cross-fitting: out-of-fold logits of every row from classifiers that were not trained on it."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ from fastif.mislabels.linear_head import HeadFitter, fit_linear_head
 
 @dataclass(frozen=True)
 class CrossFitter:
-    """How rows are cut into folds and heads fitted to the others.
+    """Repeated group k-fold cross-fitting of linear heads.
 
     Attributes:
-        folds: a row is judged by a head fitted to the other folds.
-        repeats: partitions into folds that are averaged.
-        penalty: of the heads' squared weights.
-        seed: of the folds.
-        fit: fits the heads.
+        folds: Number of folds; a row's logits are from a head fitted to the other folds.
+        repeats: Number of partitions into folds; logits are averaged over these.
+        penalty: L2 penalty λ on the head's weights, ½ λ ‖W‖².
+        seed: Random seed of the first fold assignment; each repeat adds 1.
+        fit: Function that fits a head; see `fit_linear_head`.
     """
 
     folds: int
@@ -31,17 +31,31 @@ class CrossFitter:
     fit: HeadFitter = fit_linear_head
 
     def __call__(self, rows: LabeledData, targets: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-        """Logits of every row by heads fitted to the others' targets, calibrated and averaged."""
+        """Return the out-of-fold logits of every row, calibrated and averaged over repeats, [n, c].
+
+        Args:
+            rows: Features, groups and weights of the rows.
+            targets: Target distribution over classes of each row, one-hot or soft, [n, c].
+        """
         return self.predict_with_others(rows, targets, rows.features[:0])[0]
 
     def assign_folds(self, rows: LabeledData) -> Int[Tensor, " n"]:
-        """The fold of each row in the first partition."""
+        """Return the fold index of each row in the first partition, [n]."""
         return assign_group_folds(rows.group_ids, self.folds, self.seed)
 
     def predict_with_others(
         self, rows: LabeledData, targets: Float[Tensor, "n c"], other_features: Float[Tensor, "m d"]
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
-        """The same, and the mean logits of the same heads for features of none of the rows."""
+        """Return out-of-fold logits of the rows, and the same heads' mean logits of other rows.
+
+        Args:
+            rows: Features, groups and weights of the rows.
+            targets: Target distribution over classes of each row, [n, c].
+            other_features: Features of rows in no fold; every head predicts them, [m, d].
+
+        Returns:
+            Logits of the rows [n, c] and of the other rows [m, c], with one calibration for both.
+        """
         total = torch.zeros_like(targets)
         other_total = targets.new_zeros(len(other_features), targets.shape[1])
         for repeat in range(self.repeats):

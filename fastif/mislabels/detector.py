@@ -1,24 +1,4 @@
-"""Which labels are probably wrong: one fixed procedure, without true labels.
-
-A classifier that was fitted to a wrong label defends it. So every row is judged by heads that have
-not seen it, and what they find is used to fit them again:
-
-1. heads on fixed features, cross-fitted to what the labels are believed to be, stacked with a
-   classifier of the study's own if there is one, pooled with what counts words and letters, their
-   logits meaned with those of the rows most like it;
-2. p(t | x) from these and how often a class is labelled as another, found together as those under
-   which the given labels are likeliest; from both p(t | x, y), the belief that row x labelled y is
-   of class t;
-3. again from 1 with this belief as the target, where that explains labels better that were put
-   aside for the question (`second_round_improves`), and nobody but the heads would count twice.
-
-1 - p(y | x, y) is the probability that the label is wrong. Where rows of certain label are given,
-the first heads are fitted to them alone. Where rows were drawn at random and looked at, their
-verdicts recalibrate it and count the errors (`RandomAudit`).
-
-The class-conditional noise of step 2 is that of Dawid and Skene (1979) with one annotator, the
-cross-fitting that of confident learning (Northcutt and others, 2021).
-"""
+"""Mislabel detection by cross-fitting and a class-conditional noise model, without true labels."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -49,24 +29,55 @@ from fastif.mislabels.scores import compute_label_scores
 from fastif.mislabels.second_round_check import second_round_improves
 
 NAIVE_BAYES_SCORES = ("word_loss", "letter_loss")
-"""Signals of naive Bayes, by the kind of terms that it counts."""
+"""Score columns of naive Bayes: word n-grams, then character n-grams, in the order of the terms."""
 
 TRUSTED_TEMPER = 0.5
-"""With trusted rows the classifier is right by itself, and classes' noise is trusted half."""
+"""Shrinkage weight of T towards symmetric noise with trusted rows, which fit p(t | x) without T."""
 
 
 @dataclass(frozen=True)
 class MislabelDetector:
-    """The procedure of this module; the same numbers for every data set.
+    """Mislabel detection: p(true class | features, given label) of every row, by cross-fitting.
+
+    A classifier that was trained on a wrong label reproduces it. So the probabilities are
+    out-of-fold, as in confident learning (Northcutt et al., 2021):
+
+    1. Linear heads on fixed features are cross-fitted to the given labels, and stacked with another
+       classifier if there is one. A linear opinion pool adds multinomial naive Bayes on word and
+       character n-grams. kNN smoothing averages the logits with those of the nearest rows.
+    2. Maximum likelihood fits the calibration of p(t | x) and the noise transition matrix T
+       together, with T[t, y] = p(given label y | true class t) (Dawid and Skene, 1979, with one
+       annotator). Bayes' rule yields the posterior and the error probability of the label:
+
+            p(t | x, y) = p(t | x) T[t, y] / Σ_s p(s | x) T[s, y]
+            error probability = 1 - p(y | x, y)
+
+    3. Step 1 is repeated with the posterior as soft targets, unless this lowers the likelihood of
+       held-out labels, or the evidence of another classifier would count twice.
+
+    With trusted rows, the first heads are fitted to these alone. With a random audit sample, the
+    error probabilities are recalibrated on it, and it yields the number of errors (`RandomAudit`).
+    The defaults are the same for every data set; no true labels are needed.
 
     Attributes:
-        folds: a row is judged by heads fitted to the other folds.
-        repeats: partitions into folds that are averaged.
-        neighbours: rows whose judgement counts as much as the row's own.
-        penalty: of the heads' squared weights.
-        seed: of the folds.
-        again: whether heads are fitted to beliefs as well; asked of the rows if None.
-        fit: fits the heads.
+        folds: Number of cross-fitting folds.
+        repeats: Number of partitions into folds whose logits are averaged.
+        neighbours: Number k of neighbours of the kNN smoothing; together they weigh as the row
+            itself.
+        penalty: L2 penalty λ on the weights of the linear heads, ½ λ ‖W‖².
+        seed: Random seed of the fold assignments.
+        again: True for a second round with soft targets, False for one round; None decides by a
+            held-out likelihood test.
+        fit: Function that fits a head; see `fit_linear_head`.
+
+    Examples:
+        >>> from fastif.mislabels import LabeledData
+        >>> features = torch.tensor([[-1.0, 0.1], [1.0, -0.1]]).repeat(20, 1)
+        >>> labels = torch.tensor([0, 1]).repeat(20)
+        >>> labels[6] = 1  # an injected label flip
+        >>> result = MislabelDetector()(LabeledData(features, labels, classes=2))
+        >>> int(result.probability.argmax()), int(result.suggested[6])
+        (6, 0)
     """
 
     folds: int = 5
@@ -83,15 +94,19 @@ class MislabelDetector:
         trusted: TrustedData | None = None,
         neighbour_ids: Int[Tensor, "n k"] | None = None,
     ) -> LabelPosterior:
-        """What is believed of the labels of rows.
+        """Return the label posterior of every row.
 
         Args:
-            rows: to be judged.
-            trusted: rows of certain label.
-            neighbour_ids: of each row the positions of those most like it; searched if left out.
+            rows: Features and given labels of n rows.
+            trusted: Rows with trusted labels; None if there are none.
+            neighbour_ids: Positions of each row's k nearest rows, [n, k]; None searches them by
+                cosine.
+
+        Returns:
+            Posterior, error probabilities, suggested labels and scores of the n rows.
 
         Raises:
-            InputError: a single group of rows.
+            InputError: All rows are in one group, so that there is nothing to cross-fit on.
         """
         second_round = False
         if neighbour_ids is None:
@@ -128,17 +143,17 @@ class MislabelDetector:
 
     @property
     def settings(self) -> dict[str, object]:
-        """All that decides an answer."""
+        """Settings that change a result, by name; part of the cache key."""
         return {
             field.name: getattr(self, field.name) for field in fields(self) if field.name != "fit"
         }
 
     def with_one_partition(self, again: bool) -> "MislabelDetector":
-        """The same with one partition, for questions about the procedure itself."""
+        """Return this detector with one partition into folds, and a second round or not."""
         return replace(self, repeats=1, again=again)
 
     def _needs_second_round(self, rows: LabeledData, neighbour_ids: Int[Tensor, "n k"]) -> bool:
-        """Whether heads are fitted to beliefs; what another classifier said is in these already."""
+        """Whether to fit a second round; never with a classifier, or its evidence counts twice."""
         if rows.classifier_logits is not None:
             return False
         return (
@@ -155,15 +170,7 @@ class MislabelDetector:
         neighbour_ids: Int[Tensor, "n k"],
         second_round: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """p(t | x), beliefs without what was seen, and the noise, from the labels themselves.
-
-        Args:
-            rows: to be judged.
-            first_logits: cross-fitted logits for the labels as given.
-            term_logits: logits by terms that are counted.
-            neighbour_ids: neighbours.
-            second_round: whether heads are fitted to the beliefs too.
-        """
+        """Fit p(t | x), label posteriors before reviews, and T to the given labels alone."""
         head_logits = first_logits
         if rows.classifier_logits is not None:
             head_logits = stack_logits(
@@ -187,7 +194,7 @@ class MislabelDetector:
         member_logits: list[Float[Tensor, "n c"]],
         neighbour_ids: Int[Tensor, "n k"],
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """p(t | x), the belief and the noise by several judges, and beliefs to count by."""
+        """Pool classifiers, fit the noise model: p(t | x), posterior, T, posteriors to count by."""
         logits = (
             member_logits[0]
             if len(member_logits) == 1
@@ -205,12 +212,7 @@ class MislabelDetector:
     def _fit_with_trusted(
         self, rows: LabeledData, trusted: TrustedData
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """p(t | x), beliefs, and the noise, with rows of certain label.
-
-        Beliefs are those by heads that have seen such rows, by these and the labels, and half by
-        each. Noise that follows the text shows in the first alone, noise that follows the class in
-        the second.
-        """
+        """Fit p(t | x), posteriors (by p alone, with T, and their geometric mean), and T."""
         trusted_one_hot = one_hot(trusted.labels, rows.classes).float()
         trusted_logits = self._predict_from_trusted(rows, trusted, trusted_one_hot)
         if rows.classifier_logits is not None:
@@ -243,7 +245,7 @@ class MislabelDetector:
     def _predict_from_trusted(
         self, rows: LabeledData, trusted: TrustedData, trusted_one_hot: Tensor
     ) -> Tensor:
-        """Logits of a head that has seen trusted rows alone, of the temperature that suits them."""
+        """Logits of a head fitted to trusted rows alone, temperature-scaled out of fold."""
         head = self.fit(trusted.features, trusted_one_hot, self.penalty)
         trusted_folds = assign_group_folds(
             torch.arange(len(trusted_one_hot)), self.folds, self.seed
@@ -263,7 +265,7 @@ class MislabelDetector:
         trusted: TrustedData,
         trusted_one_hot: Tensor,
     ) -> Tensor:
-        """Cross-fitted logits of judges that have seen trusted rows and what rows are believed."""
+        """Out-of-fold logits of classifiers fitted to trusted rows and to the posterior."""
         row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
         trusted_folds = assign_group_folds(
             torch.arange(len(trusted_one_hot)), self.folds, self.seed

@@ -1,4 +1,4 @@
-"""Rows seen in several ways, and how much each way of seeing them counts."""
+"""Feature views: representations of the same rows, and weights selected by cross-validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,24 +15,27 @@ from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.noise_model import calibrated_pseudo_r2
 
 TEXT_WEIGHTS = ((1 / 3, 1 / 3, 1 / 3), (0.0, 1 / 2, 1 / 2), (0.0, 1 / 4, 3 / 4))
-"""Weights of an encoder's middle layer, of its last and of words. A middle layer knows more of tone
-and of wording, the last more of topics; where the encoder does not know the language, words do."""
+"""Candidate weights of an encoder's middle layer, its last layer, and LSA of words. Middle layers
+represent tone and wording, last layers topics; words serve languages that the encoder lacks."""
 
 MAX_SELECTION_ROWS = 20_000
-"""Rows that are asked which mix says most."""
+"""Maximum number of rows on which weights are selected."""
 
 CROSS_FITTER = CrossFitter(folds=5, repeats=1, penalty=1e-3, seed=0)
+"""Cross-fitting of the heads that score a choice of weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureViews:
-    """Several views of the same rows, and the ways in which they may be mixed.
+    """Several feature views of the same n rows, with candidate weights for their combination.
 
     Attributes:
-        views: a view each, of mean 0 and of the same size; see `standardize_view`.
-        weight_options: weights of the views that add up to 1. The first is taken where nothing can
-            be told.
-        terms: of rows that are texts: of words and of letters; see `terms`.
+        views: Feature matrices [n, d_v], centred and of the same total variance; see
+            `standardize_view`.
+        weight_options: Candidate weights, one number a view, that sum to 1. The first is the
+            default.
+        terms: Sparse tf-idf matrices of texts, [n, terms]: word n-grams, then character n-grams;
+            see `tf_idf` and `char_trigrams`. Empty if rows are not single texts.
     """
 
     views: tuple[Float[Tensor, "n _"], ...]
@@ -46,21 +49,35 @@ class FeatureViews:
         weight_options: Sequence[Sequence[float]],
         terms: tuple[csr_matrix, ...] = (),
     ) -> "FeatureViews":
-        """The views made comparable."""
+        """Standardize feature matrices and return them as views.
+
+        Args:
+            views: Feature matrices, one row an example, [n, d_v].
+            weight_options: Candidate weights, one number a view.
+            terms: Sparse tf-idf matrices of the same rows.
+        """
         standardized = tuple(standardize_view(view) for view in views)
         return cls(standardized, tuple(tuple(weights) for weights in weight_options), terms)
 
     def concat_weighted(
         self, weights: Sequence[float], rows: Int[Tensor, " m"] | slice = slice(None)
     ) -> Float[Tensor, "m d"]:
-        """The views of some rows side by side, each by its weight; a row's squared length is 1.
+        """Concatenate the views, each times √weight; a row has an expected squared norm of 1.
 
-        >>> views = FeatureViews.from_features(
-        ...     [torch.tensor([[0.0], [2.0]])] * 2, [(1.0, 0.0), (0.75, 0.25)]
-        ... )
-        >>> first, second = map(views.concat_weighted, views.weight_options)
-        >>> first.shape, second.square().sum(1)
-        (torch.Size([2, 1]), tensor([1., 1.]))
+        Args:
+            weights: One weight a view; views of weight 0 are left out.
+            rows: Positions of the rows; all by default.
+
+        Returns:
+            Features, [m, d].
+
+        Examples:
+            >>> views = FeatureViews.from_features(
+            ...     [torch.tensor([[0.0], [2.0]])] * 2, [(1.0, 0.0), (0.75, 0.25)]
+            ... )
+            >>> first, second = map(views.concat_weighted, views.weight_options)
+            >>> first.shape, second.square().sum(1)
+            (torch.Size([2, 1]), tensor([1., 1.]))
         """
         pairs = zip(self.views, weights, strict=True)
         return torch.cat([view[rows] * weight**0.5 for view, weight in pairs if weight], 1)
@@ -72,13 +89,16 @@ class FeatureViews:
         classes: int,
         group_ids: Int[Tensor, " m"] | None = None,
     ) -> tuple[float, ...]:
-        """The mix from which heads that have not seen a row tell most of its label.
+        """Select the view weights of the largest out-of-fold pseudo-R² of the labels.
 
         Args:
-            ids: rows that are asked; 20,000 of them if there are more.
-            labels: theirs; certain ones if there are, else as given.
-            classes: how many there are.
-            group_ids: equal for rows that must not judge each other.
+            ids: Positions of the labelled rows; a random subset of 20,000 if there are more.
+            labels: Labels of these rows, trusted ones where there are some, [m].
+            classes: Number of classes.
+            group_ids: Group of each row; a group stays in one fold. None puts every row by itself.
+
+        Returns:
+            One of `weight_options`; the first if there is no choice or a single class.
         """
         if len(self.weight_options) == 1 or len(labels.unique()) < 2:
             return self.weight_options[0]

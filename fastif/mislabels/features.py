@@ -1,4 +1,4 @@
-"""Views of rows that no label has touched, made comparable and put side by side."""
+"""Label-free features: latent semantic analysis, and numeric and categorical columns of tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,31 +13,32 @@ from torch import Tensor
 from fastif.errors import InputError
 
 MIN_CATEGORY_ROWS = 2
-"""Rows that a kind has to be of."""
+"""Minimum number of rows of a category that has a one-hot column."""
 WINSOR_LIMIT = 15.0
-"""Of `standardize_robustly`: median absolute deviations from the median where values are clipped;
-ten standard deviations of a normal distribution."""
+"""Winsorization limit of `standardize_robustly`, in median absolute deviations from the median; ten
+standard deviations of a normal distribution."""
 ROUNDING = 1e-13
-"""Distance from a column's median, in parts of the median, below which a number is it, rounded."""
+"""Relative distance from a column's median below which a number equals it up to rounding."""
 MAX_CATEGORIES, KNOTS, FOURIER_FEATURES, FREQUENCY = 100, 8, 300, 2.0
-"""Of `make_tabular_features`: most categories of a column that count; knots of a spline; number and
-frequency of random Fourier features."""
+"""Settings of `make_tabular_features`: maximum number of one-hot columns of a column, knots of a
+spline, and number and frequency of random Fourier features."""
 
 
 def concat_views(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
-    """The views side by side: every column of mean 0, every view of the same weight.
+    """Concatenate feature views, each standardized and of the same weight.
 
-    A row's squared length is about 1 whatever the widths, so that one penalty fits all.
+    A row's expected squared norm is 1 whatever the widths, so that one L2 penalty fits all.
 
-    >>> concat_views([torch.tensor([[0.0], [2.0]])])
-    tensor([[-1.],
-            [ 1.]])
+    Examples:
+        >>> concat_views([torch.tensor([[0.0], [2.0]])])
+        tensor([[-1.],
+                [ 1.]])
     """
     return torch.cat([standardize_view(view) / len(views) ** 0.5 for view in views], 1)
 
 
 def standardize_view(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """The view with every column of mean 0 and of the same spread, rows of squared length 1."""
+    """Z-score every column, and divide by √d, so that a row's expected squared norm is 1."""
     spread = view.std(0, correction=0)
     varying = spread > 1e-6 * spread.max().clamp_min(1e-30)
     columns = torch.where(varying, (view - view.mean(0)) / spread.where(varying, 1.0), 0.0)
@@ -45,14 +46,17 @@ def standardize_view(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def compute_lsa(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
-    """Words and pairs of neighbouring words in few dimensions.
+    """Latent semantic analysis: truncated SVD of tf-idf weights (Deerwester et al., 1990).
 
-    The leading singular vectors of their weights (latent semantic analysis; Deerwester and others,
-    1990). What the encoder's language is not, this is.
+    Rows of U Σ for the leading singular values. It needs no encoder, and so serves languages that
+    the encoder lacks.
 
     Args:
-        terms: of every row; see `terms.tf_idf`.
-        dimensions: most that are kept.
+        terms: Sparse tf-idf weights, [n, terms]; see `tf_idf`.
+        dimensions: Maximum number of singular vectors.
+
+    Returns:
+        Low-dimensional features, [n, d].
     """
     shape: tuple[int, int] = terms.shape  # pyright: ignore[reportAssignmentType]
     rank = min(dimensions, min(shape) - 1)
@@ -70,24 +74,32 @@ def compute_lsa(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"
 def make_tabular_features(
     numbers: Float[Tensor, "n d"], categorical: Sequence[Sequence[str | None]] = ()
 ) -> Float[Tensor, "n w"]:
-    """Columns of numbers and of kinds as features that a linear head can tell classes by.
+    """Encode numeric and categorical columns as features for a linear classifier.
 
-    Side by side: the numbers, beside which of them are missing and which kind each row is of;
-    each number cut into pieces between its quantiles, so that a class may lie in the middle; and
-    cosines of random sums of all of it, which stand for how columns act together (random Fourier
-    features; Rahimi and Recht, 2007). Every column is standardised by itself, so that neither its
-    unit nor one far number in it takes weight from the others.
+    The features are standardized columns, concatenated with equal weight:
+
+    - the numbers, indicators of missing values, and one-hot categories;
+    - piecewise-linear splines with knots at quantiles, so that a class may lie in the middle;
+    - random Fourier features of all of these, for interactions (Rahimi and Recht, 2007).
+
+    Every column is standardized by itself, so that neither its unit nor one extreme value takes
+    weight from the others.
 
     Args:
-        numbers: NaN where missing; the column's median stands for it. In double precision where
-            numbers are large beside their differences, as seconds since 1970 are.
-        categorical: columns of words of which only the equality counts; None is a kind too.
+        numbers: Numeric columns, [n, d]; NaN where missing, replaced by the column's median. Use
+            float64 where numbers are large beside their differences, such as Unix times.
+        categorical: Categorical columns, n strings each; None is a category too.
+
+    Returns:
+        Features, [n, w]; a row's expected squared norm is 1.
 
     Raises:
-        InputError: a number is infinite.
+        InputError: A number is infinite.
 
-    >>> make_tabular_features(torch.tensor([[1.0], [2.0], [torch.nan]]), [["a", "b", "a"]]).shape
-    torch.Size([3, 308])
+    Examples:
+        >>> numbers = torch.tensor([[1.0], [2.0], [torch.nan]])
+        >>> make_tabular_features(numbers, [["a", "b", "a"]]).shape
+        torch.Size([3, 308])
     """
     missing = numbers.isnan()
     standardized = standardize_robustly(numbers)
@@ -103,23 +115,28 @@ def make_tabular_features(
 
 
 def standardize_robustly(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Winsorised z-scores of each column by itself; 0 throughout where it is constant.
+    """Standardize each column by winsorized robust z-scores.
 
-    (x - median) / d, no further out than FENCE, d being the median of the absolute deviations that
-    are not 0: a column that is mostly one number keeps the others. Each column is then brought to
-    mean 0 and variance 1.
+        z = clip((x - median) / MAD, ±15)
+
+    MAD is the median of the absolute deviations other than 0, so that a column of mostly one value
+    keeps the others. Each column is then centred and scaled to variance 1. A constant column is 0.
 
     Args:
-        numbers: NaN where missing, for which the column's median stands.
+        numbers: Numeric columns, [n, d]; NaN where missing, replaced by the column's median.
+
+    Returns:
+        Standardized columns in float32, [n, d].
 
     Raises:
-        InputError: a number is infinite.
+        InputError: A number is infinite.
 
-    >>> standardize_robustly(torch.tensor([[1e9, 1.0], [-1e9, 1.0], [1e9, 1.0], [-1e9, 1.0]]))
-    tensor([[ 1.,  0.],
-            [-1.,  0.],
-            [ 1.,  0.],
-            [-1.,  0.]])
+    Examples:
+        >>> standardize_robustly(torch.tensor([[1e9, 1.0], [-1e9, 1.0], [1e9, 1.0], [-1e9, 1.0]]))
+        tensor([[ 1.,  0.],
+                [-1.,  0.],
+                [ 1.,  0.],
+                [-1.,  0.]])
     """
     _check_finite(numbers)
     if not len(numbers):
@@ -139,7 +156,7 @@ def standardize_robustly(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def _lower_median(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
-    """Of the numbers that are there the lower of the middle two; 0 where there is none."""
+    """Lower median of each column without its NaN; 0 for a column of NaN alone."""
     return x.nanmedian(0).values.nan_to_num()
 
 
@@ -156,7 +173,7 @@ def _check_finite(numbers: Float[Tensor, "n d"]) -> None:
 
 
 def _encode_one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
-    """A column for each of the commonest kinds; rarer ones have none."""
+    """One-hot columns of the most frequent categories; rarer categories have none."""
     counts = Counter("" if value is None else f"={value}" for value in column)
     order = sorted(counts, key=lambda category: (-counts[category], category))
     columns_by_category = {
@@ -173,7 +190,7 @@ def _encode_one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
 
 
 def _make_splines(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
-    """Of each column, how near a number is to each of its quantiles, from 0 to 1, in between."""
+    """Piecewise-linear spline basis (hat functions) of each column, with knots at its quantiles."""
     splines = []
     for column in numbers.T:
         knots = np.unique(np.quantile(column.numpy(), np.linspace(0, 1, KNOTS)))
@@ -184,7 +201,7 @@ def _make_splines(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
 
 
 def _make_random_fourier(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
-    """Cosines of random sums; rows have a squared length of about 1."""
+    """Random Fourier features cos(xᵀω + φ) of rows of squared norm about 1."""
     if not rows.shape[1]:
         return rows
     generator = torch.Generator().manual_seed(0)

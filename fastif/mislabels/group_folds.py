@@ -1,4 +1,4 @@
-"""Rows cut into folds, so that each is judged by classifiers that have not seen it."""
+"""Group k-fold assignment: rows of a group, such as duplicates, are in one fold."""
 
 import torch
 from jaxtyping import Int
@@ -8,29 +8,31 @@ from fastif.errors import InputError
 
 
 def assign_group_folds(groups: Int[Tensor, " n"], fold_count: int, seed: int) -> Int[Tensor, " n"]:
-    """The fold of each row; rows of a group, such as duplicates, are in one fold.
-
-    Folds hold as many groups as each other, or one more.
+    """Assign groups of rows at random to folds of equal numbers of groups (group k-fold).
 
     Args:
-        groups: of the rows; equal numbers stay together.
-        fold_count: of folds; fewer if there are fewer groups.
-        seed: of the draw.
+        groups: Group of each row; rows with equal numbers share a fold, [n].
+        fold_count: Number of folds; fewer if there are fewer groups.
+        seed: Random seed of the assignment.
+
+    Returns:
+        Fold index of each row, [n].
 
     Raises:
-        InputError: a single group.
+        InputError: All rows are in one group.
 
-    >>> assign_group_folds(torch.tensor([5, 5, 7, 9]), 3, seed=0).unique().tolist()
-    [0, 1, 2]
+    Examples:
+        >>> assign_group_folds(torch.tensor([5, 5, 7, 9]), 3, seed=0).unique().tolist()
+        [0, 1, 2]
     """
     _, group_index = groups.unique(return_inverse=True)
     distinct = int(group_index.max()) + 1 if len(group_index) else 0
     if distinct < 2:
         raise InputError(
             "mislabels",
-            "two or more different rows, so that one can be judged by the others",
-            f"{distinct} among {len(groups)}",
-            "Give a table with more texts.",
+            "two or more distinct rows, since a row's classifier is trained on the others",
+            f"{distinct} distinct among {len(groups)}",
+            "Add distinct rows to the table.",
         )
     generator = torch.Generator().manual_seed(seed)
     group_order = torch.empty(distinct, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Injected label flips, in a copy: how many of them would a reviewer see?"""
+"""Injected label flips: recall of the detector on labels that are flipped in a copy."""
 
 from dataclasses import dataclass, replace
 
@@ -13,12 +13,13 @@ from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData
 
 @dataclass(frozen=True, eq=False)
 class InjectedFlips:
-    """A shadow copy of labels.
+    """Labels with injected flips.
 
     Attributes:
-        labels: of all rows, some of them turned.
-        rows: positions of these.
-        confusable: which of them were turned to a label that suits the row; the others to any.
+        labels: Label of every row after the flips, [n].
+        rows: Positions of the flipped rows, [m].
+        confusable: True where the new label was sampled from the label posterior; False where it is
+            uniform over the other classes, [m].
     """
 
     labels: Int[Tensor, " n"]
@@ -28,19 +29,16 @@ class InjectedFlips:
 
 @dataclass(frozen=True)
 class FlipRecall:
-    """Recall of injected label flips.
-
-    Attributes:
-        planted: how many flips, of all draws together.
-        budget: first rows of the order that they are counted in.
-        any, confusable: share of those turned to any label, and to a likely one, among these rows;
-            NaN where there is none of the kind.
-    """
+    """Recall of the detector on injected label flips."""
 
     planted: int
+    """Number of flips over all repeats."""
     budget: int
+    """Number of top-ranked rows among which flips are counted."""
     any: float
+    """Recall of flips to a uniformly random class; NaN without such flips."""
     confusable: float
+    """Recall of flips to a class sampled from the posterior; NaN without such flips."""
 
 
 def inject_flips(
@@ -51,15 +49,21 @@ def inject_flips(
     max_flips: int | None = None,
     eligible: Bool[Tensor, " n"] | None = None,
 ) -> InjectedFlips:
-    """Flip the labels of some rows, half to any other label, half to one that suits the row.
+    """Flip the labels of randomly sampled rows in a copy.
+
+    Half of the flips are to a class that is uniform over the others (symmetric noise), half to a
+    class sampled from the posterior without the given label (confusable classes).
 
     Args:
-        rows: whose labels are copied; those that a person has looked at are left alone.
-        class_posterior: in each class, that likely labels are drawn by.
-        share: of the rows.
-        seed: of the draw.
-        max_flips: rows that are flipped; all of the share if left out.
-        eligible: rows that may be; all if left out.
+        rows: Labelled data; reviewed rows are never flipped.
+        class_posterior: Label posterior that confusable classes are sampled from, [n, c].
+        share: Fraction of the eligible rows to flip, at least two rows.
+        seed: Random seed of rows and classes.
+        max_flips: Maximum number of flips; None sets no maximum.
+        eligible: Mask of rows that may be flipped, [n]; None allows all.
+
+    Returns:
+        The labels after the flips, and which rows were flipped.
     """
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.ones(len(rows.labels), dtype=torch.bool) if eligible is None else eligible
@@ -91,21 +95,25 @@ def measure_flip_recall(
     share: float = 0.05,
     repeats: int = 2,
 ) -> FlipRecall:
-    """Inject label flips, detect, and count those among the first rows of the order.
+    """Measure the recall on injected label flips, with a new detection for each set of flips.
 
-    A perfect order has a recall of 1 whatever the budget, and one by chance a low one. So no more
-    labels are flipped than the budget holds; they are counted among the first `budget` rows, but
-    no more than twice the flips; rows that are more likely wrong than right as they are stay as
-    they are, since a flip might mend them; and what is more suspicious than the median row before
-    any flip takes no place, since it may be an error of the table itself.
+        recall = flips among the first k eligible rows / flips,   k = min(budget, 2 · flips)
+
+    A perfect ranking has a recall of 1 for every budget, since no more labels are flipped than the
+    budget holds. A random ranking has a low one. Rows with an error probability above 1/2 are not
+    flipped, as a flip might correct them. Rows above the median error probability are left out of
+    the ranking, unless flipped: they may be errors of the table itself.
 
     Args:
-        detector: the procedure, asked with one partition into folds and as many rounds.
-        rows: as they are.
-        baseline: what it found in them.
-        budget: rows that a person will look at.
-        share: of the rows, flipped in a draw.
-        repeats: of flips.
+        detector: The detector; it runs again with a single partition and the rounds of `baseline`.
+        rows: Labelled data without flips.
+        baseline: Result of the detector on `rows`.
+        budget: Number of rows that people can review.
+        share: Fraction of the rows to flip in each repeat.
+        repeats: Number of independent sets of flips.
+
+    Returns:
+        Recall by kind of flip, over all repeats.
     """
     plausible = baseline.probability <= 0.5
     unsuspicious = baseline.probability <= baseline.probability.median()

@@ -1,4 +1,4 @@
-"""The rows most like each row."""
+"""k nearest neighbours by cosine similarity, and kNN smoothing of logits."""
 
 import math
 
@@ -9,18 +9,24 @@ from torch import Tensor
 from fastif.candidates.faiss_index import CandidateIndex
 
 MAX_EXACT_ROWS = 100_000
-"""Rows up to which all pairs are compared; beyond, cells of an inverted file are."""
+"""Number of rows up to which the search is exact; beyond, it uses an inverted file index (IVF)."""
 
 
 def find_neighbours(features: Float[Tensor, "n d"], k: int) -> Int[Tensor, "n k"]:
-    """Positions of the k rows of largest cosine with each, itself left out; the nearest first.
+    """Find the k nearest neighbours of each row by cosine similarity, the row itself excluded.
 
-    Fewer than k columns where there are fewer other rows.
+    Args:
+        features: Features of the rows, [n, d].
+        k: Number of neighbours; n - 1 if there are fewer other rows.
 
-    >>> find_neighbours(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), 1)
-    tensor([[1],
-            [0],
-            [1]])
+    Returns:
+        Positions of the neighbours, nearest first, [n, k].
+
+    Examples:
+        >>> find_neighbours(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), 1)
+        tensor([[1],
+                [0],
+                [1]])
     """
     n = len(features)
     k = min(k, n - 1)
@@ -28,7 +34,7 @@ def find_neighbours(features: Float[Tensor, "n d"], k: int) -> Int[Tensor, "n k"
     factory = "Flat" if n <= MAX_EXACT_ROWS else f"IVF{int(4 * math.sqrt(n))},Flat"
     nearest = CandidateIndex.build(unit, factory).search(unit, k + 1).ids
     is_self = nearest == torch.arange(n)[:, None]
-    # Of rows that are alike, another may have taken the place of the row itself.
+    # Among duplicates the row itself may be missing from the k + 1 nearest: drop the last one.
     is_self[~is_self.any(1), -1] = True
     return nearest[~is_self].view(n, k).clamp_min(0)
 
@@ -38,12 +44,17 @@ def smooth_logits(
     other_logits: Float[Tensor, "n c"],
     neighbour_ids: Int[Tensor, "m k"],
 ) -> Float[Tensor, "m c"]:
-    """Mean of a row's log-probabilities and the log of its neighbours' mean probability.
+    """Smooth logits by kNN: mean of a row's log-probabilities and the log of the neighbours' mean.
+
+        log p̃_i = ½ log p_i + ½ log(mean over neighbours j of p_j)
 
     Args:
-        row_logits: logits of rows.
-        other_logits: logits of those that their neighbours are among.
-        neighbour_ids: positions in `other_logits`; -1 for none.
+        row_logits: Logits of m rows, [m, c].
+        other_logits: Logits of the n rows among which the neighbours are, [n, c].
+        neighbour_ids: Positions of neighbours in `other_logits`, [m, k]; -1 for none.
+
+    Returns:
+        Smoothed log-probabilities, not normalized, [m, c]; a row without neighbours keeps its own.
     """
     p = other_logits.softmax(1)
     neighbour_probability, count = (

@@ -1,4 +1,4 @@
-"""What is believed of labels, and how many are expected to be wrong."""
+"""Label posteriors of a table, and estimates of its number of label errors."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,28 @@ from fastif.mislabels.random_audit import Z90, CountEstimate
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """What is believed of each row's label.
+    """Label posterior of n rows with c classes, and what it was computed from.
 
     Attributes:
-        posterior: in each class, p(t | x, y); of rows that were looked at what was seen.
-        probability: that the given label is wrong, 1 - belief in it.
-        prior_error: the same by labels and features alone, whatever people have said of the row or
-            drawn.
-        suggested: the class but the given one that features make likeliest.
-        confidence: their probability of it, of all that is not in the given label.
-        transition: how often a class (row) is labelled as another (column).
-        neighbour_ids: positions of the rows most like each.
-        error_counts: expected wrong labels of each given label, by every way in which the procedure
-            counts them; the last is the sum of the probabilities.
-        pseudo_r2: share of the given labels' uncertainty that features of other rows take away;
-            near 0 nothing can be said.
-        label_scores: what was found on the way, by name; larger is more suspicious.
-        second_round: whether heads were fitted to beliefs, since that explained labels put aside.
-        audited_counts: wrong labels of each given label, and of all, by rows that were drawn at
-            random and looked at; None without enough of them. The probabilities agree with it.
-        trusted: whether rows of certain label were given.
+        posterior: p(true class | features, given label) after reviews, [n, c]; a reviewed row has
+            its reviewed label.
+        probability: Error probability of each given label, 1 - p(y | x, y), after reviews, [n].
+        prior_error: Error probability before reviews: without annotations of the row itself and
+            without recalibration on a random audit sample, [n]. Column `doubt` of tables.
+        suggested: Most probable class other than the given one, by features alone, [n].
+        confidence: Probability of `suggested` by features, as a fraction of all classes but the
+            given one, in [0, 1], [n].
+        transition: Noise transition matrix, T[t, y] = p(given label y | true class t), [c, c].
+        neighbour_ids: Positions of each row's k nearest neighbours, [n, k].
+        error_counts: Expected errors by given label, one row an estimate of the posterior, [w, c];
+            the last row is that of `probability` before the audit.
+        pseudo_r2: Pseudo-R² of the given labels by out-of-fold logits, in [0, 1]; near 0 the
+            features do not predict the labels, and the ranking means little.
+        label_scores: Other detectors' scores by name, [n] each; a larger score is more suspicious.
+        second_round: Whether the heads were fitted to soft targets in a second round.
+        audited_counts: Estimated errors of each given label and, last, of all, from the random
+            audit sample; None with fewer than 30 sampled rows.
+        trusted: Whether trusted rows were given.
     """
 
     posterior: Float[Tensor, "n c"]
@@ -48,22 +50,35 @@ class LabelPosterior:
     trusted: bool = False
 
     def estimate_errors(self, label: int | None = None) -> CountEstimate | None:
-        """Expected wrong labels, of one given label or of all, with a 90 % interval.
+        """Estimate the number of wrong labels, with a 90 % confidence interval.
 
-        By rows that were drawn at random where there are enough, else by what heads say that have
-        seen rows of certain label. None without either: labels and features alone cannot tell how
-        many are wrong, see `estimate_modelled_errors`.
+        From the random audit sample if it is large enough (`RandomAudit.estimate_errors`), else
+        from classifiers fitted to trusted rows. Labels and features alone do not identify the
+        number: see `estimate_modelled_errors`.
+
+        Args:
+            label: Given label whose errors are counted; None counts all.
+
+        Returns:
+            The estimate; None without an audit sample and without trusted rows.
         """
         if self.audited_counts is not None:
             return self.audited_counts[-1 if label is None else label]
         return self.estimate_modelled_errors(label) if self.trusted else None
 
     def estimate_modelled_errors(self, label: int | None = None) -> CountEstimate:
-        """Expected wrong labels under the model of the noise; no count of all errors.
+        """Estimate the number of wrong labels under the noise model alone.
 
-        It spans what the ways of counting say, each give or take chance. Where features say too
-        little to tell doubt from noise, its low end falls with what they say. Wrong labels that
-        the features predict, as when all annotators fall for the same words, are in none of it.
+        The interval covers the estimates in `error_counts`, each with ±1.645 √count. With a low
+        pseudo-R², label noise and uncertainty of the classifier are confounded, and the lower bound
+        shrinks towards 0. The estimate misses errors that the features predict, such as an
+        annotation rule that follows a keyword.
+
+        Args:
+            label: Given label whose errors are counted; None counts all.
+
+        Returns:
+            The estimate; a model-based one, not a design-based count.
         """
         estimates = self.error_counts.sum(1) if label is None else self.error_counts[:, label]
         margin = Z90 * estimates.clamp_min(0).sqrt()

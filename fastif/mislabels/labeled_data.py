@@ -1,4 +1,4 @@
-"""Labelled rows to be judged, and rows of certain label."""
+"""Input of mislabel detection: labelled rows with fixed features, and trusted rows."""
 
 from dataclasses import dataclass
 
@@ -12,27 +12,29 @@ from fastif.errors import InputError
 from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 
 NOT_REVIEWED, NO_LABEL_FITS = -1, -2
-"""Of `LabeledData.known`: nobody has looked at the row; somebody found that no label fits it."""
+"""Values of `LabeledData.known`: the row was not reviewed; it was reviewed and no label fits."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledData:
-    """Labelled rows.
+    """Labelled rows of a table, with fixed features.
 
     Attributes:
-        features: fixed, and made without these labels; see `features.joined`.
-        labels: as given.
-        classes: how many there are.
-        groups: equal for rows that must not judge each other, such as duplicates.
-        known: the true class of rows that a person has looked at; UNSEEN or DROPPED.
-        classifier_logits: logits of a classifier of another kind that has not seen the row, such as
-            the study's own, cross-fitted.
-        terms: of texts, the weight of each term in each row: of words and of letters, each counted
-            by a judge of its own; see `terms`.
-        audited: rows that were drawn at random and looked at.
+        features: Features computed without these labels, standardized, [n, d]; see `concat_views`.
+        labels: Given label of each row, a class index, [n].
+        classes: Number of classes c.
+        groups: Group of each row, [n]; rows of a group, such as duplicates, share a fold. None puts
+            every row by itself.
+        known: Right class of each reviewed row, [n]; else `NOT_REVIEWED` or `NO_LABEL_FITS`. None
+            if no row was reviewed.
+        classifier_logits: Out-of-fold logits of another classifier, [n, c], such as the study's
+            own; None without one.
+        terms: Sparse tf-idf matrices of texts, [n, terms]: word n-grams, then character n-grams.
+            One naive Bayes classifier is fitted to each.
+        audited: Random audit sample of these rows; None without one.
 
     Raises:
-        InputError: they do not fit each other, are not finite, or hold a single class.
+        InputError: Features are not finite, or all labels are of one class.
     """
 
     features: Float[Tensor, "n d"]
@@ -49,37 +51,37 @@ class LabeledData:
             bad = (~torch.isfinite(self.features).all(1)).nonzero()[0].item()
             raise InputError(
                 "mislabels",
-                "features that are finite numbers",
+                "finite features",
                 f"NaN or infinity in row {bad}",
-                "Repair the encoder or the row.",
+                "Correct the row, or use another encoder.",
             )
         if len(self.labels.unique()) < 2:
             raise InputError(
                 "mislabels",
                 "labels of two or more classes",
                 f"one class in all {len(self.labels)} rows",
-                "With one class no label can be told to be wrong; give the whole table.",
+                "Label errors are detected between classes: give the rows of all classes.",
             )
 
     @property
     def group_ids(self) -> Int[Tensor, " n"]:
-        """The groups, or each row by itself."""
+        """Group of each row; row positions if no groups are given, [n]."""
         return torch.arange(len(self.labels)) if self.groups is None else self.groups
 
     @property
     def known_one_hot(self) -> Float[Tensor, "n c"]:
-        """One-hot rows for those whose class is known, zeros for the others."""
+        """One-hot right class of reviewed rows, zeros for the others, [n, c]."""
         if self.known is None:
             return torch.zeros(len(self.labels), self.classes)
         return one_hot(self.known.clamp_min(0), self.classes) * (self.known >= 0)[:, None].float()
 
     def clamp_to_known(self, class_posterior: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-        """The belief, but for rows whose class is known."""
+        """Return the posterior with the right class of reviewed rows set to probability 1."""
         known_one_hot = self.known_one_hot
         return torch.where(known_one_hot.sum(1, keepdim=True) > 0, known_one_hot, class_posterior)
 
     def select(self, mask: Bool[Tensor, " n"]) -> "LabeledData":
-        """Some of the rows; their groups as they were, and nothing of those that were drawn."""
+        """Return the rows of a mask with their groups, without the random audit sample."""
         columns = (self.group_ids, self.known, self.classifier_logits)
         groups, known, classifier_logits = (
             None if column is None else column[mask] for column in columns
@@ -96,10 +98,10 @@ class LabeledData:
         )
 
     def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:
-        """What drawn rows say of all; None if too few were drawn.
+        """Return the random audit of these rows; None with fewer than 30 sampled rows.
 
         Args:
-            prior_error: probability of a wrong label, made without what was seen of the row.
+            prior_error: Error probability of each given label before reviews, [n].
         """
         if self.known is None or self.audited is None or not self.audited.has_enough:
             return None
@@ -110,7 +112,7 @@ class LabeledData:
 
     @property
     def weights(self) -> Float[Tensor, " n"]:
-        """0 for rows that no label fits, else 1."""
+        """Training weight of each row: 0 where no label fits, else 1, [n]."""
         if self.known is None:
             return torch.ones(len(self.labels))
         return (self.known != NO_LABEL_FITS).float()
@@ -118,16 +120,16 @@ class LabeledData:
 
 @dataclass(frozen=True, eq=False)
 class TrustedData:
-    """Rows whose labels are certain.
+    """Rows with trusted labels, such as an adjudicated validation set.
 
     Attributes:
-        features: made together with those of the rows to be judged.
-        labels: theirs.
-        classes: how many there are.
-        terms: of texts, made together with those of the rows too; as many kinds.
+        features: Features computed together with those of the labelled rows, [m, d].
+        labels: Trusted label of each row, a class index, [m].
+        classes: Number of classes c.
+        terms: Sparse tf-idf matrices of these texts, with the columns of `LabeledData.terms`.
 
     Raises:
-        InputError: a class has fewer than two rows.
+        InputError: A class has fewer than two rows.
     """
 
     features: Float[Tensor, "m d"]
@@ -142,5 +144,5 @@ class TrustedData:
                 "trusted rows",
                 "two or more of each class",
                 f"{int(counts.min())} of class {int(counts.argmin())}",
-                "Give more of them, or set trusted = false.",
+                "Add trusted rows of this class, or set trusted = false.",
             )

@@ -1,4 +1,4 @@
-"""A linear classifier on fixed features, fitted to labels that may be uncertain."""
+"""Multinomial logistic regression on fixed features, with soft targets."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,37 +10,37 @@ from torch import Tensor
 from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS = 60
-"""L-BFGS iterations; the penalty keeps the problem well-conditioned."""
+"""Maximum number of L-BFGS iterations; the L2 penalty keeps the problem well-conditioned."""
 
 BIAS_PENALTY = 1e-4
-"""Keeps the biases finite where a class has no row."""
+"""L2 penalty on the biases, which keeps them finite for a class without rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
-    """Logits x W + b.
+    """Linear classifier (head): logits = x W + b.
 
     Attributes:
-        weight: W.
-        bias: b.
+        weight: Weight matrix W, [d, c].
+        bias: Bias vector b, [c].
     """
 
     weight: Float[Tensor, "d c"]
     bias: Float[Tensor, " c"]
 
     def __call__(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
-        """Logits of rows."""
+        """Return the logits of features [m, d], as [m, c]."""
         return features @ self.weight + self.bias
 
 
 @runtime_checkable
 class HeadFitter(Protocol):
-    """Whatever fits a head as `fit_linear_head` does; one may, for instance, keep them."""
+    """Interface of `fit_linear_head`, for instance with a cache."""
 
     def __call__(
         self, features: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
     ) -> LinearHead:
-        """See `fit_linear_head`."""
+        """Fit a head; arguments as in `fit_linear_head`."""
         ...
 
 
@@ -50,18 +50,26 @@ def fit_linear_head(
     penalty: float,
     weights: Float[Tensor, " n"] | None = None,
 ) -> LinearHead:
-    """The head of least weighted mean cross-entropy to `targets` + ½ penalty ‖W‖², by L-BFGS.
+    """Fit multinomial logistic regression with soft targets and an L2 penalty, by L-BFGS.
+
+        min over W, b:  - Σ_i w_i Σ_t targets[i, t] log softmax(x_i W + b)[t] / Σ_i w_i + ½ λ ‖W‖²
+
+    A penalty of 1e-4 on the biases keeps them finite.
 
     Args:
-        features: of the rows.
-        targets: a distribution over classes for each row; one-hot for a certain label.
-        penalty: of the squared weights.
-        weights: of the rows; all alike if left out.
+        features: Features of the rows, [n, d].
+        targets: Target distribution over classes of each row, [n, c]; one-hot for a given label.
+        penalty: L2 penalty λ on the weights.
+        weights: Weight w_i of each row, [n]; None weights all rows equally.
 
-    >>> x = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
-    >>> y = torch.eye(2)[[0, 0, 1, 1]]
-    >>> fit_linear_head(x, y, 1e-2)(x).argmax(1)
-    tensor([0, 0, 1, 1])
+    Returns:
+        The fitted head.
+
+    Examples:
+        >>> x = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
+        >>> y = torch.eye(2)[[0, 0, 1, 1]]
+        >>> fit_linear_head(x, y, 1e-2)(x).argmax(1)
+        tensor([0, 0, 1, 1])
     """
     row_weights = torch.ones(len(features)) if weights is None else weights
     row_weights = (row_weights / row_weights.sum()).to(features)

@@ -1,8 +1,8 @@
-"""Naive Bayes on what texts are made of: a judge that errs in other ways than a linear head.
+"""Multinomial naive Bayes on word and character n-grams, cross-fitted.
 
-It counts what the texts of each class are made of, and thinks the classes equally frequent. A head
-is fitted until it tells the given labels as well as it can, by whatever words made annotators or
-rules give them; counting cannot do that, and where labels follow the text it is the less deceived.
+It is a member of the linear opinion pool beside the linear heads. A discriminative head fits the
+given labels by whatever terms an annotation rule followed. Naive Bayes cannot, and so its errors
+differ where the label noise depends on the text.
 """
 
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
 
 PSEUDO_COUNT = 0.1
-"""Weight of every term that is counted in each class in advance."""
+"""Lidstone smoothing: pseudo-count of every term in each class."""
 
 
 @dataclass(frozen=True)
 class NaiveBayes:
-    """Cross-fitted logits of a multinomial model of terms (Rennie and others, 2003, on tf-idf).
+    """Cross-fitted multinomial naive Bayes on tf-idf weights (Rennie et al., 2003).
 
-    Of a row with term weights x, and N[t, v] the weight of term v in the rows of class t that it
-    is judged by,
+    Classes have a uniform prior. For a row with term weights x, and N[t, v] the weight of term v in
+    the rows of class t in the other folds,
 
-        logit[t] = Σ_v x[v] log((N[t, v] + α) / Σ_u (N[t, u] + α))
+        logit[t] = Σ_v x[v] log((N[t, v] + α) / Σ_u (N[t, u] + α)),   α = 0.1
 
     Attributes:
-        folds: a row is judged by the counts of the other folds.
-        repeats: partitions into folds that are averaged.
-        seed: of the folds.
+        folds: Number of cross-fitting folds.
+        repeats: Number of partitions into folds whose logits are averaged.
+        seed: Random seed of the fold assignment.
     """
 
     folds: int = 5
@@ -43,12 +43,12 @@ class NaiveBayes:
     def __call__(
         self, terms: csr_matrix, rows: LabeledData, targets: Float[Tensor, "n c"]
     ) -> Float[Tensor, "n c"]:
-        """Log-probabilities of every row's class by the other folds' targets.
+        """Return the out-of-fold log-probabilities of every row, [n, c].
 
         Args:
-            terms: of the rows.
-            rows: to be judged.
-            targets: a distribution over classes for each.
+            terms: Sparse tf-idf weights of the rows, [n, terms].
+            rows: Groups and weights of the rows.
+            targets: Target distribution over classes of each row, [n, c].
         """
         weights = targets * rows.weights[:, None]
         total = torch.zeros(weights.shape, dtype=torch.float64)
@@ -64,13 +64,16 @@ class NaiveBayes:
         targets: Float[Tensor, "n c"],
         trusted: TrustedData,
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
-        """The same of rows and of trusted ones, by both in the first partition of each.
+        """Return out-of-fold log-probabilities of rows and trusted rows, each fitted to both.
 
         Args:
-            terms: of rows and of trusted ones, made together.
-            rows: to be judged.
-            targets: a distribution over classes for each.
-            trusted: rows of certain label.
+            terms: Sparse tf-idf weights of the rows and of the trusted rows, with the same columns.
+            rows: Groups and weights of the rows.
+            targets: Target distribution over classes of each row, [n, c].
+            trusted: Trusted rows.
+
+        Returns:
+            Log-probabilities of the rows [n, c] and of the trusted rows [m, c].
         """
         trusted_one_hot = one_hot(trusted.labels, trusted.classes)
         row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
@@ -91,7 +94,7 @@ class NaiveBayes:
 def _cross_fit(
     terms: csr_matrix, weights: Float[Tensor, "n c"], fold_ids: Int[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
-    """Logits of each part by the others."""
+    """Logits of the rows of each fold from the term weights of the others."""
     class_weights, logits = weights.double().numpy(), np.zeros(weights.shape)
     for fold in fold_ids.unique():
         held_out = (fold_ids == fold).numpy()
@@ -99,7 +102,7 @@ def _cross_fit(
             terms[held_out],
             np.where(held_out[:, None], 0.0, class_weights),
         )
-        # A class at a time: all of them by all terms would be much larger than the rows.
+        # One class at a time: a matrix of classes by terms would be much larger than the rows.
         for t, weights_of_class in enumerate(training_weights.T):
             logits[held_out, t] = held_out_terms @ _compute_log_rates(terms, weights_of_class)
     return torch.from_numpy(logits)

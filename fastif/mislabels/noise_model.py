@@ -1,7 +1,7 @@
-"""How often a class is labelled as another, and what a label says when this is known.
+"""Class-conditional label noise: transition matrix T by maximum likelihood, EM and anchor points.
 
-noise[t, y] is the probability that a row of class t is labelled y. With a classifier's p(t | x) and
-labels that depend on x through t alone, p(t | x, y) is proportional to p(t | x) noise[t, y].
+T[t, y] = p(given label y | true class t). If the given label depends on the features through the
+true class alone, then p(t | x, y) ∝ p(t | x) · T[t, y].
 """
 
 import torch
@@ -12,31 +12,32 @@ from fastif.mislabels.calibration import calibrate_logits
 from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
-"""Share of right labels that is assumed before anything is known."""
+"""Diagonal of the initial transition matrix: fraction of right labels."""
 
 MAX_LOG_SCALE = 10.0
-"""Of the logarithm of the number that logits are multiplied by."""
+"""Bound on |log a|, where a is the scale of the logits."""
 
 DIAGONAL_PRIOR, UNIFORM_PRIOR = 2.0, 0.1
-"""Rows that are counted in advance: rightly labelled ones of each class, and of each other kind."""
+"""Dirichlet prior of a row of T, in pseudo-counts: additional ones on the diagonal; all cells."""
 
 STEPS = 30
+"""Number of EM iterations."""
 
 ANCHOR_SHARES, MIN_ANCHOR_ROWS = (0.02, 0.05, 0.1, 0.25), 20
-"""Shares of the rows predicted to be of a class, and least number, that are taken for certain."""
+"""Anchor points: candidate fractions of the rows predicted as a class, and their minimum number."""
 
 ANCHOR_PRIOR = 5.0
-"""Rows that are counted in advance at each class's anchors, with the noise of all classes."""
+"""Pseudo-counts of symmetric noise that are added to the anchor points of each class."""
 
 SUFFICIENT_PSEUDO_R2 = 0.3
-"""Of the labels' uncertainty, that features take away where every class has a noise of its own."""
+"""Pseudo-R² from which the classes' noise rates are not shrunk towards symmetric noise."""
 
 PENALTY = 1e-4
-"""Of the squared numbers that calibrate logits: without it a class without rows has none."""
+"""L2 penalty on log a and b of the calibration, which keeps b finite for a class without rows."""
 
 
 def make_initial_transition(classes: int) -> Float[Tensor, "c c"]:
-    """Noise before anything is known: the same for all classes."""
+    """Return symmetric noise with 0.7 on the diagonal, the initial T, [c, c]."""
     transition = torch.full((classes, classes), (1 - ASSUMED_ACCURACY) / (classes - 1))
     return transition.fill_diagonal_(ASSUMED_ACCURACY)
 
@@ -44,10 +45,20 @@ def make_initial_transition(classes: int) -> Float[Tensor, "c c"]:
 def compute_posterior(
     p: Float[Tensor, "n c"], labels: Int[Tensor, " n"], transition: Float[Tensor, "c c"]
 ) -> Float[Tensor, "n c"]:
-    """p(t | x, y) for each row.
+    """Compute the posterior of the true class by Bayes' rule, p(t | x, y) ∝ p(t | x) · T[t, y].
 
-    >>> compute_posterior(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), make_initial_transition(2))
-    tensor([[0.7000, 0.3000]])
+    Args:
+        p: Class probabilities p(t | x), [n, c].
+        labels: Given label y of each row, [n].
+        transition: Noise transition matrix T, [c, c].
+
+    Returns:
+        Posterior, [n, c].
+
+    Examples:
+        >>> transition = make_initial_transition(2)
+        >>> compute_posterior(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), transition)
+        tensor([[0.7000, 0.3000]])
     """
     joint = p * transition[:, labels].T
     return joint / joint.sum(1, keepdim=True)
@@ -61,15 +72,21 @@ def fit_transition_em(
     known_one_hot: Float[Tensor, "n c"] | None = None,
     temper: float = 1.0,
 ) -> Float[Tensor, "c c"]:
-    """Maximum likelihood estimate of the noise transition matrix by EM from `transition`.
+    """Fit the noise transition matrix T by EM with fixed p(t | x) (Dawid and Skene, 1979).
+
+        E step:  q_i(t) ∝ p(t | x_i) · T[t, y_i]
+        M step:  T[t, y] ∝ Σ_i q_i(t) 1[y_i = y] + pseudo-counts
 
     Args:
-        p: the classifier's belief in each row's class.
-        labels: as given.
-        transition: to start from.
-        steps: of the iteration.
-        known_one_hot: one-hot rows for those whose class is certain, zeros for the others.
-        temper: how far classes may differ; see `shrink_to_symmetric`.
+        p: Class probabilities p(t | x), [n, c].
+        labels: Given label of each row, [n].
+        transition: Initial T, [c, c].
+        steps: Number of EM iterations.
+        known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
+        temper: Weight of T against symmetric noise in the E step; see `shrink_to_symmetric`.
+
+    Returns:
+        Fitted T, [c, c].
     """
     given_one_hot = torch.nn.functional.one_hot(labels, len(transition)).to(p)
     for _ in range(steps):
@@ -88,7 +105,12 @@ def fit_transition_em(
 
 
 def shrink_to_symmetric(transition: Float[Tensor, "c c"], weight: float) -> Float[Tensor, "c c"]:
-    """Noise between that which is the same for all classes (0) and itself (1), geometrically."""
+    """Shrink T towards symmetric noise, by a geometric mean of the off-diagonal cells.
+
+    Args:
+        transition: Noise transition matrix, [c, c].
+        weight: Weight of T, from 0 (symmetric noise) to 1 (T itself).
+    """
     if weight == 1:
         return transition
     classes = len(transition)
@@ -104,22 +126,25 @@ def fit_noise_model(
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
-    """p(t | x) and the noise that together make the labels likeliest.
+    """Fit the calibration of p(t | x) and the noise transition matrix T together.
 
-    p(t | x) = softmax(a · logits + b), and a label has the probability sum over t of p(t | x)
-    noise[t, y]: a head that was fitted to noisy labels is calibrated through the noise, which it
-    would else count twice. Where a row's certainty hardly differs from another's, little noise and
-    unsure logits explain as much as much noise and sure ones; so of two answers that with more
-    noise is taken, class by class: this, and what the surest rows of a class say
-    (`estimate_anchor_transition`). Where features say little of labels, classes' noises cannot be
-    told apart, and are the more
-    alike the less they say: with the square of it, for doubt that is taken for the noise of some
-    classes moves all of their rows.
+        p(t | x) = softmax(a · logits + b)
+        likelihood of a given label y = Σ_t p(t | x) · T[t, y]
+
+    Heads that were fitted to noisy labels predict these; the likelihood accounts for the noise
+    once. Where all rows are equally confident, little noise with unconfident logits fits as well as
+    much noise with confident ones. So each row of T is the noisier one of the joint maximum
+    likelihood fit and the anchor-point estimate (`estimate_anchor_transition`). T is then shrunk
+    towards symmetric noise with the squared weight of `compute_shrinkage`, since a low pseudo-R²
+    does not identify the noise of single classes.
 
     Args:
-        logits: of heads that have not seen the row.
-        labels: as given.
-        known_one_hot: one-hot rows for those whose class is certain, zeros for the others.
+        logits: Out-of-fold logits, [n, c].
+        labels: Given label of each row, [n].
+        known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
+
+    Returns:
+        Class probabilities p(t | x) [n, c], and T [c, c].
     """
     joint_transition = fit_joint_mle(logits, labels, known_one_hot)[1]
     anchor_transition = estimate_anchor_transition(logits, labels)
@@ -136,30 +161,35 @@ def fit_joint_mle(
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
-    """The same by likelihood alone, every class with the noise of its own."""
+    """Fit calibration and T by maximum likelihood alone, without anchor points or shrinkage."""
     return _fit_likelihood(logits, labels, None, known_one_hot)
 
 
 def label_log_likelihood(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
-    """Log-likelihood of each label under `fit_joint_mle`."""
+    """Log-likelihood of each given label under `fit_joint_mle`, nats, [n]."""
     p, transition = fit_joint_mle(logits, labels)
     return (p * transition[:, labels].T).sum(1).log()
 
 
 def compute_shrinkage(r_squared: float) -> float:
-    """1 where features take enough of the labels' uncertainty away to tell noise from doubt."""
+    """Shrinkage weight min(1, R² / 0.3): 1 where the features predict the labels well enough."""
     return min(1.0, r_squared / SUFFICIENT_PSEUDO_R2)
 
 
 def calibrated_pseudo_r2(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    """Share of the labels' uncertainty that logits of heads that have not seen them take away."""
+    """Pseudo-R² of the labels by calibrated out-of-fold logits."""
     return pseudo_r2(calibrate_logits(logits, labels).log_softmax(1), labels)
 
 
 def pseudo_r2(log_probs: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    """The same of log-probabilities as they are."""
+    """McFadden's pseudo-R² of the labels, max(0, 1 - cross-entropy / entropy of the class shares).
+
+    Args:
+        log_probs: Log-probabilities, used without calibration, [n, c].
+        labels: Given label of each row, [n].
+    """
     label_log_probs = log_probs.gather(1, labels[:, None])
     class_shares = labels.bincount().double() / len(labels)
     label_entropy = float(
@@ -171,11 +201,18 @@ def pseudo_r2(log_probs: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> flo
 def estimate_anchor_transition(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
 ) -> Float[Tensor, "c c"]:
-    """The labels of the surest rows of each class, as if they were certainly of it.
+    """Estimate T from anchor points (Liu and Tao, 2016; Patrini et al., 2017).
 
-    Anchor points (Liu and Tao, 2016; Patrini and others, 2017), but a share of each class. Of
-    several shares that with the fewest other labels is taken: where a smaller one has fewer, what
-    the larger one has is doubt and not noise.
+    The anchor points of class t are the most confident rows among those predicted as t; their given
+    labels estimate T[t, :]. Of several candidate fractions, the one with the fewest other labels is
+    used: the additional errors of a larger one are uncertainty of the classifier, not label noise.
+
+    Args:
+        logits: Out-of-fold logits, [n, c].
+        labels: Given label of each row, [n].
+
+    Returns:
+        Noise transition matrix, [c, c].
     """
     log_probs = logits.log_softmax(1)
     predicted, classes = log_probs.argmax(1), logits.shape[1]
@@ -205,7 +242,7 @@ def estimate_anchor_transition(
 def _fit_likelihood(
     logits: Tensor, labels: Tensor, transition: Tensor | None, known_one_hot: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """p(t | x) and the noise; fitted too where it is not given."""
+    """Fit p(t | x), and T unless it is given, by penalized maximum likelihood with L-BFGS."""
     classes = logits.shape[1]
     scale, shift = torch.zeros(1).requires_grad_(), torch.zeros(classes).requires_grad_()
     log_transition = (
@@ -218,7 +255,7 @@ def _fit_likelihood(
     is_known = None if known_one_hot is None else known_one_hot.sum(1) > 0
 
     def compute_scale() -> Tensor:
-        # Where logits say nothing, a step of the line search may go so far that exp overflows.
+        # With uninformative logits, a step of the line search may go so far that exp overflows.
         return scale.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp()
 
     def loss() -> Tensor:

@@ -1,4 +1,4 @@
-"""Several classifiers as one."""
+"""Linear opinion pool of several classifiers."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,26 @@ from fastif.mislabels.noise_model import pseudo_r2
 def pool_opinions(
     member_logits: Sequence[Float[Tensor, "n c"]], labels: Int[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
-    """Log Σ_k w_k softmax(calibrated logits_k), w_k in proportion to the skill of each.
+    """Combine classifiers by a linear opinion pool (Stone, 1961), weighted by their pseudo-R².
 
-    A linear pool (Stone, 1961): each has its say in probabilities, so that one which is sure of
-    another class is heard, and no one overrules the others by being surer still. Weights that make
-    the given labels likeliest would go to whoever follows these the closest, wrong ones too.
+        log p(t | x) = log Σ_k w_k softmax(a_k · logits_k + b_k)[t],   w_k ∝ pseudo-R²_k
+
+    A mean of probabilities keeps a confident dissent, which a product of experts would drown.
+    Weights by maximum likelihood would favour the classifier that reproduces wrong labels best.
 
     Args:
-        member_logits: logits of several classifiers, none of which has seen the row.
-        labels: as given.
+        member_logits: Out-of-fold logits of each classifier, [n, c].
+        labels: Given label of each row, [n].
 
-    >>> z = torch.tensor([[4.0, 0.0], [0.0, 4.0]]).repeat(50, 1)
-    >>> y = torch.tensor([0, 1]).repeat(50)
-    >>> p = pool_opinions([z, torch.zeros_like(z)], y).exp()
-    >>> bool((p.amax(1) > 0.99).all()), bool(torch.allclose(p.sum(1), torch.ones(100)))
-    (True, True)
+    Returns:
+        Pooled log-probabilities, [n, c].
+
+    Examples:
+        >>> z = torch.tensor([[4.0, 0.0], [0.0, 4.0]]).repeat(50, 1)
+        >>> y = torch.tensor([0, 1]).repeat(50)
+        >>> p = pool_opinions([z, torch.zeros_like(z)], y).exp()
+        >>> bool((p.amax(1) > 0.99).all()), bool(torch.allclose(p.sum(1), torch.ones(100)))
+        (True, True)
     """
     member_log_probs = [calibrate_logits(logits, labels).log_softmax(1) for logits in member_logits]
     member_scores = torch.tensor([pseudo_r2(log_probs, labels) for log_probs in member_log_probs])

@@ -1,4 +1,4 @@
-"""What is told of each row and of all, by several estimates of the right labels."""
+"""Summary of several posteriors: error probabilities, suggested labels, expected errors."""
 
 import torch
 from jaxtyping import Float
@@ -21,13 +21,23 @@ def make_label_posterior(
     label_scores: dict[str, Tensor],
     second_round: bool,
 ) -> LabelPosterior:
-    """All that is told of labels: by the last of `posteriors`, counts by each of them."""
+    """Summarize posteriors: probabilities from the last one, expected errors from each.
+
+    Args:
+        rows: Labelled data, with reviewed rows and the random audit sample.
+        p: Class probabilities p(t | x), [n, c].
+        posteriors: Label posteriors before reviews, [n, c] each.
+        transition: Noise transition matrix, [c, c].
+        cross_fitted_logits: Out-of-fold logits of the heads, for the pseudo-R², [n, c].
+        neighbour_ids: Positions of each row's nearest neighbours, [n, k].
+        label_scores: Scores of other detectors by name.
+        second_round: Whether a second round was fitted.
+    """
     prior_error = _error_probability(rows, posteriors[-1])
     recalibrated, audited_counts = _recalibrate_by_audit(rows, posteriors[-1], prior_error)
     class_posterior = rows.clamp_to_known(recalibrated)
     error_probability = _error_probability(rows, class_posterior)
-    # By the features alone: how often classes are taken for each other is known less well, and
-    # would pull the suggestion to the pairs that are.
+    # By p(t | x) alone: T is less certain, and would pull suggestions to frequent confusions.
     feature_posterior = rows.clamp_to_known(p)
     best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
     given_one_hot = one_hot(rows.labels, rows.classes).float()
@@ -55,7 +65,7 @@ def make_label_posterior(
 def _recalibrate_by_audit(
     rows: LabeledData, class_posterior: Tensor, prior_error: Tensor
 ) -> tuple[Tensor, tuple[CountEstimate, ...] | None]:
-    """The posterior at the error rate of a random audit, and its counts by label and in all."""
+    """Recalibrate the posterior on the random audit sample; also estimate the errors."""
     audit = rows.make_audit(prior_error)
     if audit is None:
         return class_posterior, None
@@ -66,7 +76,7 @@ def _recalibrate_by_audit(
 def _rescale_posterior(
     rows: LabeledData, class_posterior: Tensor, error_probability: Tensor
 ) -> Tensor:
-    """The belief with another probability of a wrong label; other classes in the same shares."""
+    """Set the error probability of each label; the other classes keep their proportions."""
     others = class_posterior.scatter(1, rows.labels[:, None], 0.0)
     scaled = others * (error_probability / others.sum(1).clamp_min(1e-30))[:, None]
     return scaled.scatter(1, rows.labels[:, None], (1 - error_probability)[:, None])
@@ -75,5 +85,5 @@ def _rescale_posterior(
 def _error_probability(
     rows: LabeledData, class_posterior: Float[Tensor, "n c"]
 ) -> Float[Tensor, " n"]:
-    """Sum of the other classes, and not 1 - own, which is rounded to 0 where the label is sure."""
+    """Sum of the other classes: 1 - p(y | x, y) would round to 0 for a confident label."""
     return class_posterior.scatter(1, rows.labels[:, None], 0.0).sum(1)

@@ -1,8 +1,8 @@
-"""Rows drawn at random and looked at: how many labels are wrong in all, and how sure doubts are.
+"""Random audit sample: a design-based estimate of the number of label errors, and recalibration.
 
-What a classifier says of labels cannot tell errors that follow the text from right labels, nor
-doubt from noise. Rows drawn at random can: whatever errors are like, they are among these as often
-as among all.
+A classifier cannot distinguish errors that follow the text from right labels, nor its own
+uncertainty from label noise. A reviewed random sample can: it contains errors of every kind in
+proportion.
 """
 
 from dataclasses import dataclass, replace
@@ -15,20 +15,27 @@ from scipy.special import expit
 from torch import Tensor
 
 MIN_AUDITED = 30
-"""Drawn rows with a verdict below which they say too little."""
+"""Minimum size of an audit sample, in reviewed rows."""
 
 RECALIBRATION_PRIOR = 0.1
-"""Rows that stand for doubts as they are: the weight of what recalibration pulls towards."""
+"""L2 penalty that pulls the recalibration towards a = 0, b = 1, in pseudo-observations."""
 
 MIN_ERROR = 1e-9
-"""Doubt below which rows say the same of the slope: one of them would decide it alone."""
+"""Lower bound of error probabilities in the recalibration: smaller ones would decide the slope."""
 
 Z90 = 1.645
+"""Quantile of the normal distribution for two-sided 90 % intervals."""
 
 
 @dataclass(frozen=True)
 class CountEstimate:
-    """An expected number of wrong labels, and the ends of its interval."""
+    """Estimated number of wrong labels, with a 90 % confidence interval.
+
+    Attributes:
+        expected: Point estimate, in rows.
+        low: Lower bound of the interval, in rows.
+        high: Upper bound of the interval, in rows.
+    """
 
     expected: float
     low: float
@@ -36,22 +43,23 @@ class CountEstimate:
 
 
 REMOVED_ROW, UNCLEAR = -1, -2
-"""Of `AuditedRows.position`: a row whose label was mended, or that was removed for its verdict; a
-row that may as well have been removed with others that nobody looked at."""
+"""Values of `AuditedRows.position`: the row was removed or relabelled because of its review; it may
+have been removed with others that were not reviewed."""
 
 
 @dataclass(frozen=True, eq=False)
 class AuditedRows:
-    """Rows that were drawn at random from those without a verdict, and were given one.
+    """Reviewed rows of a simple random sample of the rows that had no annotation.
 
     Attributes:
-        position: position in the table; GONE or UNCLEAR for a row that is there no more as it was.
-        label: given when it was looked at.
-        wrong: whether that label was.
-        prior_error: probability of it, as it stood before the verdict; counts where `position` is
-            negative.
-        population: which of the table's rows were drawn from.
-        copies: rows that had one verdict with each, itself among them; 1 each if left out.
+        position: Position of each sampled row in the table, [m]; `REMOVED_ROW` or `UNCLEAR` if it
+            is no longer there with its text and label.
+        label: Given label at the time of the review, [m].
+        wrong: Whether the review found this label wrong, [m].
+        prior_error: Error probability before the review, [m]; used where `position` is negative.
+        population: Mask of the table's rows that were sampled from, [n].
+        copies: Number of rows that share the annotation of each sampled row, itself included, [m];
+            None for 1 each.
     """
 
     position: Int[Tensor, " m"]
@@ -63,24 +71,26 @@ class AuditedRows:
 
     @property
     def has_enough(self) -> bool:
-        """Whether there are 30 or more."""
+        """Whether the sample has 30 rows or more."""
         return len(self.position) >= MIN_AUDITED
 
     def select(self, mask: Bool[Tensor, " m"]) -> "AuditedRows":
-        """Some of the drawn rows."""
+        """Return the sampled rows of a mask."""
         position, label, wrong = self.position[mask], self.label[mask], self.wrong[mask]
         copies = None if self.copies is None else self.copies[mask]
         return AuditedRows(position, label, wrong, self.prior_error[mask], self.population, copies)
 
     def compute_weights(self, unreviewed_count: int) -> Float[Tensor, " m"]:
-        """How many rows without a verdict each drawn row stands for, up to a factor.
+        """Return the Horvitz-Thompson weight of each sampled row, up to a factor (1952), [m].
 
-        c (1 - π) / π of a row with c copies, all of which have its verdict, and the chance
-        π = 1 - (1 - m / (m + rest))^c that one of them was drawn (Horvitz and Thompson, 1952): what
-        is there a hundred times is nearly always drawn, and then there is none of it left.
+            w = c (1 - π) / π,   π = 1 - (1 - m / (m + N))^c
+
+        π is the probability that any of c copies is sampled, of m sampled and N unreviewed rows. A
+        text with many copies is nearly always sampled, and then none of its copies is left
+        unreviewed.
 
         Args:
-            unreviewed_count: rows without a verdict that were drawn from.
+            unreviewed_count: Number N of rows that were sampled from and have no annotation.
         """
         m = len(self.position)
         copies = torch.ones(m) if self.copies is None else self.copies
@@ -90,14 +100,30 @@ class AuditedRows:
 
 @dataclass(frozen=True, eq=False)
 class RandomAudit:
-    """What drawn rows say of those that they were drawn from.
+    """Estimates of label errors from a random audit sample.
 
     Attributes:
-        audited: these.
-        labels: of all rows.
-        prior_error: probability of a wrong label of every row, made without its verdict.
-        reviewed: rows with a verdict, drawn or not.
-        wrong: which of these have a wrong label.
+        audited: The reviewed random sample.
+        labels: Given label of every row, [n].
+        prior_error: Error probability of every label before reviews, [n].
+        reviewed: Mask of reviewed rows, sampled or not, [n].
+        wrong: Mask of reviewed rows with a wrong label, [n].
+
+    Examples:
+        >>> n, m = 1000, 100
+        >>> wrong = torch.arange(m) < 10  # 10 of 100 sampled labels are wrong
+        >>> sample = AuditedRows(
+        ...     torch.arange(m), torch.zeros(m, dtype=torch.long), wrong,
+        ...     torch.full((m,), 0.1), torch.ones(n, dtype=torch.bool),
+        ... )
+        >>> reviewed = torch.arange(n) < m
+        >>> is_wrong = torch.zeros(n, dtype=torch.bool)
+        >>> is_wrong[:m] = wrong
+        >>> labels = torch.zeros(n, dtype=torch.long)
+        >>> audit = RandomAudit(sample, labels, torch.full((n,), 0.1), reviewed, is_wrong)
+        >>> estimate = audit.estimate_errors()
+        >>> round(estimate.expected), round(estimate.low), round(estimate.high)
+        (100, 63, 158)
     """
 
     audited: AuditedRows
@@ -107,31 +133,47 @@ class RandomAudit:
     wrong: Bool[Tensor, " n"]
 
     def recalibrate(self) -> Float[Tensor, " n"]:
-        """σ(a + b · logit(doubt)) with the a and b ≥ 0 under which the verdicts are likeliest.
+        """Recalibrate error probabilities by logistic recalibration on the sample (Cox, 1958).
 
-        Logistic recalibration (Cox, 1958); the order stays. Of rows that came after the draw too,
-        as if they were like the others.
+            p = σ(a + b · logit(prior_error)),   b ≥ 0
+
+        a and b maximize the likelihood of the sampled reviews, with a weak penalty towards a = 0, b
+        = 1. The ranking does not change. Rows that were added after the sample are recalibrated
+        like the others.
+
+        Returns:
+            Recalibrated error probability of every row, [n].
         """
         return self._recalibrate_error(self.prior_error).to(self.prior_error)
 
     @property
     def is_later(self) -> Bool[Tensor, " n"]:
-        """Rows without a verdict that were not drawn from: no count holds for them."""
+        """Mask of unreviewed rows that were not sampled from; no estimate covers them, [n]."""
         return ~self.reviewed & ~self.audited.population
 
     def estimate_errors(self, label: int | None = None) -> CountEstimate:
-        """Wrong labels among the rows with a given label, or among all, with a 90 % interval.
+        """Estimate the number of wrong labels by the difference estimator, with a 90 % interval.
 
-        All but those of `is_later`. Those that were seen to be wrong; and of rows without a verdict
-        that were drawn from the sum of recalibrated doubts, and what drawn rows differ from theirs
-        on the mean (the difference estimator; Särndal, Swensson and Wretman, 1992). The interval is
-        Wilson's, of a share that was seen in as many rows as the spread of those differences is
-        worth. Where it is unclear why drawn rows are gone, it spans both answers.
+            errors = reviewed wrong rows + Σ_u p_u + N · mean_s(wrong_s - p_s)
+
+        u are the N unreviewed rows, s the sampled ones, and p recalibrated error probabilities. The
+        mean is weighted by `AuditedRows.compute_weights`. This is the difference estimator of
+        survey sampling (Särndal, Swensson and Wretman, 1992), the point estimate of
+        prediction-powered inference: unbiased for fixed p, and more precise the better p is. The
+        confidence interval is Wilson's, for the number of binary observations with the same
+        variance. Rows of `is_later` are left out. If it is unclear why sampled rows are missing,
+        the interval covers both explanations.
+
+        Args:
+            label: Given label whose errors are counted; None counts all.
+
+        Returns:
+            Estimated number of wrong labels.
         """
         unclear = self.audited.position == UNCLEAR
         if not bool(unclear.any()):
             return self._estimate_errors(label)
-        # Right rows are not removed for their verdicts.
+        # Rows with a right label are not removed because of their review.
         with_unclear_wrong = replace(
             self, audited=self.audited.select(~unclear | self.audited.wrong)
         )
@@ -141,7 +183,7 @@ class RandomAudit:
             for audit in (with_unclear_wrong, without_unclear)
             if len(audit.audited.position)
         ]
-        if not estimates:  # right rows alone, all of them gone
+        if not estimates:  # only rows with a right label, all of them missing
             return self._estimate_errors(label)
         expected = sum(estimate.expected for estimate in estimates) / len(estimates)
         return CountEstimate(
@@ -163,9 +205,9 @@ class RandomAudit:
         weights = audited.compute_weights(n)
         weights = weights / weights.sum()
         difference = float(weights @ differences)
-        effective_rows = float(1 / weights.square().sum())  # as many of equal weight are as sure
+        effective_rows = float(1 / weights.square().sum())  # Kish's effective sample size
         share = min(max(float(probabilities.mean()) + difference, 0.0), 1.0)
-        # Rare errors may be among none of few rows; then the doubts themselves say how many.
+        # A small sample may have no rare error; the probabilities then bound the variance below.
         variance = (
             float(weights @ (differences - difference).square())
             * effective_rows
@@ -195,7 +237,7 @@ class RandomAudit:
 
 
 def _effective_n(share: float, spread: float, m: float) -> float:
-    """Rows of 0 or 1 whose mean would be as sure; no fewer than were drawn."""
+    """Effective number of binary observations with the same variance of the mean; at least m."""
     binomial_variance = share * (1 - share)
     return m * max(1.0, binomial_variance / spread) if spread > 0 else m
 

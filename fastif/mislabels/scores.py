@@ -1,4 +1,4 @@
-"""What is known of detectors of wrong labels, one number a row each; larger is more suspicious."""
+"""Label error scores of known detectors, one number a row; a larger score is more suspicious."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +9,7 @@ from fastif.mislabels.linear_head import LinearHead
 from fastif.numerics.correlation import margins
 
 EPOCHS, LEARNING_RATE, MOMENTUM = 50, 0.5, 0.9
-"""Of the training whose dynamics are watched: full batches, on rows of squared length about 1."""
+"""Full-batch gradient descent with momentum, whose training dynamics `training_margin` averages."""
 
 
 def compute_label_scores(
@@ -20,23 +20,28 @@ def compute_label_scores(
     neighbour_ids: Int[Tensor, "n k"],
     penalty: float,
 ) -> dict[str, Float[Tensor, " n"]]:
-    """The signals by name.
+    """Compute label error scores of several published detectors, by column name.
 
-    loss, margin: of logits that have not seen the row, nats; minus log p(y), minus its log-odds.
-    neighbours: share of the nearest rows with another label.
-    neighbour_loss: minus log of the nearest rows' mean p(y), of the same logits, nats.
-    in_sample_loss: of a head that has seen the row, nats.
-    training_margin: minus the mean over training of its logit's lead over the next (Pleiss and
-    others, 2020).
-    self_influence, crossed_self_influence: see `compute_head_self_influence`, nats.
+    - `loss`: out-of-fold cross-entropy, -log p(y | x), nats.
+    - `margin`: minus the out-of-fold log-odds of the given label.
+    - `neighbours`: fraction of the k nearest neighbours with another label.
+    - `neighbour_loss`: minus the log of the neighbours' mean out-of-fold p(y), nats.
+    - `in_sample_loss`: cross-entropy of a head that was trained on the row, nats.
+    - `training_margin`: minus the area under the margin (AUM; Pleiss et al., 2020).
+    - `self_influence`: self-influence with in-sample residuals, nats; see
+      `compute_head_self_influence`.
+    - `crossed_self_influence`: self-influence with out-of-fold residuals, nats.
 
     Args:
-        features: of the rows.
-        labels: as given.
-        cross_fitted: cross-fitted logits.
-        in_sample: a head fitted to all rows.
-        neighbour_ids: neighbours.
-        penalty: that it was fitted with.
+        features: Features of the rows, [n, d].
+        labels: Given label of each row, [n].
+        cross_fitted: Out-of-fold logits, [n, c].
+        in_sample: Linear head fitted to all rows.
+        neighbour_ids: Positions of each row's nearest neighbours, [n, k].
+        penalty: L2 penalty with which `in_sample` was fitted.
+
+    Returns:
+        Scores by name, [n] each.
     """
     p, label_column = cross_fitted.softmax(1), labels[:, None]
     neighbour_probability = (
@@ -48,7 +53,7 @@ def compute_label_scores(
         / neighbour_ids.shape[1]
     )
     logits = in_sample(features)
-    # The head's own curvature holds for both residuals, of logits that have seen the row or not.
+    # One Hessian, that of the fitted head, for in-sample and for out-of-fold residuals.
     in_sample_influence, cross_fitted_influence = (
         compute_head_self_influence(features, labels, z, logits, penalty)
         for z in (logits, cross_fitted)
@@ -72,17 +77,22 @@ def compute_head_self_influence(
     fitted_logits: Float[Tensor, "n c"],
     penalty: float,
 ) -> Float[Tensor, " n"]:
-    """Predicted rise of each row's loss if a head were fitted without it, nats.
+    """Compute the self-influence of each row on a linear head: rise of its loss without it.
 
-    (1/n) Σ_k r_k² xᵀ(H_k + penalty I)⁻¹x with r = softmax(logits) - onehot(y), x with a 1 for the
-    bias, and H_k the block of the head's mean Hessian that belongs to class k alone.
+        (1/n) Σ_k r_k² xᵀ(H_k + λ I)⁻¹ x,   r = softmax(logits) - onehot(y)
+
+    x has an additional 1 for the bias. H_k is the diagonal block of class k of the head's mean
+    Hessian.
 
     Args:
-        features: of the rows.
-        labels: as given.
-        logits: that residuals are taken of.
-        fitted_logits: that the Hessian is taken of.
-        penalty: of the head.
+        features: Features of the rows, [n, d].
+        labels: Given label of each row, [n].
+        logits: Logits of the residuals r, in-sample or out-of-fold, [n, c].
+        fitted_logits: Logits of the fitted head, for the Hessian, [n, c].
+        penalty: L2 penalty λ of the head.
+
+    Returns:
+        Predicted rise of each row's loss if it is removed, nats, [n].
     """
     n, classes = logits.shape
     x = torch.cat([features, torch.ones(n, 1)], 1)
@@ -101,7 +111,7 @@ def compute_head_self_influence(
 def _training_margin(
     features: Tensor, labels: Tensor, classes: int, penalty: float
 ) -> Float[Tensor, " n"]:
-    """Mean over training of the label's logit above the largest other."""
+    """Area under the margin: mean over training of the label's logit minus the next largest one."""
     targets = one_hot(labels, classes).float()
     W = torch.zeros(features.shape[1] + 1, classes)
     velocity, total = torch.zeros_like(W), torch.zeros(len(labels))

@@ -1,8 +1,8 @@
-"""Whether heads fitted to what is believed of labels know more than heads fitted to the labels.
+"""Held-out likelihood test of a second round with soft targets.
 
-Beliefs are made of labels, so a row's own label has had its say in the beliefs of the rows that
-judge it: cross-fitting does not tell whether another round of fitting has learnt anything. Here a
-part of the rows is put aside before the first round, and asked after each.
+The posterior depends on every row's own label, through the posteriors of the other rows. So
+cross-fitting alone cannot measure what a second round gains. Here a fold is held out before the
+first round, and the likelihood of its labels is compared after each.
 """
 
 from dataclasses import replace
@@ -18,25 +18,30 @@ from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.noise_model import compute_posterior, fit_noise_model, label_log_likelihood
 
 INNER_FOLDS = 3
-"""Folds within what is left: enough to compare two rounds by."""
+"""Number of cross-fitting folds within the rows that are not held out."""
 
 MAX_STANDARD_ERRORS = 1.645
-"""Standard errors of the difference by which the second round has to be worse to be left out."""
+"""One-sided 95 % quantile: loss of likelihood, in standard errors, beyond which there is no second
+round."""
 
 
 def second_round_improves(
     rows: LabeledData, neighbour_ids: Int[Tensor, "n k"], cross_fitter: CrossFitter
 ) -> bool:
-    """Unless labels that nothing has seen are less likely after a second round than after one.
+    """Whether a second round keeps the likelihood of held-out labels, up to 1.645 standard errors.
 
-    Where classes overlap and few labels are wrong, doubt is taken for noise, labels are believed
-    less than they deserve, and what is fitted to the beliefs knows less. Where many are wrong it
-    knows more.
+    Where classes overlap and few labels are wrong, uncertainty of the classifier is confounded with
+    label noise, and heads fitted to the posterior get worse. With many wrong labels they get
+    better.
 
     Args:
-        rows: to be judged.
-        neighbour_ids: neighbours of each.
-        cross_fitter: how heads are fitted; a partition of another seed is put aside part by part.
+        rows: Labelled data.
+        neighbour_ids: Positions of each row's nearest neighbours, [n, k].
+        cross_fitter: Cross-fitting of the heads; the folds that are held out have another seed.
+
+    Returns:
+        False if the mean log-likelihood falls by more than 1.645 standard errors, or if a fold
+        leaves a single class or group.
     """
     inner = replace(cross_fitter, folds=INNER_FOLDS, repeats=1)
     fold_ids = replace(cross_fitter, seed=cross_fitter.seed + cross_fitter.repeats).assign_folds(

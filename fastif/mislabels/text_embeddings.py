@@ -1,4 +1,4 @@
-"""Texts as rows of numbers, by an encoder that has not seen their labels."""
+"""Text embeddings: mean-pooled hidden states of an encoder that was not trained on the labels."""
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from fastif.models.padding import (
 from fastif.models.probe_batch import select_probe_rows
 
 PADDING_TRIALS = 4
-"""Texts on which padding is tried."""
+"""Number of texts on which padding is verified."""
 
 
 @torch.no_grad()
@@ -31,16 +31,18 @@ def mean_pool(
     ids: Int[Tensor, " m"],
     batch_size: int = FORWARD_BATCH_SIZE,
 ) -> Float[Tensor, "m 2 d"]:
-    """The mean of hidden states over the tokens of each text, in order of `ids`.
+    """Embed texts by mean pooling: mean hidden state over the tokens, middle and last layer.
 
-    Those of the middle layer and those of the last: what is said, and what it amounts to. Texts
-    are padded where that changes nothing of a text read alone, and else not at all.
+    Batches are padded only if padding leaves the hidden states of each text unchanged.
 
     Args:
-        encoder: a model without a head.
-        examples: tokenised texts.
-        ids: which of them.
-        batch_size: texts in a forward pass, which holds no gradients; not the examples' own.
+        encoder: Transformer without a classification head.
+        examples: Tokenized texts.
+        ids: Positions of the texts to embed, [m].
+        batch_size: Texts in a forward pass without gradients; overrides that of `examples`.
+
+    Returns:
+        Embeddings in the order of `ids`, [m, 2, d]: middle layer, last layer.
     """
     padding = _select_padding(
         encoder, examples.take(ids[select_probe_rows(examples.subset(ids), PADDING_TRIALS)])
@@ -64,7 +66,7 @@ def _mean_pool_batch(encoder: PreTrainedModel, batch: Batch) -> Float[Tensor, "b
 
 
 def _select_padding(encoder: PreTrainedModel, batch: Batch) -> Padding:
-    """The side on which padding changes nothing of what the encoder says of some texts."""
+    """Return the padding side that leaves the pooled hidden states unchanged, or no padding."""
 
     def run(part: Batch) -> Tensor:
         return _mean_pool_batch(encoder, part)
@@ -78,9 +80,17 @@ def _select_padding(encoder: PreTrainedModel, batch: Batch) -> Padding:
 def make_pair_features(
     first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]
 ) -> Float[Tensor, "n w"]:
-    """A pair of texts as one row: both, how they differ and what they share (Conneau, 2017).
+    """Return features of text pairs, [u, v, |u - v|, u ∘ v] (Conneau et al., 2017).
 
-    >>> make_pair_features(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
-    tensor([[1., 3., 2., 3.]])
+    Args:
+        first: Embeddings u of the first texts, [n, d].
+        second: Embeddings v of the second texts, [n, d].
+
+    Returns:
+        Features, [n, 4 d].
+
+    Examples:
+        >>> make_pair_features(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
+        tensor([[1., 3., 2., 3.]])
     """
     return torch.cat([first, second, (first - second).abs(), first * second], 1)

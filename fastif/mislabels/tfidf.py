@@ -1,4 +1,4 @@
-"""What texts are made of, counted: words and pairs of words, or three letters in a row."""
+"""tf-idf weights of word n-grams and character n-grams, as sparse matrices."""
 
 from array import array
 from collections import Counter
@@ -11,39 +11,52 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 MIN_TEXTS = 2
-"""Texts that a term has to be in."""
+"""Minimum document frequency of a term, in texts."""
 
 
 def tf_idf(texts: Sequence[Sequence[Int[Tensor, " _"]]]) -> csr_matrix:
-    """Words and pairs of neighbouring words of every row, weighted by rarity, rows of length 1.
+    """Compute tf-idf weights of word unigrams and bigrams, with rows of norm 1.
 
-    Logarithmic counts times logarithmic rarity; what a single row has is left out.
+        weight = (1 + log count) · (1 + log(n / document frequency))
+
+    Terms of a single text are left out.
 
     Args:
-        texts: for each text column the tokens of every row.
+        texts: Token ids of every row, one sequence a text column.
 
-    >>> import torch
-    >>> tf_idf([[torch.tensor([7, 8]), torch.tensor([7, 9])]]).toarray()
-    array([[1.],
-           [1.]])
+    Returns:
+        Sparse matrix, [n, terms]; terms of different text columns differ.
+
+    Examples:
+        >>> import torch
+        >>> tf_idf([[torch.tensor([7, 8]), torch.tensor([7, 9])]]).toarray()
+        array([[1.],
+               [1.]])
     """
     return _weight_terms(Counter(_iterate_words(row)) for row in zip(*texts, strict=True))
 
 
 def char_trigrams(texts: Sequence[str]) -> csr_matrix:
-    """Every three letters in a row within a word, weighted in the same way.
+    """Compute tf-idf weights of character trigrams within words (Cavnar and Trenkle, 1994).
 
-    They know a word in all its forms, and a language that no tokeniser was made for (Cavnar and
-    Trenkle, 1994). A word's first two and last two letters are counted too.
+    Words are lower-cased and padded with a space on either side. Trigrams match inflected forms,
+    and need no tokenizer for the language. Weights are as in `tf_idf`.
 
-    >>> char_trigrams(["ab", "ab ab", "abc"]).shape
-    (3, 2)
+    Args:
+        texts: One text a row.
+
+    Returns:
+        Sparse matrix, [n, terms].
+
+    Examples:
+        >>> char_trigrams(["ab", "ab ab", "abc"]).shape
+        (3, 2)
     """
     return _weight_terms(Counter(_iterate_trigrams(text)) for text in texts)
 
 
 def _iterate_words(row: Sequence[Tensor]) -> Iterator[tuple[int, int, int]]:
-    """Of one row: words and pairs, those of each text column by themselves."""
+    """Yield the unigrams and bigrams of one row, numbered by text column."""
     for column, tokens in enumerate(row):
         words = tokens.tolist()
         yield from ((column, word, -1) for word in words)
@@ -71,7 +84,7 @@ def _weight_terms(rows: Iterable[Counter]) -> csr_matrix:
         for term, term_id in term_ids.items()
         if document_counts[term_id] >= MIN_TEXTS
     )
-    # By name: in which order rows come decides nothing.
+    # Columns in the order of the terms, so that the order of rows has no effect.
     column = np.full(len(term_ids), -1)
     column[[term_ids[term] for term in kept]] = range(len(kept))
     is_kept = column[cell_terms] >= 0

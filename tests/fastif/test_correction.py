@@ -1,4 +1,4 @@
-"""The rows that a repair steps on are those of the dense formula, and anchors gain by them."""
+"""Error correction: its rows against the dense influence formula, and the gain on failures."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ DAMPING = 0.1
 
 
 def make_world(seed=0):
-    """A softmax that was fitted to points of which none lie where the anchors are."""
+    """Softmax regression on points away from the failure set."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
     y = (x[:, 0] > 0).long()
@@ -29,7 +29,7 @@ def make_world(seed=0):
 
 
 def compute_effects(objective, rows, anchors, query_ids):
-    """Removal effect of every row on the mean loss of some anchors, by autograd, in full."""
+    """Removal effect of every row on the mean loss of some failures, dense, by autograd."""
     theta = torch.cat([p.flatten() for p in objective.params.values()])
 
     def outputs(t, x):
@@ -53,7 +53,7 @@ def compute_effects(objective, rows, anchors, query_ids):
 
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
-def test_a_step_is_on_the_most_extreme_rows_of_the_dense_formula(by):
+def test_a_step_uses_the_most_extreme_rows_of_the_dense_formula(by):
     objective, rows, anchors, solve = make_world()
     config = Correction(steps=1, anchors=8, rows=6, pool=80, by=by)
     result = correct(objective, rows, anchors, solve, config)
@@ -71,7 +71,7 @@ def compute_loss_after(by, **changes):
     return float(compute_losses(objective, result.params, batch).mean())
 
 
-def test_helpful_rows_repair_harmful_ones_do_not():
+def test_helpful_rows_lower_the_failure_loss_and_harmful_ones_raise_it():
     objective, _, anchors, _ = make_world()
     before = float(
         compute_losses(objective, objective.params, anchors.take(torch.arange(30))).mean()
@@ -82,7 +82,7 @@ def test_helpful_rows_repair_harmful_ones_do_not():
     assert harmed > before
 
 
-def test_the_same_seed_is_the_same_repair_and_the_model_stays_as_it_is():
+def test_a_seed_determines_the_correction_and_the_model_is_unchanged():
     objective, rows, anchors, solve = make_world()
     kept = {name: tensor.clone() for name, tensor in objective.params.items()}
     config = Correction(steps=3, pool=40)
@@ -94,7 +94,7 @@ def test_the_same_seed_is_the_same_repair_and_the_model_stays_as_it_is():
     assert not all(torch.equal(a, b) for a, b in zip(first.rows_used, other.rows_used, strict=True))
 
 
-def test_anchors_themselves_can_be_learned_from():
+def test_steps_may_use_the_failures_themselves():
     objective, rows, anchors, solve = make_world()
     result = correct(objective, rows, anchors, solve, Correction(steps=2, anchors=5, by="anchors"))
     assert [len(taken) for taken in result.rows_used] == [5, 5]
@@ -102,13 +102,13 @@ def test_anchors_themselves_can_be_learned_from():
 
 
 @pytest.mark.parametrize("keys", [{"steps": 0}, {"learning_rate": -1.0}, {"by": "best"}])
-def test_numbers_that_mean_nothing_are_refused(keys):
+def test_invalid_settings_are_refused(keys):
     with pytest.raises(InputError):
         Correction(**keys)
 
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
-def test_rows_whose_gradient_is_not_finite_are_never_stepped_on(by):
+def test_rows_with_a_non_finite_gradient_are_never_used(by):
     objective, rows, anchors, solve = make_world()
     rows.inputs[[3, 79]] = torch.nan
     config = Correction(steps=2, rows=6, pool=80, by=by)
@@ -119,7 +119,7 @@ def test_rows_whose_gradient_is_not_finite_are_never_stepped_on(by):
 
 
 @pytest.mark.parametrize("by", ["helpful", "harmful"])
-def test_balanced_rows_are_the_most_extreme_of_each_label_in_the_anchors_shares(by):
+def test_balanced_rows_match_the_label_distribution_of_the_failures(by):
     objective, rows, anchors, solve = make_world()
     config = Correction(steps=1, anchors=8, rows=9, pool=80, by=by, balanced=True)
     result = correct(objective, rows, anchors, solve, config)
@@ -133,7 +133,7 @@ def test_balanced_rows_are_the_most_extreme_of_each_label_in_the_anchors_shares(
     assert set(result.rows_used[0].tolist()) == {i for some in expected for i in some}
 
 
-def test_what_a_label_has_too_few_of_is_filled_up():
+def test_labels_with_too_few_rows_are_filled_up_with_others():
     objective, rows, anchors, solve = make_world()
     few = TensorExamples(
         rows.inputs[:40], torch.zeros(40).long().index_fill(0, torch.tensor([3]), 1)

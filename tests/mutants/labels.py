@@ -4,8 +4,8 @@ from tests.mutants.mutant import Mutant
 
 _SAMPLE = "tests/fastif/mislabels/test_random_audit.py"
 _SCALE = (
-    "tests/fastif/mislabels/test_features.py::test_no_column_takes_weight_from_another",
-    "tests/fastif/mislabels/test_features.py::test_one_far_number_does_not_silence_its_own_column",
+    "tests/fastif/mislabels/test_features.py::test_no_column_takes_weight_from_another_at_any_scale",
+    "tests/fastif/mislabels/test_features.py::test_an_outlier_does_not_silence_its_own_column",
 )
 _MEASUREMENTS = "tests/tasks/data/test_tabular.py"
 

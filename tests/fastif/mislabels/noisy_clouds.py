@@ -1,4 +1,4 @@
-"""Clouds of points, of whose labels a share is wrong."""
+"""Gaussian clusters with symmetric label noise."""
 
 import torch
 
@@ -7,7 +7,7 @@ from fastif.mislabels.labeled_data import LabeledData
 
 
 def make_clouds(n=300, classes=3, apart=4.0, seed=0):
-    """Well separated classes, and their true labels."""
+    """Points of well separated classes, and their true labels."""
     generator = torch.Generator().manual_seed(seed)
     centres = apart * torch.eye(classes, 8)
     truth = torch.arange(n) % classes

@@ -1,4 +1,4 @@
-"""Wrong labels are found where they can be, and what cannot be judged is said or refused."""
+"""Mislabel detection on synthetic noise: ranking, calibration, counts, and refused input."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from tests.fastif.mislabels.noisy_clouds import flip_labels, make_clouds, make_r
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
-def test_planted_errors_in_separable_data_are_all_found(share):
+def test_all_flips_in_separable_data_are_ranked_first(share):
     rows, truth = make_rows(share, n=900, apart=9.0)
     wrong = rows.labels != truth
     label_posterior = MislabelDetector()(rows)
@@ -27,36 +27,36 @@ def test_planted_errors_in_separable_data_are_all_found(share):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
-def test_the_number_of_errors_is_within_its_interval(share):
+def test_the_modelled_interval_covers_the_number_of_errors(share):
     rows, truth = make_rows(share, n=3000, apart=3.0)
     errors = MislabelDetector()(rows).estimate_modelled_errors()
     assert errors.low <= int((rows.labels != truth).sum()) <= errors.high
 
 
-def test_probabilities_are_what_they_say():
-    """In ten groups of like probability as many are wrong as expected, within five points."""
+def test_error_probabilities_are_calibrated():
+    """Expected calibration error over ten bins below five points."""
     rows, truth = make_rows(0.2, n=3000, apart=2.0)
     wrong, p = (rows.labels != truth).float(), MislabelDetector()(rows).probability
     gaps = [abs(float(p[part].mean() - wrong[part].mean())) for part in p.argsort().chunk(10)]
     assert sum(gaps) / 10 < 0.05
 
 
-def test_the_probability_is_better_than_a_loss_that_has_not_seen_the_row():
+def test_the_error_probability_ranks_better_than_the_out_of_fold_loss():
     rows, truth = make_rows(0.25, n=600, apart=2.0)
     wrong = (rows.labels != truth).numpy()
     label_posterior = MislabelDetector()(rows)
-    ours = average_precision_score(wrong, label_posterior.probability)
-    assert ours > average_precision_score(wrong, label_posterior.label_scores["loss"])
+    probability_ap = average_precision_score(wrong, label_posterior.probability)
+    assert probability_ap > average_precision_score(wrong, label_posterior.label_scores["loss"])
 
 
-def test_half_of_the_labels_wrong_is_answered():
+def test_half_of_the_labels_may_be_wrong():
     rows, truth = make_rows(0.5, n=600)
     label_posterior = MislabelDetector()(rows)
     wrong = (rows.labels != truth).numpy()
     assert average_precision_score(wrong, label_posterior.probability) > 0.95
 
 
-def test_rows_in_another_order_are_believed_the_same_when_their_groups_are():
+def test_the_order_of_rows_has_no_effect_given_their_groups():
     rows, _ = make_rows(0.1)
     rows = replace(rows, groups=torch.arange(len(rows.labels)))
     label_posterior = MislabelDetector()(rows)
@@ -67,7 +67,7 @@ def test_rows_in_another_order_are_believed_the_same_when_their_groups_are():
     assert torch.allclose(other.probability, label_posterior.probability[shuffled], atol=1e-3)
 
 
-def test_constant_features_say_nothing_but_are_answered():
+def test_constant_features_have_a_pseudo_r2_of_zero():
     _, truth = make_clouds()
     rows = LabeledData(concat_views([torch.ones(300, 4)]), flip_labels(truth, 0.1, 3), 3)
     label_posterior = MislabelDetector()(rows)
@@ -76,7 +76,7 @@ def test_constant_features_say_nothing_but_are_answered():
     assert MislabelDetector()(make_rows(0.1)[0]).pseudo_r2 > 0.4
 
 
-def test_a_class_with_one_row_is_answered():
+def test_a_class_of_one_row_has_finite_probabilities():
     points, truth = make_clouds(classes=2)
     labels = truth.clone()
     labels[7] = 2
@@ -86,7 +86,7 @@ def test_a_class_with_one_row_is_answered():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_very_few_rows_are_answered(n):
+def test_very_few_rows_have_finite_probabilities(n):
     labels = torch.arange(n) % 2
     label_posterior = MislabelDetector()(LabeledData(torch.randn(n, 3), labels, 2))
     assert torch.isfinite(label_posterior.probability).all()
@@ -99,8 +99,8 @@ def test_duplicates_are_in_one_fold():
     assert len(parts.unique()) == 3
 
 
-def test_a_wrong_duplicate_does_not_vouch_for_itself():
-    """Twenty copies of one wrong row: cut into folds one by one they would defend each other."""
+def test_duplicates_of_a_wrong_row_are_not_trained_on():
+    """Twenty copies of one wrong row: in separate folds they would support each other."""
     points, truth = make_clouds(200, 2, apart=2.0)
     points = torch.cat([points, points[:1].expand(20, -1)])
     labels = torch.cat([truth, (1 - truth[:1]).expand(20)])
@@ -118,32 +118,32 @@ def test_one_class_is_refused():
         LabeledData(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), 2)
 
 
-def test_one_row_again_and_again_is_refused():
+def test_duplicates_of_a_single_row_are_refused():
     rows = LabeledData(
         torch.ones(4, 2), torch.tensor([0, 1, 0, 1]), 2, torch.zeros(4, dtype=torch.long)
     )
-    with pytest.raises(InputError, match="two or more different rows"):
+    with pytest.raises(InputError, match="two or more distinct rows"):
         MislabelDetector()(rows)
 
 
-def test_features_that_are_not_finite_are_refused():
+def test_non_finite_features_are_refused():
     features = torch.randn(5, 2)
     features[3, 1] = torch.nan
     with pytest.raises(InputError, match="row 3"):
         LabeledData(features, torch.tensor([0, 1, 0, 1, 0]), 2)
 
 
-def test_trusted_rows_show_noise_that_follows_the_features():
-    """Everything on one side of a line is called 1: no classifier of these labels sees it."""
+def test_trusted_rows_reveal_feature_dependent_noise():
+    """All rows on one side of a line have label 1: no classifier of these labels detects it."""
     points, truth = make_clouds(600, 2, apart=2.0)
     labels = torch.where(points[:, 5] > 0.5, 1, truth)
     wrong = labels != truth
-    sure, known = make_clouds(200, 2, apart=2.0, seed=9)
-    features = concat_views([torch.cat([points, sure])])
+    trusted_points, known = make_clouds(200, 2, apart=2.0, seed=9)
+    features = concat_views([torch.cat([points, trusted_points])])
     rows = LabeledData(features[:600], labels, 2)
     alone = MislabelDetector()(rows)
-    taught = MislabelDetector()(rows, TrustedData(features[600:], known, 2))
-    scores = [average_precision_score(wrong.numpy(), f.probability) for f in (alone, taught)]
+    with_trusted = MislabelDetector()(rows, TrustedData(features[600:], known, 2))
+    scores = [average_precision_score(wrong.numpy(), f.probability) for f in (alone, with_trusted)]
     assert scores[1] > 0.8 > scores[0] + 0.2
 
 
@@ -152,7 +152,7 @@ def test_too_few_trusted_rows_are_refused():
         TrustedData(torch.randn(3, 2), torch.tensor([0, 0, 1]), 2)
 
 
-def test_what_people_have_seen_is_believed_and_taught():
+def test_reviewed_labels_clamp_the_posterior_and_train_the_heads():
     rows, truth = make_rows(0.3, apart=1.5)
     known = torch.full_like(truth, NOT_REVIEWED)
     known[:150] = truth[:150]
@@ -166,9 +166,9 @@ def test_what_people_have_seen_is_believed_and_taught():
 
 
 def make_overlapping(share, n=1000):
-    """Four classes of which many features tell little, and true labels.
+    """Four overlapping classes with many uninformative features, and true labels.
 
-    The seed is one where the rounds differ by much: by little, the processor's rounding decides.
+    With this seed the rounds differ by much; a small difference would depend on rounding.
     """
     generator = torch.Generator().manual_seed(1)
     truth = torch.arange(n) % 4
@@ -179,8 +179,8 @@ def make_overlapping(share, n=1000):
 @pytest.mark.parametrize(
     ("of", "pays"), [(make_overlapping(0.02), False), (make_rows(0.4, 2000), True)]
 )
-def test_labels_are_fitted_again_only_where_that_explains_labels_put_aside(of, pays):
-    """And where it does not, the ranking by the first fit is the better one."""
+def test_a_second_round_is_fitted_only_if_held_out_labels_get_likelier(of, pays):
+    """Where it is not fitted, the ranking of the first round is the better one."""
     rows, truth = of
     near, crossing = find_neighbours(rows.features, 20), MislabelDetector()._cross_fitter
     assert second_round_improves(rows, near, crossing) is pays
@@ -189,20 +189,20 @@ def test_labels_are_fitted_again_only_where_that_explains_labels_put_aside(of, p
     twice = MislabelDetector()._pool_and_fit_noise(rows, [crossing(rows, once[1])], near)
     wrong = (rows.labels != truth).numpy()
     first, second = (
-        average_precision_score(wrong, 1 - belief.gather(1, rows.labels[:, None])[:, 0])
-        for belief in (once[1], twice[1])
+        average_precision_score(wrong, 1 - posterior.gather(1, rows.labels[:, None])[:, 0])
+        for posterior in (once[1], twice[1])
     )
     assert (second >= first) is pays
 
 
-def test_what_another_classifier_says_helps_and_is_not_said_twice():
+def test_classifier_logits_improve_the_ranking_and_count_once():
     rows, truth = make_rows(0.4, 1000)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1000, rows.classes, generator=generator)
-    judged = 1.5 * one_hot(truth, rows.classes) + noise
+    classifier_logits = 1.5 * one_hot(truth, rows.classes) + noise
     wrong = (rows.labels != truth).numpy()
     plain = MislabelDetector(again=True)(rows)
-    helped = MislabelDetector(again=True)(replace(rows, classifier_logits=judged))
+    helped = MislabelDetector(again=True)(replace(rows, classifier_logits=classifier_logits))
     assert plain.second_round
     assert not helped.second_round
     assert "judged_loss" in helped.label_scores

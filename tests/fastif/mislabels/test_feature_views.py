@@ -1,4 +1,4 @@
-"""Views of a text are mixed so that most is told."""
+"""Selection of feature-view weights by cross-validated pseudo-R²."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 
 
 def make_views(view, n=600):
-    """Three views of two classes, of which one alone tells them apart."""
+    """Three views of two classes; a single one is informative."""
     generator = torch.Generator().manual_seed(view)
     truth = torch.arange(n) % 2
     views = [torch.randn(n, 12, generator=generator) for _ in range(3)]
@@ -16,13 +16,13 @@ def make_views(view, n=600):
 
 
 @pytest.mark.parametrize(("view", "mix"), [(0, 0), (1, 1), (2, 2)])
-def test_views_are_mixed_so_that_most_is_told(view, mix):
+def test_weights_of_the_largest_pseudo_r2_are_selected(view, mix):
     views, truth = make_views(view)
     ids = torch.arange(len(truth))
     assert views.select_weights(ids, truth, 2) == TEXT_WEIGHTS[mix]
 
 
-def test_trusted_rows_alone_are_asked_for_the_mix():
+def test_weights_are_selected_on_the_given_rows_alone():
     views, truth = make_views(2)
     others, _ = make_views(0)
     parts = zip(others.views, views.views, strict=True)
@@ -31,13 +31,13 @@ def test_trusted_rows_alone_are_asked_for_the_mix():
     assert both.select_weights(torch.arange(600), truth, 2) == TEXT_WEIGHTS[0]
 
 
-def test_labels_of_one_class_leave_the_mix_open():
+def test_labels_of_one_class_select_the_default_weights():
     views, truth = make_views(1)
     assert views.select_weights(torch.arange(600), torch.zeros_like(truth), 2) == TEXT_WEIGHTS[0]
 
 
 @pytest.mark.parametrize("mix", TEXT_WEIGHTS)
-def test_mixed_views_have_their_weights_and_rows_length_one(mix):
+def test_weighted_views_have_their_share_of_the_norm(mix):
     views, _ = make_views(0)
     sizes = views.concat_weighted(mix).square().mean(0).split([12 for weight in mix if weight])
     assert [float(size.sum()) for size in sizes] == pytest.approx([w for w in mix if w], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Features of pairs and of tables: no view, column or unit takes weight from another."""
+"""Features of pairs and tables: no view, column or unit takes weight from another."""
 
 import itertools
 
@@ -14,14 +14,14 @@ from fastif.mislabels.text_embeddings import make_pair_features
 from tests.fastif.mislabels.noisy_clouds import flip_labels
 
 
-def test_views_weigh_the_same_whatever_their_widths():
+def test_views_have_equal_weight_at_any_width():
     wide, narrow = torch.randn(500, 64), 100 * torch.randn(500, 2) + 7
     both = concat_views([wide, narrow])
     lengths = both[:, :64].square().sum(1).mean(), both[:, 64:].square().sum(1).mean()
     assert lengths == (pytest.approx(0.5, rel=1e-3), pytest.approx(0.5, rel=1e-3))
 
 
-def test_a_pair_is_compared():
+def test_pair_features_have_difference_and_product():
     assert make_pair_features(torch.ones(1, 2), torch.zeros(1, 2)).tolist() == [
         [1, 1, 0, 0, 1, 1, 0, 0]
     ]
@@ -37,8 +37,8 @@ QUICK = [(1e-12, None), (1e300, None), (1.0, 1e7)]
         for case in itertools.product([1e-12, 1.0, 1e6, 1e300], [None, 1e7])
     ],
 )
-def test_no_column_takes_weight_from_another(spread, far):
-    """The kind alone tells the class; a column of noise has any spread, or one far number."""
+def test_no_column_takes_weight_from_another_at_any_scale(spread, far):
+    """The category determines the class; the noise column has any scale, or one outlier."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(200) % 2
     labels = flip_labels(truth, 0.1, 2)
@@ -51,7 +51,7 @@ def test_no_column_takes_weight_from_another(spread, far):
     assert average_precision_score((labels != truth).numpy(), label_posterior.probability) == 1.0
 
 
-def test_one_far_number_does_not_silence_its_own_column():
+def test_an_outlier_does_not_silence_its_own_column():
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(200) % 2
     labels = flip_labels(truth, 0.1, 2)
@@ -61,7 +61,7 @@ def test_one_far_number_does_not_silence_its_own_column():
     assert average_precision_score((labels != truth).numpy(), label_posterior.probability) > 0.8
 
 
-def test_standardised_columns_follow_no_unit():
+def test_robust_standardization_is_invariant_to_units():
     generator = torch.Generator().manual_seed(0)
     plain = torch.randn(500, 3, generator=generator, dtype=torch.float64)
     plain[::7, 1] = torch.nan
@@ -73,16 +73,16 @@ def test_standardised_columns_follow_no_unit():
         torch.testing.assert_close(actual, sign * other, atol=2e-2 if column == 1 else 1e-3, rtol=0)
     whole = standardize_robustly(plain)[:, 0]
     expected = (plain[:, 0] - plain[:, 0].mean()) / plain[:, 0].std(correction=0)
-    torch.testing.assert_close(whole, expected.float())  # nothing of a normal draw is cut off
+    torch.testing.assert_close(whole, expected.float())  # a normal sample is not winsorized
 
 
-def test_seconds_since_1970_are_told_apart_and_a_constant_column_is_none():
+def test_unix_times_are_distinguished_and_a_constant_column_is_zero():
     times = torch.tensor([[1.7e9 + i % 2, 3e17] for i in range(100)], dtype=torch.float64)
     actual = standardize_robustly(times)
     assert actual[:, 0].unique().tolist() == [-1.0, 1.0]
     assert not actual[:, 1].any()
 
 
-def test_an_infinite_number_is_refused_with_its_place():
+def test_an_infinite_number_is_refused_with_row_and_column():
     with pytest.raises(InputError, match="row 1, column 0"):
         make_tabular_features(torch.tensor([[1.0], [torch.inf]]))

@@ -1,4 +1,4 @@
-"""Labels are flipped on purpose, and how many of these a ranking has first."""
+"""Injected label flips, and the recall of a ranking on them."""
 
 import pytest
 import torch
@@ -10,21 +10,21 @@ from fastif.mislabels.labeled_data import LabeledData
 from tests.fastif.mislabels.noisy_clouds import make_rows
 
 
-def test_canaries_leave_the_labels_alone_and_differ_from_them():
+def test_injected_flips_change_a_copy_and_every_sampled_label():
     rows, _ = make_rows(0.1)
     label_posterior = MislabelDetector()(rows)
     before = rows.labels.clone()
-    planted = inject_flips(rows, label_posterior.posterior, 0.2, seed=3)
+    flips = inject_flips(rows, label_posterior.posterior, 0.2, seed=3)
     assert torch.equal(rows.labels, before)
-    assert len(planted.rows) == 60
-    assert (planted.labels[planted.rows] != before[planted.rows]).all()
+    assert len(flips.rows) == 60
+    assert (flips.labels[flips.rows] != before[flips.rows]).all()
     away = torch.ones(300, dtype=torch.bool)
-    away[planted.rows] = False
-    assert torch.equal(planted.labels[away], before[away])
+    away[flips.rows] = False
+    assert torch.equal(flips.labels[away], before[away])
 
 
 @pytest.mark.parametrize("budget", [60, 10, 3])
-def test_a_perfect_order_has_a_recall_of_one_whatever_the_budget(budget):
+def test_a_perfect_ranking_has_recall_one_for_every_budget(budget):
     """Fifteen labels are wrong and separable: more than the smaller budgets hold."""
     rows, truth = make_rows(0.05, apart=9.0)
     label_posterior = MislabelDetector()(rows)
@@ -36,8 +36,8 @@ def test_a_perfect_order_has_a_recall_of_one_whatever_the_budget(budget):
 
 
 @pytest.mark.parametrize("budget", [20, 300])
-def test_an_order_by_chance_has_a_low_recall_also_where_the_budget_holds_all_rows(budget):
-    """Features say nothing: of the flips about as many come first as rows do."""
+def test_a_random_ranking_has_low_recall_even_with_a_budget_of_all_rows(budget):
+    """Random features: flips have the top ranks at the base rate."""
     generator = torch.Generator().manual_seed(4)
     rows = LabeledData(
         concat_views([torch.randn(300, 4, generator=generator)]), torch.arange(300) % 3, 3

@@ -1,4 +1,4 @@
-"""Neighbours by cosine, and what they say of a row."""
+"""k nearest neighbours by cosine similarity, and kNN smoothing."""
 
 import torch
 
@@ -16,7 +16,7 @@ def test_neighbours_are_the_nearest_by_cosine_and_never_the_row_itself():
     assert torch.allclose(dense.gather(1, neighbour_ids), dense.topk(4, 1).values, atol=1e-5)
 
 
-def test_neighbours_that_were_put_aside_say_nothing():
+def test_held_out_neighbours_have_no_weight():
     own = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     near = torch.tensor([[1, -1], [-1, -1]])
     alone = smooth_logits(own, own, near)

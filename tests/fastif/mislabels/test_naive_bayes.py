@@ -1,4 +1,4 @@
-"""Words are counted as another library does, and tell what features do not."""
+"""Multinomial naive Bayes against scikit-learn, and its use where features are uninformative."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from tests.fastif.mislabels.noisy_clouds import flip_labels
 
 
 def make_word_rows(n=300, classes=3, share=0.2):
-    """Rows whose features are noise and whose words tell their class; and true labels."""
+    """Rows with uninformative features and informative words; and their true labels."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(n) % classes
     common = torch.randint(0, 30, (n, 6), generator=generator)
@@ -29,7 +29,7 @@ def make_word_rows(n=300, classes=3, share=0.2):
     return LabeledData(features, flip_labels(truth, share, classes), classes, terms=(terms,)), truth
 
 
-def test_words_are_counted_as_another_library_does():
+def test_naive_bayes_matches_scikit_learn():
     rows, _ = make_word_rows()
     parts = assign_group_folds(rows.group_ids, 5, 0).numpy()
     actual = NaiveBayes(folds=5, repeats=1, seed=0)(
@@ -39,23 +39,23 @@ def test_words_are_counted_as_another_library_does():
         away = parts == part
         other = MultinomialNB(alpha=PSEUDO_COUNT, fit_prior=False)
         other.fit(rows.terms[0][~away], rows.labels.numpy()[~away])
-        theirs = other.predict_log_proba(rows.terms[0][away])
-        assert actual.numpy()[away] == pytest.approx(theirs, abs=1e-5)
+        reference = other.predict_log_proba(rows.terms[0][away])
+        assert actual.numpy()[away] == pytest.approx(reference, abs=1e-5)
 
 
-def test_rows_that_no_label_fits_are_not_counted():
+def test_rows_that_no_label_fits_have_weight_zero():
     rows, _ = make_word_rows()
     dropped = torch.arange(len(rows.labels)) % 7 == 0
     known = torch.full_like(rows.labels, NOT_REVIEWED).masked_fill(dropped, NO_LABEL_FITS)
-    turned = torch.where(dropped, (rows.labels + 1) % 3, rows.labels)
+    flipped = torch.where(dropped, (rows.labels + 1) % 3, rows.labels)
     results = [
         NaiveBayes()(rows.terms[0], replace(rows, known=known), one_hot(labels, 3).float())
-        for labels in (rows.labels, turned)
+        for labels in (rows.labels, flipped)
     ]
     assert torch.equal(*results)
 
 
-def test_what_features_do_not_tell_words_do():
+def test_words_find_errors_that_features_miss():
     rows, truth = make_word_rows()
     wrong = (rows.labels != truth).numpy()
     with_words = MislabelDetector()(rows)
@@ -67,17 +67,17 @@ def test_what_features_do_not_tell_words_do():
 
 
 def split_trusted(rows, truth, count=60):
-    """The last rows as trusted ones, and the others."""
+    """Split off the last rows as trusted ones."""
     last = torch.arange(len(truth)) >= len(truth) - count
     terms = tuple(csr_matrix(matrix[last.numpy()]) for matrix in rows.terms)
     trusted = TrustedData(rows.features[last], truth[last], rows.classes, terms)
     return rows.select(~last), truth[~last], trusted
 
 
-def test_words_of_trusted_rows_are_counted_too():
+def test_naive_bayes_is_trained_on_trusted_rows_too():
     rows, _, trusted = split_trusted(*make_word_rows())
     given_labels = one_hot(rows.labels, 3).float()
-    own, theirs = NaiveBayes().cross_fit_with_trusted(
+    own, for_trusted = NaiveBayes().cross_fit_with_trusted(
         (rows.terms[0], trusted.terms[0]), rows, given_labels, trusted
     )
     parts = assign_group_folds(rows.group_ids, 5, 0).numpy()
@@ -92,10 +92,10 @@ def test_words_of_trusted_rows_are_counted_too():
             other.predict_log_proba(trusted.terms[0][out]),
         )
         assert own.numpy()[away] == pytest.approx(expected[0], abs=1e-5)
-        assert theirs.numpy()[out] == pytest.approx(expected[1], abs=1e-5)
+        assert for_trusted.numpy()[out] == pytest.approx(expected[1], abs=1e-5)
 
 
-def test_with_trusted_rows_words_weigh_what_they_tell():
+def test_words_find_errors_that_features_miss_with_trusted_rows():
     rows, truth, trusted = split_trusted(*make_word_rows())
     wrong = (rows.labels != truth).numpy()
     with_words = MislabelDetector()(rows, trusted)
@@ -104,7 +104,7 @@ def test_with_trusted_rows_words_weigh_what_they_tell():
     assert average_precision_score(wrong, without.probability) < 0.5
 
 
-def test_some_rows_keep_their_words():
+def test_selected_rows_keep_their_terms():
     rows, _ = make_word_rows()
     some = torch.arange(len(rows.labels)) % 2 == 0
     kept = rows.select(some)

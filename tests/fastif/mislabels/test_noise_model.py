@@ -1,4 +1,4 @@
-"""Noise is estimated as it was made, and beliefs are distributions."""
+"""The noise transition matrix is recovered, and posteriors are distributions."""
 
 import pytest
 import torch
@@ -14,29 +14,29 @@ from fastif.mislabels.noise_model import (
 )
 
 
-def test_noise_is_estimated_as_it_was_made():
+def test_em_recovers_the_transition_matrix():
     generator = torch.Generator().manual_seed(0)
-    noise = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]])
+    true_T = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]])
     truth = torch.randint(0, 3, (6000,), generator=generator)
     p = calibrated_posteriors(truth, generator)
-    labels = torch.multinomial(noise[truth], 1, generator=generator)[:, 0]
-    assert (fit_transition_em(p, labels, make_initial_transition(3)) - noise).abs().max() < 0.03
+    labels = torch.multinomial(true_T[truth], 1, generator=generator)[:, 0]
+    assert (fit_transition_em(p, labels, make_initial_transition(3)) - true_T).abs().max() < 0.03
 
 
-def test_noise_and_certainty_are_told_apart():
-    """Logits of known meaning, twice too small: both the noise and the factor are found again."""
+def test_transition_matrix_and_temperature_are_recovered_together():
+    """Calibrated logits divided by two: both T and the factor are recovered."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.1, 0.1, 0.8]])
+    true_T = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.1, 0.1, 0.8]])
     truth = torch.randint(0, 3, (9000,), generator=generator)
-    sure = calibrated_posteriors(truth, generator)
-    labels = torch.multinomial(noise[truth], 1, generator=generator)[:, 0]
-    p, transition = fit_noise_model(sure.log() / 2, labels)
-    assert (transition - noise).abs().max() < 0.05
-    assert (p - sure).abs().mean() < 0.02
+    calibrated = calibrated_posteriors(truth, generator)
+    labels = torch.multinomial(true_T[truth], 1, generator=generator)[:, 0]
+    p, transition = fit_noise_model(calibrated.log() / 2, labels)
+    assert (transition - true_T).abs().max() < 0.05
+    assert (p - calibrated).abs().mean() < 0.02
 
 
 def calibrated_posteriors(truth, generator):
-    """p(t | x) of a classifier that sees the class through noise, by Bayes' rule."""
+    """p(t | x) by Bayes' rule for the class observed with Gaussian noise."""
     logits = 2.5 * torch.nn.functional.one_hot(truth, 3) + torch.randn(
         len(truth), 3, generator=generator
     )
@@ -45,18 +45,18 @@ def calibrated_posteriors(truth, generator):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 5), st.integers(0, 1000))
-def test_a_belief_is_a_distribution(classes, seed):
+def test_the_posterior_is_a_distribution(classes, seed):
     generator = torch.Generator().manual_seed(seed)
     p = torch.rand(20, classes, generator=generator).softmax(1)
     labels = torch.randint(0, classes, (20,), generator=generator)
-    belief = compute_posterior(p, labels, make_initial_transition(classes))
-    assert torch.allclose(belief.sum(1), torch.ones(20))
-    assert (belief.gather(1, labels[:, None]) >= p.gather(1, labels[:, None])).all()
+    posterior = compute_posterior(p, labels, make_initial_transition(classes))
+    assert torch.allclose(posterior.sum(1), torch.ones(20))
+    assert (posterior.gather(1, labels[:, None]) >= p.gather(1, labels[:, None])).all()
 
 
 @pytest.mark.parametrize("seed", [74, 106, 132])
-def test_logits_that_say_nothing_or_the_contrary_have_an_answer(seed):
-    """With these the line search of the fit once went where exp overflows."""
+def test_uninformative_and_contrary_logits_are_fitted(seed):
+    """With these seeds the line search once went where exp overflows."""
     generator = torch.Generator().manual_seed(seed)
     n, classes = [60, 200, 600, 2000][seed % 4], [2, 3][seed // 4 % 2]
     logits = torch.randn(n, classes, generator=generator) * [1e-3, 1e-1, 1, 5][seed // 8 % 4]
@@ -67,6 +67,6 @@ def test_logits_that_say_nothing_or_the_contrary_have_an_answer(seed):
         some = torch.rand(n, generator=generator) < 0.3
         other = torch.randint(0, classes, (n,), generator=generator)
         labels = torch.where(some, other, logits.argmin(1))
-    for p, noise in (fit_joint_mle(logits, labels), fit_noise_model(logits, labels)):
+    for p, transition in (fit_joint_mle(logits, labels), fit_noise_model(logits, labels)):
         torch.testing.assert_close(p.sum(1), torch.ones(n))
-        torch.testing.assert_close(noise.sum(1), torch.ones(classes))
+        torch.testing.assert_close(transition.sum(1), torch.ones(classes))

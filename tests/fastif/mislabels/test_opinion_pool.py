@@ -1,4 +1,4 @@
-"""Opinions of several classifiers are pooled by their skill."""
+"""Linear opinion pool: weights by pseudo-R², confident dissent, uninformative members."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,16 @@ from fastif.mislabels.linear_head import BIAS_PENALTY
 from fastif.mislabels.opinion_pool import pool_opinions
 
 
-def test_a_pool_is_the_mean_of_probabilities_by_skill():
+def test_the_linear_opinion_pool_is_weighted_by_pseudo_r2():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(600) % 3
-    judges = [
+    members = [
         strength * one_hot(labels, 3) + torch.randn(600, 3, generator=generator)
         for strength in (2.0, 1.0)
     ]
     probabilities, shares = [], []
-    for logits in judges:
-        # Temperature and biases by another library: one number for all, and one a class.
+    for logits in members:
+        # Temperature and biases by scipy: one number for all classes, and one a class.
         lead = np.zeros((600, 3, 4))
         lead[:, :, 0] = logits.numpy()
         lead[:, range(3), range(1, 4)] = 1.0
@@ -35,22 +35,22 @@ def test_a_pool_is_the_mean_of_probabilities_by_skill():
         probabilities.append(np.exp(log_p))
         shares.append(1 + log_p[range(600), labels.numpy()].mean() / np.log(3))
     weights = np.array(shares) / sum(shares)
-    theirs = np.tensordot(weights, np.stack(probabilities), 1)
-    assert pool_opinions(judges, labels).exp().numpy() == pytest.approx(theirs, abs=1e-4)
+    reference = np.tensordot(weights, np.stack(probabilities), 1)
+    assert pool_opinions(members, labels).exp().numpy() == pytest.approx(reference, abs=1e-4)
 
 
-def test_judges_that_know_nothing_count_alike():
+def test_uninformative_classifiers_have_equal_weight():
     logits = torch.zeros(6, 2)
     labels = torch.arange(6) % 2
     assert torch.allclose(pool_opinions([logits, logits], labels).exp(), torch.full((6, 2), 0.5))
 
 
-def test_a_sure_judge_is_not_overruled_by_surer_ones():
-    """Where one judge says another class, the label is doubted more than by a product of all."""
+def test_a_confident_dissent_keeps_its_weight_in_the_pool():
+    """Where one member dissents, the pool lowers the label more than a product of experts."""
     labels = torch.arange(400) % 2
     right = 6.0 * one_hot(labels, 2).float()
     follows = right.clone()
     other = right.clone()
     other[0] = other[0].flip(0)
-    doubt = 1 - pool_opinions([follows, other], labels).exp()[0, 0]
-    assert float(doubt) > 0.3
+    error_probability = 1 - pool_opinions([follows, other], labels).exp()[0, 0]
+    assert float(error_probability) > 0.3
