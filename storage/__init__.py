@@ -1,8 +1,14 @@
-"""Pure data at rest: tables of influence scores that survive being killed.
+"""Result store of influence runs: Parquet tables with atomic commits, run by run.
 
-A `Store` belongs to one study. A run is opened with a `RunRecord`, its queries are cut into
-`Shard` pieces, and each is committed whole or not at all. `storage.queries` asks the questions.
-Knows nothing of models, tensors or workflows.
+A `Store` belongs to one study and lies in one folder or S3 prefix. A run is opened with a
+`RunRecord`, its queries are split into `Shard`s, and each shard is committed atomically: its
+Parquet files are written first, named by their SHA-256, and one JSON manifest makes them visible
+together. A killed process therefore leaves either a whole shard or none, and an interrupted run
+resumes at the first missing shard.
+
+Tables are read lazily with `Store.scan`, which returns a Polars `LazyFrame`; the functions
+`find_*`, `rank_*`, `sum_*` and `join_*` are queries on these frames. The package imports no models,
+tensors or workflow engine.
 """
 
 from storage.errors import StoreError

@@ -1,6 +1,9 @@
-"""Parts: folders of files (an index, a factor) named by the digest of what they were made from.
+"""Artifacts: folders of files (an index, a factor) in a cache addressed by content digest.
 
-Runs of the same study share them. Whoever asks for one gets a folder on this machine's disk.
+An artifact is named by its kind and by the digest of everything it was computed from, so that runs
+of the same study share it. A reader always gets a folder on the local disk; see
+`storage.local_artifacts` and `storage.remote_artifacts` for the two places where artifacts are
+kept.
 """
 
 from __future__ import annotations
@@ -28,12 +31,16 @@ from storage.remote_artifacts import (
 from storage.uri import is_remote
 
 RENEWAL_SECONDS = 24 * 3600
+"""Minimum age in seconds of an artifact's `part.json` before its time of last use is renewed."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-"""Name of a part's folder."""
+"""Pattern of an artifact's folder name: 64 hexadecimal digits."""
 
 
 def find_artifact(layout: Layout, kind: str, digest: str) -> Path | None:
-    """Folder of a part that is there and whole, else None."""
+    """Return the local folder of an artifact, or None if it is missing or damaged.
+
+    A hit renews the artifact's time of last use, at most once a day.
+    """
     find = find_remote_artifact if is_remote(layout.root) else local_artifacts.find_local_artifact
     folder = find(layout, kind, digest)
     if folder is not None:
@@ -42,17 +49,26 @@ def find_artifact(layout: Layout, kind: str, digest: str) -> Path | None:
 
 
 def find_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
-    """Folders of all whole parts of a kind, by digest in ascending order."""
+    """Return the local folders of all intact artifacts of a kind, by digest in ascending order."""
     if is_remote(layout.root):
         return find_remote_artifacts(layout, kind)
     return local_artifacts.find_local_artifacts(layout, kind)
 
 
 def write_artifact(layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
-    """Let `writer` fill a folder aside, then put it in place; the first of two writers wins.
+    """Write an artifact atomically; of two concurrent writers the first one wins.
+
+    Args:
+        layout: Paths of the store.
+        kind: Kind of the artifact, such as "index"; the name of its parent folder.
+        digest: Cache key, 64 hexadecimal digits.
+        writer: Function that fills the temporary folder it is given.
+
+    Returns:
+        Local folder of the artifact.
 
     Raises:
-        StoreError: the disk is full or cannot be written, or the bucket does not answer.
+        StoreError: The disk is full or not writable, or the bucket does not respond.
     """
     if is_remote(layout.root):
         return write_remote_artifact(layout, kind, digest, writer)
@@ -60,17 +76,20 @@ def write_artifact(layout: Layout, kind: str, digest: str, writer: Callable[[Pat
 
 
 def find_verified_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
-    """As `find_artifacts`, of a kind that nothing can make again: each is read and compared.
+    """Return all artifacts of a kind after comparing every byte with the stored digests.
+
+    Meant for kinds that cannot be recomputed, such as annotations: a damaged one must not be
+    mistaken for one that was never written.
 
     Raises:
-        StoreError: one of them is damaged, which must not pass for "never written".
+        StoreError: An artifact of this kind is damaged.
     """
     for problems in find_damaged_artifacts(layout, (kind,)).values():
         raise StoreError(
             layout.artifacts(kind),
-            expected=f"every part of {kind} as it was written",
+            expected=f"every artifact of kind {kind} as it was written",
             got="; ".join(problems),
-            remedy="Put the file back from a copy, or remove its folder to go on without it.",
+            remedy="Restore the file from a backup, or remove its folder to continue without it.",
         )
     return find_artifacts(layout, kind)
 
@@ -78,17 +97,20 @@ def find_verified_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
 def find_damaged_artifacts(
     layout: Layout, kinds: Collection[str] = ()
 ) -> dict[tuple[str, str], list[str]]:
-    """What is wrong with parts, by kind and digest, read byte by byte; sound ones are left out.
+    """Compare artifacts byte by byte with their digests and return the problems found.
 
     Args:
-        layout: of the store.
-        kinds: of the parts that are read; all if none is named.
+        layout: Paths of the store.
+        kinds: Kinds of artifacts to read; empty means all.
+
+    Returns:
+        Messages by (kind, digest); intact artifacts are left out.
     """
     names = {tuple(name.split("/")[:2]) for name in list_sizes(layout.all_artifacts)}
     damaged = {}
     for kind, digest in sorted(pair for pair in names if len(pair) == 2):
         if not _DIGEST.fullmatch(digest) or (kinds and kind not in kinds):
-            continue  # what a writer has aside, or a file manager left
+            continue  # a writer's temporary folder, or a file manager's file
         if is_remote(layout.root):
             problems = find_remote_problems(layout, kind, digest)
         else:
@@ -99,7 +121,7 @@ def find_damaged_artifacts(
 
 
 def _touch_listing(listing: Path) -> None:
-    """Note that the part is in use, by the time of its list, once a day."""
+    """Renew the modification time of `part.json`, which marks the artifact as used; once a day."""
     with suppress(FileNotFoundError), translate_s3_errors(listing):
         if time.time() - listing.stat().st_mtime < RENEWAL_SECONDS:
             return
@@ -110,10 +132,11 @@ def _touch_listing(listing: Path) -> None:
 
 
 def retain_artifacts(layout: Layout, kind: str, digests: Collection[str]) -> None:
-    """Remove all parts of a kind from this machine's disk but these.
+    """Remove all artifacts of a kind from the local disk, except those with these digests.
 
-    Also what writers left that were killed a day ago. Who has a file of such a part open goes on
-    reading it.
+    Temporary folders of writers that were killed more than a day ago are removed too. A process
+    that has a removed file open can go on reading it. In a bucket, only the local copies are
+    removed.
     """
     local_layout = local_cache_layout(layout) if is_remote(layout.root) else layout
     local_artifacts.retain_local_artifacts(local_layout, kind, digests)

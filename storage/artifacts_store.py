@@ -1,4 +1,4 @@
-"""The parts of a store: folders that its runs share, and that hold what people decided."""
+"""Artifact methods of a store: caches that its runs share, and annotations made by people."""
 
 from __future__ import annotations
 
@@ -24,37 +24,51 @@ from storage.paths import Layout
 
 @dataclass(frozen=True)
 class ArtifactStore:
-    """Parts by kind and digest; see `storage.artifacts`."""
+    """Artifacts of a store by kind and digest; see `storage.artifacts`.
+
+    Attributes:
+        layout: Paths of the store.
+    """
 
     layout: Layout
 
     def find_artifact(self, kind: str, digest: str) -> Path | None:
-        """Folder of a part that is there and whole, else None."""
+        """Return the local folder of an artifact, or None if it is missing or damaged."""
         return find_artifact(self.layout, kind, digest)
 
     def find_artifacts(self, kind: str) -> dict[str, Path]:
-        """Folders of all whole parts of a kind, by digest in ascending order."""
+        """Return the local folders of all intact artifacts of a kind, by ascending digest."""
         return find_artifacts(self.layout, kind)
 
     def list_artifact_digests(self, kind: str) -> list[str]:
-        """Digests of all parts of a kind, sound or not."""
+        """Return the digests of all artifacts of a kind in ascending order, intact or not."""
         names = {name.split("/")[0] for name in list_sizes(self.layout.artifacts(kind))}
         return sorted(name for name in names if not is_temp_path(Path(name)))
 
     def find_verified_artifacts(self, kind: str) -> dict[str, Path]:
-        """The same, of a kind that nothing can make again: each read and compared with its digest.
+        """Return all artifacts of a kind after comparing every byte with the stored digests.
+
+        Meant for kinds that cannot be recomputed, such as annotations.
 
         Raises:
-            StoreError: one of them is damaged, which must not pass for "never written".
+            StoreError: An artifact of this kind is damaged.
         """
         return find_verified_artifacts(self.layout, kind)
 
     def find_damaged_artifacts(self) -> dict[tuple[str, str], list[str]]:
-        """What is wrong with parts, by kind and digest, read byte by byte; sound ones left out."""
+        """Compare all artifacts byte by byte with their digests and return the problems found.
+
+        Returns:
+            Messages by (kind, digest); intact artifacts are left out.
+        """
         return find_damaged_artifacts(self.layout)
 
     def remove_artifact(self, kind: str, digest: str) -> None:
-        """Remove a part, its list first: it counts as absent from then on."""
+        """Remove an artifact, its `part.json` first.
+
+        The artifact counts as missing as soon as `part.json` is gone, so a removal that is
+        interrupted leaves no damaged artifact.
+        """
         entries = sorted(
             list_entries(self.layout.artifact(kind, digest)), key=lambda name: name != LISTING
         )
@@ -62,24 +76,41 @@ class ArtifactStore:
         remove_files(self.layout, files)
 
     def write_artifact(self, kind: str, digest: str, writer: Callable[[Path], None]) -> Path:
-        """Fill a part's folder aside with `writer` and put it in place; of two writers one wins."""
+        """Write an artifact atomically; of two concurrent writers the first one wins.
+
+        Args:
+            kind: Kind of the artifact, such as "index".
+            digest: Cache key, 64 hexadecimal digits.
+            writer: Function that fills the temporary folder it is given.
+
+        Returns:
+            Local folder of the artifact.
+
+        Raises:
+            StoreError: The disk is full or not writable, or the bucket does not respond.
+        """
         return write_artifact(self.layout, kind, digest, writer)
 
     def retain_artifacts(self, kind: str, digests: Collection[str]) -> None:
-        """Remove all parts of a kind but these."""
+        """Remove all artifacts of a kind from the local disk, except those with these digests."""
         retain_artifacts(self.layout, kind, digests)
 
     def find_unused_artifacts(
         self, days: float, keep: Collection[tuple[str, str]] = ()
     ) -> list[Leftover]:
-        """Files of parts that nobody has asked for in so many days, but for those to keep."""
+        """Return the files of artifacts that no run has used for a number of days.
+
+        Args:
+            days: Days since the last use of an artifact.
+            keep: (kind, digest) of artifacts that are kept whatever their age.
+        """
         return find_unused_artifacts(self.layout, keep, days, time.time())
 
     def count_artifact_bytes(self) -> int:
-        """Bytes of all parts, which the runs of a store share."""
+        """Return the size in bytes of all artifacts of the store."""
         return count_bytes_below(self.layout.all_artifacts)
 
 
 def count_bytes_below(folder: Path) -> int:
-    """Bytes of every file below a folder."""
+    """Return the size in bytes of all files below a folder."""
     return sum(list_sizes(folder).values())

@@ -1,7 +1,8 @@
-"""Files that exist only when they are whole, also after SIGKILL or a power cut.
+"""Atomic, durable file writes: a file is there whole or not at all, even after a power cut.
 
-Written aside in the same folder, fsynced, renamed, and the folder fsynced. A writer that is killed
-leaves at most a hidden ``.<name>.<uuid>.tmp``, which no reader looks at.
+Each file is written under a temporary name in its own folder, synced with `fsync`, renamed, and the
+folder is synced. A writer that is killed leaves at most a hidden temporary file
+`.<name>.<uuid>.tmp`, which readers ignore and `fastif gc` removes.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ _Install = Callable[[Path, Path], bool]
 
 
 def temp_path(path: Path) -> Path:
-    """A new hidden name beside `path`, on the same disk."""
+    """Return a new hidden temporary name in the folder of `path`, hence on the same disk."""
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
 def is_temp_path(path: Path) -> bool:
-    """Whether `path` is what a killed writer may have left."""
+    """Return whether `path` has the name of a temporary file that a killed writer may leave."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    """Flush a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -50,7 +51,7 @@ def fsync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents so that they survive a power cut."""
+    """Create a folder and its parents, and sync each, so that they survive a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
@@ -60,23 +61,35 @@ def make_folder(path: Path) -> None:
 
 
 def commit_file(path: Path, writer: Callable[[Path], None]) -> None:
-    """Let `writer` write aside, then put the file at `path`, replacing an older one whole.
+    """Write a file atomically, replacing an older one.
+
+    Args:
+        path: Final path of the file.
+        writer: Function that writes the temporary file it is given.
 
     Raises:
-        StoreError: the disk is full, or the folder cannot be written. Nothing is left behind.
+        StoreError: The disk is full or the folder is not writable. No temporary file is left.
     """
     _commit(path, writer, _replace)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Put `data` at `path`; as commit_file."""
+    """Write bytes atomically to a local file or an object, replacing an older one.
+
+    Raises:
+        StoreError: The disk is full or not writable, or the bucket does not respond.
+    """
     if is_remote(path):
         return remote.put(path, data)
     _commit(path, lambda temp: _write(temp, data), _replace, len(data))
 
 
 def create_bytes(path: Path, data: bytes) -> bool:
-    """Put `data` at `path` unless something is there; of many callers exactly one gets True."""
+    """Write bytes atomically unless the file exists; of many callers exactly one gets True.
+
+    Raises:
+        StoreError: The disk is full or not writable, or the bucket does not respond.
+    """
     if is_remote(path):
         return remote.create(path, data)
     return _commit(path, lambda temp: _write(temp, data), _link, len(data))
@@ -84,10 +97,15 @@ def create_bytes(path: Path, data: bytes) -> bool:
 
 @contextmanager
 def translate_os_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn a failure of the block into a StoreError that says what to do about `path`.
+    """Context manager that converts operating-system errors into a `StoreError` with a remedy.
 
-    Errors of the writer's own kind pass, unless the disk is full: native libraries (FAISS,
-    safetensors) report that as an error of their own.
+    Other exceptions pass through, unless the disk is full or the text carries an error number of
+    the operating system: native libraries (FAISS, safetensors) report a full disk with exceptions
+    of their own.
+
+    Args:
+        path: File that the block writes.
+        needed: Size in bytes of that file, if known; it appears in the message.
     """
     try:
         yield
@@ -104,7 +122,7 @@ def translate_os_errors(path: Path, needed: int | None = None) -> Iterator[None]
 
 
 def count_free_bytes(path: Path) -> int:
-    """Bytes free on the disk that holds `path`, or would hold it; of a bucket, more than any."""
+    """Return the free bytes on the disk of `path`; `sys.maxsize` for a bucket."""
     if is_remote(path):
         return sys.maxsize
     for folder in (path, *path.parents):
@@ -118,7 +136,7 @@ def _commit(
 ) -> bool:
     temp = temp_path(path)
     try:
-        # Explained before the clean-up, which may free the very bytes that were missing.
+        # Translated before the clean-up, which may free the bytes that were missing.
         with translate_os_errors(path, needed):
             make_folder(path.parent)
             writer(temp)
@@ -148,14 +166,14 @@ def _link(temp: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINK_ERRNOS:
             raise
-        # A disk without hard links: check, then rename. Of two first writers in the same instant
-        # both may get True and the later one's bytes stay.
+        # A file system without hard links: check, then rename. If two processes write the first
+        # version at the same instant, both may get True; the later one's bytes stay.
         return not path.exists() and _replace(temp, path)
     return True
 
 
 def _find_errno(error: Exception) -> int | None:
-    """Of the system's error; libraries in Rust have it in their words alone."""
+    """Return the errno of an exception; libraries written in Rust give it in the message only."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     return next((n for n in errno.errorcode if f"(os error {n})" in str(error)), None)
@@ -172,15 +190,15 @@ def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreErr
             if needed is None
             else f"a file of {_format_size(needed)}",
             got="a limit on the size of this process's files",
-            remedy="Raise it (ulimit -f) or make the file smaller (of shards: [run] shard_size), "
-            "then run again.",
+            remedy="Raise the limit (ulimit -f) or write smaller files ([run] shard_size for those "
+            "of shards), then run again.",
         )
     reason = os.strerror(code) if code else str(error)
-    access_remedy = f"Give this user the right to write in {path.parent}, or choose another place."
-    other_remedy = "Check the disk and the path, or choose another place, then run again."
+    access_remedy = f"Give this user write permission for {path.parent}, or choose another folder."
+    other_remedy = "Check the disk and the path, or choose another folder, then run again."
     return StoreError(
         path,
-        expected="to write there",
+        expected="a writable path",
         got=reason.lower(),
         remedy=access_remedy if code in _NO_ACCESS_ERRNOS else other_remedy,
     )
@@ -189,7 +207,7 @@ def _explain_error(error: Exception, path: Path, needed: int | None) -> StoreErr
 def _make_disk_full_error(path: Path, needed: int | None) -> StoreError:
     return StoreError(
         path,
-        expected="room for it" if needed is None else f"room for {_format_size(needed)}",
+        expected="enough free space" if needed is None else f"{_format_size(needed)} of free space",
         got=f"a full disk ({_format_size(count_free_bytes(path))} free)",
         remedy="Free some space or choose another disk, then run again: everything committed is "
         "kept.",

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""Atomic replacement of a folder."""
 
 import os
 import shutil
@@ -10,9 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """A folder aside, that takes the place of `folder` as a whole when all is written.
+    """Context manager that yields a temporary folder and renames it to `folder` at the end.
 
-    If that fails it is removed again, and what was there before stays.
+    If the block raises, the temporary folder is removed and the earlier content of `folder` stays.
+    Unlike the artifacts of a store, the replacement is not synced to the disk.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"

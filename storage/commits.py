@@ -1,8 +1,9 @@
-"""One commit: the files of a shard, and the manifest that makes them visible together.
+"""Commits: the Parquet files of a shard, made visible together by a JSON manifest.
 
-Files are named by the digest of their bytes. So a commit that is repeated after a crash finds its
-own files again, two processes that commit the same rows write the same file, and two that commit
-different rows never overwrite each other: the manifest, put in place last and whole, decides.
+Files are named by the SHA-256 of their bytes. A commit that is repeated after a crash finds its own
+files again, two processes that commit the same rows write the same file, and two that commit
+different rows never overwrite each other's files. The manifest is written last and atomically; it
+alone decides what is committed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ from storage.sealed import seal, unseal
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One committed file; `path` is relative to the store."""
+    """A committed Parquet file, as its manifest lists it.
+
+    Attributes:
+        table: Name of the table, such as "scores".
+        path: Path relative to the root of the store.
+        rows: Number of rows.
+        bytes: Size of the file in bytes.
+        sha256: Hexadecimal SHA-256 of the file.
+        groups: Names of the group columns in the file, without the prefix `group_`.
+    """
 
     table: str
     path: str
@@ -42,9 +52,14 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Commit:
-    """The files of one key of a run, as its manifest lists them.
+    """Content of a manifest: the files of one key of a run.
 
-    `covers` names the other keys whose rows it holds too; see `storage.compaction`.
+    Attributes:
+        key: Shard number with five digits ("00003"), "train", "finish" or "compact".
+        fingerprint: Fingerprint of the run that made the commit.
+        files: Committed files.
+        committed: Time of the commit, ISO 8601 in UTC.
+        covers: Keys of other commits that this one replaces; see `storage.compaction`.
     """
 
     key: str
@@ -61,10 +76,17 @@ def write_commit(
     tables: Mapping[str, pl.DataFrame],
     covers: tuple[str, ...] = (),
 ) -> Commit:
-    """Check every table, write its file, then the manifest.
+    """Validate every table, write its Parquet file, then write the manifest.
+
+    Args:
+        layout: Paths of the store.
+        record: Record of the run.
+        key: Key of the commit; see `Commit`.
+        tables: Frames by the name of their table.
+        covers: Keys of the commits that this one replaces.
 
     Raises:
-        StoreError: a table is refused (before anything is written), or the disk fails.
+        StoreError: A table is invalid (nothing is written then), or the disk fails.
     """
     where = f"run {record.run}, {key}"
     manifest = layout.manifest(record.run, key)
@@ -83,13 +105,13 @@ def write_commit(
 
 
 def read_commit(manifest: Path) -> Commit | None:
-    """The commit a manifest states; None if there is none or it makes no sense.
+    """Read a manifest; None if it is missing, damaged or copied to another name.
 
-    A copy under another name, as programs that synchronise folders leave, makes none: a shard would
-    be there twice.
+    Programs that synchronise folders leave copies of files under other names. Such a copy is
+    ignored, since its shard would be counted twice.
 
     Raises:
-        StoreError: the disk does not let it be read, which must not pass for "never committed".
+        StoreError: The file cannot be read, which must not be mistaken for a missing commit.
     """
     try:
         with translate_s3_errors(manifest):
@@ -106,21 +128,28 @@ def read_commit(manifest: Path) -> Commit | None:
     except OSError as error:
         raise StoreError(
             manifest,
-            expected="to read it",
+            expected="a readable file",
             got=str(error.strerror),
-            remedy="Check the disk and this user's rights, then run again.",
+            remedy="Check the disk and this user's permissions, then run again.",
         ) from error
 
 
 def is_intact(layout: Layout, record: RunRecord, commit: Commit) -> bool:
-    """Whether the commit belongs to the run and each file is there with its size."""
+    """Return whether a commit belongs to the run and all its files have the right size.
+
+    The bytes of the files are not read; see `find_commit_problems`.
+    """
     return commit.fingerprint == record.fingerprint and all(
         read_file_size(layout.root / file.path) == file.bytes for file in commit.files
     )
 
 
 def find_commit_problems(layout: Layout, record: RunRecord, key: str) -> list[str]:
-    """What is wrong with a commit, read byte by byte; empty when all is well."""
+    """Compare a commit byte by byte with its digests and return the problems found.
+
+    Returns:
+        One message a problem; empty if the commit is intact.
+    """
     manifest = layout.manifest(record.run, key)
     commit = read_commit(manifest)
     if commit is None:
@@ -157,12 +186,12 @@ def _find_query_range(record: RunRecord, key: str, where: str) -> tuple[int, int
         where,
         expected=f"one of the run's {len(record.list_shards())} shards",
         got=f"key {key}",
-        remedy="Plan the shards from the run's record.",
+        remedy="Take the shards from RunRecord.list_shards().",
     )
 
 
 def read_file_size(path: Path) -> int | None:
-    """Bytes of a file; None if it is not there."""
+    """Return the size of a file in bytes; None if it does not exist."""
     try:
         with translate_s3_errors(path):
             return path.stat().st_size
@@ -180,10 +209,10 @@ def _find_file_problem(layout: Layout, file: FileEntry) -> str | None:
     with translate_s3_errors(path):
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        return f"{path}: the bytes changed since the commit (other sha256)"
+        return f"{path}: the bytes changed since the commit (different SHA-256)"
     try:
         table = pq.read_table(io.BytesIO(data))
-        table.validate(full=True)  # a text that is not UTF-8 would end in a reader's traceback
+        table.validate(full=True)  # invalid UTF-8 would otherwise fail in a reader
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"{path}: not readable as Parquet ({_first_line(error)})"
     rows = table.num_rows

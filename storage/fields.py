@@ -1,4 +1,4 @@
-"""What stands in every Parquet file: described columns, the format, the convention of signs."""
+"""Fields of the Parquet schemas: described columns, format version and sign convention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Final
 import pyarrow as pa
 
 FORMAT: Final = "2"
-"""1 had no certificates, no quarantine and no models: its columns are a part of these."""
+"""Version of the table format. Version 1 had no columns for certificates, quarantine and several
+models."""
 
 CONVENTION: Final = (
     "removal_effect is the predicted change of the query's loss, in nats, if the training example "
@@ -16,19 +17,22 @@ CONVENTION: Final = (
     "grad L(train); positive = the loss would rise = the training example is helpful, "
     "negative = the loss would fall = it is harmful."
 )
+"""Definition of `removal_effect` and its sign, stored in the schema metadata of each Parquet
+file."""
 GROUP_PREFIX: Final = "group_"
+"""Prefix of the columns that hold a study's group columns."""
 
 
 def make_field(
     name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = False
 ) -> pa.Field:
-    """A column with its meaning and unit; no nulls unless `nullable`."""
+    """Return a column with its description and unit in the metadata; nulls only if `nullable`."""
     metadata = {"description": description} | ({"unit": unit} if unit else {})
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
 def make_schema(table: str, fields: Iterable[pa.Field]) -> pa.Schema:
-    """Columns with the format, the name of their table and the convention."""
+    """Return a schema with the format version, table name and sign convention in its metadata."""
     metadata = {
         "fastif.format": FORMAT,
         "fastif.table": table,
@@ -38,12 +42,12 @@ def make_schema(table: str, fields: Iterable[pa.Field]) -> pa.Schema:
 
 
 def make_group_fields(groups: Sequence[str]) -> list[pa.Field]:
-    """One nullable column for each of the study's groups."""
+    """Return one nullable string column for each group column of a study."""
     return [
         make_field(
             GROUP_PREFIX + name,
             pa.string(),
-            f"study column {name}, by which reports group",
+            f"column {name} of the study, used for grouping in reports",
             nullable=True,
         )
         for name in groups

@@ -1,4 +1,4 @@
-"""What a frame must satisfy before it may become a file."""
+"""Validation of a frame before it is committed: schema, nulls, finite values, keys, ranks."""
 
 from __future__ import annotations
 
@@ -14,29 +14,43 @@ from storage.schemas import KEYS, polars_schema, table_schema
 
 @dataclass(frozen=True)
 class ValidatedFrame:
-    """A frame that matches its schema, as Arrow; `groups` are the names of its group columns."""
+    """Frame that matches the schema of its table.
+
+    Attributes:
+        arrow: The frame as an Arrow table with the columns of the schema, in order.
+        groups: Names of the group columns, without the prefix `group_`.
+    """
 
     arrow: pa.Table
     groups: tuple[str, ...]
 
 
 def validate_frame(table: str, frame: pl.DataFrame, where: str) -> ValidatedFrame:
-    """Arrow table of `frame` in the schema of `table`; the order of its columns is free.
+    """Validate a frame and return it in the schema of its table.
+
+    Args:
+        table: Name of the table, a key of `storage.schemas.KEYS`.
+        frame: Rows to commit; the order of the columns is free.
+        where: Description of the commit, for messages.
 
     Raises:
-        StoreError: unknown table, other columns or types, a null where none may be, NaN or an
-            infinite number anywhere, a repeated key, or scores out of their order.
+        StoreError: The table is unknown, columns or types differ, a column that is not nullable
+            holds a null, a number is NaN or infinite, a key is repeated, or scores are not
+            sorted.
     """
     if table not in KEYS:
         raise StoreError(
-            where, expected=f"a table of {', '.join(KEYS)}", got=repr(table), remedy="Rename it."
+            where,
+            expected=f"one of the tables {', '.join(KEYS)}",
+            got=repr(table),
+            remedy="Rename it.",
         )
     where = f"table {table} of {where}"
     invalid_names = [repr(name) for name in frame.columns if "\0" in name]
     if invalid_names:
         raise StoreError(
             where,
-            expected="names of columns without the character NUL, which no file holds",
+            expected="column names without NUL characters, which Parquet cannot store",
             got=", ".join(invalid_names),
             remedy="Rename these columns.",
         )
@@ -55,7 +69,11 @@ def validate_frame(table: str, frame: pl.DataFrame, where: str) -> ValidatedFram
 
 
 def check_range(frame: pl.DataFrame, column: str, start: int, stop: int, where: str) -> None:
-    """Refuse a column that leaves ``start .. stop - 1``."""
+    """Check that every value of a column lies in `start .. stop - 1`.
+
+    Raises:
+        StoreError: A value lies outside.
+    """
     outside = frame.filter(~pl.col(column).is_between(start, stop, closed="left"))
     if outside.height:
         raise StoreError(
@@ -91,9 +109,9 @@ def _check_nulls(schema: pa.Schema, frame: pl.DataFrame, where: str) -> None:
         if count and not field.nullable:
             raise StoreError(
                 where,
-                expected=f"a value in every row of {field.name}",
+                expected=f"no nulls in column {field.name}",
                 got=f"{count} nulls",
-                remedy="Fill them before the commit.",
+                remedy="Fill the nulls before the commit.",
             )
 
 
@@ -107,9 +125,9 @@ def _check_finite(frame: pl.DataFrame, where: str) -> None:
             keys = ", ".join(f"{key} {row[key]}" for key in ("query", "train") if key in row)
             raise StoreError(
                 where,
-                expected=f"finite numbers in {name}",
+                expected=f"finite numbers in column {name}",
                 got=f"{row[name]} in {len(bad)} rows, first at {keys or f'row {bad[0]}'}",
-                remedy="A larger damping or another solver keeps the solve finite.",
+                remedy="Use a larger damping or another solver.",
             )
 
 
@@ -119,15 +137,15 @@ def _check_keys(frame: pl.DataFrame, keys: tuple[str, ...], where: str) -> None:
         first = frame.select(keys).row(repeated.arg_true()[0], named=True)
         raise StoreError(
             where,
-            expected=f"each {' and '.join(keys)} once",
+            expected=f"unique values of {' and '.join(keys)}",
             got=f"{first} more than once",
             remedy="Drop the repeated rows.",
         )
 
 
 def _check_ranks(frame: pl.DataFrame, where: str) -> None:
-    # Row by row against the one before: the same query goes one rank up and never down in effect,
-    # a new query starts at rank 0.
+    # Each row is compared with the one before: within a query the rank grows by one and the effect
+    # never falls; a new query starts at rank 0.
     same = pl.col("query") == pl.col("query").shift()
     follows = (pl.col("rank") == pl.col("rank").shift() + 1) & (
         pl.col("removal_effect") >= pl.col("removal_effect").shift()
@@ -138,8 +156,8 @@ def _check_ranks(frame: pl.DataFrame, where: str) -> None:
         row = frame.row(in_order.not_().arg_true()[0], named=True)
         raise StoreError(
             where,
-            expected="rows sorted by query and rank, where rank 0, 1, ... goes with ascending "
+            expected="rows sorted by query and rank, with rank 0, 1, ... in ascending order of "
             "removal_effect",
-            got=f"query {row['query']}, rank {row['rank']}, {row['removal_effect']} out of order",
+            got=f"query {row['query']}, rank {row['rank']}: {row['removal_effect']} out of order",
             remedy="Sort by (query, removal_effect) and number the rows of each query from 0.",
         )

@@ -1,7 +1,7 @@
-"""What a store no longer needs: leftovers of killed writers, files replaced, runs and parts of old.
+"""Garbage collection: temporary and replaced files, removed runs, unused artifacts.
 
-Nothing that a reader could be shown is touched. What is young is left alone, since its writer may
-be about to name it.
+Files that a reader can reach are never collected. Neither are files younger than `GRACE_SECONDS`,
+since a running writer may be about to list them in a manifest.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from storage.remote_artifacts import read_writer
 from storage.uri import is_remote
 
 GRACE_SECONDS: Final = 24 * 3600
-"""Seconds for which a writer may take to name what it has written."""
+"""Minimum age in seconds of an unlisted file before it is collected."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file that may go.
+    """File that can be removed.
 
     Attributes:
-        path: from the root of the store.
-        bytes: of it.
-        reason: in a few words.
+        path: Path relative to the root of the store.
+        bytes: Size in bytes.
+        reason: Short reason why it can be removed.
     """
 
     path: str
@@ -42,13 +42,14 @@ class Leftover:
 def find_leftovers(
     layout: Layout, committed: Collection[str], runs: Collection[str], now: float
 ) -> list[Leftover]:
-    """Files of killed writers, files that no commit lists, and what belonged to runs that are gone.
+    """Return temporary files, files that no commit lists, and files of runs that were removed.
 
     Args:
-        layout: of the store.
-        committed: paths that the commits of all runs name, but for those that are replaced.
-        runs: names of the runs that are there.
-        now: seconds since 1970.
+        layout: Paths of the store.
+        committed: Paths that the commits of all runs list, without those that a compact commit
+            replaces.
+        runs: Names of the runs in the store.
+        now: Current time in seconds since 1970.
     """
     entries, removable = list_entries(layout.root), []
     orphans = frozenset(_find_orphans(layout, entries)) if is_remote(layout.root) else frozenset()
@@ -62,13 +63,13 @@ def find_leftovers(
 def find_unused_artifacts(
     layout: Layout, keep: Collection[tuple[str, str]], days: float, now: float
 ) -> list[Leftover]:
-    """Files of parts that no audit has used for so long.
+    """Return the files of artifacts that no run has used for a number of days.
 
     Args:
-        layout: of the store.
-        keep: kind and digest of parts that are kept whatever their age.
-        days: since a part was last used; `part.json` is written anew when it is, once a day.
-        now: seconds since 1970.
+        layout: Paths of the store.
+        keep: (kind, digest) of artifacts that are kept whatever their age.
+        days: Days since the last use; `part.json` is touched on use, at most once a day.
+        now: Current time in seconds since 1970.
     """
     entries = list_entries(layout.all_artifacts)
     artifacts: dict[tuple[str, str], dict[str, Entry]] = {}
@@ -88,21 +89,25 @@ def find_unused_artifacts(
 
 
 def list_run_files(layout: Layout, run: str) -> list[Leftover]:
-    """Everything of a run, its record first: without it nobody looks at the rest."""
+    """Return all files of a run, its `run.json` first: without it readers ignore the rest."""
     folder = layout.record(run).parent
     folders = [folder, *(layout.table(path.name, run) for path in _list_tables(layout))]
     files = []
     for base in folders:
         prefix = _relative_path(layout, base)
         files += [
-            Leftover(f"{prefix}/{name}", entry.bytes, "the run is forgotten")
+            Leftover(f"{prefix}/{name}", entry.bytes, "the run is removed")
             for name, entry in list_entries(base).items()
         ]
     return sorted(files, key=lambda file: not file.path.endswith("/run.json"))
 
 
 def remove_files(layout: Layout, files: Iterable[Leftover]) -> None:
-    """Remove files, in this order, and the folders that are empty then."""
+    """Remove files in the given order, then the folders that became empty.
+
+    Raises:
+        StoreError: The bucket does not respond.
+    """
     paths = [leftover.path for leftover in files]
     if is_remote(layout.root):
         root: Any = layout.root
@@ -120,7 +125,7 @@ def remove_files(layout: Layout, files: Iterable[Leftover]) -> None:
 
 
 def _find_orphans(layout: Layout, entries: Collection[str]) -> Iterator[str]:
-    """Objects of parts under the name of a writer that the part's list does not name."""
+    """Yield objects of an artifact that its `part.json` does not list."""
     writers: dict[tuple[str, str], str | None] = {}
     for name in entries:
         top, *rest = PurePosixPath(name).parts
@@ -145,7 +150,7 @@ def _find_reason(
         if run not in runs:
             return "its run is gone"
         if path.as_posix() not in committed:
-            return "no commit lists it any more"
+            return "no commit lists it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What lies below a folder, or below a prefix of a bucket."""
+"""Recursive listing of a folder, or of a prefix in a bucket."""
 
 from __future__ import annotations
 
@@ -15,33 +15,38 @@ from storage.uri import is_remote
 
 @dataclass(frozen=True)
 class Entry:
-    """A file: its bytes, and when it was last written (seconds since 1970)."""
+    """File of a listing.
+
+    Attributes:
+        bytes: Size in bytes.
+        modified: Time of the last change, in seconds since 1970.
+    """
 
     bytes: int
     modified: float
 
 
 def list_entries(folder: Path) -> dict[str, Entry]:
-    """Every file below, by its path from there; empty if nothing is.
+    """Return all files below a folder by their relative path; empty if it does not exist.
 
-    One listing, also of a bucket, where a question for each file would be a request each.
+    A bucket is listed with one call, since a request for each file would be slow.
 
     Raises:
-        StoreError: a folder that may not be read, which must not pass for an empty one.
+        StoreError: A folder is not readable, which must not be mistaken for an empty one.
     """
     return _list_remote(folder) if is_remote(folder) else _list_local(folder)
 
 
 def list_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below, by its path from there."""
+    """Return the size in bytes of all files below a folder, by their relative path."""
     return {name: entry.bytes for name, entry in list_entries(folder).items()}
 
 
 def list_names(folder: Path) -> list[str]:
-    """Names of what lies in a folder of this machine, sorted; empty if there is none.
+    """Return the sorted names in a local folder; empty if it does not exist.
 
     Raises:
-        StoreError: it may not be read.
+        StoreError: The folder is not readable.
     """
     try:
         return sorted(os.listdir(folder))
@@ -57,7 +62,7 @@ def _list_local(folder: Path) -> dict[str, Entry]:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                continue  # another process has just put it in place, or removed it
+                continue  # another process has just renamed or removed it
             if stat.S_ISREG(status.st_mode):
                 name = path.relative_to(folder).as_posix()
                 entries[name] = Entry(status.st_size, status.st_mtime)
@@ -65,10 +70,10 @@ def _list_local(folder: Path) -> dict[str, Entry]:
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    """What is not there, or no folder, has nothing below; what may not be read is another matter.
+    """Raise if a folder is not readable; ignore one that does not exist.
 
     Raises:
-        StoreError: the latter.
+        StoreError: The folder exists and cannot be read.
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return

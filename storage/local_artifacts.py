@@ -1,7 +1,7 @@
-"""Parts on a local disk: folders that are there whole or not at all.
+"""Artifacts on a local disk: folders that are written atomically and verified when opened.
 
-A part whose files do not have the sizes that its own ``part.json`` states counts as absent, and
-the next writer replaces it.
+An artifact is intact if its files have the sizes, and up to `MAX_HASHED_BYTES` the digests, listed
+in its `part.json`. One that is not intact counts as missing, and the next writer replaces it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from storage.run_record import sha256_file
 from storage.sealed import seal, unseal
 
 LISTING = "part.json"
-"""States a part's files, their sizes and their digests."""
+"""Name of the file that lists an artifact's files with their sizes and SHA-256 digests."""
 
 MAX_HASHED_BYTES = 2**30
-"""Bytes up to which a file is compared with its digest when a process first looks for its part; of
-larger ones, the hidden states of millions of rows, only `fastif verify` reads every byte."""
+"""Maximum size in bytes of a file that is compared with its digest when a process first opens the
+artifact. Larger files, such as hidden states of millions of rows, are read in full only by `fastif
+verify`."""
 
 _TAKEN_ERRNOS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _ATTEMPTS = 20
 _ABANDONED_AFTER = 24 * 3600
-"""Seconds after which whoever wrote aside does so no more."""
+"""Seconds after which the writer of a temporary folder is assumed to be dead."""
 
 
 def find_local_artifact(layout: Layout, kind: str, digest: str) -> Path | None:
-    """Folder of a part that is there and whole, else None."""
+    """Return the folder of an artifact, or None if it is missing or damaged."""
     folder = layout.artifact(kind, digest)
     return folder if _is_intact(folder) else None
 
 
 def find_local_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
-    """Folders of all whole parts of a kind, by digest in ascending order."""
+    """Return the folders of all intact artifacts of a kind, by digest in ascending order."""
     folder = layout.artifacts(kind)
     names = (name for name in list_names(folder) if name[0] != ".")
     return {name: folder / name for name in names if _is_intact(folder / name)}
@@ -51,10 +52,19 @@ def find_local_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
 def write_local_artifact(
     layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]
 ) -> Path:
-    """Let `writer` fill a folder aside, then put it in place; the first of two writers wins.
+    """Write an artifact to a temporary folder and rename it; of two writers the first one wins.
+
+    Args:
+        layout: Paths of the store.
+        kind: Kind of the artifact.
+        digest: Cache key, 64 hexadecimal digits.
+        writer: Function that fills the temporary folder it is given.
+
+    Returns:
+        Folder of the artifact.
 
     Raises:
-        StoreError: the disk is full or cannot be written. Nothing is left behind.
+        StoreError: The disk is full or not writable. No temporary folder is left.
     """
     folder = layout.artifact(kind, digest)
     temp = temp_path(folder)
@@ -72,16 +82,19 @@ def write_local_artifact(
 
 
 def find_local_problems(folder: Path) -> list[str]:
-    """What is wrong with a part, read byte by byte; empty when all is well.
+    """Compare an artifact byte by byte with its digests and return the problems found.
 
-    A part of before there were digests is checked by its sizes alone.
+    Artifacts of store formats 1 and 2 have no digests; only the sizes of their files are checked.
+
+    Returns:
+        One message a problem; empty if the artifact is intact.
     """
     try:
         content = unseal((folder / LISTING).read_bytes())
         sizes, digests = dict(content["files"]), dict(content.get("sha256", {}))
         actual = _list_sizes(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{folder / LISTING}: not readable as the list of a part ({error})"]
+        return [f"{folder / LISTING}: not readable as the listing of an artifact ({error})"]
     return [
         f"{folder / name}: {problem}"
         for name, size in sizes.items()
@@ -95,14 +108,14 @@ def _find_file_problem(path: Path, actual: int | None, expected: int, digest: st
     if actual != expected:
         return f"expected {expected} bytes, got {actual}"
     if digest is not None and sha256_file(path) != digest:
-        return "the bytes changed since it was written (other sha256)"
+        return "the bytes changed since it was written (different SHA-256)"
     return ""
 
 
 def retain_local_artifacts(layout: Layout, kind: str, digests: Collection[str]) -> None:
-    """Remove all parts of a kind but these, and what writers left that were killed a day ago.
+    """Remove all artifacts of a kind except those with these digests; also old temporary folders.
 
-    Who has a file of such a part open goes on reading it.
+    A process that has a removed file open can go on reading it.
     """
     for folder in layout.artifacts(kind).glob("*"):
         if is_temp_path(folder):
@@ -116,7 +129,7 @@ def retain_local_artifacts(layout: Layout, kind: str, digests: Collection[str]) 
 
 
 def _seal(folder: Path) -> None:
-    """List the files with sizes and digests, and wait until all of it is on the disk."""
+    """Write `part.json` with sizes and digests, and sync the folder to the disk."""
     files = _list_sizes(folder)
     listing = folder / LISTING
     digests = {name: sha256_file(folder / name) for name in files}
@@ -139,19 +152,19 @@ def _install(temp: Path, folder: Path) -> None:
         _retire(folder)
     raise StoreError(
         folder,
-        expected="to put a part in place",
-        got="another process that keeps putting a damaged one there",
+        expected="to write an artifact",
+        got="another process that keeps writing a damaged one to this folder",
         remedy="Stop the other process and run again.",
     )
 
 
 def _retire(folder: Path) -> None:
-    """Take a damaged part away; another writer may have done so already."""
+    """Rename a damaged artifact and remove it; another writer may have done so already."""
     damaged = temp_path(folder)
     with suppress(FileNotFoundError):
         os.rename(folder, damaged)
     if _is_intact(damaged):
-        # Another writer mended it between our look and our rename: put it back.
+        # Another writer replaced it between our check and our rename: move it back.
         with suppress(OSError):
             os.rename(damaged, folder)
     if damaged.is_dir():
@@ -173,7 +186,7 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _is_file_intact(path: Path, size: int, digest: str | None) -> bool:
-    """By its size and, up to a limit, by its bytes: a factor with three of them wrong is none."""
+    """Return whether a file has its size and, up to `MAX_HASHED_BYTES`, its digest."""
     state = path.stat()
     if not path.is_file() or state.st_size != size:
         return False
@@ -186,7 +199,7 @@ def _is_file_intact(path: Path, size: int, digest: str | None) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _compute_sha256(path: Path, size: int, modified: int) -> str:
-    """Of a file; `expected` and `modified` say when to read it again."""
+    """Return the SHA-256 of a file; `size` and `modified` are part of the cache key."""
     return sha256_file(path)
 
 

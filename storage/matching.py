@@ -1,8 +1,9 @@
-"""Rows of two tables that are the same: by their content; an id is a name and no more.
+"""Matching of the rows of two versions of a table, by content first and by id second.
 
-A table without an id column names its rows by their numbers, so one row put in front renames all
-that follow, and a data base may give a free id to another text. What an answer depends on is the
-content: the text or texts. Rows of equal content are matched by multiplicity.
+Ids alone are not reliable: a table without an id column numbers its rows, so that one inserted row
+renames all that follow, and a database may reuse an id for another text. Influence depends on the
+content, hence rows are matched by their text or texts; rows of equal content are matched by
+multiplicity.
 """
 
 from __future__ import annotations
@@ -16,26 +17,30 @@ import polars as pl
 from storage.errors import StoreError
 
 SAME: Final = "same"
+"""Value of `how` for pairs with equal content and label."""
 RELABELLED: Final = "relabelled"
+"""Value of `how` for pairs with equal content and different labels."""
 EDITED: Final = "edited"
+"""Value of `how` for pairs with equal ids and different content."""
 CONTENT: Final = ("text", "text_pair")
+"""Columns that make up the content of a row."""
 _MIN_KEPT_SHARE: Final = 0.5
-"""Ids are names where at least this share of the rows matched by content kept theirs."""
+"""Minimum share of the rows matched by content with unchanged ids; only then are ids used to
+match."""
 _PAIR_SCHEMA: Final = {"before": pl.UInt32, "after": pl.UInt32, "how": pl.String}
 
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which rows of an earlier table are which of a later one.
+    """Row matching of an earlier and a later table.
 
     Attributes:
-        pairs: columns before and after (positions in the two tables) and how: `SAME`, `RELABELLED`
-            (the content is the same and the label is not) or `EDITED` (an id names another
-            content).
-        by_content: False where a table holds no texts, so that rows were matched by their ids.
-        renamed: labels of the earlier table that have another name in the later one.
-        new: rows of the later table without a partner.
-        gone: rows of the earlier one without.
+        pairs: Matched rows. Columns: `before` and `after` (positions in the two tables) and
+            `how` (`SAME`, `RELABELLED` or `EDITED`).
+        by_content: False if a table holds no texts, so that rows were matched by id alone.
+        new: Number of rows of the later table without a match.
+        gone: Number of rows of the earlier table without a match.
+        renamed: New name by old name of labels that were renamed throughout the table.
     """
 
     pairs: pl.DataFrame
@@ -45,24 +50,27 @@ class Matching:
     renamed: dict[str, str] = field(default_factory=dict)
 
     def count(self, how: str) -> int:
-        """Pairs of a kind."""
+        """Return the number of pairs with this value of `how`."""
         return int((self.pairs["how"] == how).sum())
 
 
 def match_rows(before: pl.LazyFrame, after: pl.LazyFrame, key: str) -> Matching:
-    """Match the rows of two tables by content, then what is left by ids that are names.
+    """Match the rows of two tables by content, then the rest by id where ids are stable.
 
-    Of rows with equal content those of the same label and id go together first, then those of the
-    same label, then those of the same id, then the rest in the order of the tables.
+    Rows with equal content are paired in the order: equal label and id, equal label, equal id,
+    order of the tables.
 
     Args:
-        before: the earlier table `train` or `queries`.
-        after: the later one.
-        key: the column of positions, "train" or "query".
+        before: Earlier table, `train` or `queries`.
+        after: Later table of the same kind.
+        key: Name of the position column, "train" or "query".
+
+    Returns:
+        The pairs, sorted by position in the later table, and the number of unmatched rows.
 
     Raises:
-        StoreError: a table has no texts, and its ids are row numbers or used more than once: then
-            nothing says which row is which.
+        StoreError: A table has no texts, and its ids are row numbers or not unique, so that
+            rows cannot be matched.
     """
     old, new = (_select_columns(frame, key) for frame in (before, after))
     content = [name for name in CONTENT if name in old.columns and name in new.columns]
@@ -95,7 +103,7 @@ def _list_passes(content: list[str]) -> Iterator[tuple[list[str], str]]:
 def _match_passes(
     old: pl.DataFrame, new: pl.DataFrame, passes: list[tuple[list[str], str]]
 ) -> pl.DataFrame:
-    """Pairs of each pass among the rows that the passes before it left."""
+    """Run the matching passes in order, each on the rows that the earlier ones left unmatched."""
     matches = [pl.DataFrame(schema=_PAIR_SCHEMA)]
     for columns, how in passes:
         pairs = _pair_rows(old, new, columns, how)
@@ -106,8 +114,8 @@ def _match_passes(
 
 
 def _pair_rows(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: str) -> pl.DataFrame:
-    """The first with the first, the second with the second, of rows that agree in `columns`."""
-    # Numbered by expressions, so that no user's value and no null is taken for another.
+    """Pair rows with equal `columns`: the first with the first, the second with the second."""
+    # Numbered by expressions, so that no value can collide with a separator or a null.
     sides = [
         frame.sort("at").select("at", *columns, again=pl.int_range(pl.len()).over(columns))
         for frame in (old, new)
@@ -117,7 +125,7 @@ def _pair_rows(old: pl.DataFrame, new: pl.DataFrame, columns: list[str], how: st
 
 
 def _has_stable_ids(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame) -> bool:
-    """Whether an id that stands in both tables names one row in both."""
+    """Return whether an id that occurs in both tables denotes the same row in both."""
     if not (old["id"].is_unique().all() and new["id"].is_unique().all()):
         return False
     ids = matched.join(old.select("id", before="at"), on="before").join(
@@ -125,12 +133,12 @@ def _has_stable_ids(old: pl.DataFrame, new: pl.DataFrame, matched: pl.DataFrame)
     )
     kept = ids.select((pl.col("id") == pl.col("id_after")).mean()).item()
     if _has_row_number_ids(old) or _has_row_number_ids(new):
-        return kept == 1.0  # a row number names a row only where none has moved
+        return kept == 1.0  # row numbers are stable only if no row has moved
     return kept is None or kept >= _MIN_KEPT_SHARE
 
 
 def _has_row_number_ids(rows: pl.DataFrame) -> bool:
-    """Whether the ids count the rows, as they do without an id column."""
+    """Return whether the ids are row numbers, as in a table without an id column."""
     numbers = rows.select(ids=pl.int_range(1, pl.len() + 1).cast(pl.String))["ids"]
     return bool((rows["id"] == numbers).all())
 
@@ -138,7 +146,7 @@ def _has_row_number_ids(rows: pl.DataFrame) -> bool:
 def _find_renamed_labels(
     old: pl.DataFrame, new: pl.DataFrame, content: list[str]
 ) -> dict[str, str]:
-    """Labels that are gone, each of whose rows now bears the same new label, and it alone."""
+    """Return labels that were renamed: all their rows now have one new label, and only they do."""
     unique_rows = [frame.filter(pl.struct(content).is_unique()) for frame in (old, new)]
     pairs = unique_rows[0].join(unique_rows[1], on=content, nulls_equal=True, suffix="_after")
     labels = pairs.group_by("label").agg(to=pl.col("label_after").unique(), rows=pl.len())
@@ -157,10 +165,10 @@ def _match_by_ids(old: pl.DataFrame, new: pl.DataFrame, key: str) -> Matching:
         unique = bool(rows["id"].is_unique().all())
         if not unique or (len(rows) > 1 and _has_row_number_ids(rows)):
             raise StoreError(
-                f"table of {key} rows without their texts",
-                expected="ids that name rows",
-                got="row numbers" if unique else "an id that is used more than once",
-                remedy="Compare runs whose tables hold the texts, or give the tables an id column.",
+                f"table of {key} rows without texts",
+                expected="unique ids from an id column",
+                got="row numbers" if unique else "an id that occurs more than once",
+                remedy="Compare runs with texts in their tables, or add an id column to both.",
             )
     passes = [(["id", "label"], SAME), (["id"], RELABELLED)]
     return _make_matching(old, new, _match_passes(old, new, passes), by_content=False)

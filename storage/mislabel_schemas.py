@@ -1,4 +1,4 @@
-"""The tables of the search for wrong labels: ranked rows, and what people said of them."""
+"""Schemas of the label-error tables: `mislabels` (ranked rows) and `verdicts` (annotations)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from storage.fields import (
 )
 
 _LABEL_SCORES = (
-    ("loss", "cross-fitted loss at the given label", "nats"),
-    ("margin", "minus the cross-fitted log-odds of the given label", "nats"),
-    ("neighbours", "share of the nearest rows with another label", ""),
-    ("neighbour_loss", "minus log of the nearest rows' mean probability of the label", "nats"),
-    ("in_sample_loss", "loss of a head that has seen the row", "nats"),
-    ("training_margin", "minus the mean over training of the label's lead over the next", ""),
-    ("self_influence", "removal_effect of the row on its own loss, by that head", "nats"),
-    ("crossed_self_influence", "the same with the residual of heads that have not seen it", "nats"),
+    ("loss", "out-of-fold loss at the given label", "nats"),
+    ("margin", "minus the out-of-fold log-odds of the given label", "nats"),
+    ("neighbours", "share of the nearest neighbours with another label", ""),
+    (
+        "neighbour_loss",
+        "minus log of the nearest neighbours' mean probability of the label",
+        "nats",
+    ),
+    ("in_sample_loss", "in-sample loss: the head was fitted with the row", "nats"),
+    ("training_margin", "minus the mean logit margin over training (area under the margin)", ""),
+    ("self_influence", "removal_effect of the row on its own loss, in-sample head", "nats"),
+    ("crossed_self_influence", "self_influence with the out-of-fold residual of the row", "nats"),
 )
 
 
@@ -28,7 +32,7 @@ MISLABELS: Final = make_schema(
     "mislabels",
     (
         TRAIN_POSITION,
-        make_field("rank", pa.uint32(), "0 = most suspicious; rows that were looked at come last"),
+        make_field("rank", pa.uint32(), "0 = most suspicious; reviewed rows come last"),
         make_field("id", pa.string(), "the study's own id of the example"),
         make_field("text", pa.string(), "first text column"),
         make_field(
@@ -38,30 +42,43 @@ MISLABELS: Final = make_schema(
         make_field(
             "probability",
             pa.float32(),
-            "that the given label is wrong; null for the only row of its class",
+            "probability that the given label is wrong; null for the only row of a class",
             nullable=True,
         ),
         make_field(
             "doubt",
             pa.float32(),
-            "the same by labels and features, before what people said of this row or of drawn ones",
+            "probability before annotations and audit samples are used; null likewise",
             nullable=True,
         ),
-        make_field("suggested", pa.string(), "the other label that features make likeliest"),
+        make_field("suggested", pa.string(), "most probable label other than the given one"),
         make_field(
             "confidence",
             pa.float32(),
-            "their probability of it, of all that is not in the given label",
+            "probability of suggested, given that the label is wrong",
         ),
         make_field(
             "cluster",
             pa.uint32(),
-            "equal for rows alike, of one label and suggestion: one decision",
+            "number of a group of similar rows with equal label and suggestion; reviewed together",
         ),
-        make_field("agreeing", pa.uint32(), "nearest row of the same label", nullable=True),
-        make_field("conflicting", pa.uint32(), "nearest row of another label", nullable=True),
         make_field(
-            "reviewed", pa.string(), "what people say the label is; null: not seen", nullable=True
+            "agreeing",
+            pa.uint32(),
+            "position of the nearest row with the same label",
+            nullable=True,
+        ),
+        make_field(
+            "conflicting",
+            pa.uint32(),
+            "position of the nearest row with another label",
+            nullable=True,
+        ),
+        make_field(
+            "reviewed",
+            pa.string(),
+            "label given by the reviewers; null if not reviewed",
+            nullable=True,
         ),
         *(
             make_field(name, pa.float32(), description, unit)
@@ -70,35 +87,35 @@ MISLABELS: Final = make_schema(
         make_field(
             "trained_margin",
             pa.float32(),
-            "minus the mean over the epochs of `fastif train` of the label's lead over the next; "
-            "null where the model was trained elsewhere, or without the row",
+            "minus the mean logit margin over the epochs of `fastif train` (AUM); "
+            "null if the model was trained elsewhere, or without the row",
             nullable=True,
         ),
         make_field(
             "word_loss",
             pa.float32(),
-            "loss by words counted in other rows (naive Bayes); null unless rows are single texts",
+            "out-of-fold loss of multinomial naive Bayes on word n-grams; null unless single texts",
             "nats",
             nullable=True,
         ),
         make_field(
             "letter_loss",
             pa.float32(),
-            "the same by three letters in a row within words",
+            "out-of-fold loss of multinomial naive Bayes on character trigrams; null likewise",
             "nats",
             nullable=True,
         ),
         make_field(
             "judged_loss",
             pa.float32(),
-            "loss of a trained classifier that has not seen the row; null without one",
+            "out-of-fold loss of the independent classifier ([mislabels] judge); null without one",
             "nats",
             nullable=True,
         ),
         make_field(
             "trusted_loss",
             pa.float32(),
-            "loss by heads that have seen trusted rows; null without such rows",
+            "loss of heads fitted on trusted rows; null without such rows",
             "nats",
             nullable=True,
         ),
@@ -112,12 +129,14 @@ MISLABELS: Final = make_schema(
         make_field(
             "harm_same_label",
             pa.float32(),
-            "the same over queries of the row's own label",
+            "harm over the queries with the row's own label; null likewise",
             "nats",
             nullable=True,
         ),
     ),
 )
+"""Schema of the table `mislabels`: one row a training row, ranked by the probability of a wrong
+label."""
 
 
 LABEL_SCORES: Final = (
@@ -130,7 +149,7 @@ LABEL_SCORES: Final = (
     "harm",
     "harm_same_label",
 )
-"""Columns of mislabels that are detectors of their own; larger is more suspicious."""
+"""Columns of `mislabels` that are label-error detectors of their own; larger is more suspicious."""
 
 
 VERDICTS: Final = make_schema(
@@ -138,19 +157,30 @@ VERDICTS: Final = make_schema(
     (
         make_field("row", pa.binary(), "digest of the row's texts and the name of its given label"),
         make_field("content", pa.binary(), "digest of the row's texts alone", nullable=True),
-        make_field("id", pa.string(), "the id it had when it was looked at"),
+        make_field("id", pa.string(), "id of the row at the time of the review"),
         make_field("label", pa.string(), "given label"),
         make_field(
-            "right_label", pa.string(), "what it should be; null: no label fits", nullable=True
+            "right_label", pa.string(), "correct label; null if no label fits", nullable=True
         ),
-        make_field("reviewer", pa.string(), "who says so; empty if unknown"),
-        make_field("probability", pa.float32(), "of a wrong label, as told before", nullable=True),
-        make_field("doubt", pa.float32(), "the same by labels and features alone", nullable=True),
+        make_field("reviewer", pa.string(), "name of the reviewer; empty if unknown"),
+        make_field(
+            "probability",
+            pa.float32(),
+            "probability of a wrong label at the time of the review",
+            nullable=True,
+        ),
+        make_field(
+            "doubt",
+            pa.float32(),
+            "doubt (see table mislabels) at the time of the review",
+            nullable=True,
+        ),
         make_field(
             "drawn",
             pa.bool_(),
-            "whether the row was drawn at random to be looked at",
+            "whether the row belonged to a random audit sample",
             nullable=True,
         ),
     ),
 )
+"""Schema of the table `verdicts`: one row an annotation of a reviewer."""

@@ -1,4 +1,4 @@
-"""Objects of a bucket: each appears whole, with the one request that puts it."""
+"""Objects of an S3 bucket, each written atomically by a single PUT."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from storage.uri import is_remote
 
 
 def put(path: Path, data: bytes) -> None:
-    """Put an object, in the place of an older one.
+    """Write an object, replacing an older one.
 
     Raises:
-        StoreError: the bucket does not answer, or refuses.
+        StoreError: The bucket is missing, does not respond or denies access.
     """
     with translate_s3_errors(path), _require_bucket(path):
         _filesystem(path).pipe_file(_key(path), data)
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Put an object unless one is there; of many callers exactly one gets True.
+    """Write an object unless it exists (conditional PUT); of many callers exactly one gets True.
 
     Raises:
-        StoreError: as `put`.
+        StoreError: The bucket is missing, does not respond or denies access.
     """
     with translate_s3_errors(path), _require_bucket(path):
         try:
@@ -36,21 +36,21 @@ def create(path: Path, data: bytes) -> bool:
 
 
 def upload(file: Path, path: Path) -> None:
-    """Put a file's bytes as an object, without holding them all.
+    """Write a file as an object, streaming its bytes.
 
     Raises:
-        StoreError: as `put`.
+        StoreError: The bucket is missing, does not respond or denies access.
     """
     with translate_s3_errors(path), _require_bucket(path):
         _filesystem(path).put_file(str(file), _key(path))
 
 
 def download(path: Path, file: Path) -> None:
-    """Write an object's bytes to a file, without holding them all.
+    """Write an object to a local file, streaming its bytes.
 
     Raises:
-        StoreError: the bucket does not answer.
-        FileNotFoundError: it has no such object.
+        StoreError: The bucket does not respond or denies access.
+        FileNotFoundError: The object does not exist.
     """
     with translate_s3_errors(path):
         _filesystem(path).get_file(_key(path), str(file))
@@ -58,10 +58,10 @@ def download(path: Path, file: Path) -> None:
 
 @contextmanager
 def translate_s3_errors(path: Path) -> Iterator[None]:
-    """Turn whatever a client of S3 raises into a StoreError that says what to do.
+    """Context manager that converts errors of the S3 client into a `StoreError` with a remedy.
 
-    That something is not there (or is) passes: it is an answer, and the caller's to judge. Around
-    work on a local path it does nothing.
+    `FileNotFoundError` and `FileExistsError` pass through: they are results that the caller
+    handles. For a local path the context does nothing.
     """
     if not is_remote(path):
         yield
@@ -73,14 +73,14 @@ def translate_s3_errors(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise StoreError(
             path,
-            expected="the right to read and write there",
-            got=f"a refusal ({error})",
+            expected="read and write permission",
+            got=f"access denied ({error})",
             remedy="Check the keys in the environment and the bucket's policy.",
         ) from error
-    except Exception as error:  # every layer below has exceptions of its own
+    except Exception as error:  # botocore, aiohttp and fsspec raise many types
         raise StoreError(
             path,
-            expected="an answer of the bucket",
+            expected="a response from the bucket",
             got=f"{type(error).__name__}: {error}",
             remedy="Check AWS_ENDPOINT_URL, the network and the bucket, then run again: everything "
             "committed is kept.",
@@ -89,20 +89,20 @@ def translate_s3_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _require_bucket(path: Path) -> Iterator[None]:
-    """To put an object, nothing has to be there but its bucket."""
+    """Convert a `FileNotFoundError` of a write, which means that the bucket is missing."""
     try:
         yield
     except FileNotFoundError as error:
         raise StoreError(
             path,
-            expected="a bucket of that name",
+            expected="an existing bucket",
             got=str(error),
-            remedy="Make the bucket, or correct the path of the store.",
+            remedy="Create the bucket, or correct the path of the store.",
         ) from error
 
 
 def _filesystem(path: Path) -> Any:
-    return path.fs  # type: ignore[attr-defined]  # of a UPath
+    return path.fs  # type: ignore[attr-defined]  # path is a UPath
 
 
 def _key(path: Path) -> str:

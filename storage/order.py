@@ -1,7 +1,8 @@
-"""Which run came last: by a number written with it, not by a clock that may be set back.
+"""Order of the runs by a sequence number, independent of clocks.
 
 A run gets the next number when it is opened, when it is finished, and when an audit finds it
-finished already: tables that were rolled back make an earlier run the current one again.
+already finished. Reverting the tables to an earlier state thus makes the earlier run the current
+one again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from storage.sealed import seal, unseal
 
 
 def read_sequence(layout: Layout, run: str) -> int:
-    """The number of a run; 0 for one of before there were numbers.
+    """Return the sequence number of a run; 0 for runs of versions without numbers.
 
     Raises:
-        StoreError: its file is damaged.
+        StoreError: The file `order.json` is damaged.
     """
     path = layout.order(run)
     try:
@@ -31,19 +32,20 @@ def read_sequence(layout: Layout, run: str) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             path,
-            expected="the place of a run among the others",
-            got=f"something unreadable ({error})",
-            remedy="Remove the file; the run then counts as an early one until its next audit.",
+            expected="the sequence number of a run",
+            got=f"an unreadable file ({error})",
+            remedy="Remove the file; the run then counts as the oldest until its next audit.",
         ) from error
 
 
 def make_current(layout: Layout, run: str, runs: Iterable[str]) -> None:
-    """Give a run the next number after all of `runs`.
+    """Give a run the next sequence number after all of `runs`.
 
-    Of two processes that do so at once both may get one number; names decide then.
+    Two processes at the same instant may get the same number; `RunStore.list_runs` then orders by
+    time of creation and name.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: The file `order.json` cannot be written.
     """
     last = max((read_sequence(layout, name) for name in runs), default=0)
     if last == 0 or read_sequence(layout, run) != last or _is_shared(layout, run, runs, last):

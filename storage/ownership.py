@@ -1,4 +1,4 @@
-"""Whose store a folder is: one study's, in one format, or not a store at all."""
+"""Ownership of a folder: `store.json` records the study and the format of a store."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from storage.sealed import seal, unseal
 from storage.uri import is_remote
 
 STORE_FORMAT: Final = 3
+"""Format version that this version writes."""
 READABLE_FORMATS: Final = (1, 2, 3)
-"""Formats that this version reads: what 1 lacks is null; 1 and 2 have no digests of small files and
-parts. Who opens one to write makes it a 3."""
+"""Formats that this version reads. Columns missing in format 1 are null; formats 1 and 2 have no
+digests of small files and artifacts. Opening a store for writing upgrades it to format 3."""
 
 
 def claim_ownership(layout: Layout, study: str, create: bool) -> None:
-    """Check that `layout` is the store of `study`; with `create`, make an absent one.
+    """Check that a folder is the store of a study; with `create`, create a missing store.
 
     Raises:
-        StoreError: it is not, or (with `create`) it cannot be written. Nothing is written then.
+        StoreError: The folder is not the store of this study or, with `create`, is not
+            writable. Nothing is written then.
     """
     if not layout.store.is_file():
         _check_free(layout.root, create)
@@ -35,15 +37,15 @@ def claim_ownership(layout: Layout, study: str, create: bool) -> None:
             create_bytes(layout.store, seal(header, None))
     header = _check_owner(layout.store, study)
     if create and header["format"] != STORE_FORMAT:
-        upgraded = {**header, "format": STORE_FORMAT}  # older versions would misread what comes
+        upgraded = {**header, "format": STORE_FORMAT}  # older versions must refuse it
         write_bytes(layout.store, seal(upgraded, None))
 
 
 def check_ownership(layout: Layout, study: str) -> None:
-    """Refuse all that `claim_ownership` with `create` would refuse; nothing is written either way.
+    """Raise what `claim_ownership` with `create` would raise, without writing anything.
 
     Raises:
-        StoreError: as `claim_ownership`.
+        StoreError: The folder is not the store of this study, or is not writable.
     """
     if not layout.store.is_file():
         _check_free(layout.root, create=True)
@@ -53,15 +55,15 @@ def check_ownership(layout: Layout, study: str) -> None:
 
 
 def _check_free(root: Path, create: bool) -> None:
-    """Refuse what is neither a store nor a place where one may begin."""
+    """Raise unless the path is a store, or a new or empty folder and `create` is set."""
     if root.exists() and not root.is_dir():
         got, remedy = "a file", "Set the store's path to a folder."
     elif root.is_dir() and not all(is_temp_path(path) for path in root.iterdir()):
-        got = "a folder with other things in it (no store.json)"
+        got = "a folder with other files (no store.json)"
         remedy = "Set the store's path to a new or empty folder."
     elif not create:
-        got = "nothing there"
-        remedy = "Run the audit first (or `fastif mislabels`), or set the store's path to it."
+        got = "a missing folder"
+        remedy = "Run the audit first (or `fastif mislabels`), or correct the store's path."
     else:
         return
     raise StoreError(root, expected="a store", got=got, remedy=remedy)
@@ -69,19 +71,19 @@ def _check_free(root: Path, create: bool) -> None:
 
 def _check_writable(root: Path) -> None:
     if is_remote(root):
-        return  # only a request that writes can tell
+        return  # S3 reports missing permissions only on a write
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not nearest.is_dir():
         got = f"a file at {nearest}"
     elif not os.access(nearest, os.W_OK | os.X_OK):
-        got = f"no right to write in {nearest}"
+        got = f"no write permission for {nearest}"
     else:
         return
     raise StoreError(
         root,
-        expected="a folder to write in",
+        expected="a writable folder",
         got=got,
-        remedy="Set the store's path to another folder, or change the rights of this one.",
+        remedy="Set the store's path to another folder, or change the permissions of this one.",
     )
 
 
@@ -92,22 +94,22 @@ def _check_owner(path: Path, study: str) -> dict[str, object]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             path,
-            expected="the description of a store",
-            got=f"something unreadable ({type(error).__name__}: {error})",
+            expected="the JSON header of a store",
+            got=f"an unreadable file ({type(error).__name__}: {error})",
             remedy="Restore the file, or set the store's path to a new folder.",
         ) from error
     if store_format not in READABLE_FORMATS:
         raise StoreError(
             path,
-            expected=f"format {', '.join(map(str, READABLE_FORMATS))}",
+            expected=f"store format {', '.join(map(str, READABLE_FORMATS))}",
             got=f"format {store_format}",
-            remedy="Use the version of fastif that wrote it, or a new folder.",
+            remedy="Use the version of fastif that wrote the store, or a new folder.",
         )
     if owner != study:
         raise StoreError(
             path,
             expected=f"the store of study {study!r}",
-            got=f"the one of study {owner!r}",
-            remedy="Give each study its own store, or set the study's name back.",
+            got=f"the store of study {owner!r}",
+            remedy="Use a separate store for each study, or restore the study's name.",
         )
     return header

@@ -1,8 +1,8 @@
-"""Questions to the tables: pure functions, LazyFrame to LazyFrame.
+"""Queries on the tables of a run: pure functions from `LazyFrame` to `LazyFrame`.
 
-Harmful is a negative removal_effect, helpful a positive one (see storage.fields.CONVENTION). What
-is called an effect keeps that sign; what is called `harm` is the size of a harmful effect, positive
-wherever it is stored or shown.
+A negative `removal_effect` is harmful, a positive one helpful (see `storage.fields.CONVENTION`).
+Columns named `effect` keep this sign. Columns named `harm` are the absolute value of harmful
+effects, hence 0 or more.
 """
 
 from __future__ import annotations
@@ -13,37 +13,69 @@ from typing import Final
 import polars as pl
 
 EXAMPLE_COLUMNS: Final = ("id", "text", "text_pair", "label")
+"""Columns of the tables `train` and `queries` that are joined by default."""
 _EFFECT: Final = pl.col("removal_effect")
 HARM: Final = _EFFECT.clip(upper_bound=0).abs()
-"""Of each score, the nats by which its query's loss would fall without the training row; 0 if the
-row is helpful."""
+"""Expression of a score's harm in nats, max(0, -removal_effect): the fall of the query's loss
+without the training row."""
 
 
 def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
-    """The `k` training rows that harm a query most, worst first; fewer if fewer are negative."""
+    """Return the top-k harmful training rows of a query, most harmful first.
+
+    Args:
+        scores: Table `scores`.
+        query: Position of the query.
+        k: Maximum number of rows.
+
+    Returns:
+        Rows of `scores` with negative `removal_effect`, in ascending order; fewer than `k` if fewer
+        are negative.
+    """
     return scores.filter(pl.col("query") == query, _EFFECT < 0).sort("rank").head(k)
 
 
 def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
-    """The `k` training rows that help a query most, best first; fewer if fewer are positive."""
+    """Return the top-k helpful training rows of a query, most helpful first.
+
+    Args:
+        scores: Table `scores`.
+        query: Position of the query.
+        k: Maximum number of rows.
+
+    Returns:
+        Rows of `scores` with positive `removal_effect`, in descending order; fewer than `k` if
+        fewer are positive.
+    """
     helpful = scores.filter(pl.col("query") == query, _EFFECT > 0)
     return helpful.sort("rank", descending=True).head(k)
 
 
 def find_affected_queries(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
-    """Every query that one training row was scored for, strongest effect of either sign first."""
+    """Return all scores of a training row, in descending order of the absolute effect.
+
+    Args:
+        scores: Table `scores`.
+        train: Position of the training row.
+    """
     affected = scores.filter(pl.col("train") == train)
     return affected.sort(_EFFECT.abs(), "query", descending=[True, False])
 
 
 def sum_harm_by_train(scores: pl.LazyFrame) -> pl.LazyFrame:
-    """Summed harm of each training row of `scores`: Σ max(0, -removal_effect) over its queries.
+    """Sum the harm Σ max(0, -removal_effect) of each training row over its queries.
 
-    Columns: train; harm, that sum (nats, 0 or more); harmful_effect, the same sum of the effects
-    themselves (0 or less); effect, the sum of all its effects; harmful_queries, how many queries it
-    harms; appearances, how many it was scored for; mean_effect, the mean over those. In order of
-    first appearance. Sums are of double precision and run in the order of the rows, so that they
-    are the same every time.
+    Sums are in double precision and in the order of the rows, so that results are reproducible.
+
+    Args:
+        scores: Table `scores`, or the part of it to sum over.
+
+    Returns:
+        One row a training row, in order of first appearance. Columns: `train`; `harm`, the sum of
+        harm (nats, 0 or more); `harmful_effect`, the sum of the harmful effects (nats, 0 or less);
+        `effect`, the sum of all effects (nats); `harmful_queries`, the number of queries the row
+        harms; `appearances`, the number of queries it was scored for; `mean_effect`, the mean
+        effect over those (nats).
     """
     effect = _EFFECT.cast(pl.Float64)
     harmful_effect = effect.filter(effect < 0).sum()
@@ -58,12 +90,18 @@ def sum_harm_by_train(scores: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """The `k` training rows that do most harm over all queries of `scores`, worst first.
+    """Return the top-k training rows by total harm over all queries, most harmful first.
 
-    Columns: train; harmful_effect, the sum of its negative effects (nats, below 0);
-    harmful_queries, how many queries it harms; appearances, how many it was scored for;
-    mean_effect, the mean over those (nats). A query for which the row was no candidate counts in
-    none of them.
+    A query for which a row was not a candidate contributes nothing to that row.
+
+    Args:
+        scores: Table `scores`, or the part of it to rank by.
+        k: Maximum number of rows.
+
+    Returns:
+        Columns: `train`; `harmful_effect`, the sum of the row's negative effects (nats);
+        `harmful_queries`, the number of queries it harms; `appearances`, the number of queries it
+        was scored for; `mean_effect`, the mean effect over those (nats).
     """
     return (
         sum_harm_by_train(scores)
@@ -75,11 +113,18 @@ def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
 
 
 def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """Of how many queries each training row is among the `k` largest effects, the most first.
+    """Count in how many queries each training row is among the top-k absolute effects.
 
-    By size, whatever the sign; of equal effects on a query the earlier row counts. Columns: train;
-    queries; harmful_queries, of how many of these it is harmful. Rows that are in no top are left
-    out.
+    Ties within a query go to the row that comes first in the training table.
+
+    Args:
+        scores: Table `scores`.
+        k: Number of rows that count in each query.
+
+    Returns:
+        Training rows with at least one appearance, in descending order of `queries`. Columns:
+        `train`; `queries`, the number of queries; `harmful_queries`, those of them in which the row
+        is harmful.
     """
     ordered = scores.sort("query", _EFFECT.abs(), "train", descending=[False, True, False])
     return (
@@ -95,10 +140,17 @@ def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
 
 
 def sum_totals(totals: pl.LazyFrame) -> pl.LazyFrame:
-    """Each training row's removal effects summed over all the queries of `totals`, worst first.
+    """Sum the removal effects of each training row over queries, most harmful first.
 
-    Filter by `correct` or `group` before, to sum over a slice. Columns: train; queries;
-    removal_effect (nats), of every score of a full scan and not only of those that were kept.
+    Unlike `scores`, the table `totals` includes every score of a full scan, not only those that
+    were kept. Filter it by `correct` or `group` first to sum over a slice.
+
+    Args:
+        totals: Table `totals`.
+
+    Returns:
+        Columns: `train`; `queries`, the number of queries; `removal_effect`, the sum (nats),
+        ascending.
     """
     sums = totals.group_by("train").agg(pl.col("queries").sum(), _EFFECT.sum())
     return sums.sort("removal_effect", "train")
@@ -107,22 +159,41 @@ def sum_totals(totals: pl.LazyFrame) -> pl.LazyFrame:
 def filter_slice(
     scores: pl.LazyFrame, queries: pl.LazyFrame, column: str, value: str | bool | None
 ) -> pl.LazyFrame:
-    """The scores of the queries whose `column` is `value`; None asks for the nulls.
+    """Keep the rows of the queries with a given value in one column.
 
-    Works on any table with a query column, so slices of slices are slices.
+    Works on any table with a column `query`, and can be applied repeatedly.
+
+    Args:
+        scores: Table with a column `query`.
+        queries: Table `queries`.
+        column: Column of `queries`, such as "correct" or "group_region".
+        value: Value of that column; None selects nulls.
     """
     chosen = queries.filter(pl.col(column).eq_missing(pl.lit(value))).select("query")
     return scores.join(chosen, on="query", how="semi", maintain_order="left")
 
 
 def find_worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """The `k` queries with the highest loss, highest first; those without a loss come last."""
+    """Return the top-k queries by loss, highest first; queries without a loss come last.
+
+    Args:
+        queries: Table `queries`.
+        k: Maximum number of queries.
+    """
     order = queries.sort("loss", "query", descending=[True, False], nulls_last=True)
     return order.head(k)
 
 
 def find_quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFrame:
-    """The queries without scores, with the reason of each: query, id, reason; in their order."""
+    """Return the queries without scores and the reason for each.
+
+    Args:
+        solves: Table `solves`.
+        queries: Table `queries`.
+
+    Returns:
+        Columns: `query`, `id`, `reason`; in the order of the queries.
+    """
     ids = queries.select("query", "id")
     out = solves.filter(pl.col("reason").is_not_null()).select("query", "reason")
     return out.join(ids, on="query").select("query", "id", "reason").sort("query")
@@ -131,14 +202,26 @@ def find_quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFram
 def join_examples(
     scores: pl.LazyFrame, train: pl.LazyFrame, columns: Sequence[str] = EXAMPLE_COLUMNS
 ) -> pl.LazyFrame:
-    """Add `columns` of each training row as train_id, train_text, ...; the order stays."""
+    """Add columns of each training row to scores, as `train_id`, `train_text` and so on.
+
+    Args:
+        scores: Table with a column `train`; its order is kept.
+        train: Table `train`.
+        columns: Columns of `train` to add.
+    """
     return _join_columns(scores, train, "train", columns)
 
 
 def join_queries(
     scores: pl.LazyFrame, queries: pl.LazyFrame, columns: Sequence[str] = EXAMPLE_COLUMNS
 ) -> pl.LazyFrame:
-    """Add `columns` of each query as query_id, query_text, ...; the order stays."""
+    """Add columns of each query to scores, as `query_id`, `query_text` and so on.
+
+    Args:
+        scores: Table with a column `query`; its order is kept.
+        queries: Table `queries`.
+        columns: Columns of `queries` to add.
+    """
     return _join_columns(scores, queries, "query", columns)
 
 

@@ -1,8 +1,8 @@
-"""The committed files of a table, each as it was written; what is lost or changed is an error.
+"""Verified reading: the committed files of a table, or an error if one is missing or changed.
 
-A reader that left out a damaged shard would answer about other queries than were asked, so it is
-refused by the file's name. Files in a folder are read once a process to compare their digest; of a
-bucket, which keeps digests of its own, only the sizes are compared.
+Skipping a damaged shard would silently change the set of queries, so reading fails and names the
+file. Local files are hashed once a process. For objects in a bucket, which are checksummed by the
+service, only the sizes are compared.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from storage.uri import is_remote
 def list_readable_files(
     layout: Layout, record: RunRecord, keys: Sequence[str], table: str
 ) -> list[FileEntry]:
-    """Files of a table in the order of their keys, a compact one in place of the shards'.
+    """Return the files of a table in the order of their keys.
+
+    Files of a compact commit take the place of those of the shards it covers.
 
     Args:
-        layout: of the store.
-        record: of the run.
-        keys: of all manifests that are there.
-        table: by name.
+        layout: Paths of the store.
+        record: Record of the run.
+        keys: Keys of all manifests of the run.
+        table: Name of the table.
 
     Raises:
-        StoreError: a manifest or a file is lost, cut short or changed.
+        StoreError: A manifest or a file is missing, truncated or changed.
     """
     compact = find_compact_commit(layout, record)
     covered = (COMPACT, *(compact.covers if compact else ()))
@@ -53,15 +55,15 @@ def list_readable_files(
 
 
 def find_compact_commit(layout: Layout, record: RunRecord) -> Commit | None:
-    """The commit that stands for all shards, if it is there and whole."""
+    """Return the compact commit of a run if it is intact, else None."""
     commit = read_commit(layout.manifest(record.run, COMPACT))
     return commit if commit and is_intact(layout, record, commit) else None
 
 
 def read_commits(layout: Layout, record: RunRecord, keys: Sequence[str]) -> list[Commit]:
-    """All that manifests state, whole or not: a lost file may be put back beside the others.
+    """Return all readable commits, intact or not, so that a lost file can be restored later.
 
-    Those that a compact commit stands for are left out.
+    Commits that the compact commit replaces are left out.
     """
     compact = find_compact_commit(layout, record)
     covered = compact.covers if compact else ()
@@ -72,7 +74,11 @@ def read_commits(layout: Layout, record: RunRecord, keys: Sequence[str]) -> list
 def find_damaged_commits(
     layout: Layout, record: RunRecord, keys: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """What is wrong with each commit of a run, read byte by byte; sound ones are left out."""
+    """Compare every commit of a run byte by byte with its digests.
+
+    Yields:
+        Key and messages of each damaged commit.
+    """
     compact = find_compact_commit(layout, record)
     covered = compact.covers if compact else ()
     for key in keys:
@@ -85,9 +91,9 @@ def _read_manifest(layout: Layout, record: RunRecord, key: str) -> Commit:
     manifest = layout.manifest(record.run, key)
     commit = read_commit(manifest)
     if commit is None:
-        raise _make_damage_error(manifest, "the manifest of a commit", "something unreadable")
+        raise _make_damage_error(manifest, "the manifest of a commit", "an unreadable file")
     if commit.fingerprint != record.fingerprint:
-        got = f"one of another run ({commit.fingerprint[:12]})"
+        got = f"a commit of another run ({commit.fingerprint[:12]})"
         raise _make_damage_error(manifest, "a commit of this run", got)
     return commit
 
@@ -96,19 +102,19 @@ def _check_file(layout: Layout, record: RunRecord, file: FileEntry, compact_lost
     path = layout.root / file.path
     size = read_file_size(path)
     if size is None:
-        note = "; nor is the compact commit whole" if compact_lost else ""
-        raise _make_damage_error(path, f"a file of run {record.run}", f"nothing there{note}")
+        note = ", and the compact commit is damaged too" if compact_lost else ""
+        raise _make_damage_error(path, f"a file of run {record.run}", f"no file{note}")
     if size != file.bytes:
-        raise _make_damage_error(path, f"{file.bytes:,} bytes", f"{size:,}")
+        raise _make_damage_error(path, f"{file.bytes:,} bytes", f"{size:,} bytes")
     if is_remote(path):
         return
     if _compute_sha256(path, size, path.stat().st_mtime_ns) != file.sha256:
-        raise _make_damage_error(path, "the bytes that were committed", "others (another sha256)")
+        raise _make_damage_error(path, "the committed bytes", "other bytes (different SHA-256)")
 
 
 @lru_cache(maxsize=100_000)
 def _compute_sha256(path: Path, size: int, modified: int) -> str:
-    """Of a file; `size` and `modified` say when to read it again."""
+    """Return the SHA-256 of a file; `size` and `modified` are part of the cache key."""
     return sha256_file(path)
 
 
@@ -117,6 +123,6 @@ def _make_damage_error(path: Path, expected: str, got: str) -> StoreError:
         path,
         expected=expected,
         got=got,
-        remedy="`fastif verify --repair` takes damaged commits back, then `fastif audit` computes "
-        "them again; or put the file back.",
+        remedy="Restore the file, or run `fastif verify --repair` (withdraws damaged commits) and "
+        "then `fastif audit` (recomputes them).",
     )

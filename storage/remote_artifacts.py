@@ -1,9 +1,9 @@
-"""Parts of a store in a bucket: kept there, opened from a copy on this machine's disk.
+"""Artifacts in a bucket, used through a cache on the local disk.
 
-An index that is mapped and a factor that is loaded have to be files. A part is put object by object
-under a name of its writer's own, and ``part.json``, put last and only if none is there, says
-which of the writers it belongs to. So of two writers the first wins, and a killed one leaves
-objects that nothing names.
+A memory-mapped index and a factor have to be local files. The objects of an artifact are uploaded
+under a prefix unique to the writer; then `part.json` is created by a conditional PUT and names that
+prefix. Of two concurrent writers the first wins, and a writer that is killed leaves objects that
+nothing refers to.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ from storage.run_record import sha256_file
 from storage.sealed import seal, unseal
 
 LOCAL_KINDS: Final = frozenset({"hidden"})
-"""Kinds that are made again sooner than they are fetched."""
+"""Kinds of artifacts that are faster to recompute than to download, kept on the local disk only."""
 
 
 @dataclass(frozen=True)
 class _ArtifactListing:
-    """What ``part.json`` says: where the objects lie below the part, their sizes and digests."""
+    """Content of `part.json`.
+
+    Attributes:
+        folder: Prefix of the objects below the artifact.
+        files: Size in bytes by name.
+        sha256: Hexadecimal SHA-256 by name.
+    """
 
     folder: str
     files: dict[str, int]
@@ -44,18 +50,18 @@ class _ArtifactListing:
 
 
 def find_remote_artifact(layout: Layout, kind: str, digest: str) -> Path | None:
-    """A local copy of a part that is there and whole, else None."""
+    """Return a local copy of an artifact, or None if it is missing or damaged."""
     local = find_local_artifact(local_cache_layout(layout), kind, digest)
     if kind in LOCAL_KINDS:
         return local
     listing = _read_listing(layout, kind, digest)
-    if listing is None:  # never put; or made here by a process that was killed before it was
+    if listing is None:  # missing, or its upload was interrupted
         return None if local is None else _publish(layout, kind, digest, local)
     return local or _fetch(layout, kind, digest, listing)
 
 
 def find_remote_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
-    """Local copies of all whole parts of a kind, by digest in ascending order."""
+    """Return local copies of all intact artifacts of a kind, by digest in ascending order."""
     names = (name.split("/") for name in list_sizes(layout.artifacts(kind)))
     digests = sorted(segments[0] for segments in names if segments[1:] == [LISTING])
     artifacts = ((digest, find_remote_artifact(layout, kind, digest)) for digest in digests)
@@ -65,38 +71,47 @@ def find_remote_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
 def write_remote_artifact(
     layout: Layout, kind: str, digest: str, writer: Callable[[Path], None]
 ) -> Path:
-    """Make a part here, then put it into the bucket; if one is there by then, take that.
+    """Write an artifact locally and upload it; of two writers the first one wins.
+
+    Returns:
+        Local folder of the artifact that is in the bucket.
 
     Raises:
-        StoreError: the disk is full, or the bucket does not answer.
+        StoreError: The disk is full, or the bucket does not respond.
     """
     folder = write_local_artifact(local_cache_layout(layout), kind, digest, writer)
     return folder if kind in LOCAL_KINDS else _publish(layout, kind, digest, folder)
 
 
 def find_remote_problems(layout: Layout, kind: str, digest: str) -> list[str]:
-    """What is wrong with a part in a bucket, every object fetched; empty when all is well."""
+    """Compare every object of an artifact with its digest and return the problems found.
+
+    Returns:
+        One message a problem; empty if the artifact is intact.
+    """
     folder = layout.artifact(kind, digest)
     listing = _read_listing(layout, kind, digest)
     if listing is None:
-        return [f"{folder / LISTING}: not the list of a part that is whole"]
+        return [f"{folder / LISTING}: not the listing of an intact artifact"]
     problems = []
     for name, expected in listing.sha256.items():
         path = folder / listing.folder / name
         with translate_s3_errors(path):
             if sha256_file(path) != expected:
-                problems.append(f"{path}: the bytes changed since it was written (other sha256)")
+                problems.append(
+                    f"{path}: the bytes changed since it was written (different SHA-256)"
+                )
     return problems
 
 
 def read_writer(layout: Layout, kind: str, digest: str) -> str | None:
-    """Whose objects a part is made of; None if it is not whole."""
+    """Return the prefix of the objects of an artifact; None if it is missing or damaged."""
     listing = _read_listing(layout, kind, digest)
     return None if listing is None else listing.folder
 
 
 def local_cache_layout(layout: Layout) -> Layout:
-    """Where this machine keeps its copies: FASTIF_CACHE, or ~/.cache/fastif."""
+    """Return the paths of the local cache of a bucket: FASTIF_CACHE, or ~/.cache/fastif."""
     base = os.environ.get("FASTIF_CACHE") or Path.home() / ".cache" / "fastif"
     name = hashlib.sha256(str(layout.root).encode()).hexdigest()[:16]
     return Layout(Path(base).absolute() / name)
@@ -112,10 +127,10 @@ def _publish(layout: Layout, kind: str, digest: str, folder: Path) -> Path:
     if create(listing, data):
         return folder
     published = _read_listing(layout, kind, digest)
-    if published is None:  # what is there is damaged
+    if published is None:  # the existing listing is damaged
         put(listing, data)
         return folder
-    shutil.rmtree(folder, ignore_errors=True)  # another was first: all are to answer alike
+    shutil.rmtree(folder, ignore_errors=True)  # another writer was first: use its files
     return _fetch(layout, kind, digest, published)
 
 
@@ -131,7 +146,7 @@ def _fetch(layout: Layout, kind: str, digest: str, listing: _ArtifactListing) ->
 
 
 def _read_listing(layout: Layout, kind: str, digest: str) -> _ArtifactListing | None:
-    """What is stated, if every object has its size."""
+    """Return the content of `part.json` if every object has its listed size, else None."""
     folder = layout.artifact(kind, digest)
     try:
         with translate_s3_errors(folder):

@@ -1,4 +1,4 @@
-"""Two runs side by side: which training rows became harmful, and which stopped being so."""
+"""Comparison of two runs: training rows that enter or leave the most harmful ones."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from storage.queries import sum_harm_by_train
 from storage.store import Store
 
 BECAME_HARMFUL: Final = "became harmful"
+"""Change of a row that entered the top-k because its own harm grew."""
 STOPPED_HARMING: Final = "stopped"
+"""Change of a row that left the top-k because its own harm fell."""
 MOVED_UP: Final = "moved up"
+"""Change of a row that entered the top-k because others left."""
 OVERTAKEN: Final = "overtaken"
+"""Change of a row that left the top-k because others entered."""
 MIN_HARM_RATIO: Final = 2.0
-"""Times that a row's own harm has to grow or shrink by to have become harmful or stopped: a row
-that enters or leaves the worst for less than that does so since others moved."""
+"""Minimum factor by which a row's own harm has to grow or fall for `BECAME_HARMFUL` or
+`STOPPED_HARMING`; below it the change of rank is due to other rows."""
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """What is compared of a run."""
+    """Tables of a run that are compared.
+
+    Attributes:
+        scores: Table `scores`.
+        queries: Table `queries`.
+        train: Table `train`.
+    """
 
     scores: pl.LazyFrame
     queries: pl.LazyFrame
@@ -30,32 +40,37 @@ class RunTables:
 
     @classmethod
     def scan(cls, store: Store, run: str) -> Self:
-        """The committed tables of a run."""
+        """Scan the committed tables of a run."""
         return cls(*(store.scan(table, run) for table in ("scores", "queries", "train")))
 
 
 @dataclass(frozen=True, eq=False)
 class RunMatching:
-    """Which rows of two runs are the same, of both tables."""
+    """Row matching of two runs, for both tables.
+
+    Attributes:
+        queries: Matching of the tables `queries`.
+        train: Matching of the tables `train`.
+    """
 
     queries: Matching
     train: Matching
 
     @classmethod
     def match(cls, before: RunTables, after: RunTables) -> Self:
-        """Match both tables.
+        """Match the rows of both tables.
 
         Raises:
-            StoreError: as `match_rows`.
+            StoreError: Rows cannot be matched; see `match_rows`.
         """
         queries = match_rows(before.queries, after.queries, "query")
         return cls(queries, match_rows(before.train, after.train, "train"))
 
     @property
     def common_queries(self) -> pl.DataFrame:
-        """Positions before and after of the queries that are the same, label and all.
+        """Positions `before` and `after` of the queries with equal content and label.
 
-        A query of another text or label is another question: its effects are not compared.
+        Queries with another text or label are not compared, since their loss is a different one.
         """
         return self.queries.pairs.filter(pl.col("how") == SAME).select("before", "after")
 
@@ -68,28 +83,33 @@ def find_changes(
     queries: pl.DataFrame | None = None,
     sizes: bool = True,
 ) -> pl.DataFrame:
-    """Training rows that are among the `k` that do most harm in one run and not in the other.
+    """Find training rows that are among the top-k by harm in one run and not in the other.
 
-    Harm is the sum of a row's negative effects over the queries that both runs were asked, as in
-    `sum_harm_by_train`. A row that enters `BECAME_HARMFUL` harmful if its own harm is at least
-    `MIN_HARM_RATIO` times what it can have been, and one that leaves `STOPPED_HARMING` if it is at
-    most that part of it; others `MOVED_UP` or `OVERTAKEN` since rows around them moved. An effect
-    that was not kept does at most the harm of the least harmful of those kept at its query's
-    harmful end. Columns: change; id; effect_before, effect_after (nats, 0 for none); new, gone (the
-    row is in only one of the training tables); relabelled, edited (see `Matching`); and of the row
-    as it is, or was, label and every group. The largest difference of effects comes first.
+    Harm is summed over the queries that both runs have, as in `sum_harm_by_train`. A row that
+    enters the top-k has `BECAME_HARMFUL` if its harm is at least `MIN_HARM_RATIO` times the upper
+    bound of its earlier harm, else `MOVED_UP`. A row that leaves has `STOPPED_HARMING` if the upper
+    bound of its later harm is at most 1 / `MIN_HARM_RATIO` of its earlier harm, else `OVERTAKEN`.
+    The upper bound adds, for each query without a stored effect of the row, the least harm among
+    that query's stored harmful half.
 
     Args:
-        before: the earlier run.
-        after: the later one.
-        k: rows that count in each.
-        matching: rows that are the same; found anew if left out.
-        queries: pairs of queries, columns before and after; all that are the same if left out.
-        sizes: whether effects are of one size, but for the 1/n in them; if not, the sums of harm
-            of the rows of both runs are taken to be the same.
+        before: Tables of the earlier run.
+        after: Tables of the later run.
+        k: Number of rows that count in each run.
+        matching: Row matching; computed if None.
+        queries: Pairs of queries to compare, columns `before` and `after`; all common queries
+            if None.
+        sizes: Whether effects of the two runs have the same scale up to the factor 1/n. If
+            False, harm is rescaled so that its sum over the common rows is equal.
+
+    Returns:
+        Changed rows in descending order of the difference of effects. Columns: `change`; `id`;
+        `effect_before`, `effect_after` (nats, 0 for none); `new`, `gone` (the row is in only one
+        training table); `relabelled`, `edited` (see `Matching`); then `label` and the group
+        columns, from the later run if the row is in it.
 
     Raises:
-        StoreError: as `match_rows`.
+        StoreError: Rows cannot be matched; see `match_rows`.
     """
     matching = matching or RunMatching.match(before, after)
     pairs = matching.common_queries if queries is None else queries
@@ -113,7 +133,7 @@ def find_changes(
 
 
 def _number_rows(before: RunTables, after: RunTables, pairs: pl.DataFrame) -> pl.DataFrame:
-    """A number for every row of either training table: columns row, before, after, how."""
+    """Number the rows of both training tables; columns row, before, after, how."""
     sides = []
     for tables, side in ((before, "before"), (after, "after")):
         rows = tables.train.select(pl.col("train").cast(pl.UInt32).alias(side)).collect()
@@ -124,10 +144,10 @@ def _number_rows(before: RunTables, after: RunTables, pairs: pl.DataFrame) -> pl
 def _sum_harm(
     tables: RunTables, queries: pl.Series, k: int, numbered: pl.DataFrame, side: str
 ) -> pl.DataFrame:
-    """Of every row of a side: its number, harm, effect, whether among the `k` worst, and unknown.
+    """Return harm, effect, top-k membership and unknown harm of every row of one run.
 
-    Harm is the sum, and effect the same with the sign of effects. Unknown is the most harm that it
-    can do to queries of which its effect was not kept.
+    Effect is the harm with a negative sign. Unknown is the upper bound of the harm to queries for
+    which the row has no stored effect.
     """
     chosen = pl.col("query").cast(pl.UInt32).is_in(queries.implode())
     scores = tables.scores.filter(chosen).with_columns(pl.col("train").cast(pl.UInt32))
@@ -158,13 +178,13 @@ def _sum_harm(
 
 
 def _compute_harm_ratio(rows: pl.DataFrame) -> float:
-    """How many times the harm of the rows of both runs was as large before."""
+    """Return the ratio of the earlier to the later total harm of the common rows."""
     both = rows.drop_nulls(["harm", "harm_after"]).select("harm", "harm_after").sum().row(0)
     return both[0] / both[1] if both[0] and both[1] else 1.0
 
 
 def _classify_change(scale: float) -> pl.Expr:
-    """The word for a row that entered or left, whose harm after is to be multiplied by `scale`."""
+    """Classify rows that entered or left the top-k; later harm is multiplied by `scale`."""
     before, after = pl.col("harm"), scale * pl.col("harm_after")
     grown = after >= MIN_HARM_RATIO * (before + pl.col("unknown"))
     shrunk = MIN_HARM_RATIO * (after + scale * pl.col("unknown_after")) <= before
@@ -174,14 +194,14 @@ def _classify_change(scale: float) -> pl.Expr:
 
 
 def _join_train_columns(changed: pl.DataFrame, before: RunTables, after: RunTables) -> pl.DataFrame:
-    """With what the training tables hold of these rows, as they are or, if gone, as they were."""
+    """Add columns of the training tables, from the later run or, for removed rows, the earlier."""
     current, previous = (
         _read_train_columns(tables, side) for tables, side in ((after, "after"), (before, "before"))
     )
     names = list(dict.fromkeys([*current.columns, *previous.columns]))
     names = [name for name in names if name not in ("before", "after")]
     is_present = pl.col("after").is_not_null()
-    # By place and not by name: a study's groups may be called `x` and `x_before`.
+    # Columns are renamed by index, since group columns may be named `x` and `x_before`.
     numbered = [
         frame.rename({name: f"{prefix}{names.index(name)}" for name in frame.columns[1:]})
         for frame, prefix in ((current, "now "), (previous, "then "))
@@ -210,7 +230,7 @@ def _join_train_columns(changed: pl.DataFrame, before: RunTables, after: RunTabl
 
 
 def _read_train_columns(tables: RunTables, side: str) -> pl.DataFrame:
-    """Columns `side` (position), id, label and every group."""
+    """Read the position (as column `side`), id, label and group columns."""
     groups = [c for c in tables.train.collect_schema().names() if c.startswith("group_")]
     position = pl.col("train").cast(pl.UInt32).alias(side)
     return tables.train.select(position, "id", "label", *groups).collect()

@@ -1,4 +1,4 @@
-"""What a run is: the record it was opened with, and how far it came."""
+"""Record of a run, and the state of its commits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from storage.shards import Shard, plan_shards
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compute_fingerprint(parts: Mapping[str, object]) -> str:
-    """Sha256 of the canonical JSON of `parts`: the same for any order of keys.
+    """Return the SHA-256 of the canonical JSON of `parts`, independent of the order of keys.
+
+    Args:
+        parts: Everything that the results of a run depend on; values that JSON can encode.
+
+    Returns:
+        64 hexadecimal digits.
 
     >>> first = compute_fingerprint({"damping": 0.1, "n": 3})
     >>> first == compute_fingerprint({"n": 3, "damping": 0.1})
     True
 
     Raises:
-        TypeError: a part is not JSON (a path, a tensor).
-        ValueError: a part is NaN or infinite.
+        TypeError: A value is not JSON (a path, a tensor).
+        ValueError: A number is NaN or infinite.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -36,9 +42,19 @@ def compute_fingerprint(parts: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run computes; `parts` is everything that its results depend on.
+    """Record of a run: what it computes, from which tables, in which shards.
 
-    Two runs with the same fingerprint have the same results. `created` is ISO 8601 in UTC.
+    Runs with equal fingerprints have equal results.
+
+    Attributes:
+        run: Name of the run.
+        study: Name of the study.
+        fingerprint: `compute_fingerprint` of everything the results depend on.
+        created: Time at which the run was opened, ISO 8601 in UTC.
+        parts: Settings and digests that the results depend on, nested by section.
+        query_rows: Number of queries.
+        train_rows: Number of training rows.
+        shard_size: Number of queries a shard.
     """
 
     run: str
@@ -51,19 +67,19 @@ class RunRecord:
     shard_size: int
 
     def list_shards(self) -> tuple[Shard, ...]:
-        """The shards this run is made of."""
+        """Return the shards of the run."""
         return plan_shards(self.query_rows, self.shard_size)
 
     def to_json(self) -> str:
-        """Readable JSON with a digest of its own; from_json takes it back."""
+        """Return indented JSON with a checksum; `from_json` reads it."""
         return seal(asdict(self), indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what to_json wrote.
+        """Parse the JSON of `to_json`.
 
         Raises:
-            ValueError: not the JSON of a record, or its bytes changed.
+            ValueError: The text is not a record, or its checksum does not match.
         """
         try:
             return cls(**unseal(text.encode()))
@@ -71,7 +87,7 @@ class RunRecord:
             raise ValueError(f"not a run's record: {error}") from error
 
     def find_differences(self, other: RunRecord) -> list[str]:
-        """What `other` would compute differently, as ``name: here -> there``.
+        """List the settings in which `other` differs, as `name: here -> there`.
 
         >>> a = RunRecord("r", "s", "f", "", {"solver": {"kind": "cg"}}, 4, 9, 2)
         >>> a.find_differences(RunRecord("r", "s", "g", "", {"solver": {"kind": "dual"}}, 4, 9, 2))
@@ -96,29 +112,35 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run came: `done` of `planned` shards are committed and whole."""
+    """State of a run's commits.
+
+    Attributes:
+        record: Record of the run.
+        done: Number of committed, intact shards.
+        planned: Number of shards of the run.
+        finished: Whether the last commit, with the row of table `runs`, is intact.
+        was_finished: Whether the run was finished at some time, intact now or not.
+    """
 
     record: RunRecord
     done: int
     planned: int
     finished: bool
-    """The row of table runs is committed."""
     was_finished: bool = False
-    """It was finished once, whatever is left of it."""
 
     @property
     def is_intact(self) -> bool:
-        """Whether it is finished and every shard of it is still there."""
+        """Whether the run is finished and all its shards are intact."""
         return self.finished and self.done == self.planned
 
     @property
     def is_damaged(self) -> bool:
-        """Whether it was finished and has lost something since."""
+        """Whether the run was finished and has lost a commit since."""
         return self.was_finished and not self.is_intact
 
     @property
     def state(self) -> Literal["complete", "partial"]:
-        """Complete when every planned shard is there."""
+        """State of the run: complete if all shards are committed, else partial."""
         return "complete" if self.done == self.planned else "partial"
 
 

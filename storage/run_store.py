@@ -1,4 +1,4 @@
-"""The runs of a store: their records, their order, and how far each came."""
+"""Runs of a store: their records, their order and the state of their commits."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from storage.schemas import TABLES
 from storage.shards import Shard
 
 FINISH = "finish"
-"""Key of a run's last commit."""
+"""Key of the last commit of a run."""
 
 
 @dataclass(frozen=True)
 class RunStore(ArtifactStore):
-    """The runs of a store, for reading; `storage.store.Store` writes them."""
+    """Runs of a store, read-only; `storage.store.Store` adds the methods that write."""
 
     def read_record(self, run: str) -> RunRecord:
-        """The record a run was opened with.
+        """Return the record of a run.
+
+        Args:
+            run: Name of the run.
 
         Raises:
-            StoreError: no such run, or its file is damaged.
+            StoreError: The run does not exist, or its record is damaged.
         """
         path = self.layout.record(run)
         try:
@@ -46,28 +49,32 @@ class RunStore(ArtifactStore):
                 path,
                 expected=f"run {run!r} in this store",
                 got=f"the runs {', '.join(names)}" if names else "no runs",
-                remedy="Name one of these, or start the run first.",
+                remedy="Use one of these names, or start the run first.",
             ) from None
         except (OSError, ValueError) as error:
             raise StoreError(
                 path,
                 expected="the record of a run",
                 got=str(error),
-                remedy=f"Restore the file, or remove {path.parent} to forget the run.",
+                remedy=f"Restore the file, or remove {path.parent} to delete the run.",
             ) from error
 
     def read_sequence(self, run: str) -> int:
-        """The place of a run among the others; see `storage.order`."""
+        """Return the sequence number of a run; see `storage.order`."""
         return read_sequence(self.layout, run)
 
     def list_names(self) -> tuple[list[str], list[str]]:
-        """Names of the runs; and of those whose record is lost while their commits are there."""
+        """Return the names of all runs, and of damaged ones.
+
+        Returns:
+            Names of runs with a record, and names of runs with commits but without a record.
+        """
         folders = {PurePosixPath(name).parts[0] for name in list_sizes(self.layout.runs)}
         runs = self._list_names()
         return runs, sorted(filter(is_valid_name, folders - set(runs)))
 
     def list_runs(self) -> list[RunStatus]:
-        """Every run and how far it came, the current one first; see `storage.order`."""
+        """Return the status of every run, the current one first; see `storage.order`."""
         statuses = [
             (read_sequence(self.layout, name), self.read_status(name))
             for name in self._list_names()
@@ -76,16 +83,20 @@ class RunStore(ArtifactStore):
         return [status for _, status in reversed(statuses)]
 
     def find_latest(self) -> RunStatus | None:
-        """The last finished run, also if it is damaged since; without one the last of all.
+        """Return the status of the latest finished run, damaged since or not.
 
-        None in an empty store.
+        Without a finished run, the status of the latest run; None in an empty store.
         """
         runs = self.list_runs()
         finished = (status for status in runs if status.was_finished)
         return next(finished, runs[0] if runs else None)
 
     def read_status(self, run: str) -> RunStatus:
-        """How far a run came."""
+        """Return the state of a run's commits.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
+        """
         record = self.read_record(run)
         planned = record.list_shards()
         done = len(planned) - len(self.find_missing(run, planned))
@@ -94,16 +105,23 @@ class RunStore(ArtifactStore):
         return RunStatus(record, done, len(planned), self.is_committed(run, FINISH), closed)
 
     def is_committed(self, run: str, key: str) -> bool:
-        """Whether a key is committed and its files are there."""
+        """Return whether a key of a run is committed and all its files are there."""
         return self._find_commit(self.read_record(run), key) is not None
 
     def find_missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
-        """The shards still to compute: never committed, or with a file lost or cut short."""
+        """Return the shards that remain to be computed.
+
+        A shard remains if it was never committed, or if one of its files is missing or truncated.
+
+        Args:
+            run: Name of the run.
+            shards: Shards to check.
+        """
         record = self.read_record(run)
         return [shard for shard in shards if self._find_commit(record, shard.key) is None]
 
     def count_run_bytes(self, run: str) -> int:
-        """Bytes of everything that lies in the folders of a run."""
+        """Return the size in bytes of all files of a run, without the shared artifacts."""
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
         return sum(map(count_bytes_below, folders))

@@ -1,9 +1,7 @@
-"""The tables of an audit, and the schema of any table of the store by name.
+"""Schemas of the tables of a store: columns, types, units and sign convention.
 
-With columns, types, units and the sign convention.
-
-The convention is written into each Parquet file, so a file that was copied out of its store still
-says what its numbers mean.
+The convention is part of the metadata of each Parquet file, so that a file copied out of its store
+is still self-describing.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ _EXAMPLE = (
         nullable=True,
     ),
     make_field("correct", pa.bool_(), "prediction equals label"),
-    make_field("truncated", pa.bool_(), "the text was longer than the model reads and was cut"),
+    make_field("truncated", pa.bool_(), "the text exceeded the maximum length and was truncated"),
 )
 
 SCORES: Final = make_schema(
@@ -55,12 +53,12 @@ SCORES: Final = make_schema(
     (
         QUERY_POSITION,
         TRAIN_POSITION,
-        make_field("rank", pa.uint32(), "0 = most harmful of its query; ascending removal_effect"),
+        make_field("rank", pa.uint32(), "0 = most harmful for the query; ascending removal_effect"),
         make_field("removal_effect", pa.float32(), "see fastif.convention", "nats"),
         make_field(
             "distance",
             pa.float32(),
-            "distance the candidate index reports; null in a full scan",
+            "distance in the candidate index; null in a full scan",
             nullable=True,
         ),
         make_field(
@@ -72,6 +70,7 @@ SCORES: Final = make_schema(
         ),
     ),
 )
+"""Schema of the table `scores`: one row a query and scored training row."""
 
 SOLVES: Final = make_schema(
     "solves",
@@ -80,130 +79,133 @@ SOLVES: Final = make_schema(
         make_field(
             "reason",
             pa.string(),
-            "why the query was quarantined, with no scores; null if all is well",
+            "why the query is quarantined and has no scores; null if it has scores",
             nullable=True,
         ),
         make_field(
             "residual",
             pa.float32(),
-            "|b - Ax| / |b| of the damped operator A solved with; null if there is no solution",
+            "|b - Ax| / |b| with the damped operator A of the solve; null without a solution",
             nullable=True,
         ),
         make_field(
             "full_residual",
             pa.float32(),
-            "the same with the curvature of all training rows; null if not measured",
+            "|b - Ax| / |b| with the curvature of all training rows; null if not measured",
             nullable=True,
         ),
-        make_field("converged", pa.bool_(), "the solver reached its own tolerance"),
-        make_field("steps", pa.uint32(), "curvature sweeps taken"),
+        make_field("converged", pa.bool_(), "the solver reached its tolerance"),
+        make_field("steps", pa.uint32(), "number of curvature-vector products"),
         make_field("damping", pa.float64(), "effective lambda of (H + lambda I)"),
         make_field(
             "gradient_norm",
             pa.float32(),
-            "|b|, norm of the query's gradient; null if not finite",
+            "|b|, norm of the query's loss gradient; null if not finite",
             nullable=True,
         ),
         make_field(
             "solution_norm",
             pa.float32(),
-            "|x|, norm of s_test; null if there is no solution",
+            "|x|, norm of the solution s_test; null without a solution",
             nullable=True,
         ),
         make_field(
             "gradient_cosine",
             pa.float32(),
-            "cosine of s_test with the query's gradient; near 1 = the solve changed only the scale",
+            "cosine of s_test and the query's gradient; near 1 = the solve changed only the scale",
             nullable=True,
         ),
         make_field(
             "score_correlation",
             pa.float32(),
-            "correlation of the scores with the plain gradient product, over a fixed sample of "
-            "training rows; null if one of them is constant",
+            "correlation of the scores with inner products of gradients, over the control sample "
+            "of training rows; null if either is constant",
             nullable=True,
         ),
         make_field(
             "resembles_gradient_product",
             pa.bool_(),
-            "that correlation is beyond 0.99: the curvature might as well not be there",
+            "score_correlation is above 0.99, so the curvature makes no difference",
         ),
         make_field(
             "spread",
             pa.float32(),
-            "relative spread over LiSSA's repeats; null for other solvers",
+            "relative standard deviation over the repeats of LiSSA; null for other solvers",
             nullable=True,
         ),
         make_field(
-            "dropped", pa.uint32(), "training rows without a score, their gradient not finite"
+            "dropped", pa.uint32(), "training rows without a score, since a gradient is not finite"
         ),
-        make_field("models", pa.uint32(), "models averaged; evidence is the worst of theirs"),
+        make_field("models", pa.uint32(), "number of averaged models; diagnostics are the worst"),
         make_field(
             "agreement",
             pa.float32(),
-            "mean rank correlation of the models' scores over that sample; null for one model",
+            "mean rank correlation of the models over the control sample; null for one model",
             nullable=True,
         ),
         make_field(
             "held",
             pa.float32(),
-            "share of the total size of effects that the candidates hold, by an estimate from that "
-            "sample; null in a full scan",
+            "share of the total absolute effect that the candidates capture, estimated from the "
+            "control sample; null in a full scan",
             nullable=True,
         ),
         make_field(
             "rounding",
             pa.float32(),
-            "rank correlation of scores in low precision or of low rank with those in full over "
-            "that sample; null where they are in full",
+            "rank correlation of the low-precision or low-rank scores with exact ones over the "
+            "control sample; null if all scores are exact",
             nullable=True,
         ),
         make_field(
             "least_eigenvalue",
             pa.float64(),
             "lower bound of the least eigenvalue of (H + lambda I), lambda where H is a "
-            "Gauss-Newton matrix; 0 or less: its sign was not found; null if not known",
+            "Gauss-Newton matrix; 0 or less: sign not determined; null if unknown",
             nullable=True,
         ),
         make_field(
             "route",
             pa.string(),
-            "how gradients of examples were taken: hooks, or one by one and why; null where none "
-            "were",
+            "how per-example gradients were computed: hooks, or one by one and why; null if none "
+            "were computed",
             nullable=True,
         ),
         make_field(
             "leverage",
             pa.string(),
-            '"on": a removal_effect is that of one Newton step once the row and its curvature are '
-            'gone; "off: " and why it is to first order; null if not known',
+            '"on": removal_effect with leverage correction: one Newton step without the row '
+            'and its curvature; "off: " and why it is first-order; null if unknown',
             nullable=True,
         ),
         make_field("solver", pa.string(), "kind of the solver"),
         make_field(
             "origin",
             pa.string(),
-            "earlier run that computed the answer, with its curvature; null for this run",
+            "parent run that computed the scores with its curvature; null for this run",
             nullable=True,
         ),
     ),
 )
+"""Schema of the table `solves`: one row a query, with the certificate of its solve."""
 
 TOTALS: Final = make_schema(
     "totals",
     (
         TRAIN_POSITION,
-        make_field("correct", pa.bool_(), "of the queries: predicted correctly"),
+        make_field("correct", pa.bool_(), "slice: whether the queries are predicted correctly"),
         make_field(
-            "group", pa.string(), "of the queries: first of the study's groups", nullable=True
+            "group", pa.string(), "slice: value of the study's first group column", nullable=True
         ),
-        make_field("queries", pa.uint32(), "queries that were added up"),
-        make_field("removal_effect", pa.float64(), "sum over these queries, every score", "nats"),
+        make_field("queries", pa.uint32(), "number of queries in the sum"),
+        make_field("removal_effect", pa.float64(), "sum over these queries, of all scores", "nats"),
     ),
 )
+"""Schema of the table `totals`: effects summed over the queries of a slice."""
 
 
 TABLES: Final = ("scores", "solves", "queries", "totals", "train", "runs")
+"""Names of the tables of an influence run."""
 KEYS: Final = {
     "scores": ("query", "train"),
     "solves": ("query",),
@@ -214,27 +216,27 @@ KEYS: Final = {
     "mislabels": ("train",),
     "verdicts": ("row", "reviewer"),
 }
-"""Columns that name a row of a table; no table holds the same key twice."""
+"""Key columns of each table; each key occurs at most once."""
 
 
 def queries_schema(groups: Sequence[str]) -> pa.Schema:
-    """One row a query, with one nullable column ``group_<name>`` for each of `groups`."""
+    """Return the schema of `queries`, with a nullable column `group_<name>` for each group."""
     return make_schema("queries", (QUERY_POSITION, *_EXAMPLE, *make_group_fields(groups)))
 
 
 def train_schema(groups: Sequence[str]) -> pa.Schema:
-    """One row a training example, with one nullable column ``group_<name>`` for each group."""
+    """Return the schema of `train`, with a nullable column `group_<name>` for each group."""
     own_effect = make_field(
         "self_influence",
         pa.float32(),
-        "removal_effect of the example on its own loss; null if not computed",
+        "removal_effect of the row on its own loss; null if not computed",
         "nats",
         nullable=True,
     )
     trained = make_field(
         "trained",
         pa.bool_(),
-        "the model was fitted to the row with its label; null where that is not known",
+        "the model was trained on the row with this label; null if unknown",
         nullable=True,
     )
     return make_schema(
@@ -243,10 +245,14 @@ def train_schema(groups: Sequence[str]) -> pa.Schema:
 
 
 def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:
-    """Schema of a table by name; `groups` matter to queries and train only.
+    """Return the Arrow schema of a table.
+
+    Args:
+        table: Name of the table, a key of `KEYS`.
+        groups: Names of the study's group columns; used for `queries` and `train` only.
 
     Raises:
-        KeyError: no such table.
+        KeyError: The table does not exist.
     """
     if table == "queries":
         return queries_schema(groups)
@@ -257,6 +263,13 @@ def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
-    """Give the same columns as Polars types, to build a frame or an empty one."""
+    """Convert an Arrow schema to a Polars schema.
+
+    Args:
+        schema: Schema of a table, from `storage.schemas.table_schema`.
+
+    Returns:
+        The same columns with Polars types, to build a frame that can be committed.
+    """
     empty = pl.from_arrow(schema.empty_table())
     return empty.collect_schema() if isinstance(empty, pl.DataFrame) else pl.Schema()

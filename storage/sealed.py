@@ -1,4 +1,4 @@
-"""Small JSON files that carry a digest of their own content, so that a changed byte is seen."""
+"""JSON files with a checksum of their content."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 DIGEST_KEY: Final = "sha256 of the rest"
+"""Key of the checksum: SHA-256 of the canonical JSON of all other keys."""
 
 
 def seal(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
-    """JSON of `content` with the digest of its canonical form as the last key."""
+    """Return `content` as JSON with the SHA-256 of its canonical form as the last key."""
     sealed = {**content, DIGEST_KEY: _compute_digest(content)}
     return (json.dumps(sealed, indent=indent, allow_nan=False) + "\n").encode()
 
 
 def unseal(data: bytes) -> dict[str, Any]:
-    """Give back what was sealed; files of before there was a digest pass without one.
+    """Parse sealed JSON and verify its checksum; files of older versions have none.
 
     >>> unseal(seal({"format": 3})), unseal(b'{"format": 2}')
     ({'format': 3}, {'format': 2})
 
     Raises:
-        ValueError: not a JSON object, or other content than was sealed.
+        ValueError: The text is not a JSON object, or its checksum does not match.
     """
     content = json.loads(data)
     if not isinstance(content, dict):
@@ -31,12 +32,12 @@ def unseal(data: bytes) -> dict[str, Any]:
     digest = content.pop(DIGEST_KEY, None)
     is_key_changed = digest is None and any(_is_digest_of_rest(content, key) for key in content)
     if is_key_changed or (digest is not None and digest != _compute_digest(content)):
-        raise ValueError("its bytes changed since it was written (other sha256)")
+        raise ValueError("its bytes changed since it was written (different SHA-256)")
     return content
 
 
 def _is_digest_of_rest(content: dict[str, Any], key: str) -> bool:
-    """Whether this is a digest whose name changed: then nothing else would look at it."""
+    """Return whether a value is a checksum with a damaged key, which would go unnoticed."""
     value = content[key]
     if not isinstance(value, str) or len(value) != hashlib.sha256().digest_size * 2:
         return False

@@ -1,4 +1,4 @@
-"""Shards: the queries of a run, cut into pieces that are computed and committed one by one."""
+"""Shards: consecutive ranges of queries that are computed and committed one by one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """Queries ``start .. stop - 1``, the `index`-th piece of the query table."""
+    """Range of queries `start .. stop - 1`.
+
+    Attributes:
+        index: Number of the shard, from 0.
+        start: Position of the first query.
+        stop: Position after the last query.
+    """
 
     index: int
     start: int
@@ -15,7 +21,7 @@ class Shard:
 
     @property
     def key(self) -> str:
-        """Name of the shard in the store.
+        """Key of the shard in the store.
 
         >>> Shard(3, 192, 256).key
         '00003'
@@ -23,12 +29,19 @@ class Shard:
         return f"{self.index:05d}"
 
     def __len__(self) -> int:
-        """Number of queries."""
+        """Return the number of queries."""
         return self.stop - self.start
 
 
 def plan_shards(count: int, size: int) -> tuple[Shard, ...]:
-    """Cut `count` queries into shards of `size`; the last one may be shorter.
+    """Split queries into shards of equal size; the last one may be smaller.
+
+    Args:
+        count: Number of queries, 0 or more.
+        size: Number of queries a shard, 1 or more.
+
+    Returns:
+        The shards in ascending order; empty if `count` is 0.
 
     >>> [(shard.start, shard.stop) for shard in plan_shards(10, 4)]
     [(0, 4), (4, 8), (8, 10)]

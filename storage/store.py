@@ -1,7 +1,7 @@
-"""The store: runs, their committed shards, and lazy tables over them.
+"""The store of a study: runs, their committed shards, and lazy tables over them.
 
-A shard exists if and only if its manifest does and every file the manifest lists is there with its
-size. There is no table of states and no overwrite flag: to resume, ask what is missing.
+A shard exists if and only if its manifest does and every file listed in it is there with its size.
+There is no separate table of states: a run resumes with the shards that `find_missing` returns.
 """
 
 from __future__ import annotations
@@ -40,17 +40,28 @@ from storage.uri import make_scan_options, parse_location
 
 @dataclass(frozen=True)
 class Store(RunStore):
-    """All results of one study, below one folder. Safe for many processes at once."""
+    """Results of one study below one folder or S3 prefix; safe for concurrent processes.
+
+    Attributes:
+        layout: Paths of the store.
+        study: Name of the study.
+    """
 
     study: str
 
     @classmethod
     def open(cls, root: Path, study: str, create: bool = True) -> Store:
-        """Open the store of a study; with `create`, for writing and made on first use.
+        """Open the store of a study.
+
+        Args:
+            root: Folder or `s3://bucket/prefix`.
+            study: Name of the study.
+            create: Whether to open for writing, and to create the store if it is missing.
 
         Raises:
-            StoreError: another study's store, another format, a folder with other things in it,
-                nothing there (without `create`), or no right to write (with it).
+            StoreError: The store belongs to another study or has an unknown format; the folder
+                holds other files; the store is missing (without `create`) or not writable (with
+                it).
         """
         layout = Layout(parse_location(root))
         with translate_s3_errors(layout.root):
@@ -59,10 +70,14 @@ class Store(RunStore):
 
     @classmethod
     def check_run(cls, root: Path, record: RunRecord) -> None:
-        """Refuse all that `open` and `open_run` would refuse, before anything is written.
+        """Raise what `open` and `open_run` would raise, without writing anything.
+
+        Args:
+            root: Folder or `s3://bucket/prefix`.
+            record: Record of the planned run.
 
         Raises:
-            StoreError: as they do.
+            StoreError: The store or the run cannot be opened; see `open` and `open_run`.
         """
         layout = Layout(parse_location(root))
         with translate_s3_errors(layout.root):
@@ -71,17 +86,18 @@ class Store(RunStore):
                 cls(layout, record.study)._check_same_record(record)
 
     def open_run(self, record: RunRecord) -> None:
-        """Begin a run, or go on with it: the first record of a run stays.
+        """Start a run, or resume it; the first record of a run is kept.
 
         Raises:
-            StoreError: a run of this name computes something else, or is cut into other shards.
+            StoreError: The record is of another study, or a run of this name has another
+                fingerprint or other shards.
         """
         path = self.layout.record(record.run)
         if record.study != self.study:
             raise StoreError(
                 path,
                 expected=f"a run of study {self.study!r}",
-                got=f"one of study {record.study!r}",
+                got=f"a run of study {record.study!r}",
                 remedy="Open the store of that study.",
             )
         if create_bytes(path, record.to_json().encode()):
@@ -90,10 +106,10 @@ class Store(RunStore):
             self._check_same_record(record)
 
     def make_current(self, run: str) -> None:
-        """Let a run come last of all, as the one that the study's tables and settings ask for.
+        """Make a run the current one: the run of the study's present tables and settings.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: The order of the runs cannot be written.
         """
         make_current(self.layout, run, self._list_names())
 
@@ -103,19 +119,27 @@ class Store(RunStore):
         if changes or first.fingerprint != record.fingerprint:
             raise StoreError(
                 self.layout.record(record.run),
-                expected=f"run {record.run} to go on as it began",
-                got=f"another setting ({'; '.join(changes) or 'other fingerprint'})",
-                remedy="Set it back to resume this run, or give the new run another name.",
+                expected=f"the settings that run {record.run} was started with",
+                got=f"other settings ({'; '.join(changes) or 'other fingerprint'})",
+                remedy="Restore them to resume this run, or give the new run another name.",
             )
 
     def commit(self, run: str, key: str, tables: Mapping[str, pl.DataFrame]) -> Commit:
-        """Make the tables of a shard (key "00003"), of "train" or of "finish" visible together.
+        """Commit the tables of one key atomically.
 
-        A later commit of the same key takes the place of the earlier one, as a whole.
+        A later commit of the same key replaces the earlier one as a whole.
+
+        Args:
+            run: Name of the run.
+            key: Key of a shard ("00003"), "train" or "finish".
+            tables: Frames by the name of their table.
+
+        Returns:
+            Content of the new manifest.
 
         Raises:
-            StoreError: no such run or shard, a frame that is not its table (nothing is written
-                then), or a disk that is full.
+            StoreError: The run or shard does not exist, a frame does not match its table
+                (nothing is written then), or the disk is full.
         """
         commit = write_commit(self.layout, self.read_record(run), key, tables)
         if key == FINISH:
@@ -123,12 +147,20 @@ class Store(RunStore):
         return commit
 
     def scan(self, table: str, run: str) -> pl.LazyFrame:
-        """The committed rows of a table, ordered by shard; exactly the columns of its schema.
+        """Scan the committed rows of a table in the order of the shards.
 
-        Only files that a manifest lists are read, so what a killed writer left is never seen.
+        Only files listed in a manifest are read, so files of interrupted writers never show.
+
+        Args:
+            table: Name of a table of `storage.schemas.TABLES`.
+            run: Name of the run.
+
+        Returns:
+            Lazy frame with exactly the columns of the table's schema; empty before the first
+            commit.
 
         Raises:
-            StoreError: no such table or run, or one of these files is not as it was committed.
+            StoreError: The table or run does not exist, or a file is missing or changed.
         """
         if table not in TABLES:
             raise StoreError(
@@ -149,16 +181,26 @@ class Store(RunStore):
         )
 
     def compact(self, run: str) -> Commit | None:
-        """One file a table in place of one a shard; None if it is so already, or too large for it.
+        """Merge the shards of a finished run into one file a table.
+
+        Args:
+            run: Name of the run.
+
+        Returns:
+            The compact commit; None if the run has a single shard, is compact already, or is too
+            large (see `storage.compaction.MAX_ROWS`).
 
         Raises:
-            StoreError: the run is not finished, or the disk fails.
+            StoreError: The run is not finished, or the disk fails.
         """
         record = self.read_record(run)
         shards = [shard.key for shard in record.list_shards()]
         if not self.read_status(run).finished or self.find_missing(run, record.list_shards()):
             raise StoreError(
-                f"run {run}", expected="a finished run", got="one in work", remedy="Finish it."
+                f"run {run}",
+                expected="a finished run",
+                got="an unfinished run",
+                remedy="Finish the run first.",
             )
         if len(shards) < 2 or self._find_commit(record, COMPACT):
             return None
@@ -168,17 +210,32 @@ class Store(RunStore):
         return compact(self.layout, record, shards, tables)
 
     def verify(self, run: str) -> list[str]:
-        """Read every committed byte of a run and say what is wrong; empty when all is well."""
+        """Compare every committed byte of a run with its digests.
+
+        Returns:
+            One message a problem; empty if the run is intact.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
+        """
         return [text for messages in self.find_damaged(run).values() for text in messages]
 
     def find_damaged(self, run: str) -> dict[str, list[str]]:
-        """The same by the key of the commit; those that are sound are left out."""
+        """Compare every committed byte of a run with its digests, commit by commit.
+
+        Returns:
+            Messages by key of the commit; intact commits are left out.
+        """
         return dict(find_damaged_commits(self.layout, self.read_record(run), self._list_keys(run)))
 
     def withdraw(self, run: str, keys: Collection[str]) -> None:
-        """Take commits back, so that the next audit computes them again.
+        """Withdraw commits, so that the next audit recomputes them.
 
-        A run whose shard is taken back is not finished either.
+        A run with a withdrawn commit is no longer finished.
+
+        Args:
+            run: Name of the run.
+            keys: Keys of the commits.
         """
         self.read_record(run)
         manifests = [self.layout.manifest(run, key) for key in (FINISH, *keys)] if keys else []
@@ -187,7 +244,7 @@ class Store(RunStore):
         )
 
     def find_leftovers(self) -> list[Leftover]:
-        """Files that no reader is ever shown and no writer will name any more."""
+        """Return files of interrupted writers and replaced files, which no reader needs."""
         runs = self._list_names()
         records = map(self.read_record, runs)
         commits_by_run = (
@@ -199,15 +256,19 @@ class Store(RunStore):
         return find_leftovers(self.layout, committed, runs, time.time())
 
     def list_run_files(self, run: str) -> list[Leftover]:
-        """Everything of a run; to remove it is to forget the run."""
+        """Return all files of a run; removing them deletes the run.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
+        """
         self.read_record(run)
         return list_run_files(self.layout, run)
 
     def remove(self, files: Iterable[Leftover]) -> None:
-        """Remove what one of these three found.
+        """Remove files found by `find_leftovers`, `find_unused_artifacts` or `list_run_files`.
 
         Raises:
-            StoreError: the bucket does not answer.
+            StoreError: The bucket does not respond.
         """
         remove_files(self.layout, files)
 

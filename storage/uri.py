@@ -1,7 +1,7 @@
-"""Where a store lies: a local folder, or a prefix of an S3 bucket. The rest of the room sees paths.
+"""Locations of a store: a local folder or a prefix in an S3 bucket.
 
-A remote path is a `UPath`: it is read, listed and named like a local one. What is done otherwise
-there (one PUT in place of a rename) is in `storage.object_store`.
+A remote path is a `UPath`, which is read, listed and named like a local `Path`. Writing differs
+(one PUT instead of a rename); see `storage.object_store`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Any, Final, cast
 from storage.errors import StoreError
 
 S3: Final = "s3://"
+"""Scheme of S3 addresses."""
 CLIENT_CONFIG: Final = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 5}}
-"""A bucket that does not answer is given up after about two minutes."""
+"""Timeouts (seconds) and retries of the S3 client: a bucket that does not respond fails after about
+two minutes."""
 
 
 def parse_location(address: str | Path) -> Path:
-    """The path of a folder, or of a prefix such as ``s3://bucket/audits``.
+    """Return the path of a folder, or of a prefix such as `s3://bucket/audits`.
 
-    Keys, region and endpoint of S3 come from where its other clients have them: the environment
-    (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...), the files under ~/.aws, or the machine's role.
+    Credentials, region and endpoint of S3 are taken from the usual places: the environment
+    (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...), the files in ~/.aws, or the role of the machine.
 
     Raises:
-        StoreError: another kind of address, an S3 address without a bucket, or the packages for S3
-            are not installed.
+        StoreError: The scheme is not supported, the bucket is missing from the address, or the
+            packages for S3 are not installed.
     """
     text = str(address)
     if "://" not in text:
@@ -35,11 +37,11 @@ def parse_location(address: str | Path) -> Path:
         raise StoreError(
             text,
             expected="a folder, or s3://bucket/prefix",
-            got="another address",
+            got="an address of another kind",
             remedy="Correct the path of the store.",
         )
     try:
-        import s3fs  # noqa: F401  # what UPath opens s3:// with
+        import s3fs  # noqa: F401  # used by UPath for s3://
         from upath import UPath
     except ImportError as error:
         raise StoreError(
@@ -50,17 +52,17 @@ def parse_location(address: str | Path) -> Path:
         ) from None
     options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": CLIENT_CONFIG}
     path = UPath(text.rstrip("/"), **options)
-    path.fs.retries = 1  # type: ignore[attr-defined]  # else it would try five times what its client has tried five times
+    path.fs.retries = 1  # type: ignore[attr-defined]  # else it would repeat the client's five attempts five times
     return cast(Path, path)
 
 
 def is_remote(path: Path) -> bool:
-    """Whether the path is that of an object and not of a file."""
+    """Return whether a path is in a bucket."""
     return not isinstance(path, PurePath)
 
 
 def make_scan_options(path: Path) -> dict[str, str] | None:
-    """What Polars has to be told to read this path; keys it finds by itself."""
+    """Return the S3 options of a Polars scan, without credentials; None for a local path."""
     if not is_remote(path):
         return None
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

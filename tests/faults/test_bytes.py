@@ -249,7 +249,7 @@ def test_a_bucket_that_stops_answering_is_a_message_and_the_rest_goes_on_later(
 
     bucket.fail = after_some
     assert process.wait(240) == 2, read_log(study)
-    assert "an answer of the bucket" in read_log(study)
+    assert "a response from the bucket" in read_log(study)
     assert "everything committed is kept" in read_log(study)
     assert "Traceback" not in read_log(study)
     bucket.fail = lambda: None

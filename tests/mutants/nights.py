@@ -107,7 +107,7 @@ NIGHTS = (
     Mutant(
         "an id used again is an edited row",
         "storage/matching.py",
-        "        return kept == 1.0  # a row number",
+        "        return kept == 1.0  # row numbers",
         "        return True  # a row number",
         (_MATCHING,),
     ),

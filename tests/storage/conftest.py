@@ -14,7 +14,7 @@ from storage import Store
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with one opened run, named first."""
+    """A store with one opened run named `first`."""
     opened = Store.open(tmp_path / "store", STUDY)
     opened.open_run(record())
     return opened
@@ -22,7 +22,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def whole(tmp_path):
-    """A store that nobody disturbed."""
+    """A complete, undisturbed store."""
     store = reopen(tmp_path / "whole")
     assert resume_commits(store) == list(SHARDS)
     return store
@@ -30,7 +30,7 @@ def whole(tmp_path):
 
 @pytest.fixture(scope="session")
 def server():
-    """Its address; of a real server of the S3 protocol, on loopback; it keeps what it is given."""
+    """Address of an S3 server on the loopback interface."""
     moto = pytest.importorskip("moto.server", reason="the extra test")
     running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
@@ -41,7 +41,7 @@ def server():
 
 @pytest.fixture
 def root(server, monkeypatch, request, tmp_path):
-    """A prefix of its own for each test, and a disk for copies."""
+    """A separate S3 prefix for each test, with a local cache folder."""
     s3fs = pytest.importorskip("s3fs", reason="the extra s3")
     monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
     s3fs.S3FileSystem.clear_instance_cache()
@@ -68,5 +68,5 @@ def remote(root):
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
 def either(request):
-    """The same in a folder and in a bucket."""
+    """A store in a folder, and one in a bucket."""
     return request.getfixturevalue("store" if request.param == "folder" else "remote")

@@ -1,4 +1,4 @@
-"""Processes that disturb a store, and what it has to hold whatever became of them."""
+"""Processes that disturb a store, and the invariants that must hold afterwards."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def reopen(root):
 
 
 def assert_whole(store, writer=0):
-    """Every visible shard has all its tables with all their rows, and no other row is seen."""
+    """Check that every visible shard has all rows of its tables, and that no other row shows."""
     assert store.verify(RUN) == []
     missing = store.find_missing(RUN, SHARDS)
     done = [tables(shard, writer) for shard in SHARDS if shard not in missing]

@@ -1,4 +1,4 @@
-"""A process to be killed, starved or raced: python store_child.py JOB ROOT ARGUMENTS."""
+"""A process to be killed, limited or raced: python store_child.py JOB ROOT ARGUMENTS."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ from storage import Store, StoreError
 
 
 def fill(root, writer="0"):
-    """Commit what is missing, saying so line by line."""
+    """Commit the missing shards and print each."""
     store = Store.open(Path(root), STUDY)
     store.open_run(record())
     print("ready", flush=True)
@@ -24,7 +24,7 @@ def fill(root, writer="0"):
 
 
 def race(root, writer):
-    """Commit every shard five times, against another process that does the same."""
+    """Commit every shard five times, concurrently with another process."""
     store = Store.open(Path(root), STUDY)
     store.open_run(record())
     frames = {shard.key: tables(shard, int(writer)) for shard in SHARDS}
@@ -51,7 +51,7 @@ def die(root):
 
 
 def _commit_until(root, call):
-    """Die just before the call-th system call that changes what others can see."""
+    """Exit just before the call-th system call that has a visible effect."""
     store = Store.open(root, STUDY)
     store.open_run(record())
     count = 0
@@ -83,7 +83,7 @@ def starve(root, limit):
 
 
 def part(root, letter):
-    """Write one and the same part again and again, in step with another process."""
+    """Write the same artifacts repeatedly, in step with another process."""
     store = Store.open(Path(root), STUDY)
 
     def write(folder):

@@ -1,4 +1,4 @@
-"""Small tables with known content, for the tests and for the processes that they kill."""
+"""Small tables with known content, for the tests and their child processes."""
 
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ def record(run=RUN, created="2026-01-02T03:04:05+00:00", study=STUDY, shard_size
 
 
 def scores(shard, writer=0):
-    """Effects that depend on the query, so that rows of two shards never look alike."""
+    """Effects that depend on the query, so that rows of two shards differ."""
     rows = []
     for query in range(shard.start, shard.stop):
         random = np.random.default_rng(1000 * writer + query)
@@ -39,7 +39,7 @@ def scores(shard, writer=0):
 
 
 def solves(shard, writer=0):
-    """Query 3 of every ten is quarantined; it has scores all the same, which nothing here minds."""
+    """Solves in which query 3 of every ten is quarantined (it still has scores in this sample)."""
     rows = []
     for query in range(shard.start, shard.stop):
         lost = query % 10 == 3
@@ -61,7 +61,7 @@ def queries(shard, writer=0):
 
 
 def totals(shard, writer=0):
-    """Two slices, one of which has no group."""
+    """Totals of two slices; the group of one is null."""
     rows = [
         (row, group is None, group, 2, writer + 0.5 * row - shard.index)
         for group in ("suite 1", None)

@@ -1,4 +1,4 @@
-"""Folders of files that runs share."""
+"""Artifacts: folders of files that runs share."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def fill(text):
     return write
 
 
-def test_a_part_comes_back(store):
+def test_an_artifact_is_found_after_it_is_written(store):
     assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("x"))
     assert store.find_artifact(KIND, DIGEST) == folder
@@ -32,7 +32,7 @@ def test_a_part_comes_back(store):
     assert stated["sha256"]["b.bin"] == hashlib.sha256(b"xx").hexdigest()
 
 
-def test_the_first_of_two_writers_stays(store):
+def test_the_first_of_two_writers_wins(store):
     store.write_artifact(KIND, DIGEST, fill("x"))
     folder = store.write_artifact(KIND, DIGEST, fill("y"))
     assert (folder / "b.bin").read_text() == "xx"
@@ -56,7 +56,7 @@ def break_list(folder):
 
 
 @pytest.mark.parametrize("damage", [lose_file, cut_file, lose_list, break_list])
-def test_a_damaged_part_is_absent_and_replaced(store, damage):
+def test_a_damaged_artifact_counts_as_missing_and_is_replaced(store, damage):
     damage(store.write_artifact(KIND, DIGEST, fill("x")))
     assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("y"))
@@ -65,7 +65,7 @@ def test_a_damaged_part_is_absent_and_replaced(store, damage):
     assert [path.name for path in folder.parent.iterdir()] == [DIGEST]
 
 
-def test_a_writer_that_fails_leaves_nothing(store):
+def test_a_failed_writer_leaves_no_files(store):
     def write(folder):
         fill("x")(folder)
         raise RuntimeError("no such factory string")
@@ -76,7 +76,7 @@ def test_a_writer_that_fails_leaves_nothing(store):
     assert list(store.layout.artifact(KIND, DIGEST).parent.iterdir()) == []
 
 
-def test_two_processes_write_the_same_parts_at_once(store):
+def test_two_processes_write_the_same_artifacts_concurrently(store):
     racers = [start_child("part", store.layout.root, letter) for letter in "xy"]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
@@ -93,7 +93,7 @@ def test_two_processes_write_the_same_parts_at_once(store):
         assert len(letters) == 1
 
 
-def test_of_a_kind_only_those_that_are_named_stay(store):
+def test_retain_removes_all_other_artifacts_of_a_kind(store):
     def write(folder):
         (folder / "states").write_bytes(b"1234")
 
@@ -124,8 +124,8 @@ def flip_far_in(folder):
     path.write_bytes(data)
 
 
-def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
-    """Four MB: its size is right, and its list too."""
+def test_a_large_artifact_with_three_changed_bytes_is_replaced(store):
+    """A file of 4 MB whose size and listing are right."""
     flip_far_in(store.write_artifact(KIND, DIGEST, fill("x" * 2**21)))
     assert store.find_artifact(KIND, DIGEST) is None
     folder = store.write_artifact(KIND, DIGEST, fill("x" * 2**21))
@@ -134,8 +134,8 @@ def test_a_large_part_with_three_bytes_wrong_is_absent_and_replaced(store):
 
 
 @pytest.mark.parametrize("name", ["deep/a.bin", "b.bin", "part.json"])
-def test_three_changed_bytes_are_found_and_never_believed(store, name):
-    """The size stays, so only the bytes can tell."""
+def test_three_changed_bytes_are_detected(store, name):
+    """The size is unchanged, so only the digest differs."""
     folder = store.write_artifact("verdicts", DIGEST, fill("abcdefgh"))
     assert store.find_damaged_artifacts() == {}
     assert store.find_verified_artifacts("verdicts") == {DIGEST: folder}
@@ -154,7 +154,7 @@ def test_three_changed_bytes_are_found_and_never_believed(store, name):
     assert not folder.exists()
 
 
-def test_a_part_of_before_there_were_digests_is_read_by_its_sizes(store):
+def test_an_artifact_without_digests_is_checked_by_file_size(store):
     folder = store.write_artifact(KIND, DIGEST, fill("x"))
     (folder / "part.json").write_text(json.dumps({"files": {"b.bin": 2, "deep/a.bin": 1}}))
     assert store.find_artifact(KIND, DIGEST) == folder

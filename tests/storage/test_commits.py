@@ -1,4 +1,4 @@
-"""What goes in comes out; what must not go in does not."""
+"""Commits: tables round-trip, and invalid frames are refused."""
 
 import math
 
@@ -21,7 +21,7 @@ def files(store):
     return sorted(path for path in store.layout.root.rglob("*") if path.is_file())
 
 
-def test_every_table_comes_back_as_it_went_in(store):
+def test_every_table_round_trips(store):
     store.commit(RUN, FIRST.key, tables(FIRST))
     store.commit(RUN, "train", {"train": train()})
     store.commit(RUN, "finish", {"runs": runs()})
@@ -31,7 +31,7 @@ def test_every_table_comes_back_as_it_went_in(store):
         assert_frame_equal(store.scan(table, RUN).collect(), put)
 
 
-def test_shards_come_back_in_order_however_they_were_committed(store):
+def test_shards_are_read_in_order_whatever_the_order_of_commits(store):
     for shard in reversed(SHARDS):
         store.commit(RUN, shard.key, tables(shard))
     put = pl.concat(scores(shard) for shard in SHARDS)
@@ -45,7 +45,7 @@ def test_a_table_without_commits_is_empty_with_its_columns(store, table):
     assert empty.schema == polars_schema(table_schema(table))
 
 
-def test_files_say_what_their_numbers_mean(store):
+def test_files_carry_the_sign_convention_and_column_descriptions(store):
     commit = store.commit(RUN, FIRST.key, tables(FIRST))
     assert {file.table for file in commit.files} == {"scores", "solves", "queries", "totals"}
     for file in commit.files:
@@ -77,21 +77,21 @@ def test_the_order_of_columns_does_not_matter(store):
     assert_frame_equal(store.scan("scores", RUN).collect(), put)
 
 
-def test_the_same_rows_again_write_no_new_file(store):
+def test_committing_equal_rows_again_writes_no_new_file(store):
     store.commit(RUN, FIRST.key, tables(FIRST))
     before = files(store)
     store.commit(RUN, FIRST.key, tables(FIRST))
     assert files(store) == before
 
 
-def test_a_later_commit_takes_the_place_of_the_earlier_one(store):
+def test_a_later_commit_replaces_the_earlier_one(store):
     store.commit(RUN, FIRST.key, tables(FIRST, writer=0))
     store.commit(RUN, FIRST.key, tables(FIRST, writer=1))
     for table, put in tables(FIRST, writer=1).items():
         assert_frame_equal(store.scan(table, RUN).collect(), put)
 
 
-def test_a_reader_keeps_the_rows_it_began_with(store):
+def test_a_lazy_frame_keeps_the_rows_of_its_scan(store):
     store.commit(RUN, FIRST.key, tables(FIRST, writer=0))
     begun = store.scan("scores", RUN)
     store.commit(RUN, FIRST.key, tables(FIRST, writer=1))
@@ -129,11 +129,11 @@ BAD_SCORES = {
 
 
 @pytest.mark.parametrize("change", BAD_SCORES)
-def test_a_wrong_frame_is_refused_and_nothing_written(store, change):
+def test_an_invalid_frame_is_refused_and_nothing_written(store, change):
     wrong, message = BAD_SCORES[change]
     before = files(store)
     made = tables(FIRST)
-    # The faulty table comes last: the good ones before it must not be written either.
+    # The invalid table comes last: the valid ones before it must not be written either.
     made = {"solves": made["solves"], "scores": made["scores"].pipe(wrong)}
     with pytest.raises(StoreError, match=message) as caught:
         store.commit(RUN, FIRST.key, made)
@@ -145,7 +145,7 @@ def test_a_wrong_frame_is_refused_and_nothing_written(store, change):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_solve_that_is_not_finite_is_refused(store, value):
     made = tables(FIRST)["solves"].with_columns(residual=pl.lit(value, pl.Float32))
-    with pytest.raises(StoreError, match="finite numbers in residual"):
+    with pytest.raises(StoreError, match="finite numbers in column residual"):
         store.commit(RUN, FIRST.key, {"solves": made})
 
 
@@ -159,14 +159,14 @@ def test_a_solve_that_is_not_finite_is_refused(store, value):
         ("../first", "00000", "scores"),
     ],
 )
-def test_a_commit_that_belongs_nowhere_is_refused(store, run, key, table):
+def test_a_commit_of_an_unknown_run_key_or_table_is_refused(store, run, key, table):
     before = files(store)
     with pytest.raises(StoreError):
         store.commit(run, key, {table: scores(FIRST)})
     assert files(store) == before
 
 
-def test_groups_that_only_some_shards_have_are_null_in_the_others(store):
+def test_group_columns_missing_in_a_shard_are_null(store):
     first, second = SHARDS[:2]
     bare = tables(first)["queries"].drop("group_suite", "group_heuristic")
     store.commit(RUN, first.key, {"queries": bare})
@@ -181,14 +181,14 @@ def test_groups_that_only_some_shards_have_are_null_in_the_others(store):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30))
-def test_any_finite_effect_survives(store, effects):
+def test_any_finite_effect_round_trips(store, effects):
     rows = [(0, i, i, value, None, None) for i, value in enumerate(sorted(effects))]
     put = frame(SCORES, rows)
     store.commit(RUN, FIRST.key, {"scores": put})
     assert_frame_equal(store.scan("scores", RUN).collect(), put, check_exact=True)
 
 
-def test_two_runs_do_not_see_each_other(store):
+def test_two_runs_are_isolated(store):
     store.open_run(record("second", damping=0.2))
     store.commit(RUN, FIRST.key, tables(FIRST, 0))
     store.commit("second", FIRST.key, tables(FIRST, 1))

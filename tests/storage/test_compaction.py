@@ -1,4 +1,4 @@
-"""One file a table in place of one a shard: the same rows, at once or not at all."""
+"""Compaction: one file a table replaces those of the shards, atomically and with equal rows."""
 
 import polars as pl
 import pytest
@@ -19,7 +19,7 @@ def files(store, table):
     return store.scan(table, RUN).collect().height, len(store._list_table_files(table, RUN))
 
 
-def test_the_same_rows_in_one_file(either):
+def test_compaction_keeps_the_rows_in_one_file(either):
     finish(either, RUN)
     before, sums = read_tables(either), sum_totals(either.scan("totals", RUN)).collect()
     assert files(either, "scores")[1] == len(SHARDS)
@@ -34,7 +34,7 @@ def test_the_same_rows_in_one_file(either):
     assert either.compact(RUN) is None, "it is so already"
 
 
-def test_without_its_file_the_shards_are_read_again(store):
+def test_shards_are_read_again_if_the_compact_file_is_lost(store):
     finish(store, RUN)
     before = read_tables(store)
     commit = store.compact(RUN)
@@ -44,14 +44,14 @@ def test_without_its_file_the_shards_are_read_again(store):
     assert store.find_missing(RUN, SHARDS) == []
 
 
-def test_a_run_in_work_is_refused(store):
+def test_compaction_of_an_unfinished_run_is_refused(store):
     for shard in SHARDS[:-1]:
         store.commit(RUN, shard.key, tables(shard))
     with pytest.raises(StoreError, match="a finished run"):
         store.compact(RUN)
 
 
-def test_sums_are_added_up_over_shards_and_slices_stay(store):
+def test_totals_are_summed_over_shards_by_slice(store):
     finish(store, RUN)
     keys = ["train", "correct", "group"]
     expected = (

@@ -1,4 +1,4 @@
-"""Files of a store that are really damaged are told, and mended by committing again."""
+"""Damaged files of a store are reported, and repaired by another commit."""
 
 import hashlib
 import os
@@ -30,14 +30,14 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["deleted", "truncated", "altered"])
 @pytest.mark.parametrize("table", ["scores", "solves", "queries"])
-def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
+def test_damage_is_detected_and_repaired_by_another_commit(whole, how, table):
     hurt = SHARDS[2]
     path = next(whole.layout.table(table, RUN).glob(f"shard={hurt.key}/*.parquet"))
     damage(path, how)
     messages = whole.verify(RUN)
     assert len(messages) == 1
     assert str(path) in messages[0]
-    # An altered byte keeps the size: only what reads everything can see it.
+    # A changed byte keeps the size: only a check of all bytes finds it.
     assert whole.find_missing(RUN, SHARDS) == ([] if how == "altered" else [hurt])
     if how != "altered":
         assert whole.list_runs()[0].state == "partial"
@@ -50,7 +50,7 @@ def test_damage_is_found_and_mended_by_committing_again(whole, how, table):
     assert whole.find_missing(RUN, SHARDS) == []
 
 
-def test_other_rows_than_the_manifest_states_are_found(whole):
+def test_a_row_count_that_differs_from_the_manifest_is_detected(whole):
     manifest = whole.layout.manifest(RUN, FIRST.key)
     stated = unseal(manifest.read_bytes())
     next(file for file in stated["files"] if file["rows"] == 24)["rows"] = 25
@@ -76,8 +76,8 @@ def test_a_manifest_of_another_fingerprint_is_no_commit(whole):
         whole.scan("scores", RUN)
 
 
-def test_a_text_that_is_not_utf_8_is_told_and_no_traceback(whole):
-    """The bytes are those of the manifest, so only decoding them can tell."""
+def test_invalid_utf_8_is_reported_without_a_traceback(whole):
+    """The digest matches the manifest, so only decoding finds the error."""
     path = next(whole.layout.table("queries", RUN).glob(f"shard={FIRST.key}/*.parquet"))
     table = pq.read_table(path, partitioning=None)
     offsets = pa.array(range(len(table) + 1), pa.int32()).buffers()[1]
@@ -99,8 +99,8 @@ SMALL = {"a record": "record", "a manifest": "manifest", "the store": "store"}
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_no_changed_byte_of_a_small_file_is_believed(whole, kind):
-    """Letters and digits in turn made others: a reader refuses, or reads what was written."""
+def test_every_changed_byte_of_a_small_file_is_detected(whole, kind):
+    """Each alphanumeric byte is changed: a reader refuses the file, or reads the same content."""
     layout = whole.layout
     paths = (layout.record(RUN), layout.manifest(RUN, FIRST.key), layout.store)
     path = dict(zip(SMALL, paths, strict=True))[kind]
@@ -120,7 +120,7 @@ def test_no_changed_byte_of_a_small_file_is_believed(whole, kind):
     assert_whole(whole)
 
 
-def test_leftovers_and_uncommitted_files_disturb_nobody(whole):
+def test_leftovers_and_uncommitted_files_are_ignored(whole):
     committed = next(whole.layout.table("scores", RUN).glob("shard=00000/*.parquet"))
     committed.with_name(f".{committed.name}.0123.tmp").write_bytes(b"half")
     shutil.copy(committed, committed.with_name("never-committed.parquet"))

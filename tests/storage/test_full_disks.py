@@ -26,7 +26,7 @@ def test_a_limit_on_file_sizes_is_explained(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real disk of 400 kB."""
+    """A mounted file system of 400 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
@@ -48,7 +48,7 @@ def test_a_full_disk_is_explained_and_keeps_what_was_committed(small_disk):
         while True:
             file.write(b"0" * 4096)
     with pytest.raises(
-        StoreError, match=r"room for [\d,]+ bytes; got a full disk \(0 bytes free\)"
+        StoreError, match=r"[\d,]+ bytes of free space; got a full disk \(0 bytes free\)"
     ):
         store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
     assert list(small_disk.rglob("*.tmp")) == []
@@ -58,7 +58,7 @@ def test_a_full_disk_is_explained_and_keeps_what_was_committed(small_disk):
     assert_whole(store)
 
 
-def test_a_full_disk_is_recognised_behind_a_library_s_own_error(small_disk):
+def test_a_full_disk_is_recognised_from_a_library_s_own_exception(small_disk):
     store = reopen(small_disk / "store")
 
     def write(folder):
@@ -79,6 +79,6 @@ def test_a_disk_that_became_read_only_is_explained(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StoreError, match="read-only file system"):
         store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
-    with pytest.raises(StoreError, match="no right to write"):
+    with pytest.raises(StoreError, match="no write permission"):
         Store.open(small_disk / "store", STUDY)
     assert_whole(Store.open(small_disk / "store", STUDY, create=False))

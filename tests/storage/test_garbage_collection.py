@@ -1,4 +1,4 @@
-"""What is removed is what nobody needs: leftovers, replaced files, old runs, unused parts."""
+"""Garbage collection of leftovers, replaced files, removed runs and unused artifacts."""
 
 import os
 import time
@@ -15,7 +15,7 @@ OLD = 2 * 24 * 3600
 
 @pytest.fixture
 def no_grace_period(monkeypatch):
-    """What is written now looks two days old to whoever sweeps."""
+    """Make files written now appear two days old to the collection."""
     monkeypatch.setattr(sweep, "GRACE_SECONDS", -60)
 
 
@@ -29,13 +29,13 @@ def read_tables(store):
     return {name: store.scan(name, RUN).collect() for name in ("scores", "solves", "queries")}
 
 
-def test_a_store_in_order_has_nothing_to_remove(either, no_grace_period):
+def test_an_intact_store_has_no_leftovers(either, no_grace_period):
     finish(either, RUN)
     either.write_artifact("index", "ab" * 32, lambda folder: (folder / "a").write_text("x"))
     assert either.find_leftovers() == []
 
 
-def test_what_no_commit_lists_goes_and_nothing_else(either, no_grace_period):
+def test_only_unlisted_files_are_removed(either, no_grace_period):
     finish(either, RUN)
     before = read_tables(either)
     either.commit(RUN, SHARDS[0].key, tables(SHARDS[0], writer=1))
@@ -50,7 +50,7 @@ def test_what_no_commit_lists_goes_and_nothing_else(either, no_grace_period):
         leftover.path.split("/")[-1]: leftover.reason for leftover in either.find_leftovers()
     }
     assert reasons.pop("x.parquet") == "its run is gone"
-    assert reasons.pop("never-committed.parquet") == "no commit lists it any more"
+    assert reasons.pop("never-committed.parquet") == "no commit lists it"
     assert len(reasons) == 3, "of each table that the other writer made otherwise"
     either.remove(either.find_leftovers())
     assert either.find_leftovers() == []
@@ -59,7 +59,7 @@ def test_what_no_commit_lists_goes_and_nothing_else(either, no_grace_period):
     assert either.verify(RUN) == []
 
 
-def test_what_is_young_may_be_about_to_be_named(store):
+def test_recent_files_are_kept(store):
     finish(store, RUN)
     stray = store.layout.table("scores", RUN) / "shard=00001" / "in-work.parquet"
     aside = store.layout.artifact("index", "ab" * 32).with_name(".ab.0.tmp") / "half"
@@ -76,7 +76,7 @@ def test_what_is_young_may_be_about_to_be_named(store):
     assert not aside.parent.exists(), "nor is its folder left"
 
 
-def test_files_of_shards_go_once_they_are_in_a_compact_one(either, no_grace_period):
+def test_shard_files_are_removed_after_compaction(either, no_grace_period):
     finish(either, RUN)
     before = read_tables(either)
     either.compact(RUN)
@@ -89,7 +89,7 @@ def test_files_of_shards_go_once_they_are_in_a_compact_one(either, no_grace_peri
     assert either.find_missing(RUN, SHARDS) == []
 
 
-def test_a_forgotten_run_is_gone_and_others_stay(either, no_grace_period):
+def test_a_removed_run_is_gone_and_others_stay(either, no_grace_period):
     finish(either, RUN)
     either.open_run(record("second"))
     finish(either, "second", SHARDS[:2])
@@ -105,7 +105,7 @@ def test_a_forgotten_run_is_gone_and_others_stay(either, no_grace_period):
     assert either.verify(RUN) == []
 
 
-def test_parts_that_nobody_asked_for_go_with_time(store):
+def test_unused_artifacts_are_removed_after_some_days(store):
     def write(folder):
         (folder / "a.bin").write_text("x")
 
@@ -116,13 +116,15 @@ def test_parts_that_nobody_asked_for_go_with_time(store):
     assert store.find_artifact("index", used) is not None
     leftovers = store.find_unused_artifacts(30, keep={("index", kept)})
     assert {leftover.path.split("/")[2] for leftover in leftovers} == {unused}
-    assert leftovers[0].path.endswith("part.json"), "without it nobody takes it for whole"
+    assert leftovers[0].path.endswith("part.json"), (
+        "without part.json the artifact counts as missing"
+    )
     store.remove(leftovers)
     assert list(store.find_artifacts("index")) == [used, kept]
     assert store.find_unused_artifacts(50) == []
 
 
-def test_objects_of_a_part_whose_writer_was_killed_go(remote, no_grace_period):
+def test_objects_of_a_killed_writer_are_removed(remote, no_grace_period):
     def write(folder):
         (folder / "a.bin").write_text("x")
 

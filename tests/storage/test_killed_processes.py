@@ -1,4 +1,4 @@
-"""Processes that are really killed in the middle of commits, or that race for the same shards."""
+"""Processes that are killed during commits, or that commit the same shards concurrently."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from storage import Store
 FIRST = SHARDS[0]
 
 
-def test_killed_at_random_moments_then_resumed_equals_undisturbed(tmp_path, whole):
+def test_a_run_killed_at_random_and_resumed_equals_an_undisturbed_run(tmp_path, whole):
     root, chance = tmp_path / "killed", random.Random(7)
     interrupted = 0
     for _ in range(12):
@@ -36,8 +36,8 @@ def test_killed_at_random_moments_then_resumed_equals_undisturbed(tmp_path, whol
         assert_frame_equal(actual, expected[table])
 
 
-def test_killed_before_every_single_step_of_a_commit(tmp_path):
-    """Every crash point, not a sample: killed before step 1, 2, ... until a commit survives."""
+def test_a_commit_killed_before_each_of_its_system_calls(tmp_path):
+    """Every crash point: killed before system call 1, 2, ... until a commit completes."""
     output, _ = start_child("die", tmp_path).communicate(timeout=200)
     outcomes = dict(line.split(maxsplit=1) for line in output.splitlines())
     *killed, survived = outcomes.values()
@@ -52,11 +52,11 @@ def test_killed_before_every_single_step_of_a_commit(tmp_path):
         store.commit(RUN, FIRST.key, tables(FIRST))
         for table, rows in read_tables(store).items():
             assert_frame_equal(rows, tables(FIRST)[table])
-    assert done == sorted(done)  # one step, the manifest's rename, makes all of it visible
+    assert done == sorted(done)  # the rename of the manifest makes all files visible
     assert set(done) == {False, True}
 
 
-def test_two_processes_commit_the_same_shards_at_once(tmp_path):
+def test_two_processes_commit_the_same_shards_concurrently(tmp_path):
     root = tmp_path / "raced"
     store = reopen(root)
     racers = [start_child("race", root, writer) for writer in (1, 2)]
@@ -66,7 +66,7 @@ def test_two_processes_commit_the_same_shards_at_once(tmp_path):
         racer.stdin.write("go\n")
         racer.stdin.flush()
     while any(racer.poll() is None for racer in racers):
-        # A reader in the middle of it sees whole shards of one of the two, never an error.
+        # A concurrent reader gets whole shards of one of the two, never an error.
         solvers = store.scan("solves", RUN).collect()
         for shard in SHARDS:
             shard_rows = solvers.filter(pl.col("query").is_between(shard.start, shard.stop - 1))

@@ -1,4 +1,4 @@
-"""Rows of two nights, matched: truth is known, since the second night is made from the first."""
+"""Row matching against known truth: the second table is made from the first."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ from storage.run_comparison import RunTables, find_changes
 
 
 def table(rows, ids=None, key="train"):
-    """Rows of (text, label); without ids their numbers from 1, as without the key `id`."""
+    """A table of (text, label) rows; without ids they are numbered from 1."""
     names = ids or [f"{i + 1}" for i in range(len(rows))]
     columns = {key: range(len(rows)), "id": names}
     columns |= {"text": [text for text, _ in rows], "text_pair": [None] * len(rows)}
@@ -32,13 +32,13 @@ ROWS = [(f"text {i}", "ab"[i % 2]) for i in range(20)]
 
 
 @pytest.mark.parametrize("place", [0, 7, 20])
-def test_one_row_put_in_renames_nothing(place):
+def test_an_inserted_row_does_not_shift_the_matching(place):
     later = [*ROWS[:place], ("another", "a"), *ROWS[place:]]
     expected = {(i, i + (i >= place)): SAME for i in range(20)}
     assert pairs(table(ROWS), table(later)) == expected
 
 
-def test_ids_that_are_used_again_are_no_rows():
+def test_reused_ids_are_not_matched():
     before = table(ROWS, [f"{i % 3}" for i in range(20)])
     after = table(ROWS[::-1], [f"{i % 5}" for i in range(20)])
     assert pairs(before, after) == {(i, 19 - i): SAME for i in range(20)}
@@ -53,14 +53,14 @@ def test_an_id_whose_content_changed_is_edited_and_a_label_relabelled():
     assert pairs(table(ROWS, ids), table(later, ids))[0, 0] == EDITED
 
 
-def test_a_row_number_is_no_name_once_rows_have_moved():
-    """Row 1 is gone, two are put in front: number 1 is another row and not the first one edited."""
+def test_row_numbers_are_not_matched_once_rows_have_moved():
+    """Row 1 is removed and two are inserted: id 1 is another row, not an edited one."""
     later = [("new", "a"), ("newer", "a"), *ROWS[1:]]
     matching = match_rows(table(ROWS), table(later), "train")
     assert (matching.count(EDITED), matching.new, matching.gone) == (0, 2, 1)
 
 
-def test_a_label_that_has_another_name_is_no_relabelling():
+def test_a_renamed_label_is_not_a_relabelling():
     later = [(text, {"a": "alpha"}.get(label, label)) for text, label in ROWS]
     matching = match_rows(table(ROWS), table(later), "train")
     assert (matching.count(SAME), matching.renamed) == (20, {"a": "alpha"})
@@ -76,7 +76,7 @@ TABLE = st.lists(st.tuples(TEXTS, LABELS), min_size=1, max_size=12)
 @settings(max_examples=150, deadline=None)
 @given(TABLE, TABLE, st.integers(0, 999))
 def test_equal_rows_are_matched_by_multiplicity(before, after, seed):
-    """Against counts of a multiset: no label is gone from one table, so none can be renamed."""
+    """Compared with multiset counts; no label is removed, so none can be renamed."""
     every = [("end", label) for label in ("a", "b", "null", "", "None")]
     before, after = before + every, after + every
     random.Random(seed).shuffle(after)
@@ -92,7 +92,7 @@ def test_equal_rows_are_matched_by_multiplicity(before, after, seed):
 
 
 def make_run_tables(rows, ids=None, content=True, groups=()):
-    """One query; rows of (label, effect)."""
+    """A run of one query with rows of (label, effect)."""
     train = table([(f"{label} {effect}", label) for label, effect in rows], ids)
     train = train.with_columns(pl.lit(name).alias(f"group_{name}") for name in groups)
     queries = table([("q", "a")], key="query").with_columns(correct=pl.lit(False))
@@ -107,13 +107,13 @@ def make_run_tables(rows, ids=None, content=True, groups=()):
 EFFECTS = [("ab"[i % 2], -0.01 * (7 * i % 20 + 1)) for i in range(20)]
 
 
-def test_a_row_in_front_changes_nothing():
+def test_an_inserted_first_row_changes_nothing():
     assert find_changes(
         make_run_tables(EFFECTS), make_run_tables([("a", -0.0001), *EFFECTS]), 5
     ).is_empty()
 
 
-def test_without_texts_row_numbers_are_refused_and_names_are_taken():
+def test_without_texts_row_numbers_are_refused_and_ids_accepted():
     with pytest.raises(StoreError, match="row numbers"):
         find_changes(
             make_run_tables(EFFECTS, content=False), make_run_tables(EFFECTS, content=False), 5
@@ -126,7 +126,7 @@ def test_without_texts_row_numbers_are_refused_and_names_are_taken():
     assert find_changes(make_run_tables(EFFECTS, ids, content=False), turned, 5).is_empty()
 
 
-def test_groups_may_have_any_names_and_differ():
+def test_group_columns_may_have_any_name_and_differ():
     before, after = (
         make_run_tables(EFFECTS, groups=["x"]),
         make_run_tables(EFFECTS[:-1], groups=["x_before", "id"]),

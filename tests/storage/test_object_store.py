@@ -1,4 +1,4 @@
-"""The same store in a bucket: a real server of the S3 protocol, on loopback."""
+"""A store in a bucket of an S3 server on the loopback interface."""
 
 import json
 
@@ -10,7 +10,7 @@ from storage import Store, StoreError
 s3fs = pytest.importorskip("s3fs", reason="the extra s3")
 
 
-def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
+def test_a_bucket_returns_the_same_rows_as_a_folder(remote, store):
     for shard in SHARDS:
         for target in (remote, store):
             target.commit(RUN, shard.key, tables(shard))
@@ -23,7 +23,7 @@ def test_what_is_committed_comes_back_as_from_a_folder(remote, store):
     assert [status.done for status in remote.list_runs()] == [len(SHARDS)]
 
 
-def test_a_shard_without_its_file_or_of_another_size_is_missing(remote):
+def test_a_shard_with_a_lost_or_truncated_file_is_missing(remote):
     for shard in SHARDS[:3]:
         remote.commit(RUN, shard.key, tables(shard))
     lost, short = (
@@ -35,17 +35,17 @@ def test_a_shard_without_its_file_or_of_another_size_is_missing(remote):
     assert len(remote.verify(RUN)) == 2
 
 
-def test_of_two_that_open_a_run_the_second_is_held_to_the_first(remote, root):
+def test_the_second_to_open_a_run_must_match_the_first_record(remote, root):
     again = Store.open(root, STUDY)
     again.open_run(record(created="2030-01-01T00:00:00+00:00"))
     assert again.read_record(RUN).created == record().created
-    with pytest.raises(StoreError, match="another setting"):
+    with pytest.raises(StoreError, match="other settings"):
         again.open_run(record(damping=0.5))
     with pytest.raises(StoreError, match="store of study"):
         Store.open(root, "other")
 
 
-def test_only_what_a_manifest_lists_is_read(remote):
+def test_only_files_listed_in_a_manifest_are_read(remote):
     remote.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
     height = remote.scan("scores", RUN).collect().height
     (remote.layout.table("scores", RUN) / "shard=00001" / "left.parquet").write_bytes(b"half")
@@ -57,13 +57,13 @@ def test_only_what_a_manifest_lists_is_read(remote):
 
 
 @pytest.mark.parametrize("where", ["gs://bucket/x", "s3://", "s3:///x", "http://x/y"])
-def test_other_addresses_are_refused(where):
+def test_unsupported_addresses_are_refused(where):
     with pytest.raises(StoreError, match="s3://bucket/prefix"):
         Store.open(where, STUDY)
 
 
 @pytest.mark.long
-def test_a_bucket_that_is_not_there_or_does_not_answer_is_told(root, monkeypatch):
+def test_a_missing_or_unresponsive_bucket_is_reported(root, monkeypatch):
     with pytest.raises(StoreError, match=r"s3://no-such-bucket"):
         Store.open("s3://no-such-bucket/x", STUDY)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -85,11 +85,11 @@ def fill(text):
 
 
 def elsewhere(monkeypatch, tmp_path, name="another"):
-    """As from a machine that has no copies yet."""
+    """Simulate a machine with an empty cache."""
     monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / name))
 
 
-def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
+def test_an_artifact_is_found_from_another_machine(remote, monkeypatch, tmp_path):
     assert remote.find_artifact(KIND, DIGEST) is None
     here = remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.find_artifact(KIND, DIGEST) == here
@@ -101,7 +101,7 @@ def test_a_part_is_found_from_another_machine(remote, monkeypatch, tmp_path):
     assert remote.count_artifact_bytes() > 3
 
 
-def test_of_two_machines_that_make_a_part_both_get_the_first_ones(remote, monkeypatch, tmp_path):
+def test_two_machines_that_write_an_artifact_both_get_the_first_one(remote, monkeypatch, tmp_path):
     def slower(folder):
         fill("y")(folder)
         monkeypatch.setenv("FASTIF_CACHE", str(tmp_path / "copies"))
@@ -113,16 +113,14 @@ def test_of_two_machines_that_make_a_part_both_get_the_first_ones(remote, monkey
     assert (late / "b.bin").read_text() == "xx"
 
 
-def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
-    remote, monkeypatch, tmp_path
-):
-    from storage import remote_artifacts as remote_parts
+def test_an_artifact_whose_upload_was_interrupted_is_uploaded_on_use(remote, monkeypatch, tmp_path):
+    from storage import remote_artifacts
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(remote_parts, "create", killed)
+        patched.setattr(remote_artifacts, "create", killed)
         with pytest.raises(KeyboardInterrupt):
             remote.write_artifact(KIND, DIGEST, fill("x"))
     assert remote.find_artifact(KIND, DIGEST) is not None
@@ -131,18 +129,16 @@ def test_a_part_that_was_made_but_not_put_is_put_when_it_is_asked_for(
 
 
 @pytest.mark.parametrize("damage", ["lost", "short", "no list"])
-def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
-    remote, monkeypatch, tmp_path, damage
-):
+def test_an_artifact_damaged_in_the_bucket_is_replaced(remote, monkeypatch, tmp_path, damage):
     remote.write_artifact(KIND, DIGEST, fill("x"))
-    part = remote.layout.artifact(KIND, DIGEST)
-    (hurt,) = (path for path in part.rglob("*") if path.name == "b.bin")
+    artifact = remote.layout.artifact(KIND, DIGEST)
+    (hurt,) = (path for path in artifact.rglob("*") if path.name == "b.bin")
     if damage == "lost":
         hurt.unlink()
     elif damage == "short":
         hurt.write_bytes(b"x")
     else:
-        (part / "part.json").write_text("[]")
+        (artifact / "part.json").write_text("[]")
     elsewhere(monkeypatch, tmp_path)
     assert remote.find_artifact(KIND, DIGEST) is None
     remote.write_artifact(KIND, DIGEST, fill("y"))
@@ -150,7 +146,7 @@ def test_a_part_that_is_damaged_in_the_bucket_is_absent_and_replaced(
     assert (remote.find_artifact(KIND, DIGEST) / "b.bin").read_text() == "yy"
 
 
-def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
+def test_hidden_states_are_not_uploaded(remote, monkeypatch, tmp_path):
     remote.write_artifact("hidden", DIGEST, fill("x"))
     assert remote.find_artifact("hidden", DIGEST) is not None
     remote.retain_artifacts("hidden", set())
@@ -158,7 +154,7 @@ def test_hidden_states_stay_on_the_machine(remote, monkeypatch, tmp_path):
     assert remote.count_artifact_bytes() == 0
 
 
-def test_changed_bytes_of_a_part_in_the_bucket_are_found(remote):
+def test_changed_bytes_of_an_artifact_in_the_bucket_are_detected(remote):
     folder = remote.write_artifact("verdicts", "ab" * 32, lambda to: (to / "x").write_bytes(b"abc"))
     assert remote.find_damaged_artifacts() == {}
     assert (folder / "x").read_bytes() == b"abc"

@@ -1,4 +1,4 @@
-"""Every question answered a second time, in plain Python."""
+"""Queries compared with implementations in plain Python."""
 
 import polars as pl
 import pytest
@@ -20,13 +20,13 @@ from storage import (
 )
 from storage.schemas import SCORES
 
-# Few distinct values: ties and zeros happen all the time.
+# Few distinct values, so that ties and zeros are frequent.
 EFFECTS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 2.0])
 TABLE = st.lists(st.dictionaries(st.integers(0, 7), EFFECTS, max_size=6), max_size=5)
 
 
 def rows_of(table):
-    """(query, train, rank, effect, distance, spread) of one {train: effect} a query."""
+    """Rows (query, train, rank, effect, distance, spread) from one {train: effect} a query."""
     rows = []
     for query, effects in enumerate(table):
         ordered = sorted(effects.items(), key=lambda item: (item[1], item[0]))
@@ -50,7 +50,7 @@ def test_top_rows_of_a_query(table, query, k):
 
 @settings(max_examples=60, deadline=None)
 @given(TABLE, st.integers(0, 7))
-def test_everything_a_row_touches(table, train_row):
+def test_affected_queries_of_a_training_row(table, train_row):
     rows = rows_of(table)
     expected = sorted((r for r in rows if r[1] == train_row), key=lambda r: (-abs(r[3]), r[0]))
     assert find_affected_queries(frame(SCORES, rows).lazy(), train_row).collect().rows() == expected
@@ -91,7 +91,7 @@ def test_most_harmful_rows_of_a_run_and_of_a_slice(table, k, labels):
 
 @settings(max_examples=60, deadline=None)
 @given(TABLE, st.integers(1, 4))
-def test_how_often_a_row_is_in_a_top(table, k):
+def test_count_of_appearances_in_the_top_k(table, k):
     rows, count, harmful = rows_of(table), {}, {}
     for effects in table:
         top = sorted(effects, key=lambda row: (-abs(effects[row]), row))[:k]
@@ -110,7 +110,7 @@ def test_sums_do_not_lose_small_effects_beside_large_ones():
     assert actual["harmful_effect"].item() == -(2.0**24) - 100
 
 
-def test_a_slice_by_a_column_that_is_no_text():
+def test_a_slice_by_a_boolean_column():
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
     made = pl.concat(scores(shard) for shard in SHARDS).lazy()
     assert filter_slice(made, table, "correct", True).collect().is_empty()
@@ -152,7 +152,7 @@ def test_queries_without_a_loss_come_last():
     assert actual == [2, 1, 0, 3, 4]
 
 
-def test_the_quarantined_queries_and_why():
+def test_quarantined_queries_with_their_reasons():
     solved = pl.concat(solves(shard) for shard in reversed(SHARDS)).lazy()
     table = pl.concat(queries(shard) for shard in SHARDS).lazy()
     actual = find_quarantined(solved, table).collect()

@@ -1,4 +1,4 @@
-"""What changed between two runs, against the same question in plain Python."""
+"""Changes between two runs, compared with an implementation in plain Python."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def sum_harm(run, shared, order):
 
 
 def compute_unknown_harm(run, shared):
-    """The most harm of each row to queries that have no effect of it."""
+    """Upper bound of each row's harm to queries without a stored effect of it."""
     worst = dict.fromkeys(IDS, 0.0)
     for query in shared:
         kept = sorted(run[query].values())
@@ -72,7 +72,7 @@ def compute_unknown_harm(run, shared):
 
 @settings(max_examples=60, deadline=None)
 @given(RUN, RUN, st.permutations(list(IDS)), st.integers(1, 4))
-def test_who_entered_the_worst_and_who_left_them(before, after, order, k):
+def test_rows_that_entered_or_left_the_top_k(before, after, order, k):
     order = "".join(order)
     actual = find_changes(tables(before, IDS), tables(after, order), k)
     shared = sorted(set(before) & set(after))
@@ -95,7 +95,7 @@ def test_who_entered_the_worst_and_who_left_them(before, after, order, k):
     assert gaps == sorted(gaps, reverse=True)
 
 
-def test_rows_that_came_or_went_or_got_another_label_are_told():
+def test_new_removed_and_relabelled_rows_are_marked():
     before, after = {"q1": {"a": -1.0, "b": -2.0}}, {"q1": {"c": -3.0, "d": -4.0}}
     old = tables(before, "abd", label=lambda row: "x")
     new = tables(after, "bcd", label=lambda row: "y" if row == "d" else "x")
@@ -119,13 +119,13 @@ def one_query(effects, rows=None):
 
 
 def words(before, after, k, **keys):
-    """Row -> how it changed."""
+    """Change by row id."""
     return {row["id"]: row["change"] for row in find_changes(before, after, k, **keys).to_dicts()}
 
 
-def test_a_row_that_others_overtake_has_not_stopped_being_harmful():
+def test_an_overtaken_row_has_not_stopped_being_harmful():
     before = {"a": -1.0, "b": -0.9, "c": -0.1, "d": -0.1}
-    # The new rows e and f are worse; effects are by 6 rows now, and not by 4.
+    # The new rows e and f are more harmful; effects have the factor 1/6 now, not 1/4.
     after = {row: effect * 4 / 6 for row, effect in before.items()} | {"e": -3.0, "f": -2.0}
     expected = {"a": OVERTAKEN, "b": OVERTAKEN, "e": BECAME_HARMFUL, "f": BECAME_HARMFUL}
     assert words(one_query(before), one_query(after), 2) == expected
@@ -134,13 +134,13 @@ def test_a_row_that_others_overtake_has_not_stopped_being_harmful():
     }  # fmt: skip
 
 
-def test_a_row_that_grew_less_harmful_by_itself_has_stopped():
+def test_a_row_with_much_less_harm_has_stopped():
     before, after = {"a": -1.0, "b": -0.2, "c": 0.5}, {"a": -0.1, "b": -0.2, "c": 0.5}
     assert words(one_query(before), one_query(after), 1) == {"a": STOPPED_HARMING, "b": MOVED_UP}
 
 
-def test_what_was_not_kept_may_be_as_harmful_as_what_was():
-    """Row a is not among the kept ends of the second run: it can do the harm of c, and no more."""
+def test_unstored_effects_are_bounded_by_stored_ones():
+    """Row a is not stored in the second run: its harm is at most that of c."""
     before = one_query({"a": -1.0, "b": -0.1, "c": -0.2, "d": 0.1})
     kept = one_query({"b": -2.0, "c": -0.9, "d": 0.5, "e": 0.4}, "abcde")
     assert words(before, kept, 1)["a"] == OVERTAKEN
@@ -149,7 +149,7 @@ def test_what_was_not_kept_may_be_as_harmful_as_what_was():
 
 
 @pytest.mark.parametrize("factor", [0.01, 3.0, 100.0])
-def test_effects_of_another_size_are_compared_by_their_share(factor):
+def test_effects_of_another_scale_are_rescaled(factor):
     before = one_query({"a": -1.0, "b": -0.9, "c": -0.8})
     after = one_query({"a": -0.79 * factor, "b": -0.9 * factor, "c": -0.8 * factor})
     assert words(before, after, 2, sizes=False) == {"a": OVERTAKEN, "c": MOVED_UP}

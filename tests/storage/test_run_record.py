@@ -1,4 +1,4 @@
-"""Fingerprints, records and plans."""
+"""Fingerprints, records and shards."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys(parts):
 
 
 @given(PARTS, PARTS)
-def test_other_parts_have_another_fingerprint(parts, other_parts):
+def test_different_parts_have_different_fingerprints(parts, other_parts):
     same = json.dumps(parts, sort_keys=True) == json.dumps(other_parts, sort_keys=True)
     assert (compute_fingerprint(parts) == compute_fingerprint(other_parts)) == same
 
@@ -45,13 +45,13 @@ def test_a_fingerprint_is_the_sha256_of_canonical_json():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_no_number_has_no_fingerprint(value):
+def test_nan_and_infinity_have_no_fingerprint(value):
     with pytest.raises(ValueError, match="JSON"):
         compute_fingerprint({"damping": value})
 
 
 @given(PARTS)
-def test_a_record_survives_json(parts):
+def test_a_record_round_trips_through_json(parts):
     made = RunRecord("a", "nli", compute_fingerprint(parts), "2026-01-02", parts, 10, 20, 4)
     assert RunRecord.from_json(made.to_json()) == made
 
@@ -76,6 +76,6 @@ def test_shards_cover_every_query_once(count, size):
 
 
 @pytest.mark.parametrize(("count", "size"), [(-1, 4), (4, 0)])
-def test_a_plan_that_makes_no_sense_is_refused(count, size):
+def test_invalid_counts_and_sizes_are_refused(count, size):
     with pytest.raises(ValueError, match="plan_shards needs"):
         plan_shards(count, size)

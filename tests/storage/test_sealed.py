@@ -1,4 +1,4 @@
-"""A sealed file with any one byte changed is refused, or says the same."""
+"""A sealed file with any one byte changed is refused, or has the same content."""
 
 import pytest
 
@@ -8,14 +8,14 @@ STATED = {"run": "night-1", "rows": 17, "digests": {"a": "0f", "b": "é"}, "clos
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0xFF])
-def test_no_changed_byte_is_believed(mask):
+def test_every_changed_byte_is_detected(mask):
     data = seal(STATED)
     assert unseal(data) == STATED
     name = data.index(DIGEST_KEY.encode())
     refused = 0
     for place in range(len(data)):
         if name <= place < name + len(DIGEST_KEY):
-            continue  # without its name it is a file of before there were digests
+            continue  # without the key it is a file of an older version
         changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
         try:
             actual = unseal(changed)
@@ -26,7 +26,7 @@ def test_no_changed_byte_is_believed(mask):
     assert refused > len(data) / 2
 
 
-def test_a_digest_under_another_name_is_damage():
+def test_a_checksum_with_a_damaged_key_is_detected():
     data = seal({"format": 3, "run": "ab" * 32})
     with pytest.raises(ValueError, match="changed"):
         unseal(data.replace(b"sha256 of the rest", b"sha257 of the rest"))

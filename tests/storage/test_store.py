@@ -1,4 +1,4 @@
-"""Whose store it is, which runs it holds, and how far they came."""
+"""Ownership of a store, its runs and their status."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def finish(store, run, shards=SHARDS):
     store.commit(run, "finish", {"runs": runs()})
 
 
-def test_a_new_store_says_whose_it_is(tmp_path):
+def test_a_new_store_records_its_study(tmp_path):
     store = Store.open(tmp_path / "a" / "store", STUDY)
     stated = json.loads(store.layout.store.read_text())
     assert (stated["format"], stated["study"]) == (3, STUDY)
@@ -34,7 +34,7 @@ def test_opening_again_changes_nothing(store, tmp_path):
     assert content(tmp_path) == before
 
 
-def test_a_store_begun_by_a_process_that_was_killed_is_begun_again(tmp_path):
+def test_a_store_whose_creation_was_interrupted_is_created_again(tmp_path):
     (tmp_path / ".store.json.0123.tmp").write_text('{"form')
     assert Store.open(tmp_path, STUDY).list_runs() == []
 
@@ -56,14 +56,14 @@ REFUSED = {
     "another study": (make_store_file(format=1, study="mnist"), "study 'mnist'"),
     "another format": (make_store_file(format=4, study=STUDY), "format 4"),
     "no description": (make_store_file(format=1), "unreadable"),
-    "other things in the folder": (full, "other things in it"),
+    "other things in the folder": (full, "other files"),
     "a file": (lambda root: root.write_text("mine"), "a file"),
 }
 
 
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_not_this_study_s_store_is_refused_untouched(tmp_path, kind, create):
+def test_other_folders_are_refused_and_left_unchanged(tmp_path, kind, create):
     make, message = REFUSED[kind]
     root = tmp_path / "store"
     make(root)
@@ -74,22 +74,22 @@ def test_what_is_not_this_study_s_store_is_refused_untouched(tmp_path, kind, cre
     assert content(tmp_path) == before
 
 
-def test_without_create_an_absent_store_is_refused_and_not_made(tmp_path):
-    with pytest.raises(StoreError, match="nothing there"):
+def test_a_missing_store_is_refused_without_create(tmp_path):
+    with pytest.raises(StoreError, match="a missing folder"):
         Store.open(tmp_path / "store", STUDY, create=False)
     assert content(tmp_path) == {}
 
 
 def test_a_path_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StoreError, match=r"folder to write in.*file"):
+    with pytest.raises(StoreError, match=r"writable folder.*file"):
         Store.open(tmp_path / "file" / "store", STUDY)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("there", [True, False])
-def test_a_folder_without_the_right_to_write_is_refused(tmp_path, there):
+def test_a_folder_without_write_permission_is_refused(tmp_path, there):
     root = tmp_path / "closed" / "store"
     if there:
         Store.open(root, STUDY)
@@ -97,7 +97,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path, there):
     closed = root if there else root.parent
     closed.chmod(0o500)
     try:
-        with pytest.raises(StoreError, match="no right to write"):
+        with pytest.raises(StoreError, match="no write permission"):
             Store.open(root, STUDY)
         if there:
             assert Store.open(root, STUDY, create=False).list_runs() == []
@@ -120,7 +120,7 @@ def test_a_run_keeps_its_first_record(store):
         ({"shard_size": 5}, "shard_size: 4 -> 5"),
     ],
 )
-def test_a_run_that_computes_something_else_is_refused(store, change, message):
+def test_a_run_with_other_settings_is_refused(store, change, message):
     with pytest.raises(StoreError) as caught:
         store.open_run(record(**change))
     text = str(caught.value)
@@ -136,21 +136,21 @@ def test_a_run_of_another_study_is_refused(store):
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b", ".hidden", "run=1", "x" * 200, "é"])
-def test_a_run_s_name_must_be_a_plain_folder(store, tmp_path, name):
+def test_invalid_run_names_are_refused(store, tmp_path, name):
     before = content(tmp_path)
     with pytest.raises(StoreError, match="name of the run"):
         store.open_run(record(name))
     assert content(tmp_path) == before
 
 
-def test_an_unknown_run_is_answered_with_the_known_ones(store):
+def test_the_error_for_an_unknown_run_lists_the_known_ones(store):
     with pytest.raises(StoreError, match="the runs first"):
         store.read_record("second")
     with pytest.raises(StoreError, match="the runs first"):
         store.scan("scores", "second")
 
 
-def test_a_damaged_record_is_named(store):
+def test_a_damaged_record_is_reported_with_its_path(store):
     path = store.layout.record(RUN)
     for text in ("{", "[]", '{"run": "first"}'):
         path.write_text(text)
@@ -158,7 +158,7 @@ def test_a_damaged_record_is_named(store):
             store.list_runs()
 
 
-def test_runs_say_how_far_they_came(store):
+def test_status_counts_committed_shards(store):
     assert [(s.done, s.planned, s.state, s.finished) for s in store.list_runs()] == [
         (0, len(SHARDS), "partial", False)
     ]
@@ -169,7 +169,7 @@ def test_runs_say_how_far_they_came(store):
     assert (status.done, status.state, status.finished) == (len(SHARDS), "complete", True)
 
 
-def test_missing_are_the_shards_not_committed(store):
+def test_find_missing_returns_uncommitted_shards(store):
     store.commit(RUN, SHARDS[1].key, tables(SHARDS[1]))
     left = [shard for shard in SHARDS if shard != SHARDS[1]]
     assert store.find_missing(RUN, SHARDS) == left
@@ -189,8 +189,8 @@ def test_the_latest_run_is_the_newest_finished_one(store):
     assert store.find_latest().record.run == RUN
 
 
-def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
-    """The clock was set back between the nights; then the tables were rolled back."""
+def test_the_order_of_runs_does_not_depend_on_the_clock(store):
+    """The clock is set back between two runs; then the tables are rolled back."""
     store.open_run(record("second", created="1999-01-01T00:00:00+00:00"))
     assert [status.record.run for status in store.list_runs()] == ["second", RUN]
     finish(store, RUN, [])
@@ -209,7 +209,7 @@ def test_what_is_newest_goes_by_the_order_of_events_and_not_by_a_clock(store):
         store.list_runs()
 
 
-def test_bytes_on_disk_are_those_of_one_run(store):
+def test_run_size_counts_the_files_of_one_run_only(store):
     store.open_run(record("second"))
     before = store.count_run_bytes("second")
     small = store.count_run_bytes(RUN)
@@ -219,7 +219,7 @@ def test_bytes_on_disk_are_those_of_one_run(store):
     assert store.count_run_bytes("second") == before
 
 
-def test_a_moved_store_still_reads(store, tmp_path):
+def test_a_moved_store_is_readable(store, tmp_path):
     store.commit(RUN, SHARDS[0].key, tables(SHARDS[0]))
     moved = store.layout.root.rename(tmp_path / "elsewhere [1]")
     again = Store.open(moved, STUDY)
@@ -232,5 +232,5 @@ def test_an_unknown_table_is_refused(store):
         store.scan("score", RUN)
 
 
-def test_shards_are_keys_of_five_digits():
+def test_shard_keys_have_five_digits():
     assert Shard(3, 192, 256).key == "00003"

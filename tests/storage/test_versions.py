@@ -1,4 +1,4 @@
-"""A store that version 0.1 really wrote: read as it is, and gone on with."""
+"""A store written by version 0.1: readable, and continued by this version."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def root(tmp_path) -> Path:
     return Path(shutil.copytree(WRITTEN, tmp_path / "store"))
 
 
-def test_it_is_read_whole_and_what_it_lacks_is_null(root):
+def test_it_is_readable_and_missing_columns_are_null(root):
     store = Store.open(root, STUDY, create=False)
     assert store.verify(RUN) == []
     (status,) = store.list_runs()
@@ -62,7 +62,7 @@ def test_it_is_read_whole_and_what_it_lacks_is_null(root):
     assert json.loads(store.layout.store.read_bytes())["format"] == 1, "reading changes nothing"
 
 
-def test_questions_are_answered_from_it(root):
+def test_queries_work_on_it(root):
     store = Store.open(root, STUDY, create=False)
     top = find_most_harmful(store.scan("scores", RUN), 3, 2).collect()
     assert top["rank"].to_list() == [0, 1]
@@ -70,7 +70,7 @@ def test_questions_are_answered_from_it(root):
     assert lost.is_empty()
 
 
-def test_who_writes_to_it_says_so_in_its_format_and_old_rows_stay(root):
+def test_writing_upgrades_the_format_and_keeps_old_rows(root):
     old = Store.open(root, STUDY, create=False).scan("solves", RUN).collect()
     stated = json.loads((root / "store.json").read_bytes())
     store = Store.open(root, STUDY)
@@ -83,15 +83,15 @@ def test_who_writes_to_it_says_so_in_its_format_and_old_rows_stay(root):
     assert_frame_equal(store.scan("solves", RUN).collect(), old)
 
 
-def test_another_study_s_is_refused_untouched(root):
+def test_the_store_of_another_study_is_refused_and_left_unchanged(root):
     before = (root / "store.json").read_bytes()
     with pytest.raises(StoreError, match="'nli'"):
         Store.open(root, "other")
     assert (root / "store.json").read_bytes() == before
 
 
-def test_a_run_may_be_finished_in_both_versions(root):
-    """A named run goes on if its parts are the same: files of both versions are one table."""
+def test_a_run_may_be_finished_by_either_version(root):
+    """A named run resumes if its parts are equal; files of both versions form one table."""
     store = Store.open(root, STUDY)
     store.open_run(record())
     store.commit(RUN, SHARDS[2].key, tables(SHARDS[2]))

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
     "max_length above the model's": (study(model={"max_length": 33}), ["max_length", "32", "33"]),
     "missing model": (no_model, ["model", "no folder", "hub:"]),
     "another study's store": (other_store, ["store.json", "'tiny'", "'another'"]),
-    "a folder that is no store": (foreign_folder, ["store", "other things"]),
+    "a folder that is no store": (foreign_folder, ["store", "other files"]),
     "a file in the store's place": (file_for_store, ["store", "a file"]),
     "a file above the store": (file_above_store, ["store", "a file at"]),
     "unknown solver": (
