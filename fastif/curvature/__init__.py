@@ -1,4 +1,4 @@
-"""Curvature of the training loss, as operators on rows."""
+"""Curvature of the training loss as symmetric linear operators: Gauss-Newton, Hessian, EK-FAC."""
 
 from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton

@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix of the training loss."""
+"""Generalized Gauss-Newton matrix (GGN) of the training loss, as a matrix-free operator."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,22 +23,46 @@ from fastif.models.trial import try_table
 
 @dataclass(frozen=True, eq=False)
 class GaussNewton(FactoredOperator):
-    """G = 1/m Σ_i J_iᵀ (S_i S_iᵀ) J_i, J = d outputs / d params, S Sᵀ = d² loss / d outputs².
+    """Generalized Gauss-Newton matrix (GGN) of the mean training loss, exact and matrix-free.
 
-    For softmax cross-entropy this is the Fisher matrix; it is exact (all classes, no sampling of
-    labels) and positive semi-definite. The rows of SᵀJ are per-example gradients like any other, so
-    a product takes each example's rows once for all q vectors: no double backward, no
-    forward mode, two matrix products a tile.
+        G = 1/n Σ_i J_iᵀ H_i J_i = VᵀV / n,    H_i = S_i S_iᵀ
 
-    An example whose rows are not finite counts as zero, or one row would spoil the whole matrix.
+    J_i [c p] is the Jacobian of the c outputs of example i in the p parameters, and H_i [c c] the
+    Hessian of its loss in the outputs. S_i [c k] is a square root of H_i. The GGN factor V [n·k p]
+    holds the factor rows v = J_iᵀ S_i[:, j], k of them for each example (k = labels - 1 for softmax
+    cross-entropy).
+
+    For softmax cross-entropy G equals the Fisher information matrix, with the expectation over all
+    labels and not over sampled ones (Martens, 2020). It is positive semi-definite. Factor rows are
+    per-example gradients, so a product G x needs no double backward and no forward-mode
+    differentiation: one pass over the examples serves q vectors, with two matrix products for each
+    tile of factor rows.
+
+    An example with NaN or infinity in its factor rows counts as zero, because it would otherwise
+    make every product NaN; `nonfinite_ids` lists them.
 
     Args:
-        objective: the trained model.
-        examples: the training set, whose `batch_size` says how many gradients are held at once.
-        ids: the m examples the mean is taken over; all by default.
+        objective: Trained model with its loss; its attributed parameters are the p columns of G.
+        examples: Training set. Its `batch_size` is the number of examples with gradients in memory
+            at once.
+        ids: Positions of the n examples in the mean, which may repeat; all examples by default.
+
+    Attributes:
+        batch_size: Examples in one batch, taken over from `examples`.
+        gradients: Source of the per-example gradients that make up V.
 
     Raises:
-        InputError: model or examples are refused by a trial on a few rows.
+        InputError: If a trial on a few rows refuses the model or the examples.
+
+    Examples:
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> examples = TensorExamples(points, torch.zeros(2, 1))
+        >>> curvature = GaussNewton(ModuleObjective(model, SquaredError()), examples)
+    >>> curvature.to_dense().round(decimals=4)  # 2/n Σ x xᵀ
+        tensor([[1., 0.],
+                [0., 4.]])
     """
 
     objective: Objective
@@ -54,7 +78,7 @@ class GaussNewton(FactoredOperator):
         check_batch_size(self.examples.batch_size)
         object.__setattr__(self, "batch_size", self.examples.batch_size)
         ids = all_ids(self.examples) if self.ids is None else as_ids(self.ids, len(self.examples))
-        # Like lengths together: the mean does not mind, and padding stays small.
+        # Batches of similar length need little padding, and a mean does not depend on the order.
         order = torch.argsort(self.examples.lengths[ids], descending=True, stable=True)
         object.__setattr__(self, "ids", ids[order])
         object.__setattr__(self, "gradients", Gradients(self.objective))
@@ -137,12 +161,16 @@ class GaussNewton(FactoredOperator):
 
     def _with_ids(self, ids: Int[Tensor, " m"]) -> "GaussNewton":
         operator = replace(self, ids=ids)
-        object.__setattr__(operator, "gradients", self.gradients)  # they know how to be taken
+        object.__setattr__(operator, "gradients", self.gradients)  # keeps their route and checks
         return operator
 
 
 def zero_nonfinite_rows(tile: GradientTile) -> Bool[Tensor, " b"]:
-    """Set rows without a finite norm to zero; which these are."""
+    """Set gradients without a finite norm to zero, in place.
+
+    Returns:
+        Mask of the gradients that were set to zero.
+    """
     nonfinite = ~torch.isfinite(tile.gradients.norm(dim=1))
     if bool(nonfinite.any()):
         tile.gradients[nonfinite] = 0
@@ -150,11 +178,11 @@ def zero_nonfinite_rows(tile: GradientTile) -> Bool[Tensor, " b"]:
 
 
 def zero_curvature_error(setting: str) -> InputError:
-    """What to raise for a matrix of zeros, which has no direction to tell from another."""
+    """Return the error for a curvature matrix of zeros, in which no direction has any curvature."""
     return InputError(
         setting,
-        "a model that is not sure of all its training rows",
+        "a model with some loss left on its training rows",
         "a curvature of zero",
-        "Look at the losses of the training rows; take a model from earlier in its training, or "
-        "one trained with more weight decay.",
+        "Inspect the losses of the training rows. Take a checkpoint from earlier in training, or "
+        "a model trained with more weight decay.",
     )

@@ -1,4 +1,4 @@
-"""The Hessian of the training loss, by double backward."""
+"""Hessian of the training loss, by Hessian-vector products with double backward."""
 
 from dataclasses import dataclass, replace
 
@@ -21,20 +21,36 @@ from fastif.numerics.out_of_memory import is_out_of_memory
 
 @dataclass(frozen=True, eq=False)
 class Hessian(LinearOperator):
-    """H = 1/m Σ_i ∇² L_i, as in the FastIF paper; not positive definite for a network.
+    """Hessian of the mean training loss, by exact Hessian-vector products (Pearlmutter, 1994).
 
-    A product differentiates the gradient once more (Pearlmutter, 1994). The q vectors share one
-    forward and one backward pass a batch. Fused attention kernels have no double backward: torch's
-    are replaced by the plain one here, others are refused.
+        H = 1/n Σ_i ∇² L_i
+
+    FastIF (Guo et al., 2021) inverts this matrix. The Hessian of a neural network is indefinite in
+    general, so H + λI is positive definite only for a large enough damping λ;
+    `fastif.solvers.definiteness` checks it.
+
+    A product differentiates the gradient once more. The q vectors of a product share one forward
+    and one backward pass for each batch. Fused attention kernels have no double backward: those of
+    torch are replaced by the plain implementation here, others are refused. An example without a
+    finite loss counts as zero.
 
     Args:
-        objective: the trained model.
-        examples: the training set, whose `batch_size` is that of one backward pass.
-        ids: the m examples the mean is taken over; all by default.
+        objective: Trained model with its loss; its attributed parameters are the p columns of H.
+        examples: Training set. Its `batch_size` is the number of examples in one backward pass.
+        ids: Positions of the n examples in the mean, which may repeat; all examples by default.
 
     Raises:
-        InputError: model or examples are refused by a trial on a few rows; on use, an operation of
-            the model cannot be differentiated twice.
+        InputError: If a trial on a few rows refuses the model or the examples; from `apply`, if an
+            operation of the model cannot be differentiated twice.
+
+    Examples:
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> examples = TensorExamples(points, torch.zeros(2, 1))
+        >>> Hessian(ModuleObjective(model, SquaredError()), examples).to_dense()  # 2/n Σ x xᵀ
+        tensor([[1., 0.],
+                [0., 4.]])
     """
 
     objective: Objective
@@ -74,11 +90,11 @@ class Hessian(LinearOperator):
         space = self.objective.space
         params = make_leaf_params(self.objective.params)
         param_tensors = tuple(params.values())
-        # Fused attention has no second derivative; the plain one gives the same numbers.
+        # Fused attention has no double backward; the plain implementation has equal outputs.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             losses = self.objective.losses(params, batch)
             finite = torch.isfinite(losses)
-            if not bool(finite.all()):  # such an example counts as zero
+            if not bool(finite.all()):  # an example without a finite loss counts as zero
                 finite_batch = {name: tensor[finite] for name, tensor in batch.items()}
                 return (
                     self._add_products(finite_batch, vectors, total) if bool(finite.any()) else None
@@ -117,6 +133,6 @@ def _differentiate(
             "Hessian",
             "a model all of whose operations can be differentiated twice",
             str(error).splitlines()[0],
-            'Load it with attn_implementation="eager", or take fastif.GaussNewton, which needs one '
-            "backward pass only.",
+            'Load it with attn_implementation="eager", or use fastif.GaussNewton, which needs no '
+            "double backward.",
         ) from error

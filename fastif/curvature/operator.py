@@ -1,4 +1,4 @@
-"""Symmetric p x p matrices, known by what they do to rows."""
+"""Symmetric p x p linear operators, defined by their products with vectors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,64 +15,82 @@ from fastif.numerics.arithmetic import HALF
 
 
 class LinearOperator(ABC):
-    """A symmetric matrix A that can be applied to q rows at once."""
+    """Interface of a symmetric matrix A [p p] that is known by its matrix-vector products."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """The number p of rows and columns."""
+        """Number p of rows and columns: the number of attributed parameters."""
 
     @property
     @abstractmethod
     def like(self) -> Tensor:
-        """An empty tensor of the type and on the device that rows must have."""
+        """Empty tensor with the dtype and device that vectors must have."""
 
     @abstractmethod
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        """Rows @ A."""
+        """Return the products of A with q vectors: `vectors @ A`, one product in each row."""
 
     def sample(self, generator: torch.Generator, size: int) -> "LinearOperator":
-        """An unbiased estimate of A from `size` examples drawn afresh; A itself if it has none."""
+        """Return an unbiased mini-batch estimate of A from `size` sampled examples.
+
+        Args:
+            generator: Source of randomness.
+            size: Number of examples, sampled uniformly with replacement.
+
+        Returns:
+            An operator on the sampled examples; A itself if it is no mean over examples.
+        """
         return self
 
     def on_all_data(self) -> "LinearOperator | None":
-        """The same matrix over all the examples that its own were picked from.
+        """Return this curvature as a mean over all examples of its table.
 
-        The operator itself if these are all; None if it has no examples to tell it from.
+        Returns:
+            The operator itself if its mean is over all of them; None if it holds no examples.
         """
         return None
 
     @property
     def ridge(self) -> float:
-        """What training itself added to the diagonal: the L2 weight decay of its objective."""
+        """L2 weight decay of training, which adds ridge·I to the Hessian of what was minimised."""
         return 0.0
 
     @property
     def is_semidefinite(self) -> bool:
-        """Whether the matrix has no eigenvalue below 0 by its making; False where that is open."""
+        """Whether the construction rules out negative eigenvalues; False if that is open."""
         return False
 
     def with_damping(self, damping: float) -> "DampedOperator":
-        """A + (damping + ridge) * I, the only place where damping enters.
+        """Return the damped operator A + λI with λ = damping + ridge.
 
-        The sum is the effective λ, the `damping` of the result. Where the minimised penalty spared
-        some parameters (biases, norms), the ridge still stands on all attributed ones.
+        This is the only place where damping is added: λ is the effective damping, the `damping` of
+        the result. Where the penalty of training spared some parameters (biases, norms), the ridge
+        is still added for all attributed ones.
+
+        Args:
+            damping: Damping in addition to the weight decay of training, 0 or more, in units of the
+                curvature's eigenvalues.
+
+        Raises:
+            InputError: If λ is negative or NaN, or the parameters are in half precision.
         """
         return DampedOperator(self, damping + self.ridge)
 
     def to_dense(self, chunk: int = 64) -> Float[Tensor, "p p"]:
-        """The matrix itself; for small p."""
+        """Return A as a dense p x p matrix, from `chunk` products at a time; for small p."""
         identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
         return torch.cat([self.apply(vectors) for vectors in identity.split(chunk)])
 
 
 class FactoredOperator(LinearOperator):
-    """A matrix given as RᵀR / count by the rows of its root R, which pass by in tiles.
+    """Positive semi-definite matrix G = VᵀV / n, given by the rows of its factor V.
 
-    Solvers that work in the space of examples need no more than these rows.
+    V [r p] is the factor, such as the GGN factor; its r rows (factor rows) are computed in tiles
+    and never all held. Solvers in the space of examples need nothing else.
 
     Attributes:
-        batch_size: examples whose root rows are taken together.
+        batch_size: Number of examples with factor rows in memory at once.
     """
 
     batch_size: int
@@ -80,12 +98,12 @@ class FactoredOperator(LinearOperator):
     @property
     @abstractmethod
     def count(self) -> int:
-        """The number of examples that the mean is taken over."""
+        """Number n of examples in the mean."""
 
     @property
     @abstractmethod
     def rows_per_example(self) -> int:
-        """Root rows an example has."""
+        """Number of factor rows of one example; r = n · `rows_per_example`."""
 
     @property
     def is_semidefinite(self) -> bool:
@@ -93,12 +111,12 @@ class FactoredOperator(LinearOperator):
 
     @property
     def num_batches(self) -> int:
-        """The number of batches that the examples pass by in."""
+        """Number of batches into which the n examples are split."""
         return -(-self.count // self.batch_size)
 
     @abstractmethod
     def factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
-        """The root rows of one batch; batches and rows always come in the same order."""
+        """Compute the factor rows of one batch in tiles; the order of batches and rows is fixed."""
 
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(vectors)
@@ -108,26 +126,32 @@ class FactoredOperator(LinearOperator):
         return total.div_(self.count)
 
     def compute_factor_coefficients(self, train: Examples) -> "FactorCoefficients | None":
-        """How the loss gradients of these training examples are made of the root rows.
+        """Express the loss gradients of training examples as combinations of factor rows.
 
-        None if they are not, or the root rows are not those of just these examples.
+        Args:
+            train: Training examples with the loss gradients to express.
+
+        Returns:
+            Coefficients of each factor row; None if loss gradients are no combination of factor
+            rows, or the operator is a mean over other examples than these.
         """
         return None
 
     @property
     def nonfinite_ids(self) -> Int[Tensor, " d"]:
-        """Examples whose root rows were found not to be finite, and count as zero."""
+        """Positions of examples with NaN or infinity in their factor rows; they count as zero."""
         return torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True, eq=False)
 class FactorCoefficients:
-    """Loss gradients in root rows: ∇L(i) = Σ weights[r] R[r] over the rows r with owners[r] = i.
+    """Loss gradients as combinations of factor rows: ∇L(i) = Σ u_j V_j over the rows of example i.
 
     Attributes:
-        owners: the training example that a root row belongs to, in the order of the rows.
-        columns: the column of that example's root S_i.
-        weights: its weight; NaN where the example's outputs are not finite.
+        owners: Position of the training example that each of the r factor rows belongs to.
+        columns: Column of that example's square root S_i of the loss Hessian.
+        weights: Coefficient u_j of each factor row; NaN where the outputs of the example are not
+            finite.
     """
 
     owners: Int[Tensor, " r"]
@@ -135,12 +159,20 @@ class FactorCoefficients:
     weights: Float[Tensor, " r"]
 
     def sum_by_example(self, values: Float[Tensor, "q r"], count: int) -> Float[Tensor, "q n"]:
-        """Of numbers for each root row (R x), those for each of `count` examples (∇L x)."""
+        """Combine values of factor rows (V x) into values of loss gradients (∇Lᵀ x).
+
+        Args:
+            values: Value of each of the r factor rows for q vectors x.
+            count: Number n of training examples.
+
+        Returns:
+            Value of each training example for each vector.
+        """
         total = values.new_zeros(len(values), count)
         return total.index_add_(1, self.owners.to(values.device), values * self.weights.to(values))
 
     def arrange_by_example(self, values: Shaped[Tensor, " r"]) -> Shaped[Tensor, "n c"]:
-        """Numbers of the root rows, example by example and column by column."""
+        """Arrange one value for each factor row in a table of examples x columns."""
         size = (int(self.owners.max()) + 1, int(self.columns.max()) + 1)
         table = values.new_zeros(size)
         table[self.owners, self.columns] = values
@@ -149,10 +181,14 @@ class FactorCoefficients:
 
 @dataclass(frozen=True, eq=False)
 class DenseOperator(LinearOperator):
-    """A matrix held in memory.
+    """Symmetric p x p matrix held in memory.
 
-    >>> DenseOperator(2 * torch.eye(2)).with_damping(0.5).apply(torch.ones(1, 2))
-    tensor([[2.5000, 2.5000]])
+    Attributes:
+        matrix: Entries of the matrix, in single or double precision.
+
+    Examples:
+        >>> DenseOperator(2 * torch.eye(2)).with_damping(0.5).apply(torch.ones(1, 2))
+        tensor([[2.5000, 2.5000]])
     """
 
     matrix: Float[Tensor, "p p"]
@@ -174,7 +210,15 @@ class DenseOperator(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class DampedOperator(LinearOperator):
-    """A + λI. The λ here is the effective one: no solver scales or adds to it."""
+    """Damped operator A + λI; λ is the effective damping, which no solver scales or adds to.
+
+    Attributes:
+        operator: Curvature A without damping.
+        damping: Effective damping λ, 0 or more.
+
+    Raises:
+        InputError: If λ is negative or NaN, or vectors of A are in half precision.
+    """
 
     operator: LinearOperator
     damping: float
@@ -182,14 +226,14 @@ class DampedOperator(LinearOperator):
     def __post_init__(self) -> None:
         if not self.damping >= 0:
             raise InputError(
-                "damping", "a number >= 0", f"{self.damping}", "Take a positive damping, say 0.1."
+                "damping", "a number >= 0", f"{self.damping}", "Set a positive damping, say 0.1."
             )
         if self.operator.like.dtype in HALF:
             raise InputError(
                 "curvature",
-                "parameters in single precision at least, or no residual says how a solve went",
+                "parameters in single or double precision, which the residual of a solve needs",
                 f"{self.operator.like.dtype}",
-                "Give the objective the same model in single precision: model.float().",
+                "Convert the model to single precision before making the objective: model.float().",
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Few of many root rows, drawn so that their matrix stands for the whole one."""
+"""Importance-sampled Gauss-Newton matrix: a few factor rows, weighted to be unbiased."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,23 +15,29 @@ from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
 
 FORWARD_FACTOR = 4
-"""Times as many examples in a forward pass as in a tile of gradients."""
+"""Batch size of a forward pass without gradients, as a multiple of that of a tile of gradients."""
 
 
 @dataclass(frozen=True, eq=False)
 class SampledGaussNewton(FactoredOperator):
-    """RᵀR / m of m root rows drawn from a Gauss-Newton matrix G; its mean over draws is G.
+    """Importance-sampled Gauss-Newton matrix: VᵀV / m of m sampled rows of the GGN factor.
 
-    Row j, of example i and column k of its root S_i, is drawn with probability
-    π_j = min(1, t ‖S_i[:, k]‖²) and weighed by 1/√π_j; t is such that Σ π_j = m. What the model is
-    sure of has next to no root rows, so that few rows carry nearly all of the trace, and these are
-    taken without chance. The lengths in the outputs come from one forward pass, and stand for those
-    of the gradients, with which they go together.
+    Factor row j, of example i and column k of its square root S_i, is included with probability
+
+        π_j = min(1, t ‖S_i[:, k]‖²),    Σ_j π_j = m
+
+    and scaled by √(m / (n π_j)) (Horvitz-Thompson weights), so that the expectation over samples is
+    the Gauss-Newton matrix G of all n examples. Examples that the model predicts with near
+    certainty have factor rows close to zero. A few rows therefore carry nearly all of the trace,
+    and rows with π_j = 1 are always included. One forward pass gives the norms ‖S_i[:, k]‖, which
+    stand in for the norms of the gradients.
 
     Attributes:
-        curvature: G.
-        ids: example of each row.
-        column_weights: its root column, as the weight √(m / (n π_j)) among zeros.
+        curvature: Gauss-Newton matrix G that is sampled.
+        ids: Position of the example of each sampled row.
+        column_weights: Weight of the sampled row in its column of S_i, and zeros elsewhere.
+        gradients: Source of the per-example gradients that make up the sampled rows.
+        batch_size: Number of sampled rows in memory at once.
     """
 
     curvature: GaussNewton
@@ -44,16 +50,21 @@ class SampledGaussNewton(FactoredOperator):
     def from_curvature(
         cls, curvature: GaussNewton, count: int, seed: int = 0
     ) -> "SampledGaussNewton":
-        """Draw `count` rows, one or more, or all that are not zero if these are fewer.
+        """Sample factor rows of a Gauss-Newton matrix with probability proportional to size.
+
+        Args:
+            curvature: Gauss-Newton matrix to sample from.
+            count: Number m of rows, 1 or more; all nonzero rows if there are fewer.
+            seed: Random seed of the systematic sample.
 
         Raises:
-            InputError: all are zero, or not finite.
+            InputError: If every factor row is zero or not finite.
         """
         ids, squared_norms = _compute_column_norms(curvature)
         probabilities = inclusion_probabilities(squared_norms.flatten(), count)
         rows = systematic_sample(probabilities, seed)
         if len(rows) == 0:
-            raise zero_curvature_error("root rows")
+            raise zero_curvature_error("rows of the GGN factor")
         column_weights = squared_norms.new_zeros(len(rows), squared_norms.shape[1])
         weight = (len(rows) / curvature.count / probabilities[rows]).sqrt()
         column_weights.scatter_(1, (rows % squared_norms.shape[1])[:, None], weight[:, None])
@@ -63,9 +74,10 @@ class SampledGaussNewton(FactoredOperator):
     def from_rows(
         cls, curvature: GaussNewton, ids: Int[Tensor, " m"], column_weights: Float[Tensor, "m k"]
     ) -> "SampledGaussNewton":
-        """The rows that were drawn before."""
+        """Restore a sample from the positions and weights of its rows."""
         objective = curvature.objective
-        subset = ParameterSubset(objective, objective.space.names)  # its model does not see the mix
+        # A subset of all parameters: it removes the column weights before the model runs.
+        subset = ParameterSubset(objective, objective.space.names)
         return cls(curvature, ids, column_weights, Gradients(subset), curvature.batch_size)
 
     @property
@@ -90,7 +102,7 @@ class SampledGaussNewton(FactoredOperator):
             yield tile
 
     def make_batch(self, batch_index: int) -> Batch:
-        """The examples of a piece, each with the weight of its root column."""
+        """Return the examples of one batch, each with the weight of its sampled column."""
         span = slice(batch_index * self.batch_size, (batch_index + 1) * self.batch_size)
         batch = self.curvature.examples.take(self.ids[span])
         return {**batch, COLUMN_WEIGHTS: self.column_weights[span].to(self.like.device)}
@@ -98,7 +110,7 @@ class SampledGaussNewton(FactoredOperator):
 
 @torch.no_grad()
 def _compute_column_norms(curvature: GaussNewton) -> tuple[Int[Tensor, " n"], Float[Tensor, "n k"]]:
-    """‖S_i[:, k]‖² of every example in ascending order; what is not finite counts as nothing."""
+    """Return the examples in ascending order and ‖S_i[:, k]‖² of each (0 if not finite)."""
     assert curvature.ids is not None  # set when it was made
     ids, objective, squared_norms = curvature.ids.sort().values, curvature.objective, None
     for positions, batch in curvature.examples.batches(ids, FORWARD_FACTOR * curvature.batch_size):
@@ -117,10 +129,15 @@ def _compute_column_norms(curvature: GaussNewton) -> tuple[Int[Tensor, " n"], Fl
 
 
 def inclusion_probabilities(sizes: Float[Tensor, " n"], count: int) -> Float[Tensor, " n"]:
-    """Chances min(1, t·size) whose sum is `count`, or the number of sizes above zero if less.
+    """Inclusion probabilities min(1, t·size) of sampling with probability proportional to size.
 
-    >>> inclusion_probabilities(torch.tensor([8.0, 1.0, 1.0, 0.0]), 2)
-    tensor([1.0000, 0.5000, 0.5000, 0.0000])
+    Args:
+        sizes: Size of each of n units, 0 or more.
+        count: Sum of the probabilities, or the number of nonzero sizes if that is less.
+
+    Examples:
+        >>> inclusion_probabilities(torch.tensor([8.0, 1.0, 1.0, 0.0]), 2)
+        tensor([1.0000, 0.5000, 0.5000, 0.0000])
     """
     certain = sizes.new_zeros(len(sizes), dtype=torch.bool)
     count = min(count, int((sizes > 0).sum()))
@@ -136,7 +153,15 @@ def inclusion_probabilities(sizes: Float[Tensor, " n"], count: int) -> Float[Ten
 
 
 def systematic_sample(probabilities: Float[Tensor, " n"], seed: int) -> Int[Tensor, " m"]:
-    """Places drawn with these chances, as many as their sum: systematic sampling (Madow, 1949)."""
+    """Systematic sample with the given inclusion probabilities (Madow, 1949).
+
+    Args:
+        probabilities: Inclusion probability of each of n units, from 0 to 1.
+        seed: Random seed of the starting point.
+
+    Returns:
+        Positions of the sampled units in ascending order; their number is the sum of probabilities.
+    """
     start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=probabilities.dtype)
     crossings = (probabilities.masked_fill(probabilities >= 1, 0).cumsum(0) + start).floor()
     return torch.nonzero(

@@ -1,4 +1,4 @@
-"""Solvers: independent of the curvature they invert, and their own configuration."""
+"""Solvers of (A + λI) x = b, each with its own configuration and independent of the curvature A."""
 
 from fastif.solvers.cg import ConjugateGradient
 from fastif.solvers.direct import Direct

@@ -1,4 +1,4 @@
-"""Conjugate gradients on all rows at once."""
+"""Preconditioned conjugate gradients for many right-hand sides at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,37 +34,44 @@ from fastif.solvers.solver import (
 
 @dataclass(frozen=True)
 class ConjugateGradient(Solver):
-    """Conjugate gradients (Hestenes and Stiefel, 1952) for a positive definite operator.
+    """Preconditioned conjugate gradients (Hestenes and Stiefel, 1952) for all queries at once.
 
-    All rows share each sweep of products; a row that has converged stands still. A row along which
-    the operator turns out not to be positive definite (a Hessian with too little damping) stops
-    where it is and is reported as not converged.
+    A + λI must be positive definite. All q right-hand sides share each pass over the examples, and
+    those that have converged leave it. A right-hand side stops as not converged if it meets a
+    direction of negative curvature (a Hessian with too little damping).
 
-    A preconditioner replaces A by P⁻¹A, P being positive definite. When a row has converged is
-    judged on its own residual, b - (A + λI) x, all the same.
+    A preconditioner P ≈ A + λI reduces the number of steps. Convergence is measured on the true
+    residual b - (A + λI) x either way.
 
-    - "eigen": A by its `rank` largest eigenvalues, taken once by two products with so many rows. A
-      factor of ten fewer steps where λ is far below these. It holds two matrices rank x p while it
-      is made and one after.
-    - "drawn": P = G' + λI, G' from `rank` of A's root rows, drawn by their size (see
-      `SampledGaussNewton`) and
-      inverted in their own space. Some thousands carry nearly all of a trained model's curvature,
-      which leaves a handful of steps. A kernel rank x rank, and the rows themselves up to 1 GB.
-    - "ekfac": P = EK-FAC + λI. It knows the layers one by one, and the residual dwells on
-      directions that lie across layers: measured, it rarely takes fewer steps than "none".
+    - "eigen": spectral preconditioner from the `rank` largest eigenvalues, by a randomized
+      eigendecomposition with two products of `rank` vectors. About ten times fewer steps where λ is
+      far below these eigenvalues. Memory: two matrices rank x p while fitting, one after.
+    - "drawn": P = G' + λI with G' an importance-sampled Gauss-Newton matrix of `rank` factor rows
+      (see `SampledGaussNewton`), inverted through its Gram matrix. A few thousand rows carry nearly
+      all of a trained model's curvature, so a handful of steps remain. Memory: a matrix rank x
+      rank, and up to 1 GB of factor rows.
+    - "ekfac": P = EK-FAC + λI. The remaining residual lies in directions across layers, which
+      EK-FAC does not model; in our measurements it rarely takes fewer steps than "none".
+
+    For a Hessian, P is made from the Gauss-Newton matrix of its examples.
 
     Args:
-        tolerance: relative residual at which a row has converged.
-        max_steps: products with the operator, at most.
-        preconditioner: "none", "ekfac", "eigen" or "drawn"; of a Hessian: that of its Gauss-Newton
-            matrix.
-        rank: eigenvalues of "eigen", or root rows of "drawn".
+        tolerance: Relative residual at which a right-hand side has converged, above 0 to 1.
+        max_steps: Largest number of steps, with one product with the operator each.
+        preconditioner: Kind of preconditioner: "none", "ekfac", "eigen" or "drawn".
+        rank: Number of eigenvalues for "eigen", or of sampled factor rows for "drawn".
+        kind: Name of the solver in a study file.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
-    >>> solution = ConjugateGradient().solve(operator, torch.ones(1, 2))
-    >>> solution.value, solution.steps
-    (tensor([[0.5000, 0.2500]]), 2)
+    Raises:
+        InputError: If a hyper-parameter is out of range; from `solve`, if the preconditioner does
+            not fit the operator.
+
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
+        >>> solution = ConjugateGradient().solve(operator, torch.ones(1, 2))
+        >>> solution.value, solution.steps
+        (tensor([[0.5000, 0.2500]]), 2)
     """
 
     factor_depends_on_damping: ClassVar[bool] = False
@@ -114,9 +121,9 @@ class ConjugateGradient(Solver):
         value, steps = conjugate_gradients(
             operator, rhs, inverse, self.tolerance * norm, self.max_steps
         )
-        # Measured anew: the recurrence's own residual drifts from the true one.
+        # Recomputed, because the residual of the recurrence drifts from the true one.
         residual = measure_residual(operator, value, rhs) if steps else safe_ratio(norm, norm)
-        # No residual can be measured below the rounding of the product it is measured with.
+        # Rounding of the product limits how small a residual can be measured.
         reachable = max(2 * self.tolerance, 100 * torch.finfo(rhs.dtype).eps)
         return Solution(value, residual, residual <= reachable, steps, operator.damping)
 
@@ -129,10 +136,21 @@ def conjugate_gradients(
     max_steps: int,
     residual_norm: Callable[[Tensor], Tensor] = row_norms,
 ) -> tuple[Float[Tensor, "q p"], int]:
-    """The rows x, and the number of steps.
+    """Preconditioned conjugate gradients from x = 0.
 
-    A row stops when its residual is no longer than its goal, and only the rows that are still
-    moving are held together and multiplied.
+    Right-hand sides that reach their target leave the iteration, and only the others are
+    multiplied.
+
+    Args:
+        operator: Damped curvature A + λI.
+        rhs: Right-hand sides b, one in each row.
+        inverse: Preconditioner, a function that multiplies vectors by P⁻¹.
+        target: Norm of the residual at which each right-hand side stops.
+        max_steps: Largest number of steps.
+        residual_norm: Norm that is compared with the target.
+
+    Returns:
+        The solutions x, and the number of steps.
     """
     positions = torch.arange(len(rhs), device=rhs.device)
     value, residual = torch.zeros_like(rhs), rhs.clone()
@@ -152,7 +170,7 @@ def conjugate_gradients(
         stride = torch.where(valid, square / curvature, 0.0)[:, None]
         value.addcmul_(stride, direction)
         residual.addcmul_(-stride, product)
-        del product  # as large as all rows, and the preconditioner needs room
+        del product  # as large as the right-hand sides; frees memory for the preconditioner
         preconditioned = inverse(residual)
         previous, square = square, row_dots(residual, preconditioned)
         direction.mul_(torch.where(valid, square / previous, 0.0)[:, None]).add_(preconditioned)

@@ -1,4 +1,4 @@
-"""check_positive: what every solver refuses of its hyper-parameters."""
+"""Validation of the hyper-parameters of solvers."""
 
 import math
 from dataclasses import fields
@@ -9,12 +9,12 @@ from fastif.solvers.solver import Solver
 
 
 def check_positive(solver: Solver) -> None:
-    """Refuse a number that is not positive and finite (a seed may be 0), and an unknown word.
+    """Refuse numbers that are not positive and finite (a seed may be 0), and unknown literals.
 
-    A tolerance is at most 1, the relative residual of a solution of 0: beyond it all converges.
+    A tolerance may be at most 1, the relative residual of x = 0: above it, everything converges.
 
     Raises:
-        InputError: naming the hyper-parameter.
+        InputError: With the name of the hyper-parameter.
     """
     hints = get_type_hints(type(solver))
     for item in fields(solver):  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def check_positive(solver: Solver) -> None:
 
 
 def _allowed_words(hint: object) -> list[str]:
-    """The words a field may hold, by its annotation."""
+    """Return the strings that a field may hold by its annotation."""
     if get_origin(hint) is Literal:
         return [value for value in get_args(hint) if isinstance(value, str)]
     return [value for member in get_args(hint) for value in _allowed_words(member)]

@@ -1,33 +1,34 @@
-"""SolverProblem and SolverCost: what a solver takes, from sizes alone; nothing is computed."""
+"""Cost model of a solve from its dimensions alone, without computing anything."""
 
 from dataclasses import dataclass
 
 FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 
 CG_SWEEPS = 50
-"""A guess: how many conjugate gradient takes depends on the spectrum, which is not known yet."""
+"""Assumed number of steps of conjugate gradients; the true one depends on the unknown spectrum."""
 
 MIN_EIGENVALUE_SWEEPS = 100
-"""Products that tell the least eigenvalue of a Hessian; 200 at most."""
+"""Assumed number of products that bound the minimum eigenvalue of a Hessian; 200 at most."""
 
 KERNEL_COPIES = 3
-"""Copies of a kernel while it is factorised."""
+"""Copies of a Gram matrix in memory while it is factorised."""
 
 MAX_ROW_BYTES = 2**30
-"""Root rows that are held beside their kernel; if there are more they are taken anew each time."""
+"""Bytes of factor rows in memory beside their Gram matrix; more are recomputed on each use."""
 
 
 @dataclass(frozen=True)
 class SolverProblem:
-    """The sizes of A x = b that a solver's cost depends on.
+    """Dimensions of (A + λI) x = b on which the cost of a solver depends.
 
     Attributes:
-        train: n, training examples.
-        rows: m, those that the curvature is taken over.
-        rows_per_example: root rows of one example; 1 fewer than the labels for softmax.
-        parameters: p.
-        batch_size: examples whose gradients are held at once.
-        is_hessian: whether the curvature may be indefinite, so that its least eigenvalue is sought.
+        train: Number of training examples.
+        rows: Number n of examples that the curvature is a mean over.
+        rows_per_example: Number of factor rows of one example; labels - 1 for softmax.
+        parameters: Number p of attributed parameters.
+        batch_size: Number of examples with gradients in memory at once.
+        is_hessian: Whether the curvature may be indefinite, so that its minimum eigenvalue is
+            needed.
     """
 
     train: int
@@ -39,28 +40,28 @@ class SolverProblem:
 
     @property
     def factor_rows(self) -> int:
-        """Root rows of the curvature."""
+        """Number r of rows of the GGN factor."""
         return self.rows * self.rows_per_example
 
     @property
     def min_eigenvalue_examples(self) -> int:
-        """Examples that `add_min_eigenvalue` takes, where the factor does not tell it already."""
+        """Examples processed by `add_min_eigenvalue`; 0 for a semi-definite curvature."""
         return self.rows * MIN_EIGENVALUE_SWEEPS if self.is_hessian else 0
 
 
 @dataclass(frozen=True)
 class SolverCost:
-    """What a solver takes of a problem. Where steps depend on the spectrum, they are a guess.
+    """Estimated cost of a solver; numbers of steps that depend on the spectrum are guesses.
 
     Attributes:
-        solve_examples: gradients (or products of one example) that one set of queries takes.
-        factor_examples: those that the factor takes; a factor that takes none is not kept.
-        factor_products: products of root rows with each other for the factor.
-        vectors_per_query: vectors of p numbers that are held for each query.
-        held_rows: examples whose root rows are held while the factor is made.
-        working_bytes: memory of the factor while it is made or used.
-        factor_bytes: of the factor on disk; small ones count as 0.
-        scores_in_one_sweep: whether `prepare_scores` has every score from one sweep.
+        solve_examples: Number of per-example gradients (or products) to solve one set of queries.
+        factor_examples: Number of per-example gradients to make the factor; 0 if it is not stored.
+        factor_products: Number of inner products of factor rows to make the factor.
+        vectors_per_query: Number of vectors of length p in memory for each query.
+        held_rows: Number of examples with factor rows in memory while the factor is made.
+        working_bytes: Memory of the factor in bytes while it is made or used.
+        factor_bytes: Size of the factor on disk in bytes; small ones count as 0.
+        scores_in_one_sweep: Whether `prepare_scores` scores all training examples in one pass.
     """
 
     solve_examples: int
@@ -74,6 +75,6 @@ class SolverCost:
 
 
 def estimate_kernel_bytes(rows: int, parameters: int, max_row_bytes: int = MAX_ROW_BYTES) -> int:
-    """Of a kernel of root rows, and of these rows as far as they are held."""
+    """Estimate the memory in bytes of a Gram matrix and of the factor rows held beside it."""
     held = min(rows * parameters * FLOAT32_BYTES, max_row_bytes)
     return KERNEL_COPIES * FLOAT64_BYTES * rows**2 + held

@@ -1,4 +1,4 @@
-"""Whether H + λI is positive definite, without which an influence has no sign to be trusted."""
+"""Minimum eigenvalue of H + λI: influence needs a positive definite matrix to have a sign."""
 
 import math
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from fastif.solvers.lanczos import check_finite_products
 from fastif.solvers.solver import Factor
 
 MIN_EIGENVALUE = "least"
-"""Key of a factor that holds `EigenvalueBounds` of the operator without its damping."""
+"""Key of the `EigenvalueBounds` of the undamped operator in a solver's factor."""
 
 STEPS = 200
 SEED = 0
-"""Of the first row: a bound taken again is the same."""
+"""Random seed of the start vector, fixed so that bounds are reproducible."""
 
 FAILURE_PROBABILITY = 1e-3
-"""That a bound does not hold, over the random first row."""
+"""Probability over the random start vector that a Lanczos bound does not hold."""
 
 MAX_BASIS_SIZE = 2**24
-"""Numbers that the Lanczos rows may take; with fewer they are kept orthogonal to each other."""
+"""Numbers in the Lanczos basis up to which it is held and reorthogonalised."""
 
 MAX_DENSE_SIZE = 4000
-"""Parameters up to which all eigenvalues of a dense matrix are taken."""
+"""Number of parameters up to which all eigenvalues of a dense matrix are computed."""
 
 DAMPING_MARGIN = 1.05
-"""Of a damping that is proposed."""
+"""Safety factor of a proposed damping."""
 
 
 @dataclass(frozen=True)
 class EigenvalueBounds:
-    """What is known of the least eigenvalue of a symmetric matrix.
+    """Bounds on the minimum eigenvalue of a symmetric matrix.
 
     Attributes:
-        upper: a Rayleigh quotient, so the least eigenvalue is no larger.
-        lower: it is no smaller, but for a chance of 1 in 1,000 where Lanczos found it.
-        steps: products that it took; 0 for one that is known from the operator or exactly.
+        upper: Upper bound, a Rayleigh quotient.
+        lower: Lower bound; it fails with probability 1/1,000 if it comes from Lanczos.
+        steps: Number of products that were taken; 0 if the eigenvalue is exact.
     """
 
     upper: float
@@ -47,17 +47,17 @@ class EigenvalueBounds:
     steps: int = 0
 
     def with_damping(self, damping: float) -> "EigenvalueBounds":
-        """Of the same matrix with damping on its diagonal."""
+        """Return the bounds for the matrix plus damping·I."""
         return EigenvalueBounds(self.upper + damping, self.lower + damping, self.steps)
 
     @property
     def is_decided(self) -> bool:
-        """Whether the sign is known, or would not be known by more steps."""
+        """Whether the sign is known, or more steps would not determine it."""
         return self.lower > 0 or self.upper <= 0 or self.steps in (0, STEPS)
 
 
 def add_min_eigenvalue(operator: DampedOperator, factor: Factor) -> Factor:
-    """The factor with what tells whether the operator is positive definite, where that is open."""
+    """Return the factor with bounds on the minimum eigenvalue, if definiteness is open."""
     if operator.operator.is_semidefinite or _read_bounds(operator, factor) is not None:
         return factor
     bounds = bound_min_eigenvalue(operator.operator, operator.damping)
@@ -66,13 +66,13 @@ def add_min_eigenvalue(operator: DampedOperator, factor: Factor) -> Factor:
 
 
 def require_positive_definite(operator: DampedOperator, factor: Factor) -> float:
-    """A lower bound of the least eigenvalue of H + λI.
+    """Return a lower bound of the minimum eigenvalue of H + λI.
 
-    λ where H is semidefinite by its making (Gauss-Newton, EK-FAC). Of others it is taken from the
-    factor, or by Lanczos; it may be 0 or less where 200 products do not tell the sign.
+    The bound is λ for a semi-definite H (Gauss-Newton, EK-FAC). For others it comes from the factor
+    or from Lanczos, and may be 0 or less if 200 products do not determine the sign.
 
     Raises:
-        InputError: there is an eigenvalue of 0 or less; with the damping that would do.
+        InputError: If an eigenvalue is 0 or less, with a sufficient damping.
     """
     if operator.operator.is_semidefinite:
         return operator.damping
@@ -84,11 +84,11 @@ def require_positive_definite(operator: DampedOperator, factor: Factor) -> float
 
 
 def find_sufficient_damping(operator: DampedOperator, lower: float) -> float:
-    """Damping under which no eigenvalue is 0 or less, with 5 % to spare.
+    """Return a damping with which all eigenvalues are positive, with a margin of 5 %.
 
     Args:
-        operator: with too little damping.
-        lower: of its least eigenvalue, 0 or less.
+        operator: Operator with too little damping.
+        lower: Lower bound of its minimum eigenvalue, 0 or less.
     """
     needed = DAMPING_MARGIN * (operator.damping - lower) - operator.operator.ridge
     power = 10.0 ** (math.floor(math.log10(needed)) - 2) if needed > 0 else 1.0
@@ -98,7 +98,7 @@ def find_sufficient_damping(operator: DampedOperator, lower: float) -> float:
 def compute_min_eigenvalue(
     matrix: Float[Tensor, "p p"], damping: float
 ) -> Float[Tensor, " 3"] | None:
-    """What a factor holds of a dense H + λI under `MIN_EIGENVALUE`; None for too large a matrix."""
+    """Return the `MIN_EIGENVALUE` entry of a dense H + λI; None if the matrix is too large."""
     if len(matrix) > MAX_DENSE_SIZE or not bool(torch.isfinite(matrix).all()):
         return None
     min_eigenvalue = float(torch.linalg.eigvalsh((matrix + matrix.T) / 2)[0]) - damping
@@ -108,16 +108,23 @@ def compute_min_eigenvalue(
 def bound_min_eigenvalue(
     operator: LinearOperator, damping: float = 0.0, steps: int = STEPS
 ) -> EigenvalueBounds:
-    """Lanczos from a random row; it ends once the sign of the least eigenvalue + damping is known.
+    """Bound the minimum eigenvalue by Lanczos from a random start vector.
 
-    After k steps the least Ritz value θ exceeds the least eigenvalue by at most ε (largest - least
-    eigenvalue), where 1.648 √p exp(-(2k - 1) √ε) is the chance that it does not, whatever the
-    spectrum is (Kuczyński and Woźniakowski, 1992). After p steps θ is exact.
+    After k steps the minimum Ritz value θ exceeds the minimum eigenvalue by at most ε (λ_max -
+    λ_min), except with probability 1.648 √p exp(-(2k - 1) √ε), for every spectrum (Kuczyński and
+    Woźniakowski, 1992). After p steps θ is exact. The iteration ends when the sign of minimum
+    eigenvalue + damping is known.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))
-    >>> round(bound_min_eigenvalue(operator).lower, 3)
-    -2.0
+    Args:
+        operator: Symmetric operator without damping.
+        damping: Damping that decides the sign.
+        steps: Largest number of products.
+
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))
+        >>> round(bound_min_eigenvalue(operator).lower, 3)
+        -2.0
     """
     size, steps = operator.size, min(steps, operator.size)
     recurrence = _Lanczos(operator, keep=steps * size <= MAX_BASIS_SIZE)
@@ -141,7 +148,7 @@ def bound_min_eigenvalue(
 
 
 def _is_precise(bounds: EigenvalueBounds, damping: float) -> bool:
-    """Whether the sign is known, and how large the eigenvalue is, to a useful degree."""
+    """Whether the sign is known, and the eigenvalue to a useful relative precision."""
     damped_bounds = bounds.with_damping(damping)
     if damped_bounds.upper <= 0:
         return bounds.upper - bounds.lower <= 0.05 * abs(bounds.upper)
@@ -149,7 +156,7 @@ def _is_precise(bounds: EigenvalueBounds, damping: float) -> bool:
 
 
 class _Lanczos:
-    """The recurrence, a product a step; the eigenvalues of its matrix in ascending order."""
+    """Lanczos recurrence with one product for each step, and Ritz values in ascending order."""
 
     def __init__(self, operator: LinearOperator, keep: bool) -> None:
         generator, like = torch.Generator().manual_seed(SEED), operator.like
@@ -162,7 +169,7 @@ class _Lanczos:
         self.beside: list[float] = []
 
     def step(self) -> tuple[Float[Tensor, " k"], bool]:
-        """All Ritz values, and whether the rows span an invariant space."""
+        """Return all Ritz values, and whether the basis spans an invariant subspace."""
         product = self.operator.apply(self.row)
         check_finite_products(product)
         alpha = float((product.double() * self.row.double()).sum())
@@ -188,7 +195,7 @@ class _Lanczos:
 
 
 def _read_bounds(operator: DampedOperator, factor: Factor) -> EigenvalueBounds | None:
-    """What the factor holds, unless it was settled for a larger damping alone."""
+    """Return the bounds in the factor, unless they decide the sign for a larger damping only."""
     if MIN_EIGENVALUE not in factor:
         return None
     upper, lower, steps = factor[MIN_EIGENVALUE].tolist()
@@ -201,7 +208,8 @@ def _indefinite_error(operator: DampedOperator, bounds: EigenvalueBounds) -> Inp
     sufficient = find_sufficient_damping(operator, min(bounds.lower, bounds.upper))
     return InputError(
         "curvature",
-        f"{kind} + λI with no eigenvalue of 0 or less, or effects have no sign to trust",
-        f"one of {bounds.upper:.3g} or less with an effective λ of {operator.damping:.3g}",
-        f"Take a damping of {sufficient:.3g} or more, or the Gauss-Newton matrix, which has none.",
+        f"{kind} + λI positive definite, without which the sign of an influence is undefined",
+        f"an eigenvalue of {bounds.upper:.3g} or less at effective λ = {operator.damping:.3g}",
+        f"Set a damping of {sufficient:.3g} or more, or use the Gauss-Newton matrix, which has "
+        "no negative eigenvalue.",
     )

@@ -1,4 +1,4 @@
-"""Exact solution by a dense factorisation, for few parameters."""
+"""Direct solver: LU factorisation of the dense damped matrix, for few parameters."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,19 +16,26 @@ from fastif.solvers.solver import Factor, Solution, Solver, measure_residual, so
 MAX_SIZE = 10_000
 
 DENSE_COLUMNS = 64
-"""Columns of the dense matrix that one sweep takes."""
+"""Columns of the dense matrix that one pass over the examples computes."""
 
 
 @dataclass(frozen=True)
 class Direct(Solver):
-    """LU factorisation of the dense p x p matrix, in double precision; p up to 10,000.
+    """LU factorisation of the dense p x p matrix A + λI in double precision, for p up to 10,000.
 
-    Of a matrix that may be indefinite (a Hessian) the factor also holds the least eigenvalue.
+    If A may be indefinite (a Hessian), the factor also holds its minimum eigenvalue.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
-    >>> Direct().solve(operator, torch.ones(1, 2)).value
-    tensor([[0.5000, 0.2500]])
+    Args:
+        kind: Name of the solver in a study file.
+
+    Raises:
+        InputError: From `solve`, if p is above 10,000 or the matrix is singular.
+
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> operator = DenseOperator(torch.diag(torch.tensor([1.0, 3.0]))).with_damping(1.0)
+        >>> Direct().solve(operator, torch.ones(1, 2)).value
+        tensor([[0.5000, 0.2500]])
     """
 
     requires_damping: ClassVar[bool] = False
@@ -56,9 +63,9 @@ class Direct(Solver):
         if failed:
             raise InputError(
                 "solver direct",
-                "a curvature that can be inverted",
-                f"a singular one with damping {operator.damping}",
-                "Take a positive damping, say 0.1.",
+                "an invertible curvature",
+                f"a singular matrix with damping {operator.damping}",
+                "Set a positive damping, say 0.1.",
             )
         operator_factor = {"lu": lu, "pivots": pivots}
         min_eigenvalue = (
@@ -86,6 +93,6 @@ class Direct(Solver):
 
 
 def solve_factored(factor: Factor, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-    """Rows A⁻¹ in double precision, A being the damped matrix that `Direct` factored."""
+    """Return `vectors @ (A + λI)⁻¹` in double precision from the LU factors of `Direct`."""
     lu, pivots = factor["lu"].to(vectors.device), factor["pivots"].to(vectors.device)
     return torch.linalg.lu_solve(lu, pivots, vectors.double().T).T

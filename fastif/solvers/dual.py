@@ -1,4 +1,4 @@
-"""The exact damped Gauss-Newton inverse, in the space of examples."""
+"""Dual solver: the exact damped Gauss-Newton inverse by the Woodbury identity."""
 
 import math
 from dataclasses import dataclass, field
@@ -45,49 +45,60 @@ from fastif.solvers.solver import (
 
 MEGABYTE = 10**6
 TARGET_RESIDUAL = 1e-3
-"""Relative residual to which the answer of a low-rank factor is refined."""
+"""Relative residual to which a low-rank solution is refined by conjugate gradients."""
 
 MAX_STEPS = 20
 EXACT_SWEEPS, LOW_RANK_SWEEPS, KERNEL_COLUMNS = 3, 7, 64
-"""Sweeps of a solve, with a rank by a guess; and the columns that a low-rank kernel takes at once.
-"""
+"""Passes of an exact solve and (assumed) of a low-rank one; pivot columns of one pass."""
 TRACE_TOLERANCE = 0.1
-"""Trace left out by a low-rank factor, as a part of λ m, below which one refinement or two do."""
+"""Trace of K - F Fᵀ, relative to λn, below which one or two steps of refinement are enough."""
 
 
 @dataclass(frozen=True)
 class Dual(Solver):
-    """x = (b - Rᵀ (λ m I + K)⁻¹ R b) / λ with K = R Rᵀ, exact for A = RᵀR / m + λI (Woodbury).
+    """Dual solver: the exact damped Gauss-Newton inverse by the Woodbury identity.
 
-    The system has one unknown a root row (m examples x (classes - 1) for softmax), not one a
-    parameter. The root rows are never all held: K is filled block by block, each block's rows being
-    taken anew, and a solve takes them three times, for all right-hand sides together.
+        (VᵀV / n + λI)⁻¹ b = (b - Vᵀ (K + λn I)⁻¹ V b) / λ,    K = V Vᵀ
 
-    With a `rank` r, only r columns of K are ever taken: K ≈ F Fᵀ, F [n r] by randomly pivoted
-    Cholesky. That needs r / n of the memory, and a sweep for some 64 columns. The small system is
-    still solved for K itself, K being applied by two sweeps, by conjugate gradients with
-    (λ m I + F Fᵀ)⁻¹ in front (Frangella, Tropp and Udell, 2023) to a residual of 1e-3. So the rank
-    decides how many sweeps there are, and not how good the answer is; one step does once the trace
-    of K - F Fᵀ is below λ m, and F is not extended further than that.
+    V [r p] is the GGN factor of n examples, with r = n · (labels - 1) rows for softmax. The linear
+    system has r unknowns in place of p parameters. K [r r] is the Gram matrix of the factor rows.
+    It is computed block by block, so V is never in memory as a whole. A solve takes three passes
+    over V, for all right-hand sides together.
 
-    The residual is measured. For exact K that takes a third sweep but no third set of rows: with y
-    the solution of the small system, b - A x = Rᵀ e for e = y - R x / m, so its norm is √(eᵀ K e).
+    With a `rank` k, only k columns of K are computed: K ≈ F Fᵀ with F [r k] from randomly pivoted
+    Cholesky. This takes k / r of the memory, and one pass for every 64 columns or so. The system is
+    still solved with K itself, which is applied by two passes, by conjugate gradients with the
+    preconditioner (F Fᵀ + λn I)⁻¹ (Frangella, Tropp and Udell, 2023), to a relative residual of
+    1e-3. The rank therefore decides the number of passes and not the accuracy. One step is enough
+    when the trace of K - F Fᵀ is below λn, and F stops growing there.
 
-    Where K is that of the whole training set, one sweep gives the scores of every training example,
-    without x and without a pass to score: see `prepare_scores` and `DualScorer`.
+    The residual is measured. For exact K this takes a third pass, but no third set of vectors: with
+    y the solution of the small system and e = y - V x / n, the residual is b - (A + λI) x = Vᵀ e,
+    with norm √(eᵀ K e).
+
+    If K is that of the whole training set, one pass gives the scores of all training examples,
+    without s_test and without a pass over the training gradients: see `prepare_scores` and
+    `DualScorer`.
 
     Args:
-        block_rows: examples whose root rows are held while K is filled.
-        rank: r at most; None fills all of K.
-        memory_mb: 8 bytes x n² (with a rank: n x r) may be so many megabytes.
+        block_rows: Number of examples with factor rows in memory while K is computed.
+        rank: Largest number k of columns; None computes all of K.
+        memory_mb: Limit of 8 bytes x r² (8 bytes x r · k with a rank), in megabytes (1e6 bytes).
+        kind: Name of the solver in a study file.
 
-    >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
-    >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    >>> model = torch.nn.Linear(2, 1, bias=False)
-    >>> examples = TensorExamples(points, torch.zeros(2, 1))
-    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).with_damping(1.0)
-    >>> Dual().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
-    tensor([[0.5000, 0.2000]])
+    Raises:
+        InputError: If a hyper-parameter is out of range; from `solve`, if the curvature has no
+            factor, λ is 0, or K exceeds `memory_mb`.
+
+    Examples:
+        >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> examples = TensorExamples(points, torch.zeros(2, 1))
+        >>> curvature = GaussNewton(ModuleObjective(model, SquaredError()), examples)
+        >>> operator = curvature.with_damping(1.0)
+        >>> Dual().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
+        tensor([[0.5000, 0.2000]])
     """
 
     factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
@@ -104,7 +115,7 @@ class Dual(Solver):
 
     @property
     def factor_depends_on_damping(self) -> bool:  # type: ignore[override]
-        """How far a low-rank factor is taken does; the kernel itself does not."""
+        """Whether the factor is low-rank: its accuracy depends on λ; K itself does not."""
         return self.rank is not None
 
     def check(self, operator: DampedOperator) -> None:
@@ -127,7 +138,7 @@ class Dual(Solver):
         )
 
     def _count_factor_examples(self, problem: SolverProblem) -> int:
-        """A block's rows meet those from it on; a rank takes a sweep for some columns."""
+        """Count per-example gradients: each block meets all later ones; a rank takes passes."""
         if self.rank is not None:
             sweeps = 2 + min(self.rank, problem.factor_rows) // KERNEL_COLUMNS
             return problem.rows * sweeps
@@ -135,7 +146,7 @@ class Dual(Solver):
         return sum(problem.rows - start for start in range(0, problem.rows, block))
 
     def factor(self, operator: DampedOperator) -> Factor:
-        """K and its rounding, or F and the trace it leaves out."""
+        """Return K and its rounding error, or F and the trace that it leaves out."""
         factored = _require_factored(operator)
         batch_size_entry = {"batch_size": torch.tensor(factored.batch_size)}
         self._check_size(factored.count, factored.rows_per_example)
@@ -198,17 +209,17 @@ class Dual(Solver):
         needed = -(-8 * rows * min(rows, self.rank or rows) // MEGABYTE)
         raise InputError(
             "solver dual",
-            f"at most {max_rows} root rows, examples of the curvature x (classes - 1), "
-            f"for memory_mb = {self.memory_mb}",
+            f"at most {max_rows} rows of the GGN factor, examples of the curvature x "
+            f"(labels - 1), for memory_mb = {self.memory_mb}",
             f"{count} x {columns} = {rows}",
-            'Take kind = "cg", preconditioner = "drawn" and rank = 4000, with a smaller kernel; or '
-            f"set [curvature] rows to {max_rows // columns} or less, a smaller rank (now "
-            f"{self.rank or 'none, which is all'}), or memory_mb = {needed}.",
+            'Set kind = "cg", preconditioner = "drawn" and rank = 4000, for a smaller Gram matrix; '
+            f"or set [curvature] rows to {max_rows // columns} or less, a smaller rank (now "
+            f"{self.rank or 'none, for all columns'}), or memory_mb = {needed}.",
         )
 
 
 def _prepare_exact(operator: DampedOperator, factored: FactoredOperator, factor: Factor) -> Solve:
-    """With K itself; it is factorised once."""
+    """Solve with K itself, which is factorised once."""
     kernel = factor["kernel"].to(operator.like.device)
     damping, weight = operator.damping, operator.damping * factored.count
     inverse = make_shifted_inverse(kernel, weight)
@@ -227,18 +238,18 @@ def _prepare_exact(operator: DampedOperator, factored: FactoredOperator, factor:
 def _prepare_low_rank(
     operator: DampedOperator, factored: FactoredOperator, factor: Factor
 ) -> Solve:
-    """With F of few columns before, and K by sweeps."""
+    """Solve with K applied in passes, preconditioned with F Fᵀ + λn I."""
     root, remaining_trace = factor["root"].to(operator.like.device), float(factor["left"])
     damping, weight = operator.damping, operator.damping * factored.count
     small = root.T @ root
     small.diagonal().add_(weight)
-    lower, _ = torch.linalg.cholesky_ex(small)  # positive definite; NaN stays NaN
+    lower, _ = torch.linalg.cholesky_ex(small)  # positive definite; NaN propagates
 
     def inverse(vectors: Tensor) -> Tensor:
         return (vectors - torch.cholesky_solve(root.T @ vectors.T, lower).T @ root.T) / weight
 
     def error_norm(error: Tensor) -> Tensor:
-        """At least as long as b - A x, which is Rᵀ times the error over λ m."""
+        """Return an upper bound of ‖b - (A + λI) x‖: the residual is Vᵀ error / (λn)."""
         return (
             (error @ root).square().sum(1) + remaining_trace * error.square().sum(1)
         ).sqrt() / weight
@@ -266,12 +277,13 @@ def _require_factored(operator: DampedOperator) -> FactoredOperator:
 
 
 def _check_order(factor: Factor, factored: FactoredOperator) -> None:
-    """Refuse a factor whose rows stand in another order than the operator gives its own in."""
+    """Refuse a factor with rows in another order than those of the operator."""
     factor_batch_size = int(factor["batch_size"])
     if factor_batch_size != factored.batch_size:
         raise InputError(
             "solver dual",
-            f"a factor taken with batch size {factored.batch_size}, as the operator has now",
-            f"one taken with {factor_batch_size}",
-            "Factor again, or give the operator's examples the batch size of the factor.",
+            f"a factor computed with batch size {factored.batch_size}, that of the operator",
+            f"a factor computed with batch size {factor_batch_size}",
+            "Compute the factor again, or set the batch size of the operator's examples to that "
+            "of the factor.",
         )

@@ -1,4 +1,4 @@
-"""Scores of all training examples from a system with one unknown a root row, and no s_test."""
+"""Scores of all training examples from the dual system, without computing s_test."""
 
 import math
 from dataclasses import dataclass
@@ -26,27 +26,39 @@ from fastif.solvers.solver import TrainingScores, safe_ratio
 
 CONVERGENCE_TOLERANCE = 1e-2
 MAX_ROUNDING = 5e-3
-"""Relative residual that rounding may add; beyond it s_test is computed and looked at instead."""
+"""Relative residual that rounding may add; above it, s_test is computed and measured instead."""
 
 
 @dataclass(frozen=True, eq=False)
 class DualScorer:
-    """One sweep a set of queries: with P = R b, everything follows from K = R Rᵀ.
+    """Dual scoring of all training examples, with one pass over V for each set of queries.
 
-    With w = λ m and (w I + K) y = P, the solution is x = (b - Rᵀ y) / λ. It is never made, for
+    Let P = V b, w = λn and (K + w I) y = P with the Gram matrix K = V Vᵀ. The solution x = (b - Vᵀ
+    y) / λ is never formed, because
 
-        R x = m y,    bᵀ x = (‖b‖² - yᵀ P) / λ,    ‖x‖² = (bᵀ x - m ‖y‖²) / λ,
+        V x = n y,    bᵀ x = (‖b‖² - yᵀ P) / λ,    ‖x‖² = (bᵀ x - n ‖y‖²) / λ
 
-    and ∇L(i) = Σ u_r R_r over an example's few root rows, so its score is m Σ u_r y_r; with the
-    leverage of each example, other weights take the place of u (`Leverage`). Where x is
-    much shorter than b / λ the last two are differences of nearly equal numbers, and no more exact
-    than the rounding of P; they are evidence, no score.
+    With ∇L(i) = Σ u_j V_j over the factor rows of example i, its score is n Σ u_j y_j.
+    Leverage-corrected scores replace the coefficients u (see `Leverage`). If x is much shorter than
+    b / λ, bᵀ x and ‖x‖² are differences of nearly equal numbers, and only as accurate as the
+    rounding of P. They are diagnostics and enter no score.
 
-    The residual is ‖Rᵀ e‖ for e = y - R x / m = -(P - (w I + K) y) / w, as K has it, and
-    √‖K‖ (‖δK‖ ‖y‖ + ε ‖b‖) / w for rounding: δK that of K, ε that of a product with root rows, both
-    measured by `RoundingEstimator`. ‖K‖ is the largest eigenvalue, so every error counts as if it
-    lay in its direction; ‖δK‖ is 2 ‖δK‖_F / √r, that of a matrix whose r² errors have nothing in
-    common.
+    The residual is ‖Vᵀ e‖ with e = y - V x / n = -(P - (K + w I) y) / w, measured through K, plus
+    the rounding bound √‖K‖ (‖δK‖ ‖y‖ + ε ‖b‖) / w. `RoundingEstimator` measures the error δK of K
+    and the relative error ε of products with factor rows. ‖K‖ is its largest eigenvalue, so every
+    error counts as if it lay in that direction. ‖δK‖ is estimated as 2 ‖δK‖_F / √r, the spectral
+    norm of a matrix of r² independent errors.
+
+    Attributes:
+        factored: Curvature without damping, G = VᵀV / n over all training examples.
+        damping: Effective damping λ.
+        coefficients: Coefficients u of the loss gradients in the factor rows.
+        count: Number n of training examples.
+        kernel: Gram matrix K.
+        inverse: Function that multiplies by (K + λn I)⁻¹.
+        rounding: Measured rounding errors, ‖δK‖ and ε.
+        rounding_scale: Factor √‖K‖ / w of the rounding bound.
+        score_coefficients: Coefficients that replace u in the scores; None for u itself.
     """
 
     factored: FactoredOperator
@@ -95,15 +107,17 @@ def make_dual_scorer(
     kernel: Float[Tensor, "r r"],
     rounding: Float[Tensor, " 2"],
 ) -> DualScorer | None:
-    """None if rounding might add more than `MAX_ROUNDING` to a residual, or K is not finite.
+    """Return a `DualScorer`; None if rounding could add more than `MAX_ROUNDING` to a residual.
+
+    It is None too if K is not finite.
 
     Args:
-        operator: the damped curvature, over all training examples.
-        factored: the same without damping.
-        coefficients: how loss gradients are made of its root rows.
-        count: n, training examples.
-        kernel: K.
-        rounding: as a `RoundingEstimator` measured it: ‖δK‖_F, and ε.
+        operator: Damped curvature, over all training examples.
+        factored: Curvature without damping.
+        coefficients: Coefficients u of the loss gradients in the factor rows.
+        count: Number n of training examples.
+        kernel: Gram matrix K.
+        rounding: Estimates ‖δK‖_F and ε of a `RoundingEstimator`.
     """
     weight = operator.damping * factored.count
     matrix, product = rounding.tolist()
@@ -111,7 +125,7 @@ def make_dual_scorer(
         return None
     rounding_scale = math.sqrt(max_eigenvalue(DenseOperator(kernel))) / weight
     matrix *= 2 / math.sqrt(len(kernel))
-    # ‖y‖ / ‖b‖ is at most 1 / (2 √w): no singular value of (w + R Rᵀ)⁻¹ R is larger.
+    # ‖y‖ / ‖b‖ is at most 1 / (2 √w), the largest singular value of (V Vᵀ + w I)⁻¹ V.
     if rounding_scale * (product + matrix / (2 * math.sqrt(weight))) > MAX_ROUNDING:
         return None
     measured_rounding = torch.tensor([matrix, product], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The kernel K = R Rᵀ of the root rows of an operator, which pass by in tiles."""
+"""Gram matrix K = V Vᵀ of the rows of a GGN factor, which are computed in tiles."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,20 +12,24 @@ from fastif.curvature.operator import FactoredOperator, LinearOperator
 from fastif.gradients.gradient_tile import GradientTile, aligned_rows
 
 CHUNK = 1024
-"""Rows of a kernel that are made double at once."""
+"""Rows of a Gram matrix that are converted to double precision at once."""
 
 PROBE_COUNT = 4
+"""Number of random probe vectors for rounding."""
 SEED = 0
-"""Of their signs: a factor made again is the same."""
+"""Random seed of the probe signs, fixed so that a factor is reproducible."""
 
 TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
 class GramOperator(LinearOperator):
-    """R Rᵀ by two sweeps over the root rows; it takes rows of any type and gives them as double.
+    """Operator K = V Vᵀ, applied by two passes over the factor rows, in double precision.
 
-    The order of its rows and columns is that in which the tiles pass by.
+    Rows and columns have the order in which tiles of factor rows are computed.
+
+    Attributes:
+        factored: Curvature with the factor V.
     """
 
     factored: FactoredOperator
@@ -38,12 +42,12 @@ class GramOperator(LinearOperator):
     def like(self) -> Tensor:
         return self.factored.like.double()
 
-    def apply(self, vectors: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+    def apply(self, vectors: Float[Tensor, "q r"]) -> Float[Tensor, "q r"]:
         return apply_factor(self.factored, apply_factor_transpose(self.factored, vectors))
 
 
-def apply_factor(factored: FactoredOperator, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q n"]:
-    """Rows @ Rᵀ in double precision, one sweep."""
+def apply_factor(factored: FactoredOperator, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q r"]:
+    """Return V x for q vectors, in double precision, with one pass over the factor rows."""
     products = [
         tile.dot(vectors).double() for tile in iterate_tiles(factored, 0, factored.num_batches)
     ]
@@ -52,10 +56,16 @@ def apply_factor(factored: FactoredOperator, vectors: Float[Tensor, "q p"]) -> F
 
 def apply_factor_transpose(
     factored: FactoredOperator,
-    weights: Float[Tensor, "q n"],
+    weights: Float[Tensor, "q r"],
     out: Float[Tensor, "q p"] | None = None,
 ) -> Float[Tensor, "q p"]:
-    """Rows + weights @ R, in place where there are rows; one sweep."""
+    """Return out + weights @ V, in place if `out` is given, with one pass over the factor rows.
+
+    Args:
+        factored: Curvature with the factor V.
+        weights: Coefficients of the r factor rows.
+        out: Vectors to add to, overwritten; zeros if left out.
+    """
     like = factored.like
     if out is None:
         out = like.new_zeros(len(weights), factored.size)
@@ -67,19 +77,20 @@ def apply_factor_transpose(
 
 
 def iterate_tiles(factored: FactoredOperator, first: int, last: int) -> Iterator[GradientTile]:
-    """The tiles of some pieces; each stands in the workspace until the next is asked for."""
+    """Iterate over the tiles of some batches; each tile is overwritten by the next."""
     for batch_index in range(first, last):
         yield from factored.factor_rows(batch_index)
 
 
 class RoundingEstimator:
-    """How much rounding there is in a kernel and in products with root rows, measured.
+    """Randomized estimate of rounding in a Gram matrix K and in products with factor rows.
 
-    With random signs w both K w and R (Rᵀ w) can be had while K is filled, at the price of a few
-    more columns; their difference is rounding, in K and in the products R z alike.
+    For random signs w, K w and V (Vᵀ w) are equal in exact arithmetic. Both are computed while K
+    is, for the cost of a few more columns. Their difference is the rounding of K and of the
+    products V z together.
 
     Args:
-        factored: whose root rows pass by.
+        factored: Curvature with the factor V.
     """
 
     def __init__(self, factored: FactoredOperator) -> None:
@@ -89,19 +100,22 @@ class RoundingEstimator:
         self._seen: list[Float[Tensor, "w b"]] = []
 
     def observe_first_pass(self, tile: GradientTile) -> None:
-        """Take in a tile, each once; all of them before the first is looked at."""
+        """Accumulate Vᵀ w over a tile; every tile must be passed once before the second pass."""
         signs = torch.randint(2, (PROBE_COUNT, len(tile)), generator=self._signs).mul_(2).sub_(1)
         self._drawn.append(signs.to(self._spread))
         tile.accumulate(self._spread, self._drawn[-1])
 
     def observe_second_pass(self, rows: Float[Tensor, "b p"]) -> None:
-        """Take in the same rows again, in the same order."""
+        """Compute V (Vᵀ w) for factor rows, in the order of the first pass."""
         self._seen.append(GradientTile(rows).dot(self._spread).double())
 
-    def estimate_rounding(self, kernel: Float[Tensor, "n n"]) -> Float[Tensor, " 2"]:
-        """An estimate of ‖δK‖, δK = K - R Rᵀ (Frobenius); of ‖R z‖'s error over ‖z‖, the largest.
+    def estimate_rounding(self, kernel: Float[Tensor, "r r"]) -> Float[Tensor, " 2"]:
+        """Estimate ‖δK‖_F for δK = K - V Vᵀ, and the largest relative error of ‖V z‖ / ‖z‖.
 
-        Either holds both errors, so neither is too small.
+        Both estimates contain both errors, so neither is too small.
+
+        Args:
+            kernel: Computed Gram matrix K.
         """
         signs, products = torch.cat(self._drawn, 1).double(), torch.cat(self._seen, 1)
         error = (matmul_f64(signs, kernel) - products).norm(dim=1)
@@ -112,17 +126,20 @@ class RoundingEstimator:
 
 def compute_gram_matrix(
     factored: FactoredOperator, held_batches: int, estimator: RoundingEstimator | None = None
-) -> Float[Tensor, "n n"]:
-    """K itself, by strips: the rows of `held_batches` pieces are held while all others pass by.
+) -> Float[Tensor, "r r"]:
+    """Compute K in strips: factor rows of `held_batches` batches against all later ones.
 
-    A `estimator` is shown every tile twice.
+    Args:
+        factored: Curvature with the factor V.
+        held_batches: Number of batches with factor rows in memory at once.
+        estimator: Rounding estimator that observes every tile in two passes; none if left out.
     """
     strips, workspace = [], _allocate_workspace(factored, held_batches)
     for first in range(0, factored.num_batches, held_batches):
         last = min(first + held_batches, factored.num_batches)
         rows = _fill_rows(workspace, iterate_tiles(factored, first, last))
         strip = []
-        # From the diagonal on only: the rest are mirror images of earlier strips.
+        # Only blocks from the diagonal on: the others follow by symmetry.
         for tile in chain(
             [GradientTile(rows)], iterate_tiles(factored, last, factored.num_batches)
         ):
@@ -136,7 +153,7 @@ def compute_gram_matrix(
 
 
 def _allocate_workspace(factored: FactoredOperator, num_batches: int) -> Float[Tensor, "h p"]:
-    """Room for the root rows of so many pieces, in one matrix: its products take the least time."""
+    """Allocate one matrix for the factor rows of several batches: one product is the fastest."""
     examples = min(num_batches * factored.batch_size, factored.count)
     return aligned_rows(factored.like, examples * factored.rows_per_example, factored.size)
 
@@ -144,7 +161,7 @@ def _allocate_workspace(factored: FactoredOperator, num_batches: int) -> Float[T
 def _fill_rows(
     rows: Float[Tensor, "h p"], tile_iterator: Iterator[GradientTile]
 ) -> Float[Tensor, "m p"]:
-    """The tiles one after another; those of the rows that they take."""
+    """Copy tiles one after another into a matrix, and return the rows that were filled."""
     count = 0
     for tile in tile_iterator:
         rows[count : count + len(tile)] = tile.gradients
@@ -152,31 +169,31 @@ def _fill_rows(
     return rows[:count]
 
 
-def gram_norms(vectors: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, " q"]:
-    """√(eᵀ K e) of each row e, in double precision without a second K of that."""
+def gram_norms(vectors: Float[Tensor, "q r"], kernel: Float[Tensor, "r r"]) -> Float[Tensor, " q"]:
+    """Return √(eᵀ K e) of each vector e in double precision, while K stays in its own dtype."""
     return (matmul_f64(vectors, kernel) * vectors).sum(1).clamp_min_(0).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
 class ShiftedInverse:
-    """Rows (K + weight I)⁻¹ in double precision, from a factor that is made once.
+    """Inverse of K + weight·I in double precision, from a factorisation that is made once.
 
     Attributes:
-        factor: L with L Lᵀ = K + weight I, or V D^-½ with V D⁻¹ Vᵀ its inverse where rounding made
-            it indefinite; NaN for a kernel that is not finite.
-        is_cholesky: which of the two.
+        factor: Cholesky factor L with L Lᵀ = K + weight·I. If rounding made K indefinite: U D^-½
+            with U D⁻¹ Uᵀ the inverse. NaN for a matrix that is not finite.
+        is_cholesky: Whether the factor is the Cholesky factor.
     """
 
-    factor: Float[Tensor, "n n"]
+    factor: Float[Tensor, "r r"]
     is_cholesky: bool
 
-    def __call__(self, vectors: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+    def __call__(self, vectors: Float[Tensor, "q r"]) -> Float[Tensor, "q r"]:
         if self.is_cholesky:
             return torch.cholesky_solve(vectors.T, self.factor).T
         return (vectors @ self.factor) @ self.factor.T
 
     def extract_blocks(self, positions: Int[Tensor, "m c"]) -> Float[Tensor, "m c c"]:
-        """The inverse where rows and columns of `positions` meet, for each of m groups of them."""
+        """Return m diagonal blocks of the inverse, each for c positions."""
         order = positions.amin(1).argsort()
         blocks = self.factor.new_empty(len(positions), positions.shape[1], positions.shape[1])
         for chunk in order.split(max(1, CHUNK // positions.shape[1])):
@@ -185,7 +202,7 @@ class ShiftedInverse:
         return blocks
 
     def _sqrt_columns(self, positions: Int[Tensor, "m c"]) -> Float[Tensor, "k m c"]:
-        """Columns of B with Bᵀ B = the inverse; of a Cholesky factor those below the first."""
+        """Return columns of B with Bᵀ B = the inverse, without leading zeros for Cholesky."""
         columns = positions.flatten()
         if not self.is_cholesky:
             return self.factor[columns].T.unflatten(1, positions.shape)
@@ -196,8 +213,8 @@ class ShiftedInverse:
         return torch.linalg.solve_triangular(lower, unit, upper=False).unflatten(1, positions.shape)
 
 
-def make_shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> ShiftedInverse:
-    """The inverse of K + weight I; what of K is negative, by rounding, counts as 0."""
+def make_shifted_inverse(kernel: Float[Tensor, "r r"], weight: float) -> ShiftedInverse:
+    """Factorise K + weight·I; eigenvalues of K that rounding made negative count as 0."""
     shifted = kernel.double() if kernel.dtype != torch.float64 else kernel.clone()
     shifted.diagonal().add_(weight)
     lower, failed = torch.linalg.cholesky_ex(shifted)
@@ -209,8 +226,8 @@ def make_shifted_inverse(kernel: Float[Tensor, "n n"], weight: float) -> Shifted
     return ShiftedInverse(vectors / (values.clamp_min(0) + weight).sqrt(), False)
 
 
-def matmul_f64(vectors: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> Float[Tensor, "q n"]:
-    """Rows @ K in double precision."""
+def matmul_f64(vectors: Float[Tensor, "q r"], kernel: Float[Tensor, "r r"]) -> Float[Tensor, "q r"]:
+    """Return `vectors @ K` in double precision."""
     total = torch.zeros_like(vectors)
     for vector_chunk, kernel_chunk in zip(
         vectors.split(CHUNK, 1), kernel.split(CHUNK), strict=True
@@ -220,7 +237,7 @@ def matmul_f64(vectors: Float[Tensor, "q n"], kernel: Float[Tensor, "n n"]) -> F
 
 
 def _symmetrize(strips: list[Tensor]) -> Tensor:
-    """The whole matrix from its upper block rows."""
+    """Assemble the symmetric matrix from its upper block rows."""
     size = strips[0].shape[1]
     matrix = strips[0].new_zeros(size, size)
     for strip in strips:

@@ -1,4 +1,4 @@
-"""How large an operator is, and how much larger its mini-batches are."""
+"""Largest eigenvalues by Lanczos: of an operator, and the margin that its mini-batches need."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOp
 from fastif.errors import InputError
 
 Inverse = Callable[[Tensor], Tensor]
-"""Rows times a fixed positive definite matrix P⁻¹; it returns new rows."""
+"""Function that multiplies vectors by a fixed positive definite P⁻¹ and returns new vectors."""
 
 STEPS = 12
 RELATIVE_GAP = 0.05
@@ -18,21 +18,31 @@ SAMPLES = 16
 
 
 def identity(vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-    """P⁻¹ of a solver without a preconditioner."""
+    """Return the vectors unchanged: P⁻¹ of a solver without a preconditioner."""
     return vectors
 
 
 def max_eigenvalue(
     operator: LinearOperator, inverse: Inverse = identity, seed: int = 0, steps: int = STEPS
 ) -> float:
-    """The largest |eigenvalue| of P⁻¹A, from above: Lanczos in the inner product of P.
+    """Upper bound of the largest |eigenvalue| of P⁻¹A, by Lanczos in the inner product of P.
 
-    A Ritz value θ is below the largest eigenvalue; θ plus its residual is above it in all but
-    contrived cases (Zhou and Li, 2011), and stops the iteration once it is within 5 % of θ.
+    A Ritz value θ is a lower bound. θ plus its residual is an upper bound in all but contrived
+    cases (Zhou and Li, 2011). The iteration stops when the residual is within 5 % of θ.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> round(max_eigenvalue(DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))), 3)
-    3.0
+    Args:
+        operator: Symmetric operator A.
+        inverse: Preconditioner, a function that multiplies vectors by P⁻¹.
+        seed: Random seed of the start vector.
+        steps: Largest number of products with A.
+
+    Raises:
+        InputError: If a product is not finite.
+
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> round(max_eigenvalue(DenseOperator(torch.diag(torch.tensor([3.0, 1.0, -2.0])))), 3)
+        3.0
     """
     generator = torch.Generator().manual_seed(seed)
     like = operator.like
@@ -70,13 +80,19 @@ def max_eigenvalue(
 def minibatch_eigenvalue_margin(
     operator: DampedOperator, batch: int, inverse: Inverse = identity, seed: int = 0
 ) -> float:
-    """How far P⁻¹A_B of `batch` examples drawn afresh may exceed P⁻¹A, for a step that is safe.
+    """Margin of LiSSA's step scale for mini-batches: max_i t_i / batch.
 
-    With T = P^-½ A P^-½ and t_i the largest eigenvalue of example i, E[T_B²] <= T² + max t_i / B T,
-    so that the mean square of an error shrinks at every step of scale top(T) + max t_i / B and
-    larger. For a Gauss-Newton matrix t_i is at most the sum of r P⁻¹ rᵀ over the example's root
-    rows r (equal with one row: two classes), read off all of them in one sweep. Of other operators
-    some mini-batches are looked at.
+    With T = P^-½ A P^-½ and t_i the largest eigenvalue of example i, E[T_B²] ≤ T² + max t_i / B T.
+    The mean squared error then shrinks at every step with a scale of λ_max(T) + max t_i / B or
+    more. For a Gauss-Newton matrix, t_i is at most Σ v P⁻¹ vᵀ over the factor rows v of the example
+    (with equality for one row: two classes), computed in one pass. For other operators the largest
+    eigenvalue of some sampled mini-batches is used.
+
+    Args:
+        operator: Damped curvature A + λI.
+        batch: Number B of examples in a mini-batch.
+        inverse: Preconditioner, a function that multiplies vectors by P⁻¹.
+        seed: Random seed of the sampled mini-batches.
     """
     inner = operator.operator
     if isinstance(inner, FactoredOperator):
@@ -92,17 +108,17 @@ def minibatch_eigenvalue_margin(
 
 
 def check_finite_products(products: Float[Tensor, "q p"]) -> None:
-    """Refuse a curvature that cannot be multiplied with.
+    """Refuse a curvature with NaN or infinity in its products.
 
     Raises:
-        InputError: there is NaN or infinity in its products.
+        InputError: If a product is not finite.
     """
     if not torch.isfinite(products.norm(dim=1)).all():
         raise InputError(
             "curvature",
-            "finite products with any row",
+            "finite products with all vectors",
             "NaN or infinity",
-            "Check the model and its loss on the curvature's rows: their gradients overflow.",
+            "Check the model and its loss on the curvature's examples: their gradients overflow.",
         )
 
 

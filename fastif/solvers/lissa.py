@@ -1,4 +1,4 @@
-"""LiSSA: the Neumann series on mini-batches, as in the FastIF paper."""
+"""LiSSA: stochastic Neumann series on mini-batches, the solver of the FastIF paper."""
 
 import math
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ from fastif.solvers.solver import (
 
 SCALE = "scale"
 AUTO_DEPTH, SCALE_SWEEPS = 1000, 8
-"""Guesses: the steps until it has converged, and the sweeps that the scale takes to be found."""
+"""Assumed steps until convergence, and passes over the examples that determine the scale."""
 PRESETS: dict[str, dict[str, object]] = {
     "fastif": {"depth": 1000, "repeats": 1, "batch": 1, "scale": 1e4, "preconditioner": "none"}
 }
@@ -45,39 +45,46 @@ EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 
 @dataclass(frozen=True)
 class Lissa(RepeatedSolver):
-    """x ← x + (b - A_B x) / s, J times; x → A⁻¹ b; mean of T repeats.
+    """LiSSA, a stochastic Neumann series on mini-batches (Agarwal, Bullins and Hazan, 2017).
 
-    A_B is a fresh mini-batch of B examples each step, with the same damping as A (Agarwal, Bullins
-    and Hazan, 2017). In the FastIF code damping is multiplied by the step scale; here λ is the
-    operator's own and `scale` only sets the step. All rows share the mini-batches, so a row's
-    answer does not depend on which rows are solved with it.
+        x ← x + (b - A_B x) / s    for J steps;  x → A⁻¹ b;  mean of T repeats
 
-    By default the recursion is safe. The scale is top(A) + max_i top(A_i) / B over all examples i,
-    at which the mean square of an error shrinks at every step (half of it may just do). Steps are
-    taken until the residual, which is measured now and then, is within the tolerance; and the
-    answer is the mean of the later estimates, without which small batches never get there. With a
-    preconditioner P the recursion is x ← x + P⁻¹(b - A_B x) / s, and the same holds for P⁻¹A.
+    A_B is a fresh mini-batch of B examples each step, with the damping λ of A. The FastIF code
+    multiplies the damping by the step scale; here λ is the operator's own and `scale` sets the step
+    only. All right-hand sides share the mini-batches, so the solution of one does not depend on the
+    others.
 
-    With a `depth` in numbers exactly that many steps are taken, and the last estimate is the
-    answer. A row that grows past what any solution can be is given up as NaN.
+    The defaults converge in the mean square. The scale is λ_max(A) + max_i λ_max(A_i) / B over all
+    examples i, at which the mean squared error shrinks at every step (half of it may be enough).
+    Steps are taken until the measured residual is within the tolerance, and the solution is the
+    average of the later iterates, without which small batches never converge. With a preconditioner
+    P the recursion is x ← x + P⁻¹ (b - A_B x) / s, and the scale is that of P⁻¹A.
+
+    With a number as `depth`, exactly that many steps are taken and the last iterate is the
+    solution. An iterate that grows beyond any possible solution has diverged and becomes NaN.
 
     Args:
-        depth: J, steps of the recursion; "auto": until converged.
-        repeats: T, independent runs that are averaged; their spread is reported.
-        batch: B, examples a step.
-        scale: s, the step scale; it must exceed half the largest eigenvalue of any A_B.
-        tolerance: relative residual up to which the answer counts as converged.
-        max_steps: J at most where it is "auto".
-        seed: of the mini-batches; repeat t uses seed + t.
-        preconditioner: "none", "ekfac", "eigen" or "drawn", see `ConjugateGradient`.
-        rank: eigenvalues of "eigen", or root rows of "drawn".
-        preset: "fastif" sets what the paper's experiments used: J = 1000, T = 1, B = 1, s = 1e4;
-            their damping of 5e-3 is λ = 50 here, see `effective_damping`.
+        depth: Number J of steps; "auto" stops at convergence.
+        repeats: Number T of independent repeats that are averaged; their spread is reported.
+        batch: Number B of examples in a mini-batch.
+        scale: Step scale s, above half the largest eigenvalue of every A_B; "auto" estimates it.
+        tolerance: Relative residual at which a solution has converged, above 0 to 1.
+        max_steps: Largest number of steps with depth "auto".
+        seed: Random seed of the mini-batches; repeat t uses seed + t.
+        preconditioner: Kind of preconditioner, see `ConjugateGradient`.
+        rank: Number of eigenvalues for "eigen", or of sampled factor rows for "drawn".
+        preset: Settings of the paper's experiments ("fastif"): J = 1000, T = 1, B = 1, s = 1e4.
+            Their damping of 5e-3 is λ = 50 here, see `effective_damping`.
+        kind: Name of the solver in a study file.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> operator = DenseOperator(torch.eye(2)).with_damping(1.0)
-    >>> Lissa(depth=200, scale=4.0).solve(operator, torch.ones(1, 2)).value
-    tensor([[0.5000, 0.5000]])
+    Raises:
+        InputError: If a hyper-parameter is out of range or contradicts the preset.
+
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> operator = DenseOperator(torch.eye(2)).with_damping(1.0)
+        >>> Lissa(depth=200, scale=4.0).solve(operator, torch.ones(1, 2)).value
+        tensor([[0.5000, 0.5000]])
     """
 
     factor_fields: ClassVar[tuple[str, ...]] = ("preconditioner", "rank", "scale", "batch")
@@ -106,15 +113,15 @@ class Lissa(RepeatedSolver):
             if configured not in (defaults[name], value):
                 raise InputError(
                     f"[solver] {name}",
-                    f'{value}, as the preset "{self.preset}" has it',
+                    f'{value}, the value of the preset "{self.preset}"',
                     f"{configured}",
-                    "Leave out one of the two.",
+                    f"Remove {name} or the preset.",
                 )
             object.__setattr__(self, name, value)
 
     @property
     def effective_damping(self) -> float | None:
-        """The λ that belongs to the preset: the paper's damping times its scale."""
+        """Effective damping λ of the preset: the paper's damping times its scale, or None."""
         return EFFECTIVE_DAMPING.get(self.preset or "")
 
     def check(self, operator: DampedOperator) -> None:
@@ -132,7 +139,7 @@ class Lissa(RepeatedSolver):
         )
 
     def factor(self, operator: DampedOperator) -> Factor:
-        """The preconditioner, and the scale where it is "auto"."""
+        """Return the preconditioner, and the scale if it is "auto"."""
         operator_factor = dict(fit_preconditioner(self.preconditioner, operator, self.rank))
         if self.scale == "auto":
             inverse = make_preconditioner_inverse(self.preconditioner, operator, operator_factor)
@@ -162,9 +169,9 @@ class Lissa(RepeatedSolver):
         index: int,
         factor: Factor | None = None,
     ) -> Solution:
-        """One of the T runs alone, for a worker of its own; `merge_runs` makes one answer of them.
+        """Run one of the T repeats, such as on its own worker; `merge_runs` averages them.
 
-        Its residual is NaN where it was not measured: with a depth in numbers.
+        The residual is NaN where it was not measured: with a number as depth.
         """
         series = self._make_series(operator, self.factor(operator) if factor is None else factor)
         return solve_finite_rows(
@@ -174,9 +181,9 @@ class Lissa(RepeatedSolver):
     def merge_runs(
         self, operator: DampedOperator, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
     ) -> Solution:
-        """The mean of runs in their order, its residual, and their relative standard deviation.
+        """Return the mean of the repeats, its residual, and their relative standard deviation.
 
-        Runs may come from a generator; no more than one is held.
+        The repeats may come from a generator; one at a time is in memory.
         """
         mean, square = rhs, rhs.new_zeros(len(rhs))
         residual, steps, count = square, 0, 0
@@ -187,7 +194,7 @@ class Lissa(RepeatedSolver):
                 continue
             change = run.value - mean
             mean = mean.add(change, alpha=1 / count)
-            square += row_dots(change, run.value - mean)  # Welford: no cancellation
+            square += row_dots(change, run.value - mean)  # Welford's algorithm
         if count > 1 or not residual.isfinite().any():
             residual = measure_residual(operator, mean, rhs)
         converged, damping = residual <= self.tolerance, operator.damping
@@ -200,7 +207,7 @@ class Lissa(RepeatedSolver):
         inverse = make_preconditioner_inverse(self.preconditioner, operator, factor)
         if self.depth != "auto":
             return NeumannSeries(scale, self.batch, self.depth, None, 0.0, inverse)
-        # (1 - smallest eigenvalue / s)^J = tolerance; EK-FAC has them around 1.
+        # (1 - λ_min / s)^J = tolerance; preconditioned by EK-FAC, eigenvalues are around 1.
         min_eigenvalue = 1.0 if self.preconditioner == "ekfac" else operator.damping
         bias = math.log(1 / self.tolerance) * scale / min_eigenvalue if min_eigenvalue else math.inf
         return NeumannSeries(scale, self.batch, self.max_steps, self.tolerance, bias, inverse)

@@ -1,4 +1,4 @@
-"""The recursion of LiSSA: one run of it, on all rows at once."""
+"""Stochastic Neumann series of LiSSA: one repeat, for many right-hand sides at once."""
 
 import math
 from dataclasses import dataclass
@@ -13,32 +13,35 @@ from fastif.solvers.lanczos import Inverse
 from fastif.solvers.solver import measure_residual, merge_by_position
 
 DIVERGENCE_CHECK_INTERVAL = 50
-"""Steps between two looks at how long the estimates have become."""
+"""Steps between two checks of the norm of the iterates."""
 
 DIVERGENCE_FACTOR = 1e3
-"""The solution for a positive definite A is at most |b| / λ long. Noise may make an estimate
-longer, but only a series that diverges makes it a thousand times as long."""
+"""Multiple of ‖b‖ / λ above which an iterate has diverged.
+
+For a positive definite A, ‖x‖ is at most ‖b‖ / λ. Noise of mini-batches may make an iterate longer,
+but not a thousand times.
+"""
 
 FIRST_CHECK = 16
 
 
 @dataclass(frozen=True)
 class NeumannSeries:
-    """e ← e + P⁻¹(b - A_B e / s), from e = P⁻¹b; then x = e / s.
+    """Neumann series e ← e + P⁻¹(b - A_B e / s) from e = P⁻¹b, with solution x = e / s.
 
-    With a goal the answer is the mean of the later estimates (Polyak and Juditsky, 1992), taken
-    between two measurements of its residual; for at the scale that lets a single estimate lose its
-    bias, the noise of mini-batches keeps it from ever getting close. A measurement is a sweep over
-    the whole operator, so there are few, ever further apart.
+    With a tolerance, the solution is the average of the later iterates (Polyak and Juditsky, 1992)
+    between two measurements of its residual. At a scale that removes the bias of a single iterate,
+    mini-batch noise would keep it from converging. A measurement is a pass over all examples, so
+    the intervals between them grow.
 
     Attributes:
-        scale: s.
-        batch: B.
-        steps: J, or the most there may be.
-        tolerance: relative residual at which a row ends; None takes all steps and the last
-            estimate.
-        bias: steps after which the bias is below the goal, for all that is known.
-        inverse: P⁻¹.
+        scale: Step scale s.
+        batch: Number B of examples in a mini-batch.
+        steps: Number J of steps, or the largest number with a tolerance.
+        tolerance: Relative residual at which a right-hand side stops; None takes all steps and
+            returns the last iterate.
+        bias: Estimated number of steps until the bias is below the tolerance.
+        inverse: Preconditioner, a function that multiplies vectors by P⁻¹.
     """
 
     scale: float
@@ -51,9 +54,18 @@ class NeumannSeries:
     def run(
         self, operator: DampedOperator, rhs: Float[Tensor, "q p"], seed: int
     ) -> tuple[Float[Tensor, "q p"], Float[Tensor, " q"], int]:
-        """The rows x, their residuals (NaN where not measured), and the steps that were taken.
+        """Run one repeat.
 
-        Rows that diverge end as NaN, and the others go on without them.
+        Right-hand sides that diverge become NaN, and the others continue without them.
+
+        Args:
+            operator: Damped curvature A + λI.
+            rhs: Right-hand sides b, one in each row.
+            seed: Random seed of the mini-batches.
+
+        Returns:
+            The solutions x, their relative residuals (NaN where not measured), and the number of
+            steps.
         """
         state = _State(self, operator, rhs, torch.Generator().manual_seed(seed))
         sweep = -(-_count_examples(operator) // self.batch)
@@ -72,7 +84,7 @@ class NeumannSeries:
 
 
 class _State:
-    """The rows that are still going, and those that have ended."""
+    """Iterates of the active right-hand sides, and the results of the finished ones."""
 
     def __init__(
         self,
@@ -87,7 +99,7 @@ class _State:
         self.estimate = self.pull.clone()
         self.mean = (
             rhs if series.tolerance is None else torch.zeros_like(rhs)
-        )  # unused without a goal
+        )  # unused without a tolerance
         self.in_mean = self.step = 0
         self.values: list[tuple[Tensor, Tensor]] = []
         self.residuals: list[tuple[Tensor, Tensor]] = []
@@ -127,7 +139,7 @@ class _State:
             return
         if residual is None:
             residual = torch.full_like(value[:, 0], torch.nan)
-        is_all = bool(mask.all())  # then nothing is copied
+        is_all = bool(mask.all())  # avoids a copy
         positions = self.places[mask]
         self.values.append((positions, value if is_all else value[mask]))
         self.residuals.append((positions, residual[mask]))

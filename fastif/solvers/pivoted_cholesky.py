@@ -1,4 +1,4 @@
-"""F with few columns and F Fᵀ ≈ R Rᵀ, from the root rows of few examples."""
+"""Randomly pivoted Cholesky: a low-rank factor F with F Fᵀ ≈ K = V Vᵀ, from few columns of K."""
 
 import bisect
 
@@ -10,29 +10,32 @@ from fastif.curvature.operator import FactoredOperator
 from fastif.solvers.gram import iterate_tiles
 
 SEED = 0
-"""Of the pivots: a factor made again is the same."""
+"""Random seed of the pivots, fixed so that a factor is reproducible."""
 
 MIN_PIVOTS = 64
 BLOCKS = 16
 ROUNDING = 100
-"""Units in the last place of the root rows' type, below which what is left is not known."""
+"""Units in the last place of the factor rows, below which a remaining diagonal is noise."""
 
 
 def randomly_pivoted_cholesky(
     factored: FactoredOperator, rank: int, target_trace: float, held_rows: int
-) -> tuple[Float[Tensor, "n r"], float]:
-    """Randomly pivoted block Cholesky (Chen, Epperly, Tropp and Webber, 2023); F and tr(K - F Fᵀ).
+) -> tuple[Float[Tensor, "r k"], float]:
+    """Randomly pivoted block Cholesky (Chen, Epperly, Tropp and Webber, 2023).
 
-    The columns of the kernel that are taken are drawn, a block at a time, with probability in
-    proportion to what is still left of the diagonal. What is left is known exactly at every step,
-    and no eigenvalue of K - F Fᵀ exceeds its sum. Memory: n x r in double precision, and the root
-    rows of one block of pivots.
+    Pivot columns of the Gram matrix K are sampled block by block, with probability proportional to
+    the diagonal of K - F Fᵀ. This diagonal is exact at every step, and its sum bounds all
+    eigenvalues of K - F Fᵀ. Memory: F in double precision, and the factor rows of one block of
+    pivots.
 
     Args:
-        factored: whose root rows make the kernel.
-        rank: columns at most.
-        target_trace: the trace at which to stop.
-        held_rows: root rows held while the others pass by.
+        factored: Curvature with the factor V.
+        rank: Largest number k of columns.
+        target_trace: Trace of K - F Fᵀ at which to stop.
+        held_rows: Number of factor rows in memory during a pass over all others.
+
+    Returns:
+        Low-rank factor F, and the trace of K - F Fᵀ.
     """
     starts, diagonal = _compute_diagonal(factored)
     eps = ROUNDING * torch.finfo(factored.like.dtype).eps
@@ -57,12 +60,12 @@ def randomly_pivoted_cholesky(
         root[:, column_count : column_count + new_columns.shape[1]] = new_columns
         column_count += new_columns.shape[1]
         remaining = (remaining - new_columns.square().sum(1)).clamp_min_(0)
-        remaining[pivots] = 0  # but for rounding
+        remaining[pivots] = 0  # exactly; rounding would leave a small rest
     return root[:, :column_count], float(remaining.sum())
 
 
-def _compute_diagonal(factored: FactoredOperator) -> tuple[list[int], Float[Tensor, " n"]]:
-    """Where each piece's rows start, and the squared length of every root row."""
+def _compute_diagonal(factored: FactoredOperator) -> tuple[list[int], Float[Tensor, " r"]]:
+    """Return the offset of each batch's factor rows, and the diagonal of K."""
     starts, squares = [0], []
     for batch_index in range(factored.num_batches):
         squares += [
@@ -80,8 +83,8 @@ def _sample_pivots(weights: Tensor, count: int, generator: torch.Generator) -> I
 
 def _compute_columns(
     factored: FactoredOperator, starts: list[int], pivots: Tensor
-) -> Float[Tensor, "n b"]:
-    """These columns of the kernel: one sweep over the pieces with pivots, one over all."""
+) -> Float[Tensor, "r b"]:
+    """Compute columns of K: one pass over the batches with pivots, and one over all."""
     pivot_rows: list[Tensor] = []
     for batch_index in sorted({bisect.bisect(starts, pivot) - 1 for pivot in pivots.tolist()}):
         start = starts[batch_index]
@@ -95,8 +98,8 @@ def _compute_columns(
     )
 
 
-def _whiten_columns(columns: Tensor, pivots: Tensor, eps: float) -> Float[Tensor, "n b"]:
-    """C C[pivots]^-½; what of the block is the same but for rounding is left out."""
+def _whiten_columns(columns: Tensor, pivots: Tensor, eps: float) -> Float[Tensor, "r b"]:
+    """Return C C[pivots]^-½, without directions that are zero up to rounding."""
     values, vectors = torch.linalg.eigh(columns[pivots])
     significant = values > values[-1].clamp_min(0) * eps
     return columns @ (vectors[:, significant] / values[significant].sqrt())

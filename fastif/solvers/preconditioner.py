@@ -1,4 +1,4 @@
-"""What stands before the operator in an iterative solver: nothing, or an approximate inverse."""
+"""Preconditioners of the iterative solvers: spectral, importance-sampled Gauss-Newton, EK-FAC."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,18 +21,18 @@ from fastif.solvers.solver import Factor
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
 
 EKFAC_SWEEPS = 3
-"""Sweeps that a fit of EK-FAC costs: two passes, and the eigenvectors."""
+"""Passes over the examples for a fit of EK-FAC: two, and about one for the eigenvectors."""
 
 
 @dataclass(frozen=True)
 class PreconditionerCost:
-    """What a preconditioner takes.
+    """Estimated cost of a preconditioner.
 
     Attributes:
-        sweeps: over the curvature's rows, to fit it.
-        speedup: factor of fewer steps of conjugate gradients with it; a guess.
-        working_bytes: memory that it takes.
-        factor_bytes: of it on disk; small ones count as 0.
+        sweeps: Number of passes over the curvature's examples to fit it.
+        speedup: Assumed factor by which it reduces the steps of conjugate gradients.
+        working_bytes: Memory in bytes while it is used.
+        factor_bytes: Size on disk in bytes; small ones count as 0.
     """
 
     sweeps: int = 0
@@ -44,29 +44,29 @@ class PreconditionerCost:
 def estimate_preconditioner_cost(
     kind: Preconditioner, rank: int, problem: SolverProblem
 ) -> PreconditionerCost:
-    """What fitting and holding it take, for a forecast."""
+    """Estimate the cost of fitting and applying a preconditioner, for a forecast."""
     p = problem.parameters
     if kind == "ekfac":
         return PreconditionerCost(EKFAC_SWEEPS)
     if kind == "eigen":
         vector_bytes = min(rank, p) * p * FLOAT32_BYTES
         return PreconditionerCost(2, 5, 3 * vector_bytes, vector_bytes)
-    if kind == "drawn":  # one sweep to draw the rows, and they are few
+    if kind == "drawn":  # one pass to sample the factor rows, and they are few
         return PreconditionerCost(2, 5, estimate_kernel_bytes(min(rank, problem.factor_rows), p))
     return PreconditionerCost()
 
 
 def check_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int) -> None:
-    """Refuse an operator that the preconditioner knows nothing of.
+    """Refuse an operator for which this kind of preconditioner cannot be made.
 
     Raises:
-        InputError: EK-FAC or root rows of neither a Gauss-Newton matrix nor a Hessian; too many
-            root rows; or there is no damping.
+        InputError: If EK-FAC or factor rows are requested for a curvature that is neither a
+            Gauss-Newton matrix nor a Hessian, there are too many factor rows, or the damping is 0.
     """
     if kind in ("ekfac", "drawn") and not isinstance(_gauss_newton(operator), GaussNewton):
         raise InputError(
             "[solver] preconditioner",
-            "a Gauss-Newton curvature or a Hessian, which has root rows",
+            "a Gauss-Newton curvature or a Hessian, which have a GGN factor",
             type(operator.operator).__name__,
             'Use preconditioner = "eigen", or "none".',
         )
@@ -75,17 +75,17 @@ def check_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: i
     if kind != "none" and not operator.damping > 0:
         raise InputError(
             "[solver] preconditioner",
-            "a damping > 0, without which it cannot be inverted",
+            "a damping > 0, without which the preconditioner is singular",
             f"{operator.damping}",
             'Set a positive damping, say 0.1, or preconditioner = "none".',
         )
 
 
 def fit_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int) -> Factor:
-    """What `make_preconditioner_inverse` needs, as tensors; it serves every damping.
+    """Fit a preconditioner and return its tensors, which serve every damping.
 
     Raises:
-        InputError: see `check_preconditioner`.
+        InputError: If the operator does not support it, see `check_preconditioner`.
     """
     check_preconditioner(kind, operator, rank)
     curvature = _gauss_newton(operator)
@@ -104,7 +104,7 @@ def fit_preconditioner(kind: Preconditioner, operator: DampedOperator, rank: int
 def make_preconditioner_inverse(
     kind: Preconditioner, operator: DampedOperator, factor: Factor
 ) -> Inverse:
-    """What the solver applies to its residuals."""
+    """Return the function that multiplies residuals by P⁻¹."""
     curvature, damping = _gauss_newton(operator), operator.damping
     if kind == "ekfac":
         assert isinstance(curvature, GaussNewton)
@@ -120,7 +120,7 @@ def make_preconditioner_inverse(
 
 
 def _gauss_newton(operator: DampedOperator) -> LinearOperator:
-    """Of a Hessian the Gauss-Newton matrix of its examples; any other operator as it is."""
+    """Return the Gauss-Newton matrix of a Hessian's examples; any other operator unchanged."""
     inner = operator.operator
     if isinstance(inner, Hessian):
         return GaussNewton(inner.objective, inner.examples, inner.ids)

@@ -1,4 +1,4 @@
-"""The largest eigenvalues of an operator and their eigenvectors, and division by them."""
+"""Randomized eigendecomposition of an operator, and the spectral preconditioner made from it."""
 
 import torch
 from jaxtyping import Float
@@ -9,25 +9,33 @@ from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.solvers.lanczos import check_finite_products
 
 SEED = 0
-"""Of the random rows to start from: eigenpairs taken again are the same."""
+"""Random seed of the start vectors, fixed so that eigenpairs are reproducible."""
 
 
 def compute_eigenpairs(
     operator: LinearOperator, rank: int
 ) -> tuple[Float[Tensor, "r p"], Float[Tensor, " r"]]:
-    """Orthonormal rows U and w with A ≈ Uᵀ diag(w) U, for positive semi-definite A.
+    """Randomized eigendecomposition A ≈ Uᵀ diag(w) U (Halko, Martinsson and Tropp, 2011).
 
-    Two products with r rows each: A times random rows spans what matters, and A is diagonalised in
-    that span (Halko, Martinsson and Tropp, 2011). Memory: three matrices r x p.
+    A must be positive semi-definite. Two products with r vectors: A times random vectors spans the
+    dominant subspace, and A is diagonalised in it. Memory: three matrices r x p.
+
+    Args:
+        operator: Symmetric positive semi-definite operator A.
+        rank: Number r of eigenpairs.
+
+    Returns:
+        Orthonormal eigenvectors U, one in each row, and eigenvalues w.
 
     Raises:
-        InputError: a product with the operator is not finite.
+        InputError: If a product with the operator is not finite.
 
-    >>> from fastif.curvature import DenseOperator
-    >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, 0.0])))
-    >>> _, values = compute_eigenpairs(operator, rank=2)
-    >>> values.sort().values.round(decimals=4)
-    tensor([1., 3.])
+    Examples:
+        >>> from fastif.curvature import DenseOperator
+        >>> operator = DenseOperator(torch.diag(torch.tensor([3.0, 1.0, 0.0])))
+        >>> _, values = compute_eigenpairs(operator, rank=2)
+        >>> values.sort().values.round(decimals=4)
+        tensor([1., 3.])
     """
     like, rank = operator.like, min(rank, operator.size)
     generator = torch.Generator().manual_seed(SEED)
@@ -46,9 +54,16 @@ def apply_spectral_preconditioner(
     values: Float[Tensor, " r"],
     damping: float,
 ) -> Float[Tensor, "q p"]:
-    """Rows P⁻¹, P being A + damping I if all other eigenvalues were as large as the least of these.
+    """Multiply vectors by P⁻¹ of the randomized Nyström preconditioner.
 
-    Up to a factor, which no solver minds (Frangella, Tropp and Udell, 2023).
+    P is A + damping·I with all other eigenvalues set to the smallest of the given ones, up to a
+    constant factor (Frangella, Tropp and Udell, 2023).
+
+    Args:
+        rhs: Vectors to multiply.
+        vectors: Orthonormal eigenvectors of A, one in each row.
+        values: Eigenvalues of A.
+        damping: Damping λ.
     """
     weights = (values.min() + damping) / (values + damping) - 1
     return rhs + (pairwise_dots(rhs, vectors) * weights) @ vectors

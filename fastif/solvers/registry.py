@@ -1,4 +1,4 @@
-"""SOLVERS: the solvers that a study file may name, the one place that lists them."""
+"""Registry of the solvers that a study file may name."""
 
 from fastif.solvers.cg import ConjugateGradient
 from fastif.solvers.direct import Direct
@@ -14,4 +14,4 @@ SOLVERS: dict[str, type[Solver]] = {
     "lissa": Lissa,
     "direct": Direct,
 }
-"""`kind` -> class. Messages list them in this order."""
+"""Solver classes by `kind`, in the order in which messages list them."""

@@ -1,4 +1,4 @@
-"""An inverse through few root rows, drawn once: what stands before an iterative solver."""
+"""Preconditioner from an importance-sampled Gauss-Newton matrix, inverted by Woodbury."""
 
 import torch
 from torch import Tensor
@@ -19,26 +19,26 @@ from fastif.solvers.lanczos import Inverse
 from fastif.solvers.solver import Factor
 
 MAX_FACTOR_ROWS = 20_000
-"""Rows whose kernel is made; in double precision it takes 3.2 GB."""
+"""Largest number of sampled factor rows; their Gram matrix in double precision takes 3.2 GB."""
 
 
 def check_row_count(count: int) -> None:
-    """Refuse more root rows than a kernel is made of.
+    """Refuse more sampled factor rows than the Gram matrix may have.
 
     Raises:
-        InputError: naming the limit.
+        InputError: If there are more than `MAX_FACTOR_ROWS`.
     """
     if count > MAX_FACTOR_ROWS:
         raise InputError(
             "[solver] rank",
-            f"at most {MAX_FACTOR_ROWS:,} drawn root rows",
+            f"at most {MAX_FACTOR_ROWS:,} sampled rows of the GGN factor",
             f"{count:,}",
-            "Take fewer, say 4000: few root rows carry nearly all of the curvature.",
+            "Set a smaller rank, say 4000: few factor rows carry nearly all of the curvature.",
         )
 
 
 def fit_sampled_factor(curvature: GaussNewton, count: int) -> Factor:
-    """The root rows that were drawn, and their kernel K = R Rᵀ."""
+    """Sample factor rows and return their positions, weights and Gram matrix K = V Vᵀ."""
     sampled = SampledGaussNewton.from_curvature(curvature, count)
     row_bytes = sampled.size * sampled.like.element_size()
     held_batches = max(1, MAX_ROW_BYTES // (row_bytes * sampled.batch_size))
@@ -50,7 +50,12 @@ def fit_sampled_factor(curvature: GaussNewton, count: int) -> Factor:
 
 
 def make_sampled_inverse(curvature: GaussNewton, factor: Factor, damping: float) -> Inverse:
-    """(RᵀR / m + λI)⁻¹ b = (b - Rᵀ (K + λ m I)⁻¹ R b) / λ, in two sweeps over m root rows."""
+    """Return the function that multiplies by (VᵀV / m + λI)⁻¹, for m sampled factor rows.
+
+        (VᵀV / m + λI)⁻¹ b = (b - Vᵀ (K + λm I)⁻¹ V b) / λ
+
+    A product takes two passes over the factor rows, or none if they fit into `MAX_ROW_BYTES`.
+    """
     sampled = SampledGaussNewton.from_rows(curvature, factor["ids"], factor["mix"])
     kernel = factor["kernel"].to(sampled.like.device)
     shifted = make_shifted_inverse(kernel, damping * sampled.count)

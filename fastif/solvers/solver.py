@@ -1,4 +1,4 @@
-"""Solver and Solution: A x = b for many rows b, and how well it went."""
+"""Interface of solvers of (A + λI) x = b for many right-hand sides, with residuals."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,23 +17,23 @@ from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 
 Factor = Mapping[str, Tensor]
-"""What a solver keeps of an operator between calls: named tensors, ready for safetensors."""
+"""Part of a solve that depends on the operator alone: named tensors, ready for safetensors."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The rows x with A x ≈ b, and the evidence.
+    """Solutions x of (A + λI) x = b for q right-hand sides b, with their residuals.
 
-    A row that could not be solved (a right-hand side with NaN in it, a series that diverged) is NaN
-    with an infinite residual; the other rows are as if it had not been there.
+    A right-hand side that cannot be solved (NaN in it, a series that diverges) has NaN as solution
+    and an infinite residual. The other right-hand sides are not affected.
 
     Attributes:
-        value: x.
-        residual: ‖b - A x‖ / ‖b‖ of each row, on the damped operator that was to be solved.
-        converged: whether the residual is within the solver's tolerance.
-        steps: sweeps over the operator that were used.
-        damping: the effective λ.
-        spread: relative standard deviation over repeats, where a solver has repeats.
+        value: Solutions x, one in each row.
+        residual: Relative residual ‖b - (A + λI) x‖ / ‖b‖ on the damped operator, without unit.
+        converged: Whether the residual is within the solver's tolerance.
+        steps: Number of passes over the operator.
+        damping: Effective damping λ.
+        spread: Relative standard deviation over repeats; None for a solver without repeats.
     """
 
     value: Float[Tensor, "q p"]
@@ -45,20 +45,22 @@ class Solution:
 
 
 Solve = Callable[[Tensor], Solution]
-"""From rows b to their solution: a solver bound to one operator."""
+"""Function from right-hand sides to their solutions: a solver bound to one operator."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingScores:
-    """Products of x = (A + λI)⁻¹ b with the loss gradients of all n training examples.
+    """Inner products of x = (A + λI)⁻¹ b with the loss gradients of all n training examples.
 
     Attributes:
-        scores: ∇L(train)ᵀ x.
-        products: ∇L(train)ᵀ b.
-        residual: ‖b - (A + λI) x‖ / ‖b‖; measured in the kernel, and a bound on what rounding adds.
-        converged: whether the residual is within the solver's tolerance.
-        solution_norm: ‖x‖, and product: bᵀ x.
-        damping: λ.
+        scores: Products ∇L(train)ᵀ x.
+        products: Products ∇L(train)ᵀ b, without the inverse.
+        residual: Relative residual ‖b - (A + λI) x‖ / ‖b‖ from the Gram matrix, plus a bound on the
+            effect of rounding.
+        converged: Whether the residual is within the solver's tolerance.
+        solution_norm: Norm ‖x‖ of each solution.
+        product: Inner product bᵀ x of each right-hand side with its solution.
+        damping: Effective damping λ.
     """
 
     scores: Float[Tensor, "q n"]
@@ -71,23 +73,23 @@ class TrainingScores:
 
 
 ScoreFn = Callable[[Tensor], TrainingScores]
-"""From right-hand sides b [q p] to their scores of all training examples."""
+"""Function from right-hand sides b [q p] to their scores of all training examples."""
 
 
 class Solver(ABC):
-    """A frozen record of hyper-parameters: the algorithm, its configuration and its provenance.
+    """Interface of a solver: a frozen dataclass of hyper-parameters, which records how it solved.
 
-    `factor` does what depends on the operator alone and can be kept; `solve` does the rest:
-    `solver.solve(operator, rhs, solver.factor(operator))`. Who solves many sets of rows in one
-    process takes `prepare` and calls what it returns.
+    `factor` does the work that depends on the operator alone, and its result can be stored. `solve`
+    does the rest: `solver.solve(operator, rhs, solver.factor(operator))`. To solve several sets of
+    right-hand sides in one process, call `prepare` once and use the function that it returns.
 
     Attributes:
-        factor_depends_on_damping: whether another damping needs another factor.
-        factor_fields: names of the hyper-parameters that the factor depends on.
-        remedy: what to change where rows come back as NaN.
-        requires_damping: whether a study needs λ > 0 for it.
-        requires_factored: whether it takes no curvature but one that is a product RᵀR / m.
-        kind: its name in a study file and in the store, see `SOLVERS`.
+        factor_depends_on_damping: Whether another damping needs another factor.
+        factor_fields: Names of the hyper-parameters on which the factor depends.
+        remedy: Advice for right-hand sides without a finite solution.
+        requires_damping: Whether a study needs λ > 0 for this solver.
+        requires_factored: Whether the curvature must have a factor, G = VᵀV / n.
+        kind: Name of the solver in a study file and in the store, see `SOLVERS`.
     """
 
     factor_depends_on_damping: ClassVar[bool] = True
@@ -95,58 +97,67 @@ class Solver(ABC):
     remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
     requires_damping: ClassVar[bool] = True
     requires_factored: ClassVar[bool] = False
-    kind: Any  # a text; solvers narrow it to the one that it is
+    kind: Any  # a string, which each solver narrows to its own literal
 
     @property
     def effective_damping(self) -> float | None:
-        """The λ that its settings bring along; None unless a solver says otherwise."""
+        """Effective damping λ fixed by the hyper-parameters; None for most solvers."""
         return None
 
     @property
     def ekfac_solver(self) -> "EkfacSolver | None":
-        """Itself, if it inverts EK-FAC in place of the curvature, for which another λ is best."""
+        """This solver, if it inverts EK-FAC, which has its own best damping; else None."""
         return None
 
     @property
     def repeated_solver(self) -> "RepeatedSolver | None":
-        """Itself, if it averages independent runs, which can be split over workers."""
+        """This solver, if it averages independent repeats, which several workers can share."""
         return None
 
     def check(self, operator: DampedOperator) -> None:  # noqa: B027  most solvers take any operator
-        """Refuse an operator that this solver cannot treat, before any work is done.
+        """Refuse an operator that this solver does not support, before any work is done.
 
         Raises:
-            InputError: what is wrong with it.
+            InputError: If the operator does not meet a requirement of the solver.
         """
 
     def estimate_cost(self, problem: SolverProblem) -> SolverCost:
-        """What factoring and solving take, for a forecast.
+        """Estimate the cost of factoring and solving, for a forecast.
 
-        Unless a solver says otherwise: so many sweeps a solve as conjugate gradients are guessed to
-        take, and no factor but the least eigenvalue of a Hessian.
+        The default is the number of passes of conjugate gradients, which is a guess, and no factor
+        except the minimum eigenvalue of a Hessian.
         """
         sweeps = min(CG_SWEEPS, problem.parameters)
         return SolverCost(problem.rows * sweeps, problem.min_eigenvalue_examples)
 
     def factor(self, operator: DampedOperator) -> Factor:
-        """What depends on the operator alone; nothing unless a solver says otherwise."""
+        """Return the tensors that depend on the operator alone; an empty mapping by default."""
         return {}
 
     @abstractmethod
     def solve(
         self, operator: DampedOperator, rhs: Float[Tensor, "q p"], factor: Factor | None = None
     ) -> Solution:
-        """X with (A + λI) x = rhs for every row; `rhs` is left as it is.
+        """Solve (A + λI) x = rhs for every right-hand side, and measure the residuals.
+
+        Args:
+            operator: Damped curvature A + λI.
+            rhs: Right-hand sides, one in each row; left unchanged.
+            factor: Result of `factor` for this operator; computed if left out.
 
         Raises:
-            InputError: the solver cannot treat this operator.
+            InputError: If the solver does not support the operator.
         """
 
     def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
-        """`solve` for many sets of rows: what they share is done now, once, and held.
+        """Return a function that solves many sets of right-hand sides with one factor.
+
+        Args:
+            operator: Damped curvature A + λI.
+            factor: Result of `factor` for this operator; computed if left out.
 
         Raises:
-            InputError: the solver cannot treat this operator.
+            InputError: If the solver does not support the operator.
         """
         operator_factor = self.factor(operator) if factor is None else factor
         return lambda rhs: self.solve(operator, rhs, operator_factor)
@@ -154,18 +165,25 @@ class Solver(ABC):
     def prepare_scores(
         self, operator: DampedOperator, train: Examples, factor: Factor | None = None
     ) -> ScoreFn | None:
-        """Scores of all training examples without s_test, for a solver that has them cheaper.
+        """Return a function that scores all training examples without computing s_test = x.
 
-        None if it has not: then `prepare`, and take the training gradients once more.
+        Args:
+            operator: Damped curvature A + λI.
+            train: Training examples to score.
+            factor: Result of `factor` for this operator; computed if left out.
+
+        Returns:
+            The scoring function; None if the solver has no such shortcut. Then use `prepare` and a
+            pass over the training gradients.
 
         Raises:
-            InputError: the solver cannot treat this operator.
+            InputError: If the solver does not support the operator.
         """
         return None
 
 
 class EkfacSolver(Solver):
-    """A solver that inverts EK-FAC in place of the curvature."""
+    """Interface of a solver that inverts EK-FAC in place of the curvature."""
 
     @property
     def ekfac_solver(self) -> "EkfacSolver":
@@ -173,14 +191,14 @@ class EkfacSolver(Solver):
 
     @abstractmethod
     def fit_ekfac(self, curvature: GaussNewton) -> Ekfac:
-        """The EK-FAC that is inverted."""
+        """Fit the EK-FAC approximation that this solver inverts."""
 
 
 class RepeatedSolver(Solver):
-    """A solver that averages independent runs.
+    """Interface of a solver that averages independent stochastic repeats.
 
     Attributes:
-        repeats: T, how many.
+        repeats: Number T of independent repeats.
     """
 
     repeats: int
@@ -197,21 +215,22 @@ class RepeatedSolver(Solver):
         index: int,
         factor: Factor | None = None,
     ) -> Solution:
-        """One of the T runs alone; `merge_runs` makes one answer of them."""
+        """Run one of the T repeats; `merge_runs` averages them."""
 
     @abstractmethod
     def merge_runs(
         self, operator: DampedOperator, rhs: Float[Tensor, "q p"], runs: Iterable[Solution]
     ) -> Solution:
-        """The mean of runs in their order, with its residual and spread."""
+        """Return the mean of the repeats in their order, with its residual and spread."""
 
 
 def solve_finite_rows(
     operator: DampedOperator, rhs: Float[Tensor, "q p"], solve: Solve
 ) -> Solution:
-    """`solve` on the rows without NaN or infinity; the others come back as NaN, residual infinite.
+    """Apply `solve` to the finite right-hand sides and mark all others as failed.
 
-    A row whose solution is not finite is made such a row too.
+    A failed right-hand side has NaN as solution and an infinite residual, as has one with a
+    solution that is not finite.
     """
     finite = torch.isfinite(rhs.norm(dim=1))
     if finite.all():
@@ -240,7 +259,7 @@ def _scatter_values(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def mark_failed(solution: Solution) -> Solution:
-    """The solution with its rows that are not finite made NaN, not converged, residual infinite."""
+    """Mark solutions that are not finite as failed: NaN, not converged, residual infinite."""
     failed = ~torch.isfinite(solution.value.norm(dim=1))
     if not failed.any():
         return solution
@@ -255,7 +274,7 @@ def mark_failed(solution: Solution) -> Solution:
 
 
 def merge_by_position(chunks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Rows that were finished at different times, as (places, rows), in one matrix."""
+    """Merge chunks of (positions, rows) that finished at different times into one matrix."""
     if len(chunks) == 1:
         return chunks[0][1]
     rows = chunks[0][1]
@@ -268,11 +287,11 @@ def merge_by_position(chunks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def measure_residual(
     operator: DampedOperator, value: Float[Tensor, "q p"], rhs: Float[Tensor, "q p"]
 ) -> Float[Tensor, " q"]:
-    """‖rhs - A value‖ / ‖rhs‖, by one more product with the whole operator; 0 for a zero rhs."""
+    """Return ‖rhs - A value‖ / ‖rhs‖ from one product with the operator; 0 for a zero rhs."""
     return safe_ratio(row_norms(rhs - operator.apply(value)), row_norms(rhs))
 
 
 def safe_ratio(error: Float[Tensor, " q"], reference: Float[Tensor, " q"]) -> Float[Tensor, " q"]:
-    """Error / size, 0 where both are 0."""
+    """Return error / reference, or 0 where both are 0."""
     tiny = torch.finfo(reference.dtype).tiny
     return torch.where((reference == 0) & (error == 0), 0.0, error / reference.clamp_min(tiny))

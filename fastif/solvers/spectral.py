@@ -1,4 +1,4 @@
-"""Division by eigenvalues: the inverse of EK-FAC in closed form."""
+"""Spectral solver: the closed-form inverse of the EK-FAC approximation."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -26,28 +26,39 @@ from fastif.solvers.solver import (
 
 @dataclass(frozen=True)
 class Spectral(EkfacSolver):
-    """x = (EK-FAC of A + λI)⁻¹ b: no iterations, one fit for all queries and every damping.
+    """Closed-form inverse of the EK-FAC approximation: x = (EK-FAC of A + λI)⁻¹ b.
 
-    The residual is measured on the operator that was given, by one product with the exact
-    Gauss-Newton matrix. So it does not say how well an iteration went, but how far EK-FAC is from
-    A on the row: x = 0 has residual 1, and an answer with more than that is worse in this norm than
-    none. It can be useful all the same: what counts for influence are the directions of the
-    gradients, and a residual dwells on those of large curvature.
+    EK-FAC (George et al., 2018) is diagonal in a known eigenbasis, so its inverse divides by
+    eigenvalues. There are no iterations, and one fit serves all queries and every damping.
+
+    The residual is measured on the given operator, with one product with the exact Gauss-Newton
+    matrix. It measures how far EK-FAC is from A along the right-hand side, and not the convergence
+    of an iteration: x = 0 has residual 1, and a solution with more than that is worse in this norm
+    than none. Such a solution can still rank training examples well, because influence depends on
+    the directions of the gradients and the residual is dominated by those of large curvature.
 
     Args:
-        labels: how the fit takes the expectation over labels, see `Ekfac.fit`.
-        negligible: relative error that an answer may have for directions left out.
-        tolerance: relative residual up to which the answer counts as converged.
-        seed: of sampled labels.
+        labels: Expectation over labels in the fit: "auto", "exact" or "sampled", see `Ekfac.fit`.
+        negligible: Relative error that a solution may have from truncated directions, above 0 to
+            below 1.
+        tolerance: Relative residual up to which a solution counts as converged, above 0 to 1.
+        seed: Random seed of the signs with sampled labels.
+        kind: Name of the solver in a study file.
 
-    >>> import torch
-    >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
-    >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    >>> model = torch.nn.Linear(2, 1, bias=False)
-    >>> examples = TensorExamples(points, torch.zeros(2, 1))
-    >>> operator = GaussNewton(ModuleObjective(model, SquaredError()), examples).with_damping(1.0)
-    >>> Spectral().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
-    tensor([[0.5000, 0.2000]])
+    Raises:
+        InputError: If a hyper-parameter is out of range; from `solve`, if the curvature is neither
+            a Gauss-Newton matrix nor EK-FAC, or λ is 0.
+
+    Examples:
+        >>> import torch
+        >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> examples = TensorExamples(points, torch.zeros(2, 1))
+        >>> curvature = GaussNewton(ModuleObjective(model, SquaredError()), examples)
+        >>> operator = curvature.with_damping(1.0)
+        >>> Spectral().solve(operator, torch.ones(1, 2)).value  # 1 / (x² + λ)
+        tensor([[0.5000, 0.2000]])
     """
 
     factor_depends_on_damping: ClassVar[bool] = False
@@ -69,7 +80,7 @@ class Spectral(EkfacSolver):
                 "[solver] negligible",
                 "a relative error below 1",
                 f"{self.negligible}",
-                "Leave it out for 0.001.",
+                "Remove it for the default of 0.001.",
             )
 
     def check(self, operator: DampedOperator) -> None:
@@ -88,7 +99,7 @@ class Spectral(EkfacSolver):
         return Ekfac.fit(curvature, labels=self.labels, seed=self.seed)
 
     def factor(self, operator: DampedOperator) -> Factor:
-        """The fitted EK-FAC; it does not depend on the damping."""
+        """Return the fitted EK-FAC as tensors, which serve every damping."""
         return self._load_or_fit(operator).state_dict()
 
     def solve(
@@ -108,7 +119,7 @@ class Spectral(EkfacSolver):
         return Solution(value, residual, residual <= self.tolerance, 1, operator.damping)
 
     def _load_or_fit(self, operator: DampedOperator, factor: Factor | None = None) -> Ekfac:
-        """EK-FAC from its factor, or fitted; an operator that is EK-FAC is its own."""
+        """Return EK-FAC: the operator itself if it is one, restored from a factor, or fitted."""
         self.check(operator)
         curvature = operator.operator
         if isinstance(curvature, Ekfac):

@@ -200,7 +200,7 @@ TAKING = (
         "fastif/models/objective.py",
         "if not any(tensor.dtype in HALF for tensor in tensors):",
         "if True:",
-        ("tests/fastif/solvers/test_definiteness.py::test_no_system_is_solved_in_half_precision",),
+        ("tests/fastif/solvers/test_definiteness.py::test_half_precision_is_refused",),
     ),
     Mutant(
         "who wraps a table forgets its batch size",

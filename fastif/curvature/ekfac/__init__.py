@@ -1,1 +1,1 @@
-"""EK-FAC: eigenvalue-corrected Kronecker factors, and exact blocks where these do not fit."""
+"""EK-FAC: eigenvalue-corrected Kronecker factors, with dense and diagonal blocks beside them."""

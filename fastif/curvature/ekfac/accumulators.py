@@ -1,4 +1,4 @@
-"""Sums over training examples: what a pass over a piece of the training set leaves behind."""
+"""Running sums of the two passes of an EK-FAC fit, which can be added over shards of the data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,34 +14,34 @@ HEADER = "scheme"
 
 @dataclass(frozen=True, eq=False)
 class EkfacSums:
-    """Named sums in double precision that add up over pieces, in any order.
+    """Named sums over training examples, in double precision; sums of shards can be added.
 
     Attributes:
-        spec: what was summed.
-        tensors: "count" examples, and for block number i what stands under "i.".
+        spec: Parameter groups and sampling settings of the fit.
+        tensors: Number of examples as "count", and the sums of block i with the prefix "i.".
     """
 
     spec: EkfacSpec
     tensors: dict[str, Tensor]
 
     def __add__(self, other: "EkfacSums") -> "EkfacSums":
-        """The sums over both pieces.
+        """Add the sums of another shard of the training set.
 
         Raises:
-            InputError: they belong to other parameters, signs or passes.
+            InputError: If the two sums differ in parameters, random signs or pass.
         """
         if self.spec != other.spec or self.tensors.keys() != other.tensors.keys():
             raise InputError(
                 "EK-FAC sums",
-                "pieces of one pass over one training set",
+                "sums of one pass over shards of one training set",
                 "sums of other parameters, another seed, or the other pass",
-                "Fit all pieces with the same model, labels and seed.",
+                "Fit all shards with the same model, labels and seed.",
             )
         total = {name: tensor + other.tensors[name] for name, tensor in self.tensors.items()}
         return EkfacSums(self.spec, total)
 
     def select_block(self, index: int) -> dict[str, Tensor]:
-        """The sums of one block."""
+        """Return the sums of one block, by name without prefix."""
         prefix = f"{index}."
         return {
             name.removeprefix(prefix): tensor
@@ -50,16 +50,16 @@ class EkfacSums:
         }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Plain tensors, ready for safetensors."""
+        """Return all sums as plain tensors, for a safetensors file."""
         return {HEADER: self.spec.to_header(), **self.tensors}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> "EkfacSums":
-        """The sums that were written."""
+        """Restore the sums from the tensors of `state_dict`."""
         tensors = {name: tensor for name, tensor in state.items() if name != HEADER}
         return cls(EkfacSpec.from_header(state[HEADER]), tensors)
 
 
 def zero_sum(*shape: int, like: Tensor) -> Tensor:
-    """A sum to begin with."""
+    """Return a double-precision tensor of zeros on the device of `like`."""
     return torch.zeros(shape, dtype=torch.float64, device=like.device)

@@ -1,4 +1,4 @@
-"""Linear layers as a backward pass sees them, one root column at a time."""
+"""Inputs and output gradients of linear layers, one column of the loss's square root at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,15 +18,17 @@ from fastif.models.objective import Objective
 
 @dataclass(frozen=True, eq=False)
 class LayerActivations:
-    """All positions of all calls of one linear layer, for one root column of a batch.
+    """Inputs and output gradients of one linear layer at all positions, for one column of S_i.
+
+    S_i is the square root of the loss's Hessian in the outputs of example i, see `GaussNewton`.
 
     Attributes:
-        name: of the layer.
-        inputs: a.
-        deltas: δ, the gradient of the column at the layer's output.
-        reach: the positions from which a path leads to the outputs. All others have δ = 0 and add
-            nothing to any gradient; padding is among them. So is every position of an example
-            with a number that is not finite: it counts as zero.
+        name: Full name of the layer.
+        inputs: Layer inputs a at each position t of each example.
+        deltas: Gradient δ of the outputs times the column, taken at the layer's outputs.
+        reach: Mask of positions from which a path leads to the outputs. All others, such as
+            padding, have δ = 0 and add nothing to any gradient. All positions of an example with
+            NaN or infinity are False too, so it counts as zero.
     """
 
     name: str
@@ -38,12 +40,19 @@ class LayerActivations:
 def capture_layer_activations(
     objective: Objective, batch: Batch
 ) -> Iterator[list[LayerActivations]]:
-    """For each root column every layer that owns attributed parameters; all must be linear.
+    """Capture inputs and output gradients of all attributed linear layers with forward hooks.
 
-    The layers, their inputs and positions are the same for all columns.
+    Layers, inputs and positions are equal for all columns; only the output gradients differ.
+
+    Args:
+        objective: Model in which every attributed parameter belongs to a linear layer.
+        batch: Examples of the pass.
+
+    Returns:
+        Iterator over the columns of S_i, with one entry for each layer.
 
     Raises:
-        InputError: hooks do not give per-example gradients of one of these layers.
+        InputError: If forward hooks do not give the per-example gradients of one of the layers.
     """
     count, gradients = len(batch["labels"]), Gradients(objective)
 
@@ -60,7 +69,7 @@ def capture_layer_activations(
 
 
 def _merge_calls(calls: Calls) -> list[LayerActivations]:
-    """The calls of each layer together, without examples that are not finite."""
+    """Concatenate the calls of each layer, with examples that are not finite masked out."""
     calls_by_layer: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for call, delta in calls:
         calls_by_layer.setdefault(call.name, []).append(flatten_positions(call.inputs, delta))
@@ -79,7 +88,7 @@ def _merge_calls(calls: Calls) -> list[LayerActivations]:
 
 
 def _take_first(layer: LayerActivations, count: int) -> LayerActivations:
-    """The first examples of a layer."""
+    """Return the activations of the first examples."""
     fields = {name: getattr(layer, name)[:count] for name in ("inputs", "deltas", "reach")}
     return replace(layer, **fields)
 

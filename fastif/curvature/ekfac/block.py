@@ -1,4 +1,4 @@
-"""One block of a block-diagonal matrix."""
+"""Interface of one block of a block-diagonal curvature matrix."""
 
 from abc import ABC, abstractmethod
 
@@ -7,19 +7,20 @@ from torch import Tensor
 
 
 class Block(ABC):
-    """A symmetric positive semi-definite matrix on some places of a row.
+    """Symmetric positive semi-definite block B [s s] on some of the p coordinates of a vector.
 
-    Both methods read those places of `vectors`, write those of `out`, and leave all others alone.
+    Both products read the block's coordinates of `vectors`, write those of `out`, and leave all
+    others unchanged.
     """
 
     @property
     @abstractmethod
     def eigenvalues(self) -> Tensor:
-        """The eigenvalues, in any shape."""
+        """All s eigenvalues, in the shape in which the block holds them."""
 
     @abstractmethod
     def apply(self, vectors: Float[Tensor, "q p"], out: Float[Tensor, "q p"]) -> None:
-        """The places of `out` become rows @ B."""
+        """Write `vectors @ B` into the block's coordinates of `out`."""
 
     @abstractmethod
     def apply_inverse(
@@ -29,8 +30,15 @@ class Block(ABC):
         damping: float,
         negligible: float,
     ) -> None:
-        """The places of `out` become rows @ (B + damping I)⁻¹, to a relative error `negligible`."""
+        """Write `vectors @ (B + damping·I)⁻¹` into the block's coordinates of `out`.
+
+        Args:
+            vectors: Vectors to multiply.
+            out: Tensor that receives the products.
+            damping: Damping λ > 0.
+            negligible: Allowed relative error of each product.
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What the block is made of, by name."""
+        """Return the tensors that define the block, by name."""

@@ -1,4 +1,4 @@
-"""The first pass of EK-FAC: sums of products of inputs, and of output gradients."""
+"""First pass of an EK-FAC fit: covariances of layer inputs and of output gradients."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,17 +18,24 @@ from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
 
 MAX_TILE_SIZE = 2**25
-"""Numbers in the per-example gradients of other than linear layers that are held at once."""
+"""Numbers in the per-example gradients of non-linear layers that are in memory at once."""
 
 
 def compute_covariance_sums(curvature: GaussNewton, spec: EkfacSpec) -> EkfacSums:
-    """One pass over the examples of `curvature`.
+    """Sum second moments over the examples of a curvature, in one pass.
 
-    For a linear layer: "inputs" Σ a aᵀ and "positions", their number; "outputs" Σ δ δᵀ over root
-    columns. For a dense block: "products" Σ g gᵀ. For a diagonal: "squares" Σ g².
+        linear layer:    "inputs" Σ a aᵀ and "positions", their number;
+                         "outputs" Σ δ δᵀ over the columns of S_i
+        dense block:     "products" Σ g gᵀ
+        diagonal block:  "squares" Σ g²
 
-    Only positions that reach the outputs count, so the sums do not depend on padding. An example
-    whose gradients are not finite counts as zero, as in the Gauss-Newton matrix.
+    with S_i the square root of the loss's Hessian, see `GaussNewton`. Only positions with a path to
+    the outputs are summed, so the sums do not depend on padding. An example without finite
+    gradients counts as zero, as in the Gauss-Newton matrix.
+
+    Args:
+        curvature: Gauss-Newton matrix of the examples.
+        spec: Parameter groups and sampling settings of the fit.
     """
     sums = _make_zero_sums(curvature, spec)
     linear_objective, other_objective = (
@@ -63,7 +70,7 @@ def _make_zero_sums(curvature: GaussNewton, spec: EkfacSpec) -> dict[str, Tensor
 
 
 def compute_factor_sizes(group: ParameterGroup, objective: Objective) -> tuple[int, int]:
-    """Outputs and inputs of a linear layer, the bias counting as one more input."""
+    """Return outputs and inputs of a linear layer; a bias is one more input."""
     weight = group.find_name("weight")
     outputs = len(objective.params[group.names[0]])
     inputs = objective.params[weight].shape[1] if weight else 0
@@ -89,7 +96,7 @@ def _add_linear(
 
 
 def append_ones(inputs: Tensor, group: ParameterGroup) -> Tensor:
-    """Inputs of a layer as its gradient sees them: 1 is appended for the bias."""
+    """Append the constant input 1 to the inputs of a layer if its bias is attributed."""
     columns = [inputs] if group.find_name("weight") else []
     if group.find_name("bias"):
         columns.append(inputs.new_ones(*inputs.shape[:-1], 1))
@@ -113,6 +120,6 @@ def _add_rest(sums: dict[str, Tensor], spec: EkfacSpec, gradients: Gradients, ba
 
 
 def _split_batch(batch: Batch, size: int) -> Iterator[Batch]:
-    """The batch, a few examples at a time."""
+    """Split a batch into smaller ones."""
     for start in range(0, len(batch["labels"]), size):
         yield {key: tensor[start : start + size] for key, tensor in batch.items()}

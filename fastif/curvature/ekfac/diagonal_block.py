@@ -1,4 +1,4 @@
-"""A block that is a diagonal."""
+"""Diagonal curvature block, for parameters that are too large for a dense block."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from fastif.curvature.ekfac.block import Block
 
 @dataclass(frozen=True, eq=False)
 class DiagonalBlock(Block):
-    """Only each number's own curvature: for what is too large for anything better.
+    """Diagonal block: the curvature of each parameter entry alone, without cross terms.
 
-    Args:
-        param_slice: where the parameter stands in a row.
-        diagonal: the curvature of each of its numbers.
+    Attributes:
+        param_slice: Coordinates of the parameter in a vector.
+        diagonal: Curvature of each entry.
     """
 
     param_slice: slice

@@ -1,4 +1,4 @@
-"""A block given by all its eigenvectors."""
+"""Dense curvature block, held as its eigendecomposition."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from fastif.curvature.ekfac.block import Block
 
 @dataclass(frozen=True, eq=False)
 class EigenBlock(Block):
-    """Q diag(w) Qᵀ, exact, for the few parameters of one owner.
+    """Exact dense block Q diag(w) Qᵀ for the few parameters of one module.
 
-    Args:
-        param_slices: where these parameters stand in a row.
-        eigenvectors: Q, an eigenvector a column.
-        spectrum: w.
+    Attributes:
+        param_slices: Coordinates of the parameters in a vector.
+        eigenvectors: Orthogonal matrix Q, one eigenvector in each column.
+        spectrum: Eigenvalues w, 0 or more.
     """
 
     param_slices: tuple[slice, ...]
@@ -49,7 +49,7 @@ class EigenBlock(Block):
         return {"vectors": self.eigenvectors, "values": self.spectrum}
 
     def _scatter(self, rotated: Tensor, out: Tensor) -> None:
-        """Turned back, and put where it belongs."""
+        """Rotate back from the eigenbasis and write into the block's coordinates of `out`."""
         vectors = rotated @ self.eigenvectors.T
         sizes = [param_slice.stop - param_slice.start for param_slice in self.param_slices]
         for param_slice, values in zip(self.param_slices, vectors.split(sizes, 1), strict=True):
@@ -59,5 +59,5 @@ class EigenBlock(Block):
 def gather_slices(
     vectors: Float[Tensor, "q p"], param_slices: tuple[slice, ...]
 ) -> Float[Tensor, "q s"]:
-    """What stands at these places of the rows, side by side."""
+    """Concatenate the given coordinates of each vector."""
     return torch.cat([vectors[:, param_slice] for param_slice in param_slices], 1)

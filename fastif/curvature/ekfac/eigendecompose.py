@@ -1,4 +1,4 @@
-"""Blocks from the sums of the first pass of EK-FAC."""
+"""Eigendecomposition of the covariances from the first pass of an EK-FAC fit."""
 
 from collections.abc import Mapping
 
@@ -15,17 +15,24 @@ from fastif.models.parameters import ParamSpace
 
 
 def eigendecompose(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tensor]:
-    """Eigenvectors and eigenvalues of a block from its sums over `count` examples.
+    """Return eigenvectors and eigenvalues of a block from its sums over examples.
+
+    Args:
+        sums: Sums of one block by name, see `compute_covariance_sums`.
+        count: Number of examples in the sums.
+
+    Returns:
+        The tensors of the block; eigenvalues of a Kronecker block are the K-FAC products.
 
     Raises:
-        InputError: a sum is not finite.
+        InputError: If a sum is not finite.
     """
     if not all(bool(torch.isfinite(tensor).all()) for tensor in sums.values()):
         raise InputError(
             "EK-FAC",
             "gradients whose squares can be summed",
             "sums that overflow",
-            "Check the model: its gradients are huge.",
+            "Check the model and its loss: the squared gradients exceed the floating-point range.",
         )
     if "squares" in sums:
         return {"values": sums["squares"] / count}
@@ -39,7 +46,7 @@ def eigendecompose(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tenso
 
 
 def make_block(group: ParameterGroup, space: ParamSpace, tensors: Mapping[str, Tensor]) -> Block:
-    """The block of a group from its tensors."""
+    """Return the block of a parameter group, made from its tensors."""
     param_slices = space.select_slices(group.names)
     if group.kind == "diagonal":
         return DiagonalBlock(param_slices[0], tensors["values"])

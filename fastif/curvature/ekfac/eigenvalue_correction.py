@@ -1,4 +1,4 @@
-"""The second pass of EK-FAC: mean squares of the gradients in the factors' eigenbasis."""
+"""Second pass of an EK-FAC fit: second moments of gradients in the Kronecker eigenbasis."""
 
 from collections.abc import Mapping
 
@@ -17,17 +17,28 @@ from fastif.data.examples import Batch
 from fastif.models.parameter_subset import ParameterSubset
 
 MAX_CHUNK_SIZE = 2**24
-"""Numbers in the per-example gradients of one layer that are held at once."""
+"""Numbers in the per-example gradients of one layer that are in memory at once."""
 
 
 def compute_correction_sums(
     curvature: GaussNewton, spec: EkfacSpec, blocks: Mapping[int, KroneckerBlock]
 ) -> EkfacSums:
-    """One pass over the examples of `curvature`: "values" Σ (Q_Gᵀ g Q_A)² of each Kronecker block.
+    """Sum the eigenvalue corrections Σ (Q_Gᵀ g Q_A)² of each Kronecker block (George et al., 2018).
 
-    g is the gradient of a root column of an example: the sum over all positions and calls of its
-    layer. Not g is turned but its parts, Q_Gᵀ g Q_A = Σ_t (Q_Gᵀ δ_t) (Q_Aᵀ a_t)ᵀ; what is turned
-    of the inputs serves all columns.
+    g is the gradient of one example and one column of S_i in the layer's weights, a sum over all
+    positions and calls. It is rotated by its parts,
+
+        Q_Gᵀ g Q_A = Σ_t (Q_Gᵀ δ_t) (Q_Aᵀ a_t)ᵀ
+
+    and the rotated inputs are computed once for all columns.
+
+    Args:
+        curvature: Gauss-Newton matrix of the examples.
+        spec: Parameter groups and sampling settings of the fit.
+        blocks: Kronecker blocks of the first pass by the position of their group.
+
+    Returns:
+        Sums named "values", with the shape of each block's eigenvalue grid.
     """
     like = curvature.like
     sums = {"count": zero_sum(like=like)}
@@ -55,7 +66,7 @@ def _add_batch(
     for column in capture_layer_activations(objective, batch):
         for layer in column:
             group_index = group_indices[layer.name]
-            # Often few positions reach the outputs, as the one that a last layer's head reads.
+            # Often few positions have a path to the outputs, such as the pooled token of a head.
             rows, columns = layer.reach.any(1), layer.reach.any(0)
             outputs = layer.deltas[rows][:, columns] @ blocks[group_index].outputs
             inputs = rotated_inputs[group_index].rotate(layer.inputs, rows, columns)
@@ -63,7 +74,7 @@ def _add_batch(
 
 
 class _RotatedInputs:
-    """Q_Aᵀ a of the positions of a layer that reach the outputs, kept for the next column."""
+    """Rotated inputs Q_Aᵀ a at positions with a path to the outputs, cached over columns."""
 
     def __init__(self, group: ParameterGroup, block: KroneckerBlock) -> None:
         self.group, self.vectors = group, block.inputs
@@ -80,7 +91,7 @@ class _RotatedInputs:
 
 def _sum_squares(outputs: Float[Tensor, "b t o"], inputs: Float[Tensor, "b t i"]) -> Tensor:
     """Σ_b (Σ_t outputs_t inputs_tᵀ)², entry by entry."""
-    if outputs.shape[1] == 1:  # a square of products is a product of squares
+    if outputs.shape[1] == 1:  # the square of a rank-1 entry is a product of squares
         return outputs[:, 0].square().T @ inputs[:, 0].square()
     size = outputs.shape[2] * inputs.shape[2]
     step = max(1, MAX_CHUNK_SIZE // size)

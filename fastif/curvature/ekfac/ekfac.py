@@ -1,4 +1,4 @@
-"""EK-FAC: a fitted, block-diagonal Gauss-Newton matrix that is inverted by dividing."""
+"""EK-FAC: block-diagonal approximation of the Gauss-Newton matrix with a closed-form inverse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,45 +22,46 @@ from fastif.models.parameters import ParamSpace
 
 @dataclass(frozen=True, eq=False)
 class Ekfac(LinearOperator):
-    """A ≈ the Gauss-Newton matrix, one block a layer, in the eigenbasis of Kronecker factors.
+    """EK-FAC approximation of the Gauss-Newton matrix (George et al., 2018).
 
-    For a linear layer with inputs a (1 appended for the bias) and output gradients δ of the root
-    columns s_j of the loss's curvature,
+    One block for each layer, diagonal in the eigenbasis of its Kronecker factors. Grosse et al.
+    (2023) use it for influence functions. For a linear layer with inputs a (1 appended for the
+    bias) and output gradients δ of the columns s_j of the square root of the loss's Hessian,
 
         Q_A, Q_G = eigenvectors of mean a aᵀ and mean Σ_j δ δᵀ
-        Λ = mean over examples of Σ_j (Q_Gᵀ g Q_A)²,    g = Σ_t δ_t a_tᵀ an example's gradient
-        A V = Q_G (Λ ∘ (Q_Gᵀ V Q_A)) Q_Aᵀ
+        Λ = mean over examples of Σ_j (Q_Gᵀ g Q_A)²,    g = Σ_t δ_t a_tᵀ
+        A X = Q_G (Λ ∘ (Q_Gᵀ X Q_A)) Q_Aᵀ
 
-    (George et al., 2018, "Fast approximate natural gradient descent in a Kronecker-factored
-    eigenbasis"; Grosse et al., 2023, for influence.) Λ is the exact diagonal of the Gauss-Newton
-    matrix in that basis, so the trace is exact; what is lost is what it has off the diagonal
-    there, and between layers. All other parameters get an exact dense block for each owner of up to
-    1,024 numbers, else their exact diagonal: see `fastif.curvature.ekfac.parameter_groups`.
+    where X [o i] is a vector as a matrix of outputs x inputs. Λ is the exact diagonal of the
+    Gauss-Newton matrix in this basis, so the trace is exact. Entries off the diagonal and between
+    layers are lost. All other parameters get an exact dense block for each module with up to 1,024
+    of them, and else their exact diagonal: see `fastif.curvature.ekfac.parameter_groups`.
 
-    Fitting is two passes over the training set, of which each can be done in pieces whose sums add
-    up: `fit` is
+    `fit` takes two passes over the training set. Each pass can run on shards of the data, with sums
+    that are added:
 
-        factors = Ekfac.factors(curvature)             # pieces: sums + sums
-        kfac = Ekfac.of_factors(factors, curvature.like)
-        ekfac = kfac.corrected(kfac.corrections(curvature))
+        covariances = Ekfac.accumulate_covariances(curvature)
+        kfac = Ekfac.from_covariances(covariances, curvature.like)
+        ekfac = kfac.apply_corrections(kfac.accumulate_corrections(curvature))
 
-    and `kfac`, between the passes, is the plain Kronecker-factored matrix (Martens and Grosse,
-    2015; "expand" in Eschenhagen et al., 2023).
+    `kfac`, between the two passes, is plain K-FAC (Martens and Grosse, 2015; the "expand" setting
+    of Eschenhagen et al., 2023).
 
     Attributes:
-        spec: which parameters make which block.
-        blocks: in the order of `spec.groups`.
+        spec: Parameter groups and sampling settings of the fit.
+        blocks: Curvature blocks in the order of `spec.groups`.
 
-    >>> from torch import nn
-    >>> from fastif import ModuleObjective, SquaredError, TensorExamples
-    >>> examples = TensorExamples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
-    >>> objective = ModuleObjective(nn.Linear(2, 1, bias=False), SquaredError())
-    >>> ekfac = Ekfac.fit(GaussNewton(objective, examples))
-    >>> ekfac.to_dense().round(decimals=4)  # exact for one output: 2/n Σ x xᵀ
-    tensor([[1., 0.],
-            [0., 4.]])
-    >>> ekfac.apply_inverse(torch.ones(1, 2), damping=1.0)
-    tensor([[0.5000, 0.2000]])
+    Examples:
+        >>> from torch import nn
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> examples = TensorExamples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
+        >>> objective = ModuleObjective(nn.Linear(2, 1, bias=False), SquaredError())
+        >>> ekfac = Ekfac.fit(GaussNewton(objective, examples))
+        >>> ekfac.to_dense().round(decimals=4)  # exact for one output: 2/n Σ x xᵀ
+        tensor([[1., 0.],
+                [0., 4.]])
+        >>> ekfac.apply_inverse(torch.ones(1, 2), damping=1.0)
+        tensor([[0.5000, 0.2000]])
     """
 
     spec: EkfacSpec
@@ -68,19 +69,19 @@ class Ekfac(LinearOperator):
 
     @classmethod
     def fit(cls, curvature: GaussNewton, *, labels: Labels = "auto", seed: int = 0) -> "Ekfac":
-        """Both passes over the examples of `curvature`, in its batches.
+        """Fit EK-FAC to a Gauss-Newton matrix, in two passes over its examples.
 
         Args:
-            curvature: the matrix that is approximated.
-            labels: "exact" takes every column of the root, so the expectation over labels is
-                exact. "sampled" takes one random mixture S z of them for each example, z = ±1, of
-                the same expectation: it stands for drawing labels from the model's own
-                distribution, works for every loss and varies less. "auto" samples above 10
-                columns.
-            seed: of the signs z, which depend on an example's position alone.
+            curvature: Gauss-Newton matrix to approximate.
+            labels: "exact" sums over all columns of S_i, so the expectation over labels is exact.
+                "sampled" mixes the columns of each example into S_i z with random signs z = ±1. The
+                expectation is equal, the cost is one backward pass for each batch, and the variance
+                is below that of labels sampled from the model. "auto" is "sampled" above 10
+                columns, else "exact".
+            seed: Random seed of the signs z, which depend on it and an example's position only.
 
         Raises:
-            InputError: there is no training example of finite loss, or the sums overflow.
+            InputError: If no training example has a finite loss, or sums overflow.
         """
         kfac = cls.from_covariances(
             cls.accumulate_covariances(curvature, labels=labels, seed=seed), curvature.like
@@ -91,15 +92,19 @@ class Ekfac(LinearOperator):
     def accumulate_covariances(
         curvature: GaussNewton, *, labels: Labels = "auto", seed: int = 0
     ) -> EkfacSums:
-        """The first pass, over one piece of the training set or all of it."""
+        """Run the first pass over one shard of the training set, or all of it."""
         return compute_covariance_sums(curvature, EkfacSpec.from_curvature(curvature, labels, seed))
 
     @classmethod
     def from_covariances(cls, sums: EkfacSums, like: Tensor) -> "Ekfac":
-        """K-FAC from the first pass: Λ is the outer product of the factors' eigenvalues.
+        """Return K-FAC from the first pass: Λ is the outer product of the factors' eigenvalues.
+
+        Args:
+            sums: Sums of the first pass over the whole training set.
+            like: Tensor with the dtype and device of the result.
 
         Raises:
-            InputError: the sums are not finite.
+            InputError: If the sums are not finite.
         """
         count = sums.tensors["count"]
         block_tensors = [
@@ -109,11 +114,11 @@ class Ekfac(LinearOperator):
         return cls._from_block_tensors(sums.spec, block_tensors, like)
 
     def accumulate_corrections(self, curvature: GaussNewton) -> EkfacSums:
-        """The second pass, over one piece of the training set or all of it."""
+        """Run the second pass over one shard of the training set, or all of it."""
         return compute_correction_sums(curvature, self.spec, self._kronecker_blocks())
 
     def apply_corrections(self, sums: EkfacSums) -> "Ekfac":
-        """EK-FAC: Λ from the second pass."""
+        """Return EK-FAC: the blocks of K-FAC with Λ from the second pass."""
         blocks = list(self.blocks)
         for index, block in self._kronecker_blocks().items():
             eigenvalue_grid = sums.tensors[f"{index}.values"] / sums.tensors["count"]
@@ -140,7 +145,7 @@ class Ekfac(LinearOperator):
 
     @property
     def eigenvalues(self) -> Float[Tensor, " p"]:
-        """All eigenvalues, block by block."""
+        """All p eigenvalues, block by block."""
         return torch.cat([block.eigenvalues.flatten() for block in self.blocks])
 
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
@@ -152,21 +157,26 @@ class Ekfac(LinearOperator):
     def apply_inverse(
         self, vectors: Float[Tensor, "q p"], damping: float, negligible: float = 1e-3
     ) -> Float[Tensor, "q p"]:
-        """Rows @ (A + damping I)⁻¹, to a relative error of at most `negligible` in every row.
+        """Return `vectors @ (A + damping·I)⁻¹` with a relative error of at most `negligible` each.
 
-        Directions whose eigenvalues are all below negligible · damping are divided by the damping
-        alone, which saves most of the work; 0 turns every row into all directions. The result is
-        linear in the rows, symmetric and positive definite whatever `negligible` is.
+        Directions with eigenvalues below negligible · damping are divided by the damping alone,
+        which saves most of the work. The result is linear in the vectors, symmetric and positive
+        definite for every `negligible`.
+
+        Args:
+            vectors: Right-hand sides, one in each row.
+            damping: Damping λ > 0.
+            negligible: Allowed relative error, from 0 (exact) to below 1.
 
         Raises:
-            InputError: the damping is not positive, or `negligible` is not from 0 to below 1.
+            InputError: If the damping is not positive, or `negligible` is out of range.
         """
         if not damping > 0 or not 0 <= negligible < 1:
             raise InputError(
                 "EK-FAC",
                 "a damping > 0 and 0 <= negligible < 1",
                 f"damping {damping}, negligible {negligible}",
-                "Take a positive damping, say 0.1, and negligible = 1e-3.",
+                "Set a positive damping, say 0.1, and negligible = 1e-3.",
             )
         out = torch.empty_like(vectors)
         for block in self.blocks:
@@ -174,7 +184,7 @@ class Ekfac(LinearOperator):
         return out
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything as plain tensors, ready for safetensors."""
+        """Return the fit as plain tensors, for a safetensors file."""
         tensors = {HEADER: self.spec.to_header()}
         for index, block in enumerate(self.blocks):
             for name, tensor in block.tensors().items():
@@ -185,18 +195,23 @@ class Ekfac(LinearOperator):
     def from_state_dict(
         cls, state: Mapping[str, Tensor], space: ParamSpace, like: Tensor
     ) -> "Ekfac":
-        """What `state_dict` wrote, for rows like `like`.
+        """Restore a fit from the tensors of `state_dict`.
+
+        Args:
+            state: Tensors by name.
+            space: Attributed parameters that the fit must belong to.
+            like: Tensor with the dtype and device of the result.
 
         Raises:
-            InputError: it was fitted for other parameters.
+            InputError: If it was fitted for other parameters.
         """
         spec = EkfacSpec.from_header(state[HEADER])
         if spec.space != space:
             raise InputError(
                 "EK-FAC factor",
-                f"one fitted for the {space.size} attributed parameters {_format_names(space)}",
-                f"one of the {spec.space.size} parameters {_format_names(spec.space)}",
-                "Fit it again for this model and these parameters.",
+                f"a fit for the {space.size} attributed parameters {_format_names(space)}",
+                f"a fit for {spec.space.size} parameters {_format_names(spec.space)}",
+                "Fit EK-FAC again for this model and these parameters.",
             )
         block_tensors = []
         for index in range(len(spec.groups)):

@@ -1,4 +1,4 @@
-"""What EK-FAC fits for which parameters, and from which columns of the loss's curvature root."""
+"""Settings of an EK-FAC fit: parameter groups, and exact or sampled columns of the loss's root."""
 
 import json
 from collections.abc import Iterator
@@ -24,21 +24,21 @@ from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import ParamSpace
 
 MAX_EXACT_COLUMNS = 10
-"""Root columns above which "auto" samples: each is a backward pass over the training set."""
+"""Columns of the loss's square root S_i above which "auto" samples: each is one more pass."""
 
 Labels = Literal["auto", "exact", "sampled"]
 
 
 @dataclass(frozen=True)
 class EkfacSpec:
-    """What a fit in pieces has to agree on; sums of two schemes are never added up.
+    """Settings that all shards of an EK-FAC fit share; sums with other settings are not added.
 
     Attributes:
-        space: the attributed parameters.
-        groups: which of them make a block; every one is in exactly one group.
-        sampled: whether the root's columns are mixed into one by random signs.
-        seed: of the signs.
-        ridge: what training itself added to the diagonal; no block holds it.
+        space: Attributed parameters and their coordinates in a vector.
+        groups: Parameters of each block; every parameter is in exactly one group.
+        sampled: Whether random signs mix the columns of S_i into one.
+        seed: Random seed of the signs.
+        ridge: L2 weight decay of training, which is in no block.
     """
 
     space: ParamSpace
@@ -49,15 +49,19 @@ class EkfacSpec:
 
     @classmethod
     def from_curvature(cls, curvature: GaussNewton, labels: Labels, seed: int) -> "EkfacSpec":
-        """The scheme of a curvature: the same for every piece of one training set.
+        """Return the settings for a curvature, equal for every shard of one training set.
+
+        Args:
+            curvature: Gauss-Newton matrix to approximate.
+            labels: Expectation over labels: "auto", "exact" or "sampled", see `Ekfac.fit`.
+            seed: Random seed of the signs.
 
         Raises:
-            InputError: it is a curvature over no examples, or over broken ones only; or `labels`
-                is none of its words.
+            InputError: If no example has a finite loss, or `labels` is not one of the three.
         """
         if labels not in get_args(Labels):
             raise InputError(
-                "EK-FAC labels", " or ".join(get_args(Labels)), f"{labels}", 'Leave it at "auto".'
+                "EK-FAC labels", " or ".join(get_args(Labels)), f"{labels}", 'Use "auto".'
             )
         objective, examples = curvature.objective, curvature.examples
         finite_ids = _find_finite_examples(objective, examples)
@@ -66,7 +70,7 @@ class EkfacSpec:
                 "EK-FAC",
                 "at least one training example of finite loss",
                 "none",
-                "Give the curvature some sound training rows.",
+                "Check the losses of the training rows: NaN and infinity cannot be fitted.",
             )
         groups = group_parameters(objective, objective.compute_prefix(examples.take(finite_ids)))
         sampled = labels == "sampled" or (
@@ -75,14 +79,14 @@ class EkfacSpec:
         return cls(objective.space, groups, sampled, seed, curvature.ridge)
 
     def make_subset(self, curvature: GaussNewton, linear: bool) -> ParameterSubset:
-        """The objective of the Kronecker blocks, or of all others."""
+        """Return the objective of the Kronecker blocks (`linear`), or of all other blocks."""
         chosen = [group for group in self.groups if (group.kind == "kronecker") is linear]
         return ParameterSubset(
             curvature.objective, [name for group in chosen for name in group.names]
         )
 
     def iterate_batches(self, curvature: GaussNewton) -> Iterator[Batch]:
-        """The training set, its frozen part computed, with signs where columns are sampled."""
+        """Iterate over the training set with frozen layers computed, and signs if sampled."""
         ids = all_ids(curvature.examples) if curvature.ids is None else curvature.ids
         columns = curvature.rows_per_example
         for positions, batch in curvature.examples.batches(ids):
@@ -95,7 +99,7 @@ class EkfacSpec:
             yield prefix_batch
 
     def to_header(self) -> UInt8[Tensor, " bytes"]:
-        """The scheme as a tensor of text, so that it can lie beside tensors in one file."""
+        """Return the settings as a tensor of JSON bytes, to be stored beside other tensors."""
         content = {
             "names": self.space.names,
             "shapes": self.space.shapes,
@@ -108,7 +112,7 @@ class EkfacSpec:
 
     @classmethod
     def from_header(cls, header: UInt8[Tensor, " bytes"]) -> "EkfacSpec":
-        """The scheme that was written."""
+        """Restore the settings from the tensor of `to_header`."""
         content = json.loads(bytes(header.tolist()))
         space = ParamSpace(tuple(content["names"]), tuple(map(tuple, content["shapes"])))
         groups = tuple(ParameterGroup(kind, tuple(names)) for kind, names in content["groups"])
@@ -119,7 +123,7 @@ class EkfacSpec:
 def _find_finite_examples(
     objective: Objective, examples: Examples, count: int = 2
 ) -> Int[Tensor, " few"]:
-    """The first examples of finite loss, of the whole set: all pieces of it must decide alike."""
+    """Return the first examples with a finite loss, of the whole set: all shards agree on them."""
     finite_ids: list[Tensor] = []
     for ids in all_ids(examples).split(count):
         losses = objective.losses(objective.params, examples.take(ids))

@@ -1,4 +1,4 @@
-"""The block of a linear layer, in the eigenbasis of its Kronecker factors."""
+"""Kronecker-factored curvature block of a linear layer, in the eigenbasis of its factors."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,26 @@ from fastif.curvature.ekfac.block import Block
 from fastif.curvature.ekfac.truncation import IndexBlock, find_dominant_blocks
 
 CHUNK = 2**20
-"""Numbers of rows that are turned together: what stays in a processor's cache."""
+"""Numbers of the vectors that are rotated together, sized for a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class KroneckerBlock(Block):
-    """B = (Q_G ⊗ Q_A) diag(Λ) (Q_G ⊗ Q_A)ᵀ on V = [weight | bias] of a linear layer.
+    """Kronecker-factored block B = (Q_G ⊗ Q_A) diag(Λ) (Q_G ⊗ Q_A)ᵀ of a linear layer.
 
-    A row is read as the matrix V [o i]: outputs by inputs, the bias being the weight of one more
-    input that is always 1. Then V B = Q_G (Λ ∘ Q_Gᵀ V Q_A) Q_Aᵀ; nothing of size (o i)² exists.
+    A vector is viewed as the matrix X = [weight | bias] [o i] of outputs x inputs; the bias is the
+    weight of one more input that is always 1. The product with B is
 
-    Args:
-        weight: where the weight stands in a row, None if only the bias is attributed.
-        bias: where the bias stands, None if only the weight is attributed.
-        outputs: Q_G, eigenvectors over the layer's outputs.
-        inputs: Q_A, eigenvectors over its inputs; the last entry of each belongs to the bias.
-        eigenvalue_grid: Λ.
+        Q_G (Λ ∘ Q_Gᵀ X Q_A) Q_Aᵀ
+
+    so nothing of size (o i)² is ever formed.
+
+    Attributes:
+        weight: Coordinates of the weight in a vector; None if only the bias is attributed.
+        bias: Coordinates of the bias in a vector; None if only the weight is attributed.
+        outputs: Eigenvectors Q_G over the layer's outputs, one in each column.
+        inputs: Eigenvectors Q_A over its inputs, one in each column; the last row is the bias.
+        eigenvalue_grid: Eigenvalues Λ over outputs x inputs.
     """
 
     weight: slice | None
@@ -49,22 +53,22 @@ class KroneckerBlock(Block):
         damping: float,
         negligible: float,
     ) -> None:
-        """V / λ, and a correction along the directions in which Λ is not negligible beside λ.
+        """Divide by λ, and correct along the directions with eigenvalues that matter beside λ.
 
-            X = V/λ + Σ_k Q_G,k ((1/(Λ+λ) - 1/λ) ∘ Q_G,kᵀ V Q_A,k) Q_A,kᵀ
+            Y = X/λ + Σ_b Q_G,b ((1/(Λ+λ) - 1/λ) ∘ Q_G,bᵀ X Q_A,b) Q_A,bᵀ
 
-        over boxes k of rows and columns of Λ that hold all its entries of negligible · λ or more.
-        What is dropped of any other coordinate is Λ/λ < negligible of its true value, and the
-        coordinates are orthogonal, so ‖X - exact‖ ≤ negligible ‖exact‖ for every row.
+        over index blocks b of Λ that contain all entries of negligible · λ or more. Dropping
+        another coordinate changes it by Λ/λ < negligible of its exact value. The coordinates are
+        orthogonal, so ‖Y - exact‖ ≤ negligible ‖exact‖ for every vector.
         """
-        # Not 1/(Λ+λ) - 1/λ, which loses digits where Λ is small.
+        # Algebraically 1/(Λ+λ) - 1/λ, but without cancellation where Λ is small.
         change = -self.eigenvalue_grid / (damping * (self.eigenvalue_grid + damping))
         self._multiply_in_eigenbasis(
             vectors, out, 1 / damping, change, self.select_directions(damping, negligible)
         )
 
     def select_directions(self, damping: float, negligible: float) -> list[IndexBlock]:
-        """The directions over outputs and over inputs that `apply_inverse` turns a row into."""
+        """Return the index blocks of eigenvalues that `apply_inverse` corrects for."""
         return find_dominant_blocks(self.eigenvalue_grid >= negligible * damping)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -78,7 +82,7 @@ class KroneckerBlock(Block):
         factor: Tensor,
         index_blocks: list[IndexBlock],
     ) -> None:
-        """Out = scale V + Σ over boxes Q_G (factor ∘ Q_Gᵀ V Q_A) Q_Aᵀ."""
+        """Write scale·X + Σ_b Q_G (factor ∘ Q_Gᵀ X Q_A) Q_Aᵀ over index blocks b into `out`."""
         rotations = [_Rotation(self, index_block, factor) for index_block in index_blocks]
         step = max(1, CHUNK // self.eigenvalue_grid.numel())
         for chunk, target in zip(vectors.split(step), out.split(step), strict=True):
@@ -90,7 +94,7 @@ class KroneckerBlock(Block):
 
 
 class _Rotation:
-    """Into the directions of one box and back."""
+    """Rotation into the eigenvectors of one index block, and back."""
 
     def __init__(self, block: KroneckerBlock, index_block: IndexBlock, factor: Tensor) -> None:
         self.weight, self.bias = block.weight, block.bias
@@ -103,7 +107,7 @@ class _Rotation:
         self.columns_first = index_block.columns_first
 
     def rotate(self, vectors: Tensor) -> Float[Tensor, "q k l"]:
-        """Factor ∘ Q_Gᵀ V Q_A."""
+        """Return factor ∘ Q_Gᵀ X Q_A for each vector."""
         rotated = vectors.new_zeros(len(vectors), *self.factor.shape)
         if self.weight is not None:
             weight, inputs = self._view_as_matrices(vectors, self.weight), self.inputs[: self.width]
@@ -116,7 +120,7 @@ class _Rotation:
         return rotated.mul_(self.factor)
 
     def add_rotated_back(self, rotated: Tensor, out: Tensor) -> None:
-        """Out += Q_G turned Q_Aᵀ."""
+        """Add Q_G Y Q_Aᵀ to `out`, with Y the rotated vectors."""
         if self.weight is not None:
             weight, inputs = self._view_as_matrices(out, self.weight), self.inputs[: self.width].T
             if self.columns_first:
@@ -127,5 +131,5 @@ class _Rotation:
             out[:, self.bias] += (rotated @ self.inputs[-1]) @ self.outputs.T
 
     def _view_as_matrices(self, vectors: Tensor, weight: slice) -> Float[Tensor, "q o w"]:
-        """The weight's places of the rows, seen as matrices."""
+        """Return the weight's coordinates of each vector, viewed as matrices."""
         return vectors[:, weight].unflatten(1, (len(self.outputs), self.width))

@@ -1,4 +1,4 @@
-"""Which attributed parameters make one block, and of which kind."""
+"""Partition of the attributed parameters into curvature blocks, and the kind of each block."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import make_leaf_params
 
 MAX_FACTOR_SIZE = 8_192
-"""Inputs or outputs of a linear layer whose factor is held and decomposed (0.5 GB each)."""
+"""Largest number of inputs or outputs of a linear layer with Kronecker factors (0.5 GB each)."""
 MAX_DENSE_BLOCK = 1_024
-"""Parameters of one owner that get a dense block."""
+"""Largest number of parameters of one module that get a dense block."""
 
 BlockKind = Literal["kronecker", "eigen", "diagonal"]
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """The parameters of one block; all belong to one owner.
+    """Parameters of one curvature block; all belong to one module.
 
     Attributes:
-        kind: "kronecker" for a linear layer, "eigen" for a few other parameters together,
-            "diagonal" for a large one.
-        names: the parameters, in the order of a row.
+        kind: "kronecker" for a linear layer, "eigen" for a dense block of a few other parameters,
+            "diagonal" for one large parameter.
+        names: Full names of the parameters, in the order of a vector.
     """
 
     kind: BlockKind
@@ -38,21 +38,25 @@ class ParameterGroup:
 
     @property
     def owner(self) -> str:
-        """The module they belong to, by name."""
+        """Full name of the module that owns the parameters."""
         return get_owner_name(self.names[0])
 
     def find_name(self, local_name: str) -> str | None:
-        """Full name of the parameter that its owner calls `local_name`, if it is in the group."""
+        """Return the full name of the owner's parameter `local_name`; None if not in the group."""
         return next((name for name in self.names if name.rpartition(".")[2] == local_name), None)
 
 
 def group_parameters(objective: Objective, trial_batch: Batch) -> tuple[ParameterGroup, ...]:
-    """Groups that hold every attributed parameter once, decided owner by owner.
+    """Partition all attributed parameters into groups, module by module.
 
-    A linear layer is a Kronecker block if what goes in and the gradient of what comes out give its
-    per-example gradients: seen on `trial_batch` examples, against a backward pass for each of them.
-    So one that is tied, used outside its own calls, or applied to something that is no example is
-    not.
+    A linear layer gets a Kronecker block if its inputs and output gradients give its per-example
+    gradients. This is tested on a trial batch, against one backward pass for each example. A layer
+    that is tied, used outside of its own calls, or applied along another axis than that of the
+    examples fails the test and gets a dense or a diagonal block.
+
+    Args:
+        objective: Trained model with its loss.
+        trial_batch: Few examples of finite loss.
     """
     owned: dict[str, list[str]] = {}
     for name in objective.space.names:
@@ -77,7 +81,7 @@ def _make_groups(objective: Objective, names: list[str], linear: bool) -> Iterat
 def _find_exact_layers(
     objective: Objective, owned: dict[str, list[str]], trial_batch: Batch
 ) -> set[str]:
-    """The linear layers whose per-example gradients follow from their inputs and outputs."""
+    """Return the linear layers with per-example gradients that follow from inputs and deltas."""
     candidates = {
         owner: names
         for owner, names in owned.items()
@@ -93,7 +97,7 @@ def _find_exact_layers(
     )
     unsupported = read_graph_structure(forward_pass).unsupported_layers
     hook_gradients = _compute_hook_gradients(forward_pass, unsupported)
-    # Rounding is measured by the largest entry of all: some gradients are zero but for it.
+    # Rounding scales with the largest entry of all: some exact gradients are zero.
     largest = max(float(tensor.abs().max()) for tensor in expected.values())
     noise = 100 * torch.finfo(objective.like.dtype).eps * largest
     zero = objective.like.new_zeros(())
@@ -117,7 +121,7 @@ def _is_linear(layer: nn.Module, names: list[str], owner: str) -> bool:
 
 
 def _compute_per_example_gradients(objective: Objective, batch: Batch) -> dict[str, Tensor]:
-    """∇L of each example by a backward pass of its own."""
+    """Return the loss gradient of each example, from one backward pass each."""
     gradients = []
     for index in range(len(batch["labels"])):
         single = {key: tensor[index : index + 1] for key, tensor in batch.items()}
@@ -135,7 +139,7 @@ def _compute_per_example_gradients(objective: Objective, batch: Batch) -> dict[s
 def _compute_hook_gradients(
     forward_pass: HookedPass, unsupported: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """The same by forward hooks, but for the layers that cannot be taken so."""
+    """Return the loss gradient of each example from forward hooks, without unsupported layers."""
     gradients: dict[str, Tensor] = {}
     for call, delta in next(forward_pass.backpropagate("losses"))[1]:
         if call.name in unsupported:
@@ -148,7 +152,10 @@ def _compute_hook_gradients(
 
 
 def ensure_two_examples(batch: Batch) -> Batch:
-    """The batch; an example by itself twice, so that its rows can be told from shared tables."""
+    """Return the batch, with a single example doubled.
+
+    With two examples, tensors along the batch can be distinguished from tables that examples share.
+    """
     if len(batch["labels"]) != 1:
         return batch
     return {key: torch.cat([tensor, tensor]) for key, tensor in batch.items()}

@@ -1,4 +1,4 @@
-"""Random signs that mix the columns of a curvature root into one."""
+"""Rademacher signs that mix the columns of the loss's square root into one."""
 
 import numpy as np
 import torch
@@ -7,13 +7,20 @@ from torch import Tensor
 
 
 def rademacher_signs(seed: int, ids: Int[Tensor, " b"], columns: int) -> Float[Tensor, "b r"]:
-    """±1 for each example and column, fixed by the seed and the example's position alone.
+    """Rademacher variables ±1 for each example and column, from a counter-based generator.
 
-    From a counter-based generator (Salmon et al., 2011), so neither batches nor their order matter.
+    They depend only on the seed and the position of the example (Philox; Salmon et al., 2011), so
+    neither batch size nor order changes them.
 
-    >>> both = rademacher_signs(0, torch.tensor([7, 3]), 5)
-    >>> torch.equal(both[1:], rademacher_signs(0, torch.tensor([3]), 5))
-    True
+    Args:
+        seed: Random seed of all signs.
+        ids: Positions of the examples in their table.
+        columns: Number of signs for each example.
+
+    Examples:
+        >>> both = rademacher_signs(0, torch.tensor([7, 3]), 5)
+        >>> torch.equal(both[1:], rademacher_signs(0, torch.tensor([3]), 5))
+        True
     """
     bits = [
         np.random.Generator(np.random.Philox(key=[seed, example])).integers(0, 2, columns)

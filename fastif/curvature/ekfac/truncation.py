@@ -1,4 +1,4 @@
-"""Which rows and columns of a matrix hold its few large entries."""
+"""Truncation of an eigenvalue grid to the blocks of rows and columns with its large entries."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class IndexBlock:
-    """All entries where some rows and some columns meet.
+    """Submatrix of some rows and some columns.
 
     Attributes:
-        rows, columns: their positions.
-        cost: multiplications to turn an o x i matrix into these directions of both sides.
-        columns_first: whether turning the columns before the rows is what costs that.
+        rows, columns: Positions of the rows and of the columns.
+        cost: Multiplications for projecting an o x i matrix onto these directions from both sides.
+        columns_first: Whether that cost is reached by projecting columns before rows.
     """
 
     rows: Int[Tensor, " r"]
@@ -23,17 +23,18 @@ class IndexBlock:
 
 
 def find_dominant_blocks(large: Bool[Tensor, "o i"]) -> list[IndexBlock]:
-    """At most two boxes, disjoint in their rows, that hold all large entries.
+    """Return at most two submatrices with disjoint rows that contain all large entries.
 
-    The large entries of a matrix like an outer product form a staircase: a few rows are large in
-    nearly all columns, most rows in a few columns only. One box around them all would be nearly
-    the whole matrix. So the rows with most large entries are put in a box of their own, as many as
-    make it cheapest to turn a matrix into the directions of both.
+    The large entries of a matrix close to an outer product form a staircase: a few rows are large
+    in nearly all columns, and most rows in a few columns only. One submatrix around them all would
+    be nearly the whole matrix. The rows with most large entries are therefore split off, at the
+    point with the lowest cost of projecting onto both.
 
-    >>> import torch
-    >>> boxes = find_dominant_blocks(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]) > 0)
-    >>> [(box.rows.tolist(), box.columns.tolist()) for box in boxes]
-    [([0], [0, 1, 2]), ([1, 2], [0])]
+    Examples:
+        >>> import torch
+        >>> boxes = find_dominant_blocks(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]) > 0)
+        >>> [(box.rows.tolist(), box.columns.tolist()) for box in boxes]
+        [([0], [0, 1, 2]), ([1, 2], [0])]
     """
     counts = large.sum(1)
     rows = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
@@ -49,7 +50,7 @@ def find_dominant_blocks(large: Bool[Tensor, "o i"]) -> list[IndexBlock]:
 
 
 def _make_index_block(large: Tensor, rows: Tensor) -> IndexBlock:
-    """The box of these rows and all columns in which one of them is large."""
+    """Return the submatrix of these rows and of all columns with a large entry in one of them."""
     columns = large[rows].any(0).nonzero()[:, 0]
     (o, i), (r, c) = large.shape, (len(rows), len(columns))
     columns_first, rows_first = o * c * (i + r), r * i * (o + c)

@@ -1,4 +1,4 @@
-"""Every curvature on every kind of model, against the dense matrix by naive autograd."""
+"""Curvature operators on all kinds of models, compared with dense matrices by naive autograd."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ PAIRS = [(kind, name) for kind in KINDS for name in NAMES]
 
 @pytest.fixture(params=PAIRS, ids="-".join, scope="module")
 def pair(request):
-    """An operator and its dense truth."""
+    """Return an operator and its dense reference."""
     kind, name = request.param
     build, truth = KINDS[kind]
     made = case(name, 5 if name == "bert" else 9, 4)
@@ -40,14 +40,14 @@ def test_a_product_equals_the_dense_product(pair):
     torch.testing.assert_close(operator.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
 
 
-def test_the_dense_matrix_comes_out_and_is_symmetric(pair):
+def test_to_dense_equals_the_reference_and_is_symmetric(pair):
     operator, matrix = pair
     dense = operator.to_dense(chunk=7)
     torch.testing.assert_close(dense, matrix, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(dense, dense.T, rtol=1e-9, atol=1e-11)
 
 
-def test_a_product_is_linear_and_leaves_its_rows_alone(pair):
+def test_a_product_is_linear_and_does_not_change_its_vectors(pair):
     operator, _ = pair
     a, b = _rows(operator, 4).split(2)
     kept = a.clone()
@@ -57,14 +57,14 @@ def test_a_product_is_linear_and_leaves_its_rows_alone(pair):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
-def test_the_batch_size_changes_nothing(pair, batch_size):
+def test_products_do_not_depend_on_the_batch_size(pair, batch_size):
     operator, matrix = pair
     rows = _rows(operator)
     other = replace(operator, examples=operator.examples.with_batch_size(batch_size))
     torch.testing.assert_close(other.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
 
 
-def test_the_order_of_ids_changes_nothing(pair):
+def test_products_do_not_depend_on_the_order_of_ids(pair):
     operator, matrix = pair
     rows = _rows(operator)
     turned = replace(operator, ids=all_ids(operator.examples).flip(0))
@@ -73,9 +73,9 @@ def test_the_order_of_ids_changes_nothing(pair):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_ids_choose_the_examples_that_the_mean_is_over(name, kind):
+def test_ids_select_the_examples_of_the_mean(name, kind):
     made, (build, truth) = case(name, 5, 2), KINDS[kind]
-    ids = [4, 1, 1]  # one twice, as a sample with replacement has it
+    ids = [4, 1, 1]  # with a repeated id, as in a sample with replacement
     operator = build(made.objective, made.train, torch.tensor(ids))
     torch.testing.assert_close(operator.to_dense(), truth(made.problem, ids), rtol=1e-9, atol=1e-11)
 
@@ -88,7 +88,7 @@ def test_gauss_newton_has_no_negative_eigenvalue(name):
 
 
 def test_the_hessian_of_a_network_has_negative_eigenvalues():
-    """Else the tests above could not tell the two curvatures apart."""
+    """Otherwise the tests above could not distinguish the two curvatures."""
     made = case("mlp")
     values = torch.linalg.eigvalsh(Hessian(made.objective, made.train).to_dense())
     assert values.min() < -1e-3 * values.max()
@@ -112,7 +112,7 @@ def test_the_mean_of_all_one_example_operators_is_the_operator(name, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sample_is_the_mean_over_examples_drawn_from_the_operators_own(kind):
+def test_a_sample_is_the_mean_over_sampled_examples_of_the_operator(kind):
     made, (build, truth) = case("mlp", batch_size=2), KINDS[kind]
     operator = build(made.objective, made.train, torch.tensor([2, 5, 8]))
     sampled = operator.sample(torch.Generator().manual_seed(3), 4)
@@ -123,7 +123,7 @@ def test_a_sample_is_the_mean_over_examples_drawn_from_the_operators_own(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_draw_every_example_equally_often_and_follow_the_generator(kind):
+def test_samples_are_uniform_and_follow_the_generator(kind):
     made = case("linear", 5)
     operator = KINDS[kind][0](made.objective, made.train)
     generator = torch.Generator().manual_seed(11)
@@ -135,8 +135,8 @@ def test_samples_draw_every_example_equally_often_and_follow_the_generator(kind)
     assert not torch.equal(again[0], again[2])
 
 
-def test_a_sample_does_not_look_anew_how_gradients_are_to_be_taken():
-    """The look costs three times the gradient of the one example of a LiSSA step."""
+def test_a_sample_shares_the_gradient_route_of_its_operator():
+    """Checking the route costs three times the single gradient of a LiSSA step."""
     made = case("mlp")
     operator = GaussNewton(made.objective, made.train)
     operator.apply(_rows(operator))
@@ -144,7 +144,7 @@ def test_a_sample_does_not_look_anew_how_gradients_are_to_be_taken():
     assert sampled.gradients is operator.gradients
 
 
-def test_damping_is_added_exactly_once(pair):
+def test_damping_is_added_once(pair):
     operator, matrix = pair
     rows = _rows(operator)
     damped = operator.with_damping(0.25)
@@ -161,7 +161,7 @@ def test_a_damped_sample_is_damped_by_the_same_number(pair):
     torch.testing.assert_close(damped.apply(rows), plain.apply(rows) + 0.25 * rows)
 
 
-def test_a_dense_matrix_is_its_own_sample():
+def test_a_sample_of_a_dense_matrix_is_the_matrix():
     operator = DenseOperator(torch.eye(3))
     assert operator.sample(torch.Generator(), 1) is operator
     assert torch.equal(operator.to_dense(), torch.eye(3))

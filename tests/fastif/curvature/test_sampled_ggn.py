@@ -1,4 +1,4 @@
-"""Root rows drawn by chance against the dense Gauss-Newton matrix they stand for."""
+"""Importance-sampled factor rows, compared with the dense Gauss-Newton matrix."""
 
 import pytest
 import reference
@@ -31,7 +31,7 @@ def _concat_tiles(drawn):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_rows_are_the_whole_matrix(name):
+def test_a_sample_of_all_factor_rows_is_the_gauss_newton_matrix(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train.with_batch_size(3))
     drawn = SampledGaussNewton.from_curvature(
@@ -43,25 +43,27 @@ def test_all_rows_are_the_whole_matrix(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_mean_over_draws_is_the_whole_matrix(name):
+def test_the_sampled_matrix_is_unbiased(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train.with_batch_size(8))
-    count, draws = curvature.count * curvature.rows_per_example // 3, 150
+    count, repeats = curvature.count * curvature.rows_per_example // 3, 150
     mean = (
         sum(
             SampledGaussNewton.from_curvature(curvature, count, seed).to_dense()
-            for seed in range(draws)
+            for seed in range(repeats)
         )
-        / draws
+        / repeats
     )
     expected = reference.gauss_newton(made.problem)
     sampled = SampledGaussNewton.from_curvature(curvature, count, 0).to_dense()
     off = float((mean - expected).norm())
-    assert off < 0.2 * float((sampled - expected).norm())  # 12 times less, if without bias
-    assert float((sampled - expected).norm()) > 0.01 * float(expected.norm())  # it is a draw
+    assert off < 0.2 * float((sampled - expected).norm())  # 12 times smaller if unbiased
+    assert float((sampled - expected).norm()) > 0.01 * float(
+        expected.norm()
+    )  # a sample differs from the mean
 
 
-def test_batches_do_not_matter():
+def test_a_sample_does_not_depend_on_the_batch_size():
     made = case("mlp")
     operators = [
         SampledGaussNewton.from_curvature(
@@ -74,7 +76,7 @@ def test_batches_do_not_matter():
     torch.testing.assert_close(compute_gram_matrix(operators[0], 2), first @ first.T)
 
 
-def test_chances_add_up_and_the_largest_are_sure():
+def test_inclusion_probabilities_sum_to_the_count_and_are_1_for_the_largest():
     generator = torch.Generator().manual_seed(3)
     sizes = torch.randn(200, generator=generator, dtype=torch.float64).exp() ** 3
     sizes[::5] = 0
@@ -87,12 +89,12 @@ def test_chances_add_up_and_the_largest_are_sure():
         assert bool((sizes[drawn] > 0).all())
         assert set(torch.nonzero(chances >= 1)[:, 0].tolist()) <= set(drawn.tolist())
         open_ = (chances > 0) & (chances < 1)
-        if bool(open_.any()):  # in proportion to their sizes
+        if bool(open_.any()):  # proportional to size
             ratio = chances[open_] / sizes[open_]
             torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
 
 
-def test_each_is_drawn_as_often_as_its_chance_says():
+def test_the_frequency_of_each_unit_is_its_inclusion_probability():
     chances = inclusion_probabilities(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
     times = torch.zeros(20)
     for seed in range(3000):
@@ -100,7 +102,7 @@ def test_each_is_drawn_as_often_as_its_chance_says():
     torch.testing.assert_close(times / 3000, chances.float(), atol=0.04, rtol=0)
 
 
-def test_an_example_that_is_not_finite_has_no_rows():
+def test_a_nonfinite_example_is_never_sampled():
     made = case("mlp")
     inputs = made.train.inputs.clone()
     inputs[2] = torch.nan
@@ -112,7 +114,7 @@ def test_an_example_that_is_not_finite_has_no_rows():
 
 
 def _saturated():
-    """A model so sure of every row that its softmax is 0 and 1 in single precision."""
+    """A model with a softmax of exactly 0 and 1 on every row in single precision."""
     points = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
     model = nn.Linear(3, 2)
     model.weight.data, model.bias.data = torch.zeros(2, 3), torch.tensor([300.0, 0.0])
@@ -120,17 +122,17 @@ def _saturated():
     return GaussNewton(objective, TensorExamples(points, torch.zeros(12, dtype=torch.long)))
 
 
-def test_a_model_that_is_sure_of_all_its_rows_is_refused():
+def test_a_saturated_model_is_refused():
     curvature = _saturated()
     assert float(curvature.to_dense().norm()) == 0
-    with pytest.raises(InputError, match=r"root rows: .*curvature of zero.*Look at the losses"):
+    with pytest.raises(InputError, match=r"GGN factor: .*curvature of zero.*Inspect the losses"):
         SampledGaussNewton.from_curvature(curvature, 5)
     solver = ConjugateGradient(preconditioner="drawn", rank=5)
     with pytest.raises(InputError, match="curvature of zero"):
         solver.solve(curvature.with_damping(0.1), torch.ones(1, curvature.size))
 
 
-def test_rows_that_are_all_broken_are_refused():
+def test_factor_rows_that_are_all_nonfinite_are_refused():
     made = case("mlp")
     train = TensorExamples(torch.full_like(made.train.inputs, torch.nan), made.train.labels)
     with pytest.raises(InputError, match="curvature of zero"):

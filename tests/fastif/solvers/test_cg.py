@@ -1,4 +1,4 @@
-"""Conjugate gradients, plain and preconditioned."""
+"""Conjugate gradients with and without preconditioners."""
 
 import pytest
 import reference
@@ -22,8 +22,8 @@ from fastif.curvature import DenseOperator
 from fastif.gradients.per_example import compute_loss_gradients
 
 
-def test_a_converged_row_stands_still_while_others_go_on():
-    """The first row is an eigenvector, done after one step; the second needs many."""
+def test_a_converged_right_hand_side_leaves_the_iteration():
+    """The first right-hand side is an eigenvector and takes one step; the second takes many."""
     matrix = torch.diag(torch.linspace(1, 50, 20, dtype=torch.float64))
     rhs = torch.zeros(2, 20, dtype=torch.float64)
     rhs[0, 3], rhs[1] = 2.0, 1.0
@@ -37,7 +37,7 @@ def test_a_converged_row_stands_still_while_others_go_on():
 
     solution = solver.solve(Counted(matrix).with_damping(0.0), rhs)
     assert applied[0] == 2
-    assert set(applied[1:-1]) == {1}  # the last product measures the residual of both
+    assert set(applied[1:-1]) == {1}  # the last product computes both residuals
     assert applied[-1] == 2
     assert solution.steps == len(applied) - 1 > 5
     alone = solver.solve(DenseOperator(matrix).with_damping(0.0), rhs[:1])
@@ -58,13 +58,16 @@ def test_conjugate_gradients_on_an_indefinite_operator_do_not_report_convergence
     matrix = torch.diag(torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64))
     rhs = torch.tensor([[1.0, 2.0, 0.5], [1.0, 0.0, 1.0]], dtype=torch.float64)
     solution = ConjugateGradient(tolerance=1e-6).solve(DenseOperator(matrix).with_damping(0.1), rhs)
-    assert solution.converged.tolist() == [False, True]  # the second never meets the bad direction
+    assert solution.converged.tolist() == [
+        False,
+        True,
+    ]  # the second has no component of negative curvature
     assert torch.isfinite(solution.value).all()
     assert solution.residual[0] > 0.1
     torch.testing.assert_close(solution.residual[1], torch.tensor(0.0, dtype=torch.float64))
 
 
-def test_an_indefinite_hessian_of_a_network_is_noticed():
+def test_an_indefinite_hessian_of_a_network_is_not_converged():
     made = case("mlp")
     lowest = torch.linalg.eigvalsh(reference.hessian(made.problem)).min()
     damping = float(-lowest) / 2  # too little
@@ -79,7 +82,7 @@ def test_an_indefinite_hessian_of_a_network_is_noticed():
 
 
 @pytest.mark.parametrize("kind", ["ekfac", "eigen", "drawn"])
-def test_a_preconditioner_changes_the_steps_and_not_the_answer(kind):
+def test_a_preconditioner_changes_the_steps_and_not_the_solution(kind):
     operator, matrix = problem("mlp", damping=1e-4)
     rhs = random_rows(operator.size)
     plain = ConjugateGradient(tolerance=1e-8, max_steps=500).solve(operator, rhs)
@@ -90,7 +93,7 @@ def test_a_preconditioner_changes_the_steps_and_not_the_answer(kind):
     assert solution.steps != plain.steps
 
 
-def test_all_eigenpairs_there_are_leave_one_step():
+def test_a_preconditioner_of_full_rank_takes_one_step():
     matrix = torch.diag(torch.tensor([5.0, 3.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64))
     solver = ConjugateGradient(tolerance=1e-6, preconditioner="eigen", rank=4)
     solution = solver.solve(DenseOperator(matrix).with_damping(1e-3), random_rows(6))
@@ -116,7 +119,7 @@ def test_a_hessian_is_preconditioned_by_its_gauss_newton_matrix(kind):
     torch.testing.assert_close(solution.value, rhs @ inverse, rtol=1e-5, atol=1e-5)
 
 
-def test_ekfac_of_a_bare_matrix_and_a_damping_of_zero_are_refused():
+def test_ekfac_of_a_dense_matrix_and_a_damping_of_zero_are_refused():
     matrix = DenseOperator(torch.eye(3, dtype=torch.float64))
     with pytest.raises(InputError, match=r"Gauss-Newton.*got Dense.*eigen"):
         ConjugateGradient(preconditioner="ekfac").solve(matrix.with_damping(1.0), random_rows(3))
@@ -127,7 +130,7 @@ def test_ekfac_of_a_bare_matrix_and_a_damping_of_zero_are_refused():
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[GaussNewton, Tensor]:
-    """A network fitted to 200 digits for a while, and the gradients of four others."""
+    """A network trained on 200 images of digits, and the gradients of four other images."""
     data = load_digits()
     points, labels = torch.tensor(data.data / 16.0).float(), torch.tensor(data.target)
     torch.manual_seed(0)
@@ -145,7 +148,9 @@ def digits() -> tuple[GaussNewton, Tensor]:
 
 
 @pytest.mark.long
-def test_eigenpairs_save_four_steps_of_five_on_an_ill_conditioned_network(digits):
+def test_a_spectral_preconditioner_saves_80_percent_of_the_steps_on_an_ill_conditioned_network(
+    digits,
+):
     curvature, rows = digits
     operator = curvature.with_damping(1e-3)
     plain = ConjugateGradient(tolerance=1e-2, max_steps=400).solve(operator, rows)

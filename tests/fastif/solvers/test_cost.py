@@ -1,4 +1,4 @@
-"""What solvers say they take, against figures recorded before each solver said it itself."""
+"""Estimated costs of the solvers, compared with recorded figures."""
 
 import pytest
 
@@ -31,8 +31,8 @@ SOLVERS = {
     "lissa preset": Lissa(preset="fastif"),
 }
 
-# Examples and products of the factor, examples of a solve, whether one sweep has all scores,
-# vectors a query, held rows, bytes of memory, bytes on disk.
+# factor_examples, factor_products, solve_examples, scores_in_one_sweep,
+# vectors_per_query, held_rows, working_bytes, factor_bytes.
 FIGURES = {
     "dual, small": (90, 4_050, 270, True, 2, 90, 194_400, 32_400),
     "dual, sampled": (6_240, 2_880_000, 3_600, False, 2, 128, 138_240_000, 23_040_000),
@@ -98,7 +98,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_figures_of_a_solver_are_those_that_forecasts_were_measured_with(name):
+def test_estimated_costs_equal_the_recorded_figures(name):
     solver, problem = name.rsplit(", ", 1)
     cost = SOLVERS[solver].estimate_cost(PROBLEMS[problem])
     factor, products, solve, single_sweep, vectors, held, working, disk = FIGURES[name]

@@ -1,4 +1,4 @@
-"""The dense solver, and what it refuses."""
+"""Direct solver: exact solutions and refusals."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from fastif import Direct, GaussNewton, InputError, ModuleObjective, SquaredErro
 from fastif.curvature import DenseOperator
 
 
-def test_direct_refuses_more_parameters_than_it_can_hold():
+def test_direct_refuses_too_many_parameters():
     module = torch.nn.Linear(10_001, 1, bias=False)
     examples = TensorExamples(torch.zeros(1, 10_001), torch.zeros(1, 1))
     operator = GaussNewton(ModuleObjective(module, SquaredError()), examples).with_damping(1.0)
@@ -24,7 +24,7 @@ def test_direct_solves_an_indefinite_matrix_too():
     torch.testing.assert_close(solution.value[0], torch.tensor([1 / 1.5, -1 / 1.5]).double())
 
 
-def test_a_factor_of_another_damping_shows_in_the_residual_of_direct():
+def test_a_factor_of_another_damping_gives_a_large_residual():
     operator, _ = problem()
     factor = Direct().factor(operator)
     other = operator.operator.with_damping(1.0)

@@ -1,4 +1,4 @@
-"""The inverse in the space of examples: by the whole kernel, and by a few of its columns."""
+"""Dual solver with the exact Gram matrix, and with a low-rank factor of it."""
 
 import pytest
 import reference
@@ -34,7 +34,7 @@ def test_dual_is_exact_for_any_number_of_outputs(classes, damping):
 
 @pytest.mark.parametrize("block_rows", [1, 3, 64])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 32])
-def test_dual_does_not_depend_on_blocks_and_batches(block_rows, batch_size):
+def test_dual_does_not_depend_on_block_and_batch_sizes(block_rows, batch_size):
     objective, examples, problem = classifier(3)
     rhs = random_rows(objective.space.size)
     operator = GaussNewton(objective, examples.with_batch_size(batch_size)).with_damping(DAMPING)
@@ -47,7 +47,7 @@ def test_dual_does_not_depend_on_blocks_and_batches(block_rows, batch_size):
     torch.testing.assert_close(solver.solve(operator, rhs).value, rhs @ inverse)
 
 
-def test_dual_takes_a_sample_of_rows_as_the_mean_over_them():
+def test_dual_on_a_subset_inverts_the_mean_over_the_subset():
     objective, examples, problem = classifier(3)
     ids = [2, 9, 9, 4, 7]
     operator = GaussNewton(objective, examples.with_batch_size(2), torch.tensor(ids))
@@ -58,7 +58,7 @@ def test_dual_takes_a_sample_of_rows_as_the_mean_over_them():
     torch.testing.assert_close(solution.value, rhs @ inverse)
 
 
-def test_the_kernel_of_dual_serves_every_damping():
+def test_one_gram_matrix_serves_every_damping():
     objective, examples, problem = classifier(3)
     operator = GaussNewton(objective, examples)
     rhs = random_rows(objective.space.size)
@@ -71,7 +71,7 @@ def test_the_kernel_of_dual_serves_every_damping():
         assert solution.damping == damping
 
 
-def test_a_kernel_of_other_examples_shows_in_the_residual_that_is_measured():
+def test_a_gram_matrix_of_other_examples_gives_a_large_residual():
     objective, examples, _ = classifier(3)
     other = TensorExamples(examples.inputs.flip(0) * 3, examples.labels)
     factor = Dual().factor(GaussNewton(objective, other).with_damping(1e-3))
@@ -83,7 +83,7 @@ def test_a_kernel_of_other_examples_shows_in_the_residual_that_is_measured():
 
 @pytest.mark.parametrize("damping", [1e-1, 1e-3, 1e-5])
 def test_dual_reports_the_rounding_of_single_precision_to_an_order_of_magnitude(damping):
-    """Against the residual in double precision; only what the small system lost is counted."""
+    """Compared with the residual in double precision; only rounding of the small system counts."""
     torch.manual_seed(0)
     module = torch.nn.Linear(20, 3)
     examples = TensorExamples(3 * torch.randn(40, 20), torch.randint(3, (40,)))
@@ -100,21 +100,21 @@ def _double(examples: TensorExamples) -> TensorExamples:
     return TensorExamples(examples.inputs.double(), examples.labels)
 
 
-def test_dual_refuses_a_kernel_whose_rows_stand_in_another_order():
+def test_dual_refuses_a_gram_matrix_in_another_order():
     objective, examples, _ = classifier(3)
     operator = GaussNewton(objective, examples.with_batch_size(4)).with_damping(DAMPING)
     factor = Dual().factor(operator)
     other = GaussNewton(objective, examples.with_batch_size(3)).with_damping(DAMPING)
-    with pytest.raises(InputError, match=r"batch size 3.*got one taken with 4"):
+    with pytest.raises(InputError, match=r"batch size 3.*got a factor computed with batch size 4"):
         Dual().solve(other, random_rows(objective.space.size), factor)
 
 
-def test_dual_refuses_more_examples_than_it_can_hold():
+def test_dual_refuses_too_many_examples():
     examples = TensorExamples(torch.zeros(20_001, 1), torch.zeros(20_001, 1))
     objective = ModuleObjective(torch.nn.Linear(1, 1), SquaredError())
     operator = GaussNewton(objective, examples).with_damping(1.0)
     with pytest.raises(
-        InputError, match=r"at most 20000 root.*got 20001 x 1.*rows to 20000.*= 3201"
+        InputError, match=r"at most 20000 rows of the GGN.*got 20001 x 1.*rows to 20000.*= 3201"
     ):
         Dual().solve(operator, torch.zeros(1, 2))
 
@@ -128,8 +128,8 @@ def test_dual_refuses_a_hessian_and_a_damping_of_zero():
         Dual().solve(GaussNewton(made.objective, made.train).with_damping(0.0), rhs)
 
 
-def test_a_kernel_that_rounding_made_indefinite_is_no_error():
-    """With two parameters the kernel of 60 rows has 58 eigenvalues that are only rounding."""
+def test_a_gram_matrix_that_rounding_made_indefinite_is_accepted():
+    """With two parameters, 58 eigenvalues of a 60 x 60 Gram matrix are rounding noise."""
     torch.manual_seed(0)
     module = torch.nn.Linear(2, 1, bias=False)
     examples = TensorExamples(1e3 * torch.randn(60, 2), torch.zeros(60, 1))
@@ -141,11 +141,11 @@ def test_a_kernel_that_rounding_made_indefinite_is_no_error():
     assert torch.isfinite(solution.residual).all()
 
 
-# A few columns of the kernel.
+# Low-rank factors.
 
 
 def _wide(count: int = 150, dtype: torch.dtype = torch.float64) -> GaussNewton:
-    """A network of 227 parameters, 300 root rows."""
+    """A network with 227 parameters and 300 factor rows."""
     torch.manual_seed(5)
     module = torch.nn.Sequential(torch.nn.Linear(10, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
     scale = 0.7 ** torch.arange(10)
@@ -166,18 +166,18 @@ def _kernel(operator: GaussNewton) -> Tensor:
 
 @pytest.mark.parametrize("rank", [1, 64, 150])
 @pytest.mark.parametrize("held", [50, 1000])
-def test_a_low_rank_root_knows_what_it_leaves_out(rank, held):
+def test_a_low_rank_factor_reports_the_remaining_trace(rank, held):
     operator = _wide()
     root, left = randomly_pivoted_cholesky(operator, rank, 0.0, held)
     rest = _kernel(operator) - root @ root.T
     assert root.shape == (300, rank)
     assert float(rest.trace()) == pytest.approx(left, rel=1e-6)
-    assert torch.linalg.eigvalsh(rest)[0] > -1e-9  # never more than the kernel itself
+    assert torch.linalg.eigvalsh(rest)[0] > -1e-9  # F Fᵀ never exceeds K
     best = torch.linalg.eigvalsh(_kernel(operator)).flip(0)[rank:].sum()
     assert left < 10 * best
 
 
-def test_it_stops_where_enough_is_known_and_where_nothing_is_left():
+def test_pivoting_stops_at_the_target_trace_and_at_full_rank():
     operator = _wide()
     kernel = _kernel(operator)
     enough = 0.01 * float(kernel.trace())
@@ -185,31 +185,31 @@ def test_it_stops_where_enough_is_known_and_where_nothing_is_left():
     assert root.shape[1] < 300
     assert 0 < left <= enough
     root, left = randomly_pivoted_cholesky(operator, 300, 0.0, 64)
-    assert root.shape[1] <= operator.size + 10  # the rank of the kernel, nearly
+    assert root.shape[1] <= operator.size + 10  # about the rank of K
     assert left < 1e-9 * float(kernel.trace())
     torch.testing.assert_close(root @ root.T, kernel, rtol=1e-6, atol=1e-8)
 
 
-def test_pivots_held_a_few_at_a_time_give_the_same_root():
+def test_chunks_of_pivots_give_an_equal_factor():
     operator = _wide()
     once, apart = (randomly_pivoted_cholesky(operator, 80, 0.0, held)[0] for held in (1000, 9))
     torch.testing.assert_close(once, apart, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("damping", [1e-4, 1e-2, 1.0])
-def test_with_the_rank_of_the_kernel_it_is_exact(damping):
+def test_a_factor_of_full_rank_is_exact(damping):
     operator = _wide().with_damping(damping)
     rhs = random_rows(operator.size)
     exact, low = Dual().solve(operator, rhs), Dual(rank=300).solve(operator, rhs)
     error = (low.value - exact.value).norm(dim=1) / exact.value.norm(dim=1)
     assert (error < 1e-3).all()
-    assert low.steps <= 7  # one step of refinement or two
+    assert low.steps <= 7  # one or two steps of refinement
     assert low.converged.all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("rank", [10, 40, 100])
-def test_the_rank_decides_the_sweeps_and_not_the_answer(rank, dtype):
+def test_the_rank_changes_the_passes_and_not_the_solution(rank, dtype):
     operator = _wide(dtype=dtype).with_damping(1e-2)
     rhs = random_rows(operator.size).to(dtype)
     solution = Dual(rank=rank).solve(operator, rhs)
@@ -221,13 +221,13 @@ def test_the_rank_decides_the_sweeps_and_not_the_answer(rank, dtype):
     assert solution.converged.all()
 
 
-def test_fewer_sweeps_with_more_columns():
+def test_a_larger_rank_takes_fewer_passes():
     operator, rhs = _wide().with_damping(1e-3), random_rows(227)
     steps = [Dual(rank=rank).solve(operator, rhs).steps for rank in (10, 40, 100)]
     assert steps[0] > steps[1] > steps[2]
 
 
-def test_a_rank_that_is_too_small_is_reported_and_not_passed_over():
+def test_too_small_a_rank_is_reported_as_not_converged():
     operator = _wide().with_damping(1e-7)
     solution = Dual(rank=1).solve(operator, random_rows(operator.size))
     assert not solution.converged.any()
@@ -246,21 +246,23 @@ def test_a_low_rank_factor_serves_another_damping_too():
     assert not Dual().factor_depends_on_damping
 
 
-def test_memory_decides_what_is_refused_and_the_refusal_says_what_fits():
-    operator = _wide().with_damping(1.0)  # 300 root rows: 720 kB, or 24 kB for 10 columns
+def test_a_refusal_for_memory_gives_the_sizes_that_fit():
+    operator = _wide().with_damping(1.0)  # 300 factor rows: 720 kB, or 24 kB for 10 columns
     Dual(memory_mb=1).check(operator)
     Dual(memory_mb=1, rank=10).check(operator)
     large = GaussNewton(operator.operator.objective, operator.operator.examples, torch.arange(150))
     ids = torch.arange(400) % 150
     large = GaussNewton(large.objective, large.examples, ids).with_damping(1.0)  # 800: 5.12 MB
-    with pytest.raises(InputError, match=r"at most 353 root rows.*memory_mb = 1.*rows to 176.*= 6"):
+    with pytest.raises(
+        InputError, match=r"at most 353 rows of the GGN.*memory_mb = 1.*rows to 176.*= 6"
+    ):
         Dual(memory_mb=1).check(large)
     Dual(memory_mb=1, rank=150).check(large)
-    with pytest.raises(InputError, match=r"at most 625 root rows.*smaller rank \(now 200\)"):
+    with pytest.raises(InputError, match=r"at most 625 rows of the GGN.*smaller rank \(now 200\)"):
         Dual(memory_mb=1, rank=200).check(large)
 
 
-def test_the_kernel_is_held_once_in_its_own_type():
+def test_the_gram_matrix_is_held_once_in_its_own_dtype():
     operator = _wide(dtype=torch.float32)
     torch.testing.assert_close(compute_gram_matrix(operator, 2), _kernel(operator))
     assert Dual().factor(operator.with_damping(1.0))["kernel"].dtype == torch.float32

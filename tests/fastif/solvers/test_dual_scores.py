@@ -1,4 +1,4 @@
-"""Scores from the kernel alone, in one sweep, against dense matrices and against s_test."""
+"""Dual scores in one pass, compared with dense matrices and with s_test."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def _attributor(name, batch_size=4, **options):
 
 
 def _dense(made):
-    """Queries [q p], s_test [q p], effects [q n] and the damped matrix."""
+    """Return queries [q p], s_test [q p], effects [q n] and the damped matrix."""
     train, matrix = reference.gradients(made.problem), reference.gauss_newton(made.problem)
     damped = matrix + DAMPING * torch.eye(len(matrix), dtype=matrix.dtype)
     solved = torch.linalg.solve(damped, train[QUERIES].T).T
@@ -48,10 +48,12 @@ def _dense(made):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_score_and_number_is_that_of_the_dense_matrix(name, batch_size):
+def test_scores_and_diagnostics_equal_those_of_the_dense_matrix(name, batch_size):
     attributor, made = _attributor(name, batch_size)
     solved = attributor.solve_to_score(made.train, QUERIES)
-    assert isinstance(solved.scorer, PrecomputedScorer), "no training gradient is taken to score"
+    assert isinstance(solved.scorer, PrecomputedScorer), (
+        "no training gradient is computed for scoring"
+    )
     rhs, s_test, effects, _ = _dense(made)
     actual = solved.scorer.compute_effects(torch.arange(12))
     assert actual.finite.all()
@@ -72,7 +74,7 @@ def test_every_score_and_number_is_that_of_the_dense_matrix(name, batch_size):
     assert evidence.steps == 1
 
 
-def test_one_sweep_answers_a_full_scan():
+def test_a_full_scan_takes_one_pass():
     attributor, made = _attributor("mlp", search=ExhaustiveSearch(3))
     factor = attributor.solver.factor(attributor.operator)
     swept = []
@@ -89,7 +91,7 @@ def test_one_sweep_answers_a_full_scan():
     assert swept == list(range(counted.num_batches))
 
 
-def test_candidates_are_scored_without_a_gradient():
+def test_candidates_are_scored_without_gradients():
     attributor, made = _attributor("mlp")
     _, _, effects, _ = _dense(made)
     whole = attributor(made.train, QUERIES).influences
@@ -107,7 +109,7 @@ def test_candidates_are_scored_without_a_gradient():
         {"drop": True},
     ],
 )
-def test_where_the_kernel_does_not_hold_the_scores_s_test_is_computed(options):
+def test_s_test_is_computed_if_the_gram_matrix_does_not_determine_the_scores(options):
     attributor, made = _attributor("mlp")
     operator = attributor.operator
     if "solver" in options:
@@ -126,7 +128,7 @@ def test_where_the_kernel_does_not_hold_the_scores_s_test_is_computed(options):
     assert isinstance(attributor.solve_to_score(made.train, QUERIES).scorer, GradientScorer)
 
 
-def test_a_loss_without_curvature_where_it_has_a_gradient_is_seen():
+def test_a_loss_with_a_gradient_but_no_curvature_is_detected():
     sure = torch.tensor([[0.0, 200.0], [0.0, 1.0], [200.0, 0.0]])
     coefficients = gradient_in_sqrt_hessian(CrossEntropy(), sure, torch.tensor([0, 0, 0]))
     assert torch.isfinite(coefficients).all(1).tolist() == [False, True, True]
@@ -139,7 +141,7 @@ def test_a_loss_without_curvature_where_it_has_a_gradient_is_seen():
     ]
 
 
-def test_rows_that_are_not_finite_have_no_scores():
+def test_nonfinite_rows_have_no_scores():
     torch.manual_seed(0)
     points = torch.randn(9, 3)
     points[4, 0] = torch.nan
@@ -160,7 +162,7 @@ def test_rows_that_are_not_finite_have_no_scores():
     rest = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])
     clean = TensorExamples(points[rest], labels[rest], batch_size=4)
     matrix = GaussNewton(objective, clean)
-    # The same mean but for its count: a row that counts as zero still counts.
+    # A row that counts as zero still counts in n.
     other = Attributor(
         objective, clean, matrix.with_damping(DAMPING * 9 / 8), Dual(), leverage="off"
     )
@@ -168,7 +170,7 @@ def test_rows_that_are_not_finite_have_no_scores():
     assert torch.equal(rest[expected.ids], attribution.influences.ids)
 
 
-def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
+def test_the_reported_residual_bounds_the_true_one_in_single_precision():
     torch.manual_seed(1)
     points, labels = torch.randn(60, 40), torch.randint(3, (60,))
     net = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3))
@@ -188,7 +190,7 @@ def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
         )
         solved = call.solve_to_score(train, query_ids)
         assert isinstance(solved.scorer, PrecomputedScorer)
-        # The true s_test gives the true scores: what is off is at most the residual over λ.
+        # The error of a score is at most the residual / λ.
         taken = exact.gradients.compute_loss_tile(exact.examples.take(torch.arange(60))).gradients
         truth = torch.linalg.solve(
             matrix + damping * torch.eye(len(matrix)).double(), taken[query_ids].T
@@ -199,7 +201,7 @@ def test_the_residual_is_no_less_than_the_true_one_in_single_precision():
         assert (solved.certificate.residual < 1e-3).all()
 
 
-def test_a_probe_sees_the_rounding_that_was_put_in():
+def test_the_estimator_measures_injected_rounding():
     made = case("mlp", 12, 4)
     rooted = GaussNewton(made.objective, made.train)
     probe = RoundingEstimator(rooted)
@@ -210,7 +212,7 @@ def test_a_probe_sees_the_rounding_that_was_put_in():
     assert 0.6 < estimate / float(noise.norm()) < 1.6
 
 
-def test_candidates_of_a_search_are_those_scores():
+def test_candidates_of_a_search_have_equal_scores():
     attributor, made = _attributor("mlp")
     _, _, effects, _ = _dense(made)
     scorer = attributor.solve_to_score(made.train, QUERIES).scorer
@@ -227,8 +229,8 @@ def test_candidates_of_a_search_are_those_scores():
 
 
 @pytest.mark.parametrize("rounding", [(1e-6, 1e-6), (1e-1, 0.0), (0.0, 1e-2)])
-def test_a_kernel_whose_rounding_might_show_gives_no_scores(rounding):
-    """‖K‖^½ (‖δK‖ / (2 √w) + ε) / w, with the norms of dense matrices, against 5e-3."""
+def test_a_gram_matrix_with_too_much_rounding_gives_no_scores(rounding):
+    """The bound ‖K‖^½ (‖δK‖ / (2 √w) + ε) / w from dense matrices is above 5e-3."""
     attributor, made = _attributor("mlp")
     rooted = attributor.operator.operator
     kernel = compute_gram_matrix(rooted, 2)
@@ -241,7 +243,7 @@ def test_a_kernel_whose_rounding_might_show_gives_no_scores(rounding):
     assert (scores is None) is bool(most > 5e-3)
 
 
-def test_what_rounding_made_negative_in_a_kernel_counts_as_zero():
+def test_negative_eigenvalues_of_a_gram_matrix_count_as_zero():
     kernel = torch.diag(torch.tensor([2.0, -0.75], dtype=torch.float64))
     inverse = make_shifted_inverse(kernel, 0.5)
     rows = torch.eye(2, dtype=torch.float64)

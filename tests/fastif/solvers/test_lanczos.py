@@ -1,4 +1,4 @@
-"""Largest eigenvalues, of an operator and of its mini-batches."""
+"""Largest eigenvalues of operators and of their mini-batches."""
 
 import pytest
 import reference
@@ -19,18 +19,18 @@ def _matrix(size: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 40])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_top_eigenvalue_is_met_from_above_and_closely(size, sign):
+def test_the_bound_of_the_largest_eigenvalue_is_tight(size, sign):
     matrix = _matrix(size)
     top = float(torch.linalg.eigvalsh(matrix)[-1])
     estimate = max_eigenvalue(DenseOperator(sign * matrix))
     assert top * (1 - 1e-9) <= estimate <= 1.1 * top
 
 
-def test_that_of_zero_is_zero():
+def test_the_bound_of_a_zero_matrix_is_zero():
     assert max_eigenvalue(DenseOperator(torch.zeros(3, 3))) == 0
 
 
-def test_that_of_a_preconditioned_operator_is_that_of_the_product():
+def test_the_bound_of_a_preconditioned_operator():
     matrix, other = _matrix(30), add_damping(_matrix(30, seed=1), 0.3)
     inverse = torch.linalg.inv(other)
     top = float(torch.linalg.eigvals(matrix @ inverse).real.max())
@@ -41,7 +41,7 @@ def test_that_of_a_preconditioned_operator_is_that_of_the_product():
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 50])
 @pytest.mark.parametrize("name", ["softmax", "mlp", "two-outputs"])
-def test_at_the_safe_scale_the_mean_square_of_an_error_shrinks(name, batch, preconditioned):
+def test_the_mean_squared_error_shrinks_at_the_safe_scale(name, batch, preconditioned):
     """E[T_B²] <= s T for T = P^-½ (A + λI) P^-½, so E|(1 - T_B / s) e|² <= |e|² - eᵀTe / s."""
     made, damping = case(name), 0.05
     count = len(made.train)
@@ -58,10 +58,10 @@ def test_at_the_safe_scale_the_mean_square_of_an_error_shrinks(name, batch, prec
     scale = max_eigenvalue(operator, lambda rows: rows @ inverse)
     scale += minibatch_eigenvalue_margin(operator, batch, lambda rows: rows @ inverse)
     assert torch.linalg.eigvalsh(scale * T - square)[0] > -1e-9
-    assert scale < 20 * float(torch.linalg.eigvalsh(each)[:, -1].max())  # and not absurd
+    assert scale < 20 * float(torch.linalg.eigvalsh(each)[:, -1].max())  # and not much too large
 
 
-def test_a_matrix_without_examples_has_no_excess_and_other_operators_are_sampled():
+def test_a_matrix_without_examples_has_no_margin_and_other_operators_are_sampled():
     assert minibatch_eigenvalue_margin(DenseOperator(torch.eye(2)).with_damping(0.1), 1) == 0
     matrices = torch.stack([torch.diag(torch.tensor([float(i), 1.0])) for i in range(9)])
     estimate = minibatch_eigenvalue_margin(Mean(matrices).with_damping(0.0), 1)
@@ -72,7 +72,7 @@ def test_a_matrix_without_examples_has_no_excess_and_other_operators_are_sampled
 
 
 class Once(LinearOperator):
-    """Counts the rows it is applied to."""
+    """Operator that counts the vectors it multiplies."""
 
     def __init__(self, matrix: torch.Tensor) -> None:
         self.matrix, self.taken = DenseOperator(matrix), []
@@ -91,7 +91,7 @@ class Once(LinearOperator):
 
 
 @pytest.mark.parametrize("rank", [3, 8, 99])
-def test_eigenpairs_of_a_matrix_of_low_rank_are_exact_and_take_two_products(rank):
+def test_eigenpairs_of_a_low_rank_matrix_are_exact_with_two_products(rank):
     root = random_rows(20, 3)
     operator = Once(root.T @ root)
     vectors, values = compute_eigenpairs(operator, rank)
@@ -102,7 +102,7 @@ def test_eigenpairs_of_a_matrix_of_low_rank_are_exact_and_take_two_products(rank
     torch.testing.assert_close(vectors.T @ torch.diag(values) @ vectors, root.T @ root)
 
 
-def test_division_by_eigenpairs_is_the_inverse_where_they_are_all_there_is():
+def test_a_spectral_preconditioner_of_full_rank_is_the_inverse():
     root = random_rows(20, 3)
     vectors, values = compute_eigenpairs(DenseOperator(root.T @ root), 4)  # the fourth is zero
     rows = random_rows(20)
@@ -112,7 +112,7 @@ def test_division_by_eigenpairs_is_the_inverse_where_they_are_all_there_is():
 
 
 @pytest.mark.parametrize("find", [max_eigenvalue, lambda operator: compute_eigenpairs(operator, 2)])
-def test_a_curvature_that_is_not_finite_is_refused(find):
+def test_a_nonfinite_curvature_is_refused(find):
     matrix = torch.eye(3)
     matrix[1, 1] = torch.nan
     with pytest.raises(InputError, match=r"curvature: expected finite products"):

@@ -1,4 +1,4 @@
-"""LiSSA: the paper's recursion, its safe settings and its repeats."""
+"""LiSSA: the recursion of the FastIF paper, default settings and repeats."""
 
 from dataclasses import fields, replace
 
@@ -13,7 +13,7 @@ from fastif.curvature import DenseOperator
 from fastif.solvers.check_positive import check_positive
 
 
-def test_twenty_steps_of_lissa_do_not_suffice_where_many_do():
+def test_lissa_needs_more_than_twenty_steps():
     operator, matrix = problem()
     rhs = random_rows(operator.size)
     few = Lissa(depth=20, scale=2.0, tolerance=1e-4).solve(operator, rhs)
@@ -26,8 +26,8 @@ def test_twenty_steps_of_lissa_do_not_suffice_where_many_do():
 
 @pytest.mark.parametrize(("damp", "scale"), [(3e-3, 4.0), (5e-3, 10.0)])
 @pytest.mark.parametrize("depth", [1, 17, 4000])
-def test_the_papers_recursion_is_ours_with_damping_times_scale(damp, scale, depth):
-    """FastIF: e ← v + (1 - damp) e - H e / scale, then e / scale; so its λ is damp · scale."""
+def test_the_recursion_of_the_paper_has_damping_times_scale(damp, scale, depth):
+    """The FastIF code has e ← v + (1 - damp) e - H e / scale, then e / scale: λ = damp · scale."""
     made = case("mlp")
     H = reference.gauss_newton(made.problem)
     v = random_rows(len(H))
@@ -41,7 +41,7 @@ def test_the_papers_recursion_is_ours_with_damping_times_scale(damp, scale, dept
         torch.testing.assert_close(ours.value, v @ inverse, rtol=1e-4, atol=1e-4)
 
 
-def test_stochastic_lissa_follows_the_papers_recursion_on_the_examples_it_draws():
+def test_stochastic_lissa_follows_the_recursion_of_the_paper_on_its_sampled_examples():
     made, damp, scale, depth = case("softmax"), 0.01, 10.0, 12
     operator = Hessian(made.objective, made.train).with_damping(damp * scale)
     v = random_rows(operator.size)
@@ -72,7 +72,7 @@ def test_repeats_are_averaged_and_their_spread_is_reported():
     assert solver.solve(operator, rhs).spread is None
 
 
-def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
+def test_the_seed_determines_the_solution():
     made = case("softmax")
     operator = GaussNewton(made.objective, made.train).with_damping(0.1)
     rhs = random_rows(operator.size)
@@ -84,18 +84,18 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
     assert not torch.equal(values[0], values[2])
 
 
-# Repeats that are taken apart.
+# Repeats on separate workers.
 
 
 def _make_sampled_mean(damping: float = 0.1, seed: int = 3):
-    """20 matrices of rank 2, so that mini-batches differ much; and their mean, damped."""
+    """Return the damped mean of 20 matrices of rank 2, so that mini-batches differ much."""
     roots = random_rows(40, 6, seed).T.reshape(20, 2, 6)
     matrices = roots.mT @ roots
     return Mean(matrices).with_damping(damping), add_damping(matrices.mean(0), damping)
 
 
 @pytest.mark.parametrize("solver", [Lissa(depth=40, batch=2, scale=15.0), Lissa(batch=4)])
-def test_repeats_solved_apart_and_merged_are_those_solved_together(solver):
+def test_separate_repeats_merge_to_the_joint_solution(solver):
     operator, matrix = _make_sampled_mean()
     rhs = random_rows(6)
     rhs[1, 0] = torch.nan
@@ -116,7 +116,7 @@ def test_repeats_solved_apart_and_merged_are_those_solved_together(solver):
     torch.testing.assert_close(single.value[good], apart[2].value[good])
 
 
-def test_one_repeat_merged_is_that_repeat_with_its_residual():
+def test_merging_one_repeat_adds_its_residual():
     operator, matrix = _make_sampled_mean()
     rhs = random_rows(6)
     solver = Lissa(depth=40, batch=2, scale=15.0)
@@ -126,7 +126,7 @@ def test_one_repeat_merged_is_that_repeat_with_its_residual():
 
 
 def test_a_step_on_mini_batches_is_unbiased():
-    """The mean over runs is the recursion on all examples, to what chance allows."""
+    """The mean over repeats equals the recursion on all examples within sampling error."""
     operator, matrix = _make_sampled_mean()
     rhs, runs, depth, scale = random_rows(6, 2), 400, 25, 15.0
     solver = Lissa(depth=depth, batch=2, scale=scale)
@@ -140,12 +140,12 @@ def test_a_step_on_mini_batches_is_unbiased():
     assert (values.std(0) > 1e-3 * values.mean(0).abs()).any()
 
 
-# Safe settings.
+# Default settings.
 
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
 @pytest.mark.parametrize("damping", [0.02, 1.0])
-def test_by_default_it_converges_whatever_the_batch(batch, damping):
+def test_the_defaults_converge_for_every_batch_size(batch, damping):
     operator, matrix = _make_sampled_mean(damping)
     rhs = random_rows(6)
     solution = Lissa(batch=batch, max_steps=100_000).solve(operator, rhs)
@@ -153,7 +153,7 @@ def test_by_default_it_converges_whatever_the_batch(batch, damping):
     assert (residuals(matrix, solution.value, rhs) <= 0.1 + 1e-9).all()
 
 
-def test_by_default_it_converges_on_a_network_for_gauss_newton_and_hessian():
+def test_the_defaults_converge_on_a_network_for_gauss_newton_and_hessian():
     made = case("mlp")
     rhs = random_rows(made.objective.space.size)
     curvature = GaussNewton(made.objective, made.train)
@@ -165,7 +165,7 @@ def test_by_default_it_converges_on_a_network_for_gauss_newton_and_hessian():
         assert solution.converged.all()
 
 
-def test_the_mean_of_estimates_gets_where_no_single_one_does():
+def test_the_averaged_iterate_converges_where_the_last_one_does_not():
     operator, _ = _make_sampled_mean(0.02)
     rhs, solver = random_rows(6), Lissa(batch=1, tolerance=0.05, max_steps=100_000)
     factor = solver.factor(operator)
@@ -175,7 +175,7 @@ def test_the_mean_of_estimates_gets_where_no_single_one_does():
     assert not last.converged.any()
 
 
-def test_a_row_that_has_converged_does_not_wait_for_the_others():
+def test_a_converged_right_hand_side_leaves_the_recursion():
     operator = DenseOperator(torch.diag(torch.tensor([1.0, 1e-4]).double())).with_damping(1e-4)
     rhs = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
     solver = Lissa(tolerance=1e-3, max_steps=200)
@@ -185,7 +185,7 @@ def test_a_row_that_has_converged_does_not_wait_for_the_others():
     assert solver.solve(operator, rhs[:1]).steps < 200
 
 
-def test_max_steps_end_a_series_that_would_go_on():
+def test_max_steps_end_the_series():
     operator, matrix = _make_sampled_mean(1e-4)
     rhs = random_rows(6)
     solution = Lissa(batch=1, max_steps=77).solve(operator, rhs)
@@ -194,7 +194,7 @@ def test_max_steps_end_a_series_that_would_go_on():
     torch.testing.assert_close(solution.residual, residuals(matrix, solution.value, rhs))
 
 
-def test_the_scale_of_a_factor_is_that_of_the_largest_batch_there_can_be():
+def test_the_scale_bounds_the_eigenvalues_of_every_batch():
     made = case("mlp")
     operator = GaussNewton(made.objective, made.train).with_damping(0.1)
     each = [reference.gauss_newton(made.problem, [i]) for i in range(len(made.train))]
@@ -210,7 +210,7 @@ def test_the_scale_of_a_factor_is_that_of_the_largest_batch_there_can_be():
 # The preset.
 
 
-def test_the_preset_is_what_the_paper_did():
+def test_the_preset_has_the_settings_of_the_paper():
     preset = Lissa(preset="fastif")
     settings = (preset.depth, preset.repeats, preset.batch, preset.scale, preset.preconditioner)
     assert settings == (1000, 1, 1, 1e4, "none")
@@ -236,16 +236,16 @@ def test_a_preset_and_another_value_are_refused(name, value):
     ("name", "bad"),
     [("depth", "all"), ("scale", "big"), ("preconditioner", "kfac"), ("preset", "fast")],
 )
-def test_a_word_that_is_none_of_those_known_is_refused(name, bad):
+def test_an_unknown_literal_is_refused(name, bad):
     solver = Lissa()
-    object.__setattr__(solver, name, bad)  # what the type checker of these tests does not let pass
+    object.__setattr__(solver, name, bad)  # rejected by the type checker, too
     with pytest.raises(InputError, match=rf'\[solver\] {name}: expected .*".*got {bad}'):
         check_positive(solver)
 
 
 @pytest.mark.parametrize("kind", [Lissa, ConjugateGradient, Spectral])
-def test_a_tolerance_that_no_answer_at_all_would_meet_is_refused(kind):
-    """The relative residual of a solution of 0 is 1."""
+def test_a_tolerance_above_1_is_refused(kind):
+    """x = 0 has a relative residual of 1, so everything would converge."""
     kind(tolerance=1.0)
     with pytest.raises(InputError, match=r"\[solver\] tolerance: expected at most 1"):
         kind(tolerance=1.5)

@@ -1,4 +1,4 @@
-"""LiSSA that diverges: at which scales, in which rows, and how soon it is noticed."""
+"""Divergence of LiSSA: scales, affected right-hand sides and early detection."""
 
 import time
 
@@ -13,7 +13,7 @@ from fastif.curvature import DenseOperator
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_lissa_with_too_small_a_scale_diverges_in_good_time_and_says_so(dtype):
+def test_lissa_with_too_small_a_scale_is_stopped_early_and_reported(dtype):
     matrix = torch.diag(torch.tensor([100.0, 1.0], dtype=dtype))
     started = time.monotonic()
     solution = Lissa(depth=10**9, scale=1.0).solve(
@@ -48,8 +48,8 @@ def test_lissa_converges_exactly_when_the_scale_exceeds_half_the_largest_eigenva
 # Divergence.
 
 
-def test_a_row_that_diverges_is_lost_alone():
-    """The first row never meets the eigenvalue that the scale is too small for."""
+def test_a_diverging_right_hand_side_does_not_affect_the_others():
+    """The first right-hand side has no component along the eigenvalue above the scale."""
     operator = DenseOperator(torch.diag(torch.tensor([1.0, 100.0]))).with_damping(0.1)
     rhs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
     for solver in (Lissa(depth=400, scale=2.0), Lissa(scale=2.0, max_steps=400)):
@@ -64,7 +64,7 @@ def test_a_row_that_diverges_is_lost_alone():
     assert "scale" in Lissa.remedy
 
 
-def test_one_diverged_repeat_of_several_takes_the_row_with_it():
+def test_one_diverged_repeat_makes_the_solution_nan():
     operator = DenseOperator(torch.eye(2)).with_damping(0.1)
     solver, rhs = Lissa(depth=60, scale=2.0, repeats=2), torch.ones(2, 2)
     runs = [solver.run_repeat(operator, rhs, index) for index in range(2)]
@@ -75,9 +75,9 @@ def test_one_diverged_repeat_of_several_takes_the_row_with_it():
     assert merged.converged.tolist() == [False, True]
 
 
-def test_divergence_is_noticed_long_before_it_overflows():
+def test_divergence_is_detected_long_before_overflow():
     matrix = torch.diag(torch.tensor([1.0, 1.0], dtype=torch.float64))
-    solver = Lissa(depth=10**9, scale=0.45)  # the error grows by 1.4 a step
+    solver = Lissa(depth=10**9, scale=0.45)  # the error grows by a factor of 1.4 each step
     solution = solver.solve(
         DenseOperator(matrix).with_damping(0.1), torch.ones(1, 2, dtype=torch.float64)
     )
@@ -85,7 +85,7 @@ def test_divergence_is_noticed_long_before_it_overflows():
     assert torch.isnan(solution.value).all()
 
 
-def test_an_indefinite_hessian_diverges_in_its_rows_and_not_as_an_error():
+def test_an_indefinite_hessian_diverges_without_an_exception():
     made = case("mlp")
     lowest = torch.linalg.eigvalsh(reference.hessian(made.problem))[0]
     operator = Hessian(made.objective, made.train).with_damping(float(-lowest) / 2)

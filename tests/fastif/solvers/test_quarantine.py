@@ -1,4 +1,4 @@
-"""One bad example must not cost the others their answer, and must not be passed over in silence."""
+"""A nonfinite query or training example is reported, and all others are unaffected."""
 
 import pytest
 import reference
@@ -34,7 +34,7 @@ EVERYTHING = ExhaustiveSearch()
 
 
 def _examples(n: int, seed: int, **spoilt: float) -> TensorExamples:
-    """Points of three numbers; `spoilt` maps x3 to what stands in row 3."""
+    """Points with three features; `spoilt` maps x3 to the value in row 3."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(n, 3, generator=generator, dtype=torch.float64)
     for row, value in spoilt.items():
@@ -46,7 +46,7 @@ def _objective() -> ModuleObjective:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         net = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 3)).double()
-        net[0].weight.data[:, 1] = 3.0  # three times 1e308 is no number any more
+        net[0].weight.data[:, 1] = 3.0  # 3 x 1e308 overflows
     return ModuleObjective(net, CrossEntropy())
 
 
@@ -69,7 +69,7 @@ def _check_same(actual, expected, rows: list[int]) -> None:
 
 @pytest.mark.parametrize("value", HUGE)
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
-def test_a_broken_query_is_quarantined_and_the_others_answered_as_without_it(solver, value):
+def test_a_nonfinite_query_is_quarantined_and_the_others_are_unaffected(solver, value):
     train = _examples(N, 0)
     attributor = _attributor(train, solver)
     queries = _examples(5, 1, x2=value)
@@ -87,7 +87,7 @@ def test_a_broken_query_is_quarantined_and_the_others_answered_as_without_it(sol
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
-def test_all_queries_broken_are_all_quarantined(solver):
+def test_nonfinite_queries_are_all_quarantined(solver):
     queries = _examples(2, 1, x0=torch.nan, x1=torch.inf)
     attribution = _attributor(_examples(N, 0), solver)(queries, all_ids(queries))
     assert attribution.certificate.quarantined.all()
@@ -108,16 +108,16 @@ def test_a_solve_that_diverges_is_quarantined_with_its_remedy():
 
 
 @pytest.mark.parametrize("value", HUGE)
-@pytest.mark.parametrize("search", ["everything", "both ends", "nearest"])
+@pytest.mark.parametrize("search", ["everything", "top and bottom 2", "nearest"])
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=lambda s: s.kind)
-def test_a_broken_training_example_is_left_out_and_named(solver, search, value):
-    """The truth is dense, over the other rows; a row that is not finite adds nothing to a mean."""
+def test_a_nonfinite_training_example_is_left_out_and_reported(solver, search, value):
+    """The reference is dense over the other rows; a nonfinite row adds nothing to a mean."""
     train = _examples(N, 0, **{f"x{BROKEN}": value})
     objective = _objective()
     index = CandidateIndex.build(compute_embeddings(objective, train, all_ids(train)))
     kind = {
         "everything": ExhaustiveSearch(),
-        "both ends": ExhaustiveSearch(2),
+        "top and bottom 2": ExhaustiveSearch(2),
         "nearest": NearestNeighbors(index, N),
     }
     queries = _examples(5, 1)
@@ -144,16 +144,16 @@ def test_a_broken_training_example_is_left_out_and_named(solver, search, value):
     ids = attribution.influences.ids
     valid = ids != NO_EXAMPLE
     assert BROKEN not in ids
-    assert valid.sum(1).tolist() == [4 if search == "both ends" else N - 1] * 5
+    assert valid.sum(1).tolist() == [4 if search == "top and bottom 2" else N - 1] * 5
     expected = truth.gather(1, ids.clamp_min(0))
     torch.testing.assert_close(attribution.influences.removal_effect[valid], expected[valid])
-    if search == "both ends":
+    if search == "top and bottom 2":
         order = truth[:, others].argsort(1)
         picked = torch.tensor(others)[torch.cat([order[:, :2], order[:, -2:]], 1)]
         assert torch.equal(ids, picked)
 
 
-def test_a_broken_training_example_adds_nothing_to_a_hessian():
+def test_a_nonfinite_training_example_adds_nothing_to_a_hessian():
     train, sound = _examples(N, 0, x3=torch.inf), _examples(N, 0)
     objective = _objective()
     others = torch.tensor([i for i in range(N) if i != BROKEN])
@@ -164,7 +164,7 @@ def test_a_broken_training_example_adds_nothing_to_a_hessian():
 
 
 def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
-    """A huge target makes a huge gradient, and an ordinary curvature."""
+    """A huge target gives a huge gradient and an ordinary curvature."""
     generator = torch.Generator().manual_seed(0)
     points, targets = (torch.randn(8, 1, generator=generator) for _ in range(2))
     targets[4] = 1e32
@@ -185,11 +185,11 @@ def test_a_pair_that_overflows_costs_the_query_its_scores_and_no_other():
         assert (attribution.influences.ids[1] == NO_EXAMPLE).all()
         assert torch.isfinite(attribution.influences.removal_effect[[0, 2]]).all()
         assert attribution.influences.nonfinite_ids.tolist() == []
-        assert 4 in attribution.influences.ids[0], "huge but finite: it is scored"
+        assert 4 in attribution.influences.ids[0], "huge but finite, so it is scored"
 
 
-def test_broken_examples_do_not_decide_how_gradients_are_taken():
-    """The first batch is checked; a NaN there must not pass for a model that cannot be heard."""
+def test_nonfinite_examples_do_not_decide_the_route_of_gradients():
+    """NaN in the first checked batch must not be taken for a model that hooks do not support."""
     train = _examples(6, 0, x0=torch.inf, x1=torch.nan)
     gradients = Gradients(_objective())
     gradients.compute_loss_tile(train.take(torch.arange(2)))

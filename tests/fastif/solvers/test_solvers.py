@@ -1,4 +1,4 @@
-"""What holds for every solver: against a dense inverse in double precision, and how rows fail."""
+"""Contract of every solver: equal to a dense inverse in double precision, and its failures."""
 
 from dataclasses import replace
 
@@ -19,10 +19,10 @@ from fastif import (
 )
 from fastif.solvers import Solver
 
-# LiSSA on all examples at each step: a sample of the operator that is the operator itself.
+# LiSSA on all examples at each step: the operator returns itself as its sample.
 LISSA = Lissa(depth=600, scale=2.0, tolerance=1e-6)
-# Each with the error its answer may have. Conjugate gradients are taken further than that, since
-# rounding, which differs with the rows that are together, decides at which step a row stops.
+# Each solver with the allowed error of its solution. Conjugate gradients go further than that,
+# because rounding depends on the other right-hand sides and decides at which step one stops.
 EXACT: dict[str, tuple[Solver, float]] = {
     "cg": (ConjugateGradient(tolerance=1e-12, max_steps=500), 1e-8),
     "cg-ekfac": (ConjugateGradient(1e-12, max_steps=500, preconditioner="ekfac"), 1e-8),
@@ -82,7 +82,7 @@ def test_the_residual_reported_is_the_residual_measured(solver):
         Lissa(max_steps=5, tolerance=1e-3),
     ],
 )
-def test_a_solver_stopped_early_reports_its_true_residual_and_says_so(stopped):
+def test_a_solver_stopped_early_reports_its_true_residual(stopped):
     operator, matrix = problem()
     rhs = random_rows(operator.size)
     solution = stopped.solve(operator, rhs)
@@ -92,7 +92,7 @@ def test_a_solver_stopped_early_reports_its_true_residual_and_says_so(stopped):
     assert not solution.converged.any()
 
 
-def test_a_row_does_not_depend_on_the_rows_solved_with_it_nor_on_their_order(solver):
+def test_a_solution_does_not_depend_on_other_right_hand_sides_or_their_order(solver):
     operator, _ = problem()
     factor = solver.factor(operator)
     rhs = random_rows(operator.size, 4)
@@ -107,7 +107,7 @@ def test_a_row_does_not_depend_on_the_rows_solved_with_it_nor_on_their_order(sol
         assert together.converged[i] == alone.converged[0]
 
 
-def test_a_zero_row_has_a_zero_solution(solver):
+def test_a_zero_right_hand_side_has_a_zero_solution(solver):
     operator, _ = problem()
     rhs = random_rows(operator.size, 2)
     rhs[0] = 0
@@ -118,7 +118,7 @@ def test_a_zero_row_has_a_zero_solution(solver):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_row_that_is_not_finite_is_lost_and_no_other(solver, bad):
+def test_a_nonfinite_right_hand_side_fails_alone(solver, bad):
     operator, _ = problem()
     rhs = random_rows(operator.size, 4)
     rhs[1, 0] = rhs[3, 2] = bad
@@ -131,14 +131,14 @@ def test_a_row_that_is_not_finite_is_lost_and_no_other(solver, bad):
     torch.testing.assert_close(solution.residual[[0, 2]], others.residual, rtol=1e-6, atol=1e-12)
 
 
-def test_no_row_left_is_no_error(solver):
+def test_all_nonfinite_right_hand_sides_are_no_exception(solver):
     operator, _ = problem()
     lost = solver.solve(operator, torch.full((2, operator.size), torch.nan, dtype=torch.float64))
     assert not lost.converged.any()
     assert not torch.isfinite(lost.residual).any()
 
 
-def test_a_factor_made_before_gives_the_same_solution(solver):
+def test_a_stored_factor_gives_an_equal_solution(solver):
     operator, _ = problem()
     rhs = random_rows(operator.size)
     factor = solver.factor(operator)
@@ -164,7 +164,7 @@ def test_a_factor_that_does_not_depend_on_the_damping_serves_every_damping(name)
     torch.testing.assert_close(value, rhs @ torch.linalg.inv(matrix), rtol=error, atol=error)
 
 
-def test_a_solver_is_a_record_that_can_be_compared_and_not_changed(solver):
+def test_a_solver_is_a_frozen_dataclass_with_equality(solver):
     assert solver == replace(solver)
     with pytest.raises(AttributeError):
         solver.kind = "other"
@@ -172,7 +172,7 @@ def test_a_solver_is_a_record_that_can_be_compared_and_not_changed(solver):
     assert all(hasattr(solver, name) for name in solver.factor_fields)
 
 
-def test_single_precision_rows_stay_single_and_are_solved_to_its_precision(exact):
+def test_single_precision_is_kept_and_reached(exact):
     torch.manual_seed(0)
     module = torch.nn.Linear(3, 3)
     examples = TensorExamples(torch.randn(8, 3), torch.randint(3, (8,)))
@@ -205,6 +205,6 @@ def test_single_precision_rows_stay_single_and_are_solved_to_its_precision(exact
         (Dual, "memory_mb", -1),
     ],
 )
-def test_a_hyper_parameter_that_makes_no_sense_is_refused_by_name(build, name, bad):
+def test_an_invalid_hyper_parameter_is_refused_by_name(build, name, bad):
     with pytest.raises(InputError, match=rf"\[solver\] {name}: expected .* got {bad}"):
         build(**{name: bad})

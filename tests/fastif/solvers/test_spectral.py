@@ -1,4 +1,4 @@
-"""The solver that divides by EK-FAC's eigenvalues."""
+"""Spectral solver: the closed-form inverse of EK-FAC."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def _rows(size: int, count: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_answer_is_ekfacs_and_the_residual_the_exact_matrixs(name):
+def test_the_solution_inverts_ekfac_and_the_residual_is_exact(name):
     curvature = _curvature(name)
     rhs = _rows(curvature.size)
     kept = rhs.clone()
@@ -42,7 +42,7 @@ def test_the_answer_is_ekfacs_and_the_residual_the_exact_matrixs(name):
 
 
 @pytest.mark.parametrize("name", ["linear", "two-outputs", "outside"])
-def test_it_is_exact_where_ekfac_is(name):
+def test_spectral_is_exact_if_ekfac_is(name):
     curvature = _curvature(name)
     rhs = _rows(curvature.size)
     solution = Spectral(negligible=1e-12).solve(curvature.with_damping(DAMPING), rhs)
@@ -52,7 +52,7 @@ def test_it_is_exact_where_ekfac_is(name):
     assert (solution.residual < 1e-8).all()
 
 
-def test_a_tolerance_says_what_counts_as_converged():
+def test_the_tolerance_decides_convergence():
     operator = _curvature().with_damping(DAMPING)
     rhs = _rows(operator.size)
     residual = Spectral().solve(operator, rhs).residual
@@ -61,7 +61,7 @@ def test_a_tolerance_says_what_counts_as_converged():
     assert Spectral(tolerance=1.0).solve(operator, rhs).converged.all()
 
 
-def test_ekfac_itself_is_solved_to_what_is_negligible():
+def test_ekfac_itself_is_solved_up_to_negligible():
     ekfac = Ekfac.fit(_curvature())
     rhs = _rows(ekfac.size)
     operator = ekfac.with_damping(DAMPING)
@@ -87,11 +87,11 @@ def test_one_factor_serves_every_damping():
 def test_a_factor_of_other_parameters_is_refused():
     factor = Spectral().factor(_curvature("softmax").with_damping(DAMPING))
     operator = _curvature("mlp").with_damping(DAMPING)
-    with pytest.raises(InputError, match="EK-FAC factor: expected one fitted for the 31 attribut"):
+    with pytest.raises(InputError, match="EK-FAC factor: expected a fit for the 31 attribut"):
         Spectral().solve(operator, _rows(operator.size), factor)
 
 
-def test_a_row_that_is_not_finite_costs_no_other_its_answer():
+def test_a_nonfinite_right_hand_side_fails_alone():
     operator = _curvature().with_damping(DAMPING)
     rhs = _rows(operator.size)
     expected = Spectral().solve(operator, rhs)
@@ -103,7 +103,7 @@ def test_a_row_that_is_not_finite_costs_no_other_its_answer():
     assert not solution.converged[1]
 
 
-def test_what_has_no_ekfac_and_a_damping_of_zero_are_refused():
+def test_a_curvature_without_ekfac_and_a_damping_of_zero_are_refused():
     made, curvature = case("mlp"), _curvature()
     rhs = _rows(curvature.size)
     refused = (
@@ -123,6 +123,6 @@ def test_what_has_no_ekfac_and_a_damping_of_zero_are_refused():
     ("name", "bad"),
     [("tolerance", 0.0), ("negligible", 0.0), ("negligible", 1.0), ("seed", -1)],
 )
-def test_a_hyper_parameter_that_makes_no_sense_is_refused_by_name(name, bad):
+def test_an_invalid_hyper_parameter_is_refused_by_name(name, bad):
     with pytest.raises(InputError, match=rf"\[solver\] {name}: expected .* got {bad}"):
         replace(Spectral(), **{name: bad})

@@ -1,4 +1,4 @@
-"""EK-FAC fitted to the small problems, and the dense matrices beside it."""
+"""EK-FAC fits of the small test problems, and dense Gauss-Newton matrices for comparison."""
 
 from functools import cache
 
@@ -35,7 +35,7 @@ def _rows(size: int, count: int = 3) -> Tensor:
 
 
 def _places(ekfac: Ekfac) -> list[Tensor]:
-    """The positions of each block's parameters in a row."""
+    """Return the coordinates of each block in a vector."""
     at = torch.arange(ekfac.size)
     space = ekfac.spec.space
     return [torch.cat([at[s] for s in space.select_slices(g.names)]) for g in ekfac.spec.groups]

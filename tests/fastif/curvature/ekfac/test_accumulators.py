@@ -1,4 +1,4 @@
-"""Sums over training rows: the same however these are cut, and broken rows count as zero."""
+"""Sums of an EK-FAC fit: independent of batches and shards; nonfinite examples count as zero."""
 
 import random
 from dataclasses import replace
@@ -18,14 +18,14 @@ from tests.fastif.curvature.ekfac.fits import _case, _curvature, _fit_ekfac
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_the_batch_size_changes_nothing(name, batch_size):
-    """Padding differs between batches, and is no position of a text."""
+def test_sums_do_not_depend_on_the_batch_size(name, batch_size):
+    """Padding differs between batches, and must not count as a position."""
     other = Ekfac.fit(_curvature(name, batch_size))
     torch.testing.assert_close(other.to_dense(), _fit_ekfac(name).to_dense(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fit_in_pieces_is_the_fit_at_once(name):
+def test_a_fit_over_shards_equals_a_fit_at_once(name):
     whole = _curvature(name)
     for seed in (0, 1):
         order = torch.randperm(whole.count, generator=torch.Generator().manual_seed(seed))
@@ -45,7 +45,7 @@ def test_a_fit_in_pieces_is_the_fit_at_once(name):
         )
 
 
-def test_sums_can_be_kept_between_pieces():
+def test_sums_can_be_stored_between_shards():
     whole = _curvature("mlp")
     sums = Ekfac.accumulate_covariances(whole)
     again = EkfacSums.from_state_dict(load(save(sums.state_dict())))
@@ -57,7 +57,7 @@ def test_sums_can_be_kept_between_pieces():
     )
 
 
-def test_sums_that_do_not_belong_together_are_refused():
+def test_sums_of_different_fits_are_refused():
     whole = _curvature("mlp")
     sums = Ekfac.accumulate_covariances(whole)
     for other in (
@@ -65,13 +65,13 @@ def test_sums_that_do_not_belong_together_are_refused():
         Ekfac.accumulate_covariances(_curvature("softmax")),
         Ekfac.from_covariances(sums, whole.like).accumulate_corrections(whole),
     ):
-        with pytest.raises(InputError, match="EK-FAC sums: expected pieces of one pass"):
+        with pytest.raises(InputError, match="EK-FAC sums: expected sums of one pass"):
             sums + other
 
 
 @pytest.mark.parametrize("place", [0, 1, 5])
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
-def test_a_broken_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, place):
+def test_a_nonfinite_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, place):
     made = _case(name)
     points = made.train.inputs.clone()
     points[place].flatten()[0] = torch.nan
@@ -82,13 +82,13 @@ def test_a_broken_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, pla
     torch.testing.assert_close(Ekfac.fit(broken).to_dense(), Ekfac.fit(sound).to_dense() * 8 / 9)
 
 
-def test_training_rows_that_are_all_broken_are_refused():
+def test_training_rows_that_are_all_nonfinite_are_refused():
     examples = TensorExamples(torch.full((3, 2), torch.nan), torch.zeros(3, 1))
     curvature = GaussNewton(ModuleObjective(nn.Linear(2, 1), SquaredError()), examples)
     with pytest.raises(InputError, match="EK-FAC: expected at least one training example of fin"):
         Ekfac.fit(curvature)
 
 
-def test_a_curvature_over_no_examples_is_refused():
+def test_an_empty_curvature_is_refused():
     with pytest.raises(InputError, match="EK-FAC: expected at least one training example"):
         Ekfac.fit(replace(_curvature("mlp"), ids=torch.arange(0)))

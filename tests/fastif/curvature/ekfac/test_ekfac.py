@@ -1,4 +1,4 @@
-"""EK-FAC against dense Gauss-Newton matrices, and against another library."""
+"""EK-FAC, compared with dense Gauss-Newton matrices and with curvlinops."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ from fastif import (
 from fastif.curvature.ekfac.kronecker import KroneckerBlock
 from tests.fastif.curvature.ekfac.fits import _case, _curvature, _fit_ekfac, _places, _rows, _truth
 
-# What holds on every kind of model.
+# Properties on all kinds of models.
 
 
 @pytest.fixture(params=NAMES)
 def both(request):
-    """A fitted EK-FAC and the dense Gauss-Newton matrix."""
+    """Return an EK-FAC fit and the dense Gauss-Newton matrix."""
     return _fit_ekfac(request.param), _truth(request.param)
 
 
@@ -59,14 +59,14 @@ def test_the_eigenvalues_are_the_diagonal_of_the_gauss_newton_matrix_in_the_eige
 
 
 def _basis(block: KroneckerBlock) -> Tensor:
-    """Eigenvectors of the block as columns, over [weight, bias] as they stand in a row."""
+    """Return the eigenvectors of a block as columns, in the order of a vector."""
     product = torch.kron(block.outputs, block.inputs)
     grid = torch.arange(block.eigenvalue_grid.numel()).view(block.eigenvalue_grid.shape)
     width = len(block.inputs) - (block.bias is not None)
     return product[torch.cat([grid[:, :width].flatten(), grid[:, width:].flatten()])]
 
 
-def test_there_is_nothing_between_the_blocks(both):
+def test_entries_between_blocks_are_zero(both):
     ekfac, _ = both
     dense = ekfac.to_dense()
     for at in _places(ekfac):
@@ -74,7 +74,7 @@ def test_there_is_nothing_between_the_blocks(both):
     assert (dense == 0).all()
 
 
-def test_it_is_symmetric_positive_semi_definite_and_knows_its_eigenvalues(both):
+def test_ekfac_is_symmetric_positive_semi_definite_with_the_reported_eigenvalues(both):
     ekfac, _ = both
     dense = ekfac.to_dense()
     torch.testing.assert_close(dense, dense.T, rtol=1e-9, atol=1e-12)
@@ -97,7 +97,7 @@ def test_the_inverse_is_the_dense_inverse(both, damping):
 
 @pytest.mark.parametrize("damping", [1e-3, 0.03, 1.0, 30.0])
 @pytest.mark.parametrize("negligible", [1e-3, 0.1, 0.9])
-def test_what_is_negligible_changes_an_answer_by_no_more(both, damping, negligible):
+def test_the_relative_error_is_at_most_negligible(both, damping, negligible):
     ekfac, _ = both
     rows = _rows(ekfac.size)
     exact = ekfac.apply_inverse(rows, damping, 0.0)
@@ -105,7 +105,7 @@ def test_what_is_negligible_changes_an_answer_by_no_more(both, damping, negligib
     assert ((actual - exact).norm(dim=1) <= negligible * exact.norm(dim=1)).all()
 
 
-def test_products_are_linear_and_leave_their_rows_alone(both):
+def test_products_are_linear_and_do_not_change_their_vectors(both):
     ekfac, _ = both
     a, b = _rows(ekfac.size, 4).split(2)
     kept = a.clone()
@@ -114,15 +114,15 @@ def test_products_are_linear_and_leave_their_rows_alone(both):
     assert torch.equal(a, kept)
 
 
-def test_the_inverse_stays_symmetric_and_positive_definite_whatever_is_negligible(both):
-    """Else it could not precondition conjugate gradients."""
+def test_the_truncated_inverse_is_symmetric_and_positive_definite(both):
+    """Conjugate gradients need this of a preconditioner."""
     ekfac, _ = both
     inverse = ekfac.apply_inverse(torch.eye(ekfac.size, dtype=torch.float64), 0.1, 0.5)
     torch.testing.assert_close(inverse, inverse.T, rtol=1e-9, atol=1e-12)
     assert torch.linalg.eigvalsh(inverse).min() > 0
 
 
-def test_a_state_brings_back_the_same_matrix(both):
+def test_a_state_dict_restores_the_matrix(both):
     ekfac, _ = both
     again = Ekfac.from_state_dict(load(save(ekfac.state_dict())), ekfac.spec.space, ekfac.like)
     assert again.spec == ekfac.spec
@@ -131,17 +131,17 @@ def test_a_state_brings_back_the_same_matrix(both):
     assert torch.equal(again.apply_inverse(rows, 0.1), ekfac.apply_inverse(rows, 0.1))
 
 
-# Where it is exact, and what its factors are.
+# Cases in which EK-FAC is exact, and its factors.
 
 
 @pytest.mark.parametrize("name", ["linear", "two-outputs", "outside"])
-def test_it_is_the_gauss_newton_matrix_where_that_is_a_kronecker_product(name):
+def test_ekfac_is_exact_if_the_gauss_newton_matrix_is_a_kronecker_product(name):
     torch.testing.assert_close(_fit_ekfac(name).to_dense(), _truth(name))
 
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert"])
-def test_it_is_not_the_gauss_newton_matrix_elsewhere_and_better_than_kfac(name):
-    """Else the tests above could not tell a correction that was forgotten."""
+def test_ekfac_is_an_approximation_otherwise_and_closer_than_kfac(name):
+    """Otherwise the tests above could not detect a missing eigenvalue correction."""
     whole, truth = _curvature(name), _truth(name)
     kfac = Ekfac.from_covariances(Ekfac.accumulate_covariances(whole), whole.like)
     error = [
@@ -150,8 +150,8 @@ def test_it_is_not_the_gauss_newton_matrix_elsewhere_and_better_than_kfac(name):
     assert 0.05 < error[0] < error[1]
 
 
-def test_the_factors_are_means_over_examples_of_products():
-    """A single layer: K-FAC is G ⊗ A, both written down by hand."""
+def test_kronecker_factors_are_second_moments_over_examples():
+    """K-FAC of a single layer is G ⊗ A, with both factors computed by hand."""
     made = _case("softmax")
     module, points = made.objective.module, torch.cat(made.problem.inputs)
     ones = torch.cat([points, torch.ones(9, 1, dtype=torch.float64)], 1)
@@ -179,13 +179,13 @@ def test_it_equals_curvlinops(peer):
     curvature = GaussNewton(objective, TensorExamples(inputs, targets, batch_size=3))
     kfac = Ekfac.from_covariances(Ekfac.accumulate_covariances(curvature), curvature.like)
     ours = {"ggn": curvature, "kfac": kfac, "ekfac": Ekfac.fit(curvature)}
-    scale = 3 if squared else 1  # its mean over outputs is a third of our sum
+    scale = 3 if squared else 1  # it averages over 3 outputs where fastif sums
     for name, operator in ours.items():
         actual = operator.apply(theirs["rows"])
         torch.testing.assert_close(actual, scale * theirs[name], rtol=1e-9, atol=1e-12)
 
 
-# Types, records, refusals.
+# Precision, state, refusals.
 
 
 def _make_single_precision() -> GaussNewton:
@@ -195,7 +195,7 @@ def _make_single_precision() -> GaussNewton:
     return GaussNewton(ModuleObjective(module, CrossEntropy()), examples)
 
 
-def test_single_precision_stays_single_and_is_right_to_its_digits():
+def test_single_precision_is_kept_and_accurate():
     single = _make_single_precision()
     double = GaussNewton(
         ModuleObjective(single.objective.module.double(), CrossEntropy()),
@@ -214,7 +214,7 @@ def test_single_precision_stays_single_and_is_right_to_its_digits():
     )
 
 
-def test_the_sums_of_single_precision_are_double():
+def test_sums_are_in_double_precision():
     assert all(
         t.dtype == torch.float64
         for t in Ekfac.accumulate_covariances(_make_single_precision()).tensors.values()
@@ -223,22 +223,22 @@ def test_the_sums_of_single_precision_are_double():
 
 def test_a_state_of_other_parameters_is_refused():
     state, space = _fit_ekfac("mlp").state_dict(), _fit_ekfac("softmax").spec.space
-    with pytest.raises(InputError, match=r"EK-FAC factor: expected one fitted for the 15 .*Fit"):
+    with pytest.raises(InputError, match=r"EK-FAC factor: expected a fit for the 15 .*Fit"):
         Ekfac.from_state_dict(state, space, torch.empty(0))
     renamed = replace(_fit_ekfac("mlp").spec.space, names=("a", "b", "c", "d"))
-    with pytest.raises(InputError, match=r"EK-FAC factor: .*got one of the 31 parameters 0.weight"):
+    with pytest.raises(InputError, match=r"EK-FAC factor: .*got a fit for 31 parameters 0.weight"):
         Ekfac.from_state_dict(state, renamed, torch.empty(0))
 
 
 @pytest.mark.parametrize(
     ("damping", "negligible"), [(0.0, 0.1), (-1.0, 0.1), (float("nan"), 0.1), (1.0, 1.0), (1.0, -1)]
 )
-def test_a_damping_that_makes_no_sense_is_refused(damping, negligible):
+def test_an_invalid_damping_is_refused(damping, negligible):
     with pytest.raises(InputError, match="EK-FAC: expected a damping > 0 and 0 <= negligible < 1"):
         _fit_ekfac("linear").apply_inverse(torch.ones(1, 4).double(), damping, float(negligible))
 
 
-def test_the_ridge_of_training_is_in_the_damping_and_in_no_block():
+def test_weight_decay_of_training_is_in_the_damping_and_in_no_block():
     made = _case("mlp")
     objective = ModuleObjective(made.objective.module, CrossEntropy(), penalty=0.25)
     ekfac = Ekfac.fit(GaussNewton(objective, made.train))

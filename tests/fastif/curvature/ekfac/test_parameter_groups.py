@@ -1,4 +1,4 @@
-"""Which block for which layer."""
+"""Kind of curvature block by layer."""
 
 import pytest
 import reference
@@ -10,7 +10,7 @@ from tests.fastif.curvature.ekfac.fits import _case, _fit_ekfac, _places, _rows
 
 
 class _Tied(nn.Module):
-    """The output layer is the table of the embedding."""
+    """Model with its output layer tied to the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Tied(nn.Module):
 
 
 class _Large(nn.Module):
-    """An embedding of more than 1,024 numbers, beside a layer."""
+    """Model with an embedding of more than 1,024 parameters, and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,11 +60,11 @@ def _make_word_case(build: type[nn.Module], words: int) -> tuple[GaussNewton, re
         ("idle", {"inner": "kronecker", "left_over": "kronecker"}),
     ],
 )
-def test_each_layer_is_decided_on_its_own(name, kinds):
+def test_the_kind_of_block_is_selected_layer_by_layer(name, kinds):
     assert {group.owner: group.kind for group in _fit_ekfac(name).spec.groups} == kinds
 
 
-def test_a_tied_layer_is_no_kronecker_block_and_spoils_no_other():
+def test_a_tied_layer_gets_no_kronecker_block_and_other_layers_keep_theirs():
     curvature, problem = _make_word_case(_Tied, 6)
     ekfac, matrix = Ekfac.fit(curvature), reference.gauss_newton(problem)
     kinds = {group.owner: group.kind for group in ekfac.spec.groups}
@@ -76,7 +76,7 @@ def test_a_tied_layer_is_no_kronecker_block_and_spoils_no_other():
     torch.testing.assert_close(dense[tied][:, tied], matrix[tied][:, tied])
 
 
-def test_what_is_too_large_for_anything_better_gets_its_exact_diagonal():
+def test_a_large_parameter_gets_its_exact_diagonal():
     curvature, problem = _make_word_case(_Large, 300)
     ekfac, matrix = Ekfac.fit(curvature), reference.gauss_newton(problem)
     assert [group.kind for group in ekfac.spec.groups] == ["diagonal", "kronecker"]
@@ -87,7 +87,7 @@ def test_what_is_too_large_for_anything_better_gets_its_exact_diagonal():
     torch.testing.assert_close(ekfac.apply_inverse(rows, 0.1)[:, :1200], expected)
 
 
-def test_a_layer_that_the_model_never_uses_has_no_curvature():
+def test_an_unused_layer_has_zero_curvature():
     made = _case("idle")
     objective = ModuleObjective(made.problem.module, CrossEntropy(), ["left_over"])
     ekfac = Ekfac.fit(GaussNewton(objective, made.train))
@@ -96,7 +96,7 @@ def test_a_layer_that_the_model_never_uses_has_no_curvature():
 
 
 class Beside(nn.Module):
-    """The inner layer's weight acts beside it, but not on rows that begin with zero."""
+    """Model that uses the inner weight outside of its layer, unless a row has a leading zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,10 +106,10 @@ class Beside(nn.Module):
         return self.head(torch.tanh(self.inner(x)) + x[:, :1] * self.inner.weight[0])
 
 
-def test_a_weight_that_acts_beside_its_layer_makes_no_kronecker_block_though_few_rows_show_it():
+def test_a_weight_used_outside_of_its_layer_gets_no_kronecker_block():
     torch.manual_seed(4)
     inputs = torch.randn(9, 3).double()
-    inputs[:2, 0] = 0.0  # the rows that blocks are chosen by
+    inputs[:2, 0] = 0.0  # the rows of the trial batch
     module = Beside().double()
     examples = TensorExamples(inputs, torch.arange(9) % 3)
     curvature = GaussNewton(ModuleObjective(module, CrossEntropy()), examples)

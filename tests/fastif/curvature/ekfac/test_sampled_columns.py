@@ -1,4 +1,4 @@
-"""Columns that are sampled: right on average, and the same in any batch."""
+"""Sampled columns of the loss's square root: unbiased and independent of batches."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tests.fastif.curvature.ekfac.fits import _curvature, _fit_ekfac
 
 
 def test_sampled_columns_converge_to_the_exact_expectation():
-    """Within five standard errors, entry by entry, of a mean over 100 seeds."""
+    """The mean over 100 seeds is within five standard errors in every entry."""
     whole = _curvature("mlp")
     kfac = Ekfac.from_covariances(Ekfac.accumulate_covariances(whole), whole.like)
     grids = []
@@ -32,7 +32,7 @@ def _correct(kfac: Ekfac, curvature: GaussNewton) -> Ekfac:
 
 
 @pytest.mark.parametrize("name", ["mlp", "outside", "embedding", "bert"])
-def test_what_is_sampled_depends_on_the_seed_and_not_on_batches(name):
+def test_sampled_columns_depend_on_the_seed_and_not_on_batches(name):
     ekfac = Ekfac.fit(_curvature(name, 4), labels="sampled", seed=3)
     whole = _curvature(name)
     examples = whole.examples.with_batch_size(2)

@@ -1,4 +1,4 @@
-"""Boxes around the large entries of a matrix."""
+"""Submatrices that contain the large entries of a matrix."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fastif.curvature.ekfac.truncation import find_dominant_blocks
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(0, 2**31))
 @settings(max_examples=200, deadline=None)
-def test_boxes_are_disjoint_and_hold_every_large_entry(rows, columns, share, seed):
+def test_blocks_are_disjoint_and_contain_every_large_entry(rows, columns, share, seed):
     large = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed)) < share
     times = torch.zeros(rows, columns, dtype=torch.long)
     for box in find_dominant_blocks(large):
@@ -19,17 +19,17 @@ def test_boxes_are_disjoint_and_hold_every_large_entry(rows, columns, share, see
     assert times.max() <= 1
 
 
-def test_nothing_large_needs_no_box():
+def test_no_large_entry_needs_no_block():
     assert find_dominant_blocks(torch.zeros(3, 4, dtype=torch.bool)) == []
 
 
-def test_a_full_matrix_needs_one_box():
+def test_a_full_matrix_needs_one_block():
     (box,) = find_dominant_blocks(torch.ones(3, 4, dtype=torch.bool))
     assert (len(box.rows), len(box.columns)) == (3, 4)
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_staircase_costs_a_fraction_of_its_one_box(turned):
+def test_two_blocks_of_a_staircase_cost_a_fraction_of_one(turned):
     values = torch.outer(torch.arange(1.0, 61) ** -2, torch.arange(1.0, 81) ** -2)
     large = (values.T if turned else values) >= 1e-3
     o, i = large.shape
