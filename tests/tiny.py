@@ -17,6 +17,7 @@ from tasks.audit.finalize import finish_run
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
+from tasks.planning.actuals import ForecastVsActual
 from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 GOOD = ["good", "great", "fine", "bright", "fast"]
@@ -120,7 +121,9 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
+def run_directly(
+    study: Path, run: str | None = None, outcome: ForecastVsActual | None = None
+) -> tuple[Store, str]:
     """What the flow does, without Prefect: every step in order, in this process."""
     plan = plan_run(study, run)
     store, ref = open_store(plan), plan.ref
@@ -131,7 +134,7 @@ def run_directly(study: Path, run: str | None = None) -> tuple[Store, str]:
     choose_candidates.fn(ref)
     for shard in list_missing_shards(store, ref.run):
         attribute_shard.fn(shard, ref)
-    finish_run.fn(ref, 1.0, check_recall.fn(ref))
+    finish_run.fn(ref, 1.0, check_recall.fn(ref), outcome)
     return store, ref.run
 
 

@@ -1,0 +1,42 @@
+"""Every block of TOML in the documentation is a study, or a part that completes one."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import tiny
+
+from tasks.study.errors import StudyError
+from tasks.study.study import load_study
+from tests.docs.blocks import Block, list_blocks
+
+NO_STUDY: dict[str, str] = {}
+"""Places of TOML blocks that are no study, each with the reason."""
+
+TRAINING = {"base": "base", "trainable": "last:1"}
+BLOCKS = [block for block in list_blocks("toml") if block.place not in NO_STUDY]
+
+
+def complete(block: Block, folder: Path) -> Path:
+    """Write a study file with the keys of a block, and those of a tiny study where it has none."""
+    values = tomllib.loads(block.code)
+    if "name" in values and "train" in values:
+        (folder / "study.toml").write_text(block.code, "utf-8")
+        return folder / "study.toml"
+    sections = {name: keys for name, keys in values.items() if isinstance(keys, dict)}
+    top = {name: value for name, value in values.items() if name not in sections}
+    needs_training = sections.get("curvature", {}).get("damping") == "auto"
+    if needs_training or "training" in sections:
+        sections["training"] = TRAINING | sections.get("training", {})
+    return tiny.write_study(folder, top=top, **sections)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+def test_studies_are_valid(block, tmp_path):
+    load_study(complete(block, tmp_path))
+
+
+def test_a_wrong_key_is_found(tmp_path):
+    block = Block("page.md", 1, "toml", "[curvature]\ndampign = 1.0\n")
+    with pytest.raises(StudyError, match="dampign"):
+        load_study(complete(block, tmp_path))
