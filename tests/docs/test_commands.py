@@ -51,7 +51,7 @@ def check_line(line: str) -> None:
 
 
 def check_command(words: list[str], *, is_complete: bool = True) -> None:
-    """Raise if `fastif` has no such command or option; or, of a whole command, lacks an argument."""
+    """Raise if `fastif` has no such command or option, or a complete command lacks an argument."""
     command, context = COMMANDS, typer.Context(COMMANDS, info_name="fastif")
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
         name, command, words = command.resolve_command(context, words)
