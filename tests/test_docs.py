@@ -18,7 +18,7 @@ def test_paths_of_modules_exist(page):
 
 
 OTHERS = {"mse_loss", "merge_and_unload", "neg", "negative", "LABEL_1", "conflict", "query_text"}
-"""Words between backticks that are names of other packages, values of an example, or composed names."""
+"""Words between backticks that are names of other packages, examples or composed names."""
 
 
 def list_identifiers(path: Path) -> set[str]:
