@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -50,6 +50,10 @@ docs: $(VENV)/.test ## the documentation as a site in site/, with strict links
 
 docs-serve: $(VENV)/.test ## the same, shown in a browser and built again when a page changes
 	$(BIN)/zensical serve
+
+notebooks: $(VENV)/.test ## run the notebooks again and store what they show
+	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --execute --inplace docs/notebooks/*.ipynb
+	$(BIN)/python -m tests.house write
 
 bench: $(VENV)/.run ## measure against the published way; writes benchmarks/results and docs/results.md
 	$(BIN)/fastif train $(STUDY)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.house import command_line, configuration, modules, tables
+from tests.house import command_line, configuration, modules, notebooks, tables
 
 PAGES: dict[Path, Callable[[], str]] = {
     module.PAGE: module.render_page for module in (modules, command_line, configuration, tables)
-}
+} | notebooks.RENDERERS
 
 
 def write_pages() -> None:
@@ -15,3 +15,4 @@ def write_pages() -> None:
     for path, render in PAGES.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render(), "utf-8")
+    notebooks.write_images()
