@@ -1,4 +1,4 @@
-"""Where to look for influential training examples."""
+"""Candidates: full scan, nearest neighbours or gradient sketches select the examples to score."""
 
 from fastif.candidates.class_quota import ClassQuota
 from fastif.candidates.faiss_index import CandidateIndex, Candidates, Index

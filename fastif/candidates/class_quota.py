@@ -1,4 +1,4 @@
-"""Quotas: no training label is left out of a query's candidates."""
+"""Class quotas: a minimum number of candidates from every training label."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,28 +12,29 @@ from fastif.errors import InputError
 
 ROUNDING = 1e-9
 MAX_CELLS = 2**24
-"""Of a search result that are held at once."""
+"""Largest number of cells of a search result held at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassQuota:
-    """The least share of a query's k candidates that each training label gets.
+    """Stratified candidates: every training label gets a minimum share of a query's k candidates.
 
-    The best share · k (rounded down) of each label by the method's own order, or all of a label
-    that has fewer; the other places go to the best of all labels. An index is searched deeper until
-    every label has its number, so that the answer of an exact index is exact.
+    Each label gets its best share · k examples (rounded down) in the order of the index, or all of
+    its examples if it has fewer. The best of all labels fill the other places. The index is
+    searched deeper until every label has its number, so the result of an exact index is exact.
 
     Args:
-        labels: of the training examples.
-        share: of k, at most 1 / number of labels.
+        labels: Labels [n] of the training examples, from 0.
+        share: Share of k for each label, at most 1 / number of labels.
 
     Raises:
-        InputError: the shares do not fit together.
+        InputError: The shares of all labels exceed 1, or the share is not positive.
 
-    >>> from fastif import CandidateIndex
-    >>> index = CandidateIndex.build(torch.tensor([[0.0], [1.0], [2.0], [9.0]]))
-    >>> ClassQuota(torch.tensor([0, 0, 0, 1]), 0.5).search(index, torch.zeros(1, 1), 2).ids
-    tensor([[0, 3]])
+    Examples:
+        >>> from fastif import CandidateIndex
+        >>> index = CandidateIndex.build(torch.tensor([[0.0], [1.0], [2.0], [9.0]]))
+        >>> ClassQuota(torch.tensor([0, 0, 0, 1]), 0.5).search(index, torch.zeros(1, 1), 2).ids
+        tensor([[0, 3]])
     """
 
     labels: Int[Tensor, " n"]
@@ -44,17 +45,17 @@ class ClassQuota:
         if not 0 < self.share * count <= 1 + ROUNDING:
             raise InputError(
                 "quota",
-                f"a share of 0 to {1 / count:.3g}, since there are {count} labels",
+                f"a share above 0 and up to {1 / count:.3g}, since there are {count} labels",
                 f"{self.share:g}",
-                "Lower it, or leave it out.",
+                "Lower the share, or omit the quota.",
             )
 
     def compute_minimum(self, k: int) -> Int[Tensor, " c"]:
-        """How many of k candidates each label gets in any case."""
+        """Minimum number of k candidates for each label."""
         return self.labels.bincount().clamp(max=quota_count(self.share, k))
 
     def search(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """As `CandidateIndex.search`, with the quota kept."""
+        """Return the k nearest vectors of each query, with the minimum number of each label."""
         minimum = self.compute_minimum(k)
         candidates = Candidates(
             torch.full((len(queries), k), -1), torch.full((len(queries), k), torch.inf)
@@ -67,9 +68,9 @@ class ClassQuota:
         return candidates
 
     def search_top_bottom(self, index: Index, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """As `CandidateIndex.search_top_bottom`, half of each label's number at either end."""
+        """Return the top-k and bottom-k products, half of each label's minimum at either end."""
         minimum = self.compute_minimum(k)
-        # A row may have been taken at the other end already, hence all of them at either.
+        # A row may already be selected at the other end, so each end is searched for the full k.
         high = {query: ids for query, ids, _ in self._rank_queries(index, queries, k, minimum)}
         low = {query: ids for query, ids, _ in self._rank_queries(index, -queries, k, minimum)}
         selected_ids = torch.full((len(queries), k), -1)
@@ -91,7 +92,7 @@ class ClassQuota:
         return torch.cat([high[top], low[bottom]])
 
     def _mask_first(self, ids: Int[Tensor, " m"], minimum: Int[Tensor, " c"]) -> Bool[Tensor, " m"]:
-        """The first ones of each label."""
+        """Mask of the first entries of each label."""
         mask, labels = torch.zeros(len(ids), dtype=torch.bool), self.labels[ids]
         for label, count in enumerate(minimum.tolist()):
             mask[(labels == label).nonzero()[:count, 0]] = True
@@ -100,7 +101,7 @@ class ClassQuota:
     def _rank_queries(
         self, index: Index, queries: Tensor, size: int, minimum: Tensor
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Each query's rows, best first, as deep as it takes to hold the least of each label."""
+        """Yield each query's ranking, deep enough to contain the minimum number of each label."""
         pending = torch.arange(len(queries))
         while len(pending):
             unfinished = []
@@ -119,15 +120,16 @@ class ClassQuota:
 
 
 def quota_count(share: float, k: int) -> int:
-    """Candidates that are a share of k, rounded down.
+    """Number of candidates in a share of k, rounded down.
 
-    >>> quota_count(0.29, 100), quota_count(0.25, 7)
-    (29, 1)
+    Examples:
+        >>> quota_count(0.29, 100), quota_count(0.25, 7)
+        (29, 1)
     """
     return int(share * k + ROUNDING)
 
 
 def _extend_mask(mask: Bool[Tensor, " m"], count: int) -> Bool[Tensor, " m"]:
-    """The same with the first others, `count` in all."""
+    """Add the first entries outside the mask, until it has `count` entries."""
     additions = (~mask).nonzero()[: max(0, count - int(mask.sum())), 0]
     return mask.index_fill(0, additions, True)

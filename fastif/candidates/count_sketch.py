@@ -1,4 +1,4 @@
-"""Folding: a gradient in some thousand numbers that keep its inner products."""
+"""Count sketch of gradients: some thousand numbers that preserve inner products in expectation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +16,22 @@ from fastif.gradients.per_example import Gradients
 
 @dataclass(frozen=True)
 class CountSketch:
-    """S: p numbers folded to `width`, each with a random sign; S of the whole is cheap to apply.
+    """Count sketch S: feature hashing of p numbers to `width` numbers with random signs.
 
-    A count sketch (Charikar, Chen and Farach-Colton, 2002) whose hash shifts blocks of `width`
-    numbers as a whole, so that no number is looked up by itself. E⟨Sx, Sy⟩ = ⟨x, y⟩, with a
-    variance of at most (‖x‖²‖y‖² + ⟨x, y⟩²) / width.
+    (Charikar, Chen and Farach-Colton, 2002.) The hash shifts blocks of `width` numbers as a whole,
+    so it needs no table of p positions. Inner products are unbiased,
 
-    >>> folding = CountSketch(size=10, width=4, seed=0)
-    >>> folding(torch.eye(10)).abs().sum(1)  # each number lands in one place
-    tensor([1., 1., 1., 1., 1., 1., 1., 1., 1., 1.])
+        E⟨Sx, Sy⟩ = ⟨x, y⟩,   Var⟨Sx, Sy⟩ <= (‖x‖² ‖y‖² + ⟨x, y⟩²) / width
+
+    Args:
+        size: Number p of input coordinates.
+        width: Number of output coordinates.
+        seed: Random seed of the signs and shifts.
+
+    Examples:
+        >>> sketch = CountSketch(size=10, width=4, seed=0)
+        >>> sketch(torch.eye(10)).abs().sum(1)  # each coordinate is hashed to one place
+        tensor([1., 1., 1., 1., 1., 1., 1., 1., 1., 1.])
     """
 
     size: int
@@ -36,14 +43,14 @@ class CountSketch:
         for block, shift in enumerate(self._shifts):
             start = block * self.width
             stop = min(start + self.width, self.size)
-            wrap = min(stop, start + self.width - shift)  # from here on it begins anew at 0
+            wrap = min(stop, start + self.width - shift)  # the shift wraps around to column 0
             head, tail = slice(start, wrap), slice(wrap, stop)
             sketch[:, shift : shift + wrap - start].addcmul_(vectors[:, head], signs[head])
             sketch[:, : stop - wrap].addcmul_(vectors[:, tail], signs[tail])
         return sketch
 
     def _signs_like(self, vectors: Tensor) -> Float[Tensor, " p"]:
-        """They stay on the device where they were last used: no batch waits for a copy of them."""
+        """Signs on the vectors' device, where they are cached: no batch waits for a copy."""
         if self._signs.device != vectors.device:
             self.__dict__["_signs"] = self._signs.to(vectors.device)
         return self._signs.to(vectors)
@@ -62,11 +69,12 @@ class CountSketch:
 
 @dataclass(frozen=True, eq=False)
 class GradientProjector:
-    """S: the gradients of a batch, narrowed layer by layer where layers can be heard, then folded.
+    """Projection of per-example gradients: per-layer low-rank projection, then a count sketch.
 
     Attributes:
-        projection: None for a model whose gradients have to be taken one by one.
-        count_sketch: of what is left.
+        projection: Per-layer projection; None for a model without forward hooks, whose gradients
+            take one backward pass each.
+        count_sketch: Count sketch of the projected gradients.
     """
 
     projection: LayerProjection | None
@@ -75,9 +83,9 @@ class GradientProjector:
     def __call__(
         self, gradients: Gradients, batch: Batch, gradient_of: GradientOf
     ) -> Iterator[Float[Tensor, "b w"]]:
-        """Folded gradients, once for the losses or measures, or for each column of the root.
+        """Yield projected gradients [b w], once for losses or measures, or for each factor column.
 
-        Those of an example whose gradient is not finite are zero.
+        Gradients that are not finite become zero.
         """
         projection, like, count = self.projection, gradients.objective.like, len(batch["labels"])
         if projection is None:

@@ -1,4 +1,4 @@
-"""Candidates: the few training examples worth scoring for each query."""
+"""FAISS index of candidates: k nearest neighbours, or largest inner products."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,9 +16,12 @@ from fastif.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """For each query the positions of k training examples; squared distances, if they are such.
+    """Positions of k training examples for each query, with their distances.
 
-    A cell that an approximate index left empty is -1.
+    Attributes:
+        ids: Positions [q k] in the training set; -1 in a cell that an approximate index left empty.
+        distances: Squared L2 distances [q k] or inner products. None for a top-k and
+            bottom-k search, and for a union.
     """
 
     ids: Int[Tensor, "q k"]
@@ -29,16 +32,16 @@ class Candidates:
 
 
 class Index(ABC):
-    """Rows that can be searched for those nearest to a query, or of the largest inner products."""
+    """Index of vectors, searched by L2 distance or by inner product."""
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """The number of rows."""
+        """Number of indexed vectors."""
 
     @abstractmethod
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The k nearest rows of each query, nearest first; an approximate index may return -1.
+        """Return the k nearest vectors of each query, nearest first; empty cells are -1.
 
         Raises:
             InputError: k or the width of the queries does not fit the index.
@@ -46,23 +49,26 @@ class Index(ABC):
 
     @abstractmethod
     def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The k rows of each query that lie at the ends of its inner products, half at either.
+        """Return the top-k/2 and bottom-k/2 vectors of each query by inner product.
 
-        A row that is found at both ends (k is about all there are) takes one cell; the other is -1.
+        A vector selected at either end (k is close to the number of vectors) fills one cell; the
+        other cell is -1.
 
         Raises:
-            InputError: see `search`.
+            InputError: k or the width of the queries does not fit the index.
         """
 
 
 class CandidateIndex(Index):
-    """Nearest neighbours in a representation, or largest inner products, by FAISS.
+    """FAISS index of representations or sketches, searched by L2 distance or inner product.
 
-    "Flat" is exact; any other factory string (IVF, HNSW, PQ ...) trades recall for speed.
+    The factory string "Flat" is an exact search; others (IVF, HNSW, PQ, ...) trade recall for
+    speed. FAISS' own file format is written by `save` and read by `load`.
 
-    >>> index = CandidateIndex.build(torch.eye(3), "Flat")
-    >>> index.search(torch.eye(3)[:1], 1)
-    Candidates(ids=tensor([[0]]), distances=tensor([[0.]]))
+    Examples:
+        >>> index = CandidateIndex.build(torch.eye(3), "Flat")
+        >>> index.search(torch.eye(3)[:1], 1)
+        Candidates(ids=tensor([[0]]), distances=tensor([[0.]]))
     """
 
     def __init__(self, index: Any) -> None:
@@ -77,15 +83,15 @@ class CandidateIndex(Index):
     def build(
         cls, embeddings: Float[Tensor, "n d"], factory: str = "Flat", *, products: bool = False
     ) -> "CandidateIndex":
-        """Index the rows; their positions are the ids.
+        """Build an index of vectors; a vector's position is its id.
 
         Args:
-            embeddings: the rows.
-            factory: FAISS' name of a kind of index.
-            products: search by inner product and not by distance.
+            embeddings: Vectors [n d] to index.
+            factory: FAISS factory string of the index, such as "Flat" or "IVF256,Flat".
+            products: Whether to search by inner product instead of L2 distance.
 
         Raises:
-            InputError: FAISS cannot make such an index of so many rows.
+            InputError: FAISS cannot make such an index of n vectors of width d.
         """
         index = cls.train_on_sample(embeddings, factory, products=products)
         index.add(embeddings)
@@ -95,10 +101,10 @@ class CandidateIndex(Index):
     def train_on_sample(
         cls, sample: Float[Tensor, "n d"], factory: str, *, products: bool = False
     ) -> "CandidateIndex":
-        """An index without rows that has learned its cells from a sample of them.
+        """Return an empty index with cells and codes trained on a sample of vectors.
 
         Raises:
-            InputError: FAISS cannot make such an index of so many rows.
+            InputError: FAISS cannot make such an index of this many vectors.
         """
         rows = _to_numpy(sample)
         index = make_index(factory, rows.shape[1], len(rows), products=products)
@@ -108,10 +114,10 @@ class CandidateIndex(Index):
         return cls(index)
 
     def add(self, rows: Float[Tensor, "m d"]) -> None:
-        """Add rows; their ids go on from those that are there.
+        """Add m vectors; their ids continue after the last one.
 
         Raises:
-            InputError: FAISS cannot add so few rows to such an index.
+            InputError: FAISS cannot add this many vectors to such an index.
         """
         with translate_faiss_errors(type(self._index).__name__, rows.shape[1], len(rows)):
             self._index.add(_to_numpy(rows))
@@ -121,11 +127,11 @@ class CandidateIndex(Index):
     def check(
         factory: str, width: int, count: int | None = None, *, products: bool = False
     ) -> None:
-        """Refuse a factory string that makes no index of so many rows of this width.
+        """Refuse a factory string that cannot make an index of `count` vectors of this width.
 
         Raises:
-            InputError: FAISS does not understand it, its index is of another kind than is needed,
-                or it is not installed as it should be.
+            InputError: FAISS does not know the string, the index is of an unsupported kind, or
+                FAISS is not installed correctly.
         """
         make_index(factory, width, count, products=products)
 
@@ -136,7 +142,7 @@ class CandidateIndex(Index):
                 "candidate search",
                 f"k from 1 to {self.count} and queries of width {width}",
                 f"k = {k} and width {queries.shape[1]}",
-                "Lower k, or build the index from the same model.",
+                "Lower k, or build the index from the model of the queries.",
             )
         rows = _to_numpy(queries)
         if self._searched is None:
@@ -146,35 +152,36 @@ class CandidateIndex(Index):
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
 
     def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
-        """The same by two searches.
+        """Return the top-k/2 and bottom-k/2 vectors by inner product, in two searches.
 
-        >>> rows = torch.tensor([[2.0], [-3.0], [0.1]])
-        >>> CandidateIndex.build(rows, products=True).search_top_bottom(torch.ones(1, 1), 2).ids
-        tensor([[0, 1]])
+        Examples:
+            >>> rows = torch.tensor([[2.0], [-3.0], [0.1]])
+            >>> CandidateIndex.build(rows, products=True).search_top_bottom(torch.ones(1, 1), 2).ids
+            tensor([[0, 1]])
         """
         high = self.search(queries, k - k // 2).ids
         return join_ends(high, self.search(-queries, k // 2).ids if k > 1 else high[:, :0])
 
     def save(self, path: Path) -> None:
-        """Write the index in FAISS' own format."""
+        """Write the index in FAISS' file format."""
         load_faiss().write_index(self._index, str(path))
 
     @classmethod
     def load(cls, path: Path) -> "CandidateIndex":
-        """Read what `save` wrote."""
+        """Read an index that `save` wrote."""
         return cls(load_faiss().read_index(str(path)))
 
 
 def join_ends(high: Int[Tensor, "q h"], low: Int[Tensor, "q l"]) -> Candidates:
-    """Both ends of each query's products, the highest first; a row of both stands once, then -1."""
+    """Concatenate top-k and bottom-k ids; -1 replaces the second id of a vector in both."""
     duplicates = (low[:, :, None] == high[:, None]).any(2)
     return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
 
 
 def copy_to_gpus(index: Any) -> Any:
-    """The index copied to all GPUs that FAISS sees; itself if there are none or it cannot be there.
+    """Copy an index to all GPUs; return the index itself if there are none or it cannot move.
 
-    FAISS' CPU build sees none; of graphs such as HNSW there is no form for a GPU.
+    FAISS' CPU build has no GPUs; graphs such as HNSW have no GPU form.
     """
     faiss = load_faiss()
     if not getattr(faiss, "get_num_gpus", lambda: 0)():
@@ -186,9 +193,9 @@ def copy_to_gpus(index: Any) -> Any:
 
 
 def _to_numpy(vectors: Tensor) -> np.ndarray:
-    """The rows as FAISS wants them; NaN and infinity, which it cannot order, become 0.
+    """Convert vectors to FAISS' form; NaN and infinity, which it cannot order, become 0.
 
-    The examples they belong to have no finite gradient either, and so get no score.
+    Their examples have no finite gradient either, so they get no score.
     """
     finite = vectors.float().nan_to_num(0.0, 0.0, 0.0)
     return np.ascontiguousarray(finite.cpu().numpy())

@@ -1,4 +1,4 @@
-"""FAISS, and indices made from its factory strings; what does not fit is refused."""
+"""FAISS loading and index creation from factory strings, with checks of size and kind."""
 
 import re
 from collections.abc import Iterator
@@ -11,35 +11,37 @@ from fastif.errors import InputError
 
 FACTORY_KEY = "[candidates] factory"
 ERROR_PREFIX = re.compile(r"^Error in .* at \S+:\d+: ")
-"""Where in its own source FAISS raised."""
+"""Source location at the start of FAISS' error messages."""
 
 SIZE_LIMITS = {
-    "links a row of its graph": (re.compile(r"(?:HNSW|NSG)(\d+)"), 2, 512),
+    "links of a vector in the graph": (re.compile(r"(?:HNSW|NSG)(\d+)"), 2, 512),
     "cells": (re.compile(r"IVF(\d+)"), 1, 2**24),
     "columns of a rotation": (re.compile(r"(?:RR|ITQ|Pad)(\d+)"), 1, 2**16),
 }
-"""Least and most of what a string asks for: FAISS takes other numbers without a word, and ends the
-whole process, or fails, once rows are added."""
+"""Smallest and largest valid sizes in a factory string.
+
+FAISS accepts other numbers silently, and fails or ends the process when vectors are added.
+"""
 PROJECTED = re.compile(r"PCA[WR]*(\d+)")
 
 NSG_ROWS = 101
-"""FAISS builds no smaller graph of this kind."""
+"""Smallest number of vectors in an NSG graph."""
 
 
 def make_index(
     factory: str, width: int, count: int | None = None, *, products: bool = False
 ) -> Any:
-    """An index without rows, not trained yet.
+    """Make an empty, untrained FAISS index from a factory string.
 
     Args:
-        factory: FAISS' name of a kind of index.
-        width: of the rows.
-        count: of the rows; None where it is not known yet.
-        products: search by inner product and not by distance.
+        factory: FAISS factory string.
+        width: Width d of the vectors.
+        count: Number of vectors; None where it is not known yet.
+        products: Whether to search by inner product instead of L2 distance.
 
     Raises:
-        InputError: FAISS does not understand the string, or its index takes ids with each row,
-            searches by another measure, or needs more rows.
+        InputError: FAISS does not know the string, or its index takes ids with each vector, uses
+            another metric, or needs more vectors.
     """
     faiss = load_faiss()
     _check_sizes(factory, width, count)
@@ -49,10 +51,12 @@ def make_index(
     components = list(_iterate_components(faiss, index))
     if any(isinstance(component, faiss.IndexIDMap | faiss.IndexIDMap2) for component in components):
         raise _factory_error(
-            factory, width, count, "its rows must come with ids, here they are positions"
+            factory, width, count, "its vectors must come with ids; here ids are positions"
         )
     if not products and any(isinstance(component, faiss.IndexLattice) for component in components):
-        raise _factory_error(factory, width, count, "FAISS cannot read back what it writes of one")
+        raise _factory_error(
+            factory, width, count, "FAISS cannot read back the file of such an index"
+        )
     if any(component.metric_type != metric for component in components):
         measure = "inner products" if products else "distances"
         raise _factory_error(factory, width, count, f"it does not search by {measure}")
@@ -63,11 +67,11 @@ def make_index(
 
 
 def _check_sizes(factory: str, width: int, count: int | None) -> None:
-    """Refuse sizes that FAISS makes an index of and cannot fill."""
+    """Refuse sizes for which FAISS makes an index but cannot fill it."""
     for quantity, (pattern, minimum, maximum) in SIZE_LIMITS.items():
         if any(not minimum <= int(size) <= maximum for size in pattern.findall(factory)):
             raise _factory_error(
-                factory, width, count, f"{minimum} to {maximum:,} {quantity} can be had"
+                factory, width, count, f"valid are {minimum} to {maximum:,} {quantity}"
             )
     if any(not 1 <= int(size) <= width for size in PROJECTED.findall(factory)):
         raise _factory_error(factory, width, count, f"PCA leaves 1 to {width:,} columns")
@@ -75,7 +79,7 @@ def _check_sizes(factory: str, width: int, count: int | None) -> None:
 
 @contextmanager
 def translate_faiss_errors(factory: str, width: int, count: int | None) -> Iterator[None]:
-    """What FAISS raises, as a refusal of the factory string.
+    """Translate exceptions of FAISS into an InputError about the factory string.
 
     Raises:
         InputError: FAISS raised.
@@ -97,19 +101,19 @@ def _factory_error(factory: str, width: int, count: int | None, reason: str) -> 
 
 
 def _iterate_components(faiss: ModuleType, index: Any) -> Iterator[Any]:
-    """The index and what it hands its rows on to; not what finds the cells of another."""
+    """Yield the index and the indexes to which it passes its vectors; not the coarse quantizer."""
     index = faiss.downcast_index(index)
     yield index
     inner_index = getattr(index, "index", None)
     if inner_index is not None:
         yield from _iterate_components(faiss, inner_index)
-    base_index = getattr(index, "base_index", None)  # of an index that refines what it finds
+    base_index = getattr(index, "base_index", None)  # a refining index has one
     if base_index is not None:
         yield from _iterate_components(faiss, base_index)
 
 
 def _min_rows(faiss: ModuleType, index: Any) -> int:
-    """The fewest rows that an index can learn its cells and codes from."""
+    """Smallest number of vectors from which an index can train its cells and codes."""
     if isinstance(index, faiss.IndexNSG):
         return NSG_ROWS
     code = getattr(index, "pq", None)
@@ -117,10 +121,10 @@ def _min_rows(faiss: ModuleType, index: Any) -> int:
 
 
 def load_faiss() -> ModuleType:
-    """The FAISS module, if exactly one of its two builds is installed.
+    """Import FAISS, if exactly one of its two builds is installed.
 
     Raises:
-        InputError: both builds are installed, or neither.
+        InputError: Both builds are installed, or neither.
     """
     builds = find_faiss_builds()
     if len(builds) != 1:
@@ -137,7 +141,7 @@ def load_faiss() -> ModuleType:
 
 
 def find_faiss_builds() -> dict[str, str]:
-    """The installed FAISS builds and their versions."""
+    """Versions of the installed FAISS builds, by distribution name."""
     builds = {}
     for name in ("faiss-cpu", "faiss-gpu"):
         try:

@@ -1,4 +1,4 @@
-"""Narrowing: gradients of linear layers along the few directions in which they lie."""
+"""Low-rank projection of linear-layer gradients onto leading directions of both sides."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ from fastif.gradients.layer_rules import compute_layer_gradients, flatten_positi
 from fastif.models.parameters import ParamSpace
 
 ENERGY = 0.98
-"""Share of a layer's squared gradients that its directions keep."""
+"""Explained variance ratio: share of a layer's squared gradient norm that the projection keeps."""
 
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class ProjectionBases:
-    """Directions of a linear layer: of the gradients δ at its output, and of its inputs a.
+    """Bases of a linear layer's projection, for output gradients δ and for inputs a.
 
     Attributes:
-        outputs, inputs: orthonormal columns.
+        outputs: Orthonormal columns [o k] for output gradients.
+        inputs: Orthonormal columns [i l] for inputs.
     """
 
     outputs: Float[Tensor, "o k"]
     inputs: Float[Tensor, "i l"]
 
     def to(self, like: Tensor) -> "ProjectionBases":
-        """The same in the type and on the device of `like`."""
+        """Convert the bases to the type and device of `like`."""
         return ProjectionBases(
             self.outputs.to(like).contiguous(), self.inputs.to(like).contiguous()
         )
@@ -38,16 +39,16 @@ class ProjectionBases:
 
 @dataclass(frozen=True, eq=False)
 class LayerProjection:
-    """P: the gradient Σ_t δ_t a_tᵀ of a linear layer becomes Σ_t (Pₒᵀ δ_t)(Pᵢᵀ a_t)ᵀ.
+    """Two-sided low-rank projection Pₒᵀ G Pᵢ of the gradients G of linear layers.
 
-    That is Pₒᵀ G Pᵢ of the gradient G, whose o·i numbers are never made. A bias is narrowed by Pₒ;
-    parameters of other layers are taken as they are. The directions are leading eigenvectors of
-    Σ δδᵀ and of Σ ‖δ‖² aaᵀ. In every layer of a trained classifier one of the two is nearly of low
-    rank, so that a few hundredths of the numbers keep 0.98 of the squared length.
+    It is computed as Σ_t (Pₒᵀ δ_t)(Pᵢᵀ a_t)ᵀ, without forming G = Σ_t δ_t a_tᵀ. A bias is projected
+    by Pₒ; parameters of other layers are kept in full. Pₒ and Pᵢ hold the leading eigenvectors of Σ
+    δδᵀ and Σ ‖δ‖² aaᵀ. In every layer of a trained classifier one of the two is nearly of low rank,
+    so a few hundredths of the numbers keep 0.98 of the squared norm.
 
     Attributes:
-        space: the parameters.
-        bases: of each linear layer, by the layer's name.
+        space: Names and shapes of the attributed parameters.
+        bases: Bases of each linear layer, by the name of the layer.
     """
 
     space: ParamSpace
@@ -57,13 +58,13 @@ class LayerProjection:
     def fit(
         cls, space: ParamSpace, passes: Iterable[LayerGrads], like: Tensor, energy: float = ENERGY
     ) -> "LayerProjection":
-        """The directions that keep `energy` of the gradients heard in some passes.
+        """Fit the bases that keep a share `energy` of the gradients' squared norm.
 
         Args:
-            space: the parameters.
-            passes: calls of the layers with the gradients at their outputs, pass by pass.
-            like: of the type and device of the parameters.
-            energy: share of the squared length to keep, of a layer.
+            space: Names and shapes of the attributed parameters.
+            passes: Layer calls with their output gradients, one sequence for each pass.
+            like: Tensor with the type and device of the parameters.
+            energy: Share of each layer's squared gradient norm to keep.
         """
         sums: dict[str, list[Tensor]] = {}
         for calls in passes:
@@ -75,22 +76,22 @@ class LayerProjection:
 
     @property
     def size(self) -> int:
-        """Numbers of a narrowed gradient."""
+        """Length of a projected gradient."""
         return sum(width for _, width in self._widths)
 
     def __call__(self, calls: LayerGrads, count: int, like: Tensor) -> Float[Tensor, "b m"]:
-        """The narrowed gradients of `count` examples, from what the layers were heard to do."""
+        """Project the gradients of `count` examples, from layer inputs and output gradients."""
         vectors = like.new_zeros(count, self.size)
         for call, delta in calls:
             if len(delta) != len(vectors):
-                raise ValueError(f"{call.name}: its first axis is not the example")
+                raise ValueError(f"{call.name}: the first axis of its output is not the example")
             for name, projected in self._project_call(call, delta).items():
                 start, width = self._offsets[f"{call.name}.{name}".lstrip(".")]
                 vectors[:, start : start + width] += projected.flatten(1)
         return vectors
 
     def project_vectors(self, vectors: Float[Tensor, "b p"]) -> Float[Tensor, "b m"]:
-        """The same of gradients that stand as rows."""
+        """Project gradients given as flat vectors [b p]."""
         projected = vectors.new_empty(len(vectors), self.size)
         space = self.space
         for name, span, shape in zip(space.names, space.slices, space.shapes, strict=True):
@@ -123,7 +124,7 @@ class LayerProjection:
 
     @cached_property
     def _widths(self) -> list[tuple[str, int]]:
-        """Each parameter and how many numbers are left of it, in their order."""
+        """Names of the parameters with the number of coordinates after projection, in order."""
         widths = []
         for name, shape in zip(self.space.names, self.space.shapes, strict=True):
             width, bases = torch.Size(shape).numel(), self.bases.get(get_owner_name(name))
@@ -142,7 +143,7 @@ class LayerProjection:
         return offsets
 
     def state_dict(self) -> dict[str, Tensor]:
-        """As tensors, ready for safetensors."""
+        """Tensors by name, ready for safetensors."""
         return {
             f"{name}:{side}": getattr(bases, side)
             for name, bases in self.bases.items()
@@ -153,7 +154,7 @@ class LayerProjection:
     def from_state_dict(
         cls, space: ParamSpace, state: Mapping[str, Tensor], like: Tensor
     ) -> "LayerProjection":
-        """What `state_dict` gave, on the device of `like`."""
+        """Restore a projection from `state_dict`, on the device of `like`."""
         names = dict.fromkeys(key.rpartition(":")[0] for key in state)
         bases = {
             name: ProjectionBases(state[f"{name}:outputs"], state[f"{name}:inputs"]).to(like)
@@ -163,7 +164,7 @@ class LayerProjection:
 
 
 def _add_covariances(sums: dict[str, list[Tensor]], call: LayerCall, delta: Tensor) -> None:
-    """Σ δδᵀ and Σ ‖δ‖² aaᵀ over all positions; an example that is not finite counts as nothing."""
+    """Add Σ δδᵀ and Σ ‖δ‖² aaᵀ over all positions; examples that are not finite are skipped."""
     inputs, delta = flatten_positions(call.inputs, delta)
     finite = torch.isfinite(delta.flatten(1).sum(1) + inputs.flatten(1).sum(1))
     inputs, delta = inputs[finite].flatten(0, 1), delta[finite].flatten(0, 1)
@@ -178,12 +179,13 @@ def _add_covariances(sums: dict[str, list[Tensor]], call: LayerCall, delta: Tens
 
 
 def _fit_bases(outputs: Tensor, inputs: Tensor, energy: float) -> ProjectionBases:
-    """The pair of sides that keeps this much with the fewest numbers."""
+    """Choose the pair of ranks that keeps the share `energy` with the fewest numbers."""
     (kept_o, axes_o), (kept_i, axes_i) = (
         _leading_eigenvectors(outputs),
         _leading_eigenvectors(inputs),
     )
-    # For each number of rows the columns that are then needed; one more than there are: too few.
+    # For each rank of the outputs, the rank of the inputs that is then needed; a rank above the
+    # width of the inputs is not feasible.
     target = min(energy, 1 - ROUNDING)
     columns = torch.searchsorted(kept_i, target / kept_o.clamp_min(1e-300)) + 1
     numbers = torch.arange(1, len(kept_o) + 1, device=columns.device) * columns
@@ -193,7 +195,7 @@ def _fit_bases(outputs: Tensor, inputs: Tensor, energy: float) -> ProjectionBase
 
 
 def _leading_eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of the trace within the first directions, and the directions, the largest first."""
+    """Cumulative share of the trace, and eigenvectors, by descending eigenvalue."""
     values, vectors = torch.linalg.eigh(matrix)
     values = values.flip(0).clamp_min(0)
     total = values.sum()

@@ -1,4 +1,4 @@
-"""Where to look: all training examples, or those whose sketch or representation says so."""
+"""Searches: score the full training set, or candidates by representation or gradient sketch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,14 +18,13 @@ from fastif.models.objective import Objective
 
 
 class Search(ABC):
-    """Where to look for the training examples to score.
-
-    What a subclass answers differently it says by fields or properties of these names.
+    """Choice of the training examples to score for each query.
 
     Attributes:
-        methods: the searches that it unites; none for one that stands alone.
-        keep: of all that are scored, how many are kept at each end; None for all.
-        rounded, rank: how a score may be less than exact, see `ExhaustiveSearch`.
+        methods: Searches of a union; empty for a single search.
+        keep: Number of scored examples kept at each end of the ranking; None for all.
+        rounded: Whether scores are computed in bfloat16, see `ExhaustiveSearch`.
+        rank: Rank of s_test in each linear layer, see `ExhaustiveSearch`; None for full rank.
     """
 
     methods: "Sequence[IndexSearch]" = ()
@@ -37,31 +36,31 @@ class Search(ABC):
     def find_candidates(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates | None:
-        """The training examples to score for each query; None for all of them.
+        """Return the training examples to score for each query; None for all of them.
 
         Args:
-            gradients: of the model.
-            queries: what is asked about.
-            ids: positions of the queries, all by default.
+            gradients: Per-example gradients of the model.
+            queries: Examples to explain.
+            ids: Positions of the queries; all by default.
         """
 
     @property
     def is_exact(self) -> bool:
-        """Whether scores are those of s_test itself, in full precision."""
+        """Whether scores use s_test in full precision and rank."""
         return not self.rounded and self.rank is None
 
     @property
     def without_rescoring(self) -> "SketchSearch | None":
-        """The search whose scores by sketches are the answer; None if candidates are scored."""
+        """Search with sketch scores as the result; None if candidates are scored exactly."""
         return None
 
 
 @dataclass(frozen=True)
 class IndexSearch(Search):
-    """Score the k training examples that an index gives for a query's vector.
+    """Search for the k training examples that an index returns for a query's vector.
 
     Attributes:
-        index: of one vector for each training example.
+        index: Index of one vector for each training example.
     """
 
     index: Index
@@ -70,27 +69,30 @@ class IndexSearch(Search):
     def compute_query_vectors(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
-        """What the index is asked with."""
+        """Vectors [q d] of the queries, to search the index."""
 
     @abstractmethod
     def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
-        """The candidates of queries with these vectors."""
+        """Candidates of queries with the given vectors."""
 
     def find_candidates(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates:
-        """What the index gives for each query."""
+        """Candidates of the queries."""
         return self.search_vectors(self.compute_query_vectors(gradients, queries, ids))
 
 
 @dataclass(frozen=True)
 class NearestNeighbors(IndexSearch):
-    """Score the k training examples whose representation is nearest to the query's.
+    """kNN candidates: the k training examples nearest to the query in representation space.
+
+    FastIF (Guo et al., 2021) selects candidates in this way.
 
     Attributes:
-        index: of the training examples' representations, by distance.
-        k: candidates a query.
-        quota: what each label gets of them at least.
+        index: Index of the training examples' representations (`compute_embeddings`), by L2
+            distance.
+        k: Number of candidates for each query.
+        quota: Minimum share of each label among the candidates; None for no quota.
     """
 
     k: int
@@ -99,25 +101,30 @@ class NearestNeighbors(IndexSearch):
     def compute_query_vectors(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
-        """The queries' representations."""
+        """Representations [q d] of the queries."""
         return compute_embeddings(gradients.objective, queries, ids, queries.batch_size)
 
     def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
-        """The nearest to these vectors."""
+        """Nearest neighbours of the given vectors."""
         index, quota, k = self.index, self.quota, self.k
         return quota.search(index, vectors, k) if quota else index.search(vectors, k)
 
 
 @dataclass(frozen=True)
 class SketchSearch(IndexSearch):
-    """Score the k training examples at the ends of the query's scores by sketches.
+    """Gradient-sketch candidates: top-k and bottom-k by approximate removal effect.
+
+    The inner product of two sketches approximates the removal effect times n, so the candidates are
+    the examples that are predicted to harm and to help most.
 
     Attributes:
-        index: of the training examples' sketches, by inner product.
-        sketcher: what made them.
-        k: half of them expected to harm most, half to help most.
-        quota: what each label gets of them at least, half at either end.
-        rescore: whether they are then scored exactly; if not, the scores by sketches are given.
+        index: Index of the training examples' sketches, by inner product.
+        sketcher: Sketcher that computed these sketches, applied to the queries too.
+        k: Number of candidates for each query, half at either end of the ranking.
+        quota: Minimum share of each label among the candidates, half at either end; None for no
+            quota.
+        rescore: Whether candidates are scored exactly. If False, the scores are the inner products
+            of sketches, in milliseconds for a query.
     """
 
     sketcher: GradientSketcher
@@ -127,17 +134,17 @@ class SketchSearch(IndexSearch):
 
     @property
     def without_rescoring(self) -> "SketchSearch | None":
-        """Itself, unless candidates are scored exactly."""
+        """This search, if sketch scores are the result; None if candidates are scored exactly."""
         return None if self.rescore else self
 
     def compute_query_vectors(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Float[Tensor, "q d"]:
-        """The queries' sketches."""
+        """Sketches [q d] of the query gradients."""
         return compute_query_sketches(self.sketcher, gradients, queries, ids)
 
     def search_vectors(self, vectors: Float[Tensor, "q d"]) -> Candidates:
-        """Those at both ends of the products with these sketches."""
+        """Top-k and bottom-k examples by inner product with the given sketches."""
         index, quota, k = self.index, self.quota, self.k
         return (
             quota.search_top_bottom(index, vectors, k)
@@ -148,22 +155,27 @@ class SketchSearch(IndexSearch):
 
 @dataclass(frozen=True)
 class UnionSearch(Search):
-    """Score what any of several methods finds, each row once.
+    """Union of the candidates of several searches, each example scored once.
+
+    Attributes:
+        methods: Searches by index, one or more.
 
     Raises:
-        InputError: there is no method.
+        InputError: There is no search.
     """
 
     methods: Sequence[IndexSearch]
 
     def __post_init__(self) -> None:
         if not self.methods:
-            raise InputError("a union of candidates", "one method or more", "none", "Add one.")
+            raise InputError(
+                "a union of candidates", "one method or more", "none", "Add a search by index."
+            )
 
     def find_candidates(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> Candidates:
-        """What any of the methods finds for each query."""
+        """Union of the searches' candidates for each query."""
         return unite_candidates(
             [method.find_candidates(gradients, queries, ids) for method in self.methods]
         )
@@ -171,14 +183,16 @@ class UnionSearch(Search):
 
 @dataclass(frozen=True)
 class ExhaustiveSearch(Search):
-    """Score the full training set and keep the `keep` rows at each end; None keeps all.
+    """Full scan: score all training examples, and keep the top-k and bottom-k.
 
-    `rounded` scores in bfloat16, see `GradientScorer.rounded`; `rank` with s_test of so many
-    directions a linear layer, see `LowRankScorer`. The certificate then says how much that changed
-    the order of a control sample.
+    Attributes:
+        keep: Number of examples kept at each end of the ranking; None keeps all.
+        rounded: Whether to score in bfloat16, see `GradientScorer.to_bfloat16`.
+        rank: Rank to which s_test is truncated in each linear layer, see `LowRankScorer`; None for
+            full rank. The certificate's `rounding` is the rank correlation with exact scores.
 
     Raises:
-        InputError: a rank below 1, or both at once.
+        InputError: The rank is below 1, or both `rounded` and `rank` are set.
     """
 
     keep: int | None = None
@@ -189,24 +203,29 @@ class ExhaustiveSearch(Search):
         if self.rank is None:
             return
         if self.rank < 1:
-            raise InputError("rank", "1 or more, or None for all", f"{self.rank}", "Leave it out.")
+            raise InputError(
+                "rank", "1 or more, or None for full rank", f"{self.rank}", "Omit the rank."
+            )
         if self.rounded:
             raise InputError(
-                "a full scan", "rounded scores or a rank", "both", "Leave one of them out."
+                "a full scan", "rounded scores or a rank", "both", "Set one of the two."
             )
 
     def find_candidates(
         self, gradients: Gradients, queries: Examples, ids: Int[Tensor, " q"] | None = None
     ) -> None:
-        """None: every training example is scored."""
+        """Return None: every training example is scored."""
 
 
 def unite_candidates(candidate_sets: Sequence[Candidates]) -> Candidates:
-    """Each row once; the cells that become free are -1. Distances of different kinds are left out.
+    """Unite several sets of candidates for each query, without duplicates; free cells are -1.
 
-    >>> found = [Candidates(torch.tensor([ids]), None) for ids in ([5, 3], [3, 8])]
-    >>> unite_candidates(found).ids
-    tensor([[8, 5, 3]])
+    Distances are dropped, since those of different searches are not comparable.
+
+    Examples:
+        >>> sets = [Candidates(torch.tensor([ids]), None) for ids in ([5, 3], [3, 8])]
+        >>> unite_candidates(sets).ids
+        tensor([[8, 5, 3]])
     """
     ids = (
         torch.cat([candidates.ids for candidates in candidate_sets], 1)
@@ -225,9 +244,16 @@ def compute_embeddings(
     ids: Int[Tensor, " m"] | None = None,
     batch_size: int = FORWARD_BATCH_SIZE,
 ) -> Float[Tensor, "m d"]:
-    """The final representation of the examples, in the order of `ids`; of all if left out.
+    """Final-layer representations of the examples, for a search by nearest neighbours.
 
-    `batch_size` is that of a forward pass, which holds no gradients, and not the examples' own.
+    Args:
+        objective: Model with an `embed` method, such as `TransformerObjective`.
+        examples: Examples to represent.
+        ids: Positions of m examples; all by default.
+        batch_size: Number of examples in a forward pass, independent of the examples' own.
+
+    Returns:
+        Representations [m d], in the order of `ids`.
     """
     positions, vectors = zip(
         *(

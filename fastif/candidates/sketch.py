@@ -1,4 +1,4 @@
-"""Sketches: each gradient in some hundred numbers, whose inner products are removal effects."""
+"""Gradient sketches: low-dimensional gradients with removal effects as inner products."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,29 +20,32 @@ from fastif.models.objective import Objective
 
 WIDTH, DIMENSIONS = 16_384, 1_000
 ROUNDING = 1e-7
-"""Eigenvalues below this part of the largest are rounding."""
+"""Relative eigenvalue threshold below which directions are rounding noise."""
 
 Sketch = Float[Tensor, "b d"]
 
 
 @dataclass(frozen=True, eq=False)
 class GradientSketcher:
-    """From gradients to sketches, whose inner products are ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i.
+    """Gradient sketches in a whitened low-rank basis; inner products approximate removal effects.
 
-    With m root rows R drawn from the curvature (`SampledGaussNewton`) and a folding S: F = R Sᵀ has
-    F Fᵀ = U Λ Uᵀ, so W = Fᵀ U Λ^-½ is a basis of the directions in which there is curvature, Λ / m
-    the curvature along each, and
+        sketch(z)ᵀ sketch(i) ≈ ∇L(z)ᵀ (G + λI)⁻¹ ∇L(i)
+
+    With V the m rows of an importance-sampled GGN factor (`SampledGaussNewton`) and S a count
+    sketch (after a per-layer projection): F = V Sᵀ has F Fᵀ = U Λ Uᵀ, so W = Fᵀ U Λ^-½ is a basis
+    of the directions with curvature, Λ / m holds the curvature along each, and
 
         sketch(g) = (Λ / m + λI)^-½ Wᵀ S g.
 
-    The curvature is formed and inverted behind the folding, which damps the folding's noise like
-    everything else. What of a gradient lies outside of W is left out.
+    The curvature is formed and inverted after the count sketch, so the damping λ also reduces the
+    sketch's noise. The part of a gradient outside the span of W is dropped. TRAK (Park et al.,
+    2023) is of the same family, with a random projection as the basis.
 
     Attributes:
-        projector: S.
-        basis: W.
-        values: Λ / m, ascending.
-        damping: the effective λ.
+        projector: Projection S of gradients.
+        basis: Basis W [w d] of the directions with curvature.
+        values: Eigenvalues Λ / m, ascending.
+        damping: Effective damping λ.
     """
 
     projector: GradientProjector
@@ -61,20 +64,20 @@ class GradientSketcher:
         energy: float = ENERGY,
         seed: int = 0,
     ) -> "GradientSketcher":
-        """Find the basis: one forward pass over the examples, and `dimensions` gradients twice.
+        """Fit the basis: one forward pass over the examples, and `dimensions` gradients twice.
 
         Args:
-            curvature: G.
-            damping: the effective λ.
-            dimensions: m, the root rows drawn, and so the length of a sketch; less if the curvature
-                has a lower rank.
-            width: of the folding.
-            energy: share of the squared length of each layer's gradients that its directions keep
-                before the folding, see `LayerProjection`; 1 narrows nothing.
-            seed: of the folding and the draw.
+            curvature: Gauss-Newton matrix G of the training set.
+            damping: Effective damping λ.
+            dimensions: Number m of sampled factor rows, and so the length of a sketch; less if the
+                curvature has a lower rank.
+            width: Width of the count sketch.
+            energy: Share of each layer's squared gradient norm that the projection keeps before the
+                count sketch, see `LayerProjection`; 1 omits the projection.
+            seed: Random seed of the sample and of the count sketch.
 
         Raises:
-            InputError: λ or a size is not positive, or there is no curvature at all.
+            InputError: The damping or a size is not positive, or the curvature is zero.
         """
         _check_sizes(damping, dimensions, width, energy)
         sampled = SampledGaussNewton.from_curvature(curvature, dimensions, seed)
@@ -98,13 +101,13 @@ class GradientSketcher:
 
     @property
     def dimensions(self) -> int:
-        """The length of a sketch."""
+        """Length d of a sketch."""
         return len(self.values)
 
     def __call__(
         self, gradients: Gradients, batch: Batch, gradient_of: GradientOf = "losses"
     ) -> Sketch:
-        """The sketches of a batch's gradients; zero for one that is not finite."""
+        """Sketches [b d] of a batch's gradients; zero for a gradient that is not finite."""
         return next(self.projector(gradients, batch, gradient_of)) @ self._whitening
 
     @cached_property
@@ -112,7 +115,7 @@ class GradientSketcher:
         return self.basis * (1 / (self.values + self.damping).sqrt()).to(self.basis)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """As tensors, ready for safetensors."""
+        """Tensors by name, ready for safetensors."""
         count_sketch, projection = self.projector.count_sketch, self.projector.projection
         return {
             "basis": self.basis,
@@ -126,7 +129,7 @@ class GradientSketcher:
     def from_state_dict(
         cls, state: Mapping[str, Tensor], objective: Objective
     ) -> "GradientSketcher":
-        """What `state_dict` gave, for the same objective."""
+        """Restore a sketcher from `state_dict`, for the same objective."""
         like = objective.like
         count_sketch = CountSketch(*(int(number) for number in state["folding"]))
         bases = {name: tensor for name, tensor in state.items() if ":" in name}
@@ -140,7 +143,7 @@ class GradientSketcher:
 
 
 def _fit_projection(sampled: SampledGaussNewton, energy: float) -> LayerProjection | None:
-    """Directions of the gradients that were drawn; None if layers cannot be listened to."""
+    """Fit the per-layer projection to sampled gradients; None for a model without forward hooks."""
     gradients = sampled.gradients
     if not gradients.uses_hooks(sampled.make_batch(0)):
         return None
@@ -160,7 +163,7 @@ def compute_train_sketches(
     train: Examples,
     ids: Int[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "m d"]:
-    """Sketches of these training examples, in half precision, in the order of `ids`; or of all."""
+    """Sketches [m d] of training examples at `ids` (all by default), in half precision."""
     ids = all_ids(train) if ids is None else ids
     sketches = torch.empty(len(ids), sketcher.dimensions, dtype=torch.float16)
     for positions, batch in train.batches(ids):
@@ -174,7 +177,7 @@ def compute_query_sketches(
     queries: Examples,
     ids: Int[Tensor, " q"] | None = None,
 ) -> Float[Tensor, "q d"]:
-    """Sketches of what is asked of these queries, or of all, on the model's device."""
+    """Sketches [q d] of the gradients of the queries' measure, on the model's device."""
     ids = all_ids(queries) if ids is None else ids
     device = gradients.objective.like.device
     sketches = torch.empty(len(ids), sketcher.dimensions, device=device)
@@ -184,7 +187,7 @@ def compute_query_sketches(
 
 
 def _to_half(sketches: Tensor) -> Tensor:
-    """In half precision, whose largest number stands for any that is larger."""
+    """Convert to half precision; values beyond its range are clamped."""
     maximum = torch.finfo(torch.float16).max
     return sketches.clamp(-maximum, maximum).half().cpu()
 
@@ -194,5 +197,5 @@ def _check_sizes(damping: float, dimensions: int, width: int, energy: float) -> 
     for name, value in sizes.items():
         if not value > 0:
             raise InputError(
-                f"sketches: {name}", "a number > 0", f"{value}", "Take a positive number."
+                f"sketches: {name}", "a number > 0", f"{value}", "Set a positive number."
             )

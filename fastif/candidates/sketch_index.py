@@ -1,4 +1,4 @@
-"""Sketches at rest: searched block by block, never all in memory."""
+"""Exact inner-product search over stored sketches, block by block, with bounded memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ from fastif.errors import InputError
 from fastif.numerics.top_bottom_k import TopBottomK
 
 CHUNK_ROWS = 8192
-"""Sketches that are made single precision at once."""
+"""Number of sketches converted to single precision at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class SketchBlock:
-    """Some sketches.
+    """Block of stored sketches.
 
     Attributes:
-        read: gives them, [m d] in half precision. It is called for each pass, and what it maps from
-            a file is let go when the pass is over: pages that were read do not stay in the process.
-        ids: positions in the training set, ascending.
-        row_positions: the row of each of them.
+        read: Function that returns the block's sketches [m d] in half precision. It is called in
+            each pass; a mapping from a file is released after the pass, so its pages leave the
+            process.
+        ids: Positions in the training set, ascending.
+        row_positions: Row in the block of each of these positions.
     """
 
     read: Callable[[], Tensor]
@@ -33,15 +34,16 @@ class SketchBlock:
 
 @dataclass(frozen=True, eq=False)
 class SketchIndex(Index):
-    """All training sketches, in blocks of half precision; the search by inner product is exact.
+    """Exact top-k and bottom-k search by inner product over blocks of sketches in half precision.
 
-    One pass over the blocks finds both ends of every query's products. What is held is one piece of
-    a block in single precision and the ends found so far, whatever the number of rows.
+    One pass over the blocks covers all queries. Memory is one chunk in single precision and the
+    current top-k and bottom-k, whatever the number of training examples.
 
-    >>> rows = torch.tensor([[2.0], [-3.0], [0.1]]).half()
-    >>> stored = SketchIndex([SketchBlock(lambda: rows, torch.arange(3), torch.arange(3))])
-    >>> stored.search_top_bottom(torch.ones(1, 1), 2).ids
-    tensor([[0, 1]])
+    Examples:
+        >>> rows = torch.tensor([[2.0], [-3.0], [0.1]]).half()
+        >>> stored = SketchIndex([SketchBlock(lambda: rows, torch.arange(3), torch.arange(3))])
+        >>> stored.search_top_bottom(torch.ones(1, 1), 2).ids
+        tensor([[0, 1]])
     """
 
     blocks: Sequence[SketchBlock]
@@ -52,11 +54,11 @@ class SketchIndex(Index):
 
     @property
     def dimensions(self) -> int:
-        """Length of a sketch."""
+        """Length d of a sketch."""
         return self.blocks[0].read().shape[1]
 
     def iterate_chunks(self) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]]:
-        """Positions and sketches in single precision, a piece at a time."""
+        """Yield positions and sketches in single precision, a chunk at a time."""
         for block in self.blocks:
             rows = block.read()
             chunks = zip(
@@ -66,7 +68,7 @@ class SketchIndex(Index):
                 yield ids, _take_rows(rows, row_positions).float()
 
     def take(self, ids: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
-        """The sketches of the training rows at these positions, in single precision."""
+        """Sketches [m d] of training examples at the given positions, in single precision."""
         sketches = torch.empty(len(ids), self.dimensions)
         for block in self.blocks:
             positions = torch.searchsorted(block.ids, ids).clamp_max(len(block.ids) - 1)
@@ -76,10 +78,10 @@ class SketchIndex(Index):
         return sketches
 
     def find_top_bottom(self, queries: Float[Tensor, "q d"], keep: int) -> tuple[Tensor, Tensor]:
-        """Ids and products of the `keep` lowest and highest products of each query, ascending.
+        """Ids and inner products of the `keep` lowest and highest of each query, ascending.
 
         Raises:
-            InputError: the width of the queries does not fit.
+            InputError: The width of the queries does not match the sketches.
         """
         self._check(queries, 1)
         queries, top_bottom = queries.float(), TopBottomK(len(queries), keep)
@@ -104,12 +106,12 @@ class SketchIndex(Index):
             "candidate search",
             f"k from 1 to {self.count} and sketches of length {self.dimensions}",
             f"k = {k} and length {queries.shape[1]}",
-            "Lower k, or make the sketches again from the same model.",
+            "Lower k, or recompute the sketches with the model of the queries.",
         )
 
 
 def _take_rows(rows: Tensor, positions: Tensor) -> Tensor:
-    """These rows; without a copy where they follow each other."""
+    """Select rows; a view where they are contiguous."""
     first = int(positions[0])
     if torch.equal(positions, torch.arange(first, first + len(positions))):
         return rows[first : first + len(positions)]

@@ -1,1 +1,1 @@
-"""Data: examples of a batch, tokenized texts, targets, and the forms in which callers have them."""
+"""Data: examples in batches, tokenized texts, targets, and conversion of callers' forms."""

@@ -1,4 +1,4 @@
-"""Arrays and positions, in whatever form a caller has them."""
+"""Conversion of lists and arrays to tensors and positions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from torch import Tensor
 from fastif.errors import InputError
 
 Ids = Any
-"""Positions: a tensor, an array or a list of whole numbers; see `as_ids`."""
+"""Positions of examples: a tensor, an array or a list of whole numbers; see `as_ids`."""
 
 
 def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
-    """Positions as a tensor: a list, a range or an array will do.
+    """Convert positions, given as a list, range, array or tensor, to a tensor.
 
     Raises:
-        InputError: they are not whole numbers from 0 to `count` - 1.
+        InputError: The positions are not whole numbers from 0 to `count` - 1.
     """
     positions = _tensor(ids, where) if not isinstance(ids, Tensor) else ids
     if positions.numel() == 0:
@@ -28,7 +28,7 @@ def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
     )
     if not is_integer or positions.dim() != 1:
         got = f"{positions.dtype} of shape {tuple(positions.shape)}"
-        remedy = "Give a list of positions; of a mask, mask.nonzero()[:, 0]."
+        remedy = "Give a list of positions; for a mask, mask.nonzero()[:, 0]."
         raise InputError(where, "whole numbers, one for each example", got, remedy)
     positions = positions.long()
     outside = (positions < 0) | (positions >= count)
@@ -44,16 +44,16 @@ def as_ids(ids: object, count: int, where: str = "ids") -> Int[Tensor, " m"]:
 
 
 def as_tensor(values: object, where: str) -> Tensor:
-    """Numbers as a tensor: an array or a list will do.
+    """Convert numbers, given as a list or an array, to a dense tensor.
 
     Raises:
-        InputError: they are not numbers, or rows of unlike length.
+        InputError: The values are not numbers, or rows of unequal length.
     """
     tensor = values if isinstance(values, Tensor) else _tensor(values, where)
     if tensor.dim() and tensor.layout == torch.strided and not tensor.is_meta:
         return tensor
     kind = "a single number" if not tensor.dim() else f"{tensor.layout} on {tensor.device}"
-    remedy = "Give a row for each example; of a sparse tensor, tensor.to_dense()."
+    remedy = "Give a row for each example; for a sparse tensor, tensor.to_dense()."
     raise InputError(where, "a dense tensor with a row for each example", kind, remedy)
 
 
@@ -67,12 +67,12 @@ def _tensor(values: object, where: str) -> Tensor:
             where,
             "a tensor, an array or a list of numbers",
             f"{format_type_name(values)} ({str(error).splitlines()[0]})",
-            "Turn it into a tensor of numbers; rows of unlike length need a class of their own.",
+            "Convert it to a tensor; for rows of unequal length subclass fastif.Examples.",
         ) from error
 
 
 def format_type_name(value: object) -> str:
-    """The class of something, by its full name."""
+    """Full name of the class of a value."""
     kind = value if isinstance(value, type) else type(value)
     module = kind.__module__.removesuffix("._tensor")
     name = getattr(value, "__name__", kind.__qualname__)
@@ -80,10 +80,10 @@ def format_type_name(value: object) -> str:
 
 
 def check_label_count(inputs: int, labels: int, where: str) -> None:
-    """Refuse labels that are not as many as the examples.
+    """Refuse labels that differ in number from the examples.
 
     Raises:
-        InputError: saying how many there are of each.
+        InputError: The numbers differ.
     """
     if inputs == labels:
         return
@@ -96,11 +96,11 @@ def check_label_count(inputs: int, labels: int, where: str) -> None:
 
 
 def check_batch_size(size: object) -> None:
-    """Refuse what is no number of examples.
+    """Refuse a batch size that is not a whole number of 1 or more.
 
     Raises:
-        InputError: it is not a whole number of 1 or more.
+        InputError: The size is invalid.
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        remedy = "Give the number of examples that memory holds at once, such as 32."
+        remedy = "Give the number of examples that fit into memory at once, such as 32."
         raise InputError("batch_size", "a whole number of 1 or more", repr(size), remedy)

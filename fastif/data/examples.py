@@ -1,4 +1,4 @@
-"""Examples: what a model was trained on or is asked about, taken by position."""
+"""Examples: training sets and queries, read in batches by position."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -13,47 +13,60 @@ from torch import Tensor
 from fastif.data.arrays import Ids, as_ids, as_tensor, check_batch_size, check_label_count
 
 Batch = Mapping[str, Tensor]
-"""Named tensors whose first axis is the example; "labels" holds the targets."""
+"""Named tensors with the example as first axis; "labels" holds the targets."""
 
 COLUMN_WEIGHTS = "mix"
-"""Key of a batch that holds a weight for each example and root column; see `compute_cotangents`."""
+"""Batch key of the weights [b c] of each example's factor columns; see `compute_cotangents`."""
 
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
 BATCH_SIZE = 32
-"""Examples whose gradients are held at once, unless their table says otherwise."""
+"""Default number of examples whose gradients are held at once."""
 
 FORWARD_BATCH_SIZE = 64
-"""Examples in a forward pass that holds no gradients, so that more of them fit."""
+"""Default number of examples in a forward pass without gradients."""
 
 
 class Examples(ABC):
-    """A sequence of examples that can be taken in any order.
+    """Table of examples, read in any order by position. Subclass it for data of your own.
+
+    A subclass defines `__len__` and `take`; the other members have defaults.
 
     Attributes:
-        batch_size: examples whose gradients are held at once, and so whatever is computed of them;
-            forward passes alone, such as `predict`, have a size of their own. It bounds memory, and
-            changes results by rounding only.
+        batch_size: Number of examples whose gradients are held at once. It bounds memory, and
+            changes results by rounding only. Forward passes, such as `predict`, have a separate
+            size.
+
+    Examples:
+        >>> class Squares(Examples):
+        ...     def __len__(self):
+        ...         return 3
+        ...
+        ...     def take(self, ids):
+        ...         return {"inputs": ids[:, None].float(), "labels": (ids**2)[:, None].float()}
+        >>> next(Squares().batches(size=2))[1]["labels"]
+        tensor([[0.],
+                [1.]])
     """
 
     batch_size: int = BATCH_SIZE
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of examples."""
 
     @abstractmethod
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        """The examples at these positions, collated into one batch."""
+        """Return the examples at the given positions, collated into one batch."""
 
     @property
     def lengths(self) -> Int[Tensor, " n"]:
-        """The cost of each example in tokens; equal unless a class says otherwise."""
+        """Cost [n] of each example in tokens; 1 for every example unless a subclass defines it."""
         return torch.ones(len(self), dtype=torch.long)
 
     @property
     def batch_tokens(self) -> int | None:
-        """Tokens, padding among them, that a batch may hold; None for as many as there are."""
+        """Largest number of tokens in a batch, including padding; None for no limit."""
         return None
 
     @property
@@ -62,22 +75,22 @@ class Examples(ABC):
         return False
 
     def with_batch_size(self: AnyExamples, size: int) -> AnyExamples:
-        """The same examples, held once, of which so many share a batch.
+        """Return a view of the same examples with another batch size.
 
         Raises:
-            InputError: it is not a whole number of 1 or more.
+            InputError: The size is not a whole number of 1 or more.
         """
         check_batch_size(size)
         if size == self.batch_size:
             return self
         other = copy.copy(self)
-        object.__setattr__(other, "batch_size", size)  # a frozen dataclass of the user's too
+        object.__setattr__(other, "batch_size", size)  # works for frozen dataclasses as well
         return other
 
     def is_same_table(self, other: "Examples") -> bool:
-        """Whether both hold the very same objects, but for their batch sizes.
+        """Whether both hold identical objects in all attributes but the batch size.
 
-        What keeps nothing in attributes, or some of it in slots, is the same as itself alone.
+        Examples without attributes, or with slots, equal themselves only.
         """
         if self is other:
             return True
@@ -93,24 +106,24 @@ class Examples(ABC):
         )
 
     def subset(self, ids: Ids) -> "ExampleSubset":
-        """Those at these positions, in this order.
+        """Return the examples at the given positions, in this order.
 
         Raises:
-            InputError: there is no example at one of them.
+            InputError: A position is out of range.
         """
         return ExampleSubset(self, as_ids(ids, len(self)))
 
     def batches(
         self, ids: Int[Tensor, " m"] | None = None, size: int | None = None
     ) -> Iterator[tuple[Int[Tensor, " b"], Batch]]:
-        """Batches over `ids`, examples of like length together to save padding.
+        """Iterate over batches of `ids`, with examples of similar length together to save padding.
 
         Args:
-            ids: positions, all by default.
-            size: examples in a batch, `batch_size` by default.
+            ids: Positions; all by default.
+            size: Number of examples in a batch; `batch_size` by default.
 
         Yields:
-            The places in `ids` that the batch holds, and the batch.
+            The indices into `ids` of the batch's examples, and the batch.
         """
         ids = all_ids(self) if ids is None else ids
         for places in self.length_buckets(ids, size):
@@ -119,11 +132,11 @@ class Examples(ABC):
     def length_buckets(
         self, ids: Int[Tensor, " m"] | None = None, size: int | None = None
     ) -> Iterator[Int[Tensor, " b"]]:
-        """The places in `ids` that each batch of `batches` holds, without taking any.
+        """Iterate over the indices into `ids` of each batch of `batches`, without reading examples.
 
-        A batch has at most `size` examples, and no more of them than `batch_tokens` has room for
-        when all are padded to the longest; one example always has room. Where `equal_lengths` says
-        so, all of them are of one length.
+        A batch has at most `size` examples, and at most `batch_tokens` tokens after padding to the
+        longest, but at least one example. With `equal_lengths` all examples of a batch have one
+        length.
         """
         size = self.batch_size if size is None else size
         check_batch_size(size)
@@ -141,15 +154,21 @@ class Examples(ABC):
 
 
 class TensorExamples(Examples):
-    """Examples that already are tensors, or arrays: tables of numbers, images.
+    """Examples held as tensors or arrays: tables of numbers, images, embeddings.
+
+    Args:
+        inputs: Inputs [n *x], one row for each example.
+        labels: Targets [n *t], in the form that the loss expects.
+        batch_size: Number of examples whose gradients are held at once.
 
     Raises:
-        InputError: there are more or fewer labels than inputs, or they are not numbers; or the
-            batch size is none.
+        InputError: The numbers of inputs and labels differ, a value is not a number, or the batch
+            size is below 1.
 
-    >>> rows = TensorExamples(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]))
-    >>> rows.take(torch.tensor([2]))
-    {'inputs': tensor([[4., 5.]]), 'labels': tensor([0])}
+    Examples:
+        >>> rows = TensorExamples(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]))
+        >>> rows.take(torch.tensor([2]))
+        {'inputs': tensor([[4., 5.]]), 'labels': tensor([0])}
     """
 
     def __init__(
@@ -172,7 +191,7 @@ class TensorExamples(Examples):
 
 
 class WrappedExamples(Examples):
-    """Other examples that are batched as they are; what is taken of them a subclass says."""
+    """Examples with the batching of other examples; a subclass defines `take`."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples, self.batch_size = examples, examples.batch_size
@@ -194,7 +213,7 @@ class WrappedExamples(Examples):
 
 
 class ExampleSubset(WrappedExamples):
-    """Some of other examples, in the order of `ids`."""
+    """Subset of other examples, in the order of `ids`."""
 
     def __init__(self, examples: Examples, ids: Int[Tensor, " m"]) -> None:
         super().__init__(examples)
@@ -212,10 +231,10 @@ class ExampleSubset(WrappedExamples):
 
 
 class RelabeledExamples(WrappedExamples):
-    """Other examples with other labels.
+    """Other examples with replaced labels.
 
     Raises:
-        InputError: there are more or fewer labels than examples.
+        InputError: The number of labels differs from that of the examples.
     """
 
     def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
@@ -229,5 +248,10 @@ class RelabeledExamples(WrappedExamples):
 
 
 def all_ids(examples: Examples) -> Int[Tensor, " n"]:
-    """The positions of all examples."""
+    """Positions 0 to n - 1 of all examples, in order.
+
+    Examples:
+        >>> all_ids(TensorExamples([[1.0], [2.0]], [0, 1]))
+        tensor([0, 1])
+    """
     return torch.arange(len(examples))

@@ -1,4 +1,4 @@
-"""Targets that fit their loss: seen before anything is computed, and named row by row."""
+"""Checks of targets against the domain of their loss, before any computation."""
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -11,7 +11,7 @@ MAX_LISTED_ROWS = 3
 
 
 def find_targets(examples: Examples) -> Tensor | None:
-    """All targets of the examples, in their order; None where they come with the batches only."""
+    """Return all targets of the examples, in order; None if only batches hold them."""
     own = getattr(examples, "labels", None)
     if isinstance(own, Tensor):
         return own
@@ -29,16 +29,16 @@ def find_targets(examples: Examples) -> Tensor | None:
 def check_targets(
     measure: Measure, targets: Shaped[Tensor, "n *t"], outputs: int, where: str
 ) -> None:
-    """Refuse targets that the loss is not defined at.
+    """Refuse targets outside the domain of the loss.
 
     Args:
-        measure: the loss, or what is asked.
-        targets: of all examples.
-        outputs: how many numbers the model gives for each.
-        where: names the examples.
+        measure: Loss, or measure of a query.
+        targets: Targets of all examples.
+        outputs: Number of model outputs for each example.
+        where: Name of the examples in the message.
 
     Raises:
-        InputError: naming the first rows.
+        InputError: Targets are invalid; the message lists the first rows.
     """
     invalid = measure.find_invalid_targets(targets, outputs)
     if invalid is None:
@@ -53,5 +53,5 @@ def check_targets(
         where,
         f"targets of {type(measure).__name__}: {expected}",
         f"{value} in row {places[0]}" + (f" (rows {shown}{more})" if len(places) > 1 else ""),
-        "Correct these labels or leave the rows out; a row to be ignored has no place in the set.",
+        "Correct these labels, or remove the rows; rows to ignore must not be in the set.",
     )

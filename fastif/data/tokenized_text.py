@@ -1,4 +1,4 @@
-"""Texts as examples: tokens of unequal length."""
+"""Tokenized texts of unequal length, padded batch by batch."""
 
 import copy
 from collections.abc import Sequence
@@ -15,17 +15,33 @@ from fastif.data.examples import BATCH_SIZE, Batch, Examples
 from fastif.errors import InputError
 
 Side = Literal["right", "left"]
-"""Of a row of tokens, on which the padding stands."""
+"""Side of a token sequence on which padding is added."""
 
 
 class TextExamples(Examples):
-    """Tokenised texts; a batch is padded to its own longest example.
+    """Tokenized texts; each batch is padded to its longest text. `encode` makes them from strings.
 
-    Attributes:
-        truncated: which examples were longer than `max_length` and have been cut.
-        batch_tokens: tokens that a batch may hold, padding among them; None for any number.
-        side: of a row on which the padding stands.
-        equal_lengths: only texts of equal length share a batch, so that none is padded.
+    Args:
+        tokens: Token ids of each text.
+        segments: Token type ids of each text; None for a model without them.
+        labels: Targets [n *t] of the texts.
+        truncated: Whether each text was longer than the maximum length and was truncated.
+        padding: Token id of padding.
+        device: Device of the batches.
+        batch_tokens: Largest number of tokens in a batch, including padding; None for no limit.
+        side: Side on which padding is added, "right" or "left".
+        batch_size: Number of texts whose gradients are held at once.
+
+    Raises:
+        InputError: The numbers of texts and labels differ, or the batch size is below 1.
+
+    Examples:
+        >>> tokens = [torch.tensor([5, 6, 7]), torch.tensor([8])]
+        >>> labels, truncated = torch.tensor([0, 1]), torch.tensor([False, False])
+        >>> texts = TextExamples(tokens, None, labels, truncated, padding=0)
+        >>> texts.take(torch.tensor([0, 1]))["input_ids"]
+        tensor([[5, 6, 7],
+                [8, 0, 0]])
     """
 
     def __init__(
@@ -64,13 +80,13 @@ class TextExamples(Examples):
         return self._equal_lengths
 
     def with_equal_lengths(self, enabled: bool = True) -> "TextExamples":
-        """The same tokens, held once, of which only those of equal length share a batch."""
+        """Return a view of the same tokens in batches of equal lengths, so without padding."""
         other = copy.copy(self)
         other._equal_lengths = enabled
         return other
 
     def to_device(self, device: torch.device | str) -> "TextExamples":
-        """The same tokens, held once, whose batches are made on another device."""
+        """Return a view of the same tokens with batches on another device."""
         other = copy.copy(self)
         other.device = device
         return other
@@ -103,13 +119,24 @@ def encode(
     batch_tokens: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> TextExamples:
-    """Tokenise texts, or pairs of texts, cut to `max_length` tokens; what was cut is counted.
+    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens.
 
-    Padded as the tokenizer pads. Token types that are all alike are left out: a model that knows
-    several kinds takes the first where it is given none.
+    Padding follows the tokenizer. Token type ids that are all zero are omitted: models use zeros by
+    default. `TextExamples.truncated` marks the truncated texts.
+
+    Args:
+        tokenizer: Hugging Face tokenizer.
+        texts: First or only text of each example.
+        pairs: Second text of each example; None for single texts.
+        labels: Class number of each example.
+        max_length: Largest number of tokens, including special tokens.
+        device: Device of the batches.
+        batch_tokens: Largest number of tokens in a batch, including padding; None for no limit.
+        batch_size: Number of texts whose gradients are held at once.
 
     Raises:
-        InputError: a text has no token, or `max_length` leaves no room for one of each text.
+        InputError: A text has no token, the tokenizer does not truncate, or `max_length` leaves no
+            room for a token of each text.
     """
     second = None if pairs is None else list(pairs)
     encoded = tokenizer(list(texts), second, verbose=False)
@@ -137,25 +164,25 @@ def encode(
 
 
 def _check_min_length(tokenizer: PreTrainedTokenizerBase, paired: bool, max_length: int) -> None:
-    """Refuse a length at which nothing of a text is left, or at which it would not be cut."""
+    """Refuse a length that leaves no token of a text; tokenizers may not truncate to it."""
     special, texts = tokenizer.num_special_tokens_to_add(paired), 2 if paired else 1
     if max_length < special + texts:
         raise InputError(
             "[model] max_length",
-            f"at least {special + texts}: {special} special tokens, and one of each text",
+            f"at least {special + texts}: {special} special tokens, and one token of each text",
             f"{max_length}",
             f"Set max_length = {special + texts} or more.",
         )
 
 
 def _check_token_counts(rows: Sequence[Tensor], max_length: int) -> None:
-    """Refuse what the tokenizer did not cut, and texts that are nothing to it."""
+    """Refuse texts that the tokenizer did not truncate, and texts without tokens."""
     lengths = torch.tensor([len(row) for row in rows])
     uncut, empty = (lengths > max_length).nonzero()[:, 0], (lengths == 0).nonzero()[:, 0]
     if len(uncut):
         raise InputError(
             "[model] max_length",
-            f"texts that the tokenizer can cut to {max_length} tokens",
+            f"texts that the tokenizer can truncate to {max_length} tokens",
             f"{len(uncut)} that it leaves longer, such as row {int(uncut[0]) + 1}",
             "Raise max_length, or shorten these texts.",
         )
@@ -164,5 +191,5 @@ def _check_token_counts(rows: Sequence[Tensor], max_length: int) -> None:
             "text",
             "one token or more in every text",
             f"none in {len(empty)} texts, such as row {int(empty[0]) + 1}",
-            "Remove these rows, or fill them with what the tokenizer knows.",
+            "Remove these rows, or fill in text with tokens of the tokenizer's vocabulary.",
         )

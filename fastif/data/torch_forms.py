@@ -1,4 +1,4 @@
-"""Losses and examples given in torch's form: taken over where they mean the same, or refused."""
+"""Conversion of torch's losses and data sets; those without an equivalent are refused."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from fastif.errors import InputError
 from fastif.losses import CrossEntropy, Loss, Measure
 
 ExamplesLike = Examples | Any
-"""Examples, where something else is refused in words; see `as_examples`."""
+"""Examples; anything else is refused with a remedy, see `as_examples`."""
 
 REPLACEMENTS = {
     nn.CrossEntropyLoss: "fastif.CrossEntropy(label_smoothing, class_weights)",
@@ -22,14 +22,14 @@ REPLACEMENTS = {
     nn.HingeEmbeddingLoss: "fastif.SmoothHinge()",
     nn.MultiMarginLoss: "fastif.SmoothHinge()",
 }
-"""What is taken in the place of torch's losses, whose means are over other things."""
+"""Equivalents of torch's losses, which average over other quantities."""
 
 
 def as_loss(loss: object) -> Loss:
-    """The loss; a plain `nn.CrossEntropyLoss` is `CrossEntropy`.
+    """Return the loss; a plain `nn.CrossEntropyLoss` becomes `CrossEntropy`.
 
     Raises:
-        InputError: it is another loss of torch, or no loss.
+        InputError: The value is another loss of torch, or no loss.
     """
     if isinstance(loss, Loss):
         return loss
@@ -37,17 +37,17 @@ def as_loss(loss: object) -> Loss:
         return CrossEntropy(loss.label_smoothing)
     raise InputError(
         "loss",
-        "a loss of fastif, a number for each example",
+        "a loss of fastif, with one value for each example",
         format_type_name(loss),
         _suggest_replacement(loss),
     )
 
 
 def as_measure(measure: object) -> Measure | None:
-    """What is asked of a query; likewise, and None stays None.
+    """Return the measure of queries, converted as by `as_loss`; None stays None.
 
     Raises:
-        InputError: it is neither a loss nor a measure.
+        InputError: The value is neither a loss nor a measure.
     """
     return measure if measure is None or isinstance(measure, Measure) else as_loss(measure)
 
@@ -65,18 +65,18 @@ def _suggest_replacement(loss: object) -> str:
 
 
 def as_examples(examples: object, where: str) -> Examples:
-    """The examples themselves.
+    """Return the examples unchanged, or refuse other forms of data.
 
     Raises:
-        InputError: they are a data set of torch, or anything else.
+        InputError: The value is a torch data set, a data loader, or no examples.
     """
     if isinstance(examples, Examples):
         return examples
     remedy = "Give fastif.TensorExamples(inputs, labels), or a subclass of fastif.Examples."
     if isinstance(examples, DataLoader):
-        remedy = "A loader may shuffle and change rows; give " + remedy[5:]
+        remedy = "A data loader may shuffle and change rows; give " + remedy[5:]
     elif isinstance(examples, Dataset):
         remedy = "Give fastif.TensorExamples(*dataset.tensors), or a subclass of fastif.Examples."
     raise InputError(
-        where, "examples that can be taken by position", format_type_name(examples), remedy
+        where, "fastif.Examples, which are read by position", format_type_name(examples), remedy
     )

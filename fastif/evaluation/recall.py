@@ -1,4 +1,4 @@
-"""Recall: how many of the truly influential training examples the candidates hold."""
+"""Recall of candidates: share of the most influential training examples among the candidates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,25 +14,28 @@ from fastif.numerics.mean_confidence_interval import mean_confidence_interval
 from fastif.numerics.stratified_sample import Column
 
 DEFAULT_SIZES = (10, 100)
+"""Sizes m of the top-m sets for which recall is computed."""
 PERMUTATIONS, SEED = 9_999, 173_205_080
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of a query's `at` most influential examples that are among its candidates.
+    """Recall at m: share of a query's m most influential training examples among its candidates.
 
     Attributes:
-        at: examples with the largest effects by size, whatever their sign.
-        queries: that were scanned in full to know them.
-        share: mean over these queries, each weighed by what it stands for.
-        low, high: 95 % interval of the mean, by `mean_confidence_interval`.
-        method: the one of several whose candidates these are; None for all of them together.
-        label, slice: the group that the queries are of; None for all.
-        rest: mean over the queries of all other groups.
-        chance: of a mean so far below that of the rest, were the group like the rest; None where
-            one of the two is a single query.
-        agreement: mean Pearson correlation of a query's scores with the exact ones, over the rows
-            that both the candidates and the ends of the full scan hold.
+        at: Number m of examples with the largest absolute effect.
+        queries: Number of queries that were scanned in full.
+        share: Weighted mean recall over these queries, from 0 to 1.
+        low: Lower bound of the 95 % interval of the mean, see `mean_confidence_interval`.
+        high: Upper bound of the 95 % interval of the mean.
+        method: Candidate method, if several are united; None for the union.
+        label: Label of the queries in this group; None for all.
+        slice: Slice of the queries in this group; None for all.
+        rest: Mean recall of the queries in all other groups.
+        chance: One-sided p-value of a permutation test that the group's mean recall is below the
+            rest; None if either side is a single query.
+        agreement: Mean Pearson correlation of the candidates' scores with exact ones, over examples
+            in both the candidates and the top-k and bottom-k of the full scan.
     """
 
     at: int
@@ -56,17 +59,17 @@ def compute_recall(
     weights: Float[Tensor, " q"] | None = None,
     groups: Mapping[str, Column] | None = None,
 ) -> list[Recall]:
-    """Compare the candidates of some queries with a full scan of the same queries.
+    """Recall of candidates against a full scan of the same queries.
 
     Args:
-        candidates: positions of the candidates of each query.
-        scanned: a full scan that kept the `at` most harmful and as many most helpful rows.
-        at: sizes of the sets that are to be found, cut to the number of training examples.
-        weights: what each query stands for; alike if left out.
-        groups: "label" or "slice" -> that of each query, for the recall of each of them.
+        candidates: Positions of the candidates of each query.
+        scanned: Full scan that kept at least max(`at`) examples at each end.
+        at: Sizes m of the top-m sets, at most the number of training examples.
+        weights: Sampling weight [q] of each query; equal by default.
+        groups: Group of each query, by "label" or "slice", for the recall of each group.
 
     Returns:
-        That of all queries for each of `at`, then those of the groups.
+        Recall of all queries for each size, then that of each group.
     """
     sizes = dict.fromkeys(min(size, scanned.ids.shape[1]) for size in at)
     shares = {size: recall_at_k(candidates, scanned, size) for size in sizes}
@@ -85,12 +88,12 @@ def compute_score_agreement(
     effects: Sequence[Float[Tensor, " _"]],
     scanned: Influences,
 ) -> float | None:
-    """Mean Pearson correlation of scores with those of a full scan; None if none is defined.
+    """Mean Pearson correlation of candidate scores with exact ones; None if undefined throughout.
 
     Args:
-        candidates: positions of the candidates of each query.
-        effects: their removal effects.
-        scanned: a full scan that kept its ends; compared are the rows that both have.
+        candidates: Positions of the candidates of each query.
+        effects: Removal effects of the candidates.
+        scanned: Full scan; examples in both are compared.
     """
     pairs = zip(candidates, effects, scanned.ids, scanned.removal_effect, strict=True)
     correlations = torch.stack([_correlate(*pair) for pair in pairs])
@@ -108,7 +111,7 @@ def _correlate(ids: Tensor, effects: Tensor, scanned: Tensor, exact: Tensor) -> 
 
 
 def recall_at_k(candidates: Sequence[Tensor], scanned: Influences, at: int) -> Float[Tensor, " q"]:
-    """For each query, the share of its `at` most influential examples that were found."""
+    """Recall [q] of each query: share of its top `at` examples by effect among its candidates."""
     effects = scanned.removal_effect.masked_fill(scanned.ids == NO_EXAMPLE, 0.0)
     order = effects.abs().argsort(dim=1, descending=True, stable=True)[:, :at]
     top = scanned.ids.gather(1, order)
@@ -138,9 +141,9 @@ def _summarize_group(
 def _permutation_p_value(
     group_shares: Float[Tensor, " a"], other_shares: Float[Tensor, " b"]
 ) -> float | None:
-    """Of a mean so much lower if all queries were alike: one-sided permutation test.
+    """One-sided p-value that the group's mean is below the others', by a permutation test.
 
-    None where one side is a single query, which could never be told from chance.
+    None if either side is a single query, where no difference is significant.
     """
     if min(len(group_shares), len(other_shares)) < 2:
         return None

@@ -1,10 +1,9 @@
-"""Choosing λ from the study itself: by what retraining on a few half-subsets shows.
+"""Choice of the damping λ by agreement with retraining on a few random half-subsets.
 
-The best λ differs a hundredfold between ordinary models, and neither the curvature nor the loss
-tells it: rules made from them miss it (docs/concepts/damping.md). What tells it is the quantity
-that effects are to predict. So the model is trained again on some random halves of its training
-set, and λ is taken where the effects of the rows left in, summed, go best with what happened to the
-queries. The halves are solved for all λ at once, and share one set of query gradients.
+The best λ differs a hundredfold between ordinary models. Rules from the curvature or the loss do
+not predict it; agreement with retraining does. The model is retrained on a handful of random halves
+of its training set, and λ maximises the correlation of summed effects with the outcomes of the
+queries. All λ share one factorisation and one set of query gradients.
 """
 
 import math
@@ -31,43 +30,46 @@ HalfSubset = Int[Tensor, " _"]
 WHERE = "damping by retraining"
 
 HALVES = 6
-"""With 6 the λ found costs 0.4 % of the best agreement on average over draws, with 2 over 5 %."""
+"""Default number of halves: 6 cost 0.4 % of the best agreement on average, 2 cost over 5 %."""
 
 MIN_CORRELATION_GAP = 0.05
-"""In the mean correlation with retraining, below which two models are as good as each other."""
+"""Difference in mean correlation with retraining below which two models are equivalent."""
 
 PER_DECADE, DECADES = 4, 7
 MAX_GRAM_ROWS = 4000
-"""Root rows: of more than these so many are drawn. With 3,000 of 45,000 the curve of a network on
-MNIST has the same highest point as with 12,000; 6,000 rows of whole examples moved it threefold."""
+"""Largest number of factor rows; more are importance-sampled to this number.
+
+With 3,000 of 45,000 the curve of a network on MNIST has its maximum at the same damping as with
+12,000. 6,000 factor rows of whole examples moved it threefold.
+"""
 
 MAX_GRAM_BATCH_BYTES = 2**30
-"""Root rows that are held while the others pass by."""
+"""Memory for factor rows that are held while the others are streamed."""
 
 Predictor = Callable[[float], Float[Tensor, "m e"]]
-"""From λ to the summed effects of each half on each query."""
+"""Function from λ to the summed effects [m e] of each half on each query."""
 
 
 @dataclass(frozen=True)
 class DampingSelection:
-    """The λ that was chosen, and the curve it was chosen from.
+    """Selected damping, and the agreement with retraining of every damping tried.
 
-    A damping here is what `LinearOperator.with_damping` and `[curvature] damping` take: it comes on
-    top of the L2 penalty of training, so that the effective λ = damping + penalty is never below
-    the penalty. `curvature.with_damping(choice.damping)` is the operator that was chosen.
+    The damping is the argument of `with_damping` and the key `[curvature] damping`. It is added to
+    the L2 penalty of training, so the effective λ = damping + penalty is at least the penalty.
+    `curvature.with_damping(choice.damping)` is the selected operator.
 
     Attributes:
-        damping: where the curve is highest.
-        rule: how, in a word.
-        dampings: those that were tried, ascending.
-        agreement: mean correlation over queries of predicted and real outcomes, for each of them;
-            NaN where no query has one, which is never chosen.
-        penalty: what training itself added to the diagonal.
-        by_query: the correlation of each query at the highest point; None where it has none.
-        best_agreement: their mean, the agreement with retraining.
-        effective_damping: the λ that was chosen, penalty and all.
-        is_at_edge: the highest point is the first or the last, so a better λ may lie outside. Below
-            a damping of 0 there is none.
+        damping: Damping with the highest agreement.
+        rule: Name of the selection rule, in one word.
+        dampings: Dampings that were tried, ascending.
+        agreement: Mean correlation over queries of predicted and real outcomes, for each damping;
+            NaN where no query has one, and such a damping is never selected.
+        penalty: L2 penalty of training, which is part of the curvature's diagonal.
+        by_query: Correlation of each query at the selected damping; None where undefined.
+        best_agreement: Mean correlation at the selected damping.
+        effective_damping: Effective λ, damping + penalty.
+        is_at_edge: Whether the maximum is at the first or last damping, so that a better one may
+            lie outside of the grid. A damping of 0 is no edge.
     """
 
     damping: float
@@ -79,25 +81,26 @@ class DampingSelection:
 
     @property
     def best_agreement(self) -> float:
-        """The agreement with retraining where it is highest."""
+        """Mean correlation with retraining at the selected damping."""
         return self.agreement[self.dampings.index(self.damping)]
 
     @property
     def effective_damping(self) -> float:
-        """The λ of the operator: the damping and the penalty of training."""
+        """Effective λ of the operator: damping + L2 penalty of training."""
         return self.damping + self.penalty
 
     @property
     def is_at_edge(self) -> bool:
-        """Whether the curve still rises where it ends."""
+        """Whether the maximum is at an edge of the grid, where a better damping may lie outside."""
         return self.damping == self.dampings[-1] or self.damping == self.dampings[0] > 0
 
 
 def sample_halves(count: int, halves: int, seed: int) -> list[HalfSubset]:
-    """Random halves of `count` rows, each in ascending order.
+    """Random halves of `count` positions, each in ascending order.
 
-    >>> [half.tolist() for half in sample_halves(4, 2, seed=0)]
-    [[0, 1], [0, 2]]
+    Examples:
+        >>> [half.tolist() for half in sample_halves(4, 2, seed=0)]
+        [[0, 1], [0, 2]]
     """
     generator = torch.Generator().manual_seed(seed)
     permutations = (torch.randperm(count, generator=generator) for _ in range(halves))
@@ -112,22 +115,26 @@ def select_damping_by_retraining(
     *,
     approximate: EkfacSolver | None = None,
 ) -> DampingSelection:
-    """The λ at which summed effects agree best with models trained on the halves.
+    """Select the damping with the best agreement of summed effects with retraining on halves.
 
-    For half S and query z the prediction is Σ_{i∈S} ∇L(z)ᵀ (G + λI)⁻¹ ∇L_i, up to a factor, where
-    λ = damping + penalty is never below the L2 penalty of the curvature's objective. The agreement
-    is the mean over queries of its Pearson correlation with `outcomes` over the halves.
+        agreement(λ) = mean over z of corr over S (Σ_{i∈S} ∇L(z)ᵀ (G + λI)⁻¹ ∇L(i), outcome_S(z))
+
+    with Pearson correlations, queries z and halves S of the training set: a linear datamodeling
+    score (Park et al., 2023) with few subsets. λ = damping + penalty is at least the L2 penalty of
+    the curvature's objective.
 
     Args:
-        curvature: G at the weights in question, over the training set or a sample of it.
-        queries: the e queries that were judged.
-        halves: training rows of each of the m models.
-        outcomes: of the queries under these models, the higher the better (margins).
-        approximate: find the λ for this solver's EK-FAC; another one than for the exact G.
+        curvature: Gauss-Newton matrix G at the trained weights, over the training set or a sample.
+        queries: Queries, e of them.
+        halves: Positions of the training rows of each of the m retrained models.
+        outcomes: Outcomes [m e] of the queries under these models, higher is better, such as
+            `margins`.
+        approximate: Solver of an EK-FAC curvature for which the damping is selected; the best
+            damping differs from that of the exact G.
 
     Raises:
-        InputError: fewer than two halves, or outcomes that do not fit; the curvature is zero; or no
-            λ has a correlation, as when nothing happened to any query.
+        InputError: There are fewer than two halves, the outcomes have another shape, the curvature
+            is zero, or no damping has a correlation, as when outcomes do not vary.
     """
     _check_outcomes(halves, queries, outcomes)
     sums = _sum_gradients(curvature, halves)
@@ -143,7 +150,7 @@ def select_damping_by_retraining(
     penalty = curvature.ridge
     dampings = _make_grid(max_eigenvalue, penalty)
     outcomes_by_query = outcomes.T.to(sums)
-    # a query that nothing happened to says nothing of λ
+    # NaN for a query with equal outcomes under all models; nanmean ignores it
     correlations = [
         pearson(predict(damping + penalty).T, outcomes_by_query) for damping in dampings
     ]
@@ -157,21 +164,25 @@ def select_damping_by_retraining(
 
 
 def find_clearly_worse(choices: Sequence[DampingSelection]) -> list[int]:
-    """Which models agree clearly less with retraining than the best of them.
+    """Find models with a significantly lower agreement with retraining than the best model.
 
-    The gap to the best is taken query by query, on the same halves and outcomes. It is clear where
-    its mean exceeds both `MIN_CORRELATION_GAP` and two standard errors over the queries. A mean
-    over models that includes such a one foretells less than the best alone. A choice without
-    correlations by query says nothing.
+    Gaps to the best are paired by query, on the same halves and outcomes. A model is worse if its
+    mean gap exceeds both `MIN_CORRELATION_GAP` and two standard errors over the queries. An
+    ensemble with such a model predicts worse than the best model alone. Selections without
+    correlations by query are ignored.
 
     Args:
-        choices: of each model, by the same retrainings.
+        choices: Selection of each model, from the same retrained models.
 
-    >>> good, bad = (
-    ...     DampingSelection(1.0, "", (1.0,), (r,), 0.0, (r, r + 0.02)) for r in (0.6, 0.4)
-    ... )
-    >>> find_clearly_worse([bad, good, good])
-    [0]
+    Returns:
+        Positions of the worse models in `choices`.
+
+    Examples:
+        >>> good, bad = (
+        ...     DampingSelection(1.0, "", (1.0,), (r,), 0.0, (r, r + 0.02)) for r in (0.6, 0.4)
+        ... )
+        >>> find_clearly_worse([bad, good, good])
+        [0]
     """
     if len({len(choice.by_query) for choice in choices}) != 1 or not choices[0].by_query:
         return []
@@ -193,10 +204,11 @@ def find_clearly_worse(choices: Sequence[DampingSelection]) -> list[int]:
 
 
 def _make_grid(max_eigenvalue: float, penalty: float) -> tuple[float, ...]:
-    """Dampings on top of a penalty, for λ evenly spaced in its logarithm; none below the penalty.
+    """Dampings beyond a penalty, with λ on a logarithmic grid and none below the penalty.
 
-    >>> [round(damping, 2) for damping in _make_grid(1.0, 4.0)]
-    [0.0, 1.62, 6.0]
+    Examples:
+        >>> [round(damping, 2) for damping in _make_grid(1.0, 4.0)]
+        [0.0, 1.62, 6.0]
     """
     steps = torch.arange(-PER_DECADE * (DECADES - 1), PER_DECADE + 1) / PER_DECADE
     effective = [max_eigenvalue * 10.0 ** float(step) for step in steps]
@@ -210,25 +222,25 @@ def _check_outcomes(halves: Sequence[HalfSubset], queries: Examples, outcomes: T
             WHERE,
             "two halves or more, and an outcome of every query for each",
             f"{len(halves)} halves, outcomes {tuple(outcomes.shape)}, {len(queries)} queries",
-            f"Train on {HALVES} halves and judge every query with each model.",
+            f"Train on {HALVES} halves and compute the outcome of every query with each model.",
         )
 
 
 def _find_highest(curve: Sequence[float]) -> int:
-    """Where the curve is highest, of the places where it is a number at all."""
+    """Index of the maximum of the finite entries."""
     finite = [position for position, agreement in enumerate(curve) if math.isfinite(agreement)]
     if not finite:
         raise InputError(
             WHERE,
             "queries with finite outcomes that differ from half to half",
             "no correlation at any damping",
-            "Look at the outcomes of the queries; ask others, or set the damping as a number.",
+            "Check the outcomes of the queries; use other queries, or set the damping as a number.",
         )
     return max(finite, key=curve.__getitem__)
 
 
 def _sum_gradients(curvature: GaussNewton, halves: Sequence[HalfSubset]) -> Float[Tensor, "m p"]:
-    """Σ_{i∈S} ∇L_i for every half S, in one pass."""
+    """Summed loss gradients Σ_{i∈S} ∇L(i) of every half S, in one pass."""
     examples, gradients = curvature.examples, curvature.gradients
     membership = torch.zeros(len(halves), len(examples))
     for row, half in zip(membership, halves, strict=True):
@@ -242,7 +254,7 @@ def _sum_gradients(curvature: GaussNewton, halves: Sequence[HalfSubset]) -> Floa
 def _make_gram_predictor(
     curvature: GaussNewton, sums: Tensor, query_gradients: Tensor
 ) -> tuple[Predictor, float]:
-    """The exact inverse for all λ at once, by the eigenvectors of the kernel of root rows."""
+    """Predictor with the exact inverse for all λ, by an eigendecomposition of the Gram matrix."""
     sampled = _sample_factor_rows(curvature, MAX_GRAM_ROWS)
     example_bytes = sampled.rows_per_example * sampled.size * sampled.like.element_size()
     held_batches = max(1, MAX_GRAM_BATCH_BYTES // (example_bytes * sampled.batch_size))
@@ -263,7 +275,7 @@ def _make_gram_predictor(
 
 
 def _sample_factor_rows(curvature: GaussNewton, max_rows: int) -> FactoredOperator:
-    """The curvature itself, or root rows drawn from it where it has more."""
+    """The curvature, or importance-sampled factor rows of it if it has more than `max_rows`."""
     is_larger = curvature.count * curvature.rows_per_example > max_rows
     return SampledGaussNewton.from_curvature(curvature, max_rows) if is_larger else curvature
 

@@ -1,4 +1,4 @@
-"""How many candidates it takes to hold most of what a full scan finds."""
+"""Choice of the number of candidates k by recall against full scans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,13 @@ TOP_SIZE = 100
 
 @dataclass(frozen=True)
 class KTrial:
-    """One number of candidates that was tried.
+    """Recall for one number of candidates.
 
     Attributes:
-        k: candidates a query.
-        share: mean recall.
-        low, high: its 95 % interval.
+        k: Number of candidates for each query.
+        share: Mean recall, from 0 to 1.
+        low: Lower bound of the 95 % interval of the mean.
+        high: Upper bound of the 95 % interval of the mean.
     """
 
     k: int
@@ -33,14 +34,14 @@ class KTrial:
 
 @dataclass(frozen=True)
 class KSelection:
-    """The least k whose mean recall reaches a target.
+    """Smallest number of candidates k with a mean recall of at least the target.
 
     Attributes:
-        k: None if none does, and every training example is to be scored.
-        target: the recall that was asked for.
-        at: the most influential examples of which it is the share.
-        queries: that were scanned in full.
-        tried: up to the one that was chosen.
+        k: Selected number of candidates; None if none reaches the target, so a full scan is needed.
+        target: Target recall.
+        at: Number of most influential examples in the recall.
+        queries: Number of queries that were scanned in full.
+        tried: Recall of each k in the order of trial, up to the selected one.
     """
 
     k: int | None
@@ -51,10 +52,11 @@ class KSelection:
 
 
 def make_k_grid(count: int) -> tuple[int, ...]:
-    """The k that are tried: 1, 2, 5, 10, 20 and 50 % of so many training examples, rounded up.
+    """Grid of k: 1, 2, 5, 10, 20 and 50 % of the training examples, rounded up.
 
-    >>> make_k_grid(1000), make_k_grid(3)
-    ((10, 20, 50, 100, 200, 500), (1, 2))
+    Examples:
+        >>> make_k_grid(1000), make_k_grid(3)
+        ((10, 20, 50, 100, 200, 500), (1, 2))
     """
     return tuple(dict.fromkeys(-(-count * percent // 100) for percent in PERCENTS))
 
@@ -67,24 +69,24 @@ def select_k(
     ks: Sequence[int],
     weights: Float[Tensor, " q"] | None = None,
 ) -> KSelection:
-    """Try one k after the other on queries whose true top is known.
+    """Select the smallest k with the target recall, on queries with a full scan.
 
-    The mean decides, not its lower bound: no bound that holds for any distribution can reach 0.95
-    with fewer than 72 queries, even if all of them found everything.
+    The mean decides, not its lower bound: no distribution-free bound reaches 0.95 with fewer than
+    72 queries, even at a recall of 1 for all of them.
 
     Args:
-        search: the method; its own k is not used.
-        query_vectors: what the index is asked with for each query, its `compute_query_vectors`.
-        scanned: a full scan of the same queries that kept 100 rows at each end.
-        target: mean share of the top 100 that is to be found.
-        ks: numbers of candidates, ascending.
-        weights: what each query stands for.
+        search: Candidate method; its own k is ignored.
+        query_vectors: Vectors [q d] of the queries, from `search.compute_query_vectors`.
+        scanned: Full scan of the same queries with 100 examples kept at each end.
+        target: Target mean recall of the top 100, above 0 and at most 1.
+        ks: Numbers of candidates to try, ascending.
+        weights: Sampling weight [q] of each query; equal by default.
 
     Raises:
-        InputError: the target is no share.
+        InputError: The target is not above 0 and at most 1.
     """
     if not 0 < target <= 1:
-        raise InputError("target recall", "a number > 0, at most 1", f"{target}", "Take 0.95.")
+        raise InputError("target recall", "a number > 0, at most 1", f"{target}", "Try 0.95.")
     trials, chosen = [], None
     for k in ks if len(query_vectors) else ():
         candidates = replace(search, k=k).search_vectors(query_vectors)

@@ -1,4 +1,4 @@
-"""What training minimises and what a query is judged by, as functions of the outputs."""
+"""Losses of training and measures of queries, as functions of the model's outputs."""
 
 from fastif.losses.binary_cross_entropy import BinaryCrossEntropy
 from fastif.losses.cross_entropy import CrossEntropy, balanced_weights

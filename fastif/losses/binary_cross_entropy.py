@@ -1,4 +1,4 @@
-"""Binary cross-entropy of independent outputs, for several labels an example."""
+"""Binary cross-entropy of independent outputs, for multi-label classification."""
 
 import math
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from fastif.numerics.arithmetic import upcast_half
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(Loss):
-    """Cross-entropy of c independent yes-no labels, summed over them: -log of all at once, in nats.
+    """Binary cross-entropy of c independent labels (multi-label), summed over the labels, in nats.
 
         L = Σ_c -w_c y_c log σ(z_c) - (1 - y_c) log σ(-z_c)
 
-    The Hessian in the outputs is diagonal, σ(z_c) σ(-z_c) (w_c y_c + 1 - y_c), and so is
+    The Hessian in the outputs is diagonal, σ(z_c) σ(-z_c) (w_c y_c + 1 - y_c), and so is its factor
     `sqrt_hessian`. torch's `reduction="mean"`, with which Hugging Face trains multi-label heads,
-    takes the mean over the labels too and is 1/c of this.
+    averages over the labels too and is 1/c of this. Targets are 0 or 1, or probabilities, of shape
+    [b c]; [b] for a single output.
 
     Args:
-        pos_weight: w, one for each output, as in torch; all one if left out.
-
-    Targets are 0 or 1 (or probabilities) of shape [b c]; [b] will do for one output.
+        pos_weight: Weights w of positive labels, one for each output, as in torch; 1 by default.
 
     Raises:
-        InputError: a weight is not a number > 0, a target is not within 0 and 1, or either does not
-            fit the outputs.
+        InputError: A weight is not a finite number > 0, a target is outside 0 to 1, or either
+            differs in number from the outputs.
 
-    >>> outputs = torch.tensor([[0.0, 2.0]])
-    >>> BinaryCrossEntropy()(outputs, torch.tensor([[1, 0]]))  # log 2 + log(1 + e²)
-    tensor([2.8201])
+    Examples:
+        >>> outputs = torch.tensor([[0.0, 2.0]])
+        >>> BinaryCrossEntropy()(outputs, torch.tensor([[1, 0]]))  # log 2 + log(1 + e²)
+        tensor([2.8201])
     """
 
     pos_weight: Sequence[float] | None = None
@@ -50,7 +50,7 @@ class BinaryCrossEntropy(Loss):
                 "pos_weight",
                 "finite numbers > 0",
                 f"{weights}",
-                "Take the weights that the model was trained with.",
+                "Set the weights with which the model was trained.",
             )
         object.__setattr__(self, "pos_weight", weights)  # a tuple, so that it can be hashed
 
@@ -89,7 +89,7 @@ class BinaryCrossEntropy(Loss):
 def _as_probabilities(
     targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]
 ) -> Float[Tensor, "b c"]:
-    """The targets as probabilities; labels of -1 would have the root of a negative curvature."""
+    """Convert targets to probabilities; labels of -1 would give a negative curvature."""
     probabilities = as_outputs(targets, outputs)
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise InputError(

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, with what training may have added to it."""
+"""Softmax cross-entropy with label smoothing and class weights."""
 
 import math
 from collections.abc import Sequence
@@ -30,28 +30,29 @@ class CrossEntropy(Loss):
 
         L = -Σ_c q_c log π_c,    q_c = w_c ((1-ε) [c = target] + ε/C)
 
-    so its Hessian in the outputs is (Σ_c q_c) (diag(π) - ππᵀ): the target and the smoothing only
-    scale it. `sqrt_hessian` is the closed-form Cholesky factor of that, c-1 columns.
+    so its Hessian in the outputs is (Σ_c q_c) (diag(π) - ππᵀ): target and smoothing only scale it.
+    Its factor `sqrt_hessian` is the closed-form Cholesky factor with c - 1 columns (Tanabe and
+    Sagae, 1992). Targets are class numbers [b], or probabilities [b c] (soft labels).
 
     torch's `reduction="mean"` divides by the sum of the weights, the mean here by the number of
-    examples. Both are the same for weights whose mean over the training set is one, as those of
-    `balanced_weights`. Others scale loss and curvature alike, but not the damping beside them.
+    examples. Both agree for weights with mean one over the training set, such as
+    `balanced_weights`. Others scale loss and curvature alike, but not the damping.
 
     Args:
-        label_smoothing: ε, from 0 to 1.
-        class_weights: w, one for each output; all one if left out. Any sequence of numbers.
-
-    Targets are class numbers [b], or probabilities [b c] (soft labels).
+        label_smoothing: Smoothing ε, from 0 to 1.
+        class_weights: Weights w, one for each output, as any sequence of numbers; 1 by default.
 
     Raises:
-        InputError: a number out of range; as many weights as outputs are asked for on first use.
+        InputError: A number is out of range; on first use, if the weights differ in number from the
+            outputs.
 
-    >>> outputs = torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64)
-    >>> probability = outputs.softmax(1)[0]
-    >>> root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
-    >>> hessian = probability.diag() - probability.outer(probability)
-    >>> root.shape, torch.allclose(root @ root.T, hessian)
-    (torch.Size([3, 2]), True)
+    Examples:
+        >>> outputs = torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64)
+        >>> probability = outputs.softmax(1)[0]
+        >>> root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
+        >>> hessian = probability.diag() - probability.outer(probability)
+        >>> root.shape, torch.allclose(root @ root.T, hessian)
+        (torch.Size([3, 2]), True)
     """
 
     label_smoothing: float = 0.0
@@ -60,7 +61,10 @@ class CrossEntropy(Loss):
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing <= 1:
             raise InputError(
-                "label_smoothing", "a number from 0 to 1", f"{self.label_smoothing}", "Try 0.1."
+                "label_smoothing",
+                "a number from 0 to 1",
+                f"{self.label_smoothing}",
+                "Set the smoothing with which the model was trained, such as 0.1.",
             )
         if self.class_weights is None:
             return
@@ -70,7 +74,7 @@ class CrossEntropy(Loss):
                 "class_weights",
                 "finite numbers of 0 or more, not all 0",
                 f"{weights}",
-                "Take the weights that the model was trained with.",
+                "Set the weights with which the model was trained.",
             )
         object.__setattr__(self, "class_weights", weights)  # a tuple, so that it can be hashed
 
@@ -98,7 +102,7 @@ class CrossEntropy(Loss):
     def _total_weight(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"] | None:
-        """Σ_c q_c of each example; None where it is one for all."""
+        """Total weight Σ_c q_c of each example; None if it is 1 for all."""
         weights, soft = self._weights(outputs), targets.is_floating_point() and targets.dim() > 1
         targets = (
             _as_class_probabilities(targets, outputs) if soft else as_classes(targets, outputs)
@@ -126,31 +130,33 @@ class CrossEntropy(Loss):
 def _as_class_probabilities(
     targets: Float[Tensor, "b c"], outputs: Float[Tensor, "b c"]
 ) -> Float[Tensor, "b c"]:
-    """Targets that are probabilities of the classes.
+    """Check targets that are class probabilities.
 
     Raises:
-        InputError: one is below 0, not finite, or there are more or fewer than outputs.
+        InputError: A probability is negative or not finite, or they differ in number from the
+            outputs.
     """
     if targets.shape != outputs.shape or not bool((targets >= 0).all()):
         raise InputError(
             "targets",
             f"{outputs.shape[1]} probabilities a row, one for each output",
-            f"shape {tuple(targets.shape)}, the least {float(targets.min()):g}",
-            "Correct them or leave the rows out.",
+            f"shape {tuple(targets.shape)}, smallest value {float(targets.min()):g}",
+            "Correct these targets, or remove the rows.",
         )
     return targets.to(outputs.dtype)
 
 
 def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ...]:
-    """Weights n / (C n_c), as "balanced" in scikit-learn.
+    """Balanced class weights n / (C n_c), as "balanced" in scikit-learn.
 
-    Every class weighs the same in all, and the mean weight over the n examples is one.
+    Every class has the same total weight, and the mean weight over the n examples is one.
 
     Raises:
-        InputError: a class has no example, so its weight would be infinite.
+        InputError: A class has no example, so its weight would be infinite.
 
-    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
-    (0.6666666666666666, 2.0)
+    Examples:
+        >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
+        (0.6666666666666666, 2.0)
     """
     counts = torch.bincount(labels, minlength=classes).tolist()
     if len(counts) > classes or 0 in counts:
@@ -158,6 +164,6 @@ def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ..
             "class_weights",
             f"training examples of each of the {classes} classes, and of no other",
             f"{counts} examples by class",
-            "Give the weights as numbers.",
+            "Set the weights as numbers, or add examples of the missing class.",
         )
     return tuple(len(labels) / (classes * count) for count in counts)

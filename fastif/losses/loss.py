@@ -1,4 +1,4 @@
-"""The training loss, and the root of its curvature in the outputs."""
+"""Training losses with a factor of their Hessian in the outputs."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ from fastif.losses.measure import (
 
 
 class Loss(Measure):
-    """A measure that was minimised: convex in the outputs, with its Hessian there as a product."""
+    """Training loss: a measure that is convex in the outputs, with a factor of its Hessian."""
 
     @abstractmethod
     def sqrt_hessian(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c r"]:
-        """S with S Sᵀ = the Hessian of the loss in the outputs, example by example.
+        """Square root S [b c r] of the loss Hessian in the outputs z, S Sᵀ = ∂²L/∂z².
 
-        Its few columns r are what a Gauss-Newton product has to pull back through the model; their
-        number may depend on the number of outputs, never on an example.
+        A Gauss-Newton product has one backward pass for each of the r columns (BackPACK's
+        `sqrt_hessian`). Their number may depend on the number of outputs, never on an example.
         """
 
 
 def as_outputs(
     targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]
 ) -> Float[Tensor, "b c"]:
-    """Targets that are numbers, one for each output, in the outputs' shape and type.
+    """Convert numeric targets to the shape and type of the outputs, one for each output.
 
     Raises:
-        InputError: there are more or fewer of them than outputs.
+        InputError: The targets differ in number from the outputs.
     """
     if targets.numel() != outputs.numel():
         raise InputError(
@@ -50,14 +50,14 @@ def as_outputs(
 
 
 def find_invalid_numbers(targets: Shaped[Tensor, "n *t"], outputs: int) -> InvalidTargets | None:
-    """The targets that are not finite numbers, one for each output."""
+    """Find targets that are not finite numbers, one for each output."""
     if targets[:1].numel() != min(len(targets), 1) * outputs:
         return report_invalid_rows(f"{outputs} numbers, one for each output", all_rows(targets))
     return report_invalid_rows("finite numbers", nonfinite_rows(targets))
 
 
 def find_invalid_classes(targets: Shaped[Tensor, "n *t"], outputs: int) -> InvalidTargets | None:
-    """The targets that are no class numbers."""
+    """Find targets that are not class numbers."""
     if targets.is_floating_point() or targets.dtype == torch.bool or targets.dim() != 1:
         return report_invalid_rows("class numbers, one whole number a row", all_rows(targets))
     return report_invalid_rows(
@@ -66,17 +66,20 @@ def find_invalid_classes(targets: Shaped[Tensor, "n *t"], outputs: int) -> Inval
 
 
 def as_classes(targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]) -> Int[Tensor, " b"]:
-    """Targets that are class numbers.
+    """Convert targets to class numbers.
 
     Raises:
-        InputError: one is not. A number outside, such as torch's -100 for "ignore", has no loss but
-            would have a curvature.
+        InputError: A target is no class number. A number out of range, such as torch's ignore index
+            -100, has no loss but would have a curvature.
     """
     invalid = find_invalid_classes(targets, outputs.shape[-1])
     if invalid is not None:
         wrong = targets[invalid[1].to(targets.device)][:3].tolist()
         raise InputError(
-            "targets", invalid[0], ", ".join(map(str, wrong)), "Correct them or leave the rows out."
+            "targets",
+            invalid[0],
+            ", ".join(map(str, wrong)),
+            "Correct these targets, or remove the rows.",
         )
     return targets.long()
 
@@ -84,10 +87,10 @@ def as_classes(targets: Shaped[Tensor, "b *t"], outputs: Float[Tensor, "b c"]) -
 def as_weights(
     weights: Sequence[float], outputs: Float[Tensor, "b c"], where: str
 ) -> Float[Tensor, " c"]:
-    """Weights, one for each output, in the outputs' type.
+    """Convert weights to a tensor of the outputs' type, one for each output.
 
     Raises:
-        InputError: there are more or fewer of them than outputs.
+        InputError: The weights differ in number from the outputs.
     """
     if len(weights) != outputs.shape[1]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The hinge loss, rounded at its corner so that it has a curvature."""
+"""Smooth hinge loss, with a second derivative, for support vector machines."""
 
 import math
 from dataclasses import dataclass
@@ -22,28 +22,29 @@ from fastif.numerics.arithmetic import upcast_half
 
 @dataclass(frozen=True)
 class SmoothHinge(Loss):
-    """t log(1 + exp((1 - y f) / t)), which is the hinge max(0, 1 - y f) as t → 0.
+    """Smooth hinge loss t log(1 + exp((1 - y f) / t)), the hinge max(0, 1 - y f) for t → 0.
 
-    For support vector machines (Koh and Liang, 2017): the hinge has no second derivative, so no
-    influence. With one output f the sign y is +1 for a positive target and -1 for any other, so
-    labels 0/1 and -1/+1 mean the same. With c outputs it is the smooth form of Crammer and
-    Singer's, max_j (f_j + [j ≠ y]) - f_y:
+    For support vector machines (Koh and Liang, 2017): the hinge itself has no second derivative, so
+    no influence. With one output f the sign y is +1 for a positive target and -1 for any other, so
+    labels 0/1 and -1/+1 are equivalent. With c outputs it is the smooth form of the multi-class
+    hinge of Crammer and Singer, max_j (f_j + [j ≠ y]) - f_y:
 
         L = t log Σ_j exp((f_j + [j ≠ y]) / t) - f_y
 
-    which for two outputs is the first with f = f_1 - f_0. The value is in units of the margin, not
-    in nats. It exceeds the hinge by at most t log 2, and by t log c for c outputs.
+    which for two outputs equals the binary form with f = f_1 - f_0. The unit is that of the margin,
+    not nats. It exceeds the hinge by at most t log 2, and by t log c for c outputs.
 
     Args:
-        temperature: t > 0. Both sources take 0.001; the curvature then sits on the few examples
-            within some t of the margin, and a larger one is steadier.
+        temperature: Smoothing t > 0. The papers use 0.001, which concentrates the curvature on the
+            few examples with a margin within some t of 1; a larger t gives more stable influence.
 
     Raises:
-        InputError: the temperature is not a finite number > 0.
+        InputError: The temperature is not a finite number > 0.
 
-    >>> import torch
-    >>> SmoothHinge(0.1)(torch.tensor([[0.25], [1.0]]), torch.tensor([1, 1]))
-    tensor([0.7501, 0.0693])
+    Examples:
+        >>> import torch
+        >>> SmoothHinge(0.1)(torch.tensor([[0.25], [1.0]]), torch.tensor([1, 1]))
+        tensor([0.7501, 0.0693])
     """
 
     temperature: float = 1e-3
@@ -54,7 +55,7 @@ class SmoothHinge(Loss):
                 "temperature",
                 "a finite number > 0",
                 f"{self.temperature}",
-                "Leave it out for 0.001.",
+                "Omit it for the default 0.001.",
             )
 
     def __call__(
@@ -62,7 +63,7 @@ class SmoothHinge(Loss):
     ) -> Float[Tensor, " b"]:
         outputs = upcast_half(outputs)
         if outputs.shape[1] == 1:
-            # Not softplus: torch cuts that off at 20, where digits are left in double precision.
+            # Not softplus: torch linearises it above 20, which loses digits of double precision.
             return -self.temperature * F.logsigmoid(-self._violation(outputs, targets))[:, 0]
         targets = as_classes(targets, outputs)
         augmented = self._augmented_logits(outputs, targets)
@@ -93,12 +94,12 @@ class SmoothHinge(Loss):
     def _violation(
         self, outputs: Float[Tensor, "b 1"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b 1"]:
-        """(1 - y f) / t of a single output."""
+        """Scaled margin violation (1 - y f) / t of a single output."""
         sign = 2 * (as_outputs(targets, outputs) > 0).to(outputs.dtype) - 1
         return (1 - sign * outputs) / self.temperature
 
     def _augmented_logits(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, "b c"]:
-        """(f_j + [j ≠ y]) / t: the logits whose softmax cross-entropy, times t, the loss is."""
+        """Logits (f_j + [j ≠ y]) / t; t times their softmax cross-entropy is the loss."""
         return (outputs + 1 - F.one_hot(targets, outputs.shape[1])) / self.temperature

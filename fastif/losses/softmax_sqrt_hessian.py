@@ -1,4 +1,4 @@
-"""The curvature of log-sum-exp, which all softmax losses share."""
+"""Square root of the Hessian of log-sum-exp, for all softmax losses."""
 
 import torch
 from jaxtyping import Float
@@ -6,14 +6,13 @@ from torch import Tensor
 
 
 def softmax_sqrt_hessian(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c r"]:
-    """S with S Sᵀ = diag(π) - ππᵀ, the Hessian of log Σ exp(logits), and r = c-1 columns.
+    """Closed-form Cholesky factor S of diag(π) - ππᵀ, the Hessian of log Σ exp(logits).
 
-    The exact Cholesky factor in closed form (Tanabe and Sagae, 1992), so two classes cost one
-    column.
+    Exact, with r = c - 1 columns (Tanabe and Sagae, 1992), so two classes need one column.
     """
     probability = logits.softmax(-1)
-    # rest[:, j] = what is left after classes 0..j; summed from the end so that a tiny rest
-    # keeps its digits instead of drowning in 1 - (nearly 1).
+    # tail_mass[:, j] = probability of classes j and above, summed from the end: a tiny tail keeps
+    # its digits, which 1 - (nearly 1) would lose.
     tail_mass = probability.flip(-1).cumsum(-1).flip(-1)
     remaining_mass, later_mass = tail_mass[:, :-1], tail_mass[:, 1:]
     tiny = torch.finfo(logits.dtype).tiny

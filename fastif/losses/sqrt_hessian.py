@@ -1,4 +1,4 @@
-"""A loss's gradient in the outputs, in the columns of its curvature's root."""
+"""Coefficients of a loss gradient in the columns of its Hessian's square root."""
 
 import torch
 from jaxtyping import Float, Shaped
@@ -7,25 +7,26 @@ from torch import Tensor
 from fastif.losses.loss import Loss
 
 SPAN_TOLERANCE = 1e-4
-"""Relative length of what of a gradient may lie outside the root's columns: rounding, no more."""
+"""Relative norm of a gradient outside the columns that is accepted as rounding."""
 
 
 def gradient_in_sqrt_hessian(
     loss: Loss, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
 ) -> Float[Tensor, "b r"]:
-    """U with S u = d loss / d outputs, S the root, in double precision; NaN where there is none.
+    """Coefficients u with S u = ∂L/∂z, S the square root of the loss Hessian; NaN if none exist.
 
-    A loss whose Hessian can be zero where its gradient is not (a hinge, a softmax so sure that its
-    probabilities round to 0 and 1) has none there. Columns of S may differ by many orders of
-    magnitude (the probabilities do), so they are scaled to length one before they are inverted.
+    In double precision. A loss with zero Hessian and non-zero gradient (a hinge; a softmax with
+    probabilities that round to 0 and 1) has none. Columns of S may differ by many orders of
+    magnitude, as probabilities do, so they are normalised before the pseudo-inverse.
 
-    >>> from fastif import CrossEntropy, SmoothHinge
-    >>> sure = torch.tensor([[4.0, -4.0]])
-    >>> # √((1 - π) / π) with π = σ(-8)
-    >>> gradient_in_sqrt_hessian(CrossEntropy(), sure, torch.tensor([1])).round(decimals=2)
-    tensor([[54.6000]], dtype=torch.float64)
-    >>> gradient_in_sqrt_hessian(SmoothHinge(), torch.tensor([[-3.0]]), torch.tensor([1]))
-    tensor([[nan]], dtype=torch.float64)
+    Examples:
+        >>> from fastif import CrossEntropy, SmoothHinge
+        >>> logits = torch.tensor([[4.0, -4.0]])
+        >>> # √((1 - π) / π) with π = σ(-8)
+        >>> gradient_in_sqrt_hessian(CrossEntropy(), logits, torch.tensor([1])).round(decimals=2)
+        tensor([[54.6000]], dtype=torch.float64)
+        >>> gradient_in_sqrt_hessian(SmoothHinge(), torch.tensor([[-3.0]]), torch.tensor([1]))
+        tensor([[nan]], dtype=torch.float64)
     """
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()

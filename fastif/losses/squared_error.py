@@ -13,12 +13,17 @@ from fastif.numerics.arithmetic import upcast_half
 
 @dataclass(frozen=True)
 class SquaredError(Loss):
-    """Sum over the outputs of squared differences (no ½), so the Hessian in the outputs is 2·I.
+    """Squared error Σ_c (z_c - y_c)², summed over the outputs without ½.
 
-    torch's `mse_loss` takes the mean over the outputs instead, which is 1/c of this.
+    The Hessian in the outputs is 2·I. torch's `mse_loss` averages over the outputs, which is 1/c of
+    this. Targets are numbers of shape [b c]; [b] for a single output.
 
-    >>> SquaredError()(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))
-    tensor([5.])
+    Raises:
+        InputError: The targets differ in number from the outputs.
+
+    Examples:
+        >>> SquaredError()(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor([5.])
     """
 
     def __call__(

@@ -1,31 +1,34 @@
-"""The precision of a computation: what is rounding and what is a difference."""
+"""Floating-point precision of computations, and the size of their rounding errors."""
 
 import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
-"""Types in which no loss, no root of a curvature and no sum is taken."""
+"""Types in which no loss, Hessian factor or sum is computed."""
 
 MATMUL_DTYPES = {"highest": torch.float32, "high": torch.float16, "medium": torch.bfloat16}
-"""The digits of a product of single-precision matrices under each of torch's settings: "high" has
-at least the 10 bits of TF32, as many as half precision."""
+"""Type with the precision of single-precision matrix products, by torch's setting.
+
+"high" has at least the 10 mantissa bits of TF32, as many as half precision.
+"""
 
 NEWER_MATMUL_DTYPES = {"tf32": torch.float16, "bf16": torch.bfloat16}
-"""The same under the newer settings of a backend."""
+"""Type with the precision of matrix products, by the newer settings of a backend."""
 
 
 def upcast_half(tensor: Tensor) -> Tensor:
-    """The same in single precision at least.
+    """Convert half precision to single precision; other types are unchanged.
 
-    >>> half, double = torch.ones(1, dtype=torch.bfloat16), torch.ones(1).double()
-    >>> upcast_half(half).dtype, upcast_half(double).dtype
-    (torch.float32, torch.float64)
+    Examples:
+        >>> half, double = torch.ones(1, dtype=torch.bfloat16), torch.ones(1).double()
+        >>> upcast_half(half).dtype, upcast_half(double).dtype
+        (torch.float32, torch.float64)
     """
     return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def matmul_eps(tensor: Tensor) -> float:
-    """The relative rounding error of products of matrices of this tensor's type, on its device."""
+    """Relative rounding error of matrix products of this tensor's type, on its device."""
     dtype = tensor.dtype
     if dtype == torch.float32:
         dtype = _get_matmul_dtype(tensor.is_cuda)
@@ -33,9 +36,9 @@ def matmul_eps(tensor: Tensor) -> float:
 
 
 def _get_matmul_dtype(on_cuda: bool) -> torch.dtype:
-    """The type whose digits products of single-precision matrices have.
+    """Type with the effective precision of single-precision matrix products.
 
-    Torch has an older and a newer setting, and refuses to read the older where both were used.
+    Torch has an older and a newer setting, and refuses to read the older one after use of both.
     """
     try:
         dtype = MATMUL_DTYPES[torch.get_float32_matmul_precision()]

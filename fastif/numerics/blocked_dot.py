@@ -1,9 +1,10 @@
-"""Inner products of rows of millions of numbers, summed piece by piece.
+"""Blocked inner products of vectors with millions of entries, without loss of precision.
 
-One sum in single precision loses digits that nobody sees. Matrix libraries add up a long product in
-whatever order is fast on the processor at hand, some of them one number after the other: measured,
-of two million numbers of which most have one sign, a relative error of 1e-5 to 1e-3, and it is not
-the same for one row as for sixty. Pieces cost no time, and leave some 5e-7 for any number of rows.
+A long sum in single precision loses digits without notice. Matrix libraries add a long product in
+an order that is fast on the processor, some of them one number after the other: for two million
+numbers, mostly of one sign, the measured relative error is 1e-5 to 1e-3, and it differs between one
+vector and sixty. Sums over blocks take no more time, and leave about 5e-7 for any number of
+vectors.
 """
 
 from collections.abc import Iterator
@@ -13,20 +14,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 BLOCK_SIZE = 2**16
-"""Numbers of a row that are summed before they are added to the sum of the others."""
+"""Number of entries summed in one block."""
 
 HALF = (torch.bfloat16, torch.float16)
 
 
 def pairwise_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "b p"]) -> Float[Tensor, "q b"]:
-    """⟨left, right⟩ of every two rows.
+    """Inner products ⟨left, right⟩ [q b] of all pairs of vectors.
 
-    Rows in half precision give single precision: a product of theirs is rounded to half precision
-    only at its end, so each piece is, and the pieces are summed in single precision.
+    Half precision gives single precision: a product of two half-precision matrices is rounded to
+    half precision at its end, so each block is, and blocks are summed in single precision.
 
-    >>> pairwise_dots(torch.eye(2), torch.tensor([[3.0, 4.0]]))
-    tensor([[3.],
-            [4.]])
+    Examples:
+        >>> pairwise_dots(torch.eye(2), torch.tensor([[3.0, 4.0]]))
+        tensor([[3.],
+                [4.]])
     """
     dtype = torch.float32 if left.dtype in HALF else left.dtype
     total = torch.zeros(len(left), len(right), dtype=dtype, device=left.device)
@@ -36,10 +38,11 @@ def pairwise_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "b p"]) -> Fl
 
 
 def row_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
-    """⟨left, right⟩ of each row with the one in its place; without a third matrix of this size.
+    """Inner products ⟨left, right⟩ [q] of paired vectors, without a third matrix of this size.
 
-    >>> row_dots(torch.eye(2), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
-    tensor([3., 6.])
+    Examples:
+        >>> row_dots(torch.eye(2), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+        tensor([3., 6.])
     """
     total = left.new_zeros(len(left))
     for columns in _iterate_column_blocks(left):
@@ -48,10 +51,11 @@ def row_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "q p"]) -> Float[T
 
 
 def row_norms(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
-    """The Euclidean norm of each row.
+    """Euclidean norms [q] of vectors.
 
-    >>> row_norms(torch.tensor([[3.0, 4.0]]))
-    tensor([5.])
+    Examples:
+        >>> row_norms(torch.tensor([[3.0, 4.0]]))
+        tensor([5.])
     """
     return row_dots(rows, rows).sqrt_()
 

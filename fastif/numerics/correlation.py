@@ -1,4 +1,4 @@
-"""How well predicted effects agree with what really happened."""
+"""Correlations of predicted effects with outcomes of retraining: Pearson, Spearman and LDS."""
 
 import torch
 from jaxtyping import Float, Int
@@ -7,10 +7,12 @@ from torch import Tensor
 
 
 def pearson(left: Float[Tensor, "q c"], right: Float[Tensor, "q c"]) -> Float[Tensor, " q"]:
-    """Pearson correlation of each row with its partner; NaN where one of them is constant.
+    """Pearson correlation [q] of paired rows; NaN where one of them is constant.
 
-    >>> pearson(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[2.0, 4.0, 8.0]])).round(decimals=6)
-    tensor([1.], dtype=torch.float64)
+    Examples:
+        >>> values = torch.tensor([[1.0, 2.0, 4.0]])
+        >>> pearson(values, 2 * values).round(decimals=6)
+        tensor([1.], dtype=torch.float64)
     """
     if left.shape[1] == 0:
         return torch.full((len(left),), torch.nan, dtype=torch.float64)
@@ -21,7 +23,7 @@ def pearson(left: Float[Tensor, "q c"], right: Float[Tensor, "q c"]) -> Float[Te
 
 
 def spearman(left: Float[Tensor, "q c"], right: Float[Tensor, "q c"]) -> Float[Tensor, " q"]:
-    """Rank correlation of each row with its partner; equal values share their mean rank."""
+    """Spearman rank correlation [q] of paired rows; ties share their mean rank."""
     ranks = (torch.from_numpy(rankdata(rows.cpu().numpy(), axis=1)) for rows in (left, right))
     return pearson(*ranks)
 
@@ -31,27 +33,35 @@ def linear_datamodelling_score(
     subsets: list[Int[Tensor, " _"]],
     outcomes: Float[Tensor, "m q"],
 ) -> Float[Tensor, " q"]:
-    """Spearman correlation of summed effects with outcomes of retraining (Park and others, 2023).
+    """Linear datamodeling score (LDS; Park et al., 2023) of each query.
+
+        LDS(z) = Spearman over subsets S of (Σ_{i∈S} removal_effect[z, i], outcome_S(z))
 
     Args:
-        removal_effect: of every training row on every query; positive = helpful.
-        subsets: the training rows that each model was trained on.
-        outcomes: of the queries under these models, the higher the better (a margin, say).
+        removal_effect: Removal effects [q n] of all training examples; positive = helpful.
+        subsets: Positions of the training examples of each of the m retrained models.
+        outcomes: Outcomes [m q] of the queries under these models, higher is better, such as
+            `margins`.
 
-    >>> effect = torch.tensor([[1.0, 0.0, -1.0]])
-    >>> subsets = [torch.tensor([0]), torch.tensor([1]), torch.tensor([2])]
-    >>> linear_datamodelling_score(effect, subsets, torch.tensor([[0.9], [0.5], [0.1]])).round()
-    tensor([1.], dtype=torch.float64)
+    Returns:
+        One correlation from -1 to 1 for each query.
+
+    Examples:
+        >>> effect = torch.tensor([[1.0, 0.0, -1.0]])
+        >>> subsets = [torch.tensor([0]), torch.tensor([1]), torch.tensor([2])]
+        >>> linear_datamodelling_score(effect, subsets, torch.tensor([[0.9], [0.5], [0.1]])).round()
+        tensor([1.], dtype=torch.float64)
     """
     summed = torch.stack([removal_effect[:, ids].sum(1) for ids in subsets], dim=1)
     return spearman(summed, outcomes.T)
 
 
 def margins(logits: Float[Tensor, "q c"], labels: Int[Tensor, " q"]) -> Float[Tensor, " q"]:
-    """Log p / (1 - p) of the label under softmax: near linear in the parameters.
+    """Margin log p / (1 - p) of the label under softmax: nearly linear in the parameters.
 
-    >>> margins(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-    tensor([2.])
+    Examples:
+        >>> margins(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+        tensor([2.])
     """
     right = logits.gather(-1, labels[:, None])[:, 0]
     return right - logits.scatter(-1, labels[:, None], -torch.inf).logsumexp(-1)

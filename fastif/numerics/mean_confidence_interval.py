@@ -1,4 +1,4 @@
-"""Bounds of a mean from few numbers between 0 and 1, whatever their distribution."""
+"""Confidence interval of a mean of few values in [0, 1], for any distribution."""
 
 import torch
 from jaxtyping import Float
@@ -11,20 +11,27 @@ SAMPLES, SEED = 20_000, 141_421_356
 def mean_confidence_interval(
     values: Float[Tensor, " q"], weights: Float[Tensor, " q"] | None = None
 ) -> tuple[float, float]:
-    """95 % interval of the mean of what the values were drawn from.
+    """Distribution-free 95 % confidence interval of a mean of values in [0, 1] (Gaffke, 2005).
 
-    One value more is added at the worst end, 0 or 1, and all are weighed at random (Dirichlet with
-    ones); the bound is the 2.5 % quantile of such means. So Gaffke (2005), studied by
-    Learned-Miller and Thomas (2020). For zeros and ones it is the exact binomial interval of
-    Clopper and Pearson; values that differ little give a narrower one, yet never an empty one: a
-    few equal values do not prove that there are no others. No violation of its coverage is known,
-    a proof for all distributions neither. Weights stand for unequal chances of having been drawn;
-    the added value has the largest of them.
+    One value at the worst end, 0 or 1, is added, and all are weighted at random (uniform
+    Dirichlet); the bound is the 2.5 % quantile of such means (Learned-Miller and Thomas, 2020). For
+    zeros and ones it is the exact Clopper-Pearson interval. Values that differ little give a
+    narrower interval, but never an empty one. No violation of its coverage is known, nor a proof
+    for all distributions.
 
-    >>> [round(bound, 2) for bound in mean_confidence_interval(torch.ones(8))]
-    [0.63, 1.0]
-    >>> [round(bound, 2) for bound in mean_confidence_interval(torch.full((8,), 0.8))]
-    [0.51, 0.87]
+    Args:
+        values: Sample [q] of values from 0 to 1.
+        weights: Weights [q] for unequal sampling probabilities; equal by default. The added value
+            has the largest of them.
+
+    Returns:
+        Lower and upper bound.
+
+    Examples:
+        >>> [round(bound, 2) for bound in mean_confidence_interval(torch.ones(8))]
+        [0.63, 1.0]
+        >>> [round(bound, 2) for bound in mean_confidence_interval(torch.full((8,), 0.8))]
+        [0.51, 0.87]
     """
     values = values.double()
     weights = torch.ones_like(values) if weights is None else weights.double()

@@ -1,4 +1,4 @@
-"""Work that does not fit into memory is done in halves; what is free goes back to the system."""
+"""Out-of-memory recovery by halving the work, and release of cached memory."""
 
 import ctypes
 import gc
@@ -16,17 +16,19 @@ T = TypeVar("T")
 def split_on_oom(
     work: Callable[[Int[Tensor, " b"]], T], ids: Int[Tensor, " m"]
 ) -> Iterator[tuple[Int[Tensor, " b"], T]]:
-    """What `work` finds for all of `ids`, or for halves of them, and of these, until it fits.
+    """Yield results of `work` on all `ids`, or on halves of them until each fits into memory.
 
     Raises:
-        torch.OutOfMemoryError, MemoryError, RuntimeError: even one alone does not fit.
+        torch.OutOfMemoryError, MemoryError, RuntimeError: A single id does not fit, or `work`
+            failed for another reason.
 
-    >>> def work(ids):
-    ...     if len(ids) > 2:
-    ...         raise MemoryError
-    ...     return ids.sum().item()
-    >>> [found for _, found in split_on_oom(work, torch.arange(5))]
-    [1, 2, 7]
+    Examples:
+        >>> def work(ids):
+        ...     if len(ids) > 2:
+        ...         raise MemoryError
+        ...     return ids.sum().item()
+        >>> [result for _, result in split_on_oom(work, torch.arange(5))]
+        [1, 2, 7]
     """
     try:
         result = work(ids)
@@ -36,21 +38,21 @@ def split_on_oom(
     else:
         yield ids, result
         return
-    # Out of the handler: the failure's traceback held what was allocated before it.
+    # Outside of the handler, where the traceback no longer references the failed allocations.
     free_cache()
     for half in ids.split(-(-len(ids) // 2)):
         yield from split_on_oom(work, half)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether that is what failed; the CPU's allocator has no exception of its own."""
+    """Whether an exception is an out-of-memory error; the CPU allocator raises a RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
 
 
 def free_cache() -> None:
-    """Give memory that is free but held back to the device, and to the system."""
+    """Return cached free memory to the device and to the operating system."""
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
@@ -58,11 +60,11 @@ def free_cache() -> None:
 
 
 def release_to_os() -> None:
-    """Give memory that is free but held back to the system.
+    """Return cached free memory to the operating system (glibc's malloc_trim).
 
-    glibc keeps what was freed below something that is still in use: after a stage of many small
-    tensors several hundred megabytes, on top of which the next stage would make its peak. Other
-    systems' allocators are left to themselves.
+    glibc keeps freed memory below a block in use: after a stage with many small tensors several
+    hundred megabytes, which would add to the next stage's peak. Other systems' allocators are not
+    changed.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

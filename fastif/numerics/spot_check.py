@@ -1,15 +1,16 @@
-"""Spot checks: which of many alike computations are checked, at a small part of their cost."""
+"""Spot checks: a small fixed share of many similar computations is verified."""
 
 SPOT_CHECK_INTERVAL = 32
-"""One in so many is checked: a check costs about as much as what it checks."""
+"""One computation in this many is checked; a check costs about as much as the computation."""
 GOLDEN_RATIO = 0.6180339887498949
-"""Multiples of it fall evenly into the unit interval, whatever period the computations have."""
+"""Inverse golden ratio: its multiples are evenly spread modulo 1, whatever the period of work."""
 
 
 def is_spot_check(number: int) -> bool:
-    """Whether the computation of this number, counted from 1, is checked.
+    """Whether to check the computation with this number, counted from 1.
 
-    >>> [number for number in range(1, 150) if is_spot_check(number)]
-    [34, 68, 89, 123]
+    Examples:
+        >>> [number for number in range(1, 150) if is_spot_check(number)]
+        [34, 68, 89, 123]
     """
     return (number * GOLDEN_RATIO) % 1.0 < 1 / SPOT_CHECK_INTERVAL

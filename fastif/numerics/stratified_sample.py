@@ -1,4 +1,4 @@
-"""Which few of many to look at so that no group is left out, and what each of them stands for."""
+"""Stratified samples over several groupings, and raking weights."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,18 +8,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Column = Sequence[str | None]
-"""The group of each row: its label, its slice."""
+"""Group of each row, such as its label or its slice; None for no group."""
 
 RAKING_ROUNDS = 100
 
 
 def stratified_sample(columns: Sequence[Column], count: int, seed: int) -> Int[Tensor, " m"]:
-    """Up to `count` positions, at random but with as many of each group as its size asks for.
+    """Random sample of up to `count` positions, proportional to group sizes in several groupings.
 
-    Every group gets one if `count` allows, those of the first column before the others'.
+    Every group gets one row if `count` permits, groups of the first column before those of others.
 
-    >>> stratified_sample([["a", "a", "a", "a", "b"]], 2, seed=0).tolist()[-1]
-    4
+    Args:
+        columns: Groups of all rows, one sequence for each grouping.
+        count: Largest number of rows to sample.
+        seed: Random seed of the sample.
+
+    Examples:
+        >>> stratified_sample([["a", "a", "a", "a", "b"]], 2, seed=0).tolist()[-1]
+        4
     """
     size = len(columns[0])
     codes = [_encode_groups(column) for column in columns]
@@ -39,14 +45,19 @@ def stratified_sample(columns: Sequence[Column], count: int, seed: int) -> Int[T
 
 
 def raking_weights(columns: Sequence[Column], sampled: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """How many rows each drawn one stands for: the groups' totals are those of all rows.
+    """Raking weights (Deming and Stephan, 1940): rows represented by each sampled row.
 
-    Raking (Deming and Stephan, 1940): the totals are set right column by column until they stay,
-    those of the first column last; the others' are as near as the few rows allow. Groups without a
-    drawn row are left out.
+    Iterative proportional fitting adjusts the weighted group totals to those of all rows, column by
+    column with the first column last. Totals of the other columns are as close as the few sampled
+    rows permit. Groups without a sampled row are ignored.
 
-    >>> raking_weights([["a", "a", "a", "b"]], torch.tensor([0, 1, 3])).tolist()
-    [1.5, 1.5, 1.0]
+    Args:
+        columns: Groups of all rows, one sequence for each grouping.
+        sampled: Positions [m] of the sampled rows.
+
+    Examples:
+        >>> raking_weights([["a", "a", "a", "b"]], torch.tensor([0, 1, 3])).tolist()
+        [1.5, 1.5, 1.0]
     """
     weights = torch.ones(len(sampled), dtype=torch.float64)
     for _ in range(RAKING_ROUNDS):

@@ -1,4 +1,4 @@
-"""Student's t interval of a mean."""
+"""Student's t confidence interval of a mean."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,19 @@ CONFIDENCE = 0.95
 
 
 def mean_t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Mean m and half width t s / √n of Student's interval (m - half, m + half) of the mean.
+    """Student's t interval: mean m and half width t s / √n of the interval m ± half width.
 
-    s is the standard deviation with n - 1 below, and t the quantile of n - 1 degrees of freedom. Of
-    a single value the interval is the whole line.
+    s is the sample standard deviation (denominator n - 1) and t the quantile with n - 1 degrees of
+    freedom. A single value gives an infinite half width.
 
     Args:
-        values: the n numbers, at least one.
-        confidence: how often intervals like this hold the mean, for normal values.
+        values: Sample of n numbers, at least one.
+        confidence: Coverage of the interval for normal values, from 0 to 1.
 
-    >>> mean, half = mean_t_interval([1.0, 2.0, 3.0])
-    >>> round(mean, 3), round(half, 3)
-    (2.0, 2.484)
+    Examples:
+        >>> mean, half = mean_t_interval([1.0, 2.0, 3.0])
+        >>> round(mean, 3), round(half, 3)
+        (2.0, 2.484)
     """
     numbers = torch.as_tensor(values, dtype=torch.float64)
     mean = float(numbers.mean())

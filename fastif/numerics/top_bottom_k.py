@@ -1,32 +1,34 @@
-"""The most harmful and most helpful training examples of each query, of tiles that pass by."""
+"""Streaming top-k and bottom-k: most helpful and most harmful training examples of each query."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 MERGE_THRESHOLD = 1024
-"""Columns that wait for a merge: sorting after every tile would cost more than its scores."""
+"""Number of columns buffered before a merge; a sort after every batch would cost too much."""
 
 PREFILTER_FACTOR = 4
-"""Times as many columns as are kept at an end, from which on the others are first left out."""
+"""Ratio of columns to k above which the columns are prefiltered to k at each end."""
 
 
 class TopBottomK:
-    """The `k` lowest and the `k` highest scores of each query, among all that were added.
+    """Streaming top-k and bottom-k: the `k` lowest and the `k` highest scores of each query.
 
-    Held are 2·keep columns and those that wait, never all n. Equal scores are ordered by id, so
-    what is kept does not depend on tiles or their order.
+    Memory is 2k columns and the buffered ones, never all n. Equal scores are ordered by id, so the
+    result does not depend on the batches or their order.
 
     Args:
-        count: queries.
-        k: columns at each end; None keeps all.
-        spread: whether scores come with a spread.
+        count: Number of queries.
+        k: Number of columns at each end; None keeps all.
+        spread: Whether scores come with a standard deviation.
 
-    >>> extremes = TopBottomK(1, k=1)
-    >>> for first in (0, 3):
-    ...     extremes.add(torch.arange(first, first + 3), torch.tensor([[5.0, -1.0, 2.0]]) + first)
-    >>> extremes.get_result()[:2]
-    (tensor([[1, 3]]), tensor([[-1.,  8.]]))
+    Examples:
+        >>> extremes = TopBottomK(1, k=1)
+        >>> for first in (0, 3):
+        ...     scores = torch.tensor([[5.0, -1.0, 2.0]]) + first
+        ...     extremes.add(torch.arange(first, first + 3), scores)
+        >>> extremes.get_result()[:2]
+        (tensor([[1, 3]]), tensor([[-1.,  8.]]))
     """
 
     def __init__(self, count: int, k: int | None, spread: bool = False) -> None:
@@ -42,12 +44,10 @@ class TopBottomK:
         scores: Float[Tensor, "q b"],
         spread: Float[Tensor, "q b"] | None = None,
     ) -> None:
-        """Consider the scores of b more training examples."""
+        """Add the scores [q b] of b more training examples."""
         extremes = None
         if self.k is not None and len(ids) > PREFILTER_FACTOR * self.k:
-            extremes = _select_extremes(
-                scores, self.k
-            )  # before it is copied to be merged: it may be wide
+            extremes = _select_extremes(scores, self.k)  # wide blocks are reduced before a copy
         ids = ids.to(scores.device)
         self._ids.append(ids.expand(len(scores), -1) if extremes is None else ids[extremes])
         self._scores.append(scores if extremes is None else scores.gather(1, extremes))
@@ -58,7 +58,7 @@ class TopBottomK:
             self._merge()
 
     def get_result(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Ids, scores and spreads, the most harmful first."""
+        """Ids, scores and spreads of each query, in ascending order of score."""
         self._merge()
         spread = self._spreads[0].cpu() if self._spreads else None
         scores = self._scores[0] if self._scores else torch.empty(self._ids[0].shape)
@@ -80,7 +80,7 @@ class TopBottomK:
 def top_bottom_k(
     ids: Int[Tensor, "q k"], scores: Float[Tensor, "q k"], k: int | None = None
 ) -> Int[Tensor, "q m"]:
-    """Columns in ascending order of score, of equal scores by id; only `k` at each end."""
+    """Columns in ascending order of score, ties by id; only `k` at each end if given."""
     if k is not None and scores.shape[1] > PREFILTER_FACTOR * k:
         extremes = _select_extremes(scores, k)
         if extremes is not None:
@@ -95,7 +95,7 @@ def top_bottom_k(
 
 
 def _select_extremes(scores: Float[Tensor, "q k"], k: int) -> Int[Tensor, "q m"] | None:
-    """The `k` columns at each end, in no order; None if ties leave it open which these are."""
+    """Select the `k` columns at each end, unordered; None if ties make the selection ambiguous."""
     columns = []
     for largest in (False, True):
         extremes, places = scores.topk(k, 1, largest=largest, sorted=True)

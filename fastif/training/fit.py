@@ -1,4 +1,4 @@
-"""Fitting a classifier: only the chosen parameters move, the frozen part is computed once."""
+"""Training of a classifier: only attributed parameters move; frozen layers may be cached."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -14,22 +14,30 @@ from fastif.models.objective import Objective
 from fastif.models.parameters import Params
 
 POOLED_BATCHES = 16
-"""Batches that are drawn together and sorted by length."""
+"""Number of batches that are sampled together and sorted by length."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to fit: Adam, warm-up over a tenth, then linear decay.
+    """Hyper-parameters of Adam or AdamW with linear warm-up (a tenth of the steps) and decay.
 
     Attributes:
-        batch_size: examples of a step, part of what is trained; not the examples' own.
-        weight_decay: of all parameters that are fitted, biases too.
-        weight_decay_kind: "decoupled" shrinks them beside the gradient (AdamW; Loshchilov and
-            Hutter, 2019) and belongs to no loss. "coupled" adds weight_decay/2 ‖params‖² to the
-            mean loss: the same number is the objective's `penalty` when influence is asked.
+        epochs: Number of passes over the training set.
+        learning_rate: Peak learning rate, a finite number > 0.
+        weight_decay: Weight decay of all attributed parameters, including biases.
+        batch_size: Number of examples in a training step; independent of the examples' own batch
+            size.
+        seed: Random seed of the order of examples.
+        weight_decay_kind: "decoupled" (AdamW; Loshchilov and Hutter, 2019) shrinks the parameters
+            beside the gradient and is part of no loss. "coupled" adds weight_decay/2 ‖params‖² to
+            the mean loss; set the same number as the objective's `penalty` for influence.
 
     Raises:
-        InputError: the kind is neither.
+        InputError: The kind is neither.
+
+    Examples:
+        >>> TrainingConfig(epochs=3, weight_decay_kind="coupled").learning_rate
+        0.0003
     """
 
     epochs: int = 5
@@ -52,13 +60,13 @@ class TrainingConfig:
 _OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 
 ProgressCallback = Callable[[int, int, float], None]
-"""Told the step, the number of steps and the loss of the step's batch, without weight decay."""
+"""Callback with the step, the number of steps, and the batch's loss without weight decay."""
 
 BatchCallback = Callable[[Int[Tensor, " b"], Float[Tensor, "b c"]], None]
-"""Told the positions of a batch's rows and their outputs, before the step that they lead to."""
+"""Callback with the positions of a batch's examples and their outputs, before the update."""
 
 CheckpointCallback = Callable[[float, Params], None]
-"""Told a part of training that has passed, and a copy of the parameters then."""
+"""Callback with the finished fraction of training, and a copy of the parameters."""
 
 
 def fit(
@@ -71,24 +79,27 @@ def fit(
     on_checkpoint: CheckpointCallback | None = None,
     checkpoint_fractions: Collection[float] = (),
 ) -> Params:
-    """The objective's parameters after training, starting from their present values.
+    """Train the attributed parameters by Adam or AdamW, from their present values.
 
-    The model stays in evaluation mode: without dropout the loss that is minimised is the loss that
-    influence differentiates.
+    The model stays in evaluation mode: without dropout the minimised loss is the loss that
+    influence differentiates. The objective is not changed: assign the result to `objective.params`.
 
     Args:
-        objective: what is fitted.
-        examples: the training set.
-        config: how.
-        progress: is told of every step.
-        on_batch: is told of every batch, such as `TrainingDynamics`.
-        on_checkpoint: is told of the checkpoints.
-        checkpoint_fractions: where these lie, as parts of training between 0 and 1. Parts that fall
-            on the same step are all kept, each with the parameters after that step.
+        objective: Model with its loss and its attributed parameters.
+        examples: Training set of n examples.
+        config: Training hyper-parameters.
+        progress: Callback after every step.
+        on_batch: Callback on every batch before the update, such as `TrainingDynamics`.
+        on_checkpoint: Callback on the checkpoints.
+        checkpoint_fractions: Positions of checkpoints as fractions of training, from 0 to 1.
+            Fractions that fall on one step all get the parameters after that step.
+
+    Returns:
+        Trained parameters by name.
 
     Raises:
-        InputError: the learning rate is not a positive number, the weight decay turns parameters
-            over, or the loss became NaN or infinite.
+        InputError: The learning rate is not a finite number > 0, one step of decoupled weight decay
+            would change the sign of parameters, or the loss became NaN or infinite.
     """
     _check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
@@ -128,7 +139,7 @@ def _check_config(config: TrainingConfig) -> None:
     if config.weight_decay_kind == "decoupled" and shrinkage >= 1 < config.weight_decay:
         raise InputError(
             "[training] weight_decay",
-            f"less than {1 / config.learning_rate:g}, at which one step takes parameters beyond 0",
+            f"less than {1 / config.learning_rate:g}, where a step changes parameters' signs",
             f"{config.weight_decay:g}",
             f"Try weight_decay = {TrainingConfig.weight_decay:g}.",
         )
@@ -147,7 +158,7 @@ def _check_finite(loss: Tensor, step: int, config: TrainingConfig) -> None:
 def _make_optimiser(
     params: Params, config: TrainingConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """The optimiser of these parameters, and the schedule of its learning rate."""
+    """Return the optimiser of the parameters, and its learning-rate schedule."""
     optimiser = _OPTIMISERS[config.weight_decay_kind](
         params.values(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -164,7 +175,7 @@ def _learning_rate_factor(step: int, steps: int) -> float:
 def _iterate_batches(
     lengths: Int[Tensor, " n"], config: TrainingConfig
 ) -> Iterator[Int[Tensor, " b"]]:
-    """Shuffled batches, of like length within every few batches so that padding is small."""
+    """Yield shuffled batches of similar lengths, so that padding is small."""
     generator = torch.Generator().manual_seed(config.seed)
     for _ in range(config.epochs):
         shuffled = torch.randperm(len(lengths), generator=generator)
@@ -184,10 +195,17 @@ def predict(
     batch_size: int = FORWARD_BATCH_SIZE,
     ids: Int[Tensor, " m"] | None = None,
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, " m"]]:
-    """Outputs, and what is asked of a query, of all examples or in the order of `ids`.
+    """Model outputs and query measures of the examples, without gradients.
 
-    That is each example's loss, without smoothing or weights where the objective's measure is.
-    `batch_size` is that of a forward pass, which holds no gradients, and not the examples' own.
+    Args:
+        objective: Model with its loss and the measure of queries.
+        examples: Examples to predict.
+        batch_size: Number of examples in a forward pass, independent of the examples' own.
+        ids: Positions of m examples; all by default.
+
+    Returns:
+        Outputs [m c] and measures [m] in the order of `ids`. The measure is the loss unless the
+            objective has another one, such as a loss without label smoothing.
     """
     places, outputs, measures = [], [], []
     for where, batch in examples.batches(ids, batch_size):

@@ -1,10 +1,10 @@
-"""The question that influence functions answer for a network: the proximal Bregman response.
+"""Proximal Bregman response function: the retraining that influence functions predict.
 
-A network is not convex and its training does not end in a minimum, so training again without a row
-ends elsewhere for reasons that have nothing to do with the row. Bae and others (2022, "If influence
-functions are the answer, then what is the question?") name what the formula does track: how the
-trained parameters move if the row's loss is taken away while the outputs on the training set are
-held near what they are, and the parameters near where they are.
+A network is not convex and its training does not end in a minimum, so leave-one-out retraining
+differs for reasons other than the removed example. Influence functions approximate another quantity
+(Bae et al., 2022, "If influence functions are the answer, then what is the question?"): the change
+of the trained parameters if the example's loss is removed while the outputs on the training set,
+and the parameters, are kept close to their present values.
 """
 
 import torch
@@ -20,19 +20,24 @@ from fastif.training.retrain import minimize_over_params
 def proximal_bregman_response(
     objective: Objective, examples: Examples, row: int, damping: float, steps: int = 300
 ) -> Params:
-    """Argmin of 1/n Σ_i D(f(x_i, θ), f(x_i, θ_s)) + ½ λ ‖θ - θ_s‖² - 1/n L(z, θ).
+    """Minimise the proximal Bregman objective (PBRF; Bae et al., 2022) for one removed example.
 
-    D is the Bregman divergence of cross-entropy, the Kullback-Leibler divergence of the present
-    softmax from the trained one. Its second derivative at the trained parameters θ_s is the
-    Gauss-Newton matrix, and that of the last term is left out by the formula; so
-    (G + λ)⁻¹ ∇L(z) / n is the first step towards this minimum.
+        argmin over θ of 1/n Σ_i D(f(x_i, θ), f(x_i, θ_s)) + ½ λ ‖θ - θ_s‖² - 1/n L(z, θ)
+
+    D is the Bregman divergence of cross-entropy: the Kullback-Leibler divergence of the present
+    softmax from that of the trained parameters θ_s. Its Hessian at θ_s is the Gauss-Newton matrix
+    G, and the formula ignores the Hessian of the last term, so (G + λI)⁻¹ ∇L(z) / n is the first
+    Newton step.
 
     Args:
-        objective: a classifier by cross-entropy, at its trained parameters.
-        examples: its training rows, taken as one batch.
-        row: position of the row that is taken away.
-        damping: λ, as influence is asked with.
-        steps: of L-BFGS at most.
+        objective: Classifier with cross-entropy, at its trained parameters.
+        examples: Training set, read as one batch.
+        row: Position of the removed example.
+        damping: Damping λ, the same as for influence.
+        steps: Largest number of L-BFGS iterations.
+
+    Returns:
+        Parameters at the minimum, by name.
     """
     batch, trained = examples.take(all_ids(examples)), objective.params
     removed = examples.take(torch.tensor([row]))

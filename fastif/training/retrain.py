@@ -1,4 +1,4 @@
-"""Training again in earnest: the minimum of the whole table's loss, to the last digits."""
+"""Exact retraining: the minimum of the full training loss by L-BFGS."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from fastif.models.parameters import Params
 from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS, TOLERANCE, MEMORY = 1000, 1e-10, 30
-"""L-BFGS iterations at most, the largest entry of the gradient to stop at, and pairs remembered."""
+"""Largest number of L-BFGS iterations, gradient tolerance (maximum norm), and history size."""
 
 
 def retrain_exact(
@@ -22,25 +22,31 @@ def retrain_exact(
     weights: Float[Tensor, " n"] | None = None,
     start: Params | None = None,
 ) -> Params:
-    """Argmin over θ of 1/n Σ_i w_i L(z_i, θ) + ½ penalty ‖θ‖², from `start`.
+    """Retrain to the minimum of the weighted training loss by L-BFGS.
 
-    Leaving row z out is w_z = 0: n stays, as in the convention of removal effects, so that the
-    influence of z is the first derivative of what this returns. Of a convex loss the minimum does
-    not depend on where it starts; of a network it is the one that lies nearest downhill.
+        argmin over θ of 1/n Σ_i w_i L(z_i, θ) + ½ penalty ‖θ‖²
+
+    Leave-one-out of row z is w_z = 0: n stays, as in the convention of removal effects, so the
+    influence of z is the first derivative of the result. For a convex loss the minimum does not
+    depend on the start; for a network it is a local minimum near it.
 
     Args:
-        objective: the model and its loss; its own parameters are the start if none is given.
-        examples: the table, taken as one batch.
-        penalty: L2, of the attributed parameters.
-        weights: of the rows; 1 if left out.
-        start: parameters to begin with.
+        objective: Model with its loss.
+        examples: Training set of n examples, read as one batch.
+        penalty: L2 penalty of the attributed parameters.
+        weights: Weights w [n] of the examples; 1 by default.
+        start: Initial parameters; the objective's own by default.
 
-    >>> from torch import nn
-    >>> from fastif import ModuleObjective, SquaredError, TensorExamples
-    >>> points = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [4.0]]))
-    >>> line = ModuleObjective(nn.Linear(1, 1, bias=False), SquaredError())
-    >>> retrain_exact(line, points)["weight"].round(decimals=4)
-    tensor([[2.]])
+    Returns:
+        Parameters at the minimum, by name.
+
+    Examples:
+        >>> from torch import nn
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> points = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [4.0]]))
+        >>> line = ModuleObjective(nn.Linear(1, 1, bias=False), SquaredError())
+        >>> retrain_exact(line, points)["weight"].round(decimals=4)
+        tensor([[2.]])
     """
     batch = examples.take(all_ids(examples))
     share = 1 / len(examples) if weights is None else weights / len(examples)
@@ -56,7 +62,7 @@ def retrain_exact(
 def minimize_over_params(
     loss: Callable[[Params], Tensor], start: Params, steps: int = STEPS
 ) -> Params:
-    """The parameters at the minimum of a smooth function, by L-BFGS from `start`."""
+    """Minimise a smooth function of the parameters by L-BFGS from `start`."""
     params = {name: tensor.detach().clone().requires_grad_() for name, tensor in start.items()}
     minimize_lbfgs(
         lambda: loss(params),
@@ -71,6 +77,6 @@ def minimize_over_params(
 
 
 def compute_losses(objective: Objective, params: Params, batch: Batch) -> Float[Tensor, " b"]:
-    """The loss of each example under other parameters."""
+    """Loss [b] of each example under the given parameters."""
     with torch.no_grad():
         return objective.losses(params, batch)

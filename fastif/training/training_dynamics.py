@@ -1,4 +1,4 @@
-"""Training dynamics: how a classifier stood to each training row while it learned."""
+"""Training dynamics: area under the margin of each training example."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,19 +6,21 @@ from torch import Tensor
 
 
 class TrainingDynamics:
-    """The lead of each row's own label over the next, averaged over the epochs.
+    """Area under the margin (AUM; Pleiss et al., 2020): mean margin of an example over epochs.
 
-    margin = mean over epochs of z_y - max_{j != y} z_j, with the outputs z that the training step
-    itself computed (the area under the margin of Pleiss and others, 2020). A wrong label is learned
-    last and against the others: its margin is low or negative.
+        margin = mean over epochs of z_y - max_{j ≠ y} z_j
+
+    with the outputs z of the training steps themselves. A wrong label is learned last and against
+    the others, so its margin is low or negative. Use an instance as `on_batch` of `fit`.
 
     Args:
-        labels: of the training rows.
+        labels: Class numbers [n] of the training examples.
 
-    >>> seen = TrainingDynamics(torch.tensor([0, 1]))
-    >>> seen(torch.tensor([1, 0]), torch.tensor([[3.0, 1.0], [2.0, 0.5]]))
-    >>> seen.margins
-    tensor([ 1.5000, -2.0000])
+    Examples:
+        >>> dynamics = TrainingDynamics(torch.tensor([0, 1]))
+        >>> dynamics(torch.tensor([1, 0]), torch.tensor([[3.0, 1.0], [2.0, 0.5]]))
+        >>> dynamics.margins
+        tensor([ 1.5000, -2.0000])
     """
 
     def __init__(self, labels: Int[Tensor, " n"]) -> None:
@@ -27,7 +29,7 @@ class TrainingDynamics:
         self._counts = torch.zeros(len(labels), dtype=torch.long)
 
     def __call__(self, ids: Int[Tensor, " b"], outputs: Float[Tensor, "b c"]) -> None:
-        """Take note of a batch: the positions of its rows, and its outputs."""
+        """Record a batch: positions of its examples, and their outputs."""
         logits, labels = outputs.detach().double().cpu(), self.labels[ids][:, None]
         runner_up = logits.scatter(1, labels, -torch.inf).amax(1)
         self._total.index_add_(0, ids, logits.gather(1, labels)[:, 0] - runner_up)
@@ -35,5 +37,5 @@ class TrainingDynamics:
 
     @property
     def margins(self) -> Float[Tensor, " n"]:
-        """Of each row; NaN for a row that no batch had."""
+        """Mean margin [n] of each example; NaN for an example in no batch."""
         return (self._total / self._counts).float()

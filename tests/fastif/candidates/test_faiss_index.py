@@ -1,4 +1,4 @@
-"""Nearest neighbours against brute force, and which FAISS builds are accepted."""
+"""FAISS index against brute force, class quotas, and checks of the installed FAISS build."""
 
 import math
 import sys
@@ -34,7 +34,7 @@ def test_flat_equals_brute_force():
     assert len(candidates) == 20
 
 
-def test_all_rows_can_be_asked_for():
+def test_all_rows_can_be_requested():
     points = _points(30)
     candidates = CandidateIndex.build(points).search(points[:2], 30)
     assert [sorted(row) for row in candidates.ids.tolist()] == [list(range(30))] * 2
@@ -43,7 +43,7 @@ def test_all_rows_can_be_asked_for():
 @pytest.mark.parametrize(
     ("factory", "least"), [("HNSW16", 0.9), ("IVF8,Flat", 0.5), ("PCA8,Flat", 0.4)]
 )
-def test_an_approximate_index_finds_most_of_what_the_exact_one_finds(factory, least):
+def test_an_approximate_index_has_a_high_recall(factory, least):
     points, queries = _points(400), _points(30, seed=1)
     exact, _ = _nearest(points, queries, 10)
     candidates = CandidateIndex.build(points, factory).search(queries, 10).ids.tolist()
@@ -51,7 +51,7 @@ def test_an_approximate_index_finds_most_of_what_the_exact_one_finds(factory, le
     assert hits / exact.size >= least
 
 
-def test_an_index_that_finds_too_few_fills_up_with_minus_one():
+def test_missing_neighbours_are_minus_one():
     points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
     points += 0.1 * _points(200, 4)
     candidates = CandidateIndex.build(points, "IVF2,Flat").search(points[:1], 150)
@@ -60,7 +60,7 @@ def test_an_index_that_finds_too_few_fills_up_with_minus_one():
 
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF4,Flat"])
-def test_a_saved_index_answers_the_same(tmp_path, factory):
+def test_a_saved_index_returns_equal_results(tmp_path, factory):
     points, queries = _points(200), _points(5, seed=1)
     index = CandidateIndex.build(points, factory)
     index.save(tmp_path / "index.faiss")
@@ -96,15 +96,15 @@ def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
         ("PQ4,RFlat", False, "needs 256 rows or more"),
         ("NSG8", False, "needs 101 rows or more"),
         ("ZnLattice2x4_4", False, "cannot read back"),
-        ("HNSW0", False, "2 to 512 links a row"),
-        ("IVF2_HNSW1,Flat", False, "2 to 512 links a row"),
+        ("HNSW0", False, "2 to 512 links of a vector"),
+        ("IVF2_HNSW1,Flat", False, "2 to 512 links of a vector"),
         ("IVF0,Flat", False, "1 to .* cells"),
         ("RR999999999,Flat", True, "columns of a rotation"),
         ("PCA17,Flat", True, "PCA leaves 1 to 16 columns"),
     ],
 )
-def test_a_factory_is_refused_before_any_row_is_there(factory, products, why):
-    """What FAISS makes without a word and cannot fill, or searches by another measure."""
+def test_a_factory_is_refused_without_any_rows(factory, products, why):
+    """Indexes that FAISS makes silently but cannot fill, or that use another metric."""
     with pytest.raises(InputError, match=why) as caught:
         CandidateIndex.check(factory, 16, 100, products=products)
     assert caught.value.where == "[candidates] factory"
@@ -118,14 +118,14 @@ def test_a_factory_is_refused_before_any_row_is_there(factory, products, why):
     ["Flat", "HNSW8", "IVF4,Flat", "PCA8,Flat", "SQ8", "PQ4x4", "HNSW8,RFlat", "IVF4_HNSW8,Flat",
      "L2norm,Flat", "IVF4,PQ4x4", "PQ4x4,RFlat", "RaBitQ"],
 )  # fmt: skip
-def test_what_passes_the_check_can_be_built_and_searched(factory, products):
+def test_a_checked_factory_can_be_built_and_searched(factory, products):
     CandidateIndex.check(factory, 16, 100, products=products)
     index = CandidateIndex.build(_points(100), factory, products=products)
     assert index.search(_points(3), 5).ids.shape == (3, 5)
 
 
 def _install(folder, name: str) -> None:
-    """What pip leaves behind of an installed distribution."""
+    """Write the metadata that pip leaves for an installed distribution."""
     info = folder / f"{name.replace('-', '_')}-1.99.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.99.0\n")
@@ -153,7 +153,7 @@ def test_no_build_at_all_is_refused(monkeypatch):
         load_faiss()
 
 
-def test_both_ends_of_inner_products_equal_brute_force():
+def test_top_and_bottom_k_equal_brute_force():
     points, queries = _points(200), _points(9, seed=2)
     index = CandidateIndex.build(points, products=True)
     order = (queries.double() @ points.double().T).argsort(1)
@@ -165,15 +165,15 @@ def test_both_ends_of_inner_products_equal_brute_force():
     assert [sorted(row) for row in every.tolist()] == [list(range(200))] * 9
 
 
-def test_a_row_found_at_both_ends_is_scored_once():
-    points = torch.ones(4, 3)  # all products are the same
+def test_a_row_at_either_end_is_returned_once():
+    points = torch.ones(4, 3)  # all products are equal
     ids = CandidateIndex.build(points, products=True).search_top_bottom(torch.ones(1, 3), 4).ids[0]
     scored_ids = ids[ids >= 0].tolist()
     assert len(scored_ids) == len(set(scored_ids))
 
 
 def _select_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
-    """The first `least` of each label in this order, and the first others up to k."""
+    """First `least` of each label in this order, then the first others up to k."""
     held = set()
     for label in set(labels):
         held |= set([i for i in order if labels[i] == label][:least])
@@ -181,13 +181,13 @@ def _select_with_quota(order: list[int], labels: list[int], least: int, k: int) 
 
 
 LABELS = [0] * 150 + [1] * 47 + [2] * 3
-"""Of 200 points; the third label has fewer rows than it might claim."""
+"""Labels of 200 points; the third label has fewer points than its quota."""
 
 
 @pytest.mark.parametrize(("k", "share"), [(20, 0.25), (10, 1 / 3), (7, 0.15), (200, 0.3)])
 def test_quotas_equal_brute_force_by_label(k, share):
     points, queries = _points(200), _points(9, seed=2)
-    points[150:] += 9.0  # far from every query, so that labels 1 and 2 are found by quota alone
+    points[150:] += 9.0  # far from every query, so that only the quota selects labels 1 and 2
     index, quota = CandidateIndex.build(points), ClassQuota(torch.tensor(LABELS), share)
     candidates = quota.search(index, queries, k)
     order, gaps = _nearest(points, queries, 200)
@@ -206,9 +206,9 @@ def test_quotas_equal_brute_force_by_label(k, share):
 @pytest.mark.parametrize(
     ("k", "share"), [(20, 0.25), (11, 0.3), (9, 1 / 3), (3, 1 / 3), (200, 0.3)]
 )
-def test_quotas_at_both_ends_equal_brute_force_by_label(k, share):
+def test_quotas_of_top_and_bottom_k_equal_brute_force(k, share):
     points, queries = _points(200), _points(9, seed=2)
-    points[150:] *= 0.01  # no large products, so that labels 1 and 2 are found by quota alone
+    points[150:] *= 0.01  # no large products, so that only the quota selects labels 1 and 2
     index = CandidateIndex.build(points, products=True)
     candidates = ClassQuota(torch.tensor(LABELS), share).search_top_bottom(index, queries, k).ids
     products = (queries.double() @ points.double().T).tolist()
@@ -230,39 +230,41 @@ def test_quotas_at_both_ends_equal_brute_force_by_label(k, share):
         assert set(ids) == top | bottom
 
 
-def test_without_need_a_quota_changes_nothing():
+def test_a_quota_already_met_changes_nothing():
     points, queries = _points(200), _points(9, seed=2)
     index, quota = CandidateIndex.build(points), ClassQuota(torch.arange(200) % 2, 0.1)
     assert torch.equal(quota.search(index, queries, 20).ids, index.search(queries, 20).ids)
 
 
-def test_a_quota_of_an_approximate_index_takes_what_it_finds():
+def test_a_quota_of_an_approximate_index_is_filled_as_far_as_possible():
     points = torch.cat([torch.zeros(100, 4), torch.full((100, 4), 9.0)])
     points += 0.1 * _points(200, 4)
-    index = CandidateIndex.build(points, "IVF2,Flat")  # looks into one of two cells
+    index = CandidateIndex.build(points, "IVF2,Flat")  # probes one of two cells
     quota = ClassQuota(torch.arange(200) // 100, 0.5)
     (ids,) = quota.search(index, points[:1], 10).ids.tolist()
     assert all(0 <= i < 100 for i in ids)
 
 
-def test_quotas_that_do_not_fit_together_are_refused():
+def test_invalid_quotas_are_refused():
     ClassQuota(torch.tensor([0, 1, 2]), 1 / 3)
     for share in (0.4, 0.0, -1.0):
         with pytest.raises(InputError, match="since there are 3 labels"):
             ClassQuota(torch.tensor([0, 1, 2]), share)
 
 
-def test_an_index_lies_on_gpus_where_faiss_sees_some_and_it_can(monkeypatch):
+def test_an_index_is_copied_to_gpus_where_possible(monkeypatch):
     faiss, points = load_faiss(), _points(50)
     index = faiss.index_factory(16, "Flat")
-    assert copy_to_gpus(index) is index, "the CPU build sees none"
+    assert copy_to_gpus(index) is index, "the CPU build has no GPUs"
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", faiss.clone_index, raising=False)
     there = CandidateIndex.build(points)
     first = there.search(points[:1], 1)
     there.add(points[:1] + 0.01)
     assert first.ids.tolist() == [[0]]
-    assert set(there.search(points[:1], 2).ids[0].tolist()) == {0, 50}, "copied again with the row"
+    assert set(there.search(points[:1], 2).ids[0].tolist()) == {0, 50}, (
+        "a new vector needs a new copy"
+    )
 
     def impossible(index):
         raise RuntimeError("not implemented on GPU")

@@ -1,4 +1,4 @@
-"""Searches as an attribution uses them: how many queries at once, and several methods together."""
+"""Searches in an attribution: batch sizes of queries, and unions of searches."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from fastif.data.examples import ExampleSubset, all_ids
 
 
 class _Counted(ExampleSubset):
-    """All of other examples, with the sizes of the batches that were taken."""
+    """A full subset of other examples, which records the batch sizes of `take`."""
 
     def __init__(self, examples):
         super().__init__(examples, all_ids(examples))
@@ -42,7 +42,7 @@ def _make_searches(made, curvature):
 
 
 @pytest.mark.parametrize("kind", ["nearest", "sketched"])
-def test_no_more_queries_are_taken_at_once_than_their_batch_size(kind):
+def test_queries_are_read_in_batches_of_their_size(kind):
     made = case("mlp")
     curvature = GaussNewton(made.objective, made.train)
     search, results = _make_searches(made, curvature)[kind], []
@@ -56,7 +56,7 @@ def test_no_more_queries_are_taken_at_once_than_their_batch_size(kind):
     assert torch.equal(*results)
 
 
-def test_a_union_scores_what_any_finds_once_and_exactly():
+def test_a_union_scores_each_candidate_once_and_exactly():
     made = case("mlp", batch_size=4)
     curvature = GaussNewton(made.objective, made.train)
     parts, ids = _make_searches(made, curvature), all_ids(made.train)

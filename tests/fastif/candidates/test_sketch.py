@@ -1,4 +1,4 @@
-"""Sketches against the dense inverse, and how their error falls with their size."""
+"""Gradient sketches against the dense inverse, and their error by size."""
 
 import pytest
 import reference
@@ -26,7 +26,7 @@ def _curvature(name, batch_size=4):
 
 
 def _effects(sketcher, curvature, made, batch_size=4):
-    """∇Lᵀ (G + λI)⁻¹ ∇L of all pairs of training rows, by their sketches before any rounding."""
+    """Inner products ∇Lᵀ (G + λI)⁻¹ ∇L of all pairs of training examples, by unrounded sketches."""
     rows = compute_query_sketches(
         sketcher, curvature.gradients, made.train.with_batch_size(batch_size)
     ).double()
@@ -42,7 +42,7 @@ def _expected(made):
 
 @pytest.mark.parametrize("energy", [1.0, 1 - 1e-9])
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside", "embedding"])
-def test_with_all_rows_and_no_folding_they_are_exact(name, energy):
+def test_full_rank_sketches_are_exact(name, energy):
     made, curvature = _curvature(name)
     rows = curvature.count * curvature.rows_per_example
     sketcher = GradientSketcher.fit(
@@ -53,7 +53,7 @@ def test_with_all_rows_and_no_folding_they_are_exact(name, energy):
     assert float((actual - expected).norm() / expected.norm()) < 1e-4
 
 
-def test_the_error_falls_with_the_root_of_the_width():
+def test_the_error_falls_with_the_square_root_of_the_width():
     made, curvature = _curvature("mlp")
     rows, expected = curvature.count * curvature.rows_per_example, _expected(made)
 
@@ -70,11 +70,11 @@ def test_the_error_falls_with_the_root_of_the_width():
 
     wide = curvature.size
     errors = [error(wide // part) for part in (16, 4)]
-    assert 1.3 < errors[0] / errors[1] < 4  # 2, if in proportion
+    assert 1.3 < errors[0] / errors[1] < 4  # 2 for an error proportional to width^-½
     assert errors[1] < errors[0]
 
 
-def test_more_rows_leave_less_out():
+def test_the_error_falls_with_the_number_of_factor_rows():
     made, curvature = _curvature("mlp")
     expected, total = _expected(made), curvature.count * curvature.rows_per_example
     errors = []
@@ -85,7 +85,7 @@ def test_more_rows_leave_less_out():
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_batches_do_not_matter_and_half_precision_hardly():
+def test_sketches_do_not_depend_on_batches():
     made, curvature = _curvature("mlp", 3)
     other = GaussNewton(made.objective, made.train.with_batch_size(7))
     first, second = (
@@ -101,7 +101,7 @@ def test_batches_do_not_matter_and_half_precision_hardly():
     torch.testing.assert_close(half.float(), whole, rtol=2e-3, atol=1e-3)
 
 
-def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
+def test_a_nonfinite_gradient_has_a_sketch_of_zeros():
     made = case("mlp")
     inputs = made.train.inputs.clone()
     inputs[1] = torch.inf
@@ -114,7 +114,7 @@ def test_a_row_that_is_not_finite_has_a_sketch_of_zeros():
     assert bool(torch.isfinite(sketches).all())
 
 
-def test_a_sketcher_comes_back_from_its_tensors():
+def test_a_sketcher_is_restored_from_its_state_dict():
     made, curvature = _curvature("mlp")
     sketcher = GradientSketcher.fit(curvature, DAMPING, dimensions=12, width=40, seed=3)
     again = GradientSketcher.from_state_dict(sketcher.state_dict(), curvature.objective)
@@ -122,7 +122,7 @@ def test_a_sketcher_comes_back_from_its_tensors():
     assert torch.equal(first, second)
 
 
-def test_sizes_that_make_no_sense_are_refused():
+def test_invalid_sizes_are_refused():
     _, curvature = _curvature("mlp")
     with pytest.raises(InputError, match=r"dimensions.*got 0"):
         GradientSketcher.fit(curvature, DAMPING, dimensions=0)
@@ -132,7 +132,7 @@ def test_sizes_that_make_no_sense_are_refused():
 
 @pytest.mark.parametrize("bias", [300.0, 0.0])
 def test_a_curvature_of_zero_is_refused(bias):
-    """A model that is sure of all its rows; and inputs of zero, which leave no gradient."""
+    """A model with probabilities of 0 and 1 on all rows; and inputs of zero, without gradients."""
     points = torch.zeros(6, 3)
     module = nn.Linear(3, 2)
     module.bias.data = torch.tensor([bias, 0.0])
@@ -142,53 +142,53 @@ def test_a_curvature_of_zero_is_refused(bias):
         GradientSketcher.fit(curvature, DAMPING, dimensions=4)
 
 
-# The narrowing alone.
+# The per-layer projection alone.
 
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert"])
 @pytest.mark.parametrize("energy", [0.6, 0.9, 1 - 1e-9])
-def test_a_narrowed_gradient_is_the_gradient_between_its_sides_and_keeps_its_share(name, energy):
+def test_projected_gradients_equal_the_dense_projection(name, energy):
     made, curvature = _curvature(name)
     space, gradients = made.objective.space, curvature.gradients
     batch = made.train.take(all_ids(made.train))
     captured = list(capture_layer_grads(made.objective, batch, "losses"))
-    narrowing = LayerProjection.fit(space, captured, curvature.like, energy)
-    actual = narrowing(captured[0], len(made.train), curvature.like)
+    projection = LayerProjection.fit(space, captured, curvature.like, energy)
+    actual = projection(captured[0], len(made.train), curvature.like)
     rows, expected = gradients.compute_loss_tile(batch).gradients, []
     for parameter, where, shape in zip(space.names, space.slices, space.shapes, strict=True):
         block = rows[:, where].view(-1, *shape)
-        sides = narrowing.bases.get(parameter.rpartition(".")[0])
-        if sides is not None and len(shape) == 2:
-            block = sides.outputs.T @ block @ sides.inputs
-        elif sides is not None:
-            block = block @ sides.outputs
+        bases = projection.bases.get(parameter.rpartition(".")[0])
+        if bases is not None and len(shape) == 2:
+            block = bases.outputs.T @ block @ bases.inputs
+        elif bases is not None:
+            block = block @ bases.outputs
         expected.append(block.flatten(1))
     torch.testing.assert_close(actual, torch.cat(expected, 1), rtol=1e-4, atol=1e-6)
-    assert narrowing.size == actual.shape[1]
+    assert projection.size == actual.shape[1]
     if energy < 0.9:
         assert actual.shape[1] < rows.shape[1]
 
 
-def test_what_is_kept_of_the_directions_is_what_was_asked_for():
+def test_the_bases_keep_the_requested_energy():
     made, curvature = _curvature("mlp")
     layer_calls = next(
         capture_layer_grads(made.objective, made.train.take(all_ids(made.train)), "losses")
     )
-    narrowing = LayerProjection.fit(made.objective.space, [layer_calls], curvature.like, 0.8)
+    projection = LayerProjection.fit(made.objective.space, [layer_calls], curvature.like, 0.8)
     for call, delta in layer_calls:
-        sides, shares = narrowing.bases[call.name], []
+        bases, shares = projection.bases[call.name], []
         weighed = call.inputs * delta.norm(dim=1, keepdim=True)
-        for rows, axes in ((delta, sides.outputs), (weighed, sides.inputs)):
+        for rows, axes in ((delta, bases.outputs), (weighed, bases.inputs)):
             torch.testing.assert_close(axes.T @ axes, torch.eye(axes.shape[1]).to(axes))
             shares.append(float((rows @ axes).square().sum() / rows.square().sum()))
         assert shares[0] * shares[1] >= 0.8 - 1e-6
 
 
-# The folding alone.
+# The count sketch alone.
 
 
 @pytest.mark.parametrize(("size", "width"), [(10, 4), (12, 4), (7, 7), (5, 8), (33, 1)])
-def test_a_folding_is_a_matrix_of_one_sign_a_column(size, width):
+def test_a_count_sketch_has_one_sign_for_each_coordinate(size, width):
     matrix = CountSketch(size, width, seed=2)(torch.eye(size))
     assert matrix.shape == (size, width)
     assert set(matrix.abs().sum(1).tolist()) == {1.0}
@@ -196,7 +196,7 @@ def test_a_folding_is_a_matrix_of_one_sign_a_column(size, width):
     torch.testing.assert_close(CountSketch(size, width, seed=2)(rows), rows @ matrix)
 
 
-def test_products_of_folded_rows_have_the_right_mean_and_variance():
+def test_sketched_products_are_unbiased_with_bounded_variance():
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(2, 300, generator=generator, dtype=torch.float64)
     width, draws = 32, 2000

@@ -1,4 +1,4 @@
-"""Sketches in blocks of half precision are searched as the whole matrix would be."""
+"""Search over blocks of sketches in half precision equals search over the whole matrix."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 
 
 def _blocks(rows, sizes, seed):
-    """The rows shuffled over blocks, with some that nobody asks for, as after a row was changed."""
+    """Shuffle the rows over blocks, with unused rows, as after a change of training rows."""
     random = np.random.default_rng(seed)
     order, blocks, start = random.permutation(len(rows)), [], 0
     for size in [*sizes, len(rows)]:
@@ -35,7 +35,7 @@ def _blocks(rows, sizes, seed):
     st.integers(1, 40),
     st.integers(0, 1000),
 )
-def test_both_ends_are_those_of_the_dense_products(count, sizes, k, seed):
+def test_top_and_bottom_k_equal_those_of_dense_products(count, sizes, k, seed):
     generator = torch.Generator().manual_seed(seed)
     # Small whole numbers: exact in half precision, and full of ties.
     rows = torch.randint(-2, 3, (count, 3), generator=generator).float()
@@ -57,7 +57,7 @@ def test_both_ends_are_those_of_the_dense_products(count, sizes, k, seed):
         assert set(row_ids.tolist()) == {*high, *low}
 
 
-def test_rows_are_taken_back_in_any_order_and_pieces_do_not_matter(monkeypatch):
+def test_sketches_are_read_in_any_order_and_chunk_size(monkeypatch):
     rows = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).half().float()
     index = _blocks(rows, [7, 20], 1)
     ids = torch.tensor([49, 0, 3, 3, 21])
@@ -68,7 +68,7 @@ def test_rows_are_taken_back_in_any_order_and_pieces_do_not_matter(monkeypatch):
     assert torch.equal(index.search_top_bottom(queries, 6).ids, whole)
 
 
-def test_queries_and_k_that_do_not_fit_are_refused():
+def test_invalid_query_width_and_k_are_refused():
     index = _blocks(torch.ones(5, 4), [2], 0)
     with pytest.raises(InputError, match=r"k from 1 to 5.*k = 6"):
         index.search(torch.ones(1, 4), 6)

@@ -1,4 +1,4 @@
-"""Tables of examples: their batches, subsets and the batch size that they carry."""
+"""Tables of examples: batches, subsets and batch sizes."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ def _texts(**options) -> TextExamples:
 
 
 class OwnExamples(Examples):
-    """As a user writes them: without a constructor."""
+    """A user's subclass without a constructor."""
 
     def __len__(self):
         return COUNT
@@ -60,7 +60,7 @@ def _take_sizes(examples: Examples) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_every_table_has_a_batch_size_and_may_be_given_another(kind):
+def test_with_batch_size_of_every_table(kind):
     examples = MADE[kind]()
     other = examples.with_batch_size(3)
     assert (examples.batch_size, other.batch_size) == (BATCH_SIZE, 3) == (32, 3)
@@ -73,7 +73,7 @@ def test_every_table_has_a_batch_size_and_may_be_given_another(kind):
 
 @dataclass(frozen=True, eq=False)
 class FrozenRows(Examples):
-    """Examples of a user's own, as a record that cannot be written to."""
+    """A user's subclass as a frozen dataclass."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -89,7 +89,7 @@ class FrozenRows(Examples):
         return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
 
 
-def test_a_frozen_record_of_examples_may_be_given_another_batch_size_too():
+def test_with_batch_size_of_a_frozen_dataclass():
     rows = FrozenRows(torch.arange(7.0)[:, None], torch.zeros(7, dtype=torch.long))
     other = rows.with_batch_size(3)
     assert (_take_sizes(rows), _take_sizes(other)) == ([7], [3, 3, 1])
@@ -98,8 +98,8 @@ def test_a_frozen_record_of_examples_may_be_given_another_batch_size_too():
 
 
 @pytest.mark.parametrize("of_curvature", [32, 8])
-def test_curvature_and_attributor_may_hold_batches_of_unlike_sizes(of_curvature):
-    """Leverage and coefficients of the factor go by the table, not by the object."""
+def test_curvature_and_attributor_may_have_different_batch_sizes(of_curvature):
+    """Leverage and factor coefficients compare tables, not objects."""
     rows = _rows()
     objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
     tables = rows.with_batch_size(of_curvature), rows.with_batch_size(3)
@@ -125,18 +125,18 @@ def test_a_copy_with_other_labels_is_another_table():
     assert not changed.is_same_table(rows)
     assert not RelabeledExamples(rows, rows.labels).is_same_table(rows)
     assert not rows.subset(torch.arange(COUNT)).is_same_table(rows)
-    assert not OwnExamples().is_same_table(OwnExamples()), "what they are made of is not known"
+    assert not OwnExamples().is_same_table(OwnExamples()), "their content is not known"
 
 
 @pytest.mark.parametrize("make", [_rows, _texts])
-def test_the_batch_size_may_be_given_at_once(make):
+def test_the_batch_size_is_a_constructor_argument(make):
     assert make(batch_size=5).batch_size == 5
     with pytest.raises(InputError, match="batch_size: expected a whole number of 1 or more"):
         make(batch_size=0)
 
 
 @pytest.mark.parametrize("size", [0, -1, True])
-def test_what_is_no_number_of_examples_is_refused(size):
+def test_invalid_batch_sizes_are_refused(size):
     with pytest.raises(InputError, match="batch_size"):
         _rows().with_batch_size(size)
 
@@ -156,7 +156,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_who_wraps_a_table_hands_its_batch_size_through(name):
+def test_wrappers_keep_the_batch_size(name):
     wrapped = WRAPPERS[name]()
     other = wrapped.with_batch_size(2)
     assert (wrapped.batch_size, other.batch_size) == (4, 2)
@@ -164,7 +164,7 @@ def test_who_wraps_a_table_hands_its_batch_size_through(name):
     assert torch.equal(other.lengths, wrapped.lengths)
 
 
-def test_a_subset_is_those_rows_in_that_order():
+def test_a_subset_keeps_the_given_order():
     rows = _rows()
     subset = rows.subset([5, 0, 5])
     assert subset.take(torch.tensor([0, 1, 2]))["labels"].tolist() == [5, 0, 5]
@@ -173,7 +173,7 @@ def test_a_subset_is_those_rows_in_that_order():
         rows.subset([7])
 
 
-def test_batches_hold_each_place_once_and_of_like_length():
+def test_batches_hold_each_index_once_by_length():
     ids = torch.tensor([6, 3, 0, 5])
     places, widths = zip(
         *(
@@ -188,7 +188,7 @@ def test_batches_hold_each_place_once_and_of_like_length():
 
 
 class Counted(WrappedExamples):
-    """Other examples, with the sizes of the batches that were taken."""
+    """Other examples, with the batch sizes of `take`."""
 
     def __init__(self, examples):
         super().__init__(examples)
@@ -225,8 +225,8 @@ TAKERS = {
 
 @pytest.mark.parametrize("taker", TAKERS)
 @pytest.mark.parametrize("size", [6, 7])
-def test_who_holds_gradients_takes_batches_of_the_tables_size(taker, size):
-    """A trial of the table takes five rows."""
+def test_gradients_are_computed_in_batches_of_the_table(taker, size):
+    """The trial of a table reads five rows."""
     generator = torch.Generator().manual_seed(0)
     rows = TensorExamples(torch.randn(20, 2, generator=generator), torch.arange(20) % 3)
     examples = Counted(rows.with_batch_size(size))
@@ -235,7 +235,7 @@ def test_who_holds_gradients_takes_batches_of_the_tables_size(taker, size):
     assert max(examples.sizes) == size
 
 
-def test_an_attributor_says_where_a_batch_size_belongs():
+def test_an_attributor_refuses_a_batch_size_with_a_remedy():
     rows = _rows()
     objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
     operator = GaussNewton(objective, rows).with_damping(0.1)
@@ -247,7 +247,7 @@ def test_an_attributor_says_where_a_batch_size_belongs():
         Attributor(objective, rows, operator, Direct(), ExhaustiveSearch(), None, 64)
 
 
-def test_all_examples_are_meant_where_no_positions_are_given():
+def test_all_examples_by_default():
     rows = _rows()
     objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
     operator, gradients = GaussNewton(objective, rows).with_damping(0.1), Gradients(objective)

@@ -1,4 +1,4 @@
-"""Texts as examples: truncation, padding, pairs, order."""
+"""Tokenized texts: truncation, padding, pairs, order."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def _text(*numbers: int) -> str:
     return " ".join(f"w{number}" for number in numbers)
 
 
-def test_a_text_becomes_its_tokens_and_a_batch_is_padded_to_its_longest(tokenizer):
+def test_a_batch_is_padded_to_its_longest_text(tokenizer):
     texts = [_text(0), _text(1, 2, 3), _text(4, 5)]
     examples = encode(tokenizer, texts, None, [1, 0, 2], 8)
     assert len(examples) == 3
@@ -36,7 +36,7 @@ def test_a_text_becomes_its_tokens_and_a_batch_is_padded_to_its_longest(tokenize
 
 
 @pytest.mark.parametrize(("longest", "cut"), [(3, [1, 2]), (4, [1]), (5, [])])
-def test_what_is_cut_is_counted_and_what_just_fits_is_not(tokenizer, longest, cut):
+def test_truncated_texts_are_marked(tokenizer, longest, cut):
     texts = [_text(0), _text(1, 2, 3), _text(4, 5)]
     examples = encode(tokenizer, texts, None, [0, 0, 0], longest)
     assert examples.truncated.nonzero().flatten().tolist() == cut
@@ -44,7 +44,7 @@ def test_what_is_cut_is_counted_and_what_just_fits_is_not(tokenizer, longest, cu
     assert all(row[0] == CLS and row[-1] == SEP for row in examples.tokens)  # also when cut
 
 
-def test_a_pair_keeps_both_texts_apart(tokenizer):
+def test_a_pair_has_two_segments(tokenizer):
     examples = encode(tokenizer, [_text(0), _text(1)], [_text(2, 3), _text(4)], [0, 1], 16)
     batch = examples.take(torch.tensor([0, 1]))
     assert batch["input_ids"].tolist() == [
@@ -54,14 +54,14 @@ def test_a_pair_keeps_both_texts_apart(tokenizer):
     assert batch["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 0]]
 
 
-def test_a_pair_that_is_too_long_loses_from_its_longer_text(tokenizer):
+def test_a_long_pair_is_truncated_at_its_longer_text(tokenizer):
     examples = encode(tokenizer, [_text(*range(9))], [_text(19)], [0], 8)
     assert examples.truncated.tolist() == [True]
     assert examples.tokens[0].tolist() == [CLS, 5, 6, 7, 8, SEP, FIRST + 19, SEP]
     assert examples.segments[0].tolist() == [0] * 6 + [1] * 2
 
 
-def test_an_example_is_the_same_whoever_stands_beside_it(tokenizer):
+def test_an_example_does_not_depend_on_its_batch(tokenizer):
     texts = [_text(*range(n)) for n in (1, 7, 3, 5)]
     examples = encode(tokenizer, texts, texts[::-1], [0, 1, 2, 3], 12)
     order = torch.tensor([2, 0, 3, 1, 2])
@@ -75,7 +75,7 @@ def test_an_example_is_the_same_whoever_stands_beside_it(tokenizer):
         assert batch["labels"][row] == i
 
 
-def test_batches_hold_every_example_once_with_like_lengths_together(tokenizer):
+def test_batches_hold_every_example_once_by_length(tokenizer):
     lengths = (1, 7, 3, 5, 7, 2)
     examples = encode(tokenizer, [_text(*range(n)) for n in lengths], None, list(range(6)), 12)
     ids = torch.tensor([5, 0, 1, 4, 3, 2])
@@ -97,7 +97,7 @@ def test_an_empty_text_is_its_special_tokens(tokenizer):
 @pytest.mark.parametrize("longest", [2, 3, 4])
 @pytest.mark.parametrize("texts", [(9, 1), (1, 9), (9, 9)])
 def test_a_length_without_room_for_both_texts_of_a_pair_is_refused(tokenizer, texts, longest):
-    """Below 3 special tokens the tokenizer leaves it whole, at 3 nothing of it is left."""
+    """Below 3 special tokens the tokenizer does not truncate; at 3 no token of a text is left."""
     first, second = (_text(*range(count)) for count in texts)
     with pytest.raises(InputError, match=r"max_length: expected at least 5: 3 special tokens"):
         encode(tokenizer, [first], [second], [0], longest)
@@ -113,7 +113,7 @@ def test_a_length_without_room_for_a_text_is_refused(tokenizer, longest):
     assert encode(tokenizer, [_text(1, 2)], None, [0], 3).tokens[0].tolist() == [CLS, 6, SEP]
 
 
-def test_what_a_tokenizer_does_not_cut_does_not_pass_as_cut(tokenizer):
+def test_texts_that_the_tokenizer_does_not_truncate_are_refused(tokenizer):
     class Whole(BertTokenizerFast):
         def __call__(self, *args, truncation=False, max_length=None, **keys):
             return super().__call__(*args, **keys)
@@ -123,8 +123,8 @@ def test_what_a_tokenizer_does_not_cut_does_not_pass_as_cut(tokenizer):
         encode(whole, [_text(0), _text(*range(9))], None, [0, 0], 8)
 
 
-def test_a_text_of_no_token_is_refused():
-    """By a tokenizer without special tokens, that drops what it does not know."""
+def test_a_text_without_tokens_is_refused():
+    """A tokenizer without special tokens drops unknown characters."""
     model = WordLevel({"w1": 0}, unk_token="w1")
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), pad_token="w1")
     bare.backend_tokenizer.normalizer = Replace("?", "")

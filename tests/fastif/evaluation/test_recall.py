@@ -15,13 +15,13 @@ from fastif.numerics.stratified_sample import raking_weights, stratified_sample
 
 
 def _scan(rows):
-    """A full scan of these effects, most harmful first."""
+    """A full scan with the given effects, most harmful first."""
     effects = torch.tensor(rows)
     order = effects.argsort(1)
     return Influences(order, effects.gather(1, order))
 
 
-def test_shares_are_those_counted_by_hand():
+def test_recall_equals_a_count_by_hand():
     scanned = _scan([[0.1, -5.0, 3.0, 0.2, -0.3], [4.0, 0.0, 0.1, -2.0, 1.0]])
     # The largest three by size: 1, 2, 4 of the first query, 0, 3, 4 of the second.
     candidates = [torch.tensor([1, 0, 3]), torch.tensor([0, 3, 4, 1])]
@@ -32,7 +32,7 @@ def test_shares_are_those_counted_by_hand():
     assert (two.method, two.label, two.slice, two.rest, two.chance) == (None,) * 5
 
 
-def test_more_than_there_are_is_all_and_a_row_without_a_score_is_no_miss():
+def test_recall_at_all_rows_ignores_rows_without_a_score():
     scanned = _scan([[1.0, -2.0, 0.5]])
     (entry,) = compute_recall([torch.tensor([0, 1, 2])], scanned, at=(10, 100))
     assert (entry.at, entry.share) == (3, 1.0)
@@ -42,15 +42,15 @@ def test_more_than_there_are_is_all_and_a_row_without_a_score_is_no_miss():
     assert entry.share == 1.0
 
 
-def test_queries_count_for_what_they_stand_for():
+def test_queries_have_their_weight():
     scanned = _scan([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     candidates = [torch.tensor([0]), torch.tensor([1]), torch.tensor([1])]
     (entry,) = compute_recall(candidates, scanned, at=(1,), weights=torch.tensor([6.0, 1.0, 1.0]))
     assert entry.share == pytest.approx(6 / 8)
 
 
-def test_a_group_that_is_found_worse_is_told_from_the_rest():
-    """Eight queries, of which those of one label find nothing; the chance by counting subsets."""
+def test_a_group_with_low_recall_has_a_small_p_value():
+    """Eight queries, where those of one label have recall 0; p-value by enumeration of subsets."""
     scanned = _scan([[1.0, 0.0]] * 8)
     hits = [1, 1, 1, 0, 1, 0, 0, 0]
     candidates = [torch.tensor([1 - hit]) for hit in hits]
@@ -65,7 +65,7 @@ def test_a_group_that_is_found_worse_is_told_from_the_rest():
     assert a.chance == pytest.approx(sum(sum(s) <= 3 for s in subsets) / len(subsets))
 
 
-def test_a_group_of_a_single_query_has_its_share_and_no_chance():
+def test_a_group_of_one_query_has_no_p_value():
     scanned = _scan([[1.0, -2.0], [1.0, -2.0], [1.0, -2.0]])
     candidates = [torch.tensor([1]), torch.tensor([0]), torch.tensor([1])]
     _, a, b = compute_recall(candidates, scanned, at=(1,), groups={"label": ["a", "b", "a"]})
@@ -80,13 +80,13 @@ def test_one_group_for_all_has_no_rest():
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 8), (8, 8), (3, 8), (17, 40)])
-def test_the_bounds_of_zeros_and_ones_are_the_exact_binomial_ones(hits, count):
+def test_bounds_of_zeros_and_ones_equal_clopper_pearson(hits, count):
     expected = binomtest(hits, count).proportion_ci(method="exact")
     bounds = mean_confidence_interval(torch.tensor([1.0] * hits + [0.0] * (count - hits)))
     assert bounds == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
-def test_the_bounds_are_no_narrower_than_any_can_be():
+def test_bounds_are_not_narrower_than_possible():
     """All eight are 0.8: with 37 % of zeros among the rest this still happens once in forty."""
     rare = 1 - 0.025 ** (1 / 8)
     low, high = mean_confidence_interval(torch.full((8,), 0.8))
@@ -106,14 +106,14 @@ def _two_points(q, rng):
         (0.95, lambda q, rng: (rng.random(q) < 0.95) * 1.0),
     ],
 )
-def test_the_mean_lies_within_the_bounds_as_often_as_they_say(q, mean, draw):
+def test_the_interval_has_its_nominal_coverage(q, mean, draw):
     rng = np.random.default_rng(0)
     bounds = [mean_confidence_interval(torch.from_numpy(draw(q, rng))) for _ in range(200)]
     assert np.mean([low <= mean <= high for low, high in bounds]) >= 0.95
 
 
-def test_so_it_does_with_weights_of_strata():
-    """A rare stratum that finds half is drawn as often as the common one that finds nearly all."""
+def test_the_weighted_interval_has_its_nominal_coverage():
+    """A rare stratum with recall 0.5 is sampled as often as a common one with recall near 1."""
     rng, mean, weights = np.random.default_rng(0), 0.9 * 0.95 + 0.1 * 0.5, [9.0] * 4 + [1.0] * 4
     covered = []
     for _ in range(200):
@@ -127,7 +127,7 @@ LABELS = ["a"] * 60 + ["b"] * 38 + ["c"] * 2
 SLICES = [["x", "y", None, "y"][i % 4] for i in range(99)] + ["z"]
 
 
-def test_every_group_is_drawn_and_the_rest_by_size():
+def test_every_group_is_sampled_and_the_rest_by_size():
     drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
     assert len(drawn) == len(set(drawn.tolist())) == 20
     labels = Counter(LABELS[i] for i in drawn)
@@ -139,12 +139,12 @@ def test_every_group_is_drawn_and_the_rest_by_size():
     assert not torch.equal(drawn, stratified_sample([LABELS, SLICES], 20, seed=1))
 
 
-def test_labels_come_before_slices_and_all_are_taken_if_there_are_few():
+def test_labels_are_sampled_before_slices():
     assert {LABELS[i] for i in stratified_sample([LABELS, SLICES], 3, seed=0)} == {"a", "b", "c"}
     assert stratified_sample([["a", "b"]], 9, seed=0).tolist() == [0, 1]
 
 
-def test_within_a_group_all_have_the_same_chance():
+def test_rows_of_a_group_are_sampled_uniformly():
     counts = Counter()
     for seed in range(400):
         counts.update(stratified_sample([["a"] * 6 + ["b"] * 2], 4, seed).tolist())
@@ -159,11 +159,11 @@ def _totals(column, drawn, weights):
     }
 
 
-def test_raked_weights_have_the_totals_of_all_rows():
+def test_raking_weights_have_the_totals_of_all_rows():
     drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
     weights = raking_weights([LABELS, SLICES], drawn)
     assert _totals(LABELS, drawn, weights) == pytest.approx(Counter(LABELS))
-    # The only row of c that was drawn is that of z: it stands for two as the one, for one as the
+    # The only sampled row of c is that of z: its weight is two by the one grouping, one by the
     # other.
     assert _totals(SLICES, drawn, weights) == pytest.approx(Counter(SLICES), abs=1.1)
     crossed = [["a", "a", "b", "b"] * 5, ["x", "y"] * 10]

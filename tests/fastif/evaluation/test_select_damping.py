@@ -1,4 +1,4 @@
-"""The chosen damping against a dense search, and against what really happens on retraining."""
+"""Selected damping against a dense search, and against real retraining."""
 
 import pytest
 import reference
@@ -33,7 +33,7 @@ def _outcomes(halves, queries):
 
 @pytest.mark.parametrize("name", ["mlp", "layernorm"])
 @pytest.mark.parametrize("approximate", [False, True])
-def test_the_curve_is_that_of_the_dense_matrix(name, approximate):
+def test_the_agreement_equals_the_dense_one(name, approximate):
     made = case(name)
     halves = sample_halves(len(made.train), 5, seed=1)
     outcomes = _outcomes(halves, len(made.train))
@@ -49,12 +49,12 @@ def test_the_curve_is_that_of_the_dense_matrix(name, approximate):
         effects = reference.removal_effects(gradients, gradients, matrix, damping)
         sums = torch.stack([effects[:, half].sum(1) for half in halves], dim=1)
         expected = pearson(sums, outcomes.T).mean()
-        tolerance = 2e-2 if approximate else 1e-4  # EK-FAC leaves small directions out
+        tolerance = 2e-2 if approximate else 1e-4  # EK-FAC omits directions of small curvature
         assert agreement == pytest.approx(float(expected), abs=tolerance)
     assert choice.agreement[choice.dampings.index(choice.damping)] == max(choice.agreement)
 
 
-def test_batches_do_not_matter():
+def test_the_agreement_does_not_depend_on_batches():
     made = case("mlp")
     halves = sample_halves(len(made.train), 4, seed=2)
     outcomes = _outcomes(halves, len(made.train))
@@ -71,7 +71,7 @@ def test_batches_do_not_matter():
     assert first.damping == pytest.approx(other.damping)
 
 
-def test_outcomes_that_do_not_fit_are_refused():
+def test_outcomes_of_another_shape_are_refused():
     made = case("mlp")
     halves = sample_halves(len(made.train), 3, seed=0)
     with pytest.raises(InputError, match="an outcome of every query"):
@@ -81,8 +81,8 @@ def test_outcomes_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize("outcome", [1.0, torch.nan])
-def test_outcomes_that_say_nothing_are_refused(outcome):
-    """Of every query the same under all models, or not a number."""
+def test_constant_outcomes_are_refused(outcome):
+    """Every query has equal outcomes under all models, or NaN."""
     made = case("mlp")
     halves = sample_halves(len(made.train), 3, seed=0)
     outcomes = torch.full((3, len(made.train)), outcome)
@@ -112,8 +112,8 @@ def test_a_curvature_of_zero_is_refused(monkeypatch, most, approximate):
         select_damping_by_retraining(curvature, train, halves, outcomes, approximate=approximate)
 
 
-def test_a_damping_without_a_correlation_is_not_chosen():
-    """Beside little curvature: effects at the smallest λ are too large for single precision."""
+def test_a_damping_without_a_correlation_is_not_selected():
+    """With little curvature, effects at the smallest λ overflow single precision."""
     objective, train = _make_confident_model(80.0)
     train.inputs[:6, 2] = 0  # of the six rows of the curvature, so none lies along this input
     curvature = GaussNewton(objective, train, torch.arange(6))
@@ -143,14 +143,14 @@ def _train_with_penalty(penalty):
         step = torch.linalg.solve(torch.func.hessian(loss)(weights), torch.func.grad(loss)(weights))
         weights = weights - step
     model.weight.data = weights.view(2, 4)
-    full = torch.func.hessian(loss)(weights)  # of the penalised loss, so with the penalty in it
+    full = torch.func.hessian(loss)(weights)  # Hessian of the penalised loss, penalty included
     objective = ModuleObjective(model, CrossEntropy(), penalty=penalty)
     return objective, TensorExamples(points, labels), full
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 0.05, 100.0])
 def test_a_coupled_penalty_counts_once(penalty):
-    """The curve and the operator of the choice, against the dense Hessian of what was minimised."""
+    """The agreement and the selected operator, against the dense Hessian of the objective."""
     objective, train, full = _train_with_penalty(penalty)
     curvature = GaussNewton(objective, train)
     halves = sample_halves(40, 5, seed=1)
@@ -176,18 +176,18 @@ def test_a_coupled_penalty_counts_once(penalty):
     torch.testing.assert_close(operator.to_dense(), full + choice.damping * identity)
 
 
-def test_no_damping_below_the_penalty_is_an_edge():
+def test_a_damping_of_zero_is_no_edge():
     assert not DampingSelection(0.0, "retraining", (0.0, 1.0), (0.3, 0.2), penalty=0.1).is_at_edge
     assert DampingSelection(1.0, "retraining", (0.0, 1.0), (0.2, 0.3), penalty=0.1).is_at_edge
 
 
-def test_an_edge_is_told():
+def test_an_edge_is_reported():
     assert DampingSelection(1.0, "retraining", (0.1, 1.0), (0.2, 0.3)).is_at_edge
     assert not DampingSelection(1.0, "retraining", (0.1, 1.0, 10.0), (0.2, 0.3, 0.1)).is_at_edge
 
 
 def _fit(points, labels, seed):
-    """A small network on digits, trained well past the point where it knows its rows."""
+    """A small network on digits, trained well beyond zero training error."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=1e-2)
@@ -200,7 +200,7 @@ def _fit(points, labels, seed):
 
 @pytest.mark.long
 def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
-    """Real retraining: the λ chosen from 6 halves, judged by the score on 40 different ones."""
+    """Real retraining: λ selected on 6 halves, evaluated on 40 other ones."""
     digits = load_digits()
     points = torch.tensor(digits.data, dtype=torch.float32) / 16
     labels = torch.tensor(digits.target)
@@ -227,10 +227,12 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
 
     best = max(score(damping) for damping in choice.dampings[::2])
     assert score(choice.damping) > 0.9 * best
-    assert best > 0.3  # there is something to find
-    monkeypatch.setattr("fastif.evaluation.select_damping.MAX_GRAM_ROWS", 600)  # of 3,600 root rows
+    assert best > 0.3  # the damping matters
+    monkeypatch.setattr(
+        "fastif.evaluation.select_damping.MAX_GRAM_ROWS", 600
+    )  # sampled from 3,600 factor rows
     again = select_damping_by_retraining(curvature, queries, few, outcomes)
-    assert 0.5 <= again.damping / choice.damping <= 2  # one step of the grid is 1.8
+    assert 0.5 <= again.damping / choice.damping <= 2  # the grid has a ratio of 1.8
     assert score(again.damping) > 0.9 * best
 
 
@@ -247,7 +249,7 @@ def _make_choice(*by_query):
     return DampingSelection(1.0, "retraining", (1.0,), (sum(known) / len(known),), 0.0, by_query)
 
 
-def test_a_model_is_left_out_only_where_it_is_clearly_worse():
+def test_only_a_significantly_worse_model_is_left_out():
     generator = torch.Generator().manual_seed(0)
     common = torch.randn(64, generator=generator) * 0.3
 
@@ -258,19 +260,19 @@ def test_a_model_is_left_out_only_where_it_is_clearly_worse():
 
     good, alike, bad = model(0.59, 0.05), model(0.57, 0.05), model(0.4, 0.05)
     assert find_clearly_worse([bad, good, alike]) == [0]
-    assert find_clearly_worse([good, model(0.48, 2.0)]) == [], "queries do not agree on it"
+    assert find_clearly_worse([good, model(0.48, 2.0)]) == [], "the gap is not significant"
     assert find_clearly_worse([good]) == []
     short = DampingSelection(1.0, "retraining", (1.0,), (0.1,))
-    assert find_clearly_worse([good, short]) == [], "nothing was measured by query"
+    assert find_clearly_worse([good, short]) == [], "no correlations by query"
     assert find_clearly_worse([short, short]) == []
 
 
-def test_queries_without_a_correlation_say_nothing_of_a_model():
+def test_queries_without_a_correlation_are_ignored():
     assert find_clearly_worse(
         [_make_choice(0.9, 0.8, None, 0.9), _make_choice(0.1, 0.1, 0.2, None)]
     ) == [1]
     assert find_clearly_worse([_make_choice(0.9, None), _make_choice(0.1, None)]) == [], (
-        "one query is too few"
+        "one query is not enough"
     )
 
 
@@ -278,7 +280,7 @@ def test_the_correlation_of_each_query_is_kept():
     made = case("mlp")
     halves = sample_halves(len(made.train), 5, seed=1)
     outcomes = _outcomes(halves, len(made.train))
-    outcomes[:, 3] = 1.0  # nothing happened to this query
+    outcomes[:, 3] = 1.0  # this query has equal outcomes
     curvature = GaussNewton(made.objective, made.train)
     choice = select_damping_by_retraining(curvature, made.train, halves, outcomes)
     gradients = reference.gradients(made.problem)

@@ -1,4 +1,4 @@
-"""The least number of candidates that finds enough, against brute force."""
+"""Smallest number of candidates with the target recall, against brute force."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def _points(n: int, seed: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def truth():
-    """Effects that fall with the distance, but not by it alone: a scan, rows and an index."""
+    """Effects that fall with the distance, but not by it alone: a scan, vectors and an index."""
     points, queries = _points(N, 0), _points(QUERIES, 1)
     gaps = torch.cdist(queries.double(), points.double())
     noise = torch.randn(gaps.shape, generator=torch.Generator().manual_seed(2)).double()
@@ -27,7 +27,7 @@ def truth():
 
 
 def _shares(effects, gaps, k):
-    """Of each query's top 100 by size, the share among its k nearest; plain sets."""
+    """Share of each query's top 100 by absolute effect among its k nearest, with plain sets."""
     shares = []
     for effect, gap in zip(effects.abs().tolist(), gaps.tolist(), strict=True):
         top = set(sorted(range(N), key=lambda i: -effect[i])[:100])
@@ -36,7 +36,7 @@ def _shares(effects, gaps, k):
 
 
 @pytest.mark.parametrize("target", [0.01, 0.3, 0.6, 0.8, 1.0])
-def test_the_first_k_that_reaches_the_target_is_chosen(truth, target):
+def test_the_smallest_k_with_the_target_recall_is_selected(truth, target):
     scanned, effects, gaps, rows, search = truth
     choice = select_k(search, rows, scanned, target, make_k_grid(N))
     means = {k: sum(_shares(effects, gaps, k)) / QUERIES for k in make_k_grid(N)}
@@ -52,7 +52,7 @@ def test_the_first_k_that_reaches_the_target_is_chosen(truth, target):
     assert {0.01: 4, 1.0: None}.get(target, choice.k) == choice.k
 
 
-def test_queries_count_for_what_they_stand_for(truth):
+def test_queries_have_their_weight(truth):
     scanned, effects, gaps, rows, search = truth
     weights = torch.tensor([10.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     (rung,) = select_k(search, rows, scanned, 1.0, [80], weights).tried
@@ -73,7 +73,7 @@ def test_the_quota_of_the_method_is_kept(truth):
     assert trial.share != plain.share
 
 
-def test_without_a_query_nothing_is_known_and_no_k_is_chosen(truth):
+def test_without_queries_no_k_is_selected(truth):
     scanned, _, _, rows, search = truth
     none = Influences(scanned.ids[:0], scanned.removal_effect[:0])
     choice = select_k(search, rows[:0], none, 0.5, make_k_grid(N))
@@ -81,7 +81,7 @@ def test_without_a_query_nothing_is_known_and_no_k_is_chosen(truth):
 
 
 @pytest.mark.parametrize("target", [0.0, 1.1])
-def test_a_target_that_is_no_share_is_refused(truth, target):
+def test_invalid_targets_are_refused(truth, target):
     scanned, _, _, rows, search = truth
     with pytest.raises(InputError, match="at most 1"):
         select_k(search, rows, scanned, target, make_k_grid(N))

@@ -1,4 +1,4 @@
-"""The heads of these tests are a module of this folder."""
+"""Makes `heads` importable, the classifier heads of these tests."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Heads and losses as people train them, on real data; each loss twice, ours and torch's own."""
+"""Heads and losses on real data; each loss twice, from this library and from torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A training set, queries, and the loss twice: ours, and by torch's own functions.
+    """Training set, queries, and the loss from this library and from torch.
 
-    `plain` is what the queries are judged by.
+    `plain` is the measure of the queries.
     """
 
     points: Tensor
@@ -35,7 +35,7 @@ class Head:
 
 @cache
 def take_digits(*chosen: int) -> tuple[Tensor, Tensor]:
-    """Digits of 4 x 4 pixels with a constant, some of them with a wrong label."""
+    """Digits of 4 x 4 pixels with a constant column, 8 % with a wrong label."""
     digits = load_digits()
     images = torch.from_numpy(digits.images).view(-1, 4, 2, 4, 2).mean((2, 4)) / 16
     points = torch.cat([images.flatten(1), torch.ones(len(images), 1, dtype=images.dtype)], 1)
@@ -78,7 +78,7 @@ def as_trained() -> Head:
 
 
 def multi_label() -> Head:
-    """Is a digit large, is it odd, does it have a loop?"""
+    """Labels: whether a digit is at least 5, whether it is odd, whether it has a loop."""
     points, digit = take_digits()
     loop = (digit[:, None] == torch.tensor([0, 6, 8, 9])).any(1)
     targets = torch.stack([digit >= 5, digit % 2 == 1, loop], 1).long()

@@ -1,4 +1,4 @@
-"""Losses at extreme outputs: everything stays finite, and a small curvature is not rounded away."""
+"""Losses at extreme outputs: finite values, and no small curvature rounded to zero."""
 
 import math
 
@@ -20,7 +20,7 @@ from fastif import BinaryCrossEntropy, CrossEntropy, SmoothHinge
         [88.0, -88.0, 0.0],
     ],
 )
-def test_extreme_outputs_give_finite_roots_that_still_square_to_the_hessian(logits, dtype):
+def test_extreme_outputs_give_finite_square_roots_of_the_hessian(logits, dtype):
     outputs = torch.tensor([logits], dtype=dtype)
     root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
     probability = torch.tensor(logits, dtype=torch.float64).softmax(0)
@@ -31,8 +31,8 @@ def test_extreme_outputs_give_finite_roots_that_still_square_to_the_hessian(logi
 
 @pytest.mark.parametrize("gap", [20.0, 30.0, 60.0])
 @pytest.mark.parametrize("sure", [0, 1, 2])
-def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
-    """1 - p would be rounded to nothing in single precision; the digits of the rest must stay."""
+def test_a_confident_prediction_keeps_its_small_curvature(gap, sure):
+    """1 - p would round to zero in single precision; its digits must be kept."""
     outputs = torch.zeros(1, 3)
     outputs[0, sure] = gap
     root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0].double()
@@ -46,7 +46,7 @@ def test_a_sure_prediction_keeps_its_small_curvature(gap, sure):
 
 
 @pytest.mark.parametrize("extreme", [30.0, 80.0, 1e4])
-def test_a_sure_label_keeps_its_small_curvature(extreme):
+def test_a_confident_multi_label_output_keeps_its_small_curvature(extreme):
     outputs = torch.tensor([[extreme, -extreme]])
     root = BinaryCrossEntropy().sqrt_hessian(outputs, torch.tensor([[1, 0]]))[0]
     expected = math.exp(-extreme)
@@ -56,7 +56,7 @@ def test_a_sure_label_keeps_its_small_curvature(extreme):
 
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_far_from_the_corner_everything_stays_finite(classes, dtype):
+def test_the_smooth_hinge_is_finite_far_from_the_margin(classes, dtype):
     outputs = torch.tensor([[1e3], [-1e3], [1.0]], dtype=dtype).expand(3, classes).clone()
     outputs[:, 0] *= 2
     labels = torch.ones(3, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Losses against torch's own, and the roots of their curvature against torch.func."""
+"""Losses against torch's own, and square roots of their Hessian against torch.func."""
 
 import math
 
@@ -34,7 +34,7 @@ def _binary_labels(classes: int) -> Tensor:
     return (_outputs(classes).flip(0) > 0).long()
 
 
-# name: loss, outputs, targets, columns of the root
+# name: loss, outputs, targets, columns of the square root
 ALL: dict[str, tuple[Loss, Tensor, Tensor, int]] = {
     **{
         f"cross-entropy-{c}-{smoothing}": (
@@ -74,7 +74,7 @@ def loss_case(request):
     return ALL[request.param]
 
 
-def test_the_root_squares_to_the_hessian_in_few_columns(loss_case):
+def test_sqrt_hessian_squares_to_the_hessian(loss_case):
     loss, outputs, targets, columns = loss_case
     roots = loss.sqrt_hessian(outputs, targets)
     assert roots.shape == (*outputs.shape, columns)
@@ -83,7 +83,7 @@ def test_the_root_squares_to_the_hessian_in_few_columns(loss_case):
         torch.testing.assert_close(root @ root.T, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_the_first_and_second_derivatives_are_those_of_finite_differences(loss_case):
+def test_derivatives_equal_finite_differences(loss_case):
     loss, outputs, targets, _ = loss_case
     leaf = outputs.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: loss(z, targets), leaf)
@@ -100,7 +100,7 @@ def test_single_precision_gives_the_same(loss_case):
     torch.testing.assert_close(root, loss.sqrt_hessian(outputs, targets), rtol=1e-4, atol=1e-6)
 
 
-def test_a_loss_is_a_value_and_its_examples_do_not_know_of_each_other(loss_case):
+def test_losses_are_hashable_and_separate_by_example(loss_case):
     loss, outputs, targets, _ = loss_case
     assert hash(loss) == hash(loss)
     assert loss == type(loss)(*vars(loss).values())
@@ -124,7 +124,7 @@ def test_label_smoothing_mixes_in_the_mean_over_classes():
     torch.testing.assert_close(CrossEntropy(0.1)(outputs, targets), expected)
 
 
-def test_class_weights_weigh_an_example_by_the_class_of_its_target():
+def test_class_weights_follow_the_target():
     outputs, targets = _outputs(3), _labels(3)
     weights = torch.tensor(WEIGHTS[3], dtype=torch.float64)
     actual = CrossEntropy(class_weights=WEIGHTS[3])(outputs, targets)
@@ -135,7 +135,7 @@ def test_class_weights_weigh_an_example_by_the_class_of_its_target():
     ).all()
 
 
-def test_weights_of_mean_one_give_the_mean_that_torch_trains_with():
+def test_balanced_weights_equal_the_weighted_mean_of_torch():
     labels = torch.tensor([0, 0, 0, 1, 0, 1, 2, 0])
     outputs, weights = _outputs(3, count=8), balanced_weights(labels, 3)
     assert weights == pytest.approx(
@@ -146,7 +146,7 @@ def test_weights_of_mean_one_give_the_mean_that_torch_trains_with():
     torch.testing.assert_close(actual, trained)
 
 
-def test_a_list_of_weights_is_as_good_as_a_tuple():
+def test_weights_may_be_a_list():
     assert CrossEntropy(0.1, [1.0, 2.0]) == CrossEntropy(0.1, (1.0, 2.0))
     assert hash(CrossEntropy(0.1, [1.0, 2.0])) == hash(CrossEntropy(0.1, (1.0, 2.0)))
 
@@ -155,7 +155,7 @@ def test_a_list_of_weights_is_as_good_as_a_tuple():
 
 
 @pytest.mark.parametrize("weights", [None, (0.2, 3.0, 1.0)])
-def test_binary_cross_entropy_is_the_sum_of_torchs_over_the_labels(weights):
+def test_binary_cross_entropy_equals_the_sum_of_torch(weights):
     outputs, targets = _outputs(3), _binary_labels(3)
     torch_loss = torch.nn.BCEWithLogitsLoss(
         reduction="none",
@@ -164,7 +164,7 @@ def test_binary_cross_entropy_is_the_sum_of_torchs_over_the_labels(weights):
     torch.testing.assert_close(BinaryCrossEntropy(weights)(outputs, targets), torch_loss.sum(1))
 
 
-def test_one_label_is_a_softmax_over_yes_and_no():
+def test_one_binary_label_equals_a_softmax_of_two():
     outputs, targets = _outputs(1), _labels(2)
     both = torch.cat([torch.zeros_like(outputs), outputs], 1)
     expected = CrossEntropy()(both, targets)
@@ -192,7 +192,7 @@ def _blog_hinge(logits: Tensor, labels: Tensor, t: float) -> Tensor:
 
 
 @pytest.mark.parametrize("t", [1e-3, 0.1, 10.0])
-def test_one_output_is_the_smooth_hinge_of_the_blog_for_both_ways_to_write_labels(t):
+def test_one_output_equals_the_published_smooth_hinge(t):
     outputs, labels = _outputs(1, 2.0), _labels(2)
     signs = 2 * labels - 1
     expected = _blog_hinge(outputs[:, 0], signs, t)
@@ -202,7 +202,7 @@ def test_one_output_is_the_smooth_hinge_of_the_blog_for_both_ways_to_write_label
         assert torch.equal(SmoothHinge(t).sqrt_hessian(outputs, targets), expected_root)
 
 
-def test_two_outputs_are_the_one_output_that_is_their_difference():
+def test_two_outputs_equal_one_output_of_their_difference():
     outputs, labels = _outputs(2), _labels(2)
     difference = outputs[:, 1:] - outputs[:, :1]
     torch.testing.assert_close(
@@ -212,8 +212,8 @@ def test_two_outputs_are_the_one_output_that_is_their_difference():
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
 @pytest.mark.parametrize("t", [1.0, 1e-2, 1e-6])
-def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
-    """scikit-learn's hinge of several classes is Crammer and Singer's."""
+def test_the_smooth_hinge_converges_to_the_hinge(classes, t):
+    """scikit-learn's multi-class hinge is Crammer and Singer's."""
     outputs, labels = _outputs(classes, 2.0), _labels(max(classes, 2))
     actual = SmoothHinge(t)(outputs, labels)
     if classes < 3:
@@ -227,7 +227,7 @@ def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
     assert (actual - hinge <= t * math.log(max(classes, 2)) + 1e-12).all()
 
 
-# What is refused.
+# Invalid input.
 
 
 @pytest.mark.parametrize(
@@ -261,6 +261,6 @@ def test_the_smooth_hinge_goes_to_the_hinge(classes, t):
         (lambda: balanced_weights(torch.tensor([0, 1, 2]), 2), "each of the 2 classes"),
     ],
 )
-def test_numbers_that_make_no_loss_are_refused(make, expected):
+def test_invalid_parameters_and_targets_are_refused(make, expected):
     with pytest.raises(InputError, match=expected):
         make()

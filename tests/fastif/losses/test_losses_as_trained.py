@@ -1,7 +1,7 @@
-"""Heads and losses as people train them, against really training again without an example.
+"""Heads and losses in common use, against leave-one-out retraining.
 
-Every model here is linear and trained to convergence with an L2 penalty, so influence has one right
-answer, up to the first order that it is.
+Every model here is linear and trained to convergence with an L2 penalty, so first-order influence
+has one correct value.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ ROWS, PENALTY = 24, 0.02
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A head, its model, and the change of each query, and of each row itself, without each row."""
+    """A head with its model, and real changes of each query and of each row's own loss."""
 
     head: Head
     convex: reference.Convex
@@ -91,8 +91,8 @@ KINDS = {"gauss-newton": GaussNewton, "hessian": Hessian}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_curvature_is_that_of_what_was_minimised(trained, kind):
-    """A linear model's Gauss-Newton matrix is its Hessian; the penalty is all of the damping."""
+def test_the_curvature_is_that_of_the_minimised_objective(trained, kind):
+    """A linear model's Gauss-Newton matrix is its Hessian; the penalty is the only damping."""
     operator = KINDS[kind](trained.objective, trained.train).with_damping(0.0)
     all_kept = torch.ones(N, dtype=torch.float64)
     expected = torch.func.hessian(trained.convex.value)(trained.convex.weights, all_kept)
@@ -108,7 +108,7 @@ def test_the_curvature_is_that_of_what_was_minimised(trained, kind):
         ("gauss-newton", ConjugateGradient(tolerance=1e-8, max_steps=500)),
     ],
 )
-def test_predicted_effects_are_those_of_training_again(trained, kind, solver):
+def test_predicted_effects_match_leave_one_out_retraining(trained, kind, solver):
     operator = KINDS[kind](trained.objective, trained.train).with_damping(0.0)
     predicted, real = trained.effects(operator, solver)[:, trained.rows], trained.changes
     assert reference.pearson(predicted, real) > 0.985
@@ -117,10 +117,10 @@ def test_predicted_effects_are_those_of_training_again(trained, kind, solver):
     assert (real[big] < 0).any()
     assert (real[big] > 0).any()
     assert (predicted[big].sign() == real[big].sign()).float().mean() > 0.97
-    assert 0.8 < (predicted[big] / real[big]).median() < 1.05  # in its unit, not only in order
+    assert 0.8 < (predicted[big] / real[big]).median() < 1.05  # equal in size, not only in order
 
 
-def test_self_influence_is_what_an_example_loses_without_itself(trained):
+def test_self_influence_matches_the_own_loss_after_retraining(trained):
     operator = GaussNewton(trained.objective, trained.train).with_damping(0.0)
     actual = self_influence(Gradients(trained.objective), trained.train, operator, Dual())
     actual = actual[trained.rows]
@@ -128,8 +128,8 @@ def test_self_influence_is_what_an_example_loses_without_itself(trained):
     assert reference.pearson(actual, trained.own) > 0.98
 
 
-def test_the_penalty_is_in_no_gradient_so_that_all_effects_sum_to_its_pull(trained):
-    """At the minimum the losses pull as much as the penalty: 1/n Σ ∇L = -penalty·weights."""
+def test_all_effects_sum_to_the_gradient_of_the_penalty(trained):
+    """At the minimum the loss gradients balance the penalty: 1/n Σ ∇L = -penalty·weights."""
     objective, train = trained.objective, trained.train
     rows = compute_loss_gradients(Gradients(objective), train.with_batch_size(16))
     bare = ModuleObjective(objective.module, trained.head.ours)
@@ -142,8 +142,8 @@ def test_the_penalty_is_in_no_gradient_so_that_all_effects_sum_to_its_pull(train
     torch.testing.assert_close(trained.effects(operator, Dual()).sum(1), expected)
 
 
-def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean():
-    """With n-1 in place of n the penalty weighs less beside each row: one number for a query."""
+def test_retraining_on_the_mean_of_the_rest_shifts_all_effects():
+    """With n-1 instead of n the penalty weighs less: a constant shift for each query."""
     head = as_trained()
     convex = reference.Convex(head.points, head.targets, head.torch_loss, head.outputs, 0.1)
     module = nn.Linear(17, head.outputs, bias=False).double()
@@ -172,14 +172,14 @@ def test_training_again_on_the_mean_of_the_rest_shifts_all_effects_by_their_mean
 
 
 class Score(Measure):
-    """Minus the signed score of a query: what falls when the machine gets surer of the truth."""
+    """Negative signed score of a query: it falls as the true class gets more probable."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return -(2 * targets - 1) * outputs[:, 0]
 
 
-def test_a_smooth_hinge_predicts_a_machine_that_was_trained_with_the_hinge():
-    """As in Koh and Liang: the smoothing serves the influence, not the training."""
+def test_smooth_hinge_influence_of_a_support_vector_machine():
+    """As in Koh and Liang (2017): the smoothing is for influence, not for training."""
     points, labels = take_digits(1, 7)
     points, labels, queries = points[:N], labels[:N], (points[-QUERIES:], labels[-QUERIES:])
     penalty = 0.1

@@ -1,4 +1,4 @@
-"""What an objective makes of its loss, its measure and its head, against dense matrices."""
+"""Objectives with losses, measures and heads, against dense matrices."""
 
 import pytest
 import reference
@@ -25,7 +25,7 @@ from fastif.losses import Measure
 from fastif.models.prefix_cache import PrefixCache
 
 
-def test_smoothing_and_weights_shape_training_and_not_what_a_query_is_judged_by():
+def test_smoothing_and_weights_do_not_change_the_query_measure():
     made = case("as-trained")
     objective = ModuleObjective(
         made.objective.module, made.objective.loss, measure=CrossEntropy(), penalty=0.1

@@ -1,4 +1,4 @@
-"""Weight decay of the training, as a part of the damping."""
+"""L2 weight decay of training, as a part of the damping."""
 
 import pytest
 import reference
@@ -36,7 +36,7 @@ def test_a_penalty_adds_to_the_damping_of_every_solver(solver):
     matrix = reference.gauss_newton(made.problem)
     torch.testing.assert_close(
         operator.operator.to_dense(), matrix
-    )  # the ridge is not of the losses
+    )  # the ridge is no part of the losses
     rhs = reference.gradients(made.problem)[:2]
     solution = solver.solve(operator, rhs)
     expected = rhs @ torch.linalg.inv(matrix + 0.5 * torch.eye(len(matrix), dtype=matrix.dtype))
@@ -47,7 +47,7 @@ def test_a_penalty_adds_to_the_damping_of_every_solver(solver):
 
 
 @pytest.mark.parametrize("penalty", [-0.1, float("nan"), float("inf")])
-def test_a_penalty_that_no_training_has_is_refused(penalty):
+def test_invalid_penalties_are_refused(penalty):
     with pytest.raises(InputError, match="L2 weight decay"):
         ModuleObjective(nn.Linear(2, 2), CrossEntropy(), penalty=penalty)
     with pytest.raises(InputError, match="L2 weight decay"):

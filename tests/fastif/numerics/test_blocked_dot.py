@@ -1,4 +1,4 @@
-"""Inner products of long rows in single precision, against double precision."""
+"""Inner products of long vectors in single precision, against double precision."""
 
 import pytest
 import torch
@@ -15,21 +15,21 @@ NEAR = 2e-6
 
 
 def _similar_rows(count: int, seed: int) -> torch.Tensor:
-    """Rows whose products are sums of numbers of one sign, nearly: those lose most in summing."""
+    """Vectors with products that are nearly all of one sign, where sums lose most digits."""
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(LONG, generator=torch.Generator().manual_seed(9))
     return base + 0.1 * torch.randn(count, LONG, generator=generator)
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
-def test_products_of_long_rows_keep_their_digits_for_any_number_of_rows(count):
+def test_pairwise_dots_are_precise_for_any_number_of_vectors(count):
     left, right = _similar_rows(count, 0), _similar_rows(5, 1)
     exact = left.double() @ right.double().T
     for actual in (pairwise_dots(left, right), pairwise_dots(right, left).T):
         torch.testing.assert_close(actual.double(), exact, rtol=NEAR, atol=0.0)
 
 
-def test_row_by_row_too():
+def test_row_dots_are_precise():
     left, right = _similar_rows(6, 0), _similar_rows(6, 1)
     exact = (left.double() * right.double()).sum(1)
     torch.testing.assert_close(row_dots(left, right).double(), exact, rtol=NEAR, atol=0.0)
@@ -37,7 +37,7 @@ def test_row_by_row_too():
     torch.testing.assert_close(row_norms(left).double(), norms, rtol=NEAR, atol=0.0)
 
 
-def test_rows_that_are_no_longer_than_a_piece_or_empty():
+def test_short_and_empty_vectors():
     left, right = torch.rand(3, 7).double(), torch.rand(2, 7).double()
     torch.testing.assert_close(pairwise_dots(left, right), left @ right.T)
     assert pairwise_dots(left[:, :0], right[:, :0]).tolist() == [[0.0, 0.0]] * 3
@@ -45,7 +45,7 @@ def test_rows_that_are_no_longer_than_a_piece_or_empty():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_what_is_not_finite_stays_in_its_row(bad):
+def test_nonfinite_values_stay_in_their_row(bad):
     rows = torch.ones(2, BLOCK_SIZE + 2)
     rows[1, -1] = bad
     assert torch.isfinite(row_norms(rows)).tolist() == [True, False]

@@ -1,4 +1,4 @@
-"""Metrics against SciPy and by hand."""
+"""Correlations and LDS against SciPy and by hand."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from fastif.numerics.correlation import (
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_correlations_are_scipys(ties):
+def test_correlations_equal_scipy(ties):
     generator = torch.Generator().manual_seed(3)
     a, b = (torch.randn(4, 20, generator=generator, dtype=torch.float64) for _ in range(2))
     if ties:
@@ -24,11 +24,11 @@ def test_correlations_are_scipys(ties):
         assert float(spearman(a, b)[row]) == pytest.approx(scipy.stats.spearmanr(x, y)[0])
 
 
-def test_what_does_not_vary_has_no_correlation():
+def test_constant_rows_have_no_correlation():
     assert pearson(torch.ones(1, 5), torch.arange(5.0)[None]).isnan().all()
 
 
-def test_the_score_is_the_rank_correlation_of_sums():
+def test_lds_is_the_rank_correlation_of_sums():
     generator = torch.Generator().manual_seed(1)
     effect = torch.randn(3, 12, generator=generator)
     subsets = [torch.randperm(12, generator=generator)[:6] for _ in range(9)]

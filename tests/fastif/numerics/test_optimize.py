@@ -1,4 +1,4 @@
-"""L-BFGS against minima known in closed form."""
+"""L-BFGS against minima in closed form."""
 
 import torch
 
@@ -20,7 +20,7 @@ def test_the_minimum_of_a_quadratic_over_several_tensors():
     torch.testing.assert_close(torch.cat(parts).detach(), torch.linalg.solve(matrix, linear))
 
 
-def test_no_more_iterations_than_allowed():
+def test_max_iter_is_respected():
     x = torch.tensor([3.0, -2.0], requires_grad=True)
     minimize_lbfgs(lambda: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2, [x], max_iter=1)
     assert (x.detach() - 1).abs().max() > 0.1

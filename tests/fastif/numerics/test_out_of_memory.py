@@ -1,4 +1,4 @@
-"""What does not fit into memory is halved until it does, and answers stay the same."""
+"""Out-of-memory recovery: work is halved until it fits, with equal results."""
 
 import mmap
 import subprocess
@@ -29,7 +29,7 @@ DAMPING = 0.1
 
 
 class Scarce(ExampleSubset):
-    """Examples of a machine whose memory holds the work of `limit` of them."""
+    """Examples on a machine with memory for `limit` of them."""
 
     def __init__(self, examples, limit, error=torch.OutOfMemoryError):
         super().__init__(examples, all_ids(examples))
@@ -43,7 +43,9 @@ class Scarce(ExampleSubset):
 
 
 def _attribute(made, train, queries, nearest, models=1):
-    curvature = GaussNewton(made.objective, made.train)  # its memory is not what is short here
+    curvature = GaussNewton(
+        made.objective, made.train
+    )  # only the training set is short of memory here
     search = ExhaustiveSearch(3)
     if nearest:
         rows = compute_embeddings(made.objective, made.train)
@@ -71,7 +73,7 @@ def _check_same(actual, expected):
     [(1, torch.OutOfMemoryError), (3, torch.OutOfMemoryError), (3, MemoryError), (3, RuntimeError)],
 )
 @pytest.mark.parametrize("nearest", [False, True])
-def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
+def test_a_training_batch_that_does_not_fit_is_halved(limit, nearest, error):
     made = case("mlp", 12, 8)
     queries = made.train.subset(torch.tensor([1, 4, 6]))
     scarce = Scarce(made.train, limit, error)
@@ -83,7 +85,7 @@ def test_a_training_tile_that_does_not_fit_is_halved(limit, nearest, error):
 
 @pytest.mark.parametrize("models", [1, 2])
 @pytest.mark.parametrize("nearest", [False, True])
-def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
+def test_queries_that_do_not_fit_are_halved(nearest, models):
     made = case("mlp", 12, 8)
     queries = made.train.subset(torch.tensor([1, 4, 6, 2, 9]))
     scarce = Scarce(queries, 2)
@@ -93,7 +95,7 @@ def test_queries_that_do_not_fit_are_answered_in_halves(nearest, models):
     _check_same(actual, expected)
 
 
-def test_one_alone_that_does_not_fit_is_an_error_and_so_is_any_other_failure():
+def test_other_errors_and_single_examples_raise():
     def never(ids):
         raise torch.OutOfMemoryError("too large")
 
@@ -107,7 +109,7 @@ def test_one_alone_that_does_not_fit_is_an_error_and_so_is_any_other_failure():
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 
 
-def test_the_allocator_of_the_processor_is_recognised():
+def test_the_cpu_allocator_error_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert is_out_of_memory(caught.value)
@@ -127,7 +129,7 @@ class Measured(TensorExamples):
         return self._tokens
 
 
-def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits():
+def test_batches_respect_the_token_budget():
     lengths = [3, 50, 1, 8, 8, 2, 9, 1]
     examples = Measured(lengths, tokens=16)
     batches = [places.tolist() for places in examples.length_buckets(size=4)]
@@ -137,9 +139,9 @@ def test_a_batch_has_no_more_tokens_than_its_budget_and_one_example_always_fits(
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps what was freed")
-def test_what_is_freed_goes_back_to_the_system():
-    """Measured from outside: pages that the process holds, with something kept above them."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc caches freed memory")
+def test_freed_memory_returns_to_the_system():
+    """Measured from outside: resident pages of the process, with a block in use above them."""
     program = """
 import sys, torch
 from pathlib import Path

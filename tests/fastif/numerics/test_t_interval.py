@@ -1,4 +1,4 @@
-"""Student's interval against scipy's own, and its coverage of the mean it is for."""
+"""Student's t interval against SciPy, and its coverage of the mean."""
 
 import math
 
@@ -11,7 +11,7 @@ from fastif.numerics.t_interval import mean_t_interval
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
 @pytest.mark.parametrize("count", [2, 3, 30])
-def test_the_interval_is_students(count, confidence):
+def test_the_interval_equals_scipy(count, confidence):
     generator = torch.Generator().manual_seed(count)
     values = torch.randn(count, generator=generator, dtype=torch.float64).tolist()
     mean, half = mean_t_interval(values, confidence)
@@ -21,9 +21,9 @@ def test_the_interval_is_students(count, confidence):
     assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_one_value_bounds_nothing():
+def test_one_value_has_an_infinite_interval():
     assert mean_t_interval([0.25]) == (0.25, math.inf)
 
 
-def test_equal_values_leave_no_width():
+def test_equal_values_have_zero_width():
     assert mean_t_interval([0.5, 0.5, 0.5]) == (0.5, 0.0)

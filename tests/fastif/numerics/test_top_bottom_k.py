@@ -1,4 +1,4 @@
-"""What is kept of a matrix that passes by in tiles is its dense top and bottom."""
+"""Streaming top-k and bottom-k against a dense sort."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fastif.numerics.top_bottom_k import MERGE_THRESHOLD, TopBottomK
 
 
 def _dense(scores, keep):
-    """By sorting the whole matrix in Python: score first, then id."""
+    """By a sort of the whole matrix in Python: score first, then id."""
     table = []
     for row in scores.tolist():
         order = sorted(range(len(row)), key=lambda i: (row[i], i))
@@ -25,11 +25,11 @@ def _dense(scores, keep):
     st.lists(st.integers(1, 17), min_size=1, max_size=6),
     st.integers(0, 10_000),
 )
-def test_any_tiles_in_any_order_keep_the_ends_of_the_dense_matrix(
+def test_any_batches_in_any_order_give_the_dense_top_and_bottom_k(
     queries, count, keep, sizes, seed
 ):
     generator = torch.Generator().manual_seed(seed)
-    # Few different values, so that ties are everywhere.
+    # Few distinct values, so that ties are frequent.
     scores = torch.randint(-3, 4, (queries, count), generator=generator).double()
     order, ends, start = torch.randperm(count, generator=generator), TopBottomK(queries, keep), 0
     while start < count:
@@ -42,21 +42,21 @@ def test_any_tiles_in_any_order_keep_the_ends_of_the_dense_matrix(
     assert spread is None
 
 
-def test_many_columns_are_merged_on_the_way_and_spreads_stay_with_their_scores():
+def test_buffered_columns_are_merged_with_their_spreads():
     count = 3 * MERGE_THRESHOLD + 5
     scores = torch.randn(3, count, generator=torch.Generator().manual_seed(0))
     ends = TopBottomK(3, k=7, spread=True)
     for ids in torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(97):
         ends.add(ids, scores[:, ids], 2 * scores[:, ids])
         held = sum(part.shape[1] for part in ends._scores)
-        assert held < MERGE_THRESHOLD + 97 + 14, "more is held than waits for a merge"
+        assert held < MERGE_THRESHOLD + 97 + 14, "more columns are held than are buffered"
     ids, kept_scores, spread = ends.get_result()
     assert ids.tolist() == _dense(scores, 7)
     assert spread is not None
     assert torch.equal(spread, 2 * kept_scores)
 
 
-def test_without_a_limit_all_are_kept_and_without_scores_nothing():
+def test_without_k_all_scores_are_kept():
     scores = torch.tensor([[2.0, -1.0, 0.0]])
     ends = TopBottomK(1, None)
     ends.add(torch.arange(3), scores)
@@ -64,7 +64,7 @@ def test_without_a_limit_all_are_kept_and_without_scores_nothing():
     assert TopBottomK(2, 3).get_result()[0].shape == (2, 0)
 
 
-def test_sums_over_slices_are_those_of_the_dense_matrix():
+def test_slice_totals_equal_the_dense_sums():
     scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(2))
     slices = torch.tensor([0, 2, 0, 0, 2])
     totals = SliceTotals.make_empty(slices, 3, 40)
@@ -72,16 +72,16 @@ def test_sums_over_slices_are_those_of_the_dense_matrix():
         totals.add(ids, scores[:, ids])
     expected = torch.stack([scores[slices == s].double().sum(0) for s in range(3)])
     torch.testing.assert_close(totals.effects[:, :39], expected[:, :39])
-    assert bool(totals.effects[:, 39].isnan().all()), "a row that never passed has no sum"
+    assert bool(totals.effects[:, 39].isnan().all()), "a row that was never added has no sum"
 
 
-def test_a_score_that_is_not_finite_counts_as_nothing():
+def test_nonfinite_scores_count_as_zero():
     totals = SliceTotals.make_empty(torch.tensor([0, 0]), 1, 2)
     totals.add(torch.tensor([0, 1]), torch.tensor([[1.0, torch.inf], [2.0, -3.0]]))
     assert totals.effects.tolist() == [[3.0, -3.0]]
 
 
-def test_sums_of_some_queries_each_add_up():
+def test_slice_totals_of_batches_add_up():
     scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
     slices, parts = torch.tensor([1, 0, 1, 1]), []
     for part in (slice(0, 1), slice(1, 4)):
@@ -93,7 +93,7 @@ def test_sums_of_some_queries_each_add_up():
 
 
 @pytest.mark.parametrize("keep", [1, 4, 100])
-def test_the_same_whatever_the_device_type_of_the_numbers(keep):
+def test_the_result_does_not_depend_on_the_dtype(keep):
     scores = torch.randn(2, 9, generator=torch.Generator().manual_seed(4))
     results = []
     for dtype in (torch.float32, torch.float64):

@@ -1,4 +1,4 @@
-"""Fitting and predicting."""
+"""Training and prediction."""
 
 import pytest
 import reference
@@ -33,7 +33,7 @@ def _loss(objective, params, examples) -> float:
     return float(objective.losses(params, batch).mean().detach())
 
 
-def test_fitting_lowers_the_loss_and_leaves_the_objective_alone():
+def test_fit_lowers_the_loss_and_does_not_change_the_objective():
     objective, examples = _task()
     before = {name: tensor.clone() for name, tensor in objective.params.items()}
     params = fit(objective, examples, TrainingConfig(epochs=20, learning_rate=5e-2))
@@ -66,7 +66,7 @@ def test_fitting_does_not_touch_the_global_random_state():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_progress_is_told_every_step():
+def test_progress_is_called_every_step():
     objective, examples = _task(50)
     calls = []
     fit(
@@ -82,15 +82,15 @@ def test_progress_is_told_every_step():
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), 1e30, 0.0, -1.0])
-def test_a_learning_rate_that_cannot_work_is_refused(rate):
+def test_invalid_learning_rates_are_refused(rate):
     objective, examples = _task()
     with pytest.raises(InputError, match="learning_rate"):
         fit(objective, examples, TrainingConfig(epochs=3, learning_rate=rate))
 
 
 @pytest.mark.parametrize("parts", [(0.1, 0.12, 0.5), (0.5, 0.1, 0.12), (0.001, 0.01)])
-def test_all_parts_are_kept_even_those_of_the_same_step(parts):
-    """8 steps: 0.1 and 0.12 both are the first, as is whatever would come before it."""
+def test_all_checkpoints_are_kept_even_of_the_same_step(parts):
+    """8 steps: 0.1 and 0.12 both round to the first."""
     objective, examples = _task(32)
     kept = {}
     recipe = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-2)
@@ -119,7 +119,7 @@ def _plain_loss(outputs, labels):
     ("loss", "theirs"),
     [(CrossEntropy(), _plain_loss), (CrossEntropy(0.1, SOFT.tolist()), _smoothed_loss)],
 )
-def test_coupled_decay_ends_where_the_penalised_loss_is_least_and_decoupled_elsewhere(loss, theirs):
+def test_coupled_decay_minimises_the_penalised_loss(loss, theirs):
     _, examples = _task(40)
     points = torch.cat([examples.inputs, torch.ones(40, 1)], 1).double()
     expected = reference.Convex(points, examples.labels, theirs, 2, 0.05).weights.view(2, 5)
@@ -134,8 +134,8 @@ def test_coupled_decay_ends_where_the_penalised_loss_is_least_and_decoupled_else
 
 
 @pytest.mark.parametrize("kind", ["decoupled", "coupled"])
-def test_decay_acts_where_no_gradient_does(kind):
-    """Inputs of zero: decoupled decay shrinks by rate x decay, and Adam scales what is coupled."""
+def test_decay_without_gradients(kind):
+    """Inputs of zero: decoupled decay shrinks by rate x decay, and Adam rescales coupled decay."""
     train = TensorExamples(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
     objective = ModuleObjective(nn.Linear(3, 2, bias=False), CrossEntropy())
     before = objective.params["weight"].clone()
@@ -147,12 +147,12 @@ def test_decay_acts_where_no_gradient_does(kind):
     torch.testing.assert_close(after, expected[kind], rtol=1e-4, atol=1e-6)
 
 
-def test_a_kind_of_decay_that_is_none_is_refused():
+def test_unknown_kinds_of_decay_are_refused():
     with pytest.raises(InputError, match="decoupled or coupled"):
         TrainingConfig(weight_decay_kind="l2")
 
 
-def test_predictions_are_judged_as_queries_are():
+def test_predictions_use_the_query_measure():
     objective, examples = _task()
     trained = ModuleObjective(objective.module, CrossEntropy(0.2), measure=CrossEntropy())
     outputs, losses = predict(trained, examples)

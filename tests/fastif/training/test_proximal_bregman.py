@@ -1,4 +1,4 @@
-"""Training again, and the question that influence answers, against closed forms and autograd."""
+"""Retraining and the proximal Bregman response, against closed forms and autograd."""
 
 import reference
 import torch
@@ -25,10 +25,12 @@ def points(n=40, d=4, seed=0):
     return torch.randn(n, d, generator=generator, dtype=torch.float64)
 
 
-def test_least_squares_with_a_penalty_is_its_closed_form():
+def test_ridge_regression_equals_its_closed_form():
     x, y = points(), points(d=1, seed=1)
     weights = torch.rand(40, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    torch.manual_seed(0)  # the line search ends where rounding hides a descent: 1e-8 from there
+    torch.manual_seed(
+        0
+    )  # the line search ends where rounding hides a descent, 1e-8 from the minimum
     objective = ModuleObjective(nn.Linear(4, 1, bias=False).double(), SquaredError())
     actual = retrain_exact(objective, TensorExamples(x, y), 0.3, weights)["weight"][0]
     # 1/n Σ w (x·θ - y)² + ½ p ‖θ‖²: the loss is the squared error itself.
@@ -37,7 +39,7 @@ def test_least_squares_with_a_penalty_is_its_closed_form():
     torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
 
 
-def test_a_softmax_left_without_a_row_is_that_of_the_reference():
+def test_leave_one_out_softmax_equals_the_reference():
     x = points()
     y = (x[:, 0] + x[:, 1] > 0).long()
     start = reference.train_softmax(x, y, 2, 0.05)
@@ -58,8 +60,8 @@ def network(seed=0):
     return ModuleObjective(net, CrossEntropy()), TensorExamples(x, y)
 
 
-def test_the_response_is_a_minimum_of_its_own_definition():
-    """Its gradient, written out once more by hand, vanishes there and not at the start."""
+def test_the_response_is_a_minimum_of_its_objective():
+    """Its gradient, written out by hand, vanishes there and not at the start."""
     objective, rows = network()
     response = proximal_bregman_response(objective, rows, 5, 0.1)
     trained = objective.params
@@ -78,8 +80,8 @@ def test_the_response_is_a_minimum_of_its_own_definition():
     assert slope(trained).abs().max() > 1e-4
 
 
-def test_influence_is_the_response_where_the_change_is_small():
-    """With much damping the step is small, and the formula its first order."""
+def test_influence_equals_the_response_for_small_changes():
+    """With much damping the step is small, and the formula is its first order."""
     objective, rows = network()
     damping = 30.0
     query = TensorExamples(points(1, seed=9), torch.tensor([1]))

@@ -1,4 +1,4 @@
-"""Margins over the epochs are those of the outputs that training itself computed."""
+"""Area under the margin, from the outputs of the training steps themselves."""
 
 import torch
 
@@ -17,7 +17,7 @@ def fit_linear(labels, epochs=4, watch=None):
 
 
 def test_the_margin_is_the_mean_over_the_epochs():
-    """Computed again, one row at a time, from what each step was told."""
+    """Recomputed one example at a time, from the recorded outputs of each step."""
     labels = torch.arange(20) % 3
     calls = []
     dynamics = TrainingDynamics(labels)
@@ -35,7 +35,7 @@ def test_the_margin_is_the_mean_over_the_epochs():
         torch.testing.assert_close(dynamics.margins[row], torch.tensor(sum(leads) / 4))
 
 
-def test_watching_changes_nothing():
+def test_recording_does_not_change_training():
     labels = torch.arange(20) % 3
     alone, watched = fit_linear(labels), fit_linear(labels, watch=TrainingDynamics(labels))
     assert all(torch.equal(alone[name], watched[name]) for name in alone)
@@ -55,7 +55,7 @@ def test_wrong_labels_have_the_lowest_margins():
     assert set(dynamics.margins.argsort()[:6].tolist()) == set(range(6))
 
 
-def test_a_row_that_no_batch_had_has_none():
+def test_an_example_in_no_batch_has_no_margin():
     dynamics = TrainingDynamics(torch.tensor([0, 1]))
     dynamics(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
     assert dynamics.margins[0] == 1

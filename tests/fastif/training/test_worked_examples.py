@@ -1,10 +1,10 @@
-"""The two worked examples of "Influence functions from scratch", against really training again.
+"""Two worked examples of "Influence functions from scratch", against leave-one-out retraining.
 
-One difference from the text is meant. There the penalty ½λ‖w‖² is part of every loss, so λw stands
-in each gradient, the query's too, and shifts all scores one way. Here the penalty is no example's:
-it belongs to the curvature, H + λI, where it is the damping, and gradients are those of the bare
-losses. Training again without an example then takes one term from 1/n Σ L_i + ½λ‖w‖² and leaves
-the rest, n included, as it is.
+One difference from the text is intended. There the penalty ½λ‖w‖² is part of every loss, so λw is
+in each gradient, the query's too, and shifts all scores by a constant. Here the penalty is part of
+no example: it belongs to the curvature, H + λI, where it is the damping, and gradients are those of
+the plain losses. Retraining without an example then removes one term from 1/n Σ L_i + ½λ‖w‖² and
+keeps the rest, n included.
 """
 
 import os
@@ -39,7 +39,7 @@ FIRST_OUTLIER, SECOND_OUTLIER = 1, 15  # positions 1 and -5 of 20
 
 
 class Prediction(Measure):
-    """The prediction itself as what is asked, for a query whose true answer nobody knows."""
+    """The prediction itself as measure, for a query without a known label."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.sum(1)
@@ -47,7 +47,7 @@ class Prediction(Measure):
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """The 20 points, the least squares line, and everything trained again without each point."""
+    """20 points, the least-squares line, and retraining without each point."""
 
     train: TensorExamples
     query: TensorExamples
@@ -81,7 +81,7 @@ def line() -> Line:
 
 
 def _effects(line: Line, measure: Measure) -> Tensor:
-    """What removing each of the 20 points is predicted to change in the measure of the query."""
+    """Predicted removal effects of the 20 points on the measure of the query."""
     objective = ModuleObjective(line.module, SquaredError(), measure=measure)
     rows = compute_measure_gradients(Gradients(objective), line.query.with_batch_size(1))
     operator = Hessian(objective, line.train).with_damping(0.0)
@@ -89,17 +89,17 @@ def _effects(line: Line, measure: Measure) -> Tensor:
     return influences.removal_effect[0][influences.ids[0].argsort()]
 
 
-def test_the_two_outliers_have_the_largest_effects_with_the_signs_of_training_again(line):
+def test_the_two_outliers_have_the_largest_effects(line):
     effects = _effects(line, SquaredError())
     assert set(effects.abs().topk(2).indices.tolist()) == {FIRST_OUTLIER, SECOND_OUTLIER}
     assert effects[FIRST_OUTLIER] > 0 > effects[SECOND_OUTLIER]
-    # Without the outlier at x = 2.5 the query's loss really falls; without the one at x = -4.5,
-    # which bends the line back down, it really rises.
+    # On retraining without the outlier at x = 2.5 the query's loss falls; without the one at
+    # x = -4.5, which pulls the line down, it rises.
     assert line.change_of_loss[FIRST_OUTLIER] > 0 > line.change_of_loss[SECOND_OUTLIER]
     assert torch.equal(effects.sign(), line.change_of_loss.sign())
 
 
-def test_predicted_changes_of_the_prediction_are_those_of_training_again(line):
+def test_predicted_changes_match_leave_one_out_retraining(line):
     effects = _effects(line, Prediction())
     assert reference.pearson(effects, line.change_of_prediction) > 0.99
     assert torch.equal(effects.sign(), line.change_of_prediction.sign())
@@ -113,7 +113,7 @@ PENALTY = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """The training set, one query that was not trained on, and the fitted model."""
+    """Training set, one held-out query, and the fitted model."""
 
     points: Tensor
     labels: Tensor
@@ -126,7 +126,7 @@ class Digits:
         return TensorExamples(self.points, self.labels)
 
     def rank_rows(self, solution: Solution) -> tuple[list[int], Tensor]:
-        """All training rows from the most harmful to the most helpful, and effects by row."""
+        """All training examples, most harmful first, and their effects by position."""
         influences = influence(
             Gradients(self.objective), self.train.with_batch_size(256), solution.value
         )
@@ -137,7 +137,7 @@ class Digits:
         return compute_loss_gradients(Gradients(self.objective), self.query.with_batch_size(1))
 
     def changes(self, rows: list[int]) -> Tensor:
-        """The change of the query's loss after really training without each of these rows."""
+        """Change of the query's loss on retraining without each of these examples."""
         again = reference.LeaveOneOut(self.points, self.labels, self.weights, PENALTY)
         before = self._loss(self.weights)
         return torch.stack([self._loss(again.train_without(row)) - before for row in rows])
@@ -157,12 +157,12 @@ def _fit_digits(points: Tensor, labels: Tensor, point: Tensor, label: Tensor) ->
 
 
 def _ends(ranking: list[int]) -> tuple[set[int], set[int]]:
-    """The six most harmful and the six most helpful."""
+    """The six most harmful and the six most helpful examples."""
     return set(ranking[:6]), set(ranking[-6:])
 
 
 def _select_rows(ranking: list[int], count: int) -> list[int]:
-    """The ten rows at each end, and rows drawn from the others."""
+    """The ten examples at each end of the ranking, and sampled others."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randperm(len(ranking) - 20, generator=generator)[: count - 20] + 10
     return ranking[:10] + ranking[-10:] + [ranking[place] for place in drawn.tolist()]
@@ -172,7 +172,7 @@ def _check_against_training_again(digits: Digits, ranking: list[int], effects: T
     rows = _select_rows(ranking, count)
     predicted, real = effects[rows], digits.changes(rows)
     assert reference.pearson(predicted, real) > 0.95
-    assert reference.pearson(predicted[20:], real[20:]) > 0.95  # not by the ends alone
+    assert reference.pearson(predicted[20:], real[20:]) > 0.95  # not only in the top-k and bottom-k
     assert torch.equal(predicted[:20].sign(), real[:20].sign())
     assert (real[:10] < 0).all()
     assert (real[10:20] > 0).all()
@@ -180,7 +180,7 @@ def _check_against_training_again(digits: Digits, ranking: list[int], effects: T
 
 @pytest.fixture(scope="module")
 def small() -> Digits:
-    """scikit-learn's 8 x 8 digits; the first of those held out is the query."""
+    """scikit-learn's 8 x 8 digits; the query is the first held-out one."""
     digits = load_digits()
     chosen = np.isin(digits.target, (1, 7))
     points = torch.from_numpy(digits.data[chosen])
@@ -188,17 +188,17 @@ def small() -> Digits:
     return _fit_digits(points[:300], labels[:300], points[300], labels[300])
 
 
-def test_lissa_and_the_exact_inverse_name_the_same_digits(small):
+def test_lissa_and_the_exact_inverse_rank_the_same_digits(small):
     operator = Hessian(small.objective, small.train.with_batch_size(64)).with_damping(PENALTY)
     exact, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     solution = Lissa(depth=2000, batch=50, scale=5.0).solve(operator, small.gradient)
     estimated, nearly = small.rank_rows(solution)
     assert solution.converged.all()
     assert _ends(estimated) == _ends(exact)
-    assert not torch.equal(nearly, effects)  # two computations, not one
+    assert not torch.equal(nearly, effects)  # two separate computations
 
 
-def test_predicted_effects_on_a_digit_are_those_of_training_again(small):
+def test_predicted_effects_on_a_digit_match_retraining(small):
     operator = GaussNewton(small.objective, small.train.with_batch_size(64)).with_damping(PENALTY)
     ranking, effects = small.rank_rows(Direct().solve(operator, small.gradient))
     _check_against_training_again(small, ranking, effects, 40)
@@ -206,7 +206,7 @@ def test_predicted_effects_on_a_digit_are_those_of_training_again(small):
 
 @pytest.fixture(scope="module")
 def mnist() -> Digits:
-    """The 13,007 images; the first 1 or 7 of the test file is the query."""
+    """13,007 images; the query is the first 1 or 7 of the test file."""
     root = os.environ.get("FASTIF_DATA")
     if not root:
         pytest.skip("needs FASTIF_DATA, the folder with mnist/train.parquet and mnist/test.parquet")
@@ -225,7 +225,7 @@ def _images(path: Path) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_the_whole_of_mnist_agrees_with_the_exact_inverse_and_with_training_again(mnist):
+def test_mnist_effects_match_the_exact_inverse_and_retraining(mnist):
     operator = GaussNewton(mnist.objective, mnist.train.with_batch_size(256)).with_damping(PENALTY)
     exact, effects = mnist.rank_rows(Direct().solve(operator, mnist.gradient))
     sampled = Hessian(mnist.objective, mnist.train.with_batch_size(512)).with_damping(PENALTY)
