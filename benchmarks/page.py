@@ -1,50 +1,95 @@
-"""Results as JSON, and docs/results.md, of which every measurement owns a section made from it."""
+"""Results as JSON, and one Markdown page a benchmark in docs/results, written from them."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "results.md"
-TITLE = (
-    "# Results\n\nMeasured by the scripts in `benchmarks/`, each of which writes its own section.\n"
-)
+RESULTS, PAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "results"
+INDEX = "index.md"
+MEASURED, TRIED = "How this was measured", "What else was tried"
+
+
+@dataclass(frozen=True)
+class ResultPage:
+    """The page of one benchmark.
+
+    Attributes:
+        name: File name without its suffix.
+        title: Heading of the page, and its link text in the index.
+        question: The question that the benchmark answers, one sentence.
+        answer: One or two sentences with the main number.
+        headline: The main number in a few words, for the index.
+        tables: Tables and figures in Markdown, in their order.
+        measured: Data, model, settings, hardware and command in Markdown; shown folded.
+        tried: Ablations and failed attempts in Markdown; shown folded, omitted if empty.
+    """
+
+    name: str
+    title: str
+    question: str
+    answer: str
+    headline: str
+    tables: Sequence[str]
+    measured: str
+    tried: str = ""
+
+    def render(self) -> str:
+        """Return the page as Markdown."""
+        parts = [
+            f"# {self.title}",
+            f"**Question.** {self.question}",
+            f"**Answer.** {self.answer}",
+            *self.tables,
+            fold(MEASURED, self.measured),
+        ]
+        parts += [fold(TRIED, self.tried)] if self.tried else []
+        return join_parts(*(part.strip() for part in parts))
+
+    def index_row(self) -> str:
+        """Return the table row of the page in the index."""
+        return f"| [{self.title}]({self.name}.md) | {self.question} | {self.headline} |"
 
 
 def read_result(name: str) -> dict:
-    """What was measured last; empty if nothing was."""
+    """Return the kept result of a benchmark; empty if there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def publish(name: str, result: dict, section: str) -> None:
-    """Keep a result as JSON, and put its section in its place on the page."""
+def publish(name: str, result: dict, pages: Sequence[ResultPage]) -> None:
+    """Write a result as JSON, its pages, and their rows of the index."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    put_section(PAGE, name, section)
+    write_pages(PAGES, pages)
 
 
-def put_section(path: Path, name: str, section: str) -> None:
-    """Put a section between its markers; append both if the page does not have them yet."""
-    start, end = markers(name)
-    text = path.read_text("utf-8") if path.is_file() else TITLE
-    body = f"{start}\n{section}{end}\n"
-    if start in text and end in text:
-        before, _, rest = text.partition(start)
-        rest = rest.partition(end)[2].lstrip("\n")
-        text = before + body + (f"\n{rest}" if rest else "")
-    else:
-        text = f"{text.rstrip()}\n\n{body}"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text, "utf-8")
+def write_pages(folder: Path, pages: Sequence[ResultPage]) -> None:
+    """Write pages into a folder and replace their rows in its index; new rows are appended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / INDEX
+    lines = index.read_text("utf-8").splitlines() if index.is_file() else ["# Results", ""]
+    for page in pages:
+        (folder / f"{page.name}.md").write_text(page.render(), "utf-8")
+        link = f"]({page.name}.md) |"
+        place = next((i for i, line in enumerate(lines) if link in line), len(lines))
+        lines[place : place + 1] = [page.index_row()]
+    index.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def markers(name: str) -> tuple[str, str]:
-    """The comments before and after a section."""
-    return f"<!-- {name}: written from benchmarks/results/{name}.json -->", f"<!-- {name}: end -->"
+def render_pages(pages: Sequence[ResultPage]) -> str:
+    """Return all pages as one text, for a terminal."""
+    return "\n".join(page.render() for page in pages)
+
+
+def fold(summary: str, body: str) -> str:
+    """Return a part of a page that is shown folded, with Markdown inside."""
+    return f'<details markdown="1"><summary>{summary}</summary>\n\n{body.strip()}\n\n</details>'
 
 
 def describe_machine(result: dict) -> str:
-    """When and on what a result was measured, in a few words."""
+    """Return the date, processor, cores and torch version of a result."""
     machine = result["machine"]
     return (
         f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, "
@@ -52,12 +97,22 @@ def describe_machine(result: dict) -> str:
     )
 
 
+def format_goal(is_reached: bool) -> str:
+    """Return the words for a goal that was reached, or was not."""
+    return "reached" if is_reached else "**not reached**"
+
+
 def join_parts(*parts: str) -> str:
-    """Paragraphs and tables as one section."""
+    """Return paragraphs, lists and tables as one text, separated by blank lines."""
     return "\n\n".join(parts) + "\n"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table whose columns but the first are numbers."""
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
+def bullets(*entries: str) -> str:
+    """Return a Markdown list."""
+    return "\n".join(f"- {entry}" for entry in entries)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table; all columns but the first `left` are aligned to the right."""
+    rule = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))

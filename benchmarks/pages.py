@@ -1,7 +1,7 @@
-"""How long the data-quality report takes to build, and how large it is.
+"""Time and size of the data-quality report.
 
-`python -m benchmarks.pages` needs FASTIF_DATA, and the nights of `make audit` and `make
-bench-nightly` where they are; it trains and audits NoisyAG-News itself (minutes, kept under
+`python -m benchmarks.pages` needs FASTIF_DATA, and the runs of `make audit` and `make
+bench-nightly` if they exist. It trains and audits NoisyAG-News itself (minutes, kept under
 benchmarks/.work).
 """
 
@@ -14,12 +14,14 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.machine import describe
-from benchmarks.page import publish
+from benchmarks.page import ResultPage, bullets, publish, table
 from tasks.report.build import ReportRequest, build_report
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 WORK = Path("benchmarks/.work/pages")
+WORDS = {"MultiNLI, a second night": "MultiNLI, incremental run"}
+"""Words for a run, by its name in the result, where they differ."""
 NOISY = """name = "noisy-ag-news"
 labels = ["Business", "Sci/Tech", "Sports", "World"]
 [model]
@@ -62,11 +64,11 @@ def main() -> None:
     }
     measurements = [measure_pages(name, study) for name, study in nights.items() if study.is_file()]
     out = {"nights": measurements, "machine": describe()}
-    publish("pages", out, section(out))
+    publish("pages", out, build_pages(out))
 
 
 def noisy_ag_news(data: Path) -> Path:
-    """A night of 1,000 clean test items against 5,000 training rows that people labelled."""
+    """Audit 1,000 clean test rows against 5,000 training rows labelled by annotators."""
     study = WORK / "study.toml"
     if not study.is_file():
         WORK.mkdir(parents=True, exist_ok=True)
@@ -96,26 +98,47 @@ def measure_pages(name: str, study: Path) -> dict:
     }
 
 
-def section(out: dict) -> str:
-    machine = out["machine"]
-    lines = [
-        "## The report",
-        "",
-        f"`python -m benchmarks.pages`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores. From the store alone to a written page, in one process.",
-        "",
-        "| night | queries | training rows | seconds | MB (goal: 5 for 2,000 queries) |",
-        "| --- | ---: | ---: | ---: | ---: |",
+def build_pages(out: dict) -> list[ResultPage]:
+    """Return the page on the time and size of the data-quality report."""
+    machine, runs = out["machine"], out["nights"]
+    rows = [
+        [
+            WORDS.get(entry["night"], entry["night"]),
+            f"{entry['queries']:,}",
+            f"{entry['train']:,}",
+            f"{entry['seconds']:.1f}",
+            f"{entry['megabytes']:.2f}",
+        ]
+        for entry in runs
     ]
-    lines += [
-        f"| {entry['night']} | {entry['queries']:,} | {entry['train']:,} | {entry['seconds']:.1f} "
-        "| "
-        f"{entry['megabytes']:.2f} |"
-        for entry in out["nights"]
+    largest = max(runs, key=lambda entry: entry["seconds"])
+    size = max(entry["megabytes"] for entry in runs)
+    headline = f"at most {largest['seconds']:.1f} s and {size:.2f} MB"
+    head = ["run", "queries", "training rows", "seconds", "MB (goal: 5 for 2,000 queries)"]
+    summaries = bullets(
+        *(
+            f"**{WORDS.get(entry['night'], entry['night'])}**: {' '.join(entry['headline'])}"
+            for entry in runs
+        )
+    )
+    return [
+        ResultPage(
+            name="report-time",
+            title="Time and size of the report",
+            question="How long does the data-quality report take, and how large is it?",
+            answer=(
+                f"It takes {headline}; {largest['seconds']:.1f} s are for {largest['queries']:,} "
+                f"queries and {largest['train']:,} training rows."
+            ),
+            headline=headline,
+            tables=[table(head, rows), "First sentences of the reports:", summaries],
+            measured=bullets(
+                "Command: `python -m benchmarks.pages`.",
+                f"Hardware, {machine['date']}: {machine['processor']}, {machine['cores']} cores.",
+                "From the store alone to the written page, in one process.",
+            ),
+        )
     ]
-    lines += ["", "What the pages say first:", ""]
-    lines += [f"- **{entry['night']}**: {' '.join(entry['headline'])}" for entry in out["nights"]]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.example import FULL, QUICK, STUDY, Sizes
+from benchmarks.page import ROOT, publish, render_pages
 from benchmarks.summary import summarise
 
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     sizes = QUICK if options.quick else FULL
     from benchmarks.machine import describe
-    from benchmarks.report import section
+    from benchmarks.report import build_pages
     from tasks.run.spec import plan_run
 
     plan, machine = plan_run(options.study), describe()
@@ -41,10 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         "raw": raw,
     }
     if options.quick:
-        print(section(result))
+        print(render_pages(build_pages(result)))
         return 0
-    publish("speed", result, section(result))
-    print(section(result))
+    publish("speed", result, build_pages(result))
+    print(render_pages(build_pages(result)))
     return 0
 
 

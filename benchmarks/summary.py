@@ -49,7 +49,7 @@ def summarise(raw: dict, train_rows: int, query_rows: int) -> dict:
         name = "full scan" if scan == "full" else "kNN, 5 %"
         lines[f"query_{scan}"] = _line(f"a query, {name}", turns, _query, scan, pairs)
         lines[f"query_{scan}_once"] = _line(
-            f"the same, with our once-a-study work over {query_rows} queries",
+            f"the query above, with once-a-study work of fastif divided by {query_rows} queries",
             turns, _query_once, scan, pairs, query_rows,
         )  # fmt: skip
     peaks = Line(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.bulk.report import PLOTS, section, write_plots
+from benchmarks.bulk.report import build_pages, write_plots
 from benchmarks.bulk.retrieval import CORPORA, retrieval
-from benchmarks.page import PAGE, publish, read_result
+from benchmarks.page import ROOT, publish, read_result
 
 PARTS = {"retrieval": retrieval}
 
@@ -33,8 +33,8 @@ def main() -> None:
     known = read_result("bulk")
     before = known.get(arguments.part, {})
     known[arguments.part] = PARTS[arguments.part](data, arguments.work, before, arguments.corpora)
-    publish("bulk", known, section(known))
-    write_plots(PAGE.parent / PLOTS, known)
+    publish("bulk", known, build_pages(known))
+    write_plots(ROOT / "docs" / "images", known)
 
 
 main()

@@ -16,13 +16,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.bulk.against_report import section
+from benchmarks.bulk.against_report import build_pages
 from benchmarks.bulk.agreement import agreement
 from benchmarks.bulk.ratios import summarise
 from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.bulk.sides.sizes import FULL, QUICK, Sizes
 from benchmarks.machine import describe
-from benchmarks.page import ROOT, publish
+from benchmarks.page import ROOT, publish, render_pages
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         "machine": describe(),
     }
     if not options.quick:
-        publish("bulk-against", result, section(result))
-    print(section(result))
+        publish("bulk-against", result, build_pages(result))
+    print(render_pages(build_pages(result)))
     return 0
 
 

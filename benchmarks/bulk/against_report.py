@@ -1,35 +1,68 @@
-"""The section of docs/results.md on a full scan against others, written from its JSON."""
+"""Page docs/results/full-scan.md, written from the kept result."""
 
 from statistics import median
 
 from benchmarks.bulk.sides.registry import SIDES
+from benchmarks.page import ResultPage, bullets, format_goal, join_parts, table
+
+TITLES = {"the paper's way": "the published method"}
+"""Titles of sides whose name in a kept result is another one."""
+EXTRAPOLATED = (
+    "\\* extrapolated. Of the published method {solved} whole s_test and {scored} candidate scores "
+    "a round were timed; of the conjugate gradients of dattri, {few} queries."
+)
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
-    parts = [
-        _head(result),
-        *_missing(result),
-        _sides(result),
-        _ratios(result),
-        _settings(result),
-        _notes(result),
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page on a full scan against the published method and other packages."""
+    headline = "; ".join(
+        f"{SIDES[ratio['against']].title}: {_times(ratio['wall']['median'])} faster than "
+        f"{SIDES[ratio['side']].title}"
+        for ratio in result["ratios"]
+        if SIDES[ratio["side"]].every_round
+    )
+    reached = sum(ratio["reached"] for ratio in result["ratios"])
+    parts = [*_missing(result), _sides(result), EXTRAPOLATED.format(**result["sizes"])]
+    parts += [_ratios(result)]
+    tried = [_residuals(result["residuals"])] if result["residuals"] else []
+    tried += [_agreement(result["agreement"])] if result["agreement"] else []
+    return [
+        ResultPage(
+            name="full-scan",
+            title="Full scan against other packages",
+            question="How long do all scores of all queries take, here and with other packages?",
+            answer=(
+                f"Speed-up of a full scan: {headline}. {reached} of the "
+                f"{len(result['ratios'])} goals for the speed-up are reached; the others are marked in the table."
+            ),
+            headline=headline,
+            tables=parts,
+            measured=join_parts(_describe(result), _settings(result)),
+            tried=join_parts(*tried) if tried else "",
+        )
     ]
-    parts += [_residuals(result["residuals"])] if result["residuals"] else []
-    parts += [_agreement(result["agreement"])] if result["agreement"] else []
-    return "## Full scan against the paper's way and other packages\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _head(result: dict) -> str:
+def _describe(result: dict) -> str:
     machine, sizes = result["machine"], result["sizes"]
     turns = [turn for side in result["raw"].values() for turn in side if "load" in turn]
     loads = [load for turn in turns for load in turn["load"]]
-    return (
-        f"`python -m benchmarks.bulk.against`, {machine['date']}: {machine['processor']}, "
-        f"{machine['cores']} cores, {sizes['threads']} threads a side, torch "
-        f"{machine['versions']['torch']}, load {min(loads):.1f} to {max(loads):.1f}. SST-2, MiniLM "
-        f"layer 5 + pooler + classifier: {sizes['rows']:,} training rows, {sizes['queries']} "
-        "queries, single precision. Every side in a process of its own."
+    return bullets(
+        "Command: `python -m benchmarks.bulk.against`.",
+        f"Hardware, {machine['date']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{sizes['threads']} threads a side, torch {machine['versions']['torch']}, load "
+        f"{min(loads):.1f} to {max(loads):.1f}. Each side ran in its own process.",
+        f"Data and model: SST-2, MiniLM layer 5 + pooler + classifier; {sizes['rows']:,} training "
+        f"rows, {sizes['queries']} queries, single precision.",
+        "Seconds: all work that answers the queries from a trained model (factors, solves, "
+        "scores).",
+        "Frozen layers: their output is given to every package and left out of these seconds "
+        "(`prefix` under parts). Against the published method, which runs the whole model, it is "
+        "counted.",
+        "Batches of the other packages are sorted by length and truncated to their longest row, "
+        "which none of them does by itself.",
+        "dattri solves each query once here. Its own loop would solve it again for each batch of "
+        "training rows.",
     )
 
 
@@ -41,96 +74,84 @@ def _missing(result: dict) -> list[str]:
 
 def _sides(result: dict) -> str:
     queries = result["sizes"]["queries"]
-    rows = ["| side | rounds | seconds | processor seconds | a query | parts, seconds | peak MB |"]
-    rows += ["| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+    head = ["side", "rounds", "seconds", "CPU seconds", "a query", "peak MB", "parts, seconds"]
+    rows = []
     for name, side in result["sides"].items():
         mark = " *" if side["multiplied_up"] else ""
-        parts = ", ".join(f"{part} {seconds:.3g}" for part, seconds in side["parts"].items())
         rows.append(
-            f"| {SIDES[name].title} | {side['rounds']} | {side['wall']:,.3g}{mark} "
-            f"| {side['cpu']:,.3g}{mark} | {_amount(side['wall'] / queries)}{mark} "
-            f"| {parts} | {side['peak_mb']:,.0f} |"
+            [
+                SIDES[name].title,
+                f"{side['rounds']}",
+                f"{side['wall']:,.3g}{mark}",
+                f"{side['cpu']:,.3g}{mark}",
+                f"{_amount(side['wall'] / queries)}{mark}",
+                f"{side['peak_mb']:,.0f}",
+                ", ".join(f"{part} {seconds:.3g}" for part, seconds in side["parts"].items()),
+            ]
         )
     rows += [
-        f"| {SIDES[name].title} | failed: {reason[:100].replace('|', '/')} | | | | | |"
+        [SIDES[name].title, *[""] * 5, f"failed: {reason[:100].replace('|', '/')}"]
         for name, reason in result["failures"].items()
     ]
-    return "\n".join(rows)
+    return table(head, rows)
 
 
 def _ratios(result: dict) -> str:
-    rows = ["| against | ours | faster by | least - most | in processor seconds | goal | |"]
-    rows += ["| --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    head = ["side", "fastif", "speed-up", "minimum - maximum", "in CPU seconds", "goal", ""]
+    rows = []
     for ratio in result["ratios"]:
-        wall, sides = ratio["wall"], [SIDES[ratio[key]].title for key in ("side", "against")]
+        wall = ratio["wall"]
         rows.append(
-            f"| {' | '.join(sides)} | {_times(wall['median'])} "
-            f"| {_times(wall['least'])} - {_times(wall['most'])} "
-            f"| {_times(ratio['cpu']['median'])} | {_times(ratio['goal'])} "
-            f"| {'reached' if ratio['reached'] else '**not reached**'} |"
+            [
+                *(SIDES[ratio[key]].title for key in ("side", "against")),
+                _times(wall["median"]),
+                f"{_times(wall['least'])} - {_times(wall['most'])}",
+                _times(ratio["cpu"]["median"]),
+                _times(ratio["goal"]),
+                format_goal(ratio["reached"]),
+            ]
         )
-    return "\n".join(rows)
+    return table(head, rows, left=2)
 
 
 def _settings(result: dict) -> str:
-    lines = []
+    entries = []
     for side in SIDES.values():
         description = side.description.format(**result["sizes"])
         version = result["versions"].get(side.package)
-        lines.append(f"- {side.title} ({side.package} {version}): {description}.")
-    return "\n".join(lines)
-
-
-def _notes(result: dict) -> str:
-    sizes = result["sizes"]
-    return (
-        f"\\* multiplied up: of the paper's way {sizes['solved']} whole s_tests and "
-        f"{sizes['scored']} candidate scores a round were timed, of dattri's conjugate gradients "
-        f"{sizes['few']} queries. The first column counts all that answers the queries from a "
-        "trained model: factors, solves and scores. What the frozen layers make of the rows is "
-        "given to every package and left out of these seconds (`prefix` under parts); against the "
-        "paper's way, which runs through the whole model, it is counted. Batches of the other "
-        "packages are sorted by length and cut to their longest row, which none of them does by "
-        "itself; dattri solves each query once, where its own loop would solve it again for every "
-        "batch of training rows."
-    )
+        entries.append(f"{side.title} ({side.package} {version}): {description}.")
+    return bullets(*entries)
 
 
 def _residuals(residuals: dict) -> str:
-    rows = ["| s_test | at λ | residual on the Gauss-Newton matrix | on the Hessian |"]
-    rows += ["| --- | --- | ---: | ---: |"]
-    for at, label in (("paper", "the paper's, 50"), ("ours", "ours")):
+    rows = []
+    for at, label in (("paper", "the paper's, 50"), ("ours", "that of fastif")):
         for side, sides in residuals[at].items():
             cells = (_span(sides[name]) for name in ("Gauss-Newton", "Hessian"))
-            rows.append(f"| {side} | {label} | {' | '.join(cells)} |")
-    note = (
-        "‖b - (A + λI) x‖ / ‖b‖ over all training rows, median (most) of the queries that the "
-        "paper's way solved. At our λ its recursion ran with scale "
-        f"{residuals['scale_at_ours']:g}, "
-        "for one query. Its recursion solves for the Hessian, `Dual` for the Gauss-Newton matrix; "
-        "each is measured on both."
-    )
-    return "\n".join(rows) + "\n\n" + note
+            rows.append([TITLES.get(side, side), label, *cells])
+    return join_parts(
+        "**Residuals of s_test.** Each solver is measured on both matrices. The published "
+        "recursion solves for the Hessian, `Dual` for the Gauss-Newton matrix.",
+        table(["s_test", "λ", "residual, Gauss-Newton", "residual, Hessian"], rows, left=2),
+        "‖b - (A + λI) x‖ / ‖b‖ over all training rows, median (max) of the queries that the "
+        "published method solved. At the λ of fastif its recursion ran with scale "
+        f"{residuals['scale_at_ours']:g}, for one query.",
+    ).strip()
 
 
 def _agreement(pairs: list[dict]) -> str:
-    rows = [
-        "| scores of | and of | Pearson's correlation | Spearman's |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    rows = []
     for agreement in pairs:
         cells = (
             f"{agreement[kind]['median']:.4f} ({agreement[kind]['least']:.4f})"
             for kind in ("pearson", "spearman")
         )
-        rows.append(
-            f"| {' | '.join([*(SIDES[name].title for name in agreement['sides']), *cells])} |"
-        )
-    note = (
-        "Over all training rows, median (least) of the queries. kronfluence samples labels where "
-        "fastif takes their expectation."
-    )
-    return "\n".join(rows) + "\n\n" + note
+        rows.append([*(SIDES[name].title for name in agreement["sides"]), *cells])
+    return join_parts(
+        "**Agreement of the scores** over all training rows, median (minimum) of the queries. "
+        "kronfluence samples labels where fastif takes their expectation.",
+        table(["scores of", "and of", "Pearson", "Spearman"], rows, left=2),
+    ).strip()
 
 
 def _span(values: list[float]) -> str:

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bulk.corpora import MultiNli
-from benchmarks.bulk.night_report import section
+from benchmarks.bulk.night_report import build_pages
 from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
-from benchmarks.page import publish
+from benchmarks.page import publish, render_pages
 from storage import Store
 from tasks.planning.actuals import parse_forecast_vs_actual
 from tasks.results.diagnostics import read_diagnostics
@@ -124,8 +124,8 @@ def main() -> int:
             results[name] = json.loads(done.read_text("utf-8"))
     result = {"rows": rows, "queries": queries, "audits": results, "machine": describe()}
     if not options.quick:
-        publish("bulk-night", result, section(result))
-    print(section(result))
+        publish("bulk-night", result, build_pages(result))
+    print(render_pages(build_pages(result)))
     return 0
 
 

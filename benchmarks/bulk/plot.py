@@ -12,7 +12,7 @@ COLOURS = {
     "last-layer influence": "#e6550d",
     "gradient product": "#31a354",
     "gradient norm alone": "#756bb1",
-    "nearest (kNN)": "#d62728",
+    "nearest neighbours (kNN)": "#d62728",
     "chance": "#969696",
 }
 INK, RULE = "#333333", "#dddddd"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bulk.profile_report import section
+from benchmarks.bulk.profile_report import build_pages
 from benchmarks.machine import describe
 from benchmarks.page import ROOT, publish
 
@@ -39,7 +39,7 @@ def main() -> int:
         "whole": run_profile(ROOT, "whole", WHOLE),
         "machine": describe(),
     }
-    publish("bulk-profile", result, section(result))
+    publish("bulk-profile", result, build_pages(result))
     return 0
 
 

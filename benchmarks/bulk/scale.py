@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import fastif
-from benchmarks.bulk.scale_report import section
+from benchmarks.bulk.scale_report import build_pages
 from benchmarks.fidelity.texts import Sst2
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
@@ -81,7 +81,7 @@ def main() -> None:
 def _publish(**parts: object) -> None:
     """Renew these parts of the result; what the other mode measured stays."""
     result = {**read_result("bulk-scale"), **parts}
-    publish("bulk-scale", result, section(result))
+    publish("bulk-scale", result, build_pages(result))
 
 
 @dataclass

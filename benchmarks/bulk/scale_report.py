@@ -1,8 +1,8 @@
-"""The section of docs/results.md on how sketches scale, written from its JSON."""
+"""Page docs/results/sketch-scaling.md, written from the kept result."""
 
 from itertools import pairwise
 
-from benchmarks.page import describe_machine
+from benchmarks.page import ResultPage, bullets, describe_machine, format_goal, table
 
 FEW, MANY = "search, 200 queries", "search, 2,000 queries"
 STAGES = ("directions", "sketches", "query sketches", FEW, MANY)
@@ -11,48 +11,73 @@ GROWING = {
     MANY: (MANY,),
     "sketches and their search together": ("sketches", MANY),
 }
-"""What takes longer with more rows."""
-NOTE = (
-    "The search in the table is from before the ends of a tile were taken by themselves, without "
-    "merging them into those found so far; most of its time was that. The search alone, measured "
-    "again since (`python -m benchmarks.bulk.scale --search`, {date}: random numbers in files of "
-    "the same kind, which are read anew for every 256 queries; least of three rounds):"
-)
+"""Stages that grow with the number of rows, by the words for them."""
 WITHIN, MOST_MEMORY = 0.15, 4 * 2**30
-"""Of linear; bytes of a process at its peak."""
+"""Accepted deviation from linear growth; accepted peak memory of a process in bytes."""
+OLDER_SEARCH = (
+    "The search columns above were measured before an improvement of the search. It merged the "
+    "top-k and bottom-k of each tile into the previous ones, which took most of the time. The "
+    "search alone was measured again afterwards:"
+)
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page on time and memory of sketches by number of rows."""
     sizes = result["sizes"]
-    head = (
-        f"`python -m benchmarks.bulk.scale`, {describe_machine(result)}. "
-        f"MiniLM layer 5 + pooler "
-        f"+ classifier on phrases of SST-2, sketches of {sizes[0]['bytes_a_row'] // 2:,} numbers "
-        f"in half precision ({sizes[0]['bytes_a_row']:,} bytes a row), the 100 most harmful and "
-        "helpful rows of each of 2,000 queries. Every row passes through the whole model once and "
-        "nothing of it is kept but its sketch. Every size in a process of its own; wall seconds."
-    )
-    table = [
-        f"| rows | of these distinct | tokens | {' | '.join(STAGES)} | a row | peak memory |",
-        "| ---: " * (5 + len(STAGES)) + "|",
-        *(_row(size) for size in sizes),
+    first, last = sizes[0], sizes[-1]
+    each = 1000 * last["seconds"]["sketches"] / last["rows"]
+    head = ["rows", "distinct rows", "tokens", *STAGES, "a row", "peak memory"]
+    scaling = f"{each:.2f} ms a row and {_peak(last) / 2**30:.2f} GB at {last['rows']:,} rows"
+    parts = [
+        table(head, [_row(size) for size in sizes], left=0),
+        "Goals:",
+        bullets(*_growth(sizes)),
     ]
-    return (
-        "## Sketches at scale\n\n"
-        + "\n\n".join([head, "\n".join(table), "\n".join(_growth(sizes)), *_searched(result)])
-        + "\n"
-    )
+    return [
+        ResultPage(
+            name="sketch-scaling",
+            title="Sketches of up to a million rows",
+            question="How do time and memory of sketches grow with the number of training rows?",
+            answer=(
+                f"Sketching grows linearly: {scaling}, against "
+                f"{1000 * first['seconds']['sketches'] / first['rows']:.2f} ms a row and "
+                f"{_peak(first) / 2**30:.2f} GB at {first['rows']:,} rows."
+            ),
+            headline=scaling,
+            tables=[*parts, *_search(result)],
+            measured=_describe(result),
+        )
+    ]
 
 
-def _searched(result: dict) -> list[str]:
-    """The search alone, where it was measured by itself."""
+def _describe(result: dict) -> str:
+    sizes = result["sizes"]
+    entries = [
+        "Command: `python -m benchmarks.bulk.scale`.",
+        f"Hardware, {describe_machine(result)}.",
+        "Data and model: phrases of SST-2, MiniLM layer 5 + pooler + classifier.",
+        f"Sketches: {sizes[0]['bytes_a_row'] // 2:,} numbers in half precision "
+        f"({sizes[0]['bytes_a_row']:,} bytes a row).",
+        "Search: the top 100 and bottom 100 rows (most helpful and most harmful) of each query.",
+        "Each row passes once through the whole model; only its sketch is kept. Each size ran in "
+        "its own process. Times are wall seconds.",
+    ]
+    if result.get("search"):
+        entries.append(
+            "Search alone: `python -m benchmarks.bulk.scale --search`, "
+            f"{result['searched_on']['date']}: random numbers in files of the format of sketches, "
+            "read again for each 256 queries; minimum of three rounds."
+        )
+    return bullets(*entries)
+
+
+def _search(result: dict) -> list[str]:
+    """Return the table and the goals of the search alone, if it was measured."""
     sizes = result.get("search")
     if not sizes:
         return []
-    table = ["| rows | 200 queries | 2,000 queries |", "| ---: | ---: | ---: |"]
-    table += [
-        f"| {size['rows']:,} | {size['seconds'][FEW]:,.2f} s | {size['seconds'][MANY]:,.2f} s |"
+    rows = [
+        [f"{size['rows']:,}", *(f"{size['seconds'][name]:,.2f} s" for name in (FEW, MANY))]
         for size in sizes
     ]
     growth = [
@@ -73,21 +98,27 @@ def _searched(result: dict) -> list[str]:
         )
         for size in sizes
     ]
-    note = NOTE.format(date=result["searched_on"]["date"])
-    return [note, "\n".join(table), "\n".join(growth)]
+    return [
+        OLDER_SEARCH,
+        table(["rows", "200 queries", "2,000 queries"], rows, left=0),
+        bullets(*growth),
+    ]
 
 
-def _row(size: dict) -> str:
-    seconds = " | ".join(f"{size['seconds'][stage]:,.1f}" for stage in STAGES)
+def _row(size: dict) -> list[str]:
     each = 1000 * size["seconds"]["sketches"] / size["rows"]
-    return (
-        f"| {size['rows']:,} | {size['distinct']:,} | {size['tokens']:.1f} | {seconds} "
-        f"| {each:.2f} ms | {_peak(size) / 2**30:.2f} GB |"
-    )
+    return [
+        f"{size['rows']:,}",
+        f"{size['distinct']:,}",
+        f"{size['tokens']:.1f}",
+        *(f"{size['seconds'][stage]:,.1f}" for stage in STAGES),
+        f"{each:.2f} ms",
+        f"{_peak(size) / 2**30:.2f} GB",
+    ]
 
 
 def _growth(sizes: list[dict]) -> list[str]:
-    """How seconds grow with rows and queries, and memory, beside what is asked of them."""
+    """Return growth of seconds and memory with rows and queries, each with its goal."""
     lines = []
     for few, many in pairwise(sizes):
         words = f"{few['rows']:,} to {many['rows']:,} rows"
@@ -110,9 +141,9 @@ def _growth(sizes: list[dict]) -> list[str]:
         for size in sizes
     ]
     peaks = [_peak(size) for size in sizes]
-    verdict = "reached" if max(peaks) <= MOST_MEMORY else "**not reached**"
+    verdict = format_goal(max(peaks) <= MOST_MEMORY)
     lines.append(
-        f"- peak memory, {sizes[0]['rows']:,} to {sizes[-1]['rows']:,} rows: "
+        f"peak memory, {sizes[0]['rows']:,} to {sizes[-1]['rows']:,} rows: "
         f"{peaks[0] / 2**30:.2f} to {peaks[-1] / 2**30:.2f} GB (below 4 GB: {verdict})"
     )
     return lines
@@ -124,9 +155,9 @@ def _sum(size: dict, stages: tuple[str, ...]) -> float:
 
 def _linear(what: str, few: float, many: float, times: float) -> str:
     growth_ratio = many / few / times
-    verdict = "reached" if abs(growth_ratio - 1) <= WITHIN else "**not reached**"
+    verdict = format_goal(abs(growth_ratio - 1) <= WITHIN)
     growth = f"{times * growth_ratio:.1f} times the seconds"
-    return f"- {what}: {growth} ({growth_ratio:.2f} of linear, {verdict})"
+    return f"{what}: {growth} ({growth_ratio:.2f} of linear, {verdict})"
 
 
 def _peak(size: dict) -> int:

@@ -17,7 +17,7 @@ from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.mnist import MnistMlp
-from benchmarks.fidelity.report import section
+from benchmarks.fidelity.report import build_pages
 from benchmarks.fidelity.texts import NoisyNews, Sst2
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
@@ -55,7 +55,7 @@ def main() -> None:
 
 def _write(known: dict) -> None:
     known["machine"] = describe()
-    publish("fidelity", known, section(known))
+    publish("fidelity", known, build_pages(known))
 
 
 main()

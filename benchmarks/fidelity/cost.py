@@ -140,9 +140,9 @@ def trials(sizes: Sizes) -> list[Trial]:
         Trial("Dual", fastif.Dual(), sizes.dual),
         Trial("Dual, low rank", fastif.Dual(rank=sizes.rank), sizes.dual),
         Trial("CG", cg(tolerance, sizes.plain), few),
-        Trial("CG, EK-FAC before it", cg(tolerance, most, "ekfac"), few),
-        Trial("CG, eigenpairs before it", cg(tolerance, most, "eigen", sizes.eigen), few),
-        Trial("CG, drawn rows before it", cg(tolerance, most, "drawn", sizes.drawn), few),
+        Trial("CG, EK-FAC preconditioner", cg(tolerance, most, "ekfac"), few),
+        Trial("CG, eigenvector preconditioner", cg(tolerance, most, "eigen", sizes.eigen), few),
+        Trial("CG, sampled-row preconditioner", cg(tolerance, most, "drawn", sizes.drawn), few),
         Trial("EK-FAC alone", fastif.Spectral(tolerance=tolerance), few),
         Trial("LiSSA", fastif.Lissa(tolerance=tolerance, max_steps=sizes.lissa), few, 32),
     ]
@@ -228,9 +228,9 @@ def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
     goals = {
         kind: _compare(plain, lines[name], sizes.queries)
         for kind, name in (
-            ("ekfac", "CG, EK-FAC before it"),
-            ("eigen", "CG, eigenpairs before it"),
-            ("drawn", "CG, drawn rows before it"),
+            ("ekfac", "CG, EK-FAC preconditioner"),
+            ("eigen", "CG, eigenvector preconditioner"),
+            ("drawn", "CG, sampled-row preconditioner"),
         )
     }
     goals["ekfac_alone"] = {

@@ -1,101 +1,151 @@
-"""The section of docs/results.md on fidelity, written from its JSON."""
+"""Pages docs/results/fidelity-*.md and solver-*.md, written from the kept result."""
 
-from benchmarks.fidelity.tables import convex_table, cost_table
-from benchmarks.page import describe_machine
+from benchmarks.fidelity.tables import convex_page, cost_pages
+from benchmarks.page import ResultPage, bullets, describe_machine, join_parts, table
+
+NAMES = {
+    "mnist-mlp": ("fidelity-mnist", "MNIST with a multilayer perceptron"),
+    "noisy-news-minilm": ("fidelity-noisy-ag-news", "NoisyAG-News with MiniLM"),
+    "sst2-minilm": ("fidelity-sst2", "SST-2 with MiniLM"),
+}
+"""File name of the page and words for its title, by workload."""
+LDS = (
+    "LDS (linear datamodeling score): Spearman's correlation of summed effects with the margins of "
+    "models that were retrained on random halves; mean over the queries ± its standard error."
+)
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
-    parts = [
-        "## Fidelity: do effects foretell retraining?",
-        f"`python -m benchmarks.fidelity`, {describe_machine(result)}. LDS: Spearman correlation"
-        " of summed effects with the margins of models really trained on random halves, mean over"
-        " queries, with its standard error. Every method explains the same weights and rows, but"
-        " for those that are named by a part of the training: these look from a checkpoint.",
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return a page for each workload, for the accuracy of the solvers and for their cost."""
+    pages = [
+        _workload_page(name, known, result) for name, known in result.get("workloads", {}).items()
     ]
-    parts += [result["note"]] if "note" in result else []
-    for known in result.get("workloads", {}).values():
-        parts += [_head(known), _ours(known), *_peers(known), _choices(known), _curve(known)]
-    if "convex" in result:
-        parts += ["### A convex model: every solver against the dense inverse"]
-        parts += [convex_table(result["convex"])]
-    if "cost" in result:
-        parts += ["### What a solve costs", cost_table(result["cost"])]
-    if "cost-small" in result:
-        parts += [cost_table(result["cost-small"])]
-    return "\n\n".join(parts) + "\n"
+    pages += [convex_page(result["convex"], describe_machine(result))] if "convex" in result else []
+    costs = [result[name] for name in ("cost", "cost-small") if name in result]
+    return pages + (cost_pages(costs, describe_machine(result)) if costs else [])
 
 
-def _head(known: dict) -> str:
-    return (
-        f"### {known['title']}\n\n{known['rows']:,} training rows, {known['queries']} queries, "
-        f"{known['parameters']:,} attributed parameters; {known['subsets']} halves x "
-        f"{known['seeds']} seeds trained again."
+def _workload_page(name: str, known: dict, result: dict) -> ResultPage:
+    file, words = NAMES[name]
+    exact = known["methods"]["exact"]
+    best_name, best = max(known["methods"].items(), key=lambda method: method[1]["lds"])
+    peers = {name: peer for name, peer in known.get("peers", {}).items() if "lds" in peer}
+    answer = (
+        f'The exact solve at the damping that `damping = "auto"` chose has LDS {exact["lds"]:.3f}'
+        f" ± {exact['error']:.3f}."
+    )
+    if best_name != "exact":
+        answer += f' The best method is "{best_name}": {best["lds"]:.3f} ± {best["error"]:.3f}.'
+    if peers:
+        peer = max(peers, key=lambda peer: peers[peer]["lds"])
+        more = known["margins_of_error"][peer]
+        answer += (
+            f" It is {more['more']:.3f} ± {more['half_width']:.3f} above the best other package "
+            f"({peer}, {peers[peer]['lds']:.3f})."
+        ).replace("It is", "The exact solve is" if best_name != "exact" else "It is")
+    return ResultPage(
+        name=file,
+        title=f"Agreement with retraining: {words}",
+        question=f"How well do effects predict retraining on {known['title'].partition(',')[0]}?",
+        answer=answer,
+        headline=f"LDS {exact['lds']:.3f} (exact); best {best['lds']:.3f} ({best_name})",
+        tables=(_methods(known), *_peers(known), _damping(known), _curve(known)),
+        measured=_describe(known, result),
+        tried=_tried(known),
     )
 
 
-def _ours(known: dict) -> str:
-    rows = ["| method | λ | LDS | residual | cosine with gradient | CPU seconds |"]
-    rows += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+def _describe(known: dict, result: dict) -> str:
+    notes = [f"Note: {result['note']}"] if "note" in result else []
+    return bullets(
+        "Command: `python -m benchmarks.fidelity`.",
+        f"Hardware: {describe_machine(result)}.",
+        f"Data and model: {known['title']}; {known['rows']:,} training rows, {known['queries']} "
+        f"queries, {known['parameters']:,} attributed parameters.",
+        f"Retraining: {known['subsets']} random halves x {known['seeds']} seeds.",
+        LDS,
+        "All methods explain the same weights and rows. Methods named by a part of the training "
+        "use a checkpoint of it.",
+        *notes,
+    )
+
+
+def _methods(known: dict) -> str:
+    rows = []
     for name, method in sorted(known["methods"].items(), key=_best_first):
         seconds = sum(method["seconds"].values()) if method["seconds"] else None
-        cells = [
-            name,
-            _number(method["damping"]) if method["damping"] != float("inf") else "",
-            f"{method['lds']:.3f} ± {method['error']:.3f}",
-            _number(method["residual"]),
-            _number(method["cosine"], ".4f"),
-            _number(seconds, ".0f"),
-        ]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        rows.append(
+            [
+                name,
+                _number(method["damping"]) if method["damping"] != float("inf") else "",
+                f"{method['lds']:.3f} ± {method['error']:.3f}",
+                _number(method["residual"]),
+                _number(method["cosine"], ".4f"),
+                _number(seconds, ".0f"),
+            ]
+        )
+    return table(["method", "λ", "LDS", "residual", "cosine with gradient", "CPU seconds"], rows)
 
 
 def _peers(known: dict) -> list[str]:
-    if not known.get("peers"):
-        return []
-    rows = ["| peer | version | LDS | exact is above by (95 %) | CPU seconds | peak MB |"]
-    rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
-    for name, peer in sorted(known["peers"].items(), key=_best_first):
-        if "lds" not in peer:
-            rows.append(f"| {name} | {peer['version'] or ''} | {_short(peer['failure'])} | | | |")
-            continue
-        more = known["margins_of_error"][name]
-        rows.append(
-            f"| {name} | {peer['version']} | {peer['lds']:.3f} ± {peer['error']:.3f} "
-            f"| {more['more']:+.3f} ± {more['half_width']:.3f} | {peer['cpu_seconds']:.0f} "
-            f"| {peer['peak_mb']:,.0f} |"
+    rows = []
+    for name, peer in sorted(known.get("peers", {}).items(), key=_best_first):
+        if "lds" in peer:
+            more = known["margins_of_error"][name]
+            rows.append(
+                [
+                    name,
+                    peer["version"],
+                    f"{peer['lds']:.3f} ± {peer['error']:.3f}",
+                    f"{more['more']:+.3f} ± {more['half_width']:.3f}",
+                    f"{peer['cpu_seconds']:.0f}",
+                    f"{peer['peak_mb']:,.0f}",
+                ]
+            )
+    head = ["other package", "version", "LDS", "exact - package (95 %)", "CPU seconds", "peak MB"]
+    return [table(head, rows)] if rows else []
+
+
+def _tried(known: dict) -> str:
+    """Return the settings of other packages that gave no score, with the reasons."""
+    failed = {name: peer for name, peer in known.get("peers", {}).items() if "lds" not in peer}
+    rows = [
+        [name, peer["version"] or "", _short(peer["failure"])]
+        for name, peer in sorted(failed.items(), key=_best_first)
+    ]
+    rules = bullets(
+        *(
+            f"{name}: λ = {_number(rule['damping'])}, LDS {rule['lds']:.3f}"
+            for name, rule in known["rules"].items()
         )
-    return ["\n".join(rows)]
+    )
+    parts = [f"Rules for λ that retrain nothing:\n\n{rules}"]
+    if rows:
+        head = ["other package, without a result", "version", "reason"]
+        parts += [table(head, rows, left=3)]
+    return join_parts(*parts)
 
 
 def _best_first(named: tuple[str, dict]) -> tuple[float, str]:
-    """Those without a score last."""
+    """Return the sort key: descending LDS, entries without a score last, then by name."""
     name, record = named
     return -record.get("lds", -1.0), name
 
 
-def _choices(known: dict) -> str:
+def _damping(known: dict) -> str:
     best = max(point["lds"] for point in known["curve"])
-    auto, rules = known["auto"], known["rules"]
-    at = known["methods"]["exact"]["lds"]
-    others = "; ".join(
-        f"{name} λ = {_number(rule['damping'])}, LDS {rule['lds']:.3f}"
-        for name, rule in rules.items()
-    )
+    auto, exact = known["auto"], known["methods"]["exact"]["lds"]
     return (
         f'`damping = "auto"` chose λ = {_number(auto["exact"]["damping"])} for the exact matrix '
-        f"(LDS {at:.3f}, {at / best:.1%} of the best of the curve, {best:.3f}) and "
-        f"{_number(auto['EK-FAC']['damping'])} for EK-FAC. Rules that train nothing: {others}."
+        f"(LDS {exact:.3f}, {exact / best:.1%} of the best of the curve below, {best:.3f}) and "
+        f"λ = {_number(auto['EK-FAC']['damping'])} for EK-FAC."
     )
 
 
 def _curve(known: dict) -> str:
     points = known["curve"]
-    head = " | ".join(_number(point["damping"]) for point in points)
-    line = " | ".join(f"{point['lds']:.3f}" for point in points)
-    bars = " | ".join("---:" for _ in points)
-    return f"| λ (50: the paper's) | {head} |\n| --- | {bars} |\n| LDS, exact | {line} |"
+    head = ["λ (50 is the paper's)", *(_number(point["damping"]) for point in points)]
+    return table(head, [["LDS, exact", *(f"{point['lds']:.3f}" for point in points)]])
 
 
 def _number(value: float | None, form: str = ".2g") -> str:
@@ -103,4 +153,4 @@ def _number(value: float | None, form: str = ".2g") -> str:
 
 
 def _short(reason: str) -> str:
-    return reason.splitlines()[-1][:120]
+    return reason.splitlines()[-1][:240]

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, digits
-from benchmarks.mislabels.report import section
+from benchmarks.mislabels.report import build_pages
 from benchmarks.mislabels.rivals import rivals
+from benchmarks.page import publish, read_result
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 from fastif.mislabels.features import compute_lsa, concat_views
@@ -58,7 +59,7 @@ def main() -> None:
         parts["imdb_test"] = verified_reviews(reader)
     if options.only in "cleaning":
         parts["cleaning"] = measure_cleaning(dict(corpora(reader))["noisy_ag_news"]())
-    publish("mislabels", parts, section(parts))
+    publish("mislabels", parts, build_pages(parts))
 
 
 def measure_corpus(corpus: Corpus) -> dict:

@@ -1,1 +1,1 @@
-"""What unattended nights cost: a second night, orchestration, engines."""
+"""Cost of unattended runs: incremental runs, orchestration, executors, faults."""

@@ -1,8 +1,8 @@
-"""One Dask worker against two, each with one core, on the solves of an audit.
+"""Speed-up of an audit by a second Dask worker, each with one core.
 
 `python -m benchmarks.nightly.engines` starts a scheduler and workers of one thread, audits the
-built-in example on one and on two of them in turn, and compares the time from the first shard to
-the last.
+built-in example on one worker and on two, and compares the seconds from the first shard to the
+last.
 """
 
 import argparse
@@ -20,11 +20,19 @@ import polars as pl
 
 from benchmarks.machine import describe
 from benchmarks.nightly.server import Server
-from benchmarks.page import describe_machine, join_parts, publish, table
+from benchmarks.page import (
+    ResultPage,
+    bullets,
+    describe_machine,
+    format_goal,
+    publish,
+    render_pages,
+    table,
+)
 
 ROUNDS, GOAL = 1, 1.7
 QUERIES = 112
-"""Seven shards: from the first commit to the last one worker does six, two do three each."""
+"""Queries of the audit, in seven shards; the time begins with the commit of the first one."""
 EXAMPLE = Path("examples/nli")
 WORK = Path("benchmarks/.work/engines")
 
@@ -53,14 +61,14 @@ def main() -> int:
         "machine": describe(),
     }
     if options.rounds == ROUNDS:
-        publish("engines", result, section(result))
+        publish("engines", result, build_pages(result))
     else:
-        print(section(result))
+        print(render_pages(build_pages(result)))
     return 0
 
 
 def compare_engines(seconds: dict, pace: dict) -> dict:
-    """One worker's time over that of two, by round: all shards, and once both work."""
+    """Return the time ratios of one worker and two, a round: all shards, and steady state."""
     pairs = {"ratios": seconds, "paces": pace}
     return {
         name: [single / double for single, double in zip(times[1], times[2], strict=True)]
@@ -69,7 +77,7 @@ def compare_engines(seconds: dict, pace: dict) -> dict:
 
 
 def prepare_engine_study() -> Path:
-    """A copy of the example whose queries are solved and scanned shard by shard, and its model."""
+    """Copy the example with every second query and shards of 16, train it, return the study."""
     shutil.copytree(EXAMPLE, WORK, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
     queries = WORK / "data" / "queries.parquet"
     pl.read_parquet(EXAMPLE / "data" / "queries.parquet").gather_every(2).head(
@@ -88,7 +96,7 @@ def prepare_engine_study() -> Path:
 
 
 def time_audit(study: Path, count: int, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds of the shards on so many workers; parts are there, and every model is warm."""
+    """Return the seconds of all shards and of one shard on this many workers; artifacts exist."""
     for what in ("runs", "tables"):
         shutil.rmtree(study.parent / "store" / what, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -121,10 +129,10 @@ def time_audit(study: Path, count: int, environment: dict[str, str]) -> tuple[fl
 
 
 def _span(store: Path, count: int) -> tuple[float, float]:
-    """From the first shard's commit to the last one's; and a shard, once all workers are at work.
+    """Return seconds from the first commit to the last, and seconds a shard in steady state.
 
-    A worker is at work when it has committed one: before that it loads the model and computes the
-    hidden states of frozen layers.
+    Steady state begins when each worker has committed a shard: before that it loads the model and
+    computes the hidden states of frozen layers.
     """
     from datetime import datetime
 
@@ -142,10 +150,9 @@ def _process(command: list[str], environment: dict[str, str]) -> subprocess.Pope
     )
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page on one Dask worker against two."""
     ratio, pace = median(result["ratios"]), median(result["paces"])
-    reached = "reached" if pace >= GOAL else "**not reached**"
     rows = [
         [
             f"{count}",
@@ -154,18 +161,32 @@ def section(result: dict) -> str:
         for count, both in _by_count(result)
     ]
     rounds = [f"round {i + 1}" for i in range(len(result["ratios"]))]
-    return join_parts(
-        "## One Dask worker and two",
-        f"`python -m benchmarks.nightly.engines`, {describe_machine(result)}. Every second query "
-        f"of the built-in example, {QUERIES} of them, in shards of 16, on Dask workers of one "
-        "core each; seconds from the first commit of a shard to the last, and seconds "
-        "a shard from when every worker has committed one.",
-        table(["workers", *rounds], rows),
-        f"Two workers at work do {pace:.2f} times as much as one (goal {GOAL}: {reached}). "
-        f"Over these few shards it is {ratio:.2f} times, since the second worker begins by "
-        "loading the model and computing the hidden states of frozen layers, which the first "
-        "has done before its first shard.",
-    )
+    return [
+        ResultPage(
+            name="dask-scaling",
+            title="One Dask worker and two",
+            question="How much faster are two Dask workers than one?",
+            answer=(
+                f"Two workers process {pace:.2f} times as many shards a second as one (goal {GOAL}:"
+                f" {format_goal(pace >= GOAL)})."
+            ),
+            headline=f"{pace:.2f} times",
+            tables=[
+                table(["workers", *rounds], rows),
+                f"Over these few shards the whole speed-up is {ratio:.2f}: the second worker first "
+                "loads the model and computes the hidden states of frozen layers, which the first "
+                "worker has done before its first shard.",
+            ],
+            measured=bullets(
+                "Command: `python -m benchmarks.nightly.engines`.",
+                f"Hardware, {describe_machine(result)}.",
+                f"Every second query of the built-in example, {QUERIES} of them, in shards of 16, "
+                "on Dask workers of one core each.",
+                "Seconds: from the first commit of a shard to the last. Seconds a shard: from the "
+                "time when every worker has committed one.",
+            ),
+        )
+    ]
 
 
 def _by_count(result: dict) -> list[tuple[str, tuple[list[float], list[float]]]]:

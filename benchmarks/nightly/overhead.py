@@ -1,9 +1,9 @@
-"""What orchestration takes of 3,000 queries of one second each.
+"""Overhead of orchestration for 3,000 queries that sleep one second each.
 
-`python -m benchmarks.nightly.overhead` starts a Prefect server as `fastif up` does, and gives
-workers shards that sleep a second a query: by threads and by Dask, a task a query and a task a
-shard. The overhead is what the wall time is above that of the sleeps alone, shared out evenly.
-Afterwards the server is asked for the task runs that it recorded.
+`python -m benchmarks.nightly.overhead` starts a Prefect server with the settings of `fastif up` and
+submits shards that sleep one second a query: on threads and on Dask, one task a query and one task
+a shard. The overhead is the wall time relative to that of the sleeps alone, divided evenly among
+the workers, minus 1. At the end the task runs that the server recorded are counted.
 """
 
 import argparse
@@ -13,9 +13,19 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.page import (
+    ResultPage,
+    bullets,
+    describe_machine,
+    publish,
+    read_result,
+    render_pages,
+    table,
+)
+
 QUERIES, SHARD = 3_000, 64
 WORKERS = {"threads": 16, "dask": 4}
-"""Dask's are processes, and each imports Prefect by itself."""
+"""Workers by executor. Dask workers are processes, and each imports Prefect."""
 LIMITS = {"threads": 0.03, "dask": 0.05}
 
 
@@ -43,20 +53,19 @@ def main() -> int:
                 cases_measured[name] = measure_case(engine, size, options.queries, server)
                 print(cases_measured[name], file=sys.stderr, flush=True)
     from benchmarks.machine import describe
-    from benchmarks.page import publish, read_result
 
     if options.only:  # cases that were measured before stay in the result
         cases_measured = {**read_result("overhead").get("cases", {}), **cases_measured}
     result = {"queries": options.queries, "cases": cases_measured, "machine": describe()}
     if options.queries == QUERIES:
-        publish("overhead", result, section(result))
+        publish("overhead", result, build_pages(result))
     else:
-        print(section(result))
+        print(render_pages(build_pages(result)))
     return 0
 
 
 def measure_case(engine: str, size: int, queries: int, server) -> dict:
-    """One pass over all queries, in shards of this size."""
+    """Run all queries once, in shards of this size, and return the times and counts."""
     from prefect import flow
 
     from benchmarks.nightly.sleeping import sleep
@@ -72,7 +81,7 @@ def measure_case(engine: str, size: int, queries: int, server) -> dict:
     times = {}
 
     @flow(name=f"overhead-{engine}-{size}")
-    def night() -> None:
+    def run_shards() -> None:
         with start_executor(where, resolve_devices(["cpu"] * count), len(shards)) as workers:
             times["began"] = time.monotonic()
             pass_ = ShardScheduler(
@@ -84,7 +93,7 @@ def measure_case(engine: str, size: int, queries: int, server) -> dict:
             assert not pass_.failed, pass_.failed[0]
 
     start = time.monotonic()
-    night()
+    run_shards()
     whole, wall = time.monotonic() - start, times["ended"] - times["began"]
     ideal = makespan([len(shard) for shard in shards], count)
     recorded = server.task_runs(f"overhead-{engine}-{size}", len(shards))
@@ -101,7 +110,7 @@ def measure_case(engine: str, size: int, queries: int, server) -> dict:
 
 
 def makespan(lengths: list[int], workers: int) -> float:
-    """Seconds of the sleeps alone, each worker taking the next when it is free."""
+    """Return the seconds of the sleeps alone, if each free worker takes the next one."""
     ends = [0.0] * workers
     for length in lengths:
         first = min(range(workers), key=ends.__getitem__)
@@ -109,10 +118,8 @@ def makespan(lengths: list[int], workers: int) -> float:
     return max(ends)
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
-    from benchmarks.page import describe_machine, join_parts, table
-
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page on the overhead of orchestration with tasks that sleep."""
     rows = []
     for name, case in result["cases"].items():
         limit = LIMITS[name.partition(",")[0]]
@@ -130,17 +137,31 @@ def section(result: dict) -> str:
                 f"{case['server_mb']:,.0f} MB",
             ]
         )
-    head = ["", "workers", "tasks", "sleeps alone", "wall", "overhead", "with the flow's start"]
+    head = ["", "workers", "tasks", "sleeps alone", "wall", "overhead", "with start of the flow"]
     head += ["recorded", "server"]
-    return join_parts(
-        "## What orchestration takes",
-        f"`python -m benchmarks.nightly.overhead`, {describe_machine(result)}. "
-        f"{result['queries']:,} queries of one second each, asleep, so that more workers than "
-        f"cores can be kept busy. An audit gives a task a shard, of {SHARD} queries if not "
-        "told otherwise; a task a query is the worst that it could be told. Goals: 3 % on "
-        "threads, 5 % on Dask. A Prefect server with the settings of `fastif up`, SQLite.",
-        table(head, rows),
+    headline = ", ".join(
+        f"{case['overhead']:.1%} ({name})" for name, case in result["cases"].items()
     )
+    return [
+        ResultPage(
+            name="orchestration",
+            title="Overhead of orchestration",
+            question="How much wall time do Prefect and Dask add to the work of the shards?",
+            answer=f"With tasks that sleep, the overhead is {headline}.",
+            headline=headline,
+            tables=[table(head, rows)],
+            measured=bullets(
+                "Command: `python -m benchmarks.nightly.overhead`.",
+                f"Hardware, {describe_machine(result)}.",
+                f"{result['queries']:,} queries that sleep one second each, so that more workers "
+                "than cores can be busy.",
+                f"An audit submits one task a shard, by default of {SHARD} queries. One task a "
+                "query is the worst case.",
+                "Goals: at most 3 % with threads, 5 % with Dask.",
+                "A Prefect server with the settings of `fastif up`, SQLite.",
+            ),
+        )
+    ]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A second night with 1 % new training rows and 5 % new queries, against the first.
+"""Time of an incremental run with 1 % new training rows and 5 % new queries.
 
 `python -m benchmarks.nightly.second` reads MultiNLI under FASTIF_DATA, trains a model with `fastif
-train`, audits 2,000 queries against 25,000 pairs by the scores of sketches, adds 250 pairs and 100
-queries, and audits again; each time by the command line, from its start to its summary. The second
-night's answers are compared with those of the same tables from nothing by the same sketcher.
+train`, audits 2,000 queries against 25,000 pairs by sketch scores, adds 250 pairs and 100 queries,
+and audits again. Each run is a command, timed from its start to its summary. With `--check` the
+scores of the incremental run are compared with those of a full run on equal tables with an equal
+sketcher.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.bulk.corpora import MultiNli
 from benchmarks.bulk.night import STUDY, WORK
 from benchmarks.fidelity.workload import read_random_rows
 from benchmarks.machine import describe
-from benchmarks.page import describe_machine, join_parts, publish, table
+from benchmarks.page import ResultPage, bullets, describe_machine, format_goal, publish, table
 from storage import Store
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
@@ -30,7 +31,8 @@ FULL, QUICK = (25_000, 2_000), (1_200, 40)
 MORE_TRAIN, MORE_QUERIES = 0.01, 0.05
 ALONE = 'kind = "sketch"\nk = 200\nrescore = false'
 LIMIT = 0.08
-NAMES = ("train", "queries")
+RUNS = {"first": "full run", "second": "incremental run", "without carry": "without `[carry]`"}
+"""Titles of the table columns, by name of the run in the result."""
 
 
 def main() -> int:
@@ -67,19 +69,19 @@ def main() -> int:
         result["answers"] = compare_runs(open_existing_store(load_study(study)))
     print(json.dumps(result, indent=1))
     if not options.quick:
-        publish("second-night", result, section(result))
+        publish("second-night", result, build_pages(result))
     return 0
 
 
 def write_second_study(study: Path, carry: bool) -> None:
-    """The study, with the section [carry] or without; both have one store."""
+    """Write the study file, with or without the section [carry]; both share one store."""
     labels = json.dumps(list(MultiNli.labels))
     text = STUDY.format(labels=labels, candidates=ALONE, store="night.store")
     study.write_text(text.replace("[store]", "[carry]\n\n[store]" if carry else "[store]"), "utf-8")
 
 
 def tables(data: Path, folder: Path, rows: int, queries: int) -> None:
-    """The first so many rows of one fixed order, so that a larger table holds the smaller one."""
+    """Write the first rows of a fixed order, so that a larger table contains the smaller one."""
     for name, source, count in zip(
         ("train", "queries"), MultiNli.tables, (rows, queries), strict=True
     ):
@@ -90,7 +92,7 @@ def tables(data: Path, folder: Path, rows: int, queries: int) -> None:
 
 
 def run(command: str, study: Path) -> dict:
-    """A command of fastif to its end, and the stages that it told."""
+    """Run a command of fastif; return its wall seconds and, of an audit, those of its stages."""
     print(f"{command} {study.name}", file=sys.stderr, flush=True)
     environment = {**os.environ, "PREFECT_HOME": str((WORK / "prefect").absolute())}
     start = time.perf_counter()
@@ -111,7 +113,7 @@ def run(command: str, study: Path) -> dict:
 
 
 def compare_runs(store: Store) -> dict:
-    """The second night's scores beside those from nothing: pairs in both, and the largest gap."""
+    """Compare the scores of the incremental run with those of a full run: shared pairs and gap."""
     scratch, second, _ = (status.record.run for status in store.list_runs())
     both = [store.scan("scores", name).collect() for name in (second, scratch)]
     keys = ["query", "train"]
@@ -126,32 +128,43 @@ def compare_runs(store: Store) -> dict:
     }
 
 
-def section(result: dict) -> str:
-    """The section as Markdown."""
-    nights = result["nights"]
-    names = dict.fromkeys(name for night in nights.values() for name in night["stages"])
-    rows = [["the command, seconds", *(f"{night['wall']:,.1f}" for night in nights.values())]]
-    for name in names:
-        rows.append([name, *(f"{night['stages'].get(name, 0):,.1f}" for night in nights.values())])
-    reached = "reached" if result["share"] <= LIMIT else "**not reached**"
-    head = (
-        f"`python -m benchmarks.nightly.second`, {describe_machine(result)}. {result['queries']:,} "
-        f"queries against {result['rows']:,} MultiNLI pairs by the scores of sketches; then 1 % "
-        "more training rows and 5 % more queries, with `[carry]`. Each from the start of the "
-        "command, Prefect's own temporary server included, to the summary."
-    )
-    share = (
-        f"The second night takes {result['share']:.1%} of the first (goal at most {LIMIT:.0%}: "
-        f"{reached})."
-    )
-    parts = [head, table(["", *nights], rows), share]
-    if same := result.get("answers"):
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page on an incremental run."""
+    runs = result["nights"]
+    names = dict.fromkeys(name for run in runs.values() for name in run["stages"])
+    rows = [["the command, seconds", *(f"{run['wall']:,.1f}" for run in runs.values())]]
+    rows += [
+        [name, *(f"{run['stages'].get(name, 0):,.1f}" for run in runs.values())] for name in names
+    ]
+    parts = [table(["", *(RUNS.get(name, name) for name in runs)], rows)]
+    if check := result.get("answers"):
         parts.append(
-            f"Of its {same['scores']:,} scores {same['in both']:,} are among those of the same "
-            "tables without `[carry]`, by the same sketcher, and differ by at most "
-            f"{same['of the largest score']:.1e} of the largest score."
+            f"Of its {check['scores']:,} scores {check['in both']:,} are among those of a full run "
+            "on equal tables with an equal sketcher, and differ by at most "
+            f"{check['of the largest score']:.1e} of the largest score."
         )
-    return join_parts("## A second night", *parts)
+    return [
+        ResultPage(
+            name="incremental-run",
+            title="An incremental run",
+            question="How long does an audit take when a few rows and queries were added?",
+            answer=(
+                f"An incremental run takes {result['share']:.1%} of the time of the first, full "
+                f"run (goal at most {LIMIT:.0%}: {format_goal(result['share'] <= LIMIT)})."
+            ),
+            headline=f"{result['share']:.1%} of the full run",
+            tables=parts,
+            measured=bullets(
+                "Command: `python -m benchmarks.nightly.second`.",
+                f"Hardware, {describe_machine(result)}.",
+                f"First run: {result['queries']:,} queries against {result['rows']:,} MultiNLI "
+                "pairs by sketch scores. Second run: 1 % more training rows and 5 % more queries, "
+                "with `[carry]`.",
+                "Each run is timed from the start of the command, the temporary server of Prefect "
+                "included, to the summary.",
+            ),
+        )
+    ]
 
 
 if __name__ == "__main__":

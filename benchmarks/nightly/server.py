@@ -1,4 +1,4 @@
-"""A Prefect server of a benchmark's own, with the settings of `fastif up`."""
+"""A separate Prefect server for a benchmark, with the settings of `fastif up`."""
 
 import os
 import socket
@@ -45,14 +45,14 @@ class Server:
         self.process.wait()
 
     def memory(self) -> int:
-        """Bytes that it holds, with all its processes."""
+        """Return the resident bytes of the server and its child processes."""
         resident_sizes = subprocess.run(
             ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout.split()
         return 1024 * sum(map(int, resident_sizes))
 
     def task_runs(self, flow: str, expected: int) -> int:
-        """Task runs of a flow that are recorded as completed; waits until they are all there."""
+        """Return the number of completed task runs of a flow; wait for the expected number."""
         wanted = {
             "flows": {"name": {"any_": [flow]}},
             "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},

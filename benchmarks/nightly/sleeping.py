@@ -1,4 +1,4 @@
-"""A task that does nothing for as long as its shard would take."""
+"""A task that sleeps for as long as its shard would take."""
 
 import time
 
@@ -10,6 +10,6 @@ from storage import Shard
 
 @task(name="sleep", cache_policy=NO_CACHE, persist_result=False)
 def sleep(shard: Shard) -> int:
-    """A second a query."""
+    """Sleep one second a query; return the number of queries."""
     time.sleep(len(shard))
     return len(shard)

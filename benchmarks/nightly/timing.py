@@ -1,4 +1,4 @@
-"""The audit's own task for a shard, with the seconds of its work told."""
+"""The shard task of an audit, which returns the seconds of its work."""
 
 import time
 
@@ -12,7 +12,7 @@ from tasks.run.spec import RunRef
 
 @task(name="attribute-timed", cache_policy=NO_CACHE)
 def timed_shard(shard: Shard, ref: RunRef) -> float:
-    """Seconds from the first line of the shard's work to its commit; nothing of Prefect's."""
+    """Return seconds from the first line of the work to its commit, without those of Prefect."""
     start = time.monotonic()
     attribute_shard.fn(shard, ref)
     return time.monotonic() - start

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     report = {"name": name, "version": peer.version, "settings": peer.describe(plain)}
     refusal = peer.explain_refusal(plain)
     if refusal:
-        report |= {"failure": f"refused: {refusal}"}
+        report |= {"failure": f"not run: {refusal}"}
     else:
         report |= attempt(peer, plain, int(seed), Path(out), float(memory_gb))
     Path(f"{out}.json").write_text(json.dumps(report))

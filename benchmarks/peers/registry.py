@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from benchmarks.peers.peer import Peer
 
-_LAYER_NORM = "its EK-FAC knows linear layers only and refuses the model's LayerNorm"
+_LAYER_NORM = "its EK-FAC supports linear layers only, not the LayerNorm of the model"
 _SEQUENCES = "its EK-FAC ends in an UnboundLocalError on inputs with a sequence axis"
 _ALONE = (
-    "it solves each query by itself, {products} Hessian products for 100 queries: six minutes on"
+    "it solves each query separately, {products} Hessian products for 100 queries: six minutes on"
     " two cores leave a Hessian of some 20 rows"
 )
-_TWICE = "the same numbers as {other}, for several times the work"
+_TWICE = "equal to {other}, for several times the work"
 
 _OWN = [
     Peer(
@@ -36,7 +36,7 @@ _OWN = [
         "dattri:lissa",
         "depth {depth}, batches of {batch}, scaling {scale}, no damping (its own benchmark)",
         {"depth": 100, "batch": 100, "scale": 50.0},
-        "it solves each query by itself: 10,000 Hessian products of ten rows take over an hour",
+        "it solves each query separately: 10,000 Hessian products of ten rows take over an hour",
     ),
     Peer(
         "dattri DataInf",
@@ -60,7 +60,7 @@ _OWN = [
         "dattri:trak",
         "one model, {width} projections",
         {"width": 512},
-        _TWICE.format(other="traker's TRAK but for the random projection"),
+        _TWICE.format(other="TRAK of traker but for the random projection"),
     ),
     Peer(
         "dattri TracIn",
@@ -68,7 +68,7 @@ _OWN = [
         "dattri:tracin",
         "final weights, no projection: the gradient product",
         {"normalized": False},
-        _TWICE.format(other="captum's TracInCP"),
+        _TWICE.format(other="TracInCP of captum"),
     ),
     Peer(
         "dattri Grad-Cos",

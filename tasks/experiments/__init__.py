@@ -1,1 +1,1 @@
-"""Experiments of the sources, done again: each a module, listed in `registry`."""
+"""Reproductions of published experiments, one a module, listed in `registry`."""

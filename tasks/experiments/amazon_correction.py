@@ -1,4 +1,4 @@
-"""Reviews of products: where anchors are like everything else, repairing has little to repair."""
+"""Error correction on product reviews (Guo et al., 2021), without a distribution shift."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tasks.models.finetune import train_model
 
 EVALUATED, ANCHORS, SEED = 2_000, 400, 0
 POOL = {"small": 300, "full": 1000}
-TABLES = {TRAIN_SOURCE: "the training rows", "new": "reviews never seen"}
+TABLES = {TRAIN_SOURCE: "the training rows", "new": "reviews not seen in training"}
 ROWS_PER_STEP = 50
 STRATEGIES = [
     Strategy(TRAIN_SOURCE, by, rows=ROWS_PER_STEP)
@@ -27,7 +27,7 @@ STRATEGIES = [
 FULL_SCALE_STRATEGIES = [
     Strategy("new", by, rows=ROWS_PER_STEP) for by in ("helpful", "harmful", "random")
 ]
-"""At full scale."""
+"""Further strategies at full scale."""
 
 STUDY = """name = "reviews"
 labels = ["very negative", "negative", "neutral", "positive", "very positive"]
@@ -53,7 +53,7 @@ groups = ["suite"]
 
 
 def reproduce_amazon_correction(workspace: Workspace) -> ExperimentResult:
-    """Ten steps on fifty rows each, towards fifty anchors each."""
+    """Run ten steps on fifty rows each, selected for fifty rows of the failure set each."""
     study = _write_study(
         workspace, workspace.select_size(1_500, 3_500), workspace.select_size(128, 512)
     )
@@ -75,16 +75,17 @@ def reproduce_amazon_correction(workspace: Workspace) -> ExperimentResult:
         tables={title: corrections.make_rows()},
         plots={"reviews": corrections.plot()},
         notes=[
-            f"{STEPS} steps on {ROWS_PER_STEP} rows towards {ROWS_PER_STEP} anchors each, Adam at "
-            f"{PAPER_RATE:g}. Without reviewers there is no shift between those of training and "
-            "those of the test; so it is a test of the mechanism, not of that shift. With "
-            f"{len(random)} repetitions differences below a point are chance."
+            f"{STEPS} steps on {ROWS_PER_STEP} rows each, selected for {ROWS_PER_STEP} rows of the "
+            f"failure set, with Adam at a learning rate of {PAPER_RATE:g}.",
+            "Without reviewer ids there is no shift between training and test reviewers. This "
+            "tests the mechanism, not the shift.",
+            f"With {len(random)} repetitions differences below one point are not significant.",
         ],
     )
 
 
 def _make_claims(mean: dict[str, float], difference: tuple[str, float]) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
             "Steps on helpful rows have little effect on other reviews.",
@@ -93,13 +94,13 @@ def _make_claims(mean: dict[str, float], difference: tuple[str, float]) -> list[
             abs(mean["helpful"]) < 1,
         ),
         Claim(
-            "Nor have steps on the anchors themselves.",
+            "Steps on the failure set have little effect on other reviews.",
             "little",
             f"{mean['anchors']:+.1f} points",
             abs(mean["anchors"]) < 1,
         ),
         Claim(
-            "Steps on harmful rows make it worse.",
+            "Steps on harmful rows lower the accuracy.",
             "worse",
             f"{mean['harmful']:+.1f} points; {difference[0]} against random rows",
             mean["harmful"] < 0 and mean["harmful"] < mean["helpful"],
@@ -108,7 +109,7 @@ def _make_claims(mean: dict[str, float], difference: tuple[str, float]) -> list[
 
 
 def _write_study(workspace: Workspace, rows: int, curvature_rows: int) -> Path:
-    """The study's file and tables; none of a table is in another."""
+    """Write the study file and its tables, which share no rows; return the path of the file."""
     folder = workspace.folder / "study"
     folder.mkdir(parents=True, exist_ok=True)
     train, test = (

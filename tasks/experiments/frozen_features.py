@@ -1,7 +1,7 @@
-"""An NLI classifier on frozen features of its texts: a training takes a second.
+"""NLI classifier on frozen sentence embeddings; one training takes a second.
 
-MiniLM reads both sentences of a pair by itself; what it says of them, how they differ and what they
-share goes into a network of one hidden layer, all of which is trained and attributed.
+MiniLM embeds both sentences of a pair separately. The embeddings, their difference and their
+product are the input of a network with one hidden layer, all of which is trained and attributed.
 """
 
 from collections.abc import Sequence
@@ -28,16 +28,17 @@ from tasks.models.locate import find_base_folder
 RECIPE = fastif.TrainingConfig(epochs=8, learning_rate=2e-3, weight_decay=0.01, batch_size=32)
 DAMPING, WIDTH, LENGTH = 0.1, 64, 64
 STAND_IN = (
-    "A network of one hidden layer on frozen MiniLM features of both sentences stands in for the "
-    "fine-tuned encoder, so that hundreds of trainings can be had."
+    "Substitute for the fine-tuned encoder: a network with one hidden layer on frozen MiniLM "
+    "features of both sentences, so that hundreds of trainings are feasible."
 )
 
 
 class FrozenFeatures:
-    """Training and query rows as features.
+    """Training rows and queries as frozen features.
 
     Attributes:
-        train, queries: rows.
+        train: Training rows.
+        queries: Queries.
     """
 
     def __init__(self, workspace: Workspace, rows: int, query_count: int) -> None:
@@ -52,7 +53,7 @@ class FrozenFeatures:
         self.queries = fastif.TensorExamples(features["asked"], torch.tensor(query_table.labels))
 
     def make_untrained(self, seed: int) -> fastif.ModuleObjective:
-        """A network that has learned nothing."""
+        """Return a network with random weights."""
         torch.manual_seed(seed)
         width = self.train.inputs.shape[1]
         net = nn.Sequential(nn.Linear(width, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 2))
@@ -61,7 +62,7 @@ class FrozenFeatures:
     def train_classifier(
         self, seed: int, ids: Tensor | None = None, labels: Tensor | None = None
     ) -> fastif.ModuleObjective:
-        """A classifier of some rows, or of other labels."""
+        """Return a classifier trained on all rows, on `ids` alone, or with other `labels`."""
         objective = self.make_untrained(seed)
         targets = self.train.labels if labels is None else labels
         used = fastif.all_ids(self.train) if ids is None else ids
@@ -70,22 +71,22 @@ class FrozenFeatures:
         return objective
 
     def predict_queries(self, objective: fastif.ModuleObjective) -> Tensor:
-        """Of all queries."""
+        """Return the outputs of a classifier for all queries, [q 2]."""
         return fastif.predict(objective, self.queries)[0]
 
     def compute_losses(
         self, objective: fastif.ModuleObjective, params: Params, ids: Sequence[int]
     ) -> Tensor:
-        """Of some queries under some parameters."""
+        """Return the losses of the queries `ids` under `params`."""
         return compute_losses(objective, params, self.queries.take(torch.tensor(ids)))
 
     @cached_property
     def model(self) -> fastif.ModuleObjective:
-        """The classifier that is explained: seed 0, all rows."""
+        """The explained classifier: seed 0, all rows."""
         return self.train_classifier(0)
 
     def compute_removal_effects(self, ids: Sequence[int], solver: Solver, damping: float) -> Tensor:
-        """Removal effects of all rows on some queries of the model, [q n]."""
+        """Return the removal effects of all rows on the queries `ids`, [q n]."""
         gradients = fastif.Gradients(self.model)
         b = compute_loss_gradients(gradients, self.queries, torch.tensor(ids))
         matrix = fastif.GaussNewton(self.model, self.train).with_damping(damping)
@@ -93,19 +94,19 @@ class FrozenFeatures:
         return influence.removal_effect.gather(1, influence.ids.argsort(1))
 
     def find_neighbours(self, ids: Sequence[int], k: int) -> Tensor:
-        """The nearest training rows of some queries, [q k]."""
+        """Return the `k` nearest training rows of the queries `ids`, [q k]."""
         rows = fastif.compute_embeddings(self.model, self.train)
         queries = fastif.compute_embeddings(self.model, self.queries, torch.tensor(ids))
         return torch.cdist(queries, rows).topk(k, dim=1, largest=False).indices
 
     def split_by_correctness(self, count: int) -> tuple[list[int], list[int]]:
-        """Queries that the model gets right, and that it gets wrong."""
+        """Return up to `count` queries predicted correctly, and as many predicted wrong."""
         right = self.predict_queries(self.model).argmax(1) == self.queries.labels
         return right.nonzero()[:count, 0].tolist(), (~right).nonzero()[:count, 0].tolist()
 
 
 def _compute_features(folder: Path, train: Table, queries: Table) -> dict[str, Tensor]:
-    """Of the rows of both tables, made together."""
+    """Compute the features of both tables together."""
     encoder, tokenizer = load_encoder(folder), fastif.load_tokenizer(folder)
     columns = []
     for texts in ([*train.texts, *queries.texts],

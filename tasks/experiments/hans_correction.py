@@ -1,4 +1,4 @@
-"""HANS: a model that reads MultiNLI by shortcuts, repaired by influential rows."""
+"""Error correction on HANS of a model trained on MultiNLI (Guo et al., 2021)."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,12 @@ from tasks.experiments.workspace import Workspace
 from tasks.models.finetune import train_model
 
 LARGE_RATE, LONG_TRAINING = 1e-3, {"rate": 3e-4, "steps": 40, "rows": 32}
-"""A rate ten times the paper's; and steps as the model was trained by, with rate and batch."""
-TABLES = {TRAIN_SOURCE: "the training rows", "hans": "HANS rows never seen", "lingnli": "LingNLI"}
+"""A learning rate ten times that of the paper; rate, steps and batch size of the training."""
+TABLES = {
+    TRAIN_SOURCE: "the training rows",
+    "hans": "HANS rows not seen in training",
+    "lingnli": "LingNLI",
+}
 STRATEGIES = [
     *(Strategy(source, by) for source in TABLES for by in ("helpful", "harmful", "random")),
     Strategy(TRAIN_SOURCE, "anchors"),
@@ -32,13 +36,13 @@ STRATEGIES = [
     Strategy("hans", "helpful", **LONG_TRAINING, balanced=True),
     Strategy(TRAIN_SOURCE, "anchors", **LONG_TRAINING),
 ]
-"""All at the paper's rate; the more telling ones at a larger one and for longer too."""
+"""All strategies at the rate of the paper; some also at a larger rate and with more steps."""
 ALL, POOL = 27_446, 300
-"""Pairs of MultiNLI that there are; rows that are looked at for a step."""
+"""Number of MultiNLI pairs; number of rows that are scored for a step."""
 
 
 def reproduce_hans_correction(workspace: Workspace) -> ExperimentResult:
-    """By every way, from three tables, several times."""
+    """Run every strategy several times, with rows of three tables."""
     study = write_nli_study(
         workspace, workspace.select_size(1_500, ALL), workspace.select_size(128, 256)
     )
@@ -62,9 +66,9 @@ def reproduce_hans_correction(workspace: Workspace) -> ExperimentResult:
 
 
 def _make_rate_claims(corrections: RepeatedCorrections) -> list[Claim]:
-    """Of ten steps, at the paper's rate and at a larger one."""
+    """Return claims about ten steps, at the rate of the paper and at a larger one."""
     claims: list[Claim] = []
-    for rate, remark in ((PAPER_RATE, ""), (LARGE_RATE, f", at a rate of {LARGE_RATE:g}")):
+    for rate, remark in ((PAPER_RATE, ""), (LARGE_RATE, f", at a learning rate of {LARGE_RATE:g}")):
         anchors = Strategy(TRAIN_SOURCE, "anchors", rate)
         train_gain = corrections.compare(Strategy(TRAIN_SOURCE, "helpful", rate), anchors)
         unseen_gain = corrections.compare(Strategy("hans", "helpful", rate), anchors)
@@ -74,19 +78,19 @@ def _make_rate_claims(corrections: RepeatedCorrections) -> list[Claim]:
         claims += [
             Claim(
                 "Steps on influential training rows gain accuracy on HANS over steps on the "
-                f"anchors themselves{remark}.",
+                f"failure set{remark}.",
                 "+2.5 points",
                 train_gain[0],
                 train_gain[1] > 0,
             ),
             Claim(
-                f"So do rows that were not seen in training (HANS){remark}.",
+                f"So do steps on HANS rows not seen in training{remark}.",
                 "+2.8 points",
                 unseen_gain[0],
                 unseen_gain[1] > 0,
             ),
             Claim(
-                f"And more than random rows of that table{remark}.",
+                f"More than steps on random rows of that table{remark}.",
                 "more",
                 random_gain[0],
                 random_gain[1] > 0,
@@ -96,7 +100,7 @@ def _make_rate_claims(corrections: RepeatedCorrections) -> list[Claim]:
 
 
 def _make_long_claims(corrections: RepeatedCorrections) -> list[Claim]:
-    """Of as many steps as the model was trained by."""
+    """Return claims about as many steps as the model was trained for."""
     claims: list[Claim] = []
     anchors, random_gain = (
         Strategy(TRAIN_SOURCE, "anchors", **LONG_TRAINING),
@@ -107,20 +111,20 @@ def _make_long_claims(corrections: RepeatedCorrections) -> list[Claim]:
         Strategy("hans", "helpful", **LONG_TRAINING, balanced=True),
     ):
         remark = f", {strategy.steps} steps on {strategy.rows} rows at {strategy.rate:g}"
-        remark += ", each label its share (ours)" if strategy.balanced else ""
+        remark += ", labels balanced (added here)" if strategy.balanced else ""
         over_anchors, over_random = (
             corrections.compare(strategy, anchors),
             corrections.compare(strategy, random_gain),
         )
         claims += [
             Claim(
-                f"Rows not seen in training gain over anchors alone{remark}.",
+                f"HANS rows not seen in training gain over the failure set{remark}.",
                 "+2.8 points",
                 over_anchors[0],
                 over_anchors[1] > 0,
             ),
             Claim(
-                f"And more than random rows of that table{remark}.",
+                f"More than steps on random rows of that table{remark}.",
                 "more",
                 over_random[0],
                 over_random[1] > 0,
@@ -132,20 +136,18 @@ def _make_long_claims(corrections: RepeatedCorrections) -> list[Claim]:
 def _make_notes(
     corrections: RepeatedCorrections, long_strategies: list[Strategy], labels: Mapping[str, str]
 ) -> list[str]:
-    """What is to be known beside it."""
+    """Return settings and remarks."""
     return [
-        f"Adam; {POOL} rows looked at for a step; the anchors are HANS "
-        "training pairs, half of them held out. Intervals are Student's over the "
-        f"repetitions. The paper's rate, {PAPER_RATE:g}, is for a model of twice the width "
-        "and "
-        "depth: ten such steps hardly move MiniLM, and the check of `fastif correct` says "
-        "so; so larger rates and more steps are shown beside it.",
-        "In a step on helpful rows "
-        f"{corrections.mean_majority_share(long_strategies[0], labels):.0%} of them have "
-        "one "
-        "label, in one on random rows "
-        f"{corrections.mean_majority_share(long_strategies[1], labels):.0%}: it moves what "
-        "the model expects before it has read, to and fro. With each label its share of the "
-        f"anchors it is {corrections.mean_majority_share(long_strategies[2], labels):.0%} "
-        "(`fastif correct --balanced`).",
+        f"Adam; {POOL} rows are scored for a step. The failure set consists of HANS training "
+        "pairs, half of them held out.",
+        "Intervals: Student's t over the repetitions.",
+        f"The learning rate of the paper, {PAPER_RATE:g}, is for a model of twice the width and "
+        "depth. Ten such steps hardly change MiniLM, as the check of `fastif correct` reports. "
+        "Larger rates and more steps are therefore added.",
+        "Share of the most frequent label in a step: "
+        f"{corrections.mean_majority_share(long_strategies[0], labels):.0%} on helpful rows, "
+        f"{corrections.mean_majority_share(long_strategies[1], labels):.0%} on random rows. Such "
+        "steps mainly shift the class prior of the model, in alternating directions. With the "
+        "label distribution of the failure set (`fastif correct --balanced`) it is "
+        f"{corrections.mean_majority_share(long_strategies[2], labels):.0%}.",
     ]

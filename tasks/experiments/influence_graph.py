@@ -1,4 +1,4 @@
-"""How wrong predictions of several slices and the training rows hang together (Figure 5)."""
+"""Influence graph of wrong predictions and training rows (Guo et al., 2021, Figure 5)."""
 
 from itertools import combinations
 from pathlib import Path
@@ -37,11 +37,11 @@ PUBLISHED_CORRELATIONS = {
     ("HANS (S)", "MultiNLI"): 0.91,
     ("HANS (C)", "MultiNLI"): 0.67,
 }
-"""Table 6."""
+"""Table 6: correlation of the influences of a row on two slices."""
 
 
 def reproduce_influence_graph(workspace: Workspace) -> ExperimentResult:
-    """A model of MultiNLI and one of HANS: what acts on their wrong predictions."""
+    """Compute the influences on wrong predictions of a MultiNLI model and of a HANS model."""
     size, each = workspace.select_size(1_500, 3_500), workspace.select_size(40, 100)
     mnli, hans = (
         _WrongPredictions(
@@ -54,36 +54,37 @@ def reproduce_influence_graph(workspace: Workspace) -> ExperimentResult:
     return ExperimentResult(
         claims=_make_claims(table5, table6, kinds),
         tables={
-            "A model of MultiNLI: sizes of influences on its wrong predictions (Table 5)": table5,
-            "How alike a row's mean influences on two slices are (Table 6)": table6,
-            "A model of HANS: mean size of the influence of its training rows, "
-            "by their kind": kinds,
+            "Model trained on MultiNLI: size of influences on its wrong predictions "
+            "(Table 5)": table5,
+            "Correlation of the mean influences of a row on two slices (Table 6)": table6,
+            "Model trained on HANS: mean size of the influence of its training rows, "
+            "by their slice": kinds,
         },
         plots={"wheel_mnli": mnli.render(), "wheel_hans": hans.render()},
         notes=[
             f"{size:,} training pairs each; wrong predictions, up to {each} of a slice "
-            f"({mnli.count_text} of the model of MultiNLI, {hans.count_text} of that of HANS; a "
-            "slice "
-            f"of fewer than {MIN_QUERIES} is left out). Exact Gauss-Newton of all rows, last "
-            "layer, "
-            f"λ = {DAMPING:g}; shares and sizes over each query's nearest {NEIGHBOUR_SHARE:.0%} "
-            "of the "
-            "rows, as the paper takes its nearest thousand; correlations over rows that are "
-            "near to some query of both slices. Sizes are not the paper's, whose influences are "
-            "not divided by the number of rows.",
-            "The wheels: queries outside, training rows inside, each where the queries that it "
-            "acts on are. Blue helps, orange harms; the strongest effects are drawn.",
+            f"({mnli.count_text} of the MultiNLI model, {hans.count_text} of the HANS model; a "
+            f"slice of fewer than {MIN_QUERIES} is left out).",
+            f"Exact Gauss-Newton of all rows, last layer, λ = {DAMPING:g}.",
+            f"Shares and sizes: over the nearest {NEIGHBOUR_SHARE:.0%} of the rows of each query. "
+            "The paper takes its nearest thousand. Correlations: over rows near to some query of "
+            "both slices.",
+            "Sizes differ from those of the paper, where influences are not divided by the number "
+            "of rows.",
+            "Radial plots: queries on the outer circle; each training row inside, in the mean "
+            "direction of the queries on which it acts. Blue helps, orange harms; only the "
+            "strongest effects are shown.",
         ],
     )
 
 
 def _make_claims(table5: list[dict], table6: list[dict], kinds: list[dict]) -> list[Claim]:
-    """What the source says, beside what was measured."""
-    return [*_make_size_claims(table5), *_make_likeness_claims(table6, kinds)]
+    """Return the published claims with the results of this run."""
+    return [*_make_size_claims(table5), *_make_correlation_claims(table6, kinds)]
 
 
 def _make_size_claims(table5: list[dict]) -> list[Claim]:
-    """Of Table 5, over the slices of HANS."""
+    """Return the claims about Table 5, over the slices of HANS."""
     helpful_shares = [row["helpful, share"] for row in table5 if row["slice"] in HANS]
     size_ratios = [
         row["helpful, mean size"] / row["harmful, mean size"]
@@ -98,7 +99,7 @@ def _make_size_claims(table5: list[dict]) -> list[Claim]:
             max(helpful_shares) < 0.5,
         ),
         Claim(
-            "But those that help have larger influences.",
+            "The rows that help have larger influences.",
             "2.6 to 25 times as large",
             f"{min(size_ratios):.1f} to {max(size_ratios):.1f} times",
             min(size_ratios) > 2,
@@ -106,8 +107,8 @@ def _make_size_claims(table5: list[dict]) -> list[Claim]:
     ]
 
 
-def _make_likeness_claims(table6: list[dict], kinds: list[dict]) -> list[Claim]:
-    """Of Table 6, and of the kinds of training rows in a model of HANS."""
+def _make_correlation_claims(table6: list[dict], kinds: list[dict]) -> list[Claim]:
+    """Return the claims about Table 6 and about the slices of the training rows of HANS."""
     within_hans = [
         row["correlation"] for row in table6 if row["one"] in HANS and row["other"] in HANS
     ]
@@ -118,22 +119,22 @@ def _make_likeness_claims(table6: list[dict], kinds: list[dict]) -> list[Claim]:
     ]
     return [
         Claim(
-            "A row's influence on one slice of HANS is like that on another.",
+            "The influence of a row on one slice of HANS correlates with that on another.",
             "correlation 0.99",
             f"{min(within_hans):.2f} to {max(within_hans):.2f}",
             min(within_hans) > 0.9,
         ),
         Claim(
-            "And like that on MultiNLI.",
+            "It correlates with that on MultiNLI.",
             "0.67 to 0.92",
             f"{min(with_mnli):.2f} to {max(with_mnli):.2f}",
             min(with_mnli) > 0.5,
         ),
         Claim(
-            "In a model of HANS the rows of lexical overlap are the most influential to all "
-            "of its slices.",
+            "In a model trained on HANS the rows of lexical overlap are the most influential for "
+            "all of its slices.",
             "noticeably",
-            f"to {sum(is_lexical_largest)} of {len(is_lexical_largest)} slices",
+            f"for {sum(is_lexical_largest)} of {len(is_lexical_largest)} slices",
             bool(is_lexical_largest) and all(is_lexical_largest),
         ),
     ]
@@ -143,10 +144,10 @@ class _WrongPredictions:
     """Effects of all training rows on the wrong predictions of one model.
 
     Attributes:
-        effects: removal effects, [q n]; positive helps.
-        is_near: which rows are near which query, [q n].
-        slices: the name of each query's slice.
-        kinds: of each training row.
+        effects: Removal effects, [q n]; positive if the row helps.
+        is_near: Mask of the nearest rows of each query, [q n].
+        slices: Slice of each query.
+        kinds: Slice of each training row.
     """
 
     def __init__(self, workspace: Workspace, step: str, study: Path, max_per_slice: int) -> None:
@@ -172,16 +173,16 @@ class _WrongPredictions:
         )
 
     def find_queries(self, name: str) -> Tensor:
-        """Positions of a slice's queries."""
+        """Return the positions of the queries of a slice."""
         return torch.tensor([i for i, slice_name in enumerate(self.slices) if slice_name == name])
 
     @property
     def slice_names(self) -> list[str]:
-        """Slices that have queries."""
+        """Slices with queries."""
         return [name for name in SLICES.values() if name in self.slices]
 
     def compare_sizes(self) -> list[dict]:
-        """Table 5: a row a slice."""
+        """Return Table 5, one row a slice."""
         rows = []
         for name in self.slice_names:
             effects = self.effects[self.find_queries(name)][self.is_near[self.find_queries(name)]]
@@ -200,7 +201,7 @@ class _WrongPredictions:
         return rows
 
     def correlate_slices(self) -> list[dict]:
-        """Table 6: a row a pair of slices."""
+        """Return Table 6, one row a pair of slices."""
         rows = []
         for first, second in combinations(self.slice_names, 2):
             near_both, means = torch.ones(self.effects.shape[1], dtype=torch.bool), []
@@ -228,7 +229,7 @@ class _WrongPredictions:
         return rows
 
     def compare_kinds(self) -> list[dict]:
-        """Mean size of all effects of each kind of training rows, on each slice."""
+        """Return the mean size of the effects on each slice, by slice of the training rows."""
         rows = []
         for name in self.slice_names:
             mean_sizes = self.effects[self.find_queries(name)].abs().mean(0)
@@ -243,12 +244,12 @@ class _WrongPredictions:
         return rows
 
     def render(self) -> str:
-        """The wheel as SVG."""
+        """Return the radial plot as SVG."""
         return render_radial_plot(self.effects, self.slices, self.kinds)
 
 
 def _make_wrong_picker(slices: list[str], max_per_slice: int) -> QueryPicker:
-    """The first wrong predictions of each slice."""
+    """Return a picker of the first wrong predictions of each slice."""
 
     def pick(right: Tensor) -> Tensor:
         positions = []

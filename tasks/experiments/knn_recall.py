@@ -1,4 +1,4 @@
-"""How many of the truly influential rows nearest neighbours find, and how many sketches do."""
+"""Recall of the most influential rows by nearest neighbours and by sketches (Guo et al., 2021)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,15 +16,15 @@ from tasks.experiments.trained_nli import TrainedNli, make_balanced_picker
 from tasks.experiments.workspace import Workspace
 
 SHARES = (0.0025, 0.0127, 0.025, 0.05, 0.127, 0.25)
-"""Candidates as a part of the rows: six sizes, among them the paper's 5e3, 1e4, 5e4 and 1e5 of
-392,702."""
+"""Candidates as a share of the rows, among them the 5e3, 1e4, 5e4 and 1e5 of 392,702 of the
+paper."""
 TOP_K = {"small": (10, 100), "full": (10, 100, 1000)}
 DAMPING, DIMENSIONS = 0.1, 512
 KINDS = ("helpful", "harmful", "unsigned")
 
 
 def reproduce_knn_recall(workspace: Workspace) -> ExperimentResult:
-    """Exact influence of every row, against what each method would have looked at."""
+    """Compare the exact influence of all rows with the candidates of each method."""
     size = workspace.select_size(1_500, 3_500)
     world = TrainedNli(
         write_nli_study(workspace, size, size),
@@ -49,10 +49,10 @@ def reproduce_knn_recall(workspace: Workspace) -> ExperimentResult:
         plots={"recall": _plot_recall(knn_by_k, sketch_by_k)},
         notes=[
             f"{len(world.train):,} training pairs, {len(world.is_correct)} queries of HANS and "
-            f"MultiNLI, half predicted right; last layer attributed, λ = {DAMPING:g}, exact "
-            f"Gauss-Newton of all rows; sketches of {DIMENSIONS} numbers. The paper's ranking "
-            "is at an effective damping of 50, where influence is nearly the gradient "
-            "product."
+            f"MultiNLI, half predicted correctly; last layer attributed, λ = {DAMPING:g}, exact "
+            f"Gauss-Newton of all rows; sketches of {DIMENSIONS} numbers.",
+            "The ranking of the paper has an effective damping of 50, where influence is nearly "
+            "the gradient product.",
         ],
     )
 
@@ -60,7 +60,7 @@ def reproduce_knn_recall(workspace: Workspace) -> ExperimentResult:
 def _compute_recall(
     exact: Tensor, scores_by_method: Mapping[str, Tensor], is_correct: Tensor, sizes: Sequence[int]
 ) -> list[dict]:
-    """A row a method, side of the predictions, size and kind; sketches pick from both ends."""
+    """Return recall by method, correctness, k and sign; sketches give the top-k and bottom-k."""
     rows = []
     for method, scores in scores_by_method.items():
         is_two_sided = method == "sketch"
@@ -79,16 +79,16 @@ def _compute_recall(
 
 
 def _make_claims(knn_by_k: dict[int, dict], sketch_by_k: dict[int, dict]) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
-            "kNN with k of 1.27 % of the rows holds a fifth of the most influential ones.",
+            "kNN with k = 1.27 % of the rows contains a fifth of the most influential ones.",
             "about 20 %",
             f"{knn_by_k[100]['1.27%']:.0%} of the top 100",
             None,
         ),
         Claim(
-            "With k of 12.7 % it holds close to 60 %.",
+            "With k = 12.7 % it contains close to 60 %.",
             "about 60 %",
             f"{knn_by_k[100]['12.70%']:.0%} of the top 100, {knn_by_k[10]['12.70%']:.0%} of "
             "the top 10",
@@ -101,7 +101,7 @@ def _make_claims(knn_by_k: dict[int, dict], sketch_by_k: dict[int, dict]) -> lis
             knn_by_k[100]["12.70%"] > 0.127,
         ),
         Claim(
-            "(Ours.) Sketches at 5 % of the rows.",
+            "(Added here.) Sketches at 5 % of the rows.",
             "none",
             f"{sketch_by_k[10]['5.00%']:.0%} of the top 10, {sketch_by_k[100]['5.00%']:.0%} "
             "of the top 100",
@@ -134,7 +134,7 @@ def _score_by_sketches(world: TrainedNli) -> Tensor:
 def _recall_at_k(
     scores: Tensor, exact: Tensor, share: float, top_k: int, kind: str, is_two_sided: bool
 ) -> float:
-    """Mean share of each query's `top_k` most influential rows among its candidates."""
+    """Return the mean share of the `top_k` most influential rows that are candidates."""
     k = max(1, round(share * scores.shape[1]))
     order = scores.argsort(dim=1, descending=True)
     high = k - k // 2 if is_two_sided else k
@@ -145,7 +145,7 @@ def _recall_at_k(
 
 
 def _mean_recall(rows: list[dict], method: str) -> list[dict]:
-    """Unsigned, over right and wrong predictions."""
+    """Return unsigned recall, averaged over correct and wrong predictions."""
     means = []
     for k in dict.fromkeys(row["m"] for row in rows):
         matching = [r for r in rows if (r["method"], r["m"], r["rows"]) == (method, k, "unsigned")]

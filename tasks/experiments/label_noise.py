@@ -1,4 +1,4 @@
-"""Wrong labels by influence alone, over all test points, as the text imagines it."""
+"""Detection of injected label flips by influence on all test points."""
 
 import altair as alt
 import polars as pl
@@ -14,14 +14,14 @@ from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
 
 FLIPPED_SHARE = 0.1
-"""Share of the training labels that are turned."""
+"""Share of the training labels that are flipped."""
 QUERY_BATCH = 256
-"""Queries that are solved at once."""
+"""Queries of one solve."""
 REVIEWED_SHARES = (0.05, 0.1, 0.2, 0.3)
 
 
 def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
-    """A tenth of the labels turned; rows ranked by what they do to all test digits together."""
+    """Flip a tenth of the labels and rank the rows by their effect on all test digits."""
     world = OneAgainstSeven(workspace)
     flipped = _sample_flipped(len(world.rows))
     wrong = torch.zeros(len(world.rows), dtype=torch.bool)
@@ -31,11 +31,11 @@ def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
     summed = workspace.cache_tensors("summed", lambda: _sum_effects(world))
     batch = world.rows.take(fastif.all_ids(world.rows))
     scores = {
-        "harm to test digits of its label": summed["harm"],
+        "harm to test digits with its label": summed["harm"],
         "sum of all effects": -summed["effect"],
         "self-influence": summed["own"],
         "loss": compute_losses(world.objective, world.objective.params, batch),
-        "at random": torch.rand(len(wrong), generator=torch.Generator().manual_seed(1)),
+        "random": torch.rand(len(wrong), generator=torch.Generator().manual_seed(1)),
     }
     rows = [
         {"by": name, "average precision": _average_precision(score, wrong)}
@@ -50,29 +50,27 @@ def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
     key = f"found in the first {REVIEWED_SHARES[1]:.0%}"
     return ExperimentResult(
         claims=_make_claims(effect_row, key, best),
-        tables={f"{len(flipped):,} of {len(wrong):,} labels turned": rows},
+        tables={f"{len(flipped):,} of {len(wrong):,} labels flipped": rows},
         plots={"labels": _plot_recall(scores, wrong)},
         notes=[
-            f"{len(world.queries):,} test digits of right label are asked, so that this knows "
-            "more than the loss does; `fastif mislabels` needs none."
+            f"{len(world.queries):,} correctly labelled test digits are the queries, so these "
+            "rankings use more information than the loss. `fastif mislabels` needs no queries."
         ],
     )
 
 
 def _make_claims(effect_row: dict, key: str, best: dict) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
-            "Influence for each test point, over all test points, makes an automatic "
-            "detector of mislabels.",
+            "Influence on each test point, summed over all test points, detects label errors.",
             "none",
-            f"{effect_row[key]:.0%} of the turned labels among the first "
-            f"{REVIEWED_SHARES[1]:.0%} "
+            f"{effect_row[key]:.0%} of the flipped labels in the first {REVIEWED_SHARES[1]:.0%} "
             f"(average precision {effect_row['average precision']:.3f})",
             effect_row[key] > 0.5,
         ),
         Claim(
-            "(Ours.) Which is the best of these rankings?",
+            "(Added here.) Best of these rankings.",
             "none",
             f"{best['by']}, {best['average precision']:.3f}",
             None,
@@ -86,7 +84,7 @@ def _sample_flipped(count: int) -> Tensor:
 
 
 def _sum_effects(world: OneAgainstSeven) -> dict[str, Tensor]:
-    """Of each training row: harm to all queries, the sum of its effects, and its self-influence."""
+    """Return the harm to all queries, the summed effect and the self-influence of each row."""
     n = len(world.rows)
     harm, effect = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
     for ids in fastif.all_ids(world.queries).split(QUERY_BATCH):
@@ -102,7 +100,7 @@ def _sum_effects(world: OneAgainstSeven) -> dict[str, Tensor]:
 
 
 def _average_precision(score: Tensor, wrong: Tensor) -> float:
-    """Mean over the wrong rows of the precision at their rank."""
+    """Return the mean over the wrong rows of the precision at their rank."""
     hits = wrong[score.argsort(descending=True, stable=True)].double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
     return float(precision[hits.bool()].mean())
@@ -116,7 +114,7 @@ def _recall_in_first(score: Tensor, wrong: Tensor, share: float) -> float:
 def _plot_recall(scores: dict[str, Tensor], wrong: Tensor) -> str:
     shares = [i / 50 for i in range(51)]
     points = [
-        {"looked at": share, "found": _recall_in_first(score, wrong, share), "by": name}
+        {"reviewed": share, "found": _recall_in_first(score, wrong, share), "by": name}
         for name, score in scores.items()
         for share in shares
     ]
@@ -124,8 +122,8 @@ def _plot_recall(scores: dict[str, Tensor], wrong: Tensor) -> str:
         alt.Chart(pl.DataFrame(points))
         .mark_line()
         .encode(
-            x=alt.X("looked at:Q", axis=alt.Axis(format="%"), title="training rows looked at"),
-            y=alt.Y("found:Q", axis=alt.Axis(format="%"), title="turned labels found"),
+            x=alt.X("reviewed:Q", axis=alt.Axis(format="%"), title="training rows reviewed"),
+            y=alt.Y("found:Q", axis=alt.Axis(format="%"), title="flipped labels found"),
             color=alt.Color("by:N", title=None, sort=None),
         )
     )

@@ -1,4 +1,4 @@
-"""Which parts of a network an effect goes through, and what is missed if one alone is asked."""
+"""Influence by layer, against the influence of some layers alone."""
 
 import altair as alt
 import polars as pl
@@ -16,14 +16,14 @@ from tasks.experiments.workspace import Workspace
 
 DAMPING, TOP_K = 0.1, 50
 CURVATURE_ROWS = {"small": 256, "full": 1024}
-"""Rows that the curvature is of, drawn once: of all parameters the exact one takes hours."""
+"""Sampled curvature rows: the exact curvature of all parameters takes hours."""
 ALL_TRAINED = "last:3"
 ATTRIBUTED_ALONE = {"last layer and head": "last:1", "head": ["pooler", "classifier"]}
-"""Attributed by themselves, as is done to save time."""
+"""Parameters that are attributed alone, as is done to save time."""
 
 
 def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
-    """Effects of all trained parameters, split by layer, and effects of some layers alone."""
+    """Compute the effects of all trained parameters by layer, and those of some layers alone."""
     size = workspace.select_size(1_500, 3_500)
     study, pick = (
         write_nli_study(workspace, size, size),
@@ -47,7 +47,7 @@ def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
             ),
         )
         comparison = _compare_with_whole(
-            f"{name}, by itself", int(computed["size"]), computed["effects"], whole
+            f"{name}, alone", int(computed["size"]), computed["effects"], whole
         )
         rows.append(comparison | {"share of the effects": None})
     return ExperimentResult(
@@ -56,37 +56,37 @@ def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
         plots={"parts": _plot_shares(rows[: len(names)])},
         notes=[
             f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
-            f"predicted right; Gauss-Newton of the same {CURVATURE_ROWS[workspace.scale]} rows "
-            "for all, "
-            f"λ = {DAMPING:g}. The parts of a "
-            "row's effect add up to the effect: each is what its share of the row's pull does "
-            "to the query once all parameters have given way."
+            f"predicted correctly; Gauss-Newton of {CURVATURE_ROWS[workspace.scale]} rows, "
+            f"identical for all, λ = {DAMPING:g}.",
+            "The effects of the layers add up to the effect of the row. The effect of a layer is "
+            "that of the gradient of the row in this layer alone, with the inverse curvature of "
+            "all parameters.",
         ],
     )
 
 
 def _make_claims(rows: list[dict], parts: int) -> list[Claim]:
-    """What the source says, beside what was measured; the first rows are those of the parts."""
-    head = next(row for row in rows if row["part"] == "head, by itself")
-    last = next(row for row in rows if row["part"] == "last layer and head, by itself")
+    """Return the claims with the results; the first `parts` rows are those of the layers."""
+    head = next(row for row in rows if row["part"] == "head, alone")
+    last = next(row for row in rows if row["part"] == "last layer and head, alone")
     largest = max(rows[:parts], key=lambda row: row["share of the effects"] or 0)
     return [
         Claim(
-            "(Proposed, not done there.) Parts differ in how much of an effect goes through them.",
+            "(Proposed there, not measured.) Layers differ in their share of an effect.",
             "none",
-            f"most through {largest['part']}: "
+            f"largest: {largest['part']}, "
             f"{largest['share of the effects']:.0%} of the absolute effects",
             None,
         ),
         Claim(
-            "(Ours.) The head by itself ranks rows as all trained parameters do.",
+            "(Added here.) The head alone ranks rows like all trained parameters.",
             "none",
             f"Spearman {head['Spearman with the whole']:.2f}, {head[OVERLAP]:.0%} of the top "
             f"{TOP_K}",
             None,
         ),
         Claim(
-            "(Ours.) The last layer and the head do.",
+            "(Added here.) The last layer and the head rank rows like all trained parameters.",
             "none",
             f"Spearman {last['Spearman with the whole']:.2f}, {last[OVERLAP]:.0%} of the top "
             f"{TOP_K}",
@@ -107,7 +107,7 @@ def _solve_queries(world: TrainedNli, curvature_rows: int) -> Tensor:
 
 
 def _compute_layer_effects(world: TrainedNli, curvature_rows: int) -> dict[str, Tensor]:
-    """Effects [q n] of each block, and how many parameters it has."""
+    """Return the effects [q n] and the number of parameters of each block."""
     blocks = ParameterBlocks.from_layers(world.objective.space)
     ids = fastif.all_ids(world.train).expand(len(world.positions), -1)
     effects = layerwise_influence(
@@ -133,7 +133,7 @@ def _compute_effects(world: TrainedNli, curvature_rows: int) -> dict[str, Tensor
 
 
 def _compare_with_whole(name: str, size: int, effects: Tensor, whole: Tensor) -> dict:
-    """How a part's effects compare with those of all, mean over the queries."""
+    """Compare the effects of a layer with those of all parameters, mean over the queries."""
     common = [
         {*a.abs().topk(TOP_K).indices.tolist()} & {*b.abs().topk(TOP_K).indices.tolist()}
         for a, b in zip(effects, whole, strict=True)

@@ -1,4 +1,4 @@
-"""MNIST's digits as rows of numbers, and what experiments on them share."""
+"""MNIST digits as tensors, and the logistic regression of the experiments on them."""
 
 import numpy as np
 import polars as pl
@@ -14,23 +14,24 @@ from fastif.training.retrain import compute_losses, retrain_exact
 from tasks.experiments.workspace import Workspace
 
 PENALTY = 1e-2
-"""Of the text's logistic regression."""
+"""L2 penalty of the logistic regression."""
 
 
 def decode_pixels(frame: pl.DataFrame) -> Tensor:
-    """Images [n, 784], from 0 to 1."""
+    """Return the images [n 784], pixels from 0 to 1."""
     rows = [np.frombuffer(image, np.uint8) for image in frame["image"]]
     return torch.from_numpy(np.stack(rows)).double() / 255
 
 
 class OneAgainstSeven:
-    """Logistic regression without a bias, on images of length 1, as the text has it.
+    """Logistic regression without a bias on MNIST digits 1 and 7, images of norm 1.
 
     Attributes:
-        images: of the training rows, from 0 to 1.
-        rows: all 1s and 7s of the training file; label 1 is the 7.
-        queries: those of the test file.
-        objective: fitted to the last digits.
+        images: Images of the training rows, pixels from 0 to 1.
+        query_images: Images of the queries, pixels from 0 to 1.
+        rows: Training rows: all 1s and 7s of the training file; label 1 is the 7.
+        queries: Queries: all 1s and 7s of the test file.
+        objective: The model, fitted to full precision.
     """
 
     def __init__(self, workspace: Workspace, loss: Loss | None = None, outputs: int = 2) -> None:
@@ -55,21 +56,21 @@ class OneAgainstSeven:
         self.objective = fastif.ModuleObjective(module, loss or fastif.CrossEntropy())
 
     def fit(self, without: int | None = None, start: Params | None = None) -> Params:
-        """Parameters at the minimum, with all rows or without one."""
+        """Return the parameters at the minimum, with all rows or without one."""
         weights = torch.ones(len(self.rows), dtype=torch.float64)
         if without is not None:
             weights[without] = 0.0
         return retrain_exact(self.objective, self.rows, PENALTY, weights, start)
 
     def retrain_change(self, row: int, query: int) -> float:
-        """Of the loss of a test digit, after training without a row."""
+        """Return the change of the loss of a query after retraining without a row."""
         batch = self.queries.take(torch.tensor([query]))
         before = compute_losses(self.objective, self.objective.params, batch)
         retrained = self.fit(row, self.objective.params)
         return float(compute_losses(self.objective, retrained, batch) - before)
 
     def compute_removal_effects(self, query_ids: Tensor, solver: Solver) -> tuple:
-        """Removal effects of all rows [q n] by a solver, and its solution."""
+        """Return the removal effects of all rows [q n] by a solver, and its solution."""
         gradients = fastif.Gradients(self.objective)
         b = compute_loss_gradients(gradients, self.queries, query_ids)
         matrix = fastif.GaussNewton(self.objective, self.rows)

@@ -1,4 +1,4 @@
-"""1 against 7: the exact inverse and LiSSA, training again, and the digits themselves."""
+"""MNIST 1 against 7: exact inverse, LiSSA and retraining (Koh & Liang, 2017)."""
 
 import torch
 
@@ -12,11 +12,11 @@ from tasks.experiments.workspace import Workspace
 
 SHOWN = 6
 QUERY = 157
-"""Of the test digits, the text's own index."""
+"""Position of the query among the test digits, as in the source."""
 
 
 def reproduce_mnist_1_vs_7(workspace: Workspace) -> ExperimentResult:
-    """One test digit, all training digits, and as many of them removed as the scale says."""
+    """Compare the effects of all training digits on one query with retraining without some."""
     world = OneAgainstSeven(workspace)
     params = workspace.cache_tensors("model", lambda: dict(world.fit()))
     world.objective.params = params
@@ -42,22 +42,22 @@ def reproduce_mnist_1_vs_7(workspace: Workspace) -> ExperimentResult:
         plots={
             "digits-removal": chart_to_svg(plot_scatter(predicted.tolist(), measured["change"],
                                           "predicted change of the loss, nats",
-                                          "trained without the row")),
+                                          "retrained without the row")),
             "digits-ends": _render_extremes(world, order, exact[0]),
         },
         notes=[f"{len(world.rows):,} training digits; the query is number {QUERY} of the 1s and 7s "
-               "of the test file. Every removal is trained to a gradient of 1e-10. Beside each "
-               "picture its label and its removal effect in thousandths of a nat."],
+               "of the test file. Each removal is trained to a gradient norm of 1e-10.",
+               "Above each picture: its label and its removal effect in thousandths of a nat."],
     )  # fmt: skip
 
 
 def _make_claims(
     common: int, rank_agreement: float, residual: float, agreement: float, rows: list[int]
 ) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
-            "The recursive estimate names the digits that the inverse names.",
+            "The recursive estimate (LiSSA) selects the digits that the inverse selects.",
             "none",
             f"{common} of {2 * SHOWN} in common, Spearman over all rows "
             f"{rank_agreement:.4f}, residual "
@@ -65,7 +65,7 @@ def _make_claims(
             common == 2 * SHOWN,
         ),
         Claim(
-            "Influence foretells the change of the loss when a point is removed (Koh and "
+            "Influence predicts the change of the loss when a point is removed (Koh and "
             "Liang, convex model; goal: Pearson above 0.99).",
             "close to the diagonal",
             f"Pearson {agreement:.4f} over {len(rows)} removals",
@@ -75,7 +75,7 @@ def _make_claims(
 
 
 def select_removals(order: torch.Tensor, count: int) -> list[int]:
-    """The ten rows at each end, and others at random."""
+    """Return the top ten, the bottom ten, and a random sample of the other rows."""
     generator = torch.Generator().manual_seed(0)
     middle = order[10:-10][torch.randperm(len(order) - 20, generator=generator)[: count - 20]]
     return torch.cat([order[:10], order[-10:], middle]).tolist()
@@ -84,7 +84,7 @@ def select_removals(order: torch.Tensor, count: int) -> list[int]:
 def _render_extremes(world: OneAgainstSeven, order: torch.Tensor, effect: torch.Tensor) -> str:
     shown_ids = [*order[:SHOWN].tolist(), *order.flip(0)[:SHOWN].tolist()]
     names = {0: "1", 1: "7"}
-    titles = [f"asked: {names[int(world.queries.labels[QUERY])]}"]
+    titles = [f"query: {names[int(world.queries.labels[QUERY])]}"]
     titles += [f"{names[int(world.rows.labels[i])]}: {1e3 * effect[i]:+.3f}" for i in shown_ids]
     titles += [""] * (SHOWN - 1)
     blank = [0.0] * 784

@@ -1,4 +1,4 @@
-"""A study of MultiNLI and HANS with two labels, for experiments that repair or explain it."""
+"""Study of MultiNLI and HANS with two labels, for the NLI experiments."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from tasks.experiments.workspace import Workspace
 
 LABELS = ("entailment", "non-entailment")
 EVALUATED, ANCHORS, NEW = 1_000, 400, 3_000
-"""HANS pairs that accuracy is taken over, that anchors are drawn from, and rows to learn from."""
+"""Numbers of HANS pairs: for the accuracy, for the failure set, and for gradient steps."""
 SEED = 0
 MNLI, SLICE = "multinli", "heuristic"
 
@@ -52,7 +52,7 @@ trainable = "last:3"
 epochs = {epochs}
 learning_rate = 3e-4
 """
-"""What studies of experiments have in common."""
+"""Sections that the study files of the experiments share."""
 
 
 def write_nli_study(
@@ -61,13 +61,13 @@ def write_nli_study(
     curvature_rows: int,
     dataset: Literal["multinli", "hans"] = MNLI,
 ) -> Path:
-    """The study's file and tables, below the place's folder; none of a table is in another.
+    """Write the study file and its tables, which share no rows; return the path of the file.
 
     Args:
-        workspace: of an experiment.
-        rows: that the model is trained on.
-        curvature_rows: of them that the curvature is of.
-        dataset: the set that it is trained on.
+        workspace: Workspace of the experiment; the files go below its folder.
+        rows: Number of training rows.
+        curvature_rows: Number of curvature rows, sampled from the training rows.
+        dataset: Dataset of the training rows.
     """
     folder = workspace.folder / ("study" if dataset == MNLI else f"study-{dataset}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A line through 20 points of which two are far off: which of them did the damage?"""
+"""Linear regression on 20 points with two outliers."""
 
 import altair as alt
 import polars as pl
@@ -18,7 +18,7 @@ QUERY_X = 3.2
 
 
 def reproduce_outlier_regression(_: Workspace) -> ExperimentResult:
-    """The worked example of the text: y = -5 x + 5, two points at 100, asked at 3.2."""
+    """Run the example y = -5 x + 5 with two points at 100 and a query at x = 3.2."""
     x, y, answer = _make_points()
     rows = fastif.TensorExamples(x[:, None], y[:, None])
     query = fastif.TensorExamples(x.new_tensor([[QUERY_X]]), answer.view(1, 1))
@@ -41,20 +41,20 @@ def reproduce_outlier_regression(_: Workspace) -> ExperimentResult:
         tables={
             "The five largest effects on the loss at 3.2": [
                 {"x": float(x[i]), "y": float(y[i]), "predicted": float(predicted[i]),
-                 "trained without it": float(measured[i])} for i in order
+                 "retrained without it": float(measured[i])} for i in order
             ]
         },
         plots={"outliers": _plot_effects(x, y, predicted, line.params)},
-        notes=["Positive: the loss rises without the point, so it helped. A point at 100 is no "
-               "small change to a line of 20 points: the formula's size is wrong there by the "
-               "leverage of the point, its sign and rank are right."],
+        notes=["A positive effect means that the loss rises without the point: the point helped.",
+               "A point at 100 is not a small change to a line of 20 points. The predicted size is "
+               "wrong there by the leverage of the point; sign and rank are right."],
     )  # fmt: skip
 
 
 def _make_claims(
     x: Tensor, first: list[int], measured: Tensor, agreeing: int, agreement: float
 ) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
             "Two of the points have outsize effects on the model.",
@@ -71,7 +71,7 @@ def _make_claims(
             bool(measured[15] < 0 < measured[1]),
         ),
         Claim(
-            "Influence foretells what training without a point does.",
+            "Influence predicts the result of training without a point.",
             "none",
             f"{agreeing} of 20 signs, Pearson {agreement:.3f}",
             agreeing == 20,

@@ -1,4 +1,4 @@
-"""Plots of experiments, as SVG on a white ground."""
+"""Plots of experiments as SVG on a white background."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import polars as pl
 import vl_convert
 
 DIVERGING = ["#c2410c", "#f1f5f9", "#0369a1"]
-"""From harm to help; told apart by people who see no red or green."""
+"""Colours from harm to help, distinguishable with red-green colour blindness."""
 BLUE, ORANGE, GREY = "#0369a1", "#c2410c", "#64748b"
 SIDE, PIXEL = 28, 3
 
 
 def chart_to_svg(chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG."""
+    """Return a chart as SVG."""
     themed = chart.configure(background="white", font="sans-serif", padding=12)  # type: ignore[attr-defined]
     themed = themed.configure_view(stroke=None).configure_axis(gridOpacity=0.3)
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -23,7 +23,7 @@ def chart_to_svg(chart: alt.TopLevelMixin) -> str:
 def plot_scatter(
     predicted: Sequence[float], measured: Sequence[float], x: str, y: str, title: str = ""
 ) -> alt.TopLevelMixin:
-    """Predicted against real changes, with the line on which they are equal."""
+    """Return a scatter plot of predicted and measured changes, with the identity line."""
     points = pl.DataFrame({"x": list(predicted), "y": list(measured)})
     limits = [min(*predicted, *measured), max(*predicted, *measured)]
     line = alt.Chart(pl.DataFrame({"x": limits, "y": limits})).mark_line(
@@ -37,7 +37,7 @@ def plot_scatter(
 
 
 def render_digits(images: Sequence[Sequence[float]], titles: Sequence[str], columns: int) -> str:
-    """Pictures of 28 x 28 numbers from 0 to 1 under their titles; a place without one is free."""
+    """Return 28 x 28 images with pixels from 0 to 1 under titles; no title leaves a gap."""
     step, down = SIDE * PIXEL + 16, SIDE * PIXEL + 34
     rows = -(-len(images) // columns)
     elements = [

@@ -1,4 +1,4 @@
-"""A network: predicted effects against training again, and against what they do track."""
+"""Influence of a network against retraining and the proximal Bregman response (Bae et al.)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,14 +26,14 @@ CONTINUED_RECIPE = fastif.TrainingConfig(
 )
 RETRAININGS = {
     "response": "proximal Bregman response",
-    "warm": "trained on without the row, from where it was",
-    "cold": "trained anew without the row, same seed",
-    "seeds": f"the same, mean of {SEEDS} seeds",
+    "warm": "training continued without the row",
+    "cold": "retrained without the row, same seed",
+    "seeds": f"retrained without the row, mean of {SEEDS} seeds",
 }
 
 
 def reproduce_proximal_bregman(workspace: Workspace) -> ExperimentResult:
-    """784-32-10 by Adam, ten epochs: neither convex nor at a minimum."""
+    """Train a network 784-32-10 for ten epochs: neither convex nor at a minimum."""
     rows, queries = (
         _read_digits(workspace, "train", workspace.select_size(1_000, 2_000)),
         _read_digits(workspace, "test", QUERIES),
@@ -56,30 +56,31 @@ def reproduce_proximal_bregman(workspace: Workspace) -> ExperimentResult:
         notes=[
             f"{len(rows):,} training digits, network of {objective.space.size:,} parameters, "
             f"λ = {DAMPING:g}, exact Gauss-Newton. The predicted effects have a mean size of "
-            f"{float(predicted.abs().mean()):.1e} nats: what a seed moves is far more.",
-            "The damping matters to the question itself: the response takes the row's loss away "
-            "without a bound, and with 500 rows and λ = 0.01 it ran off to changes of 4 nats, "
-            "which no first order foretells (Pearson 0.84).",
+            f"{float(predicted.abs().mean()):.1e} nats. A change of the seed has a far larger "
+            "effect.",
+            "The damping matters: the response subtracts the loss of the row without a bound. "
+            "With 500 rows and λ = 0.01 it diverged to changes of 4 nats, which a first-order "
+            "method does not predict (Pearson 0.84).",
         ],
     )
 
 
 def _make_claims(pearson_by_kind: Mapping[str, float]) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     best, cold = (
         pearson_by_kind["response"],
         max(pearson_by_kind["warm"], pearson_by_kind["cold"], pearson_by_kind["seeds"]),
     )
     return [
         Claim(
-            "For a network influence does not foretell training again without the row: "
-            "training is not convex and has not converged (Bae and others).",
+            "For a network, influence does not predict retraining without the row: training is "
+            "not convex and has not converged (Bae et al.).",
             "weak",
             f"Pearson {cold:.2f} at best",
             cold < best,
         ),
         Claim(
-            "What it tracks is the proximal Bregman response.",
+            "Influence predicts the proximal Bregman response.",
             "strong",
             f"Pearson {best:.3f}",
             best > 0.9,
@@ -90,7 +91,7 @@ def _make_claims(pearson_by_kind: Mapping[str, float]) -> list[Claim]:
 def _make_tables(
     pearson_by_kind: Mapping[str, float], predicted: Tensor, measured: Mapping[str, Tensor]
 ) -> dict[str, Sequence[Mapping[str, Cell]]]:
-    """Rows by title."""
+    """Return the table rows by title."""
     spearman_by_kind = {
         name: _nan_mean(spearman(predicted, change)) for name, change in measured.items()
     }
@@ -109,7 +110,7 @@ def _make_tables(
 
 
 def _make_plots(predicted: Tensor, measured: dict[str, Tensor]) -> dict[str, str]:
-    """SVG by name."""
+    """Return the plots as SVG by name."""
     return {
         f"response-{name}": chart_to_svg(
             plot_scatter(
@@ -138,7 +139,7 @@ def _make_network(seed: int) -> fastif.ModuleObjective:
 def _compute_removal_effects(
     objective: fastif.ModuleObjective, rows: fastif.Examples, queries: fastif.Examples
 ) -> Tensor:
-    """Removal effects of all rows on all queries, [q n]."""
+    """Return the removal effects of all rows on all queries, [q n]."""
     gradients = fastif.Gradients(objective)
     b = compute_loss_gradients(gradients, queries)
     matrix = fastif.GaussNewton(objective, rows.with_batch_size(64)).with_damping(DAMPING)
@@ -147,7 +148,7 @@ def _compute_removal_effects(
 
 
 def _select_removals(effects: Tensor, count: int) -> list[int]:
-    """Half of them with large effects, half at random."""
+    """Return `count` rows: half with the largest effects, half sampled from the others."""
     order = effects.abs().mean(0).argsort(descending=True)
     generator = torch.Generator().manual_seed(0)
     large = order[: count // 2]
@@ -163,7 +164,7 @@ def _measure_changes(
     removed: Sequence[int],
     workspace: Workspace,
 ) -> dict[str, Tensor]:
-    """Change of every query's loss without each row, [q m], by way of training."""
+    """Return the change of each query loss without each row, [q m], by kind of retraining."""
     batch = queries.take(fastif.all_ids(queries))
     before = compute_losses(objective, objective.params, batch)
     changes: dict[str, list[Tensor]] = {}
@@ -185,7 +186,7 @@ def _compute_changes(
     row: int,
     workspace: Workspace,
 ) -> dict[str, Tensor]:
-    """Change of every query's loss without a row, by each way of training."""
+    """Return the change of each query loss without a row, by kind of retraining."""
     is_kept = fastif.all_ids(rows) != row
     without = fastif.TensorExamples(rows.inputs[is_kept], rows.labels[is_kept])
 
@@ -193,7 +194,7 @@ def _compute_changes(
         return compute_losses(objective, params, batch) - base
 
     def losses_on_all(seed: int) -> Tensor:
-        """Losses of a network trained anew on all rows: the base of that seed."""
+        """Return the losses after training on all rows with this seed, the baseline."""
         computed = workspace.cache_tensors(
             f"whole-{seed}", lambda: {"losses": losses_from_scratch(seed, rows)}
         )

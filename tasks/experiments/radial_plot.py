@@ -1,4 +1,4 @@
-"""Queries on a circle and the training rows that act on them inside, as SVG."""
+"""Radial plot of queries and of the training rows that influence them, as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from tasks.experiments.plots import BLUE, GREY, ORANGE
 
 SIDE, OUTER, INNER, EDGES = 620, 230, 130, 400
 RING = 26
-"""Between the circles of kinds of training rows."""
+"""Distance between the inner circles, one a kind of training rows."""
 
 
 def render_radial_plot(
     effects: Float[Tensor, "q n"], slices: Sequence[str], kinds: Sequence[str]
 ) -> str:
-    """The strongest effects as lines from training rows inside to queries outside.
+    """Return lines for the strongest effects, from training rows inside to queries outside.
 
-    A training row lies in the direction of the queries that it acts on, weighed by how much; rows
-    of each kind on a circle of their own.
+    A training row lies in the mean direction of the queries on which it acts, weighted by the
+    squared effects. Each kind of training rows has its own circle.
 
     Args:
-        effects: removal effects.
-        slices: the name of each query's; queries of one slice stand together.
-        kinds: of each training row.
+        effects: Removal effects.
+        slices: Slice of each query; queries of one slice are adjacent.
+        kinds: Kind of each training row.
     """
     order = sorted(range(len(slices)), key=lambda i: list(dict.fromkeys(slices)).index(slices[i]))
     angle = torch.empty(len(slices))
     angle[torch.tensor(order)] = 2 * math.pi * torch.arange(len(slices)) / len(slices)
-    # Each query's effects by their own size: else one query has all lines.
+    # Normalized for each query: otherwise one query gets all lines.
     sized = effects / effects.abs().amax(1, keepdim=True).clamp_min(1e-30)
     strongest = sized.abs().flatten().topk(min(EDGES, sized.numel())).indices
     queries: list[int] = (strongest // sized.shape[1]).tolist()
@@ -73,7 +73,7 @@ def _point_at(radius: float, angle: float) -> tuple[float, float]:
 def _place_row(
     row_effects: Tensor, angle: Tensor, kind: str, kinds: Sequence[str]
 ) -> tuple[float, float]:
-    """Where a training row lies: in the mean direction of the queries that it acts on."""
+    """Return the position of a training row: in the mean direction of its queries."""
     weight = row_effects.square()
     x, y = float((weight * angle.cos()).sum()), float((weight * angle.sin()).sum())
     return _point_at(_ring_radius(kind, kinds), math.atan2(y, x))
@@ -88,7 +88,7 @@ def _render_dot(x: float, y: float, size: float, colour: str) -> str:
 
 
 def _render_slice_names(angle: Tensor, slices: Sequence[str]) -> list[str]:
-    """The slices' names at the middle of their queries."""
+    """Return the slice names at the middle of their queries."""
     texts = []
     for name in dict.fromkeys(slices):
         angles = angle[torch.tensor([slice_name == name for slice_name in slices])]
@@ -99,7 +99,7 @@ def _render_slice_names(angle: Tensor, slices: Sequence[str]) -> list[str]:
 
 
 def _render_ring_names(kinds: Sequence[str]) -> list[str]:
-    """What the inner circles are, where there are several; from outside."""
+    """Return the legend of the inner circles; empty if there is only one."""
     names = list(dict.fromkeys(sorted(kinds)))
     if len(names) < 2:
         return []

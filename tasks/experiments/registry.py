@@ -1,4 +1,4 @@
-"""Every experiment by name."""
+"""Registry of the experiments by name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ from tasks.experiments.simulatability import reproduce_simulatability
 from tasks.experiments.smooth_hinge import reproduce_smooth_hinge
 from tasks.experiments.workspace import Workspace
 
-BLOG = 'From "Influence functions from scratch".'
-PAPER = "From the FastIF paper (Guo and others, 2021)."
+BLOG = 'Source: "Influence functions from scratch".'
+PAPER = "Source: FastIF (Guo et al., 2021)."
 NLI = (
-    "MiniLM stands in for BERT-base, and 27,446 MultiNLI pairs for the whole of it, of which some "
-    "are taken."
+    "Substitutes: MiniLM for BERT-base; a sample of a subset of 27,446 MultiNLI pairs for all of "
+    "MultiNLI."
 )
-SLIDES = "From the slides of Koh and Liang."
+SLIDES = "Source: slides of Koh and Liang."
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment of a source.
+    """One published experiment.
 
     Attributes:
-        title: in a few words.
-        source: where it is from.
-        stands_in: for what of it could not be had; empty if nothing.
-        run: does it, at a place.
-        datasets: the public data sets that it reads.
+        title: Short title.
+        source: Publication that it is from.
+        stands_in: Substitutes for data or models that are not available; empty if none.
+        run: Function that runs it in a workspace.
+        datasets: Names of the public data sets that it reads.
     """
 
     title: str
@@ -50,102 +50,104 @@ class Experiment:
 
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    "outliers": Experiment("A line with two outliers", BLOG, "", reproduce_outlier_regression),
+    "outliers": Experiment(
+        "Linear regression with two outliers", BLOG, "", reproduce_outlier_regression
+    ),
     "digits": Experiment(
-        "1 against 7: the inverse, LiSSA, and training again",
+        "MNIST 1 against 7: inverse, LiSSA and retraining",
         BLOG,
         "",
         reproduce_mnist_1_vs_7,
         ("mnist",),
     ),
     "hinge": Experiment(
-        "A support vector machine with a smooth hinge", BLOG, "", reproduce_smooth_hinge, ("mnist",)
+        "Support vector machine with a smooth hinge", BLOG, "", reproduce_smooth_hinge, ("mnist",)
     ),
     "labels": Experiment(
-        "Wrong labels by influence over all test points",
+        "Label errors by influence on all test points",
         BLOG,
         "",
         reproduce_label_noise,
         ("mnist",),
     ),
     "response": Experiment(
-        "A network, and the question that influence answers",
+        "Network and proximal Bregman response",
         SLIDES,
         "",
         reproduce_proximal_bregman,
         ("mnist",),
     ),
     "table1": Experiment(
-        "How long an explanation takes (Table 1)",
+        "Time of an explanation (Table 1)",
         PAPER,
         NLI,
         reproduce_runtime,
         ("hans", "multinli", "lingnli"),
     ),
     "recall": Experiment(
-        "What nearest neighbours find of the influential rows",
+        "Recall of influential rows by nearest neighbours",
         PAPER,
         NLI,
         reproduce_knn_recall,
         ("hans", "multinli", "lingnli"),
     ),
     "settings": Experiment(
-        "LiSSA's settings, and the fast mode against the full one (Table 2)",
+        "LiSSA settings: fast mode against full mode (Table 2)",
         PAPER,
         f"{STAND_IN} {NLI}",
         reproduce_lissa_settings,
         ("hans", "multinli", "lingnli"),
     ),
     "removal": Experiment(
-        "Rows removed, and the model trained again",
+        "Retraining without influential rows",
         PAPER,
         NLI,
         reproduce_removal_retraining,
         ("hans", "multinli", "lingnli"),
     ),
     "simulatability": Experiment(
-        "Influential rows as explanations: a simulator learns from them",
+        "Simulatability: a simulator learns from influential rows",
         PAPER,
         f"{STAND_IN} {NLI}",
         reproduce_simulatability,
         ("hans", "multinli", "lingnli"),
     ),
     "visualisation": Experiment(
-        "Wrong predictions and the rows that act on them (Figure 5, Tables 5 and 6)",
+        "Influence graph of wrong predictions (Figure 5, Tables 5 and 6)",
         PAPER,
         NLI,
         reproduce_influence_graph,
         ("hans", "multinli", "lingnli"),
     ),
     "parts": Experiment(
-        "Influence by parts of the model",
+        "Influence by layer",
         BLOG,
         NLI,
         reproduce_layerwise,
         ("hans", "multinli", "lingnli"),
     ),
     "correction": Experiment(
-        "HANS: a model repaired by influential rows",
+        "Error correction on HANS",
         PAPER,
         NLI,
         reproduce_hans_correction,
         ("hans", "multinli", "lingnli"),
     ),
     "reviews": Experiment(
-        "Reviews of products: a model repaired towards anchors like everything else",
+        "Error correction on product reviews",
         PAPER,
-        "Amazon reviews without reviewers stand in for Amazon-WILDS, MiniLM for BERT-base.",
+        "Substitutes: Amazon reviews without reviewer ids for Amazon-WILDS; MiniLM for BERT-base.",
         reproduce_amazon_correction,
         ("amazon_reviews5",),
     ),
 }
 
 ALIASES: Mapping[str, str] = {"table2": "settings", "tradeoff": "settings", "retraining": "removal"}
-"""Other names of experiments, by which their sources speak of them."""
+"""Further names of experiments, those of their publications."""
 
 
 def resolve_name(name: str) -> str:
-    """The name of an experiment in the catalogue.
+    """Return the registered name of an experiment.
 
     >>> resolve_name("tradeoff")
     'settings'

@@ -1,4 +1,4 @@
-"""Rows removed and the model trained again: does the query's loss move as predicted?"""
+"""Retraining without the most influential rows of a query (Guo et al., 2021)."""
 
 import altair as alt
 import polars as pl
@@ -16,12 +16,12 @@ CANDIDATE_SHARE = 0.05
 PAPER = 50.0
 SIZES = (1, 5, 25, 50, 100)
 Changes = dict[tuple[str, str, int], list[float]]
-"""Change of each query's loss by method, kind and number of removed rows."""
+"""Change of the loss of each query by method, kind and number of removed rows."""
 EXACT, FULL, FAST = "exact, all rows", "the paper's full mode", "the paper's fast mode"
 
 
 def reproduce_removal_retraining(workspace: Workspace) -> ExperimentResult:
-    """For each query the m most helpful or harmful rows by each method, or random ones."""
+    """Retrain without the m most helpful or harmful rows of each query, or without random ones."""
     world = FrozenFeatures(workspace, workspace.select_size(1_500, 3_500), 200)
     seeds = workspace.select_size(3, 5)
     right, wrong = world.split_by_correctness(workspace.select_size(10, 20))
@@ -34,12 +34,12 @@ def reproduce_removal_retraining(workspace: Workspace) -> ExperimentResult:
         claims=_make_claims(changes),
         tables={f"Change of the query's loss, mean over {len(queries)} queries": rows},
         plots={"removal": _plot_changes(rows)},
-        notes=[f"{len(world.train):,} training pairs, {seeds} seeds a removal, the same as of the "
-               "trainings with all rows. Half of the queries are predicted wrong. Intervals are "
-               f"Student's over queries; exact is λ = {DAMPING:g}, the full mode LiSSA at "
-               f"λ = {PAPER:g}, the fast mode the same on kNN with {CANDIDATE_SHARE:.0%} of the "
-               "rows: where m "
-               "is more than what these are, it names rows by chance."],
+        notes=[f"{len(world.train):,} training pairs; half of the queries are predicted wrong.",
+               f"{seeds} seeds a removal, those of the trainings with all rows.",
+               "Intervals: Student's t over the queries.",
+               f"Exact: λ = {DAMPING:g}. Full mode: LiSSA at λ = {PAPER:g}. Fast mode: LiSSA at "
+               f"λ = {PAPER:g} on kNN candidates, {CANDIDATE_SHARE:.0%} of the rows. Where m "
+               "exceeds the number of candidates, the further rows are arbitrary."],
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _measure_changes(
     scores: dict[str, Tensor],
     seeds: int,
 ) -> Changes:
-    """The query's change without the rows of each removal, mean over the seeds."""
+    """Return the change of the query loss after each removal, mean over the seeds."""
     base = [_train_losses(world, workspace, f"all-{seed}", seed, None) for seed in range(seeds)]
     changes: Changes = {}
     for position, query in enumerate(queries):
@@ -72,7 +72,7 @@ def _measure_changes(
 
 
 def _make_claims(changes: Changes) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     largest = SIZES[-1]
     random = changes["random", "any", largest]
     harmful = _compare_with_random(changes[EXACT, "harmful", largest], random)
@@ -93,8 +93,8 @@ def _make_claims(changes: Changes) -> list[Claim]:
             harmful[0],
             harmful[2] < 0,
         ),
-        Claim("So it does for rows chosen by the full mode.", "falls", full[0], full[2] < 0),
-        Claim("And for those chosen by the fast mode.", "similar", fast[0], fast[2] < 0),
+        Claim("It also falls for rows chosen by the full mode.", "falls", full[0], full[2] < 0),
+        Claim("It also falls for rows chosen by the fast mode.", "similar", fast[0], fast[2] < 0),
         Claim(
             "More removed rows have a larger effect.",
             "larger",
@@ -123,7 +123,7 @@ def _compute_scores(world: FrozenFeatures, queries: list[int]) -> dict[str, Tens
 
 
 def _select_removals(scores: dict[str, Tensor], position: int, size: int, query: int):
-    """Method, kind and rows of each removal."""
+    """Yield method, kind and rows of each removal."""
     for method, effects in scores.items():
         order = effects[position].argsort()
         yield method, "harmful", order[:size]
@@ -136,7 +136,7 @@ def _select_removals(scores: dict[str, Tensor], position: int, size: int, query:
 def _train_losses(
     world: FrozenFeatures, workspace: Workspace, name: str, seed: int, ids: Tensor | None
 ) -> Tensor:
-    """Losses of all queries of one training."""
+    """Return the losses of all queries after one training."""
 
     def compute_losses() -> dict[str, Tensor]:
         objective = world.train_classifier(seed, ids)
@@ -151,7 +151,7 @@ def _summarize_changes(changes: list[float]) -> dict[str, float | str]:
 
 
 def _compare_with_random(changes: list[float], random: list[float]) -> tuple[str, float, float]:
-    """The difference to random in words, and the ends of its interval; pairs share their query."""
+    """Return the paired difference to random rows in words, and the ends of its interval."""
     mean, half = mean_t_interval([a - b for a, b in zip(changes, random, strict=True)])
     words = f"{mean:+.4f} nats against random ({mean - half:+.4f} to {mean + half:+.4f})"
     return words, mean - half, mean + half

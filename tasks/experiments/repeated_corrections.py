@@ -1,4 +1,4 @@
-"""A study's model repaired in several ways, several times, each repair kept."""
+"""Error correction of a model by several strategies, several times each."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,24 @@ from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.workspace import Workspace
 
 PAPER_RATE = 1e-4
-"""The paper's learning rate."""
+"""Learning rate of the paper."""
 STEPS, ROWS = 10, 10
-"""Its steps, and the rows and anchors of each."""
+"""Steps of the paper; rows, and failure-set rows, of each step."""
 TRAIN_SOURCE = "train"
-"""Names the table that the model was trained on."""
+"""Name of the table that the model was trained on."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to repair.
+    """Settings of one kind of error correction.
 
     Attributes:
-        source: the table that rows are taken from.
-        by: which rows; see `Correction`.
-        rate: of learning.
-        steps: that are taken.
-        rows: that a step is taken on, and anchors that they are chosen for.
-        balanced: by the labels of the anchors.
+        source: Name of the table from which rows are selected.
+        by: Selection of the rows; see `Correction`.
+        rate: Learning rate.
+        steps: Number of gradient steps.
+        rows: Number of rows of a step, and of failure-set rows for which they are selected.
+        balanced: Whether the rows have the label distribution of the failure set.
     """
 
     source: str
@@ -43,33 +43,33 @@ class Strategy:
     balanced: bool = False
 
     def step_name(self, seed: int) -> str:
-        """Names what is kept of one repair."""
+        """Return the name under which the result of one correction is cached."""
         rate = "" if self.rate == PAPER_RATE else f"-{self.rate:g}"
         steps = "" if self.steps == STEPS else f"-{self.steps}"
         labels = "-balanced" if self.balanced else ""
         return f"{self.source}-{self.by}{rate}{steps}{labels}-{seed}"
 
     def make_correction(self, pool: int, seed: int) -> Correction:
-        """What `correct_model` is asked."""
+        """Return the settings for `correct_model`."""
         return Correction(
             self.steps, self.rows, self.rows, pool, self.rate, self.by, seed, self.balanced
         )
 
     @property
     def description(self) -> str:
-        """Which rows, in words."""
-        return f"{self.by}, each label its share" if self.balanced else self.by
+        """Selection of the rows in words."""
+        return f"{self.by}, labels balanced" if self.balanced else self.by
 
 
 @dataclass(frozen=True)
 class RepeatedCorrections:
-    """Accuracy before and after, of one group of the queries.
+    """Accuracy before and after corrections, for one group of the queries.
 
     Attributes:
-        before: the same for all.
-        gains: of each way one number a repetition, as parts of 1.
-        tables: how sources are called.
-        rows_used: of each way the ids of the rows of every step of all repetitions.
+        before: Accuracy before the corrections, from 0 to 1.
+        gains: Gain in accuracy of each repetition, as a share of 1, by strategy.
+        tables: Words for the tables, by name.
+        rows_used: Ids of the rows of each step of all repetitions, by strategy.
     """
 
     before: float
@@ -78,12 +78,12 @@ class RepeatedCorrections:
     rows_used: dict[Strategy, list[list[str]]]
 
     def mean_majority_share(self, strategy: Strategy, labels: Mapping[str, str]) -> float:
-        """Mean share of the label that most rows of a step have."""
+        """Return the mean share of the most frequent label of a step."""
         steps = [Counter(labels[row] for row in step) for step in self.rows_used[strategy]]
         return sum(max(step.values()) / step.total() for step in steps) / len(steps)
 
     def make_rows(self) -> list[dict]:
-        """A row a way, for a table."""
+        """Return the table of gains, one row a strategy."""
         return [
             {
                 "from": self._describe_source(strategy),
@@ -98,11 +98,11 @@ class RepeatedCorrections:
         ]
 
     def compare(self, strategy: Strategy, baseline: Strategy) -> tuple[str, float]:
-        """The difference in words, and the low end of its interval; pairs share their seed."""
+        """Return the paired difference in words, and the low end of its interval."""
         return compare_gains(self.gains[strategy], self.gains[baseline])
 
     def plot(self) -> str:
-        """A mark a repetition and a line at their mean, as SVG."""
+        """Return the gains as SVG: a point a repetition, and a line at the mean."""
         has_variants = len({(strategy.rate, strategy.steps) for strategy in self.gains}) > 1
 
         def format_strategy(strategy: Strategy) -> str:
@@ -123,9 +123,7 @@ class RepeatedCorrections:
         return chart_to_svg((points + mean).properties(width=380))
 
     def _describe_source(self, strategy: Strategy) -> str:
-        return (
-            "the anchors themselves" if strategy.by == "anchors" else self.tables[strategy.source]
-        )
+        return "the failure set" if strategy.by == "anchors" else self.tables[strategy.source]
 
 
 def repeat_corrections(
@@ -137,16 +135,17 @@ def repeat_corrections(
     tables: dict[str, str],
     group: str,
 ) -> RepeatedCorrections:
-    """Every way so many times; what was done before is not done again.
+    """Run each strategy `repeats` times; cached corrections are reused.
 
     Args:
-        workspace: keeps each repair.
-        study: whose model is there; beside it anchors.parquet and a file a source.
-        strategies: to repair.
-        repeats: repetitions, by the seeds from 0.
-        pool: rows that are looked at for a step.
-        tables: how sources are called.
-        group: of the queries that accuracy is taken over, as "suite hans".
+        workspace: Cache of the corrections.
+        study: Study file with a trained model; anchors.parquet (the failure set) and a file a
+            source lie beside it.
+        strategies: Strategies to run.
+        repeats: Number of repetitions; their seeds count from 0.
+        pool: Number of rows that are scored for a step.
+        tables: Words for the tables, by name.
+        group: Group of the queries whose accuracy is measured, such as "suite hans".
     """
     gains: dict[Strategy, list[float]] = {}
     rows_used: dict[Strategy, list[list[str]]] = {}
@@ -165,7 +164,7 @@ def repeat_corrections(
 
 
 def _correct_once(study: Path, source: str, correction: Correction, group: str) -> dict:
-    """Accuracy before and after one repair, of the group and of the others."""
+    """Return the accuracy before and after one correction, of the group and of the others."""
     folder = study.parent
     table = None if source == TRAIN_SOURCE else folder / f"{source}.parquet"
     model_folder = folder / "repaired"
@@ -194,7 +193,7 @@ def _correct_once(study: Path, source: str, correction: Correction, group: str) 
 
 
 def format_interval(gains: Sequence[float]) -> str:
-    """Of the mean of parts of 1, in points, by Student's t."""
+    """Return the 95 % interval of the mean gain in points, by Student's t; empty for one gain."""
     if len(gains) < 2:
         return ""
     mean, half = mean_t_interval(gains)
@@ -202,7 +201,7 @@ def format_interval(gains: Sequence[float]) -> str:
 
 
 def compare_gains(first_gains: Sequence[float], second_gains: Sequence[float]) -> tuple[str, float]:
-    """The difference in words, and the low end of its interval; pairs share their seed."""
+    """Return the paired difference in words, and the low end of its interval."""
     differences = [a - b for a, b in zip(first_gains, second_gains, strict=True)]
     mean, half = mean_t_interval(differences)
     return f"{100 * mean:+.1f} points ({format_interval(differences)})", mean - half

@@ -1,4 +1,4 @@
-"""What an experiment found, beside what its source says."""
+"""Result of an experiment beside the published claims, as JSON and Markdown."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ RESULT, PAGE = "result.json", "result.md"
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a source, and what came of it.
+    """One published claim and its outcome.
 
     Attributes:
-        says: the sentence.
-        published: its number; "none" where it gives none.
-        ours: the number found here.
-        holds: whether it reproduces; None where that is no question of yes or no.
+        says: The claim, one sentence.
+        published: Published number; "none" if there is none.
+        ours: Number measured here.
+        holds: Whether the claim is reproduced; None if it cannot be decided.
     """
 
     says: str
@@ -28,13 +28,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment found.
+    """Result of an experiment.
 
     Attributes:
-        claims: of the source.
-        tables: rows by title.
-        plots: SVG by name.
-        notes: what is to be known beside it.
+        claims: Published claims with their outcome.
+        tables: Table rows by title.
+        plots: Plots as SVG by name.
+        notes: Settings and remarks, one paragraph each.
     """
 
     claims: Sequence[Claim]
@@ -47,9 +47,9 @@ def write_result(folder: Path, head: Mapping[str, object], result: ExperimentRes
     """Write result.json, result.md and the plots.
 
     Args:
-        folder: that is there.
-        head: title, source, what stands in, scale, machine, seconds.
-        result: by the experiment.
+        folder: Existing folder.
+        head: Title, source, substitutes, scale, machine and seconds.
+        result: Result of the experiment.
     """
     for name, svg in result.plots.items():
         (folder / f"{name}.svg").write_text(svg, "utf-8")
@@ -59,30 +59,49 @@ def write_result(folder: Path, head: Mapping[str, object], result: ExperimentRes
 
 
 def render_result_markdown(record: Mapping, image_prefix: str) -> str:
-    """A result as Markdown.
+    """Return a result as one Markdown text.
 
     Args:
-        record: what result.json holds.
-        image_prefix: before the names of the plots.
+        record: Content of result.json.
+        image_prefix: Path before the file names of the plots.
     """
+    parts = [
+        f"### {record['title']}",
+        describe_run(record),
+        *render_tables(record),
+        *record["notes"],
+        *render_plots(record, image_prefix),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def describe_run(record: Mapping) -> str:
+    """Return command, scale, source, substitutes, machine and seconds of a result."""
     remarks = (
+        f"`fastif reproduce {record['name']}`, {record['scale']}.",
         record["source"],
         record["stands_in"],
-        f"{record['machine']}; {record['seconds']:,.0f} s, its longest start.",
+        f"{record['machine']}; {record['seconds']:,.0f} s, its longest run.",
     )
-    head = f"`fastif reproduce {record['name']}`, {record['scale']}."
-    lines = [f"### {record['title']}", "", " ".join([head, *filter(None, remarks)]), ""]
-    lines += ["| the source says | published | here | |", "| --- | ---: | ---: | --- |"]
+    return " ".join(filter(None, remarks))
+
+
+def render_tables(record: Mapping) -> list[str]:
+    """Return the claims and the tables of a result as Markdown, each table below its title."""
+    lines = ["| claim | published | here | |", "| --- | ---: | ---: | --- |"]
     words = {True: "reproduced", False: "**not reproduced**", None: ""}
     for claim in record["claims"]:
         cells = (claim["says"], claim["published"], claim["ours"], words[claim["holds"]])
         lines.append(f"| {' | '.join(cells)} |")
+    parts = ["\n".join(lines)]
     for title, rows in record["tables"].items():
-        lines += ["", f"{title}:", "", *_render_table(rows)]
-    lines += [line for note in record["notes"] for line in ("", note)]
-    for name in record["plots"]:
-        lines += ["", f"![{name}]({image_prefix}{name}.svg)"]
-    return "\n".join(lines) + "\n"
+        parts += [f"{title}:", "\n".join(_render_table(rows))]
+    return parts
+
+
+def render_plots(record: Mapping, image_prefix: str) -> list[str]:
+    """Return the plots of a result as Markdown images."""
+    return [f"![{name}]({image_prefix}{name}.svg)" for name in record["plots"]]
 
 
 def _render_table(rows: Sequence[Mapping[str, Cell]]) -> list[str]:

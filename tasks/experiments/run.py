@@ -1,4 +1,4 @@
-"""One experiment of a source, from its data to a table and plots in a folder."""
+"""Run a published experiment and write its tables and plots into a folder."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from tasks.study.errors import suggest
 
 
 def check_experiment(name: str, scale: Scale, out: Path, data: Path | None) -> Workspace:
-    """Where an experiment will work. Nothing is written.
+    """Return the workspace of an experiment. Nothing is written.
 
     Raises:
-        InputError: no such experiment, or its data is not there.
+        InputError: There is no such experiment, or its data is missing.
     """
     if name not in EXPERIMENTS:
         hint = suggest(name, EXPERIMENTS) or "`fastif reproduce` lists them"
@@ -31,18 +31,21 @@ def check_experiment(name: str, scale: Scale, out: Path, data: Path | None) -> W
     for dataset in EXPERIMENTS[name].datasets:
         if workspace.data is None or not (workspace.data / dataset).is_dir():
             remedy = f"Set FASTIF_DATA, or give --data, to a folder that has {dataset}/."
-            got = f"{workspace.data}" if workspace.data else "no folder of data"
+            got = f"{workspace.data}" if workspace.data else "no data folder"
             raise InputError("data", f"the public data set {dataset}", got, remedy)
     return workspace
 
 
 @task(name="reproduce-experiment", task_run_name="reproduce-{name}", cache_policy=NO_CACHE)
 def reproduce_experiment(name: str, scale: Scale, out: str, data: str | None) -> str:
-    """Do an experiment, or what is left of it; the folder with result.json, result.md and plots.
+    """Run an experiment, resuming after its cached steps.
+
+    Returns:
+        The folder with result.json, result.md and the plots.
 
     Raises:
-        InputError: as `check_experiment`; or the folder has steps of another version of the
-            mathematics.
+        InputError: There is no such experiment, its data is missing, or the folder has cached
+            steps of another version of the mathematics.
     """
     workspace = check_experiment(name, scale, Path(out), Path(data) if data else None)
     _check_influence_version(workspace.folder)
@@ -67,7 +70,7 @@ def _check_influence_version(folder: Path) -> None:
     if version_file.is_file() and version_file.read_text() != f"{INFLUENCE_VERSION}":
         raise InputError(
             f"{folder}",
-            f"steps by version {INFLUENCE_VERSION} of the mathematics",
+            f"cached steps of version {INFLUENCE_VERSION} of the mathematics",
             version_file.read_text(),
             "Remove the folder, or name another with --out.",
         )
@@ -76,7 +79,7 @@ def _check_influence_version(folder: Path) -> None:
 
 
 def _longest_seconds(folder: Path, seconds: float) -> float:
-    """Seconds of the longest start: one that finds all steps takes next to none."""
+    """Return the seconds of the longest run; a run with all steps cached takes none."""
     path = folder / RESULT
     before = json.loads(path.read_text("utf-8"))["seconds"] if path.is_file() else 0.0
     return max(before, seconds)

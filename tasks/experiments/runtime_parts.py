@@ -15,25 +15,25 @@ from fastif.curvature import DampedOperator
 from tasks.experiments.trained_nli import TrainedNli
 
 PAPER, OURS = 50.0, 0.1
-"""The damping of the paper's settings, and one that leaves a curvature."""
+"""Damping of the settings of the paper, and one that leaves a curvature."""
 ROWS = 392_702
-"""The paper's training rows."""
+"""Number of training rows of the paper."""
 DEPTH, BATCH_OF_ORIGINAL, SCALE = 1_000, 128, 1e4
 TIMED_STEPS = {"original": 3, "fast": 100}
-"""Steps of a recursion that are timed; a step takes as long as any other."""
+"""Timed steps of a recursion; all steps take equally long."""
 QUERY_BATCH = 64
-"""Queries that ours answer together."""
+"""Queries that fastif attributes together."""
 EKFAC_FITS = 2
-"""Of EK-FAC that are timed; the first is slower by what is set up once."""
+"""Timed fits of EK-FAC; the first one includes the setup."""
 
 
 def count_cores() -> int:
-    """Processors of this machine; 1 where that is not known."""
+    """Return the number of cores of this machine; 1 if unknown."""
     return os.cpu_count() or 1
 
 
 def time_parts(world: TrainedNli) -> dict[str, list[float]]:
-    """Seconds of each part, once a query or more often."""
+    """Return the seconds of each part, one or more timings each."""
     gradients = world.query_gradients
     return {
         **_time_recursions(world, gradients),
@@ -45,7 +45,7 @@ def time_parts(world: TrainedNli) -> dict[str, list[float]]:
 
 
 def _time_recursions(world: TrainedNli, gradients: Tensor) -> dict[str, list[float]]:
-    """Of J steps, by the steps that are timed."""
+    """Return the seconds of J steps, extrapolated from the timed steps."""
     operator = world.curvature.with_damping(PAPER)
     single_gradients = [row[None] for row in gradients]
     timings = {
@@ -74,7 +74,7 @@ def _time_recursions(world: TrainedNli, gradients: Tensor) -> dict[str, list[flo
 
 
 def _run_recursion(operator: DampedOperator, b: Tensor, batch: int, steps: int) -> Tensor:
-    """The paper's recursion; `Lissa` would also measure the residual, which the paper does not."""
+    """Run the recursion of the paper without the residual that `Lissa` would measure."""
     generator, x = torch.Generator().manual_seed(0), b
     for _ in range(steps):
         x = x + (b - operator.sample(generator, batch).apply(x)) / SCALE
@@ -82,7 +82,7 @@ def _run_recursion(operator: DampedOperator, b: Tensor, batch: int, steps: int) 
 
 
 def _time_rows(world: TrainedNli, s_test: Tensor) -> dict[str, list[float]]:
-    """Of one training row's score, one after the other and on all processors."""
+    """Return the seconds a score of one training row, sequential and on all cores."""
     gradients, train = fastif.Gradients(world.objective), world.train
     sampled = range(0, len(train), max(1, len(train) // QUERY_BATCH))
 
@@ -97,14 +97,14 @@ def _time_rows(world: TrainedNli, s_test: Tensor) -> dict[str, list[float]]:
 
 
 def _repeat_to_batch(gradients: Tensor) -> Tensor:
-    """As many rows as queries are asked together."""
+    """Repeat the query gradients up to the size of a query batch."""
     return gradients.repeat(-(-QUERY_BATCH // len(gradients)), 1)[:QUERY_BATCH]
 
 
 def _time_ekfac(world: TrainedNli, query_gradients: Tensor) -> dict[str, list[float]]:
-    """Of both passes over the rows, the decomposition between them, and the queries' solves.
+    """Return the seconds of both passes of EK-FAC over the rows, its decomposition and the solves.
 
-    `Spectral` would also measure every residual, on all rows.
+    `Spectral` would also measure each residual on all rows.
     """
     batch, seconds = _repeat_to_batch(query_gradients), []
     for _ in range(EKFAC_FITS):
@@ -127,7 +127,7 @@ def _time_ekfac(world: TrainedNli, query_gradients: Tensor) -> dict[str, list[fl
 
 
 def _time_scan(world: TrainedNli, query_gradients: Tensor) -> dict[str, list[float]]:
-    """Of a scan of all rows for many queries together."""
+    """Return the seconds of a scan of all rows for a batch of queries."""
     batch = _repeat_to_batch(query_gradients)
     gradients = fastif.Gradients(world.objective)
     return {
@@ -138,7 +138,7 @@ def _time_scan(world: TrainedNli, query_gradients: Tensor) -> dict[str, list[flo
 
 
 def _time_sketches(world: TrainedNli) -> dict[str, list[float]]:
-    """Of the sketches of all rows, and of a query among as many as the paper's."""
+    """Return the seconds of all sketches, and of a query among as many rows as in the paper."""
     gradients, train = fastif.Gradients(world.objective), world.train
     start = time.perf_counter()
     sketcher = GradientSketcher.fit(world.curvature, OURS, dimensions=512)
@@ -157,7 +157,7 @@ def _time_sketches(world: TrainedNli) -> dict[str, list[float]]:
 
 
 def _run_parallel(work: Sequence[Callable[[], object]]) -> list[object]:
-    """All of it, as many pieces at once as there are processors, each on one."""
+    """Run all calls in a thread pool, each on one core; return their results."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Do influential rows explain a model? A simulator of it learns from them, or from random ones."""
+"""Simulatability: a simulator of the model learns from influential rows (Guo et al., 2021)."""
 
 import copy
 
@@ -16,11 +16,11 @@ from tasks.experiments.workspace import Workspace
 
 KINDS = ("helpful", "harmful", "random")
 EXPLAINING_KIND = {"right": "helpful", "wrong": "harmful"}
-"""Which rows explain a prediction: what helped it if it is right, what harmed it if it is wrong."""
+"""Kind of rows that explains a correct prediction, and a wrong one."""
 
 
 def reproduce_simulatability(workspace: Workspace) -> ExperimentResult:
-    """A simulator is trained on the model's predictions, then stepped on one row of true label."""
+    """Train a simulator on the predictions of the model; take one step on single true rows."""
     world = FrozenFeatures(workspace, workspace.select_size(1_500, 3_500), 200)
     right, wrong = world.split_by_correctness(workspace.select_size(40, 50))
     queries, points = [*right, *wrong], workspace.select_size(5, 10)
@@ -46,14 +46,14 @@ def reproduce_simulatability(workspace: Workspace) -> ExperimentResult:
         plots={"simulatability": _plot_changes(frame)},
         notes=[
             f"{len(world.train):,} training pairs, {len(queries)} queries, {points} rows of "
-            f"each kind a query, one step of Adam on each, {len(rates)} learning rates. The "
-            "best rate is that of the kind itself, so that random rows have theirs too."
+            f"each kind a query, one step of Adam on each, {len(rates)} learning rates.",
+            "The best learning rate is chosen for each kind of rows, random rows included.",
         ],
     )
 
 
 def _make_rows(frame: pl.DataFrame) -> list[dict]:
-    """A row a side and kind, at the kind's best rate."""
+    """Return a row a correctness and kind, at the best learning rate of the kind."""
     rows = []
     for side in EXPLAINING_KIND:
         best = _select_best_rate(frame, side)
@@ -63,17 +63,17 @@ def _make_rows(frame: pl.DataFrame) -> list[dict]:
 
 
 def _make_claim(frame: pl.DataFrame, side: str) -> Claim:
-    """Of the rows that explain a prediction of this side, against random ones."""
+    """Return the claim about the explaining rows of correct or wrong predictions."""
     best = _select_best_rate(frame, side)
     difference = mean_t_interval(
         [a - b for a, b in zip(best[EXPLAINING_KIND[side]], best["random"], strict=True)]
     )
     sentences = {
-        "right": "helpful rows improve the simulator when the prediction is right",
-        "wrong": "harmful rows do when it is wrong",
+        "right": "Helpful rows improve the simulator more when the prediction is right",
+        "wrong": "Harmful rows improve it more when the prediction is wrong",
     }
     return Claim(
-        f"More than random ones, {sentences[side]}.",
+        f"{sentences[side]}, compared with random rows.",
         "improve",
         f"{difference[0]:+.4f} nats against random ({difference[0] - difference[1]:+.4f} "
         "to "
@@ -97,7 +97,7 @@ def _compute_changes(
     rates: list[float],
     right: set[int],
 ) -> list[dict]:
-    """The mean change for each query, kind and rate."""
+    """Return the mean change of the simulator loss by query, kind and learning rate."""
     changes = []
     for position, query in enumerate(queries):
         order = scores[position].argsort()
@@ -121,7 +121,7 @@ def _compute_changes(
 def _loss_after_step(
     world: FrozenFeatures, simulator: fastif.ModuleObjective, row: int, rate: float, batch
 ) -> float:
-    """The simulator's loss after one step of Adam on a row, with its true label."""
+    """Return the simulator loss after one step of Adam on a row with its true label."""
     stepped = copy.copy(simulator)
     stepped.params = {k: v.detach().clone().requires_grad_() for k, v in simulator.params.items()}
     optimiser = torch.optim.Adam(list(stepped.params.values()), lr=rate)
@@ -132,7 +132,7 @@ def _loss_after_step(
 
 
 def _select_best_rate(frame: pl.DataFrame, side: str) -> dict[str, list[float]]:
-    """Of each kind the changes a query at the rate whose mean is the lowest."""
+    """Return the changes by kind, at the learning rate with the lowest mean of the kind."""
     best = {}
     for kind in KINDS:
         matching = frame.filter((pl.col("side") == side) & (pl.col("kind") == kind))

@@ -1,4 +1,4 @@
-"""A support vector machine: how smooth must the hinge be for influence to be right?"""
+"""Influence of a support vector machine with a smooth hinge (Koh & Liang, 2017)."""
 
 import torch
 
@@ -12,17 +12,16 @@ from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
 
 SHARP_TEMPERATURE = 1e-3
-"""Temperature of the hinge that is trained with, as in the text."""
+"""Temperature of the training hinge, as in the source."""
 TEMPERATURES = (1e-3, 1e-2, 1e-1)
 ANNEALING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, SHARP_TEMPERATURE)
-"""From which to which the hinge is sharpened while it is fitted."""
+"""Temperatures of the hinge during the fit."""
 MIN_QUERY_LOSS = 0.2
-"""Loss from which a test digit is asked about: beyond the margin the hinge is flat, and nothing
-changes it."""
+"""Minimum loss of the query: beyond the margin the hinge is flat and has no gradient."""
 
 
 def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
-    """Trained with a hinge that is nearly sharp; influence with it and with smoother ones."""
+    """Train with a nearly sharp hinge; predict removals with it and with smoother ones."""
     world = OneAgainstSeven(workspace, fastif.SmoothHinge(SHARP_TEMPERATURE), outputs=1)
     world.objective.params = workspace.cache_tensors("model", lambda: _fit_by_annealing(world))
     query = _select_query(world)
@@ -39,7 +38,7 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
     return ExperimentResult(
         claims=_make_claims(pearson_by_temperature, best, rows),
         tables={
-            "Predicted against trained without the row": [
+            "Predicted against retrained without the row": [
                 {"temperature of the influence": t, "Pearson": pearson_by_temperature[t]}
                 for t in TEMPERATURES
             ]
@@ -50,15 +49,15 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
                     predicted[best][0][rows].tolist(),
                     measured["change"],
                     "predicted change of the loss",
-                    "trained without the row",
+                    "retrained without the row",
                     f"t = {best:g}",
                 )
             )
         },
         notes=[
             f"{len(world.rows):,} training digits, penalty 0.01, trained at t = "
-            f"{SHARP_TEMPERATURE:g} by "
-            "sharpening from 1. The sharper the hinge, the fewer rows carry its curvature."
+            f"{SHARP_TEMPERATURE:g} after annealing from t = 1.",
+            "The sharper the hinge, the fewer rows contribute to its curvature.",
         ],
     )
 
@@ -66,7 +65,7 @@ def reproduce_smooth_hinge(workspace: Workspace) -> ExperimentResult:
 def _make_claims(
     pearson_by_temperature: dict[float, float], best: float, rows: list[int]
 ) -> list[Claim]:
-    """What the source says, beside what was measured."""
+    """Return the published claims with the results of this run."""
     return [
         Claim(
             "The hinge has no second derivative; a close smooth approximation lets influence work.",
@@ -78,7 +77,7 @@ def _make_claims(
 
 
 def _predict_effects(world: OneAgainstSeven, query: int) -> dict[float, torch.Tensor]:
-    """Removal effects of all rows [1 n] by the temperature of the influence."""
+    """Return the removal effects of all rows [1 n] by temperature of the influence."""
     query_ids = torch.tensor([query])
     predicted: dict[float, torch.Tensor] = {}
     for t in TEMPERATURES:
@@ -90,7 +89,7 @@ def _predict_effects(world: OneAgainstSeven, query: int) -> dict[float, torch.Te
 
 
 def _select_query(world: OneAgainstSeven) -> int:
-    """The first test digit within the margin."""
+    """Return the first query within the margin."""
     batch = world.queries.take(fastif.all_ids(world.queries))
     losses = compute_losses(world.objective, world.objective.params, batch)
     return int((losses > MIN_QUERY_LOSS).nonzero()[0])

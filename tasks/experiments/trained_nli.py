@@ -1,4 +1,4 @@
-"""A trained NLI model, its training rows and some queries, for experiments that explain it."""
+"""Trained NLI model with its training rows and selected queries."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,18 +14,18 @@ from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
 
 QueryPicker = Callable[[Tensor], Tensor]
-"""Of which queries are predicted right, the positions of those that are asked."""
+"""Function from the mask of correct predictions to the positions of the selected queries."""
 
 
 class TrainedNli:
-    """The model with some of its parameters attributed.
+    """The model, with some of its parameters attributed.
 
     Attributes:
-        objective: of the attributed parameters.
-        train: its training rows, frozen layers computed once.
-        queries: the queries that were picked.
-        positions: their positions in the table of queries.
-        is_correct: which of them are predicted right.
+        objective: Objective of the attributed parameters.
+        train: Training rows, with the frozen layers computed once.
+        queries: Selected queries.
+        positions: Positions of the selected queries in the table of queries.
+        is_correct: Mask of the selected queries that are predicted correctly.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class TrainedNli:
 
     @property
     def curvature(self) -> fastif.GaussNewton:
-        """The curvature of all training rows."""
+        """Gauss-Newton curvature of all training rows."""
         return fastif.GaussNewton(self.objective, self.train)
 
     @property
     def query_gradients(self) -> Tensor:
-        """Of the queries, [q p]."""
+        """Loss gradients of the queries, [q p]."""
         return compute_loss_gradients(fastif.Gradients(self.objective), self.queries)
 
     def compute_removal_effects(self, s_test: Tensor) -> Tensor:
-        """Removal effects of all training rows, [q n]."""
+        """Return the removal effects of all training rows, [q n]."""
         influence = fastif.influence(fastif.Gradients(self.objective), self.train, s_test)
         return influence.removal_effect.gather(1, influence.ids.argsort(1))
 
 
 def make_balanced_picker(count: int) -> QueryPicker:
-    """Half of them predicted right and half wrong, among every fifth."""
+    """Return a picker of queries, half predicted correctly and half wrong, from every fifth."""
 
     def pick(right: Tensor) -> Tensor:
         positions = torch.arange(0, len(right), 5)

@@ -1,4 +1,4 @@
-"""Where an experiment works: its data, its size, and what it has done before."""
+"""Folder, data, scale and cached steps of an experiment."""
 
 import json
 import os
@@ -20,12 +20,12 @@ DATA = "FASTIF_DATA"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder of one experiment at one scale.
+    """Workspace of one experiment at one scale.
 
     Attributes:
-        folder: of its steps and its result.
-        scale: how large it is.
-        data: with the public data sets; None if there is none.
+        folder: Folder of the cached steps and of the result.
+        scale: Size of the experiment, "small" or "full".
+        data: Folder of the public data sets; None if there is none.
     """
 
     folder: Path
@@ -33,14 +33,14 @@ class Workspace:
     data: Path | None
 
     def select_size(self, small: int, full: int) -> int:
-        """One of two numbers, by the scale."""
+        """Return one of two numbers, by the scale."""
         return small if self.scale == "small" else full
 
     def read_table(self, name: str) -> pl.DataFrame:
-        """A data set such as mnist/train.
+        """Return a public data set, such as "mnist/train".
 
         Raises:
-            InputError: there is no folder of data, or it has no such file.
+            InputError: There is no data folder, or it has no such file.
         """
         path = self.data / f"{name}.parquet" if self.data else None
         if path is None or not path.is_file():
@@ -50,7 +50,7 @@ class Workspace:
         return pl.read_parquet(path)
 
     def cache_tensors(self, step: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Tensors of a step, made once; a run that was stopped goes on after its last step."""
+        """Return the tensors of a step; computed once and cached, so that a run can resume."""
         path = self.folder / "steps" / f"{step}.safetensors"
         if not path.is_file():
             tensors = {name: tensor.contiguous() for name, tensor in make().items()}
@@ -58,7 +58,7 @@ class Workspace:
         return load_file(path)
 
     def cache_json(self, step: str, make: Callable[[], dict]) -> dict:
-        """The same of what JSON can hold."""
+        """Return the JSON object of a step; computed once and cached."""
         path = self.folder / "steps" / f"{step}.json"
         if not path.is_file():
             write_bytes(path, json.dumps(make()).encode())
@@ -66,7 +66,7 @@ class Workspace:
 
 
 def find_data_folder(folder: Path | None) -> Path | None:
-    """The folder of data that was named, or that the environment names."""
+    """Return the given data folder, else that of the environment variable; None without both."""
     if folder is not None:
         return folder
     return Path(os.environ[DATA]) if os.environ.get(DATA) else None

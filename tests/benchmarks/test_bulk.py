@@ -1,4 +1,4 @@
-"""Recall curves against values found by hand, and the section and plot made from them."""
+"""Recall curves against values computed by hand, and the page and plot made from them."""
 
 from xml.etree import ElementTree
 
@@ -9,9 +9,9 @@ import torch
 from benchmarks.bulk.corpora import with_flips
 from benchmarks.bulk.plot import svg
 from benchmarks.bulk.recall import Ranking, chance, curve, recall
-from benchmarks.bulk.report import section, write_plots
+from benchmarks.bulk.report import build_pages, write_plots
 from benchmarks.bulk.retrieval import GOAL_SHARE, verdict
-from benchmarks.page import markers, put_section
+from benchmarks.page import write_pages
 
 EXACT = torch.tensor(
     [
@@ -92,7 +92,7 @@ def test_the_verdict_is_on_the_best_that_is_small_enough():
     assert goal["reached"] == {"10": True, "100": False}
 
 
-def test_section_says_what_is_missed_and_the_plot_is_sound(tmp_path):
+def test_the_page_marks_a_missed_goal_and_the_plot_is_valid(tmp_path):
     known = {
         "title": "a < b", "rows": 10, "queries": 2, "labels": 2, "flipped": 0.1, "parameters": 7,
         "query_accuracy": 0.5, "damping": {"chosen": 0.1, "rule": "given"}, "curvature_rows": 4,
@@ -102,15 +102,9 @@ def test_section_says_what_is_missed_and_the_plot_is_sound(tmp_path):
             "date": "d", "processor": "Abacus", "cores": 2, "threads": 2, "versions": {"torch": "t"}
         },
     }  # fmt: skip
-    path = tmp_path / "results.md"
-    start, end = markers("bulk")
-    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
-    put_section(path, "bulk", section({"retrieval": {"toy": known}}))
+    write_pages(tmp_path, build_pages({"retrieval": {"toy": known}}))
     write_plots(tmp_path / "images", {"retrieval": {"toy": known}})
-    text = path.read_text()
-    assert text.startswith("before")
-    assert text.endswith("after\n")
-    assert "old" not in text
+    text = (tmp_path / "retrieval.md").read_text()
     assert "d: Abacus, 2 cores, 2 threads, torch t." in text
     assert "R@100 ≥ 0.90: 0.800, **not reached**" in text
     ElementTree.fromstring((tmp_path / "images" / "bulk-retrieval-toy.svg").read_text())

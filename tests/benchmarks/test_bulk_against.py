@@ -6,14 +6,13 @@ import pytest
 import torch
 
 import fastif
-from benchmarks.bulk.against_report import section
+from benchmarks.bulk.against_report import build_pages
 from benchmarks.bulk.agreement import correlation
 from benchmarks.bulk.ratios import seconds, summarise
 from benchmarks.bulk.sides.ours import in_order
 from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.bulk.sides.residuals import read_query_ids
 from benchmarks.bulk.sides.sizes import FULL, Sizes
-from benchmarks.page import markers, put_section
 
 SIZES = Sizes(rows=10, queries=4, rounds=2, solved=2, scored=5, few=2)
 BLANK = {"facts": {}, "loaded_mb": 1.0, "peak_mb": 2.0, "load": [0.1, 0.2]}
@@ -87,7 +86,7 @@ def test_correlation_is_pearsons():
         assert float(correlation(left, right)[row]) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_the_section_is_written_between_its_markers(tmp_path):
+def test_the_page_has_failures_missing_sides_and_unreached_goals():
     raw, alike = full_raw(), {"median": 0.98765, "least": 0.9}
     result = {
         "sizes": SIZES.__dict__,
@@ -107,13 +106,8 @@ def test_the_section_is_written_between_its_markers(tmp_path):
             "date": "2026-01-01", "processor": "x", "cores": 2, "versions": {"torch": "2"},
         },
     }  # fmt: skip
-    path = tmp_path / "results.md"
-    start, end = markers("bulk-against")
-    path.write_text(f"before\n\n{start}\nstale\n{end}\nafter\n")
-    put_section(path, "bulk-against", section(result))
-    text = path.read_text()
-    assert text.startswith("before") and text.endswith("after\n") and "stale" not in text  # noqa: PT018
-    assert section(result) in text
+    (page,) = build_pages(result)
+    text = page.render()
     assert "none / left" in text
     assert "| fastif, EK-FAC | kronfluence, EK-FAC | 0.9877 (0.9000) | 0.9877 (0.9000) |" in text
     assert "Not measured yet: fastif, last layer." in text

@@ -103,7 +103,8 @@ def test_direct_has_no_error(convex_result):
 
 
 def test_solvers_that_converge_rank_as_the_inverse_does_and_say_their_residual(convex_result):
-    for name in ("Dual, rank 60", "CG", "CG, EK-FAC before it", "CG, eigenpairs before it"):
+    preconditioned = ("CG, EK-FAC preconditioner", "CG, eigenvector preconditioner")
+    for name in ("Dual, rank 60", "CG", *preconditioned):
         solved = find_line(convex_result, name)
         assert solved["relative_error"]["most"] < 1e-2
         assert solved["overlap"] > 0.95
@@ -122,8 +123,8 @@ def test_effects_are_those_of_training_again(convex_result):
 
 def test_a_table_has_a_line_a_solver(convex_result, costs):
     for result, table in (
-        (convex_result, tables.convex_table(convex_result)),
-        (costs, tables.cost_table(costs)),
+        (convex_result, tables.convex_page(convex_result, "x").tables[0]),
+        (costs, tables.cost_pages([costs], "x")[0].tables[0]),
     ):
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         widths = {row.count("|") for row in table.splitlines() if row.startswith("|")}
@@ -136,11 +137,11 @@ def test_what_is_not_finite_is_said(convex_result):
     broken = json.loads(json.dumps(convex_result))
     broken["solvers"][0]["relative_error"] = {"median": convex.number(torch.tensor(torch.nan))}
     broken["solvers"][0]["relative_error"]["most"] = None
-    assert "diverged (diverged)" in tables.convex_table(broken)
+    assert "diverged (diverged)" in tables.convex_page(broken, "x").render()
 
 
 def test_costs_count_sweeps_and_hold_the_residual(costs):
-    for name in ("CG", "CG, EK-FAC before it", "CG, eigenpairs before it"):
+    for name in ("CG", "CG, EK-FAC preconditioner", "CG, eigenvector preconditioner"):
         solved = find_line(costs, name)
         assert solved["reached"] == FEW.queries
         assert 0 < solved["sweeps"]["median"] <= solved["sweeps"]["all"]
@@ -161,7 +162,7 @@ def test_a_solver_that_gives_up_says_what_it_reached():
 def test_a_watch_sees_what_is_held():
     with MemoryMonitor() as watch:
         held = torch.ones(25_000_000)
-        time.sleep(0.1)  # it is looked at every hundredth of a second
+        time.sleep(0.1)  # memory is sampled every hundredth of a second
     assert held.nbytes > 15e6
     assert watch.megabytes is None or watch.megabytes > 15
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks import reference
 from benchmarks.example import QUICK, Singles, open_example
-from benchmarks.page import markers, put_section
-from benchmarks.report import section
+from benchmarks.page import write_pages
+from benchmarks.report import build_pages
 from benchmarks.sides import SIDES
 from benchmarks.speed import problem
 from benchmarks.summary import summarise
@@ -206,19 +206,13 @@ def test_multiply_adds_of_a_gradient_are_those_of_its_layers(result, study):
     assert floor["gradient"] == pytest.approx(length * position + head)
 
 
-def test_the_section_is_replaced_and_the_rest_of_the_page_stays(result, tmp_path):
+def test_the_page_has_the_machine_and_is_replaced(result, tmp_path):
     result = copy.deepcopy(result)
-    page = tmp_path / "results.md"
-    page.write_text("# Results\n\nBefore.\n")
-    put_section(page, "speed", section(result))
-    page.write_text(page.read_text() + "\n## Other\n")
+    write_pages(tmp_path, build_pages(result))
     result["machine"]["processor"] = "another"
-    put_section(page, "speed", section(result))
+    pages = build_pages(result)
+    write_pages(tmp_path, pages)
 
-    text = page.read_text()
-    assert text.startswith("# Results\n\nBefore.\n")
-    start, end = markers("speed")
-    assert text.endswith(f"{end}\n\n## Other\n")
-    assert text.count(start) == text.count(end) == 1
-    assert section(result) in text
-    assert "another, 1 cores" in text
+    assert (tmp_path / "speed.md").read_text() == pages[0].render()
+    assert "another, 1 cores" in pages[0].render()
+    assert (tmp_path / "index.md").read_text().count("(speed.md)") == 1

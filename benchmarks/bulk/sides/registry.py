@@ -1,4 +1,4 @@
-"""The sides by name, and what is said of each."""
+"""Registry of the compared sides: fastif, the published method and other packages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from benchmarks.peers.rows import by_length
 
 @dataclass(frozen=True)
 class Side:
-    """One way to answer all queries.
+    """One implementation that scores all queries.
 
     Attributes:
-        title: as in tables.
-        call: "file:function" beside this file, or of `benchmarks.peers`, so that listing sides
-            imports no package.
-        description: what it does, in words; {names} stand for sizes.
-        package: that it needs.
-        against: the sides of ours that it is compared with, and goal: how many times as fast
-            these are to be.
-        every_round: whether it takes part in each round, or in the first alone.
-        peer: fields of `Sizes` that a function of `benchmarks.peers` takes after workload and
-            seed; None for a function of ours.
+        title: Name in tables.
+        call: Entry point "file:function" in this folder or in `benchmarks.peers`; a string, so
+            that listing sides imports no package.
+        description: Method and settings in words; {names} are filled with fields of `Sizes`.
+        package: Name of the package that the side needs.
+        against: Names of the fastif sides that it is compared with.
+        goal: Speed-up over this side that the fastif sides should reach.
+        every_round: Whether it runs in each round, or in the first alone.
+        peer: Fields of `Sizes` that a function of `benchmarks.peers` takes after workload and
+            seed; None for a function in this folder.
     """
 
     title: str
@@ -42,12 +42,12 @@ class Side:
 
     @property
     def version(self) -> str | None:
-        """The installed version; None if it is not installed."""
+        """Return the installed version of the package; None if it is not installed."""
         return find_version(self.package)
 
     @property
     def function(self) -> Callable[[Problem, Sizes, int, Clock], SideResult]:
-        """Its function; from here on its package is imported."""
+        """Return the function of the side; imports its package."""
         if self.peer is None:
             return load_function("benchmarks.bulk.sides", self.call)
         return partial(answer_by_peer, load_function("benchmarks.peers", self.call), self.peer)
@@ -61,7 +61,7 @@ def answer_by_peer(
     turn: int,
     clock: Clock,
 ) -> SideResult:
-    """All scores by a function of another package, timed as a whole."""
+    """Compute all scores with a function of another package, timed as a whole."""
     plain = by_length(problem.plain)[0]
     clock.time("answer", lambda: function(plain, turn, *(getattr(sizes, o) for o in options)))
     return SideResult()
@@ -69,9 +69,9 @@ def answer_by_peer(
 
 SIDES: dict[str, Side] = {
     "published": Side(
-        "the paper's way",
+        "the published method",
         "published:published",
-        "LiSSA with J = {depth}, B = 1, damp 0.005, scale 10,000, then a backward pass a candidate,"
+        "LiSSA with J = {depth}, B = 1, damp 0.005, scale 10,000, then a backward pass a candidate"
         " through the whole model",
         against=("exact",),
         goal=100,
@@ -80,15 +80,15 @@ SIDES: dict[str, Side] = {
     "exact": Side(
         "fastif, exact",
         "ours:exact",
-        "`Dual` over all {rows:,} rows at λ = {damping:g}, a full scan that keeps {keep} rows at"
-        " each end, and the whole certificate",
+        "`Dual` over all {rows:,} rows at λ = {damping:g}, a full scan that keeps the top {keep}"
+        " and bottom {keep} rows, and the whole certificate",
         every_round=True,
     ),
     "ekfac": Side(
         "fastif, EK-FAC",
         "ours:ekfac",
         "EK-FAC of the linear layers at λ = {ekfac_damping:g}, to a relative error of 0.001, every"
-        " score, nothing certified; batches of {batch} rows, {scan_batch} to score",
+        " score, no certificate; batches of {batch} rows, {scan_batch} to score",
         every_round=True,
     ),
     "kronfluence": Side(
@@ -105,7 +105,7 @@ SIDES: dict[str, Side] = {
     "dattri-arnoldi": Side(
         "dattri, Arnoldi",
         "dattri:arnoldi",
-        "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
+        "{krylov} Arnoldi steps and eigenvalues of the Hessian of {curvature} rows",
         "dattri",
         ("exact", "ekfac", "ekfac-rounded"),
         10,
@@ -114,7 +114,7 @@ SIDES: dict[str, Side] = {
     "dattri-cg": Side(
         "dattri, CG",
         "dattri:cg",
-        "10 steps on the Hessian of {curvature} rows, each query by itself",
+        "10 CG steps on the Hessian of {curvature} rows, each query separately",
         "dattri",
         ("exact", "ekfac"),
         10,
@@ -122,7 +122,7 @@ SIDES: dict[str, Side] = {
     "captum-arnoldi": Side(
         "captum, Arnoldi",
         "captum:arnoldi",
-        "{krylov} steps and eigenvalues of the Hessian of {curvature} rows",
+        "{krylov} Arnoldi steps and eigenvalues of the Hessian of {curvature} rows",
         "captum",
         ("exact", "ekfac", "ekfac-rounded"),
         10,
@@ -149,18 +149,20 @@ SIDES: dict[str, Side] = {
     "products": Side(
         "fastif, gradient products",
         "ours:products",
-        "the same gradient products, every score; batches of {scan_batch} rows",
+        "gradient products over all attributed parameters, every score; batches of {scan_batch}"
+        " rows",
     ),
     "products-rounded": Side(
         "fastif, gradient products in bfloat16",
         "ours:products_rounded",
-        "the same, gradients rounded to bfloat16 and their products summed in single precision",
+        "as gradient products, but gradients rounded to bfloat16 and their products summed in"
+        " single precision",
     ),
     "products-ranked": Side(
         "fastif, gradient products of low rank",
         "ours:products_ranked",
-        "the same, every query held in {rank} directions of each linear layer, and no training"
-        " gradient made",
+        "as gradient products, but each query gradient of a linear layer has rank {rank}, and no"
+        " training gradient is formed",
     ),
     "ekfac-rounded": Side(
         "fastif, EK-FAC in bfloat16",
@@ -170,13 +172,13 @@ SIDES: dict[str, Side] = {
     "last-products": Side(
         "fastif, last layer's products",
         "ours:last_products",
-        "the same over the last linear layer alone",
+        "gradient products over the last linear layer alone",
     ),
     "certified": Side(
         "fastif, EK-FAC certified",
         "ours:certified",
-        "`Spectral` at λ = {ekfac_damping:g}, a full scan that keeps {keep} rows at each end, and"
-        " the whole certificate: the residual on the exact curvature of all rows",
+        "`Spectral` at λ = {ekfac_damping:g}, a full scan that keeps the top {keep} and bottom"
+        " {keep} rows, and the whole certificate: the residual on the exact curvature of all rows",
     ),
     "last-layer": Side(
         "fastif, last layer",
@@ -184,4 +186,4 @@ SIDES: dict[str, Side] = {
         "as fastif's EK-FAC, but only the last linear layer is attributed",
     ),
 }
-"""In the order in which they take turns and stand in tables."""
+"""Sides by name, in the order of the rounds and of the tables."""

@@ -140,9 +140,9 @@ def test_minutes_are_put_together_from_the_parts():
     mean = {"scan": 3.0, "sketches, rows": 12.0, "sketches, query": 0.25}
     mean |= {"EK-FAC, rows": 5.0, "EK-FAC, factors": 2.0, "EK-FAC, queries": 1.0}
     own = {name: seconds for name, seconds, _ in _estimate_ours(mean, 392_702 // 2)}
-    assert own["A scan of all rows, once solved"] == pytest.approx(6 / 64)
-    assert own["EK-FAC, then the scan"] == pytest.approx((10 + 2 + 1 + 6) / 64)
-    assert own["The same, fitted before"] == pytest.approx((1 + 6) / 64)
+    assert own["Scan of all rows, after the solves"] == pytest.approx(6 / 64)
+    assert own["EK-FAC and scan"] == pytest.approx((10 + 2 + 1 + 6) / 64)
+    assert own["EK-FAC fitted before, and scan"] == pytest.approx((1 + 6) / 64)
     assert own["Sketches"] == pytest.approx(24 / 64 + 0.25)
 
 
@@ -159,5 +159,5 @@ def test_ways_of_repairing_are_named_apart():
         (2 / 3 + 1) / 2
     )
     row = next(r for r in repairs.make_rows() if r["by"] == "anchors")
-    assert row["from"] == "the anchors themselves"
+    assert row["from"] == "the failure set"
     assert row["gain, points"] == pytest.approx(2)
