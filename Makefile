@@ -55,7 +55,7 @@ notebooks: $(VENV)/.test ## run the notebooks again and store what they show
 	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --execute --inplace docs/notebooks/*.ipynb
 	$(BIN)/python -m tests.house write
 
-bench: $(VENV)/.run ## measure against the published way; writes benchmarks/results and docs/results.md
+bench: $(VENV)/.run ## measure against the published way; writes benchmarks/results and docs/results
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/python -m benchmarks.speed
 

@@ -1,1 +1,1 @@
-"""Measurements. Each writes its numbers as JSON into results/ and a section of docs/results.md."""
+"""Benchmarks. Each writes its result as JSON into results/ and its pages into docs/results."""

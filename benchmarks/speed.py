@@ -1,10 +1,10 @@
-"""The paper's way against ours on the built-in example: `python -m benchmarks.speed [--quick]`.
+"""Speed on the built-in example against the published method.
 
-Both sides take turns on one machine with the same cores, weights and attributed parameters, each
-turn in a process of its own. The paper's way is too slow to be run to the end: whole s_tests of
-J = 1000 steps and a sample of candidate scores are timed, and the rest is multiplied up. Numbers go
-to benchmarks/results/speed.json and from there into docs/results.md; --quick prints and writes
-nothing.
+`python -m benchmarks.speed` alternates both sides on one machine with the same cores, weights and
+attributed parameters, each round in a separate process. The published method is too slow to run to
+completion: whole s_tests of J = 1000 steps and a sample of candidate scores are timed, and the
+total is extrapolated. It writes benchmarks/results/speed.json and docs/results/speed.md; with
+--quick it prints the page and writes nothing.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         raw = measure(options.study.resolve(), sizes, Path(folder))
     if plan_run(options.study).record.fingerprint != plan.record.fingerprint:
-        print("The study, its tables or its model changed meanwhile; nothing is kept.")
+        print("The study, its tables or its model changed during the run; nothing is written.")
         return 2
     result = {
         "machine": machine,
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def problem(plan) -> dict:
-    """What is measured: the parts of the study that decide the amount of work."""
+    """Return the parts of the study that determine the amount of work."""
     parts = plan.record.parts
     return {
         "study": plan.record.study,
@@ -61,7 +61,7 @@ def problem(plan) -> dict:
 
 
 def measure(study: Path, sizes: Sizes, folder: Path) -> dict:
-    """All raw numbers: both sides in turns, then what needs no turns."""
+    """Return all raw numbers: both sides alternating, then the agreement and the lower bound."""
     raw: dict = {"published": [], "ours": []}
     for turn in range(sizes.rounds):
         for side in ("published", "ours"):
@@ -81,7 +81,7 @@ def _run(side: str, study: Path, sizes: Sizes, turn: int, folder: Path) -> dict:
 
 
 def _environment() -> dict[str, str]:
-    """As the flows set it: threads that wait asleep, no network."""
+    """Return the environment of the flows: waiting threads sleep, no network."""
     settings = {"GOMP_SPINCOUNT": "10000", "TOKENIZERS_PARALLELISM": "false"}
     return {**settings, **os.environ, "HF_HUB_OFFLINE": "1"}
 

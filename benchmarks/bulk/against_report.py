@@ -33,7 +33,8 @@ def build_pages(result: dict) -> list[ResultPage]:
             question="How long do all scores of all queries take, here and with other packages?",
             answer=(
                 f"Speed-up of a full scan: {headline}. {reached} of the "
-                f"{len(result['ratios'])} goals for the speed-up are reached; the others are marked in the table."
+                f"{len(result['ratios'])} goals for the speed-up are reached; the table marks the "
+                "others."
             ),
             headline=headline,
             tables=parts,

@@ -27,14 +27,14 @@ def build_pages(result: dict) -> list[ResultPage]:
         for name, known in corpora.items()
         for part in (f"## {known['title']}", _table(known), _goal(known), _picture(name, known))
     ]
-    found = [_describe_best(known) for known in corpora.values()]
+    best_methods = [_describe_best(known) for known in corpora.values()]
     return [
         ResultPage(
             name="retrieval",
             title="Recall of candidate methods",
             question="Which training rows are worth scoring for a query?",
-            answer=f"Those with the largest sketch scores: {'; '.join(found)}.",
-            headline=found[0],
+            answer=f"Those with the largest sketch scores: {'; '.join(best_methods)}.",
+            headline=best_methods[0],
             tables=parts,
             measured=join_parts(_describe_method(), *map(_head, corpora.values())),
         )

@@ -1,8 +1,8 @@
-"""How well effects agree with retraining, ours and our peers'; see docs/results.md.
+"""Agreement of effects with retraining (LDS), here and with other packages.
 
-`python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains what is to be
-explained, trains it again on random halves, and writes benchmarks/results/fidelity.json and the
-section of docs/results.md. What is finished is kept under benchmarks/.work and not done again.
+`python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains the explained models,
+retrains them on random halves, and writes benchmarks/results/fidelity.json and its pages of
+docs/results. Finished parts are kept under benchmarks/.work and reused.
 """
 
 import argparse
@@ -30,14 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.fidelity")
     parser.add_argument("parts", nargs="*", default=[], help="mnist-mlp, convex, cost, ...")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
-    parser.add_argument("--no-peers", action="store_true", help="ours and the baselines only")
+    parser.add_argument("--no-peers", action="store_true", help="fastif and the baselines only")
     arguments = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "mnist").is_dir():
         sys.exit("FASTIF_DATA must name the folder with mnist/, sst2/ and noisy_ag_news/")
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     known = read_result("fidelity")
-    known.pop("note", None)  # of a run that was not whole
+    known.pop("note", None)  # of an incomplete run
     wanted = set(arguments.parts)
     for make in WORKLOADS:
         workload = make(data)
