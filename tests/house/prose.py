@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("fastif", "storage", "tasks", "flows", "tests", "benchmarks", "examples", "docs")
-SUFFIXES = {".py", ".md", ".html", ".toml", ".js"}
+SUFFIXES = {".py", ".md", ".jinja", ".html", ".j2", ".toml", ".js", ".css"}
 CODE = re.compile(r"```.*?```|``.*?``|`[^`]*`|<!--.*?-->|\]\([^)]*\)|\{[{%].*?[%}]\}", re.DOTALL)
 """What a page or a docstring quotes: names and values that are frozen may stand there."""
 
@@ -41,7 +41,7 @@ def _read_module(source: str) -> list[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr):
             inside |= {id(value) for value in node.values}
             words = [
-                value.value if isinstance(value, ast.Constant) else "`" for value in node.values
+                value.value if isinstance(value, ast.Constant) else "…" for value in node.values
             ]
             pieces.append((node.lineno, "".join(map(str, words))))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
