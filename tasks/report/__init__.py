@@ -1,5 +1,5 @@
-"""The data-quality report: one page about one night, made from the store alone.
+"""The data-quality report: one HTML page about one run, built from the store alone.
 
-`night` reads what there is, one module makes each section as plain rows, `charts` draws, and `page`
-puts it all into a template.
+`run_data` reads the run, one module computes each section as plain rows, `charts` renders the
+figures, and `page` fills the template.
 """

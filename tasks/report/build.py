@@ -1,4 +1,4 @@
-"""The page of a run, written beside its store."""
+"""Task that builds the report page of a run and writes it next to the store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ from tasks.study.path_kinds import describe_path
 from tasks.study.study import load_study
 
 TITLE = "<title>Data quality of "
-"""By which a page is known again."""
+"""Start of the title, by which an earlier page is recognised."""
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What is to be reported.
+    """Parameters of a report.
 
     Attributes:
-        study: path of its file.
-        run: by name; the newest finished one if None.
-        against: the run to compare with; the newest that can be if None.
-        out: the file; beside the store if None.
-        price_per_hour: of an hour of the machine, for the section on cost.
+        study: Path of the study file.
+        run: Name of the run; the newest finished one if None.
+        against: Name of the run to compare with; the newest comparable one if None.
+        out: Path of the page; next to the store if None.
+        price_per_hour: Price of one machine hour, for the section on cost; None to omit it.
     """
 
     study: str
@@ -42,13 +42,13 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """A page that was written.
+    """Path, headline and checks of a report page that was written.
 
     Attributes:
-        path: where.
-        run: that it is about.
-        headline: its three sentences.
-        reliability: what was measured and whether it is in order; no example text.
+        path: Path of the page.
+        run: Name of its run.
+        headline: Three summary sentences.
+        reliability: Table of checks with their results; no example text.
     """
 
     path: str
@@ -59,7 +59,7 @@ class BuiltReport:
 
 @task(name="build-report", cache_policy=NO_CACHE)
 def build_report(request: ReportRequest) -> BuiltReport:
-    """Read a run, make its page and write it whole or not at all."""
+    """Read a run, build its page and write it atomically."""
     study = load_study(Path(request.study))
     store = open_existing_store(study)
     run = request.run or find_latest_run(store)
@@ -75,22 +75,22 @@ def build_report(request: ReportRequest) -> BuiltReport:
 
 
 def check_page_path(out: str) -> Path:
-    """The file that was named for a page: a new one, or an earlier page, and nothing else.
+    """Validate the path of a page: a new file, or an earlier page, which is replaced.
 
     Raises:
-        InputError: it has another ending, is a folder, or holds anything but a page of a run.
+        InputError: another suffix, a folder, or a file that is not a report page.
     """
     path, where = Path(out), f"--out {out}"
     if path.is_dir():
         raise InputError(where, "a file", "a folder", f"Write --out {path / 'report.html'}.")
     if path.suffix.lower() not in (".html", ".htm"):
-        got = path.suffix or "no ending"
-        raise InputError(where, "a name that ends in .html", got, "Choose that ending.")
-    expected = "a new file, or an earlier page, which is replaced"
+        got = path.suffix or "no suffix"
+        raise InputError(where, "a file name that ends in .html", got, "Add this suffix.")
+    expected, remedy = "a new file, or an earlier report page, which is replaced", "Choose another."
     if path.exists() and describe_path(path):
-        raise InputError(where, expected, describe_path(path), "Name another.")
+        raise InputError(where, expected, describe_path(path), remedy)
     if path.exists() and not _is_page(path):
-        raise InputError(where, expected, "a file with other contents", "Name another.")
+        raise InputError(where, expected, "a file with other contents", remedy)
     return path
 
 
@@ -102,6 +102,6 @@ def _is_page(path: Path) -> bool:
 
 def _make_reliability_table(page: Page) -> list[dict[str, str]]:
     return [
-        {"what": check.name, "measured": check.measured, "in order": check.verdict}
+        {"check": check.name, "measured": check.measured, "result": check.verdict}
         for check in page.reliability_checks
     ]

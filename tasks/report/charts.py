@@ -1,4 +1,4 @@
-"""Pictures of a page, as SVG that asks for nothing and takes the page's own ink."""
+"""Figures of the report page as self-contained SVG that inherits the page's text colour."""
 
 import re
 from typing import Any
@@ -13,34 +13,34 @@ from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 
 HARMFUL, HELPFUL, NEUTRAL = "#c2410c", "#0369a1", "#94a3b8"
-"""Told apart by people who see no red or green, on light and on dark."""
+"""Colours that colour-blind readers can distinguish, on light and dark backgrounds."""
 
 MAX_QUERIES, MAX_ROWS, TIES_PER_SIGN, MAX_POINTS = 400, 240, 2, 1500
 MAX_NAME_CHARS = 28
 INK = "currentColor"
 SIGN_SCALE = alt.Scale(domain=["harmful", "helpful"], range=[HARMFUL, HELPFUL])
 RADIAL_AXIS: dict[str, Any] = {"axis": None, "scale": alt.Scale(domain=[-1.05, 1.05])}
-"""Of both directions of the map of influence: its circles have radius 1 and less."""
+"""Hidden axis of the influence map for both coordinates: its circles have radius 1 at most."""
 ROLES = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 
 
 def render_svg(name: str, chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG without fixed ink, with names of its own for what it refers to."""
+    """Render a chart as SVG without a fixed text colour, its internal ids made unique by `name`."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     rendered = vl_convert.vegalite_to_svg(
         _escape_all(_apply_theme(chart).to_dict()), vl_version=version
     )
-    numbers: dict[str, int] = {}  # what counts them counts on from chart to chart
+    numbers: dict[str, int] = {}  # the renderer's own counter continues from chart to chart
 
     def number_reference(match: re.Match[str]) -> str:
         return f"{match[1]}-{name}-{numbers.setdefault(match[2], len(numbers))}"
 
-    plain = ROLES.sub("", rendered)  # the figure around it has a role and a name
+    plain = ROLES.sub("", rendered)  # the surrounding figure has its own role and label
     return re.sub(r"\b(clip|gradient)_?(\d+)\b", number_reference, plain)
 
 
 def _escape_all(node: Any) -> Any:
-    """A chart's description with every text legible: the renderer ends the process at others."""
+    """Escape unprintable characters in a chart's description, which would abort the renderer."""
     if isinstance(node, str):
         return escape_unprintable(node)
     if isinstance(node, dict):
@@ -66,7 +66,7 @@ def _apply_theme(chart):
 
 
 def render_effect_matrix(frame: pl.DataFrame, slice_name: str, source_name: str) -> str:
-    """Summed effects, sources down and slices across."""
+    """Heat map of summed effects: sources as rows, slices as columns."""
     if frame.is_empty():
         return ""
     largest = max(1e-12, float(frame["effect"].abs().max() or 0))  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def render_effect_matrix(frame: pl.DataFrame, slice_name: str, source_name: str)
 
 
 def render_correlations(frame: pl.DataFrame) -> str:
-    """How alike two slices are in what harms and helps them."""
+    """Heat map of the correlations between slices of the effects of training rows on them."""
     if frame.is_empty():
         return ""
     named = frame.with_columns(_shorten_names(frame["a"]), _shorten_names(frame["b"]))
@@ -113,10 +113,10 @@ def render_correlations(frame: pl.DataFrame) -> str:
 
 
 def render_influence_map(data: RunData) -> str:
-    """Training rows on an inner circle, queries on an outer one, their strongest ties between.
+    """Radial graph: training rows on an inner circle, queries on an outer one, strongest effects.
 
-    Queries stand by slice and label; each training row as near to its queries as there is room, so
-    that lines cross little.
+    Queries are ordered by slice and label. Training rows are ordered by the mean direction of their
+    queries, which reduces crossings of lines.
     """
     queries = data.queries.sort(pl.col("loss"), descending=True, nulls_last=True).head(MAX_QUERIES)
     slices = dict.fromkeys(("label", data.slice_column))
@@ -178,7 +178,7 @@ def _draw_edges(lines: pl.DataFrame) -> alt.Chart:
             y=alt.Y("y:Q", **RADIAL_AXIS),
             x2="x2:Q",
             y2="y2:Q",
-            color=alt.Color("effect:N", scale=SIGN_SCALE, title="the row is"),
+            color=alt.Color("effect:N", scale=SIGN_SCALE, title="training row is"),
             strokeWidth=alt.StrokeWidth("size:Q", scale=alt.Scale(range=[0.3, 2.4]), legend=None),
             opacity=alt.Opacity("size:Q", scale=alt.Scale(range=[0.15, 0.75]), legend=None),
         )
@@ -205,7 +205,7 @@ def _draw_rows(inner: pl.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("x2:Q", **RADIAL_AXIS),
             y=alt.Y("y2:Q", **RADIAL_AXIS),
-            size=alt.Size("ties:Q", scale=alt.Scale(range=[10, 140]), title="ties of a row"),
+            size=alt.Size("ties:Q", scale=alt.Scale(range=[10, 140]), title="queries of a row"),
             color=alt.Color("effect:N", scale=SIGN_SCALE),
         )
     )
@@ -217,7 +217,10 @@ def _label_sign(column: str) -> pl.Expr:
 
 
 def render_space_map(data: RunData, space: TfidfSpace) -> str:
-    """Training rows from above, coloured by their summed effect; the most harmful always shown."""
+    """Scatter plot of training rows (PCA of their tf-idf vectors), coloured by summed effect.
+
+    A regular sample of the rows is plotted, and always the most harmful ones.
+    """
     harm = data.harm.with_columns(
         x=pl.Series(space.projection[:, 0].numpy()), y=pl.Series(space.projection[:, 1].numpy())
     )
@@ -251,7 +254,7 @@ def render_space_map(data: RunData, space: TfidfSpace) -> str:
 
 
 def render_stage_seconds(rows: list[Row]) -> str:
-    """Seconds of each stage, forecast and measured."""
+    """Bar chart of the seconds of each stage, forecast and measured."""
     if not rows:
         return ""
     frame = pl.DataFrame(rows).unpivot(index="stage", variable_name="what", value_name="seconds")

@@ -1,4 +1,4 @@
-"""What else can be wrong with a table: rows that are alone, rare labels, groups that fail."""
+"""Further data quality: outliers, rare labels, clusters of queries with low accuracy."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from tasks.report.tfidf_space import WORDS, TfidfSpace
 
 OUTLIERS, WORST, NAMES = 30, 10, 4
 MAX_GROUPS, MIN_GROUP_SIZE = 20, 10
-"""Groups that queries are cut into at most, and queries of one on average at least."""
+"""Largest number of clusters of the queries, and least average size of a cluster."""
 
 RARE_SHARE = 0.2
-"""A label is called rare below this share of what it would have if all were alike."""
+"""Share of its count under a uniform distribution below which a label is called rare."""
 
 MAX_Q_VALUE = 0.05
 
 
 @dataclass(frozen=True)
 class DataQuality:
-    """The rest of data quality.
+    """Outliers, label counts, clusters of queries, and counts of empty and truncated rows.
 
     Attributes:
-        outliers: training rows whose nearest rows are farthest, with the mean cosine to these.
-        labels: of the training rows: count, share, and whether it is rare.
-        groups: queries that are like each other, the least accurate first; named by their words.
-        empty: rows of either table without a letter or digit.
-        truncated: rows that were longer than the model reads.
+        outliers: Training rows with the lowest mean cosine similarity to their nearest neighbours.
+        labels: Labels of the training rows: count, share, and whether the label is rare.
+        groups: Clusters of similar queries, the least accurate first, named by typical words.
+        empty: Number of rows without a letter or digit, by table.
+        truncated: Number of rows that exceed the model's maximum length, by table.
     """
 
     outliers: list[Row]
@@ -42,7 +42,7 @@ class DataQuality:
 
 
 def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
-    """From the texts and the model's predictions."""
+    """Compute the section from the texts and the model's predictions."""
     tables = {"training rows": data.train, "queries": data.queries}
     empty = {
         name: int(frame.select(~pl.col("text").str.contains(r"[\p{L}\p{N}]")).sum().item())
@@ -80,7 +80,7 @@ def _count_labels(data: RunData) -> list[Row]:
 
 
 def _find_weak_groups(data: RunData, space: TfidfSpace) -> list[Row]:
-    """K-means of the queries' points; each group's errors against the others', Fisher's test."""
+    """Cluster the queries by k-means; compare errors in and outside each by Fisher's exact test."""
     q = len(data.queries)
     count = min(MAX_GROUPS, q // MIN_GROUP_SIZE)
     if count < 2:
@@ -126,7 +126,7 @@ def _split_words(texts: tuple[str | None, ...]) -> set[str]:
 
 
 def _name_group(rows: list[set[str]], word_counts: Counter[str], q: int) -> str:
-    """Words that are in many of these rows and in few others: by share times log lift."""
+    """Name a cluster by words that are frequent in it and rare elsewhere: share times log lift."""
     inside = Counter(word for row in rows for word in row)
     weights = {
         word: n / len(rows) * np.log(n * q / (word_counts[word] * len(rows)))

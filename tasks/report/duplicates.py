@@ -1,4 +1,4 @@
-"""Rows that are the same or nearly so: within the training set, and between it and the queries."""
+"""Exact and near duplicates among the training rows, and between them and the queries (leaks)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ SHOWN = 50
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What is alike.
+    """Counts and lists of duplicates.
 
     Attributes:
-        exact: training rows that repeat an earlier one, letter by letter and digit by digit.
-        near: training rows that are nearly another, by `tasks.data.near_duplicates`.
-        conflicting: groups of the same rows that bear different labels.
-        near_conflicting: groups of alike rows, not all the same, that do.
-        leaked: queries that are training rows, exactly.
-        near_leaked: that nearly are.
-        cluster: of each training row; -1 for none.
-        groups: the largest clusters: their rows.
-        leaks: queries with the training row that they are like.
+        exact: Number of training rows that duplicate an earlier one after text normalization.
+        near: Number of training rows with a near duplicate, see `tasks.data.near_duplicates`.
+        conflicting: Number of groups of exact duplicates with different labels.
+        near_conflicting: Number of groups of near duplicates with different labels.
+        leaked: Number of queries that are exact duplicates of a training row.
+        near_leaked: Number of queries that are near duplicates of a training row.
+        cluster: Number of the duplicate group of each training row, [n]; -1 for none.
+        groups: Rows of the largest groups, those with different labels first.
+        leaks: Leaked queries, each with its training row.
     """
 
     exact: int
@@ -49,7 +49,7 @@ class Duplicates:
 
 
 def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
-    """Rows of the same letters and digits, and neighbours that `is_near_duplicate` calls alike."""
+    """Find rows with equal normalized text, and neighbours that pass `is_near_duplicate`."""
     train_texts, query_texts = (_list_texts(data, frame) for frame in (data.train, data.queries))
     both = [[*first, *second] for first, second in zip(train_texts, query_texts, strict=True)]
     numbers = number_texts(both)
@@ -68,7 +68,7 @@ def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
         q: row
         for q, rows in enumerate(candidates)
         if q not in leaked
-        for row in reversed(rows)  # the nearest is written last, and stays
+        for row in reversed(rows)  # the nearest comes last and wins
         if is_near_duplicate(query_words[q], words[row])
     }
     near = [rows for rows in members.values() if len({train_numbers[i] for i in rows}) > 1]
@@ -93,7 +93,7 @@ def _list_texts(data: RunData, frame: pl.DataFrame) -> list[list[str]]:
 
 
 def _list_candidates(words: Sequence[Words], neighbours: Tensor) -> list[list[int]]:
-    """What each row is compared with: nothing where it has no words, as ":)" and ":(" have none."""
+    """Candidates that each row is compared with; none for a row without words, such as ":)"."""
     has_words = [any(row) for row in words]
     return [rows if has_words[i] else [] for i, rows in enumerate(neighbours.tolist())]
 
@@ -101,7 +101,7 @@ def _list_candidates(words: Sequence[Words], neighbours: Tensor) -> list[list[in
 def _find_conflicts(
     members: dict[int, list[int]], numbers: Sequence[int], labels: Sequence[str]
 ) -> tuple[set[int], int]:
-    """Groups of alike rows with several labels, and how many sets of exactly the same rows have."""
+    """Groups with several labels, and the number of sets of exact duplicates among them."""
     conflicting = {n for n, rows in members.items() if len({labels[i] for i in rows}) > 1}
     exact_labels: dict[int, set[str]] = {}
     for n in conflicting:

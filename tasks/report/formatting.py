@@ -1,4 +1,4 @@
-"""Examples as a page shows them."""
+"""Formatting of examples for the report page."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ import polars as pl
 from tasks.results.group_names import format_group_value
 
 MAX_CHARS = 320
-"""Letters of a text that a page shows; the store has the rest."""
+"""Number of characters of a text on the page; the store has the full text."""
 
 UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
-"""Categories of characters that cannot be seen, but can turn or hide what can."""
+"""Unicode categories of invisible characters, which can reorder or hide visible ones."""
 
 ALLOWED = {"\n", "\t", "\u200d", "\ufe0f"}
-"""Of these: line ends, and what joins emoji."""
+"""Characters of these categories that are kept: white space, and joiners of emoji."""
 
 Row = dict[str, Any]
 
 
 def shorten_text(text: object, max_chars: int = MAX_CHARS) -> str:
-    r"""A text for the eye: cut, and with what cannot be seen named by its number.
+    r"""Truncate a text and replace invisible characters by their code points.
 
     >>> shorten_text("plain"), shorten_text("x" * 400, 3), shorten_text("a\u202eb\x00")
     ('plain', 'xxx…', 'a⟨U+202E⟩b⟨U+0000⟩')
@@ -31,7 +31,7 @@ def shorten_text(text: object, max_chars: int = MAX_CHARS) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Text with what cannot be seen, or must not stand in XML, named by its number.
+    r"""Replace characters that are invisible, or not allowed in XML, by their code points.
 
     >>> escape_unprintable("a\x0bb\ufffe"), escape_unprintable("\ud800")
     ('a⟨U+000B⟩b⟨U+FFFE⟩', '⟨U+D800⟩')
@@ -50,7 +50,7 @@ def _escape_character(character: str) -> str:
 
 
 def make_short_names(values: Iterable[str | None], max_chars: int) -> dict[str | None, str]:
-    """A short name for each value, and never one name for two: charts merge what reads alike.
+    """Return a unique short name for each value, since charts merge equal names.
 
     >>> list(make_short_names([None, "(no value)", "long and a", "long and b"], 8).values())
     ['(no valu…', '"(no val…', 'long and…', 'long and… (2)']
@@ -66,12 +66,12 @@ def make_short_names(values: Iterable[str | None], max_chars: int) -> dict[str |
 
 
 def index_rows(frame: pl.DataFrame, key: str) -> dict[int, Row]:
-    """Rows by their position, each as a mapping."""
+    """Rows as dicts, by their position in column `key`."""
     return {row[key]: row for row in frame.iter_rows(named=True)}
 
 
 def join_first(values: Iterable[object], limit: int = 3) -> str:
-    """A few of them, and how many more there are.
+    """Join the first values and count the others.
 
     >>> join_first(["a", "b", "c", "d"], 2)
     'a, b and 2 more'

@@ -1,4 +1,4 @@
-"""The night in three sentences, made from figures."""
+"""Three summary sentences of a run: accuracy, data, reliability."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from tasks.report.slices import SourceSliceEffects
 from tasks.results.group_names import format_group_value
 
 FIRST_FLAGGED = 50
-"""Suspects of which the new ones are counted."""
+"""Number of flagged labels among which the new ones are counted."""
 
 MIN_SLICE_SIZE = 10
-"""Queries of a slice that is called the lowest."""
+"""Least number of queries of a slice that is named as the lowest."""
 
 
 def make_headline(
@@ -24,7 +24,7 @@ def make_headline(
     flagged: FlaggedLabels | None,
     checks: Sequence[ReliabilityCheck],
 ) -> list[str]:
-    """Accuracy, what is suspicious or became harmful, and whether the night can be trusted."""
+    """Summarize accuracy, flagged labels and harmful rows, and the checks of reliability."""
     return [
         _describe_accuracy(data, slices),
         _describe_data(data, flagged),
@@ -38,18 +38,18 @@ def _describe_accuracy(data: RunData, slices: SourceSliceEffects) -> str:
     overall = data.difference.overall if data.difference else None
     if overall:
         change = 100 * (overall.after - overall.before)
-        text += f" ({change:+.1f} points on the {overall.queries:,} asked in both runs)"
+        text += f" ({change:+.1f} points on the {overall.queries:,} queries of both runs)"
     if len(slices.accuracy) > 1:
         text += f"; {_describe_lowest_slice(slices, share)}"
     return f"{text}."
 
 
 def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
-    """The slice that is lower than all queries together, if one surely is."""
+    """Name the slice with significantly lower accuracy than all queries, if there is one."""
     large = [row for row in slices.accuracy if row["queries"] >= MIN_SLICE_SIZE]
     significant = [row for row in large if row["high"] < share]
     if not significant:
-        return f"no {slices.slice_name} is clearly lower"
+        return f"no {slices.slice_name} is significantly lower"
     lowest = min(significant, key=lambda row: row["accuracy"])
     bounds = f"95 % interval {lowest['low']:.0%} to {lowest['high']:.0%}"
     name, count = format_group_value(lowest["slice"]), f"{lowest['queries']:,} queries"
@@ -63,7 +63,9 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
     if flagged:
         count = read_label_count(flagged.facts)
         if count is None:
-            clauses.append("How many labels are wrong is not known, for want of a random sample")
+            clauses.append(
+                "The number of wrong labels is unknown, since no random sample was annotated"
+            )
         else:
             clauses.append(
                 f"About {count.expected:,.0f} of {count.rows:,} labels are probably wrong (90 % "
@@ -73,17 +75,19 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
             new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
             clauses[-1] += f", {new} of the first {min(FIRST_FLAGGED, len(flagged.rows))} are new"
     else:
-        clauses.append("Labels were not searched")
+        clauses.append("Labels were not checked")
     if data.difference and data.difference.rows is None:
         clauses.append(f"effects cannot be compared with those of {data.against}")
     elif data.difference:
         became, stopped = (
             data.difference.count(change) for change in (BECAME_HARMFUL, STOPPED_HARMING)
         )
-        clauses.append(f"{became} training rows became harmful and {stopped} stopped being so")
+        clauses.append(f"{became} training rows are newly harmful, {stopped} no longer are")
     else:
         rows = data.harm.filter(data.harm["harm"] > 0)
-        clauses.append(f"{len(rows):,} of {len(data.train):,} training rows harm some query")
+        clauses.append(
+            f"{len(rows):,} of {len(data.train):,} training rows harm at least one query"
+        )
     return f"{'; '.join(clauses)}."
 
 
@@ -91,9 +95,9 @@ def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:
     failed = [check.name for check in checks if check.passed is False]
     measured = [check.name for check in checks if check.passed is not None]
     inconclusive = [check.name for check in checks if check.inconclusive]
-    remark = f" Too little was measured of {join_first(inconclusive, 4)}." if inconclusive else ""
+    remark = f" Inconclusive: {join_first(inconclusive, 4)}." if inconclusive else ""
     if failed:
-        return f"Read with care: {join_first(failed, 4)} not in order.{remark}"
+        return f"Read with care, checks failed: {join_first(failed, 4)}.{remark}"
     if not measured:
-        return f"Nothing was measured by which this night could be trusted.{remark}"
-    return f"Measured and in order: {join_first(measured, 6)}.{remark}"
+        return f"No check of reliability was measured in this run.{remark}"
+    return f"Checks passed: {join_first(measured, 6)}.{remark}"

@@ -1,4 +1,4 @@
-"""Training rows whose label is probably wrong, with all that speaks for it."""
+"""Flagged labels: training rows ranked by the probability of a wrong label, with the evidence."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,16 @@ SHOWN, MAX_HARMED = 300, 3
 
 @dataclass(frozen=True)
 class FlaggedLabels:
-    """A search for wrong labels.
+    """Result of a search for wrong labels, prepared for the page.
 
     Attributes:
-        facts: what it says as a whole; see `tasks.mislabels.detect`.
-        rows: the most suspicious ones. Each has `bars`, name and share of the measured rows that a
-            signal suspects less, or None where it was not measured (a row that came after the
-            training); `conflict`, the nearest row of another label; `harms`, queries with what they
-            lose (nats); `new`, whether the search before had it in its first ones too.
-        signals: names of the bars.
-        has_previous: whether there was a search before.
+        facts: Totals of the search, see `tasks.mislabels.detect`.
+        rows: Most suspicious rows. Each has `bars`, pairs of a signal and the row's percentile in
+            it, or None where it was not measured (a row added after training); `near_*`, the
+            nearest row of another label; `harms`, harmed queries with the harm in nats; `new`,
+            whether the previous search did not list the row.
+        signals: Names of the bars.
+        has_previous: Whether there is a previous search by the same procedure.
     """
 
     facts: dict[str, Any]
@@ -35,26 +35,28 @@ class FlaggedLabels:
 
     @property
     def count(self) -> LabelCount | None:
-        """How many labels are wrong; None where nothing can know it."""
+        """Estimated number of wrong labels; None if nothing identifies it."""
         return read_label_count(self.facts)
 
     @property
     def audit_note(self) -> str | None:
-        """By how many rows drawn at random it was counted; None if not."""
+        """Sentence on the random audit sample behind the estimate; None without one."""
         if not is_count_audited(self.facts):
             return None
         audit = self.facts["drawn"]
         later = (
-            f"; {audit['later']:,} rows came later and are not counted" if audit["later"] else ""
+            f"; {audit['later']:,} rows were added later and are not included"
+            if audit["later"]
+            else ""
         )
         return (
-            f"It is counted by {audit['rows']:,} rows drawn at random, {audit['wrong']:,} of them "
-            f"wrong{later}"
+            f"Estimated from a random sample of {audit['rows']:,} annotated rows, "
+            f"{audit['wrong']:,} of them wrong{later}"
         )
 
 
 def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
-    """Of the newest search among the rows of a night; None without one."""
+    """Read the newest search for wrong labels among the rows of a run; None without one."""
     result = data.mislabels
     if result is None:
         return None
@@ -95,9 +97,9 @@ def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tu
 
 
 def _read_previous_ids(data: RunData) -> set[str] | None:
-    """Ids among the first ones of the search before; None if there was none.
+    """Ids of the first rows of the previous search; None if there was none.
 
-    One by another procedure is no search before: what it did not see need not be new.
+    A search by another procedure does not count: a row that it missed need not be new.
     """
     procedure = data.mislabel_results[0].facts.get("procedure") if data.mislabel_results else None
     for result in data.mislabel_results[1:]:

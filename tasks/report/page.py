@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a night."""
+"""Assembly and rendering of the report: one self-contained HTML page about a run."""
 
 import base64
 import hashlib
@@ -38,23 +38,23 @@ MAX_CHANGED = 100
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """What a page says, section by section.
+    """Contents of a report page, section by section.
 
     Attributes:
-        data: the run.
-        headline: three sentences.
-        cases: the worst queries and their evidence.
-        most_harmful: training rows that do most harm.
-        flagged: labels that are probably wrong; None if nobody searched.
-        slices: who harms whom.
-        duplicates: rows that are alike.
-        quality: the rest.
-        reliability_checks: how far to trust it.
-        baselines: simpler measures beside influence.
-        changed: rows that became harmful or stopped being so.
-        stage_seconds: seconds by stage.
-        pictures: SVG by name.
-        price_per_hour: of an hour, if it is known.
+        data: Data of the run.
+        headline: Three summary sentences.
+        cases: Queries of highest loss with their most harmful and helpful training rows.
+        most_harmful: Training rows with the largest harm over all queries.
+        flagged: Flagged labels; None if no search was run.
+        slices: Influence of sources on slices.
+        duplicates: Exact and near duplicates, and leaks.
+        quality: Outliers, rare labels, clusters of queries.
+        reliability_checks: Checks of the run's reliability.
+        baselines: Simpler measures compared with influence.
+        changed: Rows that became harmful, or stopped being harmful, since the previous run.
+        stage_seconds: Forecast and measured seconds by stage.
+        pictures: Figures as SVG, by name.
+        price_per_hour: Price of one machine hour; None if unknown.
     """
 
     data: RunData
@@ -74,14 +74,14 @@ class Page:
 
     @property
     def computed_queries(self) -> int:
-        """Queries that were not carried over from an earlier night."""
+        """Number of queries that were computed in this run, not reused from its parent."""
         facts = self.data.summary.facts
         reuse = json.loads(str(facts["candidates"])).get("carried") or {}
         return int(str(facts["query_rows"])) - int(reuse.get("queries", 0))
 
 
 def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
-    """All sections of a night."""
+    """Compute all sections of a run."""
     space = make_tfidf_space(data)
     duplicates, slices, flagged = (
         find_duplicates(data, space),
@@ -115,12 +115,13 @@ def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML: nothing is asked of a network, and no text of the data is markup."""
+    """Render the page as HTML that loads nothing and escapes every text of the data."""
     script, style = _read_asset("page.js"), _read_asset("page.css")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
         style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
+        became_harmful=BECAME_HARMFUL,
     )  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def _read_asset(name: str) -> str:
 
 
 def _escape_value(value: object) -> object:
-    """Every text that is put out, wherever it comes from: the page is valid whatever rows hold."""
+    """Escape unprintable characters in every text of the template, so that the page is valid."""
     return (
         escape_unprintable(value)
         if isinstance(value, str) and not isinstance(value, Markup)

@@ -1,4 +1,4 @@
-"""How far the numbers of a night may be trusted, in words for people who did not make them."""
+"""Checks of a run's reliability, and baselines, with explanations for readers of the report."""
 
 import json
 import math
@@ -23,14 +23,14 @@ MAX_QUERIES, TOP_K = 200, 10
 
 @dataclass(frozen=True)
 class ReliabilityCheck:
-    """One thing that was measured.
+    """Result of one check.
 
     Attributes:
-        name: of it.
-        measured: as measured.
-        meaning: what it means.
-        passed: whether it is as it should be; None where nobody can say.
-        inconclusive: that is because too little was measured, and not because there is no limit.
+        name: Name of the check.
+        measured: Measured value, formatted.
+        meaning: Explanation for the reader.
+        passed: Whether the check passes; None if undecided.
+        inconclusive: Whether it is undecided for lack of data, not for lack of a limit.
     """
 
     name: str
@@ -41,20 +41,20 @@ class ReliabilityCheck:
 
     @property
     def verdict(self) -> str:
-        """Whether it is in order, in a word or two."""
-        unknown = "not enough to tell" if self.inconclusive else "no limit"
-        return {None: unknown, True: "yes", False: "no"}[self.passed]
+        """Result in one or two words: passed, failed, inconclusive or no limit."""
+        unknown = "inconclusive" if self.inconclusive else "no limit"
+        return {None: unknown, True: "passed", False: "failed"}[self.passed]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Something simpler that could have been looked at instead.
+    """Agreement of a simpler measure with influence.
 
     Attributes:
-        name: of it.
-        correlation: rank correlation with influence.
-        overlap: share of the ten largest effects that it finds too; None where there is no such.
-        description: what is compared.
+        name: Name of the measure.
+        correlation: Rank correlation with influence (Spearman).
+        overlap: Share of the largest effects that the measure ranks first too; None if undefined.
+        description: Description of what is compared.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Baseline:
 def check_reliability(
     data: RunData, duplicates: Duplicates | None = None
 ) -> list[ReliabilityCheck]:
-    """What the store knows of a night's own errors, and whether its queries are new."""
+    """Check recall, linear solves, injected label flips, quarantined queries and leaks of a run."""
     leaks = [] if duplicates is None else [_check_leaks(data, duplicates)]
     return [
         *_check_recall(data),
@@ -77,7 +77,7 @@ def check_reliability(
 
 
 def is_above(low: float, high: float, limit: float) -> bool | None:
-    """Whether a share is at least `limit` by its interval; None where that cannot be told.
+    """Whether a share is at least `limit` by its confidence interval; None if inconclusive.
 
     >>> is_above(0.97, 1.0, 0.95), is_above(0.58, 1.0, 0.95), is_above(0.3, 0.6, 0.95)
     (True, None, False)
@@ -88,10 +88,10 @@ def is_above(low: float, high: float, limit: float) -> bool | None:
 def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
     share = duplicates.leaked / max(1, len(data.queries))
     return ReliabilityCheck(
-        "queries that are no training rows",
+        "queries that are not training rows",
         f"{len(data.queries) - duplicates.leaked:,} of {len(data.queries):,}",
-        "The accuracy on queries that the model was trained on says nothing about new data; they "
-        "stand under quality.",
+        "Leaked queries are duplicates of training rows: accuracy on them says nothing about new "
+        "data. They are listed under Data quality.",
         True if not duplicates.leaked else False if share >= MAX_LEAKED_SHARE else None,
     )
 
@@ -102,18 +102,15 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
         entry for entry in entries if entry.get("label") is None and entry.get("slice") is None
     ]
     root_run = data.summary.root_run
-    origin = (
-        f" in {root_run}, which this run goes on with, and not measured again" if root_run else ""
-    )
+    origin = f" in run {root_run}, which this run continues, not measured again" if root_run else ""
     for entry in overall:
         passed = is_above(float(str(entry["low"])), float(str(entry["high"])), MIN_RECALL)
         yield ReliabilityCheck(
             f"recall at {entry['at']}",
             f"{entry['share']:.2f} ({entry['low']:.2f} - {entry['high']:.2f})",
-            f"Of the {entry['at']} training rows that matter most to a query, this share was among "
-            f"those that were scored; measured on {entry['queries']} queries scanned in "
-            f"full{origin}, "
-            f"with a 95 % interval. It should be {MIN_RECALL} or more.",
+            f"Share of the {entry['at']} most influential training rows of a query that are among "
+            f"its candidates, measured by a full scan of {entry['queries']} queries{origin}, with "
+            f"a 95 % confidence interval. It should be {MIN_RECALL} or more.",
             passed,
             inconclusive=passed is None,
         )
@@ -123,14 +120,14 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
             "all" if _is_full_scan(data) else "not measured",
             "Every training row was scored for every query, so none can be missed."
             if _is_full_scan(data)
-            else "Nobody knows what the candidates miss. Set [candidates] check.",
+            else "Unknown: set [candidates] check to measure it on some queries.",
             True if _is_full_scan(data) else None,
             inconclusive=not _is_full_scan(data),
         )
 
 
 def _is_full_scan(data: RunData) -> bool:
-    """By the kind that the study names, the method that was chosen, or where no k was enough."""
+    """Whether every row was scored: by the study's kind, the chosen method, or as a fallback."""
     candidates = json.loads(str(data.summary.facts["candidates"]))
     method = candidates.get("method") or {}
     offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
@@ -141,7 +138,7 @@ def _is_full_scan(data: RunData) -> bool:
 def check_solves(
     diagnostics: Row, evidence: Sequence[EvidenceRow] = EVIDENCE
 ) -> Iterator[ReliabilityCheck]:
-    """What the certificates of all queries say, number by number; none for what is not known."""
+    """Yield the checks of the certificates over all queries; unknown numbers are skipped."""
     for row in evidence:
         if row.check and row.is_known(diagnostics):
             check = row.check
@@ -156,9 +153,9 @@ def check_solves(
 def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]:
     quarantined = len(data.summary.quarantined)
     yield ReliabilityCheck(
-        "queries without an answer",
+        "queries without scores",
         f"{quarantined} of {len(data.queries)}",
-        "Set aside because their loss or their solution is not finite; the others are not touched.",
+        "Quarantined, since their loss or solution is not finite. Other queries are unaffected.",
         quarantined == 0,
     )
     if data.mislabels is not None:
@@ -166,25 +163,23 @@ def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]
 
 
 def _check_injected_flips(recall: Row) -> Iterator[ReliabilityCheck]:
-    """Injected label flips: of either kind about half, so each share has so wide an interval."""
+    """Check the recall of injected label flips; half of them are uniform, half confusable."""
     shares = {
         name: recall[name] for name in ("any", "confusable") if _is_finite_number(recall[name])
     }
     if not shares:
-        meaning = (
-            "No labels were flipped in copies of the data, so nobody knows what the order misses."
-        )
-        yield ReliabilityCheck("canaries", "not measured", meaning, inconclusive=True)
+        meaning = "No labels were flipped in copies of the data, so the recall is unknown."
+        yield ReliabilityCheck("injected label flips", "not measured", meaning, inconclusive=True)
         return
     share, count = shares.get("any", 0.0), max(1, int(recall["planted"]) // 2)
     interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
     passed = is_above(interval.low, interval.high, MIN_FLIP_RECALL) if "any" in shares else None
     yield ReliabilityCheck(
-        "canaries",
+        "injected label flips",
         " and ".join(f"{value:.0%}" for value in shares.values()),
-        f"{recall['planted']} labels were flipped in copies of the data on purpose, half to any "
-        f"label and half to a likely one: such shares of the two came up in the first "
-        f"{recall['budget']} suspects. Of the former it should be half.",
+        f"{recall['planted']} labels were flipped in copies of the data, half to a random label "
+        "and half to a label that is easily confused. The shares of the two that are among the "
+        f"first {recall['budget']} flagged rows are given. The first should be at least half.",
         passed,
         inconclusive=passed is None,
     )
@@ -195,7 +190,7 @@ def _is_finite_number(value: object) -> bool:
 
 
 def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
-    """How far simpler measures say the same."""
+    """Compare influence with text similarity and with the training row's own loss."""
     results = list(_compare_text_similarity(data, space))
     loss = data.train["loss"].to_numpy().astype(float)
     harm = data.harm["harm"].to_numpy()
@@ -204,22 +199,20 @@ def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
         rank = _rank_correlation(loss[is_finite], harm[is_finite])
         most_harmful = _find_largest(harm, 100)
         largest_losses = _find_largest(np.where(is_finite, loss, -math.inf), 100)
-        description = (
-            "The training row's own loss, against the harm it does to all queries; overlap "
-        )
+        description = "Loss of the training row against its harm to all queries; overlap of "
         results.append(
             Baseline(
                 "loss",
                 rank,
                 len(most_harmful & largest_losses) / len(most_harmful),
-                f"{description}of the first 100.",
+                f"{description}the first 100.",
             )
         )
     return results
 
 
 def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Baseline]:
-    """Cosine of the words of query and training row, against the size of the effect."""
+    """Compare the tf-idf cosine similarity of query and row with the absolute effect."""
     queries = data.scores["query"].unique().sort().to_list()
     sampled_queries = queries[:: max(1, len(queries) // MAX_QUERIES)][:MAX_QUERIES]
     scores = data.scores.filter(pl.col("query").is_in(sampled_queries))
@@ -235,17 +228,15 @@ def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Basel
             )
             shares.append(len(most_influential & most_similar) / TOP_K)
     if ranks:
-        description = (
-            f"Words in common with the query, among its scored rows; mean of {len(ranks)} "
-        )
+        description = "Cosine similarity to the query, over its scored rows; mean of "
         yield Baseline(
-            "similar words", float(np.mean(ranks)), float(np.mean(shares)),
-            f"{description}queries, overlap of the first ten.",
+            "tf-idf similarity", float(np.mean(ranks)), float(np.mean(shares)),
+            f"{description}{len(ranks)} queries, overlap of the first ten.",
         )  # fmt: skip
 
 
 def _find_largest(values: np.ndarray, k: int) -> set[int]:
-    """Places of the `k` largest; of equal ones the earlier."""
+    """Positions of the `k` largest values; ties go to the earlier one."""
     return set(np.argsort(-values, kind="stable")[:k].tolist())
 
 
@@ -254,7 +245,7 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def list_stage_seconds(data: RunData) -> list[Row]:
-    """Stage by stage: seconds that were forecast and taken."""
+    """List the forecast and measured seconds of each stage."""
     outcome = data.summary.outcome
     if outcome is None:
         return []

@@ -1,4 +1,4 @@
-"""One finished run as the report needs it, read from the store once."""
+"""Data of a finished run for the report, read from the store once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +18,18 @@ from tasks.run.sequence import sort_key
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """A run, and what else the store knows of its rows.
+    """Tables of a run, with searches for wrong labels and the comparison with an earlier run.
 
     Attributes:
-        run: its name.
-        summary: what a terminal shows of it.
-        queries: one row a query.
-        train: one row a training example.
-        scores: removal effects that were kept.
-        totals: sums of all of them, which a full scan keeps; empty without.
-        mislabel_results: for wrong labels among the same training rows, newest first.
-        against: an earlier run, if one can be compared.
-        difference: from that one to this.
+        run: Name of the run.
+        summary: Summary of the run, as on the terminal.
+        queries: Table of queries, one row each.
+        train: Table of training examples, one row each.
+        scores: Removal effects that were kept.
+        totals: Effects summed over queries, from a full scan; empty without one.
+        mislabel_results: Searches for wrong labels among these training rows, newest first.
+        against: Name of the earlier run that is compared; None without one.
+        difference: Comparison of the two runs; None without one.
     """
 
     run: str
@@ -44,43 +44,43 @@ class RunData:
 
     @property
     def mislabels(self) -> MislabelResult | None:
-        """The newest search for wrong labels, if there was one."""
+        """Newest search for wrong labels; None without one."""
         return self.mislabel_results[0] if self.mislabel_results else None
 
     @cached_property
     def slice_column(self) -> str:
-        """The column of the queries that they are sliced by: the study's first group, or label."""
+        """Column that slices the queries: the study's first group column, or label."""
         return _find_first_group(self.queries)
 
     @cached_property
     def source_column(self) -> str:
-        """The column of the training rows that they are grouped by: likewise."""
+        """Column that groups the training rows: the study's first group column, or label."""
         return _find_first_group(self.train)
 
     @property
     def has_pairs(self) -> bool:
-        """Whether an example is two texts."""
+        """Whether an example is a pair of texts."""
         return self.train["text_pair"].null_count() < len(self.train)
 
     @cached_property
     def harm(self) -> pl.DataFrame:
-        """Each training row's summed harm, as `sum_harm_by_train`; 0 for rows never scored."""
+        """Summed harm of each training row, see `sum_harm_by_train`; 0 for rows never scored."""
         sums = sum_harm_by_train(self.scores.lazy()).collect()
         rows = self.train.select("train").join(sums, on="train", how="left", maintain_order="left")
         return rows.with_columns(pl.exclude("train").fill_null(0))
 
 
 def read_run_data(store: Store, run: str, study: Path, against: str | None = None) -> RunData:
-    """Everything of a run that a report needs.
+    """Read all data of a run that a report needs.
 
     Args:
-        store: that holds it.
-        run: finished.
-        study: its file, for the commands that the page tells.
-        against: the run to compare with; the newest earlier one that can be, if left out.
+        store: Store with the run.
+        run: Name of a finished run.
+        study: Path of the study file, for the commands on the page.
+        against: Name of the run to compare with; the newest comparable earlier one if left out.
 
     Raises:
-        StoreError: no such run, it is not finished, or a search for wrong labels is damaged.
+        StoreError: unknown or unfinished run, or a damaged search for wrong labels.
     """
     status = store.read_status(check_undamaged(store, run))
     if not status.finished:
@@ -106,10 +106,10 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
 
 
 def _read_mislabel_results(store: Store, train: pl.DataFrame) -> tuple[MislabelResult, ...]:
-    """Searches whose rows are those of the run, label by label.
+    """Read the searches for wrong labels among exactly the rows and labels of the run.
 
     Raises:
-        StoreError: one of them is damaged, which must not pass for "nobody searched".
+        StoreError: one of them is damaged; skipping it would look as if there was no search.
     """
     columns = ("id", "text", "label")
     results = (read_result(store, digest) for digest in store.find_verified_artifacts(KIND))

@@ -1,4 +1,4 @@
-"""Who harms whom: training sources against query slices."""
+"""Influence of sources of training rows on slices of queries: sums, correlations, tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from tasks.report.run_data import RunData
 from tasks.results.slice_accuracy import rank_slices
 
 MAX_VALUES = 12
-"""Slices or sources that a matrix shows, the largest first; the rest is in the store."""
+"""Largest number of slices or sources in a matrix, the most frequent first."""
 
 MIN_QUERIES = 5
-"""Queries that a mean is tested by."""
+"""Least number of queries for a t-test."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,15 @@ class SourceSliceEffects:
     """Effects summed by source and slice.
 
     Attributes:
-        slice_name: what the queries are sliced by.
-        source_name: what the training rows are grouped by.
-        matrix: columns source, slice, effect (nats, summed), pairs.
-        correlations: of the summed effects of two slices over training rows: a, b, correlation.
-        ranking: sources with the mean of their effect over queries, its test and its q-value.
-        accuracy: of each slice: queries, accuracy, mean loss.
-        balance: labels with their share of all rows, of the most harmful and the most helpful.
-        is_complete: whether every effect is summed, and not only those that were kept.
+        slice_name: Name of the column that slices the queries.
+        source_name: Name of the column that groups the training rows.
+        matrix: Table with columns source, slice, effect (nats, summed), pairs.
+        correlations: Table with columns a, b, correlation: correlation over training rows of the
+            summed effects on slices a and b.
+        ranking: Sources with their mean effect on a query, p-value of a t-test and q-value.
+        accuracy: Slices with number of queries, accuracy and mean loss.
+        balance: Labels with their shares of all rows, of the most harmful and most helpful ones.
+        is_complete: Whether all effects are summed, not only the kept ones.
     """
 
     slice_name: str
@@ -44,7 +45,7 @@ class SourceSliceEffects:
 
 
 def summarize_slices(data: RunData) -> SourceSliceEffects:
-    """Sums over all scores of a night that were kept, or over all where totals were."""
+    """Sum the effects of a run by source and slice: the kept ones, or all if totals were kept."""
     is_complete = len(data.totals) > 0 and data.slice_column.startswith("group_")
     sums = _sum_effects(data, is_complete)
     by_source = sums.join(data.train.select("train", source=data.source_column), on="train")
@@ -80,7 +81,7 @@ def _sum_effects(data: RunData, is_complete: bool) -> pl.DataFrame:
 
 
 def _list_frequent_values(frame: pl.DataFrame, column: str) -> list[str | None]:
-    """The most frequent values; None for the rows without one, which no value of a user is."""
+    """Most frequent values of a column; None stands for the rows without a value."""
     counts = frame.group_by(value=pl.col(column)).len().sort(-pl.col("len").cast(int), "value")
     return counts["value"].head(MAX_VALUES).to_list()
 
@@ -100,10 +101,10 @@ def _is_among(column: str, values: Sequence[str | None]) -> pl.Expr:
 
 
 def _correlate_slices(sums: pl.DataFrame, slices: Sequence[str | None]) -> pl.DataFrame:
-    """Pearson's, over training rows that have an effect on either."""
+    """Pearson correlation over the training rows with an effect on either slice."""
     selected = sums.filter(_is_among("slice", slices))
     names = selected["slice"].unique().sort().to_list()
-    # Columns are numbered: a slice may be called `train`.
+    # Columns are numbered, since a slice can be named `train`.
     numbers = pl.DataFrame(
         {"slice": names, "number": range(len(names))}, {"slice": pl.String, "number": pl.Int64}
     )
@@ -124,10 +125,10 @@ def _correlate_slices(sums: pl.DataFrame, slices: Sequence[str | None]) -> pl.Da
 
 
 def _rank_sources(data: RunData) -> list[Row]:
-    """Sources by the mean of their summed effect on a query; a t-test over queries each.
+    """Rank sources by their mean summed effect on a query, with a t-test over queries.
 
-    Many sources are tested at once, so the false discovery rate is controlled (Benjamini and
-    Hochberg, 1995).
+    Since many sources are tested, the false discovery rate is controlled (Benjamini and Hochberg,
+    1995).
     """
     sources = _list_frequent_values(data.train, data.source_column)
     train_sources = data.train.select("train", source=data.source_column)
@@ -166,7 +167,7 @@ def _compute_accuracy(data: RunData) -> list[Row]:
 
 
 def _compute_label_balance(data: RunData) -> list[Row]:
-    """Of the ten most harmful and most helpful rows of every wrong query."""
+    """Label shares among the 10 most harmful and helpful rows of each wrongly predicted query."""
     wrong = data.queries.filter(~pl.col("correct")).select("query")
     scores = data.scores.join(wrong, on="query", how="semi").sort("query", "rank")
     labels = data.train.select("train", "label")

@@ -1,4 +1,4 @@
-"""Training rows and queries as points: what is near, what is alone, how it looks from above."""
+"""Latent semantic analysis of training rows and queries: vectors, neighbours, 2-D projection."""
 
 import re
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ WORDS = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, eq=False)
 class TfidfSpace:
-    """Texts by their words (tf-idf in few dimensions), rows of length 1.
+    """Texts as unit vectors: truncated SVD of their tf-idf matrix (Deerwester et al., 1990).
 
     Attributes:
-        train: points of the training rows.
-        queries: of the queries.
-        neighbours: of each training row the positions of those nearest, itself left out.
-        similarity: cosines with these.
-        query_neighbours: of each query the nearest training rows.
-        query_similarity: cosines with these.
+        train: Vectors of the training rows, [n, d].
+        queries: Vectors of the queries, [q, d].
+        neighbours: Positions of the nearest other training rows of each training row, [n, k].
+        similarity: Cosine similarities to them, [n, k].
+        query_neighbours: Positions of the nearest training rows of each query, [q, k].
+        query_similarity: Cosine similarities to them, [q, k].
     """
 
     train: Float[Tensor, "n d"]
@@ -43,7 +43,7 @@ class TfidfSpace:
 
     @property
     def projection(self) -> Float[Tensor, "n 2"]:
-        """Training rows from above: their two main directions."""
+        """Projection of the training rows on their first two principal components, [n, 2]."""
         centred = self.train - self.train.mean(0)
         _, _, axes = torch.pca_lowrank(centred, q=min(2, *centred.shape), center=False)
         projected = centred @ axes
@@ -51,7 +51,7 @@ class TfidfSpace:
 
 
 def make_tfidf_space(data: RunData) -> TfidfSpace:
-    """The rows of a night; made from their texts, so every store can tell it."""
+    """Compute the vectors of a run's rows from their texts."""
     columns = ["text", "text_pair"] if data.has_pairs else ["text"]
     texts = pl.concat([data.train.select(columns), data.queries.select(columns)])
     torch.manual_seed(0)

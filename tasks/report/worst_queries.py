@@ -1,4 +1,4 @@
-"""The worst queries, and which training rows moved them."""
+"""Queries of highest loss with their most harmful and most helpful training rows."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from tasks.results.group_names import format_group_value
 
 WORST, EACH, COMMON = 60, 3, 10
 MAX_P_VALUE = 0.01
-"""A share is told if it would be as large by chance as seldom as this."""
+"""Largest p-value (binomial test) at which a shared property of harmful rows is reported."""
 
 
 @dataclass(frozen=True)
 class QueryCase:
-    """A query and its evidence.
+    """A query with its most influential training rows.
 
     Attributes:
-        query: the row.
-        harmful: training rows with their effect, worst first.
-        helpful: likewise, best first.
-        shared_properties: what the most harmful rows have in common, in words.
+        query: Row of the query.
+        harmful: Training rows with negative effect, the most harmful first.
+        helpful: Training rows with positive effect, the most helpful first.
+        shared_properties: Sentences on what the most harmful rows have in common.
     """
 
     query: Row
@@ -36,7 +36,7 @@ class QueryCase:
 
 
 def make_query_cases(data: RunData, duplicates: Duplicates) -> list[QueryCase]:
-    """The worst queries of a night with their most harmful and most helpful rows."""
+    """List the worst queries of a run with their most harmful and most helpful rows."""
     worst = find_worst_queries(data.queries.lazy(), WORST).collect()
     scores = data.scores.join(worst.select("query"), on="query", how="semi").sort("query", "rank")
     by_query = scores.partition_by("query", as_dict=True)
@@ -73,7 +73,7 @@ def _describe_shared(data: RunData, duplicates: Duplicates, rows: list[Row]) -> 
 
 
 def find_most_harmful(data: RunData, count: int = 100) -> list[Row]:
-    """Training rows that do most harm over all queries, worst first."""
+    """Training rows with the largest summed harm over all queries, the most harmful first."""
     worst = (
         data.harm.filter(pl.col("harm") > 0)
         .sort("harm", "train", descending=[True, False])

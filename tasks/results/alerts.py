@@ -1,4 +1,4 @@
-"""Word of a run to whoever should know: a failure, or a number beyond what the study allows."""
+"""Alerts of a run: posts to a webhook on failure, or when a number exceeds a limit of the study."""
 
 import json
 import os
@@ -22,17 +22,17 @@ from tasks.results.diagnostics import read_diagnostics
 from tasks.study.sections import Notify
 
 MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0
-"""And seconds for each."""
+"""Number of tries of a post, and the timeout of each in seconds."""
 
 
 @dataclass(frozen=True)
 class Breach:
-    """A number beyond its limit.
+    """A number of a run beyond a limit of `[notify]`.
 
     Attributes:
-        what: the key under [notify].
-        limit: what the study says.
-        found: what the run has.
+        what: Key under `[notify]`, such as `recall_below`.
+        limit: Limit set in the study.
+        found: Value measured in the run.
     """
 
     what: str
@@ -40,7 +40,7 @@ class Breach:
     found: float
 
     def __str__(self) -> str:
-        """In a few words.
+        """Key, limit and value on one line.
 
         >>> print(Breach("recall_below", 0.9, 0.75))
         recall_below 0.9: 0.75
@@ -49,7 +49,7 @@ class Breach:
 
 
 def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
-    """What of a finished run is beyond the limits; what was not measured is not."""
+    """Yield the limits that a finished run exceeds; numbers that were not measured are skipped."""
     measured = {
         "recall_below": _read_lowest_recall(store, run),
         "residual_above": read_diagnostics(store.scan("solves", run))["worst_residual"],
@@ -68,15 +68,15 @@ def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
 def send_alert(
     notify: Notify, study: str, run: str, text: str, breaches: Sequence[Breach] = ()
 ) -> bool:
-    """Post it to the webhook; whether it arrived. A webhook that fails never fails a run.
+    """Post an alert to the webhook and return whether it arrived; a failed post never fails a run.
 
-    The address is a secret: it is read from the environment, and stands in no log.
+    The address is a secret: it is read from the environment and never logged.
     """
     if not notify.webhook_env:
         return False
     problem = find_webhook_problem(notify)
     if problem:
-        get_logger("fastif").warning("No word of %s was sent: %s", study, problem)
+        get_logger("fastif").warning("No alert was sent for %s: %s", study, problem)
         return False
     url = os.environ[notify.webhook_env]
     payload = {
@@ -92,14 +92,14 @@ def send_alert(
             problem = type(error).__name__
         else:
             return True
-    get_logger("fastif").warning("The webhook of %s was not reached: %s", study, problem)
+    get_logger("fastif").warning("The webhook of %s could not be reached: %s", study, problem)
     return False
 
 
 def find_webhook_problem(notify: Notify) -> str:
-    """Why nothing could be posted to the study's webhook; empty if it could, or if it has none.
+    """Reason why the study's webhook is unusable; empty if it is usable, or if there is none.
 
-    The address is a secret, so that of a wrong one no more is said than that it is wrong.
+    The address is a secret: the reason for an invalid one does not quote it.
     """
     name = notify.webhook_env
     if not name:
@@ -127,14 +127,14 @@ def _read_lowest_recall(store: Store, run: str) -> float | None:
 
 
 def _compute_harmful_share(store: Store, run: str) -> float | None:
-    """Share of the scored training rows that do harm on balance."""
+    """Share of the scored training rows with a negative summed effect."""
     sums = sum_harm_by_train(store.scan("scores", run))
     share = sums.select((pl.col("effect") < 0).mean()).collect().item()
     return None if share is None else float(share)
 
 
 def _count_newly_harmful(store: Store, run: str) -> int | None:
-    """Rows among the worst hundred that were not in the last comparable run."""
+    """Number of rows that are among the 100 most harmful, but not in the last comparable run."""
     before = find_comparable_run(store, run)
     if before is None:
         return None

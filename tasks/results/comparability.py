@@ -1,4 +1,4 @@
-"""How far two runs may be compared, by what each depends on."""
+"""Comparability of two runs, derived from the settings and inputs that differ between them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ import polars as pl
 from storage import RunRecord, Store
 
 SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
-"""Parts of a run of which another changes what is asked, and not what a number means."""
+"""Parts of a run's record whose change keeps effects on the same scale."""
 ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
-"""Parts of which another leaves the order of rows comparable, but not the sizes of effects."""
+"""Parts whose change keeps the order of rows comparable, but not the sizes of effects."""
 
 Level = Literal["numbers", "order", "nothing"]
 
 
 @dataclass(frozen=True)
 class Comparability:
-    """How far two runs may be compared.
+    """Degree to which the effects of two runs can be compared.
 
     Attributes:
-        level: what of their effects can be compared.
-        reasons: what differs, setting by setting.
+        level: Comparable quantity: `numbers`, `order` of rows only, or `nothing`.
+        reasons: Settings and inputs that differ, one phrase each.
     """
 
     level: Level
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
-        """In a sentence.
+        """Return one sentence: the level and its reasons.
 
         >>> print(Comparability("order", ("model: another one",)))
         Only the order of rows can be compared, not the sizes of effects: model: another one.
@@ -37,15 +37,15 @@ class Comparability:
         what = {
             "numbers": "Effects can be compared number by number",
             "order": "Only the order of rows can be compared, not the sizes of effects",
-            "nothing": "Effects cannot be compared: they answer different questions",
+            "nothing": "Effects cannot be compared, since their definition differs",
         }[self.level]
         return f"{what}{': ' + '; '.join(self.reasons) if self.reasons else ''}."
 
 
 def find_comparable_run(store: Store, run: str) -> str | None:
-    """The last whole run before this one whose effects, or their order, can be compared.
+    """Return the last intact earlier run with comparable effects or order; None without one.
 
-    Before goes by the numbers that runs are given, see `storage.order`.
+    Earlier means a smaller sequence number, see `storage.order`.
     """
     record = store.read_record(run)
     names = [status.record.run for status in store.list_runs()]
@@ -57,7 +57,7 @@ def find_comparable_run(store: Store, run: str) -> str | None:
 
 
 def check_comparability(before: RunRecord, after: RunRecord) -> Comparability:
-    """How far effects of the two may be compared, by what each depends on."""
+    """Compare the records of two runs: the level is set by the parts that differ."""
     differing = {
         name
         for name in {*before.parts, *after.parts}
@@ -74,9 +74,9 @@ def check_comparability(before: RunRecord, after: RunRecord) -> Comparability:
 def check_leverage(
     comparability: Comparability, store: Store, before: str, after: str
 ) -> Comparability:
-    """Numbers of which one run counts the leverage of rows and the other does not are unlike.
+    """Lower the level to `order` if only one of the two runs corrected its effects for leverage.
 
-    "auto" may have decided so by the size of the tables, which the settings do not show.
+    With `leverage = "auto"` this depends on the sizes of the tables, which no setting shows.
     """
     has_leverage = [
         store.scan("solves", run).select((pl.col("leverage") == "on").fill_null(False).any())
@@ -85,7 +85,7 @@ def check_leverage(
     first, second = (bool(frame.collect().item()) for frame in has_leverage)
     if comparability.level != "numbers" or first == second:
         return comparability
-    reason = f"leverage of rows: {'on' if first else 'off'} became {'on' if second else 'off'}"
+    reason = f"leverage: {'on' if first else 'off'} became {'on' if second else 'off'}"
     return Comparability("order", (*comparability.reasons, reason))
 
 
@@ -102,7 +102,7 @@ def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str])
         elif name in ("model", "models"):
             yield "another model"
         elif name == "carried":
-            yield "one has answers and curvature of an earlier night"
+            yield "one reuses scores and curvature of an earlier run"
     differences = [
         difference
         for difference in before.find_differences(after)

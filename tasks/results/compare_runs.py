@@ -1,4 +1,4 @@
-"""What changed from one run to another, and how far the two may be compared."""
+"""Differences between two runs: accuracy by slice, and rows that entered or left the worst 100."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,22 +18,23 @@ from tasks.results.comparability import Comparability, Level, check_comparabilit
 from tasks.run.lookup import check_undamaged
 
 WORST = 100
-"""Rows that do most harm in a run: who enters or leaves these has changed."""
+"""Number of most harmful rows of a run that are compared: entering or leaving them is a change."""
 SHOWN = 10
 
 
 @dataclass(frozen=True)
 class SliceDifference:
-    """What moved for some of the queries that both runs were asked.
+    """Differences between two runs on a slice of their common queries.
 
     Attributes:
-        value: of the group, as the later run has it; None for queries without one.
-        queries: asked in both runs.
-        before: share that the earlier run's model predicted correctly.
-        after: the same of the later one's.
-        newly_harmful: training rows that became harmful to these queries; None if that cannot be
-            told.
-        no_longer_harmful: training rows that stopped being so.
+        value: Value of the group column in the later run; None for queries without one.
+        queries: Number of queries that are in both runs.
+        before: Accuracy of the earlier run's model on them, from 0 to 1.
+        after: Accuracy of the later run's model on them, from 0 to 1.
+        newly_harmful: Number of training rows that became harmful to these queries; None if
+            effects cannot be compared.
+        no_longer_harmful: Number of training rows that stopped being harmful to them; None if
+            effects cannot be compared.
     """
 
     value: str | None
@@ -46,13 +47,13 @@ class SliceDifference:
 
 @dataclass(frozen=True, eq=False)
 class RunPair:
-    """Two runs whose worst rows are compared.
+    """Two runs with the matching of their rows.
 
     Attributes:
-        before, after: their tables.
-        matched: which rows are the same.
-        k: rows that do most harm in a run.
-        level: how far effects may be compared, see `Comparability`.
+        before, after: Tables of the earlier and the later run.
+        matched: Matching of the rows of both runs by content.
+        k: Number of most harmful rows of a run that are compared.
+        level: Comparable quantity, see `Comparability`.
     """
 
     before: RunTables
@@ -62,7 +63,7 @@ class RunPair:
     level: Level
 
     def find_changes(self, queries: pl.DataFrame) -> pl.DataFrame | None:
-        """Rows that entered or left the worst of these queries; None if that cannot be told."""
+        """Rows that entered or left the k most harmful to `queries`; None if not comparable."""
         if self.level == "nothing" or queries.is_empty():
             return None
         sizes = self.level == "numbers"
@@ -71,16 +72,16 @@ class RunPair:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Two runs side by side.
+    """Result of the comparison of two runs.
 
     Attributes:
-        comparability: how far they may be compared.
-        overall: of all queries asked in both; None if there are none.
-        group: by which `slices` are cut, without its prefix; None without groups.
-        slices: the same by that group.
-        rows: training rows that entered or left the worst, see `storage.run_comparison`; None if
-            effects cannot be compared.
-        notes: how rows were matched, and what could not be compared, sentence by sentence.
+        comparability: Comparable quantity, with the differing settings.
+        overall: Differences on all common queries; None if there are none.
+        group: Column of `slices`, without its prefix; None without groups.
+        slices: Differences for each value of that column.
+        rows: Training rows that entered or left the most harmful ones, see
+            `storage.run_comparison`; None if effects cannot be compared.
+        notes: Sentences on the matching of rows and on what could not be compared.
     """
 
     comparability: Comparability
@@ -91,17 +92,17 @@ class RunDifference:
     notes: tuple[str, ...]
 
     def count(self, *words: str) -> int | None:
-        """Rows with these changes, see `storage.run_comparison`; None if that cannot be told."""
+        """Number of rows with these changes, see `storage.run_comparison`; None if unknown."""
         return None if self.rows is None else int(self.rows["change"].is_in(words).sum())
 
     @property
     def common_queries(self) -> int:
-        """Queries asked in both."""
+        """Number of queries that are in both runs."""
         return self.overall.queries if self.overall else 0
 
 
 def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDifference:
-    """Compare two runs of a store; rows are the same by their content, see `storage.matching`.
+    """Compare two runs of a store; rows are matched by content, see `storage.matching`.
 
     Raises:
         StoreError: there is no such run, or a file of it is damaged.
@@ -116,7 +117,7 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     notes = [*_describe_unfinished(store, before, after), *describe_matching(matched)]
     notes += _describe_groups(earlier, later, group)
     if matched.common_queries.is_empty():
-        notes.append("No query is the same in both runs, so that no effect can be compared.")
+        notes.append("The two runs have no query in common, so no effects can be compared.")
     return RunDifference(
         comparability,
         _compare_overall(earlier, later, matched, rows),
@@ -128,11 +129,9 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
 
 
 def describe_matching(matched: RunMatching) -> Iterator[str]:
-    """How many rows of each table are the same, and what became of the others."""
+    """Yield sentences that count the matched, changed, new and removed rows of each table."""
     for name, table_match in (("training rows", matched.train), ("queries", matched.queries)):
-        criterion = (
-            "content" if table_match.by_content else "their ids alone (a run holds no texts)"
-        )
+        criterion = "content" if table_match.by_content else "id alone (a run holds no texts)"
         counts = [
             f"{table_match.count(SAME):,} the same",
             *(
@@ -141,22 +140,22 @@ def describe_matching(matched: RunMatching) -> Iterator[str]:
                 if table_match.count(kind)
             ),
             *([f"{table_match.new:,} new"] if table_match.new else []),
-            *([f"{table_match.gone:,} gone"] if table_match.gone else []),
+            *([f"{table_match.gone:,} removed"] if table_match.gone else []),
         ]
         yield f"{name.capitalize()} are matched by {criterion}: {', '.join(counts)}."
     for old, new in {**matched.queries.renamed, **matched.train.renamed}.items():
-        yield f"Label {old} is called {new} now."
+        yield f"Label {old} was renamed to {new}."
 
 
 def _describe_unfinished(store: Store, *runs: str) -> Iterator[str]:
     for run in dict.fromkeys(runs):
         status = store.read_status(run)
         if not status.finished:
-            yield f"Run {run} is not finished: {status.done} of {status.planned} shards are here."
+            yield f"Run {run} is not finished: {status.done} of {status.planned} shards exist."
 
 
 def _find_first_group(tables: RunTables) -> str | None:
-    """The first group of the queries."""
+    """First group column of the queries; None without one."""
     names = tables.queries.collect_schema().names()
     return next((name for name in names if name.startswith("group_")), None)
 
@@ -172,12 +171,12 @@ def _describe_groups(before: RunTables, after: RunTables, group: str | None) -> 
     )
     if set(old) != set(new):
         was, now = (", ".join(names) or "nothing" for names in (old, new))
-        note = f" Slices are by {group.removeprefix('group_')} as it is now." if group else ""
-        yield f"Queries were grouped by {was} and are by {now}.{note}"
+        note = f" Slices use {group.removeprefix('group_')} of the later run." if group else ""
+        yield f"The groups of the queries changed from {was} to {now}.{note}"
 
 
 def _join_common_queries(before: RunTables, after: RunTables, matched: RunMatching) -> pl.DataFrame:
-    """The queries of both runs: before, after, correct, correct_after, and the group as it is."""
+    """Common queries with columns before, after, correct, correct_after, and the later group."""
     group = _find_first_group(after)
     value = pl.col(group) if group else pl.lit(None, pl.String)
     position, correct = pl.col("query").cast(pl.UInt32), pl.col("correct")
@@ -194,7 +193,7 @@ def _compare_overall(
 
 
 def _compare_slices(pair: RunPair) -> Iterator[SliceDifference]:
-    """By the values of the first group of the later run, whatever the earlier one grouped by."""
+    """Differences for each value of the first group column of the later run."""
     if _find_first_group(pair.after) is None:
         return
     queries = _join_common_queries(pair.before, pair.after, pair.matched)

@@ -1,4 +1,4 @@
-"""How far to trust a run: its certificates as a whole, in words."""
+"""Diagnostics of a run: its certificates aggregated over all queries, as text and as warnings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,11 +9,11 @@ from tasks.study.errors import join_some
 
 SHOWN = 5
 MAX_LEAKED_SHARE = 0.01
-"""Share of the queries that are training rows from which their accuracy is not to be trusted."""
+"""Share of leaked queries (those that are training rows) from which the accuracy is unreliable."""
 
 
 def read_diagnostics(solves: pl.LazyFrame, evidence: Sequence[EvidenceRow] = EVIDENCE) -> Row:
-    """The evidence of all queries that have an answer; what an older version left out is null."""
+    """Aggregate the certificates of all scored queries; numbers of later versions are null."""
     numbers = {name: expr for row in evidence for name, expr in row.numbers.items()}
     return solves.select(**numbers).collect().to_dicts()[0]
 
@@ -21,7 +21,7 @@ def read_diagnostics(solves: pl.LazyFrame, evidence: Sequence[EvidenceRow] = EVI
 def describe_diagnostics(
     diagnostics: Row, evidence: Sequence[EvidenceRow] = EVIDENCE
 ) -> Iterator[tuple[str, str]]:
-    """What the certificates say of the run as a whole, name by name; what is not known is left out.
+    """Yield label and text of each diagnostic; those that a run does not have are skipped.
 
     >>> known = {"solver": "dual", "damping": 0.1, "models": 1, "answered": 9, "unconverged": 0}
     >>> list(describe_diagnostics(known | {"worst_residual": 2e-6, "full_residual": None}))
@@ -39,7 +39,7 @@ def warn_diagnostics(
     nonfinite_ids: list[str],
     evidence: Sequence[EvidenceRow] = EVIDENCE,
 ) -> Iterator[str]:
-    """What must not be overlooked: queries and training rows without scores, empty curvature."""
+    """Yield warnings: queries and training rows without scores, failed checks of the curvature."""
     reasons = dict.fromkeys(str(row["reason"]) for row in quarantined)
     for reason in reasons:
         names = [str(row["id"]) for row in quarantined if row["reason"] == reason]
@@ -47,7 +47,7 @@ def warn_diagnostics(
         yield f"{count} without scores: {join_some(names, SHOWN)}. {reason}"
     if nonfinite_ids:
         names = _format_count(nonfinite_ids, "training row", "training rows")
-        yield f"{names} whose loss is not finite: {join_some(nonfinite_ids, SHOWN)}."
+        yield f"{names} with a loss that is not finite: {join_some(nonfinite_ids, SHOWN)}."
     for row in evidence:
         warning = row.warning(diagnostics) if row.warning else None
         if warning is not None:
@@ -59,7 +59,7 @@ def _format_count(names: list[str], singular: str, plural: str) -> str:
 
 
 def format_loss(loss: object) -> str:
-    """A loss for the eye.
+    """Format a loss with two decimals.
 
     >>> format_loss(2.345), format_loss(None)
     ('2.35', 'not finite')

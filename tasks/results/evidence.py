@@ -1,4 +1,4 @@
-"""EVIDENCE: what the terminal and the report say of each number of the certificate."""
+"""EVIDENCE: label, text, check and warning of each number of the certificate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ import polars as pl
 
 Row = dict[str, object]
 Text = Callable[[Row], str | None]
-"""From what was read of a run's certificates to words; None where there is nothing to say."""
+"""Function that formats the aggregated certificates of a run; None for no text."""
 
 MAX_RESIDUAL = 1e-2
-"""Of a query whose equation counts as solved."""
+"""Largest relative residual at which a linear solve counts as converged."""
 
 
 @dataclass(frozen=True)
 class ReportCheck:
-    """A line of the report's table of checks.
+    """Row of the report's table of checks.
 
     Attributes:
-        measured: as measured.
-        meaning: what it means, in a sentence or two.
-        passed: whether it is as it should be; None where there is no limit.
-        name: of it; the label on the terminal if left out.
+        measured: Function that formats the measured value.
+        meaning: Explanation for the reader, in a sentence or two.
+        passed: Function that decides whether the check passes; None where there is no limit.
+        name: Name in the table; the label on the terminal if left out.
     """
 
     measured: Callable[[Row], str]
@@ -32,15 +32,15 @@ class ReportCheck:
 
 @dataclass(frozen=True)
 class EvidenceRow:
-    """One number of the certificate, over all queries of a run.
+    """Presentation of one number of the certificate, aggregated over the queries of a run.
 
     Attributes:
-        name: of the field of `Certificate`, or of a column of the table `solves`.
-        numbers: what is read of that table, by name. Where the first is null, nothing is said.
-        label: of the number, for a reader.
-        text: what stands behind the label on the terminal; None for no line.
-        check: what stands in the report; None for no line.
-        warning: what must not be overlooked, where there is something; also asked of null numbers.
+        name: Field of `Certificate`, or column of the table `solves`.
+        numbers: Aggregations of that table by name. If the first is null, no line is shown.
+        label: Label on the terminal.
+        text: Function that formats the line on the terminal; None for no line.
+        check: Row of the report's table; None for no row.
+        warning: Function that returns a warning or None; also called where numbers are null.
     """
 
     name: str
@@ -51,13 +51,13 @@ class EvidenceRow:
     warning: Text | None = None
 
     def is_known(self, diagnostics: Row) -> bool:
-        """Whether a run has this number."""
+        """Whether the run has this number."""
         first = next(iter(self.numbers), None)
         return first is not None and diagnostics.get(first) not in (None, "")
 
 
 def parse_count(value: object) -> int:
-    """A count of the store; 0 where it is null."""
+    """Parse a count of the store; null is 0."""
     return int(str(value)) if value is not None else 0
 
 
@@ -74,7 +74,7 @@ def _describe_solver(diagnostics: Row) -> str:
 def _describe_least_eigenvalue(diagnostics: Row) -> str | None:
     if _parse_float(diagnostics["least"]) == diagnostics["damping"]:
         return None
-    return f"{_parse_float(diagnostics['least']):.2g} at least, damping and all"
+    return f"at least {_parse_float(diagnostics['least']):.2g}, damping included"
 
 
 def _warn_indefinite(diagnostics: Row) -> str | None:
@@ -82,19 +82,18 @@ def _warn_indefinite(diagnostics: Row) -> str | None:
         return None
     least_eigenvalue = _parse_float(diagnostics["least"])
     return (
-        "The curvature was not shown to be positive definite: with damping "
-        f"{diagnostics['damping']:g} its least eigenvalue is {least_eigenvalue:.2g} at least. "
-        "Raise the damping."
+        f"The curvature may not be positive definite: with damping {diagnostics['damping']:g} the "
+        f"lower bound of its least eigenvalue is {least_eigenvalue:.2g}. Raise the damping."
     )
 
 
 def _describe_leverage(diagnostics: Row) -> str:
-    """How an effect counts what a training row has of the curvature."""
+    """Describe whether effects are corrected for the leverage of the removed row."""
     recorded = str(diagnostics["leverage"])
     if recorded == "on":
-        return "on: effects of one Newton step after the removal"
+        return "on: effects of one Newton step after the removal of a row"
     remedy = ' ([curvature] leverage = "auto")' if recorded == "off: not asked for" else ""
-    return f"{recorded}{remedy}. Effects are to first order, too small for rows of much leverage"
+    return f"{recorded}{remedy}. Effects are first-order: too small for rows of high leverage"
 
 
 def _describe_residual(diagnostics: Row) -> str:
@@ -115,14 +114,14 @@ def _is_unlike_gradient_product(diagnostics: Row) -> bool:
 def _warn_gradient_product(diagnostics: Row) -> str | None:
     if _is_unlike_gradient_product(diagnostics):
         return None
-    return "Most scores are plain gradient products: the damping drowns the curvature."
+    return "Most scores equal plain gradient products: the damping dominates the curvature."
 
 
 def _warn_dropped(diagnostics: Row) -> str | None:
     count = parse_count(diagnostics["dropped"])
     if not count:
         return None
-    return f"{count} scores left out: the training row's gradient is not finite."
+    return f"{count} scores are missing: the gradient of the training row is not finite."
 
 
 _IS_ANSWERED = pl.col("reason").is_null()
@@ -168,8 +167,8 @@ EVIDENCE = (
         text=_describe_residual,
         check=ReportCheck(
             "{worst_residual:.1e} at most".format_map,
-            "What is left of the equation that every query's answer solves. 0 is exact; 1 would be "
-            "no answer at all.",
+            "Relative residual of the linear system that is solved for each query, largest over "
+            "queries. 0 is exact; 1 is the residual of a solution of zero.",
             _is_solved,
             name="residual",
         ),
@@ -189,15 +188,15 @@ EVIDENCE = (
         label="damping",
         check=ReportCheck(
             "{damping:g}".format_map,
-            "How strongly directions that the model hardly knows are held back. Too large, and "
-            "influence becomes a plain product of gradients.",
+            "λ, added to every eigenvalue of the curvature. It suppresses directions of low "
+            "curvature; if it is too large, influence becomes a plain product of gradients.",
         ),
     ),
     EvidenceRow(
         "gradient_cosine",
         {"cosine": pl.col("gradient_cosine").median()},
         label="cosine with gradient",
-        text="{cosine:.2f} (1 = curvature changed nothing)".format_map,
+        text="{cosine:.2f} (1: the curvature has no effect)".format_map,
     ),
     EvidenceRow(
         "score_correlation",
@@ -211,8 +210,8 @@ EVIDENCE = (
         ).format_map,
         check=ReportCheck(
             "{correlation:.2f}; {resembling} of {answered} resemble it".format_map,
-            "Correlation of the effects with what would come out without curvature. Near 1 the "
-            "curvature changed nothing.",
+            "Correlation of the effects with plain gradient products, that is, without curvature. "
+            "Near 1 the curvature has no effect.",
             _is_unlike_gradient_product,
         ),
         warning=_warn_gradient_product,
@@ -224,32 +223,32 @@ EVIDENCE = (
         text="{agreement:.2f} (rank correlation of their scores)".format_map,
         check=ReportCheck(
             "{agreement:.2f}".format_map,
-            "Rank correlation of the effects by models that were trained from other seeds: how "
-            "much of a score is the data's and not the seed's.",
+            "Rank correlation of the effects between models trained from different seeds. High "
+            "values mean that effects come from the data rather than from the seed.",
         ),
     ),
     EvidenceRow(
         "rounding",
         {"rounding": pl.col("rounding").min()},
-        label="coarser scores",
-        text="rank correlation {rounding:.4f} at least with full".format_map,
+        label="scores in bfloat16",
+        text="rank correlation with full precision at least {rounding:.4f}".format_map,
     ),
     EvidenceRow(
         "held",
         {"held": pl.col("held").mean(), "least_held": pl.col("held").min()},
-        label="candidates hold",
+        label="captured effect",
         text=(
-            "{held:.0%} of the size of all effects, {least_held:.0%} at least (estimated from "
-            "random rows)"
+            "{held:.0%} of the total absolute effect, at least {least_held:.0%} for each query "
+            "(estimated from random rows)"
         ).format_map,
         check=ReportCheck(
             "{held:.0%}".format_map,
-            "Share of the size of all effects that the scored rows hold, estimated from random "
-            "ones. The rest is many small effects.",
+            "Share of the total absolute effect of all training rows that the candidates account "
+            "for, estimated from a random sample of rows. The rest consists of many small effects.",
         ),
     ),
 )
-"""Every number of the certificate, in the order of the lines; one without a label is only stored.
+"""Every number of the certificate, in the order of display; one without a label is only stored.
 
-A new number is a row here, a field of `Certificate` and a column of the table `solves`.
+A new number needs an entry here, a field of `Certificate` and a column of the table `solves`.
 """

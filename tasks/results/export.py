@@ -1,4 +1,4 @@
-"""Tables of a run as files that other tools read."""
+"""Export of a run's tables as Parquet, CSV, NDJSON or Label Studio files."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from tasks.study.spelling import normalize_nfc
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """Result of an export.
 
     Attributes:
-        rows: how many.
-        notes: of what the selection names and the file lacks, sentence by sentence.
+        rows: Number of rows written.
+        notes: Sentences on selected ids that are not in the file.
     """
 
     rows: int
@@ -46,19 +46,19 @@ def write_export(
     only: Path | None = None,
     result: MislabelResult | None = None,
 ) -> ExportResult:
-    """Write a table. Mislabels as .json are tasks for Label Studio.
+    """Write a table of a run to a file. Mislabels with the suffix .json are Label Studio tasks.
 
     Args:
-        store: has the table.
-        run: whose it is; mislabels are of a search, whatever this says.
-        table: which.
-        path: a new file.
-        only: a .csv or .parquet file whose column `id` names the rows that are wanted, such as a
-            report's selection; where it has a column `text` too, a row must have this text.
-        result: the search that mislabels are of; the newest if left out.
+        store: Store of the study.
+        run: Name of the run; ignored for mislabels, which belong to a search.
+        table: Name of the table, one of `TABLES`.
+        path: New file with the suffix .parquet, .csv, .ndjson, or .json for mislabels.
+        only: Selection, a .csv or .parquet file: only rows with an id in its column `id` are
+            written. If it has a column `text`, rows with another text are skipped.
+        result: Search for wrong labels to export; the newest if left out.
 
     Raises:
-        InputError: no such table, another ending, a file that is there, or a selection that names
+        InputError: unknown table, unsupported suffix, existing file, or a selection that matches
             no row.
     """
     if table not in TABLES:
@@ -71,10 +71,11 @@ def write_export(
         return ExportResult(write_review(sample, path), notes)
     writers = _make_writers()
     if path.suffix not in writers:
-        got = path.suffix or "no ending"
-        raise InputError(f"--out {path}", ", ".join(writers), got, "Choose one of these endings.")
+        got, suffixes = path.suffix or "no suffix", ", ".join(writers)
+        raise InputError(f"--out {path}", f"a file name in {suffixes}", got, "Use such a suffix.")
     if path.exists():
-        raise InputError(f"--out {path}", "a new file", "one that exists", "Name another.")
+        got, remedy = "a file that exists", "Choose another name."
+        raise InputError(f"--out {path}", "a new file", got, remedy)
     check_outside(store.layout.root, path)
     frame, notes = _select_rows(_read_table(store, run, table, result), only)
 
@@ -86,15 +87,15 @@ def write_export(
 
 
 def _select_rows(frame: pl.DataFrame, only: Path | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The rows of these ids; all without a selection. An id may name another row since.
+    """Select rows by the ids of a file; all rows without one.
 
-    Both are told: ids that the table lacks, and rows of another text than the selection has.
+    Notes list the ids that the table lacks, and ids whose row has another text by now.
     """
     if only is None:
         return frame, ()
     where = f"--only {only}"
     if "id" not in frame.columns:
-        expected, change = "a table with a column id", "Take mislabels, train or queries."
+        expected, change = "a table with a column id", "Export mislabels, train or queries."
         raise InputError(where, expected, f"columns {', '.join(frame.columns)}", change)
     selection = _read_selection(only, where).drop_nulls("id")
     ids = [normalize_nfc(name) for name in frame["id"]]
@@ -118,14 +119,14 @@ def _select_rows(frame: pl.DataFrame, only: Path | None) -> tuple[pl.DataFrame, 
         got = f"none of its {len(selected_texts):,}" + (
             f", {len(changed):,} with other texts" * bool(changed)
         )
-        raise InputError(where, "ids of the table", got, "Name the file of another study?")
+        raise InputError(where, "ids of the table", got, "Is the file of another study?")
     return frame.filter(pl.Series(is_kept, dtype=pl.Boolean)), tuple(
         _describe_left_out(missing, changed)
     )
 
 
 def _is_same_text(selected: str | None, text: str | None) -> bool:
-    """Whether a text is the one selected, as far as a page or a spreadsheet leaves it whole."""
+    """Whether a text equals the selected one, up to what a page or a spreadsheet changes in it."""
     if selected is None or text is None:
         return True
     return is_same_text(*strip_export_marks((selected, text)))
@@ -138,17 +139,17 @@ def _describe_left_out(missing: list[str], changed: list[str]) -> Iterator[str]:
     if changed:
         names = join_some(map(format_value, changed), SHOWN)
         yield (
-            f"{len(changed):,} ids of the selection name rows of another text now, which are left "
-            f"out: {names}"
+            f"{len(changed):,} ids of the selection belong to rows with another text by now, which "
+            f"are skipped: {names}"
         )
 
 
 def _read_selection(path: Path, where: str) -> pl.DataFrame:
-    """A selection: its column id as text, and text if it has one."""
+    """Read the columns id (as text) and text, if present, of a selection."""
     readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
     expected = "a .csv or .parquet file with a column id"
     if path.suffix not in readers:
-        got, remedy = path.suffix or "no ending", "Save it in one of these formats."
+        got, remedy = path.suffix or "no suffix", "Save it in one of these formats."
         raise InputError(where, expected, got, remedy)
     if not path.is_file():
         raise InputError(where, expected, describe_path(path), "Correct the path.")
@@ -156,9 +157,10 @@ def _read_selection(path: Path, where: str) -> pl.DataFrame:
         selection = readers[path.suffix](path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         got = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(where, expected, got, "Name a report's selection.") from None
+        remedy = "Give a CSV that the report page exported."
+        raise InputError(where, expected, got, remedy) from None
     if "id" not in selection.columns:
-        got, remedy = f"columns {join_some(selection.columns)}", "Call the column of the ids id."
+        got, remedy = f"columns {join_some(selection.columns)}", "Rename the column of the ids id."
         raise InputError(where, expected, got, remedy)
     has_text = "text" in selection.columns and selection["text"].dtype == pl.String
     return selection.select(pl.col("id").cast(pl.String), *(["text"] if has_text else []))
@@ -169,7 +171,7 @@ def _read_table(
 ) -> pl.DataFrame:
     if table == "mislabels":
         return (result or read_latest_result(store)).table.sort("rank")
-    assert run is not None, "other tables are of a run"
+    assert run is not None, "all tables but mislabels belong to a run"
     rows = store.scan(table, run)
     if table == "scores":
         rows = join_queries(rows, store.scan("queries", run), NAMES)

@@ -1,13 +1,13 @@
-"""A group's value for the eye: it reads like no other value and like no word of ours."""
+"""Display of a group's value, unambiguous beside the names that fastif itself uses."""
 
 import json
 
 ALL, NO_VALUE = "(all)", "(no value)"
-"""Our words stand in parentheses."""
+"""Names for all rows together and for rows without a value; such names are in parentheses."""
 
 
 def format_group_value(value: str | None) -> str:
-    """The value as it is; in quotes where it could be taken for a word of ours, or not be seen.
+    """Return the value as it is; in quotes if it is in parentheses, blank or padded with blanks.
 
     >>> tuple(map(format_group_value, ("north", None, "None", "(all)", "")))
     ('north', '(no value)', 'None', '"(all)"', '""')

@@ -1,4 +1,4 @@
-"""What is wrong with a store, byte by byte, and what can be computed again."""
+"""Integrity check of a store: every file against its checksum, and repair of what is damaged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ ARTIFACTS: Final = "parts"
 IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, "sketcher"}) | {
     kind.name for kind in (DAMPING, METHOD, K)
 }
-"""Kinds of parts that hold what people or a run's first shards decided: never made again alike."""
+"""Kinds of artifacts that cannot be recomputed: annotations, samples, and choices of a run."""
 
 
 @dataclass(frozen=True)
 class IntegrityReport:
-    """A run, or all parts of a store.
+    """Result of the check of one run, or of all artifacts of a store.
 
     Attributes:
-        name: for the eye.
-        run: its name; empty for the parts.
-        state: in a few words.
-        problems: what is wrong, a file each.
-        unfinished: whether it is a run in work.
-        damaged: keys of a run's commits, or kind and digest of parts, that are not sound.
+        name: Name that is displayed.
+        run: Name of the run; empty for the artifacts.
+        state: Summary in a few words.
+        problems: Descriptions of the problems, one for each file.
+        unfinished: Whether it is a run with missing shards.
+        damaged: Keys of a run's damaged commits, or (kind, digest) of damaged artifacts.
     """
 
     name: str
@@ -39,7 +39,7 @@ class IntegrityReport:
 
 
 def check_integrity(store: Store, run: str | None = None) -> Iterator[IntegrityReport]:
-    """Examine every run and every part of a store, or one run alone."""
+    """Check every run and every artifact of a store, or a single run."""
     names, orphaned = ([run], []) if run else store.list_names()
     for name in names:
         yield _check_run(store, name)
@@ -57,7 +57,7 @@ def _check_run(store: Store, name: str) -> IntegrityReport:
         damaged = store.find_damaged(name)
     except StoreError as error:
         if not store.layout.record(name).exists():
-            raise  # nobody has such a run
+            raise  # the store has no such run
         return IntegrityReport(name, "", "1 problems", (f"{error}",))
     problems = [problem for file_problems in damaged.values() for problem in file_problems]
     problems += _find_missing_sequence(store, name)
@@ -71,7 +71,7 @@ def _check_run(store: Store, name: str) -> IntegrityReport:
     if problems:
         state = f"{len(problems)} problems, {count}"
     else:
-        state = "whole" if status.is_intact else f"not finished, {count}; what is there is sound"
+        state = "intact" if status.is_intact else f"not finished, {count}; these are intact"
     damaged_keys = tuple((key,) for key in damaged) or tuple(
         (key,) for key in keys if status.was_finished
     )
@@ -81,9 +81,9 @@ def _check_run(store: Store, name: str) -> IntegrityReport:
 
 
 def _find_missing_sequence(store: Store, name: str) -> list[str]:
-    """A run without a number though one opened before it has one: an earlier run passes for newer.
+    """Report a run that has no sequence number although an older run has one: it sorts wrongly.
 
-    Stores of before there were numbers have runs without, all older than those with one.
+    Stores of earlier versions have runs without numbers, all older than those with one.
     """
     if store.read_sequence(name):
         return []
@@ -92,11 +92,11 @@ def _find_missing_sequence(store: Store, name: str) -> list[str]:
     ]
     if not created_times or min(created_times) > store.read_record(name).created:
         return []
-    return [f"{store.layout.order(name)}: missing; its next audit gives the run a place again"]
+    return [f"{store.layout.order(name)}: missing; the run's next audit writes it again"]
 
 
 def _read_created(store: Store, name: str) -> str:
-    """When a run with a number was opened; empty of one without, or whose record is unreadable."""
+    """Creation time of a run with a sequence number; empty for others and unreadable records."""
     try:
         return store.read_record(name).created if store.read_sequence(name) else ""
     except StoreError:
@@ -106,27 +106,25 @@ def _read_created(store: Store, name: str) -> str:
 def _check_artifacts(store: Store) -> IntegrityReport:
     damaged = store.find_damaged_artifacts()
     problems = tuple(problem for file_problems in damaged.values() for problem in file_problems)
-    state = f"{len(problems)} problems" if problems else "sound"
+    state = f"{len(problems)} problems" if problems else "intact"
     return IntegrityReport(ARTIFACTS, "", state, problems, False, tuple(damaged))
 
 
 def repair_run(store: Store, report: IntegrityReport) -> str:
-    """Take the damaged commits of a run back."""
+    """Withdraw the damaged commits of a run, so that the next audit computes them again."""
     store.withdraw(report.run, [key for (key,) in report.damaged])
-    return f"{len(report.damaged)} commits taken back; the next audit computes them."
+    return f"{len(report.damaged)} commits withdrawn; the next audit computes them again."
 
 
 def repair_artifacts(store: Store, report: IntegrityReport) -> str:
-    """Remove damaged parts, which are made again when needed; not what was decided once."""
+    """Remove damaged artifacts that can be recomputed; keep those that cannot."""
     recomputable = [pair for pair in report.damaged if pair[0] not in IRREPLACEABLE_KINDS]
     for kind, digest in recomputable:
         store.remove_artifact(kind, digest)
     kept_count = len(report.damaged) - len(recomputable)
     note = (
-        f" {kept_count} hold what was decided once: put the files back from a copy."
+        f" {kept_count} cannot be recomputed: restore these files from a backup."
         if kept_count
         else ""
     )
-    return (
-        f"{len(recomputable)} parts removed, which are computed again when they are needed.{note}"
-    )
+    return f"{len(recomputable)} artifacts removed; they are computed again when needed.{note}"

@@ -1,14 +1,14 @@
-"""What a person should read of the recall that a run was found to have."""
+"""Recall of the candidates of a run: description, and warnings for slices with low recall."""
 
 from collections.abc import Iterator
 
 MIN_RECALL = 0.5
 MAX_P_VALUE, MIN_GAP = 0.05, 0.1
-"""A group is named if it lies so far below the others, and would by chance as seldom as this."""
+"""Largest p-value and least gap of recall at which a slice is reported as worse than the others."""
 
 
 def describe_recall(entries: list[dict]) -> str:
-    """The recall over all queries, and that of each method where there are several.
+    """Format the recall over all queries, and that of each method of a union.
 
     >>> describe_recall([{"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0}])
     '0.90 of the top 10 (0.60 - 1.00), 8 queries scanned in full'
@@ -32,17 +32,16 @@ def describe_recall(entries: list[dict]) -> str:
 
 
 def warn_low_recall(entries: list[dict]) -> Iterator[str]:
-    """Whether the candidates miss most of what matters, and whose queries they serve worse.
+    """Warn of low recall, over all queries or for single labels and slices.
 
     >>> poor = {"at": 10, "queries": 4, "share": 0.55, "low": 0.3, "high": 0.8, "label": "neg"}
     >>> list(warn_low_recall([{"at": 10, "share": 0.8}, poor | {"rest": 1.0, "chance": 0.01}]))
-    ['The candidates hold less for label neg: 0.55 of the top 10 (0.30 - 0.80), others 1.00.']
+    ['Recall is lower for label neg: 0.55 of the top 10 (0.30 - 0.80), others 1.00.']
     """
     if entries and entries[0]["share"] < MIN_RECALL:
         yield (
-            f"The candidates hold {entries[0]['share']:.0%} of the {entries[0]['at']} most "
-            "influential "
-            'rows of a query: take [candidates] kind = "sketch", or "full".'
+            f"The candidates contain only {entries[0]['share']:.0%} of the {entries[0]['at']} most "
+            'influential rows of a query: set [candidates] kind = "sketch", or "full".'
         )
     worse: dict[str, dict] = {}
     for entry in entries:
@@ -50,13 +49,13 @@ def warn_low_recall(entries: list[dict]) -> Iterator[str]:
             worse.setdefault(_format_group(entry), entry)
     for group, entry in worse.items():
         yield (
-            f"The candidates hold less for {group}: {entry['share']:.2f} of the top {entry['at']} "
+            f"Recall is lower for {group}: {entry['share']:.2f} of the top {entry['at']} "
             f"({entry['low']:.2f} - {entry['high']:.2f}), others {entry['rest']:.2f}."
         )
 
 
 def _format_group(entry: dict) -> str:
-    """The group of an entry; empty for all queries, as in every entry of older runs."""
+    """Name the label or slice of an entry; empty for all queries, as in entries of older runs."""
     names = [f"{kind} {entry[kind]}" for kind in ("label", "slice") if entry.get(kind) is not None]
     return names[0] if names else ""
 

@@ -1,7 +1,7 @@
-"""What the record of a training says by now of a run that is shown again.
+"""Changes of the training record since a run was finished.
 
-A run keeps what the record said when it was finished; the recipe of [training] and the record are
-no part of what its numbers depend on, so that both may change afterwards.
+A run stores its comparison with the training record. The results of a run do not depend on that
+record or on `[training]`, so both can change afterwards.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from tasks.models.training_record import read_record
 from tasks.run.spec import RunPlan
 
 REQUIRES_MODEL = (LENGTH, CHANGED)
-"""Meanings of differences that are not looked for again: they need the model, or its tokens."""
+"""Kinds of differences that are not checked again, since they need the model or its tokens."""
 
 
 def find_changes_since(store: Store, plan: RunPlan) -> Iterator[str]:
-    """Differences that came, or went, since a run was finished, sentence by sentence.
+    """Yield one sentence for each difference that appeared or disappeared since the run finished.
 
     Raises:
-        InputError: as `tasks.models.provenance.collect_provenance`.
+        InputError: see `tasks.models.provenance.collect_provenance`.
     """
     study, table = plan.inputs.study, plan.inputs.train
     facts = store.scan("runs", plan.record.run).collect().to_dicts()
@@ -36,4 +36,4 @@ def find_changes_since(store: Store, plan: RunPlan) -> Iterator[str]:
             yield f"Since this run was finished: {difference}"
     for difference in recorded:
         if difference not in current and difference.means not in REQUIRES_MODEL and any(records):
-            yield f"No longer so, though the run says it: {difference.what}."
+            yield f"Recorded in the run, but no longer true: {difference.what}."

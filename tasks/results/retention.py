@@ -1,4 +1,4 @@
-"""The upkeep of a store: what is wrong with it, and what it needs no more."""
+"""Garbage collection of a store by a retention policy, and compaction of finished runs."""
 
 import time
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class GcPlan:
-    """What may go, by the reason why.
+    """Runs and files to delete.
 
     Attributes:
-        runs: names of runs that are forgotten.
-        files: all files, those of runs among them.
-        compacted: runs whose shards' files were put together before.
+        runs: Names of expired runs.
+        files: All files to delete, those of expired runs included, each with its reason.
+        compacted: Names of runs that were compacted before.
     """
 
     runs: tuple[str, ...]
@@ -32,12 +32,12 @@ class GcPlan:
 
     @property
     def total_bytes(self) -> int:
-        """Of all files together."""
+        """Total size of the files in bytes."""
         return sum(leftover.bytes for leftover in self.files)
 
     @property
     def reasons(self) -> dict[str, tuple[int, int]]:
-        """Files and bytes for each reason."""
+        """Number and bytes of the files by reason."""
         totals: dict[str, tuple[int, int]] = {}
         for leftover in self.files:
             count, size = totals.get(leftover.reason, (0, 0))
@@ -47,13 +47,13 @@ class GcPlan:
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """How long things are kept; what is left out is kept for good.
+    """Limits of retention; None keeps everything.
 
     Attributes:
-        runs: so many of the newest.
-        days: runs that are no older.
-        artifact_days: parts that an audit used no longer ago.
-        now: seconds since 1970.
+        runs: Number of newest runs to keep.
+        days: Age in days up to which runs are kept.
+        artifact_days: Days since the last use up to which artifacts are kept.
+        now: Current time in seconds since 1970.
     """
 
     runs: int | None = None
@@ -63,7 +63,7 @@ class RetentionPolicy:
 
 
 def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
-    """What may go of a store. Nothing is removed."""
+    """List what a policy deletes from a store, without deleting it."""
     runs = find_expired_runs(store.list_runs(), policy)
     files = [leftover for run in runs for leftover in store.list_run_files(run)]
     files += store.find_leftovers()
@@ -72,7 +72,7 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
             status.record for status in store.list_runs() if status.record.run not in runs
         )
         method_artifacts = {(METHOD.name, method_digest(record)) for record in kept_records}
-        # People's work, and what it is of: for good.
+        # Annotations and the samples that they belong to are never deleted.
         review_artifacts = {
             (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)
         }
@@ -83,16 +83,16 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
 
 
 def compact_finished(store: Store) -> tuple[str, ...]:
-    """Put the shards' files of every finished run together; the runs that this changed."""
+    """Merge the shard files of every finished run; return the names of the changed runs."""
     finished = (status.record.run for status in store.list_runs() if status.is_intact)
     return tuple(run for run in finished if store.compact(run) is not None)
 
 
 def find_expired_runs(runs: Sequence[RunStatus], policy: RetentionPolicy) -> list[str]:
-    """Names of runs, the newest first, that are too old to keep; never the newest finished one.
+    """Names of expired runs, newest first; never the newest finished one.
 
-    A run is too old if it is by every limit there is. One that a run which stays goes on from is
-    kept.
+    A run expires if it exceeds every limit that is set. A run that a kept run depends on, as its
+    parent, is kept too.
     """
     if policy.runs is None and policy.days is None:
         return []

@@ -1,4 +1,4 @@
-"""Accuracy by slice, with how sure it is: a slice of one query is no lowest slice."""
+"""Accuracy by slice with Wilson confidence intervals, so that tiny slices do not rank lowest."""
 
 import polars as pl
 from scipy.stats import binomtest
@@ -7,11 +7,11 @@ CONFIDENCE = 0.95
 
 
 def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Accuracy of each value of a column, those that are surely low first.
+    """Accuracy of each value of a column, sorted by the upper confidence bound, lowest first.
 
-    Columns: slice (null for queries without a value), queries, accuracy, low and high (its 95 %
-    interval by Wilson, 1927), loss (mean, nats). By `high`, so that one wrong query does not go
-    before fifty of a hundred.
+    Columns: slice (null for queries without a value), queries, accuracy, low and high (95 %
+    confidence interval of Wilson, 1927), loss (mean, nats). Sorted by `high`, so that a slice of
+    one wrong query does not come before one with 50 wrong of 100.
     """
     grouped = queries.group_by(slice=pl.col(column), maintain_order=True).agg(
         queries=pl.len(),

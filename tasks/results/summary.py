@@ -1,4 +1,4 @@
-"""What a person should see after an audit, read from the store."""
+"""Summary of a finished audit, read from the store."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ TRAIN_COLUMNS = (*COLUMNS, "trained")
 
 @dataclass(frozen=True)
 class ExplainedQuery:
-    """A query with the training examples that harmed and helped it most."""
+    """A query with its most harmful and most helpful training examples."""
 
     query: Row
     harmful: list[Row]
@@ -60,13 +60,14 @@ class ExplainedQuery:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run, as far as a terminal has room for it.
+    """Summary of one run, of the size of a terminal page.
 
     Attributes:
-        quarantined: queries without scores, each with its reason.
-        nonfinite_ids: ids of the training rows whose loss is not finite.
-        other_order: an order of the labels that fits the model's outputs surely better.
-        leaked_queries: queries that are training rows, word for word.
+        quarantined: Queries without scores, each with its reason.
+        nonfinite_ids: Ids of the training rows with a loss that is not finite.
+        other_order: Order of the labels that fits the model's outputs significantly better; None
+            if there is none.
+        leaked_queries: Number of queries that are training rows, verbatim.
     """
 
     run: str
@@ -84,38 +85,38 @@ class Summary:
 
     @property
     def damping_choice(self) -> DampingSelection | None:
-        """How the damping was chosen; None if it was given."""
+        """Record of the choice of the damping; None if it was given."""
         return DAMPING.parse_column(str(self.facts["curvature"])) if self.facts else None
 
     @property
     def method_selection(self) -> MethodSelection | None:
-        """How the method of finding candidates was chosen; None if it was given."""
+        """Record of the choice of the candidate method; None if it was given."""
         return METHOD.parse_column(str(self.facts["candidates"])) if self.facts else None
 
     @property
     def k_selection(self) -> KSelection | None:
-        """How the number of candidates was chosen; None if it was given."""
+        """Record of the choice of the number of candidates; None if it was given."""
         return K.parse_column(str(self.facts["candidates"])) if self.facts else None
 
     @property
     def recall(self) -> list[Row]:
-        """What the candidates hold of a full scan of some queries; empty if not checked."""
+        """Recall of the candidates against a full scan of some queries; empty if not measured."""
         return json.loads(str(self.facts["recall"])) if self.facts.get("recall") else []
 
     @property
     def outcome(self) -> ForecastVsActual | None:
-        """What the last process of the run was forecast to take, and took; None if unknown."""
+        """Forecast and actual cost of the run's last process; None if unknown."""
         return parse_forecast_vs_actual(self.facts.get("forecast"))
 
     @property
     def root_run(self) -> str | None:
-        """The run whose curvature and recall this one goes on with; None if they are its own."""
+        """Root run whose curvature and recall are reused; None if they are the run's own."""
         reuse = json.loads(str(self.facts["candidates"])).get("carried") if self.facts else None
         return reuse["root"] if reuse else None
 
     @property
     def evidence(self) -> list[tuple[str, str]]:
-        """What the certificates say, name by name."""
+        """Diagnostics of the run as pairs of label and text."""
         lines = list(describe_diagnostics(self.diagnostics))
         if self.damping_choice:
             records = json.loads(str(self.facts["curvature"])).get("chosen_for_others", [])
@@ -126,7 +127,8 @@ class Summary:
         if self.k_selection:
             lines.append(("candidates chosen", describe_k_selection(self.k_selection)))
         if self.recall:
-            since = f"; of {self.root_run}, not measured again" if self.root_run else ""
+            root = self.root_run
+            since = f"; measured in {root}, not measured again" if root else ""
             lines.append(("recall", describe_recall(self.recall) + since))
         if self.facts:
             lines.extend(describe_reuse(self.facts))
@@ -136,7 +138,7 @@ class Summary:
 
     @property
     def warnings(self) -> list[str]:
-        """What must not be overlooked."""
+        """Warnings, the most serious first."""
         damping_warnings = warn_damping_choice(self.damping_choice) if self.damping_choice else ()
         left_out_warnings = warn_excluded_models(str(self.facts["curvature"])) if self.facts else ()
         recall_warnings = warn_low_recall(self.recall)
@@ -169,7 +171,7 @@ class Summary:
 
 
 def read_summary(store: Store, run: str, study: Path) -> Summary:
-    """Read the summary of a run: accuracy, trust, and its worst queries explained."""
+    """Read the summary of a run: accuracy, diagnostics, and the worst queries explained."""
     queries, solves = store.scan("queries", run), store.scan("solves", run)
     nonfinite = store.scan("train", run).filter(pl.col("loss").is_null())
     facts = store.scan("runs", run).collect().to_dicts()
@@ -191,7 +193,7 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
 
 
 def count_leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
-    """How many queries are training rows, word for word; 0 where a run holds no texts."""
+    """Number of queries that are training rows, verbatim; 0 where a run holds no texts."""
     if "text" not in train.collect_schema().names():
         return 0
     content, rows = ["text", "text_pair"], train.select("text", "text_pair")
@@ -200,17 +202,17 @@ def count_leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
 
 
 def warn_leaks(leaked: int, facts: Row) -> Iterator[str]:
-    """A share of queries that is too large for their accuracy to be trusted."""
+    """Warn of leaked queries if their share makes the accuracy unreliable."""
     if facts and leaked >= max(1.0, MAX_LEAKED_SHARE * parse_count(facts["query_rows"])):
         yield (
-            f"{leaked:,} of {parse_count(facts['query_rows']):,} queries are training rows, word "
-            "for "
-            "word: accuracy on these says nothing about new data, and they answer for themselves."
+            f"{leaked:,} of {parse_count(facts['query_rows']):,} queries are verbatim training "
+            "rows: accuracy on them says nothing about new data, and their most helpful training "
+            "row is their own copy."
         )
 
 
 def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
-    """Whether the model's answers to its training rows fit another order of the labels."""
+    """Find an order of the labels that fits the predictions on the training rows better."""
     rows = train.select("label", "prediction").drop_nulls().collect()
     labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
     position = {label: i for i, label in enumerate(labels)}
@@ -221,7 +223,7 @@ def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
 
 
 def _read_most_harmful(store: Store, run: str) -> list[Row]:
-    """The training examples that harm the wrongly predicted queries most, summed over them."""
+    """Training examples with the largest harm, summed over the wrongly predicted queries."""
     wrong = filter_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
     rows = join_examples(rank_harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
@@ -240,7 +242,7 @@ def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
 
 
 def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
-    """A training example and the k queries it moved most."""
+    """Return a training example and the k queries that it affects most."""
     row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
     affected = find_affected_queries(store.scan("scores", run), train)
     rows = join_queries(affected.head(k), store.scan("queries", run), COLUMNS)
@@ -248,7 +250,7 @@ def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list
 
 
 def _rank_first_group(queries: pl.DataFrame) -> list[Row]:
-    """Accuracy by the first group column, if there is one; those that are surely low first."""
+    """Accuracy by the first group column, if there is one; see `rank_slices`."""
     groups = [name for name in queries.columns if name.startswith("group_")]
     if not groups:
         return []
@@ -256,7 +258,7 @@ def _rank_first_group(queries: pl.DataFrame) -> list[Row]:
 
 
 def describe_reuse(facts: Row) -> Iterator[tuple[str, str]]:
-    """What of a run is an earlier one's; nothing for a run that began from nothing."""
+    """Yield what an incremental run reused from its parent run; nothing for a full run."""
     reuse = json.loads(str(facts["candidates"])).get("carried")
     if reuse:
         reused_queries = (
@@ -264,6 +266,6 @@ def describe_reuse(facts: Row) -> Iterator[tuple[str, str]]:
         )
         reused_rows = f"{reuse['train']:,} of {facts['train_rows']:,} training rows"
         yield (
-            "carried over",
+            "reused",
             f"{reused_queries}, {reused_rows}; curvature and recall of {reuse['root']}",
         )

@@ -13,14 +13,14 @@ WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal 
 
 
 def format_truncated_counts(facts: Row) -> str:
-    """How many texts were longer than the model reads."""
+    """Format the numbers of texts that were truncated to `max_length`."""
     return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
 
 
 def render_summary_markdown(summary: Summary) -> str:
-    """The summary as a Prefect artifact: numbers and ids, no example text."""
+    """Render the summary as Markdown for Prefect: numbers and ids, no example text."""
     facts = summary.facts
-    expected = f"| expected | {summary.outcome} |"
+    forecast = f"| forecast | {summary.outcome} |"
     lines = [
         f"# Influence audit {summary.run}",
         "",
@@ -28,9 +28,9 @@ def render_summary_markdown(summary: Summary) -> str:
         "| --- | --- |",
         f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
         f"| training rows | {facts['train_rows']} |",
-        f"| cut to max_length | {format_truncated_counts(facts)} |",
+        f"| truncated | {format_truncated_counts(facts)} |",
         *(f"| {name} | {text} |" for name, text in summary.evidence),
-        *([expected] if summary.outcome else []),
+        *([forecast] if summary.outcome else []),
         f"| results | `{summary.store}` |",
         f"| report | {_format_page_link(summary)} |",
         "",
@@ -43,7 +43,7 @@ def render_summary_markdown(summary: Summary) -> str:
 
 
 def _format_page_link(summary: Summary) -> str:
-    """A link to the page about the run, or the command that builds it."""
+    """Link to the report page of the run, or the command that builds it."""
     page = make_page_path(summary.store, summary.study.parent, summary.run)
     if page.is_file():
         return f"[{page.name}]({page.resolve().as_uri()})"
@@ -51,19 +51,19 @@ def _format_page_link(summary: Summary) -> str:
 
 
 def make_page_path(store_root: Path, folder: Path, run: str) -> Path:
-    """Where the page of a run is: beside a store in a folder, beside the study of any other.
+    """Path of a run's report page: next to a local store, or next to the study of a remote one.
 
     Args:
-        store_root: of the store.
-        folder: of the study.
-        run: by name.
+        store_root: Root of the store, a folder or a URI.
+        folder: Folder of the study file.
+        run: Name of the run.
     """
     parent = folder if is_remote(store_root) else Path(store_root).parent
     return parent / "reports" / f"{run}.html"
 
 
 def make_worst_queries_table(summary: Summary) -> list[dict[str, str]]:
-    """The worst queries as a Prefect table: numbers, rounded, and ids, no example text."""
+    """Worst queries as a Prefect table: ids and rounded numbers, no example text."""
     rows = []
     for explained in summary.worst:
         example = explained.harmful[0] if explained.harmful else None

@@ -1,1 +1,1 @@
-"""The terminal: panels and tables of what other rooms have computed."""
+"""Rendering of results as panels and tables on the terminal."""

@@ -1,4 +1,4 @@
-"""The summary of an audit, a query and a training example, drawn for a terminal."""
+"""Panels for the terminal: summary of an audit, one query, one training example."""
 
 import shlex
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from tasks.results.group_names import format_group_value
 from tasks.results.summary import ExplainedQuery, Summary
 from tasks.results.summary_markdown import format_truncated_counts
 
-NOT_TRAINED = "  not trained on: minus the effect is that of adding it"
+NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
 
 
 def render_summary(summary: Summary) -> RenderableType:
-    """The summary for a terminal."""
+    """Render the summary of an audit, with the next commands to type."""
     return Group(
         *(render_explained_query(explained) for explained in summary.worst),
         _most_harmful_panel(summary),
@@ -30,7 +30,7 @@ def render_summary(summary: Summary) -> RenderableType:
 
 
 def render_explained_query(explained: ExplainedQuery) -> RenderableType:
-    """A query on top, its harmful and helpful training examples below."""
+    """Render a query with its most harmful and most helpful training examples."""
     query = explained.query
     head = Text.assemble(
         (f"{query['label']}", "bold green"),
@@ -40,22 +40,22 @@ def render_explained_query(explained: ExplainedQuery) -> RenderableType:
         _format_text(query, ""),
     )
     if query["reason"]:
-        reason = Text(f"\nquarantined, it has no scores. {query['reason']}", style="bold red")
+        reason = Text(f"\nquarantined, without scores. {query['reason']}", style="bold red")
         return _query_panel(query, Group(head, reason))
     harmful = _render_effects(explained.harmful, "red")
     helpful = _render_effects(explained.helpful, "green")
     body = Group(
         head,
-        Text("\nharmful: the loss would fall without it", style="red italic"),
+        Text("\nharmful: without this row the loss would fall", style="red italic"),
         harmful,
-        Text("helpful: the loss would rise without it", style="green italic"),
+        Text("helpful: without this row the loss would rise", style="green italic"),
         helpful,
     )
     return _query_panel(query, body)
 
 
 def render_layers(layers: LayerEffects) -> RenderableType:
-    """One part of the model a row: what the shown harmful and helpful examples do through it."""
+    """Render the effects of the shown examples split by layer, one layer per row."""
     effects_by_sign = [
         [e for _, e in layers.rows if (sum(e) < 0) == harmful] for harmful in (True, False)
     ]
@@ -73,7 +73,7 @@ def render_layers(layers: LayerEffects) -> RenderableType:
     table.add_row(
         "all", *(f"{sum(map(sum, effects_of_sign)):+.4f}" for effects_of_sign in effects_by_sign)
     )
-    title = "the same by the layers that these examples pull on, nats"
+    title = "effects of these examples by layer, nats"
     return Panel(table, title=title, title_align="left")
 
 
@@ -82,7 +82,7 @@ def _query_panel(query: Row, body: Group) -> RenderableType:
 
 
 def _render_effects(rows: list[Row], style: str) -> RenderableType:
-    """One training example a row: its effect on the left, label, id and text on the right."""
+    """Render one training example per row: effect on the left, label, id and text on the right."""
     if not rows:
         return Text("  none among the candidates", style="dim")
     table = _make_two_column_table()
@@ -95,10 +95,10 @@ def _render_effects(rows: list[Row], style: str) -> RenderableType:
 
 
 def render_trace(row: Row, affected: list[Row]) -> RenderableType:
-    """A training example and the queries it moved most."""
+    """Render a training example with the queries that it affects most."""
     head = Text.assemble(
         (f"{row['label']}", "bold"),
-        f"   own loss {format_loss(row['loss'])} "
+        f"   loss {format_loss(row['loss'])} "
         f"nats{NOT_TRAINED if row['trained'] is False else ''}\n",
         _format_text(row, ""),
         "\n",
@@ -111,9 +111,9 @@ def render_trace(row: Row, affected: list[Row]) -> RenderableType:
             Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
             _format_example(label, f"{query['query_id']}", _format_text(query, "query_")),
         )
-    rows = table if affected else Text("no query had it among its candidates", style="dim")
+    rows = table if affected else Text("not a candidate of any query", style="dim")
     note = Text(
-        "removal effects in nats: below 0 it harmed that query, above 0 it helped", style="dim"
+        "removal effects in nats: below 0 the row harms the query, above 0 it helps", style="dim"
     )
     return Panel(Group(head, rows, note), title=Text(f"train {row['id']}"), title_align="left")
 
@@ -130,7 +130,7 @@ def _format_example(label: str, name: str, text: Text) -> Text:
 
 
 def _format_text(row: Row, prefix: str) -> Text:
-    """The one or two texts of an example; never read as markup."""
+    """Return the one or two texts of an example, without interpreting markup."""
     pair = row[f"{prefix}text_pair"]
     text = Text(f"{row[f'{prefix}text']}")
     return text if pair is None else text.append("\n→ ", style="bold").append(f"{pair}")
@@ -145,7 +145,7 @@ def _most_harmful_panel(summary: Summary) -> RenderableType:
             effect, _format_example(count, f"{row['train_id']}", _format_text(row, "train_"))
         )
     rows = table if summary.most_harmful else Text("none", style="dim")
-    title = "training examples that harm the wrong predictions most, summed (nats)"
+    title = "most harmful to wrongly predicted queries: summed effects, nats"
     return Panel(rows, title=title, title_align="left")
 
 
@@ -161,26 +161,26 @@ def _facts_panel(summary: Summary) -> RenderableType:
         value: str | None = slice_row["slice"]  # type: ignore[assignment]
         table.add_row(Text(f"  {format_group_value(value)}"), share)
     table.add_row("training rows", f"{facts['train_rows']:,}")
-    table.add_row("cut to max_length", format_truncated_counts(facts))
+    table.add_row("truncated", format_truncated_counts(facts))
     table.add_row("parameters", f"{facts['parameters']:,} attributed")
     for name, text in summary.evidence:
         table.add_row(name, Text(text))
     table.add_row("time", f"{facts['seconds']:.0f} s")
     if summary.outcome:
-        table.add_row("expected", f"{summary.outcome}")
+        table.add_row("forecast", f"{summary.outcome}")
     return Panel(table, title=Text(f"run {summary.run}"), title_align="left")
 
 
 def _warning_panels(summary: Summary) -> Iterator[RenderableType]:
-    """Nothing if nothing is wrong."""
+    """Render the warnings in one panel; nothing without warnings."""
     lines = [Text(warning) for warning in summary.warnings]
     if lines:
-        yield Panel(Group(*lines), title="look at this", title_align="left", style="bold red")
+        yield Panel(Group(*lines), title="warnings", title_align="left", style="bold red")
 
 
 def _next_steps(summary: Summary) -> RenderableType:
     study = shlex.quote(str(summary.study))
-    lines = [Text.assemble("Results: ", (str(summary.store), "bold")), Text("What to type next:")]
+    lines = [Text.assemble("Results: ", (str(summary.store), "bold")), Text("Next commands:")]
     if summary.worst:
         worst = summary.worst[0]
         name = shlex.quote(str(worst.query["id"]))

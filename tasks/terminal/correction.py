@@ -1,4 +1,4 @@
-"""What a corrected model does to slices of examples, as a table."""
+"""Table of the change of accuracy and loss by slice after a correction."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ from tasks.correction.slice_changes import SliceChange
 
 
 def render_slice_changes(slices: Sequence[SliceChange]) -> Table:
-    """Accuracy before and after and the change of the mean loss, a row a slice.
+    """Render accuracy before and after, and the change of the mean loss, one slice per row.
 
     Args:
-        slices: what was measured before and after the correction.
+        slices: Measurements of each slice before and after the correction.
     """
-    table = Table("slice", "rows", "before", "after", "loss, nats", "95 %")
+    names = ("slice", "rows", "accuracy before", "after", "change of loss, nats", "95 % interval")
+    table = Table(*names)
     for change in slices:
         table.add_row(
             Text(change.name),

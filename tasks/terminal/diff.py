@@ -1,4 +1,4 @@
-"""Two runs side by side, drawn for a terminal."""
+"""Panel for the terminal: comparison of two runs."""
 
 from collections.abc import Iterator
 
@@ -17,14 +17,15 @@ from storage.run_comparison import (
 from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference
 from tasks.results.group_names import ALL, format_group_value
 
-MEASURED = ("queries", "right before", "after", "became harmful", "stopped")
+MEASURED = ("queries", "accuracy before", "after", "newly harmful", "no longer harmful")
+CHANGES = {BECAME_HARMFUL: "newly harmful", STOPPED_HARMING: "no longer harmful"}
 STYLES = {"numbers": "green", "order": "yellow", "nothing": "bold red"}
 
 
 def render_difference(difference: RunDifference, before: str, after: str) -> RenderableType:
-    """The verdict, accuracy by slice, then rows that became harmful and that stopped being so."""
+    """Render comparability, accuracy by slice, newly harmful rows and no longer harmful ones."""
     head = Text(f"{difference.comparability}\n", style=STYLES[difference.comparability.level])
-    head.append(f"{difference.common_queries:,} queries were asked in both.", style="default")
+    head.append(f"{difference.common_queries:,} queries are in both runs.", style="default")
     for note in difference.notes:
         head.append(f"\n{note}", style="dim")
     body: list[RenderableType] = [head]
@@ -42,7 +43,7 @@ def render_difference(difference: RunDifference, before: str, after: str) -> Ren
 
 
 def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) -> Table:
-    """Of each slice: its queries, right before and after, rows that became harmful and stopped."""
+    """Table with queries, accuracy before and after, and counts of changed rows of each slice."""
     table = Table(box=None, padding=(0, 1))
     for name in (difference.group or "slice", *MEASURED):
         table.add_column(Text(name), justify="right" if name in MEASURED else "left")
@@ -63,22 +64,22 @@ def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) ->
 
 
 def _describe_displaced_rows(difference: RunDifference) -> str:
-    """Rows that entered or left the worst since other rows moved."""
+    """Sentence on rows that entered or left the most harmful ones because other rows changed."""
     return (
-        f"{difference.count(MOVED_UP)} more entered the worst rows and "
-        f"{difference.count(OVERTAKEN)} left them, their "
-        "own harm not known to have doubled or halved: others moved."
+        f"{difference.count(MOVED_UP)} more rows entered the most harmful ones and "
+        f"{difference.count(OVERTAKEN)} more left them, without a doubled or halved harm of "
+        "their own: other rows changed."
     )
 
 
 def _make_source_tables(rows: pl.DataFrame) -> Iterator[Table]:
-    """Rows that became harmful or stopped, by each group of the training table."""
+    """Tables of newly and no longer harmful rows by each group column of the training table."""
     rows = rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
     for column in [name for name in rows.columns if name.startswith("group_")]:
         table = Table(box=None, padding=(0, 1))
         table.add_column(Text(f"training rows by {column.removeprefix('group_')}"))
         for change in (BECAME_HARMFUL, STOPPED_HARMING):
-            table.add_column(change, justify="right")
+            table.add_column(CHANGES[change], justify="right")
         counts = (
             rows.group_by(column)
             .agg(
@@ -102,15 +103,15 @@ def _make_source_tables(rows: pl.DataFrame) -> Iterator[Table]:
 
 
 def _make_row_table(rows: pl.DataFrame, change: str) -> RenderableType:
-    what = change if change == BECAME_HARMFUL else "stopped being harmful"
-    title = f"\n{len(rows)} training rows {what}"
+    title = f"\n{len(rows)} training rows {CHANGES[change]}"
     if rows.is_empty():
         return Text(title, style="dim")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for name in ("before", "after", "training row", "label", ""):
-        table.add_column(name, justify="right" if name in ("before", "after") else "left")
+    for name in ("effect before", "after", "training row", "label", ""):
+        table.add_column(name, justify="right" if name in ("effect before", "after") else "left")
     for row in rows.head(SHOWN).iter_rows(named=True):
         notes = [name for name in ("new", "gone", "relabelled", "edited") if row[name]]
+        notes = ["removed" if name == "gone" else name for name in notes]
         table.add_row(
             f"{row['effect_before']:+.4f}",
             f"{row['effect_after']:+.4f}",

@@ -1,4 +1,4 @@
-"""Is this machine, and this study, fit for an audit? Each check answers or says what to change."""
+"""Checks of `fastif doctor`: the machine, and the study's model and rows; failures name a fix."""
 
 import os
 import platform
@@ -30,12 +30,12 @@ from tasks.study.study import load_study
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
 LABEL_ORDER_ROWS = 128
-"""Training rows whose predictions tell the order of the labels."""
+"""Number of training rows by whose predictions the order of the labels is checked."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's report."""
+    """Result of one check."""
 
     name: str
     passed: bool
@@ -43,7 +43,7 @@ class Check:
 
 
 def run_checks(study: Path | None) -> Iterator[Check]:
-    """Check the machine and, if there is one, the study."""
+    """Check the machine and, if given, the study."""
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in read_versions().items()))
     yield _run_check("faiss", _check_faiss)
     yield Check("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores")
@@ -55,7 +55,8 @@ def run_checks(study: Path | None) -> Iterator[Check]:
     for context in contexts:
         yield _run_check("trial on a few rows", lambda context=context: _check_trial(context))
         yield _run_check(
-            "losses ignore batch mates", lambda context=context: _check_batch_independence(context)
+            "losses do not depend on the batch",
+            lambda context=context: _check_batch_independence(context),
         )
         yield _run_check(
             "evaluation is deterministic", lambda context=context: _check_determinism(context)
@@ -75,7 +76,7 @@ def run_checks(study: Path | None) -> Iterator[Check]:
 def _run_check(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
-    except Exception as error:  # of any library: a check that fails is an answer, no traceback
+    except Exception as error:  # from any library: a failed check is a result, not a traceback
         return Check(name, False, format_error(error))
 
 
@@ -85,11 +86,11 @@ def _check_faiss() -> str:
 
 
 def _check_devices(study: Path | None) -> str:
-    """Those of the study; without one, or with one that cannot be read, those of the machine."""
+    """Devices of the study; of the machine if there is no study or it cannot be read."""
     try:
         names = AUTO if study is None else load_study(study).run.devices
     except StudyError:
-        names = AUTO  # the next check says what is wrong with it
+        names = AUTO  # the next check reports the error
     descriptions = ", ".join(device.description for device in resolve_devices(names))
     return f"{descriptions}; the processor is {platform.processor() or platform.machine()}"
 
@@ -102,8 +103,8 @@ def _check_study(study: Path, contexts: list[RunContext]) -> str:
     contexts.append(context)
     truncated = int(context.train_texts.truncated.sum()), int(context.query_texts.truncated.sum())
     return (
-        f"{len(context.train_texts)} training rows ({truncated[0]} cut), "
-        f"{len(context.query_texts)} queries ({truncated[1]} cut), "
+        f"{len(context.train_texts)} training rows ({truncated[0]} truncated), "
+        f"{len(context.query_texts)} queries ({truncated[1]} truncated), "
         f"{context.objective.space.size:,} attributed parameters"
     )
 
@@ -111,29 +112,29 @@ def _check_study(study: Path, contexts: list[RunContext]) -> str:
 def _check_labels_only(study: Path) -> str:
     mislabel_study = read_detection_plan(study)
     reader = (
-        "as they are"
+        "features used as they are"
         if mislabel_study.encoder is None
-        else f"read by {mislabel_study.encoder.folder}"
+        else f"embedded by {mislabel_study.encoder.folder}"
     )
-    return f"labels alone: {len(mislabel_study.inputs.train):,} rows, {reader}"
+    return f"labels only: {len(mislabel_study.inputs.train):,} rows, {reader}"
 
 
 def _check_webhook(notify: Notify) -> str:
     problem = find_webhook_problem(notify)
     if problem:
-        change = "Set it where the audit runs, the worker of a deployment among them."
-        raise InputError("[notify]", "an address to post to", problem, change)
-    return "there is an address to post to" if notify.webhook_env else "none in the study"
+        change = "Set it wherever the audit runs, also for the worker of a deployment."
+        raise InputError("[notify]", "the address of a webhook", problem, change)
+    return "its address is set" if notify.webhook_env else "none in the study"
 
 
 def _check_trial(context: RunContext) -> str:
-    """What an audit tries before its first shard, in other orders and companies."""
+    """Run the checks that an audit runs before its first shard: order, batch, precision, labels."""
     for member in context.members:
         try_table(member.objective, context.train_texts, "[train] table")
         try_table(
             member.objective, context.query_texts, "[queries] table", member.objective.query_measure
         )
-    return "no chance, no batch mates, the precision of the weights, labels that the loss knows"
+    return "outputs are deterministic, independent of the batch, in full precision; labels fit"
 
 
 def _compute_losses(context: RunContext, ids: torch.Tensor) -> torch.Tensor:
@@ -142,7 +143,7 @@ def _compute_losses(context: RunContext, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _select_probe(context: RunContext) -> torch.Tensor:
-    """The shortest and the longest queries, where padding matters most."""
+    """Positions of the shortest and the longest queries, where padding matters most."""
     order = context.query_texts.lengths.argsort()
     return torch.cat([order[: PROBE_SIZE // 2], order[-PROBE_SIZE // 2 :]]).unique()
 
@@ -190,12 +191,12 @@ def _check_gradients(context: RunContext) -> str:
             "Attribute fewer parameters, or ignore this if they are unused on purpose.",
         )
     slow = f"one example at a time (slow): {gradients.route.reason}"
-    mode = slow if gradients.per_example_backward else "a tile at a time"
-    return f"{len(names)} tensors, gradients taken {mode}"
+    mode = slow if gradients.per_example_backward else "for a batch at a time"
+    return f"{len(names)} tensors, gradients are computed {mode}"
 
 
 def _check_label_order(context: RunContext) -> str:
-    """What the model says of a few training rows, which it knows best."""
+    """Compare predictions and labels of a few training rows under every order of the labels."""
     rows = torch.randperm(len(context.train_texts), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
@@ -209,10 +210,10 @@ def _check_label_order(context: RunContext) -> str:
             "labels",
             "the order of the model's outputs",
             str(other),
-            "Put `labels` of the study into the model's order.",
+            "Reorder `labels` of the study like the outputs of the model.",
         )
     right = sum(label == prediction for label, prediction in zip(given, predicted, strict=True))
-    return f"{right} of {len(given)} training rows are predicted as labelled"
+    return f"{right} of {len(given)} training rows are predicted correctly"
 
 
 def _check_double_backward(context: RunContext) -> str:
@@ -223,7 +224,7 @@ def _check_double_backward(context: RunContext) -> str:
     except RuntimeError as error:
         raise InputError(
             "[curvature] kind",
-            "an attention kernel that can be differentiated twice",
+            "operations that can be differentiated twice",
             str(error).splitlines()[0],
             'Use kind = "gauss-newton", which needs one backward pass only.',
         ) from error
@@ -233,12 +234,12 @@ def _check_double_backward(context: RunContext) -> str:
 def _describe_prefix_cache(context: RunContext) -> str:
     cut_layers = context.objective.num_frozen_layers
     if not cut_layers:
-        return "none: the whole model is run each time"
-    return f"{cut_layers} encoder layers and the embeddings are run once a row"
+        return "none: every pass runs the whole model"
+    return f"embeddings and {cut_layers} encoder layers: their outputs are cached for each row"
 
 
 def _check_training_record(context: RunContext) -> str:
     provenance = get_provenance(context)
     if provenance is None:
-        return "none beside the model: how it was trained is taken from the study"
+        return "none in the model's folder; the training recipe is taken from the study"
     return " ".join(map(str, provenance.differences)) or "agrees with the study"

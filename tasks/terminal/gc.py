@@ -1,4 +1,4 @@
-"""What goes of a store, drawn for a terminal."""
+"""Table for the terminal: files that garbage collection removes from a store."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ MEGABYTE = 1e6
 
 
 def render_gc_plan(plan: GcPlan, compacted: Sequence[str], dry_run: bool) -> RenderableType:
-    """A row for each reason, and the sum."""
+    """Render files and bytes by reason, and their total."""
     verb = "would be removed" if dry_run else "removed"
     body: list[RenderableType] = [
         Text(f"Compacted: {', '.join(compacted)}.") if compacted else Text("", end="")
     ]
     if not plan.files:
-        return Group(*body, Text(f"Nothing {'to remove' if dry_run else 'had to go'}."))
-    table = Table("why", "files", "MB", box=None, padding=(0, 1))
+        return Group(*body, Text("Nothing to remove." if dry_run else "Nothing was removed."))
+    table = Table("reason", "files", "MB", box=None, padding=(0, 1))
     for reason, (count, size) in sorted(plan.reasons.items()):
         table.add_row(reason, f"{count:,}", f"{size / MEGABYTE:,.1f}")
     if plan.runs:
-        body.append(Text(f"Runs forgotten: {', '.join(plan.runs)}."))
+        body.append(Text(f"Expired runs: {', '.join(plan.runs)}."))
     total = Text(f"{len(plan.files):,} files, {plan.total_bytes / MEGABYTE:,.1f} MB {verb}.")
     return Group(*body, table, total)

@@ -100,7 +100,7 @@ def test_a_spoilt_file_is_found_and_computed_again(server, study, expected, spoi
     verify = [COMMAND, "verify", "--study", study]
     completed = subprocess.run([*verify, "--repair"], capture_output=True, text=True)
     assert completed.returncode == 1
-    assert "taken back" in completed.stdout
+    assert "withdrawn" in completed.stdout
     run_audit(study, server.environment)
     after = read_manifests(study)
     changed = {key for key in after if after[key] != before[key]}

@@ -35,7 +35,7 @@ def test_doctor_names_the_route_and_why(made, tmp_path):
         by: CliRunner().invoke(app, ["doctor", "--study", str(_study(world, "store", by))]).output
         for by in (False, True)
     }
-    assert "gradients taken a tile at a time" in " ".join(lines[False].split())
-    assert "gradients taken one example at a time (slow): asked for" in " ".join(
+    assert "gradients are computed for a batch at a time" in " ".join(lines[False].split())
+    assert "gradients are computed one example at a time (slow): asked for" in " ".join(
         lines[True].split()
     )

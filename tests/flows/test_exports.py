@@ -91,7 +91,7 @@ def test_what_a_selection_names_no_longer_is_told(searched, tmp_path):
     )
     assert pl.read_parquet(to)["id"].to_list() == [rows[0]["id"]]
     assert '1 ids of the selection are not in the table: "gone"' in done.output
-    assert f'rows of another text now, which are left out: "{rows[1]["id"]}"' in done.output
+    assert f'rows with another text by now, which are skipped: "{rows[1]["id"]}"' in done.output
 
 
 @pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])

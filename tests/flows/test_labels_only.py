@@ -194,4 +194,4 @@ def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
     assert facts["errors"]["counted"] == 120
     assert facts["errors"]["low"] <= wrong[:120].sum() <= facts["errors"]["high"] < wrong.sum()
     assert "of 120 rows" in words
-    assert "80 rows came after the draw and are not counted" in words
+    assert "80 rows were added after sampling and are not in the estimate" in words

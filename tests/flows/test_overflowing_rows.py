@@ -108,9 +108,9 @@ def test_a_training_row_that_overflows_is_left_out_and_named(broken_world):
     assert rows["loss"].null_count() == 1
     assert rows["loss"][ROW] is None
     text = show(broken_world, "audit")
-    assert f"1 training row whose loss is not finite: train-{ROW}" in text
-    assert f"{tiny.QUERIES} scores left out" in text
-    assert "no query had it" in show(broken_world, "show", f"train-{ROW}")
+    assert f"1 training row with a loss that is not finite: train-{ROW}" in text
+    assert f"{tiny.QUERIES} scores are missing" in text
+    assert "not a candidate of any query" in show(broken_world, "show", f"train-{ROW}")
     # Without the row, and n as it was: the same effects, up to a curvature of one row less.
     few = [row for i, row in enumerate(tiny.rows_of(broken_world / "train.csv")) if i != ROW]
     tiny.write_rows(broken_world / "train.csv", few)

@@ -52,7 +52,7 @@ def test_the_page_says_by_what_wrong_labels_are_counted(searched):
         return render_page(build_page(read_run_data(store, own, searched / "study.toml")))
 
     before, out = page(), searched / "drawn.csv"
-    assert "How many labels are wrong is not known" in before
+    assert "The number of wrong labels is unknown" in before
     assert "are expected to be wrong" not in before
     study = searched / "study.toml"
     run("review", "export", "--study", study, "--out", out, "--random", 40)
@@ -63,8 +63,8 @@ def test_the_page_says_by_what_wrong_labels_are_counted(searched):
     assert run("review", "import", out, "--study", study).exit_code == 0
     detect_mislabels.fn(str(study))
     after = page()
-    assert "40 rows drawn at random, 10 of them wrong" in after
-    assert "is not known" not in after
+    assert "a random sample of 40 annotated rows, 10 of them wrong" in after
+    assert "is unknown" not in after
     assert "are probably wrong" in after
 
 

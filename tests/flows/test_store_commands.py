@@ -54,14 +54,14 @@ def test_diff_tells_who_became_harmful(two_nights):
     assert code == 0
     assert "Effects can be compared number by number" in out
     assert "60 training rows became 61" in out
-    assert "17 queries were asked in both" in out
-    became, _, stopped = out.partition("stopped being harmful")
+    assert "17 queries are in both runs" in out
+    became, _, stopped = out.partition("training rows no longer harmful")
     assert "relabelled" in next(line for line in became.splitlines() if " train-5 " in line)
     assert "train-5 " not in stopped
     assert "plain" in out
     assert "odd" in out, "the slices"
     _, same, _ = run("diff", first, first, "--study", study)
-    assert "0 training rows became harmful" in same
+    assert "0 training rows newly harmful" in same
     code, _, message = run("diff", first, "no-such-run", "--study", study)
     assert code == 2
     assert "no-such-run" in message
@@ -94,8 +94,8 @@ def test_without_ids_a_row_in_front_changes_no_row(world):
     entered = set(list(new)[:10]) - set(list(old)[:10])
     # Those whose own harm doubled, where effects are by 61 rows and not by 60.
     became = [text for text in entered if 61 * new[text] <= 2 * 60 * old.get(text, 0.0)]
-    assert f"{len(became)} training rows became harmful" in out
-    assert f"{len(entered) - len(became)} more entered the worst rows" in out
+    assert f"{len(became)} training rows newly harmful" in out
+    assert f"{len(entered) - len(became)} more rows entered the most harmful ones" in out
 
 
 def test_sums_by_one_group_are_not_gone_on_with_by_another(world):
@@ -138,14 +138,14 @@ def test_verify_reads_every_byte(two_nights):
     study, store, first, second = two_nights
     code, out, _ = run("verify", "--study", study)
     assert code == 0
-    assert out.count("whole") == 2
+    assert out.count("intact") == 2
     path = next(store.layout.table("scores", second).rglob("*.parquet"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     code, out, errors = run("verify", "--study", study)
     assert code == 1
-    assert f"{first}: whole" in out
+    assert f"{first}: intact" in out
     assert f"{second}: 1 problems" in out
     assert f"{path}: the bytes changed" in errors
     assert run("verify", "--study", study, "--run", first)[0] == 0
@@ -154,12 +154,12 @@ def test_verify_reads_every_byte(two_nights):
 def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch):
     study, store, first, second = two_nights
     before = files(store)
-    assert "Nothing had to go" in run("gc", "--study", study)[1]
+    assert "Nothing was removed" in run("gc", "--study", study)[1]
     assert files(store) == before
     options = ("--keep-runs", 1, "--compact")
     code, out, _ = run("gc", "--study", study, *options, "--dry-run")
     assert code == 0
-    assert f"Runs forgotten: {first}" in out
+    assert f"Expired runs: {first}" in out
     assert "would be removed" in out
     assert files(store) == before
     monkeypatch.setattr(sweep, "GRACE_SECONDS", -60)
@@ -170,7 +170,7 @@ def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch)
     assert tiny.scores_by_id(store, second).equals(scores)
     assert run("verify", "--study", study)[0] == 0
     assert not list(store.layout.tables.rglob(f"run={first}"))
-    assert "Nothing had to go" in run("gc", "--study", study)[1]
+    assert "Nothing was removed" in run("gc", "--study", study)[1]
 
 
 def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_nights):

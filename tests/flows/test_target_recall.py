@@ -76,7 +76,7 @@ def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatc
     facts = json.loads(store.scan("runs", run).collect()["candidates"].item())
     assert facts["chosen"]["k"] == expected
     assert (
-        f"k = {expected}, the first"
+        f"k = {expected}, the smallest"
         in dict(read_summary(store, run, study).evidence)["candidates chosen"]
     )
     assert forecast_run(context, []).guessed_k is None

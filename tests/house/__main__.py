@@ -1,4 +1,4 @@
-"""`python -m tests.house measure|write|prose`: figures, generated pages, faults of prose."""
+"""`python -m tests.house measure|write|prose|user-text`: figures, pages, faults, messages."""
 
 import json
 import sys
@@ -8,12 +8,15 @@ from tests.house.docstrings import find_faults
 from tests.house.figures import measure
 from tests.house.pages import write_pages
 from tests.house.prose import ROOT, list_texts
+from tests.house.user_text import render_user_text
 from tests.house.words import find_words
 
 if sys.argv[1:] == ["measure"]:
     print(json.dumps(measure(), indent=2))
 elif sys.argv[1:] == ["write"]:
     write_pages()
+elif sys.argv[1:] == ["user-text"]:
+    print(render_user_text())
 elif sys.argv[1:2] == ["prose"]:
     rooms = [ROOT / room for room in sys.argv[2:]] or [ROOT]
     paths = [path for path in list_texts() if any(path.is_relative_to(room) for room in rooms)]

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, searching, filtering and exporting of what is on the page; nothing is ever sent.
+// Sorting, searching, filtering and exporting of the tables; nothing is sent anywhere.
 (() => {
   const value = (row, place) => {
     const cell = row.cells[place];
@@ -38,8 +38,8 @@
     return found;
   };
 
-  const FEW = 8; // rows that are seen at once need no search
-  const FIRST = 50; // rows that are shown until more are asked for
+  const FEW = 8; // tables of at most this many rows get no search field
+  const FIRST = 50; // rows that are shown before "Show all" is clicked
 
   const equip = table => {
     for (const header of table.tHead.rows[0].cells) {
@@ -85,7 +85,7 @@
     return (picked.length ? picked : seen).map(row => JSON.parse(row.dataset.row));
   };
 
-  // A spreadsheet must not take a text for a formula.
+  // An apostrophe keeps a spreadsheet from evaluating the text as a formula.
   const cell = text => {
     const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
     return `"${safe.replaceAll('"', '""')}"`;
@@ -99,7 +99,7 @@
 
   const studio = rows => JSON.stringify(rows.map(row => ({
     data: row,
-    // Ticked only where the suggestion is likelier than the given label.
+    // Preselected only where the suggested label is more probable than the given one.
     predictions: row.probability * row.confidence > 1 - row.probability ? [{
       score: row.probability, result: [{from_name: "right_label", to_name: "text",
         type: "choices", value: {choices: [row.suggested]}}]}] : [],
@@ -121,7 +121,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = `Export ${title}`;
-      button.title = "the rows that are ticked, or all that are shown";
+      button.title = "Exports the selected rows, or all rows shown if none is selected";
       button.addEventListener("click", () => save(name, type, write(chosen(table))));
       tools.append(button);
     }

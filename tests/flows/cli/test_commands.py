@@ -191,7 +191,13 @@ def test_doctor_examines_machine_and_study(world):
     code, out, _ = run("doctor", "--study", world / "study.toml")
     assert code == 0
     assert contents(world) == before
-    for name in ("batch mates", "deterministic", "gradient", "double backward", "frozen prefix"):
+    for name in (
+        "depend on the batch",
+        "deterministic",
+        "gradient",
+        "double backward",
+        "frozen prefix",
+    ):
         assert f"ok   {name}" in out or re.search(rf"ok .*{name}", out)
     assert "60 training rows" in out
     broken_weights(world)

@@ -52,7 +52,7 @@ def test_trusted_queries_are_used_and_told(noisy):
     tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
     done = run("mislabels", noisy)
     assert done.exit_code == 0, done.output
-    assert f"{tiny.QUERIES} queries of certain label" in done.output
+    assert f"{tiny.QUERIES} queries with trusted labels" in done.output
     assert (
         read_latest_result(open_existing_store(load_study(noisy)))
         .table["trusted_loss"]
@@ -67,7 +67,7 @@ def test_trusted_queries_that_are_training_rows_are_told(world):
     tiny.write_rows(world / "queries.csv", rows)
     study = tiny.write_study(world, training=BASE, queries={"trusted": True})
     done = run("mislabels", study)
-    assert "30 of these are training rows, word for word" in " ".join(done.output.split())
+    assert "30 of these are verbatim training rows" in " ".join(done.output.split())
     facts = read_latest_result(open_existing_store(load_study(study))).facts
     of_all = {**facts["errors"], "rows": facts["rows"]}
     for count in (of_all, *facts["by_label"].values()):

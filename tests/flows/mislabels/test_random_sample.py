@@ -48,8 +48,8 @@ def test_rows_drawn_at_random_count_the_errors(searched, tmp_path):
     unseen = result.table.filter(pl.col("reviewed").is_null())
     assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
     shown = run("mislabels", searched).output
-    assert "60 rows at random" in shown
-    assert "is not known" not in shown
+    assert "60 annotated rows" in shown
+    assert "is unknown" not in shown
     third = tmp_path / "third.csv"
     run("review", "export", "--study", searched, "--out", third, "--random", 30)
     assert not set(pl.read_csv(third)["id"]) & exported_ids

@@ -34,9 +34,9 @@ def test_the_command_finds_what_was_planted_and_says_why(noisy):
     assert (
         select_flipped(result.table)["suggested"] != select_flipped(result.table)["label"]
     ).all()
-    for words in ("nearest of another label", "90 % interval", "canaries"):
+    for words in ("nearest row of another label", "90 % interval", "label flips"):
         assert words in done.output
-    assert "has seen their labels" not in done.output
+    assert "fitted to their labels" not in done.output
     table = result.table
     near = table.join(
         table.select(agreeing="train", other="label"), on="agreeing", how="left"
@@ -89,7 +89,7 @@ def test_a_dry_run_writes_nothing(noisy):
 def test_the_model_itself_as_the_encoder_is_pointed_out(world):
     done = run("mislabels", tiny.write_study(world))
     assert done.exit_code == 0, done.output
-    assert "has seen their labels" in " ".join(done.output.split())
+    assert "fitted to their labels" in " ".join(done.output.split())
 
 
 def test_an_encoder_that_is_not_there_is_refused(world):

@@ -35,7 +35,7 @@ def test_they_sum_to_the_effects_in_the_store(audited):
         assert sum(effect != 0 for effect in effects) > 2
     code, out, message = run("top", "query-5", "--study", study, "-k", "2", "--layers")
     assert code == 0, message
-    table = out.split("by the layers")[1]
+    table = out.split("examples by layer")[1]
     for name in layers.names:
         assert name in table
     ends = [explained.harmful[:2], explained.helpful[:2]]

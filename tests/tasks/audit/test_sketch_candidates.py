@@ -114,8 +114,8 @@ def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
     monkeypatch.setattr(recall_task, "_read_candidates", find_none_of_label)
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
-    (alarm,) = [alarm for alarm in summary.warnings if "hold less for" in alarm]
-    assert alarm.startswith("The candidates hold less for label pos: 0.00 of the top 10")
+    (alarm,) = [alarm for alarm in summary.warnings if "Recall is lower" in alarm]
+    assert alarm.startswith("Recall is lower for label pos: 0.00 of the top 10")
     groups = [(entry["label"], entry["slice"]) for entry in summary.recall if entry["at"] == 10]
     kinds = ("[bold]odd[/bold]", "plain")
     assert groups == [(None, None), ("neg", None), ("pos", None), *((None, k) for k in kinds)]

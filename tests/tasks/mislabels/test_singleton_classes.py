@@ -48,4 +48,4 @@ def test_such_rows_come_after_all_that_have_a_probability():
 def test_no_number_is_told_of_them():
     row = {"id": "a", "label": "x", "suggested": "y", "rank": 0, "reviewed": None}
     (suspect,) = make_flagged_table(MislabelResult(pl.DataFrame([row | {"probability": None}]), {}))
-    assert suspect["probability"] == "cannot be judged: the only row of its class"
+    assert suspect["probability"] == "unknown: the only row of its class"

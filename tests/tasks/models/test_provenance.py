@@ -237,7 +237,7 @@ def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
     assert ("training record", "differs in 1 points; trained on 60 of 61 rows") in summary.evidence
     code, text = run_command("show", "new", "--study", study)
     assert code == 0
-    assert "not trained on: minus the effect is that of adding it" in text
+    assert "not in the training set: minus the effect is the effect of adding it" in text
 
 
 def test_a_second_night_with_other_rows_has_its_own(world):
@@ -278,7 +278,7 @@ def test_what_a_finished_run_says_and_is_so_no_longer_is_told(world):
     store, _ = tiny.run_directly(write(world, training={"epochs": 3}))
     assert list_changes_since(store, write(world, training={"epochs": 3})) == []
     (line,) = list_changes_since(store, write(world))
-    assert line.startswith("No longer so, though the run says it: [training] epochs is 3")
+    assert line.startswith("Recorded in the run, but no longer true: [training] epochs is 3")
 
 
 def list_changes_since(store, study):

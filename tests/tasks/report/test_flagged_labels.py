@@ -27,7 +27,7 @@ def test_suspects_are_those_of_the_newest_search(searched):
         )[:3]
     html = render_page(build_page(night))
     assert html.count('<input type="checkbox"') == len(table)
-    assert "canaries" in html
+    assert "injected label flips" in html
 
 
 def test_what_another_procedure_did_not_see_is_not_new(audit, monkeypatch):

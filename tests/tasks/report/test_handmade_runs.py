@@ -165,18 +165,18 @@ def share(at, share, low, high):
 
 
 CHECKS = [
-    ("recall at 10", {"recall": [share(10, 1.0, 0.97, 1.0)]}, "yes"),
-    ("recall at 10", {"recall": [share(10, 1.0, 0.58, 1.0)]}, "not enough to tell"),
-    ("recall at 10", {"recall": [share(10, 0.7, 0.5, 0.9)]}, "no"),
-    ("recall", {}, "not enough to tell"),
-    ("residual", {"solves": GOOD}, "yes"),
-    ("residual", {"solves": GOOD | {"residual": 0.1}}, "no"),
-    ("residual", {"solves": GOOD | {"converged": False}}, "no"),
-    ("gradient product", {"solves": GOOD}, "yes"),
-    ("gradient product", {"solves": GOOD | {"resembles_gradient_product": True}}, "no"),
-    ("queries without an answer", {}, "yes"),
-    ("queries without an answer", {"solves": {"reason": "not finite"}}, "no"),
-    ("queries that are no training rows", {}, "yes"),
+    ("recall at 10", {"recall": [share(10, 1.0, 0.97, 1.0)]}, "passed"),
+    ("recall at 10", {"recall": [share(10, 1.0, 0.58, 1.0)]}, "inconclusive"),
+    ("recall at 10", {"recall": [share(10, 0.7, 0.5, 0.9)]}, "failed"),
+    ("recall", {}, "inconclusive"),
+    ("residual", {"solves": GOOD}, "passed"),
+    ("residual", {"solves": GOOD | {"residual": 0.1}}, "failed"),
+    ("residual", {"solves": GOOD | {"converged": False}}, "failed"),
+    ("gradient product", {"solves": GOOD}, "passed"),
+    ("gradient product", {"solves": GOOD | {"resembles_gradient_product": True}}, "failed"),
+    ("queries without scores", {}, "passed"),
+    ("queries without scores", {"solves": {"reason": "not finite"}}, "failed"),
+    ("queries that are not training rows", {}, "passed"),
 ]
 
 
@@ -189,9 +189,12 @@ def test_each_check_passes_fails_or_says_that_it_cannot_tell(tmp_path, name, giv
 def test_queries_that_are_the_training_rows_are_not_in_order(tmp_path):
     train = rows("t", 12, ["x"], "s")
     night = make_run_data(tmp_path, train, train, solves=GOOD)
-    check = read_checks(night)["queries that are no training rows"]
-    assert (check.measured, check.verdict) == ("0 of 12", "no")
-    assert "Read with care: queries that are no training rows" in build_page(night).headline[2]
+    check = read_checks(night)["queries that are not training rows"]
+    assert (check.measured, check.verdict) == ("0 of 12", "failed")
+    assert (
+        "Read with care, checks failed: queries that are not training rows"
+        in build_page(night).headline[2]
+    )
 
 
 def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
@@ -218,7 +221,10 @@ def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
         *make_queries("fine", 82, 100),
     ]
     night = make_run_data(tmp_path / "b", train, even, effects={(0, 0): -1.0})
-    assert "no kind is clearly lower" in make_headline(night, summarize_slices(night), None, [])[0]
+    assert (
+        "no kind is significantly lower"
+        in make_headline(night, summarize_slices(night), None, [])[0]
+    )
 
 
 def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
@@ -241,11 +247,11 @@ def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
     assert [(part.value, part.queries) for part in comparison.slices] == [("here", 20)]
     notes = " ".join(comparison.notes)
     assert "Training rows are matched by content: 20 the same, 1 new." in notes
-    assert "Queries were grouped by kind and are by region." in notes
+    assert "The groups of the queries changed from kind to region." in notes
     assert render_difference(comparison, "one", "two")
     html = render_page(build_page(read_run_data(store, "two", tmp_path / "study.toml")))
     assert "compared with one" in html
-    assert re.search(r"grouped by kind and are by region", html)
+    assert re.search(r"changed from kind to region", html)
 
 
 def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_path):
@@ -256,7 +262,7 @@ def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_pa
         handmade_runs.write_run(store, name, train, rows(prefix, 20, ["x"], "kind"))
     comparison = diff_runs(store, "one", "two")
     assert (comparison.rows, comparison.overall, comparison.slices) == (None, None, ())
-    assert "No query is the same in both runs" in " ".join(comparison.notes)
+    assert "no query in common" in " ".join(comparison.notes)
     assert render_difference(comparison, "one", "two")
 
 

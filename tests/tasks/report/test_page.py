@@ -55,9 +55,9 @@ def test_two_nights_are_compared(world):
     night = audited(world)
     assert night.against == before.run
     html = render_page(build_page(night))
-    assert f"on the {len(queries) - 2} asked in both runs" in html
-    assert "What became harmful" in html or not len(night.difference.rows)
-    assert "Slice by slice" in html
+    assert f"on the {len(queries) - 2} queries of both runs" in html
+    assert "that are newly harmful" in html or not len(night.difference.rows)
+    assert "Change by slice" in html
     assert night.difference.overall.queries == len(queries) - 2
     for part in night.difference.slices:
         assert f"<td>{part.value}</td>" in html
@@ -110,7 +110,7 @@ def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
     assert len(page.headline) == 3
     if changes.get("solver"):
         assert not len(night.scores)
-        assert "queries without an answer" in page.headline[2]
+        assert "queries without scores" in page.headline[2]
     assert "</html>" in render_page(page)
 
 

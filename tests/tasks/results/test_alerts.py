@@ -62,7 +62,7 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(webhook, caplog):
     _, faults = webhook
     faults[0] = 99
     assert not send_alert(Notify(webhook_env="HOOK"), "nli", "run-1", "done")
-    assert "was not reached" in caplog.text
+    assert "could not be reached" in caplog.text
     assert "secret-path" not in caplog.text
 
 
@@ -73,7 +73,7 @@ def test_an_address_that_is_none_is_told_and_not_shown(address, monkeypatch, cap
         monkeypatch.setenv("HOOK", address)
     assert "HOOK" in find_webhook_problem(Notify(webhook_env="HOOK"))
     assert not send_alert(Notify(webhook_env="HOOK"), "nli", "run-1", "failed")
-    assert "No word of nli was sent" in caplog.text
+    assert "No alert was sent for nli" in caplog.text
     assert address is None or len(address) < 8 or address not in caplog.text
 
 

@@ -25,11 +25,11 @@ def test_a_choice_to_be_doubted_is_said():
     (blind,) = warn_damping_choice(
         DampingSelection(0.1, "retraining", dampings, (0.02, 0.05, 0.01))
     )
-    assert "No damping foretells" in blind
+    assert "at no damping" in blind
     (nothing,) = warn_damping_choice(
         DampingSelection(0.01, "retraining", dampings, (math.nan,) * 3)
     )
-    assert "No damping foretells" in nothing
+    assert "at no damping" in nothing
 
 
 def test_nearest_neighbours_are_never_taken_in_silence():
@@ -51,7 +51,7 @@ def test_a_k_that_holds_too_little_of_other_queries_is_said():
     chosen = KSelection(20, 0.95, 100, 16, (KTrial(20, 0.97, 0.9, 1.0),))
     recall = {"at": 100, "share": 0.8, "low": 0.7, "high": 0.9}
     (alarm,) = warn_k_selection(chosen, [recall])
-    assert alarm.endswith("holds 0.80 (0.70 - 0.90) for other queries.")
+    assert alarm.endswith("on other queries its recall is 0.80 (0.70 - 0.90).")
     unsure = recall | {"high": 0.96}
     of_a_part = [recall | {"label": "pos"}, recall | {"slice": "a"}, recall | {"method": "knn"}]
     assert list(warn_k_selection(chosen, [unsure, recall | {"at": 10}, *of_a_part])) == []

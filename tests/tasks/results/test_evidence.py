@@ -75,18 +75,19 @@ def test_every_row_gets_to_the_terminal_and_the_report():
     known = read_diagnostics(frame.lazy())
     assert list(describe_diagnostics(known)) == [
         ("solver", "cg, damping 0.1, mean of 2 models"),
-        ("least eigenvalue", "0.05 at least, damping and all"),
+        ("least eigenvalue", "at least 0.05, damping included"),
         ("gradients", "hooks"),
-        ("leverage of rows", "on: effects of one Newton step after the removal"),
+        ("leverage of rows", "on: effects of one Newton step after the removal of a row"),
         ("largest residual", "2.0e-04"),
         ("residual on all rows", "median 0.2, largest 0.3"),
-        ("cosine with gradient", "0.60 (1 = curvature changed nothing)"),
+        ("cosine with gradient", "0.60 (1: the curvature has no effect)"),
         ("gradient product", "correlation 0.50; 0 of 2 queries resemble it"),
         ("agreement of models", "0.70 (rank correlation of their scores)"),
-        ("coarser scores", "rank correlation 0.9700 at least with full"),
+        ("scores in bfloat16", "rank correlation with full precision at least 0.9700"),
         (
-            "candidates hold",
-            "50% of the size of all effects, 40% at least (estimated from random rows)",
+            "captured effect",
+            "50% of the total absolute effect, at least 40% for each query "
+            "(estimated from random rows)",
         ),
     ]
     assert [(check.name, check.measured, check.passed) for check in check_solves(known)] == [
@@ -94,10 +95,10 @@ def test_every_row_gets_to_the_terminal_and_the_report():
         ("damping", "0.1", None),
         ("gradient product", "0.50; 0 of 2 resemble it", True),
         ("agreement of models", "0.70", None),
-        ("candidates hold", "50%", None),
+        ("captured effect", "50%", None),
     ]
     assert list(warn_diagnostics(known, [], [])) == [
-        "1 scores left out: the training row's gradient is not finite."
+        "1 scores are missing: the gradient of the training row is not finite."
     ]
 
 
@@ -117,10 +118,10 @@ def test_each_warning_of_the_table_is_given_and_its_check_fails():
     frame = make_solves_frame(torch.tensor([0, 1]), replace(bad, least_eigenvalue=0.0), "cg")
     known = read_diagnostics(frame.lazy())
     assert list(warn_diagnostics(known, [], [])) == [
-        "1 scores left out: the training row's gradient is not finite.",
-        "The curvature was not shown to be positive definite: with damping 0.1 its least "
-        "eigenvalue is 0 at least. Raise the damping.",
-        "Most scores are plain gradient products: the damping drowns the curvature.",
+        "1 scores are missing: the gradient of the training row is not finite.",
+        "The curvature may not be positive definite: with damping 0.1 the lower bound of its "
+        "least eigenvalue is 0. Raise the damping.",
+        "Most scores equal plain gradient products: the damping dominates the curvature.",
     ]
     failed = [check.name for check in check_solves(known) if check.passed is False]
     assert failed == ["residual", "gradient product"]

@@ -130,7 +130,7 @@ def test_people_s_verdicts_stay_whatever_becomes_of_their_file(world):
     study = world / "study.toml"
     code, text = run("verify", "--study", study, "--repair")
     assert code == 1
-    assert "put the files back from a copy" in text
+    assert "restore these files from a backup" in text
     assert run("gc", "--study", study, "--parts-unused", 0)[0] == 0
     assert store.list_artifact_digests("verdicts") == [digest]
 

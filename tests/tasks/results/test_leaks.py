@@ -24,4 +24,4 @@ def test_queries_are_compared_word_for_word_and_pair_by_pair():
 def test_a_share_of_one_in_a_hundred_is_told(leaked, queries, num_alarms):
     alarms = list(warn_leaks(leaked, {"query_rows": queries}))
     assert len(alarms) == num_alarms
-    assert all(f"{leaked} of {queries} queries are training rows" in text for text in alarms)
+    assert all(f"{leaked} of {queries} queries are verbatim" in text for text in alarms)

@@ -33,7 +33,7 @@ def test_only_what_is_clearly_worse_is_named():
         _make_entry("e", 0.1, 0.8, chance=0.01, at=100),
     )
     (alarm,) = warn_low_recall([*WHOLE, by_luck, worse, again])
-    assert alarm.startswith("The candidates hold less for label e: 0.20 of the top 10")
+    assert alarm.startswith("Recall is lower for label e: 0.20 of the top 10")
     assert describe_recall([*WHOLE, worse]) == describe_recall(WHOLE)
     (slices,) = warn_low_recall([*WHOLE, worse | {"label": None, "slice": "hans"}])
     assert "slice hans" in slices

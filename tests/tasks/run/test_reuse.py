@@ -236,10 +236,10 @@ def test_the_summary_says_what_is_an_earlier_nights(world, first):
     study = write(world)
     store, run = tiny.run_directly(study)
     evidence = dict(read_summary(store, run, study).evidence)
-    assert evidence["carried over"].startswith(f"17 of 19 queries from {first}, 60 of 63 training")
+    assert evidence["reused"].startswith(f"17 of 19 queries from {first}, 60 of 63 training")
     earlier = dict(read_summary(store, first, study).evidence)
-    assert "carried over" not in earlier
-    assert evidence["recall"] == f"{earlier['recall']}; of {first}, not measured again"
+    assert "reused" not in earlier
+    assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
 def test_a_night_whose_base_was_forgotten_is_still_read(world, first):

@@ -21,7 +21,7 @@ class Search:
 
 
 def test_the_row_of_all_labels_is_no_label_whatever_they_are_called():
-    labels = ["all", "(all)", "(after the draw)", "", " x", "None"]
+    labels = ["all", "(all)", "(added after sampling)", "", " x", "None"]
     lines = render_mislabels_markdown(Search(make_facts(labels))).splitlines()
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.endswith("| - |")]
     assert len(names) == len(set(names)) == len(labels) + 1
@@ -31,5 +31,5 @@ def test_the_row_of_all_labels_is_no_label_whatever_they_are_called():
 def test_drawn_rows_that_were_passed_over_are_told_of_a_small_sample_too():
     assert len(describe_random_audit(make_facts(["a"], skipped=0))) == 1
     words = " ".join(describe_random_audit(make_facts(["a"], skipped=41)))
-    assert "too few to count by" in words
-    assert "41 drawn rows have no verdict" in words
+    assert "too few for an estimate" in words
+    assert "41 sampled rows have no agreed annotation" in words
