@@ -131,7 +131,7 @@ def _explain_missing_file(key: str, path: Path) -> Problem:
         return Problem(key, "a file", got, "correct the path; it starts from the study's folder")
     names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS and p.is_file()]
     hint, got = "", describe_path(path)
-    if got == "nothing there":
+    if got == "no such file":
         hint = suggest(path.name, names)
     return Problem(
         key, "a file", got, hint or "correct the path; it starts from the study's folder"

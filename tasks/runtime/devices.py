@@ -1,8 +1,8 @@
-"""Where an audit computes: each device is leased to one thread at a time.
+"""Devices of an audit, and exclusive leases on them: one thread at a time per device.
 
-A GPU is leased to one thread of all processes of a user, so that two audits at once take turns,
-shard by shard, and neither finds its memory taken. The lease is a lock on a file, which the system
-takes back when its process dies.
+A GPU is leased across all processes of a user, so that two concurrent audits alternate shard by
+shard instead of competing for its memory. A lease is a file lock, which the system releases when
+the process dies.
 """
 
 import fcntl
@@ -20,19 +20,19 @@ from fastif import InputError
 from tasks.study.device_names import AUTO
 
 DEVICES_VARIABLE = "FASTIF_DEVICES"
-"""Variable that stands for `[run] devices` where it is set: a worker that is given one device sees
-no other, and the study names those of the whole machine."""
+"""Environment variable that overrides `[run] devices`. Workers of a cluster see one device each,
+while the study names the devices of the whole machine."""
 POLL_SECONDS = 0.2
-"""Seconds between looks at a device that another process has."""
+"""Seconds between tries to lease a device that another process holds."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker computes on.
+    """Device of one worker.
 
     Attributes:
-        name: as torch has it, "cpu" or "cuda:0".
-        place: which of several workers of the same device, from 0; a GPU has only one.
+        name: Name of the device in torch, "cpu" or "cuda:N".
+        place: Number of the worker among those that share the device, from 0; always 0 on a GPU.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Device:
 
     @property
     def torch(self) -> torch.device:
-        """The same for tensors."""
+        """Device as a torch object."""
         return torch.device(self.name)
 
     @property
     def shared_name(self) -> str | None:
-        """By which other processes know it, whatever number they see it under; None for a CPU."""
+        """Name that is the same in all processes, from the GPU's UUID; None for a CPU."""
         if self.torch.type != "cuda":
             return None
         properties = torch.cuda.get_device_properties(self.torch)
@@ -53,7 +53,7 @@ class Device:
 
     @property
     def description(self) -> str:
-        """For a person: the model of a GPU and its memory."""
+        """Name for display, with the model and memory of a GPU."""
         if self.torch.type != "cuda":
             return self.name
         properties = torch.cuda.get_device_properties(self.torch)
@@ -61,10 +61,10 @@ class Device:
 
 
 def resolve_devices(names: str | Sequence[str]) -> tuple[Device, ...]:
-    """The devices of `[run] devices`, one for each worker; "auto": every GPU, or else the CPU.
+    """Resolve `[run] devices` to one device per worker; "auto" is every GPU, or else the CPU.
 
     Raises:
-        InputError: torch does not see one of them.
+        InputError: a device that torch does not see.
 
     >>> resolve_devices(["cpu", "cpu"])
     (Device(name='cpu', place=0), Device(name='cpu', place=1))
@@ -80,7 +80,7 @@ def resolve_devices(names: str | Sequence[str]) -> tuple[Device, ...]:
                 "[run] devices",
                 f"devices that torch sees here: {', '.join(available)}",
                 name,
-                'Write devices = "auto", or look at CUDA_VISIBLE_DEVICES and the build of torch.',
+                'Set devices = "auto", or check CUDA_VISIBLE_DEVICES and the build of torch.',
             )
     return tuple(Device(name, list(names[:i]).count(name)) for i, name in enumerate(names))
 
@@ -90,10 +90,10 @@ def _count_gpus() -> int:
 
 
 class DeviceLeases:
-    """Who computes where. A device that is lent to a thread is lent to no other until it is back.
+    """Exclusive leases of devices to threads, across threads and processes.
 
     Args:
-        folder: of the files that stand for devices which processes share.
+        folder: Folder of the lock files of shared devices; one per user by default.
 
     >>> leases, both = DeviceLeases(), resolve_devices(["cpu", "cpu"])
     >>> with leases.lease_first_free(both) as first, leases.lease_first_free(both) as second:
@@ -108,7 +108,7 @@ class DeviceLeases:
 
     @contextmanager
     def lease_first_free(self, devices: Sequence[Device]) -> Iterator[Device]:
-        """The first of these that is free, for as long as the block lasts; waits if none is."""
+        """Lease the first free device for the duration of the block; wait if none is free."""
         device, lock = self._acquire(devices)
         try:
             with torch.cuda.device(device.torch) if device.name != "cpu" else nullcontext():
@@ -130,10 +130,10 @@ class DeviceLeases:
                         return device, lock
                 self._returned.wait(
                     POLL_SECONDS if free else None
-                )  # no other process tells that it is done
+                )  # a release by another process is only noticed by polling
 
     def _try_lock(self, device: Device) -> ExitStack | None:
-        """Held by this process until it is closed; None if another one has it."""
+        """Lock the device for this process until the stack is closed; None if it is taken."""
         name, lock = device.shared_name, ExitStack()
         if name is None:
             return lock
@@ -148,15 +148,15 @@ class DeviceLeases:
 
 
 DEVICE_LEASES = DeviceLeases()
-"""Those of this process."""
+"""Leases of this process."""
 
 
 @contextmanager
 def split_threads(workers: int) -> Iterator[None]:
-    """Give each of so many workers its part of torch's threads, at least one.
+    """Divide torch's threads among the workers, at least one each.
 
-    To be entered before the workers' threads begin: a thread takes the number that holds when it
-    first computes. OMP_NUM_THREADS says how many there are to share.
+    Enter this before the workers' threads start: a thread keeps the number that is set when it
+    first computes. OMP_NUM_THREADS sets the total.
     """
     total = torch.get_num_threads()
     torch.set_num_threads(max(1, total // workers))

@@ -1,4 +1,4 @@
-"""What was read from a file, kept for this process as long as the file is the same."""
+"""In-process cache of values read from files, invalidated when a file changes."""
 
 import threading
 import time
@@ -11,20 +11,21 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 SETTLED_NS = 50_000_000
-"""Age of a file that is kept. One that changed just now may change again within a tick of the
-file system's clock, and keep its times."""
+"""Least age of a file that is cached. A file that changed just now can change again within one tick
+of the file system's clock, with the same time stamps."""
 COARSE_SETTLED_NS = 3_000_000_000
-"""The same where times are whole seconds: ticks of NFS, FAT and others last one or two of them."""
+"""Least age where time stamps are whole seconds, as on NFS and FAT (ticks of 1 to 2 s)."""
 
 
 @dataclass(frozen=True)
 class FileVersion:
-    """What tells a file from another under its name, without reading it.
+    """Metadata that identifies a version of a file without reading it.
 
     Attributes:
-        device, inode: of the file, which another that takes its place does not have.
-        size: in bytes.
-        modified_ns, changed_ns: times of its contents and of its entry; the latter cannot be set.
+        device, inode: Identity of the file; a replacement has another inode.
+        size: Size in bytes.
+        modified_ns, changed_ns: Times of modification and of status change (mtime and ctime) in
+            nanoseconds; a user cannot set the latter.
     """
 
     device: int
@@ -35,10 +36,10 @@ class FileVersion:
 
 
 class FileCache(Generic[Value]):
-    """Values by file and by how it is read; one that is read anew when the file is another.
+    """Least-recently-used cache of values by file and key; a changed file is read again.
 
     Args:
-        capacity: values that are kept; the one that was wanted longest ago goes first.
+        capacity: Largest number of cached values.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -47,12 +48,13 @@ class FileCache(Generic[Value]):
         self._lock = threading.RLock()
 
     def read(self, path: Path, key: Hashable, read: Callable[[], Value]) -> Value:
-        """What `read` gives for a file, or what it gave for the same file before.
+        """Return the cached value of a file, or call `read` and cache its result.
 
         Args:
-            path: the file; where there is none, it is for `read` to refuse.
-            key: all that the value depends on beside the file.
-            read: reads it. One thread at a time, so that two do not read the same.
+            path: Path of the file; if it is missing, `read` is called and raises.
+            key: Everything else that the value depends on.
+            read: Function that reads the value. Calls are serialized, so that no file is read
+                twice at once.
         """
         place = (path.absolute(), key)
         with self._lock:
@@ -74,7 +76,7 @@ class FileCache(Generic[Value]):
 
 
 def find_version(path: Path) -> FileVersion | None:
-    """The version of a file, behind links; None where there is none that can be asked."""
+    """Version of a file, symbolic links followed; None if its status cannot be read."""
     try:
         entry = path.stat()
     except OSError:
@@ -85,7 +87,7 @@ def find_version(path: Path) -> FileVersion | None:
 
 
 def is_settled(version: FileVersion, now: int) -> bool:
-    """Whether another write to the file would show in its times."""
+    """Whether a further write to the file would change its time stamps."""
     times = (version.modified_ns, version.changed_ns)
     is_coarse = any(time_ns % 1_000_000_000 == 0 for time_ns in times)
     return now - max(times) > (COARSE_SETTLED_NS if is_coarse else SETTLED_NS)

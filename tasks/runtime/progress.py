@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, a line now and then elsewhere."""
+"""Progress of long work: bars on a terminal, a line every 10 seconds elsewhere."""
 
 import sys
 import threading
@@ -15,14 +15,14 @@ from fastif import Examples
 from fastif.data.examples import Batch, WrappedExamples
 
 LINE_INTERVAL = 10.0
-"""Seconds between lines where there is no terminal to draw a bar on."""
+"""Seconds between progress lines where there is no terminal."""
 
 WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]
 
 
 class ProgressExamples(WrappedExamples):
-    """Examples that tell how many have been taken, so that the mathematics need not."""
+    """Examples that report progress whenever a batch is taken."""
 
     def __init__(self, examples: Examples, advance: Advance) -> None:
         super().__init__(examples)
@@ -35,20 +35,30 @@ class ProgressExamples(WrappedExamples):
 
 
 def print_line(text: str) -> None:
-    """One line to whoever watches."""
+    """Print one line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress_stage(name: str, total: int | None) -> Iterator[WrapExamples]:
-    """Show a stage of `total` examples; wrap the examples it takes with the function given."""
+    """Show the progress of a stage; yield a function that wraps its examples.
+
+    Args:
+        name: Name of the stage.
+        total: Number of examples; None if unknown.
+    """
     with progress_bar(name, total) as advance:
         yield lambda examples: ProgressExamples(examples, advance)
 
 
 @contextmanager
 def progress_bar(name: str, total: int | None) -> Iterator[Advance]:
-    """Show a stage of `total` units; call what is given with the number just done."""
+    """Show the progress of a stage; yield a function to call with the number of units just done.
+
+    Args:
+        name: Name of the stage.
+        total: Number of units; None if unknown.
+    """
     yield from _show_bar(name, total) if sys.stderr.isatty() else _print_lines(name, total)
 
 
@@ -58,7 +68,7 @@ _lock = threading.Lock()
 
 
 def _show_bar(name: str, total: int | None) -> Iterator[Advance]:
-    """All bars share one display: stages of a flow and of its task threads may overlap."""
+    """Show a bar in the display that all stages share, since stages of threads overlap."""
     global _display, _open
     with _lock:
         if _display is None:

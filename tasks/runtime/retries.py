@@ -1,4 +1,4 @@
-"""Which failures are worth another try."""
+"""Retry policy of tasks: transient failures are retried, user errors are not."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from storage import StoreError
 from tasks.study.errors import StudyError
 
 USER_ERRORS = (InputError, StoreError, StudyError)
-"""What the user has to change; trying again would only say it twice."""
+"""Errors that only the user can fix; a retry would fail again."""
 
 
 def retry_if_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry what may pass (a full memory, a lost mount), not a mistake in the input."""
+    """Whether to retry: transient failures (memory, a lost mount), not errors of the input."""
     return not isinstance(state.result(raise_on_failure=False), USER_ERRORS)

@@ -1,4 +1,4 @@
-"""A failure that says which shard and which queries it was."""
+"""Exception that names the failed shard and its queries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,15 @@ from tasks.runtime.retries import USER_ERRORS
 
 
 class ShardError(RuntimeError):
-    """Something failed while a shard was computed. The others are not touched by it."""
+    """Failure of one shard; other shards are unaffected."""
 
 
 @contextmanager
 def name_failed_shard(shard: Shard, run: str) -> Iterator[None]:
-    """Name the shard in whatever fails, but for mistakes, which say themselves what to change.
+    """Wrap exceptions of the block in a `ShardError`, except user errors.
 
     Raises:
-        ShardError: in place of what failed.
+        ShardError: the wrapped exception.
     """
     try:
         yield
@@ -28,13 +28,13 @@ def name_failed_shard(shard: Shard, run: str) -> Iterator[None]:
 
 
 def make_shard_error(shard: Shard, error: Exception, run: str, failed_count: int = 1) -> Exception:
-    """What to raise for a shard that failed: it names the shard, the queries and the cause.
+    """Make the exception for a failed shard, with its key, queries and cause.
 
     Args:
-        shard: that failed.
-        error: the cause.
-        run: its run.
-        failed_count: how many shards did.
+        shard: Shard that failed.
+        error: Exception that it raised.
+        run: Name of the run.
+        failed_count: Number of shards that failed in total.
     """
     if isinstance(error, (ShardError, *USER_ERRORS)):
         return error

@@ -1,4 +1,4 @@
-"""Where the time of an audit goes: every second belongs to the innermost stage that is open."""
+"""Timer of the stages of an audit; time is credited to the innermost open stage."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 class StageTimer:
-    """Seconds of named stages; what opens within a stage stops its time until it closes.
+    """Seconds of named stages; a nested stage pauses the outer one.
 
-    Stages may open in any thread of the process: a flow waits for its tasks, so that of two open
-    stages the later one is at work.
+    Stages can be opened in any thread of the process: a flow waits for its tasks, so the stage that
+    was opened last is the active one.
 
     Args:
-        now: tells the time.
+        now: Function that returns the current time in seconds.
 
     >>> times = iter(range(0, 100, 10))
     >>> clock = StageTimer(lambda: next(times))
@@ -29,14 +29,14 @@ class StageTimer:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was measured."""
+        """Reset all measured times."""
         self._spent: dict[str, float] = {}
         self._open: list[str] = []
         self._since = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block is this stage's, except for stages that open within it."""
+        """Credit the time of the block to this stage, except for nested stages."""
         self._credit_elapsed()
         self._open.append(name)
         self._spent.setdefault(name, 0)
@@ -44,16 +44,16 @@ class StageTimer:
             yield
         finally:
             self._credit_elapsed()
-            if name in self._open:  # not if the clock was started anew in the meantime
+            if name in self._open:  # it is missing if the timer was restarted in the meantime
                 self._open.remove(name)
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds of each stage that was open at all, in the order in which they first were."""
+        """Seconds of each stage, in the order in which the stages were first opened."""
         return dict(self._spent)
 
     def _credit_elapsed(self) -> None:
-        """Credit the time since the last turn to the innermost stage."""
+        """Credit the time since the last change to the innermost stage."""
         with self._lock:
             now = self._now()
             if self._open:
@@ -62,9 +62,9 @@ class StageTimer:
 
 
 STAGE_TIMER = StageTimer()
-"""That of this process, in which one audit works at a time."""
+"""Timer of this process, in which one audit runs at a time."""
 
 
 def time_stage(name: str) -> AbstractContextManager[None]:
-    """A stage of this process's clock; a flow, which travels to its workers, holds no clock."""
+    """Open a stage of this process's timer; flows are pickled, so they hold no timer themselves."""
     return STAGE_TIMER.stage(name)

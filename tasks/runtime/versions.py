@@ -1,22 +1,22 @@
-"""What an answer was computed with: version of the mathematics, libraries, processor."""
+"""Versions that results depend on: of the computation, the libraries and the processor."""
 
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
 INFLUENCE_VERSION = 6
-"""Raised when `fastif` comes to compute something else, so that old answers are not mixed in."""
+"""Version of the computation, raised whenever results change, so that stores do not mix them."""
 
 LIBRARIES = ("torch", "transformers", "polars", "pyarrow", "prefect", "numpy")
 
 
 def read_versions() -> dict[str, str]:
-    """The libraries an answer was computed with."""
+    """Versions of Python and of the libraries that results depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def read_processor_name() -> str:
-    """The processor's model, as the system names it: what was measured, and not where."""
+    """Model name of the processor, as the system reports it."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         for line in listing.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Whether something may be written at a path that a user named."""
+"""Check that an output path is outside the store."""
 
 from pathlib import Path
 
@@ -7,19 +7,20 @@ from storage.uri import is_remote
 
 
 def check_outside(store: Path, path: Path, option: str = "--out") -> None:
-    """Refuse to write into a store, in which nothing of a user's may lie.
+    """Refuse an output path inside the store.
 
     Args:
-        store: its folder, or a prefix of a bucket.
-        path: what is to be written.
-        option: that named it.
+        store: Root of the store, a folder or a bucket's prefix.
+        path: Output path.
+        option: Command line option that set the path, for the message.
 
     Raises:
-        InputError: it would be in the store.
+        InputError: the path is inside the store.
     """
     if is_remote(store):
         return
     root, place = Path(store).resolve(), path.resolve()
     if root in (place, *place.parents):
-        remedy = "Name a place beside it: a store holds only what fastif commits to it."
-        raise InputError(f"{option} {path}", "a place outside the store", f"one in {root}", remedy)
+        remedy = "Choose a path outside: a store holds only files that fastif writes."
+        where, got = f"{option} {path}", f"a path in {root}"
+        raise InputError(where, "a path outside the store", got, remedy)

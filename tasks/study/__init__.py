@@ -1,1 +1,1 @@
-"""The study file: its sections, their validation, and one error that lists all that is wrong."""
+"""The study file: its sections, their validation, and one error that lists every problem."""

@@ -1,4 +1,4 @@
-"""The `[candidates]` of a study: the sections of the registry, told apart by their kind."""
+"""Type of `[candidates]`: union of the registered sections, discriminated by `kind`."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -9,5 +9,5 @@ from tasks.study.candidates import CANDIDATES
 
 if TYPE_CHECKING:
     AnyCandidates = CandidateSection
-else:  # as many as the registry has, of which a type checker knows nothing
+else:  # the members come from the registry, which a type checker cannot evaluate
     AnyCandidates = Annotated[Union[tuple(CANDIDATES.values())], Field(discriminator="kind")]  # noqa: UP007

@@ -1,4 +1,4 @@
-"""The solver of a study: the records of `fastif.solvers` themselves, told apart by their kind."""
+"""Type of `[solver]`: union of the records of `fastif.solvers`, discriminated by `kind`."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -9,5 +9,5 @@ from fastif.solvers.registry import SOLVERS
 
 if TYPE_CHECKING:
     AnySolver = Solver
-else:  # as many as the registry has, of which a type checker knows nothing
+else:  # the members come from the registry, which a type checker cannot evaluate
     AnySolver = Annotated[Union[tuple(SOLVERS.values())], Field(discriminator="kind")]  # noqa: UP007

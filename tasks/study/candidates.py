@@ -1,6 +1,6 @@
-"""CANDIDATES: the kinds of `[candidates]` of a study file, the one place that lists them.
+"""CANDIDATES: registry of the kinds of `[candidates]`.
 
-The text under a field is what a message says when the field is missing.
+The docstring of a field is shown in the error message when the field is missing.
 """
 
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from tasks.study.validation_errors import make_validation_error
 
 
 class UnionSection(CandidateSection):
-    """`[candidates]`: what any of several methods finds."""
+    """`[candidates]`: union of the candidates of several methods."""
 
     kind: Literal["union"] = "union"
     of: tuple[AnyMethod, ...]
     """two or more of { kind = "sketch", k = ... }, { kind = "knn", k = ... }"""
     check: CheckCount = 8
-    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
+    """number of queries with an additional full scan, to measure the candidates' recall"""
 
     @property
     def methods(self) -> tuple[AnyMethod, ...]:
-        """The methods that search."""
+        """Methods that search an index."""
         return self.of
 
     @property
     def methods_in_file(self) -> Sequence[tuple[str, IndexSection]]:
-        """The same, and the place of each in `of`."""
+        """Pairs of the place in the study file and the method."""
         return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(self.of)]
 
     def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
-        """All of the methods."""
+        """Make a search that joins the candidates of all methods."""
         return UnionSearch(methods)
 
     @model_validator(mode="after")
@@ -62,17 +62,17 @@ class UnionSection(CandidateSection):
 
 
 class FullScanSection(CandidateSection):
-    """`[candidates]`: every training example; the most extreme of each query are kept."""
+    """`[candidates]`: full scan; every row is scored, the top-k and bottom-k per query are kept."""
 
     kind: Literal["full"] = "full"
     keep: Annotated[int, Field(ge=1)] = 100
-    """most harmful and most helpful rows kept a query"""
+    """number of most harmful rows, and of most helpful rows, kept per query"""
     totals: bool = True
-    """also keep the sum of every training row's effects over all queries, slice by slice"""
+    """also keep the effects of every training row summed over all queries, by slice"""
     precision: Literal["full", "bfloat16"] = "full"
-    """bfloat16 scores in half the memory, and faster where the processor can; see rounding"""
+    """precision of scoring; bfloat16 halves the memory, and is faster on newer processors"""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """directions of a linear layer that a query is held in for scoring; all if left out"""
+    """rank of a low-rank approximation of query gradients, per linear layer; exact if left out"""
 
     @model_validator(mode="after")
     def _check_rank(self) -> Self:
@@ -86,39 +86,39 @@ class FullScanSection(CandidateSection):
 
     @property
     def score_rank(self) -> int | None:
-        """The key `rank`."""
+        """Value of the key `rank`."""
         return self.rank
 
     @property
     def has_totals(self) -> bool:
-        """The key `totals`."""
+        """Value of the key `totals`."""
         return self.totals
 
     def count_kept_scores(self, rows: int) -> int:
-        """Of one query, at both ends."""
+        """Number of stored scores per query: `keep` most harmful and `keep` most helpful rows."""
         return 2 * self.keep
 
     def estimate_distinct_candidates(self, rows: int, queries: int) -> float:
-        """All rows."""
+        """Number of training rows, since all are scored."""
         return rows
 
     def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
-        """The scan, in the precision or by the rank of the section."""
+        """Make a full scan in the precision or with the rank of the section."""
         return ExhaustiveSearch(self.keep, self.precision == "bfloat16", self.rank)
 
 
 class AutoSection(CandidateSection):
-    """`[candidates]`: a full scan, sketches or nearest rows, by what each is forecast to take."""
+    """`[candidates]`: full scan, sketches or nearest neighbours, chosen by forecast cost."""
 
     kind: Literal["auto"] = "auto"
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """share of the top 100 that sketches are to find"""
+    """recall of the top 100 that sketches must reach"""
     minutes: Annotated[float, Field(gt=0)] | None = None
-    """time that an audit may take; without it any"""
+    """time limit of an audit; no limit if left out"""
     sketch_scores: bool = False
-    """whether scores by sketches alone will do where exact ones do not fit into minutes"""
+    """whether approximate scores of sketches are acceptable if exact ones exceed the limit"""
     check: CheckCount = 8
-    """queries that are scanned in full as well, to tell what the candidates miss; 0: none"""
+    """number of queries with an additional full scan, to measure the candidates' recall"""
 
     @property
     def may_have_totals(self) -> bool:
@@ -127,7 +127,7 @@ class AutoSection(CandidateSection):
 
     @property
     def may_reuse_queries(self) -> bool:
-        """No: a night may choose otherwise than the one before."""
+        """Whether scores can be reused: no, since runs can choose different methods."""
         return False
 
 
@@ -138,4 +138,4 @@ CANDIDATES: dict[str, type[CandidateSection]] = {
     "full": FullScanSection,
     "auto": AutoSection,
 }
-"""`kind` -> section. Messages list them in this order."""
+"""Sections by `kind`, in the order of error messages."""

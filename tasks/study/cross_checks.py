@@ -1,4 +1,4 @@
-"""Rules between the sections of a study, as far as they can be judged without the data."""
+"""Rules between the sections of a study that can be checked without the data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -26,7 +26,7 @@ class StudySections(Protocol):
 
     @property
     def labels(self) -> Sequence[str]:
-        """The label names."""
+        """Label names."""
         ...
 
     @property
@@ -36,67 +36,67 @@ class StudySections(Protocol):
 
     @property
     def model(self) -> ModelSource:
-        """The model."""
+        """Trained classifier."""
         ...
 
     @property
     def train(self) -> TableSource:
-        """The training table."""
+        """Table of training rows."""
         ...
 
     @property
     def queries(self) -> QuerySource:
-        """The queries' table."""
+        """Table of queries."""
         ...
 
     @property
     def loss(self) -> TrainingLoss:
-        """The loss of training."""
+        """Loss of training."""
         ...
 
     @property
     def curvature(self) -> Curvature:
-        """The curvature."""
+        """Curvature that is inverted."""
         ...
 
     @property
     def solver(self) -> AnySolver:
-        """The solver."""
+        """Solver of the linear systems."""
         ...
 
     @property
     def candidates(self) -> AnyCandidates:
-        """How candidates are found."""
+        """Method that selects candidates."""
         ...
 
     @property
     def run(self) -> Run:
-        """How it runs."""
+        """Sizes and devices of a run."""
         ...
 
     @property
     def training(self) -> Training | None:
-        """How the model was trained, if it is said."""
+        """Training recipe of the model; None without one."""
         ...
 
     @property
     def mislabels(self) -> Mislabels:
-        """The search for wrong labels."""
+        """Settings of the search for wrong labels."""
         ...
 
     @property
     def has_audit(self) -> bool:
-        """Whether it says what an audit needs."""
+        """Whether the study has the sections that an audit needs."""
         ...
 
     @property
     def fixed_damping(self) -> float | None:
-        """The effective lambda; None where it is yet to be chosen."""
+        """Effective damping λ; None where it is not chosen yet."""
         ...
 
 
 def find_contradictions(study: StudySections) -> Iterator[Problem]:
-    """Everything in which one section contradicts another."""
+    """Yield a problem for each contradiction between sections."""
     yield from _check_solver(study)
     yield from _check_candidates(study)
     yield from _check_loss(study)
@@ -105,21 +105,21 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
     if study.mislabels.folds is not None and study.training is None:
         yield Problem(
             "[mislabels] folds",
-            "no such key, since there is no [training] section that could be repeated",
+            "no such key without a [training] section, which cross-fitting repeats",
             f"{study.mislabels.folds}",
-            "say in [training] how the model was trained, or remove it",
+            "add [training] with the training recipe, or remove this key",
         )
     if study.training is not None and study.model.path.startswith(HUB):
         yield Problem(
             "[model] path",
-            "a folder, which `fastif train` fills as [training] says",
+            "a local folder, into which `fastif train` writes the model of [training]",
             format_value(study.model.path),
-            "name a folder, or leave out [training]; a base may be of the hub",
+            "use a folder, or remove [training]; only its base can be a model of the hub",
         )
     if study.model.path in study.models:
         yield Problem(
             "models",
-            "other models than that of [model] path, which is always one of them",
+            "models other than that of [model] path, which is always included",
             format_value(study.model.path),
             "remove it from models",
         )
@@ -133,7 +133,7 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
 
 
 def _check_contents(study: StudySections) -> Iterator[Problem]:
-    """What is no text can be searched for wrong labels, and nothing else."""
+    """Check tables of features or images, which support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     if study.train.text:
         return
@@ -147,23 +147,23 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     if study.has_audit:
         yield Problem(
             f"[train] {key}",
-            "text, which is what an audit explains a classifier of",
+            "text: an audit supports text classifiers only",
             key,
-            "leave out [model], [curvature] and [candidates]: wrong labels are found without them",
+            "remove [model], [curvature] and [candidates]: the search for wrong labels needs none",
         )
     if study.training is not None or study.mislabels.folds or study.mislabels.judge:
         yield Problem(
             "[training]" if study.training else "[mislabels]",
-            f"no training and no judge for {key}: both are of texts",
-            "a classifier",
+            f"no training and no judge for {key}: both need texts",
+            "a text classifier",
             "remove it",
         )
     if study.mislabels.encoder is not None:
         yield Problem(
             "[mislabels] encoder",
-            f"none for {key}, which are taken as they are",
+            f"none for {key}, which are used as they are",
             format_value(study.mislabels.encoder),
-            "remove it; what another model says of a row can be a column of lists in features",
+            "remove it; embeddings by another model can be a column of lists in features",
         )
 
 
@@ -172,23 +172,23 @@ def _check_solver(study: StudySections) -> Iterator[Problem]:
     if study.fixed_damping is None and study.training is None:
         yield Problem(
             "[curvature] damping",
-            'a number, since "auto" trains the model again and there is no [training] section',
+            'a number, since "auto" retrains the model and needs a [training] section',
             '"auto"',
-            "set damping = 0.1 and compare with 0.01, or say in [training] how it was trained",
+            "set damping = 0.1 and compare with 0.01, or add [training] with the training recipe",
         )
     if study.fixed_damping == 0 and solver.requires_damping:
-        # Direct factorises the whole matrix, and that of a convex model needs no damping. The
+        # Direct factorizes the full matrix, which needs no damping if the model is convex. The
         # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).
         yield Problem(
             "[curvature] damping",
-            f"a number > 0 for the solver {format_value(solver.kind)} (only direct takes 0)",
+            f"a number > 0 for the solver {format_value(solver.kind)} (only direct allows 0)",
             format_value(study.curvature.damping),
             "set damping = 0.1 and compare with 0.01",
         )
     if solver.requires_factored and study.curvature.kind != "gauss-newton":
         yield Problem(
             "[curvature] kind",
-            f'"gauss-newton" for the solver "{solver.kind}", which needs the matrix as a product',
+            f'"gauss-newton" for the solver "{solver.kind}", which needs a factored curvature',
             format_value(study.curvature.kind),
             'set kind = "gauss-newton", or the solver to cg, lissa or direct',
         )
@@ -200,14 +200,14 @@ def _check_candidates(study: StudySections) -> Iterator[Problem]:
         if method.quota is not None and method.quota > max_quota + TOLERANCE:
             yield Problem(
                 f"{where} quota",
-                f"at most 1 / {len(study.labels)}, since there are so many labels",
+                f"at most 1 / {len(study.labels)}, the number of labels",
                 format_value(method.quota),
                 f"lower it to {int(100 * max_quota) / 100:g} or less",
             )
     if study.candidates.has_sketch_scores:
         yield from _check_sketch_scores(study)
     if study.fixed_damping == 0 and study.candidates.requires_damping:
-        # Without it directions of hardly any curvature, which are rounding, outweigh all others.
+        # Without damping, directions of near-zero curvature (rounding errors) dominate.
         yield Problem(
             "[curvature] damping",
             'a number > 0 for candidates of kind "sketch"',
@@ -219,13 +219,13 @@ def _check_candidates(study: StudySections) -> Iterator[Problem]:
 def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
     change = "remove rescore = false under [candidates]"
     if study.models:
-        got = f"{len(study.models)} models more"
-        yield Problem("models", "none, where scores are by sketches of one", got, change)
+        got = f"{len(study.models)} further models"
+        yield Problem("models", "none: sketch scores are of a single model", got, change)
     if len(study.candidates.methods) > 1:
-        expected = "methods whose candidates are scored alike"
+        expected = "methods with rescored candidates"
         yield Problem("[candidates] of", expected, "rescore = false", change)
     if study.curvature.leverage == "on":
-        expected = '"off" or "auto", where scores are by sketches alone'
+        expected = '"off" or "auto": sketch scores are not corrected for leverage'
         yield Problem("[curvature] leverage", expected, '"on"', change)
 
 
@@ -234,14 +234,14 @@ def _check_loss(study: StudySections) -> Iterator[Problem]:
     if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
         yield Problem(
             "[loss] class_weights",
-            f"{len(study.labels)} numbers, one for each of labels",
+            f"{len(study.labels)} numbers, one for each label",
             format_value(list(loss.class_weights)),
-            "give one number a label, in the order of labels",
+            "give one number per label, in the order of labels",
         )
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
         yield Problem(
             "[loss] weight_decay",
-            "the L2 weight decay of training, since it is coupled",
+            "the L2 weight decay of training, since weight_decay_kind is coupled",
             "nothing",
             "add weight_decay = ... under [loss], or remove weight_decay_kind",
         )
@@ -249,9 +249,9 @@ def _check_loss(study: StudySections) -> Iterator[Problem]:
     if loss.weight_decay is not None and training_decay not in (None, loss.weight_decay):
         yield Problem(
             "[training] weight_decay",
-            f"{loss.weight_decay:g}, as [loss] says, or no such key",
+            f"{loss.weight_decay:g}, as in [loss], or no such key",
             format_value(training_decay),
-            "give it in one of the two sections",
+            "set it in one of the two sections only",
         )
 
 
@@ -259,5 +259,6 @@ def _check_run(study: StudySections) -> Iterator[Problem]:
     run = study.run
     if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
         # Sizes are chosen for one model in memory.
-        got, change = f"{len(run.devices)} of them", "set shard_size, batch_size, prefix_cache_mb"
-        yield Problem("[run] devices", "one device beside memory_gb", got, f"{change} instead")
+        got = f"{len(run.devices)} devices"
+        change = "remove memory_gb, and set shard_size, batch_size and prefix_cache_mb"
+        yield Problem("[run] devices", "a single device together with memory_gb", got, change)

@@ -1,4 +1,4 @@
-"""What a user has to change: problems, listed together in one error."""
+"""StudyError: all problems of a study in one error, each with place, expectation and remedy."""
 
 import difflib
 import json
@@ -11,7 +11,14 @@ from tasks.study.spelling import describe_difference
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is, what was expected there, what came, what to change."""
+    """One problem of a study.
+
+    Attributes:
+        where: Key, section or column with the problem.
+        expected: Value or state that is expected there.
+        got: Value or state that was found.
+        remedy: Change that fixes the problem.
+    """
 
     where: str
     expected: str
@@ -28,14 +35,13 @@ class Problem:
 
 
 class StudyError(ValueError):
-    """A study cannot be used; the message lists every problem found in one file.
+    """Error with every problem found in one file of a study.
 
-    The problems stay available as records, so that a caller can show them in another form.
+    The problems are available as records, so that a caller can format them differently.
     """
 
     def __init__(self, file: str | PathLike[str], problems: Sequence[Problem]) -> None:
-        # The arguments themselves, not the message: an exception that crosses a process is
-        # rebuilt from them.
+        # Arguments instead of a message: unpickling an exception calls its class with them.
         super().__init__(str(file), tuple(problems))
         self.file = str(file)
         self.problems = tuple(problems)
@@ -47,7 +53,7 @@ class StudyError(ValueError):
 
 
 def suggest(word: str, options: Iterable[str]) -> str:
-    """The question `did you mean "x"?` for the option nearest to a word, or an empty text.
+    """Return `did you mean "x"?` for the option closest to a word, or an empty string.
 
     >>> suggest("dampign", ["kind", "damping"])
     'did you mean "damping"?'
@@ -64,7 +70,7 @@ def suggest(word: str, options: Iterable[str]) -> str:
 
 
 def format_value(value: object, width: int = 80) -> str:
-    """A value as it is written in the file, cut to a width.
+    """Format a value as in the file, truncated to a width.
 
     >>> format_value(True), format_value("a"), format_value([1, 2])
     ('true', '"a"', '[1, 2]')
@@ -74,7 +80,7 @@ def format_value(value: object, width: int = 80) -> str:
 
 
 def join_some(words: Iterable[str], limit: int = 12) -> str:
-    """Words in a row, at most so many of them.
+    """Join words by commas, at most `limit` of them, and count the others.
 
     >>> join_some("abc", limit=2)
     'a, b and 1 more'

@@ -1,4 +1,4 @@
-"""What a key of the study file may hold, and what every section of it is."""
+"""Types of the keys of a study file, and the base class of its sections."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from tasks.study.spelling import normalize_nfc
 from tasks.study.validation_errors import make_validation_error
 
 HUB = "hub:"
-"""Before the name of a model or data set of the hub: any other name is a path, never looked up."""
+"""Prefix of names on the Hugging Face hub; all other names are local paths."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
@@ -19,7 +19,7 @@ CheckCount = Annotated[int, Field(ge=0)]
 
 
 def _parse_columns(value: Any) -> Any:
-    """One column name, or one or two of them in a list, as a tuple."""
+    """Parse a column name, or a list of one or two column names, to a tuple."""
     names = _normalize_names([value] if isinstance(value, str) else value)
     are_names = isinstance(names, list | tuple) and all(isinstance(n, str) and n for n in names)
     if not are_names or not 1 <= len(names) <= 2 or len(set(names)) != len(names):
@@ -31,27 +31,25 @@ def _parse_columns(value: Any) -> Any:
 
 
 def _normalize_names(value: Any) -> Any:
-    """The names of a list in the form in which they are compared; anything else as it is."""
+    """Normalize the names of a list to NFC; other values are returned unchanged."""
     if not isinstance(value, list | tuple):
         return value
     return [normalize_nfc(name) if isinstance(name, str) else name for name in value]
 
 
 def _check_distinct(value: Any) -> Any:
-    """A list without a repeated entry; its type is checked by the field."""
+    """Refuse a list with duplicates; the field checks its type."""
     if isinstance(value, list | tuple):
         duplicates = [item for i, item in enumerate(value) if item in value[:i]]
         if duplicates:
             got = f"{format_value(duplicates[0])} again"
-            raise make_validation_error(
-                Problem("", "each entry once", got, "remove the repetition")
-            )
+            raise make_validation_error(Problem("", "each entry once", got, "remove the duplicate"))
         return tuple(value)
     return value
 
 
 def _parse_selection(value: Any) -> Any:
-    """`"last:K"`, `"all"`, or a non-empty list of regular expressions as a tuple."""
+    """Parse "last:K", "all", or a non-empty list of regular expressions to a tuple."""
     if isinstance(value, str) and (value == "all" or re.fullmatch(r"last:0*[1-9]\d*", value)):
         return value
     patterns = value if isinstance(value, list | tuple) else ()
@@ -72,7 +70,7 @@ def _parse_selection(value: Any) -> Any:
 
 
 def _parse_damping(value: Any) -> Any:
-    """`"auto"`, or a finite number of 0 or more."""
+    """Parse "auto", or a finite number >= 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value == "auto" or (is_number and math.isfinite(value) and value >= 0):
         return value
@@ -84,17 +82,17 @@ def _parse_damping(value: Any) -> Any:
 Columns = Annotated[tuple[str, ...], BeforeValidator(_parse_columns)]
 DistinctNames = Annotated[tuple[Name, ...], BeforeValidator(_check_distinct)]
 NormalizedName = Annotated[Name, AfterValidator(normalize_nfc)]
-"""A name that is compared with what a table holds, not a path."""
+"""Name of a column or label, compared in Unicode form NFC."""
 Names = Annotated[
     tuple[Name, ...], BeforeValidator(_check_distinct), BeforeValidator(_normalize_names)
 ]
-"""Several of these, each once."""
+"""List of distinct names in Unicode form NFC."""
 Selection = Annotated[str | tuple[str, ...], BeforeValidator(_parse_selection)]
 Damping = Annotated[float | Literal["auto"], BeforeValidator(_parse_damping)]
 
 
 class Section(BaseModel):
-    """A part of the file: unknown keys are refused, and numbers are finite."""
+    """Base class of the sections: frozen, unknown keys refused, numbers finite."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

@@ -1,16 +1,16 @@
-"""IndexProblem and IndexCost: what an index of candidates takes, from sizes alone."""
+"""IndexProblem and IndexCost: cost model of a candidate index, from sizes alone."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PendingIndex:
-    """What of an index is not there yet.
+    """Parts of an index that are not in the store yet.
 
     Attributes:
-        rows: training rows without a vector; of several that are alike one may be counted.
-        has_sketcher: whether what makes the vectors is there, or nothing has to be fitted.
-        has_list: whether the index is there.
+        rows: Number of training rows without a vector; duplicates can be counted once.
+        has_sketcher: Whether the fitted sketcher exists, or the method needs none.
+        has_list: Whether the index itself exists.
     """
 
     rows: int
@@ -20,14 +20,14 @@ class PendingIndex:
 
 @dataclass(frozen=True)
 class IndexProblem:
-    """The sizes that the cost of an index depends on.
+    """Sizes that the cost of an index depends on.
 
     Attributes:
-        train: n, training examples.
-        curvature_rows: m, those that the curvature is taken over.
-        factor_rows: root rows of the curvature.
-        embedding_width: numbers of a representation.
-        pending: what is not there yet.
+        train: Number of training examples, n.
+        curvature_rows: Number of training examples in the curvature, m.
+        factor_rows: Number of rows of the GGN factor.
+        embedding_width: Width of the model's final representation.
+        pending: Parts of the index that have to be computed.
     """
 
     train: int
@@ -39,13 +39,13 @@ class IndexProblem:
 
 @dataclass(frozen=True)
 class IndexCost:
-    """What an index takes.
+    """Cost of building or searching an index.
 
     Attributes:
-        forwards: training rows that pass forward.
-        gradients: gradients of training rows.
-        disk_bytes: what is written, as if nothing were compressed.
-        working_bytes: memory while it is made or searched.
+        forwards: Number of forward passes of a training row.
+        gradients: Number of gradients of training rows.
+        disk_bytes: Bytes written, without compression.
+        working_bytes: Bytes of memory while the index is built or searched.
     """
 
     forwards: int = 0

@@ -1,6 +1,6 @@
-"""The kinds of `[candidates]` that search an index: by representations, and by sketches.
+"""Kinds of `[candidates]` that search an index: nearest neighbours and gradient sketches.
 
-The text under a field is what a message says when the field is missing.
+The docstring of a field is shown in the error message when the field is missing.
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -15,18 +15,18 @@ from tasks.study.index_cost import IndexCost, IndexProblem
 from tasks.study.validation_errors import make_validation_error
 
 K_GUESS_FACTOR = 2
-"""Sketches have taken fewer than a tenth of large tables: the first k that is tried with room for
-twice the rows that are to be found stands for one that is yet to be chosen."""
+"""Least multiple of the target size that a guess of k has. Sketches needed fewer candidates than a
+tenth of large tables, so the guess is the first k of the grid of this size."""
 FLOAT16_BYTES = 2
-"""Bytes of a number of a sketch."""
+"""Bytes per number of a sketch."""
 POSITION_BYTES, DIGEST_BYTES = 8, 16
-"""Of where a training row's sketch lies, and of the name that it is found again by."""
+"""Bytes of the position of a training row's sketch, and of its digest."""
 SKETCHER_OVERHEAD = 1.15
-"""A sketcher is its basis, and the directions that it narrows each layer to."""
+"""Size of a sketcher relative to its basis, since it also holds the projection of each layer."""
 
 
 class KnnSection(IndexSection):
-    """`[candidates]`: the nearest training examples by the model's own representation."""
+    """`[candidates]`: nearest neighbours by the model's final representation (Guo et al., 2021)."""
 
     distinct_exponent: ClassVar[float] = 0.85
     by_products: ClassVar[bool] = False
@@ -34,15 +34,15 @@ class KnnSection(IndexSection):
     kind: Literal["knn"] = "knn"
 
     def estimate_index_cost(self, problem: IndexProblem) -> IndexCost:
-        """A forward pass and a representation for each row."""
+        """Estimate the cost: one forward pass and one stored vector per row."""
         rows = problem.pending.rows
         return IndexCost(rows, disk_bytes=rows * problem.embedding_width * FLOAT32_BYTES)
 
 
 class SketchSection(IndexSection):
-    """`[candidates]`: the training examples whose sketches promise the largest effects.
+    """`[candidates]`: top-k and bottom-k of the approximate effects by gradient sketches.
 
-    Half of the k at either end.
+    Half of the k candidates have the highest, half the lowest approximate effect.
     """
 
     distinct_exponent: ClassVar[float] = 0.6
@@ -51,13 +51,13 @@ class SketchSection(IndexSection):
 
     kind: Literal["sketch"] = "sketch"
     dimensions: Annotated[int, Field(ge=1)] = 1000
-    """length of a sketch, a training row taking twice so many bytes"""
+    """length of a sketch; a training row takes two bytes per dimension"""
     width: Annotated[int, Field(ge=1)] = 16_384
-    """of the folding that a gradient goes through first: wider is more exact"""
+    """width of the count sketch of a gradient; wider is more accurate"""
     energy: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """share of each layer's squared gradients that is kept before; 1 for a small damping"""
+    """explained variance of each layer's low-rank projection; use 1 for a small damping"""
     rescore: bool = True
-    """whether candidates are scored exactly; false keeps their scores by sketches, at once"""
+    """whether candidates are scored exactly; false keeps the fast approximate sketch scores"""
 
     @model_validator(mode="after")
     def _check_sketch_scores(self) -> Self:
@@ -69,21 +69,21 @@ class SketchSection(IndexSection):
 
     @property
     def has_sketch_scores(self) -> bool:
-        """Whether scores are left as the sketches give them."""
+        """Whether the stored scores are the approximate ones of the sketches."""
         return not self.rescore
 
     def count_dimensions(self, factor_rows: int) -> int:
-        """Length of a sketch: the curvature has no more directions than root rows."""
+        """Length of a sketch, at most the number of factor rows, the rank of the curvature."""
         return min(self.dimensions, factor_rows)
 
     def estimate_index_cost(self, problem: IndexProblem) -> IndexCost:
-        """To find the directions, unless they are those of an earlier table, and sketch new rows.
+        """Estimate the cost of fitting the sketcher, unless it exists, and of sketching new rows.
 
-        The root rows are drawn in a forward pass, and then taken twice.
+        Fitting samples the factor rows in one forward pass, then computes them twice.
         """
         pending, dimensions = problem.pending, self.count_dimensions(problem.factor_rows)
         basis_bytes = dimensions * self.width * FLOAT32_BYTES
-        working_bytes = 4 * basis_bytes  # the sketches themselves are mapped
+        working_bytes = 4 * basis_bytes  # the sketches themselves are memory-mapped
         if pending.has_list:
             return IndexCost(working_bytes=working_bytes)
         listed_bytes = POSITION_BYTES + DIGEST_BYTES
@@ -99,7 +99,7 @@ class SketchSection(IndexSection):
         )
 
     def guess_k(self, rows: int) -> int:
-        """The first k with room for the top, unless a tenth of the rows is less."""
+        """Guess k: twice the target size on the grid, or a tenth of the rows if that is less."""
         grid = [k for k in make_k_grid(rows) if k >= K_GUESS_FACTOR * TOP_SIZE]
         return min([*grid, super().guess_k(rows)])
 

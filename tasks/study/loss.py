@@ -1,4 +1,4 @@
-"""The `[loss]` section of a study: what training minimised."""
+"""The section `[loss]` of a study: the loss that training minimised."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +15,13 @@ from tasks.study.validation_errors import make_validation_error
 
 
 def _parse_class_weights(value: Any) -> Any:
-    """`"balanced"`, or numbers of 0 or more, not all 0, as a tuple."""
+    """Parse "balanced", or numbers >= 0, not all 0, to a tuple."""
     if value is None or value == "balanced":
         return value
     numbers = value if isinstance(value, list | tuple) else ()
     are_numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if not are_numbers or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
-        expected = 'one number of 0 or more a label, not all 0, or "balanced"'
+        expected = 'one number >= 0 per label, not all 0, or "balanced"'
         change = (
             "write class_weights = [1.0, 3.0], in the order of labels, or {neg = 1.0, pos = 3.0}"
         )
@@ -30,13 +30,13 @@ def _parse_class_weights(value: Any) -> Any:
 
 
 def order_class_weights(values: dict[str, Any]) -> Iterator[Problem]:
-    """Class weights by label name, put into the order of `labels`, in place.
+    """Replace class weights by label name with a list in the order of `labels`, in place.
 
-    Written by name they follow the labels when these are reordered; the digest of a run is that of
-    the numbers.
+    Weights by name stay correct when labels are reordered; the digest of a run is computed from
+    the list.
 
     Yields:
-        Problem: a label without a weight, or a weight of no label; then nothing is changed.
+        Problem: Label without a weight, or weight of an unknown label; nothing is replaced then.
     """
     loss, labels = values.get("loss"), values.get("labels")
     if not isinstance(loss, Mapping) or not isinstance(labels, list):
@@ -59,36 +59,41 @@ def order_class_weights(values: dict[str, Any]) -> Iterator[Problem]:
     change = (
         f"add {format_value(missing[0])} to class_weights" if missing else suggestion or "remove it"
     )
-    yield Problem("[loss] class_weights", "one number for each of labels", got, change)
+    yield Problem("[loss] class_weights", "one number for each label", got, change)
 
 
 class TrainingLoss(Section):
-    """`[loss]`: the loss that was minimised, if it was more than plain cross-entropy.
+    """`[loss]`: training loss, if it was not plain cross-entropy.
 
-    It shapes gradients of training rows and the curvature. Queries are judged by their plain loss.
+    It determines gradients of training rows and the curvature. Queries always use plain
+    cross-entropy.
     """
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """the share of each target that was spread over all labels"""
+    """share of each target that is spread evenly over all labels"""
     class_weights: Annotated[
         Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_parse_class_weights)
     ] = None
-    """one number a label in their order, or balanced: rows / (labels x rows of the label)"""
+    """one number per label in their order, or balanced: rows / (labels x rows of the label)"""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """the weight decay of training; if left out, that of [training]"""
+    """weight decay of training; that of [training] if left out"""
     weight_decay_kind: Literal["decoupled", "coupled"] = "decoupled"
-    """coupled: an L2 penalty in the loss (Adam, SGD); decoupled: beside it (AdamW)"""
+    """coupled: L2 penalty in the loss (Adam, SGD); decoupled: separate from it (AdamW)"""
 
     @property
     def example_settings(self) -> dict[str, object]:
-        """What the loss of an example depends on."""
+        """Settings that the loss of one example depends on."""
         return self.model_dump(mode="json", include={"label_smoothing", "class_weights"})
 
     def build(self, labels: Sequence[int], num_classes: int) -> fastif.CrossEntropy:
-        """The loss itself; `labels` are those of the training rows.
+        """Build the loss.
+
+        Args:
+            labels: Labels of the training rows, for balanced weights.
+            num_classes: Number of classes.
 
         Raises:
-            InputError: balanced weights of a label that no row has.
+            InputError: balanced weights, but a label without training rows.
         """
         weights = self.class_weights
         if weights == "balanced":

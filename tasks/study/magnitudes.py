@@ -1,4 +1,4 @@
-"""Values of a study file that nothing can hold: refused before anything reads them."""
+"""Check of a study file for values that cannot be represented: huge numbers, NUL characters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from tasks.study.errors import Problem, format_value
 
 MAX_INTEGER = 2**53
-"""The largest whole number that every format between here and the store holds exactly."""
+"""Largest whole number that JSON and double precision represent exactly."""
 MAX_FLOAT, MIN_FLOAT = 1e30, 1e-30
-"""Single precision ends at 3.4e38 and 1.2e-38; products and roots need room on both sides."""
+"""Bounds of numbers: single precision ends at 3.4e38 and 1.2e-38, with a margin for products."""
 
 
 def drop_unrepresentable(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """A file's values without numbers that cannot be computed with and texts no file is named by.
+    """Split the values of a file into usable ones and problems with the others.
 
-    What is wrong with these comes with them. Infinity and NaN stay: the field says what it expects.
+    Infinity and NaN are kept, since the validation of the field reports them.
     """
     problems: list[Problem] = []
     kept: dict[str, Any] = {}
@@ -48,9 +48,9 @@ def _find_problems(where: str, value: object) -> Iterator[Problem]:
         expected = f"a whole number of at most {MAX_INTEGER:,}".replace(",", " ")
         yield Problem(where, expected, got, "choose a smaller number")
     elif isinstance(value, float) and not _is_representable(value):
-        expected = f"a number of a size between {MIN_FLOAT:g} and {MAX_FLOAT:g}, or 0"
+        expected = f"an absolute value between {MIN_FLOAT:g} and {MAX_FLOAT:g}, or 0"
         yield Problem(
-            where, expected, format_value(value), "choose one that single precision can hold"
+            where, expected, format_value(value), "choose a number within single precision"
         )
 
 

@@ -1,4 +1,4 @@
-"""What lies at a path that a user named."""
+"""Description of the kind of file at a path, for error messages."""
 
 import errno
 import stat
@@ -14,16 +14,16 @@ _KINDS = {
 
 
 def describe_path(path: Path) -> str:
-    """What lies there, in words; empty for a file.
+    """Describe what is at a path; empty for a regular file.
 
     >>> describe_path(Path("/")), describe_path(Path("/no/such/file"))
-    ('a folder', 'nothing there')
+    ('a folder', 'no such file')
     """
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        return "a symbolic link to nothing" if path.is_symlink() else "nothing there"
+        return "a broken symbolic link" if path.is_symlink() else "no such file"
     except OSError as error:
         is_loop = error.errno == errno.ELOOP
-        return "symbolic links in a circle" if is_loop else error.strerror or str(error)
+        return "a loop of symbolic links" if is_loop else error.strerror or str(error)
     return _KINDS.get(kind, "")

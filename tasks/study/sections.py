@@ -1,6 +1,6 @@
 """The sections of a study file, as frozen records.
 
-The text under a field is what a message says when the field is missing.
+The docstring of a field is shown in the error message when the field is missing.
 """
 
 import re
@@ -24,41 +24,41 @@ from tasks.study.validation_errors import make_validation_error
 
 
 class ModelSource(Section):
-    """`[model]`: the classifier that was trained."""
+    """`[model]`: the trained classifier."""
 
     path: Name
     """a local folder, or a model of the hub such as hub:textattack/bert-base-uncased-SST-2"""
     max_length: Annotated[int, Field(ge=2)] = 128
-    """tokens; longer texts are cut and counted"""
+    """maximum number of tokens; longer texts are truncated, and counted in the results"""
 
 
 class TableSource(Section):
-    """`[train]` and `[queries]`: labelled texts, and which column is what."""
+    """`[train]` and `[queries]`: a table of labelled rows, and the roles of its columns."""
 
     table: Name | None = None
     """a .parquet, .csv or .jsonl file"""
     dataset: Name | None = None
     """a local folder for the `datasets` library, or hub:owner/name"""
     split: Name | None = None
-    """which split of the dataset; needed if it has several"""
+    """split of the dataset; needed if it has several"""
     config: Name | None = None
-    """which configuration of the dataset"""
+    """configuration of the dataset"""
     text: Columns = ()
-    """the column with the text, or two columns for pairs"""
+    """the column with the text, or two columns for pairs of texts"""
     features: Names = ()
-    """in place of text: columns of numbers, of lists of numbers, or of kinds such as a job"""
+    """instead of text: columns of numbers, of lists of numbers, or of categories such as a job"""
     image: NormalizedName | None = None
-    """in place of text: the column of images: the bytes of their files, or one byte a pixel"""
+    """instead of text: the column of images, as bytes of image files or one byte per pixel"""
     label: NormalizedName
     """the column with the label"""
     id: NormalizedName | None = None
-    """the column with a unique id; without it the row number, counted from 1"""
+    """the column with a unique id; the row number, counted from 1, if left out"""
     groups: Names = ()
-    """columns that reports group by"""
+    """columns by which results are sliced, such as source, region or annotator"""
 
     @property
     def content_columns(self) -> tuple[str, ...]:
-        """The columns with what a row is."""
+        """Columns with the content of a row: text, features or image."""
         return (*self.text, *self.features, *((self.image,) if self.image else ()))
 
     @model_validator(mode="after")
@@ -70,8 +70,8 @@ class TableSource(Section):
             got = " and ".join(given) or "nothing"
             raise make_validation_error(Problem("text", expected, got, change))
         if self.label in self.content_columns:
-            expected, got = f"another column than {given[0]}", format_value(self.label)
-            change = "name the column with the right answers"
+            expected, got = f"a column that is not in {given[0]}", format_value(self.label)
+            change = "use the column with the labels"
             raise make_validation_error(Problem("label", expected, got, change))
         return self
 
@@ -86,9 +86,9 @@ class TableSource(Section):
         for key in ("split", "config"):
             value = getattr(self, key)
             if self.table is not None and value is not None:
-                change = "remove it, or name a dataset instead of a table"
+                change = "remove it, or use dataset instead of table"
                 raise make_validation_error(
-                    Problem(key, "no such key beside table", format_value(value), change)
+                    Problem(key, "no such key together with table", format_value(value), change)
                 )
         return self
 
@@ -97,160 +97,159 @@ class QuerySource(TableSource):
     """`[queries]`: the predictions to explain."""
 
     trusted: bool = False
-    """whether their labels are certain: `fastif mislabels` then learns from them too"""
+    """whether the labels are trusted: `fastif mislabels` then learns from these rows too"""
 
 
 class Mislabels(Section):
-    """`[mislabels]`: how `fastif mislabels` looks for wrong labels; no number of it is tuned."""
+    """`[mislabels]`: settings of the search for wrong labels; none of them needs tuning."""
 
     encoder: Name | None = None
-    """a folder, hub:owner/name or package:NAME/folder of a model whose weights have never seen the
-    labels; without it [training] base, or else the model itself"""
+    """text encoder that was not trained on these labels: a folder, hub:owner/name or
+    package:NAME/folder; [training] base if left out, or else the model itself"""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """times that [training] is repeated, each without a part of the rows, so that the classifier
-    judges rows that it has not seen; without it not at all"""
+    """number of folds for cross-fitting [training], which adds out-of-fold predictions of the
+    fine-tuned classifier; no cross-fitting if left out"""
     judge: Name | None = None
-    """in its place a classifier of the same labels that was never trained on these rows"""
+    """instead of folds: an independent classifier, not trained on these rows"""
     budget: Annotated[int, Field(ge=1)] = 100
-    """rows that people will look at"""
+    """number of rows that will be reviewed"""
 
     @model_validator(mode="after")
     def _check_classifier(self) -> Self:
         if self.folds is not None and self.judge is not None:
             got = f"{self.folds}"
             raise make_validation_error(
-                Problem("folds", "no such key beside judge", got, "remove one")
+                Problem("folds", "no such key together with judge", got, "remove one of the two")
             )
         return self
 
 
 class Parameters(Section):
-    """`[parameters]`: the part of the model that answers are attributed to."""
+    """`[parameters]`: the parameters that influence is computed for."""
 
     attributed: Selection = "last:1"
     """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
 
 
 class Curvature(Section):
-    """`[curvature]`: the matrix that is inverted, and what is added to its diagonal."""
+    """`[curvature]`: curvature matrix that is inverted, and its damping."""
 
     kind: Literal["gauss-newton", "hessian"] = "gauss-newton"
-    """the second derivative: Gauss-Newton is its positive part, the one to take first"""
+    """gauss-newton (generalized Gauss-Newton, positive semidefinite; recommended) or hessian"""
     rows: Annotated[int, Field(ge=1)] | None = None
-    """size of a fixed random sample of the training rows; without it all of them"""
+    """size of a fixed random sample of the training rows; all rows if left out"""
     damping: Damping = "auto"
-    """lambda, added to the diagonal, such as 0.1; auto: found by training on a few halves"""
+    """lambda, added to the diagonal, such as 0.1; auto: chosen by retraining on random halves"""
     seed: Seed = 0
-    """seed of the sample"""
+    """random seed of the sample"""
     leverage: Literal["auto", "on", "off"] = "off"
-    """whether an effect counts the curvature that goes with the row; auto: where it is cheap"""
+    """whether effects are corrected for the leverage of the removed row; auto: where it is cheap"""
 
 
 class CertificateSection(Section):
-    """`[certificate]`: how answers are checked. The evidence is stored, so it is a part of them."""
+    """`[certificate]`: checks of the solutions; their results are stored with the scores."""
 
     rows: Annotated[int, Field(ge=0)] = 512
-    """training rows that the residual on all of them is estimated from; 0 leaves it out"""
+    """sample size for the estimate of the residual on all training rows; 0 turns it off"""
 
 
 class Run(Section):
-    """`[run]`: sizes that change speed and memory, never an answer."""
+    """`[run]`: sizes that affect speed and memory, never the results."""
 
     shard_size: Annotated[int, Field(ge=1)] = 64
-    """queries a shard"""
+    """number of queries per shard"""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """examples whose gradients are held at once"""
+    """number of examples with gradients in memory at once"""
     batch_tokens: Annotated[int, Field(ge=1)] | None = None
-    """tokens a batch, padding among them, for texts of very unequal length; without it any"""
+    """maximum number of tokens per batch, with padding; no limit if left out"""
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
-    """memory for the outputs of frozen layers, in MB; 0 computes them again each time"""
+    """memory of the frozen-layer activation cache, in MB; 0 turns it off"""
     prefix_disk_mb: Annotated[int, Field(ge=0)] = 0
-    """disk for those that memory has no room for, in MB; kept in the store for the next run"""
+    """disk of that cache, in MB; kept in the store for the next run"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """peak memory to keep to: the sizes above that are left out are chosen so that it is enough"""
+    """limit of peak memory; the sizes above that are left out are chosen to stay below it"""
     one_by_one: bool = False
-    """a backward pass for each example instead of forward hooks: slower, for models that mislead"""
+    """one backward pass per example instead of forward hooks: slower, for unusual models"""
     devices: DeviceNames = AUTO
-    """where to compute, a worker each; "auto": every GPU, or else the CPU with one worker"""
+    """devices, one worker each; "auto": every GPU, or else the CPU with one worker"""
 
 
 class StoreSection(Section):
-    """`[store]`: where the answers lie."""
+    """`[store]`: location of the results."""
 
     path: Name
-    """a folder for the results; it is made if it does not exist"""
+    """a folder for the results, created if it does not exist, or s3://bucket/prefix"""
 
 
 class Training(Section):
-    """`[training]`: how `fastif train` makes the model. Studies of finished models omit it."""
+    """`[training]`: training recipe of the model, for `fastif train` and for `damping = "auto"`."""
 
     base: Name
-    """a folder, hub:owner/name, or package:NAME/sub/folder of an installed Python package"""
+    """pre-trained model: a folder, hub:owner/name, or package:NAME/folder of a Python package"""
     trainable: Selection = "last:1"
-    """as [parameters] attributed"""
+    """parameters to train, in the form of [parameters] attributed"""
     epochs: Annotated[int, Field(ge=1)] = 3
-    """passes over the training rows"""
+    """number of passes over the training rows"""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """peak step size"""
+    """peak learning rate"""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """decay of the weights; if left out that of [loss], or 0.01"""
+    """weight decay; that of [loss] if left out, or else 0.01"""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """rows a step"""
+    """number of rows per step"""
     seed: Seed = 0
-    """seed of the new head and of the order of the rows"""
+    """random seed of the new head and of the order of the rows"""
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    """parts of the training, such as [0.25, 0.5], at which it is kept too, for `models`"""
+    """fractions of the training, such as [0.25, 0.5], at which a checkpoint is saved too"""
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Self:
-        names = [f"{fraction:g}" for fraction in self.checkpoints]  # as their folders are named
+        names = [f"{fraction:g}" for fraction in self.checkpoints]  # the names of their folders
         duplicates = [name for name in names if names.count(name) > 1]
         if duplicates:
             got, change = f"{duplicates[0]} twice", "remove one of them"
             raise make_validation_error(
-                Problem("checkpoints", "parts that differ in six digits", got, change)
+                Problem("checkpoints", "fractions that differ in six digits", got, change)
             )
         return self
 
     @property
     def decay(self) -> float:
-        """The weight decay where [loss] says nothing."""
+        """Weight decay of training if `[loss]` has none."""
         return 0.01 if self.weight_decay is None else self.weight_decay
 
 
 class Carry(Section):
-    """`[carry]`: a night goes on from the last one. Without it each begins from nothing.
+    """`[carry]`: incremental runs, which continue the last run. Without it every run is a full run.
 
-    Answers of queries that were asked before are taken over, with the curvature and the choices
-    that they were computed with, as long as the model and all settings are the same.
+    Scores of queries that the parent run has are reused, together with its curvature and choices,
+    as long as the model and all settings are the same.
     """
 
     least: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """share of its training rows that the first night of the line and this one have in common;
-    below it everything is computed anew"""
+    """least share of the root run's training rows that must remain; below it, a full run"""
 
 
 def _check_variable_name(name: str) -> str:
-    """The name of an environment variable; an address in its place is a secret, and not shown."""
+    """Check the name of an environment variable; the message never quotes the value."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
         change = (
             'keep the address in a variable, and write its name: webhook_env = "FASTIF_WEBHOOK"'
         )
-        got = f"{len(name)} characters that are no such name"
+        got = f"{len(name)} characters that are not such a name"
         raise make_validation_error(Problem("", "the name of an environment variable", got, change))
     return name
 
 
 class Notify(Section):
-    """`[notify]`: when word of a run is posted to a webhook; a failure always is."""
+    """`[notify]`: alerts by webhook, on every failure and when a limit is exceeded."""
 
     webhook_env: Annotated[Name, AfterValidator(_check_variable_name)] | None = None
-    """name of the environment variable that holds the address, which is a secret"""
+    """name of the environment variable with the webhook's address, which is a secret"""
     recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
-    """least share of the top 10 or 100 that candidates may hold"""
+    """alert if the candidates' recall of the top 10 or top 100 is lower"""
     residual_above: Annotated[float, Field(gt=0)] | None = None
-    """largest residual of any query"""
+    """alert if the residual of any query is larger"""
     harmful_above: Annotated[float, Field(gt=0, le=1)] | None = None
-    """most training rows, as a share of those scored, that may do harm on balance"""
+    """alert if the share of scored training rows with a negative summed effect is larger"""
     new_suspects_above: Annotated[int, Field(ge=0)] | None = None
-    """most training rows that may enter the hundred worst from one run to the next"""
+    """alert if more training rows are new among the 100 most harmful than in the last run"""

@@ -1,18 +1,18 @@
-"""Names compared as people read them: one Unicode form, and what the eye cannot see is told.
+"""Unicode normalization of names, and messages about look-alike characters.
 
-The same word has several spellings in Unicode: é is one code point, or an e and an accent. Names
-(labels, columns, ids, values of groups) are compared in their composed form, NFC; texts stay as
-they are, since a tokenizer reads every code point.
+A word has several encodings in Unicode: é is one code point, or an e and a combining accent. Names
+(labels, columns, ids, values of groups) are compared in their composed form, NFC. Texts are not
+normalized, since a tokenizer reads every code point.
 """
 
 import unicodedata
 
 BLANK_CHARACTERS = r"[\s\p{Cc}\p{Cf}\p{Z}]"
-"""Characters of no ink: white space, controls, joiners and other formats."""
+"""Invisible characters: white space, controls, joiners and other format characters."""
 
 
 def normalize_nfc(name: str) -> str:
-    r"""A name in Unicode's form NFC, in which equal words are equal strings.
+    r"""Normalize a name to Unicode form NFC.
 
     >>> normalize_nfc("cafe\u0301") == "caf\u00e9"
     True
@@ -21,7 +21,7 @@ def normalize_nfc(name: str) -> str:
 
 
 def describe_difference(word: str, expected: str) -> str:
-    r"""The code points in which two names differ, where one of them is none of ASCII; else nothing.
+    r"""Describe the code points in which two names differ; empty if both are ASCII.
 
     >>> describe_difference("n\u0435g", "neg")
     'U+0435 CYRILLIC SMALL LETTER IE in place of U+0065 LATIN SMALL LETTER E'

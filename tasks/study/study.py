@@ -1,8 +1,8 @@
-"""The study file: what was trained, what is asked, and how the answer is computed.
+"""The study file: model, tables and settings of an audit or of a search for wrong labels.
 
-A study is a TOML file. `load_study` reads it into frozen records or raises one `StudyError` that
-lists everything wrong with it. The solvers are the records of `fastif.solvers` themselves, so
-importing this module imports torch.
+A study is a TOML file. `load_study` reads it into frozen records, or raises one `StudyError` that
+lists every problem. The solvers are the records of `fastif.solvers` themselves, so importing this
+module imports torch.
 """
 
 import json
@@ -45,19 +45,19 @@ AUDIT_SECTIONS = {
     "curvature": {"damping": 1.0},
     "candidates": {"kind": "full"},
 }
-"""What only an audit needs. A study without all of it can be searched for wrong labels, and has
-these in its place, which nothing reads."""
+"""Sections that only an audit needs, with placeholders. A study without any of them supports only
+the search for wrong labels, which does not read the placeholders."""
 
 
 class Study(Section):
     """One study file. Relative paths in it start from its own folder."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    """a short name of small letters, digits and hyphens; the store belongs to it"""
+    """a short name of lower-case characters, digits and hyphens; the store belongs to it"""
     labels: Annotated[Names, Field(min_length=2)]
     """the label names in the order of the model's outputs"""
     models: DistinctNames = ()
-    """further checkpoints or seeds of the same training: answers are means over them and [model]"""
+    """further seeds or checkpoints of the same training: scores are means over them and [model]"""
     model: ModelSource
     train: TableSource
     queries: QuerySource
@@ -78,51 +78,51 @@ class Study(Section):
     _absent: frozenset[str] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, context: Any) -> None:
-        """Remember the file, which is no key of itself, and what it does without."""
+        """Store the path of the file and the names of its absent sections."""
         if context is not None:
             self._path, self._absent = context
 
     @property
     def has_audit(self) -> bool:
-        """Whether it says what an audit needs; else it can only be searched for wrong labels."""
+        """Whether the study supports an audit; otherwise only the search for wrong labels."""
         return not self._absent & AUDIT_SECTIONS.keys()
 
     @property
     def has_queries(self) -> bool:
-        """Whether there are queries."""
+        """Whether the study has queries."""
         return "queries" not in self._absent
 
     @property
     def path(self) -> Path:
-        """The file this study was read from."""
+        """Path of the study file."""
         return self._path
 
     @property
     def folder(self) -> Path:
-        """Where relative paths resolve."""
+        """Folder of the study file, from which relative paths start."""
         return self._path.parent
 
     def resolve(self, path: str) -> Path:
-        """A path of the file as one that can be opened from anywhere."""
+        """Resolve a path of the study relative to its folder."""
         return self.folder / path
 
     @property
     def weight_decay(self) -> float:
-        """The weight decay of training, from whichever section says it."""
+        """Weight decay of training, from `[loss]` or `[training]`."""
         if self.loss.weight_decay is not None:
             return self.loss.weight_decay
         return self.training.decay if self.training else 0.0
 
     @property
     def penalty(self) -> float:
-        """The weight decay as far as it is part of the loss, ½ penalty ‖parameters‖²."""
+        """L2 penalty in the loss, ½ penalty ‖parameters‖²: the weight decay if it is coupled."""
         return self.weight_decay if self.loss.weight_decay_kind == "coupled" else 0.0
 
     @property
     def fixed_damping(self) -> float | None:
-        """The effective lambda, what [curvature] adds to the diagonal and the penalty.
+        """Effective λ: damping of `[curvature]` plus the penalty; None where it is not chosen yet.
 
-        None where it is yet to be chosen. A preset of the solver brings its own.
+        A preset of the solver has its own.
         """
         if self.curvature.damping != "auto":
             return self.curvature.damping + self.penalty
@@ -130,7 +130,7 @@ class Study(Section):
 
     @property
     def loss_settings(self) -> dict[str, object]:
-        """What of the loss decides an answer: its shape and the penalty; nothing if it is plain."""
+        """Settings of the loss that results depend on; empty for plain cross-entropy."""
         settings: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}
         shape = self.loss.example_settings
         return settings | ({} if shape == TrainingLoss().example_settings else {"loss": shape})
@@ -147,19 +147,18 @@ def load_study(path: Path) -> Study:
     """Read a study file.
 
     Raises:
-        StudyError: every problem of the file at once: where, expected, got, what to change.
+        StudyError: all problems of the file, each with place, expected, got and remedy.
     """
     values, problems = drop_unrepresentable(_read_toml(path))
     problems += order_class_weights(values)
     absent = _fill_absent_sections(values)
-    # Strict JSON is the mode in which lists are tuples and 1 is a float but "1" is no number.
+    # In strict JSON mode lists are accepted as tuples and 1 as a float, but "1" is not a number.
     # A bare TOML date becomes the text it was written as.
     text = json.dumps(values, default=str)
     try:
         study = Study.model_validate_json(text, strict=True, context=(Path(path), absent))
     except ValidationError as error:
-        # What stands in for a section that is not there is not to be blamed, nor is a key that was
-        # put aside.
+        # Problems of placeholders of absent sections are skipped, and of keys already reported.
         reported = {problem.where for problem in problems}
         field_problems = [
             p for p in list_problems(error, Study) if not _is_in_sections(p.where, absent)
@@ -173,10 +172,10 @@ def load_study(path: Path) -> Study:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """The file as TOML has it.
+    """Parse the TOML file.
 
     Raises:
-        StudyError: it is none.
+        StudyError: the file is not valid TOML.
     """
     text = _read_text(path)
     try:
@@ -184,15 +183,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(path, [_explain_syntax_error(error)]) from None
     except RecursionError:
-        change = "write lists and sections that are not nested so deep"
+        change = "reduce the nesting of lists and sections"
         raise StudyError(path, [Problem("file", "valid TOML", "deep nesting", change)]) from None
-    except ValueError as error:  # Python reads no whole number of more than some thousand digits
+    except ValueError as error:  # Python refuses whole numbers of several thousand digits
         problem = Problem("file", "valid TOML", str(error).split(";")[0], "choose smaller numbers")
         raise StudyError(path, [problem]) from None
 
 
 def _fill_absent_sections(values: dict[str, Any]) -> frozenset[str]:
-    """Put in what a study of labels alone does without, and name it."""
+    """Add placeholders of the sections that a labels-only study lacks; return their names."""
     if AUDIT_SECTIONS.keys() & values.keys() or not isinstance(values.get("train"), dict):
         return frozenset()
     defaults = {**AUDIT_SECTIONS, "queries": values["train"]}
@@ -209,11 +208,11 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
     """Write the commented template to a file, or as study.toml into a folder.
 
     Args:
-        path: a new file, or a folder.
-        template: labels_template.toml for a study of labels alone.
+        path: New file, or a folder.
+        template: File name of the template; `labels_template.toml` for a labels-only study.
 
     Returns:
-        The file that was written.
+        Path of the file that was written.
 
     Raises:
         StudyError: the file exists already, or it cannot be written.
@@ -225,11 +224,11 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
         try:
             path.write_text(text, "utf-8")
         except OSError:
-            path.unlink()  # half a study is none
+            path.unlink()  # do not leave a truncated file
             raise
     except FileExistsError:
         change = "choose another name, or remove the file first"
-        raise StudyError(path, [Problem("file", "no file yet", "one exists", change)]) from None
+        raise StudyError(path, [Problem("file", "a new file", "a file exists", change)]) from None
     except OSError as error:
         change = "choose a folder that exists and can be written"
         got = error.strerror or str(error)
@@ -238,7 +237,7 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
 
 
 def _read_text(path: Path) -> str:
-    """The text of a study file; a byte order mark, as some editors write it, is dropped."""
+    """Read the text of a study file without the byte order mark that some editors write."""
     if not path.is_file():
         got = describe_path(path)
         neighbours = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
@@ -253,27 +252,27 @@ def _read_text(path: Path) -> str:
             path, [Problem("file", "a readable file", got, "change its permissions")]
         ) from None
     except UnicodeDecodeError as error:
-        got = f"a byte that is not, at position {error.start}"
+        got = f"a byte that is not UTF-8, at position {error.start}"
         raise StudyError(
             path, [Problem("file", "text in UTF-8", got, "save the file as UTF-8")]
         ) from None
 
 
 def _explain_syntax_error(error: tomllib.TOMLDecodeError) -> Problem:
-    """Where the TOML breaks; the parser's message ends with the place in brackets."""
+    """Convert a parser error to a problem; its message ends with the place in parentheses."""
     reason, _, place = str(error).rpartition(" (at ")
-    change = "correct that line: texts in quotes, paths with /, [section] before its keys"
+    change = "correct this line: texts in quotes, paths with /, [section] before its keys"
     return Problem(place.rstrip(")") or "file", "valid TOML", reason or str(error), change)
 
 
 def check_has_audit(study: Study) -> None:
-    """Refuse a study of labels alone where an audit or a model is asked for.
+    """Refuse a labels-only study where an audit or a model is needed.
 
     Raises:
-        StudyError: it has none of the sections that say what an audit needs.
+        StudyError: the sections of an audit are absent.
     """
     if not study.has_audit:
         expected = f"the sections [queries], {', '.join(f'[{name}]' for name in AUDIT_SECTIONS)}"
-        got = "a study that can only be searched for wrong labels (`fastif mislabels`)"
-        change = "add them, see `fastif init`"
+        got = "a labels-only study, which supports only `fastif mislabels`"
+        change = "add these sections, see `fastif init`"
         raise StudyError(study.path, [Problem("file", expected, got, change)])

@@ -1,6 +1,6 @@
-"""Validation errors of the study file as problems a user can act on.
+"""Translation of pydantic's validation errors into problems with a remedy.
 
-Every message names the key as it stands in the file, `[solver] depth`, never a class or a field.
+Messages name the key as in the file, `[solver] depth`, never a class or a field.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ Loc = tuple[int | str, ...]
 
 _EXPECTED = {
     "string_type": "a text in quotes",
-    "string_too_short": "a text that is not empty",
-    "string_pattern_mismatch": "small letters, digits and hyphens, starting with no hyphen",
+    "string_too_short": "a non-empty text",
+    "string_pattern_mismatch": "lower-case characters, digits and hyphens, no hyphen first",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -34,7 +34,7 @@ _EXPECTED = {
     "model_attributes_type": "a section of keys",
 }
 RECOMMENDED = ("auto", "sketch")
-"""What is to be written where nothing is, of the words that a key may have."""
+"""Values that a remedy suggests first if a key that requires one of several values has none."""
 _BOUNDS = {
     "greater_than_equal": ("ge", ">="),
     "greater_than": ("gt", ">"),
@@ -44,15 +44,15 @@ _BOUNDS = {
 
 
 def make_validation_error(*problems: Problem) -> PydanticCustomError:
-    """The error by which a validator reports problems of its own.
+    """Make the error by which a validator reports problems.
 
-    An empty `where`, or a bare key, is completed with the place the validator is attached to.
+    An empty `where`, or a bare key, is completed with the path of the validated field.
     """
     return PydanticCustomError("study", "study", {"problems": problems})
 
 
 def list_problems(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
-    """All problems of one validation, in the order of the file's model."""
+    """Translate a validation error to problems, in the order of the file's model."""
     problems: list[Problem] = []
     details = error.errors(include_url=False)
     literals_by_place = {
@@ -62,7 +62,7 @@ def list_problems(error: ValidationError, root: type[BaseModel]) -> list[Problem
         literals = literals_by_place.get(detail["loc"][:-1])
         if literals is None:
             problems.extend(_translate(detail, root))
-        elif not _is_literal_error(detail):  # a number or a word: pydantic refuses once for each
+        elif not _is_literal_error(detail):  # number or literal: pydantic reports one error each
             detail["loc"] = detail["loc"][:-1]
             (problem,) = _translate(detail, root)
             choice = literals.replace("'", '"')
@@ -73,7 +73,7 @@ def list_problems(error: ValidationError, root: type[BaseModel]) -> list[Problem
 
 
 def _is_literal_error(detail: ErrorDetails) -> bool:
-    """Whether this refuses a value as one of the words of a key that may also be a number."""
+    """Whether the error is the literal's alternative of a key that can also be a number."""
     return bool(detail["loc"]) and str(detail["loc"][-1]).startswith("literal[")
 
 
@@ -104,14 +104,14 @@ def _translate(detail: ErrorDetails, root: type[BaseModel]) -> list[Problem]:
 
 
 def _locate(loc: Loc, root: type[BaseModel]) -> tuple[Loc, type | None]:
-    """The key path without the tags of unions, and the record whose key is meant.
+    """Return the key path without the tags of unions, and the record that has the key.
 
-    That record is the root for a key at the top of the file, None where no single one is meant.
+    The record is the root for a key at the top of the file, and None if it is ambiguous.
     """
     if len(loc) < 2:
         return loc, root
     sections = _find_sections(str(loc[0]), root)
-    entry = 2 if isinstance(loc[1], int) else 1  # of a list of sections
+    entry = 2 if isinstance(loc[1], int) else 1  # an index follows for a list of sections
     place, below = loc[:entry], loc[entry:]
     if not sections or not below:
         return loc, None
@@ -132,7 +132,7 @@ def _locate(loc: Loc, root: type[BaseModel]) -> tuple[Loc, type | None]:
 
 
 def _find_choices(loc: Loc, root: type[BaseModel]) -> list[type]:
-    """The records that may stand at a place, among which a `kind` chooses."""
+    """Records that are allowed at a place, discriminated by `kind`."""
     sections = _find_sections(str(loc[0]), root)
     below = loc[2:] if len(loc) > 1 and isinstance(loc[1], int) else loc[1:]
     chosen = next(
@@ -144,13 +144,13 @@ def _find_choices(loc: Loc, root: type[BaseModel]) -> list[type]:
 
 
 def _find_sections(name: str, root: type[BaseModel]) -> list[type]:
-    """The records that may stand under a name, or in a list there; none for a plain value."""
+    """Records that are allowed under a name, or in a list there; empty for a plain value."""
     members = [m for m in _iterate_types(root.model_fields[name].annotation) if isinstance(m, type)]
     return [m for m in members if issubclass(m, BaseModel) or dataclasses.is_dataclass(m)]
 
 
 def _iterate_types(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
+    """Yield the types that an annotation consists of."""
     inner = get_args(annotation)
     if not inner:
         yield annotation
@@ -159,7 +159,7 @@ def _iterate_types(annotation: Any) -> Iterator[Any]:
 
 
 def _describe_fields(section: type) -> dict[str, Any]:
-    """Key -> what a message says about it."""
+    """Descriptions of the fields of a section by key, for messages."""
     if issubclass(section, BaseModel):
         return {key: field.description or "a value" for key, field in section.model_fields.items()}
     return {field.name: "a value" for field in dataclasses.fields(section)}
@@ -172,7 +172,7 @@ def _read_kind(section: type) -> Any:
 
 
 def _format_path(loc: Loc, root: type[BaseModel]) -> str:
-    """`name`, `labels[2]`, `[solver]`, `[solver] depth`, `[candidates] of[1] k`; entries from 1."""
+    """Format a path as `labels[2]`, `[solver] depth` or `[candidates] of[1] k`, counting from 1."""
     if not loc:
         return "file"
     top = str(loc[0])
@@ -186,7 +186,7 @@ def _format_path(loc: Loc, root: type[BaseModel]) -> str:
 
 
 def _complete_problem(problem: Problem, loc: Loc, root: type[BaseModel]) -> Problem:
-    """A validator's problem at the place where the validator stands."""
+    """Complete the place of a problem with the path of the validated field."""
     if not loc:
         return problem
     where = _format_path((*loc, problem.where) if problem.where else loc, root)
@@ -200,14 +200,14 @@ def _explain_unknown_key(loc: Loc, section: type | None, root: type[BaseModel]) 
         owners = [f"[{name}]" for name in known if key in _collect_keys(name, root)]
         change = f"move it under {' or '.join(owners)}" if owners else ""
     elif not change and key in _collect_keys(str(loc[0]), root):
-        change = f"remove it, or choose the kind of {loc[0]} that has it"
+        change = f"remove it, or choose the kind of {loc[0]} that has this key"
     got = f"the unknown key {key}"
     expected = f"one of {join_some(sorted(known), 20)}"
     return Problem(_format_path(loc, root), expected, got, change or "remove it")
 
 
 def _collect_keys(name: str, root: type[BaseModel]) -> set[str]:
-    """The keys of a top-level name, of whatever kind."""
+    """Keys of all kinds of a top-level section."""
     return {key for section in _find_sections(name, root) for key in _describe_fields(section)}
 
 
@@ -221,7 +221,7 @@ def _explain_missing_key(loc: Loc, section: type | None, root: type[BaseModel]) 
 
 
 def _explain_wrong_choice(where: str, detail: ErrorDetails, root: type[BaseModel]) -> Problem:
-    """A word that is none of the allowed ones; for a section told apart by `kind`, that key."""
+    """Make the problem for a value that is not allowed, or for a missing or unknown `kind`."""
     context, value = detail.get("ctx", {}), detail["input"]
     if detail["type"] == "literal_error":
         options = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
@@ -236,12 +236,12 @@ def _explain_wrong_choice(where: str, detail: ErrorDetails, root: type[BaseModel
 
 
 def _explain_record_error(where: str, got: str, error: Exception) -> Problem:
-    """What a record of `fastif` said of itself when it was made."""
+    """Convert an error raised by the constructor of a record of `fastif`."""
     parts = [str(getattr(error, name, "")) for name in ("where", "expected", "got", "remedy")]
     if all(parts):
         key = parts[0] if parts[0].startswith("[") else f"{where} ({parts[0]})"
         return Problem(key, *parts[1:])
-    return Problem(where, str(error), got, "choose a value that is allowed")
+    return Problem(where, str(error), got, "choose an allowed value")
 
 
 def _suggest_type_change(expected: str, value: object) -> str:

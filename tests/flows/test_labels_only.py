@@ -160,7 +160,7 @@ def test_what_needs_a_model_is_refused(cancer, command):
     study, _ = cancer
     done = run(command, *(["t1", "--study", study] if command == "urgent" else [study]))
     assert done.exit_code == 2
-    assert "can only be searched for wrong labels" in " ".join(done.output.split())
+    assert "supports only `fastif mislabels`" in " ".join(done.output.split())
 
 
 def test_the_template_becomes_a_study(tmp_path):

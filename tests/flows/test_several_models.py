@@ -214,7 +214,7 @@ def test_models_that_do_not_belong_together_are_refused(world, spoil, message):
 
 
 def test_the_own_model_is_not_named_again(world):
-    with pytest.raises(StudyError, match=r"other models than that of \[model\] path"):
+    with pytest.raises(StudyError, match=r"models other than that of \[model\] path"):
         plan_run(write(world, top={"models": ["other", "model"]}))
 
 

@@ -138,7 +138,7 @@ def test_verify_reads_every_byte(two_nights):
     study, store, first, second = two_nights
     code, out, _ = run("verify", "--study", study)
     assert code == 0
-    assert out.count("intact") == 2
+    assert out.count("intact") == 3
     path = next(store.layout.table("scores", second).rglob("*.parquet"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -21,9 +21,9 @@ def render_user_text() -> str:
     refusals, messages, keys = [], [], []
     for name, path in list_modules():
         tree = ast.parse(path.read_text("utf-8"))
-        found, used = _list_refusals(tree)
+        errors, used = _list_refusals(tree)
         others = [(n.lineno, _render(n, {})) for n in _list_strings(tree) if n not in used]
-        for part, texts in ((refusals, found), (messages, others), (keys, _list_keys(tree))):
+        for part, texts in ((refusals, errors), (messages, others), (keys, _list_keys(tree))):
             lines = [f"  {line}: {text}" for line, text in texts if SENTENCE.search(text)]
             part += [f"\n{name}", *lines] if lines else []
     files = [path for folder in TEMPLATES for path in sorted((ROOT / folder).glob("*.*"))]
@@ -96,8 +96,8 @@ def _bind(target: ast.expr, value: ast.expr, names: Names) -> None:
     if isinstance(target, ast.Name):
         names.setdefault(target.id, []).append(value)
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        for one, its in zip(target.elts, value.elts, strict=True):
-            _bind(one, its, names)
+        for name, part in zip(target.elts, value.elts, strict=True):
+            _bind(name, part, names)
 
 
 def _render(node: ast.expr, names: Names) -> str:

@@ -109,9 +109,9 @@ def two_faiss(world: Path) -> None:
 
 
 BAD: dict[str, tuple[Spoil, list[str]]] = {
-    "missing study": (no_study, ["study.toml", "nothing there", 'did you mean "studie.toml"?']),
+    "missing study": (no_study, ["study.toml", "no such file", 'did you mean "studie.toml"?']),
     "broken toml": (half_toml, ["study.toml", "line 1"]),
-    "missing table": (no_table, ["train.csv", "[train] table", "nothing there"]),
+    "missing table": (no_table, ["train.csv", "[train] table", "no such file"]),
     "empty table": (empty, ["queries.csv", "1 or more rows", "an empty table"]),
     "missing column": (no_column, ["train.csv", '"text"', "sentence", "[train] text"]),
     "null text": (rows("train", set_cell(7, "text", "")), ["train.csv", "column text", "row 7"]),

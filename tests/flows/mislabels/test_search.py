@@ -89,7 +89,7 @@ def test_a_dry_run_writes_nothing(noisy):
 def test_the_model_itself_as_the_encoder_is_pointed_out(world):
     done = run("mislabels", tiny.write_study(world))
     assert done.exit_code == 0, done.output
-    assert "fitted to their labels" in " ".join(done.output.split())
+    assert "fitted to their labels" in " ".join(done.output.replace("│", " ").split())
 
 
 def test_an_encoder_that_is_not_there_is_refused(world):

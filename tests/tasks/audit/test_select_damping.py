@@ -148,7 +148,7 @@ def test_the_preset_of_the_paper_brings_its_own(world):
 
 
 def test_without_a_recipe_it_is_refused(world):
-    with pytest.raises(StudyError, match=r"no \[training\] section"):
+    with pytest.raises(StudyError, match=r"needs a \[training\] section"):
         plan_run(tiny.write_study(world, curvature=AUTO))
 
 

@@ -210,7 +210,10 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
     [
         ({"candidates": _sketch(rescore=False, factory="HNSW16")}, "no such key beside rescore"),
         ({"candidates": _sketch(rescore=False, quota=0.25)}, "no such key beside rescore"),
-        ({"top": {"models": ["model2"]}, "candidates": _sketch(rescore=False)}, "by sketches of"),
+        (
+            {"top": {"models": ["model2"]}, "candidates": _sketch(rescore=False)},
+            "sketch scores are of a single",
+        ),
         (
             {
                 "candidates": {
@@ -218,7 +221,7 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
                     "of": [_sketch(rescore=False), {"kind": "knn", "k": 3}],
                 }
             },
-            "scored alike",
+            "with rescored candidates",
         ),
     ],
 )

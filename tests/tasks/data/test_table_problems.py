@@ -17,7 +17,7 @@ from tests.tasks.data.table_files import (
 def test_missing_file(tmp_path, suffix):
     save_table(tmp_path, suffix, ROWS, "train")
     problem = single_problem(refusal(make_source(f"trian.{suffix}"), tmp_path))
-    assert (problem.where, problem.got) == ("[train] table", "nothing there")
+    assert (problem.where, problem.got) == ("[train] table", "no such file")
     assert f'did you mean "train.{suffix}"?' in problem.remedy
     assert "no folder" in single_problem(refusal(make_source(f"none/train.{suffix}"), tmp_path)).got
     (tmp_path / f"folder.{suffix}").mkdir()

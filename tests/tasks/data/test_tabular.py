@@ -176,7 +176,7 @@ def test_what_is_missing_is_named_with_its_key(tmp_path):
         ('[model]\npath = "m"\n[queries]\ntable = "t.parquet"\nfeatures = ["age"]\nlabel = "y"\n'
          '[curvature]\ndamping = 1.0\n[candidates]\nkind = "full"\n', "[train] features", "leave"),
         ("[mislabels]\nfolds = 3\n", "[mislabels]", "no training and no judge"),
-        ('[mislabels]\nencoder = "e"\n', "[mislabels] encoder", "taken as they are"),
+        ('[mislabels]\nencoder = "e"\n', "[mislabels] encoder", "used as they are"),
         ('[queries]\ntable = "t.parquet"\ntext = "age"\nlabel = "y"\n', "[queries] features",
          "the same columns"),
     ],

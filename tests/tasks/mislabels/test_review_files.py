@@ -113,7 +113,7 @@ def test_other_files_are_refused_with_place_and_remedy(tmp_path, name, content, 
 
 
 def test_what_is_not_there_or_a_folder_is_refused(tmp_path):
-    assert "nothing there" in refusal(tmp_path / "v.csv")
+    assert "no such file" in refusal(tmp_path / "v.csv")
     (tmp_path / "f.csv").mkdir()
     assert "a folder" in refusal(tmp_path / "f.csv")
 

@@ -38,7 +38,7 @@ def test_nearest_neighbours_are_never_taken_in_silence():
     entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
     (alarm,) = warn_method_selection(choice, entries)
     assert "miss most of the influential rows" in alarm
-    assert alarm.endswith("They hold 0.25 of the top 10 (0.10 - 0.50).")
+    assert alarm.endswith("Their recall: 0.25 of the top 10 (0.10 - 0.50).")
     (alarm,) = warn_method_selection(choice, [])
     assert "since check = 0" in alarm
     full = MethodSelection(FULL, "It misses nothing.", ())
@@ -61,7 +61,7 @@ def test_that_no_k_was_enough_is_said():
     tried = (KTrial(20, 0.7, 0.6, 0.8), KTrial(50, 0.6, 0.5, 0.7))
     (alarm,) = warn_k_selection(KSelection(None, 0.95, 100, 16, tried), [])
     assert "up to 50" in alarm
-    assert "at best 0.70" in alarm
+    assert "best: 0.70" in alarm
 
 
 def test_each_model_that_is_left_out_is_named():

@@ -59,7 +59,7 @@ def test_other_names_are_refused_with_the_study(world, value, message):
 
 def test_several_devices_beside_a_bound_on_memory_are_refused(world):
     study = tiny.write_study(world, run={"devices": ["cpu", "cpu"], "memory_gb": 4.0})
-    with pytest.raises(StudyError, match="one device beside memory_gb"):
+    with pytest.raises(StudyError, match="a single device together with memory_gb"):
         load_study(study)
 
 

@@ -90,7 +90,7 @@ def test_what_is_ours_says_so_itself():
             raise error
     assert format_error(study_error) == str(study_error)
     assert format_error(shard).startswith(str(shard))
-    assert "goes on from there" in format_error(shard)
+    assert "continues from there" in format_error(shard)
 
 
 def dry_run(world) -> tuple[int, str]:
@@ -123,7 +123,7 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
     code, output = dry_run(world)
     assert code == 1, output
     output = " ".join(output.split())
-    assert "Failed. A mistake in fastif, not in your study: KeyError: 'oops'" in output
+    assert "Failed. A bug in fastif, not in your study: KeyError: 'oops'" in output
     assert "tasks/data/inputs.py" in output
     assert "Traceback" not in output
 

@@ -32,11 +32,11 @@ def strange(tmp_path):
     (tmp_path / "t.csv").write_text("id,text,label\n")
     return {
         "pipe.csv": "a pipe",
-        "loop.csv": "symbolic links in a circle",
-        "dangling.csv": "a symbolic link to nothing",
+        "loop.csv": "a loop of symbolic links",
+        "dangling.csv": "a broken symbolic link",
         "zero.csv": "a device",
         "folder.csv": "a folder",
-        "tt.csv": "nothing there",
+        "tt.csv": "no such file",
     }
 
 
@@ -79,7 +79,7 @@ def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
     (tmp_path / "n.txt").write_text("id\na\n")
     (tmp_path / "n.parquet").write_text("no table")
     (tmp_path / "good.csv").write_text("id\nb\n")
-    got = {"n.csv": "columns x", "n.txt": ".txt", "none.csv": "nothing there", "n.parquet": ""}
+    got = {"n.csv": "columns x", "n.txt": ".txt", "none.csv": "no such file", "n.parquet": ""}
     for name, words in got.items():
         with pytest.raises(InputError, match="column id") as caught:
             write_export(store, None, "mislabels", tmp_path / "o.csv", tmp_path / name, result)

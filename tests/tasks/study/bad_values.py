@@ -4,12 +4,12 @@ from tests.tasks.study.bad_loss_values import BAD_LOSS_VALUES
 
 # change -> (key, expected, got, change) as parts of the problem
 BAD_VALUES = {
-    "name": ('"mood"', '"My mood"', "name", "small letters", '"My mood"', "small letters"),
+    "name": ('"mood"', '"My mood"', "name", "lower-case", '"My mood"', "lower-case"),
     "name type": ('"mood"', "3", "name", "text in quotes", "3", 'in quotes: "3"'),
     "no labels": ('["neg", "pos"]', "[]", "labels", "2 or more", "[]", "add"),
     "one label": ('["neg", "pos"]', '["neg"]', "labels", "2 or more", '["neg"]', "add"),
     "same labels": ('["neg", "pos"]', '["a", "a"]', "labels", "each entry once", '"a"', "remove"),
-    "empty label": ('["neg", "pos"]', '["a", ""]', "labels[2]", "not empty", '""', "write"),
+    "empty label": ('["neg", "pos"]', '["a", ""]', "labels[2]", "non-empty", '""', "write"),
     "labels type": ('["neg", "pos"]', '"neg"', "labels", "a list", '"neg"', "list"),
     "numbers as labels": ('["neg", "pos"]', '["0", 1]', "labels[2]", "text", "1", '"1"'),
     "max_length": (
@@ -177,11 +177,11 @@ BAD_VALUES = {
         "damping = 0.1",
         "",
         "[curvature] damping",
-        "no [training] section",
+        "needs a [training] section",
         '"auto"',
         "set damping = 0.1",
     ),
-    "missing key": ("k = 5", "", "[candidates] k", "candidates a query", "nothing", "add k"),
+    "missing key": ("k = 5", "", "[candidates] k", "candidates per query", "nothing", "add k"),
     "missing name": (
         'name = "mood"',
         "",

@@ -80,8 +80,8 @@ def test_the_error_survives_a_process_border(tmp_path):
     [
         ("[model]", 'models = ["a", "a"]\n[model]', "models", "each entry once"),
         ("[model]", 'models = "a"\n[model]', "models", "a list"),
-        ("[model]", 'models = [""]\n[model]', "models[1]", "not empty"),
-        ("[model]", 'models = ["a", "out/model"]\n[model]', "models", "always one of them"),
+        ("[model]", 'models = [""]\n[model]', "models[1]", "non-empty"),
+        ("[model]", 'models = ["a", "out/model"]\n[model]', "models", "always included"),
         ("[run]", "[certificate]\nrows = -1\n[run]", "[certificate] rows", ">= 0"),
         ("[run]", "[certificate]\nrow = 1\n[run]", "[certificate] row", "rows"),
     ],

@@ -107,10 +107,10 @@ def test_syntax_error_names_the_line(tmp_path):
 def test_missing_file_suggests_the_one_beside_it(tmp_path):
     write_file(tmp_path, VALID)
     error = refusal(tmp_path / "stduy.toml")
-    assert "nothing there" in error.problems[0].got
+    assert "no such file" in error.problems[0].got
     assert 'did you mean "study.toml"?' in error.problems[0].remedy
     assert "a folder" in str(refusal(tmp_path))
-    assert "nothing there" in str(refusal(tmp_path / "none" / "study.toml"))
+    assert "no such file" in str(refusal(tmp_path / "none" / "study.toml"))
 
 
 def test_text_that_is_not_utf8(tmp_path):
