@@ -1,4 +1,4 @@
-"""The messages that the page on troubleshooting quotes occur in the source."""
+"""The messages and lines of the screen that pages quote occur in the source."""
 
 import ast
 import re
@@ -7,15 +7,15 @@ import pytest
 
 from tests.docs.blocks import ROOT
 
-PAGE = ROOT / "docs" / "troubleshooting.md"
+TROUBLESHOOTING, TUTORIAL = ROOT / "docs" / "troubleshooting.md", ROOT / "docs" / "tutorial.md"
 PACKAGES = ("fastif", "storage", "tasks", "flows")
-OTHER_PROGRAMS = "## Without a message of fastif"
-"""Below this heading are messages of other programs."""
+END = re.compile("^## (Without a message of fastif|4. One wrong prediction)$", re.MULTILINE)
+"""Headings below which tables quote no messages of ours."""
 
 
 def list_quotes(text: str) -> list[str]:
     """Quoted messages: what stands between backticks in the first column of the tables."""
-    cells = re.findall(r"^\| (.+?) \|", text.partition(OTHER_PROGRAMS)[0], re.MULTILINE)
+    cells = re.findall(r"^\| (.+?) \|", END.split(text)[0], re.MULTILINE)
     return [quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -46,9 +46,12 @@ def is_quoted_from(quote: str, literals: str) -> bool:
     return re.search(pattern.replace(r"\ [^\n]*", r"\ ?[^\n]*"), literals) is not None
 
 
-@pytest.mark.parametrize("quote", list_quotes(PAGE.read_text("utf-8")))
-def test_messages_occur_in_the_source(quote, literals):
-    assert is_quoted_from(quote, literals), "docs/troubleshooting.md quotes a message that is gone"
+@pytest.mark.parametrize("page", [TROUBLESHOOTING, TUTORIAL], ids=lambda page: page.name)
+def test_messages_occur_in_the_source(page, literals):
+    quotes = list_quotes(page.read_text("utf-8"))
+    assert quotes
+    gone = [quote for quote in quotes if not is_quoted_from(quote, literals)]
+    assert gone == [], f"{page.name} quotes messages that are not in the source"
 
 
 def test_a_missing_message_is_found(literals):
